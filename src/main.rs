@@ -1,0 +1,3 @@
+//! The command line of k8sops.
+
+fn main() {}

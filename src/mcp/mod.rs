@@ -1,0 +1,92 @@
+//! Connections to MCP servers: transports, supervision, discovery, calls.
+//!
+//! Every server has a supervisor task that connects, discovers the tools, notices when the server is gone and connects
+//! again with backoff. Nothing here knows what a tool does or whether it may run.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// A tool as its server describes it. All of it is the server's word.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteTool {
+    /// The name on the server; any characters.
+    pub name: String,
+    /// What it does; may be empty.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    pub input_schema: Map<String, Value>,
+    /// Hints of the server on what the tool does to the world.
+    pub hints: ToolHints,
+}
+
+/// MCP's tool annotations; `None` where the server says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ToolHints {
+    /// `readOnlyHint`.
+    pub read_only: Option<bool>,
+    /// `destructiveHint`.
+    pub destructive: Option<bool>,
+    /// `idempotentHint`.
+    pub idempotent: Option<bool>,
+    /// `openWorldHint`.
+    pub open_world: Option<bool>,
+}
+
+/// One server as it stands now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `stdio`, `http` or `in-process`.
+    pub transport: &'static str,
+    /// Whether calls can be made now.
+    pub connected: bool,
+    /// Why not, for the operator; no secret in it.
+    pub error: Option<String>,
+    /// Its tools as of the newest discovery; kept while the server is away.
+    pub tools: Arc<[RemoteTool]>,
+}
+
+/// What a call returned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallOutput {
+    /// All content blocks as text, in their order; what is not text is described in brackets.
+    pub text: String,
+    /// The structured content, if the tool gives one.
+    pub structured: Option<Value>,
+    /// Whether the tool says that it failed.
+    pub is_error: bool,
+}
+
+/// Why a call returned nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// The request was never sent: the server is not connected, or there is no such server.
+    #[error("{0}")]
+    NotSent(String),
+    /// The server refused the request (a JSON-RPC error): the tool was not run, or failed in a way that it reports so.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection broke after the request was sent: what became of it is not known.
+    #[error("{0}")]
+    Broken(String),
+    /// No answer in time: what became of it is not known.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+}
+
+/// A `notifications/progress` of a running call.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CallProgress {
+    /// How far.
+    pub progress: f64,
+    /// Of how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+    /// In words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}

@@ -1,0 +1,110 @@
+//! Language models: the port [`ChatModel`], its providers and the catalog.
+//!
+//! A provider turns a neutral [`ChatRequest`] into its wire form and its stream of bytes into [`Delta`]s. What a provider
+//! gets wrong is mended here, so that the agent sees one behaviour: a reply is complete only if [`Delta::Done`] came, and
+//! everything else ends in one [`ModelError`].
+
+mod error;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use serde_json::{Map, Value};
+
+pub use error::ModelError;
+
+use crate::session::{Message, StopReason, Usage};
+
+/// One call of a model.
+#[derive(Debug, Clone)]
+pub struct ChatRequest {
+    /// The model's id at its provider.
+    pub model: String,
+    /// The system prompt; the same from call to call within a session, so that provider caches hit.
+    pub system: Arc<str>,
+    /// The conversation, oldest first. Every tool call in it has its result.
+    pub messages: Vec<Arc<Message>>,
+    /// The tools on offer.
+    pub tools: Arc<[ToolSpec]>,
+    /// Whether the model may call them.
+    pub tool_choice: ToolChoice,
+    /// Sent only when set: some models refuse the parameter.
+    pub temperature: Option<f64>,
+    /// The most tokens of the reply.
+    pub max_tokens: Option<u32>,
+}
+
+/// A tool as a model is told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolSpec {
+    /// `[A-Za-z0-9_-]{1,64}`, which every provider accepts.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// JSON Schema of its arguments.
+    pub input_schema: Map<String, Value>,
+}
+
+/// Whether a model may call tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it sees fit.
+    Auto,
+    /// Not in this call, though the conversation has tool calls in it.
+    None,
+}
+
+/// A piece of a reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// More text.
+    Text(String),
+    /// More of what the model thinks aloud.
+    Reasoning(String),
+    /// The end: the whole reply. Nothing comes after it; a stream that ends without it is a `MalformedStream`.
+    Done(Reply),
+}
+
+/// A whole reply.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    /// All the text.
+    pub content: String,
+    /// All the reasoning, if there was any.
+    pub reasoning: Option<String>,
+    /// The tools that the model asks for, in its order.
+    pub tool_calls: Vec<RequestedCall>,
+    /// What the call used; zero where the provider does not say.
+    pub usage: Usage,
+    /// Why the reply ended.
+    pub stop_reason: StopReason,
+}
+
+/// A tool call as the model wrote it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestedCall {
+    /// The tool's name, which may be one that does not exist.
+    pub name: String,
+    /// The arguments: an object; or, where the model wrote no JSON object, a string with what it wrote.
+    pub arguments: Value,
+}
+
+/// The pieces of one reply. Dropping it ends the call.
+pub type ReplyStream = BoxStream<'static, Result<Delta, ModelError>>;
+
+/// A provider of language models.
+#[async_trait]
+pub trait ChatModel: Send + Sync + 'static {
+    /// Calls the model. Returns when the provider has accepted the request; the reply comes as a stream.
+    ///
+    /// # Errors
+    /// Every fault before the first piece; faults after it are items of the stream.
+    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError>;
+
+    /// Whether the provider answers and knows the model; costs no tokens. For `k8sops doctor`.
+    ///
+    /// # Errors
+    /// What is wrong.
+    async fn check(&self, model: &str) -> Result<(), ModelError>;
+}

@@ -1,0 +1,171 @@
+//! Commands: what clients ask of a session. They enter through its durable inbox and are acknowledged once they are in it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ApprovalId, CommandId, Decision, MessageId, RunId, Settings, UserId};
+
+/// A command with its sender and its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// The same id is the same command: it is taken once.
+    pub command_id: CommandId,
+    /// A digest of what the client sent, so that an id used again for something else is noticed.
+    pub fingerprint: String,
+    /// Who sent it.
+    pub by: UserId,
+    /// What is asked.
+    pub body: CommandBody,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CommandBody {
+    /// A message for the agent. The ids of what it will cause are fixed on acceptance, so that the answer can name them.
+    Message {
+        /// The id that the `user_message` will have.
+        message_id: MessageId,
+        /// The id that its run will have.
+        run_id: RunId,
+        /// The text.
+        content: String,
+        /// What to do when a run is in progress.
+        on_busy: OnBusy,
+    },
+    /// Ends the run in progress.
+    Cancel,
+    /// Answers an approval.
+    Resolve {
+        /// Which.
+        approval_id: ApprovalId,
+        /// `approve` or `deny`.
+        decision: Decision,
+        /// Arguments to run with instead.
+        arguments: Option<serde_json::Value>,
+        /// For the model and the log.
+        comment: Option<String>,
+    },
+    /// Changes some settings.
+    Settings(SettingsPatch),
+    /// Renames the session.
+    Title {
+        /// The new title.
+        title: String,
+    },
+}
+
+/// What happens to a message that comes while a run is in progress.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBusy {
+    /// It waits, and has its run after those that came before.
+    #[default]
+    Enqueue,
+    /// It is refused with 409.
+    Reject,
+    /// The run in progress is cancelled, and this message is next.
+    Interrupt,
+}
+
+/// A change of settings. Absent: as before. `null`: back to the default, where there is one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsPatch {
+    /// The provider's id in the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model's id at that provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Sampling temperature, 0 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
+    #[schema(value_type = Option<f64>)]
+    pub temperature: Option<Option<f64>>,
+    /// The most tokens of one reply.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
+    #[schema(value_type = Option<u32>)]
+    pub max_tokens: Option<Option<u32>>,
+}
+
+impl SettingsPatch {
+    /// The settings after this change.
+    #[must_use]
+    pub fn apply(&self, settings: &Settings) -> Settings {
+        let mut new = settings.clone();
+        if let Some(provider) = &self.provider {
+            new.provider.clone_from(provider);
+        }
+        if let Some(model) = &self.model {
+            new.model.clone_from(model);
+        }
+        if let Some(temperature) = self.temperature {
+            new.temperature = temperature;
+        }
+        if let Some(max_tokens) = self.max_tokens {
+            new.max_tokens = max_tokens;
+        }
+        new
+    }
+}
+
+/// Tells a field that is absent (`None`) from one that is `null` (`Some(None)`).
+mod nullable {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(value: &Option<Option<T>>, s: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(s)
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+        Option::<T>::deserialize(d).map(Some)
+    }
+}
+
+/// A command in the inbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InboxEntry {
+    /// Its place in the inbox: grows with every command of the session, is never used again.
+    pub position: u64,
+    /// The log's head when it was accepted: all that it causes comes after.
+    pub accepted_seq: u64,
+    /// The command.
+    pub command: Command,
+}
+
+/// The acknowledgement of a command: it is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The command.
+    pub command_id: CommandId,
+    /// See [`Command::fingerprint`].
+    pub fingerprint: String,
+    /// The log's head when it was accepted: read from here to see all that it causes.
+    pub seq: u64,
+    /// For a message: the id of its `user_message`.
+    pub message_id: Option<MessageId>,
+    /// For a message: the id of its run.
+    pub run_id: Option<RunId>,
+    /// Whether this very command had been accepted before; nothing was taken in again.
+    #[serde(default)]
+    pub duplicate: bool,
+}
+
+impl Receipt {
+    /// The receipt of a command that is taken in when the log's head is `seq`.
+    #[must_use]
+    pub fn of(command: &Command, seq: u64) -> Self {
+        let (message_id, run_id) = match &command.body {
+            CommandBody::Message { message_id, run_id, .. } => (Some(*message_id), Some(*run_id)),
+            _ => (None, None),
+        };
+        Self {
+            command_id: command.command_id.clone(),
+            fingerprint: command.fingerprint.clone(),
+            seq,
+            message_id,
+            run_id,
+            duplicate: false,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The projection: what a session is, as a pure fold of its log.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, MessageId, RunId,
+    SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
+};
+
+/// Characters of a title that is made from a message.
+const TITLE_CHARS: usize = 60;
+/// Characters of the preview in a list of sessions.
+const PREVIEW_CHARS: usize = 160;
+
+/// What a list of sessions shows of one: small, and of the same size however long the conversation is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SessionSummary {
+    /// The session.
+    pub session_id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Its title; empty until somebody gives one or the first message makes one.
+    pub title: String,
+    /// The beginning of the newest message of the user or the model.
+    pub preview: String,
+    /// Messages of the user and the model so far.
+    pub message_count: u64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its newest event was logged.
+    pub updated_at: Timestamp,
+    /// The seq of its newest event.
+    pub last_seq: u64,
+    /// Its settings.
+    pub settings: Settings,
+    /// The run in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_run: Option<RunId>,
+    /// What all its model calls used.
+    pub usage: Usage,
+}
+
+impl SessionSummary {
+    /// The summary after the log's first event; `None` when `event` is not one that begins a session.
+    #[must_use]
+    pub fn begin(event: &Event) -> Option<Self> {
+        let EventBody::SessionCreated(created) = &event.body else { return None };
+        Some(Self {
+            session_id: event.session_id,
+            user_id: created.user_id.clone(),
+            title: created.title.clone().unwrap_or_default(),
+            preview: String::new(),
+            message_count: 0,
+            created_at: event.ts,
+            updated_at: event.ts,
+            last_seq: event.seq,
+            settings: created.settings.clone(),
+            open_run: None,
+            usage: Usage::default(),
+        })
+    }
+
+    /// Takes in the next event.
+    pub fn apply(&mut self, event: &Event) {
+        debug_assert_eq!(event.seq, self.last_seq + 1, "a projection takes the log's events in their order, each once");
+        self.last_seq = event.seq;
+        self.updated_at = event.ts;
+        match &event.body {
+            EventBody::SettingsChanged(e) => self.settings.clone_from(&e.settings),
+            EventBody::TitleChanged(e) => self.title.clone_from(&e.title),
+            EventBody::UserMessage(e) => {
+                self.message_count += 1;
+                self.preview = one_line(&e.content, PREVIEW_CHARS);
+            }
+            EventBody::AssistantMessage(e) => {
+                self.message_count += 1;
+                self.usage += e.usage;
+                if !e.content.trim().is_empty() {
+                    self.preview = one_line(&e.content, PREVIEW_CHARS);
+                }
+            }
+            EventBody::RunStarted(_) => self.open_run = event.run_id,
+            EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.open_run = None,
+            _ => {}
+        }
+    }
+}
+
+/// The whole projection "as of" the event [`SessionSummary::last_seq`]; stored, it is a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionState {
+    /// The small part.
+    pub summary: SessionSummary,
+    /// The conversation. Shared, because a run takes a copy of the list for every model call.
+    pub messages: Vec<Arc<Message>>,
+    /// The run in progress.
+    pub run: Option<OpenRun>,
+}
+
+/// The run in progress: all that a new owner needs to go on with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenRun {
+    /// The run.
+    pub run_id: RunId,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// The provider it asks.
+    pub provider: String,
+    /// The model it asks.
+    pub model: String,
+    /// 1, and one more with every `run_recovered`.
+    pub attempt: u32,
+    /// Replies of the model so far.
+    pub steps: u32,
+    /// What they used.
+    pub usage: Usage,
+    /// Tool calls of the newest reply that have not ended.
+    pub calls: Vec<OpenCall>,
+}
+
+/// A tool call that the model asked for and that has not ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenCall {
+    /// The call as the model wrote it.
+    pub call: ToolCall,
+    /// The request for approval, if one was made.
+    pub approval: Option<Approval>,
+    /// Set once the call was about to be sent.
+    pub started: Option<StartedCall>,
+}
+
+/// A request for approval and its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Approval {
+    /// What was asked.
+    pub requested: ApprovalRequested,
+    /// What was answered.
+    pub resolved: Option<ApprovalResolved>,
+}
+
+/// A tool call that was about to be sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartedCall {
+    /// When.
+    pub at: Timestamp,
+    /// What the call does to the world.
+    pub effect: Effect,
+    /// See [`super::ToolStart::attempt`].
+    pub attempt: u32,
+}
+
+impl SessionState {
+    /// The state after the log's first event; `None` when `event` is not one that begins a session.
+    #[must_use]
+    pub fn begin(event: &Event) -> Option<Self> {
+        Some(Self { summary: SessionSummary::begin(event)?, messages: Vec::new(), run: None })
+    }
+
+    /// Folds a log, or what comes after a checkpoint.
+    #[must_use]
+    pub fn fold<'a>(checkpoint: Option<Self>, events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
+        let mut events = events.into_iter();
+        let mut state = match checkpoint {
+            Some(state) => state,
+            None => Self::begin(events.next()?)?,
+        };
+        for event in events {
+            state.apply(event);
+        }
+        Some(state)
+    }
+
+    /// The seq of the newest event that is in this state.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.summary.last_seq
+    }
+
+    /// The approvals that wait for an answer.
+    pub fn pending_approvals(&self) -> impl Iterator<Item = &ApprovalRequested> {
+        self.run
+            .iter()
+            .flat_map(|run| &run.calls)
+            .filter_map(|call| call.approval.as_ref().filter(|a| a.resolved.is_none()).map(|a| &a.requested))
+    }
+
+    /// Takes in the next event.
+    pub fn apply(&mut self, event: &Event) {
+        self.summary.apply(event);
+        let (seq, ts) = (event.seq, event.ts);
+        match &event.body {
+            EventBody::UserMessage(e) => {
+                let message = UserMessage { message_id: e.message_id, seq, ts, content: e.content.clone() };
+                self.messages.push(Arc::new(Message::User(message)));
+            }
+            EventBody::RunStarted(e) => {
+                // A run event without a run id is not written by any version; a log that has one is read without a panic.
+                self.run = event.run_id.map(|run_id| OpenRun {
+                    run_id,
+                    started_at: ts,
+                    provider: e.provider.clone(),
+                    model: e.model.clone(),
+                    attempt: e.attempt,
+                    steps: 0,
+                    usage: Usage::default(),
+                    calls: Vec::new(),
+                });
+            }
+            EventBody::AssistantMessage(e) => {
+                self.messages.push(Arc::new(Message::Assistant(AssistantMessage {
+                    message_id: e.message_id,
+                    seq,
+                    ts,
+                    run_id: event.run_id,
+                    content: e.content.clone(),
+                    reasoning: e.reasoning.clone(),
+                    tool_calls: e.tool_calls.clone(),
+                    stop_reason: e.stop_reason,
+                })));
+                if let Some(run) = &mut self.run {
+                    run.steps += 1;
+                    run.usage += e.usage;
+                    run.calls = e
+                        .tool_calls
+                        .iter()
+                        .map(|call| OpenCall { call: call.clone(), approval: None, started: None })
+                        .collect();
+                }
+            }
+            EventBody::ApprovalRequested(e) => {
+                if let Some(call) = self.open_call(&e.tool_call_id) {
+                    call.approval = Some(Approval { requested: e.clone(), resolved: None });
+                }
+            }
+            EventBody::ApprovalResolved(e) => {
+                let approvals = self.run.iter_mut().flat_map(|run| &mut run.calls).filter_map(|c| c.approval.as_mut());
+                // The first answer counts.
+                if let Some(a) =
+                    approvals.into_iter().find(|a| a.requested.approval_id == e.approval_id && a.resolved.is_none())
+                {
+                    a.resolved = Some(e.clone());
+                }
+            }
+            EventBody::ToolStart(e) => {
+                if let Some(call) = self.open_call(&e.tool_call_id) {
+                    call.started = Some(StartedCall { at: ts, effect: e.effect, attempt: e.attempt });
+                }
+            }
+            EventBody::ToolEnd(e) => {
+                let Some(run) = &mut self.run else { return };
+                let Some(at) = run.calls.iter().position(|c| c.call.id == e.tool_call_id) else { return };
+                let call = run.calls.remove(at).call;
+                self.messages.push(Arc::new(Message::Tool(ToolMessage {
+                    tool_call_id: call.id,
+                    seq,
+                    ts,
+                    name: call.name,
+                    status: e.status,
+                    content: e.content.clone(),
+                })));
+            }
+            EventBody::RunRecovered(e) => {
+                if let Some(run) = &mut self.run {
+                    run.attempt = e.attempt;
+                }
+            }
+            EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.run = None,
+            EventBody::SessionCreated(_)
+            | EventBody::SettingsChanged(_)
+            | EventBody::TitleChanged(_)
+            | EventBody::Warning(_) => {}
+        }
+    }
+
+    fn open_call(&mut self, id: &ToolCallId) -> Option<&mut OpenCall> {
+        self.run.as_mut()?.calls.iter_mut().find(|c| &c.call.id == id)
+    }
+
+    /// The newest message of the user, which is what the run in progress works on.
+    #[must_use]
+    pub fn last_user_message(&self) -> Option<(MessageId, &str)> {
+        self.messages.iter().rev().find_map(|m| match m.as_ref() {
+            Message::User(m) => Some((m.message_id, m.content.as_str())),
+            _ => None,
+        })
+    }
+}
+
+/// A session's title, made from its first message.
+#[must_use]
+pub fn title_from(message: &str) -> String {
+    one_line(message, TITLE_CHARS)
+}
+
+/// The beginning of a text with its white space folded, at most `max` characters, with `…` where something was cut.
+fn one_line(text: &str, max: usize) -> String {
+    let mut line = String::new();
+    let mut left = max;
+    for word in text.split_whitespace() {
+        let gap = usize::from(!line.is_empty());
+        let length = word.chars().count();
+        if length + gap > left {
+            if line.is_empty() {
+                line.extend(word.chars().take(max.saturating_sub(1)));
+            }
+            line.push('…');
+            return line;
+        }
+        if gap == 1 {
+            line.push(' ');
+        }
+        line.push_str(word);
+        left -= length + gap;
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_one_line_of_bounded_length_cut_between_words() {
+        assert_eq!(title_from("  why is\n payments   down? "), "why is payments down?");
+        let long = title_from(&"word ".repeat(40));
+        assert!(long.chars().count() <= TITLE_CHARS + 1 && long.ends_with("word…"), "{long}");
+        let one = title_from(&"ä".repeat(200));
+        assert_eq!(one.chars().count(), TITLE_CHARS);
+    }
+}

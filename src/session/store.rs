@@ -1,0 +1,194 @@
+//! The port `SessionStore`: what the session core needs of a storage backend. The contract is written as a suite that
+//! every implementation passes (`store::contract`).
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{Command, Event, InboxEntry, Receipt, SessionId, SessionState, SessionSummary, Timestamp, UserId};
+
+/// The number of an ownership of a session. Grows with every new owner; a write of an older epoch is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+/// Why a store did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such session (any more).
+    #[error("there is no session {0}")]
+    NotFound(SessionId),
+    /// A session with this id exists.
+    #[error("session {0} exists already")]
+    Exists(SessionId),
+    /// The epoch of the write is over: another owner has taken the session.
+    #[error("epoch {} of session {session} is over, epoch {} holds it", attempted.0, current.0)]
+    Fenced {
+        /// The session.
+        session: SessionId,
+        /// The epoch of the refused write.
+        attempted: Epoch,
+        /// The epoch that holds the session.
+        current: Epoch,
+    },
+    /// Another owner holds the lease, and it has not run out.
+    #[error("session {0} is held by another owner")]
+    Held(SessionId),
+    /// The log's head is not where the writer believes it to be.
+    #[error("the log of session {session} ends at seq {found}, the write expected {expected}")]
+    SeqConflict {
+        /// The session.
+        session: SessionId,
+        /// The head that the writer expected.
+        expected: u64,
+        /// The head as it is.
+        found: u64,
+    },
+    /// The message was to be refused when the session is busy, and it is.
+    #[error("session {0} has a run in progress")]
+    Busy(SessionId),
+    /// The command id was used before, for something else.
+    #[error("the command id was used before for a different command")]
+    CommandIdReused,
+    /// The inbox holds as many commands as it may.
+    #[error("the session has {0} commands waiting, which is the limit")]
+    InboxFull(usize),
+    /// The backend cannot be reached or does not answer; nothing is known to be written.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read.
+    #[error("what is stored cannot be read: {0}")]
+    Corrupt(String),
+}
+
+/// The right to write to a session, for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The session.
+    pub session: SessionId,
+    /// The epoch that all writes under this lease carry.
+    pub epoch: Epoch,
+}
+
+/// One atomic write of a session's owner: all of it happens, or nothing.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// The writer's epoch.
+    pub epoch: Epoch,
+    /// The log's head as the writer knows it.
+    pub expected_seq: u64,
+    /// The next events, the first with `expected_seq + 1`, then gapless. May be empty when only the inbox is consumed.
+    pub events: &'a [Arc<Event>],
+    /// Places in the inbox that this write takes out of it.
+    pub consumed: &'a [u64],
+    /// The summary after these events.
+    pub summary: &'a SessionSummary,
+    /// A checkpoint to keep, as of `expected_seq` or before.
+    pub checkpoint: Option<&'a SessionState>,
+}
+
+/// Events in their order, read from a log.
+#[derive(Debug, Clone, Default)]
+pub struct EventPage {
+    /// The events, gapless. Empty only when there is nothing after the cursor.
+    pub events: Vec<Arc<Event>>,
+    /// The seq of the newest event in the log.
+    pub last_seq: u64,
+    /// The seq of the oldest event that is kept.
+    pub oldest_seq: u64,
+}
+
+/// A place in a list of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListCursor {
+    /// [`SessionSummary::updated_at`] of the last session seen.
+    pub updated_at: Timestamp,
+    /// Its id.
+    pub session_id: SessionId,
+}
+
+/// Storage of sessions: logs, inboxes, leases and the index. Every method may be called at any time from any task.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// The name of the backend, as `MEMORY_BACKEND` spells it.
+    fn backend(&self) -> &'static str;
+
+    /// Whether the backend can be used now.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Begins a session with its first event, which must be a `session_created` with seq 1. `Exists` when the id is taken.
+    async fn create(&self, created: &Event) -> Result<(), StoreError>;
+
+    /// What the index says of a session.
+    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError>;
+
+    /// A user's sessions, newest activity first (ties: greater id first), from after `after` on.
+    async fn list(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError>;
+
+    /// How many sessions a user has.
+    async fn count(&self, user: &UserId) -> Result<usize, StoreError>;
+
+    /// Removes a session and all that belongs to it. `NotFound` when there is none.
+    async fn delete(&self, session: SessionId) -> Result<(), StoreError>;
+
+    /// Sessions that have work for an owner: an open run, or commands in the inbox.
+    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Takes the ownership under a new epoch. `Held` while another owner's lease has not run out.
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError>;
+
+    /// Holds the ownership for another `ttl`. `Fenced` when it is lost.
+    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError>;
+
+    /// Gives the ownership up. No error when it is lost already.
+    async fn release(&self, lease: Lease) -> Result<(), StoreError>;
+
+    /// The one way to write to a log. `Fenced`, `SeqConflict`, `NotFound`: nothing was written, and nothing will be.
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;
+
+    /// Events after `after`, at most `limit` (and at least one, if there is one).
+    /// An `after` before what is kept begins at the oldest; one beyond the head gives an empty page.
+    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError>;
+
+    /// The newest checkpoint, if one was kept.
+    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError>;
+
+    /// Puts a command into the inbox; it is durable when this returns. A command id that was taken before gives its first
+    /// receipt again, marked `duplicate` (of the last thousand commands of the session at least).
+    /// With `only_if_idle`, `Busy` when a run is open or a message is in the inbox.
+    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError>;
+
+    /// The inbox in its order.
+    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError>;
+}
+
+/// The most commands that an inbox holds; one more is refused with `InboxFull`.
+pub const INBOX_LIMIT: usize = 100;
+
+/// Events read at once when a log is replayed.
+pub const READ_PAGE: usize = 256;
+
+/// A session's state as of its head: the checkpoint and the events after it.
+///
+/// # Errors
+/// `NotFound`, `Unavailable`, `Corrupt`.
+pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<SessionState, StoreError> {
+    let mut state = store.checkpoint(session).await?;
+    loop {
+        let after = state.as_ref().map_or(0, SessionState::last_seq);
+        let page = store.read(session, after, READ_PAGE).await?;
+        state = SessionState::fold(state, page.events.iter().map(AsRef::as_ref));
+        match state {
+            None => return Err(StoreError::Corrupt(format!("session {session} does not begin with session_created"))),
+            Some(state) if state.last_seq() >= page.last_seq => return Ok(state),
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What stands between the model and a tool: the catalog of tools under names that providers accept, the effect class of
+//! a call with its reason, the policy on approvals, and the budget of the output.
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+use crate::{
+    mcp::CallProgress,
+    models::ToolSpec,
+    session::{Effect, ToolStatus},
+};
+
+/// The tools as the agent sees them.
+#[async_trait]
+pub trait ToolExecutor: Send + Sync + 'static {
+    /// What the model is told of; sorted by name, so that the prompt's prefix is stable.
+    fn specs(&self) -> Arc<[ToolSpec]>;
+
+    /// What a call would be; `None` when there is no tool of this name.
+    fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass>;
+
+    /// Makes the call. Dropping the future gives it up (the server is told so).
+    async fn call(&self, name: &str, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome;
+}
+
+/// Takes the progress of a call; must not block.
+pub type ProgressSink = Arc<dyn Fn(CallProgress) + Send + Sync>;
+
+/// What a call would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallClass {
+    /// The server that runs it.
+    pub server: String,
+    /// What it does to the world.
+    pub effect: Effect,
+    /// Whether a user must say yes, nobody needs to, or it is never run.
+    pub gate: Gate,
+    /// Where the class comes from, in words.
+    pub reason: String,
+}
+
+/// Whether a call may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// At once.
+    Open,
+    /// After a user's approval.
+    Ask,
+    /// Never.
+    Deny,
+}
+
+/// How a call went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolOutcome {
+    /// `ok`, `error`, `timeout` or `unknown`.
+    pub status: ToolStatus,
+    /// The output, cut to the budget.
+    pub content: String,
+    /// The structured output, if it fits the budget.
+    pub structured: Option<Value>,
+    /// Whether `content` is less than what came.
+    pub truncated: bool,
+    /// The size of what came, in bytes.
+    pub bytes: u64,
+}
