@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs every test: unit tests, the integration tests (tests/it) and the examples in the documentation.
+#
+#   bash tests/run.sh [ARGUMENTS OF cargo test]      e.g.  bash tests/run.sh --test it websocket
+#
+# Installs what the integration tests need first (tests/testbed/setup.sh; a minute the first time, a second after that).
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repo"
+
+# A Rust that rustup has installed is not on the PATH of every shell.
+command -v cargo > /dev/null || export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+command -v cargo > /dev/null || { echo "tests/run.sh: no cargo found; install Rust first" >&2; exit 1; }
+
+testbed=${K8SOPS_TESTBED:-$repo/.testbed}
+bash tests/testbed/setup.sh > /dev/null || { echo "tests/run.sh: the test bed could not be set up" >&2; exit 1; }
+# shellcheck source=/dev/null
+source "$testbed/env.sh"
+
+# The tests bring their own settings; what is exported for real use here, keys above all, must not leak into them.
+while read -r name; do
+  case $name in
+    K8SOPS_TEST*) ;;
+    K8SOPS_* | ANTHROPIC_* | OPENAI_* | OLLAMA_* | LLM_* | MCP_* | MEMORY_* | EMBEDDING_*) unset "$name" ;;
+    REDIS_URL | MAX_SESSIONS | LOG_LEVEL | LOG_FORMAT | TOOL_APPROVAL | AUTH_MODE | KUBECONFIG) unset "$name" ;;
+  esac
+done < <(compgen -e)
+
+exec cargo test --locked "$@" < /dev/null

