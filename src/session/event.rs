@@ -27,6 +27,20 @@ pub struct Event {
     pub body: EventBody,
 }
 
+impl Event {
+    /// About how many bytes it takes to store: what the policy on checkpoints reckons with.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let content = match &self.body {
+            EventBody::UserMessage(e) => e.content.len(),
+            EventBody::AssistantMessage(e) => e.content.len() + e.reasoning.as_ref().map_or(0, String::len),
+            EventBody::ToolEnd(e) => e.content.len(),
+            _ => 0,
+        };
+        256 + content as u64
+    }
+}
+
 /// An event that has no place in the log yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventDraft {

@@ -1,0 +1,256 @@
+//! The live end of one session's log in this process: what its watchers see without asking the store.
+//!
+//! Nothing is queued per watcher. The feed holds the newest state (the last few events, the text of the open message, the
+//! progress of tool calls) and a doorbell; every watcher keeps its own place and takes what it has not seen. So a slow
+//! watcher costs nothing, and a fast one sees every piece.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::{Event, EventBody, Frame, MessageId, RunId, TextDelta, ToolProgress, Transient};
+
+/// Events kept at hand for watchers that are almost up to date; those further behind read the store.
+const TAIL_EVENTS: usize = 32;
+
+/// The live end of a session's log.
+#[derive(Debug)]
+pub struct Feed {
+    // A plain mutex: held for a few copies, never across an await.
+    inner: Mutex<Inner>,
+    bell: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_seq: u64,
+    /// The newest events, gapless; of use only while its back is `last_seq`.
+    tail: VecDeque<Arc<Event>>,
+    open: Option<OpenMessage>,
+    progress: Vec<ToolProgress>,
+    /// Grows with every change of `progress`.
+    progress_version: u64,
+    closed: bool,
+}
+
+/// The message that the model is writing now.
+#[derive(Debug)]
+struct OpenMessage {
+    message_id: MessageId,
+    run_id: RunId,
+    text: String,
+    reasoning: String,
+}
+
+/// A watcher's place among the things that are not logged.
+#[derive(Debug, Default, Clone)]
+pub(super) struct PreviewPlace {
+    message: Option<(MessageId, usize, usize)>,
+    progress_version: u64,
+}
+
+/// What a watcher that is at `after` does next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// These events come next.
+    Events(Vec<Arc<Event>>),
+    /// It is behind the tail: read the store.
+    Behind,
+    /// It has all events; these previews come next (none: wait for the bell).
+    UpToDate(Vec<Frame>),
+    /// The session is gone.
+    Closed,
+}
+
+impl Feed {
+    /// A feed of a log whose newest event has the seq `last_seq`.
+    #[must_use]
+    pub fn new(last_seq: u64) -> Self {
+        Self { inner: Mutex::new(Inner { last_seq, ..Inner::default() }), bell: watch::Sender::new(()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Every method leaves `Inner` whole at each statement, so that a panic elsewhere in a holder does no harm.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seq of the newest event that this feed knows of.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.lock().last_seq
+    }
+
+    /// Learns from elsewhere (the store) how far the log reaches.
+    pub fn observe(&self, last_seq: u64) {
+        let mut inner = self.lock();
+        if last_seq > inner.last_seq {
+            inner.last_seq = last_seq;
+            drop(inner);
+            self.bell.send_replace(());
+        }
+    }
+
+    /// Makes events visible that were committed. In their order, each once.
+    pub fn publish(&self, events: &[Arc<Event>]) {
+        if events.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        for event in events {
+            match &event.body {
+                EventBody::AssistantMessage(e) => {
+                    inner.open.take_if(|open| open.message_id == e.message_id);
+                }
+                EventBody::RunRecovered(_) | EventBody::RunFinished(_) | EventBody::RunFailed(_) => {
+                    inner.open = None;
+                    inner.progress.clear();
+                }
+                EventBody::ToolEnd(e) => inner.progress.retain(|p| p.tool_call_id != e.tool_call_id),
+                _ => {}
+            }
+            if inner.tail.back().is_none_or(|newest| newest.seq + 1 == event.seq) {
+                if inner.tail.len() == TAIL_EVENTS {
+                    inner.tail.pop_front();
+                }
+                inner.tail.push_back(event.clone());
+            } else {
+                inner.tail.clear();
+                inner.tail.push_back(event.clone());
+            }
+            inner.last_seq = inner.last_seq.max(event.seq);
+        }
+        drop(inner);
+        self.bell.send_replace(());
+    }
+
+    /// More text of the open message. A new `message_id` begins a new one.
+    pub fn text(&self, run_id: RunId, message_id: MessageId, piece: &str) {
+        self.lock().open_message(run_id, message_id).text.push_str(piece);
+        self.bell.send_replace(());
+    }
+
+    /// More reasoning of the open message.
+    pub fn reasoning(&self, run_id: RunId, message_id: MessageId, piece: &str) {
+        self.lock().open_message(run_id, message_id).reasoning.push_str(piece);
+        self.bell.send_replace(());
+    }
+
+    /// How far a tool call is.
+    pub fn progress(&self, progress: ToolProgress) {
+        let mut inner = self.lock();
+        inner.progress_version += 1;
+        inner.progress.retain(|p| p.tool_call_id != progress.tool_call_id);
+        inner.progress.push(progress);
+        drop(inner);
+        self.bell.send_replace(());
+    }
+
+    /// Drops the open message: its text is void.
+    pub fn void(&self) {
+        self.lock().open = None;
+    }
+
+    /// The session is gone: every stream ends.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.bell.send_replace(());
+    }
+
+    pub(super) fn listen(&self) -> watch::Receiver<()> {
+        self.bell.subscribe()
+    }
+
+    pub(super) fn step(&self, after: u64, place: &mut PreviewPlace) -> Step {
+        let inner = self.lock();
+        if inner.closed {
+            return Step::Closed;
+        }
+        if after < inner.last_seq {
+            let at_hand = inner.tail.back().is_some_and(|newest| newest.seq == inner.last_seq)
+                && inner.tail.front().is_some_and(|oldest| oldest.seq <= after + 1);
+            return if at_hand {
+                Step::Events(inner.tail.iter().filter(|e| e.seq > after).cloned().collect())
+            } else {
+                Step::Behind
+            };
+        }
+        let mut frames = Vec::new();
+        if let Some(open) = &inner.open {
+            let (text_at, reasoning_at) = place.of(open.message_id);
+            for (kind, text, at) in
+                [(TextKind::Reasoning, &open.reasoning, reasoning_at), (TextKind::Text, &open.text, text_at)]
+            {
+                frames.extend(kind.rest(open.run_id, open.message_id, text, at));
+            }
+            place.message = Some((open.message_id, open.text.len(), open.reasoning.len()));
+        }
+        if place.progress_version < inner.progress_version {
+            place.progress_version = inner.progress_version;
+            frames.extend(inner.progress.iter().map(|p| Frame::Transient(Transient::ToolProgress(p.clone()))));
+        }
+        Step::UpToDate(frames)
+    }
+}
+
+impl Inner {
+    fn open_message(&mut self, run_id: RunId, message_id: MessageId) -> &mut OpenMessage {
+        if self.open.as_ref().is_none_or(|open| open.message_id != message_id) {
+            self.open = None;
+        }
+        self.open.get_or_insert_with(|| OpenMessage {
+            message_id,
+            run_id,
+            text: String::new(),
+            reasoning: String::new(),
+        })
+    }
+}
+
+impl PreviewPlace {
+    /// Bytes of text and of reasoning of `message` that were sent.
+    fn of(&self, message: MessageId) -> (usize, usize) {
+        match self.message {
+            Some((id, text, reasoning)) if id == message => (text, reasoning),
+            _ => (0, 0),
+        }
+    }
+
+    /// The text of a closed message that the watcher has not been sent, so that its deltas are whole before the
+    /// `assistant_message` comes.
+    pub(super) fn finish(&mut self, event: &Event) -> Vec<Frame> {
+        let (EventBody::AssistantMessage(e), Some(run_id)) = (&event.body, event.run_id) else { return Vec::new() };
+        let (text_at, reasoning_at) = self.of(e.message_id);
+        self.message = None;
+        let mut frames = Vec::new();
+        if let Some(reasoning) = &e.reasoning {
+            frames.extend(TextKind::Reasoning.rest(run_id, e.message_id, reasoning, reasoning_at));
+        }
+        frames.extend(TextKind::Text.rest(run_id, e.message_id, &e.content, text_at));
+        frames
+    }
+}
+
+#[derive(Clone, Copy)]
+enum TextKind {
+    Text,
+    Reasoning,
+}
+
+impl TextKind {
+    /// What of `text` comes after the first `at` bytes, if anything does.
+    fn rest(self, run_id: RunId, message_id: MessageId, text: &str, at: usize) -> Option<Frame> {
+        if at == text.len() {
+            return None;
+        }
+        // A place that is not in the text can only mean that the text was replaced: it starts anew.
+        let (offset, piece) = text.get(at..).map_or((0, text), |piece| (at, piece));
+        let delta = TextDelta { message_id, run_id, offset, content: piece.to_owned() };
+        Some(Frame::Transient(match self {
+            Self::Text => Transient::Token(delta),
+            Self::Reasoning => Transient::Reasoning(delta),
+        }))
+    }
+}

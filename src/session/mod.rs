@@ -10,10 +10,10 @@
 //! ```
 
 mod command;
-// mod cursor;
+mod cursor;
 mod event;
-// mod feed;
-// mod frame;
+mod feed;
+mod frame;
 mod ids;
 mod message;
 mod state;
@@ -21,10 +21,10 @@ mod store;
 mod time;
 
 pub use command::*;
-// pub use cursor::Cursor;
+pub use cursor::Cursor;
 pub use event::*;
-// pub use feed::{Feed, Progress};
-// pub use frame::*;
+pub use feed::Feed;
+pub use frame::*;
 pub use ids::*;
 pub use message::*;
 pub use state::*;

@@ -179,6 +179,17 @@ impl SessionState {
         self.summary.last_seq
     }
 
+    /// About how many bytes a checkpoint of it takes; the counterpart of [`Event::weight`].
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let message = |m: &Arc<Message>| match m.as_ref() {
+            Message::User(m) => m.content.len(),
+            Message::Assistant(m) => m.content.len() + m.reasoning.as_ref().map_or(0, String::len),
+            Message::Tool(m) => m.content.len(),
+        };
+        self.messages.iter().map(|m| 256 + message(m) as u64).sum()
+    }
+
     /// The approvals that wait for an answer.
     pub fn pending_approvals(&self) -> impl Iterator<Item = &ApprovalRequested> {
         self.run

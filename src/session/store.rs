@@ -175,19 +175,39 @@ pub const INBOX_LIMIT: usize = 100;
 /// Events read at once when a log is replayed.
 pub const READ_PAGE: usize = 256;
 
+/// A session as it was read from the store.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The state as of the log's head.
+    pub state: SessionState,
+    /// The weight ([`Event::weight`]) of the events after the checkpoint.
+    pub replayed: u64,
+}
+
 /// A session's state as of its head: the checkpoint and the events after it.
 ///
 /// # Errors
 /// `NotFound`, `Unavailable`, `Corrupt`.
-pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<SessionState, StoreError> {
+pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<Loaded, StoreError> {
     let mut state = store.checkpoint(session).await?;
+    let mut replayed = 0;
     loop {
         let after = state.as_ref().map_or(0, SessionState::last_seq);
         let page = store.read(session, after, READ_PAGE).await?;
+        if page.events.first().is_some_and(|first| first.seq != after + 1) {
+            // The log was cut back to a newer checkpoint between the two reads.
+            state = store.checkpoint(session).await?;
+            if state.as_ref().map_or(0, SessionState::last_seq) <= after {
+                return Err(StoreError::Corrupt(format!("the log of session {session} has a gap after seq {after}")));
+            }
+            replayed = 0;
+            continue;
+        }
+        replayed += page.events.iter().map(|event| event.weight()).sum::<u64>();
         state = SessionState::fold(state, page.events.iter().map(AsRef::as_ref));
         match state {
             None => return Err(StoreError::Corrupt(format!("session {session} does not begin with session_created"))),
-            Some(state) if state.last_seq() >= page.last_seq => return Ok(state),
+            Some(state) if state.last_seq() >= page.last_seq => return Ok(Loaded { state, replayed }),
             Some(_) => {}
         }
     }

@@ -1,0 +1,177 @@
+//! Frames: what a stream carries. Logged events, and the few things that are never logged.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{ApprovalRequested, Event, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId};
+
+/// The version of the stream's protocol, in `hello`.
+pub const PROTOCOL: u32 = 1;
+
+/// One thing on a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Frame {
+    /// A logged event.
+    Event(Arc<Event>),
+    /// Anything else.
+    Transient(Transient),
+}
+
+/// What is streamed and never logged. The field `type` of the JSON names the variant.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Transient {
+    /// The first frame of every stream.
+    Hello(Hello),
+    /// The cursor points before what is kept; a `snapshot` follows.
+    Gap(Gap),
+    /// The whole projection.
+    Snapshot(Snapshot),
+    /// More text of a message that the model is writing.
+    Token(TextDelta),
+    /// More of what the model thinks aloud before or within a message.
+    Reasoning(TextDelta),
+    /// How far a tool call is.
+    ToolProgress(ToolProgress),
+}
+
+/// The first frame of every stream.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Hello {
+    /// The version of the stream's protocol.
+    pub protocol: u32,
+    /// The session.
+    pub session_id: SessionId,
+    /// The seq of the newest logged event.
+    pub last_seq: u64,
+    /// The seq of the oldest event that is kept.
+    pub oldest_seq: u64,
+    /// The session as it stands.
+    pub status: SessionStatus,
+}
+
+/// Whether a session can work, and does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SessionStatus {
+    /// Every configured MCP server is connected (false when none is configured).
+    pub mcp_connected: bool,
+    /// The session's provider is configured, so that a message can be answered.
+    pub agent_ready: bool,
+    /// A run is in progress.
+    pub is_processing: bool,
+}
+
+/// See [`Transient::Gap`].
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Gap {
+    /// The `after` that was asked for, or had been reached.
+    pub requested: u64,
+    /// The seq of the oldest event that is kept.
+    pub oldest_seq: u64,
+}
+
+/// See [`Transient::Snapshot`].
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Snapshot {
+    /// The snapshot holds all events up to this one; the stream goes on with the next.
+    pub as_of_seq: u64,
+    /// The conversation.
+    #[schema(value_type = Vec<Message>)]
+    pub messages: Vec<Arc<Message>>,
+    /// The settings.
+    pub settings: Settings,
+    /// The approvals that wait for an answer.
+    pub pending_approvals: Vec<ApprovalRequested>,
+    /// The run in progress.
+    pub open_run: Option<RunId>,
+}
+
+impl From<&SessionState> for Snapshot {
+    fn from(state: &SessionState) -> Self {
+        Self {
+            as_of_seq: state.last_seq(),
+            messages: state.messages.clone(),
+            settings: state.summary.settings.clone(),
+            pending_approvals: state.pending_approvals().cloned().collect(),
+            open_run: state.summary.open_run,
+        }
+    }
+}
+
+/// A piece of text of an open message.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TextDelta {
+    /// The message; its `assistant_message` will have the same.
+    pub message_id: MessageId,
+    /// The run.
+    pub run_id: RunId,
+    /// Bytes of UTF-8 text that came before. 0: start this text anew; else append.
+    pub offset: usize,
+    /// The piece.
+    pub content: String,
+}
+
+/// See [`Transient::ToolProgress`].
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ToolProgress {
+    /// The call.
+    pub tool_call_id: ToolCallId,
+    /// The run.
+    pub run_id: RunId,
+    /// How far.
+    pub progress: f64,
+    /// Of how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+    /// In words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl Frame {
+    /// The value of the JSON's `type`, and of the SSE `event:` line.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event(event) => event.body.kind(),
+            Self::Transient(Transient::Hello(_)) => "hello",
+            Self::Transient(Transient::Gap(_)) => "gap",
+            Self::Transient(Transient::Snapshot(_)) => "snapshot",
+            Self::Transient(Transient::Token(_)) => "token",
+            Self::Transient(Transient::Reasoning(_)) => "reasoning",
+            Self::Transient(Transient::ToolProgress(_)) => "tool_progress",
+        }
+    }
+
+    /// The seq, for logged events.
+    #[must_use]
+    pub fn seq(&self) -> Option<u64> {
+        match self {
+            Self::Event(event) => Some(event.seq),
+            Self::Transient(_) => None,
+        }
+    }
+
+    /// The run that it belongs to.
+    #[must_use]
+    pub fn run_id(&self) -> Option<RunId> {
+        match self {
+            Self::Event(event) => event.run_id,
+            Self::Transient(Transient::Token(t) | Transient::Reasoning(t)) => Some(t.run_id),
+            Self::Transient(Transient::ToolProgress(p)) => Some(p.run_id),
+            Self::Transient(Transient::Hello(_) | Transient::Gap(_) | Transient::Snapshot(_)) => None,
+        }
+    }
+
+    /// The frame as one line of JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Event(event) => serde_json::to_string(event),
+            Self::Transient(transient) => serde_json::to_string(transient),
+        }
+        .expect("frames have string keys and no failing Serialize")
+    }
+}
