@@ -1,8 +1,29 @@
 //! Configuration: built-in YAML defaults, the user's YAML, `.env`, the environment; later wins.
+//!
+//! This room owns what can be set, where from, and what is said about a wrong value. It knows nothing of what the values
+//! are used for. [`Config::load`] is a function from [`Sources`] to a [`Config`] that can be run, or to all that is wrong.
+//!
+//! ```text
+//! config/*.yaml ─▶ K8SOPS_CONFIG ─▶ .env ─▶ environment ─▶ text by path ─▶ parsers ─▶ Config + origins + warnings
+//!                                            (one table: settings::SETTINGS)
+//! ```
+
+mod dotenv;
+mod load;
+mod parse;
+mod providers;
+mod servers;
+pub mod settings;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
+
+pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
 
 /// Everything that can be configured, validated: a `Config` that exists can be run.
 #[derive(Debug, Clone)]

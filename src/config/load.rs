@@ -1,0 +1,438 @@
+//! Loading: the layers, who wins, and what is said about a value that is wrong.
+//!
+//! Every setting is looked up from the strongest layer to the weakest, parsed once, and remembered with its origin. A
+//! wrong value does not stop the work: it is noted, the default stands in, and the next is looked at, so that one start
+//! tells all that is wrong.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+
+use super::{
+    AgentConfig, ApprovalMode, Backend, Config, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ServerConfig,
+    ToolsConfig, dotenv, parse,
+    settings::{self, CONFIG_VARIABLE, NOT_YET, SETTINGS},
+    yaml::{self, Node},
+};
+
+const DEFAULT_SETTINGS: &str = include_str!("../../config/settings.yaml");
+const DEFAULT_MODELS: &str = include_str!("../../config/models.yaml");
+
+/// What configuration is made of, as text. Pure, so that a test can say what the environment is.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// The text of `.env`, if there is one.
+    pub dotenv: Option<String>,
+    /// The user's YAML: its path, for messages, and its text.
+    pub yaml: Option<(PathBuf, String)>,
+}
+
+impl Sources {
+    /// The environment of this process, the `.env` of its working directory, and the file that `K8SOPS_CONFIG` names.
+    ///
+    /// # Errors
+    /// A file that is named and cannot be read.
+    pub fn from_process() -> Result<Self, ConfigError> {
+        // Names and values that are not UTF-8 cannot be settings of ours: all that we take are text.
+        let env: BTreeMap<_, _> =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        let dotenv = match std::fs::read_to_string(".env") {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(ConfigError::one(format!(".env cannot be read: {e}"))),
+        };
+        let named = env
+            .get(CONFIG_VARIABLE)
+            .cloned()
+            .or_else(|| dotenv.as_deref().and_then(|text| dotenv::parse(text).0.remove(CONFIG_VARIABLE)))
+            .filter(|path| !path.trim().is_empty());
+        let yaml = match named {
+            None => None,
+            Some(named) => {
+                let path = expand_home(named.trim(), env.get("HOME").map(String::as_str))
+                    .unwrap_or_else(|| PathBuf::from(named.trim()));
+                let text = std::fs::read_to_string(&path).map_err(|e| {
+                    ConfigError::one(format!(
+                        "{CONFIG_VARIABLE} is `{named}`, which cannot be read ({e}); allowed: the path of a YAML file"
+                    ))
+                })?;
+                Some((path, text))
+            }
+        };
+        Ok(Self { env, dotenv, yaml })
+    }
+}
+
+/// All that is wrong with a configuration, one line each; no secret in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct ConfigError {
+    /// The lines.
+    pub problems: Vec<String>,
+}
+
+impl ConfigError {
+    fn one(problem: String) -> Self {
+        Self { problems: vec![problem] }
+    }
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The built-in YAML.
+    Default,
+    /// The user's YAML.
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: u64,
+    },
+    /// A variable of `.env`.
+    Dotenv(String),
+    /// A variable of the environment.
+    Environment(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Yaml { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Dotenv(name) => write!(f, "{name} (.env)"),
+            Self::Environment(name) => write!(f, "{name} (environment)"),
+        }
+    }
+}
+
+/// A setting in force, as it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InForce {
+    /// Its place in the YAML.
+    pub path: String,
+    /// Its value; masked if it is a secret, `-` if there is none.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// A configuration that can be run, and how it came to be.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Every setting in force.
+    pub origins: Vec<InForce>,
+    /// What is odd and does not stop the start, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// The settings in force with their origins, for people; no secret in it.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let width = |of: fn(&InForce) -> &str| self.origins.iter().map(|o| of(o).chars().count()).max().unwrap_or(0);
+        let (paths, values) = (width(|o| &o.path), width(|o| &o.value).min(60));
+        let lines = self.origins.iter().map(|o| format!("{:paths$}  {:values$}  {}", o.path, o.value, o.origin));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    }
+}
+
+impl Config {
+    /// Puts the layers together: built-in YAML, the user's YAML, `.env`, the environment; later wins.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first.
+    pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
+        let mut loader = Loader::new(sources);
+        let config = loader.config();
+        loader.warn_about_variables();
+        if loader.problems.is_empty() {
+            Ok(Loaded { config, origins: loader.origins, warnings: loader.warnings })
+        } else {
+            Err(ConfigError { problems: loader.problems })
+        }
+    }
+}
+
+/// A value that was found, as text.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub text: String,
+    pub origin: Origin,
+}
+
+/// One YAML document; no file for the built-in ones.
+pub(super) struct Layer {
+    file: Option<PathBuf>,
+    pub root: Node,
+}
+
+impl Layer {
+    /// The origin of a node of this document.
+    pub(super) fn origin(&self, node: &Node) -> Origin {
+        match &self.file {
+            None => Origin::Default,
+            Some(path) => Origin::Yaml { path: path.clone(), line: node.line },
+        }
+    }
+
+    /// The text of a leaf of this document.
+    pub(super) fn found(&self, node: &Node) -> Option<Found> {
+        node.text().map(|text| Found { text: text.trim().to_owned(), origin: self.origin(node) })
+    }
+}
+
+pub(super) struct Loader {
+    /// Weakest first.
+    pub layers: Vec<Layer>,
+    env: BTreeMap<String, String>,
+    dotenv: BTreeMap<String, String>,
+    pub problems: Vec<String>,
+    pub warnings: Vec<String>,
+    pub origins: Vec<InForce>,
+}
+
+impl Loader {
+    fn new(sources: Sources) -> Self {
+        let (dotenv, mut problems) = sources.dotenv.as_deref().map(dotenv::parse).unwrap_or_default();
+        let mut layers: Vec<Layer> = [DEFAULT_SETTINGS, DEFAULT_MODELS]
+            .into_iter()
+            .map(|text| Layer { file: None, root: yaml::read(text, None).expect("the built-in YAML is tested") })
+            .collect();
+        if let Some((path, text)) = sources.yaml {
+            let variables = dotenv.clone().into_iter().chain(sources.env.clone()).collect();
+            match yaml::read(&text, Some(&variables)) {
+                Ok(root) => layers.push(Layer { file: Some(path), root }),
+                Err(found) => problems.extend(found.into_iter().map(|p| format!("{}: {p}", path.display()))),
+            }
+        }
+        Self { layers, env: sources.env, dotenv, problems, warnings: Vec::new(), origins: Vec::new() }
+    }
+
+    /// What a variable is set to. One that is set in the environment hides the one in `.env`; an empty one is not set.
+    pub(super) fn variable(&self, name: &str) -> Option<Found> {
+        let (text, origin) = match (self.env.get(name), self.dotenv.get(name)) {
+            (Some(text), _) => (text, Origin::Environment(name.to_owned())),
+            (None, Some(text)) => (text, Origin::Dotenv(name.to_owned())),
+            (None, None) => return None,
+        };
+        let text = text.trim();
+        (!text.is_empty()).then(|| Found { text: text.to_owned(), origin })
+    }
+
+    /// Notes that a value is wrong.
+    pub(super) fn wrong(&mut self, path: &str, shown: &str, origin: &Origin, allowed: &str) {
+        self.problems.push(match origin {
+            Origin::Default => format!("{path} is `{shown}`; allowed: {allowed}"),
+            Origin::Yaml { path: file, line } => {
+                format!("{} line {line}: {path} is `{shown}`; allowed: {allowed}", file.display())
+            }
+            Origin::Dotenv(name) => format!("{name} in .env is `{shown}`; allowed: {allowed}"),
+            Origin::Environment(name) => format!("{name} is `{shown}`; allowed: {allowed}"),
+        });
+    }
+
+    /// Notes that a setting is in force.
+    pub(super) fn in_force(&mut self, path: impl Into<String>, value: &str, origin: &Origin) {
+        let value = if value.is_empty() { "-".to_owned() } else { parse::shown(value) };
+        self.origins.push(InForce { path: path.into(), value, origin: origin.clone() });
+    }
+
+    fn leaf(layer: &Layer, path: &str) -> Option<Found> {
+        let node = path.split('.').try_fold(&layer.root, |node, key| node.get(key))?;
+        layer.found(node)
+    }
+
+    /// A setting that may be absent.
+    fn optional<T>(&mut self, path: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let setting = settings::by_path(path).expect("only settings of the table are asked for");
+        let mut found: Vec<Found> = self.layers.iter().filter_map(|layer| Self::leaf(layer, path)).collect();
+        found.extend(self.variable(setting.variable));
+        while let Some(Found { text, origin }) = found.pop() {
+            if let Some(value) = parse(&text) {
+                self.in_force(path, &text, &origin);
+                return Some(value);
+            }
+            self.wrong(path, &parse::shown(&text), &origin, setting.allowed);
+        }
+        self.in_force(path, "", &Origin::Default);
+        None
+    }
+
+    /// A setting that the built-in YAML gives a value.
+    fn required<T>(&mut self, path: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
+        self.optional(path, parse).expect("the built-in YAML gives it a value; tested")
+    }
+
+    fn config(&mut self) -> Config {
+        let server = ServerConfig {
+            host: self.required("server.host", parse::host),
+            port: self.required("server.port", |t| t.parse().ok()),
+            max_message_bytes: self.required("server.max_message_bytes", parse::size),
+            max_frame_bytes: self.required("server.max_frame_bytes", parse::size),
+            shutdown_timeout: self.required("server.shutdown_timeout", parse::duration),
+        };
+        let mut providers = self.providers();
+        let llm = self.llm(&mut providers);
+        self.show_models(&providers);
+        let mcp = McpConfig {
+            call_timeout: self.required("mcp.call_timeout", parse::duration),
+            connect_timeout: self.required("mcp.connect_timeout", parse::duration),
+            health_interval: self.required("mcp.health_interval", parse::duration),
+            max_backoff: self.required("mcp.max_backoff", parse::duration),
+            servers: self.servers(),
+        };
+        let home = self.variable("HOME").map(|found| found.text);
+        let memory = MemoryConfig {
+            backend: self.required("memory.backend", |t| match t {
+                "memory" => Some(Backend::Memory),
+                "filesystem" => Some(Backend::Filesystem),
+                _ => None,
+            }),
+            path: {
+                let path = self.required("memory.path", |t| Some(t.to_owned()));
+                expand_home(&path, home.as_deref()).unwrap_or_else(|| {
+                    let problem = format!(
+                        "memory.path is `{path}`, but HOME is not set; set MEMORY_FILESYSTEM_PATH to a path without ~"
+                    );
+                    self.problems.push(problem);
+                    PathBuf::from(path)
+                })
+            },
+            shallow: self.required("memory.shallow", parse::boolean),
+            max_sessions: self.required("memory.max_sessions", parse::positive),
+            user_id: self.required("memory.user_id", |t| t.parse().ok()),
+        };
+        Config {
+            server,
+            llm,
+            providers,
+            mcp,
+            memory,
+            agent: AgentConfig {
+                max_steps: self.required("agent.max_steps", parse::positive),
+                max_attempts: self.required("agent.max_attempts", parse::positive),
+                parallel_tools: self.required("agent.parallel_tools", parse::positive),
+                instructions: self.optional("agent.instructions", |t| Some(t.to_owned())).unwrap_or_default(),
+            },
+            tools: ToolsConfig {
+                approval: self.required("tools.approval", |t| match t {
+                    "ask" => Some(ApprovalMode::Ask),
+                    "auto" => Some(ApprovalMode::Auto),
+                    "deny" => Some(ApprovalMode::Deny),
+                    _ => None,
+                }),
+                approval_ttl: self.required("tools.approval_ttl", parse::duration),
+                max_output_bytes: self.required("tools.max_output_bytes", parse::size),
+            },
+            log: LogConfig {
+                level: self.required("log.level", parse::log_level),
+                format: self.required("log.format", |t| match t {
+                    "text" => Some(LogFormat::Text),
+                    "json" => Some(LogFormat::Json),
+                    _ => None,
+                }),
+            },
+        }
+    }
+
+    fn llm(&mut self, providers: &mut BTreeMap<String, super::ProviderConfig>) -> LlmConfig {
+        let provider = self.required("llm.provider", |t| Some(t.to_owned()));
+        let chosen = self.origins.last().expect("`required` has noted it").origin.clone();
+        if !providers.contains_key(&provider) {
+            let ids: Vec<_> = providers.keys().map(String::as_str).collect();
+            let mut allowed = ids.join(", ");
+            if provider == "ollama" {
+                allowed += " (for an Ollama server: openai, with OPENAI_BASE_URL=http://127.0.0.1:11434/v1)";
+            }
+            self.wrong("llm.provider", &parse::shown(&provider), &chosen, &allowed);
+        }
+        let named = self.optional("llm.model", |t| (t.len() <= 200).then(|| t.to_owned()));
+        let model = match (named, providers.get_mut(&provider)) {
+            (Some(model), Some(provider)) => {
+                // People run servers whose models have any name: what they ask for is part of the catalog.
+                if !provider.models.iter().any(|m| m.id == model) {
+                    provider.models.push(super::ModelConfig {
+                        id: model.clone(),
+                        name: model.clone(),
+                        description: "Named by LLM_MODEL; its limits are not known".to_owned(),
+                        context_window: None,
+                        max_output_tokens: None,
+                    });
+                }
+                model
+            }
+            (Some(model), None) => model,
+            (None, Some(provider)) => {
+                let first = provider.models.first().map(|m| m.id.clone()).unwrap_or_default();
+                if first.is_empty() {
+                    self.problems.push(format!("LLM_MODEL is not set and {} has no models; name one", provider.name));
+                }
+                if let Some(shown) = self.origins.last_mut() {
+                    shown.value.clone_from(&first);
+                }
+                first
+            }
+            (None, None) => String::new(),
+        };
+        if let Some(chosen) = providers.get(&provider)
+            && chosen.api_key.is_none()
+            && !chosen.key_optional
+        {
+            let (name, variable) = (&chosen.name, &chosen.key_variable);
+            self.warnings.push(format!(
+                "{name} is the provider of new sessions and has no key: set {variable}, or choose another in LLM_PROVIDER"
+            ));
+        }
+        LlmConfig {
+            provider,
+            model,
+            temperature: self
+                .optional("llm.temperature", |t| t.parse::<f64>().ok().filter(|t| (0.0..=2.0).contains(t))),
+            max_tokens: self.optional("llm.max_tokens", parse::positive),
+        }
+    }
+
+    fn warn_about_variables(&mut self) {
+        for (name, why) in NOT_YET {
+            if self.variable(name).is_some() {
+                self.warnings.push(format!("{name} is set and has no effect in this version: {why}"));
+            }
+        }
+        // Not a warning: who asks for authentication must not get a service without it.
+        if let Some(Found { text, origin }) = self.variable("AUTH_MODE").filter(|found| found.text != "none") {
+            self.wrong("AUTH_MODE", &parse::shown(&text), &origin, "none (this version has no authentication)");
+        }
+        let known: Vec<&str> = SETTINGS.iter().map(|s| s.variable).chain([CONFIG_VARIABLE]).collect();
+        let names: std::collections::BTreeSet<_> = self.env.keys().chain(self.dotenv.keys()).cloned().collect();
+        for name in names.iter().filter(|n| n.starts_with("K8SOPS_") && !known.contains(&n.as_str())) {
+            let hint = match parse::nearest(name, known.iter().copied()) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => "`k8sops config` lists what there is".to_owned(),
+            };
+            self.warnings.push(format!("{name} is set and is no variable of k8sops; {hint}"));
+        }
+    }
+}
+
+/// A path with `~` or `~/` in front made absolute; `None` when that needs a home and there is none.
+fn expand_home(path: &str, home: Option<&str>) -> Option<PathBuf> {
+    match path.strip_prefix('~') {
+        Some("") => home.map(PathBuf::from),
+        Some(rest) if rest.starts_with('/') => home.map(|home| Path::new(home).join(rest.trim_start_matches('/'))),
+        _ => Some(PathBuf::from(path)),
+    }
+}
+
+/// A secret from text.
+pub(super) fn secret(text: &str) -> SecretString {
+    SecretString::from(text.to_owned())
+}

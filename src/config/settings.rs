@@ -1,0 +1,116 @@
+//! The one table of settings. It drives the loading of variables, `k8sops config`, the messages about wrong values, and
+//! the tables in the documentation.
+
+/// A setting that has a place in the YAML and an environment variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its place in the YAML, with dots. Those under `mcp.servers.default` are fields of the server of that name.
+    pub path: &'static str,
+    /// Its environment variable.
+    pub variable: &'static str,
+    /// What values it takes, to follow "allowed:".
+    pub allowed: &'static str,
+    /// What it is for, in one line.
+    pub doc: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+}
+
+/// Every setting that has a variable, in the order of the YAML.
+pub const SETTINGS: &[Setting] = &[
+    plain("server.host", "K8SOPS_HOST", "an IP address or a host name", "The address to listen on"),
+    plain("server.port", "K8SOPS_PORT", PORT, "The port; 0 takes a free one and prints it"),
+    plain("server.max_message_bytes", "K8SOPS_MAX_MESSAGE_BYTES", SIZE, "The largest message of a user"),
+    plain("server.max_frame_bytes", "K8SOPS_MAX_FRAME_BYTES", SIZE, "The largest WebSocket frame and JSON body"),
+    plain("server.shutdown_timeout", "K8SOPS_SHUTDOWN_TIMEOUT", DURATION, "How long a graceful stop may take"),
+    plain("llm.provider", "LLM_PROVIDER", "the id of a provider", "The provider of new sessions"),
+    plain("llm.model", "LLM_MODEL", "a model's id of at most 200 characters", "The model of new sessions"),
+    plain("llm.temperature", "LLM_TEMPERATURE", "a number from 0 to 2", "The sampling temperature of new sessions"),
+    plain("llm.max_tokens", "LLM_MAX_TOKENS", POSITIVE, "The most tokens of one reply"),
+    secret("providers.anthropic.api_key", "ANTHROPIC_API_KEY", "The key for Anthropic"),
+    plain("providers.anthropic.base_url", "ANTHROPIC_BASE_URL", URL, "Where the Messages API is"),
+    secret("providers.openai.api_key", "OPENAI_API_KEY", "The key for OpenAI, or for the server at OPENAI_BASE_URL"),
+    plain("providers.openai.base_url", "OPENAI_BASE_URL", URL, "Where chat completions are; up to and with /v1"),
+    plain("mcp.servers.default.transport", "MCP_TRANSPORT", TRANSPORT, "How the MCP server `default` is reached"),
+    plain("mcp.servers.default.url", "MCP_SERVER_URL", URL, "Its endpoint (http)"),
+    plain("mcp.servers.default.ssl_verify", "MCP_SSL_VERIFY", BOOL, "Whether its certificate is checked (http)"),
+    plain("mcp.servers.default.command", "MCP_SERVER_COMMAND", "a program", "The program that is the server (stdio)"),
+    plain("mcp.servers.default.args", "MCP_SERVER_ARGS", WORDS, "Its arguments (stdio)"),
+    plain("mcp.call_timeout", "K8SOPS_MCP_CALL_TIMEOUT", DURATION, "How long one tool call may take"),
+    plain("mcp.connect_timeout", "K8SOPS_MCP_CONNECT_TIMEOUT", DURATION, "How long connecting and discovery may take"),
+    plain("mcp.health_interval", "K8SOPS_MCP_HEALTH_INTERVAL", DURATION, "How often a server is asked if it is there"),
+    plain("mcp.max_backoff", "K8SOPS_MCP_MAX_BACKOFF", DURATION, "The longest wait between two attempts to connect"),
+    plain("memory.backend", "MEMORY_BACKEND", "memory or filesystem", "Where sessions are kept"),
+    plain(
+        "memory.path",
+        "MEMORY_FILESYSTEM_PATH",
+        "a path; ~/ is the home folder",
+        "The folder of the filesystem backend",
+    ),
+    plain("memory.shallow", "MEMORY_SHALLOW", BOOL, "Keep only the checkpoint and what came after it"),
+    plain("memory.max_sessions", "MAX_SESSIONS", POSITIVE, "Sessions per user; one more deletes the oldest"),
+    plain("memory.user_id", "MEMORY_USER_ID", USER_ID, "The user when nobody is authenticated"),
+    plain("agent.max_steps", "K8SOPS_MAX_STEPS", POSITIVE, "Model calls with tools in one run"),
+    plain("agent.max_attempts", "K8SOPS_MAX_ATTEMPTS", POSITIVE, "Attempts at one model call"),
+    plain("agent.parallel_tools", "K8SOPS_PARALLEL_TOOLS", POSITIVE, "Tool calls that run at the same time"),
+    plain("agent.instructions", "K8SOPS_INSTRUCTIONS", "any text", "Added to the built-in system prompt"),
+    plain("tools.approval", "TOOL_APPROVAL", "ask, auto or deny", "What happens to a call that changes something"),
+    plain("tools.approval_ttl", "K8SOPS_APPROVAL_TTL", DURATION, "How long a request for approval stands"),
+    plain("tools.max_output_bytes", "K8SOPS_MAX_TOOL_OUTPUT_BYTES", SIZE, "The most of a tool's output that is kept"),
+    plain("log.level", "LOG_LEVEL", LEVEL, "How much is logged"),
+    plain("log.format", "LOG_FORMAT", "text or json", "The form of a log line"),
+];
+
+/// The variable that names the user's YAML; not a setting, since it has no place in the YAML.
+pub const CONFIG_VARIABLE: &str = "K8SOPS_CONFIG";
+
+pub(super) const PORT: &str = "a port number, 0 to 65535";
+pub(super) const SIZE: &str = "a size from 1 byte to 1GiB, like 65536, 64KiB or 1MiB";
+pub(super) const DURATION: &str = "a duration from 1ms to 30 days, like 500ms, 20s, 5m or 1h";
+pub(super) const POSITIVE: &str = "a whole number from 1 on";
+pub(super) const URL: &str = "an http:// or https:// URL";
+pub(super) const BOOL: &str = "true, false, 1, 0, yes, no, on or off";
+pub(super) const TRANSPORT: &str = "http or stdio";
+pub(super) const WORDS: &str = "words as in a shell (quotes are honoured), or a JSON array of strings";
+pub(super) const KEY: &str = "a key: printable ASCII without spaces";
+const USER_ID: &str = "1 to 64 characters of A-Z a-z 0-9 . _ @ - that do not begin with a dot";
+const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like k8sops=debug,rmcp=info";
+
+/// Variables of functions that this version does not have, and what is said when one is set.
+pub(super) const NOT_YET: &[(&str, &str)] = &[
+    ("REDIS_URL", "there is no redis backend"),
+    ("OLLAMA_BASE_URL", "there is no ollama provider; its server also speaks OpenAI's protocol, see OPENAI_BASE_URL"),
+    ("MEMORY_LONG_TERM_ENABLED", "there is no long-term memory"),
+    ("MEMORY_MAX_MEMORIES", "there is no long-term memory"),
+    ("MEMORY_CONTEXT_THRESHOLD", "conversations are not summarised"),
+    ("MEMORY_MAX_CONTEXT_TOKENS", "conversations are not summarised"),
+    ("EMBEDDING_PROVIDER", "there is no long-term memory"),
+    ("EMBEDDING_MODEL", "there is no long-term memory"),
+    ("EMBEDDING_DIMS", "there is no long-term memory"),
+];
+
+const fn plain(path: &'static str, variable: &'static str, allowed: &'static str, doc: &'static str) -> Setting {
+    Setting { path, variable, allowed, doc, secret: false }
+}
+
+const fn secret(path: &'static str, variable: &'static str, doc: &'static str) -> Setting {
+    Setting { path, variable, allowed: KEY, doc, secret: true }
+}
+
+/// The setting at a place in the YAML.
+#[must_use]
+pub fn by_path(path: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.path == path)
+}
+
+/// The table of all variables as Markdown, for the README.
+#[must_use]
+pub fn markdown() -> String {
+    use std::fmt::Write as _;
+    let mut table = String::from("| variable | YAML | values | what for |\n|---|---|---|---|\n");
+    let _ = writeln!(table, "| `{CONFIG_VARIABLE}` | | a path | Your own YAML, over the built-in defaults |");
+    for s in SETTINGS {
+        let _ = writeln!(table, "| `{}` | `{}` | {} | {} |", s.variable, s.path, s.allowed, s.doc);
+    }
+    table
+}
