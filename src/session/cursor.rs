@@ -115,6 +115,7 @@ impl Cursor {
             if event.seq > self.live_after {
                 self.ready.extend(self.place.finish(event));
             }
+            self.place.pass(event);
             self.after = event.seq;
             self.ready.push_back(Frame::Event(event.clone()));
         }

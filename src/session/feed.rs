@@ -48,7 +48,12 @@ struct OpenMessage {
 /// A watcher's place among the things that are not logged.
 #[derive(Debug, Default, Clone)]
 pub(super) struct PreviewPlace {
+    /// Bytes of text and of reasoning of a message that were sent.
     message: Option<(MessageId, usize, usize)>,
+    /// The last message that was sent whole, and the last run whose end was sent. A watcher that reads the store can know
+    /// of a commit before the feed does; it must not show a preview of what it has seen the end of.
+    closed_message: Option<MessageId>,
+    closed_run: Option<RunId>,
     progress_version: u64,
 }
 
@@ -178,7 +183,7 @@ impl Feed {
             };
         }
         let mut frames = Vec::new();
-        if let Some(open) = &inner.open {
+        if let Some(open) = inner.open.as_ref().filter(|open| !place.is_closed(open)) {
             let (text_at, reasoning_at) = place.of(open.message_id);
             for (kind, text, at) in
                 [(TextKind::Reasoning, &open.reasoning, reasoning_at), (TextKind::Text, &open.text, text_at)]
@@ -218,12 +223,24 @@ impl PreviewPlace {
         }
     }
 
+    fn is_closed(&self, open: &OpenMessage) -> bool {
+        self.closed_message == Some(open.message_id) || self.closed_run == Some(open.run_id)
+    }
+
+    /// Notes what the watcher is sent of the log.
+    pub(super) fn pass(&mut self, event: &Event) {
+        match &event.body {
+            EventBody::AssistantMessage(e) => self.closed_message = Some(e.message_id),
+            body if body.ends_run() => self.closed_run = event.run_id,
+            _ => {}
+        }
+    }
+
     /// The text of a closed message that the watcher has not been sent, so that its deltas are whole before the
     /// `assistant_message` comes.
     pub(super) fn finish(&mut self, event: &Event) -> Vec<Frame> {
         let (EventBody::AssistantMessage(e), Some(run_id)) = (&event.body, event.run_id) else { return Vec::new() };
         let (text_at, reasoning_at) = self.of(e.message_id);
-        self.message = None;
         let mut frames = Vec::new();
         if let Some(reasoning) = &e.reasoning {
             frames.extend(TextKind::Reasoning.rest(run_id, e.message_id, reasoning, reasoning_at));

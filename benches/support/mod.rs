@@ -1,0 +1,266 @@
+//! The peers of the benches: a scripted upstream, nginx in front of it, the service, and a client.
+
+use std::{
+    fmt::Write as _,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Speaks chat completions: every request is answered by so many tokens, so far apart.
+pub struct Upstream {
+    pub port: u16,
+}
+
+impl Upstream {
+    pub async fn start(tokens: u64, gap: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    // A client that leaves ends its connection, and nothing else.
+                    let _ = answer(stream, tokens, gap).await;
+                });
+            }
+        });
+        Self { port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/v1", self.port)
+    }
+}
+
+async fn answer(stream: TcpStream, tokens: u64, gap: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if read.read_line(&mut line).await? == 0 {
+                return Ok(());
+            }
+            let line = line.trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        read.read_exact(&mut body).await?;
+        write.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+        for n in 0..tokens {
+            if !gap.is_zero() {
+                tokio::time::sleep(gap).await;
+            }
+            let delta = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
+                "choices": [{"index": 0, "delta": {"content": format!("token{n} ")}, "finish_reason": null}]});
+            chunk(&mut write, &format!("data: {delta}\n\n")).await?;
+        }
+        let end = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
+            "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
+        chunk(&mut write, &format!("data: {end}\n\ndata: [DONE]\n\n")).await?;
+        write.write_all(b"0\r\n\r\n").await?;
+    }
+}
+
+async fn chunk(write: &mut (impl AsyncWriteExt + Unpin), data: &str) -> std::io::Result<()> {
+    let mut piece = String::with_capacity(data.len() + 16);
+    write!(piece, "{:x}\r\n{data}\r\n", data.len()).expect("a string takes all");
+    write.write_all(piece.as_bytes()).await
+}
+
+/// nginx, passing everything on to the upstream.
+pub struct Nginx {
+    pub url: String,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Nginx {
+    pub async fn start(upstream: u16) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let port = free_port();
+        let folder = dir.path().display();
+        let config = format!(
+            "daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+             events {{ worker_connections 1024; }}
+             http {{ access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
+               uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
+               server {{ listen 127.0.0.1:{port};
+                 location / {{ proxy_pass http://127.0.0.1:{upstream}; proxy_buffering off; proxy_http_version 1.1; }} }} }}"
+        );
+        let file = dir.path().join("nginx.conf");
+        std::fs::write(&file, config).expect("the folder takes it");
+        let nginx = std::env::var("K8SOPS_TEST_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".into());
+        let child = Command::new(nginx).arg("-c").arg(&file).stderr(Stdio::null()).spawn().expect("nginx is installed");
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { url: format!("http://127.0.0.1:{port}/v1"), child, _dir: dir }
+    }
+
+    /// CPU time of its processes.
+    pub fn cpu(&self) -> Duration {
+        let master = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(cpu).sum::<Duration>() + cpu(master)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with it, on TERM; on KILL they would stay.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// The service, as it is shipped, on the filesystem store.
+pub struct Program {
+    pub url: String,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Program {
+    pub async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let port = free_port();
+        let child = Command::new(env!("CARGO_BIN_EXE_k8sops"))
+            .arg("serve")
+            .env_clear()
+            .current_dir(dir.path())
+            .env("K8SOPS_PORT", port.to_string())
+            .env("MEMORY_FILESYSTEM_PATH", dir.path().join("data"))
+            .env("LLM_PROVIDER", "openai")
+            .env("LLM_MODEL", "bench")
+            .env("OPENAI_BASE_URL", upstream)
+            .env("OPENAI_API_KEY", "none")
+            .env("LOG_LEVEL", "error")
+            .envs(env.iter().copied())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it is built");
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { url: format!("http://127.0.0.1:{port}"), child, dir }
+    }
+
+    /// CPU time so far.
+    pub fn cpu(&self) -> Duration {
+        cpu(self.child.id())
+    }
+
+    /// Bytes that it has in files. Logs only grow, so the difference is what was written.
+    pub fn written(&self) -> u64 {
+        folder_size(self.dir.path())
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn folder_size(path: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(data) if data.is_dir() => folder_size(&entry.path()),
+            Ok(data) => data.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// CPU time of a process, user and system, from `/proc/PID/stat` (fields 14 and 15, in ticks of 10 ms).
+fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A client of the service and of the upstream.
+pub struct Client(reqwest::Client);
+
+impl Client {
+    pub fn new() -> Self {
+        Self(reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built"))
+    }
+
+    /// One reply of the upstream; how many tokens it had.
+    pub async fn upstream(&self, base: &str) -> u64 {
+        let response = self.0.post(format!("{base}/chat/completions")).body("{}").send().await.expect("it answers");
+        let mut stream = response.bytes_stream();
+        let mut tokens = 0;
+        while let Some(piece) = stream.next().await {
+            let piece = piece.expect("the stream is whole");
+            tokens += String::from_utf8_lossy(&piece).matches("\"content\"").count() as u64;
+        }
+        tokens
+    }
+
+    /// A new session's URL.
+    pub async fn session(&self, base: &str) -> String {
+        let response = self.0.post(format!("{base}/v1/sessions")).send().await.expect("it answers");
+        let session: Value = response.json().await.expect("JSON");
+        format!("{base}/v1/sessions/{}", session["session_id"].as_str().expect("an id"))
+    }
+
+    /// One turn over SSE; the text that was streamed.
+    pub async fn turn(&self, session: &str, content: &str) -> String {
+        let request = self.0.post(format!("{session}/messages")).header("accept", "text/event-stream");
+        let response = request.json(&json!({"content": content})).send().await.expect("it answers");
+        let mut stream = response.bytes_stream();
+        let (mut text, mut buffer) = (String::new(), String::new());
+        while let Some(piece) = stream.next().await {
+            buffer.push_str(&String::from_utf8_lossy(&piece.expect("the stream is whole")));
+            while let Some(end) = buffer.find("\n\n") {
+                let message: String = buffer.drain(..end + 2).collect();
+                if message.starts_with("event: token") {
+                    let data = message.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
+                    let token: Value = serde_json::from_str(data).expect("JSON");
+                    text.push_str(token["content"].as_str().expect("text"));
+                }
+            }
+        }
+        text
+    }
+
+    /// An open WebSocket of the session.
+    pub async fn socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+        let (mut socket, _) = connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
+        socket.next().await.expect("hello").expect("hello");
+        socket
+    }
+}

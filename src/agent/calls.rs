@@ -1,0 +1,210 @@
+//! The tool calls of one reply: each is classed, approved where that is needed, run, and ended. None is left open.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::future::try_join_all;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use super::{LogClosed, Run, ended};
+use crate::{
+    mcp::CallProgress,
+    session::{
+        ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId, Timestamp,
+        ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+    },
+    tools::{CallClass, Gate},
+};
+
+const NOT_RUN: &str = "cancelled by the user before it was run";
+const MAYBE_DONE: &str = "The call was sent, and it is not known whether it took effect. Look at the state before doing it again.";
+
+/// What bounds the calls of one reply that run at the same time.
+struct Lanes {
+    /// Calls that change nothing.
+    read: Semaphore,
+    /// Calls that change something go one after another, in the order of their approval: two changes that were meant in an
+    /// order must not race.
+    change: Semaphore,
+}
+
+impl Run {
+    /// Brings every open call of the run to its end. Returns early, with calls left open, only when the run is halted.
+    pub(super) async fn resolve_calls(&self, run: &OpenRun) -> Result<(), LogClosed> {
+        let lanes = Lanes { read: Semaphore::new(self.limits.parallel_tools), change: Semaphore::new(1) };
+        try_join_all(run.calls.iter().map(|call| self.resolve(run.run_id, call, &lanes))).await?;
+        Ok(())
+    }
+
+    async fn resolve(&self, run_id: RunId, open: &OpenCall, lanes: &Lanes) -> Result<(), LogClosed> {
+        let call = &open.call;
+        let end = |status, content: &str| self.log.append(vec![ended(call, status, content)]);
+
+        // An owner before this one sent it. Only what changes nothing is sent again.
+        if let Some(started) = &open.started
+            && started.effect != Effect::Read
+        {
+            return end(ToolStatus::Unknown, MAYBE_DONE).await;
+        }
+        if self.cancel.is_cancelled() {
+            return end(ToolStatus::Cancelled, NOT_RUN).await;
+        }
+        let Value::Object(arguments) = &call.arguments else {
+            let message = "the arguments are not a JSON object; call the tool again with an object that fits its schema";
+            return end(ToolStatus::Error, message).await;
+        };
+        let Some(class) = self.tools.classify(&call.name, arguments) else {
+            let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
+            return end(ToolStatus::Error, &message).await;
+        };
+        let arguments = match class.gate {
+            Gate::Open => arguments.clone(),
+            Gate::Deny => {
+                let message = format!("not allowed: this call would change something ({}), and the operator allows none", class.reason);
+                return end(ToolStatus::Denied, &message).await;
+            }
+            Gate::Ask => match self.approval(open, &class).await? {
+                Answer::Approved(edited) => edited.unwrap_or_else(|| arguments.clone()),
+                Answer::Refused(message) => return end(ToolStatus::Denied, &message).await,
+                Answer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
+                Answer::Halted => return Ok(()),
+            },
+        };
+        let lane = if class.effect == Effect::Read { &lanes.read } else { &lanes.change };
+        let _turn = lane.acquire().await.expect("the semaphore is never closed");
+        if self.cancel.is_cancelled() {
+            return end(ToolStatus::Cancelled, NOT_RUN).await;
+        }
+        if self.halt.is_cancelled() {
+            return Ok(());
+        }
+        let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
+        self.run_call(run_id, call, &class, arguments, attempt).await
+    }
+
+    /// Sends one call and logs its end. The start is durable before the call is sent.
+    async fn run_call(
+        &self,
+        run_id: RunId,
+        call: &ToolCall,
+        class: &CallClass,
+        arguments: Map<String, Value>,
+        attempt: u32,
+    ) -> Result<(), LogClosed> {
+        let start = ToolStart {
+            tool_call_id: call.id.clone(),
+            name: call.name.clone(),
+            server: class.server.clone(),
+            arguments: Value::Object(arguments.clone()),
+            effect: class.effect,
+            attempt,
+        };
+        self.log.append(vec![EventBody::ToolStart(start)]).await?;
+        let began = Instant::now();
+        let (log, id) = (self.log.clone(), call.id.clone());
+        let progress = Arc::new(move |p: CallProgress| {
+            let CallProgress { progress, total, message } = p;
+            log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
+        });
+        // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.tools.call(&call.name, &arguments, progress) => Some(outcome),
+            () = self.cancel.cancelled() => None,
+        };
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let end = match outcome {
+            Some(outcome) => ToolEnd {
+                tool_call_id: call.id.clone(),
+                status: outcome.status,
+                content: outcome.content,
+                structured: outcome.structured,
+                truncated: outcome.truncated,
+                bytes: outcome.bytes,
+                duration_ms,
+            },
+            None => {
+                let (status, content) = if class.effect == Effect::Read {
+                    (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
+                } else {
+                    (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {MAYBE_DONE}"))
+                };
+                let bytes = content.len() as u64;
+                ToolEnd {
+                    tool_call_id: call.id.clone(),
+                    status,
+                    content,
+                    structured: None,
+                    truncated: false,
+                    bytes,
+                    duration_ms,
+                }
+            }
+        };
+        self.log.append(vec![EventBody::ToolEnd(end)]).await
+    }
+
+    /// Asks for approval, unless that was done before, and waits for the answer.
+    async fn approval(&self, open: &OpenCall, class: &CallClass) -> Result<Answer, LogClosed> {
+        let mut changes = self.log.changes();
+        if open.approval.is_none() {
+            let request = ApprovalRequested {
+                approval_id: ApprovalId::new(),
+                tool_call_id: open.call.id.clone(),
+                name: open.call.name.clone(),
+                arguments: open.call.arguments.clone(),
+                effect: class.effect,
+                reason: class.reason.clone(),
+                expires_at: Timestamp::now().plus(self.limits.approval_ttl),
+            };
+            self.log.append(vec![EventBody::ApprovalRequested(request)]).await?;
+        }
+        loop {
+            changes.mark_unchanged();
+            let view = self.log.view();
+            let calls = view.run.iter().flat_map(|run| &run.calls);
+            let approval = calls.filter(|c| c.call.id == open.call.id).find_map(|c| c.approval.as_ref());
+            if let Some(resolved) = approval.and_then(|a| a.resolved.as_ref()) {
+                return Ok(Answer::from(resolved));
+            }
+            tokio::select! {
+                changed = changes.changed() => changed.map_err(|_| LogClosed)?,
+                () = self.cancel.cancelled() => return Ok(Answer::Cancelled),
+                () = self.halt.cancelled() => return Ok(Answer::Halted),
+            }
+        }
+    }
+}
+
+/// What became of a request for approval.
+enum Answer {
+    /// Run it, with these arguments if they were edited.
+    Approved(Option<Map<String, Value>>),
+    /// Do not run it; what to tell the model.
+    Refused(String),
+    Cancelled,
+    Halted,
+}
+
+impl From<&ApprovalResolved> for Answer {
+    fn from(resolved: &ApprovalResolved) -> Self {
+        let comment = resolved.comment.as_deref().filter(|c| !c.trim().is_empty());
+        match resolved.decision {
+            Decision::Approve => Self::Approved(resolved.arguments.as_ref().and_then(|a| a.as_object().cloned())),
+            Decision::Deny => Self::Refused(match comment {
+                Some(comment) => format!("denied by the user, who says: {comment}"),
+                None => "denied by the user".into(),
+            }),
+            Decision::Expired => Self::Refused("not run: nobody approved it in time".into()),
+        }
+    }
+}
+
+/// The end of a call whose run cannot be driven any further.
+pub(super) fn end_of_interrupted(open: &OpenCall) -> EventBody {
+    match &open.started {
+        Some(started) if started.effect != Effect::Read => ended(&open.call, ToolStatus::Unknown, MAYBE_DONE),
+        Some(_) => ended(&open.call, ToolStatus::Error, "the run failed while the call ran"),
+        None => ended(&open.call, ToolStatus::Cancelled, "not run: the run failed before"),
+    }
+}

@@ -1,0 +1,61 @@
+//! `/v1/providers` and `/v1/tools`: what the agent can use.
+
+use actix_web::{get, post, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Api, extract::Caller};
+use crate::{models::ProviderInfo, tools::ToolInfo};
+
+/// The providers and their models.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProviderList {
+    /// The provider of a new session.
+    default_provider: String,
+    /// The model of a new session.
+    default_model: String,
+    /// All providers.
+    providers: Vec<ProviderInfo>,
+}
+
+/// The catalog of providers and models.
+#[utoipa::path(
+    operation_id = "list_providers", tag = "catalog",
+    responses((status = 200, description = "The catalog", body = ProviderList))
+)]
+#[get("/providers")]
+pub(super) async fn providers(api: web::Data<Api>, _caller: Caller) -> web::Json<ProviderList> {
+    web::Json(ProviderList {
+        default_provider: api.defaults.provider.clone(),
+        default_model: api.defaults.model.clone(),
+        providers: api.catalog.providers(),
+    })
+}
+
+/// The discovered tools.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ToolList {
+    /// Sorted by name.
+    tools: Vec<ToolInfo>,
+}
+
+/// The tools of all connected servers, each with its effect class and why it has it.
+#[utoipa::path(
+    operation_id = "list_tools", tag = "catalog",
+    responses((status = 200, description = "The tools", body = ToolList))
+)]
+#[get("/tools")]
+pub(super) async fn tools(api: web::Data<Api>, _caller: Caller) -> web::Json<ToolList> {
+    web::Json(ToolList { tools: api.tools.list() })
+}
+
+/// Asks all servers for their tools anew, and answers with what they say.
+#[utoipa::path(
+    operation_id = "refresh_tools", tag = "catalog",
+    responses((status = 200, description = "The tools as they are now", body = ToolList))
+)]
+#[post("/tools/refresh")]
+pub(super) async fn refresh(api: web::Data<Api>, _caller: Caller) -> web::Json<ToolList> {
+    api.mcp.refresh().await;
+    web::Json(ToolList { tools: api.tools.list() })
+}

@@ -1,0 +1,123 @@
+//! The contract: `/openapi.json`, generated from the handlers, and its pages at `/docs`, served offline.
+
+use std::sync::LazyLock;
+
+use actix_web::{HttpResponse, dev::ResourceDef, get, http::header, web};
+use utoipa::{OpenApi, openapi};
+use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::{approvals, catalog, events, messages, problem::Problem, service, sessions, settings, ws};
+use crate::session::{Event, EventBody, Transient};
+
+/// The contract, as generated from the handlers.
+static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
+    let (_, contract) = actix_web::App::new()
+        .into_utoipa_app()
+        .openapi(Contract::openapi())
+        .configure(operations)
+        .split_for_parts();
+    contract
+});
+
+/// The contract as it is served and kept in `openapi/openapi.json`.
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut text = CONTRACT.to_pretty_json().expect("the document is made of plain data");
+    text.push('\n');
+    text
+});
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "k8sops",
+        description = "A headless Kubernetes-operations agent: durable sessions, streamed over REST, WebSocket and SSE, \
+                       tools through MCP.\n\nEvery event of a session has a sequence number. A client that reconnects \
+                       with the number of the last event it has seen misses nothing and gets nothing twice.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(Problem, Event, EventBody, Transient)),
+    tags(
+        (name = "sessions", description = "Conversations and their settings"),
+        (name = "messages", description = "Talk to the agent"),
+        (name = "approvals", description = "Let a call run, or not"),
+        (name = "events", description = "The log of a session, replayed and live"),
+        (name = "catalog", description = "Models and tools"),
+        (name = "service", description = "Facts, probes, metrics and this document"),
+    )
+)]
+struct Contract;
+
+/// Every operation of the API.
+fn operations(config: &mut ServiceConfig) {
+    config.service(
+        utoipa_actix_web::scope("/v1")
+            .service(sessions::create)
+            .service(sessions::list)
+            .service(sessions::get)
+            .service(sessions::update)
+            .service(sessions::delete)
+            .service(settings::get)
+            .service(settings::update)
+            .service(messages::send)
+            .service(messages::list)
+            .service(messages::cancel)
+            .service(approvals::resolve)
+            .service(events::follow)
+            .service(ws::open)
+            .service(catalog::providers)
+            .service(catalog::tools)
+            .service(catalog::refresh)
+            .service(service::info),
+    );
+    config.service(service::healthz).service(service::readyz).service(service::metrics).service(openapi_document);
+}
+
+/// This document.
+#[utoipa::path(
+    operation_id = "openapi", tag = "service",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object))
+)]
+#[get("/openapi.json")]
+async fn openapi_document() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
+}
+
+/// Serves all operations, and the pages that show them.
+pub(super) fn serve(config: &mut web::ServiceConfig) {
+    operations(&mut ServiceConfig::new(config));
+    config
+        .route("/docs", web::get().to(to_docs))
+        .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json").try_it_out_enabled(true)));
+}
+
+async fn to_docs() -> HttpResponse {
+    HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+}
+
+/// The OpenAPI document, as the program writes it.
+#[must_use]
+pub fn openapi_json() -> &'static str {
+    &DOCUMENT
+}
+
+/// The methods that the contract knows at a path of a request.
+pub(super) fn methods_of(path: &str) -> Vec<&'static str> {
+    static PATHS: LazyLock<Vec<(ResourceDef, Vec<&'static str>)>> = LazyLock::new(|| {
+        CONTRACT.paths.paths.iter().map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item))).collect()
+    });
+    PATHS.iter().filter(|(pattern, _)| pattern.is_match(path)).flat_map(|(_, methods)| methods.clone()).collect()
+}
+
+fn methods(item: &openapi::PathItem) -> Vec<&'static str> {
+    [
+        ("DELETE", item.delete.is_some()),
+        ("GET", item.get.is_some()),
+        ("PATCH", item.patch.is_some()),
+        ("POST", item.post.is_some()),
+        ("PUT", item.put.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(method, known)| known.then_some(method))
+    .collect()
+}

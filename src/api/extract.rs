@@ -1,0 +1,93 @@
+//! What handlers take in: the calling user, ids, JSON bodies, the idempotency key.
+
+use std::{future::Ready, pin::Pin};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+
+use super::{Api, Code, Problem};
+use crate::session::{CommandId, SessionId, UserId};
+
+/// The user who makes the request. A handler that lacks it cannot reach a session.
+pub(super) struct Caller(pub(super) UserId);
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(
+            request
+                .app_data::<web::Data<Api>>()
+                .map(|api| Self(api.user.clone()))
+                .ok_or_else(|| Problem::new(Code::Internal, "the service is not set up")),
+        )
+    }
+}
+
+/// The session id of the path.
+pub(super) struct InSession(pub(super) SessionId);
+
+impl FromRequest for InSession {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(request.match_info().query("session_id").parse().map(Self).map_err(Problem::from))
+    }
+}
+
+/// The `Idempotency-Key` header: the id of the command, if the client gives one.
+pub(super) struct IdempotencyKey(pub(super) Option<CommandId>);
+
+impl FromRequest for IdempotencyKey {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let key = request.headers().get("idempotency-key").map(|value| {
+            let text = value.to_str().unwrap_or_default();
+            text.parse().map_err(|error| Problem::invalid(format!("the header Idempotency-Key: {error}")))
+        });
+        std::future::ready(key.transpose().map(Self))
+    }
+}
+
+/// A JSON body. The content type is not looked at: `curl -d` does not say JSON and means it.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = bytes.await.map_err(|error| {
+                if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
+                    Problem::new(Code::PayloadTooLarge, "the body is larger than K8SOPS_MAX_FRAME_BYTES allows")
+                } else {
+                    Problem::new(Code::InvalidJson, error.to_string())
+                }
+            })?;
+            parse(&bytes).map(Self)
+        })
+    }
+}
+
+/// Reads a JSON body; an empty one is an empty object.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(bytes).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
+}
+
+/// A digest of what a client asked for, to know it again.
+pub(super) fn fingerprint(request: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(request).expect("requests have string keys and no failing Serialize");
+    Sha256::digest(bytes).iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+        use std::fmt::Write;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

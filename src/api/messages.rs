@@ -1,0 +1,230 @@
+//! `/v1/sessions/{session_id}/messages` and `/cancel`: talk to the agent.
+
+use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use std::sync::Arc;
+
+use super::{
+    Api, Code, Problem,
+    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    problem::errors,
+    stream::{self, Format, Until},
+};
+use crate::session::{
+    Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId,
+};
+
+errors!(
+    SendErrors: InvalidJson, InvalidRequest, SessionNotFound, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
+    InboxFull, StoreUnavailable, Stopping
+);
+errors!(ListErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
+errors!(CancelErrors: InvalidRequest, SessionNotFound, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
+
+/// A message for the agent.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendMessage {
+    /// The text; not empty, at most `K8SOPS_MAX_MESSAGE_BYTES` long.
+    content: String,
+    /// What to do when a run is in progress.
+    #[serde(default)]
+    on_busy: OnBusy,
+}
+
+/// The acknowledgement of a message: it is durable, and will have its run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageAccepted {
+    /// The run that answers it.
+    run_id: RunId,
+    /// The message.
+    message_id: MessageId,
+    /// Follow the events after this seq to see all that it causes.
+    seq: u64,
+    /// The name of the command: the `Idempotency-Key`, or one that was made.
+    command_id: CommandId,
+    /// Whether this very command had been accepted before; nothing was taken in again.
+    duplicate: bool,
+}
+
+impl MessageAccepted {
+    pub(super) fn of(receipt: Receipt) -> Result<Self, Problem> {
+        let (Some(run_id), Some(message_id)) = (receipt.run_id, receipt.message_id) else {
+            return Err(Problem::new(Code::Internal, "the store answered a message with the receipt of another command"));
+        };
+        Ok(Self {
+            run_id,
+            message_id,
+            seq: receipt.seq,
+            command_id: receipt.command_id,
+            duplicate: receipt.duplicate,
+        })
+    }
+}
+
+/// Sends a message.
+///
+/// Answers at once, when the message is durable; the run's events come by the session's streams. With
+/// `Accept: text/event-stream` the answer is the stream of this run, and ends with it.
+#[utoipa::path(
+    operation_id = "send_message", tag = "messages",
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        ("idempotency-key" = Option<String>, Header, description = "The same key is the same message: it is taken once"),
+    ),
+    request_body = SendMessage,
+    responses(
+        (status = 202, description = "The message is durable", body = MessageAccepted),
+        (status = 200, description = "The stream of the run: its events and previews, to its end", body = String, content_type = "text/event-stream"),
+        SendErrors
+    )
+)]
+#[post("/sessions/{session_id}/messages")]
+pub(super) async fn send(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    caller: Caller,
+    session: InSession,
+    key: IdempotencyKey,
+    body: Body<SendMessage>,
+) -> Result<HttpResponse, Problem> {
+    let only_if_idle = body.0.on_busy == OnBusy::Reject;
+    let command_id = key.0.unwrap_or_else(CommandId::generate);
+    let command = command(&api, &caller.0, command_id, body.0)?;
+    let receipt = api.sessions.submit(session.0, command, only_if_idle).await?;
+    let accepted = MessageAccepted::of(receipt)?;
+    if stream::accepts(&request, "text/event-stream") {
+        let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?;
+        let hello = stream::hello(&api, &caller.0, session.0).await?;
+        return Ok(stream::respond(&api, Some(hello), cursor, Format::Sse, Until::RunEnds(accepted.run_id, accepted.message_id)));
+    }
+    Ok(HttpResponse::Accepted().json(accepted))
+}
+
+/// The command for a message, once it is known to be a valid one.
+pub(super) fn command(
+    api: &Api,
+    user: &UserId,
+    command_id: CommandId,
+    message: SendMessage,
+) -> Result<Command, Problem> {
+    if message.content.trim().is_empty() {
+        return Err(Problem::invalid("content must not be empty"));
+    }
+    let (length, limit) = (message.content.len(), api.server.max_message_bytes);
+    if length > limit {
+        let detail = format!("content has {length} bytes, the limit is {limit} (K8SOPS_MAX_MESSAGE_BYTES)");
+        return Err(Problem::new(Code::MessageTooLong, detail));
+    }
+    Ok(Command {
+        command_id,
+        fingerprint: fingerprint(&("message", &message)),
+        by: user.clone(),
+        body: CommandBody::Message {
+            message_id: MessageId::new(),
+            run_id: RunId::new(),
+            content: message.content,
+            on_busy: message.on_busy,
+        },
+    })
+}
+
+impl From<String> for SendMessage {
+    fn from(content: String) -> Self {
+        Self { content, on_busy: OnBusy::default() }
+    }
+}
+
+/// Which part of the conversation.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// How many at the most, 1 to 1000.
+    #[serde(default = "default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    limit: usize,
+    /// Only messages whose event comes after this seq.
+    #[serde(default)]
+    after: u64,
+}
+
+fn default_limit() -> usize {
+    100
+}
+
+/// A part of the conversation.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageList {
+    /// Oldest first.
+    #[schema(value_type = Vec<Message>)]
+    messages: Vec<Arc<Message>>,
+    /// `after` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_after: Option<u64>,
+}
+
+/// The conversation as messages.
+#[utoipa::path(
+    operation_id = "list_messages", tag = "messages",
+    params(("session_id" = SessionId, Path, description = "The session"), Page),
+    responses((status = 200, description = "A page of the conversation", body = MessageList), ListErrors)
+)]
+#[get("/sessions/{session_id}/messages")]
+pub(super) async fn list(
+    api: web::Data<Api>,
+    caller: Caller,
+    session: InSession,
+    page: web::Query<Page>,
+) -> Result<web::Json<MessageList>, Problem> {
+    if !(1..=1000).contains(&page.limit) {
+        return Err(Problem::invalid("limit must be 1 to 1000"));
+    }
+    let state = api.sessions.state(&caller.0, session.0).await?;
+    let mut messages: Vec<_> =
+        state.messages.into_iter().filter(|m| m.seq() > page.after).take(page.limit + 1).collect();
+    let more = messages.len() > page.limit;
+    messages.truncate(page.limit);
+    let next_after = messages.last().filter(|_| more).map(|m| m.seq());
+    Ok(web::Json(MessageList { messages, next_after }))
+}
+
+/// The acknowledgement of a cancel: it is durable.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CancelAccepted {
+    /// The run that was in progress when it was accepted; `null` when there was none, and nothing is cancelled.
+    run_id: Option<RunId>,
+    /// Follow the events after this seq to see the run's end.
+    seq: u64,
+}
+
+/// Cancels the running turn. Messages that wait have their runs.
+#[utoipa::path(
+    operation_id = "cancel", tag = "messages",
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
+    ),
+    responses((status = 202, description = "The cancel is durable", body = CancelAccepted), CancelErrors)
+)]
+#[post("/sessions/{session_id}/cancel")]
+pub(super) async fn cancel(
+    api: web::Data<Api>,
+    caller: Caller,
+    session: InSession,
+    key: IdempotencyKey,
+) -> Result<HttpResponse, Problem> {
+    let run_id = api.sessions.get(&caller.0, session.0).await?.open_run;
+    let command = cancel_command(&caller.0, key.0.unwrap_or_else(CommandId::generate));
+    let receipt = api.sessions.submit(session.0, command, false).await?;
+    Ok(HttpResponse::Accepted()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(CancelAccepted { run_id, seq: receipt.seq }))
+}
+
+/// The command for a cancel.
+pub(super) fn cancel_command(user: &UserId, command_id: CommandId) -> Command {
+    Command { command_id, fingerprint: fingerprint(&"cancel"), by: user.clone(), body: CommandBody::Cancel }
+}

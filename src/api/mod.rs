@@ -1,0 +1,139 @@
+//! The edge: HTTP, SSE and WebSocket. Thin: it turns a request into a command or a look, an event into a frame, an error
+//! into a problem document. What is decided is decided elsewhere.
+//!
+//! One file per resource, in the order of the URLs; [`routes`] has them all.
+
+mod approvals;
+mod catalog;
+mod docs;
+mod events;
+mod extract;
+mod messages;
+mod origin;
+mod problem;
+mod service;
+mod sessions;
+mod settings;
+mod stream;
+mod ws;
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Next,
+    web,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use docs::openapi_json;
+pub use problem::{Code, Problem};
+pub use service::Mode;
+
+use crate::{
+    config::ServerConfig,
+    mcp::McpHub,
+    models::Catalog,
+    runtime::Sessions,
+    session::{SessionStatus, SessionStore, SessionSummary, Settings, UserId},
+    telemetry::Metrics,
+    tools::ToolCatalog,
+};
+
+/// What the handlers reach.
+pub struct Api {
+    /// The sessions.
+    pub sessions: Sessions,
+    /// The providers and models.
+    pub catalog: Arc<Catalog>,
+    /// The MCP servers.
+    pub mcp: Arc<McpHub>,
+    /// Their tools.
+    pub tools: Arc<ToolCatalog>,
+    /// For the readiness probe.
+    pub store: Arc<dyn SessionStore>,
+    /// The user of every request, as long as nobody is authenticated.
+    pub user: UserId,
+    /// Limits of requests.
+    pub server: ServerConfig,
+    /// Settings of a new session.
+    pub defaults: Settings,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// `serve` or `demo`.
+    pub mode: Mode,
+    /// Streams end when this is cancelled.
+    pub halt: CancellationToken,
+}
+
+impl Api {
+    /// Whether a session can work, and does.
+    #[must_use]
+    pub fn status(&self, summary: &SessionSummary) -> SessionStatus {
+        SessionStatus {
+            mcp_connected: self.mcp.all_connected(),
+            agent_ready: self.catalog.configured(&summary.settings.provider),
+            is_processing: summary.open_run.is_some(),
+        }
+    }
+}
+
+/// All routes, and the answers for whatever is none.
+pub fn routes(config: &mut web::ServiceConfig, api: &web::Data<Api>) {
+    let limit = api.server.max_frame_bytes;
+    config
+        .app_data(api.clone())
+        .app_data(web::PayloadConfig::new(limit))
+        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::invalid(error.to_string()).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::invalid(error.to_string()).into()))
+        .configure(docs::serve)
+        .default_service(web::to(no_route));
+}
+
+/// Answers a request for which there is no route: the path is wrong, or only the method.
+async fn no_route(request: HttpRequest) -> HttpResponse {
+    let methods = docs::methods_of(request.path());
+    if methods.is_empty() {
+        let detail = format!("no route {}; the routes are in /openapi.json and /docs", request.path());
+        return Problem::new(Code::NotFound, detail).response();
+    }
+    let allow = methods.join(", ");
+    let detail = format!("{} is not allowed at {}; allowed: {allow}", request.method(), request.path());
+    let mut response = Problem::new(Code::MethodNotAllowed, detail).response();
+    if let Ok(value) = allow.parse() {
+        response.headers_mut().insert(actix_web::http::header::ALLOW, value);
+    }
+    response
+}
+
+/// Stands around every request: keeps foreign web pages out, and counts the answers.
+///
+/// # Errors
+/// `origin_not_allowed`, and those of the handler.
+pub async fn gate(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let metrics = request.app_data::<web::Data<Api>>().map(|api| api.metrics.clone());
+    let result = match origin::check(&request) {
+        Ok(()) => next.call(request).await,
+        Err(problem) => Err(problem.into()),
+    };
+    let status = match &result {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    if let Some(metrics) = metrics {
+        let class = match status.as_u16() {
+            100..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        metrics.requests.with_label_values(&[class]).inc();
+    }
+    result
+}

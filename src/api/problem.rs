@@ -1,0 +1,266 @@
+//! Errors of the API: RFC 9457 problem documents with a stable `code`. The one place that maps them to HTTP.
+
+use std::{collections::BTreeMap, fmt};
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder},
+};
+
+use crate::{
+    models::InvalidSettings,
+    runtime::SessionsError,
+    session::{InvalidId, StoreError},
+};
+
+/// The stable word for an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The body is not JSON, or not of the expected shape.
+    InvalidJson,
+    /// A value is not allowed; `detail` says which and what is.
+    InvalidRequest,
+    /// The message is longer than the service takes.
+    MessageTooLong,
+    /// The body or frame is larger than the service takes.
+    PayloadTooLarge,
+    /// There is nothing at this path.
+    NotFound,
+    /// The path does not know this method.
+    MethodNotAllowed,
+    /// The user has no such session.
+    SessionNotFound,
+    /// The session has no such approval.
+    ApprovalNotFound,
+    /// The approval was answered before, has expired, or its call has ended.
+    ApprovalClosed,
+    /// A run is in progress, and the message was to be refused in that case.
+    Busy,
+    /// The command id, or `Idempotency-Key`, was used before for something else.
+    CommandIdReused,
+    /// Too many commands wait in the session's inbox.
+    InboxFull,
+    /// The user has as many sessions as allowed, and all are busy.
+    TooManySessions,
+    /// A web page of another origin, or another host name, is not let in.
+    OriginNotAllowed,
+    /// The cursor points beyond the newest event.
+    CursorBeyondHead,
+    /// The request must be a WebSocket handshake.
+    UpgradeRequired,
+    /// The store cannot be reached.
+    StoreUnavailable,
+    /// The service is stopping.
+    Stopping,
+    /// The command is durable and not done yet.
+    Pending,
+    /// A fault in k8sops.
+    Internal,
+}
+
+impl Code {
+    /// The status that goes with it.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson | Self::InvalidRequest | Self::CursorBeyondHead => StatusCode::BAD_REQUEST,
+            Self::MessageTooLong | Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotFound | Self::SessionNotFound | Self::ApprovalNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::ApprovalClosed | Self::Busy | Self::TooManySessions => StatusCode::CONFLICT,
+            Self::CommandIdReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InboxFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
+            Self::StoreUnavailable | Self::Stopping | Self::Pending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds after which the same request may do better.
+    fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::InboxFull | Self::StoreUnavailable | Self::Stopping | Self::Pending => Some(1),
+            _ => None,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::InvalidJson => "The body cannot be read",
+            Self::InvalidRequest => "The request is not valid",
+            Self::MessageTooLong => "The message is too long",
+            Self::PayloadTooLarge => "The body is too large",
+            Self::NotFound => "There is nothing here",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::SessionNotFound => "There is no such session",
+            Self::ApprovalNotFound => "There is no such approval",
+            Self::ApprovalClosed => "The approval is closed",
+            Self::Busy => "The session is busy",
+            Self::CommandIdReused => "The command id was used before",
+            Self::InboxFull => "Too many commands wait",
+            Self::TooManySessions => "Too many sessions",
+            Self::OriginNotAllowed => "The origin is not allowed",
+            Self::CursorBeyondHead => "The cursor is beyond the log",
+            Self::UpgradeRequired => "This is a WebSocket",
+            Self::StoreUnavailable => "The store is not available",
+            Self::Stopping => "The service is stopping",
+            Self::Pending => "Accepted and not done yet",
+            Self::Internal => "A fault in k8sops",
+        }
+    }
+
+    /// The word itself.
+    #[must_use]
+    pub fn word(self) -> String {
+        serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+}
+
+/// An error as the API answers it (`application/problem+json`).
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// A URI that names the kind of problem: `urn:k8sops:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable word.
+    pub code: Code,
+    /// What was attempted, what was found, what to do.
+    pub detail: String,
+}
+
+impl Problem {
+    /// A problem with its explanation.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:k8sops:problem:{}", code.word()),
+            title: code.title().into(),
+            status: code.status().as_u16(),
+            code,
+            detail: detail.into(),
+        }
+    }
+
+    /// A value that is not allowed.
+    #[must_use]
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.code.status());
+        response.content_type("application/problem+json");
+        if let Some(seconds) = self.code.retry_after() {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response()
+    }
+}
+
+impl From<InvalidId> for Problem {
+    fn from(error: InvalidId) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<InvalidSettings> for Problem {
+    fn from(error: InvalidSettings) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<SessionsError> for Problem {
+    fn from(error: SessionsError) -> Self {
+        let detail = error.to_string();
+        let code = match error {
+            SessionsError::NotFound(_) => Code::SessionNotFound,
+            SessionsError::TooMany(_) => Code::TooManySessions,
+            SessionsError::Pending => Code::Pending,
+            SessionsError::Stopping => Code::Stopping,
+            SessionsError::Store(error) => return error.into(),
+        };
+        Self::new(code, detail)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::NotFound(_) => Self::new(Code::SessionNotFound, detail),
+            StoreError::Busy(_) => Self::new(
+                Code::Busy,
+                format!("{detail}; send with \"on_busy\": \"enqueue\" or \"interrupt\", or wait for its run_finished"),
+            ),
+            StoreError::CommandIdReused => Self::new(Code::CommandIdReused, detail),
+            StoreError::InboxFull(_) => Self::new(Code::InboxFull, detail),
+            StoreError::Unavailable(_) => Self::new(Code::StoreUnavailable, detail),
+            StoreError::Exists(_)
+            | StoreError::Fenced { .. }
+            | StoreError::Held(_)
+            | StoreError::SeqConflict { .. }
+            | StoreError::Corrupt(_) => {
+                tracing::error!(error = %detail, "a store error reached the API");
+                Self::new(Code::Internal, "the request could not be done because of a fault; see the service's log")
+            }
+        }
+    }
+}
+
+/// The error answers of an operation, for the OpenAPI document: one per status, naming its codes.
+pub(super) fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for code in codes {
+        by_status.entry(code.status().as_str().to_owned()).or_default().push(format!("`{}`", code.word()));
+    }
+    let response = |words: Vec<String>| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content);
+        RefOr::T(response.build())
+    };
+    by_status.into_iter().map(|(status, words)| (status, response(words))).collect()
+}
+
+/// Declares a type that documents the errors of an operation.
+macro_rules! errors {
+    ($name:ident: $($code:ident),+ $(,)?) => {
+        struct $name;
+
+        impl utoipa::IntoResponses for $name {
+            fn responses()
+            -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
+                $crate::api::problem::documented(&[$($crate::api::Code::$code),+])
+            }
+        }
+    };
+}
+pub(super) use errors;

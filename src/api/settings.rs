@@ -1,0 +1,78 @@
+//! `/v1/sessions/{session_id}/settings`: provider, model, temperature, tokens.
+
+use actix_web::{get, patch, web};
+
+use super::{
+    Api, Problem,
+    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    problem::errors,
+};
+use crate::session::{Command, CommandBody, CommandId, SessionId, Settings, SettingsPatch, UserId};
+
+errors!(GetErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
+errors!(
+    UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, PayloadTooLarge, CommandIdReused, InboxFull,
+    StoreUnavailable, Stopping, Pending
+);
+
+/// A session's settings.
+#[utoipa::path(
+    operation_id = "get_settings", tag = "sessions",
+    params(("session_id" = SessionId, Path, description = "The session")),
+    responses((status = 200, description = "The settings", body = Settings), GetErrors)
+)]
+#[get("/sessions/{session_id}/settings")]
+pub(super) async fn get(
+    api: web::Data<Api>,
+    caller: Caller,
+    session: InSession,
+) -> Result<web::Json<Settings>, Problem> {
+    Ok(web::Json(api.sessions.get(&caller.0, session.0).await?.settings))
+}
+
+/// Changes some settings; they apply from the next run on.
+///
+/// What is left out stays; `null` brings back the default. Another provider needs a model of its own.
+#[utoipa::path(
+    operation_id = "update_settings", tag = "sessions",
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
+    ),
+    request_body = SettingsPatch,
+    responses((status = 200, description = "The settings as they are now", body = Settings), UpdateErrors)
+)]
+#[patch("/sessions/{session_id}/settings")]
+pub(super) async fn update(
+    api: web::Data<Api>,
+    caller: Caller,
+    session: InSession,
+    key: IdempotencyKey,
+    body: Body<SettingsPatch>,
+) -> Result<web::Json<Settings>, Problem> {
+    let command_id = key.0.unwrap_or_else(CommandId::generate);
+    let command = command(&api, &caller.0, session.0, command_id.clone(), body.0).await?;
+    api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
+    Ok(web::Json(api.sessions.get(&caller.0, session.0).await?.settings))
+}
+
+/// The command for a change of settings, once it is known to be a valid one.
+pub(super) async fn command(
+    api: &Api,
+    user: &UserId,
+    session: SessionId,
+    command_id: CommandId,
+    patch: SettingsPatch,
+) -> Result<Command, Problem> {
+    if patch == SettingsPatch::default() {
+        return Err(Problem::invalid("nothing to change: give provider, model, temperature or max_tokens"));
+    }
+    let settings = api.sessions.get(user, session).await?.settings;
+    api.catalog.validate(&patch.apply(&settings))?;
+    Ok(Command {
+        command_id,
+        fingerprint: fingerprint(&("settings", &patch)),
+        by: user.clone(),
+        body: CommandBody::Settings(patch),
+    })
+}

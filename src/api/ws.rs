@@ -1,0 +1,331 @@
+//! `/v1/sessions/{session_id}/ws`: events down, commands up.
+
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpRequest, HttpResponse, get, http::header, web};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError, Session};
+use futures_util::StreamExt;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::{interval, sleep, timeout};
+use utoipa::IntoParams;
+
+use super::{
+    Api, Code, Problem,
+    approvals::{self, ResolveApproval, Verdict},
+    extract::{Caller, InSession},
+    messages::{self, SendMessage},
+    problem::errors,
+    settings,
+    stream::{self, OpenStream},
+};
+use crate::session::{
+    ApprovalId, Command, CommandBody, CommandId, Cursor, Frame, OnBusy, Receipt, SessionId, SettingsPatch, StoreError,
+    UserId,
+};
+
+errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, UpgradeRequired, StoreUnavailable);
+
+/// How often the server asks whether the client is there.
+const PING: Duration = Duration::from_secs(20);
+/// A client of which nothing was heard for this long is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+/// A client that takes nothing for this long is gone; it goes on from its cursor when it comes back.
+const STUCK: Duration = Duration::from_secs(60);
+/// The wait before a store that did not answer is asked again.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// From where.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StartAt {
+    /// Events after this seq; 0 for all that are kept.
+    #[serde(default)]
+    #[param(default = 0)]
+    after: u64,
+    /// Begin with a `snapshot` of the whole projection, and go on after it.
+    #[serde(default)]
+    #[param(default = false)]
+    snapshot: bool,
+}
+
+/// A WebSocket: the session's events down, commands up.
+///
+/// Commands are `{"type": "message"|"cancel"|"approve"|"deny"|"settings", "command_id"?, …}`; a text frame that is not a
+/// JSON object is a message. Each is answered by `{"type": "ack", "command_id", "seq"}` once it is durable, or by
+/// `{"type": "error", "command_id", "code", "message"}`.
+#[utoipa::path(
+    operation_id = "open_websocket", tag = "events",
+    params(("session_id" = SessionId, Path, description = "The session"), StartAt),
+    responses((status = 101, description = "The WebSocket is open"), OpenErrors)
+)]
+#[get("/sessions/{session_id}/ws")]
+pub(super) async fn open(
+    request: HttpRequest,
+    payload: web::Payload,
+    api: web::Data<Api>,
+    caller: Caller,
+    session: InSession,
+    from: web::Query<StartAt>,
+) -> Result<HttpResponse, Problem> {
+    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+        let mut response = Problem::new(
+            Code::UpgradeRequired,
+            "connect with a WebSocket client, or use …/events for SSE and NDJSON",
+        )
+        .response();
+        response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+        return Ok(response);
+    }
+    let (hello, cursor) = stream::open(&api, &caller.0, session.0, from.after, from.snapshot).await?;
+    let (response, socket, messages) =
+        actix_ws::handle(&request, payload).map_err(|error| Problem::invalid(error.to_string()))?;
+    let limit = api.server.max_frame_bytes;
+    let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
+    let connection =
+        Connection { open: OpenStream::new(&api), api, user: caller.0, session: session.0, socket, heard: Instant::now() };
+    actix_web::rt::spawn(connection.serve(hello, cursor, messages));
+    Ok(response)
+}
+
+struct Connection {
+    api: web::Data<Api>,
+    user: UserId,
+    session: SessionId,
+    socket: Session,
+    /// When the client was last heard of.
+    heard: Instant,
+    open: OpenStream,
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client is gone; nothing can be said to it.
+    Gone,
+    /// The client is told why.
+    Close(CloseCode, &'static str),
+}
+
+impl Connection {
+    async fn serve(mut self, hello: Frame, mut cursor: Cursor, mut messages: AggregatedMessageStream) {
+        let end = match self.send(hello.to_json()).await {
+            Err(end) => end,
+            Ok(()) => self.exchange(&mut cursor, &mut messages).await,
+        };
+        if let End::Close(code, why) = end {
+            let reason = CloseReason { code, description: Some(why.to_owned()) };
+            // A client that is gone meanwhile needs no word.
+            let _ = timeout(Duration::from_secs(2), self.socket.close(Some(reason))).await;
+        }
+        drop(self.open);
+    }
+
+    /// Frames down, frames up, signs of life; until there is a reason to end.
+    async fn exchange(&mut self, cursor: &mut Cursor, messages: &mut AggregatedMessageStream) -> End {
+        let mut ping = interval(PING);
+        // The first tick is due at once.
+        ping.reset();
+        loop {
+            let done = tokio::select! {
+                () = self.api.halt.cancelled() => {
+                    Err(End::Close(CloseCode::Away, "the service is stopping; connect again"))
+                }
+                message = messages.next() => self.receive(message).await,
+                frame = cursor.next() => self.pass_on(frame).await,
+                _ = ping.tick() => self.ping().await,
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, frame: Result<Option<Frame>, StoreError>) -> Result<(), End> {
+        match frame {
+            Ok(Some(frame)) => self.send(frame.to_json()).await,
+            Ok(None) => Err(End::Close(CloseCode::Normal, "the session was deleted")),
+            Err(error @ StoreError::Unavailable(_)) => {
+                tracing::warn!(session = %self.session, %error, "a stream waits for the store");
+                sleep(STORE_RETRY).await;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(session = %self.session, %error, "a stream ends because its log cannot be read");
+                Err(End::Close(CloseCode::Error, "the session's log cannot be read"))
+            }
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        if self.heard.elapsed() > SILENCE {
+            return Err(End::Gone);
+        }
+        self.socket.ping(b"").await.map_err(|_| End::Gone)
+    }
+
+    async fn send(&mut self, json: String) -> Result<(), End> {
+        match timeout(STUCK, self.socket.text(json)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+
+    async fn receive(&mut self, message: Option<Result<AggregatedMessage, ProtocolError>>) -> Result<(), End> {
+        self.heard = Instant::now();
+        let answer = match message {
+            None => return Err(End::Gone),
+            Some(Ok(AggregatedMessage::Text(text))) => self.command(&text).await,
+            Some(Ok(AggregatedMessage::Binary(_))) => refusal(
+                Value::Null,
+                &Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
+            ),
+            Some(Ok(AggregatedMessage::Ping(bytes))) => {
+                return self.socket.pong(&bytes).await.map_err(|_| End::Gone);
+            }
+            Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
+            Some(Ok(AggregatedMessage::Close(_))) => return Err(End::Close(CloseCode::Normal, "")),
+            Some(Err(ProtocolError::Overflow)) => {
+                return Err(End::Close(CloseCode::Size, "the frame is larger than K8SOPS_MAX_FRAME_BYTES allows"));
+            }
+            Some(Err(ProtocolError::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
+                tracing::debug!(%error, "a WebSocket broke");
+                return Err(End::Gone);
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a WebSocket client broke the protocol");
+                return Err(End::Close(CloseCode::Invalid, "the frame is not valid; text must be UTF-8"));
+            }
+        };
+        self.send(answer.to_string()).await
+    }
+
+    /// Takes a command in; gives the answer to it.
+    async fn command(&self, text: &str) -> Value {
+        let (command_id, fields) = match envelope(text) {
+            Ok(parts) => parts,
+            Err((id, problem)) => return refusal(id, &problem),
+        };
+        let id = command_id.clone();
+        match self.submit(command_id, fields).await {
+            Ok(receipt) => acknowledgement(&receipt),
+            Err(problem) => refusal(json!(id), &problem),
+        }
+    }
+
+    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<Receipt, Problem> {
+        let (api, user, session) = (&self.api, &self.user, self.session);
+        let command = match frame {
+            Up::Message(message) => messages::command(api, user, command_id, message)?,
+            Up::Cancel => messages::cancel_command(user, command_id),
+            Up::Resolve(approval_id, answer) => {
+                approvals::command(api, user, session, command_id, approval_id, answer).await?
+            }
+            Up::Settings(patch) => settings::command(api, user, session, command_id, patch).await?,
+        };
+        let only_if_idle = rejects_when_busy(&command);
+        Ok(api.sessions.submit(session, command, only_if_idle).await?)
+    }
+}
+
+fn rejects_when_busy(command: &Command) -> bool {
+    matches!(command.body, CommandBody::Message { on_busy: OnBusy::Reject, .. })
+}
+
+fn acknowledgement(receipt: &Receipt) -> Value {
+    let mut ack = json!({"type": "ack", "command_id": receipt.command_id, "seq": receipt.seq});
+    if let (Some(message_id), Some(run_id)) = (receipt.message_id, receipt.run_id) {
+        ack["message_id"] = json!(message_id);
+        ack["run_id"] = json!(run_id);
+    }
+    if receipt.duplicate {
+        ack["duplicate"] = json!(true);
+    }
+    ack
+}
+
+fn refusal(command_id: Value, problem: &Problem) -> Value {
+    json!({"type": "error", "command_id": command_id, "code": problem.code, "message": problem.detail})
+}
+
+/// What a client sends.
+#[derive(Debug)]
+enum Up {
+    Message(SendMessage),
+    Cancel,
+    Resolve(ApprovalId, ResolveApproval),
+    Settings(SettingsPatch),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    approval_id: ApprovalId,
+    #[serde(default)]
+    arguments: Option<serde_json::Map<String, Value>>,
+    #[serde(default)]
+    comment: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Reads a text frame. The error names the command that it answers, where one was given.
+fn envelope(text: &str) -> Result<(CommandId, Up), (Value, Problem)> {
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
+        return Ok((CommandId::generate(), Up::Message(text.to_owned().into())));
+    };
+    let given = fields.remove("command_id").unwrap_or(Value::Null);
+    let refuse = |problem: Problem| (given.clone(), problem);
+    let command_id = match &given {
+        Value::Null => CommandId::generate(),
+        Value::String(id) => id.parse().map_err(|error| refuse(Problem::from(error)))?,
+        _ => return Err(refuse(Problem::invalid("command_id must be a string"))),
+    };
+    let kind = fields.remove("type");
+    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let up = match kind {
+        "message" => read(fields).map(Up::Message),
+        "cancel" => read(fields).map(|Nothing {}| Up::Cancel),
+        "approve" => read(fields).map(|answer| resolve(Verdict::Approve, answer)),
+        "deny" => read(fields).map(|answer| resolve(Verdict::Deny, answer)),
+        "settings" => read(fields).map(Up::Settings),
+        _ => Err(Problem::invalid("type must be one of message, cancel, approve, deny, settings")),
+    };
+    Ok((command_id, up.map_err(refuse)?))
+}
+
+fn resolve(decision: Verdict, answer: Answer) -> Up {
+    let Answer { approval_id, arguments, comment } = answer;
+    Up::Resolve(approval_id, ResolveApproval { decision, arguments, comment })
+}
+
+fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, Problem> {
+    serde_json::from_value(Value::Object(fields)).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_json_object_is_a_message() {
+        for text in ["why is it down?", "42", "\"quoted\"", "[1]", "{ not json", ""] {
+            assert!(matches!(envelope(text), Ok((_, Up::Message(_)))), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_command_that_it_answers() {
+        let (id, problem) = envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
+        assert_eq!((id, problem.code), (json!("c1"), Code::InvalidJson));
+        assert!(problem.detail.contains("contnet"), "{}", problem.detail);
+        let (id, problem) = envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
+        assert_eq!((id, problem.code), (json!("c2"), Code::InvalidRequest));
+        let (id, _) = envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
+        assert_eq!(id, json!(7));
+        assert!(envelope(r#"{"type":"cancel","command_id":"has space"}"#).is_err());
+    }
+}

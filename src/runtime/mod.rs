@@ -1,0 +1,308 @@
+//! Sessions alive: who works on which session in this process, and the doors through which clients reach them.
+//!
+//! This room joins `session`, `store` and `agent`. A session that nobody works on and nobody watches takes no memory here.
+//! A command goes into the store's inbox first; then the session's owner is woken, or made. The owner ([`owner`]) is the
+//! one task that writes to the session's log; it ends when there is nothing left to do.
+
+mod owner;
+mod registry;
+mod run_log;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, sync::Mutex};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agent::Limits,
+    models::Catalog,
+    session::{
+        Actor, Command, Cursor, Event, EventBody, EventDraft, Frame, ListCursor, Receipt, SessionCreated, SessionId,
+        SessionState, SessionStore, SessionSummary, Settings, StoreError, UserId, load_state,
+    },
+    telemetry::Metrics,
+    tools::ToolExecutor,
+};
+
+use registry::Registry;
+
+/// How long a caller waits for a command to take effect before it is told to look again.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What sessions are made of.
+pub struct Parts {
+    /// Where they are kept.
+    pub store: Arc<dyn SessionStore>,
+    /// Who answers.
+    pub catalog: Arc<Catalog>,
+    /// What the agent may call.
+    pub tools: Arc<dyn ToolExecutor>,
+    /// The system prompt.
+    pub system: Arc<str>,
+    /// What bounds a run.
+    pub limits: Limits,
+    /// `MAX_SESSIONS` of one user.
+    pub max_sessions: usize,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a request to a session was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SessionsError {
+    /// The user has no such session.
+    #[error("there is no session {0}")]
+    NotFound(SessionId),
+    /// The user has as many sessions as allowed, and all are busy.
+    #[error("all {0} sessions have a run in progress; cancel one or delete one, or raise MAX_SESSIONS")]
+    TooMany(usize),
+    /// The command is durable and will be done, but was not within the time that a caller waits.
+    #[error("the command was accepted and is not done yet; look at the session again in a moment")]
+    Pending,
+    /// The service is stopping.
+    #[error("the service is stopping; try again in a moment")]
+    Stopping,
+    /// The store said no.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl From<StoreError> for SessionsError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(session) => Self::NotFound(session),
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// All sessions, as this process sees them. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) parts: Parts,
+    registry: Registry,
+    /// Held while a session is created, so that the limit of sessions is looked at by one at a time.
+    creating: Mutex<()>,
+    /// Owners live on the runtime that built this, not on the HTTP worker that happened to wake them.
+    runtime: Handle,
+    tasks: TaskTracker,
+    halt: CancellationToken,
+    /// Names this process in leases.
+    replica: String,
+}
+
+impl Sessions {
+    /// Sessions made of `parts`. Must be called on the runtime that is to run them.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(Shared {
+            parts,
+            registry: Registry::default(),
+            creating: Mutex::new(()),
+            runtime: Handle::current(),
+            tasks: TaskTracker::new(),
+            halt: CancellationToken::new(),
+            replica: uuid::Uuid::now_v7().to_string(),
+        }))
+    }
+
+    /// Wakes every session that an earlier process left with work to do. Called once, before the service is ready.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        let unfinished = self.0.parts.store.unfinished().await?;
+        for session in &unfinished {
+            self.0.ring(*session);
+        }
+        Ok(unfinished.len())
+    }
+
+    /// Begins a session. When the user has `MAX_SESSIONS` already, the one with the oldest activity is deleted, never one
+    /// with a run in progress.
+    ///
+    /// # Errors
+    /// `TooMany`, and those of the store.
+    pub async fn create(
+        &self,
+        user: &UserId,
+        title: Option<String>,
+        settings: Settings,
+    ) -> Result<SessionSummary, SessionsError> {
+        self.refuse_when_stopping()?;
+        let _one_at_a_time = self.0.creating.lock().await;
+        self.make_room(user).await?;
+        let created = SessionCreated { user_id: user.clone(), title, settings, by: Actor::User(user.clone()) };
+        let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
+        self.0.parts.store.create(&event).await?;
+        Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
+    }
+
+    async fn make_room(&self, user: &UserId) -> Result<(), SessionsError> {
+        let (store, max) = (&self.0.parts.store, self.0.parts.max_sessions);
+        let mut over = (store.count(user).await? + 1).saturating_sub(max);
+        if over == 0 {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.list(user, after, 256).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
+            all.extend(page);
+        }
+        for old in all.iter().rev().filter(|s| s.open_run.is_none()) {
+            if over == 0 {
+                break;
+            }
+            // A message that waits in the inbox is a run in progress as far as its user knows.
+            if store.inbox(old.session_id).await?.is_empty() {
+                self.delete(user, old.session_id).await?;
+                over -= 1;
+            }
+        }
+        if over == 0 { Ok(()) } else { Err(SessionsError::TooMany(max)) }
+    }
+
+    /// A user's sessions, newest activity first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn list(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, SessionsError> {
+        Ok(self.0.parts.store.list(user, after, limit).await?)
+    }
+
+    /// One session. Somebody else's does not exist.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub async fn get(&self, user: &UserId, session: SessionId) -> Result<SessionSummary, SessionsError> {
+        let summary = self.0.parts.store.summary(session).await?;
+        summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))
+    }
+
+    /// The whole projection of a session.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub async fn state(&self, user: &UserId, session: SessionId) -> Result<SessionState, SessionsError> {
+        self.get(user, session).await?;
+        Ok(load_state(self.0.parts.store.as_ref(), session).await?.state)
+    }
+
+    /// Takes a command in. It is durable when this returns, and done as soon as its turn comes.
+    ///
+    /// # Errors
+    /// `NotFound`, `Stopping`, and those of the store: `Busy`, `CommandIdReused`, `InboxFull`.
+    pub async fn submit(
+        &self,
+        session: SessionId,
+        command: Command,
+        only_if_idle: bool,
+    ) -> Result<Receipt, SessionsError> {
+        self.refuse_when_stopping()?;
+        self.get(&command.by, session).await?;
+        let receipt = self.0.parts.store.submit(session, command, only_if_idle).await?;
+        self.0.ring(session);
+        Ok(receipt)
+    }
+
+    /// Takes a command in and waits until `done` says that an event shows it done.
+    ///
+    /// # Errors
+    /// As [`Self::submit`], and `Pending`.
+    pub async fn apply(
+        &self,
+        session: SessionId,
+        command: Command,
+        done: impl Fn(&Event) -> bool,
+    ) -> Result<Arc<Event>, SessionsError> {
+        let user = command.by.clone();
+        let receipt = self.submit(session, command, false).await?;
+        let mut cursor = self.watch(&user, session, receipt.seq).await?;
+        let event = tokio::time::timeout(APPLY_TIMEOUT, async {
+            while let Some(frame) = cursor.next().await? {
+                if let Frame::Event(event) = frame
+                    && done(&event)
+                {
+                    return Ok(event);
+                }
+            }
+            Err(SessionsError::NotFound(session))
+        });
+        event.await.unwrap_or(Err(SessionsError::Pending))
+    }
+
+    /// A reader of the session's log, from after the event `after` on.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub async fn watch(&self, user: &UserId, session: SessionId, after: u64) -> Result<Cursor, SessionsError> {
+        // The feed before the summary: what is committed in between rings the feed.
+        let feed = self.0.registry.feed(session);
+        let summary = self.get(user, session).await?;
+        feed.observe(summary.last_seq);
+        Ok(Cursor::new(self.0.parts.store.clone(), session, feed, after))
+    }
+
+    /// Deletes a session with all that belongs to it. A run in progress is broken off.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub async fn delete(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
+        self.get(user, session).await?;
+        self.0.parts.store.delete(session).await?;
+        self.0.registry.close(session);
+        Ok(())
+    }
+
+    /// The seq of the oldest event that is kept.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn oldest_seq(&self, session: SessionId) -> Result<u64, SessionsError> {
+        Ok(self.0.parts.store.read(session, 0, 1).await?.oldest_seq)
+    }
+
+    /// Sessions that this process works on now.
+    #[must_use]
+    pub fn owned(&self) -> usize {
+        self.0.registry.owned()
+    }
+
+    /// Stops: no new commands and runs; runs in progress leave off at the next place where nothing is half done, and are
+    /// gone on with by the next process. Returns when all owners have ended, or `grace` is over.
+    pub async fn stop(&self, grace: Duration) {
+        self.0.halt.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            tracing::warn!("sessions did not come to rest in time; what was in progress is recovered at the next start");
+        }
+    }
+
+    fn refuse_when_stopping(&self) -> Result<(), SessionsError> {
+        if self.0.halt.is_cancelled() { Err(SessionsError::Stopping) } else { Ok(()) }
+    }
+}
+
+impl Shared {
+    /// Wakes the session's owner; makes one if there is none.
+    fn ring(self: &Arc<Self>, session: SessionId) {
+        if let Some(place) = self.registry.ring(session)
+            && !self.halt.is_cancelled()
+        {
+            self.tasks.spawn_on(owner::own(self.clone(), session, place), &self.runtime);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The way from a run to its owner: what the agent room calls [`RunLog`].
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    agent::{LogClosed, Piece, RunLog, RunView},
+    session::{EventBody, EventDraft, Feed, MessageId, RunId, SessionState, ToolProgress},
+};
+
+/// The committed projection, shared by the owner (who writes it after each commit) and its run (which reads it).
+#[derive(Debug)]
+pub(super) struct Projection {
+    // A plain lock: held for a copy or for the fold of a few events, never across an await.
+    state: RwLock<SessionState>,
+    changes: watch::Sender<u64>,
+}
+
+impl Projection {
+    pub(super) fn new(state: SessionState) -> Self {
+        let changes = watch::Sender::new(state.last_seq());
+        Self { state: RwLock::new(state), changes }
+    }
+
+    pub(super) fn read<T>(&self, look: impl FnOnce(&SessionState) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn fold(&self, events: &[Arc<crate::session::Event>]) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            state.apply(event);
+        }
+        let last_seq = state.last_seq();
+        drop(state);
+        self.changes.send_replace(last_seq);
+    }
+}
+
+/// Events that a run wants committed.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) drafts: Vec<EventDraft>,
+    /// Told when they are durable; dropped when they never will be.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// A run's log.
+pub(super) struct OwnedLog {
+    pub(super) run_id: RunId,
+    pub(super) appends: mpsc::Sender<Append>,
+    pub(super) projection: Arc<Projection>,
+    pub(super) feed: Arc<Feed>,
+}
+
+#[async_trait]
+impl RunLog for OwnedLog {
+    async fn append(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
+        let (done, durable) = oneshot::channel();
+        let drafts = events.into_iter().map(|body| EventDraft::in_run(self.run_id, body)).collect();
+        self.appends.send(Append { drafts, done }).await.map_err(|_| LogClosed)?;
+        durable.await.map_err(|_| LogClosed)
+    }
+
+    fn view(&self) -> RunView {
+        self.projection.read(|state| RunView::from(state))
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.projection.changes.subscribe()
+    }
+
+    fn preview(&self, message: MessageId, piece: Piece<'_>) {
+        match piece {
+            Piece::Text(text) => self.feed.text(self.run_id, message, text),
+            Piece::Reasoning(text) => self.feed.reasoning(self.run_id, message, text),
+            Piece::Void => self.feed.void(),
+        }
+    }
+
+    fn progress(&self, progress: ToolProgress) {
+        self.feed.progress(progress);
+    }
+}

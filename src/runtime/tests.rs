@@ -1,0 +1,405 @@
+//! Sessions at work, on the memory store: whatever commands come, the log stays whole.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::{
+    models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec},
+    session::*,
+    store::MemoryStore,
+    test_support::scripted::{Gate, ScriptedModel, Step, call, text},
+    tools::{CallClass, Gate as ApprovalGate, ProgressSink, ToolOutcome},
+};
+
+/// `look` runs at once, `change` asks.
+struct Tools;
+
+#[async_trait]
+impl ToolExecutor for Tools {
+    fn specs(&self) -> Arc<[ToolSpec]> {
+        Arc::new([])
+    }
+
+    fn classify(&self, name: &str, _: &Map<String, Value>) -> Option<CallClass> {
+        let (effect, gate) = match name {
+            "look" => (Effect::Read, ApprovalGate::Open),
+            "change" => (Effect::Mutating, ApprovalGate::Ask),
+            _ => return None,
+        };
+        Some(CallClass { server: "test".into(), effect, gate, reason: String::new() })
+    }
+
+    async fn call(&self, _: &str, _: &Map<String, Value>, _: ProgressSink) -> ToolOutcome {
+        tokio::task::yield_now().await;
+        ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
+    }
+}
+
+/// A store that notes what is written, and fails when a test wants it to.
+struct Watched {
+    inner: MemoryStore,
+    /// Commits to fail from now on.
+    failing: AtomicUsize,
+    commits: AtomicUsize,
+    /// Weight of the checkpoints that were written.
+    checkpoints: Mutex<Vec<u64>>,
+    /// Held by a test to keep a commit in flight.
+    slow: Mutex<Option<Gate>>,
+}
+
+impl Watched {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryStore::new(false),
+            failing: AtomicUsize::new(0),
+            commits: AtomicUsize::new(0),
+            checkpoints: Mutex::default(),
+            slow: Mutex::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl SessionStore for Watched {
+    fn backend(&self) -> &'static str {
+        self.inner.backend()
+    }
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.inner.ping().await
+    }
+    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+        self.inner.create(created).await
+    }
+    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        self.inner.summary(session).await
+    }
+    async fn list(&self, user: &UserId, after: Option<ListCursor>, limit: usize) -> Result<Vec<SessionSummary>, StoreError> {
+        self.inner.list(user, after, limit).await
+    }
+    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
+        self.inner.count(user).await
+    }
+    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
+        self.inner.delete(session).await
+    }
+    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
+        self.inner.unfinished().await
+    }
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+        self.inner.acquire(session, owner, ttl).await
+    }
+    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+        self.inner.renew(lease, ttl).await
+    }
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        self.inner.release(lease).await
+    }
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+        let slow = self.slow.lock().unwrap().clone();
+        if let Some(gate) = slow {
+            gate.pass().await;
+        }
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        if let Some(state) = commit.checkpoint {
+            self.checkpoints.lock().unwrap().push(state.weight());
+        }
+        self.inner.commit(commit).await
+    }
+    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.inner.read(session, after, limit).await
+    }
+    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+        self.inner.checkpoint(session).await
+    }
+    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
+        self.inner.submit(session, command, only_if_idle).await
+    }
+    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+        self.inner.inbox(session).await
+    }
+}
+
+struct World {
+    sessions: Sessions,
+    store: Arc<Watched>,
+    user: UserId,
+    session: SessionId,
+}
+
+impl World {
+    async fn new(model: &Arc<ScriptedModel>) -> Self {
+        let store = Watched::new();
+        let mut catalog = Catalog::new(&BTreeMap::new());
+        let info = ModelInfo {
+            id: "m".into(),
+            name: "m".into(),
+            description: String::new(),
+            context_window: None,
+            max_output_tokens: None,
+        };
+        let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
+        catalog.insert(provider, model.clone());
+        let sessions = Sessions::new(Parts {
+            store: store.clone(),
+            catalog: Arc::new(catalog),
+            tools: Arc::new(Tools),
+            system: "".into(),
+            limits: Limits {
+                max_steps: 5,
+                retry: RetryPolicy::new(2),
+                parallel_tools: 4,
+                approval_ttl: Duration::from_secs(3600),
+            },
+            max_sessions: 10,
+            metrics: Arc::new(Metrics::new()),
+        });
+        let user: UserId = "default".parse().unwrap();
+        let settings = Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None };
+        let session = sessions.create(&user, None, settings).await.unwrap().session_id;
+        Self { sessions, store, user, session }
+    }
+
+    async fn submit(&self, body: CommandBody) -> Result<Receipt, SessionsError> {
+        let only_if_idle = matches!(&body, CommandBody::Message { on_busy: OnBusy::Reject, .. });
+        let command = Command {
+            command_id: CommandId::generate(),
+            fingerprint: String::new(),
+            by: self.user.clone(),
+            body,
+        };
+        self.sessions.submit(self.session, command, only_if_idle).await
+    }
+
+    async fn say(&self, content: &str) -> Receipt {
+        self.submit(message(content, OnBusy::Enqueue)).await.unwrap()
+    }
+
+    async fn log(&self) -> Vec<Arc<Event>> {
+        self.store.read(self.session, 0, usize::MAX).await.unwrap().events
+    }
+
+    /// Waits until nothing waits and nothing runs. Approvals that come up on the way are answered with `decide`.
+    async fn rest(&self, decide: Decision) {
+        let mut cursor = self.sessions.watch(&self.user, self.session, 0).await.unwrap();
+        loop {
+            let summary = self.sessions.get(&self.user, self.session).await.unwrap();
+            if summary.open_run.is_none() && self.store.inbox(self.session).await.unwrap().is_empty() {
+                return;
+            }
+            let state = load_state(self.store.as_ref(), self.session).await.unwrap().state;
+            for approval in state.pending_approvals() {
+                let body = CommandBody::Resolve {
+                    approval_id: approval.approval_id,
+                    decision: decide,
+                    arguments: None,
+                    comment: None,
+                };
+                self.submit(body).await.unwrap();
+            }
+            let more = tokio::time::timeout(Duration::from_millis(20), cursor.next()).await;
+            if let Ok(more) = more {
+                more.unwrap();
+            }
+        }
+    }
+}
+
+fn message(content: &str, on_busy: OnBusy) -> CommandBody {
+    CommandBody::Message { message_id: MessageId::new(), run_id: RunId::new(), content: content.into(), on_busy }
+}
+
+/// What must hold of every log.
+fn assert_whole(log: &[Arc<Event>], state: &SessionState) {
+    let seqs: Vec<u64> = log.iter().map(|e| e.seq).collect();
+    assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "the log has gaps");
+    let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
+    assert_eq!(&fold, state, "the fold of the log is not the stored state");
+    let mut open: Option<RunId> = None;
+    for event in log {
+        match (&event.body, event.run_id) {
+            (EventBody::UserMessage(_), run) => assert_eq!(std::mem::replace(&mut open, run), None, "runs interleave"),
+            (body, Some(run)) => {
+                assert_eq!(open, Some(run), "an event of another run");
+                if body.ends_run() {
+                    open = None;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(open, None);
+    for message in &state.messages {
+        if let Message::Assistant(m) = message.as_ref() {
+            for call in &m.tool_calls {
+                let results = state
+                    .messages
+                    .iter()
+                    .filter(|m| matches!(m.as_ref(), Message::Tool(t) if t.tool_call_id == call.id));
+                assert_eq!(results.count(), 1, "a tool call without its one result");
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Say(OnBusy),
+    Cancel,
+    Settings,
+    Title,
+    Breathe,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Reject), Just(OnBusy::Interrupt)].prop_map(Act::Say),
+        2 => Just(Act::Cancel),
+        1 => Just(Act::Settings),
+        1 => Just(Act::Title),
+        2 => Just(Act::Breathe),
+    ];
+    prop::collection::vec(act, 1..14)
+}
+
+fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let reply = prop_oneof![
+        3 => Just(vec![text("a"), text("b")]),
+        2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
+        2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
+        1 => Just(vec![call("nothing", json!({}))]),
+        1 => Just(vec![text("broken"), Step::Fail(crate::models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![]),
+    ];
+    prop::collection::vec(reply, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn any_interleaving_of_commands_gives_a_whole_log(acts in acts(), replies in replies(), approve in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(&ScriptedModel::new(replies)).await;
+            let mut accepted = Vec::new();
+            for act in acts {
+                let result = match act {
+                    Act::Say(on_busy) => world.submit(message("hi", on_busy)).await.map(|r| accepted.extend(r.run_id)),
+                    Act::Cancel => world.submit(CommandBody::Cancel).await.map(drop),
+                    Act::Settings => {
+                        let patch = SettingsPatch { temperature: Some(Some(0.5)), ..SettingsPatch::default() };
+                        world.submit(CommandBody::Settings(patch)).await.map(drop)
+                    }
+                    Act::Title => world.submit(CommandBody::Title { title: "t".into() }).await.map(drop),
+                    Act::Breathe => { tokio::time::sleep(Duration::from_millis(1)).await; Ok(()) }
+                };
+                assert!(matches!(result, Ok(()) | Err(SessionsError::Store(StoreError::Busy(_)))), "{result:?}");
+            }
+            world.rest(if approve { Decision::Approve } else { Decision::Deny }).await;
+            let log = world.log().await;
+            let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
+            assert_whole(&log, &state);
+            assert_eq!(world.sessions.get(&world.user, world.session).await.unwrap(), state.summary);
+            // Every message that was accepted has had its run, once.
+            let mut begun: Vec<RunId> = log.iter()
+                .filter(|e| matches!(e.body, EventBody::UserMessage(_))).filter_map(|e| e.run_id).collect();
+            begun.sort();
+            accepted.sort();
+            assert_eq!(begun, accepted);
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_comes_while_a_commit_is_in_flight_goes_into_the_next_one() {
+    let looks = (0..8).map(|_| call("look", json!({}))).collect();
+    let world = World::new(&ScriptedModel::new([looks])).await;
+    world.say("look around").await;
+    world.rest(Decision::Approve).await;
+    let commits = world.store.commits.load(Ordering::SeqCst);
+    // 8 starts and 8 ends in four at a time, and five events around them: one commit each would be 21.
+    assert!(commits <= 12, "{commits} commits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_a_while_costs_time_and_nothing_else() {
+    let model = ScriptedModel::new([vec![text("first try")]]);
+    let world = World::new(&model).await;
+    world.store.failing.store(3, Ordering::SeqCst);
+    let receipt = world.say("hi").await;
+    world.rest(Decision::Approve).await;
+    let log = world.log().await;
+    let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
+    assert_whole(&log, &state);
+    assert!(log.iter().any(|e| e.run_id == receipt.run_id && matches!(e.body, EventBody::RunFinished(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_with_nothing_to_do_lets_go() {
+    let world = World::new(&ScriptedModel::new([])).await;
+    world.say("hi").await;
+    world.rest(Decision::Approve).await;
+    assert_eq!(world.sessions.owned(), 1);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(world.sessions.owned(), 0);
+    // And the next message finds a new one.
+    world.say("again").await;
+    world.rest(Decision::Approve).await;
+    assert_eq!(world.log().await.iter().filter(|e| e.body.ends_run()).count(), 2);
+}
+
+#[tokio::test]
+async fn checkpoints_cost_no_more_than_the_log_itself() {
+    let world = World::new(&ScriptedModel::new([])).await;
+    let content = "x".repeat(2000);
+    for _ in 0..400 {
+        world.say(&content).await;
+        world.rest(Decision::Approve).await;
+    }
+    let log: u64 = world.log().await.iter().map(|e| e.weight()).sum();
+    let checkpoints = world.store.checkpoints.lock().unwrap();
+    let written: u64 = checkpoints.iter().sum();
+    assert!(checkpoints.len() >= 3, "{checkpoints:?}");
+    assert!(written <= 2 * log, "{written} bytes of checkpoints for {log} bytes of log");
+}
+
+#[tokio::test]
+async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
+    let gate = Gate::new();
+    let world = World::new(&ScriptedModel::new([vec![text("never said"), Step::Hang]])).await;
+    *world.store.slow.lock().unwrap() = Some(gate.clone());
+    world.say("hi").await;
+    gate.arrived().await;
+    world.submit(CommandBody::Cancel).await.unwrap();
+    *world.store.slow.lock().unwrap() = None;
+    gate.open();
+    world.rest(Decision::Approve).await;
+    assert!(matches!(&world.log().await.last().unwrap().body, EventBody::RunFinished(e) if e.outcome == Outcome::Cancelled));
+}
+
+#[tokio::test]
+async fn a_session_deleted_in_mid_run_is_gone_and_stays_so() {
+    let gate = Gate::new();
+    let world = World::new(&ScriptedModel::new([vec![text("a"), Step::Wait(gate.clone()), text("b")]])).await;
+    world.say("hi").await;
+    gate.arrived().await;
+    let mut cursor = world.sessions.watch(&world.user, world.session, 0).await.unwrap();
+    world.sessions.delete(&world.user, world.session).await.unwrap();
+    gate.open();
+    while cursor.next().await.unwrap().is_some() {}
+    let gone = world.sessions.get(&world.user, world.session).await;
+    assert!(matches!(gone, Err(SessionsError::NotFound(_))));
+}

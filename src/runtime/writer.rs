@@ -1,0 +1,161 @@
+//! The one writer of a session's log: gathers what is to be written while a commit is in flight (group commit), folds what
+//! was committed, and only then shows it.
+
+use std::{mem, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    run_log::{Append, Projection},
+};
+use crate::session::{Commit, Event, EventDraft, Feed, Lease, SessionStore, StoreError};
+
+/// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
+/// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
+/// conversation.
+const CHECKPOINT_AT_LEAST: u64 = 64 * 1024;
+
+pub(super) struct Writer {
+    store: Arc<dyn SessionStore>,
+    lease: Lease,
+    feed: Arc<Feed>,
+    pub(super) projection: Arc<Projection>,
+    shared: Arc<Shared>,
+    next: Batch,
+    in_flight: Option<InFlight>,
+    /// Weight of the events since the newest checkpoint.
+    since_checkpoint: u64,
+    /// Weight of the newest checkpoint.
+    checkpoint_weight: u64,
+}
+
+/// What goes into one commit.
+#[derive(Default)]
+struct Batch {
+    drafts: Vec<EventDraft>,
+    done: Vec<oneshot::Sender<()>>,
+    consumed: Vec<u64>,
+    checkpoint: bool,
+}
+
+struct InFlight {
+    commit: BoxFuture<'static, Result<(), StoreError>>,
+    events: Vec<Arc<Event>>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, lease: Lease, feed: Arc<Feed>, projection: Arc<Projection>, replayed: u64) -> Self {
+        let weight = projection.read(crate::session::SessionState::weight);
+        Self {
+            store: shared.parts.store.clone(),
+            lease,
+            feed,
+            projection,
+            shared,
+            next: Batch::default(),
+            in_flight: None,
+            since_checkpoint: replayed,
+            checkpoint_weight: weight.saturating_sub(replayed),
+        }
+    }
+
+    /// Adds what a run wants committed.
+    pub(super) fn append(&mut self, append: Append) {
+        self.next.drafts.extend(append.drafts);
+        self.next.done.push(append.done);
+    }
+
+    /// Adds events of the owner's own.
+    pub(super) fn push(&mut self, drafts: impl IntoIterator<Item = EventDraft>) {
+        self.next.drafts.extend(drafts);
+    }
+
+    /// Takes a place of the inbox out of it, in the same commit as what is pushed.
+    pub(super) fn consume(&mut self, position: u64) {
+        self.next.consumed.push(position);
+    }
+
+    pub(super) fn in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Nothing in flight, nothing waiting.
+    pub(super) fn idle(&self) -> bool {
+        self.in_flight.is_none() && self.next.is_empty()
+    }
+
+    /// Begins the next commit, if none is in flight and there is something to write.
+    pub(super) fn start(&mut self) {
+        if self.in_flight.is_some() || self.next.is_empty() {
+            return;
+        }
+        let Batch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
+        let session = self.lease.session;
+        let (mut summary, checkpoint) = self
+            .projection
+            .read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
+        let expected_seq = summary.last_seq;
+        let events: Vec<Arc<Event>> =
+            (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.at(session, seq))).collect();
+        for event in &events {
+            summary.apply(event);
+        }
+        if let Some(state) = &checkpoint {
+            self.checkpoint_weight = state.weight();
+            self.since_checkpoint = 0;
+        }
+        self.since_checkpoint += events.iter().map(|event| event.weight()).sum::<u64>();
+        let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
+        let commit = Box::pin(async move {
+            let commit = Commit {
+                session,
+                epoch,
+                expected_seq,
+                events: &of_commit,
+                consumed: &consumed,
+                summary: &summary,
+                checkpoint: checkpoint.as_ref(),
+            };
+            store.commit(commit).await
+        });
+        self.in_flight = Some(InFlight { commit, events, done });
+    }
+
+    /// Waits for the commit in flight; for ever when there is none. Cancel safe.
+    ///
+    /// # Errors
+    /// The store refused. Nothing more may be written under this lease.
+    pub(super) async fn committed(&mut self) -> Result<(), StoreError> {
+        let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
+        let began = std::time::Instant::now();
+        let result = (&mut in_flight.commit).await;
+        let InFlight { events, done, .. } = self.in_flight.take().expect("it was there before the wait");
+        let metrics = &self.shared.parts.metrics;
+        metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        result?;
+        self.projection.fold(&events);
+        self.feed.publish(&events);
+        for event in &events {
+            metrics.count_event(event);
+        }
+        for done in done {
+            // A run that was broken off does not wait any more.
+            let _ = done.send(());
+        }
+        if events.iter().any(|event| event.body.ends_run())
+            && self.since_checkpoint >= self.checkpoint_weight.max(CHECKPOINT_AT_LEAST)
+        {
+            self.next.checkpoint = true;
+        }
+        Ok(())
+    }
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.drafts.is_empty() && self.done.is_empty() && self.consumed.is_empty() && !self.checkpoint
+    }
+}

@@ -1,0 +1,6 @@
+//! Logs and metrics of the service.
+
+pub mod logs;
+mod metrics;
+
+pub use metrics::Metrics;

@@ -1,0 +1,96 @@
+//! Approvals over the API: nothing that changes something runs without one.
+
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    scripted::{ScriptedModel, call},
+    service::{Service, Setup, kinds},
+    tools::Counting,
+};
+
+async fn asked(model: &Arc<ScriptedModel>, tools: &Counting, env: Vec<(&'static str, String)>) -> (Service, String, Value) {
+    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    (service, session, asked)
+}
+
+fn path(session: &str, asked: &Value) -> String {
+    format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_change_runs_once_with_the_edited_arguments() {
+    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]), Counting::new());
+    let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
+    assert_eq!((&asked["effect"], &asked["name"]), (&json!("mutating"), &json!("change")));
+    assert_eq!(tools.calls("change"), 0);
+    let answer = json!({"decision": "approve", "arguments": {"replicas": 3}, "comment": "three"});
+    let resolved = service.post(&path(&session, &asked), answer).await;
+    assert_eq!((&resolved["decision"], &resolved["by"]), (&json!("approve"), &json!("user:default")));
+    let frames = service.events(&session, "").await.until("run_finished").await;
+    let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
+    assert_eq!(start["arguments"], json!({"replicas": 3}));
+    assert_eq!(tools.calls("change"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_change_is_not_run_and_a_second_answer_is_refused() {
+    let (model, tools) =
+        (ScriptedModel::new([vec![call("change", json!({})), call("change", json!({}))]]), Counting::new());
+    let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
+    let wrong = json!({"decision": "deny", "arguments": {}});
+    let (status, _) = service.refused(service.request(Method::POST, &path(&session, &asked)).json(&wrong)).await;
+    assert_eq!(status, 400);
+    service.post(&path(&session, &asked), json!({"decision": "deny", "comment": "not today"})).await;
+    // The other call still waits, so that the run is open.
+    let again = service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"}));
+    let (status, problem) = service.refused(again).await;
+    assert!(
+        [(409, json!("approval_closed")), (404, json!("approval_not_found"))].contains(&(status, problem["code"].clone())),
+        "{problem}"
+    );
+    service.post(&format!("{session}/cancel"), json!({})).await;
+    let frames = service.events(&session, "").await.until("run_finished").await;
+    let mut statuses: Vec<_> =
+        frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["status"].as_str().unwrap()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["cancelled", "denied"]);
+    assert_eq!(tools.calls("change"), 0);
+    assert!(!kinds(&frames).contains(&"tool_start"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_nobody_answers_expires_into_a_refusal() {
+    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+    let (service, session, _) = asked(&model, &tools, vec![("K8SOPS_APPROVAL_TTL", "1s".into())]).await;
+    let frames = service.events(&session, "").await.until("run_finished").await;
+    let resolved = frames.iter().find(|f| f["type"] == "approval_resolved").unwrap();
+    assert_eq!((&resolved["decision"], &resolved["by"]), (&json!("expired"), &json!("system")));
+    assert_eq!(tools.calls("change"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_can_forbid_changes_or_let_them_run() {
+    for (mode, status, calls) in [("deny", "denied", 0), ("auto", "ok", 1)] {
+        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+        let setup = Setup {
+            model: Some(model),
+            servers: vec![tools.server()],
+            env: vec![("TOOL_APPROVAL", mode.into())],
+            ..Setup::default()
+        };
+        let service = Service::start(setup).await;
+        service.connected().await;
+        let session = service.session().await;
+        let frames = service.turn(&session, "change it").await;
+        let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
+        assert_eq!((end["status"].as_str().unwrap(), tools.calls("change")), (status, calls), "{mode}");
+    }
+}

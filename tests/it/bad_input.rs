@@ -1,0 +1,146 @@
+//! Bad input: a clear refusal, and a session that works afterwards.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    scripted::ScriptedModel,
+    service::{Service, Setup},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
+    let model = ScriptedModel::new([]);
+    let service = Service::start(Setup {
+        model: Some(model),
+        env: vec![("K8SOPS_MAX_MESSAGE_BYTES", "100".into()), ("K8SOPS_MAX_FRAME_BYTES", "4096".into())],
+        ..Setup::default()
+    })
+    .await;
+    let session = service.session().await;
+    let messages = format!("{session}/messages");
+    let settings = format!("{session}/settings");
+    let nobody = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
+    let long = format!(r#"{{"content": "{}"}}"#, "x".repeat(101));
+    let huge = format!(r#"{{"content": "{}"}}"#, "x".repeat(5000));
+    let cases: Vec<(Method, String, &[u8], u16, &str, &str)> = vec![
+        (Method::POST, messages.clone(), b"{", 400, "invalid_json", "EOF"),
+        (Method::POST, messages.clone(), b"[]", 400, "invalid_json", ""),
+        (Method::POST, messages.clone(), b"", 400, "invalid_json", "content"),
+        (Method::POST, messages.clone(), b"{\"content\": \"\xff\"}", 400, "invalid_json", ""),
+        (Method::POST, messages.clone(), br#"{"content": 7}"#, 400, "invalid_json", "string"),
+        (Method::POST, messages.clone(), br#"{"contnet": "x"}"#, 400, "invalid_json", "contnet"),
+        (Method::POST, messages.clone(), br#"{"content": ""}"#, 400, "invalid_request", "empty"),
+        (Method::POST, messages.clone(), br#"{"content": " \n "}"#, 400, "invalid_request", "empty"),
+        (Method::POST, messages.clone(), br#"{"content": "x", "on_busy": "explode"}"#, 400, "invalid_json", "enqueue"),
+        (Method::POST, messages.clone(), long.as_bytes(), 413, "message_too_long", "limit is 100"),
+        (Method::POST, messages.clone(), huge.as_bytes(), 413, "payload_too_large", "K8SOPS_MAX_FRAME_BYTES"),
+        (Method::PATCH, settings.clone(), b"{}", 400, "invalid_request", "nothing to change"),
+        (Method::PATCH, settings.clone(), br#"{"provider": "nobody"}"#, 400, "invalid_request", "nobody"),
+        (Method::PATCH, settings.clone(), br#"{"model": "gpt-0"}"#, 400, "invalid_request", "gpt-0"),
+        (Method::PATCH, settings.clone(), br#"{"temperature": 2.5}"#, 400, "invalid_request", "temperature"),
+        (Method::PATCH, settings.clone(), br#"{"temperature": -1}"#, 400, "invalid_request", "temperature"),
+        (Method::PATCH, settings.clone(), br#"{"temperature": "hot"}"#, 400, "invalid_json", ""),
+        (Method::PATCH, settings.clone(), br#"{"max_tokens": 0}"#, 400, "invalid_request", "max_tokens"),
+        (Method::PATCH, settings.clone(), br#"{"max_tokens": -5}"#, 400, "invalid_json", ""),
+        (Method::PATCH, session.clone(), br#"{"title": "  "}"#, 400, "invalid_request", "title"),
+        (Method::PATCH, session.clone(), b"{}", 400, "invalid_json", "title"),
+        (Method::POST, "/v1/sessions".into(), br#"{"model": "gpt-0"}"#, 400, "invalid_request", "gpt-0"),
+        (Method::POST, "/v1/sessions".into(), br#"{"titel": "x"}"#, 400, "invalid_json", "titel"),
+        (Method::GET, "/v1/sessions?limit=0".into(), b"", 400, "invalid_request", "limit"),
+        (Method::GET, "/v1/sessions?limit=many".into(), b"", 400, "invalid_request", ""),
+        (Method::GET, "/v1/sessions?cursor=x".into(), b"", 400, "invalid_request", "next_cursor"),
+        (Method::GET, "/v1/sessions?colour=red".into(), b"", 400, "invalid_request", "colour"),
+        (Method::GET, format!("{session}/events?after=99"), b"", 400, "cursor_beyond_head", "99"),
+        (Method::GET, format!("{session}/events?after=-1"), b"", 400, "invalid_request", ""),
+        (Method::GET, format!("{session}/events?after=x"), b"", 400, "invalid_request", ""),
+        (Method::GET, format!("{session}/ws"), b"", 426, "upgrade_required", "WebSocket"),
+        (Method::GET, "/v1/sessions/7".into(), b"", 400, "invalid_request", "UUID"),
+        (Method::GET, "/v1/sessions/..%2f..%2fetc%2fpasswd".into(), b"", 400, "invalid_request", "UUID"),
+        (Method::DELETE, format!("/v1/sessions/{}", "A".repeat(300)), b"", 400, "invalid_request", "UUID"),
+        (Method::GET, nobody.into(), b"", 404, "session_not_found", ""),
+        (Method::POST, format!("{nobody}/messages"), br#"{"content": "x"}"#, 404, "session_not_found", ""),
+        (Method::POST, format!("{session}/approvals/7"), br#"{"decision": "approve"}"#, 400, "invalid_request", "UUID"),
+        (
+            Method::POST,
+            format!("{session}/approvals/018f0000-0000-7000-8000-000000000000"),
+            br#"{"decision": "approve"}"#,
+            404,
+            "approval_not_found",
+            "",
+        ),
+        (Method::GET, "/v1/nothing".into(), b"", 404, "not_found", "/openapi.json"),
+        (Method::GET, "/".into(), b"", 404, "not_found", "/docs"),
+        (Method::PUT, "/v1/sessions".into(), b"", 405, "method_not_allowed", "POST"),
+        (Method::POST, session.clone(), b"", 405, "method_not_allowed", "PATCH"),
+        (Method::DELETE, "/healthz".into(), b"", 405, "method_not_allowed", "GET"),
+    ];
+    for (method, path, body, status, code, says) in cases {
+        let request = service.request(method.clone(), &path).header("content-type", "application/json").body(body.to_vec());
+        let (found, problem) = service.refused(request).await;
+        let what = format!("{method} {path} {}: {problem}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+        assert_eq!((found, problem["code"].as_str().unwrap()), (status, code), "{what}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{what}");
+        assert_eq!(problem["type"], format!("urn:k8sops:problem:{code}"), "{what}");
+    }
+    let frames = service.turn(&session, "still there?").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_is_no_key_or_no_cursor_is_refused() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let long = "k".repeat(129);
+    for key in ["", "two words", long.as_str()] {
+        let request = service
+            .request(Method::POST, &format!("{session}/messages"))
+            .header("idempotency-key", key)
+            .json(&json!({"content": "x"}));
+        let (status, problem) = service.refused(request).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{key:?}");
+    }
+    let request = service.request(Method::GET, &format!("{session}/events")).header("last-event-id", "abc");
+    assert_eq!(service.refused(request).await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_method_names_the_right_ones_in_the_allow_header() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let response = service.request(Method::PUT, "/v1/sessions").send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, POST"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_is_full_says_so() {
+    let gate = crate::scripted::Gate::new();
+    let model = ScriptedModel::new([vec![crate::scripted::Step::Wait(gate.clone())]]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    let path = format!("{session}/messages");
+    service.post(&path, json!({"content": "long"})).await;
+    gate.arrived().await;
+    for n in 0..k8sops::session::INBOX_LIMIT {
+        service.post(&path, json!({"content": format!("m{n}")})).await;
+    }
+    let response = service.request(Method::POST, &path).json(&json!({"content": "one more"})).send().await.unwrap();
+    assert_eq!(response.headers()["retry-after"], "1");
+    let (status, problem) = crate::service::problem(response).await;
+    assert_eq!((status, &problem["code"]), (429, &json!("inbox_full")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn web_pages_of_other_origins_and_foreign_host_names_are_kept_out() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let own = service.base.clone();
+    for (header, value, status) in [
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("host", "evil.example", 403),
+        ("origin", own.as_str(), 201),
+        ("host", "localhost:8080", 201),
+    ] {
+        let response = service.request(Method::POST, "/v1/sessions").header(header, value).send().await.unwrap();
+        assert_eq!(response.status(), status, "{header}: {value}");
+    }
+}

@@ -1,0 +1,57 @@
+//! `k8sops chat` and `k8sops doctor`, the programs themselves.
+
+use std::process::Stdio;
+
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use crate::{
+    demo::{Demo, k8sops},
+    service::PATIENCE,
+    testbed,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_through_pipes_shows_the_tools_and_the_answer() {
+    let demo = Demo::start().await;
+    let mut command = k8sops();
+    command.args(["chat", "--url", &demo.url]);
+    let mut chat =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = chat.stdin.take().unwrap();
+    input.write_all(b"what is broken?\n/sessions\n/quit\n").await.unwrap();
+    drop(input);
+    let output = timeout(PATIENCE, chat.wait_with_output()).await.expect("it ends").unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("pods_list"), "{text}{errors}");
+    assert!(text.contains("CrashLoopBackOff"), "{text}{errors}");
+    assert!(text.contains("what is broken?"), "the list has the title: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_says_what_is_wrong_and_what_to_do() {
+    let data = tempfile::tempdir().unwrap();
+    let mut command = k8sops();
+    command
+        .arg("doctor")
+        .env("MEMORY_FILESYSTEM_PATH", data.path())
+        .env("LLM_PROVIDER", "anthropic")
+        .env("MCP_TRANSPORT", "http")
+        .env("MCP_SERVER_URL", format!("http://127.0.0.1:{}/mcp", testbed::free_port()));
+    let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("ANTHROPIC_API_KEY"), "{text}");
+    assert!(text.lines().any(|line| line.contains("mcp") && line.contains("FAIL")), "{text}");
+    assert!(text.lines().any(|line| line.contains("store") && line.starts_with("ok")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_value_stops_the_start_with_one_line_that_says_what_is_allowed() {
+    let output = k8sops().arg("serve").env("MEMORY_BACKEND", "floppy").output().await.unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    let line = errors.lines().find(|line| line.contains("MEMORY_BACKEND")).unwrap_or_else(|| panic!("{errors}"));
+    assert!(line.contains("floppy") && line.contains("filesystem"), "{line}");
+}

@@ -1,0 +1,143 @@
+//! Streams of events: replay from any cursor, live, over SSE and NDJSON; nothing lost, nothing twice.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    scripted::{Gate, ScriptedModel, Step, text},
+    service::{Service, assert_gapless, kinds, printed},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cursor_replays_exactly_what_comes_after_it() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "a").await;
+    service.turn(&session, "b").await;
+    let log = service.log(&session).await;
+    assert_gapless(&log, 1);
+    for after in 0..=log.len() {
+        let response = service
+            .request(Method::GET, &format!("{session}/events?follow=false&after={after}"))
+            .send()
+            .await
+            .unwrap();
+        let frames = crate::service::Sse::new(response).rest().await;
+        assert_eq!((&frames[0]["type"], &frames[0]["last_seq"]), (&json!("hello"), &json!(log.len())));
+        assert_eq!(frames[1..], log[after..], "after {after}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_event_id_of_a_browser_goes_before_the_query() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "a").await;
+    let log = service.log(&session).await;
+    let response = service
+        .request(Method::GET, &format!("{session}/events?after=0&follow=false"))
+        .header("last-event-id", "3")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(crate::service::Sse::new(response).rest().await[1..], log[3..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_comes_late_gets_the_text_so_far_in_one_piece() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("early "), text("bird "), Step::Wait(gate.clone()), text("worm")]]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    gate.arrived().await;
+    let mut late = service.events(&session, "").await;
+    let frames = late.until("token").await;
+    let token = frames.last().unwrap();
+    assert_eq!((&token["offset"], &token["content"]), (&json!(0), &json!("early bird ")));
+    gate.open();
+    let rest = late.until("run_finished").await;
+    assert_eq!(printed(&[vec![token.clone()], rest].concat()), "early bird worm");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_watchers_see_the_same_and_each_gets_all_the_text() {
+    let pieces: Vec<Step> = (0..200).map(|n| text(&format!("w{n} "))).collect();
+    let service = Service::with(&ScriptedModel::new([pieces])).await;
+    let session = service.session().await;
+    let watchers = (0..20).map(|_| async {
+        let mut stream = service.events(&session, "").await;
+        stream.until("run_finished").await
+    });
+    let watchers = futures_util::future::join_all(watchers);
+    let (all, _) = tokio::join!(watchers, service.turn(&session, "go"));
+    let log = service.log(&session).await;
+    for frames in all {
+        let logged: Vec<_> = frames.iter().filter(|f| f["seq"].is_u64()).cloned().collect();
+        assert_eq!(logged, log);
+        // One that came after the end of the message sees it as history, without tokens.
+        let text = printed(&frames);
+        assert!(text.is_empty() || text.ends_with("w199 "), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ndjson_is_one_frame_per_line_and_ends_at_the_head() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "a").await;
+    let response = service
+        .request(Method::GET, &format!("{session}/events"))
+        .header("accept", "application/x-ndjson")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let text = response.text().await.unwrap();
+    let frames: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(frames[0]["type"], "hello");
+    assert_eq!(frames[1..], service.log(&session).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_holds_all_and_the_stream_goes_on_after_it() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "a").await;
+    let mut stream = service.events(&session, "?snapshot=true").await;
+    let frames = stream.until("snapshot").await;
+    assert_eq!(kinds(&frames), ["hello", "snapshot"]);
+    let snapshot = frames.last().unwrap();
+    let as_of = snapshot["as_of_seq"].as_u64().unwrap();
+    assert_eq!(snapshot["messages"], service.get(&format!("{session}/messages")).await["messages"]);
+    service.turn(&session, "b").await;
+    let rest = stream.until("run_finished").await;
+    assert_gapless(&rest, as_of + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_at_any_event_loses_nothing_and_repeats_nothing() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let mut seen: Vec<Value> = Vec::new();
+    for n in 0..4 {
+        service.post(&format!("{session}/messages"), json!({"content": format!("m{n}")})).await;
+        loop {
+            // A new connection for every single event.
+            let after = seen.last().map_or(0, |event| event["seq"].as_u64().unwrap());
+            let mut stream = service.events(&session, &format!("?after={after}")).await;
+            let event = loop {
+                let frame = stream.next().await.unwrap();
+                if frame["seq"].is_u64() {
+                    break frame;
+                }
+            };
+            let ended = event["type"] == "run_finished";
+            seen.push(event);
+            if ended {
+                break;
+            }
+        }
+    }
+    assert_eq!(seen, service.log(&session).await);
+}

@@ -1,0 +1,23 @@
+//! Integration tests: the real service on a free port, talked to as a client would. One file per capability.
+
+#[path = "../support/scripted.rs"]
+mod scripted;
+#[path = "../support/service.rs"]
+mod service;
+#[path = "../support/testbed.rs"]
+mod testbed;
+#[path = "../support/tools.rs"]
+mod tools;
+
+mod approvals;
+mod bad_input;
+mod chat;
+mod demo;
+mod events;
+mod mcp;
+mod messages;
+mod openapi;
+mod providers;
+mod restart;
+mod sessions;
+mod websocket;

@@ -1,0 +1,217 @@
+//! Real MCP servers by others, over stdio and HTTP: discovered, called, gone and back.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::{
+    scripted::{ScriptedModel, call, text},
+    service::{PATIENCE, Service, Setup},
+    testbed::{self, Peer},
+};
+
+fn everything_over_http(port: u16) -> Command {
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
+    command
+        .arg("--require")
+        .arg(testbed::path("K8SOPS_TEST_LOOPBACK_ONLY_JS"))
+        .arg(testbed::path("K8SOPS_TEST_MCP_EVERYTHING"))
+        .arg("streamableHttp")
+        .env("PORT", port.to_string());
+    command
+}
+
+fn stdio(command: &str, args: &[&str]) -> Vec<(&'static str, String)> {
+    vec![
+        ("MCP_TRANSPORT", "stdio".into()),
+        ("MCP_SERVER_COMMAND", command.into()),
+        ("MCP_SERVER_ARGS", serde_json::to_string(args).unwrap()),
+    ]
+}
+
+async fn start(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> Service {
+    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
+    service.connected().await;
+    service
+}
+
+fn names(tools: &Value) -> Vec<&str> {
+    tools["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect()
+}
+
+fn tool_ends(frames: &[Value]) -> Vec<(&str, &str)> {
+    let ends = frames.iter().filter(|f| f["type"] == "tool_end");
+    ends.map(|f| (f["status"].as_str().unwrap(), f["content"].as_str().unwrap())).collect()
+}
+
+fn two_calls() -> Arc<ScriptedModel> {
+    ScriptedModel::new([
+        vec![call("echo", json!({"message": "hello"})), call("get-sum", json!({"a": 17, "b": 25}))],
+        vec![text("There you are.")],
+    ])
+}
+
+async fn assert_two_calls(service: &Service) {
+    let session = service.session().await;
+    let frames = service.turn(&session, "echo and add").await;
+    let mut ends = tool_ends(&frames);
+    ends.sort_unstable();
+    assert_eq!(ends, [("ok", "Echo: hello"), ("ok", "The sum of 17 and 25 is 42.")]);
+    assert_eq!(frames.last().unwrap()["outcome"], "completed");
+    assert_eq!(service.get(&session).await["status"]["mcp_connected"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_over_stdio_is_discovered_and_called() {
+    let model = two_calls();
+    let node = testbed::path("K8SOPS_TEST_NODE");
+    let service = start(&model, stdio(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
+    let tools = service.get("/v1/tools").await;
+    assert!(names(&tools).contains(&"echo") && names(&tools).contains(&"get-sum"), "{tools}");
+    let echo = tools["tools"].as_array().unwrap().iter().find(|t| t["name"] == "echo").unwrap();
+    assert_eq!((&echo["server"], &echo["effect"]), (&json!("default"), &json!("read")));
+    assert!(echo["reason"].as_str().unwrap().contains("readOnlyHint"), "{echo}");
+    assert_two_calls(&service).await;
+    // What the model was told of is what was discovered.
+    assert_eq!(model.requests()[0].tools.len(), names(&tools).len());
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_over_http_is_called_and_comes_back_by_itself() {
+    let port = testbed::free_port();
+    let peer = Peer::start(everything_over_http(port)).await;
+    let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
+    let service = start(&two_calls(), env).await;
+    assert_two_calls(&service).await;
+
+    peer.kill().await;
+    service.post("/v1/tools/refresh", json!({})).await;
+    let info = service.get("/v1/info").await;
+    assert_eq!(info["mcp_connected"], false);
+    assert!(!info["mcp_servers"][0]["error"].as_str().unwrap().is_empty());
+    // The service works on without it, and a call to it is an error that the model sees.
+    let session = service.session().await;
+    assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
+    assert_eq!(service.get(&session).await["status"]["mcp_connected"], false);
+    assert_eq!(service.get("/readyz").await["status"], "ok");
+
+    let _again = Peer::start(everything_over_http(port)).await;
+    service.connected().await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_leaves_the_service_running() {
+    let url = format!("http://127.0.0.1:{}/mcp", testbed::free_port());
+    let model = ScriptedModel::new([]);
+    let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", url)];
+    let service = Service::start(Setup { model: Some(model), env, ..Setup::default() }).await;
+    let session = service.session().await;
+    assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
+    assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
+}
+
+/// The stub Kubernetes API, and a kubeconfig for it.
+async fn cluster() -> (Peer, TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig").to_str().unwrap().to_owned();
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    command.arg(testbed::path("K8SOPS_TEST_KUBE_STUB")).args(["--port", "0", "--kubeconfig", &kubeconfig]);
+    (Peer::start(command).await, dir, kubeconfig)
+}
+
+async fn journal(cluster: &Peer) -> Vec<Value> {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    client.get(format!("{}/__stub/journal", cluster.url)).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubernetes_server_shows_why_a_pod_crashes() {
+    let (cluster, _dir, kubeconfig) = cluster().await;
+    let model = ScriptedModel::new([
+        vec![call("pods_list_in_namespace", json!({"namespace": "shop"}))],
+        vec![call("pods_log", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}))],
+        vec![text("PAYMENTS_DB_URL is missing.")],
+    ]);
+    let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
+    let service = start(&model, stdio(&command, &["--kubeconfig", &kubeconfig])).await;
+    let session = service.session().await;
+    let frames = service.turn(&session, "why does payments crash?").await;
+    let ends = tool_ends(&frames);
+    assert!(ends[0].1.contains("CrashLoopBackOff"), "{ends:?}");
+    assert!(ends[1].1.contains("FATAL missing env PAYMENTS_DB_URL"), "{ends:?}");
+    service.stop().await;
+    drop(cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destructive_call_over_http_waits_for_approval_and_reaches_the_cluster_once() {
+    let (cluster, _dir, kubeconfig) = cluster().await;
+    let port = testbed::free_port();
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
+    command.args(["--kubeconfig", &kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"]);
+    let peer = Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await;
+    let model = ScriptedModel::new([vec![
+        call("pods_delete", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"})),
+    ]]);
+    let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
+    let service = start(&model, env).await;
+    let deletes = || async { journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "delete the pod"})).await;
+    let mut stream = service.events(&session, "").await;
+    let asked = stream.until("approval_requested").await.pop().unwrap();
+    assert_eq!(asked["effect"], "mutating");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(deletes().await, 0, "nothing runs before the answer");
+    let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    service.post(&path, json!({"decision": "approve"})).await;
+    let frames = stream.until("run_finished").await;
+    assert_eq!(tool_ends(&frames)[0].0, "ok");
+    assert_eq!(deletes().await, 1);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_servers_at_once_keep_their_tools_apart() {
+    let everything = format!(
+        "transport: stdio\n      command: {}\n      args: [{}, stdio]",
+        testbed::path("K8SOPS_TEST_NODE"),
+        testbed::path("K8SOPS_TEST_MCP_EVERYTHING")
+    );
+    let yaml =
+        format!("mcp:\n  servers:\n    - name: one\n      {everything}\n    - name: two\n      {everything}\n");
+    let model = ScriptedModel::new([vec![call("two_echo", json!({"message": "from two"}))]]);
+    let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
+    service.connected().await;
+    let tools = service.get("/v1/tools").await;
+    assert!(names(&tools).contains(&"one_echo") && names(&tools).contains(&"two_echo"), "{tools}");
+    let session = service.session().await;
+    let frames = service.turn(&session, "echo").await;
+    let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
+    assert_eq!(start["server"], "two");
+    assert_eq!(tool_ends(&frames), [("ok", "Echo: from two")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_takes_too_long_ends_in_a_timeout_and_progress_is_shown_until_then() {
+    let model = ScriptedModel::new([vec![call("trigger-long-running-operation", json!({"duration": 60, "steps": 600}))]]);
+    let node = testbed::path("K8SOPS_TEST_NODE");
+    let mut env = stdio(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"]);
+    env.push(("K8SOPS_MCP_CALL_TIMEOUT", "2s".into()));
+    env.push(("TOOL_APPROVAL", "auto".into()));
+    let service = start(&model, env).await;
+    let session = service.session().await;
+    let turn = tokio::time::timeout(PATIENCE, service.turn(&session, "take your time"));
+    let frames = turn.await.expect("the call ends");
+    assert_eq!(tool_ends(&frames)[0].0, "timeout");
+    let progress: Vec<f64> =
+        frames.iter().filter(|f| f["type"] == "tool_progress").map(|f| f["progress"].as_f64().unwrap()).collect();
+    assert!(!progress.is_empty() && progress.is_sorted(), "{progress:?}");
+    let response = service.request(Method::GET, "/healthz").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+}

@@ -1,0 +1,226 @@
+//! Messages and turns: accepted durably, run one after another, streamed whole, cancelled at will.
+
+use k8sops::models::ModelError;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    scripted::{Gate, ScriptedModel, Step, text},
+    service::{Service, assert_gapless, kinds, printed},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_is_a_whole_turn() {
+    let model = ScriptedModel::new([vec![Step::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    let frames = service.turn(&session, "how is it?").await;
+    assert_eq!(frames[0]["type"], "hello");
+    assert_eq!(frames[1]["type"], "user_message");
+    assert_eq!(frames.last().unwrap()["type"], "run_finished");
+    assert_eq!(printed(&frames), "All is well.");
+    let whole = frames.iter().find(|f| f["type"] == "assistant_message").unwrap();
+    assert_eq!((&whole["content"], &whole["reasoning"]), (&json!("All is well."), &json!("hm")));
+    let run = &whole["run_id"];
+    assert!(frames.iter().skip(1).all(|f| &f["run_id"] == run), "only this run's frames");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_message_names_the_run_that_answers_it() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let response =
+        service.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "hi"})).send().await.unwrap();
+    assert_eq!(response.status(), 202);
+    let accepted: Value = response.json().await.unwrap();
+    let frames = service.events(&session, &format!("?after={}", accepted["seq"])).await.until("run_finished").await;
+    let message = frames.iter().find(|f| f["type"] == "user_message").unwrap();
+    assert_eq!(message["message_id"], accepted["message_id"]);
+    assert_eq!(message["command_id"], accepted["command_id"]);
+    assert_eq!(frames.last().unwrap()["run_id"], accepted["run_id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_is_the_same_message_and_another_message_under_it_is_refused() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let send = |content: &'static str| {
+        service
+            .request(Method::POST, &format!("{session}/messages"))
+            .header("idempotency-key", "k-1")
+            .json(&json!({"content": content}))
+    };
+    let first: Value = send("hi").send().await.unwrap().json().await.unwrap();
+    service.events(&session, "").await.until("run_finished").await;
+    let second: Value = send("hi").send().await.unwrap().json().await.unwrap();
+    assert_eq!((&first["duplicate"], &second["duplicate"]), (&json!(false), &json!(true)));
+    for field in ["run_id", "message_id", "seq", "command_id"] {
+        assert_eq!(first[field], second[field], "{field}");
+    }
+    let (status, problem) = service.refused(send("something else")).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("command_id_reused")));
+    service.turn(&session, "go on").await;
+    let messages = service.log(&session).await.iter().filter(|e| e["type"] == "user_message").count();
+    assert_eq!(messages, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_turn_request_replays_the_run() {
+    let service = Service::with(&ScriptedModel::new([vec![text("once")]])).await;
+    let session = service.session().await;
+    let turn = || async {
+        let response = service
+            .request(Method::POST, &format!("{session}/messages"))
+            .header("idempotency-key", "k-2")
+            .header("accept", "text/event-stream")
+            .json(&json!({"content": "hi"}))
+            .send()
+            .await
+            .unwrap();
+        crate::service::Sse::new(response).rest().await
+    };
+    let (first, second) = (turn().await, turn().await);
+    let logged = |frames: &[Value]| frames.iter().filter(|f| f["seq"].is_u64()).cloned().collect::<Vec<_>>();
+    assert_eq!(logged(&first), logged(&second));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_messages_at_once_do_not_interleave() {
+    let service = Service::with(&ScriptedModel::new([vec![text("one")], vec![text("two")], vec![text("three")]])).await;
+    let session = service.session().await;
+    let turns = futures_util::future::join_all(["a", "b", "c"].map(|content| service.turn(&session, content))).await;
+    let mut said: Vec<String> = turns.iter().map(|frames| printed(frames)).collect();
+    said.sort();
+    assert_eq!(said, ["one", "three", "two"]);
+    let log = service.log(&session).await;
+    assert_gapless(&log, 1);
+    let mut open = None;
+    for event in log.iter().filter(|e| e["run_id"].is_string()) {
+        match event["type"].as_str().unwrap() {
+            "user_message" => assert_eq!(open.replace(event["run_id"].clone()), None, "a run began within another"),
+            "run_finished" => assert_eq!(open.take(), Some(event["run_id"].clone())),
+            _ => assert_eq!(open.as_ref(), Some(&event["run_id"])),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_to_a_busy_session_is_refused_when_it_asks_for_that() {
+    let gate = Gate::new();
+    let service = Service::with(&ScriptedModel::new([vec![Step::Wait(gate.clone()), text("done")]])).await;
+    let session = service.session().await;
+    let path = format!("{session}/messages");
+    service.post(&path, json!({"content": "long"})).await;
+    gate.arrived().await;
+    let reject = json!({"content": "me too", "on_busy": "reject"});
+    let (status, problem) = service.refused(service.request(Method::POST, &path).json(&reject)).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("busy")));
+    gate.open();
+    service.events(&session, "").await.until("run_finished").await;
+    service.post(&path, reject).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupting_message_cancels_the_run_and_goes_before_those_that_wait() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("let me think"), Step::Wait(gate.clone())]]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    let path = format!("{session}/messages");
+    service.post(&path, json!({"content": "first"})).await;
+    gate.arrived().await;
+    service.post(&path, json!({"content": "waits"})).await;
+    service.post(&path, json!({"content": "stop!", "on_busy": "interrupt"})).await;
+    let mut stream = service.events(&session, "").await;
+    let mut frames = stream.until("run_finished").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "cancelled");
+    frames.extend(stream.until("run_finished").await);
+    frames.extend(stream.until("run_finished").await);
+    let said: Vec<_> = frames.iter().filter(|f| f["type"] == "user_message").map(|f| f["content"].clone()).collect();
+    assert_eq!(said, ["first", "stop!", "waits"]);
+    assert_gapless(&frames, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_turn_keeps_what_was_written_and_the_next_turn_goes_on() {
+    let model = ScriptedModel::new([vec![text("half"), Step::Hang]]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "write"})).await;
+    let mut stream = service.events(&session, "").await;
+    stream.until("token").await;
+    let cancelled = service.post(&format!("{session}/cancel"), json!({})).await;
+    assert!(cancelled["run_id"].is_string());
+    let frames = stream.until("run_finished").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "cancelled");
+    let kept = frames.iter().find(|f| f["type"] == "assistant_message").unwrap();
+    assert_eq!((&kept["content"], &kept["stop_reason"]), (&json!("half"), &json!("cancelled")));
+    let next = service.turn(&session, "again").await;
+    assert_eq!(next.last().unwrap()["outcome"], "completed");
+    assert_eq!(model.requests().last().unwrap().messages.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_when_nothing_runs_is_no_error() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let response = service.request(Method::POST, &format!("{session}/cancel")).send().await.unwrap();
+    assert_eq!(response.status(), 202);
+    assert_eq!(response.json::<Value>().await.unwrap()["run_id"], Value::Null);
+    assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_run_says_why_and_leaves_the_session_usable() {
+    let model = ScriptedModel::new([vec![Step::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    let frames = service.turn(&session, "hi").await;
+    let failed = frames.last().unwrap();
+    assert_eq!((&failed["type"], &failed["code"]), (&json!("run_failed"), &json!("auth")));
+    assert_eq!(failed["message"], "set OPENAI_API_KEY");
+    assert_eq!(service.turn(&session, "again").await.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_conversation_can_be_read_as_messages_in_pages() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    for content in ["a", "b", "c"] {
+        service.turn(&session, content).await;
+    }
+    let mut messages = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = service.get(&format!("{session}/messages?limit=4&after={after}")).await;
+        messages.extend(page["messages"].as_array().unwrap().clone());
+        match page["next_after"].as_u64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    let said: Vec<_> = messages.iter().map(|m| (m["role"].as_str().unwrap(), m["content"].as_str().unwrap())).collect();
+    let expected =
+        [("user", "a"), ("assistant", "ok"), ("user", "b"), ("assistant", "ok"), ("user", "c"), ("assistant", "ok")];
+    assert_eq!(said, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disconnect_does_not_cancel_the_run() {
+    let gate = Gate::new();
+    let service = Service::with(&ScriptedModel::new([vec![text("on "), Step::Wait(gate.clone()), text("it")]])).await;
+    let session = service.session().await;
+    let response = service
+        .request(Method::POST, &format!("{session}/messages"))
+        .header("accept", "text/event-stream")
+        .json(&json!({"content": "go"}))
+        .send()
+        .await
+        .unwrap();
+    gate.arrived().await;
+    drop(response);
+    gate.open();
+    let frames = service.events(&session, "").await.until("run_finished").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed");
+    assert!(kinds(&frames).contains(&"assistant_message"));
+}

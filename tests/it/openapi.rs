@@ -1,0 +1,107 @@
+//! The contract: the OpenAPI document is what is served, and its pages need no network.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{scripted::ScriptedModel, service::Service, testbed};
+
+fn operations(document: &Value) -> Vec<(String, String)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of = |path: &String, item: &Value| {
+        let methods = item.as_object().unwrap().keys().filter(|k| ["get", "post", "patch", "delete", "put"].contains(&k.as_str()));
+        methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(|(path, item)| of(path, item)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_in_the_repository_is_what_the_service_serves() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let served = service.get("/openapi.json").await;
+    let file: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
+    assert_eq!(served, file, "write it anew: cargo run -- openapi > openapi/openapi.json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_of_the_document_is_served_and_documents_its_answer() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let document = service.get("/openapi.json").await;
+    let operations = operations(&document);
+    assert!(operations.len() >= 20, "{operations:?}");
+    let id = session.rsplit('/').next().unwrap();
+    // Deleting comes last: the others need the session.
+    let (deletes, others): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(method, _)| method == "DELETE");
+    for (method, path) in others.into_iter().chain(deletes) {
+        let target = path.replace("{session_id}", id).replace("{approval_id}", "018f0000-0000-7000-8000-000000000000");
+        let target = if target.ends_with("/events") { format!("{target}?follow=false") } else { target };
+        let method: Method = method.parse().unwrap();
+        let response = service.request(method.clone(), &target).json(&json!({})).send().await.unwrap();
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        // A route that is not there says `not_found`, or `method_not_allowed`.
+        assert!(!text.contains("\"not_found\"") && status != 405, "{method} {path} is not served: {text}");
+        let answers = &document["paths"][&path][method.as_str().to_lowercase()]["responses"];
+        assert!(answers[status.to_string()].is_object(), "{method} {path} answers {status}, which is not documented");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operation_ids_are_unique_and_every_error_is_a_problem() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let mut ids = Vec::new();
+    for (method, path) in operations(&document) {
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        ids.push(operation["operationId"].as_str().unwrap().to_owned());
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            if status.starts_with(['4', '5']) {
+                let schema = &answer["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
+            }
+        }
+    }
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all);
+}
+
+#[tokio::test]
+async fn the_document_is_valid_openapi() {
+    let validator = testbed::path("K8SOPS_TEST_OPENAPI_VALIDATOR");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+    let output = tokio::process::Command::new(validator).arg(file).output().await.unwrap();
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pages_are_served_without_asking_anybody_else() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let page = service.request(Method::GET, "/docs").send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let html = page.text().await.unwrap();
+    assert!(html.contains("swagger-ui"), "{html}");
+    let mut assets = 0;
+    for quoted in html.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css")) {
+        assert!(!quoted.contains("//"), "{quoted} comes from elsewhere");
+        let asset = service.request(Method::GET, &format!("/docs/{}", quoted.trim_start_matches("./"))).send().await.unwrap();
+        assert_eq!(asset.status(), 200, "{quoted}");
+        assets += 1;
+    }
+    assert!(assets >= 3, "{html}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_and_metrics_answer() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "hi").await;
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(service.get(path).await, json!({"status": "ok"}));
+    }
+    let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("k8sops_runs_total{outcome=\"completed\"} 1"), "{metrics}");
+    let info = service.get("/v1/info").await;
+    assert_eq!((&info["mode"], &info["language_model"]), (&json!("serve"), &json!(true)));
+    assert_eq!(info["store"], json!({"backend": "filesystem", "durable": true}));
+}

@@ -1,0 +1,147 @@
+//! Restart and go on: what was durable is there, what was in progress is gone on with, nothing runs twice.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::{
+    scripted::{Gate, ScriptedModel, Step, call, text},
+    service::{Service, Setup, assert_gapless},
+    tools,
+};
+
+fn setup(model: &Arc<ScriptedModel>) -> Setup {
+    Setup { model: Some(model.clone()), ..Setup::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_goes_on_after_a_restart() {
+    let model = ScriptedModel::new([]);
+    let first = Service::start(setup(&model)).await;
+    let session = first.session().await;
+    first.turn(&session, "remember me").await;
+    let (view, log) = (first.get(&session).await, first.log(&session).await);
+    let data = first.stop().await;
+
+    let second = Service::start(Setup { data: Some(data), ..setup(&model) }).await;
+    assert_eq!(second.get(&session).await, view);
+    assert_eq!(second.log(&session).await, log);
+    assert_eq!(second.get("/v1/sessions").await["sessions"][0], view);
+    second.turn(&session, "and now?").await;
+    assert_eq!(model.requests().last().unwrap().messages.len(), 3);
+    assert_gapless(&second.log(&session).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_in_progress_at_the_stop_is_finished_by_the_next_process() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("whole")]]);
+    let first = Service::start(setup(&model)).await;
+    let session = first.session().await;
+    first.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    first.post(&format!("{session}/messages"), json!({"content": "and then"})).await;
+    gate.arrived().await;
+    let data = first.stop().await;
+
+    let second = Service::start(Setup { data: Some(data), ..setup(&model) }).await;
+    let mut stream = second.events(&session, "").await;
+    let mut frames = stream.until("run_finished").await;
+    let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
+    assert_eq!(recovered["attempt"], 2);
+    let said: Vec<_> = frames.iter().filter(|f| f["type"] == "assistant_message").map(|f| f["content"].clone()).collect();
+    assert_eq!(said, ["whole"]);
+    // The message that waited has its run too.
+    frames.extend(stream.until("run_finished").await);
+    assert_gapless(&frames, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_survives_the_restart() {
+    let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
+    let tools = tools::Counting::new();
+    let with_tools = |data| Setup { data, servers: vec![tools.server()], ..setup(&model) };
+    let first = Service::start(with_tools(None)).await;
+    first.connected().await;
+    let session = first.session().await;
+    first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    let asked = first.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    let data = first.stop().await;
+    assert_eq!(tools.calls("change"), 0);
+
+    let second = Service::start(with_tools(Some(data))).await;
+    second.connected().await;
+    let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    let answer = second.post(&path, json!({"decision": "approve"})).await;
+    assert_eq!(answer["decision"], "approve");
+    let frames = second.events(&session, "").await.until("run_finished").await;
+    assert_eq!(frames.iter().filter(|f| f["type"] == "approval_requested").count(), 1);
+    assert_eq!(tools.calls("change"), 1);
+    let (status, problem) =
+        second.refused(second.request(reqwest::Method::POST, &path).json(&json!({"decision": "deny"}))).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("approval_not_found")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_the_call_that_runs_so_that_its_outcome_is_known() {
+    let model = ScriptedModel::new([vec![call("change", json!({}))]]);
+    let tools = tools::Counting::new();
+    let with_tools = |data| Setup {
+        data,
+        servers: vec![tools.server()],
+        env: vec![("TOOL_APPROVAL", "auto".into())],
+        ..setup(&model)
+    };
+    let first = Service::start(with_tools(None)).await;
+    first.connected().await;
+    let session = first.session().await;
+    let held = tools.hold("change");
+    first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    held.arrived().await;
+    let (data, ()) = tokio::join!(first.stop(), async { held.open() });
+
+    let second = Service::start(with_tools(Some(data))).await;
+    let frames = second.events(&session, "").await.until("run_finished").await;
+    let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
+    assert_eq!(end["status"], "ok");
+    assert_eq!(tools.calls("change"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_a_change_whose_outcome_is_lost_is_unknown_and_is_not_run_again() {
+    let model = ScriptedModel::new([vec![call("change", json!({})), call("look", json!({}))]]);
+    let tools = tools::Counting::new();
+    let with_tools = |data| Setup {
+        data,
+        servers: vec![tools.server()],
+        env: vec![("TOOL_APPROVAL", "auto".into())],
+        ..setup(&model)
+    };
+    let first = Service::start(with_tools(None)).await;
+    first.connected().await;
+    let session = first.session().await;
+    let (change, look) = (tools.hold("change"), tools.hold("look"));
+    first.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    change.arrived().await;
+    look.arrived().await;
+    let mut stream = first.events(&session, "").await;
+    stream.until("tool_start").await;
+    stream.until("tool_start").await;
+    // What the disk holds at this moment is what a killed process leaves.
+    let copy = first.copy_of_data();
+    change.open();
+    look.open();
+    stream.until("run_finished").await;
+    first.stop().await;
+    assert_eq!(tools.calls("change"), 1);
+
+    look.open();
+    let second = Service::start(with_tools(Some(copy))).await;
+    let frames = second.events(&session, "").await.until("run_finished").await;
+    assert_gapless(&frames, 1);
+    let ended = |name: &str| -> Value {
+        let start = frames.iter().rfind(|f| f["type"] == "tool_start" && f["name"] == name).unwrap();
+        frames.iter().find(|f| f["type"] == "tool_end" && f["tool_call_id"] == start["tool_call_id"]).unwrap().clone()
+    };
+    assert_eq!((&ended("change")["status"], &ended("look")["status"]), (&json!("unknown"), &json!("ok")));
+    assert_eq!((tools.calls("change"), tools.calls("look")), (1, 2));
+}

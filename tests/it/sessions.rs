@@ -1,0 +1,152 @@
+//! Many sessions of one user: list, titles, rename, delete, the limit.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    scripted::{Gate, ScriptedModel, Step, text},
+    service::{Service, Setup},
+};
+
+fn ids(list: &Value) -> Vec<String> {
+    list["sessions"].as_array().unwrap().iter().map(|s| s["session_id"].as_str().unwrap().to_owned()).collect()
+}
+
+fn id(path: &str) -> String {
+    path.rsplit('/').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_says_what_it_is() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let response = service.request(Method::POST, "/v1/sessions").json(&json!({"title": "On call"})).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    let location = response.headers()["location"].to_str().unwrap().to_owned();
+    let created: Value = response.json().await.unwrap();
+    assert_eq!(service.get(&location).await, created);
+    assert_eq!(created["title"], "On call");
+    assert_eq!(created["status"], json!({"mcp_connected": false, "agent_ready": true, "is_processing": false}));
+    assert_eq!((&created["message_count"], &created["last_seq"]), (&json!(0), &json!(1)));
+    let settings = service.get(&format!("{location}/settings")).await;
+    assert_eq!(created["settings"], settings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_can_be_created_without_a_body() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let response = service.request(Method::POST, "/v1/sessions").send().await.unwrap();
+    assert_eq!(response.status(), 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_has_the_newest_activity_first_and_pages_without_overlap() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        sessions.push(service.session().await);
+    }
+    service.turn(&sessions[1], "wake up").await;
+    let all = ids(&service.get("/v1/sessions").await);
+    assert_eq!(all.len(), 5);
+    assert_eq!(all[0], id(&sessions[1]));
+    let mut paged = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = service.get(&format!("/v1/sessions?limit=2{cursor}")).await;
+        paged.extend(ids(&page));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(paged, all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_message_makes_the_title_and_a_given_one_stays() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "Why is  payments\ndown?").await;
+    service.turn(&session, "And now?").await;
+    let view = service.get(&session).await;
+    assert_eq!(view["title"], "Why is payments down?");
+    assert_eq!((&view["message_count"], &view["preview"]), (&json!(4), &json!("ok")));
+
+    let renamed = service.patch(&session, json!({"title": "  Incident 7 "})).await;
+    assert_eq!(renamed["title"], "Incident 7");
+    service.turn(&session, "one more").await;
+    assert_eq!(service.get(&session).await["title"], "Incident 7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_session_is_gone_and_its_streams_end() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    service.turn(&session, "hi").await;
+    let mut stream = service.events(&session, "").await;
+    stream.until("run_finished").await;
+    let deleted = service.request(Method::DELETE, &session).send().await.unwrap();
+    assert_eq!(deleted.status(), 204);
+    assert!(stream.next().await.is_none());
+    for (method, path) in
+        [(Method::GET, session.clone()), (Method::DELETE, session.clone()), (Method::GET, format!("{session}/events"))]
+    {
+        let (status, problem) = service.refused(service.request(method, &path)).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("session_not_found")), "{path}");
+    }
+    assert!(ids(&service.get("/v1/sessions").await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_session_more_than_allowed_deletes_the_oldest_but_never_a_busy_one() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
+    let service =
+        Service::start(Setup { model: Some(model), env: vec![("MAX_SESSIONS", "2".into())], ..Setup::default() }).await;
+    let busy = service.session().await;
+    service.post(&format!("{busy}/messages"), json!({"content": "think"})).await;
+    gate.arrived().await;
+    let idle = service.session().await;
+    let newest = service.session().await;
+    let mut left = ids(&service.get("/v1/sessions").await);
+    left.sort();
+    let mut expected = vec![id(&busy), id(&newest)];
+    expected.sort();
+    assert_eq!(left, expected, "{idle} was the oldest that had nothing to do");
+
+    service.post(&format!("{newest}/messages"), json!({"content": "think too"})).await;
+    service.events(&newest, "").await.until("run_finished").await;
+    gate.open();
+    service.events(&busy, "").await.until("run_finished").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_sessions_are_busy_a_new_one_is_refused() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
+    let service =
+        Service::start(Setup { model: Some(model), env: vec![("MAX_SESSIONS", "1".into())], ..Setup::default() }).await;
+    let busy = service.session().await;
+    service.post(&format!("{busy}/messages"), json!({"content": "think"})).await;
+    gate.arrived().await;
+    let (status, problem) = service.refused(service.request(Method::POST, "/v1/sessions").json(&json!({}))).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("too_many_sessions")));
+    gate.open();
+    service.events(&busy, "").await.until("run_finished").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_for_the_next_run_and_null_brings_back_the_default() {
+    let model = ScriptedModel::new([]);
+    let service = Service::with(&model).await;
+    let session = service.session().await;
+    let path = format!("{session}/settings");
+    let changed = service.patch(&path, json!({"temperature": 0.5, "max_tokens": 100})).await;
+    assert_eq!((&changed["temperature"], &changed["max_tokens"]), (&json!(0.5), &json!(100)));
+    service.turn(&session, "hi").await;
+    let changed = service.patch(&path, json!({"temperature": null})).await;
+    assert_eq!((changed.get("temperature"), &changed["max_tokens"]), (None, &json!(100)));
+    service.turn(&session, "hi").await;
+    let asked: Vec<_> = model.requests().iter().map(|r| (r.temperature, r.max_tokens)).collect();
+    assert_eq!(asked, [(Some(0.5), Some(100)), (None, Some(100))]);
+}

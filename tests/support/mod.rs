@@ -1,0 +1,3 @@
+//! What tests share: a model that says what it is told to, and a service to talk to.
+
+pub mod scripted;

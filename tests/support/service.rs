@@ -1,0 +1,279 @@
+//! A service of a test's own, and a client for it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use k8sops::{
+    app::{App, Overrides},
+    config::{Config, Sources},
+    mcp::Connector,
+    models::{Catalog, ChatModel, ModelInfo, ProviderInfo},
+};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::scripted::ScriptedModel;
+
+/// Nothing in these tests takes this long unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a test's service differs from the ordinary one.
+#[derive(Default)]
+pub struct Setup {
+    pub env: Vec<(&'static str, String)>,
+    pub yaml: Option<String>,
+    pub model: Option<Arc<dyn ChatModel>>,
+    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    /// A folder of an earlier service, to go on with.
+    pub data: Option<TempDir>,
+}
+
+/// A running service. Dropping it breaks it off; [`Service::stop`] stops it in order.
+pub struct Service {
+    pub base: String,
+    http: Client,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    data: TempDir,
+}
+
+impl Service {
+    /// A service whose sessions are answered by `model`, kept in files.
+    pub async fn with(model: &Arc<ScriptedModel>) -> Self {
+        Self::start(Setup { model: Some(model.clone()), ..Setup::default() }).await
+    }
+
+    pub async fn start(setup: Setup) -> Self {
+        let data = setup.data.unwrap_or_else(|| TempDir::new().unwrap());
+        let mut env: BTreeMap<String, String> = BTreeMap::from([
+            ("K8SOPS_PORT".into(), "0".into()),
+            ("MEMORY_BACKEND".into(), "filesystem".into()),
+            ("MEMORY_FILESYSTEM_PATH".into(), data.path().to_str().unwrap().into()),
+        ]);
+        env.extend(setup.env.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let yaml = setup.yaml.map(|text| ("test.yaml".into(), text));
+        let loaded = Config::load(Sources { env, dotenv: None, yaml }).unwrap();
+        let scripted = setup.model.map(|model| {
+            let mut catalog = Catalog::new(&loaded.config.providers);
+            let (provider, model_id) = (&loaded.config.llm.provider, &loaded.config.llm.model);
+            catalog.insert(info(provider, model_id), model);
+            catalog
+        });
+        let overrides = Overrides { catalog: scripted, servers: setup.servers, demo: false };
+        let app = App::build_with(&loaded.config, overrides).await.unwrap();
+        Self::run(app, data)
+    }
+
+    pub fn run(app: App, data: TempDir) -> Self {
+        let base = format!("http://127.0.0.1:{}", app.port().unwrap());
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(app.run_until_stopped(stop.clone()));
+        let http = Client::builder().no_proxy().build().unwrap();
+        Self { base, http, stop, task, data }
+    }
+
+    /// Stops in order; the folder with its sessions, for a service after it.
+    pub async fn stop(self) -> TempDir {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the service stops").unwrap().unwrap();
+        self.data
+    }
+
+    /// Waits until all MCP servers are connected.
+    pub async fn connected(&self) {
+        let connected = async {
+            while self.get("/v1/info").await["mcp_connected"] != true {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, connected).await.expect("the MCP servers connect");
+    }
+
+    /// A copy of the sessions as they are on the disk now.
+    pub fn copy_of_data(&self) -> TempDir {
+        let copy = TempDir::new().unwrap();
+        copy_dir(self.data.path(), copy.path());
+        copy
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).timeout(PATIENCE)
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        ok(self.request(Method::GET, path).send().await.unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        ok(self.request(Method::POST, path).json(&body).send().await.unwrap()).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Value {
+        ok(self.request(Method::PATCH, path).json(&body).send().await.unwrap()).await
+    }
+
+    /// A request that must be refused; its status and problem document.
+    pub async fn refused(&self, request: RequestBuilder) -> (u16, Value) {
+        problem(request.send().await.unwrap()).await
+    }
+
+    /// A new session's path.
+    pub async fn session(&self) -> String {
+        let session = self.post("/v1/sessions", json!({})).await;
+        format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
+    }
+
+    /// Sends a message and waits for its run's end; the run's frames.
+    pub async fn turn(&self, session: &str, content: &str) -> Vec<Value> {
+        let response = self
+            .request(Method::POST, &format!("{session}/messages"))
+            .header("accept", "text/event-stream")
+            .json(&json!({"content": content}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Sse::new(response).rest().await
+    }
+
+    /// The log so far.
+    pub async fn log(&self, session: &str) -> Vec<Value> {
+        let response = self
+            .request(Method::GET, &format!("{session}/events?follow=false"))
+            .header("accept", "application/x-ndjson")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let text = response.text().await.unwrap();
+        let frames = text.lines().filter(|l| !l.is_empty()).map(|line| serde_json::from_str(line).unwrap());
+        frames.filter(|frame: &Value| frame["seq"].is_u64()).collect()
+    }
+
+    /// An open stream of the session's events.
+    pub async fn events(&self, session: &str, query: &str) -> Sse {
+        let response = self.request(Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        Sse::new(response)
+    }
+}
+
+pub fn info(provider: &str, model: &str) -> ProviderInfo {
+    let model = ModelInfo {
+        id: model.into(),
+        name: model.into(),
+        description: String::new(),
+        context_window: None,
+        max_output_tokens: Some(1000),
+    };
+    ProviderInfo { id: provider.into(), name: provider.into(), configured: true, models: vec![model] }
+}
+
+async fn ok(response: Response) -> Value {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    assert!(status.is_success(), "{status}: {text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+pub async fn problem(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let content_type = response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let text = response.text().await.unwrap();
+    assert_eq!(content_type, "application/problem+json", "{status}: {text}");
+    let problem: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(problem["status"], status);
+    (status, problem)
+}
+
+/// A stream of server-sent events.
+pub struct Sse {
+    body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    buffer: String,
+}
+
+impl Sse {
+    pub fn new(response: Response) -> Self {
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { body: response.bytes_stream().boxed(), buffer: String::new() }
+    }
+
+    /// The next message's data; `None` at the end.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            while let Some(end) = self.buffer.find("\n\n") {
+                let message: String = self.buffer.drain(..end + 2).collect();
+                let field = |name: &str| message.lines().find_map(|line| line.strip_prefix(name));
+                let Some(data) = field("data: ") else { continue };
+                let frame: Value = serde_json::from_str(data).unwrap();
+                assert_eq!(field("event: "), frame["type"].as_str());
+                assert_eq!(field("id: ").map(str::to_owned), frame["seq"].as_u64().map(|seq| seq.to_string()));
+                return Some(frame);
+            }
+            let piece = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the stream goes on")?;
+            self.buffer.push_str(std::str::from_utf8(&piece.ok()?).unwrap());
+        }
+    }
+
+    /// All messages until the stream ends.
+    pub async fn rest(mut self) -> Vec<Value> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// Messages up to the first of this type, which is the last.
+    pub async fn until(&mut self, kind: &str) -> Vec<Value> {
+        let mut frames = Vec::new();
+        loop {
+            let frame = self.next().await.unwrap_or_else(|| panic!("the stream ended before {kind}: {frames:?}"));
+            let found = frame["type"] == kind;
+            frames.push(frame);
+            if found {
+                return frames;
+            }
+        }
+    }
+}
+
+/// The types of frames, in their order.
+pub fn kinds(frames: &[Value]) -> Vec<&str> {
+    frames.iter().filter_map(|frame| frame["type"].as_str()).collect()
+}
+
+/// The text that a simple client has on its screen: `offset` 0 starts anew, any other appends.
+pub fn printed(frames: &[Value]) -> String {
+    let mut text = String::new();
+    for token in frames.iter().filter(|frame| frame["type"] == "token") {
+        if token["offset"] == 0 {
+            text.clear();
+        }
+        assert_eq!(token["offset"], text.len(), "deltas are gapless");
+        text.push_str(token["content"].as_str().unwrap());
+    }
+    text
+}
+
+/// The logged events follow each other without a gap, from `first` on.
+pub fn assert_gapless(frames: &[Value], first: u64) {
+    let seqs: Vec<u64> = frames.iter().filter_map(|frame| frame["seq"].as_u64()).collect();
+    assert_eq!(seqs, (first..first + seqs.len() as u64).collect::<Vec<_>>());
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&target).unwrap();
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
