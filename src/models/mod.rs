@@ -12,6 +12,7 @@
 //! ```
 //! It knows no agent, no tools' servers, no store: a call is a value in and a stream out.
 
+mod anthropic;
 mod error;
 mod fault;
 mod http;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde_json::{Map, Value};
 
+pub use anthropic::Anthropic;
 pub use error::ModelError;
 pub use openai::OpenAi;
 
