@@ -13,6 +13,7 @@
 //! It knows no agent, no tools' servers, no store: a call is a value in and a stream out.
 
 mod anthropic;
+mod catalog;
 mod error;
 mod fault;
 mod http;
@@ -29,6 +30,7 @@ use futures_util::stream::BoxStream;
 use serde_json::{Map, Value};
 
 pub use anthropic::Anthropic;
+pub use catalog::{Catalog, InvalidSettings, ModelInfo, ProviderInfo};
 pub use error::ModelError;
 pub use openai::OpenAi;
 
