@@ -19,6 +19,7 @@ mod fault;
 mod http;
 mod openai;
 mod render;
+mod retry;
 mod sse;
 #[cfg(test)]
 mod testing;
@@ -33,6 +34,7 @@ pub use anthropic::Anthropic;
 pub use catalog::{Catalog, InvalidSettings, ModelInfo, ProviderInfo};
 pub use error::ModelError;
 pub use openai::OpenAi;
+pub use retry::RetryPolicy;
 
 use crate::session::{Message, StopReason, Usage};
 
