@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Why a model call failed. The message says what was attempted, what was found and what to do; never a secret.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ModelError {
-    /// The provider asks to slow down (429).
+    /// The provider asks to slow down (429), or has too much to do and says until when (5xx with `Retry-After`).
     #[error("{message}")]
     RateLimited {
         /// How long it asks to wait, if it says.
@@ -16,13 +16,13 @@ pub enum ModelError {
     /// The provider has too much to do, or an error of its own (5xx, 529).
     #[error("{0}")]
     Overloaded(String),
-    /// The conversation is longer than the model's window.
+    /// The conversation is longer than the model's window, or than the provider takes (413).
     #[error("{0}")]
     ContextTooLong(String),
-    /// The key is missing, wrong, or not allowed to (401, 403).
+    /// The key is missing, wrong, or not allowed to (401, 403), or its account is empty (402).
     #[error("{0}")]
     Auth(String),
-    /// The provider does not take the request (400, 404, 413, 422): sending it again does not help.
+    /// The provider does not take the request (400, 404, 422): sending it again does not help.
     #[error("{0}")]
     InvalidRequest(String),
     /// No connection, or it broke.

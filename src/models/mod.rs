@@ -3,8 +3,26 @@
 //! A provider turns a neutral [`ChatRequest`] into its wire form and its stream of bytes into [`Delta`]s. What a provider
 //! gets wrong is mended here, so that the agent sees one behaviour: a reply is complete only if [`Delta::Done`] came, and
 //! everything else ends in one [`ModelError`].
+//!
+//! ```text
+//!              ┌ openai    ─┐ request   ┌ http ┐            ┌ sse ┐           ┌ openai::reply    ─┐
+//! ChatRequest ─┤            ├──────────▶│      │──▶ bytes ─▶│     │─▶ events ─▶                   ├─▶ Delta…Done(Reply)
+//!              └ anthropic ─┘ (render)  └──────┘            └─────┘           └ anthropic::reply ─┘
+//!                                           └───────── fault: any failure ─▶ ModelError ──────┘
+//! ```
+//! It knows no agent, no tools' servers, no store: a call is a value in and a stream out.
 
+mod anthropic;
+mod catalog;
 mod error;
+mod fault;
+mod http;
+mod openai;
+mod render;
+mod retry;
+mod sse;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -12,7 +30,11 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde_json::{Map, Value};
 
+pub use anthropic::Anthropic;
+pub use catalog::{Catalog, InvalidSettings, ModelInfo, ProviderInfo};
 pub use error::ModelError;
+pub use openai::OpenAi;
+pub use retry::RetryPolicy;
 
 use crate::session::{Message, StopReason, Usage};
 

@@ -1,0 +1,254 @@
+//! From the events of the Messages API to a reply.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
+
+use eventsource_stream::Event;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    models::{
+        Delta, ModelError, Reply, RequestedCall,
+        fault::{Call, Complaint},
+        render,
+        sse::Assemble,
+    },
+    session::{StopReason, Usage},
+};
+
+/// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
+#[derive(Deserialize)]
+struct Piece {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    index: u64,
+    #[serde(default)]
+    message: Option<Start>,
+    #[serde(default)]
+    content_block: Option<Block>,
+    #[serde(default)]
+    delta: Option<BlockDelta>,
+    #[serde(default)]
+    usage: Option<WireUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Start {
+    #[serde(default)]
+    usage: Option<WireUsage>,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    input: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct BlockDelta {
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    partial_json: Option<String>,
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct WireUsage {
+    #[serde(default)]
+    input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens: Option<u64>,
+    #[serde(default)]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default)]
+    cache_creation_input_tokens: Option<u64>,
+}
+
+impl WireUsage {
+    /// Takes over what a later report says; it repeats some figures and leaves out others.
+    fn update(&mut self, newer: &Self) {
+        self.input_tokens = newer.input_tokens.or(self.input_tokens);
+        self.output_tokens = newer.output_tokens.or(self.output_tokens);
+        self.cache_read_input_tokens = newer.cache_read_input_tokens.or(self.cache_read_input_tokens);
+        self.cache_creation_input_tokens = newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+    }
+
+    /// In our terms: this API does not count what its cache took part in among the input.
+    fn total(&self) -> Usage {
+        let read = self.cache_read_input_tokens.unwrap_or_default();
+        let created = self.cache_creation_input_tokens.unwrap_or_default();
+        Usage {
+            input_tokens: self.input_tokens.unwrap_or_default().saturating_add(read).saturating_add(created),
+            output_tokens: self.output_tokens.unwrap_or_default(),
+            cached_tokens: read,
+            reasoning_tokens: 0,
+        }
+    }
+}
+
+/// A tool call that is being put together.
+struct Slot {
+    name: String,
+    /// What the block began with; the pieces, if any come, take its place.
+    input: Option<Value>,
+    json: String,
+}
+
+/// Puts the events of one reply together.
+pub(super) struct Assembler {
+    call: Call,
+    content: String,
+    reasoning: String,
+    /// By the index of their block.
+    slots: BTreeMap<u64, Slot>,
+    usage: WireUsage,
+    stop_reason: Option<String>,
+    stopped: bool,
+}
+
+impl Assembler {
+    pub(super) fn new(call: Call) -> Self {
+        Self {
+            call,
+            content: String::new(),
+            reasoning: String::new(),
+            slots: BTreeMap::new(),
+            usage: WireUsage::default(),
+            stop_reason: None,
+            stopped: false,
+        }
+    }
+
+    fn text(&mut self, text: Option<String>, out: &mut VecDeque<Delta>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.content.push_str(&text);
+            out.push_back(Delta::Text(text));
+        }
+    }
+
+    fn thinking(&mut self, text: Option<String>, out: &mut VecDeque<Delta>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.reasoning.push_str(&text);
+            out.push_back(Delta::Reasoning(text));
+        }
+    }
+}
+
+impl Assemble for Assembler {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError> {
+        let data = event.data.trim();
+        if data.is_empty() || data == "[DONE]" {
+            return Ok(false);
+        }
+        let piece: Piece = match serde_json::from_str(data) {
+            Ok(piece) => piece,
+            // An event of a kind that is not known yet may use the names of our fields for something else.
+            Err(_) if is_unknown(data) => return Ok(false),
+            Err(error) => return Err(self.call.malformed(&format!("an event cannot be read ({error}): {data}"))),
+        };
+        match piece.kind.as_str() {
+            "message_start" => {
+                if let Some(usage) = piece.message.and_then(|message| message.usage) {
+                    self.usage.update(&usage);
+                }
+            }
+            "content_block_start" => {
+                let Some(block) = piece.content_block else { return Ok(false) };
+                match block.kind.as_str() {
+                    "text" => self.text(block.text, out),
+                    "thinking" => self.thinking(block.thinking, out),
+                    "tool_use" => {
+                        let name = block.name.unwrap_or_default();
+                        self.slots.insert(piece.index, Slot { name, input: block.input, json: String::new() });
+                    }
+                    _ => {}
+                }
+            }
+            "content_block_delta" => {
+                let Some(delta) = piece.delta else { return Ok(false) };
+                self.text(delta.text, out);
+                self.thinking(delta.thinking, out);
+                // Blocks that are not ours (a tool that the server runs itself) have such pieces as well.
+                if let (Some(json), Some(slot)) = (delta.partial_json, self.slots.get_mut(&piece.index)) {
+                    slot.json.push_str(&json);
+                }
+            }
+            "message_delta" => {
+                if let Some(usage) = piece.usage {
+                    self.usage.update(&usage);
+                }
+                self.stop_reason = piece.delta.and_then(|delta| delta.stop_reason).or(self.stop_reason.take());
+            }
+            "message_stop" => {
+                self.stopped = true;
+                return Ok(true);
+            }
+            "error" => {
+                return Err(self.call.refused(&Complaint::from_error(&piece.error.unwrap_or_default())));
+            }
+            _ => {
+                if let Some(error) = piece.error.filter(|error| !error.is_null()) {
+                    return Err(self.call.refused(&Complaint::from_error(&error)));
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self) -> Result<Reply, ModelError> {
+        if !self.stopped {
+            return Err(self.call.unfinished());
+        }
+        let tool_calls: Vec<_> = mem::take(&mut self.slots)
+            .into_values()
+            .map(|slot| RequestedCall {
+                name: slot.name,
+                arguments: match slot.input {
+                    Some(input @ Value::Object(_)) if slot.json.is_empty() => input,
+                    _ => render::parse_arguments(slot.json),
+                },
+            })
+            .collect();
+        let stop_reason = match self.stop_reason.as_deref() {
+            Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
+            Some("refusal") => StopReason::Refusal,
+            _ if !tool_calls.is_empty() => StopReason::ToolUse,
+            Some("end_turn" | "stop_sequence" | "tool_use") => StopReason::EndTurn,
+            _ => StopReason::Other,
+        };
+        let reasoning = mem::take(&mut self.reasoning);
+        Ok(Reply {
+            content: mem::take(&mut self.content),
+            reasoning: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls,
+            usage: self.usage.total(),
+            stop_reason,
+        })
+    }
+}
+
+/// Whether this is a whole event of a kind that we do not read.
+fn is_unknown(data: &str) -> bool {
+    const READ: [&str; 6] =
+        ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error"];
+    let event = serde_json::from_str::<Value>(data).unwrap_or_default();
+    event.get("type").and_then(Value::as_str).is_some_and(|kind| !READ.contains(&kind))
+}

@@ -1,0 +1,308 @@
+#![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
+
+use serde_json::{Value, json};
+
+use super::{reply::Assembler, *};
+use crate::{
+    config::Protocol,
+    models::{
+        Reply, RequestedCall,
+        testing::{self, Answer, Seen, Server, assembled, assistant, request, take_all, tool, user, watch},
+    },
+    session::{StopReason, ToolStatus, Usage},
+};
+
+fn sse(events: &[Value]) -> String {
+    let event = |e: &Value| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap());
+    events.iter().map(event).collect::<Vec<_>>().concat()
+}
+
+fn delta(index: u64, delta: Value) -> Value {
+    json!({"type": "content_block_delta", "index": index, "delta": delta})
+}
+
+fn start(index: u64, block: Value) -> Value {
+    json!({"type": "content_block_start", "index": index, "content_block": block})
+}
+
+fn end(reason: &str) -> [Value; 2] {
+    [
+        json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null}, "usage": {"output_tokens": 12}}),
+        json!({"type": "message_stop"}),
+    ]
+}
+
+fn rich() -> (String, Reply) {
+    let mut events = vec![
+        json!({"type": "message_start", "message": {"id": "m", "role": "assistant", "content": [], "usage":
+            {"input_tokens": 10, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 20, "output_tokens": 1}}}),
+        start(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
+        json!({"type": "ping"}),
+        delta(0, json!({"type": "thinking_delta", "thinking": "Let me see ☸"})),
+        delta(0, json!({"type": "signature_delta", "signature": "c2ln"})),
+        json!({"type": "content_block_stop", "index": 0}),
+        start(1, json!({"type": "text", "text": ""})),
+        delta(1, json!({"type": "text_delta", "text": "Ich prüfe "})),
+        json!({"type": "brand_new_event", "index": "not a number, and not read"}),
+        delta(1, json!({"type": "text_delta", "text": "das 🔥."})),
+        json!({"type": "content_block_stop", "index": 1}),
+        start(2, json!({"type": "tool_use", "id": "toolu_1", "name": "pods_list", "input": {}})),
+        delta(2, json!({"type": "input_json_delta", "partial_json": ""})),
+        delta(2, json!({"type": "input_json_delta", "partial_json": "{\"ns\": \"sh"})),
+        delta(2, json!({"type": "input_json_delta", "partial_json": "op-ü\"}"})),
+        json!({"type": "content_block_stop", "index": 2}),
+        start(3, json!({"type": "tool_use", "id": "toolu_2", "name": "nodes", "input": {}})),
+        json!({"type": "content_block_stop", "index": 3}),
+    ];
+    events.extend(end("tool_use"));
+    let reply = Reply {
+        content: "Ich prüfe das 🔥.".into(),
+        reasoning: Some("Let me see ☸".into()),
+        tool_calls: vec![
+            RequestedCall { name: "pods_list".into(), arguments: json!({"ns": "shop-ü"}) },
+            RequestedCall { name: "nodes".into(), arguments: json!({}) },
+        ],
+        usage: Usage { input_tokens: 90, output_tokens: 12, cached_tokens: 60, reasoning_tokens: 0 },
+        stop_reason: StopReason::ToolUse,
+    };
+    (sse(&events), reply)
+}
+
+fn model(server: &Server) -> Anthropic {
+    Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url))
+}
+
+async fn ask(answer: Answer) -> (Seen, Server) {
+    let server = Server::start([answer]).await;
+    let seen = match model(&server).stream(request(vec![user("hi")])).await {
+        Ok(stream) => watch(stream).await,
+        Err(error) => Seen { text: String::new(), reasoning: String::new(), end: Err(error) },
+    };
+    (seen, server)
+}
+
+#[test]
+fn the_request_is_what_the_protocol_says() {
+    let request = request(testing::conversation());
+    assert_eq!(
+        serde_json::to_value(body(&request, 100)).unwrap(),
+        json!({
+            "model": "test-model",
+            "max_tokens": 100,
+            "system": "Be brief.",
+            "tools": [{
+                "name": "pods_list",
+                "description": "Lists pods.",
+                "input_schema": {"type": "object", "properties": {}},
+            }],
+            "messages": [
+                {"role": "user", "content": [
+                    {"type": "text", "text": "what is broken?"},
+                    {"type": "text", "text": "in shop"},
+                ]},
+                {"role": "assistant", "content": [
+                    {"type": "text", "text": "Looking."},
+                    {"type": "tool_use", "id": "call_1", "name": "pods_list", "input": {"namespace": "shop"}},
+                    {"type": "tool_use", "id": "call_2", "name": "pods_get",
+                        "input": {"invalid_arguments": "{\"name\": "}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "call_1", "content": "cart CrashLoopBackOff"},
+                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\nbad arguments", "is_error": true},
+                ]},
+                {"role": "assistant", "content": [
+                    {"type": "tool_use", "id": "call_3", "name": "restart", "input": {}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "call_3", "content": "[unknown: no result was recorded]",
+                        "is_error": true},
+                    {"type": "text", "text": "did it work?"},
+                ]},
+            ],
+            "stream": true,
+        })
+    );
+}
+
+#[test]
+fn forbidden_tools_are_still_listed_and_lost_ones_are_listed_again() {
+    let mut request = request(testing::conversation());
+    request.tool_choice = ToolChoice::None;
+    request.temperature = Some(0.5);
+    let forbidden = serde_json::to_value(body(&request, 100)).unwrap();
+    assert_eq!(forbidden["tool_choice"], json!({"type": "none"}));
+    assert_eq!(forbidden["tools"][0]["name"], "pods_list");
+    assert_eq!(forbidden["temperature"], 0.5);
+    request.tool_choice = ToolChoice::Auto;
+    request.tools = [].into();
+    let gone = serde_json::to_value(body(&request, 100)).unwrap();
+    let names: Vec<_> = gone["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["pods_get", "pods_list", "restart"]);
+    assert_eq!(gone["tool_choice"], json!({"type": "none"}));
+    request.messages = vec![user("hi")];
+    let plain = serde_json::to_value(body(&request, 100)).unwrap();
+    assert_eq!((plain.get("tools"), plain.get("tool_choice")), (None, None));
+}
+
+#[test]
+fn the_user_begins_and_roles_take_turns() {
+    let request = request(vec![
+        assistant("a", vec![]),
+        assistant("b", vec![testing::call("1", "x", json!({}))]),
+        user("c"),
+        user("d"),
+        tool("1", ToolStatus::Unknown, "partial"),
+    ]);
+    let body = serde_json::to_value(body(&request, 1)).unwrap();
+    let messages = body["messages"].as_array().unwrap();
+    let roles: Vec<_> = messages.iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "user"]);
+    let kinds: Vec<_> =
+        messages[2]["content"].as_array().unwrap().iter().map(|b| b["type"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["tool_result", "text", "text"]);
+    assert_eq!(messages[2]["content"][0]["is_error"], true);
+}
+
+#[tokio::test]
+async fn a_reply_is_the_same_however_its_bytes_are_cut() {
+    let (body, reply) = rich();
+    for size in (1..40).chain([body.len()]) {
+        let seen = assembled(Assembler::new(testing::some_call()), body.as_bytes(), size).await;
+        assert_eq!(seen.end.as_ref(), Ok(&reply), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_comes_over_http_with_the_headers_of_the_protocol() {
+    let (body, reply) = rich();
+    let (seen, server) = ask(Answer::stream(&[&body[..100], &body[100..]])).await;
+    assert_eq!(seen.end, Ok(reply));
+    let received = server.received();
+    let head = &received[0].head;
+    assert!(head.starts_with("POST /v1/messages HTTP/1.1\r\n"), "{head}");
+    for header in [
+        format!("x-api-key: {}\r\n", testing::KEY),
+        format!("authorization: Bearer {}\r\n", testing::KEY),
+        "anthropic-version: 2023-06-01\r\n".to_owned(),
+    ] {
+        assert!(head.contains(&header), "{head}");
+    }
+    assert_eq!(received[0].body["max_tokens"], DEFAULT_MAX_TOKENS);
+}
+
+#[test]
+fn anthropic_itself_gets_the_key_in_its_own_header_only() {
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, "https://api.anthropic.com"));
+    let headers = model.headers().unwrap();
+    assert_eq!(headers["x-api-key"], testing::KEY);
+    assert!(headers["x-api-key"].is_sensitive());
+    assert!(!headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn the_limit_of_a_reply_is_the_requests_then_the_catalogs() {
+    let (body, _) = rich();
+    let server = Server::start((0..2).map(|_| Answer::stream(&[&body]))).await;
+    let mut config = testing::provider(Protocol::Anthropic, &server.url);
+    config.models[0].max_output_tokens = Some(64_000);
+    let model = Anthropic::new(&config);
+    for limit in [None, Some(5)] {
+        let request = ChatRequest { max_tokens: limit, ..request(vec![user("hi")]) };
+        watch(model.stream(request).await.unwrap()).await.end.unwrap();
+    }
+    let sent: Vec<_> = server.received().iter().map(|r| r.body["max_tokens"].clone()).collect();
+    assert_eq!(sent, [64_000, 5]);
+}
+
+fn reply(events: &[Value]) -> Result<Reply, ModelError> {
+    take_all(&mut Assembler::new(testing::some_call()), events)
+}
+
+#[test]
+fn the_reason_of_the_end_is_told() {
+    for (word, reason) in [
+        ("end_turn", StopReason::EndTurn),
+        ("stop_sequence", StopReason::EndTurn),
+        ("max_tokens", StopReason::MaxTokens),
+        ("model_context_window_exceeded", StopReason::MaxTokens),
+        ("refusal", StopReason::Refusal),
+        ("pause_turn", StopReason::Other),
+    ] {
+        assert_eq!(reply(&end(word)).unwrap().stop_reason, reason, "{word}");
+    }
+}
+
+#[test]
+fn input_that_comes_whole_is_taken_and_input_that_is_cut_is_kept_as_written() {
+    let mut events = vec![start(0, json!({"type": "tool_use", "name": "a", "input": {"x": 1}}))];
+    events.extend(end("end_turn"));
+    let whole = reply(&events).unwrap();
+    assert_eq!((&whole.tool_calls[0].arguments, whole.stop_reason), (&json!({"x": 1}), StopReason::ToolUse));
+    events.insert(1, delta(0, json!({"type": "input_json_delta", "partial_json": "{\"x\": "})));
+    assert_eq!(reply(&events).unwrap().tool_calls[0].arguments, json!("{\"x\": "));
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_too_early_is_no_reply() {
+    let begun = sse(&[delta(0, json!({"type": "text_delta", "text": "half a"}))]);
+    let (seen, _server) = ask(Answer::stream(&[&begun])).await;
+    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert_eq!(seen.text, "half a");
+    let (seen, _server) = ask(Answer::cut(&[&begun])).await;
+    assert!(matches!(seen.end, Err(ModelError::Network(_))), "{seen:?}");
+    let (seen, _server) = ask(Answer::stream(&[&begun, "event: content_block_delta\ndata: {\"type\": \n\n"])).await;
+    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_error_in_the_stream_is_typed() {
+    for (kind, code) in [
+        ("overloaded_error", "overloaded"),
+        ("api_error", "overloaded"),
+        ("rate_limit_error", "rate_limited"),
+        ("authentication_error", "auth"),
+        ("permission_error", "auth"),
+        ("invalid_request_error", "invalid_request"),
+        ("request_too_large", "context_too_long"),
+        ("timeout_error", "timeout"),
+    ] {
+        let body = sse(&[json!({"type": "error", "error": {"type": kind, "message": "Overloaded"}})]);
+        let (seen, _server) = ask(Answer::stream(&[&body])).await;
+        assert_eq!(seen.end.unwrap_err().code(), code, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_is_a_typed_error() {
+    let body = r#"{"type":"error","error":{"type":"x","message":"no"}}"#;
+    for (status, code) in [(401, "auth"), (404, "invalid_request"), (429, "rate_limited"), (529, "overloaded")] {
+        let (seen, _server) = ask(Answer::plain(status, "", body)).await;
+        assert_eq!(seen.end.unwrap_err().code(), code, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_base_url_may_end_in_the_version() {
+    let (body, _) = rich();
+    let server = Server::start([Answer::stream(&[&body])]).await;
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &format!("{}/proxy/v1/", server.url)));
+    watch(model.stream(request(vec![user("hi")])).await.unwrap()).await.end.unwrap();
+    let received = server.received();
+    assert!(received[0].head.starts_with("POST /proxy/v1/messages HTTP/1.1\r\n"), "{}", received[0].head);
+}
+
+#[tokio::test]
+async fn a_check_finds_the_model_or_says_what_there_is() {
+    let list = r#"{"data":[{"type":"model","id":"claude-x"}],"has_more":false}"#;
+    let server =
+        Server::start([Answer::plain(200, "", list), Answer::plain(200, "", list), Answer::plain(404, "", "{}")]).await;
+    let model = model(&server);
+    assert_eq!(model.check("claude-x").await, Ok(()));
+    let error = model.check("claude-y").await.unwrap_err();
+    assert!(
+        matches!(&error, ModelError::InvalidRequest(m) if m.contains("claude-y") && m.contains("claude-x")),
+        "{error:?}"
+    );
+    let received = server.received();
+    assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"), "{}", received[0].head);
+}

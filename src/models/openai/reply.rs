@@ -1,0 +1,261 @@
+//! From the chunks of chat completions to a reply.
+//!
+//! The structs are our own and lenient, because hardly two servers agree: ids and indices are missing or repeated, new
+//! finish reasons appear, an error comes where a chunk should be. One thing is strict: a reply without a finish reason is
+//! not complete, however the stream ended.
+
+use std::{collections::VecDeque, mem};
+
+use eventsource_stream::Event;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    models::{
+        Delta, ModelError, Reply, RequestedCall,
+        fault::{Call, Complaint},
+        render,
+        sse::Assemble,
+    },
+    session::{StopReason, Usage},
+};
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    object: Option<String>,
+    #[serde(default)]
+    choices: Option<Vec<Choice>>,
+    #[serde(default)]
+    usage: Option<Value>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    delta: Option<ChunkDelta>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ChunkDelta {
+    /// Text, or a list of parts with text.
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    reasoning_content: Option<Value>,
+    #[serde(default)]
+    reasoning: Option<Value>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<CallChunk>>,
+}
+
+#[derive(Deserialize)]
+struct CallChunk {
+    #[serde(default)]
+    index: Option<u64>,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<FunctionChunk>,
+}
+
+#[derive(Deserialize)]
+struct FunctionChunk {
+    #[serde(default)]
+    name: Option<String>,
+    /// A piece of JSON text; from some servers the object itself.
+    #[serde(default)]
+    arguments: Option<Value>,
+}
+
+/// A tool call that is being put together.
+#[derive(Default)]
+struct Slot {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+/// Puts the chunks of one reply together.
+pub(super) struct Assembler {
+    call: Call,
+    content: String,
+    reasoning: String,
+    slots: Vec<Slot>,
+    usage: Usage,
+    finish: Option<String>,
+    refused: bool,
+}
+
+impl Assembler {
+    pub(super) fn new(call: Call) -> Self {
+        Self {
+            call,
+            content: String::new(),
+            reasoning: String::new(),
+            slots: Vec::new(),
+            usage: Usage::default(),
+            finish: None,
+            refused: false,
+        }
+    }
+
+    fn text(&mut self, text: String, out: &mut VecDeque<Delta>) {
+        if !text.is_empty() {
+            self.content.push_str(&text);
+            out.push_back(Delta::Text(text));
+        }
+    }
+
+    fn call_chunk(&mut self, chunk: CallChunk) {
+        let id = chunk.id.unwrap_or_default();
+        let (name, arguments) = chunk.function.map_or((None, None), |f| (f.name, f.arguments));
+        let name = name.unwrap_or_default();
+        let at = self.slot(chunk.index, &id, &name);
+        let slot = &mut self.slots[at];
+        if slot.id.is_empty() {
+            slot.id = id;
+        }
+        // Some servers repeat the name with every piece.
+        if slot.name.is_empty() {
+            slot.name = name;
+        }
+        match arguments {
+            None | Some(Value::Null) => {}
+            Some(Value::String(piece)) => slot.arguments.push_str(&piece),
+            Some(whole) => slot.arguments.push_str(&whole.to_string()),
+        }
+    }
+
+    /// Which call a piece belongs to.
+    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> usize {
+        let same_index = index.and_then(|index| self.slots.iter().rposition(|slot| slot.index == Some(index)));
+        let same_id = || self.slots.iter().rposition(|slot| !id.is_empty() && slot.id == id);
+        let found = match (same_index, index) {
+            // Some servers give every call of a reply the index 0: another id with a name begins another call.
+            (Some(at), _) if !id.is_empty() && !self.slots[at].id.is_empty() && self.slots[at].id != id => {
+                same_id().or_else(|| name.is_empty().then_some(at))
+            }
+            (Some(at), _) => Some(at),
+            (None, Some(_)) => None,
+            (None, None) if !id.is_empty() => same_id(),
+            (None, None) => {
+                let last = self.slots.len().checked_sub(1);
+                // Without index and id a name begins a call, unless the last one still waits for the rest of its arguments.
+                last.filter(|at| name.is_empty() || self.slots[*at].name.is_empty() || !self.slots[*at].complete())
+            }
+        };
+        found.unwrap_or_else(|| {
+            self.slots.push(Slot { index, ..Slot::default() });
+            self.slots.len() - 1
+        })
+    }
+
+    fn stop_reason(&self, finish: &str) -> StopReason {
+        let calls = !self.slots.is_empty();
+        match finish {
+            _ if self.refused => StopReason::Refusal,
+            "length" | "max_tokens" => StopReason::MaxTokens,
+            "content_filter" => StopReason::Refusal,
+            // Several servers say `stop`, or a word of their own, after tool calls.
+            _ if calls => StopReason::ToolUse,
+            "stop" | "tool_calls" | "function_call" | "eos" | "eos_token" | "end_turn" => StopReason::EndTurn,
+            _ => StopReason::Other,
+        }
+    }
+}
+
+impl Slot {
+    fn complete(&self) -> bool {
+        serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+}
+
+impl Assemble for Assembler {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError> {
+        let data = event.data.trim();
+        if data == "[DONE]" {
+            return Ok(true);
+        }
+        if data.is_empty() {
+            return Ok(false);
+        }
+        let chunk: Chunk = serde_json::from_str(data)
+            .map_err(|error| self.call.malformed(&format!("a piece cannot be read ({error}): {data}")))?;
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            return Err(self.call.refused(&Complaint::from_error(&error)));
+        }
+        // Older servers send the error itself in place of the chunk.
+        if event.event == "error" || chunk.object.as_deref() == Some("error") {
+            let error = serde_json::from_str(data).unwrap_or_default();
+            return Err(self.call.refused(&Complaint::from_error(&error)));
+        }
+        if let Some(usage) = chunk.usage.filter(Value::is_object) {
+            self.usage = read_usage(&usage);
+        }
+        // We ask for one choice.
+        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(false) };
+        if let Some(delta) = choice.delta {
+            let reasoning = delta.reasoning_content.or(delta.reasoning).map(text_of).unwrap_or_default();
+            if !reasoning.is_empty() {
+                self.reasoning.push_str(&reasoning);
+                out.push_back(Delta::Reasoning(reasoning));
+            }
+            self.text(delta.content.map(text_of).unwrap_or_default(), out);
+            if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
+                self.refused = true;
+                self.text(refusal, out);
+            }
+            for chunk in delta.tool_calls.into_iter().flatten() {
+                self.call_chunk(chunk);
+            }
+        }
+        if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
+            self.finish = Some(finish);
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self) -> Result<Reply, ModelError> {
+        let Some(finish) = self.finish.take() else { return Err(self.call.unfinished()) };
+        let stop_reason = self.stop_reason(&finish);
+        let tool_calls = mem::take(&mut self.slots)
+            .into_iter()
+            .map(|slot| RequestedCall { name: slot.name, arguments: render::parse_arguments(slot.arguments) })
+            .collect();
+        let reasoning = mem::take(&mut self.reasoning);
+        Ok(Reply {
+            content: mem::take(&mut self.content),
+            reasoning: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls,
+            usage: self.usage,
+            stop_reason,
+        })
+    }
+}
+
+/// The text of a piece, which is text or a list of parts.
+fn text_of(content: Value) -> String {
+    match content {
+        Value::String(text) => text,
+        Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+fn read_usage(usage: &Value) -> Usage {
+    let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    Usage {
+        input_tokens: count("/prompt_tokens"),
+        output_tokens: count("/completion_tokens"),
+        cached_tokens: count("/prompt_tokens_details/cached_tokens").max(count("/prompt_cache_hit_tokens")),
+        reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
+    }
+}

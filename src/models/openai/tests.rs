@@ -1,0 +1,376 @@
+#![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{reply::Assembler, *};
+use crate::{
+    config::Protocol,
+    models::{
+        Reply, RequestedCall,
+        testing::{self, Answer, Seen, Server, assembled, request, take_all, user, watch},
+    },
+    session::{StopReason, Usage},
+};
+
+fn sse(chunks: &[Value]) -> String {
+    let mut data: Vec<_> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    data.push("data: [DONE]\n\n".to_owned());
+    data.concat()
+}
+
+fn delta(delta: Value) -> Value {
+    json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+}
+
+fn finish(reason: &str) -> Value {
+    json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+}
+
+fn calls(calls: Value) -> Value {
+    delta(json!({ "tool_calls": calls }))
+}
+
+fn requested(name: &str, arguments: Value) -> RequestedCall {
+    RequestedCall { name: name.to_owned(), arguments }
+}
+
+fn model(server: &Server) -> OpenAi {
+    OpenAi::new(&testing::provider(Protocol::Openai, &format!("{}/v1", server.url)))
+}
+
+async fn ask(answer: Answer) -> (Seen, Server) {
+    let server = Server::start([answer]).await;
+    let seen = match model(&server).stream(request(vec![user("hi")])).await {
+        Ok(stream) => watch(stream).await,
+        Err(error) => Seen { text: String::new(), reasoning: String::new(), end: Err(error) },
+    };
+    (seen, server)
+}
+
+#[test]
+fn the_request_is_what_the_protocol_says() {
+    let request = request(testing::conversation());
+    assert_eq!(
+        serde_json::to_value(body(&request, Limit::Plain)).unwrap(),
+        json!({
+            "model": "test-model",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "what is broken?\n\nin shop"},
+                {"role": "assistant", "content": "Looking.", "tool_calls": [
+                    {"id": "call_1", "type": "function",
+                        "function": {"name": "pods_list", "arguments": "{\"namespace\":\"shop\"}"}},
+                    {"id": "call_2", "type": "function",
+                        "function": {"name": "pods_get", "arguments": "{\"invalid_arguments\":\"{\\\"name\\\": \"}"}},
+                ]},
+                {"role": "tool", "tool_call_id": "call_1", "content": "cart CrashLoopBackOff"},
+                {"role": "tool", "tool_call_id": "call_2", "content": "[error]\nbad arguments"},
+                {"role": "assistant", "content": null, "tool_calls": [
+                    {"id": "call_3", "type": "function", "function": {"name": "restart", "arguments": "{}"}},
+                ]},
+                {"role": "tool", "tool_call_id": "call_3", "content": "[unknown: no result was recorded]"},
+                {"role": "user", "content": "did it work?"},
+            ],
+            "tools": [{"type": "function", "function": {
+                "name": "pods_list",
+                "description": "Lists pods.",
+                "parameters": {"type": "object", "properties": {}},
+            }}],
+            "stream": true,
+            "stream_options": {"include_usage": true},
+        })
+    );
+}
+
+#[test]
+fn options_are_sent_only_when_they_are_set() {
+    let mut request = request(vec![user("hi")]);
+    request.temperature = Some(0.5);
+    request.max_tokens = Some(100);
+    request.tool_choice = ToolChoice::None;
+    let plain = serde_json::to_value(body(&request, Limit::Plain)).unwrap();
+    assert_eq!(
+        (&plain["temperature"], &plain["max_tokens"], &plain["tool_choice"]),
+        (&json!(0.5), &json!(100), &json!("none"))
+    );
+    let completion = serde_json::to_value(body(&request, Limit::Completion)).unwrap();
+    assert_eq!((completion.get("max_tokens"), &completion["max_completion_tokens"]), (None, &json!(100)));
+    request.tools = [].into();
+    let without = serde_json::to_value(body(&request, Limit::Plain)).unwrap();
+    assert_eq!((without.get("tools"), without.get("tool_choice")), (None, None));
+}
+
+fn rich() -> (String, Reply) {
+    let body = sse(&[
+        delta(json!({"role": "assistant", "content": ""})),
+        delta(json!({"reasoning_content": "Let me "})),
+        delta(json!({"reasoning": "see ☸"})),
+        delta(json!({"content": "Ich prüfe "})),
+        delta(json!({"content": "das 🔥."})),
+        calls(json!([{"index": 0, "id": "a", "type": "function", "function": {"name": "pods_list", "arguments": ""}}])),
+        calls(
+            json!([{"index": 1, "id": "b", "type": "function", "function": {"name": "logs", "arguments": "{\"pod\":"}}]),
+        ),
+        calls(json!([{"index": 0, "function": {"arguments": "{\"ns\": \"sh"}}])),
+        calls(
+            json!([{"index": 1, "function": {"arguments": "\"cart-ü\"}"}}, {"index": 0, "function": {"arguments": "op\"}"}}]),
+        ),
+        finish("tool_calls"),
+        json!({"choices": [], "usage": {"prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 102,
+            "prompt_tokens_details": {"cached_tokens": 64}, "completion_tokens_details": {"reasoning_tokens": 5}}}),
+    ]);
+    let reply = Reply {
+        content: "Ich prüfe das 🔥.".into(),
+        reasoning: Some("Let me see ☸".into()),
+        tool_calls: vec![requested("pods_list", json!({"ns": "shop"})), requested("logs", json!({"pod": "cart-ü"}))],
+        usage: Usage { input_tokens: 90, output_tokens: 12, cached_tokens: 64, reasoning_tokens: 5 },
+        stop_reason: StopReason::ToolUse,
+    };
+    (body, reply)
+}
+
+#[tokio::test]
+async fn a_reply_is_the_same_however_its_bytes_are_cut() {
+    let (body, reply) = rich();
+    for size in (1..40).chain([body.len()]) {
+        let seen = assembled(Assembler::new(testing::some_call()), body.as_bytes(), size).await;
+        assert_eq!(seen.end.as_ref(), Ok(&reply), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_comes_over_http_and_the_key_goes_in_one_header() {
+    let (body, reply) = rich();
+    let (seen, server) = ask(Answer::stream(&[&body[..100], &body[100..]])).await;
+    assert_eq!(seen.end, Ok(reply));
+    let received = server.received();
+    assert!(received[0].head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", received[0].head);
+    assert_eq!(received[0].head.matches(testing::KEY).count(), 1);
+    assert!(received[0].head.contains(&format!("authorization: Bearer {}\r\n", testing::KEY)));
+    assert_eq!(received[0].body["stream_options"], json!({"include_usage": true}));
+}
+
+#[tokio::test]
+async fn one_connection_serves_one_call_after_the_other() {
+    let (body, reply) = rich();
+    let server = Server::start((0..3).map(|_| Answer::stream(&[&body]))).await;
+    let model = model(&server);
+    for _ in 0..3 {
+        let stream = model.stream(request(vec![user("hi")])).await.unwrap();
+        assert_eq!(watch(stream).await.end.as_ref(), Ok(&reply));
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+fn reply(chunks: &[Value]) -> Result<Reply, ModelError> {
+    take_all(&mut Assembler::new(testing::some_call()), chunks)
+}
+
+#[test]
+fn tool_calls_are_told_apart_whatever_the_server_leaves_out() {
+    let two = vec![requested("a", json!({"x": 1})), requested("b", json!({"y": 2}))];
+    let variants = [
+        // By id, without index.
+        vec![
+            calls(json!([{"id": "1", "function": {"name": "a", "arguments": "{\"x\":"}}])),
+            calls(json!([{"id": "2", "function": {"name": "b", "arguments": "{\"y\":"}}])),
+            calls(json!([{"id": "1", "function": {"arguments": "1}"}}, {"id": "2", "function": {"arguments": "2}"}}])),
+        ],
+        // Neither: a piece goes on with the last call, a name begins one.
+        vec![
+            calls(json!([{"function": {"name": "a", "arguments": "{\"x\":"}}])),
+            calls(json!([{"function": {"arguments": "1}"}}])),
+            calls(json!([{"function": {"name": "b", "arguments": "{\"y\":2}"}}])),
+        ],
+        // All with the index 0.
+        vec![
+            calls(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
+            calls(json!([{"index": 0, "id": "2", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
+        ],
+        // Name and id with every piece.
+        vec![
+            calls(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"x\""}}])),
+            calls(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": ":1}"}}])),
+            calls(json!([{"index": 1, "id": "2", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
+        ],
+        // The arguments as an object, whole.
+        vec![calls(json!([
+            {"index": 0, "function": {"name": "a", "arguments": {"x": 1}}},
+            {"index": 7, "function": {"name": "b", "arguments": {"y": 2}}},
+        ]))],
+    ];
+    for mut chunks in variants {
+        chunks.push(finish("stop"));
+        let reply = reply(&chunks).unwrap();
+        assert_eq!(reply.tool_calls, two, "{chunks:?}");
+        assert_eq!(reply.stop_reason, StopReason::ToolUse);
+    }
+}
+
+#[test]
+fn a_reply_of_which_much_is_missing_is_still_a_reply() {
+    let seen = reply(&[
+        json!({}),
+        json!({"choices": null}),
+        delta(json!({"content": null, "tool_calls": null})),
+        delta(json!({"content": [{"type": "text", "text": "hi"}]})),
+        json!({"choices": [{"finish_reason": "eos_token"}]}),
+        json!({"choices": [], "usage": null, "timings": {"n": 1}}),
+    ])
+    .unwrap();
+    assert_eq!((seen.content.as_str(), seen.stop_reason, seen.usage), ("hi", StopReason::EndTurn, Usage::default()));
+}
+
+#[test]
+fn the_reason_of_the_end_is_told() {
+    for (word, reason) in [
+        ("stop", StopReason::EndTurn),
+        ("length", StopReason::MaxTokens),
+        ("content_filter", StopReason::Refusal),
+        ("something_new", StopReason::Other),
+    ] {
+        assert_eq!(reply(&[delta(json!({"content": "x"})), finish(word)]).unwrap().stop_reason, reason, "{word}");
+    }
+    let refusal = reply(&[delta(json!({"refusal": "I can't."})), finish("stop")]).unwrap();
+    assert_eq!((refusal.content.as_str(), refusal.stop_reason), ("I can't.", StopReason::Refusal));
+    // Cut in the middle of its arguments, a call is kept as it was written, and nobody takes it for a whole one.
+    let cut =
+        reply(&[calls(json!([{"index": 0, "function": {"name": "a", "arguments": "{\"x\": \"1"}}])), finish("length")]);
+    let cut = cut.unwrap();
+    assert_eq!((cut.stop_reason, &cut.tool_calls[0].arguments), (StopReason::MaxTokens, &json!("{\"x\": \"1")));
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_too_early_is_no_reply() {
+    let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
+    let (seen, _server) = ask(Answer::stream(&[&begun])).await;
+    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert_eq!(seen.text, "half a");
+    let (seen, _server) = ask(Answer::stream(&[&begun, "data: [DONE]\n\n"])).await;
+    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    let (seen, _server) = ask(Answer::cut(&[&begun])).await;
+    assert!(matches!(&seen.end, Err(ModelError::Network(m)) if m.contains("middle of the reply")), "{seen:?}");
+    let (seen, _server) = ask(Answer::stream(&[&begun, "data: {\"choices\": [{\n\n"])).await;
+    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    // The end mark may be missing when the finish reason is there.
+    let end = format!("data: {}\n\n", finish("stop"));
+    let (seen, _server) = ask(Answer::stream(&[&begun, &end])).await;
+    assert_eq!(seen.end.unwrap().content, "half a");
+}
+
+#[tokio::test]
+async fn an_error_in_the_stream_is_typed() {
+    let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
+    for (event, code) in [
+        ("data: {\"error\":{\"message\":\"busy\",\"type\":\"overloaded_error\"}}\n\n", "overloaded"),
+        (
+            "data: {\"error\":{\"message\":\"no\",\"code\":400,\"type\":\"exceed_context_size_error\"}}\n\n",
+            "context_too_long",
+        ),
+        (
+            "data: {\"object\":\"error\",\"message\":\"bad\",\"type\":\"BadRequestError\",\"code\":400}\n\n",
+            "invalid_request",
+        ),
+        ("event: error\ndata: {\"message\":\"slow down\",\"code\":429}\n\n", "rate_limited"),
+    ] {
+        let (seen, _server) = ask(Answer::stream(&[&begun, event])).await;
+        assert_eq!(seen.end.unwrap_err().code(), code, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_is_a_typed_error_that_names_no_key() {
+    let echo = format!("{{\"error\":{{\"message\":\"bad: Bearer {}\"}}}}", testing::KEY);
+    for (status, headers, code) in [
+        (401, "", "auth"),
+        (404, "", "invalid_request"),
+        (400, "", "invalid_request"),
+        (413, "", "context_too_long"),
+        (302, "location: http://elsewhere.example/\r\n", "invalid_request"),
+        (429, "retry-after: 7\r\n", "rate_limited"),
+        (503, "", "overloaded"),
+        (503, "retry-after: 2\r\n", "rate_limited"),
+        (200, "content-type: application/json\r\n", "overloaded"),
+    ] {
+        let (seen, _server) = ask(Answer::plain(status, headers, &echo)).await;
+        let error = seen.end.unwrap_err();
+        assert_eq!(error.code(), code, "{status}");
+        assert!(!format!("{error} {error:?}").contains(testing::KEY), "{error}");
+        if let ModelError::RateLimited { retry_after, .. } = &error {
+            assert_eq!(*retry_after, Some(Duration::from_secs(if status == 429 { 7 } else { 2 })));
+        }
+    }
+    let (seen, _server) = ask(Answer::plain(200, "content-type: text/html\r\n", "<html>welcome</html>")).await;
+    assert!(matches!(seen.end, Err(ModelError::InvalidRequest(_))), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_with_what_to_do() {
+    // A port that nobody listens on: bound here, and let go of.
+    let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let model = OpenAi::new(&testing::provider(Protocol::Openai, &format!("http://{host}/v1")));
+    let error = model.stream(request(vec![user("hi")])).await.err().unwrap();
+    let ModelError::Network(message) = error else { panic!("{error:?}") };
+    assert!(message.contains(&host) && message.contains("refused") && message.contains("Check"), "{message}");
+
+    let nowhere = OpenAi::new(&testing::provider(Protocol::Openai, "http://nowhere.invalid/v1"));
+    let error = nowhere.stream(request(vec![user("hi")])).await.err().unwrap();
+    assert!(matches!(&error, ModelError::Network(m) if m.contains("nowhere.invalid")), "{error:?}");
+    let unparsed = OpenAi::new(&testing::provider(Protocol::Openai, "not a url"));
+    let error = unparsed.stream(request(vec![user("hi")])).await.err().unwrap();
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("base URL")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up() {
+    let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
+    let server = Server::start([Answer::stall(&[&begun]), Answer::silence()]).await;
+    let mut config = testing::provider(Protocol::Openai, &server.url);
+    config.connect_timeout = Duration::from_millis(100);
+    config.read_timeout = Duration::from_millis(200);
+    let model = OpenAi::new(&config);
+    let seen = watch(model.stream(request(vec![user("hi")])).await.unwrap()).await;
+    assert_eq!(seen.text, "half a");
+    assert!(matches!(&seen.end, Err(ModelError::Timeout(m)) if m.contains("0.2 s")), "{seen:?}");
+    let error = model.stream(request(vec![user("hi")])).await.err().unwrap();
+    assert!(matches!(error, ModelError::Timeout(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_reply_that_nobody_waits_for_is_ended_at_the_provider() {
+    let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
+    let server = Server::start([Answer::stall(&[&begun])]).await;
+    let stream = model(&server).stream(request(vec![user("hi")])).await.unwrap();
+    drop(stream);
+    server.hung_up().await;
+}
+
+#[tokio::test]
+async fn a_check_finds_the_model_or_says_what_there_is() {
+    let list = r#"{"object":"list","data":[{"id":"test-model"},{"id":"llama:latest"}]}"#;
+    let none = || Answer::plain(404, "", "");
+    let server = Server::start([
+        Answer::plain(200, "", list),
+        Answer::plain(200, "", list),
+        Answer::plain(200, "", list),
+        none(),
+        Answer::plain(200, "", list),
+        Answer::plain(200, "", r#"{"id":"org/alias"}"#),
+        none(),
+        Answer::plain(401, "", "{}"),
+    ])
+    .await;
+    let model = model(&server);
+    assert_eq!(model.check("test-model").await, Ok(()));
+    assert_eq!(model.check("llama").await, Ok(()));
+    let error = model.check("other").await.unwrap_err();
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("test-model, llama:latest")), "{error:?}");
+    assert_eq!(model.check("org/alias").await, Ok(()));
+    assert_eq!(model.check("a server without a list").await, Ok(()));
+    assert_eq!(model.check("x").await.unwrap_err().code(), "auth");
+    let received = server.received();
+    assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"));
+    assert!(received[5].head.starts_with("GET /v1/models/org%2Falias HTTP/1.1\r\n"), "{}", received[5].head);
+}

@@ -1,0 +1,266 @@
+//! What both providers say alike: the conversation in a form that no provider refuses, and how a tool's outcome reads.
+//!
+//! [`conversation`] is the last line of defence of a promise: no tool call is ever sent without its result, and no result
+//! without its call. A provider answers either with an error, and the session would be stuck for good, since its history
+//! cannot be taken back. So the shape that the providers get here cannot say such a thing at all.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use serde_json::{Map, Value, json};
+
+use super::ToolSpec;
+use crate::session::{Message, ToolCall, ToolMessage, ToolStatus};
+
+/// The longest tool name that every provider accepts.
+const TOOL_NAME_CHARS: usize = 64;
+/// Said in place of a result that is not there.
+const NO_RESULT: &str = "[unknown: no result was recorded]";
+
+/// A part of the conversation.
+#[derive(Debug, PartialEq)]
+pub(super) enum Turn<'a> {
+    /// What the user said.
+    User(&'a str),
+    /// What the model said, and the tools it called, each with its result. Never without either.
+    Assistant {
+        /// Not blank, if there.
+        text: Option<&'a str>,
+        /// In the order in which the model asked.
+        exchanges: Vec<Exchange<'a>>,
+    },
+}
+
+/// A tool call with its result.
+#[derive(Debug, PartialEq)]
+pub(super) struct Exchange<'a> {
+    pub(super) call: &'a ToolCall,
+    /// What the model reads.
+    pub(super) result: Cow<'a, str>,
+    /// Whether the result is anything but the tool's answer.
+    pub(super) is_error: bool,
+}
+
+/// The conversation as turns, mended: a call without a result has one that says so, results stand behind their call in
+/// the order of the calls, and what belongs to no call, repeats an id or says nothing is left out.
+pub(super) fn conversation(messages: &[Arc<Message>]) -> Vec<Turn<'_>> {
+    let mut turns: Vec<Turn<'_>> = Vec::with_capacity(messages.len());
+    // Where the call of an id stands (turn, exchange), until its result is found.
+    let mut open: HashMap<&str, Option<(usize, usize)>> = HashMap::new();
+    for message in messages {
+        match &**message {
+            Message::User(message) => {
+                if !message.content.trim().is_empty() {
+                    turns.push(Turn::User(&message.content));
+                }
+            }
+            Message::Assistant(message) => {
+                let mut exchanges = Vec::with_capacity(message.tool_calls.len());
+                for call in &message.tool_calls {
+                    // Anthropic refuses an id that occurs twice; ours are unique, and this keeps a damaged log usable.
+                    if open.contains_key(call.id.as_str()) {
+                        continue;
+                    }
+                    open.insert(call.id.as_str(), Some((turns.len(), exchanges.len())));
+                    exchanges.push(Exchange { call, result: Cow::Borrowed(NO_RESULT), is_error: true });
+                }
+                let text = Some(message.content.as_str()).filter(|text| !text.trim().is_empty());
+                if text.is_some() || !exchanges.is_empty() {
+                    turns.push(Turn::Assistant { text, exchanges });
+                }
+            }
+            Message::Tool(message) => {
+                let place = open.get_mut(message.tool_call_id.as_str()).and_then(Option::take);
+                let Some((turn, exchange)) = place else { continue };
+                if let Turn::Assistant { exchanges, .. } = &mut turns[turn] {
+                    exchanges[exchange].result = tool_result(message);
+                    exchanges[exchange].is_error = message.status != ToolStatus::Ok;
+                }
+            }
+        }
+    }
+    turns
+}
+
+/// What the model reads of a tool's outcome: the output as it is when the tool answered, else with a line before it that
+/// says how the call ended. That line is what keeps a model from taking "not known" for "done" or for "not done".
+pub(super) fn tool_result(message: &ToolMessage) -> Cow<'_, str> {
+    let line = match message.status {
+        ToolStatus::Ok => return Cow::Borrowed(&message.content),
+        ToolStatus::Error => "[error]",
+        ToolStatus::Denied => "[denied by the user or by policy: the call was not run]",
+        ToolStatus::Cancelled => "[cancelled: the call was not run, or was given up before it ended]",
+        ToolStatus::Timeout => {
+            "[timeout: no answer in time; if the call changes something, it may still have taken effect]"
+        }
+        ToolStatus::Unknown => {
+            "[unknown: the call was sent, and whether it took effect is not known; look before calling it again]"
+        }
+    };
+    if message.content.is_empty() { Cow::Borrowed(line) } else { Cow::Owned(format!("{line}\n{}", message.content)) }
+}
+
+/// The arguments of a past call as an object. Where the model wrote something else it is kept inside one: Anthropic takes
+/// objects only, and several compatible servers fail on arguments that they cannot parse.
+pub(super) fn arguments(call: &ToolCall) -> Cow<'_, Map<String, Value>> {
+    match &call.arguments {
+        Value::Object(arguments) => Cow::Borrowed(arguments),
+        other => Cow::Owned(Map::from_iter([("invalid_arguments".to_owned(), other.clone())])),
+    }
+}
+
+/// The name of a past call, made safe: the model may have called a tool that does not exist, by a name that the provider
+/// does not take back.
+pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
+    let safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() {
+        Cow::Borrowed("unnamed")
+    } else if name.chars().all(safe) && name.len() <= TOOL_NAME_CHARS {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.chars().take(TOOL_NAME_CHARS).map(|c| if safe(c) { c } else { '_' }).collect())
+    }
+}
+
+/// A tool's schema with what providers insist on and MCP servers leave out.
+pub(super) fn input_schema(tool: &ToolSpec) -> Cow<'_, Map<String, Value>> {
+    let schema = &tool.input_schema;
+    if schema.get("type").is_some_and(|t| t == "object") && schema.get("properties").is_some_and(Value::is_object) {
+        return Cow::Borrowed(schema);
+    }
+    let mut schema = schema.clone();
+    schema.insert("type".to_owned(), json!("object"));
+    if !schema.get("properties").is_some_and(Value::is_object) {
+        schema.insert("properties".to_owned(), json!({}));
+    }
+    Cow::Owned(schema)
+}
+
+/// The arguments that a model wrote, as [`RequestedCall::arguments`](super::RequestedCall::arguments) has them.
+pub(super) fn parse_arguments(written: String) -> Value {
+    if written.trim().is_empty() {
+        // A tool without parameters: most models then write nothing.
+        return Value::Object(Map::new());
+    }
+    match serde_json::from_str::<Value>(&written) {
+        Ok(arguments @ Value::Object(_)) => arguments,
+        Ok(Value::Null) => Value::Object(Map::new()),
+        // Some servers encode the object twice.
+        Ok(Value::String(inner)) => match serde_json::from_str::<Value>(&inner) {
+            Ok(arguments @ Value::Object(_)) => arguments,
+            _ => Value::String(written),
+        },
+        _ => Value::String(written),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::models::testing::{assistant, call, tool, user};
+
+    #[test]
+    fn a_call_without_a_result_gets_one_and_a_result_without_a_call_is_dropped() {
+        let messages = [
+            user("do it"),
+            tool("stray", ToolStatus::Ok, "nobody asked"),
+            assistant("", vec![call("a", "x", json!({})), call("b", "y", json!({}))]),
+            user("well?"),
+            tool("b", ToolStatus::Ok, "late"),
+            tool("b", ToolStatus::Ok, "twice"),
+        ];
+        let turns = conversation(&messages);
+        let Turn::Assistant { text: None, exchanges } = &turns[1] else { panic!("{turns:?}") };
+        let seen: Vec<_> = exchanges.iter().map(|e| (e.call.id.as_str(), &*e.result, e.is_error)).collect();
+        assert_eq!(seen, [("a", NO_RESULT, true), ("b", "late", false)]);
+        assert_eq!(turns.len(), 3);
+    }
+
+    #[test]
+    fn how_a_call_ended_is_the_first_line_that_the_model_reads() {
+        let read = |status, content| match &*tool("a", status, content) {
+            Message::Tool(message) => tool_result(message).into_owned(),
+            _ => unreachable!(),
+        };
+        assert_eq!(read(ToolStatus::Ok, "[fine]\n"), "[fine]\n");
+        assert_eq!(read(ToolStatus::Error, "no such pod"), "[error]\nno such pod");
+        assert!(read(ToolStatus::Denied, "too risky").starts_with("[denied by the user"));
+        assert!(read(ToolStatus::Cancelled, "").starts_with("[cancelled"));
+        assert!(read(ToolStatus::Timeout, "").contains("may still have taken effect"));
+        assert!(read(ToolStatus::Unknown, "").contains("not known"));
+    }
+
+    #[test]
+    fn arguments_are_an_object_or_what_was_written() {
+        let parse = |s: &str| parse_arguments(s.to_owned());
+        assert_eq!(parse(""), json!({}));
+        assert_eq!(parse("null"), json!({}));
+        assert_eq!(parse(r#"{"a":1}"#), json!({"a": 1}));
+        assert_eq!(parse(r#""{\"a\":1}""#), json!({"a": 1}));
+        assert_eq!(parse(r#"{"a":"#), json!(r#"{"a":"#));
+        assert_eq!(parse("[1]"), json!("[1]"));
+        assert_eq!(
+            *arguments(&call("a", "x", json!("{\"a\":"))),
+            *json!({"invalid_arguments": "{\"a\":"}).as_object().unwrap()
+        );
+    }
+
+    #[test]
+    fn a_name_that_no_provider_takes_is_made_safe() {
+        assert_eq!(tool_name("pods_list"), "pods_list");
+        assert_eq!(tool_name("kubectl get pods é"), "kubectl_get_pods__");
+        assert_eq!(tool_name(""), "unnamed");
+        assert_eq!(tool_name(&"x".repeat(80)).len(), 64);
+    }
+
+    #[test]
+    fn a_schema_says_that_it_is_an_object_with_properties() {
+        let mut spec = ToolSpec { name: "t".into(), description: String::new(), input_schema: Map::new() };
+        assert_eq!(*input_schema(&spec), *json!({"type": "object", "properties": {}}).as_object().unwrap());
+        spec.input_schema = json!({"type": "object", "properties": {"a": {}}}).as_object().unwrap().clone();
+        assert!(matches!(input_schema(&spec), Cow::Borrowed(_)));
+    }
+
+    fn any_message() -> impl Strategy<Value = Arc<Message>> {
+        let id = prop::sample::select(vec!["a", "b", "c", "d", "e"]);
+        let text = prop::sample::select(vec!["", " \n", "text"]);
+        prop_oneof![
+            text.clone().prop_map(user),
+            (text.clone(), prop::collection::vec(id.clone(), 0..4)).prop_map(|(text, ids)| {
+                assistant(text, ids.into_iter().map(|id| call(id, "x", json!({}))).collect())
+            }),
+            (id, text).prop_map(|(id, text)| tool(id, ToolStatus::Ok, text)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_messages_are_calls_and_results_are_paired(messages in prop::collection::vec(any_message(), 0..24)) {
+            let turns = conversation(&messages);
+            let mut ids = HashSet::new();
+            for turn in &turns {
+                match turn {
+                    Turn::User(text) => prop_assert!(!text.trim().is_empty()),
+                    Turn::Assistant { text, exchanges } => {
+                        prop_assert!(text.is_some() || !exchanges.is_empty());
+                        prop_assert!(text.is_none_or(|t| !t.trim().is_empty()));
+                        for exchange in exchanges {
+                            prop_assert!(ids.insert(exchange.call.id.as_str()), "an id occurs twice");
+                        }
+                    }
+                }
+            }
+            // No call is lost.
+            for message in &messages {
+                if let Message::Assistant(message) = &**message {
+                    for call in &message.tool_calls {
+                        prop_assert!(ids.contains(call.id.as_str()));
+                    }
+                }
+            }
+        }
+    }
+}

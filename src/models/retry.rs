@@ -1,0 +1,95 @@
+//! When a failed model call is tried again. A value and a function: the waiting is the caller's.
+
+use std::time::Duration;
+
+use super::ModelError;
+
+/// The ceiling of the first wait; it doubles from attempt to attempt.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest wait that we choose ourselves.
+const LONGEST: Duration = Duration::from_secs(20);
+/// The longest wait that a provider may ask for. Asked for more, the run fails at once and says so: nobody on call
+/// wants to look at a silent chat for an hour.
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
+
+/// How often and after what wait a model call is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    max_attempts: u32,
+}
+
+impl RetryPolicy {
+    /// A policy of `max_attempts` calls in all, the first included.
+    #[must_use]
+    pub fn new(max_attempts: u32) -> Self {
+        Self { max_attempts }
+    }
+
+    /// How long to wait after the attempt of this number (the first is 1) failed with `error`; `None`: give up.
+    ///
+    /// Waits grow from half a second to twenty, each with jitter, so that sessions which failed together do not come back
+    /// together. A provider's `Retry-After` is honoured: the wait is never shorter.
+    #[must_use]
+    pub fn delay(&self, attempt: u32, error: &ModelError) -> Option<Duration> {
+        if !error.retryable() || attempt >= self.max_attempts {
+            return None;
+        }
+        let ceiling = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(LONGEST);
+        let own = ceiling.mul_f64(0.5 + 0.5 * fastrand::f64());
+        match error {
+            ModelError::RateLimited { retry_after: Some(asked), .. } if *asked > LONGEST_ASKED => None,
+            ModelError::RateLimited { retry_after: Some(asked), .. } => {
+                Some(*asked + FIRST.mul_f64(0.5 * fastrand::f64()))
+            }
+            _ => Some(own),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_within_their_bounds_and_attempts_end() {
+        let policy = RetryPolicy::new(40);
+        let error = ModelError::Overloaded("busy".into());
+        for attempt in 1..40 {
+            let ceiling = Duration::from_secs(1 << (attempt - 1).min(5)).min(LONGEST);
+            for _ in 0..50 {
+                let delay = policy.delay(attempt, &error).unwrap();
+                assert!(delay >= ceiling / 2 && delay <= ceiling, "attempt {attempt}: {delay:?}");
+            }
+        }
+        assert_eq!(policy.delay(40, &error), None);
+        assert_eq!(policy.delay(u32::MAX, &error), None);
+    }
+
+    #[test]
+    fn the_same_request_is_not_sent_again_when_that_cannot_help() {
+        let policy = RetryPolicy::new(4);
+        for error in [
+            ModelError::Auth(String::new()),
+            ModelError::InvalidRequest(String::new()),
+            ModelError::ContextTooLong(String::new()),
+        ] {
+            assert_eq!(policy.delay(1, &error), None);
+        }
+    }
+
+    #[test]
+    fn a_provider_is_not_asked_before_it_wants_to_be() {
+        let policy = RetryPolicy::new(4);
+        let asked =
+            |secs| ModelError::RateLimited { retry_after: Some(Duration::from_secs(secs)), message: String::new() };
+        for secs in [0, 7, 60] {
+            let delay = policy.delay(1, &asked(secs)).unwrap();
+            assert!(
+                delay >= Duration::from_secs(secs) && delay <= Duration::from_millis(secs * 1000 + 500),
+                "{delay:?}"
+            );
+        }
+        assert_eq!(policy.delay(1, &asked(61)), None);
+        assert!(policy.delay(1, &ModelError::RateLimited { retry_after: None, message: String::new() }).is_some());
+    }
+}

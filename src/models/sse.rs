@@ -1,0 +1,213 @@
+//! From bytes to server-sent events to the pieces of a reply, with limits on time and size.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use eventsource_stream::{Event, EventStream, EventStreamError};
+use futures_util::{
+    Stream, StreamExt as _,
+    stream::{self, BoxStream},
+};
+use tokio::time::timeout;
+
+use super::{Delta, ModelError, Reply, ReplyStream, fault::Call};
+
+/// The largest event; a server that sends more without an end would fill our memory.
+const MAX_EVENT: usize = 8 << 20;
+/// The largest stream: far above any reply (some 300 bytes per token), far below what would hurt.
+const MAX_STREAM: usize = 256 << 20;
+/// How long to wait for the orderly end of a stream whose reply is complete.
+const DRAIN: Duration = Duration::from_millis(5);
+
+/// Why there are no more bytes.
+#[derive(Debug)]
+enum Stop {
+    /// The connection broke; what the transport says.
+    Cut(String),
+    /// Nothing came for the longest gap that is allowed.
+    Silent,
+    /// A limit on size was passed.
+    TooLarge,
+}
+
+/// The events of one stream.
+pub(super) struct SseEvents {
+    events: EventStream<BoxStream<'static, Result<Bytes, Stop>>>,
+    /// Bytes read since the last event. Shared with the byte stream, which lies inside the parser; both are polled by one
+    /// task, so the atomic is never contended.
+    since_event: Arc<AtomicUsize>,
+    gap: Duration,
+    call: Call,
+}
+
+impl SseEvents {
+    /// The events in `bytes`, which may not be silent for longer than `gap`. Errors of the transport come as its words.
+    pub(super) fn new(
+        bytes: impl Stream<Item = Result<Bytes, String>> + Send + 'static,
+        gap: Duration,
+        call: Call,
+    ) -> Self {
+        let since_event = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&since_event);
+        let limited = stream::unfold((Box::pin(bytes), 0, counter), move |(mut bytes, total, counter)| async move {
+            let item = match timeout(gap, bytes.next()).await {
+                Err(_) => Err(Stop::Silent),
+                Ok(None) => return None,
+                Ok(Some(Err(words))) => Err(Stop::Cut(words)),
+                Ok(Some(Ok(piece))) => Ok(piece),
+            };
+            let len = item.as_ref().map_or(0, Bytes::len);
+            let event = counter.fetch_add(len, Ordering::Relaxed) + len;
+            let total = total + len;
+            let item = if event > MAX_EVENT || total > MAX_STREAM { Err(Stop::TooLarge) } else { item };
+            Some((item, (bytes, total, counter)))
+        });
+        Self { events: EventStream::new(limited.boxed()), since_event, gap, call }
+    }
+
+    /// The next event, or `None` at an orderly end of the stream.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, ModelError> {
+        match self.events.next().await {
+            None => Ok(None),
+            Some(Ok(event)) => {
+                self.since_event.store(0, Ordering::Relaxed);
+                Ok(Some(event))
+            }
+            Some(Err(EventStreamError::Transport(Stop::Cut(words)))) => Err(self.call.cut(&words)),
+            Some(Err(EventStreamError::Transport(Stop::Silent))) => Err(self.call.silent(self.gap)),
+            Some(Err(EventStreamError::Transport(Stop::TooLarge))) => Err(self.call.malformed("it has no end")),
+            Some(Err(EventStreamError::Utf8(_))) => Err(self.call.malformed("it is not UTF-8")),
+            Some(Err(EventStreamError::Parser(_))) => Err(self.call.malformed("it is not a stream of events")),
+        }
+    }
+
+    /// Reads to the end, if it comes at once: an HTTP/1.1 connection dropped before its last byte cannot be used again,
+    /// and the next call would pay for a new one, TLS and all.
+    async fn drain(&mut self) {
+        let _ = timeout(DRAIN, async { while let Ok(Some(_)) = self.next().await {} }).await;
+    }
+}
+
+/// Puts a provider's events together to a reply. No I/O, no time.
+pub(super) trait Assemble: Send + 'static {
+    /// Takes in an event and puts what is to be shown at once into `out`. True: the end mark has come.
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError>;
+
+    /// The whole reply, after the end mark or the end of the stream.
+    fn finish(&mut self) -> Result<Reply, ModelError>;
+}
+
+/// The pieces of the reply that `assembler` makes of `events`. Ends after [`Delta::Done`] or the first error.
+pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> ReplyStream {
+    struct State<A> {
+        events: SseEvents,
+        assembler: A,
+        out: VecDeque<Delta>,
+        over: bool,
+    }
+
+    impl<A: Assemble> State<A> {
+        async fn next(&mut self) -> Result<Option<Delta>, ModelError> {
+            loop {
+                if let Some(delta) = self.out.pop_front() {
+                    return Ok(Some(delta));
+                }
+                if self.over {
+                    return Ok(None);
+                }
+                let complete = match self.events.next().await? {
+                    Some(event) => self.assembler.take(&event, &mut self.out)?,
+                    None => true,
+                };
+                if complete {
+                    self.over = true;
+                    let reply = self.assembler.finish()?;
+                    self.events.drain().await;
+                    self.out.push_back(Delta::Done(reply));
+                }
+            }
+        }
+    }
+
+    let state = State { events, assembler, out: VecDeque::new(), over: false };
+    stream::unfold(Some(state), |state| async {
+        let mut state = state?;
+        match state.next().await {
+            Ok(Some(delta)) => Some((Ok(delta), Some(state))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::testing::some_call;
+
+    const GAP: Duration = Duration::from_secs(30);
+
+    async fn events(pieces: Vec<Result<Vec<u8>, String>>) -> Result<Vec<String>, ModelError> {
+        let bytes = stream::iter(pieces.into_iter().map(|piece| piece.map(Bytes::from)));
+        let mut events = SseEvents::new(bytes, GAP, some_call());
+        let mut data = Vec::new();
+        while let Some(event) = events.next().await? {
+            data.push(event.data);
+        }
+        Ok(data)
+    }
+
+    #[tokio::test]
+    async fn events_are_the_same_wherever_the_bytes_are_cut() {
+        let body = ": hello\r\n\r\ndata: {\"a\":\"é😀\"}\r\n\r\ndata:b\n\nevent: x\ndata: c\ndata: d\n\n".as_bytes();
+        let whole = events(vec![Ok(body.to_vec())]).await.unwrap();
+        assert_eq!(whole, ["{\"a\":\"é😀\"}", "b", "c\nd"]);
+        for at in 1..body.len() {
+            assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
+        }
+        assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn a_cut_and_bytes_that_are_no_text_are_errors() {
+        let cut = events(vec![Ok(b"data: a\n\n".to_vec()), Err("reset by peer".into())]).await.unwrap_err();
+        assert!(matches!(&cut, ModelError::Network(m) if m.contains("reset by peer")), "{cut:?}");
+        let latin1 = events(vec![Ok(b"data: caf\xe9\n\n".to_vec())]).await.unwrap_err();
+        assert!(matches!(latin1, ModelError::MalformedStream(_)), "{latin1:?}");
+    }
+
+    #[tokio::test]
+    async fn an_event_without_an_end_is_given_up() {
+        let mut pieces = vec![Ok(b"data: small\n\ndata: ".to_vec())];
+        pieces.extend((0..=8).map(|_| Ok(vec![b'x'; 1 << 20])));
+        let error = events(pieces).await.unwrap_err();
+        assert!(matches!(error, ModelError::MalformedStream(_)), "{error:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up_and_a_slow_one_is_not() {
+        let start = tokio::time::Instant::now();
+        let slow = stream::unfold(0, |n| async move {
+            if n == 3 {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            Some((Ok(Bytes::from_static(b"data: a\n\n")), n + 1))
+        });
+        let mut events = SseEvents::new(slow, GAP, some_call());
+        for _ in 0..3 {
+            assert!(events.next().await.unwrap().is_some());
+        }
+        let error = events.next().await.unwrap_err();
+        assert!(matches!(&error, ModelError::Timeout(m) if m.contains("30 s")), "{error:?}");
+        assert_eq!(start.elapsed().as_secs(), 3 * 29 + 30);
+    }
+}
