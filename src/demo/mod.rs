@@ -8,6 +8,9 @@
 //!
 //! Everything between the two is the service's own: this room knows the ports `ChatModel` and MCP and nothing else.
 
+mod catalog;
 pub mod cluster;
+pub mod server;
 
 pub use cluster::Cluster;
+pub use server::connect;
