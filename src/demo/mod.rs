@@ -10,6 +10,7 @@
 
 mod catalog;
 pub mod cluster;
+pub mod rules;
 pub mod server;
 
 pub use cluster::Cluster;

@@ -10,7 +10,7 @@
 mod control;
 mod logs;
 mod print;
-mod quantity;
+pub(super) mod quantity;
 mod seed;
 mod state;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::state::Secs;
 
 /// Reads a memory quantity (`512Mi`, `2Gi`, `1G`, plain bytes) as whole mebibytes, rounded up.
-pub(super) fn parse_memory(text: &str) -> Option<u64> {
+pub(in crate::demo) fn parse_memory(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let number: u64 = text[..digits].parse().ok()?;
     let unit: u64 = match &text[digits..] {
@@ -23,7 +23,7 @@ pub(super) fn parse_memory(text: &str) -> Option<u64> {
 }
 
 /// Writes mebibytes in the largest unit that is exact.
-pub(super) fn memory(mi: u64) -> String {
+pub(in crate::demo) fn memory(mi: u64) -> String {
     if mi.is_multiple_of(1024) && mi > 0 { format!("{}Gi", mi / 1024) } else { format!("{mi}Mi") }
 }
 
