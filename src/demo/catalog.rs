@@ -1,0 +1,170 @@
+//! The tools of the simulated cluster's MCP server, as it tells clients of them.
+
+use std::sync::Arc;
+
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use serde_json::{Value, json};
+
+/// What a tool does to the cluster.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// It only looks.
+    Read,
+    /// Again is the same as once.
+    Sets,
+    /// Again does it again.
+    Does,
+}
+
+/// A parameter: name, JSON type, whether it is required, description.
+type Parameter = (&'static str, &'static str, bool, &'static str);
+
+const ANY_NAMESPACE: Parameter = ("namespace", "string", false, "The namespace; all namespaces when left out");
+const NAMESPACE: Parameter = ("namespace", "string", true, "The namespace");
+const POD: Parameter = ("name", "string", true, "The pod's name");
+const DEPLOYMENT: Parameter = ("name", "string", true, "The deployment's name");
+const CONFIG_MAP: Parameter = ("name", "string", true, "The ConfigMap's name");
+
+fn tool(name: &'static str, title: &str, description: &'static str, kind: Kind, parameters: &[Parameter]) -> Tool {
+    let properties: JsonObject = parameters
+        .iter()
+        .map(|(name, of, _, description)| {
+            let mut schema = json!({"type": of, "description": description});
+            if *of == "integer" {
+                schema["minimum"] = json!(0);
+            }
+            ((*name).to_owned(), schema)
+        })
+        .collect();
+    let required: Vec<Value> = parameters.iter().filter(|p| p.2).map(|p| json!(p.0)).collect();
+    let mut schema = JsonObject::new();
+    schema.insert("type".to_owned(), json!("object"));
+    schema.insert("properties".to_owned(), Value::Object(properties));
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), Value::Array(required));
+    }
+    schema.insert("additionalProperties".to_owned(), json!(false));
+
+    let hints = ToolAnnotations::with_title(title).open_world(false);
+    let hints = match kind {
+        Kind::Read => hints.read_only(true),
+        Kind::Sets => hints.read_only(false).destructive(true).idempotent(true),
+        Kind::Does => hints.read_only(false).destructive(true).idempotent(false),
+    };
+    Tool::new(name, description, Arc::new(schema)).with_title(title).with_annotations(hints)
+}
+
+/// All tools, sorted by name.
+pub(super) fn tools() -> Vec<Tool> {
+    use Kind::{Does, Read, Sets};
+    vec![
+        tool("configmap_get", "ConfigMap: Get", "Show a ConfigMap with its data", Read, &[NAMESPACE, CONFIG_MAP]),
+        tool(
+            "configmap_set",
+            "ConfigMap: Set key",
+            "Set one key of a ConfigMap; containers see it when they start next",
+            Sets,
+            &[
+                NAMESPACE,
+                CONFIG_MAP,
+                ("key", "string", true, "The key to set"),
+                ("value", "string", true, "Its new value"),
+            ],
+        ),
+        tool("configmaps_list", "ConfigMaps: List", "List ConfigMaps", Read, &[ANY_NAMESPACE]),
+        tool(
+            "deployment_restart",
+            "Deployment: Restart",
+            "Restart a deployment: its pods are replaced one by one",
+            Does,
+            &[NAMESPACE, DEPLOYMENT],
+        ),
+        tool(
+            "deployment_rollback",
+            "Deployment: Roll back",
+            "Go back to the pod template that the deployment had before",
+            Does,
+            &[NAMESPACE, DEPLOYMENT],
+        ),
+        tool(
+            "deployment_scale",
+            "Deployment: Scale",
+            "Set the number of replicas of a deployment",
+            Sets,
+            &[NAMESPACE, DEPLOYMENT, ("replicas", "integer", true, "How many pods there should be")],
+        ),
+        tool(
+            "deployment_set_image",
+            "Deployment: Set image",
+            "Set the container image of a deployment; its pods are replaced one by one",
+            Sets,
+            &[NAMESPACE, DEPLOYMENT, ("image", "string", true, "The image with its tag, as in nginx:1.27")],
+        ),
+        tool(
+            "deployment_set_resources",
+            "Deployment: Set resource requests",
+            "Set the memory or CPU that a deployment's pods request; what is left out stays",
+            Sets,
+            &[
+                NAMESPACE,
+                DEPLOYMENT,
+                ("memory", "string", false, "As in 512Mi or 2Gi"),
+                ("cpu", "string", false, "As in 250m or 2"),
+            ],
+        ),
+        tool(
+            "deployments_list",
+            "Deployments: List",
+            "List deployments with ready and updated pods and their image",
+            Read,
+            &[ANY_NAMESPACE],
+        ),
+        tool("events_list", "Events: List", "List the events of the last hour, newest last", Read, &[ANY_NAMESPACE]),
+        tool("namespaces_list", "Namespaces: List", "List the namespaces", Read, &[]),
+        tool("nodes_list", "Nodes: List", "List the nodes with the CPU and memory requested of them", Read, &[]),
+        tool(
+            "pod_delete",
+            "Pod: Delete",
+            "Delete a pod; its deployment makes a new one in its place",
+            Does,
+            &[NAMESPACE, POD],
+        ),
+        tool("pods_get", "Pods: Get", "Show a pod as YAML", Read, &[NAMESPACE, POD]),
+        tool("pods_list", "Pods: List", "List pods with status, restarts, node and image", Read, &[ANY_NAMESPACE]),
+        tool(
+            "pods_log",
+            "Pods: Log",
+            "The last lines of a pod's log",
+            Read,
+            &[
+                NAMESPACE,
+                POD,
+                ("tail", "integer", false, "How many lines (default 50, at most 1000)"),
+                ("previous", "boolean", false, "The log of the container before the last restart"),
+            ],
+        ),
+        tool(
+            "resources_describe",
+            "Resources: Describe",
+            "Describe a pod, deployment, service, node or configmap, with its events",
+            Read,
+            &[
+                ("kind", "string", true, "pod, deployment, service, node or configmap"),
+                ("namespace", "string", false, "The namespace; not for nodes"),
+                ("name", "string", true, "The name"),
+            ],
+        ),
+        tool(
+            "rollout_status",
+            "Rollout: Status",
+            "Wait until a deployment's rollout is done, and say how it stands; reports progress while it waits",
+            Read,
+            &[
+                NAMESPACE,
+                DEPLOYMENT,
+                ("timeout_seconds", "integer", false, "How long to wait at most (default 10, at most 60)"),
+            ],
+        ),
+        tool("services_list", "Services: List", "List services", Read, &[ANY_NAMESPACE]),
+    ]
+}

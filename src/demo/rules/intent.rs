@@ -1,0 +1,678 @@
+//! From the words of a message to what is wanted. Word lists and positions; nothing here understands language.
+
+/// What is wanted, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub intent: Intent,
+    /// The namespace that was named.
+    pub namespace: Option<String>,
+}
+
+/// What is wanted. `names` are the words that may be names, likely ones first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// None of the rules fits.
+    Unknown,
+    /// The rule is clear, but something is missing; how to say it.
+    Incomplete(&'static str),
+    /// What was suggested before.
+    Confirm,
+    Diagnose {
+        names: Vec<String>,
+    },
+    List(Listing),
+    Logs {
+        names: Vec<String>,
+        tail: u64,
+        previous: bool,
+    },
+    Describe {
+        kind: Kind,
+        names: Vec<String>,
+    },
+    Status {
+        names: Vec<String>,
+    },
+    Scale {
+        names: Vec<String>,
+        replicas: u64,
+    },
+    Restart {
+        names: Vec<String>,
+    },
+    RollBack {
+        names: Vec<String>,
+    },
+    SetImage {
+        names: Vec<String>,
+        image: String,
+    },
+    SetResources {
+        names: Vec<String>,
+        memory: Option<String>,
+        cpu: Option<String>,
+    },
+    SetConfig {
+        map: String,
+        key: String,
+        value: String,
+    },
+    DeletePod {
+        names: Vec<String>,
+    },
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    Pods,
+    Deployments,
+    Services,
+    ConfigMaps,
+    Events,
+    Nodes,
+    Namespaces,
+}
+
+/// What can be described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Any,
+    Pod,
+    Deployment,
+    Service,
+    ConfigMap,
+    Node,
+}
+
+/// Words that are never names.
+const FILLER: &[&str] = &[
+    "a",
+    "about",
+    "actually",
+    "again",
+    "all",
+    "an",
+    "and",
+    "any",
+    "anything",
+    "app",
+    "apps",
+    "are",
+    "as",
+    "at",
+    "be",
+    "been",
+    "being",
+    "by",
+    "can",
+    "cluster",
+    "could",
+    "currently",
+    "detail",
+    "details",
+    "did",
+    "do",
+    "does",
+    "doing",
+    "down",
+    "every",
+    "everything",
+    "for",
+    "from",
+    "get",
+    "give",
+    "going",
+    "happened",
+    "happening",
+    "happens",
+    "has",
+    "have",
+    "hello",
+    "help",
+    "hey",
+    "hi",
+    "how",
+    "i",
+    "in",
+    "is",
+    "it",
+    "its",
+    "just",
+    "last",
+    "like",
+    "look",
+    "looks",
+    "me",
+    "my",
+    "newest",
+    "not",
+    "now",
+    "of",
+    "off",
+    "ok",
+    "on",
+    "our",
+    "out",
+    "over",
+    "please",
+    "recent",
+    "running",
+    "see",
+    "show",
+    "some",
+    "start",
+    "starting",
+    "state",
+    "still",
+    "tell",
+    "that",
+    "the",
+    "them",
+    "there",
+    "these",
+    "they",
+    "this",
+    "to",
+    "up",
+    "us",
+    "view",
+    "want",
+    "was",
+    "we",
+    "what",
+    "what's",
+    "whats",
+    "when",
+    "where",
+    "which",
+    "who",
+    "why",
+    "will",
+    "with",
+    "would",
+    "yaml",
+    "you",
+    "your",
+    "kubectl",
+    "print",
+    "display",
+    "more",
+    "much",
+    "many",
+    "so",
+    "then",
+    "too",
+    "latest",
+    "here",
+    "run",
+    "runs",
+    "working",
+    "work",
+    "let's",
+    "lets",
+];
+
+/// Words that ask what is wrong.
+const TROUBLE: &[&str] = &[
+    "alert",
+    "alerts",
+    "bad",
+    "broken",
+    "check",
+    "crash",
+    "crashed",
+    "crashes",
+    "crashing",
+    "crashloop",
+    "crashloopbackoff",
+    "debug",
+    "degraded",
+    "diagnose",
+    "diagnosis",
+    "error",
+    "errors",
+    "fail",
+    "failed",
+    "failing",
+    "fails",
+    "failure",
+    "failures",
+    "fix",
+    "health",
+    "healthy",
+    "imagepullbackoff",
+    "incident",
+    "investigate",
+    "issue",
+    "issues",
+    "ok?",
+    "pending",
+    "problem",
+    "problems",
+    "repair",
+    "restarting",
+    "stuck",
+    "troubleshoot",
+    "unhealthy",
+    "unready",
+    "well",
+    "why",
+    "wrong",
+];
+
+/// Words of the rules, which are not names either.
+const VERBS: &[&str] = &[
+    "add",
+    "apply",
+    "bounce",
+    "change",
+    "delete",
+    "describe",
+    "increase",
+    "kill",
+    "list",
+    "log",
+    "logs",
+    "lower",
+    "make",
+    "patch",
+    "previous",
+    "put",
+    "raise",
+    "reduce",
+    "remove",
+    "resize",
+    "restart",
+    "revert",
+    "roll",
+    "rollback",
+    "rollout",
+    "scale",
+    "set",
+    "status",
+    "tail",
+    "undo",
+    "update",
+    "upgrade",
+    "use",
+    "back",
+    "lines",
+    "replicas",
+    "replica",
+    "image",
+    "images",
+    "memory",
+    "mem",
+    "cpu",
+    "request",
+    "requests",
+    "resources",
+    "tag",
+    "version",
+    "key",
+    "value",
+    "namespace",
+    "namespaces",
+    "ns",
+    "warning",
+    "warnings",
+    "workload",
+    "workloads",
+    "configuration",
+    "explain",
+    "inspect",
+    "until",
+    "done",
+    "finished",
+];
+
+const CONFIRM: &[&str] =
+    &["yes", "y", "yes please", "do it", "do that", "ok do it", "go ahead", "yes do it", "please do", "apply it"];
+
+fn listing(word: &str) -> Option<(Listing, Kind)> {
+    Some(match word {
+        "pod" | "pods" | "po" => (Listing::Pods, Kind::Pod),
+        "deployment" | "deployments" | "deploy" | "workloads" | "apps" => (Listing::Deployments, Kind::Deployment),
+        "service" | "services" | "svc" => (Listing::Services, Kind::Service),
+        "configmap" | "configmaps" | "cm" | "config" => (Listing::ConfigMaps, Kind::ConfigMap),
+        "event" | "events" => (Listing::Events, Kind::Any),
+        "node" | "nodes" => (Listing::Nodes, Kind::Node),
+        "namespaces" => (Listing::Namespaces, Kind::Any),
+        _ => return None,
+    })
+}
+
+/// A word of the message: as it was written, and for comparing.
+#[derive(Debug, Clone)]
+struct Word {
+    raw: String,
+    low: String,
+}
+
+fn words(text: &str) -> Vec<Word> {
+    let outer = |c: char| "?!,;:.\"'`()<>*".contains(c);
+    text.split_whitespace()
+        .map(|w| w.trim_matches(outer))
+        .filter(|w| !w.is_empty())
+        .map(|w| Word { raw: w.to_owned(), low: w.to_lowercase() })
+        .collect()
+}
+
+/// Reads a message.
+pub(super) fn read(text: &str) -> Wish {
+    let mut words = words(text);
+    let plain: Vec<&str> = words.iter().map(|w| w.low.as_str()).collect();
+    if CONFIRM.contains(&plain.join(" ").as_str()) {
+        return Wish { intent: Intent::Confirm, namespace: None };
+    }
+    if let Some(wish) = set_config(&words) {
+        return wish;
+    }
+    let namespace = take_namespace(&mut words);
+    Wish { intent: intent(&words), namespace }
+}
+
+/// Takes the words that name a namespace out of the message: `in shop`, `namespace shop`, `-n shop`.
+fn take_namespace(words: &mut Vec<Word>) -> Option<String> {
+    for i in 0..words.len() {
+        if let Some(name) = words[i].low.strip_prefix("--namespace=") {
+            let name = name.to_owned();
+            words.remove(i);
+            return Some(name);
+        }
+        if !matches!(words[i].low.as_str(), "in" | "namespace" | "ns" | "-n" | "--namespace") {
+            continue;
+        }
+        let skip = words[i + 1..].iter().take_while(|w| matches!(w.low.as_str(), "the" | "namespace" | "ns")).count();
+        let Some(word) = words.get(i + 1 + skip) else { continue };
+        if is_filler(&word.low) || word.low.parse::<u64>().is_ok() {
+            continue;
+        }
+        let name = word.low.clone();
+        let mut end = i + 2 + skip;
+        if words.get(end).is_some_and(|w| w.low == "namespace") {
+            end += 1;
+        }
+        words.drain(i..end);
+        return Some(name);
+    }
+    None
+}
+
+fn is_filler(low: &str) -> bool {
+    FILLER.contains(&low) || TROUBLE.contains(&low) || VERBS.contains(&low) || listing(low).is_some()
+}
+
+fn intent(words: &[Word]) -> Intent {
+    let has = |any: &[&str]| words.iter().any(|w| any.contains(&w.low.as_str()));
+    let first = |any: &[&str]| words.first().is_some_and(|w| any.contains(&w.low.as_str()));
+    let names = names(words);
+    let number = words.iter().find_map(|w| w.low.parse::<u64>().ok());
+    let changing = has(&["set", "fix", "change", "update", "upgrade", "use", "lower", "reduce", "raise", "increase"]);
+
+    if has(&["scale", "resize"]) {
+        return match number {
+            Some(replicas) if !names.is_empty() => Intent::Scale { names, replicas },
+            _ => Intent::Incomplete("To scale I need a name and a number: `scale checkout to 3`."),
+        };
+    }
+    if has(&["restart", "bounce"]) && !has(&["why"]) {
+        return match names.is_empty() {
+            false => Intent::Restart { names },
+            true => Intent::Incomplete("To restart I need a name: `restart checkout`."),
+        };
+    }
+    if has(&["rollback", "undo", "revert"]) || (has(&["roll"]) && has(&["back"])) {
+        return match names.is_empty() {
+            false => Intent::RollBack { names },
+            true => Intent::Incomplete("To roll back I need a name: `roll back storefront`."),
+        };
+    }
+    if changing && has(&["memory", "mem", "cpu"]) {
+        return resources(words, names);
+    }
+    let image = words.iter().find_map(|w| image(&w.raw));
+    if changing && (has(&["image", "tag", "version"]) || image.is_some()) {
+        return match image {
+            Some(image) if !names.is_empty() => Intent::SetImage { names, image },
+            _ => Intent::Incomplete(
+                "To set an image I need a name and the image with its tag: `set image of storefront to nginx:1.27`.",
+            ),
+        };
+    }
+    if has(&["delete", "remove", "kill"]) {
+        let other = has(&["deployment", "deploy", "namespace", "service", "node", "configmap"]);
+        return match names.is_empty() || other {
+            false => Intent::DeletePod { names },
+            true => Intent::Incomplete("Pods are all that I can delete, one at a time: `delete pod <name>`."),
+        };
+    }
+    if has(&["logs", "log", "tail"]) {
+        return match names.is_empty() {
+            false => {
+                Intent::Logs { names, tail: number.unwrap_or(20), previous: has(&["previous", "-p", "--previous"]) }
+            }
+            true => Intent::Incomplete("Whose logs? For example: `logs of payments-api`."),
+        };
+    }
+    let listed = words.iter().find_map(|w| listing(&w.low));
+    if has(&["describe", "inspect", "explain", "yaml"]) {
+        return match names.is_empty() {
+            false => Intent::Describe { kind: listed.map_or(Kind::Any, |(_, kind)| kind), names },
+            true => Intent::Incomplete("To describe I need a name: `describe storefront`."),
+        };
+    }
+    if has(&["status", "rollout"]) {
+        // The status of nothing in particular is the status of all.
+        return match names.is_empty() {
+            false => Intent::Status { names },
+            true => Intent::Diagnose { names },
+        };
+    }
+    if let Some((what @ Listing::Events, _)) = listed {
+        return Intent::List(what);
+    }
+    let wants_list = first(&["list", "get", "show", "which", "kubectl"]) || words.len() <= 2;
+    if has(TROUBLE) && !(wants_list && listed.is_some() && !has(&["broken", "failing", "unhealthy", "pending"])) {
+        return Intent::Diagnose { names };
+    }
+    match listed {
+        Some((Listing::ConfigMaps, kind)) if !names.is_empty() => Intent::Describe { kind, names },
+        Some((_, kind @ (Kind::Pod | Kind::Deployment | Kind::Service | Kind::Node)))
+            if !names.is_empty()
+                && words.iter().any(|w| matches!(w.low.as_str(), "pod" | "deployment" | "service" | "node")) =>
+        {
+            Intent::Describe { kind, names }
+        }
+        Some((what, _)) => Intent::List(what),
+        None => Intent::Unknown,
+    }
+}
+
+/// The words that may be names, those after `of`, `for` and the kinds first.
+fn names(words: &[Word]) -> Vec<String> {
+    let mut names: Vec<(bool, String)> = Vec::new();
+    for (i, word) in words.iter().enumerate() {
+        // `deploy/checkout` as kubectl takes it; `shop/checkout` stays as it is.
+        let low = match word.low.split_once('/') {
+            Some((kind, name)) if listing(kind).is_some() => name,
+            _ => word.low.as_str(),
+        };
+        let name = low.chars().all(|c| c.is_ascii_alphanumeric() || "-./".contains(c))
+            && low.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !name || is_filler(low) || low.parse::<u64>().is_ok() || quantity(low) {
+            continue;
+        }
+        let lead = i.checked_sub(1).map(|b| words[b].low.as_str());
+        let likely = lead.is_some_and(|l| matches!(l, "of" | "for") || listing(l).is_some());
+        names.push((likely, low.to_owned()));
+    }
+    names.sort_by_key(|(likely, _)| !likely);
+    names.into_iter().map(|(_, name)| name).collect()
+}
+
+/// `512Mi`, `250m` and the like.
+fn quantity(low: &str) -> bool {
+    let digits = low.len() - low.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    digits > 0 && matches!(&low[digits..], "m" | "k" | "ki" | "mi" | "m " | "gi" | "g" | "ti" | "t" | "mb" | "gb")
+}
+
+/// An image reference: something with a tag, plain or after `container=`.
+fn image(raw: &str) -> Option<String> {
+    let reference = raw.split_once('=').map_or(raw, |(_, image)| image);
+    let (repo, tag) = reference.rsplit_once(':')?;
+    (!repo.is_empty() && !tag.is_empty() && !tag.contains('/')).then(|| reference.to_owned())
+}
+
+fn resources(words: &[Word], names: Vec<String>) -> Intent {
+    let amounts: Vec<&Word> = words.iter().filter(|w| quantity(&w.low) || w.low.parse::<u64>().is_ok()).collect();
+    let wants = |any: &[&str]| words.iter().any(|w| any.contains(&w.low.as_str()));
+    let (memory, cpu) = (wants(&["memory", "mem"]), wants(&["cpu"]));
+    match amounts.as_slice() {
+        [amount] if !names.is_empty() && memory != cpu => Intent::SetResources {
+            names,
+            memory: memory.then(|| kubernetes_unit(&amount.raw)),
+            cpu: cpu.then(|| amount.low.clone()),
+        },
+        _ => Intent::Incomplete("For that I need a name and one amount: `set memory of recommendations to 2Gi`."),
+    }
+}
+
+/// `2GB` and `2gi` as Kubernetes writes them.
+fn kubernetes_unit(raw: &str) -> String {
+    let digits = raw.len() - raw.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let unit = match raw[digits..].to_lowercase().as_str() {
+        "g" | "gb" | "gi" => "Gi",
+        "m" | "mb" | "mi" => "Mi",
+        _ => &raw[digits..],
+    };
+    format!("{}{unit}", &raw[..digits])
+}
+
+/// `set KEY in MAP to VALUE`, `set KEY=VALUE in MAP`, `set MAP KEY to VALUE`.
+fn set_config(words: &[Word]) -> Option<Wish> {
+    let at =
+        words.iter().position(|w| matches!(w.low.as_str(), "set" | "change" | "add" | "patch" | "put" | "update"))?;
+    let noise = |w: &&Word| !matches!(w.low.as_str(), "the" | "key" | "configmap" | "cm" | "value" | "of" | "a");
+    let rest: Vec<&Word> = words[at + 1..].iter().filter(noise).collect();
+    let namespace_at = rest.iter().position(|w| w.low == "-n");
+    let namespace = namespace_at.and_then(|i| rest.get(i + 1)).map(|w| w.low.clone());
+    let rest = &rest[..namespace_at.unwrap_or(rest.len())];
+    let low: Vec<&str> = rest.iter().map(|w| w.low.as_str()).collect();
+    if low.iter().any(|w| matches!(*w, "image" | "memory" | "mem" | "cpu" | "replicas" | "resources")) {
+        return None;
+    }
+    let wish = |map: &str, key: &str, value: String| {
+        let value = value.trim_matches(['"', '\'']).to_owned();
+        let intent = Intent::SetConfig { map: map.to_lowercase(), key: key.to_owned(), value };
+        Some(Wish { intent, namespace: namespace.clone() })
+    };
+    let value = |from: usize| rest[from..].iter().map(|w| w.raw.as_str()).collect::<Vec<_>>().join(" ");
+    match low.as_slice() {
+        [_, "in" | "on", _, "to" | "as", _, ..] => wish(&rest[2].raw, &rest[0].raw, value(4)),
+        [pair, "in" | "on", _] if pair.contains('=') => {
+            let (key, value) = rest[0].raw.split_once('=')?;
+            wish(&rest[2].raw, key, value.to_owned())
+        }
+        [_, pair] if pair.contains('=') && !pair.contains(':') => {
+            let (key, value) = rest[1].raw.split_once('=')?;
+            wish(&rest[0].raw, key, value.to_owned())
+        }
+        // A key is told from other words by its capitals.
+        [_, key, "to" | "as", _, ..] if *key != rest[1].raw => wish(&rest[0].raw, &rest[1].raw, value(3)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(text: &str) -> (Intent, Option<String>) {
+        let wish = read(text);
+        (wish.intent, wish.namespace)
+    }
+
+    fn n(names: &[&str]) -> Vec<String> {
+        names.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[test]
+    fn messages_are_sorted_by_their_words() {
+        use Intent::*;
+        let shop = || Some("shop".to_owned());
+        let image = |i: &str| SetImage { names: n(&["storefront"]), image: i.to_owned() };
+        let config = |map: &str, key: &str, value: &str| SetConfig {
+            map: map.to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        let memory = |m: &str| SetResources { names: n(&["recommendations"]), memory: Some(m.to_owned()), cpu: None };
+        for (text, intent, namespace) in [
+            ("what is broken?", Diagnose { names: n(&[]) }, None),
+            ("What's wrong in shop", Diagnose { names: n(&[]) }, shop()),
+            ("why is payments crashing?", Diagnose { names: n(&["payments"]) }, None),
+            ("Why are pods pending in the shop namespace?", Diagnose { names: n(&[]) }, shop()),
+            ("fix storefront", Diagnose { names: n(&["storefront"]) }, None),
+            ("status of the cluster", Diagnose { names: n(&[]) }, None),
+            ("list pods in shop", List(Listing::Pods), shop()),
+            ("kubectl get pods -n shop", List(Listing::Pods), shop()),
+            ("pods", List(Listing::Pods), None),
+            ("show me all deployments", List(Listing::Deployments), None),
+            ("events", List(Listing::Events), None),
+            ("show the warning events in shop", List(Listing::Events), shop()),
+            ("which nodes are there?", List(Listing::Nodes), None),
+            ("list namespaces", List(Listing::Namespaces), None),
+            ("logs of checkout", Logs { names: n(&["checkout"]), tail: 20, previous: false }, None),
+            (
+                "show the last 50 lines of the previous log of payments-api",
+                Logs { names: n(&["payments-api"]), tail: 50, previous: true },
+                None,
+            ),
+            ("scale checkout to 3", Scale { names: n(&["checkout"]), replicas: 3 }, None),
+            (
+                "please scale the deployment checkout in shop up to 3 replicas",
+                Scale { names: n(&["checkout"]), replicas: 3 },
+                shop(),
+            ),
+            ("restart deploy/checkout", Restart { names: n(&["checkout"]) }, None),
+            ("roll back storefront", RollBack { names: n(&["storefront"]) }, None),
+            ("delete pod cart-abc-def", DeletePod { names: n(&["cart-abc-def"]) }, None),
+            ("fix the image of storefront to nginx:1.27", image("nginx:1.27"), None),
+            ("kubectl set image deployment/storefront storefront=nginx:1.27 -n shop", image("nginx:1.27"), shop()),
+            ("set the memory of recommendations to 2gb", memory("2Gi"), None),
+            ("lower recommendations memory to 512Mi", memory("512Mi"), None),
+            (
+                "set LEDGER_TOPIC in ledger-config to ledger.v2",
+                config("ledger-config", "LEDGER_TOPIC", "ledger.v2"),
+                None,
+            ),
+            ("set DB_HOST=postgres in payments-config", config("payments-config", "DB_HOST", "postgres"), None),
+            ("set configmap payments-config LOG_LEVEL to debug", config("payments-config", "LOG_LEVEL", "debug"), None),
+            ("describe node node-2", Describe { kind: Kind::Node, names: n(&["node-2"]) }, None),
+            ("describe storefront", Describe { kind: Kind::Any, names: n(&["storefront"]) }, None),
+            (
+                "show configmap payments-config",
+                Describe { kind: Kind::ConfigMap, names: n(&["payments-config"]) },
+                None,
+            ),
+            ("status of checkout", Status { names: n(&["checkout"]) }, None),
+            ("Yes, please!", Confirm, None),
+            ("hello", Unknown, None),
+            ("write me a poem", Unknown, None),
+            ("", Unknown, None),
+        ] {
+            assert_eq!(wish(text), (intent, namespace), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lacks_a_part_says_which() {
+        for text in
+            ["scale checkout", "restart", "logs", "set image of storefront", "delete namespace shop", "set memory of x"]
+        {
+            assert!(matches!(wish(text).0, Intent::Incomplete(_)), "{text}");
+        }
+    }
+}

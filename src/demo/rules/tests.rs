@@ -1,0 +1,367 @@
+//! What holds of the rules, driven as the agent drives a model: over a real MCP connection to the simulated cluster.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use rmcp::{
+    ClientHandler, RoleClient, ServiceExt,
+    model::{CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation, ProtocolVersion},
+    service::RunningService,
+};
+use serde_json::{Map, Value};
+
+use super::*;
+use crate::{
+    demo::{Cluster, connect},
+    models::ToolSpec,
+    session::{
+        AssistantMessage, Message, MessageId, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus, UserMessage,
+    },
+};
+
+struct Client;
+
+impl ClientHandler for Client {
+    fn get_info(&self) -> ClientConfig {
+        ClientConfig::new(ClientCapabilities::default(), Implementation::new("test", "0"))
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+    }
+}
+
+/// A chat with the rules over a cluster whose time goes a second further with every look at it.
+struct Chat {
+    client: RunningService<RoleClient, Client>,
+    cluster: Arc<Cluster>,
+    tools: Arc<[ToolSpec]>,
+    prefix: &'static str,
+    messages: Vec<Arc<Message>>,
+    choice: ToolChoice,
+    /// Answers for a tool in place of the real ones.
+    answer: Option<(&'static str, ToolStatus)>,
+    /// The tools of the last turn, a step each.
+    steps: Vec<Vec<String>>,
+}
+
+impl Chat {
+    async fn new() -> Self {
+        Self::with_prefix("").await
+    }
+
+    async fn with_prefix(prefix: &'static str) -> Self {
+        let seconds = AtomicU64::new(0);
+        let start = "2026-03-02T09:00:00Z".parse().unwrap();
+        let clock = move || Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed));
+        let cluster = Arc::new(Cluster::with_clock(start, clock));
+        let client = Client.serve(connect(Arc::clone(&cluster))).await.unwrap();
+        let tools = client.list_all_tools().await.unwrap();
+        let tools = tools
+            .into_iter()
+            .map(|t| ToolSpec {
+                name: format!("{prefix}{}", t.name),
+                description: t.description.unwrap_or_default().into_owned(),
+                input_schema: (*t.input_schema).clone(),
+            })
+            .collect();
+        let (messages, steps) = (Vec::new(), Vec::new());
+        Self { client, cluster, tools, prefix, messages, choice: ToolChoice::Auto, answer: None, steps }
+    }
+
+    fn request(&self) -> ChatRequest {
+        ChatRequest {
+            model: MODEL_ID.to_owned(),
+            system: "".into(),
+            messages: self.messages.clone(),
+            tools: Arc::clone(&self.tools),
+            tool_choice: self.choice,
+            temperature: None,
+            max_tokens: None,
+        }
+    }
+
+    fn push(&mut self, message: Message) {
+        self.messages.push(Arc::new(message));
+    }
+
+    /// One turn: what the model says at its end.
+    async fn say(&mut self, text: &str) -> String {
+        let (seq, ts) = (0, Timestamp::from_millis(0));
+        self.steps.clear();
+        self.push(Message::User(UserMessage { message_id: MessageId::new(), seq, ts, content: text.to_owned() }));
+        for _ in 0..8 {
+            let reply = reply(&RuleModel::with_pause(Duration::ZERO), self.request()).await;
+            let calls: Vec<ToolCall> = reply
+                .tool_calls
+                .into_iter()
+                .map(|c| ToolCall { id: ToolCallId::generate(), name: c.name, arguments: c.arguments })
+                .collect();
+            self.push(Message::Assistant(AssistantMessage {
+                message_id: MessageId::new(),
+                seq,
+                ts,
+                run_id: None,
+                content: reply.content.clone(),
+                reasoning: None,
+                tool_calls: calls.clone(),
+                stop_reason: reply.stop_reason,
+            }));
+            if calls.is_empty() {
+                assert_eq!(reply.stop_reason, StopReason::EndTurn);
+                return reply.content;
+            }
+            assert_eq!(reply.stop_reason, StopReason::ToolUse);
+            self.steps.push(calls.iter().map(|c| c.name.clone()).collect());
+            for call in calls {
+                let (status, content) = self.call(&call.name, &call.arguments).await;
+                let (tool_call_id, name) = (call.id, call.name);
+                self.push(Message::Tool(ToolMessage { tool_call_id, seq, ts, name, status, content }));
+            }
+        }
+        panic!("no end after 8 steps: {:?}", self.steps);
+    }
+
+    async fn call(&self, name: &str, arguments: &Value) -> (ToolStatus, String) {
+        let name = name.strip_prefix(self.prefix).expect("a tool that is on offer").to_owned();
+        if let Some((tool, status)) = self.answer
+            && tool == name
+        {
+            return (status, "no answer".to_owned());
+        }
+        let arguments: Map<String, Value> = arguments.as_object().expect("arguments are an object").clone();
+        // A wait in the rollout is a wait in this test: the cluster's clock runs with each look, five times a second.
+        let params = CallToolRequestParams::new(name).with_arguments(arguments);
+        let result = self.client.call_tool(params).await.unwrap();
+        let status = if result.is_error == Some(true) { ToolStatus::Error } else { ToolStatus::Ok };
+        (status, result.content[0].as_text().unwrap().text.clone())
+    }
+
+    /// How many pods of a deployment are shown as running.
+    fn running(&self, app: &str) -> usize {
+        let pods = self.cluster.pods(None);
+        pods.lines().filter(|l| l.contains(&format!(" {app}-")) && l.contains(" Running ")).count()
+    }
+}
+
+async fn reply(model: &RuleModel, request: ChatRequest) -> Reply {
+    let mut stream = model.stream(request).await.unwrap();
+    let mut text = String::new();
+    let mut done = None;
+    while let Some(delta) = stream.next().await {
+        assert!(done.is_none(), "nothing comes after the end");
+        match delta.unwrap() {
+            Delta::Text(more) => text += &more,
+            Delta::Reasoning(_) => {}
+            Delta::Done(reply) => done = Some(reply),
+        }
+    }
+    let done = done.expect("a reply ends with Done");
+    assert_eq!(text, done.content);
+    done
+}
+
+#[track_caller]
+fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
+    let mut chat = Chat::new().await;
+    let text = chat.say("what is broken?").await;
+    has(&text, &["5 of 17 pods are not ready, in 4 workloads."]);
+    has(
+        &text,
+        &[
+            "**payments/ledger-worker**: CreateContainerConfigError (1 pod)",
+            "the key `LEDGER_TOPIC` is missing in the ConfigMap `ledger-config`",
+            "Evidence: Error: couldn't find key LEDGER_TOPIC in ConfigMap payments/ledger-config",
+            "`set LEDGER_TOPIC in ledger-config to ledger-topic`",
+        ],
+    );
+    has(
+        &text,
+        &[
+            "**payments/payments-api**: CrashLoopBackOff (2 pods)",
+            "does not find the host `postgres.payment.svc.cluster.local`",
+            "no such host",
+            "`set DB_HOST in payments-config to postgres.payments.svc.cluster.local`",
+        ],
+    );
+    has(
+        &text,
+        &[
+            "**shop/recommendations**: Pending (1 pod)",
+            "asks for 24Gi of memory",
+            "2 Insufficient memory",
+            "`set memory of recommendations to ",
+        ],
+    );
+    has(
+        &text,
+        &[
+            "**shop/storefront**: ImagePullBackOff (1 pod)",
+            "the image `nginx:1.72` cannot be pulled; pods with nginx:1.26 still serve",
+            "Failed to pull image \"nginx:1.72\"",
+            "`roll back storefront`",
+        ],
+    );
+    assert_eq!(chat.steps[0], ["pods_list", "events_list"], "the first look is two tools at once");
+    assert!(chat.steps[1].contains(&"pods_log".to_owned()), "then the logs of what fails");
+    assert_eq!(chat.steps.len(), 3);
+}
+
+#[tokio::test]
+async fn a_question_about_one_workload_or_namespace_is_answered_about_it() {
+    let mut chat = Chat::new().await;
+    let text = chat.say("Why is payments-api crashing?").await;
+    has(&text, &["payments/payments-api", "no such host"]);
+    assert!(!text.contains("storefront") && !text.contains("ledger"), "{text}");
+    let text = chat.say("why is payments crashing?").await;
+    has(&text, &["In the namespace payments:", "ledger-worker", "payments-api"]);
+    let text = chat.say("what is wrong in monitoring?").await;
+    has(&text, &["All is well: 2 pods in the namespace monitoring are ready."]);
+    let text = chat.say("what is wrong with the gadgets?").await;
+    has(&text, &["I find no pod called \"gadgets\"", "in 4 workloads"]);
+    let text = chat.say("problems in nowhere?").await;
+    has(&text, &["There are no pods in the namespace nowhere."]);
+}
+
+#[tokio::test]
+async fn what_is_suggested_mends_what_is_broken() {
+    let mut chat = Chat::new().await;
+    chat.say("why is ledger-worker failing?").await;
+    let text = chat.say("yes").await;
+    has(&text, &["configmap/ledger-config patched", "payments/ledger-worker uses it"]);
+    assert!(!text.contains("payments-api"), "{text}");
+    let text = chat.say("status of ledger-worker").await;
+    has(&text, &["The rollout of payments/ledger-worker is complete"]);
+
+    chat.say("why is payments-api crashing?").await;
+    let text = chat.say("yes please").await;
+    has(&text, &["Done: configmap/payments-config patched", "Next: `restart payments-api`"]);
+    let text = chat.say("restart payments-api").await;
+    has(&text, &["Done: deployment.apps/payments-api restarted", "is complete", "successfully rolled out"]);
+
+    chat.say("why is recommendations pending?").await;
+    has(&chat.say("do it").await, &["resource requirements updated", "is complete"]);
+
+    chat.say("diagnose storefront").await;
+    has(&chat.say("go ahead").await, &["rolled back", "is complete"]);
+
+    has(&chat.say("what is broken?").await, &["All is well: 16 pods in all namespaces are ready."]);
+}
+
+#[tokio::test]
+async fn an_image_is_set_and_a_wrong_one_is_reported_as_stuck() {
+    let mut chat = Chat::new().await;
+    let text = chat.say("fix the image of storefront to nginx:1.27").await;
+    has(&text, &["Done: deployment.apps/storefront image updated", "is complete"]);
+    assert_eq!(chat.steps, [["deployments_list"], ["deployment_set_image"], ["rollout_status"]]);
+    chat.answer = Some(("rollout_status", ToolStatus::Error));
+    has(&chat.say("set image of cart to nginx:9").await, &["I could not see", "Next:"]);
+}
+
+#[tokio::test]
+async fn deployments_are_scaled_and_pods_deleted() {
+    let mut chat = Chat::new().await;
+    let text = chat.say("scale checkout to 3").await;
+    has(&text, &["Done: deployment.apps/checkout scaled", "complete"]);
+    assert_eq!(chat.running("checkout"), 3);
+    let text = chat.say("delete pod cart").await;
+    has(&text, &["That fits 2 pods.", "- shop/cart-"]);
+    let name = text.split("- shop/").nth(1).unwrap().trim().to_owned();
+    let text = chat.say(&format!("delete pod {name}")).await;
+    has(&text, &["deleted", "Its deployment makes a new one."]);
+    assert!(!chat.cluster.pods(None).contains(&name));
+    has(&chat.say("scale gizmo to 2").await, &["I find no deployment called \"gizmo\"", "- shop/cart"]);
+}
+
+#[tokio::test]
+async fn lists_logs_and_descriptions_show_what_the_tools_returned() {
+    let mut chat = Chat::new().await;
+    has(&chat.say("list pods in shop").await, &["8 pods in shop:", "ImagePullBackOff", "2 are not ready."]);
+    has(&chat.say("list pods in monitoring").await, &["All of them are ready."]);
+    has(&chat.say("list pods in nowhere").await, &["There are no pods in nowhere.", "No resources found"]);
+    has(&chat.say("events").await, &["FailedScheduling", "BackOff"]);
+    has(&chat.say("list nodes").await, &["3 nodes", "control-plane"]);
+    has(&chat.say("show services").await, &["postgres", "kube-dns"]);
+    has(&chat.say("list namespaces").await, &["5 namespaces", "kube-system"]);
+    has(&chat.say("deployments in payments").await, &["3 deployments in payments", "0/2"]);
+    has(&chat.say("logs of payments-api").await, &["no such host", "(CrashLoopBackOff)", "1 other pod fits too"]);
+    has(&chat.say("logs of checkout").await, &["The last 20 lines of shop/checkout-", "order "]);
+    has(&chat.say("logs of recommendations").await, &["`pods_log` failed", "does not have a host assigned"]);
+    has(&chat.say("describe storefront").await, &["The deployment shop/storefront", "nginx:1.72"]);
+    has(&chat.say("describe node node-2").await, &["The node node-2", "Allocatable"]);
+    has(&chat.say("show configmap payments-config").await, &["DB_HOST: postgres.payment.svc.cluster.local"]);
+    has(&chat.say("describe gizmo").await, &["I find nothing called \"gizmo\""]);
+}
+
+#[tokio::test]
+async fn what_it_does_not_understand_it_says_with_examples_and_calls_nothing() {
+    let mut chat = Chat::new().await;
+    for text in ["hello", "write me a poem", "", "🚀", "yes"] {
+        let said = chat.say(text).await;
+        assert!(chat.steps.is_empty());
+        has(&said, &["`what is broken?`"]);
+    }
+    has(&chat.say("help").await, &["not a language model"]);
+    has(&chat.say("scale checkout").await, &["`scale checkout to 3`"]);
+}
+
+#[tokio::test]
+async fn refused_and_lost_changes_are_told_as_what_they_are_and_never_sent_again() {
+    for (status, words) in [
+        (ToolStatus::Denied, "was not approved, so it did not run"),
+        (ToolStatus::Unknown, "I do not know whether `deployment_scale` took effect"),
+        (ToolStatus::Timeout, "it may have done so all the same"),
+        (ToolStatus::Cancelled, "was cancelled"),
+        (ToolStatus::Error, "`deployment_scale` failed. It says:"),
+    ] {
+        let mut chat = Chat::new().await;
+        chat.answer = Some(("deployment_scale", status));
+        has(&chat.say("scale checkout to 5").await, &[words]);
+        assert_eq!(chat.steps, [["deployments_list"], ["deployment_scale"]]);
+    }
+}
+
+#[tokio::test]
+async fn tools_behind_a_prefix_are_used_and_those_that_are_not_there_are_missed() {
+    let mut chat = Chat::with_prefix("demo__").await;
+    has(&chat.say("what is broken?").await, &["in 4 workloads"]);
+    assert_eq!(chat.steps[0], ["demo__pods_list", "demo__events_list"]);
+    chat.tools = chat.tools.iter().filter(|t| t.name.ends_with("pods_list")).cloned().collect();
+    has(&chat.say("what is broken?").await, &["in 4 workloads", "no event or log line was found"]);
+    assert_eq!(chat.steps, [["demo__pods_list"]]);
+    chat.tools = Arc::new([]);
+    has(&chat.say("what is broken?").await, &["needs the tool `pods_list`", "no connected server offers it"]);
+}
+
+#[tokio::test]
+async fn no_tool_is_called_when_none_may_be() {
+    let mut chat = Chat::new().await;
+    chat.choice = ToolChoice::None;
+    has(&chat.say("what is broken?").await, &["I may not call a tool now"]);
+    assert!(chat.steps.is_empty());
+}
+
+#[tokio::test]
+async fn only_its_own_model_is_known() {
+    let model = RuleModel::default();
+    model.check(MODEL_ID).await.unwrap();
+    assert_eq!(model.check("gpt").await.unwrap_err().code(), "invalid_request");
+}
+
+#[test]
+fn a_text_is_cut_into_words_and_code_into_lines() {
+    let text = "One two,  three.\n\n- four\n```\na   b\n```\n end";
+    let cut = pieces(text);
+    assert_eq!(cut.concat(), text);
+    assert_eq!(cut, ["One ", "two,  ", "three.\n", "\n", "- ", "four\n", "```\n", "a   b\n", "```\n", " end"]);
+}

@@ -1,0 +1,383 @@
+//! A real MCP server over the simulated cluster, served in the process through a pipe.
+
+use std::{sync::Arc, time::Duration};
+
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject,
+        ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
+        ServerConfig, ToolsCapability,
+    },
+    service::RequestContext,
+};
+use serde_json::Value;
+use tokio::{
+    io::DuplexStream,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    catalog,
+    cluster::{Cluster, ClusterError},
+};
+
+/// How often `rollout_status` looks.
+const POLL: Duration = Duration::from_millis(200);
+/// The time a client has to open the connection.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Serves the cluster over MCP and gives the client's end of the connection.
+///
+/// The server runs in a task of its own, which ends when the client's end is dropped. Every call makes a new
+/// connection to the same cluster. Must be called within a tokio runtime.
+#[must_use]
+pub fn connect(cluster: Arc<Cluster>) -> DuplexStream {
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        match timeout(HANDSHAKE, DemoServer::new(cluster).serve(server)).await {
+            Ok(Ok(running)) => {
+                // Ends with the connection; there is nothing to do about how.
+                let _ = running.waiting().await;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the demo's MCP server could not open a connection"),
+            Err(_) => tracing::warn!("nobody spoke to the demo's MCP server within {HANDSHAKE:?}"),
+        }
+    });
+    client
+}
+
+/// The MCP server of the simulated cluster.
+#[derive(Debug, Clone)]
+pub struct DemoServer {
+    cluster: Arc<Cluster>,
+}
+
+impl DemoServer {
+    /// A server over this cluster.
+    #[must_use]
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster }
+    }
+
+    /// Makes the call of any tool but `rollout_status`, which waits.
+    fn run(&self, name: &str, args: &Arguments) -> Result<String, Failure> {
+        let cluster = &self.cluster;
+        let ns = || args.required("namespace");
+        let any = || args.text("namespace");
+        let named = || args.required("name");
+        Ok(match name {
+            "namespaces_list" => cluster.namespaces(),
+            "nodes_list" => cluster.nodes(),
+            "pods_list" => cluster.pods(any()?),
+            "events_list" => cluster.events(any()?),
+            "deployments_list" => cluster.deployments(any()?),
+            "services_list" => cluster.services(any()?),
+            "configmaps_list" => cluster.config_maps(any()?),
+            "pods_get" => cluster.pod(ns()?, named()?)?,
+            "configmap_get" => cluster.config_map(ns()?, named()?)?,
+            "pods_log" => {
+                let tail = usize::try_from(args.integer("tail")?.unwrap_or(50)).unwrap_or(usize::MAX);
+                let log = cluster.pod_log(ns()?, named()?, tail, args.flag("previous")?)?;
+                if log.is_empty() { "(the log is empty)".to_owned() } else { log }
+            }
+            "resources_describe" => cluster.describe(args.required("kind")?, any()?.unwrap_or("default"), named()?)?,
+            "configmap_set" => cluster.set_config(ns()?, named()?, args.required("key")?, args.required("value")?)?,
+            "deployment_restart" => cluster.restart(ns()?, named()?)?,
+            "deployment_rollback" => cluster.roll_back(ns()?, named()?)?,
+            "deployment_scale" => {
+                let replicas = args.integer("replicas")?.ok_or_else(|| missing("replicas"))?;
+                cluster.scale(ns()?, named()?, u32::try_from(replicas).unwrap_or(u32::MAX))?
+            }
+            "deployment_set_image" => cluster.set_image(ns()?, named()?, args.required("image")?)?,
+            "deployment_set_resources" => {
+                let (cpu, memory) = (args.text("cpu")?, args.text("memory")?);
+                if cpu.is_none() && memory.is_none() {
+                    return Err(missing("memory"));
+                }
+                cluster.set_resources(ns()?, named()?, cpu, memory)?
+            }
+            "pod_delete" => cluster.delete_pod(ns()?, named()?)?,
+            _ => return Err(Failure::UnknownTool),
+        })
+    }
+
+    /// Waits for a rollout; tells the client how far it is, if it asked to be told.
+    async fn rollout_status(&self, args: &Arguments, context: &RequestContext<RoleServer>) -> Result<String, Failure> {
+        let (namespace, name) = (args.required("namespace")?, args.required("name")?);
+        let limit = Duration::from_secs(args.integer("timeout_seconds")?.unwrap_or(10).min(60));
+        let token = context.meta.get_progress_token();
+        let begun = Instant::now();
+        let mut told = None;
+        // Progress must grow with every notification, and a rollout that is stuck does not: so what counts is the
+        // time that has passed.
+        let mut lines: Vec<String> = Vec::new();
+        loop {
+            let rollout = self.cluster.rollout(namespace, name)?;
+            if lines.last() != Some(&rollout.message) {
+                lines.push(rollout.message.clone());
+            }
+            if rollout.done {
+                return Ok(lines.join("\n"));
+            }
+            let waited = begun.elapsed();
+            if waited >= limit {
+                lines.push("error: timed out waiting for the condition".to_owned());
+                return Err(Failure::Tool(lines.join("\n")));
+            }
+            if let Some(token) = &token
+                && told != Some(waited.as_secs())
+            {
+                told = Some(waited.as_secs());
+                let message = format!("{}/{} new pods ready", rollout.ready, rollout.replicas);
+                let note = ProgressNotificationParam::new(token.clone(), waited.as_secs_f64())
+                    .with_total(limit.as_secs_f64())
+                    .with_message(message);
+                // Progress is a courtesy: a client that cannot take it still gets its result.
+                let _ = context.peer.notify_progress(note).await;
+            }
+            tokio::select! {
+                () = sleep(POLL) => {}
+                () = context.ct.cancelled() => return Err(Failure::Tool("error: cancelled".to_owned())),
+            }
+        }
+    }
+}
+
+impl ServerHandler for DemoServer {
+    fn get_info(&self) -> ServerConfig {
+        let mut capabilities = ServerCapabilities::default();
+        capabilities.tools = Some(ToolsCapability::default());
+        ServerConfig::new(capabilities)
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+            .with_server_info(Implementation::new("k8sops-demo-cluster", env!("CARGO_PKG_VERSION")))
+            .with_instructions("A simulated Kubernetes cluster. Nothing here is real, and nothing can break.")
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(catalog::tools()))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let args = Arguments(request.arguments.unwrap_or_default());
+        let result = if request.name == "rollout_status" {
+            self.rollout_status(&args, &context).await
+        } else {
+            self.run(&request.name, &args)
+        };
+        match result {
+            Ok(text) => Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into()),
+            Err(Failure::Tool(text)) => Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into()),
+            Err(Failure::UnknownTool) => {
+                Err(ErrorData::invalid_params(format!("unknown tool \"{}\"", request.name), None))
+            }
+        }
+    }
+}
+
+/// Why a call gave no result.
+#[derive(Debug)]
+enum Failure {
+    /// For the caller to read.
+    Tool(String),
+    UnknownTool,
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Self::Tool(error.to_string())
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::Tool(format!("error: the argument \"{name}\" is required"))
+}
+
+/// The arguments of a call, read with clear refusals.
+struct Arguments(JsonObject);
+
+impl Arguments {
+    fn wrong(name: &str, expected: &str, found: &Value) -> Failure {
+        Failure::Tool(format!("error: the argument \"{name}\" must be {expected}, not {found}"))
+    }
+
+    /// A string; empty and null count as absent, since models write either.
+    fn text(&self, name: &str) -> Result<Option<&str>, Failure> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|t| !t.is_empty())),
+            Some(other) => Err(Self::wrong(name, "a string", other)),
+        }
+    }
+
+    fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.text(name)?.ok_or_else(|| missing(name))
+    }
+
+    fn integer(&self, name: &str) -> Result<Option<u64>, Failure> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                value.as_u64().map(Some).ok_or_else(|| Self::wrong(name, "a whole number of 0 or more", value))
+            }
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Failure> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(Self::wrong(name, "true or false", other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rmcp::{
+        ClientHandler, RoleClient,
+        model::{CallToolRequest, ClientCapabilities, ClientConfig, ClientRequest},
+        service::{NotificationContext, PeerRequestOptions, RunningService, ServiceError},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Client(Arc<Mutex<Vec<ProgressNotificationParam>>>);
+
+    impl ClientHandler for Client {
+        fn get_info(&self) -> ClientConfig {
+            ClientConfig::new(ClientCapabilities::default(), Implementation::new("test", "0"))
+                .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+        }
+
+        async fn on_progress(&self, params: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
+            self.0.lock().unwrap().push(params);
+        }
+    }
+
+    async fn client() -> RunningService<RoleClient, Client> {
+        Client::default().serve(connect(Arc::new(Cluster::new()))).await.unwrap()
+    }
+
+    fn params(name: &'static str, arguments: Value) -> CallToolRequestParams {
+        let Value::Object(arguments) = arguments else { unreachable!("an object") };
+        CallToolRequestParams::new(name).with_arguments(arguments)
+    }
+
+    async fn call(client: &RunningService<RoleClient, Client>, name: &'static str, arguments: Value) -> (bool, String) {
+        let result = client.call_tool(params(name, arguments)).await.unwrap();
+        let text = result.content[0].as_text().unwrap().text.clone();
+        (result.is_error == Some(true), text)
+    }
+
+    #[tokio::test]
+    async fn the_tools_are_listed_with_true_hints() {
+        let tools = client().await.list_all_tools().await.unwrap();
+        let shown: Vec<String> = tools
+            .iter()
+            .map(|t| {
+                let hints = t.annotations.as_ref().unwrap();
+                assert!(hints.title.is_some() && t.input_schema["additionalProperties"] == json!(false));
+                let effect = match (hints.read_only_hint, hints.idempotent_hint) {
+                    (Some(true), _) => "read",
+                    (_, Some(true)) => "idempotent",
+                    _ => "mutating",
+                };
+                format!("{} {effect} {}", t.name, t.input_schema.get("required").unwrap_or(&json!([])))
+            })
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        configmap_get read ["namespace","name"]
+        configmap_set idempotent ["namespace","name","key","value"]
+        configmaps_list read []
+        deployment_restart mutating ["namespace","name"]
+        deployment_rollback mutating ["namespace","name"]
+        deployment_scale idempotent ["namespace","name","replicas"]
+        deployment_set_image idempotent ["namespace","name","image"]
+        deployment_set_resources idempotent ["namespace","name"]
+        deployments_list read []
+        events_list read []
+        namespaces_list read []
+        nodes_list read []
+        pod_delete mutating ["namespace","name"]
+        pods_get read ["namespace","name"]
+        pods_list read []
+        pods_log read ["namespace","name"]
+        resources_describe read ["kind","name"]
+        rollout_status read ["namespace","name"]
+        services_list read []
+        "#);
+        assert!(tools.windows(2).all(|w| w[0].name < w[1].name));
+    }
+
+    #[tokio::test]
+    async fn a_failing_call_is_a_result_and_only_an_unknown_tool_is_a_protocol_error() {
+        let client = client().await;
+        let said = call(&client, "pods_get", json!({"namespace": "shop", "name": "x"})).await;
+        assert_eq!(said, (true, "Error from server (NotFound): pods \"x\" not found".to_owned()));
+        let (failed, text) = call(&client, "pods_get", json!({"namespace": "shop"})).await;
+        assert!(failed && text.contains("\"name\" is required"), "{text}");
+        let scale = json!({"namespace": "shop", "name": "cart", "replicas": -1});
+        let (failed, text) = call(&client, "deployment_scale", scale).await;
+        assert!(failed && text.contains("whole number"), "{text}");
+        let error = client.call_tool(params("nope", json!({}))).await.unwrap_err();
+        assert!(matches!(error, ServiceError::McpError(e) if e.code.0 == -32602));
+    }
+
+    #[tokio::test]
+    async fn every_reading_tool_answers() {
+        let client = client().await;
+        for tool in ["namespaces_list", "nodes_list", "pods_list", "events_list", "deployments_list", "services_list"] {
+            let (failed, text) = call(&client, tool, json!({})).await;
+            assert!(!failed && text.lines().count() > 1, "{tool}: {text}");
+        }
+        let (_, text) = call(&client, "configmaps_list", json!({"namespace": "payments"})).await;
+        assert!(text.contains("ledger-config") && !text.contains("checkout-config"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_rollout_reports_its_progress() {
+        let client = client().await;
+        let (failed, _) =
+            call(&client, "deployment_scale", json!({"namespace": "shop", "name": "cart", "replicas": 3})).await;
+        assert!(!failed);
+        let request = params("rollout_status", json!({"namespace": "shop", "name": "cart"}));
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(request));
+        let handle = client.send_cancellable_request(request, PeerRequestOptions::no_options()).await.unwrap();
+        let token = handle.progress_token.clone();
+        handle.await_response().await.unwrap();
+        let told = client.service().0.lock().unwrap().clone();
+        assert!(!told.is_empty() && told.iter().all(|p| p.progress_token == token), "{told:?}");
+        assert!(told[0].message.as_deref().unwrap().contains("/3 new pods ready"));
+    }
+
+    #[tokio::test]
+    async fn two_connections_see_one_cluster_and_a_dropped_one_ends_its_server() {
+        let cluster = Arc::new(Cluster::new());
+        let one = Client::default().serve(connect(Arc::clone(&cluster))).await.unwrap();
+        let two = Client::default().serve(connect(Arc::clone(&cluster))).await.unwrap();
+        call(&one, "deployment_scale", json!({"namespace": "shop", "name": "cart", "replicas": 0})).await;
+        let (_, text) = call(&two, "pods_list", json!({"namespace": "shop"})).await;
+        assert!(!text.contains("cart-"), "{text}");
+        one.cancel().await.unwrap();
+        two.cancel().await.unwrap();
+        let ended = async {
+            while Arc::strong_count(&cluster) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(5), ended).await.unwrap();
+    }
+}
