@@ -2,8 +2,36 @@
 //!
 //! Every server has a supervisor task that connects, discovers the tools, notices when the server is gone and connects
 //! again with backoff. Nothing here knows what a tool does or whether it may run.
+//!
+//! ```text
+//! McpHub ─┬─ supervisor "a" ── Connector ── stdio │ http │ in-process
+//!         └─ supervisor "b" ── …
+//!    │        connect → discover → attend (health, list_changed, closed) → lost → backoff → connect → …
+//!    └─ call(server, tool, …) ── straight to the connection of that server; never queued, never sent twice
+//! ```
+//!
+//! The `rmcp` crate logs the content of every notification at `info` and of every result at `debug`. Those contents can
+//! be secrets, so a subscriber must keep `rmcp=warn` unless an operator asks for more by name.
+
+mod call;
+mod connect;
+mod content;
+mod handler;
+mod http;
+mod hub;
+mod server;
+mod stdio;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
+
+pub use connect::{ConnectError, Connection, Connector, InProcessConnector, connector_for};
+pub use handler::{Handler, OnProgress};
+pub use http::HttpConnector;
+pub use hub::McpHub;
+pub use stdio::StdioConnector;
 
 use serde::Serialize;
 use serde_json::{Map, Value};

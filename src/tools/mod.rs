@@ -1,9 +1,28 @@
 //! What stands between the model and a tool: the catalog of tools under names that providers accept, the effect class of
 //! a call with its reason, the policy on approvals, and the budget of the output.
+//!
+//! ```text
+//! model ─▶ name ─▶ catalog ─▶ classify ─▶ (gate: the agent asks) ─▶ mcp ─▶ output budget ─▶ outcome
+//! ```
+//!
+//! It knows what a tool may do; it knows neither how a server is reached nor who the user is.
+
+mod catalog;
+mod classify;
+mod naming;
+mod output;
+mod schema;
+
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use utoipa::ToSchema;
+
+pub use catalog::{ToolCatalog, ToolInfo};
 
 use crate::{
     mcp::CallProgress,
@@ -41,7 +60,8 @@ pub struct CallClass {
 }
 
 /// Whether a call may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Gate {
     /// At once.
     Open,

@@ -1,0 +1,144 @@
+//! One call of a tool: sent once, and an honest word on what became of it.
+
+use std::time::Duration;
+
+use rmcp::{
+    RoleClient,
+    model::{
+        CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest, ErrorCode, RequestId,
+        ServerResult,
+    },
+    service::{Peer, PeerRequestOptions, ServiceError},
+};
+use serde_json::{Map, Value};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    CallError, CallOutput, OnProgress,
+    connect::quote,
+    content::call_output,
+    http::{self, SendFault},
+    server::{Live, Server},
+};
+
+/// How long telling a server that a call was given up may take.
+const CANCEL_LIMIT: Duration = Duration::from_secs(2);
+
+/// See [`McpHub::call`](super::McpHub::call).
+pub(super) async fn call(
+    server: &Server,
+    tool: &str,
+    arguments: Map<String, Value>,
+    timeout: Duration,
+    progress: OnProgress,
+    tracker: &TaskTracker,
+) -> Result<CallOutput, CallError> {
+    let Some(live) = server.live() else {
+        let why = server.status().error.clone().unwrap_or_default();
+        return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
+    };
+    let _in_flight = live.in_flight();
+    let exchange = exchange(server, &live, tool, arguments, progress, tracker);
+    if let Ok(outcome) = tokio::time::timeout(timeout, exchange).await {
+        return outcome;
+    }
+    // The exchange was dropped, which has told the server to stop.
+    server.recheck();
+    Err(CallError::Timeout(timeout))
+}
+
+async fn exchange(
+    server: &Server,
+    live: &Live,
+    tool: &str,
+    arguments: Map<String, Value>,
+    progress: OnProgress,
+    tracker: &TaskTracker,
+) -> Result<CallOutput, CallError> {
+    let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+    let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+    let sending = live.handler.sending().await;
+    let Ok(handle) = live.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await else {
+        let why = live.handler.close_reason();
+        return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
+    };
+    let _route = live.handler.route(handle.progress_token.clone(), progress);
+    drop(sending);
+    let mut cancel = CancelWhenDropped { live, request: Some(handle.id.clone()), tracker };
+    let answer = tokio::select! {
+        // An answer that came just before the end counts.
+        biased;
+        answer = handle.await_response() => answer,
+        // The SDK lets go of calls in flight only when it has cleared the connection away.
+        () = live.handler.closed() => Err(ServiceError::TransportClosed),
+    };
+    cancel.request = None;
+    match answer {
+        Ok(result) => output(result),
+        Err(error) => Err(failure(server, live, error)),
+    }
+}
+
+fn output(result: ServerResult) -> Result<CallOutput, CallError> {
+    match result {
+        ServerResult::CallToolResult(result) => Ok(call_output(result)),
+        // Some servers answer with no content at all.
+        ServerResult::EmptyResult(_) => Ok(CallOutput { text: String::new(), structured: None, is_error: false }),
+        ServerResult::InputRequiredResult(_) => Err(CallError::Refused(
+            "the tool asks for input from a person in the middle of the call, which is not offered here".to_owned(),
+        )),
+        ServerResult::CreateTaskResult(_) => Err(CallError::Broken(
+            "the server went on with the call as a task in the background, which is not followed here".to_owned(),
+        )),
+        _ => Err(CallError::Broken("the server's answer is not the result of a tool".to_owned())),
+    }
+}
+
+fn failure(server: &Server, live: &Live, error: ServiceError) -> CallError {
+    let of = |why: String| format!("MCP server {}: {why}", server.name);
+    let failure = match error {
+        ServiceError::McpError(e) => {
+            // These are said of a call. Others can be a restarted server's way to say that it does not know us.
+            if !matches!(e.code, ErrorCode::INVALID_PARAMS | ErrorCode::INTERNAL_ERROR | ErrorCode::METHOD_NOT_FOUND) {
+                server.recheck();
+            }
+            return CallError::Refused(e.message.into_owned());
+        }
+        ServiceError::TransportSend(e) => match http::fault(&e) {
+            SendFault::NotSent(why) => CallError::NotSent(of(why)),
+            SendFault::Refused(why) => CallError::Refused(of(why)),
+            SendFault::Unknown(why) => CallError::Broken(of(why)),
+        },
+        ServiceError::TransportClosed => CallError::Broken(of(live.handler.close_reason())),
+        other => CallError::Broken(of(quote(&other.to_string()))),
+    };
+    server.recheck();
+    failure
+}
+
+/// Tells the server, when dropped with a request in it, that nobody waits for its answer any more.
+struct CancelWhenDropped<'a> {
+    live: &'a Live,
+    request: Option<RequestId>,
+    tracker: &'a TaskTracker,
+}
+
+impl Drop for CancelWhenDropped<'_> {
+    fn drop(&mut self) {
+        let Some(request) = self.request.take() else { return };
+        // Without a runtime there is no connection either.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.live.handler.is_closed() {
+            return;
+        }
+        let peer: Peer<RoleClient> = self.live.peer.clone();
+        self.tracker.spawn_on(
+            async move {
+                let reason = "the caller gave the call up".to_owned();
+                let params = CancelledNotificationParam::new(Some(request), Some(reason));
+                let _ = tokio::time::timeout(CANCEL_LIMIT, peer.notify_cancelled(params)).await;
+            },
+            &runtime,
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! All servers together.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    CallError, CallOutput, Connector, OnProgress, ServerStatus, call,
+    server::{Server, Supervisor, Timings},
+};
+use crate::config::McpConfig;
+
+/// How long closing all servers may take: a bit more than one may.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The MCP servers of this process.
+pub struct McpHub {
+    /// In the order of the configuration.
+    servers: Vec<Arc<Server>>,
+    by_name: BTreeMap<Arc<str>, Arc<Server>>,
+    changes: watch::Sender<u64>,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+    /// The tasks of this hub alone; `tracker` also counts those of others.
+    tasks: TaskTracker,
+    connect_timeout: Duration,
+}
+
+impl McpHub {
+    /// Starts to connect to all servers, each in a task of `tracker`, and returns at once. When `cancel` is cancelled
+    /// the tasks close their connections and end.
+    ///
+    /// Of two servers of one name the first is taken; the configuration has no such two.
+    pub fn start(
+        servers: Vec<(String, Arc<dyn Connector>)>,
+        config: &McpConfig,
+        tracker: TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Arc<Self> {
+        let timings = Timings {
+            connect: config.connect_timeout,
+            call: config.call_timeout,
+            health: config.health_interval,
+            max_backoff: config.max_backoff,
+        };
+        let mut hub = Self {
+            servers: Vec::with_capacity(servers.len()),
+            by_name: BTreeMap::new(),
+            changes: watch::Sender::new(0),
+            cancel: cancel.child_token(),
+            tracker,
+            tasks: TaskTracker::new(),
+            connect_timeout: config.connect_timeout,
+        };
+        for (name, connector) in servers {
+            if hub.by_name.contains_key(&*name) {
+                continue;
+            }
+            let (server, asked) = Server::new(name, connector.transport(), hub.changes.clone());
+            hub.servers.push(server.clone());
+            hub.by_name.insert(server.name.clone(), server.clone());
+            let supervisor = Supervisor {
+                server,
+                connector,
+                timings,
+                asked,
+                cancel: hub.cancel.clone(),
+                tracker: hub.tracker.clone(),
+                tasks: hub.tasks.clone(),
+            };
+            hub.tracker.spawn(hub.tasks.track_future(supervisor.run()));
+        }
+        Arc::new(hub)
+    }
+
+    /// Every server as it stands now, in the order of the configuration.
+    pub fn statuses(&self) -> Vec<Arc<ServerStatus>> {
+        self.servers.iter().map(|s| s.status()).collect()
+    }
+
+    /// Whether there is a server, and every one is connected.
+    pub fn all_connected(&self) -> bool {
+        !self.servers.is_empty() && self.servers.iter().all(|s| s.live().is_some())
+    }
+
+    /// A counter that grows with every change of a status or of tools.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The counter's value.
+    pub fn version(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
+    /// Discovers the tools of all servers anew, and tries those that are not connected at once. Takes no longer than the
+    /// time limit on connecting; a server that is still at it then is left to it.
+    pub async fn refresh(&self) {
+        let looks = self.servers.iter().filter_map(|s| s.look()).collect::<Vec<_>>();
+        let _ = tokio::time::timeout(self.connect_timeout, join_all(looks)).await;
+    }
+
+    /// Calls a tool by its name on the server. The request is sent once and never again, whatever happens to it. Dropping
+    /// the future gives the call up, and tells the server so.
+    ///
+    /// `progress` gets values that only grow, and none after this has returned.
+    ///
+    /// # Errors
+    /// [`CallError`], which says whether the request can have had an effect.
+    pub async fn call(
+        &self,
+        server: &str,
+        tool: &str,
+        arguments: Map<String, Value>,
+        timeout: Duration,
+        progress: OnProgress,
+    ) -> Result<CallOutput, CallError> {
+        let server = self
+            .by_name
+            .get(server)
+            .ok_or_else(|| CallError::NotSent(format!("there is no MCP server named {server:?}")))?;
+        call::call(server, tool, arguments, timeout, progress, &self.tracker).await
+    }
+
+    /// Closes all connections at once and waits until they are closed; child processes are gone then. Calls in flight
+    /// break. May be called more than once.
+    pub async fn close(&self) {
+        self.cancel.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(CLOSE_LIMIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("not all MCP servers closed in time");
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! One server: what is known of it, and the task that keeps it connected.
+//!
+//! ```text
+//!          ┌──────────────── backoff ◀────────────────┐
+//!          ▼                                          │
+//! start ─▶ connect + discover ─▶ attend ─▶ lost ──────┤
+//!          └──────── failed ──────────────────────────┘      (until cancelled)
+//! ```
+
+use std::{
+    collections::{HashSet, hash_map::RandomState},
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rmcp::{
+    RoleClient,
+    model::{ErrorCode, PaginatedRequestParams},
+    service::{ClientCacheConfig, Peer, ServiceError},
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::{MissedTickBehavior, interval_at},
+};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+
+use super::{
+    Connection, Connector, Handler, RemoteTool, ServerStatus,
+    connect::{ConnectError, quote},
+    content::remote_tool,
+    http,
+};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// Two looks at a server that were not asked for by a user are at least this far apart, whatever it notifies.
+const MIN_CHECK_GAP: Duration = Duration::from_millis(250);
+/// How long one connection may take to close: the drain of the SDK, then twice the grace of a child.
+const CLOSE_LIMIT: Duration = Duration::from_secs(8);
+/// More pages of tools than this is a server that goes in circles.
+const MAX_PAGES: usize = 200;
+/// Requests to look at once that may wait; more than these are one of them.
+pub(super) const MAX_WAITING: usize = 16;
+
+/// What is known of a server; shared by its supervisor (who alone writes) and all callers.
+pub(super) struct Server {
+    pub(super) name: Arc<str>,
+    /// Replaced as a whole, so that a reader never sees half a change.
+    status: ArcSwap<ServerStatus>,
+    /// `Some` exactly while `status.connected`.
+    live: ArcSwapOption<Live>,
+    recheck: Notify,
+    looks: mpsc::Sender<oneshot::Sender<()>>,
+    /// Counts changes of the hub; only ever grows.
+    changes: watch::Sender<u64>,
+}
+
+/// A connection that calls can be made on.
+pub(super) struct Live {
+    pub(super) peer: Peer<RoleClient>,
+    pub(super) handler: Handler,
+    /// One token per call in flight.
+    calls: TaskTracker,
+}
+
+impl Live {
+    /// To be held for as long as a call is in flight.
+    pub(super) fn in_flight(&self) -> TaskTrackerToken {
+        self.calls.token()
+    }
+}
+
+impl Server {
+    pub(super) fn new(
+        name: String,
+        transport: &'static str,
+        changes: watch::Sender<u64>,
+    ) -> (Arc<Self>, mpsc::Receiver<oneshot::Sender<()>>) {
+        let (looks, asked) = mpsc::channel(MAX_WAITING);
+        let status = ServerStatus {
+            name: name.clone(),
+            transport,
+            connected: false,
+            error: Some("not connected yet".to_owned()),
+            tools: Arc::default(),
+        };
+        let server = Self {
+            name: name.into(),
+            status: ArcSwap::from_pointee(status),
+            live: ArcSwapOption::empty(),
+            recheck: Notify::new(),
+            looks,
+            changes,
+        };
+        (Arc::new(server), asked)
+    }
+
+    pub(super) fn status(&self) -> Arc<ServerStatus> {
+        self.status.load_full()
+    }
+
+    pub(super) fn live(&self) -> Option<Arc<Live>> {
+        self.live.load_full()
+    }
+
+    /// Has the supervisor see soon whether the server is still there.
+    pub(super) fn recheck(&self) {
+        self.recheck.notify_one();
+    }
+
+    /// Has the supervisor discover now. The receiver resolves when it has; `None` when enough others wait for that.
+    pub(super) fn look(&self) -> Option<oneshot::Receiver<()>> {
+        let (done, looked) = oneshot::channel();
+        self.looks.try_send(done).ok().map(|()| looked)
+    }
+
+    fn publish(&self, live: Option<Arc<Live>>, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
+        let before = self.status.load_full();
+        let tools = match tools {
+            Some(tools) if *tools != *before.tools => tools.into(),
+            _ => before.tools.clone(),
+        };
+        let after = ServerStatus {
+            name: before.name.clone(),
+            transport: before.transport,
+            connected: live.is_some(),
+            error,
+            tools,
+        };
+        self.live.store(live);
+        if after != *before {
+            self.status.store(Arc::new(after));
+            self.changes.send_modify(|n| *n += 1);
+        }
+    }
+}
+
+/// The durations that a supervisor goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timings {
+    pub(super) connect: Duration,
+    pub(super) call: Duration,
+    pub(super) health: Duration,
+    pub(super) max_backoff: Duration,
+}
+
+/// Keeps one server connected until cancelled.
+pub(super) struct Supervisor {
+    pub(super) server: Arc<Server>,
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) timings: Timings,
+    pub(super) asked: mpsc::Receiver<oneshot::Sender<()>>,
+    pub(super) cancel: CancellationToken,
+    /// Of the whole process.
+    pub(super) tracker: TaskTracker,
+    /// Of the hub: what [`McpHub::close`](super::McpHub::close) waits for.
+    pub(super) tasks: TaskTracker,
+}
+
+/// How a connection ended.
+enum End {
+    Stopped,
+    Lost(String),
+}
+
+impl Supervisor {
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(self.timings.max_backoff);
+        let mut waiting = Vec::new();
+        let cancel = self.cancel.clone();
+        loop {
+            let attempt = tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                attempt = self.connect() => attempt,
+            };
+            match attempt {
+                Ok((connection, live, tools)) => {
+                    tracing::info!(server = &*self.server.name, tools = tools.len(), "MCP server connected");
+                    self.server.publish(Some(live.clone()), None, Some(tools));
+                    answer(&mut waiting);
+                    let since = Instant::now();
+                    let end = self.attend(&live, &mut waiting).await;
+                    if let End::Lost(reason) = &end {
+                        tracing::warn!(server = &*self.server.name, reason, "MCP server lost");
+                        self.server.publish(None, Some(reason.clone()), None);
+                    }
+                    self.retire(connection, live);
+                    if matches!(end, End::Stopped) {
+                        break;
+                    }
+                    // A server that dies soon after each start is not hammered.
+                    if since.elapsed() > self.timings.max_backoff {
+                        backoff = Backoff::new(self.timings.max_backoff);
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if self.server.status().error.as_deref() != Some(&error) {
+                        tracing::warn!(server = &*self.server.name, error, "MCP server not connected");
+                    }
+                    self.server.publish(None, Some(error), None);
+                }
+            }
+            answer(&mut waiting);
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(asked) = self.asked.recv() => waiting.push(asked),
+                () = tokio::time::sleep(backoff.next()) => {}
+            }
+        }
+        self.server.publish(None, Some("stopped".to_owned()), None);
+    }
+
+    async fn connect(&self) -> Result<(Connection, Arc<Live>, Vec<RemoteTool>), ConnectError> {
+        let limit = self.timings.connect;
+        let deadline = Instant::now() + limit;
+        let handler = Handler::new(self.server.name.clone());
+        let mut connection = self.connector.connect(handler.clone(), limit).await?;
+        let peer = connection.peer().clone();
+        // By default the SDK answers a list from its cache, if need be from a stale one while the server is down.
+        peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
+        let live = Live { peer, handler, calls: TaskTracker::new() };
+        match discover(&live, deadline.saturating_duration_since(Instant::now())).await {
+            Ok(tools) => Ok((connection, Arc::new(live), tools)),
+            Err(fault) => {
+                let _ = connection.close_with_timeout(CLOSE_LIMIT).await;
+                Err(fault.into_connect_error(limit))
+            }
+        }
+    }
+
+    /// Watches over a connection until it ends.
+    async fn attend(&mut self, live: &Arc<Live>, waiting: &mut Vec<oneshot::Sender<()>>) -> End {
+        let every = self.timings.health;
+        let mut health = interval_at(tokio::time::Instant::now() + every, every);
+        health.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_check = Instant::now();
+        loop {
+            let mut hurry = false;
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return End::Stopped,
+                () = live.handler.closed() => return End::Lost(live.handler.close_reason()),
+                Some(asked) = self.asked.recv() => {
+                    waiting.push(asked);
+                    hurry = true;
+                }
+                () = live.handler.tools_changed() => {}
+                () = self.server.recheck.notified() => {}
+                _ = health.tick() => {}
+            }
+            let check = async {
+                if !hurry {
+                    tokio::time::sleep(MIN_CHECK_GAP.saturating_sub(last_check.elapsed())).await;
+                }
+                discover(live, self.timings.connect).await
+            };
+            let checked = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return End::Stopped,
+                () = live.handler.closed() => return End::Lost(live.handler.close_reason()),
+                checked = check => checked,
+            };
+            last_check = Instant::now();
+            match checked {
+                Ok(tools) => self.server.publish(Some(live.clone()), None, Some(tools)),
+                // Many servers do one thing at a time. While a call runs, silence is no sign of death; to take it for
+                // one would end a server in the middle of a change.
+                Err(Fault::Silent) if !live.calls.is_empty() => {
+                    tracing::debug!(server = &*self.server.name, "MCP server busy: no answer to tools/list");
+                }
+                Err(fault) if live.handler.is_closed() => {
+                    tracing::debug!(server = &*self.server.name, fault = fault.to_string(), "check of an MCP server");
+                    return End::Lost(live.handler.close_reason());
+                }
+                Err(fault) => return End::Lost(fault.into_connect_error(self.timings.connect).to_string()),
+            }
+            answer(waiting);
+        }
+    }
+
+    /// Ends a connection in the background. Calls that are still in flight on one that is not dead may end first.
+    fn retire(&self, mut connection: Connection, live: Arc<Live>) {
+        let (cancel, limit) = (self.cancel.clone(), self.timings.call);
+        let retiring = async move {
+            live.calls.close();
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = live.handler.closed() => {}
+                _ = tokio::time::timeout(limit, live.calls.wait()) => {}
+            }
+            if !matches!(connection.close_with_timeout(CLOSE_LIMIT).await, Ok(Some(_))) {
+                tracing::warn!(server = live.handler.server(), "the connection to an MCP server did not close in time");
+            }
+        };
+        self.tracker.spawn(self.tasks.track_future(retiring));
+    }
+}
+
+fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
+    for asked in waiting.drain(..) {
+        // Whoever asked may have given up.
+        let _ = asked.send(());
+    }
+}
+
+/// Why the tools of a server could not be listed.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the server does not answer")]
+    Silent,
+    #[error("the tools of the server cannot be listed: {0}")]
+    Failed(String),
+}
+
+impl Fault {
+    fn into_connect_error(self, limit: Duration) -> ConnectError {
+        match self {
+            Self::Silent => {
+                ConnectError::Timeout(format!("the server did not list its tools within {} s", limit.as_secs_f32()))
+            }
+            Self::Failed(_) => ConnectError::Handshake(self.to_string()),
+        }
+    }
+}
+
+/// Lists all tools; this is also how a server is asked whether it is there.
+async fn discover(live: &Live, limit: Duration) -> Result<Vec<RemoteTool>, Fault> {
+    tokio::time::timeout(limit, list(live)).await.unwrap_or(Err(Fault::Silent))
+}
+
+async fn list(live: &Live) -> Result<Vec<RemoteTool>, Fault> {
+    let mut tools = Vec::new();
+    let mut names = HashSet::new();
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let page = match live.peer.list_tools(Some(params)).await {
+            Ok(page) => page,
+            // A server without tools, and one that answers.
+            Err(ServiceError::McpError(e)) if e.code == ErrorCode::METHOD_NOT_FOUND => return Ok(tools),
+            Err(error) => return Err(Fault::Failed(service_error(&error, live))),
+        };
+        for tool in page.tools {
+            if names.insert(tool.name.clone()) {
+                tools.push(remote_tool(tool));
+            }
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(tools);
+        }
+    }
+    Err(Fault::Failed(format!("more than {MAX_PAGES} pages")))
+}
+
+/// A failure of the connection or of the server, in words.
+pub(super) fn service_error(error: &ServiceError, live: &Live) -> String {
+    match error {
+        ServiceError::McpError(e) => quote(&e.message),
+        ServiceError::TransportSend(e) => http::fault(e).into_text(),
+        ServiceError::TransportClosed => live.handler.close_reason(),
+        other => quote(&other.to_string()),
+    }
+}
+
+/// Waits that double up to a limit, each shortened at random by up to a half, so that the replicas of a service do not
+/// all come back to a server at the same instant.
+struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    fn new(max: Duration) -> Self {
+        Self { next: FIRST_BACKOFF.min(max), max }
+    }
+
+    fn next(&mut self) -> Duration {
+        let full = self.next;
+        self.next = (full * 2).min(self.max);
+        // The keys of a new `RandomState` are random: enough for jitter, without a crate for it.
+        let random = RandomState::new().build_hasher().finish();
+        let share = f64::from(u32::try_from(random >> 32).expect("32 bits are left")) / f64::from(u32::MAX);
+        full.mul_f64(1.0 - share / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_to_its_limit_with_jitter() {
+        let mut backoff = Backoff::new(Duration::from_secs(3));
+        for full in [500, 1000, 2000, 3000, 3000].map(Duration::from_millis) {
+            let wait = backoff.next();
+            assert!(wait <= full && wait >= full / 2, "{wait:?} of {full:?}");
+        }
+    }
+}

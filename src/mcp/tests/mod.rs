@@ -1,0 +1,5 @@
+//! The room as a whole, against a server in this process and against child processes.
+
+mod hub;
+mod stdio;
+pub(crate) mod world;

@@ -1,0 +1,117 @@
+//! The catalog over a hub with servers in this process.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, json};
+
+use super::{Gate, ToolCatalog, ToolExecutor, ToolOutcome};
+use crate::{
+    config::{ApprovalMode, ToolsConfig},
+    mcp::{
+        McpHub,
+        tests::world::{World, config, connected, hub_of, ignore_progress, until},
+    },
+    session::{Effect, ToolStatus},
+};
+
+fn policy(approval: ApprovalMode) -> ToolsConfig {
+    ToolsConfig { approval, approval_ttl: Duration::from_hours(1), max_output_bytes: 4096 }
+}
+
+fn catalog(hub: &Arc<McpHub>) -> ToolCatalog {
+    ToolCatalog::new(hub.clone(), &policy(ApprovalMode::Ask), Duration::from_secs(10))
+}
+
+async fn call(catalog: &ToolCatalog, name: &str) -> ToolOutcome {
+    catalog.call(name, &Map::new(), ignore_progress()).await
+}
+
+#[tokio::test]
+async fn specs_are_sorted_and_made_anew_only_on_change() {
+    let world = World::new();
+    let hub = connected(&world, &config()).await;
+    let catalog = catalog(&hub);
+    let specs = catalog.specs();
+    assert_eq!(specs.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["big", "echo", "fail", "hang", "silent", "steps"]);
+    assert!(Arc::ptr_eq(&specs, &catalog.specs()));
+    assert_eq!(specs[0].input_schema.get("properties"), Some(&json!({})));
+    world.tools.lock().unwrap().truncate(2);
+    hub.refresh().await;
+    assert_eq!(catalog.specs().len(), 2);
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn tools_of_two_servers_with_one_name_are_told_apart() {
+    let (prod, test) = (World::new(), World::new());
+    test.tools.lock().unwrap().truncate(1);
+    let hub = hub_of(&[("prod", &prod), ("test", &test)], &config());
+    until("both are connected", || hub.all_connected()).await;
+    let catalog = catalog(&hub);
+    assert!(catalog.classify("echo", &Map::new()).is_none());
+    assert_eq!(call(&catalog, "test_echo").await.status, ToolStatus::Ok);
+    assert_eq!((prod.calls_of("echo"), test.calls_of("echo")), (0, 1));
+    let infos = catalog.list();
+    let info = infos.iter().find(|i| i.name == "prod_echo").unwrap();
+    assert_eq!((info.server.as_str(), info.remote_name.as_str()), ("prod", "echo"));
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn the_gate_follows_the_effect_and_the_policy() {
+    let hub = connected(&World::new(), &config()).await;
+    for (approval, gate) in
+        [(ApprovalMode::Ask, Gate::Ask), (ApprovalMode::Auto, Gate::Open), (ApprovalMode::Deny, Gate::Deny)]
+    {
+        let catalog = ToolCatalog::new(hub.clone(), &policy(approval), Duration::from_secs(1));
+        let read = catalog.classify("echo", &Map::new()).unwrap();
+        assert_eq!((read.effect, read.gate), (Effect::Read, Gate::Open));
+        let mutating = catalog.classify("hang", &Map::new()).unwrap();
+        assert_eq!((mutating.effect, mutating.gate), (Effect::Mutating, gate));
+        assert_eq!(mutating.reason, "no annotation by server sim: treated as mutating");
+        assert_eq!(catalog.classify("silent", &Map::new()).unwrap().effect, Effect::Idempotent);
+    }
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_megabyte_is_cut_to_the_budget() {
+    let hub = connected(&World::new(), &config()).await;
+    let outcome = call(&catalog(&hub), "big").await;
+    assert_eq!((outcome.status, outcome.truncated, outcome.bytes), (ToolStatus::Ok, true, 1024 * 1024));
+    assert!(outcome.content.len() <= 4096 + 64);
+    assert!(outcome.content.contains(" left out ...]"));
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn failures_of_every_kind_are_told_to_the_model() {
+    let hub = connected(&World::new(), &config()).await;
+    let catalog = catalog(&hub);
+    let failed = call(&catalog, "fail").await;
+    assert_eq!((failed.status, failed.content.as_str()), (ToolStatus::Error, "no such pod"));
+    let missing = call(&catalog, "nothing").await;
+    assert_eq!(missing.status, ToolStatus::Error);
+    assert!(missing.content.contains("no tool named"), "{}", missing.content);
+    assert_eq!(call(&catalog, "silent").await.content, "(no output)");
+    hub.close().await;
+    let away = call(&catalog, "echo").await;
+    assert_eq!(away.status, ToolStatus::Error);
+    assert!(away.content.starts_with("The tool was not run: "), "{}", away.content);
+}
+
+#[tokio::test]
+async fn a_mutating_call_whose_connection_breaks_is_unknown() {
+    let world = World::new();
+    let hub = connected(&world, &config()).await;
+    let running = tokio::spawn({
+        let catalog = catalog(&hub);
+        async move { call(&catalog, "hang").await }
+    });
+    until("the call runs", || world.calls_of("hang") == 1).await;
+    world.cut();
+    let outcome = running.await.unwrap();
+    assert_eq!(outcome.status, ToolStatus::Unknown);
+    assert!(outcome.content.contains("Check the state before doing it again."), "{}", outcome.content);
+    hub.close().await;
+}
