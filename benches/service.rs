@@ -63,7 +63,11 @@ async fn tokens() {
             let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / all;
             println!("tokens: {SESSIONS} streams of {TOKENS} tokens at {RATE}/s");
             println!("  nginx   {:6.1} us CPU per token   ({:.1} s)", micros(through_nginx), took.as_secs_f64());
-            println!("  k8sops  {:6.1} us CPU per token   ({:.1} s)", micros(through_service), took_service.as_secs_f64());
+            println!(
+                "  k8sops  {:6.1} us CPU per token   ({:.1} s)",
+                micros(through_service),
+                took_service.as_secs_f64()
+            );
             println!("  ratio   {:6.2}", micros(through_service) / micros(through_nginx));
         }
     }
@@ -114,7 +118,11 @@ async fn idle() {
     println!("  with 10,000 sessions     {:8.1} MiB  ({:+.2} KiB each)", mib(after), kib(before, after, 10_000));
     let _sockets = join_all((0..1000).map(|_| client.socket(&session))).await;
     let with_sockets = service.resident();
-    println!("  with 1,000 WebSockets    {:8.1} MiB  ({:+.2} KiB each)", mib(with_sockets), kib(after, with_sockets, 1000));
+    println!(
+        "  with 1,000 WebSockets    {:8.1} MiB  ({:+.2} KiB each)",
+        mib(with_sockets),
+        kib(after, with_sockets, 1000)
+    );
 }
 
 fn mib(bytes: u64) -> f64 {

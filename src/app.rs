@@ -1,19 +1,22 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_web::{HttpServer, middleware::from_fn, web};
+use futures_util::FutureExt;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::{self, system_prompt},
     api::{self, Api, Mode},
-    config::{Backend, Config},
+    cli::doctor::{self, Check},
+    config::{Backend, Config, Loaded, McpConfig, McpServerConfig, MemoryConfig, Sources},
     demo,
-    mcp::{Connector, InProcessConnector, McpHub, connector_for},
+    mcp::{Connector, InProcessConnector, McpHub, ServerStatus, connector_for},
     models::{Catalog, RetryPolicy},
     runtime::{Parts, Sessions},
-    session::{SessionStore, Settings},
+    session::{SessionStore, Settings, StoreError},
     store::{FilesystemStore, MemoryStore},
     telemetry::Metrics,
     tools::ToolCatalog,
@@ -56,8 +59,8 @@ impl App {
     /// As [`Self::build`].
     pub async fn build_demo(config: &Config) -> anyhow::Result<Self> {
         let cluster = Arc::new(demo::Cluster::new());
-        let connector = InProcessConnector::new(move || demo::connect(cluster.clone()));
-        let mut catalog = Catalog::new(&std::collections::BTreeMap::new());
+        let connector = InProcessConnector::new(move || Ok(demo::connect(cluster.clone())));
+        let mut catalog = Catalog::new(&BTreeMap::new());
         catalog.insert(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = Overrides {
             catalog: Some(catalog),
@@ -76,10 +79,7 @@ impl App {
         let listener = TcpListener::bind(&address).map_err(|error| {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
         })?;
-        let store: Arc<dyn SessionStore> = match config.memory.backend {
-            Backend::Memory => Arc::new(MemoryStore::new(config.memory.shallow)),
-            Backend::Filesystem => Arc::new(FilesystemStore::open(&config.memory.path, config.memory.shallow).await?),
-        };
+        let store = open_store(&config.memory).await?;
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
         let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
@@ -87,13 +87,13 @@ impl App {
             servers.push((server.name.clone(), connector_for(&server.transport)?));
         }
         servers.extend(overrides.servers);
-        let mcp = McpHub::start(servers, &config.mcp, &tasks, background.child_token());
+        let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools, config.mcp.call_timeout));
         let catalog = Arc::new(match overrides.catalog {
             Some(catalog) => catalog,
             None => Catalog::new(&config.providers),
         });
-        let defaults = if overrides.demo { demo::settings() } else { Settings::from(&config.llm) };
+        let defaults = if overrides.demo { demo::settings() } else { config.llm.settings() };
         let metrics = Arc::new(Metrics::new());
         let sessions = Sessions::new(Parts {
             store: store.clone(),
@@ -181,4 +181,141 @@ impl App {
         tasks.wait().await;
         Ok(ended??)
     }
+}
+
+/// Opens the configured store.
+async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
+    Ok(match config.backend {
+        Backend::Memory => Arc::new(MemoryStore::new(config.shallow)),
+        Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
+    })
+}
+
+/// Runs the service until the process is told to stop.
+///
+/// # Errors
+/// It cannot start, or broke off.
+pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    let app = App::build(config).await?;
+    let port = app.port()?;
+    println!("k8sops listens on http://{}:{port}", config.server.host);
+    if config.memory.backend == Backend::Memory {
+        println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");
+    }
+    if !app.api.catalog.configured(&config.llm.provider) {
+        println!(
+            "Provider {} has no key, so that runs will fail; `k8sops doctor` says what to do.",
+            config.llm.provider
+        );
+    }
+    if config.mcp.servers.is_empty() {
+        println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
+    }
+    app.run_until_stopped(stop_signal()?).await
+}
+
+/// Where the demo listens; absent: as by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DemoOptions {
+    /// The address.
+    pub host: Option<String>,
+    /// The port; 0 takes a free one.
+    pub port: Option<u16>,
+}
+
+/// Runs the demo until the process is told to stop. The environment has no say in it: it needs nothing, and keeps nothing.
+///
+/// # Errors
+/// It cannot start, or broke off.
+pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
+    let mut config = Config::load(Sources::default())?.config;
+    config.memory.backend = Backend::Memory;
+    config.server.host = options.host.unwrap_or(config.server.host);
+    config.server.port = options.port.unwrap_or(config.server.port);
+    let host = config.server.host.clone();
+    let app = App::build_demo(&config).await?;
+    let url = format!("http://{host}:{}", app.port()?);
+    println!("{}\n", api::DEMO_NOTICE);
+    println!("k8sops demo listens on {url}  (its API as pages: {url}/docs)");
+    println!("Try, in another terminal:\n");
+    println!("  k8sops chat --url {url}\n");
+    println!("  id=$(curl -s -XPOST {url}/v1/sessions | grep -o '\"session_id\":\"[^\"]*' | cut -d'\"' -f4)");
+    println!(
+        "  curl -N -H 'accept: text/event-stream' -d '{{\"content\": \"what is broken?\"}}' {url}/v1/sessions/$id/messages\n"
+    );
+    app.run_until_stopped(stop_signal()?).await
+}
+
+/// Cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
+fn stop_signal() -> std::io::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stopping.is_cancelled() {
+                std::process::exit(130);
+            }
+            stopping.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// What `k8sops doctor` tries beyond the configuration.
+pub async fn doctor_checks(loaded: &Loaded) -> Vec<Box<dyn Check>> {
+    let config = &loaded.config;
+    let catalog = Catalog::new(&config.providers);
+    let mut checks: Vec<Box<dyn Check>> = Vec::new();
+    for (id, provider) in &config.providers {
+        let chosen = *id == config.llm.provider;
+        let first = provider.models.first().map(|model| model.id.clone());
+        let model = if chosen { config.llm.model.clone() } else { first.unwrap_or_default() };
+        let chat = catalog.model(id);
+        checks.push(Box::new(doctor::ProviderCheck { id: id.clone(), config: provider.clone(), model, chosen, chat }));
+    }
+    if config.mcp.servers.is_empty() {
+        checks.push(Box::new(doctor::NoMcpServers));
+    }
+    for server in &config.mcp.servers {
+        let status = connected_once(server.clone(), config.mcp.clone()).boxed();
+        checks.push(Box::new(doctor::McpCheck { config: server.clone(), status }));
+    }
+    let opened = match open_store(&config.memory).await {
+        Ok(store) => doctor::Opened::Store(store),
+        Err(StoreError::InUse(why)) => doctor::Opened::InUse(why),
+        Err(error) => doctor::Opened::Failed(error.to_string()),
+    };
+    checks.push(Box::new(doctor::StoreCheck { config: config.memory.clone(), opened }));
+    checks
+}
+
+/// An MCP server as it stands once it is connected, or the first attempt has failed.
+async fn connected_once(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
+    let tasks = TaskTracker::new();
+    let connector = match connector_for(&server.transport) {
+        Ok(connector) => connector,
+        Err(error) => {
+            return Some(Arc::new(ServerStatus {
+                name: server.name,
+                transport: "",
+                connected: false,
+                error: Some(error.to_string()),
+                tools: Arc::new([]),
+            }));
+        }
+    };
+    let hub = McpHub::start(vec![(server.name, connector)], &config, tasks.clone(), &CancellationToken::new());
+    hub.refresh().await;
+    let status = hub.statuses().pop();
+    hub.close().await;
+    tasks.close();
+    tasks.wait().await;
+    status
 }

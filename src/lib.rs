@@ -1,9 +1,37 @@
-//! k8sops.
+//! k8sops: a headless Kubernetes-operations agent.
+//!
+//! A client opens a session over REST, a WebSocket or SSE; behind it an agent works on clusters through MCP tools, with a
+//! language model of the operator's choice. The crate is the service; `main` is its command line. `ARCHITECTURE.md` tells
+//! how it hangs together. The rooms, from the edge to the heart:
+//!
+//! - [`cli`], [`demo`]: clients of our own API, and the simulated outside
+//! - [`app`]: builds all parts, runs them, stops them in order
+//! - [`api`]: HTTP, SSE, WebSocket
+//! - [`runtime`]: sessions alive: owners, recovery
+//! - [`agent`]: one run over model and tools
+//! - [`models`], [`tools`], [`mcp`]: the ways to the outside
+//! - [`store`]: where logs are kept
+//! - [`session`]: events, projection, cursor: what everything else is about
+//! - [`config`], [`telemetry`]: the ground
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod mcp;
 pub mod models;
+pub mod runtime;
 pub mod session;
+pub mod store;
+pub mod telemetry;
 pub mod tools;
+
+// The tests' scripted model is shared by unit and integration tests, and names the crate as the latter do.
+#[cfg(test)]
+extern crate self as k8sops;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod test_support;

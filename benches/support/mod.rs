@@ -61,7 +61,9 @@ async fn answer(stream: TcpStream, tokens: u64, gap: Duration) -> std::io::Resul
         }
         let mut body = vec![0; length];
         read.read_exact(&mut body).await?;
-        write.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n").await?;
+        write
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .await?;
         for n in 0..tokens {
             if !gap.is_zero() {
                 tokio::time::sleep(gap).await;
@@ -259,7 +261,8 @@ impl Client {
 
     /// An open WebSocket of the session.
     pub async fn socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
-        let (mut socket, _) = connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
+        let (mut socket, _) =
+            connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
         socket.next().await.expect("hello").expect("hello");
         socket
     }

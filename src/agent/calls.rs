@@ -10,14 +10,15 @@ use super::{LogClosed, Run, ended};
 use crate::{
     mcp::CallProgress,
     session::{
-        ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId, Timestamp,
-        ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+        ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId,
+        Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
     },
     tools::{CallClass, Gate},
 };
 
 const NOT_RUN: &str = "cancelled by the user before it was run";
-const MAYBE_DONE: &str = "The call was sent, and it is not known whether it took effect. Look at the state before doing it again.";
+const MAYBE_DONE: &str =
+    "The call was sent, and it is not known whether it took effect. Look at the state before doing it again.";
 
 /// What bounds the calls of one reply that run at the same time.
 struct Lanes {
@@ -50,7 +51,8 @@ impl Run {
             return end(ToolStatus::Cancelled, NOT_RUN).await;
         }
         let Value::Object(arguments) = &call.arguments else {
-            let message = "the arguments are not a JSON object; call the tool again with an object that fits its schema";
+            let message =
+                "the arguments are not a JSON object; call the tool again with an object that fits its schema";
             return end(ToolStatus::Error, message).await;
         };
         let Some(class) = self.tools.classify(&call.name, arguments) else {
@@ -60,7 +62,10 @@ impl Run {
         let arguments = match class.gate {
             Gate::Open => arguments.clone(),
             Gate::Deny => {
-                let message = format!("not allowed: this call would change something ({}), and the operator allows none", class.reason);
+                let message = format!(
+                    "not allowed: this call would change something ({}), and the operator allows none",
+                    class.reason
+                );
                 return end(ToolStatus::Denied, &message).await;
             }
             Gate::Ask => match self.approval(open, &class).await? {

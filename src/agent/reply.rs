@@ -162,16 +162,21 @@ impl Run {
         })];
         if ends {
             events.extend(match reply.stop_reason {
-                StopReason::Refusal => failure("refusal", "the model, or its provider's filter, refused to answer", false),
-                StopReason::MaxTokens if empty => {
-                    failure("max_tokens", "the reply reached the limit of its tokens before any text; raise max_tokens", false)
+                StopReason::Refusal => {
+                    failure("refusal", "the model, or its provider's filter, refused to answer", false)
                 }
+                StopReason::MaxTokens if empty => failure(
+                    "max_tokens",
+                    "the reply reached the limit of its tokens before any text; raise max_tokens",
+                    false,
+                ),
                 _ if empty => failure("empty_reply", "the model's reply was empty; send the message again", true),
                 reason => {
                     let cut = (reason == StopReason::MaxTokens).then(|| {
                         EventBody::Warning(Warning {
                             code: "max_tokens".into(),
-                            message: "the reply was cut at the limit of its tokens; raise max_tokens to get more".into(),
+                            message: "the reply was cut at the limit of its tokens; raise max_tokens to get more"
+                                .into(),
                         })
                     });
                     let outcome = if last_step { Outcome::Limit } else { Outcome::Completed };

@@ -39,8 +39,7 @@ impl Log {
     fn new(message: &str) -> Arc<Self> {
         let session = SessionId::new();
         let run_id = RunId::new();
-        let settings =
-            Settings { provider: "scripted".into(), model: "m".into(), temperature: None, max_tokens: None };
+        let settings = Settings { provider: "scripted".into(), model: "m".into(), temperature: None, max_tokens: None };
         let user: UserId = "default".parse().unwrap();
         let first = EventBody::SessionCreated(SessionCreated {
             user_id: user.clone(),
@@ -143,7 +142,8 @@ impl Log {
             _ => Vec::new(),
         });
         for call in calls {
-            let results = state.messages.iter().filter(|m| matches!(m.as_ref(), Message::Tool(t) if t.tool_call_id == call.id));
+            let results =
+                state.messages.iter().filter(|m| matches!(m.as_ref(), Message::Tool(t) if t.tool_call_id == call.id));
             assert_eq!(results.count(), 1, "call {} has not one result", call.id);
         }
     }
@@ -292,7 +292,8 @@ async fn at_the_limit_of_steps_the_model_is_asked_once_more_without_tools() {
 #[tokio::test]
 async fn what_the_model_gets_wrong_in_a_call_is_told_to_it() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![call("dance", json!({})), call("look", json!("{broken")), call("never", json!({}))]]);
+    let model =
+        ScriptedModel::new([vec![call("dance", json!({})), call("look", json!("{broken")), call("never", json!({}))]]);
     let tools = Arc::<Tools>::default();
     run(&log, &model, &tools).drive().await.unwrap();
     let ends = log.ends();
@@ -319,15 +320,24 @@ async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_a
     assert_eq!(tools.called(), [("change".to_owned(), json!({"replicas": 3}))]);
     assert_eq!(
         log.kinds(),
-        ["assistant_message", "approval_requested", "approval_resolved", "tool_start", "tool_end", "assistant_message", "run_finished"]
+        [
+            "assistant_message",
+            "approval_requested",
+            "approval_resolved",
+            "tool_start",
+            "tool_end",
+            "assistant_message",
+            "run_finished"
+        ]
     );
 }
 
 #[tokio::test]
 async fn a_refusal_is_told_to_the_model_with_its_comment_and_nothing_is_run() {
-    for (decision, comment, told) in
-        [(Decision::Deny, Some("not on Friday"), "not on Friday"), (Decision::Expired, None, "nobody approved it in time")]
-    {
+    for (decision, comment, told) in [
+        (Decision::Deny, Some("not on Friday"), "not on Friday"),
+        (Decision::Expired, None, "nobody approved it in time"),
+    ] {
         let log = Log::new("change");
         let model = ScriptedModel::new([vec![call("change", json!({}))]]);
         let tools = Arc::<Tools>::default();
@@ -381,7 +391,13 @@ async fn a_cancel_while_a_tool_runs_says_what_is_known_of_it() {
 #[tokio::test]
 async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from() {
     let script = || {
-        let calls = vec![text("let me "), text("see"), call("look", json!({})), call("force", json!({})), call("change", json!({}))];
+        let calls = vec![
+            text("let me "),
+            text("see"),
+            call("look", json!({})),
+            call("force", json!({})),
+            call("change", json!({})),
+        ];
         ScriptedModel::new([calls, vec![text("a"), call("look", json!({}))], vec![text("done")]])
     };
     let mut points = 0;

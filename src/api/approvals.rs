@@ -100,7 +100,8 @@ pub(super) async fn command(
         }
         Some(_) => {}
         None => {
-            let detail = format!("the session has no approval {approval_id} that waits; its call has ended, or never was");
+            let detail =
+                format!("the session has no approval {approval_id} that waits; its call has ended, or never was");
             return Err(Problem::new(Code::ApprovalNotFound, detail));
         }
     }

@@ -12,11 +12,8 @@ use crate::session::{Event, EventBody, Transient};
 
 /// The contract, as generated from the handlers.
 static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
-    let (_, contract) = actix_web::App::new()
-        .into_utoipa_app()
-        .openapi(Contract::openapi())
-        .configure(operations)
-        .split_for_parts();
+    let (_, contract) =
+        actix_web::App::new().into_utoipa_app().openapi(Contract::openapi()).configure(operations).split_for_parts();
     contract
 });
 

@@ -12,9 +12,7 @@ use super::{
     problem::errors,
     stream::{self, Format, Until},
 };
-use crate::session::{
-    Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId,
-};
+use crate::session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId};
 
 errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
@@ -52,15 +50,12 @@ pub struct MessageAccepted {
 impl MessageAccepted {
     pub(super) fn of(receipt: Receipt) -> Result<Self, Problem> {
         let (Some(run_id), Some(message_id)) = (receipt.run_id, receipt.message_id) else {
-            return Err(Problem::new(Code::Internal, "the store answered a message with the receipt of another command"));
+            return Err(Problem::new(
+                Code::Internal,
+                "the store answered a message with the receipt of another command",
+            ));
         };
-        Ok(Self {
-            run_id,
-            message_id,
-            seq: receipt.seq,
-            command_id: receipt.command_id,
-            duplicate: receipt.duplicate,
-        })
+        Ok(Self { run_id, message_id, seq: receipt.seq, command_id: receipt.command_id, duplicate: receipt.duplicate })
     }
 }
 
@@ -98,7 +93,13 @@ pub(super) async fn send(
     if stream::accepts(&request, "text/event-stream") {
         let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?;
         let hello = stream::hello(&api, &caller.0, session.0).await?;
-        return Ok(stream::respond(&api, Some(hello), cursor, Format::Sse, Until::RunEnds(accepted.run_id, accepted.message_id)));
+        return Ok(stream::respond(
+            &api,
+            Some(hello),
+            cursor,
+            Format::Sse,
+            Until::RunEnds(accepted.run_id, accepted.message_id),
+        ));
     }
     Ok(HttpResponse::Accepted().json(accepted))
 }

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use docs::openapi_json;
 pub use problem::{Code, Problem};
-pub use service::Mode;
+pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
     config::ServerConfig,

@@ -18,7 +18,8 @@ pub(super) fn check(request: &ServiceRequest) -> Result<(), Problem> {
     let host = text(header::HOST).unwrap_or_default();
     let loopback = request.app_data::<web::Data<Api>>().is_some_and(|api| is_loopback(&api.server.host));
     if loopback && !is_loopback(name_of(host)) {
-        let detail = format!("this service listens on the loopback interface and is not {host:?}; use localhost or 127.0.0.1");
+        let detail =
+            format!("this service listens on the loopback interface and is not {host:?}; use localhost or 127.0.0.1");
         return Err(Problem::new(Code::OriginNotAllowed, detail));
     }
     match text(header::ORIGIN) {
@@ -31,7 +32,11 @@ pub(super) fn check(request: &ServiceRequest) -> Result<(), Problem> {
 }
 
 fn same_origin(origin: &str, host: &str) -> bool {
-    origin.parse::<Uri>().ok().and_then(|uri| Some(uri.authority()?.as_str().eq_ignore_ascii_case(host))).unwrap_or(false)
+    origin
+        .parse::<Uri>()
+        .ok()
+        .and_then(|uri| Some(uri.authority()?.as_str().eq_ignore_ascii_case(host)))
+        .unwrap_or(false)
 }
 
 /// The name in a `Host` header, without the port.
@@ -53,9 +58,11 @@ mod tests {
     #[test]
     fn a_page_is_let_in_only_from_the_origin_of_the_service_itself() {
         assert!(same_origin("http://localhost:8080", "localhost:8080"));
-        for (origin, host) in
-            [("http://evil.example", "localhost:8080"), ("http://localhost:3000", "localhost:8080"), ("null", "localhost")]
-        {
+        for (origin, host) in [
+            ("http://evil.example", "localhost:8080"),
+            ("http://localhost:3000", "localhost:8080"),
+            ("null", "localhost"),
+        ] {
             assert!(!same_origin(origin, host), "{origin} {host}");
         }
     }

@@ -227,6 +227,7 @@ impl From<StoreError> for Problem {
             StoreError::Exists(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
+            | StoreError::InUse(_)
             | StoreError::SeqConflict { .. }
             | StoreError::Corrupt(_) => {
                 tracing::error!(error = %detail, "a store error reached the API");
@@ -244,7 +245,8 @@ pub(super) fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
     }
     let response = |words: Vec<String>| {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response = ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content);
+        let response =
+            ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content);
         RefOr::T(response.build())
     };
     by_status.into_iter().map(|(status, words)| (status, response(words))).collect()

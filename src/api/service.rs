@@ -92,10 +92,10 @@ pub const DEMO_NOTICE: &str = "This is the demo: there is no language model in i
 #[get("/info")]
 pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info> {
     let mcp_servers = api.mcp.statuses().into_iter().map(|s| McpServerInfo {
-        name: s.name,
+        name: s.name.clone(),
         transport: s.transport,
         connected: s.connected,
-        error: s.error,
+        error: s.error.clone(),
         tools: s.tools.len(),
     });
     let backend = api.store.backend();
@@ -110,10 +110,7 @@ pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info
         mcp_connected: api.mcp.all_connected(),
         default_provider: api.defaults.provider.clone(),
         default_model: api.defaults.model.clone(),
-        limits: Limits {
-            max_message_bytes: api.server.max_message_bytes,
-            max_frame_bytes: api.server.max_frame_bytes,
-        },
+        limits: Limits { max_message_bytes: api.server.max_message_bytes, max_frame_bytes: api.server.max_frame_bytes },
     })
 }
 

@@ -105,12 +105,7 @@ pub(super) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let CreateSession { title, provider, model, temperature, max_tokens } = body.0;
     let title = title.map(|title| checked_title(&title)).transpose()?;
-    let patch = SettingsPatch {
-        provider,
-        model,
-        temperature: temperature.map(Some),
-        max_tokens: max_tokens.map(Some),
-    };
+    let patch = SettingsPatch { provider, model, temperature: temperature.map(Some), max_tokens: max_tokens.map(Some) };
     let settings = patch.apply(&api.defaults);
     if patch != SettingsPatch::default() {
         api.catalog.validate(&settings)?;
@@ -254,11 +249,7 @@ pub(super) async fn update(
     )
 )]
 #[delete("/sessions/{session_id}")]
-pub(super) async fn delete(
-    api: web::Data<Api>,
-    caller: Caller,
-    session: InSession,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(api: web::Data<Api>, caller: Caller, session: InSession) -> Result<HttpResponse, Problem> {
     api.sessions.delete(&caller.0, session.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -75,7 +75,8 @@ pub(super) async fn open(
     let hello = hello(api, user, session).await?;
     let Frame::Transient(Transient::Hello(Hello { last_seq, .. })) = &hello else { unreachable!("it is a hello") };
     if after > *last_seq {
-        let detail = format!("after={after} is beyond the newest event, {last_seq}; use the seq of an event that was received");
+        let detail =
+            format!("after={after} is beyond the newest event, {last_seq}; use the seq of an event that was received");
         return Err(Problem::new(Code::CursorBeyondHead, detail));
     }
     if snapshot {
@@ -108,15 +109,8 @@ pub(super) fn respond(
     format: Format,
     until: Until,
 ) -> HttpResponse {
-    let writer = Writer {
-        first,
-        cursor,
-        format,
-        until,
-        halt: api.halt.clone(),
-        ended: false,
-        _open: OpenStream::new(api),
-    };
+    let writer =
+        Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, _open: OpenStream::new(api) };
     let content_type = match format {
         Format::Sse => "text/event-stream",
         Format::Ndjson => "application/x-ndjson",
@@ -227,4 +221,3 @@ impl Writer {
         }
     }
 }
-

@@ -71,11 +71,9 @@ pub(super) async fn open(
 ) -> Result<HttpResponse, Problem> {
     let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
-        let mut response = Problem::new(
-            Code::UpgradeRequired,
-            "connect with a WebSocket client, or use …/events for SSE and NDJSON",
-        )
-        .response();
+        let mut response =
+            Problem::new(Code::UpgradeRequired, "connect with a WebSocket client, or use …/events for SSE and NDJSON")
+                .response();
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
         return Ok(response);
     }
@@ -84,8 +82,14 @@ pub(super) async fn open(
         actix_ws::handle(&request, payload).map_err(|error| Problem::invalid(error.to_string()))?;
     let limit = api.server.max_frame_bytes;
     let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
-    let connection =
-        Connection { open: OpenStream::new(&api), api, user: caller.0, session: session.0, socket, heard: Instant::now() };
+    let connection = Connection {
+        open: OpenStream::new(&api),
+        api,
+        user: caller.0,
+        session: session.0,
+        socket,
+        heard: Instant::now(),
+    };
     actix_web::rt::spawn(connection.serve(hello, cursor, messages));
     Ok(response)
 }

@@ -74,6 +74,19 @@ pub struct LlmConfig {
     pub max_tokens: Option<u32>,
 }
 
+impl LlmConfig {
+    /// The settings that a new session begins with.
+    #[must_use]
+    pub fn settings(&self) -> crate::session::Settings {
+        crate::session::Settings {
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            temperature: self.temperature,
+            max_tokens: self.max_tokens,
+        }
+    }
+}
+
 /// The wire protocol of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {

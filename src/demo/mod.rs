@@ -10,8 +10,11 @@
 
 mod catalog;
 pub mod cluster;
+mod provider;
 pub mod rules;
 pub mod server;
 
 pub use cluster::Cluster;
+pub use provider::{provider_info, settings};
+pub use rules::RuleModel;
 pub use server::connect;

@@ -110,6 +110,12 @@ impl Catalog {
         self.entries.values().map(|entry| entry.info.clone()).collect()
     }
 
+    /// Whether a provider can be called: it is there, and has its key or needs none.
+    #[must_use]
+    pub fn configured(&self, provider: &str) -> bool {
+        self.entries.get(provider).is_some_and(|entry| entry.info.configured)
+    }
+
     /// The way to a provider's models.
     #[must_use]
     pub fn model(&self, provider: &str) -> Option<Arc<dyn ChatModel>> {

@@ -287,7 +287,9 @@ impl Sessions {
         self.0.halt.cancel();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            tracing::warn!("sessions did not come to rest in time; what was in progress is recovered at the next start");
+            tracing::warn!(
+                "sessions did not come to rest in time; what was in progress is recovered at the next start"
+            );
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     agent::{LogClosed, Run, RunEnd, failing},
     session::{
         Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, InboxEntry, Lease, OnBusy, OpenRun,
-        RunFailed, RunRecovered, RunStarted, SessionId, SessionStore, SettingsChanged, StoreError, Timestamp, TitleChanged,
+        RunFailed, RunRecovered, RunStarted, SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged,
         UserMessageEvent, load_state, title_from,
     },
 };
@@ -123,8 +123,7 @@ impl<'a> Owner<'a> {
         place.feed.observe(loaded.state.last_seq());
         let open_run = loaded.state.run.clone();
         let projection = Arc::new(Projection::new(loaded.state));
-        let mut writer =
-            Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
+        let mut writer = Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
         if let Some(run) = open_run {
             let recovered = RunRecovered {
                 attempt: run.attempt + 1,
@@ -153,6 +152,8 @@ impl<'a> Owner<'a> {
     async fn work(&mut self) -> Result<LetGo, StoreError> {
         let mut renew = interval_at(Instant::now() + RENEW, RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A point in time and not a wait: a renewal in between does not begin it anew.
+        let mut let_go_at = None;
         loop {
             let halting = self.shared.halt.is_cancelled();
             if !self.writer.in_flight() {
@@ -163,6 +164,7 @@ impl<'a> Owner<'a> {
                 self.writer.start();
             }
             let resting = self.run.is_none() && self.writer.idle() && !self.look;
+            let_go_at = if resting { let_go_at.or_else(|| Some(Instant::now() + LINGER)) } else { None };
             if halting && self.run.is_none() && self.writer.idle() {
                 return Ok(LetGo::Halted);
             }
@@ -192,9 +194,9 @@ impl<'a> Owner<'a> {
                     }
                 }
                 () = self.place.bell.rung() => self.look = true,
-                () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => self.expire_approvals(),
+                () = at(expiry) => self.expire_approvals(),
                 _ = renew.tick() => self.shared.parts.store.renew(self.lease, LEASE).await?,
-                () = sleep(LINGER), if resting => return Ok(LetGo::Idle),
+                () = at(let_go_at) => return Ok(LetGo::Idle),
                 () = self.shared.halt.cancelled(), if !halting => {}
             }
         }
@@ -230,14 +232,17 @@ impl<'a> Owner<'a> {
                         state.run.as_ref().filter(|_| pending).map(|run| run.run_id)
                     });
                     run.map(|run_id| {
-                        EventDraft::in_run(run_id, EventBody::ApprovalResolved(ApprovalResolved {
-                            approval_id: *approval_id,
-                            decision: *decision,
-                            arguments: arguments.clone(),
-                            by: by(),
-                            comment: comment.clone(),
-                            command_id,
-                        }))
+                        EventDraft::in_run(
+                            run_id,
+                            EventBody::ApprovalResolved(ApprovalResolved {
+                                approval_id: *approval_id,
+                                decision: *decision,
+                                arguments: arguments.clone(),
+                                by: by(),
+                                comment: comment.clone(),
+                                command_id,
+                            }),
+                        )
                     })
                 }
                 CommandBody::Settings(patch) => {
@@ -273,8 +278,7 @@ impl<'a> Owner<'a> {
             content: content.clone(),
             command_id: Some(entry.command.command_id.clone()),
         };
-        let started =
-            RunStarted { provider: settings.provider.clone(), model: settings.model.clone(), attempt: 1 };
+        let started = RunStarted { provider: settings.provider.clone(), model: settings.model.clone(), attempt: 1 };
         self.writer.push([
             EventDraft::in_run(*run_id, EventBody::UserMessage(message)),
             EventDraft::in_run(*run_id, EventBody::RunStarted(started)),
@@ -296,7 +300,10 @@ impl<'a> Owner<'a> {
             return;
         }
         let open = self.projection.read(|state| {
-            state.run.as_ref().map(|run| (run.run_id, run.provider.clone(), run.model.clone(), state.summary.settings.clone()))
+            state
+                .run
+                .as_ref()
+                .map(|run| (run.run_id, run.provider.clone(), run.model.clone(), state.summary.settings.clone()))
         });
         let Some((run_id, provider, model_id, mut settings)) = open else { return };
         let parts = &self.shared.parts;
@@ -358,14 +365,17 @@ impl<'a> Owner<'a> {
         });
         let Some((run_id, approvals)) = expired else { return };
         self.writer.push(approvals.into_iter().map(|approval_id| {
-            EventDraft::in_run(run_id, EventBody::ApprovalResolved(ApprovalResolved {
-                approval_id,
-                decision: Decision::Expired,
-                arguments: None,
-                by: Actor::System,
-                comment: None,
-                command_id: None,
-            }))
+            EventDraft::in_run(
+                run_id,
+                EventBody::ApprovalResolved(ApprovalResolved {
+                    approval_id,
+                    decision: Decision::Expired,
+                    arguments: None,
+                    by: Actor::System,
+                    comment: None,
+                    command_id: None,
+                }),
+            )
         }));
     }
 }
@@ -377,6 +387,14 @@ fn next_message(entries: &[InboxEntry]) -> Option<&InboxEntry> {
     let interrupts =
         messages.find(|e| matches!(e.command.body, CommandBody::Message { on_busy: OnBusy::Interrupt, .. }));
     interrupts.or(first)
+}
+
+/// Waits until a point in time; for ever when there is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for the run's task; for ever when there is none.

@@ -84,7 +84,12 @@ impl SessionStore for Watched {
     async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
         self.inner.summary(session).await
     }
-    async fn list(&self, user: &UserId, after: Option<ListCursor>, limit: usize) -> Result<Vec<SessionSummary>, StoreError> {
+    async fn list(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
         self.inner.list(user, after, limit).await
     }
     async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
@@ -175,12 +180,8 @@ impl World {
 
     async fn submit(&self, body: CommandBody) -> Result<Receipt, SessionsError> {
         let only_if_idle = matches!(&body, CommandBody::Message { on_busy: OnBusy::Reject, .. });
-        let command = Command {
-            command_id: CommandId::generate(),
-            fingerprint: String::new(),
-            by: self.user.clone(),
-            body,
-        };
+        let command =
+            Command { command_id: CommandId::generate(), fingerprint: String::new(), by: self.user.clone(), body };
         self.sessions.submit(self.session, command, only_if_idle).await
     }
 
@@ -194,7 +195,8 @@ impl World {
 
     /// Waits until nothing waits and nothing runs. Approvals that come up on the way are answered with `decide`.
     async fn rest(&self, decide: Decision) {
-        let mut cursor = self.sessions.watch(&self.user, self.session, 0).await.unwrap();
+        let head = self.sessions.get(&self.user, self.session).await.unwrap().last_seq;
+        let mut cursor = self.sessions.watch(&self.user, self.session, head).await.unwrap();
         loop {
             let summary = self.sessions.get(&self.user, self.session).await.unwrap();
             if summary.open_run.is_none() && self.store.inbox(self.session).await.unwrap().is_empty() {
@@ -364,8 +366,8 @@ async fn an_owner_with_nothing_to_do_lets_go() {
 #[tokio::test]
 async fn checkpoints_cost_no_more_than_the_log_itself() {
     let world = World::new(&ScriptedModel::new([])).await;
-    let content = "x".repeat(2000);
-    for _ in 0..400 {
+    let content = "x".repeat(4000);
+    for _ in 0..150 {
         world.say(&content).await;
         world.rest(Decision::Approve).await;
     }
@@ -387,7 +389,9 @@ async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
     *world.store.slow.lock().unwrap() = None;
     gate.open();
     world.rest(Decision::Approve).await;
-    assert!(matches!(&world.log().await.last().unwrap().body, EventBody::RunFinished(e) if e.outcome == Outcome::Cancelled));
+    assert!(
+        matches!(&world.log().await.last().unwrap().body, EventBody::RunFinished(e) if e.outcome == Outcome::Cancelled)
+    );
 }
 
 #[tokio::test]

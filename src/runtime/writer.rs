@@ -47,7 +47,13 @@ struct InFlight {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, lease: Lease, feed: Arc<Feed>, projection: Arc<Projection>, replayed: u64) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        lease: Lease,
+        feed: Arc<Feed>,
+        projection: Arc<Projection>,
+        replayed: u64,
+    ) -> Self {
         let weight = projection.read(crate::session::SessionState::weight);
         Self {
             store: shared.parts.store.clone(),
@@ -94,9 +100,8 @@ impl Writer {
         }
         let Batch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
         let session = self.lease.session;
-        let (mut summary, checkpoint) = self
-            .projection
-            .read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
+        let (mut summary, checkpoint) =
+            self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
         let events: Vec<Arc<Event>> =
             (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.at(session, seq))).collect();

@@ -53,6 +53,9 @@ pub enum StoreError {
     /// The inbox holds as many commands as it may.
     #[error("the session has {0} commands waiting, which is the limit")]
     InboxFull(usize),
+    /// Another process works on the same storage, and it takes one at a time.
+    #[error("{0}")]
+    InUse(String),
     /// The backend cannot be reached or does not answer; nothing is known to be written.
     #[error("the store is not available: {0}")]
     Unavailable(String),

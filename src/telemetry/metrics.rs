@@ -39,8 +39,16 @@ impl Metrics {
         Self {
             runs: counter_vec("k8sops_runs_total", "Runs that ended, by outcome.", "outcome"),
             tool_calls: counter_vec("k8sops_tool_calls_total", "Tool calls that ended, by status.", "status"),
-            tokens: counter_vec("k8sops_model_tokens_total", "Tokens that model calls used, by direction.", "direction"),
-            requests: counter_vec("k8sops_http_requests_total", "HTTP requests answered, by class of status.", "status"),
+            tokens: counter_vec(
+                "k8sops_model_tokens_total",
+                "Tokens that model calls used, by direction.",
+                "direction",
+            ),
+            requests: counter_vec(
+                "k8sops_http_requests_total",
+                "HTTP requests answered, by class of status.",
+                "status",
+            ),
             events: register(
                 &registry,
                 IntCounter::new("k8sops_events_total", "Events committed.").expect("a valid constant name"),

@@ -11,7 +11,11 @@ use crate::{
     tools::Counting,
 };
 
-async fn asked(model: &Arc<ScriptedModel>, tools: &Counting, env: Vec<(&'static str, String)>) -> (Service, String, Value) {
+async fn asked(
+    model: &Arc<ScriptedModel>,
+    tools: &Counting,
+    env: Vec<(&'static str, String)>,
+) -> (Service, String, Value) {
     let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
     let service = Service::start(setup).await;
     service.connected().await;
@@ -53,7 +57,8 @@ async fn a_denied_change_is_not_run_and_a_second_answer_is_refused() {
     let again = service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"}));
     let (status, problem) = service.refused(again).await;
     assert!(
-        [(409, json!("approval_closed")), (404, json!("approval_not_found"))].contains(&(status, problem["code"].clone())),
+        [(409, json!("approval_closed")), (404, json!("approval_not_found"))]
+            .contains(&(status, problem["code"].clone())),
         "{problem}"
     );
     service.post(&format!("{session}/cancel"), json!({})).await;

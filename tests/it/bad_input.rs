@@ -76,7 +76,8 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
         (Method::DELETE, "/healthz".into(), b"", 405, "method_not_allowed", "GET"),
     ];
     for (method, path, body, status, code, says) in cases {
-        let request = service.request(method.clone(), &path).header("content-type", "application/json").body(body.to_vec());
+        let request =
+            service.request(method.clone(), &path).header("content-type", "application/json").body(body.to_vec());
         let (found, problem) = service.refused(request).await;
         let what = format!("{method} {path} {}: {problem}", String::from_utf8_lossy(&body[..body.len().min(60)]));
         assert_eq!((found, problem["code"].as_str().unwrap()), (status, code), "{what}");

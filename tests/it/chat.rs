@@ -15,8 +15,7 @@ async fn a_conversation_through_pipes_shows_the_tools_and_the_answer() {
     let demo = Demo::start().await;
     let mut command = k8sops();
     command.args(["chat", "--url", &demo.url]);
-    let mut chat =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut chat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = chat.stdin.take().unwrap();
     input.write_all(b"what is broken?\n/sessions\n/quit\n").await.unwrap();
     drop(input);

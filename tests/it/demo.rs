@@ -47,7 +47,8 @@ impl Demo {
 }
 
 async fn curl(args: &[&str]) -> String {
-    let output = Command::new("curl").args(["-sS", "--noproxy", "*", "--max-time", "60"]).args(args).output().await.unwrap();
+    let output =
+        Command::new("curl").args(["-sS", "--noproxy", "*", "--max-time", "60"]).args(args).output().await.unwrap();
     assert!(output.status.success(), "curl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -62,9 +63,13 @@ async fn the_demo_says_that_no_language_model_is_in_it_and_finds_what_is_broken(
 
     let session: Value = serde_json::from_str(&curl(&["-XPOST", &format!("{}/v1/sessions", demo.url)]).await).unwrap();
     let messages = format!("{}/v1/sessions/{}/messages", demo.url, session["session_id"].as_str().unwrap());
-    let stream = curl(&["-N", "-H", "accept: text/event-stream", "-d", r#"{"content": "what is broken?"}"#, &messages]).await;
-    let frames: Vec<Value> =
-        stream.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap()).collect();
+    let stream =
+        curl(&["-N", "-H", "accept: text/event-stream", "-d", r#"{"content": "what is broken?"}"#, &messages]).await;
+    let frames: Vec<Value> = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
     assert!(frames.iter().any(|f| f["type"] == "tool_start" && f["server"] == "demo-cluster"), "{stream}");
     let answer = frames.iter().rfind(|f| f["type"] == "assistant_message").unwrap()["content"].as_str().unwrap();
     for symptom in ["CrashLoopBackOff", "ImagePullBackOff", "Pending", "CreateContainerConfigError"] {

@@ -17,11 +17,8 @@ async fn every_cursor_replays_exactly_what_comes_after_it() {
     let log = service.log(&session).await;
     assert_gapless(&log, 1);
     for after in 0..=log.len() {
-        let response = service
-            .request(Method::GET, &format!("{session}/events?follow=false&after={after}"))
-            .send()
-            .await
-            .unwrap();
+        let response =
+            service.request(Method::GET, &format!("{session}/events?follow=false&after={after}")).send().await.unwrap();
         let frames = crate::service::Sse::new(response).rest().await;
         assert_eq!((&frames[0]["type"], &frames[0]["last_seq"]), (&json!("hello"), &json!(log.len())));
         assert_eq!(frames[1..], log[after..], "after {after}");

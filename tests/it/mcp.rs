@@ -155,9 +155,10 @@ async fn a_destructive_call_over_http_waits_for_approval_and_reaches_the_cluster
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
     command.args(["--kubeconfig", &kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"]);
     let peer = Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await;
-    let model = ScriptedModel::new([vec![
-        call("pods_delete", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"})),
-    ]]);
+    let model = ScriptedModel::new([vec![call(
+        "pods_delete",
+        json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}),
+    )]]);
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
     let service = start(&model, env).await;
     let deletes = || async { journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
@@ -183,8 +184,7 @@ async fn several_servers_at_once_keep_their_tools_apart() {
         testbed::path("K8SOPS_TEST_NODE"),
         testbed::path("K8SOPS_TEST_MCP_EVERYTHING")
     );
-    let yaml =
-        format!("mcp:\n  servers:\n    - name: one\n      {everything}\n    - name: two\n      {everything}\n");
+    let yaml = format!("mcp:\n  servers:\n    - name: one\n      {everything}\n    - name: two\n      {everything}\n");
     let model = ScriptedModel::new([vec![call("two_echo", json!({"message": "from two"}))]]);
     let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
     service.connected().await;
@@ -199,7 +199,8 @@ async fn several_servers_at_once_keep_their_tools_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_takes_too_long_ends_in_a_timeout_and_progress_is_shown_until_then() {
-    let model = ScriptedModel::new([vec![call("trigger-long-running-operation", json!({"duration": 60, "steps": 600}))]]);
+    let model =
+        ScriptedModel::new([vec![call("trigger-long-running-operation", json!({"duration": 60, "steps": 600}))]]);
     let node = testbed::path("K8SOPS_TEST_NODE");
     let mut env = stdio(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"]);
     env.push(("K8SOPS_MCP_CALL_TIMEOUT", "2s".into()));

@@ -29,8 +29,12 @@ async fn one_request_is_a_whole_turn() {
 async fn an_accepted_message_names_the_run_that_answers_it() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
-    let response =
-        service.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "hi"})).send().await.unwrap();
+    let response = service
+        .request(Method::POST, &format!("{session}/messages"))
+        .json(&json!({"content": "hi"}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 202);
     let accepted: Value = response.json().await.unwrap();
     let frames = service.events(&session, &format!("?after={}", accepted["seq"])).await.until("run_finished").await;

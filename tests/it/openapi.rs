@@ -8,7 +8,11 @@ use crate::{scripted::ScriptedModel, service::Service, testbed};
 fn operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();
     let of = |path: &String, item: &Value| {
-        let methods = item.as_object().unwrap().keys().filter(|k| ["get", "post", "patch", "delete", "put"].contains(&k.as_str()));
+        let methods = item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|k| ["get", "post", "patch", "delete", "put"].contains(&k.as_str()));
         methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
     };
     paths.iter().flat_map(|(path, item)| of(path, item)).collect()
@@ -71,7 +75,12 @@ async fn the_document_is_valid_openapi() {
     let validator = testbed::path("K8SOPS_TEST_OPENAPI_VALIDATOR");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
     let output = tokio::process::Command::new(validator).arg(file).output().await.unwrap();
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +93,8 @@ async fn the_pages_are_served_without_asking_anybody_else() {
     let mut assets = 0;
     for quoted in html.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css")) {
         assert!(!quoted.contains("//"), "{quoted} comes from elsewhere");
-        let asset = service.request(Method::GET, &format!("/docs/{}", quoted.trim_start_matches("./"))).send().await.unwrap();
+        let asset =
+            service.request(Method::GET, &format!("/docs/{}", quoted.trim_start_matches("./"))).send().await.unwrap();
         assert_eq!(asset.status(), 200, "{quoted}");
         assets += 1;
     }

@@ -28,12 +28,14 @@ fn everything() -> Vec<(&'static str, String)> {
 
 /// One streamed turn in which the model calls a tool.
 async fn assert_turn_with_a_tool(env: Vec<(&'static str, String)>) {
-    let env = [env, everything(), vec![("LLM_TEMPERATURE", "0".into()), ("LLM_MODEL", "qwen2.5-coder-0.5b".into())]].concat();
+    let env =
+        [env, everything(), vec![("LLM_TEMPERATURE", "0".into()), ("LLM_MODEL", "qwen2.5-coder-0.5b".into())]].concat();
     let service = Service::start(Setup { env, ..Setup::default() }).await;
     service.connected().await;
     let session = service.session().await;
     let frames = service.turn(&session, "What is the sum of 17 and 25?").await;
-    let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap_or_else(|| panic!("no tool call: {frames:#?}"));
+    let start =
+        frames.iter().find(|f| f["type"] == "tool_start").unwrap_or_else(|| panic!("no tool call: {frames:#?}"));
     assert_eq!((&start["name"], &start["arguments"]), (&json!("get-sum"), &json!({"a": 17, "b": 25})));
     let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
     assert_eq!(end["content"], "The sum of 17 and 25 is 42.");
@@ -69,7 +71,8 @@ async fn a_real_model_answers_over_chat_completions_and_over_the_messages_api() 
 async fn a_scripted_provider_by_others_is_understood_in_both_protocols() {
     let dir = tempfile::tempdir().unwrap();
     let fixtures = dir.path().join("fixtures.json");
-    let fixture = json!({"fixtures": [{"match": {"userMessage": "pods"}, "response": {"content": "Three pods, all well."}}]});
+    let fixture =
+        json!({"fixtures": [{"match": {"userMessage": "pods"}, "response": {"content": "Three pods, all well."}}]});
     std::fs::write(&fixtures, fixture.to_string()).unwrap();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
     command.arg(testbed::path("K8SOPS_TEST_AIMOCK")).args(["-p", "0", "-h", "127.0.0.1", "-f"]).arg(&fixtures);

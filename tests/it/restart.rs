@@ -48,7 +48,8 @@ async fn a_run_in_progress_at_the_stop_is_finished_by_the_next_process() {
     let mut frames = stream.until("run_finished").await;
     let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
     assert_eq!(recovered["attempt"], 2);
-    let said: Vec<_> = frames.iter().filter(|f| f["type"] == "assistant_message").map(|f| f["content"].clone()).collect();
+    let said: Vec<_> =
+        frames.iter().filter(|f| f["type"] == "assistant_message").map(|f| f["content"].clone()).collect();
     assert_eq!(said, ["whole"]);
     // The message that waited has its run too.
     frames.extend(stream.until("run_finished").await);

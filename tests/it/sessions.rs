@@ -19,7 +19,8 @@ fn id(path: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_says_what_it_is() {
     let service = Service::with(&ScriptedModel::new([])).await;
-    let response = service.request(Method::POST, "/v1/sessions").json(&json!({"title": "On call"})).send().await.unwrap();
+    let response =
+        service.request(Method::POST, "/v1/sessions").json(&json!({"title": "On call"})).send().await.unwrap();
     assert_eq!(response.status(), 201);
     let location = response.headers()["location"].to_str().unwrap().to_owned();
     let created: Value = response.json().await.unwrap();

@@ -102,7 +102,11 @@ async fn commands_are_answered_one_by_one_and_errors_leave_the_socket_open() {
         (json!({"type": "message", "command_id": "c2", "content": ""}), "c2", "invalid_request"),
         (json!({"type": "message", "command_id": "c3", "contnet": "x"}), "c3", "invalid_json"),
         (json!({"type": "settings", "command_id": "c4", "model": "gpt-0"}), "c4", "invalid_request"),
-        (json!({"type": "approve", "command_id": "c5", "approval_id": "018f0000-0000-7000-8000-000000000000"}), "c5", "approval_not_found"),
+        (
+            json!({"type": "approve", "command_id": "c5", "approval_id": "018f0000-0000-7000-8000-000000000000"}),
+            "c5",
+            "approval_not_found",
+        ),
         (json!({"type": "deny", "command_id": "c6", "approval_id": "7"}), "c6", "invalid_json"),
     ];
     for (command, id, code) in cases {

@@ -181,7 +181,8 @@ async fn ok(response: Response) -> Value {
 
 pub async fn problem(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
-    let content_type = response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let content_type =
+        response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let text = response.text().await.unwrap();
     assert_eq!(content_type, "application/problem+json", "{status}: {text}");
     let problem: Value = serde_json::from_str(&text).unwrap();

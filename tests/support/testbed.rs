@@ -49,7 +49,9 @@ impl Peer {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(Duration::from_secs(120), healthy).await.unwrap_or_else(|_| panic!("{command:?} did not become healthy"));
+        timeout(Duration::from_secs(120), healthy)
+            .await
+            .unwrap_or_else(|_| panic!("{command:?} did not become healthy"));
         Self { url, child }
     }
 

@@ -9,8 +9,8 @@ use k8sops::mcp::{Connector, InProcessConnector};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
-        CallToolRequestParams, CallToolResult, ContentBlock, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
-        ServerInfo, Tool, ToolAnnotations,
+        CallToolRequestParams, CallToolResult, ContentBlock, ListToolsResult, PaginatedRequestParams,
+        ServerCapabilities, ServerInfo, Tool, ToolAnnotations,
     },
     service::RequestContext,
 };

@@ -1,0 +1,26 @@
+//! The stand-in for a model as the catalog shows it.
+
+use super::rules::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
+use crate::{
+    models::{ModelInfo, ProviderInfo},
+    session::Settings,
+};
+
+/// The demo's only provider.
+#[must_use]
+pub fn provider_info() -> ProviderInfo {
+    let model = ModelInfo {
+        id: MODEL_ID.into(),
+        name: MODEL_NAME.into(),
+        description: "Picks tools by the words of the message and reports what they return".into(),
+        context_window: None,
+        max_output_tokens: None,
+    };
+    ProviderInfo { id: PROVIDER_ID.into(), name: PROVIDER_NAME.into(), configured: true, models: vec![model] }
+}
+
+/// The settings of a session of the demo.
+#[must_use]
+pub fn settings() -> Settings {
+    Settings { provider: PROVIDER_ID.into(), model: MODEL_ID.into(), temperature: None, max_tokens: None }
+}
