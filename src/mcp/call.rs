@@ -74,7 +74,10 @@ async fn exchange(
     };
     cancel.request = None;
     match answer {
-        Ok(result) => output(result),
+        Ok(result) => {
+            live.hear();
+            output(result)
+        }
         Err(error) => Err(failure(server, live, error)),
     }
 }

@@ -13,7 +13,10 @@ use rmcp::{
 };
 use tokio::io::DuplexStream;
 
-use super::{Handler, HttpConnector, StdioConnector, http};
+use super::{
+    Handler, HttpConnector, StdioConnector,
+    http::{self, SendFault},
+};
 use crate::config::McpTransport;
 
 /// A connection that has been shaken hands on.
@@ -28,7 +31,8 @@ pub trait Connector: Send + Sync + 'static {
     /// `stdio`, `http` or `in-process`.
     fn transport(&self) -> &'static str;
 
-    /// Connects and shakes hands, in no more time than `limit`. Dropping the future leaves nothing behind.
+    /// Connects and shakes hands, in no more time than `limit`. Dropping the future leaves nothing behind. The handler
+    /// of the connection is its `service()`, which need not be the one given.
     ///
     /// # Errors
     /// What went wrong, for the operator, without secrets.
@@ -41,7 +45,7 @@ pub enum ConnectError {
     /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
-    /// The server could not be started or reached.
+    /// The server could not be started or reached, or wants other credentials.
     #[error("{0}")]
     Unreachable(String),
     /// The server was reached and did not agree on the protocol.
@@ -120,9 +124,10 @@ fn handshake_error(error: &ClientInitializeError, handler: &Handler) -> ConnectE
     }
     match error {
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => handshake_error(fallback, handler),
-        ClientInitializeError::TransportError { error, .. } => {
-            ConnectError::Unreachable(http::fault(error).into_text())
-        }
+        ClientInitializeError::TransportError { error, .. } => match http::fault(error) {
+            SendFault::Unknown(text) => ConnectError::Handshake(text),
+            SendFault::NotSent(text) | SendFault::Refused(text) => ConnectError::Unreachable(text),
+        },
         ClientInitializeError::ConnectionClosed(_) => {
             ConnectError::Unreachable("the server closed the connection during the handshake".to_owned())
         }

@@ -65,6 +65,11 @@ impl Handler {
         }))
     }
 
+    /// For another connection to the same server.
+    pub(super) fn renewed(&self) -> Self {
+        Self::new(self.0.server.clone())
+    }
+
     /// The server's name in the configuration, for logs.
     pub fn server(&self) -> &str {
         &self.0.server

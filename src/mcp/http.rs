@@ -1,6 +1,12 @@
 //! Servers that are reached over streamable HTTP.
 
-use std::{collections::BTreeMap, collections::HashMap, error::Error, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    collections::HashMap,
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -19,6 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     Handler,
     connect::{ConnectError, Connection, Connector, quote, serve},
+    correlate::Correlating,
 };
 
 /// How long a TCP and TLS connection may take.
@@ -35,7 +42,7 @@ const STREAM_RETRY_DELAY: Duration = Duration::from_secs(2);
 pub struct HttpConnector {
     url: Arc<str>,
     headers: HashMap<HeaderName, HeaderValue>,
-    client: reqwest::Client,
+    client: Correlating,
 }
 
 impl HttpConnector {
@@ -51,7 +58,22 @@ impl HttpConnector {
         let headers = headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
         let client = client(&parsed, ssl_verify)
             .map_err(|e| ConnectError::Config(format!("no HTTP client can be made: {}", root_cause(&e))))?;
-        Ok(Self { url: parsed.as_str().into(), headers, client })
+        Ok(Self { url: parsed.as_str().into(), headers, client: Correlating(client) })
+    }
+}
+
+impl HttpConnector {
+    fn open(&self) -> StreamableHttpClientTransport<Correlating> {
+        let mut retry = ExponentialBackoff::default();
+        retry.max_times = Some(STREAM_RETRIES);
+        retry.max_delay = Some(STREAM_RETRY_DELAY);
+        let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.clone())
+            .custom_headers(self.headers.clone())
+            // The SDK would open a new session by itself, send the request again there, and answer the other calls in
+            // flight with an error that looks like the server's own. The supervisor does it instead.
+            .reinit_on_expired_session(false);
+        config.retry_config = Arc::new(retry);
+        StreamableHttpClientTransport::with_client(self.client.clone(), config)
     }
 }
 
@@ -107,20 +129,23 @@ impl Connector for HttpConnector {
     }
 
     async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError> {
-        let mut retry = ExponentialBackoff::default();
-        retry.max_times = Some(STREAM_RETRIES);
-        retry.max_delay = Some(STREAM_RETRY_DELAY);
-        let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.clone())
-            .custom_headers(self.headers.clone())
-            // The SDK would open a new session by itself, send the request again there, and answer the other calls in
-            // flight with an error that looks like the server's own. The supervisor does it instead.
-            .reinit_on_expired_session(false);
-        config.retry_config = Arc::new(retry);
-        let lifecycle = ClientLifecycleMode::Auto {
+        let started = Instant::now();
+        let auto = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        serve(handler, StreamableHttpClientTransport::with_client(self.client.clone(), config), lifecycle, limit).await
+        match serve(handler.clone(), self.open(), auto, limit).await {
+            // The SDK falls back to the old handshake where the new one is not known at all, but not where a server knows
+            // it and supports older versions only (kubernetes-mcp-server with sessions does), nor after an answer that
+            // makes no sense to it.
+            Err(ConnectError::Handshake(first)) => {
+                tracing::debug!(server = handler.server(), first, "trying the old handshake");
+                let rest = limit.saturating_sub(started.elapsed());
+                // The first connection has ended, and with it its handler.
+                serve(handler.renewed(), self.open(), ClientLifecycleMode::Initialize, rest).await
+            }
+            other => other,
+        }
     }
 }
 

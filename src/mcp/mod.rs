@@ -10,12 +10,14 @@
 //!    └─ call(server, tool, …) ── straight to the connection of that server; never queued, never sent twice
 //! ```
 //!
-//! The `rmcp` crate logs the content of every notification at `info` and of every result at `debug`. Those contents can
-//! be secrets, so a subscriber must keep `rmcp=warn` unless an operator asks for more by name.
+//! The `rmcp` crate logs the content of every notification at `info` and of every result at `debug`, and the URL of a
+//! server, which can hold a credential, at `warn` and `error`. All that matters to an operator is logged here in words, so
+//! a subscriber should set `rmcp=off` unless it is asked for more by name.
 
 mod call;
 mod connect;
 mod content;
+mod correlate;
 mod handler;
 mod http;
 mod hub;

@@ -10,7 +10,7 @@
 use std::{
     collections::{HashSet, hash_map::RandomState},
     hash::{BuildHasher, Hasher},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -65,9 +65,24 @@ pub(super) struct Live {
     pub(super) handler: Handler,
     /// One token per call in flight.
     calls: TaskTracker,
+    /// When the server last answered anything. A `std` lock: held for a copy only.
+    heard: Mutex<Instant>,
 }
 
 impl Live {
+    fn new(peer: Peer<RoleClient>, handler: Handler) -> Self {
+        Self { peer, handler, calls: TaskTracker::new(), heard: Mutex::new(Instant::now()) }
+    }
+
+    /// Notes that the server has answered.
+    pub(super) fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn silence(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// To be held for as long as a call is in flight.
     pub(super) fn in_flight(&self) -> TaskTrackerToken {
         self.calls.token()
@@ -221,11 +236,11 @@ impl Supervisor {
         let limit = self.timings.connect;
         let deadline = Instant::now() + limit;
         let handler = Handler::new(self.server.name.clone());
-        let mut connection = self.connector.connect(handler.clone(), limit).await?;
-        let peer = connection.peer().clone();
+        let mut connection = self.connector.connect(handler, limit).await?;
+        let (peer, handler) = (connection.peer().clone(), connection.service().clone());
         // By default the SDK answers a list from its cache, if need be from a stale one while the server is down.
         peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
-        let live = Live { peer, handler, calls: TaskTracker::new() };
+        let live = Live::new(peer, handler);
         match discover(&live, deadline.saturating_duration_since(Instant::now())).await {
             Ok(tools) => Ok((connection, Arc::new(live), tools)),
             Err(fault) => {
@@ -269,10 +284,15 @@ impl Supervisor {
             };
             last_check = Instant::now();
             match checked {
-                Ok(tools) => self.server.publish(Some(live.clone()), None, Some(tools)),
+                Ok(tools) => {
+                    live.hear();
+                    self.server.publish(Some(live.clone()), None, Some(tools));
+                }
                 // Many servers do one thing at a time. While a call runs, silence is no sign of death; to take it for
-                // one would end a server in the middle of a change.
-                Err(Fault::Silent) if !live.calls.is_empty() => {
+                // one would end a server in the middle of a change. No call runs for longer than its limit, though.
+                Err(Fault::Silent)
+                    if !live.calls.is_empty() && live.silence() < self.timings.call + self.timings.connect =>
+                {
                     tracing::debug!(server = &*self.server.name, "MCP server busy: no answer to tools/list");
                 }
                 Err(fault) if live.handler.is_closed() => {

@@ -123,7 +123,8 @@ mod tests {
             prop_assert_eq!(fitted.truncated, text.len() > max);
             if fitted.truncated {
                 let (head, tail) = parts(&fitted.content);
-                let head = if text.starts_with(head) { head } else { head.strip_suffix('\n').unwrap_or(head) };
+                // A line that was cut in two gets an end of its own before the marker.
+                let head = head.strip_suffix('\n').unwrap_or(head);
                 prop_assert!(text.starts_with(head) && text.ends_with(tail));
                 prop_assert!(head.len() + tail.len() <= max);
                 prop_assert!(fitted.content.len() <= max + 64);
