@@ -16,7 +16,7 @@ use crate::{
     mcp::{Connector, InProcessConnector, McpHub, ServerStatus, connector_for},
     models::{Catalog, RetryPolicy},
     runtime::{Parts, Sessions},
-    session::{SessionStore, Settings, StoreError},
+    session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore},
     telemetry::Metrics,
     tools::ToolCatalog,
@@ -229,8 +229,10 @@ pub struct DemoOptions {
 /// # Errors
 /// It cannot start, or broke off.
 pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
-    let mut config = Config::load(Sources::default())?.config;
-    config.memory.backend = Backend::Memory;
+    // The folder is not used; without a name for it the home folder would have to be known.
+    let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     let host = config.server.host.clone();

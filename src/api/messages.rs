@@ -91,7 +91,8 @@ pub(super) async fn send(
     let receipt = api.sessions.submit(session.0, command, only_if_idle).await?;
     let accepted = MessageAccepted::of(receipt)?;
     if stream::accepts(&request, "text/event-stream") {
-        let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?;
+        // The run may be over before its stream is open.
+        let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?.with_all_text();
         let hello = stream::hello(&api, &caller.0, session.0).await?;
         return Ok(stream::respond(
             &api,

@@ -36,6 +36,13 @@ impl Cursor {
         Self { store, session, feed, bell, after, live_after, place: PreviewPlace::default(), ready: VecDeque::new() }
     }
 
+    /// Counts everything after the cursor as new, so that its messages come with their text as `token` events too.
+    #[must_use]
+    pub fn with_all_text(mut self) -> Self {
+        self.live_after = self.after;
+        self
+    }
+
     /// Puts a snapshot of the session first, and goes on after it.
     ///
     /// # Errors

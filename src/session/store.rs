@@ -88,7 +88,7 @@ pub struct Commit<'a> {
     pub consumed: &'a [u64],
     /// The summary after these events.
     pub summary: &'a SessionSummary,
-    /// A checkpoint to keep, as of `expected_seq` or before.
+    /// A checkpoint to keep, as of `expected_seq`: before these events.
     pub checkpoint: Option<&'a SessionState>,
 }
 

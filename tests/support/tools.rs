@@ -9,7 +9,7 @@ use k8sops::mcp::{Connector, InProcessConnector};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
-        CallToolRequestParams, CallToolResult, ContentBlock, ListToolsResult, PaginatedRequestParams,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult, PaginatedRequestParams,
         ServerCapabilities, ServerInfo, Tool, ToolAnnotations,
     },
     service::RequestContext,
@@ -43,7 +43,7 @@ impl Counting {
                     let _ = running.waiting().await;
                 }
             });
-            client
+            Ok(client)
         };
         ("counting".into(), Arc::new(InProcessConnector::new(connect)))
     }
@@ -83,13 +83,13 @@ impl ServerHandler for Counting {
         &self,
         request: CallToolRequestParams,
         _context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResult, ErrorData> {
+    ) -> Result<CallToolResponse, ErrorData> {
         let name = request.name.to_string();
         *self.0.calls.lock().unwrap().entry(name.clone()).or_default() += 1;
         let held = self.0.held.lock().unwrap().get(&name).cloned();
         if let Some(gate) = held {
             gate.pass().await;
         }
-        Ok(CallToolResult::success(vec![ContentBlock::text(format!("{name} done"))]))
+        Ok(CallToolResult::success(vec![ContentBlock::text(format!("{name} done"))]).into())
     }
 }

@@ -1,0 +1,430 @@
+//! Sessions in files, for one machine.
+//!
+//! ```text
+//! ROOT/lock                                    held by the one process that works here
+//! ROOT/sessions.jsonl                          the index: a summary per line
+//! ROOT/sessions/USER_ID/SESSION_ID.jsonl       a session: one line per atomic write (see `record`)
+//! ```
+//!
+//! A write is on the disk before it is acknowledged. A session that nobody works on is closed: it takes an entry in the
+//! index and nothing else. Paths are made of parsed ids, which cannot leave their folder.
+
+mod index;
+mod lines;
+mod log_file;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use self::{
+    index::{Index, IndexLine},
+    log_file::{LogFile, sync_folder_of, unavailable},
+};
+use crate::session::{
+    Command, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState, SessionStore,
+    SessionSummary, StoreError, UserId,
+};
+
+/// Sessions in files. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FilesystemStore(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    shallow: bool,
+    /// The greatest epoch that this process gave out. A closed file forgets an epoch under which nothing was written; who
+    /// had it must be fenced off all the same.
+    newest_epoch: AtomicU64,
+    /// Locked as long as this lives.
+    _lock: File,
+    // Both are plain mutexes, held across file access but never across an await; who needs both takes `open` first.
+    open: Mutex<HashMap<SessionId, Slot>>,
+    index: Mutex<Index>,
+}
+
+/// A session's file, open or about to be.
+#[derive(Debug, Default, Clone)]
+struct Slot {
+    file: Arc<Mutex<Handle>>,
+    /// Somebody holds the lease: the file stays open.
+    held: bool,
+}
+
+#[derive(Debug, Default)]
+enum Handle {
+    #[default]
+    Closed,
+    Open(Box<LogFile>),
+    Deleted,
+}
+
+impl FilesystemStore {
+    /// Opens the folder, and makes it if it is not there. With `shallow`, events before the newest checkpoint are dropped.
+    ///
+    /// # Errors
+    /// `InUse` when another process works there; `Unavailable` when it cannot be made or read.
+    pub async fn open(root: &Path, shallow: bool) -> Result<Self, StoreError> {
+        let root = root.to_owned();
+        blocking(move || Ok(Self(Arc::new(Shared::open(root, shallow)?)))).await
+    }
+
+    /// Works on a session's file, on a thread that may block.
+    async fn with<T: Send + 'static>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(&Shared, &mut LogFile) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.0.clone();
+        // A caller that goes away does not stop the work half way: it is done by itself.
+        blocking(move || shared.with(session, work)).await
+    }
+}
+
+impl Shared {
+    fn open(root: PathBuf, shallow: bool) -> Result<Self, StoreError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |error: io::Error| unavailable(&path, &error)
+        };
+        let sessions = root.join("sessions");
+        DirBuilder::new().recursive(true).mode(0o700).create(&sessions).map_err(failed(&sessions))?;
+        let lock_path = root.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(failed(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse(format!(
+                    "another process works in {}; stop it, or choose another folder with MEMORY_FILESYSTEM_PATH",
+                    root.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(unavailable(&lock_path, &error)),
+        }
+        let index_path = root.join("sessions.jsonl");
+        let (mut index, known) = Index::open(index_path.clone()).map_err(failed(&index_path))?;
+        let lines = survey(&sessions, known)?;
+        index.fill(lines).map_err(failed(&index_path))?;
+        Ok(Self { root, shallow, newest_epoch: AtomicU64::new(0), _lock: lock, open: Mutex::default(), index: Mutex::new(index) })
+    }
+
+    fn path(&self, user: &UserId, session: SessionId) -> PathBuf {
+        path_in(&self.root.join("sessions"), user, session)
+    }
+
+    fn open_files(&self) -> MutexGuard<'_, HashMap<SessionId, Slot>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(&Self, &mut LogFile) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let user = self.index().user_of(session).cloned().ok_or(StoreError::NotFound(session))?;
+        let slot = self.open_files().entry(session).or_default().clone();
+        let result = self.on(&slot, &self.path(&user, session), session, work);
+        self.close_if_idle(session, slot);
+        result
+    }
+
+    fn on<T>(
+        &self,
+        slot: &Slot,
+        path: &Path,
+        session: SessionId,
+        work: impl FnOnce(&Self, &mut LogFile) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Handle::Closed = &*handle {
+            *handle = Handle::Open(Box::new(LogFile::open(path.to_owned(), session)?));
+        }
+        let Handle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
+        let result = work(self, file);
+        self.index().mark(session, file.summary.updated_at, file.unfinished());
+        if file.is_broken() {
+            // Opening it anew repairs it. Whoever holds the lease learns that it is gone.
+            *handle = Handle::Closed;
+        }
+        result
+    }
+
+    /// Closes a file that nobody holds and nobody else works on.
+    fn close_if_idle(&self, session: SessionId, slot: Slot) {
+        let mut open = self.open_files();
+        drop(slot);
+        let idle = open.get(&session).is_some_and(|slot| !slot.held && Arc::strong_count(&slot.file) == 1);
+        if !idle {
+            return;
+        }
+        let Some(slot) = open.remove(&session) else { return };
+        let handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Handle::Open(file) = &*handle {
+            self.note(file);
+        }
+    }
+
+    /// Writes the session's line in the index. If that fails, the next start finds out by itself.
+    fn note(&self, file: &LogFile) {
+        let line = IndexLine { summary: file.summary.clone(), bytes: file.size(), unfinished: file.unfinished() };
+        let mut index = self.index();
+        if index.user_of(line.summary.session_id).is_some()
+            && let Err(error) = index.put(&line)
+        {
+            tracing::warn!(%error, "the index of sessions cannot be written");
+        }
+    }
+
+    fn hold(&self, session: SessionId, held: bool) {
+        if let Some(slot) = self.open_files().get_mut(&session) {
+            slot.held = held;
+        }
+    }
+
+    /// A summary: of the open file, else of the index.
+    fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        let slot = self.open_files().get(&session).cloned();
+        if let Some(slot) = slot {
+            let handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*handle {
+                Handle::Open(file) => return Ok(Some(file.summary.clone())),
+                Handle::Deleted => return Ok(None),
+                Handle::Closed => {}
+            }
+        }
+        let index = self.index();
+        index.summary(session).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
+    }
+
+    fn create(&self, created: &Event) -> Result<(), StoreError> {
+        let session = created.session_id;
+        let summary = SessionSummary::begin(created)
+            .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
+        // One id is one session, whoever's it is.
+        if self.index().user_of(session).is_some() {
+            return Err(StoreError::Exists(session));
+        }
+        let path = self.path(&summary.user_id, session);
+        let folder = path.parent().unwrap_or(&self.root);
+        if !folder.is_dir() {
+            DirBuilder::new().mode(0o700).create(folder).or_else(|error| {
+                // Made by another session of the same user just now.
+                if folder.is_dir() { Ok(()) } else { Err(unavailable(folder, &error)) }
+            })?;
+            sync_folder_of(folder)?;
+        }
+        let file = LogFile::create(path, created)?;
+        let line = IndexLine { summary, bytes: file.size(), unfinished: false };
+        self.index().put(&line).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
+    }
+
+    fn delete(&self, session: SessionId) -> Result<(), StoreError> {
+        let user = self.index().user_of(session).cloned().ok_or(StoreError::NotFound(session))?;
+        let path = self.path(&user, session);
+        let slot = self.open_files().entry(session).or_default().clone();
+        {
+            let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unavailable(&path, &error)),
+                _ => {}
+            }
+            *handle = Handle::Deleted;
+            self.index().remove(session);
+        }
+        self.open_files().remove(&session);
+        sync_folder_of(&path)
+    }
+}
+
+fn path_in(sessions: &Path, user: &UserId, session: SessionId) -> PathBuf {
+    sessions.join(user.as_str()).join(format!("{session}.jsonl"))
+}
+
+/// The index lines of all sessions whose files are there. A line that is missing, or older than its file, is made anew.
+fn survey(sessions: &Path, mut known: HashMap<SessionId, IndexLine>) -> Result<Vec<IndexLine>, StoreError> {
+    let failed = |error: io::Error| unavailable(sessions, &error);
+    let mut lines = Vec::with_capacity(known.len());
+    for folder in fs::read_dir(sessions).map_err(failed)? {
+        let folder = folder.map_err(failed)?;
+        let user = folder.file_name().to_str().and_then(|name| name.parse::<UserId>().ok());
+        let (Some(user), true) = (user, folder.file_type().is_ok_and(|kind| kind.is_dir())) else {
+            tracing::warn!(path = %folder.path().display(), "not a folder of sessions; left as it is");
+            continue;
+        };
+        for file in fs::read_dir(folder.path()).map_err(failed)? {
+            let file = file.map_err(failed)?;
+            let name = file.file_name();
+            let session = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse::<SessionId>().ok());
+            let (Some(session), true) = (session, file.file_type().is_ok_and(|kind| kind.is_file())) else {
+                tracing::warn!(path = %file.path().display(), "not a session; left as it is");
+                continue;
+            };
+            let bytes = file.metadata().map_err(failed)?.len();
+            match known.remove(&session) {
+                Some(line) if line.bytes == bytes && line.summary.user_id == user => lines.push(line),
+                _ => match LogFile::open(path_in(sessions, &user, session), session) {
+                    Ok(log) if log.summary.session_id == session && log.summary.user_id == user => {
+                        lines.push(IndexLine {
+                            summary: log.summary.clone(),
+                            bytes: log.size(),
+                            unfinished: log.unfinished(),
+                        });
+                    }
+                    // One session that cannot be read does not keep the others from being served.
+                    Ok(_) => tracing::error!(path = %file.path().display(), "the file is another session's; left out"),
+                    Err(error) => tracing::error!(%error, "a session cannot be read; left out"),
+                },
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Runs file access on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::Unavailable(format!("the file access broke off: {error}"))),
+    }
+}
+
+#[async_trait]
+impl SessionStore for FilesystemStore {
+    fn backend(&self) -> &'static str {
+        "filesystem"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let shared = self.0.clone();
+        blocking(move || {
+            let folder = shared.root.join("sessions");
+            fs::metadata(&folder).map(drop).map_err(|error| unavailable(&folder, &error))
+        })
+        .await
+    }
+
+    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+        let (shared, created) = (self.0.clone(), created.clone());
+        blocking(move || shared.create(&created)).await
+    }
+
+    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        let shared = self.0.clone();
+        blocking(move || shared.summary(session)).await
+    }
+
+    async fn list(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let (shared, user) = (self.0.clone(), user.clone());
+        blocking(move || {
+            let page = shared.index().page(&user, after, limit);
+            let summaries = page.into_iter().map(|session| shared.summary(session));
+            // One that was deleted meanwhile is not in the list.
+            summaries.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
+        Ok(self.0.index().count(user))
+    }
+
+    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
+        let shared = self.0.clone();
+        blocking(move || shared.delete(session)).await
+    }
+
+    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.0.index().unfinished())
+    }
+
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+        let owner = owner.to_owned();
+        self.with(session, move |shared, file| {
+            let floor = shared.newest_epoch.load(Ordering::SeqCst);
+            let lease = file.ownership.acquire(session, &owner, ttl, floor)?;
+            shared.newest_epoch.fetch_max(lease.epoch.0, Ordering::SeqCst);
+            shared.hold(session, true);
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+        self.with(lease.session, move |_, file| file.ownership.renew(lease, ttl)).await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        let released = self.with(lease.session, move |shared, file| {
+            if file.ownership.release(lease) {
+                shared.hold(lease.session, false);
+            }
+            Ok(())
+        });
+        match released.await {
+            Err(StoreError::NotFound(_)) => Ok(()),
+            released => released,
+        }
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+        let Commit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
+        let (events, consumed) = (events.to_vec(), consumed.to_vec());
+        let (summary, checkpoint) = (summary.clone(), checkpoint.cloned());
+        self.with(session, move |shared, file| {
+            let commit = Commit {
+                session,
+                epoch,
+                expected_seq,
+                events: &events,
+                consumed: &consumed,
+                summary: &summary,
+                checkpoint: checkpoint.as_ref(),
+            };
+            file.commit(&commit, shared.shallow)
+        })
+        .await
+    }
+
+    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.with(session, move |_, file| file.read(after, limit)).await
+    }
+
+    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+        self.with(session, |_, file| file.checkpoint()).await
+    }
+
+    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
+        self.with(session, move |_, file| file.submit(command, only_if_idle)).await
+    }
+
+    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+        self.with(session, |_, file| Ok(file.inbox.waiting.clone())).await
+    }
+}

@@ -1,0 +1,181 @@
+//! Sessions in memory: for tests and for trying out. Nothing survives the process.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::inbox::{Admission, Inbox, Ownership};
+use crate::session::{
+    Command, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState, SessionStore,
+    SessionSummary, StoreError, UserId,
+};
+
+/// Sessions in memory.
+#[derive(Debug)]
+pub struct MemoryStore {
+    shallow: bool,
+    // A plain mutex: held for look-ups and pushes, never across an await.
+    sessions: Mutex<HashMap<SessionId, Stored>>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    summary: SessionSummary,
+    /// Events that are kept; the first has the seq `oldest_seq`.
+    log: Vec<Arc<Event>>,
+    oldest_seq: u64,
+    checkpoint: Option<SessionState>,
+    inbox: Inbox,
+    ownership: Ownership,
+}
+
+impl MemoryStore {
+    /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
+    #[must_use]
+    pub fn new(shallow: bool) -> Self {
+        Self { shallow, sessions: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
+        // A panic while it is held leaves whole values: each is changed by statements that do not panic.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(&mut Stored) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        work(self.lock().get_mut(&session).ok_or(StoreError::NotFound(session))?)
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    fn backend(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+        let session = created.session_id;
+        let summary = SessionSummary::begin(created)
+            .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
+        let mut sessions = self.lock();
+        if sessions.contains_key(&session) {
+            return Err(StoreError::Exists(session));
+        }
+        let stored = Stored {
+            summary,
+            log: vec![Arc::new(created.clone())],
+            oldest_seq: 1,
+            checkpoint: None,
+            inbox: Inbox::default(),
+            ownership: Ownership::after(0),
+        };
+        sessions.insert(session, stored);
+        Ok(())
+    }
+
+    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        Ok(self.lock().get(&session).map(|stored| stored.summary.clone()))
+    }
+
+    async fn list(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let key = |summary: &SessionSummary| (summary.updated_at, summary.session_id);
+        let after = after.map(|cursor| (cursor.updated_at, cursor.session_id));
+        let sessions = self.lock();
+        let of_user = sessions.values().map(|stored| &stored.summary).filter(|summary| &summary.user_id == user);
+        let mut listed: Vec<_> = of_user.filter(|summary| after.is_none_or(|after| key(summary) < after)).collect();
+        listed.sort_by_key(|summary| Reverse(key(summary)));
+        Ok(listed.into_iter().take(limit).cloned().collect())
+    }
+
+    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
+        Ok(self.lock().values().filter(|stored| &stored.summary.user_id == user).count())
+    }
+
+    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
+        self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
+    }
+
+    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
+        let sessions = self.lock();
+        let unfinished = sessions.iter().filter(|(_, s)| s.summary.open_run.is_some() || !s.inbox.waiting.is_empty());
+        Ok(unfinished.map(|(session, _)| *session).collect())
+    }
+
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+        self.with(session, |stored| stored.ownership.acquire(session, owner, ttl, 0))
+    }
+
+    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+        self.with(lease.session, |stored| stored.ownership.renew(lease, ttl))
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        match self.with(lease.session, |stored| Ok(stored.ownership.release(lease))) {
+            Err(StoreError::NotFound(_)) => Ok(()),
+            released => released.map(drop),
+        }
+    }
+
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+        self.with(commit.session, |stored| {
+            stored.ownership.admit(&commit, stored.summary.last_seq)?;
+            if let Some(state) = commit.checkpoint {
+                if self.shallow {
+                    stored.log.retain(|event| event.seq > state.last_seq());
+                    stored.oldest_seq = state.last_seq() + 1;
+                }
+                stored.checkpoint = Some(state.clone());
+            }
+            stored.log.extend(commit.events.iter().cloned());
+            stored.inbox.consume(commit.consumed);
+            stored.summary.clone_from(commit.summary);
+            Ok(())
+        })
+    }
+
+    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.with(session, |stored| {
+            let skip = usize::try_from((after + 1).saturating_sub(stored.oldest_seq)).unwrap_or(usize::MAX);
+            Ok(EventPage {
+                events: stored.log.iter().skip(skip).take(limit.max(1)).cloned().collect(),
+                last_seq: stored.summary.last_seq,
+                oldest_seq: stored.oldest_seq,
+            })
+        })
+    }
+
+    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+        self.with(session, |stored| Ok(stored.checkpoint.clone()))
+    }
+
+    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
+        self.with(session, |stored| {
+            let busy = only_if_idle && (stored.summary.open_run.is_some() || stored.inbox.has_message());
+            match stored.inbox.admit(session, command, stored.summary.last_seq, busy)? {
+                Admission::Known(receipt) => Ok(receipt),
+                Admission::New(entry) => Ok(stored.inbox.take(*entry)),
+            }
+        })
+    }
+
+    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+        self.with(session, |stored| Ok(stored.inbox.waiting.clone()))
+    }
+}
