@@ -1,3 +1,109 @@
-//! The command line of k8sops.
+//! The command line of k8sops: parses, calls, exits. 0: done, 1: it failed, 2: wrong usage.
 
-fn main() {}
+use std::{io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use k8sops::{
+    app,
+    cli::{chat, doctor},
+    config::{Config, Loaded, Sources},
+    telemetry::logs,
+};
+
+/// A headless Kubernetes-operations agent.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve,
+    /// Run the service on a simulated cluster, with rules in place of a language model; needs no key, cluster or network.
+    Demo {
+        /// The address to listen on.
+        #[arg(long)]
+        host: Option<String>,
+        /// The port; 0 takes a free one and prints it.
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Talk to a running service in the terminal.
+    Chat(chat::Options),
+    /// Try the configuration, the provider, the MCP servers and the store, and say what to do.
+    Doctor,
+    /// Print the settings in force and where each comes from; secrets masked.
+    Config,
+    /// Print the OpenAPI description of the API.
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::anyhow!("the runtime cannot start: {error}")),
+    };
+    let code = runtime.block_on(execute(command)).unwrap_or_else(|error| failed(&error));
+    // A thread that reads the terminal does not come back before the next key; nobody waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve => {
+            let loaded = load()?;
+            for warning in &loaded.warnings {
+                eprintln!("k8sops: warning: {warning}");
+            }
+            logs::init(&loaded.config.log)?;
+            app::serve(loaded).await?;
+        }
+        Command::Demo { host, port } => app::demo(app::DemoOptions { host, port }).await?,
+        Command::Chat(options) => chat::run(options).await?,
+        Command::Doctor => {
+            let loaded = Sources::from_process().and_then(Config::load);
+            let mut checks: Vec<Box<dyn doctor::Check>> = vec![Box::new(doctor::ConfigurationCheck::new(&loaded))];
+            if let Ok(loaded) = &loaded {
+                checks.extend(app::doctor_checks(loaded).await);
+            }
+            if !doctor::run(checks, &mut std::io::stdout()).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Config => {
+            let loaded = load()?;
+            print(&loaded.render())?;
+            for warning in &loaded.warnings {
+                eprintln!("k8sops: warning: {warning}");
+            }
+        }
+        Command::Openapi => print(&app::openapi_json())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load() -> anyhow::Result<Loaded> {
+    Ok(Sources::from_process().and_then(Config::load)?)
+}
+
+/// Writes a text to standard output; that nobody reads on (`| head`) is no fault.
+fn print(text: &str) -> anyhow::Result<()> {
+    let written = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // A configuration says each of its faults in a line of its own.
+    for line in format!("{error:#}").lines() {
+        eprintln!("k8sops: {line}");
+    }
+    ExitCode::FAILURE
+}

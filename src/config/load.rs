@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use super::{
     AgentConfig, ApprovalMode, Backend, Config, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ServerConfig,
     ToolsConfig, dotenv, parse,
-    settings::{self, CONFIG_VARIABLE, NOT_YET, SETTINGS},
+    settings::{self, CONFIG_VARIABLE, NOT_YET, SETTINGS, URL_VARIABLE},
     yaml::{self, Node},
 };
 
@@ -411,7 +411,7 @@ impl Loader {
         if let Some(Found { text, origin }) = self.variable("AUTH_MODE").filter(|found| found.text != "none") {
             self.wrong("AUTH_MODE", &parse::shown(&text), &origin, "none (this version has no authentication)");
         }
-        let known: Vec<&str> = SETTINGS.iter().map(|s| s.variable).chain([CONFIG_VARIABLE]).collect();
+        let known: Vec<&str> = SETTINGS.iter().map(|s| s.variable).chain([CONFIG_VARIABLE, URL_VARIABLE]).collect();
         let names: std::collections::BTreeSet<_> = self.env.keys().chain(self.dotenv.keys()).cloned().collect();
         for name in names.iter().filter(|n| n.starts_with("K8SOPS_") && !known.contains(&n.as_str())) {
             let hint = match parse::nearest(name, known.iter().copied()) {

@@ -64,6 +64,9 @@ pub const SETTINGS: &[Setting] = &[
 /// The variable that names the user's YAML; not a setting, since it has no place in the YAML.
 pub const CONFIG_VARIABLE: &str = "K8SOPS_CONFIG";
 
+/// The variable that tells `k8sops chat` where the service is; no setting of the service itself.
+pub const URL_VARIABLE: &str = "K8SOPS_URL";
+
 pub(super) const PORT: &str = "a port number, 0 to 65535";
 pub(super) const SIZE: &str = "a size from 1 byte to 1GiB, like 65536, 64KiB or 1MiB";
 pub(super) const DURATION: &str = "a duration from 1ms to 30 days, like 500ms, 20s, 5m or 1h";

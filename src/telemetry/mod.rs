@@ -1,0 +1,3 @@
+//! Logs and metrics of the service.
+
+pub mod logs;
