@@ -48,11 +48,11 @@ fn directives(level: &str) -> String {
     let talkative = parts.iter().any(|part| ["info", "debug", "trace"].contains(&part.to_ascii_lowercase().as_str()));
     let mut all = level.to_owned();
     for library in QUIET.iter().filter(|_| talkative) {
-        let named = |part: &&str| {
+        let named = |part: &str| {
             part.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
         };
-        if !parts.iter().any(|part| named(&part)) {
-            all.push_str(&format!(",{library}=warn"));
+        if !parts.iter().any(|part| named(part)) {
+            all.extend([",", library, "=warn"]);
         }
     }
     all

@@ -41,12 +41,15 @@ impl Client {
     /// It is no URL of a service.
     pub fn new(url: &str) -> Result<Self, ClientError> {
         let wrong = || ClientError::Url(url.to_owned());
-        let root = url.trim_end_matches('/');
-        let root = root.strip_suffix("/v1").unwrap_or(root);
-        let base = Url::parse(&format!("{root}/v1/")).map_err(|_| wrong())?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+        let mut base = Url::parse(url).map_err(|_| wrong())?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(wrong());
         }
+        let root = base.path().trim_end_matches('/');
+        let path = format!("{}/v1/", root.strip_suffix("/v1").unwrap_or(root));
+        base.set_path(&path);
+        base.set_query(None);
+        base.set_fragment(None);
         let mut http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).timeout(LIMIT);
         if matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
             http = http.no_proxy();

@@ -41,7 +41,7 @@ impl<W: Write> Chat<W> {
     }
 
     /// The id of the session that the user means: a number of the newest list, an id, or the one id that begins so.
-    pub(super) async fn find(&self, which: &str) -> Result<String, ClientError> {
+    pub(super) async fn find(&mut self, which: &str) -> Result<String, ClientError> {
         let number = which.parse::<usize>().ok().filter(|_| which.len() <= 3);
         if let Some(id) = number.and_then(|n| self.listed.get(n.checked_sub(1)?)) {
             return Ok(id.clone());
