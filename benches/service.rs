@@ -48,7 +48,7 @@ async fn tokens() {
         let began = Instant::now();
         let bodies = join_all((0..SESSIONS).map(|_| client.upstream(&nginx.url))).await;
         let took = began.elapsed();
-        let through_nginx = nginx.cpu() - before;
+        let through_nginx = nginx.cpu().saturating_sub(before);
         assert!(bodies.iter().all(|tokens| *tokens == TOKENS), "every stream is whole");
 
         let sessions = join_all((0..SESSIONS).map(|_| client.session(&service.url))).await;
@@ -56,7 +56,7 @@ async fn tokens() {
         let began = Instant::now();
         let runs = join_all(sessions.iter().map(|session| client.turn(session, "go"))).await;
         let took_service = began.elapsed();
-        let through_service = service.cpu() - before;
+        let through_service = service.cpu().saturating_sub(before);
         assert!(runs.iter().all(|text| text.split_whitespace().count() as u64 == TOKENS), "every text is whole");
         if !warm {
             let all = (SESSIONS as u64 * TOKENS) as f64;
@@ -90,7 +90,7 @@ async fn turns() {
             client.turn(&session, "what is the state of the deployment?").await;
             done += 1;
         }
-        let (cpu, written) = (service.cpu() - cpu, service.written() - written);
+        let (cpu, written) = (service.cpu().saturating_sub(cpu), service.written() - written);
         println!(
             "  at turn {at:5}: {:7.2} ms CPU, {:6} bytes written per turn",
             cpu.as_secs_f64() * 1e3 / 20.0,

@@ -13,7 +13,7 @@ use crate::{
         ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId,
         Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
     },
-    tools::{CallClass, Gate},
+    tools::{CallClass, Gate, ToolOutcome},
 };
 
 const NOT_RUN: &str = "cancelled by the user before it was run";
@@ -118,33 +118,23 @@ impl Run {
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let end = match outcome {
-            Some(outcome) => ToolEnd {
-                tool_call_id: call.id.clone(),
-                status: outcome.status,
-                content: outcome.content,
-                structured: outcome.structured,
-                truncated: outcome.truncated,
-                bytes: outcome.bytes,
-                duration_ms,
-            },
-            None => {
-                let (status, content) = if class.effect == Effect::Read {
-                    (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
-                } else {
-                    (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {MAYBE_DONE}"))
-                };
-                let bytes = content.len() as u64;
-                ToolEnd {
-                    tool_call_id: call.id.clone(),
-                    status,
-                    content,
-                    structured: None,
-                    truncated: false,
-                    bytes,
-                    duration_ms,
-                }
-            }
+        let outcome = outcome.unwrap_or_else(|| {
+            let (status, content) = if class.effect == Effect::Read {
+                (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
+            } else {
+                (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {MAYBE_DONE}"))
+            };
+            let bytes = content.len() as u64;
+            ToolOutcome { status, content, structured: None, truncated: false, bytes }
+        });
+        let end = ToolEnd {
+            tool_call_id: call.id.clone(),
+            status: outcome.status,
+            content: outcome.content,
+            structured: outcome.structured,
+            truncated: outcome.truncated,
+            bytes: outcome.bytes,
+            duration_ms,
         };
         self.log.append(vec![EventBody::ToolEnd(end)]).await
     }
@@ -173,7 +163,7 @@ impl Run {
                 return Ok(Answer::from(resolved));
             }
             tokio::select! {
-                changed = changes.changed() => changed.map_err(|_| LogClosed)?,
+                result = changes.changed() => result.map_err(|_| LogClosed)?,
                 () = self.cancel.cancelled() => return Ok(Answer::Cancelled),
                 () = self.halt.cancelled() => return Ok(Answer::Halted),
             }

@@ -22,6 +22,8 @@ use crate::{
     tools::{CallClass, Gate as ApprovalGate, ProgressSink, ToolOutcome},
 };
 
+type Watch = Box<dyn Fn(usize) + Send>;
+
 /// A session's log with one run open, in memory.
 struct Log {
     run_id: RunId,
@@ -31,7 +33,7 @@ struct Log {
     commits: Mutex<Vec<usize>>,
     changes: watch::Sender<u64>,
     /// Called after each append and each preview, with their number so far.
-    after_step: Mutex<Option<Box<dyn Fn(usize) + Send>>>,
+    after_step: Mutex<Option<Watch>>,
     steps: AtomicUsize,
 }
 

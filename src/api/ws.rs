@@ -182,7 +182,7 @@ impl Connection {
             None => return Err(End::Gone),
             Some(Ok(AggregatedMessage::Text(text))) => self.command(&text).await,
             Some(Ok(AggregatedMessage::Binary(_))) => refusal(
-                Value::Null,
+                &Value::Null,
                 &Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
             ),
             Some(Ok(AggregatedMessage::Ping(bytes))) => {
@@ -209,12 +209,12 @@ impl Connection {
     async fn command(&self, text: &str) -> Value {
         let (command_id, fields) = match envelope(text) {
             Ok(parts) => parts,
-            Err((id, problem)) => return refusal(id, &problem),
+            Err((id, problem)) => return refusal(&id, &problem),
         };
         let id = command_id.clone();
         match self.submit(command_id, fields).await {
             Ok(receipt) => acknowledgement(&receipt),
-            Err(problem) => refusal(json!(id), &problem),
+            Err(problem) => refusal(&json!(id), &problem),
         }
     }
 
@@ -249,7 +249,7 @@ fn acknowledgement(receipt: &Receipt) -> Value {
     ack
 }
 
-fn refusal(command_id: Value, problem: &Problem) -> Value {
+fn refusal(command_id: &Value, problem: &Problem) -> Value {
     json!({"type": "error", "command_id": command_id, "code": problem.code, "message": problem.detail})
 }
 

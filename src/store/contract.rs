@@ -8,17 +8,20 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::session::{
-    Actor, Command, CommandBody, CommandId, Commit, Epoch, Event, EventBody, EventDraft, INBOX_LIMIT, Lease, ListCursor,
-    MessageId, OnBusy, Outcome, Receipt, RunFinished, RunId, RunStarted, SessionCreated, SessionId, SessionState,
-    SessionStore, Settings, StoreError, Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
+    Actor, Command, CommandBody, CommandId, Commit, Epoch, Event, EventBody, EventDraft, INBOX_LIMIT, Lease,
+    ListCursor, MessageId, OnBusy, Outcome, Receipt, RunFinished, RunId, RunStarted, SessionCreated, SessionId,
+    SessionState, SessionStore, Settings, StoreError, Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
 };
+
+/// A rule at work.
+type Checking = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A rule and its name.
 pub struct Rule {
     /// As a sentence.
     pub name: &'static str,
     /// Panics when the store breaks it.
-    pub check: fn(Arc<dyn SessionStore>) -> Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub check: fn(Arc<dyn SessionStore>) -> Checking,
 }
 
 macro_rules! rules {

@@ -81,10 +81,6 @@ impl ScriptedModel {
         Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), requests: Mutex::default() })
     }
 
-    pub fn then(&self, reply: Vec<Step>) {
-        self.replies.lock().unwrap().push_back(reply);
-    }
-
     /// What it was asked so far.
     pub fn requests(&self) -> Vec<ChatRequest> {
         self.requests.lock().unwrap().clone()

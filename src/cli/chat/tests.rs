@@ -533,24 +533,3 @@ async fn a_service_that_cannot_be_reached_is_said_in_one_line() {
         "{error}"
     );
 }
-
-#[tokio::test]
-#[ignore]
-async fn hands() {
-    let one = || vec![
-        Say(hello(1, false)), Say(created()), Hear("message", accepted),
-        Say(json!({"type": "tool_start", "seq": 4, "tool_call_id": "t", "name": "pods_list", "arguments": {"ns": "prod"}, "attempt": 1})),
-        Say(json!({"type": "tool_end", "seq": 5, "tool_call_id": "t", "status": "ok", "bytes": 10, "duration_ms": 20})),
-        Say(token(0, "All ")), Say(token(4, "well")), Say(replied(6, "All well.")),
-        Say(json!({"type": "approval_requested", "seq": 7, "approval_id": "p1", "tool_call_id": "t", "name": "scale",
-            "arguments": {"replicas": 0}, "effect": "mutating", "reason": "it scales"})),
-        Hear("approve", acknowledged),
-        Say(json!({"type": "approval_resolved", "seq": 8, "approval_id": "p1", "decision": "approve", "by": "user:anna"})),
-        Say(finished(9, "completed")),
-        Hear("message", |_| Vec::new()), Say(json!({"type": "user_message", "seq": 10, "content": "from elsewhere", "message_id": "x"})),
-    ];
-    let service = Service::start(vec![one(), one()]).await;
-    std::fs::write("/tmp/wt-cli-url", &service.url).unwrap();
-    sleep(Duration::from_secs(60)).await;
-    eprintln!("{:#?}", service.heard.lock().unwrap().commands);
-}

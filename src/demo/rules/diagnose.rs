@@ -88,7 +88,7 @@ pub(super) fn plan(turn: &Turn<'_>, names: &[String], namespace: Option<&str>) -
     turn.ask("A log names a host that is not found. I compare it with the services and the configuration.", &calls)?;
 
     let bad: usize = broken.iter().map(|b| b.pods.len()).sum();
-    let mut text = format!("{note}{bad} of {} {} not ready, in {found}.", count(about.len(), "pod"), are(bad),);
+    let mut text = format!("{note}{bad} of {} {} not ready, in {found}.", count(about.len(), "pod"), are(bad));
     for (i, workload) in broken.iter().enumerate().take(MOST) {
         let finding = explain(turn, workload, &events);
         text += &format!(

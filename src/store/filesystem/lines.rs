@@ -6,7 +6,7 @@ use super::record::{HEAD, is_checkpoint, seq_of};
 
 const BLOCK: usize = 64 * 1024;
 /// A binary search goes on by steps from here.
-const NEAR: u64 = 4096;
+const NEAR: usize = 4096;
 
 /// The beginning of the line at `offset`; shorter when the file's `end` comes first.
 pub(super) fn head(file: &File, offset: u64, end: u64) -> io::Result<Vec<u8>> {
@@ -49,7 +49,7 @@ pub(super) fn newest_checkpoint(file: &File, end: u64) -> io::Result<u64> {
 pub(super) fn place_of(file: &File, after: u64, end: u64) -> io::Result<u64> {
     // `low` is the start of a line with a seq of at most `after`, or of the first line.
     let (mut low, mut high) = (0, end);
-    while high - low > NEAR {
+    while high - low > NEAR as u64 {
         let middle = low + (high - low) / 2;
         match next_line(file, middle, high)? {
             Some(start) if seq_of(&head(file, start, end)?).is_some_and(|seq| seq <= after) => low = start,
@@ -62,9 +62,9 @@ pub(super) fn place_of(file: &File, after: u64, end: u64) -> io::Result<u64> {
 /// The first line start after `from` and before `until`.
 fn next_line(file: &File, from: u64, until: u64) -> io::Result<Option<u64>> {
     let mut at = from;
-    let mut block = vec![0; NEAR as usize];
+    let mut block = vec![0; NEAR];
     while at < until {
-        let block = &mut block[..usize::try_from(until - at).unwrap_or(usize::MAX).min(NEAR as usize)];
+        let block = &mut block[..usize::try_from(until - at).unwrap_or(usize::MAX).min(NEAR)];
         file.read_exact_at(block, at)?;
         if let Some(found) = block.iter().position(|byte| *byte == b'\n') {
             let start = at + found as u64 + 1;

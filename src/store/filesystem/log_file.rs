@@ -13,9 +13,7 @@ use super::{
     record::{CheckpointRecord, CommitRecord, Line, is_commit},
 };
 use crate::{
-    session::{
-        Command, Commit, Event, EventPage, InboxEntry, Receipt, SessionId, SessionState, SessionSummary, StoreError,
-    },
+    session::{Command, Commit, Event, EventPage, Receipt, SessionId, SessionState, SessionSummary, StoreError},
     store::inbox::{Admission, Inbox, Ownership},
 };
 
@@ -120,11 +118,7 @@ impl LogFile {
         self.ownership.admit(commit, self.summary.last_seq)?;
         let mut bytes = Vec::new();
         if let Some(state) = commit.checkpoint {
-            let record = CheckpointRecord {
-                state: state.clone(),
-                epoch: commit.epoch.0,
-                inbox: self.inbox.clone(),
-            };
+            let record = CheckpointRecord { state: state.clone(), epoch: commit.epoch.0, inbox: self.inbox.clone() };
             let line = Line { seq: self.summary.last_seq, checkpoint: Some(Box::new(record)), ..Line::default() };
             bytes = line.to_bytes();
         }
@@ -169,8 +163,7 @@ impl LogFile {
 
     /// See [`crate::session::SessionStore::read`].
     pub(super) fn read(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut page =
-            EventPage { events: Vec::new(), last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq };
+        let mut page = EventPage { events: Vec::new(), last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq };
         if after >= page.last_seq {
             return Ok(page);
         }
@@ -231,14 +224,15 @@ impl LogFile {
     /// Puts lines into the place of all that is there.
     fn rewrite(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let new = self.path.with_extension("jsonl.new");
-        let replaced = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(
-            |file| {
-                file.write_all_at(bytes, 0)?;
-                file.sync_all()?;
-                std::fs::rename(&new, &self.path)?;
-                Ok(file)
-            },
-        );
+        let replaced =
+            OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&new).and_then(
+                |file| {
+                    file.write_all_at(bytes, 0)?;
+                    file.sync_all()?;
+                    std::fs::rename(&new, &self.path)?;
+                    Ok(file)
+                },
+            );
         self.file = replaced.map_err(|error| unavailable(&self.path, &error))?;
         self.end = bytes.len() as u64;
         // The rename has happened in any case; that it is not known to last is no reason to go back.

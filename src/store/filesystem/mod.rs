@@ -121,7 +121,14 @@ impl Shared {
         let (mut index, known) = Index::open(index_path.clone()).map_err(failed(&index_path))?;
         let lines = survey(&sessions, known)?;
         index.fill(lines).map_err(failed(&index_path))?;
-        Ok(Self { root, shallow, newest_epoch: AtomicU64::new(0), _lock: lock, open: Mutex::default(), index: Mutex::new(index) })
+        Ok(Self {
+            root,
+            shallow,
+            newest_epoch: AtomicU64::new(0),
+            _lock: lock,
+            open: Mutex::default(),
+            index: Mutex::new(index),
+        })
     }
 
     fn path(&self, user: &UserId, session: SessionId) -> PathBuf {

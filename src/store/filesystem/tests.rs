@@ -225,9 +225,10 @@ async fn a_commit_writes_what_is_new_and_nothing_of_what_was() {
 #[tokio::test]
 async fn shallow_keeps_the_checkpoint_and_what_came_after_it() {
     let dir = TempDir::new().unwrap();
-    for store in
-        [Arc::new(FilesystemStore::open(dir.path(), true).await.unwrap()) as Arc<dyn SessionStore>, Arc::new(MemoryStore::new(true))]
-    {
+    for store in [
+        Arc::new(FilesystemStore::open(dir.path(), true).await.unwrap()) as Arc<dyn SessionStore>,
+        Arc::new(MemoryStore::new(true)),
+    ] {
         let session = new_session(store.as_ref()).await;
         let mut pen = Pen::take(store.as_ref(), session, "a").await;
         for _ in 0..10 {
