@@ -8,6 +8,9 @@ use crate::{
     service::{Service, Setup},
 };
 
+/// Method, path, body; status, code, words of the detail.
+type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
     let model = ScriptedModel::new([]);
@@ -23,7 +26,6 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
     let nobody = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
     let long = format!(r#"{{"content": "{}"}}"#, "x".repeat(101));
     let huge = format!(r#"{{"content": "{}"}}"#, "x".repeat(5000));
-    type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
     let cases: Vec<Case> = vec![
         (Method::POST, messages.clone(), b"{", 400, "invalid_json", "EOF"),
         (Method::POST, messages.clone(), b"[]", 400, "invalid_json", ""),
