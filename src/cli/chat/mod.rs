@@ -40,6 +40,9 @@ use commands::{Answer, Typed};
 /// A cancel that has had no effect for this long: the next Ctrl-C leaves.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// An answer to a question of yes or no that comes sooner was typed before the question could be read.
+const READING: Duration = Duration::from_millis(300);
+
 /// How to chat.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -120,6 +123,10 @@ pub struct Chat<W> {
     typed: render::Typed,
     current: Option<Current>,
     asked: Option<Asked>,
+    /// When.
+    asked_at: Instant,
+    /// See [`READING`].
+    reading: Duration,
     /// What the next question is, if not the usual one.
     ask_next: Option<(Asked, Ask)>,
     /// The ids of the newest `/sessions`.
@@ -144,6 +151,9 @@ impl<W: Write> Chat<W> {
             typed,
             current: None,
             asked: None,
+            asked_at: Instant::now(),
+            // Nobody reads at the end of a pipe.
+            reading: if typed == render::Typed::Yes { READING } else { Duration::ZERO },
             ask_next: None,
             listed: Vec::new(),
             model: None,
@@ -253,6 +263,7 @@ impl<W: Write> Chat<W> {
         };
         self.screen.prompt_begins()?;
         self.asked = Some(asked);
+        self.asked_at = Instant::now();
         self.inputs.ask(ask);
         Ok(())
     }
@@ -281,6 +292,11 @@ impl<W: Write> Chat<W> {
             }
         };
         self.leaving = false;
+        let weighty = matches!(asked, Asked::Approval(_) | Asked::Delete(_)) && !line.starts_with('/');
+        if weighty && self.asked_at.elapsed() < self.reading {
+            self.note("that was typed before the question could be read")?;
+            return Ok(Next::GoOn);
+        }
         match asked {
             Asked::Line => self.line(&line).await,
             Asked::Approval(id) => self.answer(&id, &line).await,
@@ -336,7 +352,12 @@ impl<W: Write> Chat<W> {
             self.note("that was answered elsewhere, or is over")?;
             return Ok(Next::GoOn);
         };
-        let (kind, comment) = match commands::answer(line) {
+        let answer = match (commands::answer(line), self.typed) {
+            // A message in a pipe that begins with "yes" was not meant for this question.
+            (Answer::Approve(Some(_)) | Answer::Deny(Some(_)) | Answer::Edit, render::Typed::No) => Answer::Unclear,
+            (answer, _) => answer,
+        };
+        let (kind, comment) = match answer {
             Answer::Approve(comment) => ("approve", comment),
             Answer::Deny(comment) => ("deny", comment),
             Answer::Edit => {
@@ -428,8 +449,9 @@ impl<W: Write> Chat<W> {
                     ops.push(Op::Line(Tone::Note, "connected again".to_owned()));
                 }
                 ops.extend(current.view.frame(&frame));
-                // The run is over, or something was refused, which may have been the cancel.
-                if !current.view.in_run() || frame["type"] == "error" {
+                // What was cancelled is over, or something was refused, which may have been the cancel.
+                let kind = frame["type"].as_str().unwrap_or_default();
+                if !current.view.in_run() || matches!(kind, "run_started" | "run_finished" | "run_failed" | "error") {
                     self.cancelled = None;
                 }
                 self.screen.show(ops)
