@@ -18,7 +18,7 @@ use crate::{
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore},
-    telemetry::Metrics,
+    telemetry::{Metrics, logs},
     tools::ToolCatalog,
 };
 
@@ -94,6 +94,10 @@ impl App {
             None => Catalog::new(&config.providers),
         });
         let defaults = if overrides.demo { demo::settings() } else { config.llm.settings() };
+        // What every new session begins with must be what a session may have.
+        catalog.validate(&defaults).map_err(|error| {
+            anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
+        })?;
         let metrics = Arc::new(Metrics::new());
         let sessions = Sessions::new(Parts {
             store: store.clone(),
@@ -235,6 +239,8 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
+    config.log.level = "warn".into();
+    logs::init(&config.log)?;
     let host = config.server.host.clone();
     let app = App::build_demo(&config).await?;
     let url = format!("http://{host}:{}", app.port()?);

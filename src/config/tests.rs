@@ -305,3 +305,10 @@ fn a_home_is_needed_only_for_a_path_that_begins_with_it() {
     homeless.env.insert("MEMORY_FILESYSTEM_PATH".to_owned(), "/data".to_owned());
     assert_eq!(loaded(homeless).config.memory.path, PathBuf::from("/data"));
 }
+
+#[test]
+fn the_readme_has_the_table_of_all_variables() {
+    let readme = include_str!("../../README.md");
+    let table = super::settings::markdown();
+    assert!(readme.contains(table.trim()), "put this into README.md:\n{table}");
+}
