@@ -39,7 +39,7 @@ async fn main() {
 async fn tokens() {
     let upstream = Upstream::start(TOKENS, Duration::from_millis(1000 / RATE)).await;
     let nginx = Nginx::start(upstream.port).await;
-    let service = Program::start(&upstream.url(), &[]).await;
+    let service = Program::start(&upstream.url(), &[("MAX_SESSIONS", "100")]).await;
     let client = Client::new();
 
     // The first of both is not counted: connections, pools and caches are made in it.

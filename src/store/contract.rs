@@ -1,7 +1,7 @@
 //! What every store promises, as a suite. Each rule takes an empty store and fails by a panic that says which part of the
 //! promise is broken.
 //!
-//! ```ignore
+//! ```text
 //! for rule in contract::RULES { (rule.check)(Arc::new(my_store())).await }
 //! ```
 
