@@ -7,8 +7,16 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that say at `info` and `debug` what an operator of this service does not ask for with `LOG_LEVEL=debug`.
-/// Who wants it names them: `LOG_LEVEL=debug,rmcp=debug`.
-const QUIET: [&str; 6] = ["rmcp", "hyper", "reqwest", "h2", "rustls", "actix_server"];
+/// Who wants it names them: `LOG_LEVEL=debug,rmcp=debug`. rmcp's warnings hold whole addresses of servers, with what is
+/// secret in them, and repeat what `mcp` reports: it says nothing at all.
+const QUIET: [(&str, &str); 6] = [
+    ("rmcp", "off"),
+    ("hyper", "warn"),
+    ("reqwest", "warn"),
+    ("h2", "warn"),
+    ("rustls", "warn"),
+    ("actix_server", "warn"),
+];
 
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +55,12 @@ fn directives(level: &str) -> String {
     // Where the rest of the program says less than warnings, a `warn` for a library would say more, not less.
     let talkative = parts.iter().any(|part| ["info", "debug", "trace"].contains(&part.to_ascii_lowercase().as_str()));
     let mut all = level.to_owned();
-    for library in QUIET.iter().filter(|_| talkative) {
+    for (library, most) in QUIET.iter().filter(|_| talkative) {
         let named = |part: &str| {
             part.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
         };
         if !parts.iter().any(|part| named(part)) {
-            all.extend([",", library, "=warn"]);
+            all.extend([",", library, "=", most]);
         }
     }
     all
@@ -64,9 +72,9 @@ mod tests {
 
     #[test]
     fn libraries_are_quiet_unless_they_are_named() {
-        assert_eq!(directives("info"), "info,rmcp=warn,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn");
+        assert_eq!(directives("info"), "info,rmcp=off,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn");
         let own = directives("debug,rmcp::service=trace,h2=info");
-        assert!(!own.contains("rmcp=warn") && !own.contains("h2=warn") && own.contains("hyper=warn"), "{own}");
+        assert!(!own.contains("rmcp=off") && !own.contains("h2=warn") && own.contains("hyper=warn"), "{own}");
         for quiet in ["warn", "error", "off", "k8sops=debug"] {
             assert_eq!(directives(quiet), quiet);
         }

@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod vocabulary;
 
 use std::time::Duration;
 
