@@ -107,7 +107,7 @@ impl SessionStore for Watched {
     async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
         self.inner.renew(lease, ttl).await
     }
-    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
         self.inner.release(lease).await
     }
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {

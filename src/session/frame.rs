@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{ApprovalRequested, Event, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId};
@@ -101,7 +101,7 @@ impl From<&SessionState> for Snapshot {
 }
 
 /// A piece of text of an open message.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TextDelta {
     /// The message; its `assistant_message` will have the same.
     pub message_id: MessageId,

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Command, Event, InboxEntry, Receipt, SessionId, SessionState, SessionSummary, Timestamp, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Command, Event, InboxEntry, MessageId, Receipt, SessionId, SessionState, SessionSummary, TextDelta, Timestamp,
+    UserId,
+};
 
 /// The number of an ownership of a session. Grows with every new owner; a write of an older epoch is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -141,7 +146,8 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Removes a session and all that belongs to it. `NotFound` when there is none.
     async fn delete(&self, session: SessionId) -> Result<(), StoreError>;
 
-    /// Sessions that have work for an owner: an open run, or commands in the inbox.
+    /// Sessions that have work (an open run, or commands in the inbox) and, as far as is known, nobody who does it. A store
+    /// of several processes hands each to one caller at a time, and again after a while if the work is still there.
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError>;
 
     /// Takes the ownership under a new epoch. `Held` while another owner's lease has not run out.
@@ -150,8 +156,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Holds the ownership for another `ttl`. `Fenced` when it is lost.
     async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError>;
 
-    /// Gives the ownership up. No error when it is lost already.
-    async fn release(&self, lease: Lease) -> Result<(), StoreError>;
+    /// Gives the ownership up, and says whether there is work left, as of the same instant. No error when the lease is lost
+    /// already: then what is left is another owner's.
+    async fn release(&self, lease: Lease) -> Result<bool, StoreError>;
 
     /// The one way to write to a log. `Fenced`, `SeqConflict`, `NotFound`: nothing was written, and nothing will be.
     async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;
@@ -170,6 +177,70 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The inbox in its order.
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError>;
+
+    /// What the store does beyond this when several processes work on it; `None` when one has it for itself.
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        None
+    }
+}
+
+/// What several processes need to see of each other's work. Nothing here is relied on for what is logged: a ring that is
+/// lost delays a look, and a preview that is lost is made good by the message when it is committed.
+#[async_trait]
+pub trait SharedStore: Send + Sync {
+    /// Adds to what can be seen of an open message. Refused silently when the lease or the message is over.
+    async fn write_preview(&self, lease: Lease, message: MessageId, pieces: &[Preview]) -> Result<(), StoreError>;
+
+    /// The pieces of the open message after the place `after`, in their order.
+    async fn read_preview(&self, session: SessionId, after: u64) -> Result<PreviewPage, StoreError>;
+
+    /// Asks to be rung for a session, from soon on; a [`Ring`] of the same says when that is.
+    fn listen(&self, session: SessionId, topic: Topic);
+
+    /// Asks to be rung no more.
+    fn leave(&self, session: SessionId, topic: Topic);
+
+    /// The next ring. For one caller; cancel safe.
+    async fn ring(&self) -> Ring;
+}
+
+/// What a session is listened to for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Its log has grown, or the preview of its open message.
+    Log,
+    /// Its inbox has something new.
+    Inbox,
+}
+
+/// A sign that a look is worth while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// At this session, for this.
+    Session(SessionId, Topic),
+    /// At the sessions that nobody works on.
+    Unfinished,
+    /// At everything that is listened to: rings may have been lost.
+    All,
+}
+
+/// A piece of what is seen before it is logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Preview {
+    /// Text of the open message.
+    Token(TextDelta),
+    /// Reasoning of the open message.
+    Reasoning(TextDelta),
+}
+
+/// See [`SharedStore::read_preview`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PreviewPage {
+    /// The pieces.
+    pub pieces: Vec<Preview>,
+    /// The place after the last of them.
+    pub place: u64,
 }
 
 /// The most commands that an inbox holds; one more is refused with `InboxFull`.

@@ -34,6 +34,12 @@ struct Stored {
     ownership: Ownership,
 }
 
+impl Stored {
+    fn unfinished(&self) -> bool {
+        self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
+    }
+}
+
 impl MemoryStore {
     /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
     #[must_use]
@@ -114,7 +120,7 @@ impl SessionStore for MemoryStore {
 
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
         let sessions = self.lock();
-        let unfinished = sessions.iter().filter(|(_, s)| s.summary.open_run.is_some() || !s.inbox.waiting.is_empty());
+        let unfinished = sessions.iter().filter(|(_, stored)| stored.unfinished());
         Ok(unfinished.map(|(session, _)| *session).collect())
     }
 
@@ -126,10 +132,10 @@ impl SessionStore for MemoryStore {
         self.with(lease.session, |stored| stored.ownership.renew(lease, ttl))
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
-        match self.with(lease.session, |stored| Ok(stored.ownership.release(lease))) {
-            Err(StoreError::NotFound(_)) => Ok(()),
-            released => released.map(drop),
+    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
+        match self.with(lease.session, |stored| Ok(stored.ownership.release(lease) && stored.unfinished())) {
+            Err(StoreError::NotFound(_)) => Ok(false),
+            released => released,
         }
     }
 

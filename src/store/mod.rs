@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`MemoryStore`] | tests, trying out | none |
 //! | [`FilesystemStore`] | one machine | a write is on the disk before it is acknowledged |
+//! | [`RedisStore`] | any number of processes | that of the Redis |
 //!
 //! What all of them promise is written as a suite that each passes: [`contract`].
 
@@ -12,6 +13,9 @@ pub mod contract;
 mod filesystem;
 mod inbox;
 mod memory;
+mod redis;
 
 pub use filesystem::FilesystemStore;
 pub use memory::MemoryStore;
+
+pub use self::redis::{RedisConfig, RedisStore, Topology};

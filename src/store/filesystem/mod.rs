@@ -387,15 +387,16 @@ impl SessionStore for FilesystemStore {
         self.with(lease.session, move |_, file| file.ownership.renew(lease, ttl)).await
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
         let released = self.with(lease.session, move |shared, file| {
-            if file.ownership.release(lease) {
+            let released = file.ownership.release(lease);
+            if released {
                 shared.hold(lease.session, false);
             }
-            Ok(())
+            Ok(released && file.unfinished())
         });
         match released.await {
-            Err(StoreError::NotFound(_)) => Ok(()),
+            Err(StoreError::NotFound(_)) => Ok(false),
             released => released,
         }
     }

@@ -1,0 +1,108 @@
+//! The names of keys and channels.
+//!
+//! | key | kind | holds |
+//! |---|---|---|
+//! | `{prefix}:{session}:meta` | hash | user, summary, head of the log, epoch and lease, counters |
+//! | `{prefix}:{session}:log` | stream | events; the id of the event `seq` is `seq-0` |
+//! | `{prefix}:{session}:checkpoint` | string | the projection as of some seq |
+//! | `{prefix}:{session}:inbox` | stream | commands that wait; the id is their place |
+//! | `{prefix}:{session}:preview` | stream | text of the open message; the id only grows |
+//! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | commands that were taken, the newest thousand |
+//! | `{prefix}:user:USER` | sorted set | a user's sessions by their last activity |
+//! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
+//!
+//! `{session}` stands for the id in braces, the hash tag that keeps all keys of a session on one node of a cluster.
+
+use crate::session::{SessionId, Topic, UserId};
+
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned() }
+    }
+
+    fn of(&self, session: SessionId, name: &str) -> String {
+        format!("{}:{{{session}}}:{name}", self.prefix)
+    }
+
+    pub(super) fn meta(&self, session: SessionId) -> String {
+        self.of(session, "meta")
+    }
+
+    pub(super) fn log(&self, session: SessionId) -> String {
+        self.of(session, "log")
+    }
+
+    pub(super) fn checkpoint(&self, session: SessionId) -> String {
+        self.of(session, "checkpoint")
+    }
+
+    pub(super) fn inbox(&self, session: SessionId) -> String {
+        self.of(session, "inbox")
+    }
+
+    pub(super) fn preview(&self, session: SessionId) -> String {
+        self.of(session, "preview")
+    }
+
+    pub(super) fn receipts(&self, session: SessionId) -> String {
+        self.of(session, "receipts")
+    }
+
+    pub(super) fn receipt_order(&self, session: SessionId) -> String {
+        self.of(session, "receipt_order")
+    }
+
+    /// Every key of a session, the meta first.
+    pub(super) fn all(&self, session: SessionId) -> [String; 7] {
+        [
+            self.meta(session),
+            self.log(session),
+            self.checkpoint(session),
+            self.inbox(session),
+            self.preview(session),
+            self.receipts(session),
+            self.receipt_order(session),
+        ]
+    }
+
+    pub(super) fn user(&self, user: &UserId) -> String {
+        format!("{}:user:{user}", self.prefix)
+    }
+
+    pub(super) fn work(&self) -> String {
+        format!("{}:work", self.prefix)
+    }
+
+    /// Where it is said that something happened to a session.
+    pub(super) fn channel(&self, session: SessionId, topic: Topic) -> String {
+        self.of(
+            session,
+            match topic {
+                Topic::Log => "log",
+                Topic::Inbox => "inbox",
+            },
+        )
+    }
+
+    /// Where it is said that a session is left with work to do.
+    pub(super) fn work_channel(&self) -> String {
+        self.work()
+    }
+
+    /// The session and topic of a channel.
+    pub(super) fn parse_channel(&self, channel: &str) -> Option<(SessionId, Topic)> {
+        let rest = channel.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
+        let (session, topic) = rest.split_once("}:")?;
+        let topic = match topic {
+            "log" => Topic::Log,
+            "inbox" => Topic::Inbox,
+            _ => return None,
+        };
+        Some((session.parse().ok()?, topic))
+    }
+}

@@ -1,0 +1,7 @@
+-- Gives the ownership up, and says whether there is work left: an open run, or commands.
+-- KEYS: meta, inbox.  ARGV: epoch
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'open')
+if meta[1] ~= ARGV[1] then return {'ok', 0} end
+redis.call('HDEL', KEYS[1], 'holder', 'until')
+local work = meta[2] == '1' or redis.call('XLEN', KEYS[2]) > 0
+return {'ok', work and 1 or 0}
