@@ -59,21 +59,24 @@ impl Run {
             let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
             return end(ToolStatus::Error, &message).await;
         };
-        let arguments = match class.gate {
-            Gate::Open => arguments.clone(),
-            Gate::Deny => {
-                let message = format!(
-                    "not allowed: this call would change something ({}), and the operator allows none",
-                    class.reason
-                );
-                return end(ToolStatus::Denied, &message).await;
-            }
-            Gate::Ask => match self.approval(open, &class).await? {
+        if class.gate == Gate::Deny {
+            let message = format!(
+                "not allowed: this call would change something ({}), and the operator allows none",
+                class.reason
+            );
+            return end(ToolStatus::Denied, &message).await;
+        }
+        // What was asked is answered, whatever the operator's rules have become since: a refusal stands, and so do edited
+        // arguments.
+        let arguments = if class.gate == Gate::Ask || open.approval.is_some() {
+            match self.approval(open, &class).await? {
                 Answer::Approved(edited) => edited.unwrap_or_else(|| arguments.clone()),
                 Answer::Refused(message) => return end(ToolStatus::Denied, &message).await,
                 Answer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
                 Answer::Halted => return Ok(()),
-            },
+            }
+        } else {
+            arguments.clone()
         };
         let lane = if class.effect == Effect::Read { &lanes.read } else { &lanes.change };
         let _turn = lane.acquire().await.expect("the semaphore is never closed");
@@ -105,6 +108,10 @@ impl Run {
             attempt,
         };
         self.log.append(vec![EventBody::ToolStart(start)]).await?;
+        // Cancelled while the start was made durable: nothing was sent yet, and nothing is.
+        if self.cancel.is_cancelled() {
+            return self.log.append(vec![ended(call, ToolStatus::Cancelled, NOT_RUN)]).await;
+        }
         let began = Instant::now();
         let (log, id) = (self.log.clone(), call.id.clone());
         let progress = Arc::new(move |p: CallProgress| {

@@ -180,6 +180,8 @@ impl RunLog for Log {
 struct Tools {
     calls: Mutex<Vec<(String, Value)>>,
     gates: HashMap<&'static str, Gate>,
+    /// `change` needs no approval.
+    asks_nothing: bool,
     running: AtomicUsize,
     most: AtomicUsize,
 }
@@ -204,8 +206,8 @@ impl ToolExecutor for Tools {
     fn classify(&self, name: &str, _arguments: &Map<String, Value>) -> Option<CallClass> {
         let (effect, gate) = match name {
             "look" => (Effect::Read, ApprovalGate::Open),
-            "change" => (Effect::Mutating, ApprovalGate::Ask),
-            "force" => (Effect::Mutating, ApprovalGate::Open),
+            "change" if !self.asks_nothing => (Effect::Mutating, ApprovalGate::Ask),
+            "change" | "force" => (Effect::Mutating, ApprovalGate::Open),
             "never" => (Effect::Mutating, ApprovalGate::Deny),
             _ => return None,
         };
@@ -335,6 +337,28 @@ async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_a
 }
 
 #[tokio::test]
+async fn an_answer_stands_whatever_the_rules_have_become_since() {
+    for (decision, arguments, ran) in
+        [(Decision::Deny, None, vec![]), (Decision::Approve, Some(json!({"n": 2})), vec![json!({"n": 2})])]
+    {
+        let log = Log::new("go");
+        let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
+        let before = run(&log, &model, &Arc::default());
+        let (_, id) = tokio::join!(before.drive(), async {
+            let id = log.approval().await;
+            before.halt.cancel();
+            id
+        });
+        log.resolve(id, decision, arguments, None);
+        // Now it need not be asked any more.
+        let tools = Arc::new(Tools { asks_nothing: true, ..Tools::default() });
+        run(&log, &model, &tools).drive().await.unwrap();
+        assert_eq!(tools.called().into_iter().map(|(_, arguments)| arguments).collect::<Vec<_>>(), ran);
+        log.assert_can_go_on();
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_to_the_model_with_its_comment_and_nothing_is_run() {
     for (decision, comment, told) in [
         (Decision::Deny, Some("not on Friday"), "not on Friday"),
@@ -407,9 +431,12 @@ async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from
         let log = Log::new("go");
         let (model, tools) = (script(), Arc::<Tools>::default());
         let run = run(&log, &model, &tools);
-        let cancel = run.cancel.clone();
+        let (cancel, sent, seen) = (run.cancel.clone(), Arc::new(Mutex::new(None)), tools.clone());
+        let changes = |tools: &Tools| tools.called().iter().filter(|(name, _)| name != "look").count();
+        let sent_before = sent.clone();
         *log.after_step.lock().unwrap() = Some(Box::new(move |n| {
             if n == points {
+                *sent_before.lock().unwrap() = Some(changes(&seen));
                 cancel.cancel();
             }
         }));
@@ -422,6 +449,9 @@ async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from
         });
         end.unwrap();
         log.assert_can_go_on();
+        if let Some(sent) = *sent.lock().unwrap() {
+            assert_eq!(changes(&tools), sent, "a change was sent after the cancel, at point {points}");
+        }
         if !run.cancel.is_cancelled() {
             break;
         }

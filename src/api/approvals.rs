@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Api, Code, Problem,
+    Api, Problem,
     extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
-use crate::session::{
-    ApprovalId, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, SessionId, UserId,
+use crate::{
+    runtime::SessionsError,
+    session::{ApprovalId, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, SessionId, UserId},
 };
 
 errors!(
@@ -65,7 +66,7 @@ pub(super) async fn resolve(
 ) -> Result<web::Json<ApprovalResolved>, Problem> {
     let approval_id: ApprovalId = path.1.parse()?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&api, &caller.0, session.0, command_id.clone(), approval_id, body.0).await?;
+    let command = command(&caller.0, command_id.clone(), approval_id, body.0)?;
     let event = api
         .sessions
         .apply(session.0, command, |event| match &event.body {
@@ -76,34 +77,19 @@ pub(super) async fn resolve(
         .await?;
     match &event.body {
         EventBody::ApprovalResolved(e) if e.command_id.as_ref() == Some(&command_id) => Ok(web::Json(e.clone())),
-        _ => Err(closed(approval_id)),
+        _ => Err(SessionsError::ApprovalClosed(approval_id).into()),
     }
 }
 
-/// The command for an answer, once the approval is known to wait for one.
-pub(super) async fn command(
-    api: &Api,
+/// The command for an answer.
+pub(super) fn command(
     user: &UserId,
-    session: SessionId,
     command_id: CommandId,
     approval_id: ApprovalId,
     answer: ResolveApproval,
 ) -> Result<Command, Problem> {
     if answer.decision == Verdict::Deny && answer.arguments.is_some() {
         return Err(Problem::invalid("arguments go with \"decision\": \"approve\" only"));
-    }
-    let state = api.sessions.state(user, session).await?;
-    let run = state.run.iter().flat_map(|run| &run.calls).filter_map(|call| call.approval.as_ref());
-    match run.into_iter().find(|a| a.requested.approval_id == approval_id) {
-        Some(approval) if approval.resolved.as_ref().is_some_and(|r| r.command_id.as_ref() != Some(&command_id)) => {
-            return Err(closed(approval_id));
-        }
-        Some(_) => {}
-        None => {
-            let detail =
-                format!("the session has no approval {approval_id} that waits; its call has ended, or never was");
-            return Err(Problem::new(Code::ApprovalNotFound, detail));
-        }
     }
     let fingerprint = fingerprint(&("resolve", approval_id, &answer));
     let decision = match answer.decision {
@@ -113,9 +99,4 @@ pub(super) async fn command(
     let arguments = answer.arguments.map(serde_json::Value::Object);
     let body = CommandBody::Resolve { approval_id, decision, arguments, comment: answer.comment };
     Ok(Command { command_id, fingerprint, by: user.clone(), body })
-}
-
-fn closed(approval_id: ApprovalId) -> Problem {
-    let detail = format!("approval {approval_id} was answered before, or has expired; see its approval_resolved event");
-    Problem::new(Code::ApprovalClosed, detail)
 }

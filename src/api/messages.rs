@@ -85,10 +85,9 @@ pub(super) async fn send(
     key: IdempotencyKey,
     body: Body<SendMessage>,
 ) -> Result<HttpResponse, Problem> {
-    let only_if_idle = body.0.on_busy == OnBusy::Reject;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&api, &caller.0, command_id, body.0)?;
-    let receipt = api.sessions.submit(session.0, command, only_if_idle).await?;
+    let receipt = api.sessions.submit(session.0, command).await?;
     let accepted = MessageAccepted::of(receipt)?;
     if stream::accepts(&request, "text/event-stream") {
         // The run may be over before its stream is open.
@@ -220,7 +219,7 @@ pub(super) async fn cancel(
 ) -> Result<HttpResponse, Problem> {
     let run_id = api.sessions.get(&caller.0, session.0).await?.open_run;
     let command = cancel_command(&caller.0, key.0.unwrap_or_else(CommandId::generate));
-    let receipt = api.sessions.submit(session.0, command, false).await?;
+    let receipt = api.sessions.submit(session.0, command).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(CancelAccepted { run_id, seq: receipt.seq }))

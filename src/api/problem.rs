@@ -36,7 +36,7 @@ pub enum Code {
     MethodNotAllowed,
     /// The user has no such session.
     SessionNotFound,
-    /// The session has no such approval.
+    /// The run in progress has no such approval.
     ApprovalNotFound,
     /// The approval was answered before, has expired, or its call has ended.
     ApprovalClosed,
@@ -204,6 +204,9 @@ impl From<SessionsError> for Problem {
         let code = match error {
             SessionsError::NotFound(_) => Code::SessionNotFound,
             SessionsError::TooMany(_) => Code::TooManySessions,
+            SessionsError::ApprovalNotFound(_) => Code::ApprovalNotFound,
+            SessionsError::ApprovalClosed(_) => Code::ApprovalClosed,
+            SessionsError::Settings(error) => return error.into(),
             SessionsError::Pending => Code::Pending,
             SessionsError::Stopping => Code::Stopping,
             SessionsError::Store(error) => return error.into(),

@@ -51,24 +51,16 @@ pub(super) async fn update(
     body: Body<SettingsPatch>,
 ) -> Result<web::Json<Settings>, Problem> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&api, &caller.0, session.0, command_id.clone(), body.0).await?;
+    let command = command(&caller.0, command_id.clone(), body.0)?;
     api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
     Ok(web::Json(api.sessions.get(&caller.0, session.0).await?.settings))
 }
 
-/// The command for a change of settings, once it is known to be a valid one.
-pub(super) async fn command(
-    api: &Api,
-    user: &UserId,
-    session: SessionId,
-    command_id: CommandId,
-    patch: SettingsPatch,
-) -> Result<Command, Problem> {
+/// The command for a change of settings.
+pub(super) fn command(user: &UserId, command_id: CommandId, patch: SettingsPatch) -> Result<Command, Problem> {
     if patch == SettingsPatch::default() {
         return Err(Problem::invalid("nothing to change: give provider, model, temperature or max_tokens"));
     }
-    let settings = api.sessions.get(user, session).await?.settings;
-    api.catalog.validate(&patch.apply(&settings))?;
     Ok(Command {
         command_id,
         fingerprint: fingerprint(&("settings", &patch)),

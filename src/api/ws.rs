@@ -19,10 +19,7 @@ use super::{
     settings,
     stream::{self, OpenStream},
 };
-use crate::session::{
-    ApprovalId, Command, CommandBody, CommandId, Cursor, Frame, OnBusy, Receipt, SessionId, SettingsPatch, StoreError,
-    UserId,
-};
+use crate::session::{ApprovalId, CommandId, Cursor, Frame, Receipt, SessionId, SettingsPatch, StoreError, UserId};
 
 errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, UpgradeRequired, StoreUnavailable);
 
@@ -223,18 +220,11 @@ impl Connection {
         let command = match frame {
             Up::Message(message) => messages::command(api, user, command_id, message)?,
             Up::Cancel => messages::cancel_command(user, command_id),
-            Up::Resolve(approval_id, answer) => {
-                approvals::command(api, user, session, command_id, approval_id, answer).await?
-            }
-            Up::Settings(patch) => settings::command(api, user, session, command_id, patch).await?,
+            Up::Resolve(approval_id, answer) => approvals::command(user, command_id, approval_id, answer)?,
+            Up::Settings(patch) => settings::command(user, command_id, patch)?,
         };
-        let only_if_idle = rejects_when_busy(&command);
-        Ok(api.sessions.submit(session, command, only_if_idle).await?)
+        Ok(api.sessions.submit(session, command).await?)
     }
-}
-
-fn rejects_when_busy(command: &Command) -> bool {
-    matches!(command.body, CommandBody::Message { on_busy: OnBusy::Reject, .. })
 }
 
 fn acknowledgement(receipt: &Receipt) -> Value {

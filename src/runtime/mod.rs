@@ -18,10 +18,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::Limits,
-    models::Catalog,
+    models::{Catalog, InvalidSettings},
     session::{
-        Actor, Command, Cursor, Event, EventBody, EventDraft, Frame, ListCursor, Receipt, SessionCreated, SessionId,
-        SessionState, SessionStore, SessionSummary, Settings, StoreError, UserId, load_state,
+        Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, ListCursor, Receipt,
+        SessionCreated, SessionId, SessionState, SessionStore, SessionSummary, Settings, StoreError, UserId,
+        load_state,
     },
     telemetry::Metrics,
     tools::ToolExecutor,
@@ -59,6 +60,15 @@ pub enum SessionsError {
     /// The user has as many sessions as allowed, and all are busy.
     #[error("all {0} sessions have a run in progress; cancel one or delete one, or raise MAX_SESSIONS")]
     TooMany(usize),
+    /// The settings would be of no use.
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+    /// No approval of this id belongs to the run in progress.
+    #[error("the session's run has no approval {0}; its run has ended, or it never was")]
+    ApprovalNotFound(ApprovalId),
+    /// The approval waits for no answer any more.
+    #[error("approval {0} was answered before, or has expired; see its approval_resolved event")]
+    ApprovalClosed(ApprovalId),
     /// The command is durable and will be done, but was not within the time that a caller waits.
     #[error("the command was accepted and is not done yet; look at the session again in a moment")]
     Pending,
@@ -204,18 +214,39 @@ impl Sessions {
     /// Takes a command in. It is durable when this returns, and done as soon as its turn comes.
     ///
     /// # Errors
-    /// `NotFound`, `Stopping`, and those of the store: `Busy`, `CommandIdReused`, `InboxFull`.
-    pub async fn submit(
-        &self,
-        session: SessionId,
-        command: Command,
-        only_if_idle: bool,
-    ) -> Result<Receipt, SessionsError> {
+    /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, and those of the store: `Busy`,
+    /// `CommandIdReused`, `InboxFull`. A command that was taken before is not refused for what has happened since.
+    pub async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, SessionsError> {
         self.refuse_when_stopping()?;
-        self.get(&command.by, session).await?;
-        let receipt = self.0.parts.store.submit(session, command, only_if_idle).await?;
+        let summary = self.get(&command.by, session).await?;
+        let store = &self.0.parts.store;
+        if let Err(refused) = self.admit(&summary, &command).await {
+            // What was taken once stays taken, whatever has become since of what it was about.
+            return match store.receipt(session, &command.command_id).await? {
+                Some(first) if first.fingerprint == command.fingerprint => Ok(Receipt { duplicate: true, ..first }),
+                Some(_) => Err(StoreError::CommandIdReused.into()),
+                None => Err(refused),
+            };
+        }
+        let receipt = store.submit(session, command).await?;
         self.0.ring(session);
         Ok(receipt)
+    }
+
+    /// Whether a command makes sense as the session stands.
+    async fn admit(&self, summary: &SessionSummary, command: &Command) -> Result<(), SessionsError> {
+        match &command.body {
+            CommandBody::Settings(patch) => Ok(self.0.parts.catalog.validate(&patch.apply(&summary.settings))?),
+            CommandBody::Resolve { approval_id, .. } => {
+                let state = load_state(self.0.parts.store.as_ref(), summary.session_id).await?.state;
+                match state.run.and_then(|run| run.is_answered(*approval_id)) {
+                    Some(false) => Ok(()),
+                    Some(true) => Err(SessionsError::ApprovalClosed(*approval_id)),
+                    None => Err(SessionsError::ApprovalNotFound(*approval_id)),
+                }
+            }
+            CommandBody::Message { .. } | CommandBody::Cancel | CommandBody::Title { .. } => Ok(()),
+        }
     }
 
     /// Takes a command in and waits until `done` says that an event shows it done.
@@ -229,7 +260,7 @@ impl Sessions {
         done: impl Fn(&Event) -> bool,
     ) -> Result<Arc<Event>, SessionsError> {
         let user = command.by.clone();
-        let receipt = self.submit(session, command, false).await?;
+        let receipt = self.submit(session, command).await?;
         let mut cursor = self.watch(&user, session, receipt.seq).await?;
         let event = tokio::time::timeout(APPLY_TIMEOUT, async {
             while let Some(frame) = cursor.next().await? {

@@ -18,6 +18,20 @@ pub struct Command {
     pub body: CommandBody,
 }
 
+impl Command {
+    /// Whether it asks for an answer of the model.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        matches!(self.body, CommandBody::Message { .. })
+    }
+
+    /// Whether it is to be refused while a run is open or a message waits.
+    #[must_use]
+    pub fn only_if_idle(&self) -> bool {
+        matches!(self.body, CommandBody::Message { on_busy: OnBusy::Reject, .. })
+    }
+}
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, MessageId, RunId,
-    SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
+    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, MessageId,
+    RunId, SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
 };
 
 /// Characters of a title that is made from a message.
@@ -119,6 +119,21 @@ pub struct OpenRun {
     pub usage: Usage,
     /// Tool calls of the newest reply that have not ended.
     pub calls: Vec<OpenCall>,
+    /// Approvals of calls that have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed_approvals: Vec<ApprovalId>,
+}
+
+impl OpenRun {
+    /// Whether an approval of this run was answered, or its call has ended without; `None`: there is no such approval.
+    #[must_use]
+    pub fn is_answered(&self, approval: ApprovalId) -> Option<bool> {
+        if self.closed_approvals.contains(&approval) {
+            return Some(true);
+        }
+        let mut approvals = self.calls.iter().filter_map(|call| call.approval.as_ref());
+        approvals.find(|a| a.requested.approval_id == approval).map(|a| a.resolved.is_some())
+    }
 }
 
 /// A tool call that the model asked for and that has not ended.
@@ -210,6 +225,7 @@ impl SessionState {
             EventBody::RunStarted(e) => {
                 // A run event without a run id is not written by any version; a log that has one is read without a panic.
                 self.run = event.run_id.map(|run_id| OpenRun {
+                    closed_approvals: Vec::new(),
                     run_id,
                     started_at: ts,
                     provider: e.provider.clone(),
@@ -263,7 +279,8 @@ impl SessionState {
             EventBody::ToolEnd(e) => {
                 let Some(run) = &mut self.run else { return };
                 let Some(at) = run.calls.iter().position(|c| c.call.id == e.tool_call_id) else { return };
-                let call = run.calls.remove(at).call;
+                let OpenCall { call, approval, .. } = run.calls.remove(at);
+                run.closed_approvals.extend(approval.map(|approval| approval.requested.approval_id));
                 self.messages.push(Arc::new(Message::Tool(ToolMessage {
                     tool_call_id: call.id,
                     seq,

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Command, Event, InboxEntry, MessageId, Receipt, SessionId, SessionState, SessionSummary, TextDelta, Timestamp,
-    UserId,
+    Command, CommandId, Event, InboxEntry, MessageId, Receipt, SessionId, SessionState, SessionSummary, TextDelta,
+    Timestamp, UserId,
 };
 
 /// The number of an ownership of a session. Grows with every new owner; a write of an older epoch is refused.
@@ -172,8 +172,11 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Puts a command into the inbox; it is durable when this returns. A command id that was taken before gives its first
     /// receipt again, marked `duplicate` (of the last thousand commands of the session at least).
-    /// With `only_if_idle`, `Busy` when a run is open or a message is in the inbox.
-    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError>;
+    /// A message that asks for it ([`Command::only_if_idle`]) gets `Busy` when a run is open or a message is in the inbox.
+    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError>;
+
+    /// The receipt of a command that was taken (as far back as [`Self::submit`] knows them).
+    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError>;
 
     /// The inbox in its order.
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError>;
@@ -243,8 +246,11 @@ pub struct PreviewPage {
     pub place: u64,
 }
 
-/// The most commands that an inbox holds; one more is refused with `InboxFull`.
+/// The most messages that an inbox holds; one more is refused with `InboxFull`.
 pub const INBOX_LIMIT: usize = 100;
+
+/// The most commands of all kinds that an inbox holds. A cancel must find room behind any number of messages.
+pub const INBOX_LIMIT_ALL: usize = 2 * INBOX_LIMIT;
 
 /// Events read at once when a log is replayed.
 pub const READ_PAGE: usize = 256;

@@ -8,8 +8,8 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::session::{
-    Actor, Command, CommandBody, CommandId, Commit, Epoch, Event, EventBody, EventDraft, INBOX_LIMIT, Lease,
-    ListCursor, MessageId, OnBusy, Outcome, Receipt, RunFinished, RunId, RunStarted, SessionCreated, SessionId,
+    Actor, Command, CommandBody, CommandId, Commit, Epoch, Event, EventBody, EventDraft, INBOX_LIMIT, INBOX_LIMIT_ALL,
+    Lease, ListCursor, MessageId, OnBusy, Outcome, Receipt, RunFinished, RunId, RunStarted, SessionCreated, SessionId,
     SessionState, SessionStore, Settings, StoreError, Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
 };
 
@@ -173,6 +173,13 @@ pub fn message(content: &str) -> CommandBody {
     }
 }
 
+/// A message that is refused when the session is busy.
+#[must_use]
+pub fn message_if_idle(content: &str) -> CommandBody {
+    let (message_id, run_id) = (MessageId::new(), RunId::new());
+    CommandBody::Message { message_id, run_id, content: content.into(), on_busy: OnBusy::Reject }
+}
+
 /// The whole log, read in pages of `limit`.
 pub async fn log(store: &dyn SessionStore, session: SessionId, mut after: u64, limit: usize) -> Vec<Arc<Event>> {
     let mut all = Vec::new();
@@ -327,7 +334,7 @@ async fn the_inbox_keeps_its_order_and_is_consumed_with_the_commit(store: Arc<dy
     let session = new_session(store).await;
     let mut pen = Pen::take(store, session, "a").await;
     for n in 0..5 {
-        let receipt = store.submit(session, command(&format!("c{n}"), message("hi")), false).await.expect("taken");
+        let receipt = store.submit(session, command(&format!("c{n}"), message("hi"))).await.expect("taken");
         assert_eq!((receipt.seq, receipt.duplicate), (1, false));
     }
     let entries = store.inbox(session).await.expect("the inbox");
@@ -344,7 +351,7 @@ async fn the_inbox_keeps_its_order_and_is_consumed_with_the_commit(store: Arc<dy
     assert_eq!(left, [entries[0].clone(), entries[2].clone(), entries[4].clone()]);
     // Without an event too.
     pen.write(Vec::new(), &[entries[0].position], false).await.expect("a commit");
-    store.submit(session, command("c5", message("hi")), false).await.expect("taken");
+    store.submit(session, command("c5", message("hi"))).await.expect("taken");
     let left = store.inbox(session).await.expect("the inbox");
     assert!(left.last().is_some_and(|new| new.position > entries[4].position), "positions are not used again");
     assert_eq!(left.last().map(|new| new.accepted_seq), Some(2));
@@ -355,17 +362,19 @@ async fn a_command_is_taken_once_and_its_receipt_is_kept(store: Arc<dyn SessionS
     let session = new_session(store).await;
     let mut pen = Pen::take(store, session, "a").await;
     let first = command("c1", message("hi"));
-    let receipt = store.submit(session, first.clone(), false).await.expect("taken");
+    let receipt = store.submit(session, first.clone()).await.expect("taken");
     let position = store.inbox(session).await.expect("the inbox")[0].position;
     let again = |receipt: &Receipt| Receipt { duplicate: true, ..receipt.clone() };
     // While it waits, and after it was consumed; with ids of its own the second time, as a new request has.
     for _ in 0..2 {
         let CommandBody::Message { content, .. } = &first.body else { unreachable!("it is a message") };
         let second = Command { body: message(content), ..first.clone() };
-        assert_eq!(store.submit(session, second, true).await.expect("known"), again(&receipt));
+        assert_eq!(store.submit(session, second).await.expect("known"), again(&receipt));
         let other = command("c1", CommandBody::Cancel);
-        let refused = store.submit(session, other, false).await;
+        let refused = store.submit(session, other).await;
         assert!(matches!(refused, Err(StoreError::CommandIdReused)), "{refused:?}");
+        let kept = store.receipt(session, &first.command_id).await.expect("receipts");
+        assert_eq!(kept.as_ref(), Some(&receipt));
         pen.write(run("hi"), &[position], true).await.expect("a commit");
     }
     assert!(store.inbox(session).await.expect("the inbox").is_empty());
@@ -375,43 +384,50 @@ async fn a_busy_session_refuses_a_message_that_asks_for_it(store: Arc<dyn Sessio
     let store = store.as_ref();
     let session = new_session(store).await;
     let mut pen = Pen::take(store, session, "a").await;
-    store.submit(session, command("cancel", CommandBody::Cancel), false).await.expect("taken");
-    store.submit(session, command("c1", message("hi")), true).await.expect("idle: a cancel is no run");
-    let refused = store.submit(session, command("c2", message("hi")), true).await;
+    store.submit(session, command("cancel", CommandBody::Cancel)).await.expect("taken");
+    store.submit(session, command("c1", message_if_idle("hi"))).await.expect("idle: a cancel is no run");
+    let refused = store.submit(session, command("c2", message_if_idle("hi"))).await;
     assert!(matches!(refused, Err(StoreError::Busy(_))), "a message waits: {refused:?}");
     let positions: Vec<u64> = store.inbox(session).await.expect("the inbox").iter().map(|e| e.position).collect();
     let mut events = run("hi");
     let finished = events.pop().expect("three events");
     pen.write(events, &positions, false).await.expect("a commit");
-    let refused = store.submit(session, command("c2", message("hi")), true).await;
+    let refused = store.submit(session, command("c2", message_if_idle("hi"))).await;
     assert!(matches!(refused, Err(StoreError::Busy(_))), "a run is open: {refused:?}");
     pen.write(vec![finished], &[], false).await.expect("a commit");
-    store.submit(session, command("c2", message("hi")), true).await.expect("idle again");
+    store.submit(session, command("c2", message_if_idle("hi"))).await.expect("idle again");
 }
 
 async fn a_full_inbox_refuses_more(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let session = new_session(store).await;
     for n in 0..INBOX_LIMIT {
-        store.submit(session, command(&format!("c{n}"), message("hi")), false).await.expect("taken");
+        store.submit(session, command(&format!("c{n}"), message("hi"))).await.expect("taken");
     }
-    let refused = store.submit(session, command("one-more", message("hi")), false).await;
+    let refused = store.submit(session, command("one-more", message("hi"))).await;
     assert!(matches!(refused, Err(StoreError::InboxFull(INBOX_LIMIT))), "{refused:?}");
-    store.submit(session, command("c0", message("hi")), false).await.expect_err("other ids, other fingerprint");
+    assert_eq!(store.receipt(session, &command("one-more", message("hi")).command_id).await.expect("receipts"), None);
+    // However many messages wait, a cancel finds room; even that has an end.
+    for n in INBOX_LIMIT..INBOX_LIMIT_ALL {
+        store.submit(session, command(&format!("c{n}"), CommandBody::Cancel)).await.expect("taken");
+    }
+    let refused = store.submit(session, command("too-many", CommandBody::Cancel)).await;
+    assert!(matches!(refused, Err(StoreError::InboxFull(INBOX_LIMIT_ALL))), "{refused:?}");
+    store.submit(session, command("c0", message("hi"))).await.expect_err("other ids, other fingerprint");
 }
 
 async fn a_deleted_session_is_gone_from_everywhere(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let (session, other) = (new_session(store).await, new_session(store).await);
     let mut pen = Pen::take(store, session, "a").await;
-    store.submit(session, command("c1", message("hi")), false).await.expect("taken");
+    store.submit(session, command("c1", message("hi"))).await.expect("taken");
     store.delete(session).await.expect("deleted");
     let gone = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::NotFound(_))), "{result:?}");
     gone(pen.write(vec![note("x")], &[], false).await);
     gone(store.read(session, 0, 1).await.map(drop));
     gone(store.inbox(session).await.map(drop));
     gone(store.checkpoint(session).await.map(drop));
-    gone(store.submit(session, command("c2", message("hi")), false).await.map(drop));
+    gone(store.submit(session, command("c2", message("hi"))).await.map(drop));
     gone(store.acquire(session, "b", Duration::from_secs(1)).await.map(drop));
     gone(store.delete(session).await);
     store.release(pen.lease).await.expect("giving up what is gone is no error");
@@ -469,7 +485,7 @@ async fn the_list_has_the_newest_activity_first(store: Arc<dyn SessionStore>) {
 async fn sessions_with_work_are_found(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let (_idle, asked, running) = (new_session(store).await, new_session(store).await, new_session(store).await);
-    store.submit(asked, command("c", message("hi")), false).await.expect("taken");
+    store.submit(asked, command("c", message("hi"))).await.expect("taken");
     let mut pen = Pen::take(store, running, "a").await;
     let mut events = run("hi");
     let finished = events.pop().expect("three events");

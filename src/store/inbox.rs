@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::session::{
-    Command, CommandBody, Commit, Epoch, INBOX_LIMIT, InboxEntry, Lease, Receipt, SessionId, StoreError,
+    Command, CommandId, Commit, Epoch, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease, Receipt, SessionId, StoreError,
 };
 
 /// Receipts that are kept, so that a command that is sent again is known; the newest.
@@ -30,24 +30,31 @@ impl Inbox {
         session: SessionId,
         command: Command,
         last_seq: u64,
-        busy: bool,
+        open_run: bool,
     ) -> Result<Admission, StoreError> {
-        if let Some(first) = self.receipts.iter().find(|r| r.command_id == command.command_id) {
+        if let Some(first) = self.receipt(&command.command_id) {
             return if first.fingerprint == command.fingerprint {
-                Ok(Admission::Known(Receipt { duplicate: true, ..first.clone() }))
+                Ok(Admission::Known(Receipt { duplicate: true, ..first }))
             } else {
                 Err(StoreError::CommandIdReused)
             };
         }
-        if busy || self.waiting.len() >= INBOX_LIMIT {
-            return Err(if busy { StoreError::Busy(session) } else { StoreError::InboxFull(INBOX_LIMIT) });
+        let messages = self.waiting.iter().filter(|entry| entry.command.is_message()).count();
+        if command.only_if_idle() && (open_run || messages > 0) {
+            return Err(StoreError::Busy(session));
+        }
+        if command.is_message() && messages >= INBOX_LIMIT {
+            return Err(StoreError::InboxFull(INBOX_LIMIT));
+        }
+        if self.waiting.len() >= INBOX_LIMIT_ALL {
+            return Err(StoreError::InboxFull(INBOX_LIMIT_ALL));
         }
         Ok(Admission::New(Box::new(InboxEntry { position: self.next + 1, accepted_seq: last_seq, command })))
     }
 
-    /// Whether a message waits.
-    pub(super) fn has_message(&self) -> bool {
-        self.waiting.iter().any(|entry| matches!(entry.command.body, CommandBody::Message { .. }))
+    /// The receipt of a command that was taken.
+    pub(super) fn receipt(&self, command: &CommandId) -> Option<Receipt> {
+        self.receipts.iter().find(|receipt| receipt.command_id == *command).cloned()
     }
 
     /// Takes an entry in.

@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use super::inbox::{Admission, Inbox, Ownership};
 use crate::session::{
-    Command, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState, SessionStore,
-    SessionSummary, StoreError, UserId,
+    Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState,
+    SessionStore, SessionSummary, StoreError, UserId,
 };
 
 /// Sessions in memory.
@@ -171,14 +171,18 @@ impl SessionStore for MemoryStore {
         self.with(session, |stored| Ok(stored.checkpoint.clone()))
     }
 
-    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
+    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
         self.with(session, |stored| {
-            let busy = only_if_idle && (stored.summary.open_run.is_some() || stored.inbox.has_message());
-            match stored.inbox.admit(session, command, stored.summary.last_seq, busy)? {
+            let open_run = stored.summary.open_run.is_some();
+            match stored.inbox.admit(session, command, stored.summary.last_seq, open_run)? {
                 Admission::Known(receipt) => Ok(receipt),
                 Admission::New(entry) => Ok(stored.inbox.take(*entry)),
             }
         })
+    }
+
+    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
+        self.with(session, |stored| Ok(stored.inbox.receipt(command)))
     }
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {

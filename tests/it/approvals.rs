@@ -56,11 +56,7 @@ async fn a_denied_change_is_not_run_and_a_second_answer_is_refused() {
     // The other call still waits, so that the run is open.
     let again = service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"}));
     let (status, problem) = service.refused(again).await;
-    assert!(
-        [(409, json!("approval_closed")), (404, json!("approval_not_found"))]
-            .contains(&(status, problem["code"].clone())),
-        "{problem}"
-    );
+    assert_eq!((status, &problem["code"]), (409, &json!("approval_closed")), "{problem}");
     service.post(&format!("{session}/cancel"), json!({})).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
     let mut statuses: Vec<_> =
@@ -69,6 +65,25 @@ async fn a_denied_change_is_not_run_and_a_second_answer_is_refused() {
     assert_eq!(statuses, ["cancelled", "denied"]);
     assert_eq!(tools.calls("change"), 0);
     assert!(!kinds(&frames).contains(&"tool_start"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_sent_again_is_answered_as_the_first_time_even_when_the_run_is_over() {
+    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+    let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
+    let answer = || {
+        let request = service.request(Method::POST, &path(&session, &asked)).header("idempotency-key", "my-answer");
+        request.json(&json!({"decision": "approve"})).send()
+    };
+    let first: Value = answer().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+    service.events(&session, "").await.until("run_finished").await;
+    let again: Value = answer().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+    assert_eq!(again, first);
+    assert_eq!(tools.calls("change"), 1);
+    let (status, problem) = service
+        .refused(service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"})))
+        .await;
+    assert_eq!((status, &problem["code"]), (404, &json!("approval_not_found")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

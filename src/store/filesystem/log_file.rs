@@ -148,10 +148,10 @@ impl LogFile {
     }
 
     /// See [`crate::session::SessionStore::submit`].
-    pub(super) fn submit(&mut self, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
-        let busy = only_if_idle && (self.summary.open_run.is_some() || self.inbox.has_message());
+    pub(super) fn submit(&mut self, command: Command) -> Result<Receipt, StoreError> {
+        let open_run = self.summary.open_run.is_some();
         let last_seq = self.summary.last_seq;
-        match self.inbox.admit(self.summary.session_id, command, last_seq, busy)? {
+        match self.inbox.admit(self.summary.session_id, command, last_seq, open_run)? {
             Admission::Known(receipt) => Ok(receipt),
             Admission::New(entry) => {
                 let line = Line { seq: last_seq, inbox: Some((*entry).clone()), ..Line::default() };

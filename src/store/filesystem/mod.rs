@@ -36,8 +36,8 @@ use self::{
     log_file::{LogFile, sync_folder_of, unavailable},
 };
 use crate::session::{
-    Command, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState, SessionStore,
-    SessionSummary, StoreError, UserId,
+    Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState,
+    SessionStore, SessionSummary, StoreError, UserId,
 };
 
 /// Sessions in files. Cheap to clone.
@@ -428,8 +428,13 @@ impl SessionStore for FilesystemStore {
         self.with(session, |_, file| file.checkpoint()).await
     }
 
-    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
-        self.with(session, move |_, file| file.submit(command, only_if_idle)).await
+    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
+        self.with(session, move |_, file| file.submit(command)).await
+    }
+
+    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
+        let command = command.clone();
+        self.with(session, move |_, file| Ok(file.inbox.receipt(&command))).await
     }
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {

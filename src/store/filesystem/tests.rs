@@ -10,7 +10,7 @@ use crate::{
     session::*,
     store::{
         MemoryStore,
-        contract::{self, Pen, command, created, message, new_session, note, run, user},
+        contract::{self, Pen, command, created, message, message_if_idle, new_session, note, run, user},
     },
 };
 
@@ -53,11 +53,11 @@ async fn everything_is_there_after_a_reopen_and_the_epoch_has_grown() {
     let store = open(dir.path()).await;
     let session = new_session(&store).await;
     let mut pen = Pen::take(&store, session, "a").await;
-    let first = store.submit(session, command("c1", message("hi")), false).await.unwrap();
+    let first = store.submit(session, command("c1", message("hi"))).await.unwrap();
     for n in 0..10 {
         pen.write(run("hi"), &[], n % 4 == 3).await.unwrap();
     }
-    store.submit(session, command("c2", CommandBody::Cancel), false).await.unwrap();
+    store.submit(session, command("c2", CommandBody::Cancel)).await.unwrap();
     let (before, epoch) = (seen(&store, session).await, pen.lease.epoch);
     drop(store);
 
@@ -65,7 +65,7 @@ async fn everything_is_there_after_a_reopen_and_the_epoch_has_grown() {
     assert_eq!(seen(&store, session).await, before);
     assert_eq!(store.unfinished().await.unwrap(), [session]);
     let again = Command { fingerprint: first.fingerprint.clone(), ..command("c1", message("hi")) };
-    assert_eq!(store.submit(session, again, false).await.unwrap(), Receipt { duplicate: true, ..first });
+    assert_eq!(store.submit(session, again).await.unwrap(), Receipt { duplicate: true, ..first });
     // Nobody wrote under the newest epoch since; it must not be given out again all the same.
     assert!(Pen::take(&store, session, "b").await.lease.epoch > epoch);
 }
@@ -76,7 +76,7 @@ async fn cut_everywhere(last: impl AsyncFn(&FilesystemStore, SessionId)) {
     let store = open(dir.path()).await;
     let session = new_session(&store).await;
     Pen::take(&store, session, "a").await.write(run("before"), &[], true).await.unwrap();
-    store.submit(session, command("c1", message("waits")), false).await.unwrap();
+    store.submit(session, command("c1", message("waits"))).await.unwrap();
     let before = seen(&store, session).await;
     let whole = fs::metadata(file_of(dir.path(), session)).unwrap().len();
     last(&store, session).await;
@@ -121,7 +121,7 @@ async fn a_crash_at_any_byte_of_a_commit_leaves_all_of_it_or_nothing() {
 #[tokio::test]
 async fn a_crash_at_any_byte_of_a_command_leaves_all_of_it_or_nothing() {
     cut_everywhere(async |store, session| {
-        store.submit(session, command("c2", message("also waits")), false).await.unwrap();
+        store.submit(session, command("c2", message("also waits"))).await.unwrap();
     })
     .await;
 }
@@ -235,7 +235,7 @@ async fn shallow_keeps_the_checkpoint_and_what_came_after_it() {
             pen.write(run("hi"), &[], false).await.unwrap();
         }
         let as_of = pen.state.last_seq();
-        store.submit(session, command("c1", message("waits")), false).await.unwrap();
+        store.submit(session, command("c1", message("waits"))).await.unwrap();
         pen.write(run("after"), &[], true).await.unwrap();
         let page = store.read(session, 0, 100).await.unwrap();
         assert_eq!((page.oldest_seq, page.events.first().unwrap().seq), (as_of + 1, as_of + 1));
@@ -328,8 +328,8 @@ impl Side {
                 };
                 store.commit(commit).await.map_or_else(word, |()| "committed".into())
             }
-            Op::Submit { only_if_idle, .. } => {
-                let submitted = store.submit(session, command.unwrap(), *only_if_idle).await;
+            Op::Submit { .. } => {
+                let submitted = store.submit(session, command.unwrap()).await;
                 submitted.map_or_else(word, |receipt| format!("{receipt:?}"))
             }
             Op::Reopen => "reopened".into(),
@@ -366,9 +366,9 @@ proptest! {
                     _ => Vec::new(),
                 };
                 let command = match op {
-                    Op::Submit { id, .. } => Some(Command {
+                    Op::Submit { id, only_if_idle } => Some(Command {
                         fingerprint: format!("{}", id / 15),
-                        ..command(&format!("c{}", id % 15), message("hi"))
+                        ..command(&format!("c{}", id % 15), if *only_if_idle { message_if_idle("hi") } else { message("hi") })
                     }),
                     _ => None,
                 };

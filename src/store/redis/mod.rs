@@ -27,9 +27,9 @@ use self::{
     scripts::{Answer, SCRIPTS, Script},
 };
 use crate::session::{
-    Command, CommandBody, Commit, Epoch, Event, EventBody, EventPage, INBOX_LIMIT, InboxEntry, Lease, ListCursor,
-    MessageId, Preview, PreviewPage, Receipt, Ring, SessionId, SessionState, SessionStore, SessionSummary, SharedStore,
-    StoreError, Topic, UserId,
+    Command, CommandId, Commit, Epoch, Event, EventBody, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease,
+    ListCursor, MessageId, Preview, PreviewPage, Receipt, Ring, SessionId, SessionState, SessionStore, SessionSummary,
+    SharedStore, StoreError, Topic, UserId,
 };
 
 /// Receipts that are kept of a session.
@@ -253,23 +253,24 @@ impl SessionStore for RedisStore {
         text.map(|text| parse(&text)).transpose()
     }
 
-    async fn submit(&self, session: SessionId, command: Command, only_if_idle: bool) -> Result<Receipt, StoreError> {
+    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
         // First of all, so that the command is found even if this process ends right after it was taken.
         self.index.schedule(session, COMMAND_DUE).await?;
         let ours = Receipt::of(&command, 0);
-        let message = matches!(command.body, CommandBody::Message { .. });
         let flag = |is: bool| if is { b"1" as &[u8] } else { b"0" };
-        let (limit, receipts, ttl) = (INBOX_LIMIT.to_string(), RECEIPTS.to_string(), self.session_ttl.to_string());
+        let (messages, all) = (INBOX_LIMIT.to_string(), INBOX_LIMIT_ALL.to_string());
+        let (receipts, ttl) = (RECEIPTS.to_string(), self.session_ttl.to_string());
         let channel = self.keys.channel(session, Topic::Inbox);
         let (receipt, body) = (json(&ours), json(&command));
-        let args: [&[u8]; 10] = [
+        let args: [&[u8]; 11] = [
             command.command_id.as_str().as_bytes(),
             command.fingerprint.as_bytes(),
             &receipt,
             &body,
-            flag(message),
-            flag(only_if_idle),
-            limit.as_bytes(),
+            flag(command.is_message()),
+            flag(command.only_if_idle()),
+            messages.as_bytes(),
+            all.as_bytes(),
             receipts.as_bytes(),
             ttl.as_bytes(),
             channel.as_bytes(),
@@ -285,24 +286,33 @@ impl SessionStore for RedisStore {
         match (answer.tag(), answer.number(), answer.text()) {
             ("ok", Some(seq), _) => Ok(Receipt { seq, ..ours }),
             ("known", _, Some(known)) => {
-                let (seq, receipt) = known.split_once(' ').unwrap_or(("", known));
-                let seq = seq.parse().map_err(|_| StoreError::Corrupt("a receipt without a seq".into()))?;
-                let first = Receipt { seq, ..parse(receipt)? };
+                let first = parse_receipt(known)?;
                 if first.fingerprint != command.fingerprint {
                     return Err(StoreError::CommandIdReused);
                 }
                 // The ids of what it causes are made anew for every sending: the same ones are of this very one.
-                let this_one = message && first.run_id == ours.run_id;
+                let this_one = command.is_message() && first.run_id == ours.run_id;
                 Ok(Receipt { duplicate: !this_one, ..first })
             }
             ("busy", ..) => Err(StoreError::Busy(session)),
-            ("full", ..) => Err(StoreError::InboxFull(INBOX_LIMIT)),
+            ("full", Some(limit), _) => Err(StoreError::InboxFull(usize::try_from(limit).unwrap_or(INBOX_LIMIT))),
             ("not_found", ..) => {
                 self.index.forget(session).await?;
                 Err(StoreError::NotFound(session))
             }
             _ => Err(answer.unexpected()),
         }
+    }
+
+    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
+        let mut look = redis::pipe();
+        look.cmd("EXISTS").arg(self.keys.meta(session));
+        look.cmd("HGET").arg(self.keys.receipts(session)).arg(command.as_str());
+        let (there, receipt): (bool, Option<String>) = self.reads.ask(&look).await?;
+        if !there {
+            return Err(StoreError::NotFound(session));
+        }
+        receipt.map(|receipt| parse_receipt(&receipt)).transpose()
     }
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
@@ -421,6 +431,13 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// A receipt as `submit.lua` keeps it: the seq before the rest.
+fn parse_receipt(kept: &str) -> Result<Receipt, StoreError> {
+    let (seq, receipt) = kept.split_once(' ').unwrap_or(("", kept));
+    let seq = seq.parse().map_err(|_| StoreError::Corrupt("a receipt without a seq".into()))?;
+    Ok(Receipt { seq, ..parse(receipt)? })
 }
 
 fn millis(duration: Duration) -> Vec<u8> {
