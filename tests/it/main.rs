@@ -21,6 +21,7 @@ mod messages;
 mod openapi;
 mod providers;
 mod redis_peers;
+mod redis_store;
 mod restart;
 mod sessions;
 mod websocket;

@@ -53,11 +53,10 @@ impl Index {
         self.link.ask(redis::cmd("ZADD").arg(&key).arg("XX").arg(at).arg(&session) as &_).await
     }
 
-    /// Takes a session out of its user's list and off the schedule.
+    /// Takes a session out of a user's list.
     pub(super) async fn remove(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
         let (key, name) = (self.keys.user(user), session.to_string());
-        self.link.ask::<()>(redis::cmd("ZREM").arg(&key).arg(&name) as &_).await?;
-        self.forget(session).await
+        self.link.ask(redis::cmd("ZREM").arg(&key).arg(&name) as &_).await
     }
 
     /// Takes a session off the schedule that does not exist.
@@ -109,8 +108,8 @@ impl Index {
             let found = self.summaries(&entries).await?;
             for ((session, at), summary) in entries.iter().zip(found) {
                 match summary {
-                    Some(summary) => listed.push(summary),
-                    None => self.drop_ghost(user, *session, *at).await?,
+                    Some(summary) if summary.user_id == *user => listed.push(summary),
+                    _ => self.drop_ghost(user, *session, *at).await?,
                 }
             }
             if !whole {

@@ -109,6 +109,13 @@ impl SessionStore for RedisStore {
         let args: [&[u8]; 4] = [summary.user_id.as_str().as_bytes(), &summed, &event, ttl.as_bytes()];
         let keys = [self.keys.meta(session), self.keys.log(session)];
         let answer = self.run(&SCRIPTS.create, &keys, &args).await?;
+        if answer.tag() == "exists"
+            && let Some(there) = self.summary(session).await?
+        {
+            // The list says again what is true.
+            self.index.remove(&summary.user_id, session).await?;
+            self.index.add(&there).await?;
+        }
         answer.expect_ok(session, None)
     }
 
@@ -134,6 +141,7 @@ impl SessionStore for RedisStore {
         let (log, inbox) = (self.keys.channel(session, Topic::Log), self.keys.channel(session, Topic::Inbox));
         let answer = self.run(&SCRIPTS.delete, &self.keys.all(session), &[log.as_bytes(), inbox.as_bytes()]).await?;
         self.index.remove(&summary.user_id, session).await?;
+        self.index.forget(session).await?;
         answer.expect_ok(session, None)
     }
 
