@@ -1,5 +1,7 @@
 //! Integration tests: the real service on a free port, talked to as a client would. One file per capability.
 
+#[path = "../support/redis.rs"]
+mod redis;
 #[path = "../support/scripted.rs"]
 mod scripted;
 #[path = "../support/service.rs"]
@@ -18,6 +20,7 @@ mod mcp;
 mod messages;
 mod openapi;
 mod providers;
+mod redis_peers;
 mod restart;
 mod sessions;
 mod websocket;

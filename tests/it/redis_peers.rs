@@ -1,0 +1,107 @@
+//! The Redis servers that other tests run against do what those tests take for granted. When one of these fails, the
+//! test bed is broken, not k8sops.
+
+use std::time::Duration;
+
+use crate::redis::{Kind, RedisCluster, RedisServer, Sentinel};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_is_what_it_is_called() {
+    for kind in Kind::ALL {
+        let server = RedisServer::start(kind).await;
+        let info = server.cli(&["INFO", "server"]).await;
+        let vectors = server.try_cli(&["VADD", "v", "VALUES", "2", "1", "0", "element"]).await;
+        assert_eq!(info.contains("valkey_version:"), kind == Kind::Valkey, "{info}");
+        assert_eq!(vectors.is_ok(), kind == Kind::Redis8, "{kind:?}: {vectors:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_has_its_keys_after_a_crash() {
+    for kind in Kind::ALL {
+        let server = RedisServer::start(kind).await;
+        assert_eq!(server.url(), format!("redis://127.0.0.1:{}", server.port()));
+        assert_eq!(server.cli(&["SET", "key", "two words"]).await, "OK");
+        server.written().await;
+        server.kill().await;
+        assert!(server.try_cli(&["PING"]).await.unwrap_err().contains("Connection refused"));
+        server.restart().await;
+        assert_eq!(server.cli(&["GET", "key"]).await, "two words", "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_server_is_silent_until_it_goes_on() {
+    let server = RedisServer::start(Kind::Debian).await;
+    server.pause().await;
+    let silence = Duration::from_millis(300);
+    tokio::time::timeout(silence, server.cli(&["PING"])).await.expect_err("a paused server does not answer");
+    server.resume().await;
+    assert_eq!(server.cli(&["PING"]).await, "PONG");
+
+    server.pause().await;
+    let port = server.port();
+    drop(server);
+    let refused = async {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("a paused server ends with its test");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_tls_answers_those_who_trust_its_ca() {
+    let server = RedisServer::start_tls().await;
+    assert_eq!(server.url(), format!("rediss://127.0.0.1:{}", server.port()));
+    assert_eq!(server.cli(&["SET", "key", "secret"]).await, "OK");
+    assert_eq!(server.cli(&["GET", "key"]).await, "secret");
+
+    let get = |ca: Option<Vec<u8>>| {
+        let mut client = reqwest::Client::builder().no_proxy();
+        if let Some(ca) = ca {
+            client = client.tls_certs_only([reqwest::Certificate::from_pem(&ca).unwrap()]);
+        }
+        client.build().unwrap().get(format!("https://127.0.0.1:{}", server.port())).send()
+    };
+    // Redis speaks no HTTP, so both fail; but only one of them for the certificate.
+    let trusting = format!("{:?}", get(Some(std::fs::read(server.ca_file()).unwrap())).await.unwrap_err());
+    let other = format!("{:?}", get(None).await.unwrap_err());
+    assert!(!trusting.contains("InvalidCertificate"), "{trusting}");
+    assert!(other.contains("InvalidCertificate"), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_has_keys_on_each_node_and_outlives_the_crash_of_one() {
+    for kind in Kind::ALL {
+        let cluster = RedisCluster::start(kind).await;
+        assert_eq!(cluster.urls(), [0, 1, 2].map(|i| cluster.node(i).url()));
+        // The slots 0, 5461 and 10923 begin the three shares; these keys are well inside.
+        for key in ["b", "c", "a"] {
+            assert_eq!(cluster.cli(&["SET", key, key]).await, "OK");
+            assert_eq!(cluster.cli(&["GET", key]).await, key);
+        }
+        for i in 0..3 {
+            assert_eq!(cluster.node(i).cli(&["DBSIZE"]).await, "1", "{kind:?}, node {i}");
+            cluster.node(i).written().await;
+        }
+        cluster.node(1).kill().await;
+        cluster.node(1).restart().await;
+        cluster.ok().await;
+        assert_eq!(cluster.cli(&["GET", "c"]).await, "c", "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_promotes_the_replica_of_a_killed_master() {
+    for kind in Kind::ALL {
+        let sentinel = Sentinel::start(kind).await;
+        assert_eq!((sentinel.urls().len(), sentinel.service_name()), (1, "k8sops-test"));
+        let old = sentinel.master_port().await;
+        assert_eq!(sentinel.master().await.cli(&["SET", "key", "value"]).await, "OK");
+        sentinel.replicated().await;
+        sentinel.kill_master().await;
+        sentinel.promoted(old).await;
+        assert_eq!(sentinel.master().await.cli(&["GET", "key"]).await, "value", "{kind:?}");
+    }
+}
