@@ -98,9 +98,8 @@ async fn a_sentinel_promotes_the_replica_of_a_killed_master() {
         let sentinel = Sentinel::start(kind).await;
         assert_eq!((sentinel.urls().len(), sentinel.service_name()), (1, "k8sops-test"));
         let old = sentinel.master_port().await;
-        let master = sentinel.master().await;
-        master.cli(&["SET", "key", "value"]).await;
-        assert_eq!(master.cli(&["WAIT", "1", "5000"]).await, "1", "{kind:?}: the replica has the key");
+        assert_eq!(sentinel.master().await.cli(&["SET", "key", "value"]).await, "OK");
+        sentinel.replicated().await;
         sentinel.kill_master().await;
         sentinel.promoted(old).await;
         assert_eq!(sentinel.master().await.cli(&["GET", "key"]).await, "value", "{kind:?}");

@@ -131,25 +131,25 @@ impl RedisServer {
         // Somebody else's server may answer on the port, if ours has lost the race for it and not said so yet.
         let ours = format!("process_id:{}", started.id().expect("it was not waited for yet"));
         let answers = async {
-            loop {
-                if let Some(status) = started.try_wait().unwrap() {
-                    let log = self.log();
-                    assert!(log.contains(PORT_TAKEN), "{program} ended at its start with {status}:\n{log}");
-                    return false;
-                }
-                if self.try_cli(&["PING"]).await.is_ok_and(|answer| answer == "PONG")
-                    && self.try_cli(&["INFO", "server"]).await.is_ok_and(|info| info.lines().any(|l| l == ours))
-                {
-                    return true;
-                }
+            while !(self.try_cli(&["PING"]).await.is_ok_and(|answer| answer == "PONG")
+                && self.try_cli(&["INFO", "server"]).await.is_ok_and(|info| info.lines().any(|line| line == ours)))
+            {
                 tokio::time::sleep(POLL).await;
             }
         };
-        let Ok(answers) = timeout(PATIENCE, answers).await else {
-            panic!("{program} did not answer PING within {PATIENCE:?}; its log ends with:\n{}", self.log())
-        };
-        *child = answers.then_some(started);
-        answers
+        tokio::select! {
+            () = answers => {}
+            status = started.wait() => {
+                let log = self.log();
+                assert!(log.contains(PORT_TAKEN), "{program} ended at its start ({status:?}):\n{log}");
+                return false;
+            }
+            () = tokio::time::sleep(PATIENCE) => {
+                panic!("{program} did not answer PING within {PATIENCE:?}; its log ends with:\n{}", self.log())
+            }
+        }
+        *child = Some(started);
+        true
     }
 
     pub fn port(&self) -> u16 {
@@ -195,7 +195,8 @@ impl RedisServer {
                 tokio::time::sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, running).await.unwrap_or_else(|_| panic!("port {} was not free again", self.port));
+        let back = timeout(PATIENCE, running).await;
+        back.unwrap_or_else(|_| panic!("{:?} did not come back on {}; its log:\n{}", self.kind, self.port, self.log()));
     }
 
     /// Waits until all writes so far have left the process, so that a kill does not lose them. With `everysec` a write

@@ -25,6 +25,9 @@ impl Sentinel {
             replica.cli(&["INFO", "replication"]).await.contains("master_link_status:up")
         })
         .await;
+        // The stream of writes begins up to a second after the link is up. Something that leaves no trace tells when.
+        master.cli(&["PUBLISH", service, "hello"]).await;
+        caught_up(&master, &replica).await;
 
         let sentinel = RedisServer::launch(kind, TempDir::new().unwrap(), None, |sentinel_port, dir| {
             let config = format!(
@@ -72,6 +75,14 @@ impl Sentinel {
         self.servers.iter().find(|server| server.port() == port).expect("the Sentinel knows only these two")
     }
 
+    /// Waits until the replica has what was written so far, so that a failover does not lose it. (WAIT does not tell: it
+    /// waits for the writes of its own connection, and each call of redis-cli is one.)
+    pub async fn replicated(&self) {
+        let master = self.master().await;
+        let replica = self.servers.iter().find(|server| server.port() != master.port()).expect("there are two");
+        caught_up(master, replica).await;
+    }
+
     /// Kills the master. The Sentinel needs some seconds to promote the replica; [`Sentinel::promoted`] waits for it.
     pub async fn kill_master(&self) {
         self.master().await.kill().await;
@@ -86,4 +97,18 @@ impl Sentinel {
         })
         .await;
     }
+}
+
+/// Waits until a replica has come to where its master is now.
+async fn caught_up(master: &RedisServer, replica: &RedisServer) {
+    let target = offset(master, "master_repl_offset:").await;
+    wait("the replica has the master's writes", || async { offset(replica, "slave_repl_offset:").await >= target })
+        .await;
+}
+
+/// How far a server is in the stream of writes.
+async fn offset(server: &RedisServer, field: &str) -> u64 {
+    let info = server.cli(&["INFO", "replication"]).await;
+    let value = info.lines().find_map(|line| line.trim_end().strip_prefix(field)?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {field} in: {info}"))
 }
