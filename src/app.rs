@@ -179,6 +179,7 @@ impl App {
             Some(ended) => ended,
             None => server.await,
         };
+        api.sessions.close();
         background.cancel();
         api.mcp.close().await;
         tasks.close();

@@ -112,6 +112,10 @@ impl Run {
         if self.cancel.is_cancelled() {
             return self.log.append(vec![ended(call, ToolStatus::Cancelled, NOT_RUN)]).await;
         }
+        // Another process may have taken the session since, and said that it is not known what became of this call.
+        if !self.log.holds() {
+            return Err(LogClosed);
+        }
         let began = Instant::now();
         let (log, id) = (self.log.clone(), call.id.clone());
         let progress = Arc::new(move |p: CallProgress| {

@@ -52,6 +52,10 @@ pub trait RunLog: Send + Sync {
     /// The run as the log says it is.
     fn view(&self) -> RunView;
 
+    /// Whether this process surely may act for the session now. What was committed a moment ago says nothing of that when
+    /// the process was paused in between.
+    fn holds(&self) -> bool;
+
     /// Changes whenever [`RunLog::view`] may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
 

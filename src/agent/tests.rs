@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,7 @@ struct Log {
     /// Called after each append and each preview, with their number so far.
     after_step: Mutex<Option<Watch>>,
     steps: AtomicUsize,
+    holds: AtomicBool,
 }
 
 impl Log {
@@ -58,6 +59,7 @@ impl Log {
             changes: watch::Sender::new(1),
             after_step: Mutex::default(),
             steps: AtomicUsize::new(0),
+            holds: AtomicBool::new(true),
         };
         log.commit(vec![
             EventBody::UserMessage(UserMessageEvent {
@@ -162,6 +164,10 @@ impl RunLog for Log {
 
     fn view(&self) -> RunView {
         RunView::from(&*self.state.read().unwrap())
+    }
+
+    fn holds(&self) -> bool {
+        self.holds.load(Ordering::SeqCst)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -527,6 +533,18 @@ async fn after_a_crash_only_calls_that_look_are_sent_again() {
     // What the model said before the crash is not asked for again: one request, for what comes after the results.
     assert_eq!(model.requests().len(), 1);
     log.assert_can_go_on();
+}
+
+#[tokio::test]
+async fn a_process_that_lost_the_session_sends_no_call() {
+    for name in ["look", "force"] {
+        let log = Log::new("go");
+        let (model, tools) = (ScriptedModel::new([vec![call(name, json!({}))]]), Arc::<Tools>::default());
+        log.holds.store(false, Ordering::SeqCst);
+        assert_eq!(run(&log, &model, &tools).drive().await, Err(LogClosed));
+        assert_eq!(log.kinds(), ["assistant_message", "tool_start"]);
+        assert!(tools.called().is_empty());
+    }
 }
 
 #[tokio::test]

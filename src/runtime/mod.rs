@@ -4,8 +4,12 @@
 //! A command goes into the store's inbox first; then the session's owner is woken, or made. The owner ([`owner`]) is the
 //! one task that writes to the session's log; it ends when there is nothing left to do.
 
+mod follow;
+mod lease;
 mod owner;
+mod previews;
 mod registry;
+mod replicas;
 mod run_log;
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,7 @@ use crate::{
     tools::ToolExecutor,
 };
 
+use follow::Followers;
 use registry::Registry;
 
 /// How long a caller waits for a command to take effect before it is told to look again.
@@ -96,6 +101,9 @@ pub struct Sessions(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) parts: Parts,
     registry: Registry,
+    followers: Arc<Followers>,
+    /// Ends what keeps up with other replicas.
+    closed: CancellationToken,
     /// Held while a session is created, so that the limit of sessions is looked at by one at a time.
     creating: Mutex<()>,
     /// Owners live on the runtime that built this, not on the HTTP worker that happened to wake them.
@@ -110,8 +118,11 @@ impl Sessions {
     /// Sessions made of `parts`. Must be called on the runtime that is to run them.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        let followers = Arc::new(Followers::new(parts.store.clone()));
         Self(Arc::new(Shared {
             parts,
+            followers,
+            closed: CancellationToken::new(),
             registry: Registry::default(),
             creating: Mutex::new(()),
             runtime: Handle::current(),
@@ -121,16 +132,19 @@ impl Sessions {
         }))
     }
 
-    /// Wakes every session that an earlier process left with work to do. Called once, before the service is ready.
+    /// Wakes every session that an earlier process left with work to do, and, when the store is shared, attends from now on
+    /// to what other processes do. Called once, before the service is ready.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of a store that is not shared. One that is may be away now, and is asked again.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        let unfinished = self.0.parts.store.unfinished().await?;
-        for session in &unfinished {
-            self.0.ring(*session);
+        if self.0.parts.store.shared().is_none() {
+            return self.0.take_over().await;
         }
-        Ok(unfinished.len())
+        let (closed, runtime) = (&self.0.closed, &self.0.runtime);
+        runtime.spawn(closed.clone().run_until_cancelled_owned(self.0.followers.clone().run()));
+        runtime.spawn(closed.clone().run_until_cancelled_owned(replicas::attend(self.0.clone())));
+        Ok(0)
     }
 
     /// Begins a session. When the user has `MAX_SESSIONS` already, the one with the oldest activity is deleted, never one
@@ -282,6 +296,7 @@ impl Sessions {
     pub async fn watch(&self, user: &UserId, session: SessionId, after: u64) -> Result<Cursor, SessionsError> {
         // The feed before the summary: what is committed in between rings the feed.
         let feed = self.0.registry.feed(session);
+        self.0.followers.follow(session, &feed);
         let summary = self.get(user, session).await?;
         feed.observe(summary.last_seq);
         Ok(Cursor::new(self.0.parts.store.clone(), session, feed, after))
@@ -322,6 +337,11 @@ impl Sessions {
                 "sessions did not come to rest in time; what was in progress is recovered at the next start"
             );
         }
+    }
+
+    /// Keeps up with other replicas no more. Called last, when nobody watches any session.
+    pub fn close(&self) {
+        self.0.closed.cancel();
     }
 
     fn refuse_when_stopping(&self) -> Result<(), SessionsError> {

@@ -10,6 +10,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Shared,
+    lease::HeldLease,
+    previews::Previews,
     registry::Place,
     run_log::{Append, OwnedLog, Projection},
     writer::Writer,
@@ -17,20 +19,18 @@ use super::{
 use crate::{
     agent::{LogClosed, Run, RunEnd, failing},
     session::{
-        Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, InboxEntry, Lease, OnBusy, OpenRun,
-        RunFailed, RunRecovered, RunStarted, SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged,
+        Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, OnBusy, OpenRun,
+        RunFailed, RunRecovered, RunStarted, SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged, Topic,
         UserMessageEvent, load_state, title_from,
     },
 };
 
-/// How long an ownership holds without being renewed (DESIGN section 6).
-const LEASE: Duration = Duration::from_secs(10);
-/// How often it is renewed.
-const RENEW: Duration = Duration::from_secs(3);
+/// How often an owner looks into an inbox that other processes fill too, should it not hear of it.
+const LOOK: Duration = Duration::from_secs(3);
 /// How long an owner without work keeps the session at hand for the next message.
 const LINGER: Duration = Duration::from_secs(10);
 /// The waits before a session is tried again whose lease is held, or whose store is away.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
 /// Why an owner let go of its session.
 enum LetGo {
@@ -46,6 +46,8 @@ enum LetGo {
 pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
     let mut wait = RETRY.0;
     loop {
+        // The inbox is looked into when the session is held.
+        place.bell.hush();
         let outcome = tokio::select! {
             outcome = hold(&shared, session, &place) => outcome,
             () = place.bell.gone.cancelled() => Ok(LetGo::Gone),
@@ -63,6 +65,12 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
                 place.bell.gone.cancel();
                 break;
             }
+            Err(StoreError::Held(_)) => {
+                // Another process works on it, and hears of what is new. Should it die, the store says so.
+                if shared.registry.retire(session, &place) {
+                    return;
+                }
+            }
             Err(error @ (StoreError::Corrupt(_) | StoreError::SeqConflict { .. })) => {
                 // Trying again would find the same. The next command wakes a new owner, which looks again.
                 tracing::error!(%session, %error, "the session cannot be worked on");
@@ -71,6 +79,9 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
             }
             Err(error) => {
                 tracing::warn!(%session, %error, "the session cannot be worked on now; trying again");
+                if matches!(error, StoreError::Unavailable(_)) {
+                    place.feed.warn_unavailable();
+                }
                 tokio::select! {
                     () = sleep(wait) => {}
                     () = shared.halt.cancelled() => break,
@@ -85,26 +96,58 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
 
 async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result<LetGo, StoreError> {
     let store = &shared.parts.store;
-    let lease = store.acquire(session, &shared.replica, LEASE).await?;
-    let result = match Owner::open(shared, lease, place).await {
+    let held = HeldLease::acquire(store, session, &shared.replica).await?;
+    let _heard = Heard::new(shared, session, &place.feed);
+    let result = match Owner::open(shared, &held, place).await {
         Ok(mut owner) => owner.work().await,
         Err(error) => Err(error),
     };
-    if let Err(error) = store.release(lease).await {
+    match store.release(held.lease).await {
+        // Something came in that the owner did not hear of.
+        Ok(true) if matches!(result, Ok(LetGo::Idle)) => place.bell.ring(),
+        Ok(_) => {}
         // It runs out by itself.
-        tracing::debug!(%session, %error, "the lease could not be given back");
+        Err(error) => tracing::debug!(%session, %error, "the lease could not be given back"),
     }
     result
 }
 
+/// While it lives, the session's inbox is listened to, and its feed is the owner's to write.
+struct Heard<'a> {
+    shared: &'a Shared,
+    session: SessionId,
+    feed: &'a Arc<Feed>,
+}
+
+impl<'a> Heard<'a> {
+    fn new(shared: &'a Shared, session: SessionId, feed: &'a Arc<Feed>) -> Self {
+        if let Some(store) = shared.parts.store.shared() {
+            store.listen(session, Topic::Inbox);
+        }
+        shared.followers.owned(session, feed, true);
+        Self { shared, session, feed }
+    }
+}
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        if let Some(store) = self.shared.parts.store.shared() {
+            store.leave(self.session, Topic::Inbox);
+        }
+        self.shared.followers.owned(self.session, self.feed, false);
+    }
+}
+
 struct Owner<'a> {
     shared: &'a Arc<Shared>,
-    lease: Lease,
+    held: &'a HeldLease,
     place: &'a Place,
     projection: Arc<Projection>,
     writer: Writer,
     appends: mpsc::Receiver<Append>,
     to_appends: mpsc::Sender<Append>,
+    /// For watchers on other replicas, and the task that writes them.
+    previews: Option<(Arc<Previews>, AbortOnDropHandle<()>)>,
     run: Option<RunTask>,
     /// The run that is about to start was cancelled before it did.
     cancel_next: bool,
@@ -118,7 +161,8 @@ struct RunTask {
 }
 
 impl<'a> Owner<'a> {
-    async fn open(shared: &'a Arc<Shared>, lease: Lease, place: &'a Place) -> Result<Self, StoreError> {
+    async fn open(shared: &'a Arc<Shared>, held: &'a HeldLease, place: &'a Place) -> Result<Self, StoreError> {
+        let lease = held.lease;
         let loaded = load_state(shared.parts.store.as_ref(), lease.session).await?;
         place.feed.observe(loaded.state.last_seq());
         let open_run = loaded.state.run.clone();
@@ -135,10 +179,17 @@ impl<'a> Owner<'a> {
         }
         // As many as a reply has parallel calls, give or take; more wait in the run, which is theirs to do anyway.
         let (to_appends, appends) = mpsc::channel(16);
+        let store = &shared.parts.store;
+        let previews = store.shared().is_some().then(|| {
+            let previews = Arc::new(Previews::default());
+            let writing = tokio::spawn(previews.clone().write(store.clone(), lease));
+            (previews, AbortOnDropHandle::new(writing))
+        });
         Ok(Self {
             shared,
-            lease,
+            held,
             place,
+            previews,
             projection,
             writer,
             appends,
@@ -150,8 +201,9 @@ impl<'a> Owner<'a> {
     }
 
     async fn work(&mut self) -> Result<LetGo, StoreError> {
-        let mut renew = interval_at(Instant::now() + RENEW, RENEW);
-        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let alone = self.shared.parts.store.shared().is_none();
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A point in time and not a wait: a renewal in between does not begin it anew.
         let mut let_go_at = None;
         loop {
@@ -190,12 +242,13 @@ impl<'a> Owner<'a> {
                             message: "the run broke off because of a fault in k8sops; see its log".into(),
                             retryable: true,
                         });
-                        tracing::error!(session = %self.lease.session, %panic, "a run panicked");
+                        tracing::error!(session = %self.held.lease.session, %panic, "a run panicked");
                     }
                 }
                 () = self.place.bell.rung() => self.look = true,
                 () = at(expiry) => self.expire_approvals(),
-                _ = renew.tick() => self.shared.parts.store.renew(self.lease, LEASE).await?,
+                lost = self.held.lost() => return Err(lost),
+                _ = look.tick(), if !alone => self.look = true,
                 () = at(let_go_at) => return Ok(LetGo::Idle),
                 () = self.shared.halt.cancelled(), if !halting => {}
             }
@@ -204,7 +257,7 @@ impl<'a> Owner<'a> {
 
     /// Takes out of the inbox what can be done now. A message waits there while a run is in progress.
     async fn take_commands(&mut self) -> Result<(), StoreError> {
-        let entries = self.shared.parts.store.inbox(self.lease.session).await?;
+        let entries = self.shared.parts.store.inbox(self.held.lease.session).await?;
         let busy = self.run.is_some() || self.projection.read(|state| state.run.is_some());
         let next = if busy { None } else { next_message(&entries) };
         let mut settings = self.projection.read(|state| state.summary.settings.clone());
@@ -328,6 +381,8 @@ impl<'a> Owner<'a> {
                 appends: self.to_appends.clone(),
                 projection: self.projection.clone(),
                 feed: self.place.feed.clone(),
+                previews: self.previews.as_ref().map(|(previews, _)| previews.clone()),
+                term: self.held.term(),
             }),
             model,
             tools: parts.tools.clone(),

@@ -26,9 +26,14 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         self.rung.store(true, Ordering::SeqCst);
         self.notify.notify_one();
+    }
+
+    /// Forgets the rings so far: what they stand for is about to be looked at.
+    pub(super) fn hush(&self) {
+        self.rung.store(false, Ordering::SeqCst);
     }
 
     /// Waits for a ring, or returns at once if there was one since the last call.
@@ -114,6 +119,18 @@ impl Registry {
         let bell = Arc::new(Bell::default());
         entry.owner = Some(bell.clone());
         Some(Place { feed: entry.feed(), bell })
+    }
+
+    /// Rings the session's owner, if it is in this process.
+    pub(super) fn ring_owner(&self, session: SessionId) {
+        if let Some(bell) = self.lock().map.get(&session).and_then(|live| live.owner.as_ref()) {
+            bell.ring();
+        }
+    }
+
+    /// Rings every owner in this process.
+    pub(super) fn ring_owners(&self) {
+        self.lock().map.values().filter_map(|live| live.owner.as_ref()).for_each(|bell| bell.ring());
     }
 
     /// Gives an owner's place up. False when the bell has rung since the owner last looked: it must look again.

@@ -5,6 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::{
+    lease::Term,
+    previews::{Kind, Previews},
+};
 use crate::{
     agent::{LogClosed, Piece, RunLog, RunView},
     session::{EventBody, EventDraft, Feed, MessageId, RunId, SessionState, ToolProgress},
@@ -53,6 +57,9 @@ pub(super) struct OwnedLog {
     pub(super) appends: mpsc::Sender<Append>,
     pub(super) projection: Arc<Projection>,
     pub(super) feed: Arc<Feed>,
+    /// For watchers on other replicas, where there are any.
+    pub(super) previews: Option<Arc<Previews>>,
+    pub(super) term: Arc<Term>,
 }
 
 #[async_trait]
@@ -68,15 +75,28 @@ impl RunLog for OwnedLog {
         self.projection.read(|state| RunView::from(state))
     }
 
+    fn holds(&self) -> bool {
+        self.term.holds()
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.projection.changes.subscribe()
     }
 
     fn preview(&self, message: MessageId, piece: Piece<'_>) {
         match piece {
-            Piece::Text(text) => self.feed.text(self.run_id, message, text),
-            Piece::Reasoning(text) => self.feed.reasoning(self.run_id, message, text),
-            Piece::Void => self.feed.void(),
+            Piece::Text(text) => {
+                self.feed.text(self.run_id, message, text);
+                self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Text, text));
+            }
+            Piece::Reasoning(text) => {
+                self.feed.reasoning(self.run_id, message, text);
+                self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Reasoning, text));
+            }
+            Piece::Void => {
+                self.feed.void();
+                self.previews.iter().for_each(|p| p.clear());
+            }
         }
     }
 

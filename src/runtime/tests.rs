@@ -200,8 +200,10 @@ impl World {
         let head = self.sessions.get(&self.user, self.session).await.unwrap().last_seq;
         let mut cursor = self.sessions.watch(&self.user, self.session, head).await.unwrap();
         loop {
+            // The inbox first: what leaves it after the look is a run that the summary shows, or has had its end.
+            let nothing_waits = self.store.inbox(self.session).await.unwrap().is_empty();
             let summary = self.sessions.get(&self.user, self.session).await.unwrap();
-            if summary.open_run.is_none() && self.store.inbox(self.session).await.unwrap().is_empty() {
+            if nothing_waits && summary.open_run.is_none() {
                 return;
             }
             let state = load_state(self.store.as_ref(), self.session).await.unwrap().state;

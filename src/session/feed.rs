@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Event, EventBody, Frame, MessageId, RunId, TextDelta, ToolProgress, Transient};
+use super::{Event, EventBody, Frame, MessageId, Preview, RunId, TextDelta, ToolProgress, Transient, Warning};
 
 /// Events kept at hand for watchers that are almost up to date; those further behind read the store.
 const TAIL_EVENTS: usize = 32;
@@ -33,6 +33,9 @@ struct Inner {
     progress: Vec<ToolProgress>,
     /// Grows with every change of `progress`.
     progress_version: u64,
+    /// How often the watchers were told that the store is away, and at which seq the last time.
+    warnings: u64,
+    warned_at: Option<u64>,
     closed: bool,
 }
 
@@ -55,6 +58,7 @@ pub(super) struct PreviewPlace {
     closed_message: Option<MessageId>,
     closed_run: Option<RunId>,
     progress_version: u64,
+    warnings: u64,
 }
 
 /// What a watcher that is at `after` does next.
@@ -105,6 +109,10 @@ impl Feed {
         }
         let mut inner = self.lock();
         for event in events {
+            // Seen before: from the owner in this process, or from the store.
+            if inner.tail.back().is_some_and(|newest| event.seq <= newest.seq) {
+                continue;
+            }
             match &event.body {
                 EventBody::AssistantMessage(e) => {
                     inner.open.take_if(|open| open.message_id == e.message_id);
@@ -141,6 +149,31 @@ impl Feed {
     pub fn reasoning(&self, run_id: RunId, message_id: MessageId, piece: &str) {
         self.lock().open_message(run_id, message_id).reasoning.push_str(piece);
         self.bell.send_replace(());
+    }
+
+    /// A piece of the open message that was read from the store, where it may have been read before.
+    pub fn preview(&self, piece: &Preview) {
+        let (Preview::Token(delta) | Preview::Reasoning(delta)) = piece;
+        let mut inner = self.lock();
+        let open = inner.open_message(delta.run_id, delta.message_id);
+        let text = if matches!(piece, Preview::Token(_)) { &mut open.text } else { &mut open.reasoning };
+        // What does not fit on what is there was lost on the way, and comes with the message.
+        if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
+            text.push_str(new);
+        }
+        drop(inner);
+        self.bell.send_replace(());
+    }
+
+    /// Tells the watchers, once until the log grows again, that the store is away.
+    pub fn warn_unavailable(&self) {
+        let mut inner = self.lock();
+        if inner.warned_at != Some(inner.last_seq) {
+            inner.warned_at = Some(inner.last_seq);
+            inner.warnings += 1;
+            drop(inner);
+            self.bell.send_replace(());
+        }
     }
 
     /// How far a tool call is.
@@ -195,6 +228,13 @@ impl Feed {
         if place.progress_version < inner.progress_version {
             place.progress_version = inner.progress_version;
             frames.extend(inner.progress.iter().map(|p| Frame::Transient(Transient::ToolProgress(p.clone()))));
+        }
+        if place.warnings < inner.warnings {
+            place.warnings = inner.warnings;
+            frames.push(Frame::Transient(Transient::Warning(Warning {
+                code: "store_unavailable".into(),
+                message: "the store is away; runs stop, and all goes on by itself when it is back".into(),
+            })));
         }
         Step::UpToDate(frames)
     }

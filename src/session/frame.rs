@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApprovalRequested, Event, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId};
+use super::{
+    ApprovalRequested, Event, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId, Warning,
+};
 
 /// The version of the stream's protocol, in `hello`.
 pub const PROTOCOL: u32 = 1;
@@ -35,6 +37,8 @@ pub enum Transient {
     Reasoning(TextDelta),
     /// How far a tool call is.
     ToolProgress(ToolProgress),
+    /// Something that cannot be logged now: it has no seq, unlike a warning that is.
+    Warning(Warning),
 }
 
 /// The first frame of every stream.
@@ -142,6 +146,7 @@ impl Frame {
             Self::Transient(Transient::Token(_)) => "token",
             Self::Transient(Transient::Reasoning(_)) => "reasoning",
             Self::Transient(Transient::ToolProgress(_)) => "tool_progress",
+            Self::Transient(Transient::Warning(_)) => "warning",
         }
     }
 
@@ -161,7 +166,9 @@ impl Frame {
             Self::Event(event) => event.run_id,
             Self::Transient(Transient::Token(t) | Transient::Reasoning(t)) => Some(t.run_id),
             Self::Transient(Transient::ToolProgress(p)) => Some(p.run_id),
-            Self::Transient(Transient::Hello(_) | Transient::Gap(_) | Transient::Snapshot(_)) => None,
+            Self::Transient(
+                Transient::Hello(_) | Transient::Gap(_) | Transient::Snapshot(_) | Transient::Warning(_),
+            ) => None,
         }
     }
 

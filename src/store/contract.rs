@@ -48,7 +48,7 @@ rules![
     a_deleted_session_is_gone_from_everywhere,
     an_id_is_taken_once,
     the_list_has_the_newest_activity_first,
-    sessions_with_work_are_found,
+    sessions_with_work_are_found_and_others_are_not,
     a_session_that_never_was_is_not_found,
 ];
 
@@ -482,23 +482,44 @@ async fn the_list_has_the_newest_activity_first(store: Arc<dyn SessionStore>) {
     assert_eq!(store.count(&user("nobody")).await.expect("the index"), 0);
 }
 
-async fn sessions_with_work_are_found(store: Arc<dyn SessionStore>) {
+async fn sessions_with_work_are_found_and_others_are_not(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
-    let (_idle, asked, running) = (new_session(store).await, new_session(store).await, new_session(store).await);
+    let (idle, asked, running) = (new_session(store).await, new_session(store).await, new_session(store).await);
     store.submit(asked, command("c", message("hi"))).await.expect("taken");
+    found(store, asked, idle).await;
+    // An open run whose owner gives it up.
+    store.submit(running, command("c", message("hi"))).await.expect("taken");
     let mut pen = Pen::take(store, running, "a").await;
+    let waiting = store.inbox(running).await.expect("the inbox")[0].position;
     let mut events = run("hi");
     let finished = events.pop().expect("three events");
-    pen.write(events, &[], false).await.expect("a commit");
-    let found = |mut found: Vec<SessionId>| {
-        found.sort();
-        found
-    };
-    let mut expected = vec![asked, running];
-    expected.sort();
-    assert_eq!(found(store.unfinished().await.expect("the index")), expected);
+    pen.write(events, &[waiting], false).await.expect("a commit");
+    assert!(store.release(pen.lease).await.expect("released"), "an open run is work that is left");
+    found(store, running, idle).await;
+    // One whose owner is gone without a word.
+    store.acquire(running, "b", Duration::from_millis(300)).await.expect("free");
+    found(store, running, idle).await;
+    let mut pen = Pen::take(store, running, "b").await;
     pen.write(vec![finished], &[], false).await.expect("a commit");
-    assert_eq!(found(store.unfinished().await.expect("the index")), [asked]);
+    assert!(!store.release(pen.lease).await.expect("released"), "nothing is left");
+    for _ in 0..3 {
+        assert!(!store.unfinished().await.expect("the index").contains(&running), "it has no work");
+    }
+}
+
+/// Waits until `session` is among those that have work and nobody who does it; `idle` never is.
+async fn found(store: &dyn SessionStore, session: SessionId, idle: SessionId) {
+    let looking = async {
+        loop {
+            let unfinished = store.unfinished().await.expect("the index");
+            assert!(!unfinished.contains(&idle), "it has no work");
+            if unfinished.contains(&session) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), looking).await.expect("a session with work is found in a while");
 }
 
 async fn a_session_that_never_was_is_not_found(store: Arc<dyn SessionStore>) {

@@ -1,0 +1,195 @@
+//! Following sessions that other replicas work on: their logs and previews are read into the local feeds, once for all
+//! local watchers of a session. A doorbell says when; a look every few seconds makes good what the doorbell missed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::session::{Feed, READ_PAGE, SessionId, SessionStore, SharedStore, StoreError, Topic};
+
+/// How often a session is looked at that nothing was heard of.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often it is seen to that those looks are made, and that sessions nobody watches any more are left.
+const TICK: Duration = Duration::from_millis(500);
+/// Looks at the same time.
+const LOOKS: usize = 64;
+
+/// The sessions that this process follows.
+pub(super) struct Followers {
+    store: Arc<dyn SessionStore>,
+    // A plain mutex: held for a look-up, never across an await.
+    followed: Mutex<HashMap<SessionId, Followed>>,
+    work: Notify,
+}
+
+struct Followed {
+    feed: Weak<Feed>,
+    /// Place in the preview.
+    preview: u64,
+    /// An owner in this process writes the feed.
+    owned: bool,
+    /// When to look next: now, if there is something to look at.
+    next_look: Instant,
+    looking: bool,
+}
+
+impl Followers {
+    pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self { store, followed: Mutex::default(), work: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shared(&self) -> Option<&dyn SharedStore> {
+        self.store.shared()
+    }
+
+    /// Keeps a feed up to date for as long as somebody holds it.
+    pub(super) fn follow(&self, session: SessionId, feed: &Arc<Feed>) {
+        let Some(shared) = self.shared() else { return };
+        let mut followed = self.lock();
+        let known = followed.get(&session).is_some_and(|f| std::ptr::eq(f.feed.as_ptr(), Arc::as_ptr(feed)));
+        if known {
+            return;
+        }
+        let owned = followed.get(&session).is_some_and(|f| f.owned);
+        let new = Followed { feed: Arc::downgrade(feed), preview: 0, owned, next_look: Instant::now(), looking: false };
+        followed.insert(session, new);
+        drop(followed);
+        if !owned {
+            shared.listen(session, Topic::Log);
+        }
+        self.work.notify_one();
+    }
+
+    /// An owner in this process begins to write the session's feed, or ends.
+    pub(super) fn owned(&self, session: SessionId, feed: &Arc<Feed>, owned: bool) {
+        let Some(shared) = self.shared() else { return };
+        self.follow(session, feed);
+        let mut followed = self.lock();
+        let Some(entry) = followed.get_mut(&session) else { return };
+        entry.owned = owned;
+        entry.next_look = Instant::now();
+        drop(followed);
+        if owned {
+            shared.leave(session, Topic::Log);
+        } else {
+            shared.listen(session, Topic::Log);
+            self.work.notify_one();
+        }
+    }
+
+    /// There is something to look at.
+    pub(super) fn rung(&self, session: SessionId) {
+        if let Some(followed) = self.lock().get_mut(&session) {
+            followed.next_look = Instant::now();
+            self.work.notify_one();
+        }
+    }
+
+    /// There may be something to look at everywhere.
+    pub(super) fn all_rung(&self) {
+        let now = Instant::now();
+        self.lock().values_mut().for_each(|followed| followed.next_look = now);
+        self.work.notify_one();
+    }
+
+    /// Looks where there is something to be seen; until it is dropped.
+    pub(super) async fn run(self: Arc<Self>) {
+        let looks = Arc::new(Semaphore::new(LOOKS));
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.work.notified() => {}
+                _ = tick.tick() => self.sweep(),
+            }
+            while let Some((session, feed, preview)) = self.next_due() {
+                let Ok(permit) = looks.clone().acquire_owned().await else { return };
+                let followers = self.clone();
+                tokio::spawn(async move {
+                    let looked = followers.look(session, &feed, preview).await;
+                    followers.looked(session, &feed, looked);
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    /// Leaves what nobody watches.
+    fn sweep(&self) {
+        let Some(shared) = self.shared() else { return };
+        self.lock().retain(|session, followed| {
+            let watched = followed.feed.strong_count() > 0;
+            if !watched {
+                shared.leave(*session, Topic::Log);
+            }
+            watched
+        });
+    }
+
+    fn next_due(&self) -> Option<(SessionId, Arc<Feed>, u64)> {
+        let mut followed = self.lock();
+        let now = Instant::now();
+        let due = followed.iter_mut().filter(|(_, f)| f.next_look <= now && !f.owned && !f.looking);
+        let mut due = due.filter_map(|(session, f)| Some((*session, f.feed.upgrade()?, f)));
+        let (session, feed, entry) = due.next()?;
+        entry.next_look = now + LOOK;
+        entry.looking = true;
+        Some((session, feed, entry.preview))
+    }
+
+    /// The preview before the log: what is read of an open message is then never of one that comes after what was read of
+    /// the log.
+    async fn look(&self, session: SessionId, feed: &Feed, mut preview: u64) -> Result<u64, StoreError> {
+        let Some(shared) = self.shared() else { return Ok(preview) };
+        loop {
+            let seen = shared.read_preview(session, preview).await?;
+            let page = match self.store.read(session, feed.last_seq(), READ_PAGE).await {
+                Err(StoreError::NotFound(_)) => {
+                    feed.close();
+                    return Ok(preview);
+                }
+                page => page?,
+            };
+            preview = seen.place;
+            for piece in &seen.pieces {
+                feed.preview(piece);
+            }
+            feed.publish(&page.events);
+            if page.events.len() < READ_PAGE {
+                return Ok(preview);
+            }
+        }
+    }
+
+    fn looked(&self, session: SessionId, feed: &Arc<Feed>, looked: Result<u64, StoreError>) {
+        let mut followed = self.lock();
+        let Some(entry) = followed.get_mut(&session) else { return };
+        if !std::ptr::eq(entry.feed.as_ptr(), Arc::as_ptr(feed)) {
+            return;
+        }
+        entry.looking = false;
+        match looked {
+            Ok(preview) => entry.preview = preview,
+            Err(error) => {
+                tracing::debug!(%session, %error, "the session could not be looked at; trying again");
+                feed.warn_unavailable();
+                entry.next_look = Instant::now() + TICK;
+            }
+        }
+        if entry.next_look <= Instant::now() {
+            drop(followed);
+            self.work.notify_one();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A lease as its holder keeps it: renewed on a task of its own, so that a busy owner does not lose it, and known to be
+//! over by this process's own clock, so that one that was paused does not act on a lease that others have taken.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::session::{Lease, SessionId, SessionStore, StoreError};
+
+/// How long an ownership holds without being renewed (DESIGN section 6).
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// How often it is renewed.
+pub(super) const RENEW: Duration = Duration::from_secs(3);
+/// The wait before a renewal that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A lease that is renewed as long as this lives.
+pub(super) struct HeldLease {
+    pub(super) lease: Lease,
+    term: Arc<Term>,
+    _renewing: AbortOnDropHandle<()>,
+}
+
+/// How long a lease holds.
+#[derive(Debug)]
+pub(super) struct Term {
+    until: Mutex<Instant>,
+    lost: CancellationToken,
+    why: Mutex<Option<StoreError>>,
+}
+
+impl HeldLease {
+    /// Takes a session.
+    ///
+    /// # Errors
+    /// Those of [`SessionStore::acquire`].
+    pub(super) async fn acquire(
+        store: &Arc<dyn SessionStore>,
+        session: SessionId,
+        owner: &str,
+    ) -> Result<Self, StoreError> {
+        // From before it was asked for: it must not last longer here than where it is kept.
+        let from = Instant::now();
+        let lease = store.acquire(session, owner, LEASE).await?;
+        let term =
+            Arc::new(Term { until: Mutex::new(from + LEASE), lost: CancellationToken::new(), why: Mutex::default() });
+        let renewing = tokio::spawn(renew(store.clone(), lease, term.clone()));
+        Ok(Self { lease, term, _renewing: AbortOnDropHandle::new(renewing) })
+    }
+
+    /// Whether the lease surely holds now.
+    pub(super) fn term(&self) -> Arc<Term> {
+        self.term.clone()
+    }
+
+    /// Waits until the lease is lost; why.
+    pub(super) async fn lost(&self) -> StoreError {
+        self.term.lost.cancelled().await;
+        let why = self.term.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        why.unwrap_or_else(|| StoreError::Unavailable("the lease could not be renewed in time".into()))
+    }
+}
+
+impl Term {
+    /// Whether the lease surely holds now.
+    pub(super) fn holds(&self) -> bool {
+        !self.lost.is_cancelled() && Instant::now() < self.until()
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self, why: StoreError) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        self.lost.cancel();
+    }
+}
+
+async fn renew(store: Arc<dyn SessionStore>, lease: Lease, term: Arc<Term>) {
+    let mut wait = RENEW;
+    loop {
+        sleep(wait).await;
+        let from = Instant::now();
+        let left = term.until().saturating_duration_since(from);
+        match timeout(left, store.renew(lease, LEASE)).await {
+            Ok(Ok(())) => {
+                *term.until.lock().unwrap_or_else(PoisonError::into_inner) = from + LEASE;
+                wait = RENEW;
+            }
+            Ok(Err(error @ StoreError::Unavailable(_))) if Instant::now() < term.until() => {
+                tracing::debug!(session = %lease.session, %error, "the lease could not be renewed; trying again");
+                wait = RETRY;
+            }
+            Ok(Err(error)) => return term.lose(error),
+            Err(_) => {
+                return term.lose(StoreError::Unavailable("the lease could not be renewed in time".into()));
+            }
+        }
+    }
+}
