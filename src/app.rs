@@ -1,6 +1,6 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
-use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::{HttpServer, middleware::from_fn, web};
 use futures_util::FutureExt;
@@ -11,13 +11,13 @@ use crate::{
     agent::{self, system_prompt},
     api::{self, Api, Mode},
     cli::doctor::{self, Check},
-    config::{Backend, Config, Loaded, McpConfig, McpServerConfig, MemoryConfig, Sources},
+    config::{Backend, Config, Loaded, McpConfig, McpServerConfig, MemoryConfig, RedisTopology, Sources},
     demo,
     mcp::{Connector, InProcessConnector, McpHub, ServerStatus, connector_for},
     models::{Catalog, RetryPolicy},
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
-    store::{FilesystemStore, MemoryStore},
+    store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
     telemetry::{Metrics, logs},
     tools::ToolCatalog,
 };
@@ -193,6 +193,27 @@ async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, Stor
     Ok(match config.backend {
         Backend::Memory => Arc::new(MemoryStore::new(config.shallow)),
         Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
+        Backend::Redis => Arc::new(RedisStore::new(&redis_config(config)?)?),
+    })
+}
+
+fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
+    let redis = &config.redis;
+    let read = |path: &PathBuf| {
+        std::fs::read(path)
+            .map_err(|error| StoreError::Unavailable(format!("cannot read REDIS_CA_FILE {}: {error}", path.display())))
+    };
+    Ok(RedisConfig {
+        urls: redis.urls.clone(),
+        topology: match redis.topology {
+            RedisTopology::Single => Topology::Single,
+            RedisTopology::Cluster => Topology::Cluster,
+            RedisTopology::Sentinel => Topology::Sentinel(redis.sentinel_master.clone()),
+        },
+        ca: redis.ca_file.as_ref().map(read).transpose()?,
+        prefix: redis.prefix.clone(),
+        session_ttl: redis.session_ttl,
+        shallow: config.shallow,
     })
 }
 

@@ -297,6 +297,7 @@ impl Check for StoreCheck {
         match self.config.backend {
             Backend::Memory => "store memory".to_owned(),
             Backend::Filesystem => "store filesystem".to_owned(),
+            Backend::Redis => "store redis".to_owned(),
         }
     }
 
@@ -307,6 +308,9 @@ impl Check for StoreCheck {
                 what,
                 "sessions are lost when the process ends; MEMORY_BACKEND=filesystem keeps them",
             )];
+        }
+        if self.config.backend == Backend::Redis {
+            return vec![self.redis().await];
         }
         let path = &self.config.path;
         let place = path.display().to_string();
@@ -338,6 +342,22 @@ impl Check for StoreCheck {
                 }]
             }
             None => vec![line],
+        }
+    }
+}
+
+impl StoreCheck {
+    async fn redis(&self) -> Line {
+        let what = self.what();
+        let place = self.config.redis.shown();
+        let advice = "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE";
+        let answered = match &self.opened {
+            Opened::Store(store) => store.ping().await.map_err(|error| error.to_string()),
+            Opened::Failed(error) | Opened::InUse(error) => Err(error.clone()),
+        };
+        match answered {
+            Ok(()) => Line::ok(what, format!("{place} answers and can be written to")),
+            Err(error) => Line::fail(what, format!("{place}: {error}"), advice),
         }
     }
 }

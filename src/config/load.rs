@@ -252,24 +252,39 @@ impl Loader {
     }
 
     /// A setting that may be absent.
-    fn optional<T>(&mut self, path: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn optional<T>(&mut self, path: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.optional_masked(path, parse::shown, parse)
+    }
+
+    /// A setting that may be absent and is not shown as it is.
+    pub(super) fn optional_masked<T>(
+        &mut self,
+        path: &'static str,
+        masked: impl Fn(&str) -> String,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let setting = settings::by_path(path).expect("only settings of the table are asked for");
         let mut found: Vec<Found> = self.layers.iter().filter_map(|layer| Self::leaf(layer, path)).collect();
         found.extend(self.variable(setting.variable));
         while let Some(Found { text, origin }) = found.pop() {
             if let Some(value) = parse(&text) {
-                self.in_force(path, &text, &origin);
+                self.in_force(path, &masked(&text), &origin);
                 return Some(value);
             }
-            self.wrong(path, &parse::shown(&text), &origin, setting.allowed);
+            self.wrong(path, &masked(&text), &origin, setting.allowed);
         }
         self.in_force(path, "", &Origin::Default);
         None
     }
 
     /// A setting that the built-in YAML gives a value.
-    fn required<T>(&mut self, path: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
+    pub(super) fn required<T>(&mut self, path: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
         self.optional(path, parse).expect("the built-in YAML gives it a value; tested")
+    }
+
+    /// Where the setting comes from that was asked for last.
+    pub(super) fn last_origin(&self) -> Origin {
+        self.origins.last().expect("a setting was asked for").origin.clone()
     }
 
     fn config(&mut self) -> Config {
@@ -291,12 +306,14 @@ impl Loader {
             servers: self.servers(),
         };
         let home = self.variable("HOME").map(|found| found.text);
+        let backend = self.required("memory.backend", |t| match t {
+            "memory" => Some(Backend::Memory),
+            "filesystem" => Some(Backend::Filesystem),
+            "redis" => Some(Backend::Redis),
+            _ => None,
+        });
         let memory = MemoryConfig {
-            backend: self.required("memory.backend", |t| match t {
-                "memory" => Some(Backend::Memory),
-                "filesystem" => Some(Backend::Filesystem),
-                _ => None,
-            }),
+            backend,
             path: {
                 let path = self.required("memory.path", |t| Some(t.to_owned()));
                 expand_home(&path, home.as_deref()).unwrap_or_else(|| {
@@ -307,6 +324,7 @@ impl Loader {
                     PathBuf::from(path)
                 })
             },
+            redis: self.redis(backend),
             shallow: self.required("memory.shallow", parse::boolean),
             max_sessions: self.required("memory.max_sessions", parse::positive),
             user_id: self.required("memory.user_id", |t| t.parse().ok()),
@@ -346,7 +364,7 @@ impl Loader {
 
     fn llm(&mut self, providers: &mut BTreeMap<String, super::ProviderConfig>) -> LlmConfig {
         let provider = self.required("llm.provider", |t| Some(t.to_owned()));
-        let chosen = self.origins.last().expect("`required` has noted it").origin.clone();
+        let chosen = self.last_origin();
         if !providers.contains_key(&provider) {
             let ids: Vec<_> = providers.keys().map(String::as_str).collect();
             let mut allowed = ids.join(", ");

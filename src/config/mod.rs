@@ -12,6 +12,7 @@ mod dotenv;
 mod load;
 mod parse;
 mod providers;
+mod redis;
 mod servers;
 pub mod settings;
 mod yaml;
@@ -188,6 +189,8 @@ pub struct MemoryConfig {
     pub backend: Backend,
     /// `MEMORY_FILESYSTEM_PATH` (`~/.k8sops`).
     pub path: PathBuf,
+    /// Where Redis is, for that backend.
+    pub redis: RedisSettings,
     /// `MEMORY_SHALLOW`: keep the checkpoint and what came after it (true), or the whole log (false).
     pub shallow: bool,
     /// `MAX_SESSIONS` per user (10).
@@ -203,6 +206,36 @@ pub enum Backend {
     Memory,
     /// JSONL files of one machine.
     Filesystem,
+    /// Any number of processes.
+    Redis,
+}
+
+/// Where Redis is.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// `REDIS_URL`: one server, some nodes of a cluster, or the sentinels. They may hold passwords.
+    pub urls: Vec<SecretString>,
+    /// `REDIS_TOPOLOGY`: what is there.
+    pub topology: RedisTopology,
+    /// `REDIS_SENTINEL_MASTER` (`mymaster`).
+    pub sentinel_master: String,
+    /// `REDIS_CA_FILE`: PEM, in the place of the system's certificates.
+    pub ca_file: Option<PathBuf>,
+    /// `REDIS_PREFIX` (`k8sops`).
+    pub prefix: String,
+    /// `REDIS_SESSION_TTL`: a session that nothing happened to for so long is deleted.
+    pub session_ttl: Option<Duration>,
+}
+
+/// What is at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisTopology {
+    /// Redis itself.
+    Single,
+    /// Nodes of a Redis Cluster.
+    Cluster,
+    /// Sentinels.
+    Sentinel,
 }
 
 /// Limits of a run.

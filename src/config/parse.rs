@@ -48,6 +48,27 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     (duration > Duration::ZERO && duration <= Duration::from_hours(30 * 24)).then_some(duration)
 }
 
+/// A duration of at least a minute and at most ten years.
+pub(super) fn long_duration(text: &str) -> Option<Duration> {
+    let text = text.to_ascii_lowercase();
+    let (digits, unit) = split_unit(&text);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let seconds = digits.parse::<u64>().ok()?.checked_mul(seconds)?;
+    (60..=3650 * 86_400).contains(&seconds).then(|| Duration::from_secs(seconds))
+}
+
+/// A name that can be a part of a key.
+pub(super) fn name(text: &str) -> Option<String> {
+    let good = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
+    (good && (1..=64).contains(&text.len())).then(|| text.to_owned())
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (&text[..end], text[end..].trim_start())

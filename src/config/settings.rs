@@ -40,12 +40,28 @@ pub const SETTINGS: &[Setting] = &[
     plain("mcp.connect_timeout", "K8SOPS_MCP_CONNECT_TIMEOUT", DURATION, "How long connecting and discovery may take"),
     plain("mcp.health_interval", "K8SOPS_MCP_HEALTH_INTERVAL", DURATION, "How often a server is asked if it is there"),
     plain("mcp.max_backoff", "K8SOPS_MCP_MAX_BACKOFF", DURATION, "The longest wait between two attempts to connect"),
-    plain("memory.backend", "MEMORY_BACKEND", "memory or filesystem", "Where sessions are kept"),
+    plain("memory.backend", "MEMORY_BACKEND", "memory, filesystem or redis", "Where sessions are kept"),
     plain(
         "memory.path",
         "MEMORY_FILESYSTEM_PATH",
         "a path; ~/ is the home folder",
         "The folder of the filesystem backend",
+    ),
+    plain("memory.redis.url", "REDIS_URL", REDIS_URLS, "Where Redis is; some nodes of a cluster, or the sentinels"),
+    plain("memory.redis.topology", "REDIS_TOPOLOGY", "single, cluster or sentinel", "What is at REDIS_URL"),
+    plain("memory.redis.sentinel_master", "REDIS_SENTINEL_MASTER", NAME, "The master that the sentinels are asked for"),
+    plain(
+        "memory.redis.ca_file",
+        "REDIS_CA_FILE",
+        "a path",
+        "PEM of the certificates that a rediss:// server's is signed by",
+    ),
+    plain("memory.redis.prefix", "REDIS_PREFIX", NAME, "What the names of all keys begin with; one per deployment"),
+    plain(
+        "memory.redis.session_ttl",
+        "REDIS_SESSION_TTL",
+        "a duration from 1m to 3650 days, like 12h or 30d",
+        "A session that nothing happened to for so long is deleted; empty: never",
     ),
     plain("memory.shallow", "MEMORY_SHALLOW", BOOL, "Keep only the checkpoint and what came after it"),
     plain("memory.max_sessions", "MAX_SESSIONS", POSITIVE, "Sessions per user; one more deletes the oldest"),
@@ -72,6 +88,8 @@ pub(super) const SIZE: &str = "a size from 1 byte to 1GiB, like 65536, 64KiB or 
 pub(super) const DURATION: &str = "a duration from 1ms to 30 days, like 500ms, 20s, 5m or 1h";
 pub(super) const POSITIVE: &str = "a whole number from 1 on";
 pub(super) const URL: &str = "an http:// or https:// URL";
+const REDIS_URLS: &str = "redis:// or rediss:// URLs with commas between";
+const NAME: &str = "1 to 64 characters of A-Z a-z 0-9 . _ : -";
 pub(super) const BOOL: &str = "true, false, 1, 0, yes, no, on or off";
 pub(super) const TRANSPORT: &str = "http or stdio";
 pub(super) const WORDS: &str = "words as in a shell (quotes are honoured), or a JSON array of strings";
@@ -81,7 +99,6 @@ const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like k8
 
 /// Variables of functions that this version does not have, and what is said when one is set.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("REDIS_URL", "there is no redis backend"),
     ("OLLAMA_BASE_URL", "there is no ollama provider; its server also speaks OpenAI's protocol, see OPENAI_BASE_URL"),
     ("MEMORY_LONG_TERM_ENABLED", "there is no long-term memory"),
     ("MEMORY_MAX_MEMORIES", "there is no long-term memory"),

@@ -74,7 +74,7 @@ fn every_wrong_value_is_told_at_once_in_one_line_each() {
         ..Sources {
             env: sources(&[
                 ("K8SOPS_PORT", "80a"),
-                ("MEMORY_BACKEND", "redis"),
+                ("MEMORY_BACKEND", "postgres"),
                 ("LLM_PROVIDER", "ollama"),
                 ("MAX_SESSIONS", "0"),
             ])
@@ -89,7 +89,7 @@ fn every_wrong_value_is_told_at_once_in_one_line_each() {
             "K8SOPS_PORT is `80a`; allowed: a port number, 0 to 65535",
             "LLM_PROVIDER is `ollama`; allowed: anthropic, openai (for an Ollama server: openai, with OPENAI_BASE_URL=http://127.0.0.1:11434/v1)",
             "LLM_TEMPERATURE in .env is `2.1`; allowed: a number from 0 to 2",
-            "MEMORY_BACKEND is `redis`; allowed: memory or filesystem",
+            "MEMORY_BACKEND is `postgres`; allowed: memory, filesystem or redis",
             "MAX_SESSIONS is `0`; allowed: a whole number from 1 on",
             "/etc/k8sops.yaml line 4: agent.max_steps is `many`; allowed: a whole number from 1 on",
         ]
@@ -101,7 +101,7 @@ fn a_wrong_value_of_each_variable_is_refused_with_its_name() {
     for setting in settings::SETTINGS {
         let bad = match setting.path {
             // Any text is a program, a path, an instruction.
-            "mcp.servers.default.command" | "memory.path" | "agent.instructions" => continue,
+            "mcp.servers.default.command" | "memory.path" | "memory.redis.ca_file" | "agent.instructions" => continue,
             "llm.model" => "m".repeat(201),
             "mcp.servers.default.args" => "'".to_owned(),
             _ => "\u{7f}!".to_owned(),
@@ -163,6 +163,8 @@ fn no_secret_is_shown_anywhere() {
             ("ANTHROPIC_API_KEY", "sk-ant-very-secret-0"),
             ("TOKEN", "mcp-very-secret-00"),
             ("OPENAI_BASE_URL", "http://me:very-secret@h/v1"),
+            ("REDIS_URL", "redis://:very-secret@a:6379,rediss://me:very-secret@b"),
+            ("REDIS_TOPOLOGY", "cluster"),
         ])
         .env,
         ..yaml(
@@ -282,13 +284,11 @@ fn what_has_no_effect_is_said() {
         ("ANTHROPIC_API_KEY", "k"),
         ("K8SOPS_PROT", "1"),
         ("K8SOPS_BANANA", "1"),
-        ("REDIS_URL", "redis://h"),
         ("AUTH_MODE", "none"),
     ]));
     assert_eq!(
         warnings,
         [
-            "REDIS_URL is set and has no effect in this version: there is no redis backend",
             "K8SOPS_BANANA is set and is no variable of k8sops; `k8sops config` lists what there is",
             "K8SOPS_PROT is set and is no variable of k8sops; did you mean K8SOPS_PORT?",
         ]

@@ -144,13 +144,22 @@ impl Kind {
                 .map(|section| (section, Kind::Section(section)))
                 .chain([("providers", Kind::Providers)])
                 .collect(),
-            Kind::Section(section) => SETTINGS
-                .iter()
-                .filter_map(|s| s.path.strip_prefix(section)?.strip_prefix('.'))
-                .filter(|key| !key.contains('.'))
-                .map(|key| (key, Kind::Leaf))
-                .chain((section == "mcp").then_some(("servers", Kind::Servers)))
-                .collect(),
+            Kind::Section(section) => {
+                let mut keys: Vec<_> = (section == "mcp").then_some(("servers", Kind::Servers)).into_iter().collect();
+                for setting in SETTINGS {
+                    let Some(rest) = setting.path.strip_prefix(section).and_then(|r| r.strip_prefix('.')) else {
+                        continue;
+                    };
+                    let (key, kind) = match rest.split_once('.') {
+                        Some((key, _)) => (key, Kind::Section(&setting.path[..=section.len() + key.len()])),
+                        None => (rest, Kind::Leaf),
+                    };
+                    if keys.iter().all(|(known, _)| *known != key) {
+                        keys.push((key, kind));
+                    }
+                }
+                keys
+            }
             Kind::Provider => [leaves(&PROVIDER), vec![("models", Kind::Models)]].concat(),
             Kind::Model => leaves(&MODEL),
             Kind::Server => {

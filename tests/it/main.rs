@@ -22,6 +22,7 @@ mod openapi;
 mod providers;
 mod redis_peers;
 mod redis_store;
+mod replicas;
 mod restart;
 mod sessions;
 mod websocket;

@@ -1,0 +1,164 @@
+//! Several replicas on one Redis: any of them takes any request, and what one begins another goes on with.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    redis::{Kind, RedisServer},
+    scripted::{Gate, ScriptedModel, Step, call, text},
+    service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
+    tools::Counting,
+};
+
+async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &Counting) -> Service {
+    let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())];
+    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    service
+}
+
+/// Asks until it is so.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let holding = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, holding).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+fn logged(frames: &[Value]) -> Vec<Value> {
+    frames.iter().filter(|frame| frame["seq"].is_u64()).cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_on_one_replica_is_seen_live_and_steered_on_the_other() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let gate = Gate::new();
+    let model = ScriptedModel::new([
+        vec![text("I will "), Step::Wait(gate.clone()), text("change it"), call("change", json!({}))],
+        vec![text("done")],
+    ]);
+    let tools = Counting::new();
+    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let session = one.session().await;
+    assert_eq!(other.get("/v1/sessions").await["sessions"][0]["session_id"], one.get(&session).await["session_id"]);
+    let (mut here, mut there) = (one.events(&session, "").await, other.events(&session, "").await);
+    one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    // The text so far, before anything of it is committed.
+    gate.arrived().await;
+    let mut seen = there.until("token").await;
+    assert_eq!(seen.last().unwrap()["content"], "I will ");
+    // A watcher that comes late gets the text so far.
+    let mut late = other.events(&session, "").await;
+    assert_eq!(late.until("token").await.last().unwrap()["content"], "I will ");
+    gate.open();
+    seen.extend(there.until("approval_requested").await);
+    let approval = seen.last().unwrap()["approval_id"].as_str().unwrap().to_owned();
+    let resolved = other.post(&format!("{session}/approvals/{approval}"), json!({"decision": "approve"})).await;
+    assert_eq!(resolved["decision"], "approve");
+    seen.extend(there.until("run_finished").await);
+    let frames = here.until("run_finished").await;
+    assert_eq!(logged(&frames), logged(&seen));
+    assert_eq!((printed(&frames), printed(&seen)), ("done".to_owned(), "done".to_owned()));
+    assert_gapless(&seen, 1);
+    assert_eq!(tools.calls("change"), 1);
+    // Settings and a whole turn through the replica that does not own the session.
+    let settings = other.patch(&format!("{session}/settings"), json!({"temperature": 0.5})).await;
+    assert_eq!(settings["temperature"], 0.5);
+    let turn = other.turn(&session, "and now?").await;
+    assert_eq!(kinds(&turn).last(), Some(&"run_finished"));
+    assert_eq!(one.log(&session).await, other.log(&session).await);
+    // Deleted here, gone there.
+    one.request(Method::DELETE, &session).send().await.unwrap().error_for_status().unwrap();
+    assert!(there.rest().await.iter().all(|frame| frame["type"] != "gap"), "the stream ends");
+    let (status, _) = other.refused(other.request(Method::GET, &session)).await;
+    assert_eq!(status, 404);
+    eventually("no key of the session is left", async || redis.cli(&["keys", "*{*"]).await.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_on_another_replica_ends_the_run() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())]]);
+    let tools = Counting::new();
+    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let session = one.session().await;
+    one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    gate.arrived().await;
+    other.post(&format!("{session}/cancel"), json!({})).await;
+    let frames = other.events(&session, "").await.until("run_finished").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_stops_hands_its_runs_on_at_once() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("whole")]]);
+    let tools = Counting::new();
+    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let session = one.session().await;
+    one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    gate.arrived().await;
+    let mut watching = other.events(&session, "").await;
+    let began = std::time::Instant::now();
+    let (_, frames) = tokio::join!(one.stop(), watching.until("run_finished"));
+    // Not by a timeout: a lease that nobody gave back would run for ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert_gapless(&frames, 1);
+    assert_eq!(frames.iter().find(|f| f["type"] == "run_recovered").unwrap()["attempt"], 2);
+    assert_eq!(printed(&frames), "whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_away_it_is_said_and_when_it_is_back_all_goes_on() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let gate = Gate::new();
+    let model = ScriptedModel::new([
+        vec![text("half"), Step::Wait(gate.clone()), text("lost")],
+        vec![text("whole")],
+        vec![text("again")],
+    ]);
+    let tools = Counting::new();
+    let service = replica(&redis, &model, &tools).await;
+    let session = service.session().await;
+    let mut stream = service.events(&session, "").await;
+    service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    gate.arrived().await;
+    let mut frames = stream.until("token").await;
+    redis.written().await;
+    redis.kill().await;
+    gate.open();
+    let (status, problem) = service.refused(service.request(Method::GET, &session)).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
+    let response = service.request(Method::GET, "/readyz").send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    assert!(response.text().await.unwrap().contains("store"));
+    frames.extend(stream.until("warning").await);
+    assert_eq!(frames.last().unwrap()["code"], "store_unavailable");
+    assert!(frames.iter().all(|frame| frame["type"] != "assistant_message"), "nothing is shown that is not stored");
+    redis.restart().await;
+    frames.extend(stream.until("run_finished").await);
+    assert_gapless(&frames, 1);
+    assert_eq!(printed(&frames), "whole");
+    eventually("it is ready again", async || {
+        service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
+    })
+    .await;
+    // Paused: connections stay, and nothing answers.
+    redis.pause().await;
+    let (status, problem) = service.refused(service.request(Method::GET, &session)).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
+    redis.resume().await;
+    eventually("it answers again", async || {
+        service.request(Method::GET, &session).send().await.unwrap().status() == 200
+    })
+    .await;
+    assert_eq!(printed(&service.turn(&session, "once more").await), "again");
+}
