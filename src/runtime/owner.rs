@@ -281,7 +281,9 @@ impl<'a> Owner<'a> {
                 }
                 CommandBody::Resolve { approval_id, decision, arguments, comment } => {
                     let run = self.projection.read(|state| {
-                        let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id);
+                        // The first answer counts; the next may be in the same look.
+                        let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id)
+                            && !self.writer.answers(*approval_id);
                         state.run.as_ref().filter(|_| pending).map(|run| run.run_id)
                     });
                     run.map(|run_id| {
@@ -415,7 +417,7 @@ impl<'a> Owner<'a> {
         let now = Timestamp::now();
         let expired = self.projection.read(|state| {
             let run: &OpenRun = state.run.as_ref()?;
-            let over = state.pending_approvals().filter(|a| a.expires_at <= now);
+            let over = state.pending_approvals().filter(|a| a.expires_at <= now && !self.writer.answers(a.approval_id));
             Some((run.run_id, over.map(|a| a.approval_id).collect::<Vec<_>>()))
         });
         let Some((run_id, approvals)) = expired else { return };

@@ -402,6 +402,39 @@ async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
 }
 
 #[tokio::test]
+async fn of_answers_that_come_together_the_first_counts() {
+    let world = World::new(&ScriptedModel::new([vec![call("change", json!({}))]])).await;
+    let receipt = world.say("hi").await;
+    let mut cursor = world.sessions.watch(&world.user, world.session, receipt.seq).await.unwrap();
+    let approval_id = loop {
+        if let Some(Frame::Event(event)) = cursor.next().await.unwrap()
+            && let EventBody::ApprovalRequested(asked) = &event.body
+        {
+            break asked.approval_id;
+        }
+    };
+    for decision in [Decision::Deny, Decision::Approve, Decision::Approve] {
+        let body = CommandBody::Resolve { approval_id, decision, arguments: None, comment: None };
+        let command =
+            Command { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
+        // Past the door, so that the owner finds them all at once.
+        world.store.submit(world.session, command).await.unwrap();
+    }
+    world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
+    world.rest(Decision::Approve).await;
+    let answers: Vec<Decision> = world
+        .log()
+        .await
+        .iter()
+        .filter_map(|event| match &event.body {
+            EventBody::ApprovalResolved(answer) => Some(answer.decision),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answers, [Decision::Deny]);
+}
+
+#[tokio::test]
 async fn a_session_deleted_in_mid_run_is_gone_and_stays_so() {
     let gate = Gate::new();
     let world = World::new(&ScriptedModel::new([vec![text("a"), Step::Wait(gate.clone()), text("b")]])).await;

@@ -10,7 +10,7 @@ use super::{
     Shared,
     run_log::{Append, Projection},
 };
-use crate::session::{Commit, Event, EventDraft, Feed, Lease, SessionStore, StoreError};
+use crate::session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, Lease, SessionStore, StoreError};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
 /// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
@@ -82,6 +82,14 @@ impl Writer {
     /// Takes a place of the inbox out of it, in the same commit as what is pushed.
     pub(super) fn consume(&mut self, position: u64) {
         self.next.consumed.push(position);
+    }
+
+    /// Whether an answer to this approval is waiting to be written.
+    pub(super) fn answers(&self, approval: ApprovalId) -> bool {
+        self.next
+            .drafts
+            .iter()
+            .any(|draft| matches!(&draft.body, EventBody::ApprovalResolved(answer) if answer.approval_id == approval))
     }
 
     pub(super) fn in_flight(&self) -> bool {
