@@ -52,6 +52,8 @@ pub struct Parts {
     pub limits: Limits,
     /// `MAX_SESSIONS` of one user.
     pub max_sessions: usize,
+    /// `MEMORY_SHALLOW`: what a session takes to store has a bound, and old turns are forgotten for it.
+    pub shallow: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }

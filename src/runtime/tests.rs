@@ -173,6 +173,7 @@ impl World {
                 approval_ttl: Duration::from_secs(3600),
             },
             max_sessions: 10,
+            shallow: false,
             metrics: Arc::new(Metrics::new()),
         });
         let user: UserId = "default".parse().unwrap();

@@ -17,6 +17,11 @@ use crate::session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, Lea
 /// conversation.
 const CHECKPOINT_AT_LEAST: u64 = 64 * 1024;
 
+/// With `MEMORY_SHALLOW`, a conversation that weighs more than twice this at a checkpoint is cut back to it. It is about
+/// what 100,000 tokens take, so that a model is not sent less because of it; and twice, so that the beginning of what it is
+/// sent stays the same for many turns.
+const SHALLOW_CONVERSATION: u64 = 400 * 1024;
+
 pub(super) struct Writer {
     store: Arc<dyn SessionStore>,
     lease: Lease,
@@ -108,6 +113,9 @@ impl Writer {
         }
         let Batch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
         let session = self.lease.session;
+        if checkpoint && self.shared.parts.shallow {
+            self.projection.forget_oldest(SHALLOW_CONVERSATION);
+        }
         let (mut summary, checkpoint) =
             self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
