@@ -1,7 +1,7 @@
 //! The one writer of a session's log: gathers what is to be written while a commit is in flight (group commit), folds what
 //! was committed, and only then shows it.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -49,6 +49,7 @@ struct InFlight {
     commit: BoxFuture<'static, Result<(), StoreError>>,
     events: Vec<Arc<Event>>,
     done: Vec<oneshot::Sender<()>>,
+    began: Instant,
 }
 
 impl Writer {
@@ -142,18 +143,17 @@ impl Writer {
             };
             store.commit(commit).await
         });
-        self.in_flight = Some(InFlight { commit, events, done });
+        self.in_flight = Some(InFlight { commit, events, done, began: Instant::now() });
     }
 
-    /// Waits for the commit in flight; for ever when there is none. Cancel safe.
+    /// Waits for the commit in flight, and gives its events; for ever when there is none. Cancel safe.
     ///
     /// # Errors
     /// The store refused. Nothing more may be written under this lease.
-    pub(super) async fn committed(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<Event>>, StoreError> {
         let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
-        let began = std::time::Instant::now();
         let result = (&mut in_flight.commit).await;
-        let InFlight { events, done, .. } = self.in_flight.take().expect("it was there before the wait");
+        let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
         let metrics = &self.shared.parts.metrics;
         metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         result?;
@@ -171,7 +171,7 @@ impl Writer {
         {
             self.next.checkpoint = true;
         }
-        Ok(())
+        Ok(events)
     }
 }
 
