@@ -137,7 +137,7 @@ fn body(request: &ChatRequest, max_tokens: u32) -> Body<'_> {
         .map(|tool| WireTool {
             name: Cow::Borrowed(&tool.name),
             description: &tool.description,
-            input_schema: render::input_schema(tool),
+            input_schema: Cow::Borrowed(&tool.input_schema),
         })
         .collect();
     let mut forbidden = request.tool_choice == ToolChoice::None;

@@ -64,7 +64,7 @@ pub struct ToolSpec {
     pub name: String,
     /// What it does.
     pub description: String,
-    /// JSON Schema of its arguments.
+    /// JSON Schema of its arguments as every provider accepts it: of an object, with `properties`. Sent as it is.
     pub input_schema: Map<String, Value>,
 }
 

@@ -6,9 +6,8 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::ToolSpec;
 use crate::session::{Message, ToolCall, ToolMessage, ToolStatus};
 
 /// The longest tool name that every provider accepts.
@@ -121,20 +120,6 @@ pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A tool's schema with what providers insist on and MCP servers leave out.
-pub(super) fn input_schema(tool: &ToolSpec) -> Cow<'_, Map<String, Value>> {
-    let schema = &tool.input_schema;
-    if schema.get("type").is_some_and(|t| t == "object") && schema.get("properties").is_some_and(Value::is_object) {
-        return Cow::Borrowed(schema);
-    }
-    let mut schema = schema.clone();
-    schema.insert("type".to_owned(), json!("object"));
-    if !schema.get("properties").is_some_and(Value::is_object) {
-        schema.insert("properties".to_owned(), json!({}));
-    }
-    Cow::Owned(schema)
-}
-
 /// The arguments that a model wrote, as [`RequestedCall::arguments`](super::RequestedCall::arguments) has them.
 pub(super) fn parse_arguments(written: String) -> Value {
     if written.trim().is_empty() {
@@ -158,6 +143,7 @@ mod tests {
     use std::collections::HashSet;
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::models::testing::{assistant, call, tool, user};
@@ -214,14 +200,6 @@ mod tests {
         assert_eq!(tool_name("kubectl get pods é"), "kubectl_get_pods__");
         assert_eq!(tool_name(""), "unnamed");
         assert_eq!(tool_name(&"x".repeat(80)).len(), 64);
-    }
-
-    #[test]
-    fn a_schema_says_that_it_is_an_object_with_properties() {
-        let mut spec = ToolSpec { name: "t".into(), description: String::new(), input_schema: Map::new() };
-        assert_eq!(*input_schema(&spec), *json!({"type": "object", "properties": {}}).as_object().unwrap());
-        spec.input_schema = json!({"type": "object", "properties": {"a": {}}}).as_object().unwrap().clone();
-        assert!(matches!(input_schema(&spec), Cow::Borrowed(_)));
     }
 
     fn any_message() -> impl Strategy<Value = Arc<Message>> {

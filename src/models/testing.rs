@@ -87,7 +87,7 @@ pub(super) fn conversation() -> Vec<Arc<Message>> {
 }
 
 pub(super) fn request(messages: Vec<Arc<Message>>) -> ChatRequest {
-    let input_schema = Map::from_iter([("type".to_owned(), json!("object"))]);
+    let input_schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
     let tool = ToolSpec { name: "pods_list".into(), description: "Lists pods.".into(), input_schema };
     ChatRequest {
         model: "test-model".to_owned(),
