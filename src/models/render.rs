@@ -8,7 +8,8 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use crate::session::{Message, ToolCall, ToolMessage, ToolStatus};
+use super::RequestedCall;
+use crate::session::{Message, StopReason, ToolCall, ToolMessage, ToolStatus};
 
 /// The longest tool name that every provider accepts.
 const TOOL_NAME_CHARS: usize = 64;
@@ -120,8 +121,22 @@ pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The arguments that a model wrote, as [`RequestedCall::arguments`](super::RequestedCall::arguments) has them.
-pub(super) fn parse_arguments(written: String) -> Value {
+/// The calls of a reply, given as names and arguments as they were written.
+///
+/// No arguments are those of a tool without parameters, except where the reply was cut at the limit of its tokens: there
+/// they may be arguments that had not begun, and the last call is no whole one.
+pub(super) fn requested_calls(written: Vec<(String, String)>, end: StopReason) -> Vec<RequestedCall> {
+    let last = written.len().saturating_sub(1);
+    let calls = written.into_iter().enumerate().map(|(at, (name, written))| {
+        let cut = end == StopReason::MaxTokens && at == last && written.trim().is_empty();
+        let arguments = if cut { Value::String(written) } else { parse_arguments(written) };
+        RequestedCall { name, arguments }
+    });
+    calls.collect()
+}
+
+/// The arguments that a model wrote, as [`RequestedCall::arguments`] has them.
+fn parse_arguments(written: String) -> Value {
     if written.trim().is_empty() {
         // A tool without parameters: most models then write nothing.
         return Value::Object(Map::new());

@@ -25,6 +25,8 @@ pub enum Step {
     Reasoning(String),
     /// Asks for a tool.
     Call(String, Value),
+    /// Says that the reply ends for this reason, whatever is in it.
+    End(StopReason),
     /// Waits until the gate is opened.
     Wait(Gate),
     /// Breaks off.
@@ -110,6 +112,7 @@ impl ChatModel for ScriptedModel {
                     reply.stop_reason = StopReason::ToolUse;
                     reply.tool_calls.push(RequestedCall { name: name.clone(), arguments: arguments.clone() });
                 }
+                Step::End(reason) => reply.stop_reason = *reason,
                 _ => {}
             }
         }
@@ -121,7 +124,7 @@ impl ChatModel for ScriptedModel {
                     Step::Text(text) => Ok(Delta::Text(text)),
                     Step::Reasoning(text) => Ok(Delta::Reasoning(text)),
                     Step::Fail(error) => Err(error),
-                    Step::Call(..) => continue,
+                    Step::Call(..) | Step::End(_) => continue,
                     Step::Wait(gate) => {
                         gate.pass().await;
                         continue;

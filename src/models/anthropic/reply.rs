@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     models::{
-        Delta, ModelError, Reply, RequestedCall,
+        Delta, ModelError, Reply,
         fault::{Call, Complaint},
         render,
         sse::Assemble,
@@ -110,6 +110,16 @@ struct Slot {
     /// What the block began with; the pieces, if any come, take its place.
     input: Option<Value>,
     json: String,
+}
+
+impl Slot {
+    /// The input as it was written. The empty object that every block begins with is nothing written yet.
+    fn written(self) -> String {
+        match self.input {
+            Some(Value::Object(input)) if self.json.is_empty() && !input.is_empty() => Value::Object(input).to_string(),
+            _ => self.json,
+        }
+    }
 }
 
 /// Puts the events of one reply together.
@@ -217,28 +227,20 @@ impl Assemble for Assembler {
         if !self.stopped {
             return Err(self.call.unfinished());
         }
-        let tool_calls: Vec<_> = mem::take(&mut self.slots)
-            .into_values()
-            .map(|slot| RequestedCall {
-                name: slot.name,
-                arguments: match slot.input {
-                    Some(input @ Value::Object(_)) if slot.json.is_empty() => input,
-                    _ => render::parse_arguments(slot.json),
-                },
-            })
-            .collect();
         let stop_reason = match self.stop_reason.as_deref() {
             Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
             Some("refusal") => StopReason::Refusal,
-            _ if !tool_calls.is_empty() => StopReason::ToolUse,
+            _ if !self.slots.is_empty() => StopReason::ToolUse,
             Some("end_turn" | "stop_sequence" | "tool_use") => StopReason::EndTurn,
             _ => StopReason::Other,
         };
+        let calls =
+            mem::take(&mut self.slots).into_values().map(|mut slot| (mem::take(&mut slot.name), slot.written()));
         let reasoning = mem::take(&mut self.reasoning);
         Ok(Reply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls,
+            tool_calls: render::requested_calls(calls.collect(), stop_reason),
             usage: self.usage.total(),
             stop_reason,
         })

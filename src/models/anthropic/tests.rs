@@ -242,6 +242,22 @@ fn input_that_comes_whole_is_taken_and_input_that_is_cut_is_kept_as_written() {
     assert_eq!(reply(&events).unwrap().tool_calls[0].arguments, json!("{\"x\": "));
 }
 
+#[test]
+fn a_call_that_was_cut_before_its_input_is_not_one_without_input() {
+    let call = |index: u64, input: Value| start(index, json!({"type": "tool_use", "name": "a", "input": input}));
+    let arguments = |events: &[Value], reason: &str| -> Vec<_> {
+        let reply = reply(&[events, &end(reason)].concat()).unwrap();
+        reply.tool_calls.into_iter().map(|call| call.arguments).collect()
+    };
+    let two = [call(0, json!({})), call(1, json!({}))];
+    assert_eq!(arguments(&two, "tool_use"), [json!({}), json!({})]);
+    // The first one is whole: another came after it.
+    assert_eq!(arguments(&two, "max_tokens"), [json!({}), json!("")]);
+    assert_eq!(arguments(&[call(0, json!({"x": 1}))], "max_tokens"), [json!({"x": 1})]);
+    let written = [call(0, json!({})), delta(0, json!({"type": "input_json_delta", "partial_json": "{}"}))];
+    assert_eq!(arguments(&written, "max_tokens"), [json!({})]);
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_too_early_is_no_reply() {
     let begun = sse(&[delta(0, json!({"type": "text_delta", "text": "half a"}))]);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     models::{
-        Delta, ModelError, Reply, RequestedCall,
+        Delta, ModelError, Reply,
         fault::{Call, Complaint},
         render,
         sse::Assemble,
@@ -226,15 +226,12 @@ impl Assemble for Assembler {
     fn finish(&mut self) -> Result<Reply, ModelError> {
         let Some(finish) = self.finish.take() else { return Err(self.call.unfinished()) };
         let stop_reason = self.stop_reason(&finish);
-        let tool_calls = mem::take(&mut self.slots)
-            .into_iter()
-            .map(|slot| RequestedCall { name: slot.name, arguments: render::parse_arguments(slot.arguments) })
-            .collect();
+        let calls = mem::take(&mut self.slots).into_iter().map(|slot| (slot.name, slot.arguments));
         let reasoning = mem::take(&mut self.reasoning);
         Ok(Reply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls,
+            tool_calls: render::requested_calls(calls.collect(), stop_reason),
             usage: self.usage,
             stop_reason,
         })

@@ -242,6 +242,22 @@ fn the_reason_of_the_end_is_told() {
     assert_eq!((cut.stop_reason, &cut.tool_calls[0].arguments), (StopReason::MaxTokens, &json!("{\"x\": \"1")));
 }
 
+#[test]
+fn a_call_that_was_cut_before_its_arguments_is_not_one_without_arguments() {
+    let call = |index: u64, arguments: &str| {
+        calls(json!([{"index": index, "function": {"name": "a", "arguments": arguments}}]))
+    };
+    let arguments = |end: &str| -> Vec<_> {
+        let reply = reply(&[call(0, ""), call(1, ""), finish(end)]).unwrap();
+        reply.tool_calls.into_iter().map(|call| call.arguments).collect()
+    };
+    assert_eq!(arguments("tool_calls"), [json!({}), json!({})]);
+    // The first one is whole: another came after it.
+    assert_eq!(arguments("length"), [json!({}), json!("")]);
+    let whole = reply(&[call(0, "{}"), finish("length")]).unwrap();
+    assert_eq!(whole.tool_calls[0].arguments, json!({}));
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_too_early_is_no_reply() {
     let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
