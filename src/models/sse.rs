@@ -15,7 +15,7 @@ use futures_util::{
     Stream, StreamExt as _,
     stream::{self, BoxStream},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Delta, ModelError, Reply, ReplyStream, fault::Call};
 
@@ -25,6 +25,10 @@ const MAX_EVENT: usize = 8 << 20;
 const MAX_STREAM: usize = 256 << 20;
 /// How long to wait for the orderly end of a stream whose reply is complete.
 const DRAIN: Duration = Duration::from_millis(5);
+
+/// How many times the longest gap between bytes may pass without a piece of the reply. A server may keep a connection alive
+/// for long while its model thinks, not for ever.
+const STALL: u32 = 5;
 
 /// Why there are no more bytes.
 #[derive(Debug)]
@@ -95,10 +99,21 @@ impl SseEvents {
     }
 }
 
+/// What an event was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Nothing of the reply: a sign of life.
+    Nothing,
+    /// A piece of the reply, whether or not it is shown.
+    Piece,
+    /// The end mark.
+    End,
+}
+
 /// Puts a provider's events together to a reply. No I/O, no time.
 pub(super) trait Assemble: Send + 'static {
-    /// Takes in an event and puts what is to be shown at once into `out`. True: the end mark has come.
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError>;
+    /// Takes in an event and puts what is to be shown at once into `out`.
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError>;
 
     /// The whole reply, after the end mark or the end of the stream.
     fn finish(&mut self) -> Result<Reply, ModelError>;
@@ -115,6 +130,8 @@ pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> Reply
 
     impl<A: Assemble> State<A> {
         async fn next(&mut self) -> Result<Option<Delta>, ModelError> {
+            // From here and not from the piece before: the time that our reader takes is not the server's.
+            let mut piece = Instant::now();
             loop {
                 if let Some(delta) = self.out.pop_front() {
                     return Ok(Some(delta));
@@ -122,15 +139,23 @@ pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> Reply
                 if self.over {
                     return Ok(None);
                 }
-                let complete = match self.events.next().await? {
-                    Some(event) => self.assembler.take(&event, &mut self.out)?,
-                    None => true,
+                let limit = self.events.gap * STALL;
+                let Ok(event) = timeout_at(piece + limit, self.events.next()).await else {
+                    return Err(self.events.call.stalled(limit));
                 };
-                if complete {
-                    self.over = true;
-                    let reply = self.assembler.finish()?;
-                    self.events.drain().await;
-                    self.out.push_back(Delta::Done(reply));
+                let taken = match event? {
+                    Some(event) => self.assembler.take(&event, &mut self.out)?,
+                    None => Taken::End,
+                };
+                match taken {
+                    Taken::Nothing => {}
+                    Taken::Piece => piece = Instant::now(),
+                    Taken::End => {
+                        self.over = true;
+                        let reply = self.assembler.finish()?;
+                        self.events.drain().await;
+                        self.out.push_back(Delta::Done(reply));
+                    }
                 }
             }
         }

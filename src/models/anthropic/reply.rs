@@ -14,7 +14,7 @@ use crate::{
         Delta, ModelError, Reply,
         fault::{Call, Complaint},
         render,
-        sse::Assemble,
+        sse::{Assemble, Taken},
     },
     session::{StopReason, Usage},
 };
@@ -163,15 +163,15 @@ impl Assembler {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data.is_empty() || data == "[DONE]" {
-            return Ok(false);
+            return Ok(Taken::Nothing);
         }
         let piece: Piece = match serde_json::from_str(data) {
             Ok(piece) => piece,
             // An event of a kind that is not known yet may use the names of our fields for something else.
-            Err(_) if is_unknown(data) => return Ok(false),
+            Err(_) if is_unknown(data) => return Ok(Taken::Nothing),
             Err(error) => return Err(self.call.malformed(&format!("an event cannot be read ({error}): {data}"))),
         };
         match piece.kind.as_str() {
@@ -181,7 +181,7 @@ impl Assemble for Assembler {
                 }
             }
             "content_block_start" => {
-                let Some(block) = piece.content_block else { return Ok(false) };
+                let Some(block) = piece.content_block else { return Ok(Taken::Nothing) };
                 match block.kind.as_str() {
                     "text" => self.text(block.text, out),
                     "thinking" => self.thinking(block.thinking, out),
@@ -193,7 +193,7 @@ impl Assemble for Assembler {
                 }
             }
             "content_block_delta" => {
-                let Some(delta) = piece.delta else { return Ok(false) };
+                let Some(delta) = piece.delta else { return Ok(Taken::Nothing) };
                 self.text(delta.text, out);
                 self.thinking(delta.thinking, out);
                 // Blocks that are not ours (a tool that the server runs itself) have such pieces as well.
@@ -209,7 +209,7 @@ impl Assemble for Assembler {
             }
             "message_stop" => {
                 self.stopped = true;
-                return Ok(true);
+                return Ok(Taken::End);
             }
             "error" => {
                 return Err(self.call.refused(&Complaint::from_error(&piece.error.unwrap_or_default())));
@@ -218,9 +218,10 @@ impl Assemble for Assembler {
                 if let Some(error) = piece.error.filter(|error| !error.is_null()) {
                     return Err(self.call.refused(&Complaint::from_error(&error)));
                 }
+                return Ok(Taken::Nothing);
             }
         }
-        Ok(false)
+        Ok(Taken::Piece)
     }
 
     fn finish(&mut self) -> Result<Reply, ModelError> {

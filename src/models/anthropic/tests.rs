@@ -322,3 +322,14 @@ async fn a_check_finds_the_model_or_says_what_there_is() {
     let received = server.received();
     assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"), "{}", received[0].head);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_only_says_that_it_is_alive_is_given_up_and_one_that_writes_slowly_is_not() {
+    let start = tokio::time::Instant::now();
+    let ping = "event: ping\ndata: {\"type\": \"ping\"}";
+    let input = "data: {\"type\":\"content_block_delta\",\"delta\":{\"partial_json\":\" \"}}";
+    let stream = testing::slow_reply(Assembler::new(testing::some_call()), input, 60, ping);
+    let error = watch(stream).await.end.unwrap_err();
+    assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
+    assert_eq!(start.elapsed().as_secs(), 60 * 20 + 150);
+}

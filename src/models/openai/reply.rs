@@ -15,7 +15,7 @@ use crate::{
         Delta, ModelError, Reply,
         fault::{Call, Complaint},
         render,
-        sse::Assemble,
+        sse::{Assemble, Taken},
     },
     session::{StopReason, Usage},
 };
@@ -179,13 +179,13 @@ impl Slot {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data == "[DONE]" {
-            return Ok(true);
+            return Ok(Taken::End);
         }
         if data.is_empty() {
-            return Ok(false);
+            return Ok(Taken::Nothing);
         }
         let chunk: Chunk = serde_json::from_str(data)
             .map_err(|error| self.call.malformed(&format!("a piece cannot be read ({error}): {data}")))?;
@@ -201,7 +201,8 @@ impl Assemble for Assembler {
             self.usage = read_usage(&usage);
         }
         // We ask for one choice.
-        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(false) };
+        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(Taken::Nothing) };
+        let (shown, mut more) = (out.len(), false);
         if let Some(delta) = choice.delta {
             let reasoning = delta.reasoning_content.or(delta.reasoning).map(text_of).unwrap_or_default();
             if !reasoning.is_empty() {
@@ -214,13 +215,16 @@ impl Assemble for Assembler {
                 self.text(refusal, out);
             }
             for chunk in delta.tool_calls.into_iter().flatten() {
+                more = true;
                 self.call_chunk(chunk);
             }
         }
         if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
             self.finish = Some(finish);
+            more = true;
         }
-        Ok(false)
+        // Some servers keep a connection alive with chunks in which nothing is.
+        Ok(if more || out.len() > shown { Taken::Piece } else { Taken::Nothing })
     }
 
     fn finish(&mut self) -> Result<Reply, ModelError> {
