@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Delta, ModelError, Reply, ReplyStream, fault::Call};
 
+/// The byte order mark of UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The largest event; a server that sends more without an end would fill our memory.
 const MAX_EVENT: usize = 8 << 20;
 /// The largest stream: far above any reply (some 300 bytes per token), far below what would hurt.
@@ -41,6 +43,33 @@ enum Stop {
     TooLarge,
 }
 
+/// The beginning of a stream, where byte order marks may stand. They are taken off: the parser panics at one.
+#[derive(Default)]
+struct Beginning {
+    over: bool,
+    /// Bytes that may be a part of a mark.
+    held: Vec<u8>,
+}
+
+impl Beginning {
+    fn without_mark(&mut self, piece: Bytes) -> Bytes {
+        if self.over {
+            return piece;
+        }
+        let bytes = [self.held.as_slice(), &piece].concat();
+        let mut rest = bytes.as_slice();
+        while let Some(after) = rest.strip_prefix(BOM) {
+            rest = after;
+        }
+        if BOM.starts_with(rest) {
+            self.held = rest.to_vec();
+            return Bytes::new();
+        }
+        self.over = true;
+        Bytes::copy_from_slice(rest)
+    }
+}
+
 /// The events of one stream.
 pub(super) struct SseEvents {
     events: EventStream<BoxStream<'static, Result<Bytes, Stop>>>,
@@ -60,7 +89,8 @@ impl SseEvents {
     ) -> Self {
         let since_event = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&since_event);
-        let limited = stream::unfold((Box::pin(bytes), 0, counter), move |(mut bytes, total, counter)| async move {
+        let start = (Box::pin(bytes), 0, counter, Beginning::default());
+        let limited = stream::unfold(start, move |(mut bytes, total, counter, mut beginning)| async move {
             let item = match timeout(gap, bytes.next()).await {
                 Err(_) => Err(Stop::Silent),
                 Ok(None) => return None,
@@ -71,7 +101,8 @@ impl SseEvents {
             let event = counter.fetch_add(len, Ordering::Relaxed) + len;
             let total = total + len;
             let item = if event > MAX_EVENT || total > MAX_STREAM { Err(Stop::TooLarge) } else { item };
-            Some((item, (bytes, total, counter)))
+            let item = item.map(|piece| beginning.without_mark(piece));
+            Some((item, (bytes, total, counter, beginning)))
         });
         Self { events: EventStream::new(limited.boxed()), since_event, gap, call }
     }
@@ -199,6 +230,20 @@ mod tests {
             assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
         }
         assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_at_the_beginning_is_not_seen_wherever_the_bytes_are_cut() {
+        let body = [BOM, BOM, "data: a\n\ndata: \u{feff}b\n\n".as_bytes()].concat();
+        let whole = events(vec![Ok(body.clone())]).await.unwrap();
+        assert_eq!(whole, ["a", "\u{feff}b"]);
+        for at in 1..body.len() {
+            assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
+        }
+        assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
+        // What only begins like one is passed on as it is.
+        let other = events(vec![Ok(BOM[..2].to_vec()), Ok(b"data: a\n\n".to_vec())]).await.unwrap_err();
+        assert!(matches!(other, ModelError::MalformedStream(_)), "{other:?}");
     }
 
     #[tokio::test]
