@@ -89,7 +89,7 @@ fn the_request_is_what_the_protocol_says() {
         json!({
             "model": "test-model",
             "max_tokens": 100,
-            "system": "Be brief.",
+            "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
             "tools": [{
                 "name": "pods_list",
                 "description": "Lists pods.",
@@ -116,12 +116,36 @@ fn the_request_is_what_the_protocol_says() {
                 {"role": "user", "content": [
                     {"type": "tool_result", "tool_use_id": "call_3", "content": "[unknown: no result was recorded]",
                         "is_error": true},
-                    {"type": "text", "text": "did it work?"},
+                    {"type": "text", "text": "did it work?", "cache_control": {"type": "ephemeral"}},
                 ]},
             ],
             "stream": true,
         })
     );
+}
+
+#[test]
+fn what_a_request_begins_with_is_marked_for_the_cache_with_and_without_a_system_prompt() {
+    let mut request = request(testing::conversation());
+    request.tools = [request.tools[0].clone(), request.tools[0].clone()].into();
+    let marks = |request: &ChatRequest| {
+        let body = serde_json::to_value(body(request, 100)).unwrap();
+        let marked = |block: &&Value| block["cache_control"] == json!({"type": "ephemeral"});
+        let all = |blocks: &Value| blocks.as_array().into_iter().flatten().filter(marked).count();
+        let messages = body["messages"].as_array().unwrap();
+        let blocks: usize = messages.iter().map(|message| all(&message["content"])).sum();
+        let last = messages.last().and_then(|message| message["content"].as_array()?.last().cloned());
+        (all(&body["system"]), all(&body["tools"]), blocks, last.as_ref().is_some_and(|block| marked(&block)))
+    };
+    assert_eq!(marks(&request), (1, 0, 1, true));
+    request.system = "".into();
+    assert_eq!(marks(&request), (0, 1, 1, true));
+    let body = serde_json::to_value(body(&request, 100)).unwrap();
+    assert_eq!(body.get("system"), None);
+    assert_eq!(body["tools"][1]["cache_control"], json!({"type": "ephemeral"}), "the last one stands for all");
+    // The last block is a tool's result as often as a text.
+    request.messages.truncate(5);
+    assert_eq!(marks(&request), (0, 1, 1, true));
 }
 
 #[test]
