@@ -15,7 +15,7 @@ use futures_util::{
     Stream, StreamExt as _,
     stream::{self, BoxStream},
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::{Delta, ModelError, Reply, ReplyStream, fault::Call};
 
@@ -170,8 +170,8 @@ pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> Reply
                 if self.over {
                     return Ok(None);
                 }
-                let limit = self.events.gap * STALL;
-                let Ok(event) = timeout_at(piece + limit, self.events.next()).await else {
+                let limit = self.events.gap.saturating_mul(STALL);
+                let Ok(event) = timeout(limit.saturating_sub(piece.elapsed()), self.events.next()).await else {
                     return Err(self.events.call.stalled(limit));
                 };
                 let taken = match event? {

@@ -26,6 +26,7 @@ pub enum Step {
     /// Asks for a tool.
     Call(String, Value),
     /// Says that the reply ends for this reason, whatever is in it.
+    #[allow(dead_code, reason = "only unit tests need it")]
     End(StopReason),
     /// Waits until the gate is opened.
     Wait(Gate),
