@@ -22,7 +22,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Frames are put together until a piece is this large.
 const PIECE: usize = 16 * 1024;
 /// The wait before a store that did not answer is asked again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// The media type of server-sent events.
+pub(super) const SSE: &str = "text/event-stream";
+/// The media type of JSON in lines.
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// The form of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

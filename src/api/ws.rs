@@ -17,7 +17,7 @@ use super::{
     messages::{self, SendMessage},
     problem::errors,
     settings,
-    stream::{self, OpenStream},
+    stream::{self, OpenStream, STORE_RETRY},
 };
 use crate::session::{
     ApprovalId, Command, CommandBody, CommandId, Cursor, Frame, OnBusy, Receipt, SessionId, SettingsPatch, StoreError,
@@ -32,8 +32,6 @@ const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// A client that takes nothing for this long is gone; it goes on from its cursor when it comes back.
 const STUCK: Duration = Duration::from_secs(60);
-/// The wait before a store that did not answer is asked again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// From where.
 #[derive(Debug, Deserialize, IntoParams)]
