@@ -62,7 +62,8 @@ impl MessageAccepted {
 /// Sends a message.
 ///
 /// Answers at once, when the message is durable; the run's events come by the session's streams. With
-/// `Accept: text/event-stream` the answer is the stream of this run, and ends with it.
+/// `Accept: text/event-stream` the answer is the stream of this run, and ends with it; where `Accept` has JSON as well, by
+/// what it prefers.
 #[utoipa::path(
     operation_id = "send_message", tag = "messages",
     params(
@@ -90,7 +91,7 @@ pub(super) async fn send(
     let command = command(&api, &caller.0, command_id, body.0)?;
     let receipt = api.sessions.submit(session.0, command, only_if_idle).await?;
     let accepted = MessageAccepted::of(receipt)?;
-    if stream::accepts(&request, "text/event-stream") {
+    if stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE {
         // The run may be over before its stream is open.
         let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?.with_all_text();
         let hello = stream::hello(&api, &caller.0, session.0).await?;
