@@ -197,13 +197,17 @@ pub(super) async fn list(
 /// The acknowledgement of a cancel: it is durable.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CancelAccepted {
-    /// The run that was in progress when it was accepted; `null` when there was none, and nothing is cancelled.
+    /// The run that was in progress when it was accepted. `null` when there was none: it then cancels the run of the
+    /// message that waited before it, if one did, and else nothing.
     run_id: Option<RunId>,
     /// Follow the events after this seq to see the run's end.
     seq: u64,
 }
 
-/// Cancels the running turn. Messages that wait have their runs.
+/// Cancels the run in progress.
+///
+/// When no run has begun yet, it cancels that of the first message that was sent before it and waits. Other messages that
+/// wait have their runs.
 #[utoipa::path(
     operation_id = "cancel", tag = "messages",
     params(
