@@ -124,6 +124,7 @@ impl App {
             defaults,
             metrics,
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
+            stopping: CancellationToken::new(),
             halt: CancellationToken::new(),
         });
         Ok(Self { listener, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
@@ -172,6 +173,7 @@ impl App {
             ended = &mut server => Some(ended),
         };
         tracing::info!("stopping");
+        api.stopping.cancel();
         api.sessions.stop(shutdown_timeout).await;
         api.halt.cancel();
         server_stops.cancel();

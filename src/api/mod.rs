@@ -64,6 +64,8 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// `serve` or `demo`.
     pub mode: Mode,
+    /// Cancelled at the very beginning of a stop: the service is not ready any more, long before it is gone.
+    pub stopping: CancellationToken,
     /// Streams end when this is cancelled.
     pub halt: CancellationToken,
 }
