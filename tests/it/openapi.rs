@@ -71,6 +71,19 @@ async fn operation_ids_are_unique_and_every_error_is_a_problem() {
     assert_eq!(ids.len(), all);
 }
 
+#[test]
+fn the_document_allows_no_settings_that_the_service_refuses() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let property = |schema: &str, name: &str| document["components"]["schemas"][schema]["properties"][name].clone();
+    for schema in ["CreateSession", "SettingsPatch"] {
+        assert_eq!(property(schema, "max_tokens")["minimum"], 1, "{schema}");
+    }
+    for name in ["provider", "model"] {
+        assert_eq!(property("SettingsPatch", name)["type"], "string", "{name}");
+    }
+    assert_eq!(document["components"]["schemas"]["SettingsPatch"].get("required"), None);
+}
+
 #[tokio::test]
 async fn the_document_is_valid_openapi() {
     let validator = testbed::path("K8SOPS_TEST_OPENAPI_VALIDATOR");
