@@ -227,6 +227,8 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
 /// It cannot start, or broke off.
 pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
+    // Before anything is said: whoever reads it may stop the program at once.
+    let stop = stop_signal()?;
     let app = App::build(config).await?;
     let port = app.port()?;
     println!("k8sops listens on http://{}:{port}", config.server.host);
@@ -242,7 +244,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     if config.mcp.servers.is_empty() {
         println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
     }
-    app.run_until_stopped(stop_signal()?).await
+    app.run_until_stopped(stop).await
 }
 
 /// Where the demo listens; absent: as by default.
@@ -268,6 +270,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     config.log.level = "warn".into();
     logs::init(&config.log)?;
     let host = config.server.host.clone();
+    let stop = stop_signal()?;
     let app = App::build_demo(&config).await?;
     let url = format!("http://{host}:{}", app.port()?);
     println!("{}\n", api::DEMO_NOTICE);
@@ -278,7 +281,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     println!(
         "  curl -N -H 'accept: text/event-stream' -d '{{\"content\": \"what is broken?\"}}' {url}/v1/sessions/$id/messages\n"
     );
-    app.run_until_stopped(stop_signal()?).await
+    app.run_until_stopped(stop).await
 }
 
 /// Cancelled by SIGTERM or SIGINT. A second signal ends the process at once.

@@ -145,8 +145,10 @@ impl Run {
         reply: Reply,
         last_step: bool,
     ) -> Result<(), LogClosed> {
-        // A model that calls tools although it was told not to gets no answer to them.
-        let requested = if last_step { Vec::new() } else { reply.tool_calls };
+        // A model that calls tools although it was told not to gets no answer to them; and what was refused is not done in
+        // part.
+        let unanswered = last_step || reply.stop_reason == StopReason::Refusal;
+        let requested = if unanswered { Vec::new() } else { reply.tool_calls };
         let tool_calls: Vec<ToolCall> = requested
             .into_iter()
             .map(|call| ToolCall { id: ToolCallId::generate(), name: call.name, arguments: call.arguments })

@@ -316,6 +316,31 @@ async fn what_the_model_gets_wrong_in_a_call_is_told_to_it() {
 }
 
 #[tokio::test]
+async fn nothing_is_run_of_a_reply_that_was_refused() {
+    let log = Log::new("go");
+    let model = ScriptedModel::new([vec![text("I"), call("force", json!({})), Step::End(StopReason::Refusal)]]);
+    let tools = Arc::<Tools>::default();
+    run(&log, &model, &tools).drive().await.unwrap();
+    assert!(tools.called().is_empty());
+    assert_eq!(log.kinds(), ["assistant_message", "run_failed"]);
+    let EventBody::RunFailed(failed) = log.last() else { panic!() };
+    assert_eq!(failed.code, "refusal");
+    log.assert_can_go_on();
+}
+
+#[tokio::test]
+async fn a_call_that_was_cut_at_the_limit_of_tokens_is_not_run_and_the_model_is_told() {
+    let log = Log::new("go");
+    let model = ScriptedModel::new([vec![call("force", json!("")), Step::End(StopReason::MaxTokens)]]);
+    let tools = Arc::<Tools>::default();
+    run(&log, &model, &tools).drive().await.unwrap();
+    assert!(tools.called().is_empty());
+    assert!(log.ends()[0].1.contains("not a JSON object"), "{:?}", log.ends());
+    assert_eq!(log.outcome(), Outcome::Completed);
+    log.assert_can_go_on();
+}
+
+#[tokio::test]
 async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_approved() {
     let log = Log::new("change");
     let model = ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]);

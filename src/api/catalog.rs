@@ -39,7 +39,10 @@ pub struct ToolList {
     tools: Vec<ToolInfo>,
 }
 
-/// The tools of all connected servers, each with its effect class and why it has it.
+/// The tools of all servers, each with its effect class and why it has it.
+///
+/// The tools of a server that is away just now are listed as they were last known; `/v1/info` says which servers are
+/// connected.
 #[utoipa::path(
     operation_id = "list_tools", tag = "catalog",
     responses((status = 200, description = "The tools", body = ToolList))

@@ -3,19 +3,66 @@
 use std::sync::LazyLock;
 
 use actix_web::{HttpResponse, dev::ResourceDef, get, http::header, web};
-use utoipa::{OpenApi, openapi};
+use utoipa::{
+    OpenApi,
+    openapi::{self, RefOr, Schema},
+};
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{approvals, catalog, events, messages, problem::Problem, service, sessions, settings, ws};
+use super::{
+    Code, approvals, catalog, events, messages,
+    problem::{Problem, documented},
+    service, sessions, settings, ws,
+};
 use crate::session::{Event, EventBody, Transient};
 
 /// The contract, as generated from the handlers.
 static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
-    let (_, contract) =
+    let (_, mut contract) =
         actix_web::App::new().into_utoipa_app().openapi(Contract::openapi()).configure(operations).split_for_parts();
+    add_errors_of_all(&mut contract);
+    describe_payloads(&mut contract);
     contract
 });
+
+/// The errors that every operation has, whatever it does: [`super::gate`] stands before each, and each may have a fault.
+fn add_errors_of_all(contract: &mut openapi::OpenApi) {
+    for item in contract.paths.paths.values_mut() {
+        let operations = [&mut item.delete, &mut item.get, &mut item.patch, &mut item.post, &mut item.put];
+        for operation in operations.into_iter().flatten() {
+            for (status, answer) in documented(&[Code::OriginNotAllowed, Code::Internal]) {
+                operation.responses.responses.entry(status).or_insert(answer);
+            }
+        }
+    }
+}
+
+/// Gives what an event carries the description of the event: in the code it only points there, which says nothing to a
+/// reader of the document.
+fn describe_payloads(contract: &mut openapi::OpenApi) {
+    let Some(components) = &mut contract.components else { return };
+    let unions = components.schemas.values().filter_map(|schema| match schema {
+        RefOr::T(Schema::OneOf(union)) => Some(&union.items),
+        _ => None,
+    });
+    let payloads = unions.flatten().filter_map(|variant| match variant {
+        RefOr::T(Schema::AllOf(variant)) => match variant.items.first()? {
+            RefOr::Ref(payload) => {
+                Some((payload.ref_location.rsplit('/').next()?.to_owned(), variant.description.clone()?))
+            }
+            RefOr::T(_) => None,
+        },
+        _ => None,
+    });
+    for (name, description) in payloads.collect::<Vec<_>>() {
+        if let Some(RefOr::T(Schema::Object(payload))) = components.schemas.get_mut(&name)
+            && payload.description.as_ref().is_some_and(|words| words.starts_with("See [`"))
+        {
+            payload.description = Some(description);
+        }
+    }
+}
 
 /// The contract as it is served and kept in `openapi/openapi.json`.
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {

@@ -34,7 +34,7 @@ pub struct StartAt {
 
 /// The session's events after a cursor, then live.
 ///
-/// SSE, unless `Accept` names `application/x-ndjson`. Logged events carry their seq as `id`, so that a browser's
+/// SSE, unless `Accept` prefers `application/x-ndjson`. Logged events carry their seq as `id`, so that a browser's
 /// `EventSource` goes on where it was after a reconnect.
 #[utoipa::path(
     operation_id = "stream_events", tag = "events",
@@ -66,7 +66,8 @@ pub(super) async fn follow(
         })?,
         None => from.after,
     };
-    let format = if stream::accepts(&request, "application/x-ndjson") { Format::Ndjson } else { Format::Sse };
+    let offers = [stream::SSE, stream::NDJSON];
+    let format = if stream::preferred(&request, &offers) == stream::NDJSON { Format::Ndjson } else { Format::Sse };
     let until = if from.follow.unwrap_or(format == Format::Sse) { Until::Forever } else { Until::CaughtUp };
     let (hello, cursor) = stream::open(&api, &caller.0, session.0, after, from.snapshot).await?;
     Ok(stream::respond(&api, Some(hello), cursor, format, until))

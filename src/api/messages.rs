@@ -62,7 +62,8 @@ impl MessageAccepted {
 /// Sends a message.
 ///
 /// Answers at once, when the message is durable; the run's events come by the session's streams. With
-/// `Accept: text/event-stream` the answer is the stream of this run, and ends with it.
+/// `Accept: text/event-stream` the answer is the stream of this run, and ends with it; where `Accept` has JSON as well, by
+/// what it prefers.
 #[utoipa::path(
     operation_id = "send_message", tag = "messages",
     params(
@@ -89,7 +90,7 @@ pub(super) async fn send(
     let command = command(&api, &caller.0, command_id, body.0)?;
     let receipt = api.sessions.submit(session.0, command).await?;
     let accepted = MessageAccepted::of(receipt)?;
-    if stream::accepts(&request, "text/event-stream") {
+    if stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE {
         // The run may be over before its stream is open.
         let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?.with_all_text();
         let hello = stream::hello(&api, &caller.0, session.0).await?;
@@ -202,7 +203,10 @@ pub struct CancelAccepted {
     seq: u64,
 }
 
-/// Cancels the running turn. Messages that wait have their runs.
+/// Cancels the run in progress.
+///
+/// When no run has begun yet, it cancels that of the first message that was sent before it and waits. Other messages that
+/// wait have their runs.
 #[utoipa::path(
     operation_id = "cancel", tag = "messages",
     params(

@@ -138,8 +138,11 @@ pub(super) async fn healthz() -> web::Json<Health> {
 )]
 #[get("/readyz")]
 pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Problem> {
-    if api.halt.is_cancelled() {
-        return Err(Problem::new(Code::Stopping, "the service is stopping"));
+    if api.sessions.is_stopping() {
+        return Err(Problem::new(
+            Code::Stopping,
+            "the service is stopping; send requests to another replica, or try again in a moment",
+        ));
     }
     api.store.ping().await?;
     Ok(web::Json(Health { status: "ok" }))

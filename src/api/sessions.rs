@@ -83,6 +83,7 @@ pub struct CreateSession {
     temperature: Option<f64>,
     /// The most tokens of one reply.
     #[serde(default)]
+    #[schema(minimum = 1)]
     max_tokens: Option<u32>,
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn get(
 
 /// Changes some settings; they apply from the next run on.
 ///
-/// What is left out stays; `null` brings back the default. Another provider needs a model of its own.
+/// What is left out stays; `null` brings back the default of `temperature` and `max_tokens`. Another provider needs a model of its own.
 #[utoipa::path(
     operation_id = "update_settings", tag = "sessions",
     params(

@@ -1,10 +1,10 @@
 //! Frames as a response body: SSE and NDJSON, from one cursor.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{cmp::Reverse, convert::Infallible, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
+    http::header::{self, Accept, Header as _, Quality},
     web::{self, Bytes},
 };
 use futures_util::{Stream, stream};
@@ -22,7 +22,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Frames are put together until a piece is this large.
 const PIECE: usize = 16 * 1024;
 /// The wait before a store that did not answer is asked again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// The media type of server-sent events.
+pub(super) const SSE: &str = "text/event-stream";
+/// The media type of JSON in lines.
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 /// The form of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +49,35 @@ pub(super) enum Until {
     RunEnds(RunId, MessageId),
 }
 
-/// Whether the client's `Accept` names `media` before anything else that we could answer with.
-pub(super) fn accepts(request: &HttpRequest, media: &str) -> bool {
-    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.split(',').any(|part| part.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(media)))
+/// The one of the media types on offer that the client's `Accept` likes best: by its quality, then by its place in the
+/// header. Where it likes none of them, the first that it does not exclude: some answer is better than 406.
+pub(super) fn preferred<'a>(request: &HttpRequest, offers: &[&'a str]) -> &'a str {
+    let Accept(ranges) = Accept::parse(request).unwrap_or_else(|_| Accept(Vec::new()));
+    // What the most specific range says of an offer: its quality and its place.
+    let liking = |offer: &str| {
+        let covering = ranges.iter().enumerate().filter_map(|(place, range)| {
+            let specificity = match (range.item.type_().as_str(), range.item.subtype().as_str()) {
+                _ if range.item.essence_str() == offer => 2,
+                (kind, "*") if offer.split('/').next() == Some(kind) => 1,
+                ("*", "*") => 0,
+                _ => return None,
+            };
+            Some((Reverse(specificity), place, range.quality))
+        });
+        covering
+            .min_by_key(|(specificity, place, _)| (*specificity, *place))
+            .map(|(_, place, quality)| (quality, place))
+    };
+    let allowed = offers
+        .iter()
+        .map(|offer| (*offer, liking(offer)))
+        .filter(|(_, liking)| liking.is_none_or(|(quality, _)| quality > Quality::ZERO));
+    // Ties, and all that are not named, stand in the order of the offers.
+    let best = allowed.min_by_key(|(_, liking)| match liking {
+        Some((quality, place)) => (Reverse(*quality), *place),
+        None => (Reverse(Quality::ZERO), usize::MAX),
+    });
+    best.map_or(offers[0], |(offer, _)| offer)
 }
 
 /// The first frame of a stream.
@@ -112,8 +142,8 @@ pub(super) fn respond(
     let writer =
         Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, _open: OpenStream::new(api) };
     let content_type = match format {
-        Format::Sse => "text/event-stream",
-        Format::Ndjson => "application/x-ndjson",
+        Format::Sse => SSE,
+        Format::Ndjson => NDJSON,
     };
     HttpResponse::Ok()
         .content_type(content_type)
@@ -219,5 +249,46 @@ impl Writer {
                 piece.push_str("\n\n");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_is_what_the_client_likes_best() {
+        let json = "application/json";
+        for (accept, offers, best) in [
+            ("application/json, text/event-stream", [json, SSE], json),
+            ("text/event-stream, application/json", [json, SSE], SSE),
+            ("text/event-stream;q=0.5, application/json;q=0.4", [json, SSE], SSE),
+            ("text/event-stream; q=0.5, application/json; q=0.9", [json, SSE], json),
+            ("Text/Event-Stream", [json, SSE], SSE),
+            ("text/event-stream;charset=utf-8", [json, SSE], SSE),
+            ("text/*", [json, SSE], SSE),
+            ("text/html, text/*;q=0.1, */*;q=0.2", [json, SSE], json),
+            ("*/*", [json, SSE], json),
+            ("*/*, text/event-stream", [json, SSE], json),
+            ("text/event-stream, */*", [json, SSE], SSE),
+            ("*/*, application/json;q=0.1", [json, SSE], SSE),
+            ("*/*, application/json;q=0", [json, SSE], SSE),
+            ("text/event-stream;q=0", [json, SSE], json),
+            ("text/event-stream;q=0", [SSE, NDJSON], NDJSON),
+            ("text/event-stream;q=0, application/x-ndjson;q=0", [SSE, NDJSON], SSE),
+            ("application/x-ndjson", [SSE, NDJSON], NDJSON),
+            ("application/x-ndjson;q=0.1, text/event-stream", [SSE, NDJSON], SSE),
+            ("text/html", [SSE, NDJSON], SSE),
+            ("", [SSE, NDJSON], SSE),
+            ("not a media type", [SSE, NDJSON], SSE),
+        ] {
+            let request = TestRequest::default().insert_header(("accept", accept)).to_http_request();
+            assert_eq!(preferred(&request, &offers), best, "{accept}");
+        }
+        assert_eq!(preferred(&TestRequest::default().to_http_request(), &[SSE, NDJSON]), SSE);
+        let twice = TestRequest::default().append_header(("accept", "text/html")).append_header(("accept", NDJSON));
+        assert_eq!(preferred(&twice.to_http_request(), &[SSE, NDJSON]), NDJSON);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, get, http::header, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, ProtocolError, Session};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, ProtocolError, Session};
 use futures_util::StreamExt;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::{
     messages::{self, SendMessage},
     problem::errors,
     settings,
-    stream::{self, OpenStream},
+    stream::{self, OpenStream, STORE_RETRY},
 };
 use crate::session::{ApprovalId, CommandId, Cursor, Frame, Receipt, SessionId, SettingsPatch, StoreError, UserId};
 
@@ -29,8 +29,6 @@ const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
 /// A client that takes nothing for this long is gone; it goes on from its cursor when it comes back.
 const STUCK: Duration = Duration::from_secs(60);
-/// The wait before a store that did not answer is asked again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
 
 /// From where.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -84,7 +82,7 @@ pub(super) async fn open(
         api,
         user: caller.0,
         session: session.0,
-        socket,
+        socket: Down(socket),
         heard: Instant::now(),
     };
     actix_web::rt::spawn(connection.serve(hello, cursor, messages));
@@ -95,7 +93,7 @@ struct Connection {
     api: web::Data<Api>,
     user: UserId,
     session: SessionId,
-    socket: Session,
+    socket: Down,
     /// When the client was last heard of.
     heard: Instant,
     open: OpenStream,
@@ -109,16 +107,44 @@ enum End {
     Close(CloseCode, &'static str),
 }
 
+/// The way down to a client. What it does not take in time is not sent, and the client is gone.
+struct Down(Session);
+
+impl Down {
+    async fn text(&mut self, json: String) -> Result<(), End> {
+        in_time(self.0.text(json)).await
+    }
+
+    async fn ping(&mut self) -> Result<(), End> {
+        in_time(self.0.ping(b"")).await
+    }
+
+    async fn pong(&mut self, payload: &[u8]) -> Result<(), End> {
+        in_time(self.0.pong(payload)).await
+    }
+
+    async fn close(self, code: CloseCode, why: &str) {
+        let reason = CloseReason { code, description: Some(why.to_owned()) };
+        // A client that is gone meanwhile needs no word.
+        let _ = timeout(Duration::from_secs(2), self.0.close(Some(reason))).await;
+    }
+}
+
+async fn in_time(sent: impl Future<Output = Result<(), Closed>>) -> Result<(), End> {
+    match timeout(STUCK, sent).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Closed)) | Err(_) => Err(End::Gone),
+    }
+}
+
 impl Connection {
     async fn serve(mut self, hello: Frame, mut cursor: Cursor, mut messages: AggregatedMessageStream) {
-        let end = match self.send(hello.to_json()).await {
+        let end = match self.socket.text(hello.to_json()).await {
             Err(end) => end,
             Ok(()) => self.exchange(&mut cursor, &mut messages).await,
         };
         if let End::Close(code, why) = end {
-            let reason = CloseReason { code, description: Some(why.to_owned()) };
-            // A client that is gone meanwhile needs no word.
-            let _ = timeout(Duration::from_secs(2), self.socket.close(Some(reason))).await;
+            self.socket.close(code, why).await;
         }
         drop(self.open);
     }
@@ -145,7 +171,7 @@ impl Connection {
 
     async fn pass_on(&mut self, frame: Result<Option<Frame>, StoreError>) -> Result<(), End> {
         match frame {
-            Ok(Some(frame)) => self.send(frame.to_json()).await,
+            Ok(Some(frame)) => self.socket.text(frame.to_json()).await,
             Ok(None) => Err(End::Close(CloseCode::Normal, "the session was deleted")),
             Err(error @ StoreError::Unavailable(_)) => {
                 tracing::warn!(session = %self.session, %error, "a stream waits for the store");
@@ -163,14 +189,7 @@ impl Connection {
         if self.heard.elapsed() > SILENCE {
             return Err(End::Gone);
         }
-        self.socket.ping(b"").await.map_err(|_| End::Gone)
-    }
-
-    async fn send(&mut self, json: String) -> Result<(), End> {
-        match timeout(STUCK, self.socket.text(json)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
-        }
+        self.socket.ping().await
     }
 
     async fn receive(&mut self, message: Option<Result<AggregatedMessage, ProtocolError>>) -> Result<(), End> {
@@ -182,9 +201,7 @@ impl Connection {
                 &Value::Null,
                 &Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
             ),
-            Some(Ok(AggregatedMessage::Ping(bytes))) => {
-                return self.socket.pong(&bytes).await.map_err(|_| End::Gone);
-            }
+            Some(Ok(AggregatedMessage::Ping(bytes))) => return self.socket.pong(&bytes).await,
             Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
             Some(Ok(AggregatedMessage::Close(_))) => return Err(End::Close(CloseCode::Normal, "")),
             Some(Err(ProtocolError::Overflow)) => {
@@ -199,7 +216,7 @@ impl Connection {
                 return Err(End::Close(CloseCode::Invalid, "the frame is not valid; text must be UTF-8"));
             }
         };
-        self.send(answer.to_string()).await
+        self.socket.text(answer.to_string()).await
     }
 
     /// Takes a command in; gives the answer to it.
@@ -304,7 +321,29 @@ fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T
 
 #[cfg(test)]
 mod tests {
+    use actix_web::FromRequest as _;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up_whatever_it_is_sent() {
+        let (request, mut payload) = actix_web::test::TestRequest::default()
+            .insert_header((header::CONNECTION, "upgrade"))
+            .insert_header((header::UPGRADE, "websocket"))
+            .insert_header((header::SEC_WEBSOCKET_VERSION, "13"))
+            .insert_header((header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="))
+            .to_http_parts();
+        let payload = web::Payload::from_request(&request, &mut payload).await.unwrap();
+        // Nobody reads the response, as when the client's window is full.
+        let (_response, socket, _messages) = actix_ws::handle(&request, payload).unwrap();
+        let mut down = Down(socket);
+        while timeout(Duration::from_secs(1), down.0.text("x")).await.is_ok() {}
+        let limit = STUCK + Duration::from_secs(1);
+        let gone = |end| matches!(end, Ok(Err(End::Gone)));
+        assert!(gone(timeout(limit, down.text("x".into())).await), "text");
+        assert!(gone(timeout(limit, down.ping()).await), "ping");
+        assert!(gone(timeout(limit, down.pong(b"x")).await), "pong");
+    }
 
     #[test]
     fn what_is_not_a_json_object_is_a_message() {

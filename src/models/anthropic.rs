@@ -78,8 +78,8 @@ impl ChatModel for Anthropic {
 struct Body<'a> {
     model: &'a str,
     max_tokens: u32,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    system: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system: Vec<CachedBlock<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<WireTool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,29 @@ enum Role {
 #[derive(Serialize)]
 struct WireMessage<'a> {
     role: Role,
-    content: Vec<Block<'a>>,
+    content: Vec<CachedBlock<'a>>,
+}
+
+/// Says that all that stands before and here is to be kept for the next request that begins with the same: tools, then
+/// the system prompt, then the messages. Nothing is cached without it.
+#[derive(Clone, Copy, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum CacheControl {
+    Ephemeral,
+}
+
+#[derive(Serialize)]
+struct CachedBlock<'a> {
+    #[serde(flatten)]
+    block: Block<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
+}
+
+impl<'a> From<Block<'a>> for CachedBlock<'a> {
+    fn from(block: Block<'a>) -> Self {
+        Self { block, cache_control: None }
+    }
 }
 
 #[derive(Serialize)]
@@ -127,6 +149,8 @@ struct WireTool<'a> {
     name: Cow<'a, str>,
     description: &'a str,
     input_schema: Cow<'a, Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
 }
 
 fn body(request: &ChatRequest, max_tokens: u32) -> Body<'_> {
@@ -137,7 +161,8 @@ fn body(request: &ChatRequest, max_tokens: u32) -> Body<'_> {
         .map(|tool| WireTool {
             name: Cow::Borrowed(&tool.name),
             description: &tool.description,
-            input_schema: render::input_schema(tool),
+            input_schema: Cow::Borrowed(&tool.input_schema),
+            cache_control: None,
         })
         .collect();
     let mut forbidden = request.tool_choice == ToolChoice::None;
@@ -147,13 +172,27 @@ fn body(request: &ChatRequest, max_tokens: u32) -> Body<'_> {
         forbidden = true;
     }
     let tool_choice = (forbidden && !tools.is_empty()).then(|| json!({"type": "none"}));
+    let mut system: Vec<CachedBlock<'_>> = Vec::new();
+    if !request.system.is_empty() {
+        system.push(Block::Text { text: &request.system }.into());
+    }
+    let mut messages = messages(turns);
+    // What is the same in all sessions, and what is the same in the next step of this one.
+    let fixed = match system.last_mut() {
+        Some(block) => Some(&mut block.cache_control),
+        None => tools.last_mut().map(|tool| &mut tool.cache_control),
+    };
+    let said = messages.last_mut().and_then(|message| message.content.last_mut()).map(|block| &mut block.cache_control);
+    for mark in fixed.into_iter().chain(said) {
+        *mark = Some(CacheControl::Ephemeral);
+    }
     Body {
         model: &request.model,
         max_tokens,
-        system: &request.system,
+        system,
         tools,
         tool_choice,
-        messages: messages(turns),
+        messages,
         temperature: request.temperature,
         stream: true,
     }
@@ -169,16 +208,24 @@ fn gone<'a>(turns: &[Turn<'a>]) -> Vec<WireTool<'a>> {
     let schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
     names
         .into_iter()
-        .map(|name| WireTool { name, description: "Not available now.", input_schema: Cow::Owned(schema.clone()) })
+        .map(|name| WireTool {
+            name,
+            description: "Not available now.",
+            input_schema: Cow::Owned(schema.clone()),
+            cache_control: None,
+        })
         .collect()
 }
 
 /// The messages: roles take turns, the user begins, and no block is empty.
-fn messages(turns: Vec<Turn<'_>>) -> Vec<WireMessage<'_>> {
-    let mut messages: Vec<WireMessage<'_>> = Vec::with_capacity(turns.len());
-    let mut add = |role, blocks: Vec<_>| match messages.last_mut() {
-        Some(last) if last.role == role => last.content.extend(blocks),
-        _ => messages.push(WireMessage { role, content: blocks }),
+fn messages<'a>(turns: Vec<Turn<'a>>) -> Vec<WireMessage<'a>> {
+    let mut messages: Vec<WireMessage<'a>> = Vec::with_capacity(turns.len());
+    let mut add = |role, blocks: Vec<Block<'a>>| {
+        let blocks = blocks.into_iter().map(CachedBlock::from);
+        match messages.last_mut() {
+            Some(last) if last.role == role => last.content.extend(blocks),
+            _ => messages.push(WireMessage { role, content: blocks.collect() }),
+        }
     };
     if matches!(turns.first(), Some(Turn::Assistant { .. })) {
         add(Role::User, vec![Block::Text { text: "(The beginning of the conversation is left out.)" }]);

@@ -237,6 +237,17 @@ impl Call {
         ))
     }
 
+    /// The error for a server that is alive and writes nothing.
+    pub(super) fn stalled(&self, limit: Duration) -> ModelError {
+        ModelError::Timeout(format!(
+            "{} kept the connection alive for {} without a piece of the reply of `{}`. Try again, or allow a longer read \
+             timeout.",
+            self.who(),
+            seconds(limit),
+            self.model
+        ))
+    }
+
     /// The provider and where it is.
     pub(super) fn who(&self) -> String {
         format!("{} ({})", self.peer.name, self.peer.host)

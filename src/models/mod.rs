@@ -64,7 +64,7 @@ pub struct ToolSpec {
     pub name: String,
     /// What it does.
     pub description: String,
-    /// JSON Schema of its arguments.
+    /// JSON Schema of its arguments as every provider accepts it: of an object, with `properties`. Sent as it is.
     pub input_schema: Map<String, Value>,
 }
 
@@ -95,7 +95,7 @@ pub struct Reply {
     pub content: String,
     /// All the reasoning, if there was any.
     pub reasoning: Option<String>,
-    /// The tools that the model asks for, in its order.
+    /// The tools that the model asks for, in its order. Those of a refused reply are not to be run.
     pub tool_calls: Vec<RequestedCall>,
     /// What the call used; zero where the provider does not say.
     pub usage: Usage,

@@ -128,7 +128,7 @@ struct WireTool<'a> {
 struct WireToolSpec<'a> {
     name: &'a str,
     description: &'a str,
-    parameters: Cow<'a, Map<String, Value>>,
+    parameters: &'a Map<String, Value>,
 }
 
 fn body(request: &ChatRequest, limit: Limit) -> Body<'_> {
@@ -137,11 +137,7 @@ fn body(request: &ChatRequest, limit: Limit) -> Body<'_> {
         .iter()
         .map(|tool| WireTool {
             r#type: "function",
-            function: WireToolSpec {
-                name: &tool.name,
-                description: &tool.description,
-                parameters: render::input_schema(tool),
-            },
+            function: WireToolSpec { name: &tool.name, description: &tool.description, parameters: &tool.input_schema },
         })
         .collect();
     let forbidden = request.tool_choice == ToolChoice::None && !tools.is_empty();

@@ -6,10 +6,10 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::ToolSpec;
-use crate::session::{Message, ToolCall, ToolMessage, ToolStatus};
+use super::RequestedCall;
+use crate::session::{Message, StopReason, ToolCall, ToolMessage, ToolStatus};
 
 /// The longest tool name that every provider accepts.
 const TOOL_NAME_CHARS: usize = 64;
@@ -121,22 +121,22 @@ pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A tool's schema with what providers insist on and MCP servers leave out.
-pub(super) fn input_schema(tool: &ToolSpec) -> Cow<'_, Map<String, Value>> {
-    let schema = &tool.input_schema;
-    if schema.get("type").is_some_and(|t| t == "object") && schema.get("properties").is_some_and(Value::is_object) {
-        return Cow::Borrowed(schema);
-    }
-    let mut schema = schema.clone();
-    schema.insert("type".to_owned(), json!("object"));
-    if !schema.get("properties").is_some_and(Value::is_object) {
-        schema.insert("properties".to_owned(), json!({}));
-    }
-    Cow::Owned(schema)
+/// The calls of a reply, given as names and arguments as they were written.
+///
+/// No arguments are those of a tool without parameters, except where the reply was cut at the limit of its tokens: there
+/// they may be arguments that had not begun, and the last call is no whole one.
+pub(super) fn requested_calls(written: Vec<(String, String)>, end: StopReason) -> Vec<RequestedCall> {
+    let last = written.len().saturating_sub(1);
+    let calls = written.into_iter().enumerate().map(|(at, (name, written))| {
+        let cut = end == StopReason::MaxTokens && at == last && written.trim().is_empty();
+        let arguments = if cut { Value::String(written) } else { parse_arguments(written) };
+        RequestedCall { name, arguments }
+    });
+    calls.collect()
 }
 
-/// The arguments that a model wrote, as [`RequestedCall::arguments`](super::RequestedCall::arguments) has them.
-pub(super) fn parse_arguments(written: String) -> Value {
+/// The arguments that a model wrote, as [`RequestedCall::arguments`] has them.
+fn parse_arguments(written: String) -> Value {
     if written.trim().is_empty() {
         // A tool without parameters: most models then write nothing.
         return Value::Object(Map::new());
@@ -158,6 +158,7 @@ mod tests {
     use std::collections::HashSet;
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::models::testing::{assistant, call, tool, user};
@@ -214,14 +215,6 @@ mod tests {
         assert_eq!(tool_name("kubectl get pods é"), "kubectl_get_pods__");
         assert_eq!(tool_name(""), "unnamed");
         assert_eq!(tool_name(&"x".repeat(80)).len(), 64);
-    }
-
-    #[test]
-    fn a_schema_says_that_it_is_an_object_with_properties() {
-        let mut spec = ToolSpec { name: "t".into(), description: String::new(), input_schema: Map::new() };
-        assert_eq!(*input_schema(&spec), *json!({"type": "object", "properties": {}}).as_object().unwrap());
-        spec.input_schema = json!({"type": "object", "properties": {"a": {}}}).as_object().unwrap().clone();
-        assert!(matches!(input_schema(&spec), Cow::Borrowed(_)));
     }
 
     fn any_message() -> impl Strategy<Value = Arc<Message>> {

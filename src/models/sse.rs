@@ -15,16 +15,22 @@ use futures_util::{
     Stream, StreamExt as _,
     stream::{self, BoxStream},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Delta, ModelError, Reply, ReplyStream, fault::Call};
 
+/// The byte order mark of UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The largest event; a server that sends more without an end would fill our memory.
 const MAX_EVENT: usize = 8 << 20;
 /// The largest stream: far above any reply (some 300 bytes per token), far below what would hurt.
 const MAX_STREAM: usize = 256 << 20;
 /// How long to wait for the orderly end of a stream whose reply is complete.
 const DRAIN: Duration = Duration::from_millis(5);
+
+/// How many times the longest gap between bytes may pass without a piece of the reply. A server may keep a connection alive
+/// for long while its model thinks, not for ever.
+const STALL: u32 = 5;
 
 /// Why there are no more bytes.
 #[derive(Debug)]
@@ -35,6 +41,33 @@ enum Stop {
     Silent,
     /// A limit on size was passed.
     TooLarge,
+}
+
+/// The beginning of a stream, where byte order marks may stand. They are taken off: the parser panics at one.
+#[derive(Default)]
+struct Beginning {
+    over: bool,
+    /// Bytes that may be a part of a mark.
+    held: Vec<u8>,
+}
+
+impl Beginning {
+    fn without_mark(&mut self, piece: Bytes) -> Bytes {
+        if self.over {
+            return piece;
+        }
+        let bytes = [self.held.as_slice(), &piece].concat();
+        let mut rest = bytes.as_slice();
+        while let Some(after) = rest.strip_prefix(BOM) {
+            rest = after;
+        }
+        if BOM.starts_with(rest) {
+            self.held = rest.to_vec();
+            return Bytes::new();
+        }
+        self.over = true;
+        Bytes::copy_from_slice(rest)
+    }
 }
 
 /// The events of one stream.
@@ -56,7 +89,8 @@ impl SseEvents {
     ) -> Self {
         let since_event = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&since_event);
-        let limited = stream::unfold((Box::pin(bytes), 0, counter), move |(mut bytes, total, counter)| async move {
+        let start = (Box::pin(bytes), 0, counter, Beginning::default());
+        let limited = stream::unfold(start, move |(mut bytes, total, counter, mut beginning)| async move {
             let item = match timeout(gap, bytes.next()).await {
                 Err(_) => Err(Stop::Silent),
                 Ok(None) => return None,
@@ -67,7 +101,8 @@ impl SseEvents {
             let event = counter.fetch_add(len, Ordering::Relaxed) + len;
             let total = total + len;
             let item = if event > MAX_EVENT || total > MAX_STREAM { Err(Stop::TooLarge) } else { item };
-            Some((item, (bytes, total, counter)))
+            let item = item.map(|piece| beginning.without_mark(piece));
+            Some((item, (bytes, total, counter, beginning)))
         });
         Self { events: EventStream::new(limited.boxed()), since_event, gap, call }
     }
@@ -95,10 +130,21 @@ impl SseEvents {
     }
 }
 
+/// What an event was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Nothing of the reply: a sign of life.
+    Nothing,
+    /// A piece of the reply, whether or not it is shown.
+    Piece,
+    /// The end mark.
+    End,
+}
+
 /// Puts a provider's events together to a reply. No I/O, no time.
 pub(super) trait Assemble: Send + 'static {
-    /// Takes in an event and puts what is to be shown at once into `out`. True: the end mark has come.
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError>;
+    /// Takes in an event and puts what is to be shown at once into `out`.
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError>;
 
     /// The whole reply, after the end mark or the end of the stream.
     fn finish(&mut self) -> Result<Reply, ModelError>;
@@ -115,6 +161,8 @@ pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> Reply
 
     impl<A: Assemble> State<A> {
         async fn next(&mut self) -> Result<Option<Delta>, ModelError> {
+            // From here and not from the piece before: the time that our reader takes is not the server's.
+            let mut piece = Instant::now();
             loop {
                 if let Some(delta) = self.out.pop_front() {
                     return Ok(Some(delta));
@@ -122,15 +170,23 @@ pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> Reply
                 if self.over {
                     return Ok(None);
                 }
-                let complete = match self.events.next().await? {
-                    Some(event) => self.assembler.take(&event, &mut self.out)?,
-                    None => true,
+                let limit = self.events.gap.saturating_mul(STALL);
+                let Ok(event) = timeout(limit.saturating_sub(piece.elapsed()), self.events.next()).await else {
+                    return Err(self.events.call.stalled(limit));
                 };
-                if complete {
-                    self.over = true;
-                    let reply = self.assembler.finish()?;
-                    self.events.drain().await;
-                    self.out.push_back(Delta::Done(reply));
+                let taken = match event? {
+                    Some(event) => self.assembler.take(&event, &mut self.out)?,
+                    None => Taken::End,
+                };
+                match taken {
+                    Taken::Nothing => {}
+                    Taken::Piece => piece = Instant::now(),
+                    Taken::End => {
+                        self.over = true;
+                        let reply = self.assembler.finish()?;
+                        self.events.drain().await;
+                        self.out.push_back(Delta::Done(reply));
+                    }
                 }
             }
         }
@@ -174,6 +230,20 @@ mod tests {
             assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
         }
         assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn a_byte_order_mark_at_the_beginning_is_not_seen_wherever_the_bytes_are_cut() {
+        let body = [BOM, BOM, "data: a\n\ndata: \u{feff}b\n\n".as_bytes()].concat();
+        let whole = events(vec![Ok(body.clone())]).await.unwrap();
+        assert_eq!(whole, ["a", "\u{feff}b"]);
+        for at in 1..body.len() {
+            assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
+        }
+        assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
+        // What only begins like one is passed on as it is.
+        let other = events(vec![Ok(BOM[..2].to_vec()), Ok(b"data: a\n\n".to_vec())]).await.unwrap_err();
+        assert!(matches!(other, ModelError::MalformedStream(_)), "{other:?}");
     }
 
     #[tokio::test]

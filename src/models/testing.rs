@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     ChatRequest, Delta, ModelError, Reply, ReplyStream, ToolChoice, ToolSpec,
     fault::{Call, Peer},
-    sse::{self, Assemble, SseEvents},
+    sse::{self, Assemble, SseEvents, Taken},
 };
 use crate::{
     config::{ModelConfig, Protocol, ProviderConfig},
@@ -87,7 +87,7 @@ pub(super) fn conversation() -> Vec<Arc<Message>> {
 }
 
 pub(super) fn request(messages: Vec<Arc<Message>>) -> ChatRequest {
-    let input_schema = Map::from_iter([("type".to_owned(), json!("object"))]);
+    let input_schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
     let tool = ToolSpec { name: "pods_list".into(), description: "Lists pods.".into(), input_schema };
     ChatRequest {
         model: "test-model".to_owned(),
@@ -170,12 +170,28 @@ pub(super) async fn assembled<A: Assemble>(assembler: A, body: &[u8], size: usiz
     watch(sse::reply_stream(events, assembler)).await
 }
 
+/// A reply of which `first` comes `count` times, one every 20 s, and then `then` for ever; of a server that may be silent
+/// for 30 s. For tests whose time is paused.
+pub(super) fn slow_reply(
+    assembler: impl Assemble,
+    first: &'static str,
+    count: usize,
+    then: &'static str,
+) -> ReplyStream {
+    let pieces = std::iter::repeat_n(first, count).chain(std::iter::repeat(then));
+    let bytes = futures_util::stream::iter(pieces).then(|piece| async move {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        Ok(bytes::Bytes::from(format!("{piece}\n\n")))
+    });
+    sse::reply_stream(SseEvents::new(bytes, Duration::from_secs(30), some_call()), assembler)
+}
+
 /// An assembler that is fed events without any stream.
 pub(super) fn take_all<A: Assemble>(assembler: &mut A, events: &[Value]) -> Result<Reply, ModelError> {
     let mut out = VecDeque::new();
     for data in events {
         let event = Event { data: data.to_string(), ..Event::default() };
-        if assembler.take(&event, &mut out)? {
+        if assembler.take(&event, &mut out)? == Taken::End {
             break;
         }
     }

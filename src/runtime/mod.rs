@@ -352,8 +352,14 @@ impl Sessions {
         self.0.closed.cancel();
     }
 
+    /// Whether [`Self::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.halt.is_cancelled()
+    }
+
     fn refuse_when_stopping(&self) -> Result<(), SessionsError> {
-        if self.0.halt.is_cancelled() { Err(SessionsError::Stopping) } else { Ok(()) }
+        if self.is_stopping() { Err(SessionsError::Stopping) } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands: what clients ask of a session. They enter through its durable inbox and are acknowledged once they are in it.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
 use super::{ApprovalId, CommandId, Decision, MessageId, RunId, Settings, UserId};
@@ -95,15 +95,17 @@ pub enum OnBusy {
     Interrupt,
 }
 
-/// A change of settings. Absent: as before. `null`: back to the default, where there is one.
+/// A change of settings. Absent: as before. `null`: back to the default, which provider and model do not have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SettingsPatch {
     /// The provider's id in the catalog.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
+    #[schema(nullable = false)]
     pub provider: Option<String>,
     /// The model's id at that provider.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
+    #[schema(nullable = false)]
     pub model: Option<String>,
     /// Sampling temperature, 0 to 2.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
@@ -111,7 +113,7 @@ pub struct SettingsPatch {
     pub temperature: Option<Option<f64>>,
     /// The most tokens of one reply.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u32>, minimum = 1)]
     pub max_tokens: Option<Option<u32>>,
 }
 
@@ -134,6 +136,13 @@ impl SettingsPatch {
         }
         new
     }
+}
+
+/// Refuses `null` in place of a value that has no default, so that nobody takes it for done.
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
+    Option::<T>::deserialize(d)?.map(Some).ok_or_else(|| {
+        D::Error::custom("provider and model cannot be null, they have no default; leave out what is to stay as it is")
+    })
 }
 
 /// Tells a field that is absent (`None`) from one that is `null` (`Some(None)`).

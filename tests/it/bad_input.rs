@@ -41,6 +41,8 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
         (Method::PATCH, settings.clone(), b"{}", 400, "invalid_request", "nothing to change"),
         (Method::PATCH, settings.clone(), br#"{"provider": "nobody"}"#, 400, "invalid_request", "nobody"),
         (Method::PATCH, settings.clone(), br#"{"model": "gpt-0"}"#, 400, "invalid_request", "gpt-0"),
+        (Method::PATCH, settings.clone(), br#"{"provider": null}"#, 400, "invalid_json", "leave"),
+        (Method::PATCH, settings.clone(), br#"{"model": null, "temperature": 1}"#, 400, "invalid_json", "leave"),
         (Method::PATCH, settings.clone(), br#"{"temperature": 2.5}"#, 400, "invalid_request", "temperature"),
         (Method::PATCH, settings.clone(), br#"{"temperature": -1}"#, 400, "invalid_request", "temperature"),
         (Method::PATCH, settings.clone(), br#"{"temperature": "hot"}"#, 400, "invalid_json", ""),

@@ -1,6 +1,6 @@
 //! Real MCP servers by others, over stdio and HTTP: discovered, called, gone and back.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -168,13 +168,16 @@ async fn a_destructive_call_over_http_waits_for_approval_and_reaches_the_cluster
     let asked = stream.until("approval_requested").await.pop().unwrap();
     // So its server says; it asks for approval all the same.
     assert_eq!(asked["effect"], "idempotent");
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(deletes().await, 0, "nothing runs before the answer");
+    assert_eq!(deletes().await, 0);
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     service.post(&path, json!({"decision": "approve"})).await;
     let frames = stream.until("run_finished").await;
     assert_eq!(tool_ends(&frames)[0].0, "ok");
     assert_eq!(deletes().await, 1);
+    // A call is sent after its start is in the log, and that comes after the answer.
+    let log = service.log(&session).await;
+    let place = |kind: &str| log.iter().position(|event| event["type"] == kind).unwrap();
+    assert!(place("approval_resolved") < place("tool_start"), "nothing runs before the answer: {log:?}");
     service.stop().await;
 }
 

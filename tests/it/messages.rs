@@ -228,3 +228,23 @@ async fn a_disconnect_does_not_cancel_the_run() {
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     assert!(kinds(&frames).contains(&"assistant_message"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_a_message_is_of_the_kind_that_the_client_likes_best() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let session = service.session().await;
+    for (accept, status) in [
+        ("application/json, text/event-stream", 202),
+        ("text/event-stream, application/json", 200),
+        ("application/json;q=0.5, text/event-stream", 200),
+        ("text/event-stream;q=0", 202),
+        ("*/*", 202),
+        ("text/html", 202),
+    ] {
+        let request = service.request(Method::POST, &format!("{session}/messages")).header("accept", accept);
+        let response = request.json(&json!({"content": "hi"})).send().await.unwrap();
+        assert_eq!(response.status(), status, "{accept}");
+        let kind = if status == 200 { "text/event-stream" } else { "application/json" };
+        assert_eq!(response.headers()["content-type"], kind, "{accept}");
+    }
+}

@@ -71,6 +71,42 @@ async fn operation_ids_are_unique_and_every_error_is_a_problem() {
     assert_eq!(ids.len(), all);
 }
 
+#[test]
+fn every_operation_names_the_errors_that_all_of_them_have() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    for (method, path) in operations(&document) {
+        let responses = &document["paths"][&path][method.to_lowercase()]["responses"];
+        for (status, code) in [("403", "origin_not_allowed"), ("500", "internal")] {
+            let words = responses[status]["description"].as_str().unwrap_or_default();
+            assert!(words.contains(code), "{method} {path} {status}: {words:?}");
+        }
+    }
+}
+
+#[test]
+fn every_schema_says_what_it_is_without_pointing_into_the_code() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].as_str().is_some_and(|words| !words.is_empty()), "{name}");
+        for link in ["[`", "::"] {
+            assert!(!schema.to_string().contains(link), "{name}: {schema}");
+        }
+    }
+}
+
+#[test]
+fn the_document_allows_no_settings_that_the_service_refuses() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let property = |schema: &str, name: &str| document["components"]["schemas"][schema]["properties"][name].clone();
+    for schema in ["CreateSession", "SettingsPatch"] {
+        assert_eq!(property(schema, "max_tokens")["minimum"], 1, "{schema}");
+    }
+    for name in ["provider", "model"] {
+        assert_eq!(property("SettingsPatch", name)["type"], "string", "{name}");
+    }
+    assert_eq!(document["components"]["schemas"]["SettingsPatch"].get("required"), None);
+}
+
 #[tokio::test]
 async fn the_document_is_valid_openapi() {
     let validator = testbed::path("K8SOPS_TEST_OPENAPI_VALIDATOR");

@@ -1,12 +1,13 @@
 //! Restart and go on: what was durable is there, what was in progress is gone on with, nothing runs twice.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     scripted::{Gate, ScriptedModel, Step, call, text},
-    service::{Service, Setup, assert_gapless},
+    service::{PATIENCE, Service, Setup, assert_gapless, problem},
     tools,
 };
 
@@ -145,4 +146,33 @@ async fn after_a_kill_a_change_whose_outcome_is_lost_is_unknown_and_is_not_run_a
     };
     assert_eq!((&ended("change")["status"], &ended("look")["status"]), (&json!("unknown"), &json!("ok")));
     assert_eq!((tools.calls("change"), tools.calls("look")), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_stopping_is_alive_and_not_ready() {
+    let counting = tools::Counting::new();
+    let held = counting.hold("look");
+    let model = ScriptedModel::new([vec![call("look", json!({}))]]);
+    let service = Service::start(Setup { servers: vec![counting.server()], ..setup(&model) }).await;
+    service.connected().await;
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "look"})).await;
+    held.arrived().await;
+    assert_eq!(service.get("/readyz").await["status"], "ok");
+    // The stop waits for the call, which is not broken off.
+    service.tell_to_stop();
+    let not_ready = async {
+        loop {
+            let response = service.request(Method::GET, "/readyz").send().await.unwrap();
+            if response.status() != 200 {
+                return problem(response).await;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let (status, problem) = tokio::time::timeout(PATIENCE, not_ready).await.expect("it says that it stops");
+    assert_eq!((status, &problem["code"]), (503, &json!("stopping")));
+    assert_eq!(service.get("/healthz").await["status"], "ok");
+    held.open();
+    service.stop().await;
 }

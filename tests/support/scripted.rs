@@ -25,6 +25,9 @@ pub enum Step {
     Reasoning(String),
     /// Asks for a tool.
     Call(String, Value),
+    /// Says that the reply ends for this reason, whatever is in it.
+    #[allow(dead_code, reason = "only unit tests need it")]
+    End(StopReason),
     /// Waits until the gate is opened.
     Wait(Gate),
     /// Breaks off.
@@ -110,6 +113,7 @@ impl ChatModel for ScriptedModel {
                     reply.stop_reason = StopReason::ToolUse;
                     reply.tool_calls.push(RequestedCall { name: name.clone(), arguments: arguments.clone() });
                 }
+                Step::End(reason) => reply.stop_reason = *reason,
                 _ => {}
             }
         }
@@ -121,7 +125,7 @@ impl ChatModel for ScriptedModel {
                     Step::Text(text) => Ok(Delta::Text(text)),
                     Step::Reasoning(text) => Ok(Delta::Reasoning(text)),
                     Step::Fail(error) => Err(error),
-                    Step::Call(..) => continue,
+                    Step::Call(..) | Step::End(_) => continue,
                     Step::Wait(gate) => {
                         gate.pass().await;
                         continue;

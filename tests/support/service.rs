@@ -82,6 +82,11 @@ impl Service {
         self.data
     }
 
+    /// Tells it to stop, and does not wait until it has.
+    pub fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Waits until all MCP servers are connected.
     pub async fn connected(&self) {
         let connected = async {

@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::{
     models::{
-        Delta, ModelError, Reply, RequestedCall,
+        Delta, ModelError, Reply,
         fault::{Call, Complaint},
         render,
-        sse::Assemble,
+        sse::{Assemble, Taken},
     },
     session::{StopReason, Usage},
 };
@@ -112,6 +112,16 @@ struct Slot {
     json: String,
 }
 
+impl Slot {
+    /// The input as it was written. The empty object that every block begins with is nothing written yet.
+    fn written(self) -> String {
+        match self.input {
+            Some(Value::Object(input)) if self.json.is_empty() && !input.is_empty() => Value::Object(input).to_string(),
+            _ => self.json,
+        }
+    }
+}
+
 /// Puts the events of one reply together.
 pub(super) struct Assembler {
     call: Call,
@@ -153,15 +163,15 @@ impl Assembler {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data.is_empty() || data == "[DONE]" {
-            return Ok(false);
+            return Ok(Taken::Nothing);
         }
         let piece: Piece = match serde_json::from_str(data) {
             Ok(piece) => piece,
             // An event of a kind that is not known yet may use the names of our fields for something else.
-            Err(_) if is_unknown(data) => return Ok(false),
+            Err(_) if is_unknown(data) => return Ok(Taken::Nothing),
             Err(error) => return Err(self.call.malformed(&format!("an event cannot be read ({error}): {data}"))),
         };
         match piece.kind.as_str() {
@@ -171,7 +181,7 @@ impl Assemble for Assembler {
                 }
             }
             "content_block_start" => {
-                let Some(block) = piece.content_block else { return Ok(false) };
+                let Some(block) = piece.content_block else { return Ok(Taken::Nothing) };
                 match block.kind.as_str() {
                     "text" => self.text(block.text, out),
                     "thinking" => self.thinking(block.thinking, out),
@@ -183,7 +193,7 @@ impl Assemble for Assembler {
                 }
             }
             "content_block_delta" => {
-                let Some(delta) = piece.delta else { return Ok(false) };
+                let Some(delta) = piece.delta else { return Ok(Taken::Nothing) };
                 self.text(delta.text, out);
                 self.thinking(delta.thinking, out);
                 // Blocks that are not ours (a tool that the server runs itself) have such pieces as well.
@@ -199,7 +209,7 @@ impl Assemble for Assembler {
             }
             "message_stop" => {
                 self.stopped = true;
-                return Ok(true);
+                return Ok(Taken::End);
             }
             "error" => {
                 return Err(self.call.refused(&Complaint::from_error(&piece.error.unwrap_or_default())));
@@ -208,37 +218,30 @@ impl Assemble for Assembler {
                 if let Some(error) = piece.error.filter(|error| !error.is_null()) {
                     return Err(self.call.refused(&Complaint::from_error(&error)));
                 }
+                return Ok(Taken::Nothing);
             }
         }
-        Ok(false)
+        Ok(Taken::Piece)
     }
 
     fn finish(&mut self) -> Result<Reply, ModelError> {
         if !self.stopped {
             return Err(self.call.unfinished());
         }
-        let tool_calls: Vec<_> = mem::take(&mut self.slots)
-            .into_values()
-            .map(|slot| RequestedCall {
-                name: slot.name,
-                arguments: match slot.input {
-                    Some(input @ Value::Object(_)) if slot.json.is_empty() => input,
-                    _ => render::parse_arguments(slot.json),
-                },
-            })
-            .collect();
         let stop_reason = match self.stop_reason.as_deref() {
             Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
             Some("refusal") => StopReason::Refusal,
-            _ if !tool_calls.is_empty() => StopReason::ToolUse,
+            _ if !self.slots.is_empty() => StopReason::ToolUse,
             Some("end_turn" | "stop_sequence" | "tool_use") => StopReason::EndTurn,
             _ => StopReason::Other,
         };
+        let calls =
+            mem::take(&mut self.slots).into_values().map(|mut slot| (mem::take(&mut slot.name), slot.written()));
         let reasoning = mem::take(&mut self.reasoning);
         Ok(Reply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls,
+            tool_calls: render::requested_calls(calls.collect(), stop_reason),
             usage: self.usage.total(),
             stop_reason,
         })

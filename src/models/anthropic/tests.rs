@@ -89,7 +89,7 @@ fn the_request_is_what_the_protocol_says() {
         json!({
             "model": "test-model",
             "max_tokens": 100,
-            "system": "Be brief.",
+            "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
             "tools": [{
                 "name": "pods_list",
                 "description": "Lists pods.",
@@ -116,12 +116,36 @@ fn the_request_is_what_the_protocol_says() {
                 {"role": "user", "content": [
                     {"type": "tool_result", "tool_use_id": "call_3", "content": "[unknown: no result was recorded]",
                         "is_error": true},
-                    {"type": "text", "text": "did it work?"},
+                    {"type": "text", "text": "did it work?", "cache_control": {"type": "ephemeral"}},
                 ]},
             ],
             "stream": true,
         })
     );
+}
+
+#[test]
+fn what_a_request_begins_with_is_marked_for_the_cache_with_and_without_a_system_prompt() {
+    let mut request = request(testing::conversation());
+    request.tools = [request.tools[0].clone(), request.tools[0].clone()].into();
+    let marks = |request: &ChatRequest| {
+        let body = serde_json::to_value(body(request, 100)).unwrap();
+        let marked = |block: &&Value| block["cache_control"] == json!({"type": "ephemeral"});
+        let all = |blocks: &Value| blocks.as_array().into_iter().flatten().filter(marked).count();
+        let messages = body["messages"].as_array().unwrap();
+        let blocks: usize = messages.iter().map(|message| all(&message["content"])).sum();
+        let last = messages.last().and_then(|message| message["content"].as_array()?.last().cloned());
+        (all(&body["system"]), all(&body["tools"]), blocks, last.as_ref().is_some_and(|block| marked(&block)))
+    };
+    assert_eq!(marks(&request), (1, 0, 1, true));
+    request.system = "".into();
+    assert_eq!(marks(&request), (0, 1, 1, true));
+    let body = serde_json::to_value(body(&request, 100)).unwrap();
+    assert_eq!(body.get("system"), None);
+    assert_eq!(body["tools"][1]["cache_control"], json!({"type": "ephemeral"}), "the last one stands for all");
+    // The last block is a tool's result as often as a text.
+    request.messages.truncate(5);
+    assert_eq!(marks(&request), (0, 1, 1, true));
 }
 
 #[test]
@@ -242,6 +266,22 @@ fn input_that_comes_whole_is_taken_and_input_that_is_cut_is_kept_as_written() {
     assert_eq!(reply(&events).unwrap().tool_calls[0].arguments, json!("{\"x\": "));
 }
 
+#[test]
+fn a_call_that_was_cut_before_its_input_is_not_one_without_input() {
+    let call = |index: u64, input: Value| start(index, json!({"type": "tool_use", "name": "a", "input": input}));
+    let arguments = |events: &[Value], reason: &str| -> Vec<_> {
+        let reply = reply(&[events, &end(reason)].concat()).unwrap();
+        reply.tool_calls.into_iter().map(|call| call.arguments).collect()
+    };
+    let two = [call(0, json!({})), call(1, json!({}))];
+    assert_eq!(arguments(&two, "tool_use"), [json!({}), json!({})]);
+    // The first one is whole: another came after it.
+    assert_eq!(arguments(&two, "max_tokens"), [json!({}), json!("")]);
+    assert_eq!(arguments(&[call(0, json!({"x": 1}))], "max_tokens"), [json!({"x": 1})]);
+    let written = [call(0, json!({})), delta(0, json!({"type": "input_json_delta", "partial_json": "{}"}))];
+    assert_eq!(arguments(&written, "max_tokens"), [json!({})]);
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_too_early_is_no_reply() {
     let begun = sse(&[delta(0, json!({"type": "text_delta", "text": "half a"}))]);
@@ -305,4 +345,15 @@ async fn a_check_finds_the_model_or_says_what_there_is() {
     );
     let received = server.received();
     assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"), "{}", received[0].head);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_only_says_that_it_is_alive_is_given_up_and_one_that_writes_slowly_is_not() {
+    let start = tokio::time::Instant::now();
+    let ping = "event: ping\ndata: {\"type\": \"ping\"}";
+    let input = "data: {\"type\":\"content_block_delta\",\"delta\":{\"partial_json\":\" \"}}";
+    let stream = testing::slow_reply(Assembler::new(testing::some_call()), input, 60, ping);
+    let error = watch(stream).await.end.unwrap_err();
+    assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
+    assert_eq!(start.elapsed().as_secs(), 60 * 20 + 150);
 }

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use crate::{
     models::{
-        Delta, ModelError, Reply, RequestedCall,
+        Delta, ModelError, Reply,
         fault::{Call, Complaint},
         render,
-        sse::Assemble,
+        sse::{Assemble, Taken},
     },
     session::{StopReason, Usage},
 };
@@ -179,13 +179,13 @@ impl Slot {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<bool, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data == "[DONE]" {
-            return Ok(true);
+            return Ok(Taken::End);
         }
         if data.is_empty() {
-            return Ok(false);
+            return Ok(Taken::Nothing);
         }
         let chunk: Chunk = serde_json::from_str(data)
             .map_err(|error| self.call.malformed(&format!("a piece cannot be read ({error}): {data}")))?;
@@ -201,7 +201,8 @@ impl Assemble for Assembler {
             self.usage = read_usage(&usage);
         }
         // We ask for one choice.
-        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(false) };
+        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(Taken::Nothing) };
+        let (shown, mut more) = (out.len(), false);
         if let Some(delta) = choice.delta {
             let reasoning = delta.reasoning_content.or(delta.reasoning).map(text_of).unwrap_or_default();
             if !reasoning.is_empty() {
@@ -214,27 +215,27 @@ impl Assemble for Assembler {
                 self.text(refusal, out);
             }
             for chunk in delta.tool_calls.into_iter().flatten() {
+                more = true;
                 self.call_chunk(chunk);
             }
         }
         if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
             self.finish = Some(finish);
+            more = true;
         }
-        Ok(false)
+        // Some servers keep a connection alive with chunks in which nothing is.
+        Ok(if more || out.len() > shown { Taken::Piece } else { Taken::Nothing })
     }
 
     fn finish(&mut self) -> Result<Reply, ModelError> {
         let Some(finish) = self.finish.take() else { return Err(self.call.unfinished()) };
         let stop_reason = self.stop_reason(&finish);
-        let tool_calls = mem::take(&mut self.slots)
-            .into_iter()
-            .map(|slot| RequestedCall { name: slot.name, arguments: render::parse_arguments(slot.arguments) })
-            .collect();
+        let calls = mem::take(&mut self.slots).into_iter().map(|slot| (slot.name, slot.arguments));
         let reasoning = mem::take(&mut self.reasoning);
         Ok(Reply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls,
+            tool_calls: render::requested_calls(calls.collect(), stop_reason),
             usage: self.usage,
             stop_reason,
         })

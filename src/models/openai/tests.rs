@@ -242,6 +242,22 @@ fn the_reason_of_the_end_is_told() {
     assert_eq!((cut.stop_reason, &cut.tool_calls[0].arguments), (StopReason::MaxTokens, &json!("{\"x\": \"1")));
 }
 
+#[test]
+fn a_call_that_was_cut_before_its_arguments_is_not_one_without_arguments() {
+    let call = |index: u64, arguments: &str| {
+        calls(json!([{"index": index, "function": {"name": "a", "arguments": arguments}}]))
+    };
+    let arguments = |end: &str| -> Vec<_> {
+        let reply = reply(&[call(0, ""), call(1, ""), finish(end)]).unwrap();
+        reply.tool_calls.into_iter().map(|call| call.arguments).collect()
+    };
+    assert_eq!(arguments("tool_calls"), [json!({}), json!({})]);
+    // The first one is whole: another came after it.
+    assert_eq!(arguments("length"), [json!({}), json!("")]);
+    let whole = reply(&[call(0, "{}"), finish("length")]).unwrap();
+    assert_eq!(whole.tool_calls[0].arguments, json!({}));
+}
+
 #[tokio::test]
 async fn a_stream_that_ends_too_early_is_no_reply() {
     let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
@@ -373,4 +389,25 @@ async fn a_check_finds_the_model_or_says_what_there_is() {
     let received = server.received();
     assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"));
     assert!(received[5].head.starts_with("GET /v1/models/org%2Falias HTTP/1.1\r\n"), "{}", received[5].head);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_only_says_that_it_is_alive_is_given_up() {
+    for sign in [": ping", "data: {\"choices\":[]}", "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}"] {
+        let start = tokio::time::Instant::now();
+        let stream = testing::slow_reply(Assembler::new(testing::some_call()), sign, 0, sign);
+        let error = watch(stream).await.end.unwrap_err();
+        assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
+        assert!(error.retryable());
+        assert_eq!(start.elapsed().as_secs(), 150, "{sign}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_arguments_are_long_in_coming_is_waited_for() {
+    let piece = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\" \"}}]}}]}";
+    let stream = testing::slow_reply(Assembler::new(testing::some_call()), piece, 60, "data: [DONE]");
+    let error = watch(stream).await.end.unwrap_err();
+    // It came to its end, though without a finish reason.
+    assert!(matches!(error, ModelError::MalformedStream(_)), "{error:?}");
 }
