@@ -111,6 +111,7 @@ impl App {
                 approval_ttl: config.tools.approval_ttl,
             },
             max_sessions: config.memory.max_sessions,
+            shallow: config.memory.shallow,
             metrics: metrics.clone(),
         });
         let api = web::Data::new(Api {
@@ -161,6 +162,9 @@ impl App {
         })
         // A stream whose client is gone ends at once instead of at its next write.
         .h1_allow_half_closed(false)
+        // A token is a small packet: with Nagle's algorithm it would wait for the acknowledgement of the one before, which
+        // the other side may delay by 40 ms.
+        .tcp_nodelay(true)
         .disable_signals()
         .shutdown_signal(server_stops.clone().cancelled_owned())
         .shutdown_timeout(5)

@@ -195,7 +195,8 @@ pub(super) async fn list(
 /// The acknowledgement of a cancel: it is durable.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CancelAccepted {
-    /// The run that was in progress when it was accepted; `null` when there was none, and nothing is cancelled.
+    /// The run that is cancelled: the one in progress, else that of the message whose turn is next. `null`: there was
+    /// neither, and nothing is cancelled.
     run_id: Option<RunId>,
     /// Follow the events after this seq to see the run's end.
     seq: u64,
@@ -217,15 +218,19 @@ pub(super) async fn cancel(
     session: InSession,
     key: IdempotencyKey,
 ) -> Result<HttpResponse, Problem> {
-    let run_id = api.sessions.get(&caller.0, session.0).await?.open_run;
     let command = cancel_command(&caller.0, key.0.unwrap_or_else(CommandId::generate));
     let receipt = api.sessions.submit(session.0, command).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(CancelAccepted { run_id, seq: receipt.seq }))
+        .json(CancelAccepted { run_id: receipt.run_id, seq: receipt.seq }))
 }
 
 /// The command for a cancel.
 pub(super) fn cancel_command(user: &UserId, command_id: CommandId) -> Command {
-    Command { command_id, fingerprint: fingerprint(&"cancel"), by: user.clone(), body: CommandBody::Cancel }
+    Command {
+        command_id,
+        fingerprint: fingerprint(&"cancel"),
+        by: user.clone(),
+        body: CommandBody::Cancel { run_id: None },
+    }
 }

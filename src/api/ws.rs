@@ -229,8 +229,10 @@ impl Connection {
 
 fn acknowledgement(receipt: &Receipt) -> Value {
     let mut ack = json!({"type": "ack", "command_id": receipt.command_id, "seq": receipt.seq});
-    if let (Some(message_id), Some(run_id)) = (receipt.message_id, receipt.run_id) {
+    if let Some(message_id) = receipt.message_id {
         ack["message_id"] = json!(message_id);
+    }
+    if let Some(run_id) = receipt.run_id {
         ack["run_id"] = json!(run_id);
     }
     if receipt.duplicate {

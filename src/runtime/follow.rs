@@ -154,7 +154,7 @@ impl Followers {
         let Some(shared) = self.shared() else { return Ok(preview) };
         loop {
             let seen = shared.read_preview(session, preview).await?;
-            let page = match self.store.read(session, feed.last_seq(), READ_PAGE).await {
+            let page = match self.store.read(session, feed.seen(), READ_PAGE).await {
                 Err(StoreError::NotFound(_)) => {
                     feed.close();
                     return Ok(preview);

@@ -24,9 +24,9 @@ use crate::{
     agent::Limits,
     models::{Catalog, InvalidSettings},
     session::{
-        Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, ListCursor, Receipt,
-        SessionCreated, SessionId, SessionState, SessionStore, SessionSummary, Settings, StoreError, UserId,
-        load_state,
+        Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, InboxEntry, ListCursor,
+        OnBusy, Receipt, SessionCreated, SessionId, SessionState, SessionStore, SessionSummary, Settings, StoreError,
+        UserId, load_state,
     },
     telemetry::Metrics,
     tools::ToolExecutor,
@@ -52,6 +52,8 @@ pub struct Parts {
     pub limits: Limits,
     /// `MAX_SESSIONS` of one user.
     pub max_sessions: usize,
+    /// `MEMORY_SHALLOW`: what a session takes to store has a bound, and old turns are forgotten for it.
+    pub shallow: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -230,10 +232,16 @@ impl Sessions {
     /// # Errors
     /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, and those of the store: `Busy`,
     /// `CommandIdReused`, `InboxFull`. A command that was taken before is not refused for what has happened since.
-    pub async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, SessionsError> {
+    pub async fn submit(&self, session: SessionId, mut command: Command) -> Result<Receipt, SessionsError> {
         self.refuse_when_stopping()?;
-        let summary = self.get(&command.by, session).await?;
         let store = &self.0.parts.store;
+        let mut summary = self.get(&command.by, session).await?;
+        if let CommandBody::Cancel { run_id } = &mut command.body {
+            // What waits before what runs: a message that is taken up in between is then seen in one of the two.
+            let waiting = store.inbox(session).await?;
+            summary = self.get(&command.by, session).await?;
+            *run_id = summary.open_run.or_else(|| next_message(&waiting)?.command.run_id());
+        }
         if let Err(refused) = self.admit(&summary, &command).await {
             // What was taken once stays taken, whatever has become since of what it was about.
             return match store.receipt(session, &command.command_id).await? {
@@ -259,7 +267,7 @@ impl Sessions {
                     None => Err(SessionsError::ApprovalNotFound(*approval_id)),
                 }
             }
-            CommandBody::Message { .. } | CommandBody::Cancel | CommandBody::Title { .. } => Ok(()),
+            CommandBody::Message { .. } | CommandBody::Cancel { .. } | CommandBody::Title { .. } => Ok(()),
         }
     }
 
@@ -353,6 +361,15 @@ impl Sessions {
     fn refuse_when_stopping(&self) -> Result<(), SessionsError> {
         if self.0.halt.is_cancelled() { Err(SessionsError::Stopping) } else { Ok(()) }
     }
+}
+
+/// The message whose run is next: the first that interrupts, else the first.
+fn next_message(entries: &[InboxEntry]) -> Option<&InboxEntry> {
+    let mut messages = entries.iter().filter(|entry| entry.command.is_message());
+    let first = messages.clone().next();
+    let interrupts =
+        messages.find(|e| matches!(e.command.body, CommandBody::Message { on_busy: OnBusy::Interrupt, .. }));
+    interrupts.or(first)
 }
 
 impl Shared {

@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Shared,
     lease::HeldLease,
+    next_message,
     previews::Previews,
     registry::Place,
     run_log::{Append, OwnedLog, Projection},
@@ -19,9 +20,9 @@ use super::{
 use crate::{
     agent::{LogClosed, Run, RunEnd, failing},
     session::{
-        Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, OnBusy, OpenRun,
-        RunFailed, RunRecovered, RunStarted, SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged, Topic,
-        UserMessageEvent, load_state, title_from,
+        Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, MessageId, OnBusy,
+        OpenRun, Preview, RunFailed, RunId, RunRecovered, RunStarted, SessionId, SettingsChanged, StoreError,
+        Timestamp, TitleChanged, Topic, UserMessageEvent, load_state, title_from,
     },
 };
 
@@ -149,8 +150,8 @@ struct Owner<'a> {
     /// For watchers on other replicas, and the task that writes them.
     previews: Option<(Arc<Previews>, AbortOnDropHandle<()>)>,
     run: Option<RunTask>,
-    /// The run that is about to start was cancelled before it did.
-    cancel_next: bool,
+    /// The run that was cancelled last.
+    cancelled: Option<RunId>,
     /// The inbox may hold something new.
     look: bool,
 }
@@ -164,19 +165,19 @@ impl<'a> Owner<'a> {
     async fn open(shared: &'a Arc<Shared>, held: &'a HeldLease, place: &'a Place) -> Result<Self, StoreError> {
         let lease = held.lease;
         let loaded = load_state(shared.parts.store.as_ref(), lease.session).await?;
-        place.feed.observe(loaded.state.last_seq());
         let open_run = loaded.state.run.clone();
+        let last_seq = loaded.state.last_seq();
         let projection = Arc::new(Projection::new(loaded.state));
         let mut writer = Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
         if let Some(run) = open_run {
             let recovered = RunRecovered {
                 attempt: run.attempt + 1,
-                superseded: Vec::new(),
-                reason: "the process that worked on it went away".into(),
+                superseded: superseded(shared, lease.session, place).await?,
+                reason: "the process that worked on it went away, or lost its store".into(),
             };
-            place.feed.void();
             writer.push([EventDraft::in_run(run.run_id, EventBody::RunRecovered(recovered))]);
         }
+        place.feed.take_over(last_seq);
         // As many as a reply has parallel calls, give or take; more wait in the run, which is theirs to do anyway.
         let (to_appends, appends) = mpsc::channel(16);
         let store = &shared.parts.store;
@@ -195,7 +196,7 @@ impl<'a> Owner<'a> {
             appends,
             to_appends,
             run: None,
-            cancel_next: false,
+            cancelled: None,
             look: true,
         })
     }
@@ -224,7 +225,8 @@ impl<'a> Owner<'a> {
             tokio::select! {
                 biased;
                 committed = self.writer.committed() => {
-                    committed?;
+                    // What waits for the end of a run has its turn.
+                    self.look |= committed?.iter().any(|event| event.body.ends_run());
                     self.start_run();
                 }
                 Some(append) = self.appends.recv() => {
@@ -258,30 +260,34 @@ impl<'a> Owner<'a> {
     /// Takes out of the inbox what can be done now. A message waits there while a run is in progress.
     async fn take_commands(&mut self) -> Result<(), StoreError> {
         let entries = self.shared.parts.store.inbox(self.held.lease.session).await?;
-        let busy = self.run.is_some() || self.projection.read(|state| state.run.is_some());
-        let next = if busy { None } else { next_message(&entries) };
+        let open = self.projection.read(|state| state.summary.open_run);
+        let next = if open.is_some() || self.run.is_some() { None } else { next_message(&entries) };
+        let mut titled = self.projection.read(|state| !state.summary.title.is_empty());
         let mut settings = self.projection.read(|state| state.summary.settings.clone());
         for InboxEntry { position, command, .. } in &entries {
             let by = || Actor::User(command.by.clone());
             let command_id = Some(command.command_id.clone());
             let done = match &command.body {
                 CommandBody::Message { on_busy, .. } => {
-                    if busy && *on_busy == OnBusy::Interrupt {
-                        self.cancel_run();
+                    if *on_busy == OnBusy::Interrupt
+                        && let Some(open) = open
+                    {
+                        self.cancel_run(open);
                     }
                     continue;
                 }
-                CommandBody::Cancel if busy => {
-                    self.cancel_run();
-                    None
+                // It stays until its run has ended: an owner after this one must find it.
+                CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.begins(*run_id)) => continue,
+                CommandBody::Cancel { run_id: Some(run_id) } if open == Some(*run_id) => {
+                    self.cancel_run(*run_id);
+                    continue;
                 }
-                CommandBody::Cancel => {
-                    self.cancel_next |= next.is_some_and(|message| message.position < *position);
-                    None
-                }
+                CommandBody::Cancel { .. } => None,
                 CommandBody::Resolve { approval_id, decision, arguments, comment } => {
                     let run = self.projection.read(|state| {
-                        let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id);
+                        // The first answer counts; the next may be in the same look.
+                        let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id)
+                            && !self.writer.answers(*approval_id);
                         state.run.as_ref().filter(|_| pending).map(|run| run.run_id)
                     });
                     run.map(|run_id| {
@@ -304,6 +310,7 @@ impl<'a> Owner<'a> {
                     Some(EventDraft::new(EventBody::SettingsChanged(body)))
                 }
                 CommandBody::Title { title } => {
+                    titled = true;
                     let body = TitleChanged { title: title.clone(), by: by(), command_id };
                     Some(EventDraft::new(EventBody::TitleChanged(body)))
                 }
@@ -312,17 +319,16 @@ impl<'a> Owner<'a> {
             self.writer.consume(*position);
         }
         if let Some(entry) = next {
-            self.begin_run(entry, &settings);
+            self.begin_run(entry, &settings, titled);
         }
         Ok(())
     }
 
     /// Puts a message and the start of its run into the next commit.
-    fn begin_run(&mut self, entry: &InboxEntry, settings: &crate::session::Settings) {
+    fn begin_run(&mut self, entry: &InboxEntry, settings: &crate::session::Settings, titled: bool) {
         let CommandBody::Message { message_id, run_id, content, .. } = &entry.command.body else { return };
-        let untitled = self.projection.read(|state| state.summary.title.is_empty());
         let title = title_from(content);
-        if untitled && !title.is_empty() {
+        if !titled && !title.is_empty() {
             let body = TitleChanged { title, by: Actor::System, command_id: None };
             self.writer.push([EventDraft::new(EventBody::TitleChanged(body))]);
         }
@@ -339,11 +345,11 @@ impl<'a> Owner<'a> {
         self.writer.consume(entry.position);
     }
 
-    fn cancel_run(&mut self) {
-        match &self.run {
-            Some(run) => run.cancel.cancel(),
-            // Open in the log, and its task not yet made: it was recovered just now.
-            None => self.cancel_next = true,
+    fn cancel_run(&mut self, run_id: RunId) {
+        // Its task may not be made yet.
+        self.cancelled = Some(run_id);
+        if let Some(run) = &self.run {
+            run.cancel.cancel();
         }
     }
 
@@ -372,7 +378,7 @@ impl<'a> Owner<'a> {
         settings.provider = provider;
         settings.model = model_id;
         let cancel = CancellationToken::new();
-        if std::mem::take(&mut self.cancel_next) {
+        if self.cancelled == Some(run_id) {
             cancel.cancel();
         }
         let run = Run {
@@ -394,6 +400,8 @@ impl<'a> Owner<'a> {
         };
         let task = AbortOnDropHandle::new(tokio::spawn(async move { run.drive().await }));
         self.run = Some(RunTask { cancel, task });
+        // What waits may be meant for it: a cancel, or a message that interrupts.
+        self.look = true;
     }
 
     /// Closes the open run, if there is one, for a reason that the run could not name itself.
@@ -415,7 +423,7 @@ impl<'a> Owner<'a> {
         let now = Timestamp::now();
         let expired = self.projection.read(|state| {
             let run: &OpenRun = state.run.as_ref()?;
-            let over = state.pending_approvals().filter(|a| a.expires_at <= now);
+            let over = state.pending_approvals().filter(|a| a.expires_at <= now && !self.writer.answers(a.approval_id));
             Some((run.run_id, over.map(|a| a.approval_id).collect::<Vec<_>>()))
         });
         let Some((run_id, approvals)) = expired else { return };
@@ -435,13 +443,14 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// The message whose run is next: the first that interrupts, else the first.
-fn next_message(entries: &[InboxEntry]) -> Option<&InboxEntry> {
-    let mut messages = entries.iter().filter(|e| matches!(e.command.body, CommandBody::Message { .. }));
-    let first = messages.clone().next();
-    let interrupts =
-        messages.find(|e| matches!(e.command.body, CommandBody::Message { on_busy: OnBusy::Interrupt, .. }));
-    interrupts.or(first)
+/// The message that an owner before this one was in the middle of: what was seen of it is void.
+async fn superseded(shared: &Shared, session: SessionId, place: &Place) -> Result<Vec<MessageId>, StoreError> {
+    let mut open = place.feed.open_message();
+    if let Some(store) = shared.parts.store.shared() {
+        let seen = store.read_preview(session, 0).await?;
+        open = open.or(seen.pieces.last().map(Preview::message_id));
+    }
+    Ok(open.into_iter().collect())
 }
 
 /// Waits until a point in time; for ever when there is none.

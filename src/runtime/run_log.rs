@@ -32,6 +32,14 @@ impl Projection {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Cuts a conversation back that weighs more than twice `keep`.
+    pub(super) fn forget_oldest(&self, keep: u64) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.weight() > 2 * keep {
+            state.forget_oldest(keep);
+        }
+    }
+
     pub(super) fn fold(&self, events: &[Arc<crate::session::Event>]) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {

@@ -173,6 +173,7 @@ impl World {
                 approval_ttl: Duration::from_secs(3600),
             },
             max_sessions: 10,
+            shallow: false,
             metrics: Arc::new(Metrics::new()),
         });
         let user: UserId = "default".parse().unwrap();
@@ -307,7 +308,7 @@ proptest! {
             for act in acts {
                 let result = match act {
                     Act::Say(on_busy) => world.submit(message("hi", on_busy)).await.map(|r| accepted.extend(r.run_id)),
-                    Act::Cancel => world.submit(CommandBody::Cancel).await.map(drop),
+                    Act::Cancel => world.submit(CommandBody::Cancel { run_id: None }).await.map(drop),
                     Act::Settings => {
                         let patch = SettingsPatch { temperature: Some(Some(0.5)), ..SettingsPatch::default() };
                         world.submit(CommandBody::Settings(patch)).await.map(drop)
@@ -392,13 +393,130 @@ async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
     *world.store.slow.lock().unwrap() = Some(gate.clone());
     world.say("hi").await;
     gate.arrived().await;
-    world.submit(CommandBody::Cancel).await.unwrap();
+    world.submit(CommandBody::Cancel { run_id: None }).await.unwrap();
     *world.store.slow.lock().unwrap() = None;
     gate.open();
     world.rest(Decision::Approve).await;
     assert!(
         matches!(&world.log().await.last().unwrap().body, EventBody::RunFinished(e) if e.outcome == Outcome::Cancelled)
     );
+}
+
+#[tokio::test]
+async fn of_answers_that_come_together_the_first_counts() {
+    let world = World::new(&ScriptedModel::new([vec![call("change", json!({}))]])).await;
+    let receipt = world.say("hi").await;
+    let mut cursor = world.sessions.watch(&world.user, world.session, receipt.seq).await.unwrap();
+    let approval_id = loop {
+        if let Some(Frame::Event(event)) = cursor.next().await.unwrap()
+            && let EventBody::ApprovalRequested(asked) = &event.body
+        {
+            break asked.approval_id;
+        }
+    };
+    for decision in [Decision::Deny, Decision::Approve, Decision::Approve] {
+        let body = CommandBody::Resolve { approval_id, decision, arguments: None, comment: None };
+        let command =
+            Command { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
+        // Past the door, so that the owner finds them all at once.
+        world.store.submit(world.session, command).await.unwrap();
+    }
+    world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
+    world.rest(Decision::Approve).await;
+    let answers: Vec<Decision> = world
+        .log()
+        .await
+        .iter()
+        .filter_map(|event| match &event.body {
+            EventBody::ApprovalResolved(answer) => Some(answer.decision),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(answers, [Decision::Deny]);
+}
+
+/// Takes a command past the door: into the inbox, without waking anybody.
+async fn leave(world: &World, body: CommandBody) {
+    let command =
+        Command { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
+    world.store.submit(world.session, command).await.unwrap();
+}
+
+/// How the runs ended, in their order.
+async fn outcomes(world: &World) -> Vec<(Option<RunId>, Outcome)> {
+    let ends = world.log().await;
+    let ends = ends.iter().filter_map(|event| match &event.body {
+        EventBody::RunFinished(end) => Some((event.run_id, end.outcome)),
+        _ => None,
+    });
+    ends.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_that_was_taken_up_outlives_the_owner_that_took_it_up() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("and on it goes")]]);
+    let world = World::new(&model).await;
+    let receipt = world.say("hi").await;
+    gate.arrived().await;
+    // The store goes away just when the run would write its end.
+    world.store.failing.store(2, Ordering::SeqCst);
+    world.submit(CommandBody::Cancel { run_id: None }).await.unwrap();
+    world.rest(Decision::Approve).await;
+    assert_eq!(outcomes(&world).await, [(receipt.run_id, Outcome::Cancelled)]);
+    assert_eq!(model.requests().len(), 1, "the model is not asked again");
+}
+
+#[tokio::test]
+async fn a_cancel_ends_the_run_that_it_was_meant_for_and_no_other() {
+    let gate = Gate::new();
+    let model = ScriptedModel::new([vec![text("one"), Step::Wait(gate.clone())], vec![text("two")]]);
+    let world = World::new(&model).await;
+    let first = world.say("one").await;
+    gate.arrived().await;
+    // Both find the first run over: the message waits for it, and the cancel came too late.
+    leave(&world, message("two", OnBusy::Enqueue)).await;
+    leave(&world, CommandBody::Cancel { run_id: first.run_id }).await;
+    gate.open();
+    world.rest(Decision::Approve).await;
+    let outcomes: Vec<Outcome> = outcomes(&world).await.into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, [Outcome::Completed; 2]);
+}
+
+#[tokio::test]
+async fn a_message_that_interrupts_interrupts_one_that_does_so_too() {
+    // Whichever of the two asks the model first.
+    let world = World::new(&ScriptedModel::new([vec![text("a")], vec![text("b")]])).await;
+    leave(&world, message("one", OnBusy::Interrupt)).await;
+    leave(&world, message("two", OnBusy::Interrupt)).await;
+    world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
+    world.rest(Decision::Approve).await;
+    let outcomes: Vec<Outcome> = outcomes(&world).await.into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, [Outcome::Cancelled, Outcome::Completed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_run_that_fails_at_its_start_has_its_turn_at_once() {
+    let world = World::new(&ScriptedModel::new([])).await;
+    let gone = SettingsPatch { provider: Some("gone".into()), ..SettingsPatch::default() };
+    leave(&world, CommandBody::Settings(gone)).await;
+    leave(&world, message("one", OnBusy::Enqueue)).await;
+    leave(&world, message("two", OnBusy::Enqueue)).await;
+    let began = tokio::time::Instant::now();
+    world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
+    world.rest(Decision::Approve).await;
+    let failed = world.log().await.iter().filter(|e| matches!(e.body, EventBody::RunFailed(_))).count();
+    assert_eq!(failed, 2);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_title_that_the_user_gave_is_kept() {
+    let world = World::new(&ScriptedModel::new([])).await;
+    leave(&world, CommandBody::Title { title: "mine".into() }).await;
+    world.say("a message that a title could be made of").await;
+    world.rest(Decision::Approve).await;
+    assert_eq!(world.sessions.get(&world.user, world.session).await.unwrap().title, "mine");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The one writer of a session's log: gathers what is to be written while a commit is in flight (group commit), folds what
 //! was committed, and only then shows it.
 
-use std::{mem, sync::Arc};
+use std::{mem, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -10,12 +10,17 @@ use super::{
     Shared,
     run_log::{Append, Projection},
 };
-use crate::session::{Commit, Event, EventDraft, Feed, Lease, SessionStore, StoreError};
+use crate::session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, Lease, SessionStore, StoreError};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
 /// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
 /// conversation.
 const CHECKPOINT_AT_LEAST: u64 = 64 * 1024;
+
+/// With `MEMORY_SHALLOW`, a conversation that weighs more than twice this at a checkpoint is cut back to it. It is about
+/// what 100,000 tokens take, so that a model is not sent less because of it; and twice, so that the beginning of what it is
+/// sent stays the same for many turns.
+const SHALLOW_CONVERSATION: u64 = 400 * 1024;
 
 pub(super) struct Writer {
     store: Arc<dyn SessionStore>,
@@ -44,6 +49,7 @@ struct InFlight {
     commit: BoxFuture<'static, Result<(), StoreError>>,
     events: Vec<Arc<Event>>,
     done: Vec<oneshot::Sender<()>>,
+    began: Instant,
 }
 
 impl Writer {
@@ -84,6 +90,14 @@ impl Writer {
         self.next.consumed.push(position);
     }
 
+    /// Whether an answer to this approval is waiting to be written.
+    pub(super) fn answers(&self, approval: ApprovalId) -> bool {
+        self.next
+            .drafts
+            .iter()
+            .any(|draft| matches!(&draft.body, EventBody::ApprovalResolved(answer) if answer.approval_id == approval))
+    }
+
     pub(super) fn in_flight(&self) -> bool {
         self.in_flight.is_some()
     }
@@ -100,6 +114,9 @@ impl Writer {
         }
         let Batch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
         let session = self.lease.session;
+        if checkpoint && self.shared.parts.shallow {
+            self.projection.forget_oldest(SHALLOW_CONVERSATION);
+        }
         let (mut summary, checkpoint) =
             self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
@@ -126,18 +143,17 @@ impl Writer {
             };
             store.commit(commit).await
         });
-        self.in_flight = Some(InFlight { commit, events, done });
+        self.in_flight = Some(InFlight { commit, events, done, began: Instant::now() });
     }
 
-    /// Waits for the commit in flight; for ever when there is none. Cancel safe.
+    /// Waits for the commit in flight, and gives its events; for ever when there is none. Cancel safe.
     ///
     /// # Errors
     /// The store refused. Nothing more may be written under this lease.
-    pub(super) async fn committed(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<Event>>, StoreError> {
         let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
-        let began = std::time::Instant::now();
         let result = (&mut in_flight.commit).await;
-        let InFlight { events, done, .. } = self.in_flight.take().expect("it was there before the wait");
+        let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
         let metrics = &self.shared.parts.metrics;
         metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
         result?;
@@ -155,7 +171,7 @@ impl Writer {
         {
             self.next.checkpoint = true;
         }
-        Ok(())
+        Ok(events)
     }
 }
 

@@ -25,6 +25,16 @@ impl Command {
         matches!(self.body, CommandBody::Message { .. })
     }
 
+    /// The run that it will cause, or ends.
+    #[must_use]
+    pub fn run_id(&self) -> Option<RunId> {
+        match &self.body {
+            CommandBody::Message { run_id, .. } => Some(*run_id),
+            CommandBody::Cancel { run_id } => *run_id,
+            _ => None,
+        }
+    }
+
     /// Whether it is to be refused while a run is open or a message waits.
     #[must_use]
     pub fn only_if_idle(&self) -> bool {
@@ -47,8 +57,11 @@ pub enum CommandBody {
         /// What to do when a run is in progress.
         on_busy: OnBusy,
     },
-    /// Ends the run in progress.
-    Cancel,
+    /// Ends a run. It names the run that was meant when it was accepted, so that it never ends another.
+    Cancel {
+        /// The run; `None`: there was none, and nothing is ended.
+        run_id: Option<RunId>,
+    },
     /// Answers an approval.
     Resolve {
         /// Which.
@@ -147,6 +160,14 @@ pub struct InboxEntry {
     pub command: Command,
 }
 
+impl InboxEntry {
+    /// Whether it is the message whose run this will be.
+    #[must_use]
+    pub fn begins(&self, run_id: RunId) -> bool {
+        self.command.is_message() && self.command.run_id() == Some(run_id)
+    }
+}
+
 /// The acknowledgement of a command: it is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -158,7 +179,7 @@ pub struct Receipt {
     pub seq: u64,
     /// For a message: the id of its `user_message`.
     pub message_id: Option<MessageId>,
-    /// For a message: the id of its run.
+    /// For a message: the id of its run. For a cancel: the run that it ends, if there is one.
     pub run_id: Option<RunId>,
     /// Whether this very command had been accepted before; nothing was taken in again.
     #[serde(default)]
@@ -169,16 +190,16 @@ impl Receipt {
     /// The receipt of a command that is taken in when the log's head is `seq`.
     #[must_use]
     pub fn of(command: &Command, seq: u64) -> Self {
-        let (message_id, run_id) = match &command.body {
-            CommandBody::Message { message_id, run_id, .. } => (Some(*message_id), Some(*run_id)),
-            _ => (None, None),
+        let message_id = match &command.body {
+            CommandBody::Message { message_id, .. } => Some(*message_id),
+            _ => None,
         };
         Self {
             command_id: command.command_id.clone(),
             fingerprint: command.fingerprint.clone(),
             seq,
             message_id,
-            run_id,
+            run_id: command.run_id(),
             duplicate: false,
         }
     }

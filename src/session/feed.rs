@@ -26,7 +26,11 @@ pub struct Feed {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// How far the log reaches.
     last_seq: u64,
+    /// How far it was seen here: previews are of what comes after this. Less than `last_seq` while events are known of that
+    /// were not seen; a preview could then be of one of them.
+    seen: u64,
     /// The newest events, gapless; of use only while its back is `last_seq`.
     tail: VecDeque<Arc<Event>>,
     open: Option<OpenMessage>,
@@ -78,7 +82,7 @@ impl Feed {
     /// A feed of a log whose newest event has the seq `last_seq`.
     #[must_use]
     pub fn new(last_seq: u64) -> Self {
-        Self { inner: Mutex::new(Inner { last_seq, ..Inner::default() }), bell: watch::Sender::new(()) }
+        Self { inner: Mutex::new(Inner { last_seq, seen: last_seq, ..Inner::default() }), bell: watch::Sender::new(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -92,10 +96,37 @@ impl Feed {
         self.lock().last_seq
     }
 
+    /// The seq of the newest event that was published here, or need not be.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
+        self.lock().seen
+    }
+
+    /// The message that is being written.
+    #[must_use]
+    pub fn open_message(&self) -> Option<MessageId> {
+        self.lock().open.as_ref().map(|open| open.message_id)
+    }
+
+    /// A writer begins that knows the log up to `last_seq`: what was seen of an open message is void.
+    pub fn take_over(&self, last_seq: u64) {
+        let mut inner = self.lock();
+        inner.open = None;
+        inner.progress.clear();
+        inner.seen = inner.seen.max(last_seq);
+        inner.last_seq = inner.last_seq.max(last_seq);
+        drop(inner);
+        self.bell.send_replace(());
+    }
+
     /// Learns from elsewhere (the store) how far the log reaches.
     pub fn observe(&self, last_seq: u64) {
         let mut inner = self.lock();
         if last_seq > inner.last_seq {
+            // Before anything is known, nothing can be missing.
+            if inner.last_seq == 0 {
+                inner.seen = last_seq;
+            }
             inner.last_seq = last_seq;
             drop(inner);
             self.bell.send_replace(());
@@ -110,9 +141,10 @@ impl Feed {
         let mut inner = self.lock();
         for event in events {
             // Seen before: from the owner in this process, or from the store.
-            if inner.tail.back().is_some_and(|newest| event.seq <= newest.seq) {
+            if event.seq <= inner.seen {
                 continue;
             }
+            inner.seen = event.seq;
             match &event.body {
                 EventBody::AssistantMessage(e) => {
                     inner.open.take_if(|open| open.message_id == e.message_id);
@@ -141,13 +173,13 @@ impl Feed {
 
     /// More text of the open message. A new `message_id` begins a new one.
     pub fn text(&self, run_id: RunId, message_id: MessageId, piece: &str) {
-        self.lock().open_message(run_id, message_id).text.push_str(piece);
+        self.lock().open_or_begin(run_id, message_id).text.push_str(piece);
         self.bell.send_replace(());
     }
 
     /// More reasoning of the open message.
     pub fn reasoning(&self, run_id: RunId, message_id: MessageId, piece: &str) {
-        self.lock().open_message(run_id, message_id).reasoning.push_str(piece);
+        self.lock().open_or_begin(run_id, message_id).reasoning.push_str(piece);
         self.bell.send_replace(());
     }
 
@@ -155,7 +187,7 @@ impl Feed {
     pub fn preview(&self, piece: &Preview) {
         let (Preview::Token(delta) | Preview::Reasoning(delta)) = piece;
         let mut inner = self.lock();
-        let open = inner.open_message(delta.run_id, delta.message_id);
+        let open = inner.open_or_begin(delta.run_id, delta.message_id);
         let text = if matches!(piece, Preview::Token(_)) { &mut open.text } else { &mut open.reasoning };
         // What does not fit on what is there was lost on the way, and comes with the message.
         if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
@@ -216,7 +248,8 @@ impl Feed {
             };
         }
         let mut frames = Vec::new();
-        if let Some(open) = inner.open.as_ref().filter(|open| !place.is_closed(open)) {
+        let current = after == inner.last_seq && inner.seen == inner.last_seq;
+        if let Some(open) = inner.open.as_ref().filter(|open| current && !place.is_closed(open)) {
             let (text_at, reasoning_at) = place.of(open.message_id);
             for (kind, text, at) in
                 [(TextKind::Reasoning, &open.reasoning, reasoning_at), (TextKind::Text, &open.text, text_at)]
@@ -241,7 +274,7 @@ impl Feed {
 }
 
 impl Inner {
-    fn open_message(&mut self, run_id: RunId, message_id: MessageId) -> &mut OpenMessage {
+    fn open_or_begin(&mut self, run_id: RunId, message_id: MessageId) -> &mut OpenMessage {
         if self.open.as_ref().is_none_or(|open| open.message_id != message_id) {
             self.open = None;
         }

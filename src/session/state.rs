@@ -197,12 +197,31 @@ impl SessionState {
     /// About how many bytes a checkpoint of it takes; the counterpart of [`Event::weight`].
     #[must_use]
     pub fn weight(&self) -> u64 {
-        let message = |m: &Arc<Message>| match m.as_ref() {
+        self.messages.iter().map(|m| Self::message_weight(m)).sum()
+    }
+
+    fn message_weight(message: &Message) -> u64 {
+        let content = match message {
             Message::User(m) => m.content.len(),
             Message::Assistant(m) => m.content.len() + m.reasoning.as_ref().map_or(0, String::len),
             Message::Tool(m) => m.content.len(),
         };
-        self.messages.iter().map(|m| 256 + message(m) as u64).sum()
+        256 + content as u64
+    }
+
+    /// Forgets the oldest turns until the rest weighs at most `keep`; the newest turn stays, whatever it weighs.
+    pub fn forget_oldest(&mut self, keep: u64) {
+        let (mut left, mut cut) = (self.weight(), 0);
+        for (at, message) in self.messages.iter().enumerate() {
+            if matches!(message.as_ref(), Message::User(_)) {
+                cut = at;
+                if left <= keep {
+                    break;
+                }
+            }
+            left -= Self::message_weight(message);
+        }
+        self.messages.drain(..cut);
     }
 
     /// The approvals that wait for an answer.
@@ -348,7 +367,10 @@ fn one_line(text: &str, max: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Actor, EventDraft, SessionCreated},
+        *,
+    };
 
     #[test]
     fn a_title_is_one_line_of_bounded_length_cut_between_words() {
@@ -357,5 +379,35 @@ mod tests {
         assert!(long.chars().count() <= TITLE_CHARS + 1 && long.ends_with("word…"), "{long}");
         let one = title_from(&"ä".repeat(200));
         assert_eq!(one.chars().count(), TITLE_CHARS);
+    }
+
+    #[test]
+    fn the_oldest_turns_are_forgotten_and_the_newest_never() {
+        let message = |content: &str| {
+            let (message_id, ts) = (MessageId::new(), Timestamp::now());
+            let user = UserMessage { message_id, seq: 1, ts, content: content.into() };
+            Arc::new(Message::User(user))
+        };
+        let settings = Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None };
+        let (user_id, by) = ("anna".parse().unwrap(), Actor::System);
+        let created = EventBody::SessionCreated(SessionCreated { user_id, title: None, settings, by });
+        let mut state = SessionState::begin(&EventDraft::new(created).at(SessionId::new(), 1)).unwrap();
+        state.messages = (0..5).map(|n| message(&format!("{n}").repeat(1000))).collect();
+        let kept = |state: &SessionState| -> Vec<char> {
+            state
+                .messages
+                .iter()
+                .map(|m| match m.as_ref() {
+                    Message::User(m) => m.content.chars().next().unwrap(),
+                    _ => '?',
+                })
+                .collect()
+        };
+        state.forget_oldest(10_000);
+        assert_eq!(kept(&state).len(), 5);
+        state.forget_oldest(3_000);
+        assert_eq!(kept(&state), ['3', '4']);
+        state.forget_oldest(0);
+        assert_eq!(kept(&state), ['4']);
     }
 }

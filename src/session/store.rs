@@ -237,6 +237,15 @@ pub enum Preview {
     Reasoning(TextDelta),
 }
 
+impl Preview {
+    /// The message that it is a piece of.
+    #[must_use]
+    pub fn message_id(&self) -> MessageId {
+        let (Self::Token(delta) | Self::Reasoning(delta)) = self;
+        delta.message_id
+    }
+}
+
 /// See [`SharedStore::read_preview`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PreviewPage {

@@ -370,7 +370,7 @@ async fn a_command_is_taken_once_and_its_receipt_is_kept(store: Arc<dyn SessionS
         let CommandBody::Message { content, .. } = &first.body else { unreachable!("it is a message") };
         let second = Command { body: message(content), ..first.clone() };
         assert_eq!(store.submit(session, second).await.expect("known"), again(&receipt));
-        let other = command("c1", CommandBody::Cancel);
+        let other = command("c1", CommandBody::Cancel { run_id: None });
         let refused = store.submit(session, other).await;
         assert!(matches!(refused, Err(StoreError::CommandIdReused)), "{refused:?}");
         let kept = store.receipt(session, &first.command_id).await.expect("receipts");
@@ -384,7 +384,7 @@ async fn a_busy_session_refuses_a_message_that_asks_for_it(store: Arc<dyn Sessio
     let store = store.as_ref();
     let session = new_session(store).await;
     let mut pen = Pen::take(store, session, "a").await;
-    store.submit(session, command("cancel", CommandBody::Cancel)).await.expect("taken");
+    store.submit(session, command("cancel", CommandBody::Cancel { run_id: None })).await.expect("taken");
     store.submit(session, command("c1", message_if_idle("hi"))).await.expect("idle: a cancel is no run");
     let refused = store.submit(session, command("c2", message_if_idle("hi"))).await;
     assert!(matches!(refused, Err(StoreError::Busy(_))), "a message waits: {refused:?}");
@@ -409,9 +409,9 @@ async fn a_full_inbox_refuses_more(store: Arc<dyn SessionStore>) {
     assert_eq!(store.receipt(session, &command("one-more", message("hi")).command_id).await.expect("receipts"), None);
     // However many messages wait, a cancel finds room; even that has an end.
     for n in INBOX_LIMIT..INBOX_LIMIT_ALL {
-        store.submit(session, command(&format!("c{n}"), CommandBody::Cancel)).await.expect("taken");
+        store.submit(session, command(&format!("c{n}"), CommandBody::Cancel { run_id: None })).await.expect("taken");
     }
-    let refused = store.submit(session, command("too-many", CommandBody::Cancel)).await;
+    let refused = store.submit(session, command("too-many", CommandBody::Cancel { run_id: None })).await;
     assert!(matches!(refused, Err(StoreError::InboxFull(INBOX_LIMIT_ALL))), "{refused:?}");
     store.submit(session, command("c0", message("hi"))).await.expect_err("other ids, other fingerprint");
 }

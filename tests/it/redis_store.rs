@@ -1,7 +1,10 @@
 //! The Redis store against Redis servers of several makers and versions: the contract of all stores, and what Redis adds
 //! to it (an answer that is lost, a deleted session's keys, bounded storage, time to live).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8sops::{
     session::{SessionStore, StoreError},
@@ -11,7 +14,16 @@ use k8sops::{
     },
 };
 
-use crate::redis::{Kind, RedisCluster, RedisServer, Sentinel};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    redis::{Kind, RedisCluster, RedisServer, Sentinel},
+    scripted::ScriptedModel,
+    service::{Service, Setup},
+};
 
 /// A store of a deployment of its own.
 fn config(urls: Vec<String>, topology: Topology) -> RedisConfig {
@@ -69,4 +81,179 @@ async fn a_deleted_session_leaves_no_key_and_neither_does_what_its_owner_still_t
     assert!(matches!(store.submit(session, command("c2", message("hi"))).await, Err(StoreError::NotFound(_))));
     assert!(matches!(store.acquire(session, "b", Duration::from_secs(1)).await, Err(StoreError::NotFound(_))));
     assert_eq!(server.cli(&["keys", "*"]).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_read_back_and_written_once() {
+    let server = RedisServer::start(Kind::Debian).await;
+    let proxy = Proxy::start(server.port()).await;
+    let store = RedisStore::new(&config(vec![proxy.url()], Topology::Single)).unwrap();
+    let session = new_session(&store).await;
+    let mut pen = Pen::take(&store, session, "a").await;
+    pen.write(vec![note("known to the server from now on")], &[], false).await.unwrap();
+    for lose in [Lose::Answer, Lose::Request] {
+        let head = pen.state.last_seq();
+        proxy.lose_next(lose);
+        pen.write(vec![note("once")], &[], false).await.unwrap();
+        assert_eq!(proxy.lost(), 0, "{lose:?} was lost");
+        let page = store.read(session, head, 10).await.unwrap();
+        assert_eq!((page.events.len(), page.last_seq), (1, head + 1), "{lose:?}");
+    }
+    // A command too: it is taken once, and its receipt is that of a first time.
+    for n in 0..2 {
+        // Of two scripts that a command takes, either is lost once.
+        proxy.lose_after(n, Lose::Answer);
+        let receipt = store.submit(session, command(&format!("c{n}"), message("hi"))).await.unwrap();
+        assert!(!receipt.duplicate);
+    }
+    assert_eq!(store.inbox(session).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_nothing_happens_to_is_deleted_after_its_time() {
+    let server = RedisServer::start(Kind::Debian).await;
+    let config =
+        RedisConfig { session_ttl: Some(Duration::from_millis(400)), ..config(vec![server.url()], Topology::Single) };
+    let store = RedisStore::new(&config).unwrap();
+    let session = new_session(&store).await;
+    store.submit(session, command("c1", message("hi"))).await.unwrap();
+    let mut pen = Pen::take(&store, session, "a").await;
+    pen.write(run("hi"), &[1], true).await.unwrap();
+    store.release(pen.lease).await.unwrap();
+    let gone = async {
+        while store.summary(session).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the session is deleted");
+    assert_eq!(server.cli(&["keys", "*{*"]).await, "", "with all that belongs to it");
+    assert!(store.list(&contract::user("anna"), None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shallow_session_stays_small_over_two_thousand_turns() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let model = ScriptedModel::new([]);
+    let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url()), ("MEMORY_SHALLOW", "true".into())];
+    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
+    let session = service.session().await;
+    let content = "x".repeat(1_000);
+    let mut sizes = Vec::new();
+    for turn in 1..=2_000 {
+        service.turn(&session, &content).await;
+        if turn % 400 == 0 {
+            sizes.push(bytes(&redis).await);
+        }
+    }
+    // Two thousand turns are 12,000 events; what is kept of them does not grow.
+    assert!(sizes.iter().all(|size| *size < 3 << 20), "{sizes:?}");
+    println!("{sizes:?} bytes after each 400 turns");
+    let oldest = service.events(&session, "").await.next().await.unwrap()["oldest_seq"].as_u64().unwrap();
+    assert!(oldest > 4_000, "{oldest}");
+    assert!(model.requests().last().unwrap().messages.len() > 50, "what is left is not too little");
+}
+
+/// What the keys of all sessions take.
+async fn bytes(redis: &RedisServer) -> u64 {
+    let mut sum = 0;
+    for key in redis.cli(&["keys", "*{*"]).await.lines() {
+        sum += redis.cli(&["memory", "usage", key, "samples", "0"]).await.trim().parse::<u64>().unwrap();
+    }
+    sum
+}
+
+/// What is lost on the way to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lose {
+    /// What is asked never arrives.
+    Request,
+    /// It is done, and the answer never comes.
+    Answer,
+}
+
+/// Stands between a store and Redis, and breaks a connection when it is told to.
+struct Proxy {
+    port: u16,
+    lose: ToLose,
+}
+
+/// What is lost, and how many scripts pass before.
+type ToLose = Arc<Mutex<Option<(usize, Lose)>>>;
+
+impl Proxy {
+    async fn start(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let lose = ToLose::default();
+        let to_lose = lose.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                tokio::spawn(pass(client, server, to_lose.clone()));
+            }
+        });
+        Self { port, lose }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn lose_next(&self, what: Lose) {
+        self.lose_after(0, what);
+    }
+
+    fn lose_after(&self, scripts: usize, what: Lose) {
+        *self.lose.lock().unwrap() = Some((scripts, what));
+    }
+
+    /// What is still to be lost.
+    fn lost(&self) -> usize {
+        usize::from(self.lose.lock().unwrap().is_some())
+    }
+}
+
+/// Passes on what comes. Of scripts only: what else goes by (looks, pings of the notifications) is not what is meant.
+async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
+    let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut lose_answer = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut up) => {
+                let Ok(read @ 1..) = read else { return };
+                let script = up[..read].windows(7).any(|w| w == b"EVALSHA");
+                match script.then(|| next(&lose)).flatten() {
+                    Some(Lose::Request) => return,
+                    Some(Lose::Answer) => lose_answer = true,
+                    None => {}
+                }
+                if server.write_all(&up[..read]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut down) => {
+                let Ok(read @ 1..) = read else { return };
+                if lose_answer || client.write_all(&down[..read]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of the script that goes by.
+fn next(lose: &ToLose) -> Option<Lose> {
+    let mut lose = lose.lock().unwrap();
+    match &mut *lose {
+        Some((0, what)) => {
+            let what = *what;
+            *lose = None;
+            Some(what)
+        }
+        Some((passing, _)) => {
+            *passing -= 1;
+            None
+        }
+        None => None,
+    }
 }

@@ -106,12 +106,17 @@ async fn a_replica_that_stops_hands_its_runs_on_at_once() {
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     let mut watching = other.events(&session, "").await;
+    let half = watching.until("token").await;
     let began = std::time::Instant::now();
     let (_, frames) = tokio::join!(one.stop(), watching.until("run_finished"));
     // Not by a timeout: a lease that nobody gave back would run for ten seconds.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    assert_gapless(&frames, 1);
-    assert_eq!(frames.iter().find(|f| f["type"] == "run_recovered").unwrap()["attempt"], 2);
+    assert_gapless(&[half.clone(), frames.clone()].concat(), 1);
+    let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
+    assert_eq!(
+        (&recovered["attempt"], &recovered["superseded"]),
+        (&json!(2), &json!([half.last().unwrap()["message_id"]]))
+    );
     assert_eq!(printed(&frames), "whole");
 }
 

@@ -57,7 +57,7 @@ async fn everything_is_there_after_a_reopen_and_the_epoch_has_grown() {
     for n in 0..10 {
         pen.write(run("hi"), &[], n % 4 == 3).await.unwrap();
     }
-    store.submit(session, command("c2", CommandBody::Cancel)).await.unwrap();
+    store.submit(session, command("c2", CommandBody::Cancel { run_id: None })).await.unwrap();
     let (before, epoch) = (seen(&store, session).await, pen.lease.epoch);
     drop(store);
 

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind,
-    TlsCertificates, Value,
+    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult,
+    ServerErrorKind, TlsCertificates, Value,
     aio::{ConnectionLike, MultiplexedConnection, PubSub},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -210,14 +211,21 @@ impl Target {
         let urls = || config.urls.iter().map(ExposeSecret::expose_secret);
         let certificates =
             || config.ca.as_ref().map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) });
-        let client = |url: &str| match certificates() {
-            Some(certificates) if url.starts_with("rediss://") => Client::build_with_tls(url, certificates),
-            _ => Client::open(url),
+        // Small packets both ways: with Nagle's algorithm each commit would wait for the acknowledgement of the one
+        // before, which the other side delays by 40 ms.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = |url: &str| {
+            let info = url.into_connection_info()?.set_tcp_settings(tcp.clone());
+            match certificates() {
+                Some(certificates) if url.starts_with("rediss://") => Client::build_with_tls(info, certificates),
+                _ => Client::open(info),
+            }
         };
         match &config.topology {
             Topology::Single => Ok(Self::Single(client(urls().next().unwrap_or_default())?)),
             Topology::Cluster => {
                 let mut builder = ClusterClientBuilder::new(urls())
+                    .tcp_settings(tcp.clone())
                     .connection_timeout(CONNECT)
                     .response_timeout(RESPONSE)
                     // A node that has just become master is found within these; what is longer is the caller's matter.
@@ -235,7 +243,8 @@ impl Target {
                 let nodes = urls().map(client).collect::<RedisResult<Vec<_>>>()?;
                 let first = nodes.first().map(|node| node.get_connection_info().clone());
                 let addresses: Vec<_> = nodes.iter().map(|n| n.get_connection_info().addr().clone()).collect();
-                let mut builder = SentinelClientBuilder::new(addresses, master.clone(), SentinelServerType::Master)?;
+                let mut builder = SentinelClientBuilder::new(addresses, master.clone(), SentinelServerType::Master)?
+                    .set_client_to_redis_tcp_settings(tcp.clone());
                 // The credentials, the database and the encryption in the addresses are those of Redis and of the
                 // sentinels both.
                 if let Some(info) = first {
