@@ -13,6 +13,10 @@ use serde_json::{Value, json};
 /// How long a call takes, from and to, in milliseconds.
 const TAKES: std::ops::Range<u64> = 20..300;
 
+/// How long a replica waits for the handshake after its start, from and to, in milliseconds: real servers are not there at
+/// once either, and a replica may have work before.
+const CONNECTS: std::ops::Range<u64> = 0..1_500;
+
 /// What was run: tool and id, and how often. Counted when the call arrives: that is when the world changes, whoever
 /// waits for the answer.
 #[derive(Clone, Default)]
@@ -53,11 +57,14 @@ pub fn start(ran: Ran) -> String {
 async fn handle(ran: web::Data<Ran>, message: web::Json<Value>) -> HttpResponse {
     let params = &message["params"];
     let result = match message["method"].as_str().unwrap_or_default() {
-        "initialize" => json!({
-            "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "counting", "version": "1"},
-        }),
+        "initialize" => {
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(CONNECTS))).await;
+            json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "counting", "version": "1"},
+            })
+        }
         "server/discover" => {
             let error = json!({"code": -32022, "message": "version", "data": {"supported": ["2025-11-25"]}});
             let answer = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
