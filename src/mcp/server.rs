@@ -57,6 +57,8 @@ pub(super) struct Server {
     looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Counts changes of the hub; only ever grows.
     changes: watch::Sender<u64>,
+    /// Cancelled when the first attempt to connect has ended.
+    pub(super) tried: CancellationToken,
 }
 
 /// A connection that calls can be made on.
@@ -110,6 +112,7 @@ impl Server {
             recheck: Notify::new(),
             looks,
             changes,
+            tried: CancellationToken::new(),
         };
         (Arc::new(server), asked)
     }
@@ -147,6 +150,7 @@ impl Server {
             tools,
         };
         self.live.store(live);
+        self.tried.cancel();
         if after != *before {
             self.status.store(Arc::new(after));
             self.changes.send_modify(|n| *n += 1);

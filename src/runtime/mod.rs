@@ -338,6 +338,12 @@ impl Sessions {
         Ok(self.0.parts.store.read(session, 0, 1).await?.oldest_seq)
     }
 
+    /// The name of this process in the leases of sessions.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.0.replica
+    }
+
     /// Sessions that this process works on now.
     #[must_use]
     pub fn owned(&self) -> usize {
