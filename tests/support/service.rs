@@ -140,7 +140,10 @@ impl Service {
             .send()
             .await
             .unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
+        let status = response.status();
+        if status != StatusCode::OK {
+            panic!("{status}: {}", response.text().await.unwrap());
+        }
         Sse::new(response).rest().await
     }
 
