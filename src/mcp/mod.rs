@@ -21,6 +21,7 @@ mod correlate;
 mod handler;
 mod http;
 mod hub;
+mod mask;
 mod server;
 mod stdio;
 
