@@ -98,9 +98,12 @@ pub enum CallError {
     /// The request was never sent: the server is not connected, or there is no such server.
     #[error("{0}")]
     NotSent(String),
-    /// The server refused the request (a JSON-RPC error): the tool was not run, or failed in a way that it reports so.
+    /// The server turned the request away before the tool was run: there is no such tool, or the arguments are wrong.
     #[error("{0}")]
     Refused(String),
+    /// The server answered with an error (of JSON-RPC) that does not say whether the tool was run.
+    #[error("{0}")]
+    Failed(String),
     /// The connection broke after the request was sent: what became of it is not known.
     #[error("{0}")]
     Broken(String),

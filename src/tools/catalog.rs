@@ -200,15 +200,14 @@ fn explain(error: &CallError, effect: Effect) -> (ToolStatus, String) {
         }
         Effect::Mutating => "Whether it took effect is not known. Check the state before doing it again.",
     };
+    let lost = if effect == Effect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
     match error {
         CallError::NotSent(why) => {
             (ToolStatus::Error, format!("The tool was not run: {why}. Nothing was sent, so nothing has changed."))
         }
         CallError::Refused(why) => (ToolStatus::Error, format!("The server refused the call: {why}")),
-        CallError::Broken(why) => {
-            let status = if effect == Effect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
-            (status, format!("The connection broke after the request was sent ({why}). {advice}"))
-        }
+        CallError::Failed(why) => (lost, format!("The server answered with an error: {why}. {advice}")),
+        CallError::Broken(why) => (lost, format!("The connection broke after the request was sent ({why}). {advice}")),
         CallError::Timeout(_) => (ToolStatus::Timeout, format!("{}. {advice}", capitalized(&error.to_string()))),
     }
 }
@@ -234,6 +233,23 @@ mod tests {
             "The connection broke after the request was sent (gone). \
              Whether it took effect is not known. Check the state before doing it again."
         );
+    }
+
+    #[test]
+    fn an_error_after_which_nothing_is_known_is_unknown_and_a_refusal_is_not() {
+        let failed = CallError::Failed("out of memory".into());
+        assert_eq!(explain(&failed, Effect::Read).0, ToolStatus::Error);
+        assert_eq!(explain(&failed, Effect::Idempotent).0, ToolStatus::Unknown);
+        assert_eq!(
+            explain(&failed, Effect::Mutating),
+            (
+                ToolStatus::Unknown,
+                "The server answered with an error: out of memory. \
+                 Whether it took effect is not known. Check the state before doing it again."
+                    .to_owned()
+            )
+        );
+        assert_eq!(explain(&CallError::Refused("no".into()), Effect::Mutating).0, ToolStatus::Error);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rmcp::model::ToolAnnotations;
 use serde_json::{Map, json};
 
 use super::{Gate, ToolCatalog, ToolExecutor, ToolOutcome};
@@ -9,7 +10,7 @@ use crate::{
     config::{ApprovalMode, ToolsConfig},
     mcp::{
         McpHub,
-        tests::world::{World, config, connected, hub_of, ignore_progress, until},
+        tests::world::{World, config, connected, hub_of, ignore_progress, tool, until},
     },
     session::{Effect, ToolStatus},
 };
@@ -112,6 +113,18 @@ async fn a_mutating_call_whose_connection_breaks_is_unknown() {
     world.cut();
     let outcome = running.await.unwrap();
     assert_eq!(outcome.status, ToolStatus::Unknown);
+    assert!(outcome.content.contains("Check the state before doing it again."), "{}", outcome.content);
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_change_that_the_server_broke_off_is_unknown() {
+    let world = World::new();
+    world.tools.lock().unwrap().push(tool("crash", ToolAnnotations::new()));
+    let hub = connected(&world, &config()).await;
+    let outcome = call(&catalog(&hub), "crash").await;
+    assert_eq!(outcome.status, ToolStatus::Unknown);
+    assert!(outcome.content.contains("lost the cluster half-way"), "{}", outcome.content);
     assert!(outcome.content.contains("Check the state before doing it again."), "{}", outcome.content);
     hub.close().await;
 }
