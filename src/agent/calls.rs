@@ -102,7 +102,7 @@ impl Run {
         let start = ToolStart {
             tool_call_id: call.id.clone(),
             name: call.name.clone(),
-            server: class.server.clone(),
+            server: class.target.server().to_owned(),
             arguments: Value::Object(arguments.clone()),
             effect: class.effect,
             attempt,
@@ -125,7 +125,7 @@ impl Run {
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.call(&call.name, &arguments, progress) => Some(outcome),
+            outcome = self.tools.call(class, &arguments, progress) => Some(outcome),
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
