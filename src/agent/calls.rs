@@ -8,12 +8,11 @@ use tokio::sync::Semaphore;
 
 use super::{LogClosed, Run, ended};
 use crate::{
-    mcp::CallProgress,
     session::{
         ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId,
         Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
     },
-    tools::{CallClass, Gate, ToolOutcome},
+    tools::{CallClass, Gate, Progress, ToolOutcome},
 };
 
 const NOT_RUN: &str = "cancelled by the user before it was run";
@@ -118,8 +117,8 @@ impl Run {
         }
         let began = Instant::now();
         let (log, id) = (self.log.clone(), call.id.clone());
-        let progress = Arc::new(move |p: CallProgress| {
-            let CallProgress { progress, total, message } = p;
+        let progress = Arc::new(move |p: Progress| {
+            let Progress { progress, total, message } = p;
             log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.

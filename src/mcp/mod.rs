@@ -36,9 +36,7 @@ pub use http::HttpConnector;
 pub use hub::McpHub;
 pub use stdio::StdioConnector;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 /// A tool as its server describes it. All of it is the server's word.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,14 +111,12 @@ pub enum CallError {
 }
 
 /// A `notifications/progress` of a running call.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallProgress {
     /// How far.
     pub progress: f64,
     /// Of how much.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
     /// In words.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

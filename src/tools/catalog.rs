@@ -13,13 +13,13 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    CallClass, Gate, ProgressSink, Target, ToolExecutor, ToolOutcome,
+    CallClass, Gate, Progress, ProgressSink, Target, ToolExecutor, ToolOutcome,
     classify::{Candidate, Verdict, classify},
     naming, output, schema,
 };
 use crate::{
     config::{ApprovalMode, ToolsConfig},
-    mcp::{CallError, McpHub, RemoteTool},
+    mcp::{CallError, CallProgress, McpHub, RemoteTool},
     models::ToolSpec,
     session::{Effect, ToolStatus},
 };
@@ -189,6 +189,9 @@ impl ToolExecutor for ToolCatalog {
         if let Err(why) = self.still_is(class) {
             return self.outcome(ToolStatus::Error, format!("{why} Nothing was run."), None);
         }
+        let progress = Arc::new(move |CallProgress { progress: so_far, total, message }| {
+            progress(Progress { progress: so_far, total, message });
+        });
         let answer =
             self.hub.call(target.server(), target.tool(), arguments.clone(), self.call_timeout, progress).await;
         match answer {

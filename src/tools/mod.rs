@@ -25,7 +25,6 @@ use utoipa::ToSchema;
 pub use catalog::{ToolCatalog, ToolInfo};
 
 use crate::{
-    mcp::CallProgress,
     models::ToolSpec,
     session::{Effect, ToolStatus},
 };
@@ -45,7 +44,18 @@ pub trait ToolExecutor: Send + Sync + 'static {
 }
 
 /// Takes the progress of a call; must not block.
-pub type ProgressSink = Arc<dyn Fn(CallProgress) + Send + Sync>;
+pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// How far a running call is, in its tool's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// How far.
+    pub progress: f64,
+    /// Of how much.
+    pub total: Option<f64>,
+    /// In words.
+    pub message: Option<String>,
+}
 
 /// What a call would be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use rmcp::model::ToolAnnotations;
 use serde_json::{Map, json};
 
-use super::{Gate, ToolCatalog, ToolExecutor, ToolOutcome};
+use super::{CallClass, Gate, ToolCatalog, ToolExecutor, ToolOutcome};
 use crate::{
     config::{ApprovalMode, ToolsConfig},
     mcp::{
         McpHub,
-        tests::world::{World, config, connected, hub_of, ignore_progress, tool, until},
+        tests::world::{World, config, connected, hub_of, tool, until},
     },
     session::{Effect, ToolStatus},
 };
@@ -25,7 +25,11 @@ fn catalog(hub: &Arc<McpHub>) -> ToolCatalog {
 
 async fn call(catalog: &ToolCatalog, name: &str) -> ToolOutcome {
     let class = catalog.classify(name, &Map::new()).expect("there is such a tool");
-    catalog.call(&class, &Map::new(), ignore_progress()).await
+    run(catalog, &class).await
+}
+
+async fn run(catalog: &ToolCatalog, class: &CallClass) -> ToolOutcome {
+    catalog.call(class, &Map::new(), Arc::new(|_| {})).await
 }
 
 #[tokio::test]
@@ -141,7 +145,7 @@ async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its
     test.tools.lock().unwrap().push(moved);
     hub.refresh().await;
     assert_eq!(catalog.classify("echo", &Map::new()).unwrap().target.server(), "test");
-    let outcome = catalog.call(&class, &Map::new(), ignore_progress()).await;
+    let outcome = run(&catalog, &class).await;
     assert_eq!(outcome.status, ToolStatus::Error);
     assert_eq!(outcome.content, "The MCP server prod no longer has the tool echo. Nothing was run.");
     assert_eq!((prod.calls_of("echo"), test.calls_of("echo")), (0, 0));
@@ -150,7 +154,7 @@ async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its
     test.tools.lock().unwrap().push(tool("fail", ToolAnnotations::new()));
     hub.refresh().await;
     assert_eq!(catalog.classify("fail", &Map::new()), None);
-    assert_eq!(catalog.call(&class, &Map::new(), ignore_progress()).await.content, "no such pod");
+    assert_eq!(run(&catalog, &class).await.content, "no such pod");
     assert_eq!((prod.calls_of("fail"), test.calls_of("fail")), (1, 0));
     hub.close().await;
 }
@@ -169,12 +173,12 @@ async fn a_call_does_not_run_when_its_effect_has_become_stricter() {
         *old = tool(name, annotations);
     }
     hub.refresh().await;
-    let outcome = catalog.call(&read, &Map::new(), ignore_progress()).await;
+    let outcome = run(&catalog, &read).await;
     assert_eq!(outcome.status, ToolStatus::Error);
     assert!(outcome.content.contains("is mutating now and was read when"), "{}", outcome.content);
     assert!(outcome.content.ends_with("Nothing was run."), "{}", outcome.content);
     assert_eq!(world.calls_of("echo"), 0);
     // One that has become milder runs.
-    assert_eq!(catalog.call(&idempotent, &Map::new(), ignore_progress()).await.status, ToolStatus::Ok);
+    assert_eq!(run(&catalog, &idempotent).await.status, ToolStatus::Ok);
     hub.close().await;
 }
