@@ -38,7 +38,8 @@ async fn main() {
 
 async fn tokens() {
     let upstream = Upstream::start(TOKENS, Duration::from_millis(1000 / RATE)).await;
-    let nginx = Nginx::start(upstream.port).await;
+    let nginx = Nginx::start(&[upstream.port]).await;
+    let through = format!("{}/v1", nginx.url);
     let service = Program::start(&upstream.url(), &[("MAX_SESSIONS", "100")]).await;
     let client = Client::new();
 
@@ -46,7 +47,7 @@ async fn tokens() {
     for warm in [true, false] {
         let before = nginx.cpu();
         let began = Instant::now();
-        let bodies = join_all((0..SESSIONS).map(|_| client.upstream(&nginx.url))).await;
+        let bodies = join_all((0..SESSIONS).map(|_| client.upstream(&through))).await;
         let took = began.elapsed();
         let through_nginx = nginx.cpu().saturating_sub(before);
         assert!(bodies.iter().all(|tokens| *tokens == TOKENS), "every stream is whole");

@@ -15,6 +15,12 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+#[path = "../../tests/support/nginx.rs"]
+mod nginx;
+
+pub use nginx::Nginx;
+use nginx::{cpu, free_port};
+
 /// Speaks chat completions: every request is answered by so many tokens, so far apart.
 pub struct Upstream {
     pub port: u16,
@@ -85,52 +91,6 @@ async fn chunk(write: &mut (impl AsyncWriteExt + Unpin), data: &str) -> std::io:
     write.write_all(piece.as_bytes()).await
 }
 
-/// nginx, passing everything on to the upstream.
-pub struct Nginx {
-    pub url: String,
-    child: Child,
-    _dir: TempDir,
-}
-
-impl Nginx {
-    pub async fn start(upstream: u16) -> Self {
-        let dir = TempDir::new().expect("a temporary folder");
-        let port = free_port();
-        let folder = dir.path().display();
-        let config = format!(
-            "daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
-             events {{ worker_connections 1024; }}
-             http {{ access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;
-               uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;
-               server {{ listen 127.0.0.1:{port};
-                 location / {{ proxy_pass http://127.0.0.1:{upstream}; proxy_buffering off; proxy_http_version 1.1; }} }} }}"
-        );
-        let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, config).expect("the folder takes it");
-        let nginx = std::env::var("K8SOPS_TEST_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".into());
-        let child = Command::new(nginx).arg("-c").arg(&file).stderr(Stdio::null()).spawn().expect("nginx is installed");
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self { url: format!("http://127.0.0.1:{port}/v1"), child, _dir: dir }
-    }
-
-    /// CPU time of its processes.
-    pub fn cpu(&self) -> Duration {
-        let master = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
-        children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(cpu).sum::<Duration>() + cpu(master)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its workers end with it, on TERM; on KILL they would stay.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
-}
-
 /// The service, as it is shipped, on the filesystem store.
 pub struct Program {
     pub url: String,
@@ -197,19 +157,6 @@ fn folder_size(path: &std::path::Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
-}
-
-/// CPU time of a process, user and system, from `/proc/PID/stat` (fields 14 and 15, in ticks of 10 ms).
-fn cpu(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// A client of the service and of the upstream.

@@ -25,6 +25,8 @@ pub struct Info {
     name: &'static str,
     /// Its version.
     version: &'static str,
+    /// The process that answered, by its name in the leases of sessions; another after every start.
+    replica: String,
     /// `serve` or `demo`.
     mode: Mode,
     /// Whether a language model answers. False in the demo.
@@ -102,6 +104,7 @@ pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info
     web::Json(Info {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
+        replica: api.sessions.replica().to_owned(),
         mode: api.mode,
         language_model: api.mode == Mode::Serve,
         notice: (api.mode == Mode::Demo).then_some(DEMO_NOTICE),

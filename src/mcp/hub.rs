@@ -86,6 +86,13 @@ impl McpHub {
         !self.servers.is_empty() && self.servers.iter().all(|s| s.live().is_some())
     }
 
+    /// Waits until every server is connected, or the first attempt to connect to it has failed. Takes no longer than the time
+    /// limit on connecting.
+    pub async fn settled(&self) {
+        let tried = join_all(self.servers.iter().map(|server| server.tried.cancelled()));
+        let _ = tokio::time::timeout(self.connect_timeout, tried).await;
+    }
+
     /// A counter that grows with every change of a status or of tools.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

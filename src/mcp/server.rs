@@ -56,6 +56,8 @@ pub(super) struct Server {
     looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Counts changes of the hub; only ever grows.
     changes: watch::Sender<u64>,
+    /// Cancelled when the first attempt to connect has ended.
+    pub(super) tried: CancellationToken,
 }
 
 /// A connection that calls can be made on.
@@ -109,6 +111,7 @@ impl Server {
             recheck: Notify::new(),
             looks,
             changes,
+            tried: CancellationToken::new(),
         };
         (Arc::new(server), asked)
     }
@@ -146,6 +149,7 @@ impl Server {
             tools,
         };
         self.live.store(live);
+        self.tried.cancel();
         if after != *before {
             self.status.store(Arc::new(after));
             self.changes.send_modify(|n| *n += 1);

@@ -2,7 +2,7 @@
 //! local watchers of a session. A doorbell says when; a look every few seconds makes good what the doorbell missed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -25,8 +25,15 @@ const LOOKS: usize = 64;
 pub(super) struct Followers {
     store: Arc<dyn SessionStore>,
     // A plain mutex: held for a look-up, never across an await.
-    followed: Mutex<HashMap<SessionId, Followed>>,
+    inner: Mutex<Inner>,
     work: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    followed: HashMap<SessionId, Followed>,
+    /// Sessions to look at now, perhaps more than once.
+    due: VecDeque<SessionId>,
 }
 
 struct Followed {
@@ -42,11 +49,11 @@ struct Followed {
 
 impl Followers {
     pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store, followed: Mutex::default(), work: Notify::new() }
+        Self { store, inner: Mutex::default(), work: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Followed>> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shared(&self) -> Option<&dyn SharedStore> {
@@ -56,15 +63,16 @@ impl Followers {
     /// Keeps a feed up to date for as long as somebody holds it.
     pub(super) fn follow(&self, session: SessionId, feed: &Arc<Feed>) {
         let Some(shared) = self.shared() else { return };
-        let mut followed = self.lock();
-        let known = followed.get(&session).is_some_and(|f| std::ptr::eq(f.feed.as_ptr(), Arc::as_ptr(feed)));
-        if known {
+        let mut inner = self.lock();
+        let known = inner.followed.get(&session);
+        if known.is_some_and(|f| std::ptr::eq(f.feed.as_ptr(), Arc::as_ptr(feed))) {
             return;
         }
-        let owned = followed.get(&session).is_some_and(|f| f.owned);
+        let owned = known.is_some_and(|f| f.owned);
         let new = Followed { feed: Arc::downgrade(feed), preview: 0, owned, next_look: Instant::now(), looking: false };
-        followed.insert(session, new);
-        drop(followed);
+        inner.followed.insert(session, new);
+        inner.due.push_back(session);
+        drop(inner);
         if !owned {
             shared.listen(session, Topic::Log);
         }
@@ -75,11 +83,12 @@ impl Followers {
     pub(super) fn owned(&self, session: SessionId, feed: &Arc<Feed>, owned: bool) {
         let Some(shared) = self.shared() else { return };
         self.follow(session, feed);
-        let mut followed = self.lock();
-        let Some(entry) = followed.get_mut(&session) else { return };
+        let mut inner = self.lock();
+        let Some(entry) = inner.followed.get_mut(&session) else { return };
         entry.owned = owned;
         entry.next_look = Instant::now();
-        drop(followed);
+        inner.due.push_back(session);
+        drop(inner);
         if owned {
             shared.leave(session, Topic::Log);
         } else {
@@ -90,16 +99,22 @@ impl Followers {
 
     /// There is something to look at.
     pub(super) fn rung(&self, session: SessionId) {
-        if let Some(followed) = self.lock().get_mut(&session) {
+        let mut inner = self.lock();
+        if let Some(followed) = inner.followed.get_mut(&session) {
             followed.next_look = Instant::now();
+            inner.due.push_back(session);
             self.work.notify_one();
         }
     }
 
     /// There may be something to look at everywhere.
     pub(super) fn all_rung(&self) {
-        let now = Instant::now();
-        self.lock().values_mut().for_each(|followed| followed.next_look = now);
+        let mut inner = self.lock();
+        let Inner { followed, due } = &mut *inner;
+        for (session, followed) in followed {
+            followed.next_look = Instant::now();
+            due.push_back(*session);
+        }
         self.work.notify_one();
     }
 
@@ -125,27 +140,39 @@ impl Followers {
         }
     }
 
-    /// Leaves what nobody watches.
+    /// Leaves what nobody watches, and looks again at what was not looked at for a while.
     fn sweep(&self) {
         let Some(shared) = self.shared() else { return };
-        self.lock().retain(|session, followed| {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let Inner { followed, due } = &mut *inner;
+        followed.retain(|session, followed| {
             let watched = followed.feed.strong_count() > 0;
             if !watched {
                 shared.leave(*session, Topic::Log);
+            } else if followed.next_look <= now {
+                due.push_back(*session);
             }
             watched
         });
     }
 
     fn next_due(&self) -> Option<(SessionId, Arc<Feed>, u64)> {
-        let mut followed = self.lock();
         let now = Instant::now();
-        let due = followed.iter_mut().filter(|(_, f)| f.next_look <= now && !f.owned && !f.looking);
-        let mut due = due.filter_map(|(session, f)| Some((*session, f.feed.upgrade()?, f)));
-        let (session, feed, entry) = due.next()?;
-        entry.next_look = now + LOOK;
-        entry.looking = true;
-        Some((session, feed, entry.preview))
+        let mut inner = self.lock();
+        let Inner { followed, due } = &mut *inner;
+        while let Some(session) = due.pop_front() {
+            // One that is looked at now is due again when that is done.
+            let Some(entry) = followed.get_mut(&session).filter(|f| f.next_look <= now && !f.owned && !f.looking)
+            else {
+                continue;
+            };
+            let Some(feed) = entry.feed.upgrade() else { continue };
+            entry.next_look = now + LOOK;
+            entry.looking = true;
+            return Some((session, feed, entry.preview));
+        }
+        None
     }
 
     /// The preview before the log: what is read of an open message is then never of one that comes after what was read of
@@ -162,6 +189,10 @@ impl Followers {
                 page => page?,
             };
             preview = seen.place;
+            if self.lock().followed.get(&session).is_none_or(|f| f.owned) {
+                // An owner in this process writes the feed by now.
+                return Ok(preview);
+            }
             for piece in &seen.pieces {
                 feed.preview(piece);
             }
@@ -173,8 +204,8 @@ impl Followers {
     }
 
     fn looked(&self, session: SessionId, feed: &Arc<Feed>, looked: Result<u64, StoreError>) {
-        let mut followed = self.lock();
-        let Some(entry) = followed.get_mut(&session) else { return };
+        let mut inner = self.lock();
+        let Some(entry) = inner.followed.get_mut(&session) else { return };
         if !std::ptr::eq(entry.feed.as_ptr(), Arc::as_ptr(feed)) {
             return;
         }
@@ -188,7 +219,7 @@ impl Followers {
             }
         }
         if entry.next_look <= Instant::now() {
-            drop(followed);
+            inner.due.push_back(session);
             self.work.notify_one();
         }
     }

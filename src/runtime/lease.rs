@@ -22,13 +22,14 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct HeldLease {
     pub(super) lease: Lease,
     term: Arc<Term>,
-    _renewing: AbortOnDropHandle<()>,
+    _renewing: Option<AbortOnDropHandle<()>>,
 }
 
 /// How long a lease holds.
 #[derive(Debug)]
 pub(super) struct Term {
-    until: Mutex<Instant>,
+    /// `None`: for ever.
+    until: Mutex<Option<Instant>>,
     lost: CancellationToken,
     why: Mutex<Option<StoreError>>,
 }
@@ -46,10 +47,14 @@ impl HeldLease {
         // From before it was asked for: it must not last longer here than where it is kept.
         let from = Instant::now();
         let lease = store.acquire(session, owner, LEASE).await?;
-        let term =
-            Arc::new(Term { until: Mutex::new(from + LEASE), lost: CancellationToken::new(), why: Mutex::default() });
-        let renewing = tokio::spawn(renew(store.clone(), lease, term.clone()));
-        Ok(Self { lease, term, _renewing: AbortOnDropHandle::new(renewing) })
+        // Of a store that one process has for itself nobody can take it, however long this one sleeps.
+        let until = store.shared().map(|_| from + LEASE);
+        let term = Arc::new(Term { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
+        let renewing = until.map(|_| {
+            let renewing = tokio::spawn(renew(store.clone(), lease, term.clone()));
+            AbortOnDropHandle::new(renewing)
+        });
+        Ok(Self { lease, term, _renewing: renewing })
     }
 
     /// Whether the lease surely holds now.
@@ -68,10 +73,10 @@ impl HeldLease {
 impl Term {
     /// Whether the lease surely holds now.
     pub(super) fn holds(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < self.until()
+        !self.lost.is_cancelled() && self.until().is_none_or(|until| Instant::now() < until)
     }
 
-    fn until(&self) -> Instant {
+    fn until(&self) -> Option<Instant> {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,13 +91,14 @@ async fn renew(store: Arc<dyn SessionStore>, lease: Lease, term: Arc<Term>) {
     loop {
         sleep(wait).await;
         let from = Instant::now();
-        let left = term.until().saturating_duration_since(from);
+        let Some(until) = term.until() else { return };
+        let left = until.saturating_duration_since(from);
         match timeout(left, store.renew(lease, LEASE)).await {
             Ok(Ok(())) => {
-                *term.until.lock().unwrap_or_else(PoisonError::into_inner) = from + LEASE;
+                *term.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(from + LEASE);
                 wait = RENEW;
             }
-            Ok(Err(error @ StoreError::Unavailable(_))) if Instant::now() < term.until() => {
+            Ok(Err(error @ StoreError::Unavailable(_))) if Instant::now() < until => {
                 tracing::debug!(session = %lease.session, %error, "the lease could not be renewed; trying again");
                 wait = RETRY;
             }

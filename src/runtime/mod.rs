@@ -171,8 +171,7 @@ impl Sessions {
 
     async fn make_room(&self, user: &UserId) -> Result<(), SessionsError> {
         let (store, max) = (&self.0.parts.store, self.0.parts.max_sessions);
-        let mut over = (store.count(user).await? + 1).saturating_sub(max);
-        if over == 0 {
+        if store.count(user).await? < max {
             return Ok(());
         }
         let mut all = Vec::new();
@@ -183,14 +182,20 @@ impl Sessions {
             after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
             all.extend(page);
         }
-        for old in all.iter().rev().filter(|s| s.open_run.is_none()) {
+        let mut over = (all.len() + 1).saturating_sub(max);
+        for old in all.iter().rev().map(|summary| summary.session_id) {
             if over == 0 {
                 break;
             }
-            // A message that waits in the inbox is a run in progress as far as its user knows.
-            if store.inbox(old.session_id).await?.is_empty() {
-                self.delete(user, old.session_id).await?;
-                over -= 1;
+            match store.delete_idle(old).await {
+                Ok(true) => {
+                    self.0.registry.close(old);
+                    over -= 1;
+                }
+                Ok(false) => {}
+                // Somebody else deleted it.
+                Err(StoreError::NotFound(_)) => over -= 1,
+                Err(error) => return Err(error.into()),
             }
         }
         if over == 0 { Ok(()) } else { Err(SessionsError::TooMany(max)) }
@@ -316,9 +321,13 @@ impl Sessions {
     /// `NotFound`, and those of the store.
     pub async fn delete(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
         self.get(user, session).await?;
-        self.0.parts.store.delete(session).await?;
-        self.0.registry.close(session);
-        Ok(())
+        let store = &self.0.parts.store;
+        let deleted = store.delete(session).await;
+        // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
+        if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
+            self.0.registry.close(session);
+        }
+        Ok(deleted?)
     }
 
     /// The seq of the oldest event that is kept.
@@ -327,6 +336,12 @@ impl Sessions {
     /// Those of the store.
     pub async fn oldest_seq(&self, session: SessionId) -> Result<u64, SessionsError> {
         Ok(self.0.parts.store.read(session, 0, 1).await?.oldest_seq)
+    }
+
+    /// The name of this process in the leases of sessions.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.0.replica
     }
 
     /// Sessions that this process works on now.

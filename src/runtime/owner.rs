@@ -398,7 +398,15 @@ impl<'a> Owner<'a> {
             cancel: cancel.clone(),
             halt: self.shared.halt.clone(),
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(async move { run.drive().await }));
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = run.tools.ready() => {}
+                () = run.cancel.cancelled() => {}
+                () = run.halt.cancelled() => {}
+            }
+            run.drive().await
+        });
+        let task = AbortOnDropHandle::new(task);
         self.run = Some(RunTask { cancel, task });
         // What waits may be meant for it: a cancel, or a message that interrupts.
         self.look = true;

@@ -98,6 +98,9 @@ impl SessionStore for Watched {
     async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
         self.inner.delete(session).await
     }
+    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
+        self.inner.delete_idle(session).await
+    }
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
         self.inner.unfinished().await
     }

@@ -140,11 +140,15 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<SessionSummary>, StoreError>;
 
-    /// How many sessions a user has.
+    /// About how many sessions a user has; never less than there are.
     async fn count(&self, user: &UserId) -> Result<usize, StoreError>;
 
     /// Removes a session and all that belongs to it. `NotFound` when there is none.
     async fn delete(&self, session: SessionId) -> Result<(), StoreError>;
+
+    /// Removes a session like [`Self::delete`], if it has no open run and an empty inbox; whether it has. Atomic: what is
+    /// accepted before it keeps the session, and what comes after it finds none.
+    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError>;
 
     /// Sessions that have work (an open run, or commands in the inbox) and, as far as is known, nobody who does it. A store
     /// of several processes hands each to one caller at a time, and again after a while if the work is still there.
@@ -291,6 +295,12 @@ pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<
             }
             replayed = 0;
             continue;
+        }
+        if page.events.is_empty() && page.last_seq > after {
+            return Err(StoreError::Corrupt(format!(
+                "the log of session {session} ends after seq {after}, not {}",
+                page.last_seq
+            )));
         }
         replayed += page.events.iter().map(|event| event.weight()).sum::<u64>();
         state = SessionState::fold(state, page.events.iter().map(AsRef::as_ref));

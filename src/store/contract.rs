@@ -46,6 +46,7 @@ rules![
     a_busy_session_refuses_a_message_that_asks_for_it,
     a_full_inbox_refuses_more,
     a_deleted_session_is_gone_from_everywhere,
+    only_a_session_without_work_is_deleted_when_that_is_asked_for,
     an_id_is_taken_once,
     the_list_has_the_newest_activity_first,
     sessions_with_work_are_found_and_others_are_not,
@@ -436,6 +437,23 @@ async fn a_deleted_session_is_gone_from_everywhere(store: Arc<dyn SessionStore>)
     assert!(store.unfinished().await.expect("the index").is_empty());
     let left = store.list(&user("anna"), None, 10).await.expect("the index");
     assert_eq!(left.iter().map(|s| s.session_id).collect::<Vec<_>>(), [other]);
+}
+
+async fn only_a_session_without_work_is_deleted_when_that_is_asked_for(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = new_session(store).await;
+    store.submit(session, command("c", message("hi"))).await.expect("taken");
+    assert!(!store.delete_idle(session).await.expect("asked"), "a message waits");
+    let waiting = store.inbox(session).await.expect("the inbox")[0].position;
+    let mut pen = Pen::take(store, session, "a").await;
+    let mut events = run("hi");
+    let finished = events.pop().expect("three events");
+    pen.write(events, &[waiting], false).await.expect("a commit");
+    assert!(!store.delete_idle(session).await.expect("asked"), "a run is open");
+    pen.write(vec![finished], &[], false).await.expect("a commit");
+    assert!(store.delete_idle(session).await.expect("asked"), "it has no work");
+    assert_eq!(store.summary(session).await.expect("the index"), None);
+    assert!(matches!(store.delete_idle(session).await, Err(StoreError::NotFound(_))));
 }
 
 async fn an_id_is_taken_once(store: Arc<dyn SessionStore>) {

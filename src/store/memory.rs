@@ -118,6 +118,15 @@ impl SessionStore for MemoryStore {
         self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
     }
 
+    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
+        let mut sessions = self.lock();
+        let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.unfinished();
+        if idle {
+            sessions.remove(&session);
+        }
+        Ok(idle)
+    }
+
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
         let sessions = self.lock();
         let unfinished = sessions.iter().filter(|(_, stored)| stored.unfinished());

@@ -176,6 +176,10 @@ impl Snapshot {
 
 #[async_trait]
 impl ToolExecutor for ToolCatalog {
+    async fn ready(&self) {
+        self.hub.settled().await;
+    }
+
     fn specs(&self) -> Arc<[ToolSpec]> {
         self.snapshot().specs.clone()
     }

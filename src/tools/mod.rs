@@ -32,6 +32,10 @@ use crate::{
 /// The tools as the agent sees them.
 #[async_trait]
 pub trait ToolExecutor: Send + Sync + 'static {
+    /// Waits until it is known which tools there are, as far as that can be known in a bounded time. A run begins after it,
+    /// so that one that is gone on with after a restart finds its tools.
+    async fn ready(&self) {}
+
     /// What the model is told of; sorted by name, so that the prompt's prefix is stable.
     fn specs(&self) -> Arc<[ToolSpec]>;
 

@@ -109,6 +109,38 @@ async fn a_stop_waits_for_the_call_that_runs_so_that_its_outcome_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_on_with_after_a_restart_waits_for_its_tools_and_so_does_what_is_new() {
+    let model = ScriptedModel::new([
+        vec![call("change", json!({}))],
+        vec![call("look", json!({}))],
+        vec![call("look", json!({}))],
+    ]);
+    let tools = tools::Counting::new();
+    let first = Service::start(Setup { servers: vec![tools.server()], ..setup(&model) }).await;
+    first.connected().await;
+    let (session, other) = (first.session().await, first.session().await);
+    first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    let asked = first.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    let data = first.stop().await;
+
+    let gate = Gate::new();
+    let servers = vec![tools.server_behind(gate.clone())];
+    let second = Service::start(Setup { data: Some(data), servers, ..setup(&model) }).await;
+    gate.arrived().await;
+    second.post(&format!("{other}/messages"), json!({"content": "look"})).await;
+    let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    second.post(&approval, json!({"decision": "approve"})).await;
+    assert!(second.log(&session).await.iter().all(|event| event["type"] != "tool_end"));
+    gate.open();
+    for session in [&session, &other] {
+        let frames = second.events(session, "").await.until("run_finished").await;
+        let ends: Vec<_> = frames.iter().filter(|f| f["type"] == "tool_end").map(|f| &f["status"]).collect();
+        assert!(!ends.is_empty() && ends.iter().all(|status| **status == "ok"), "{ends:?}");
+    }
+    assert_eq!((tools.calls("change"), tools.calls("look")), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_a_change_whose_outcome_is_lost_is_unknown_and_is_not_run_again() {
     let model = ScriptedModel::new([vec![call("change", json!({})), call("look", json!({}))]]);
     let tools = tools::Counting::new();

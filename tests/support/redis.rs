@@ -288,7 +288,7 @@ async fn wait<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F
 ///
 /// Both are below what systems hand out for port 0 and for outgoing connections: a server that was killed must find
 /// its port free when it comes back. Every call gives another, as tests run at the same time.
-fn next_port() -> u16 {
+pub fn next_port() -> u16 {
     const FIRST: u16 = 10_000;
     const COUNT: u16 = 10_000;
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();

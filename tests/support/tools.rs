@@ -34,11 +34,19 @@ impl Counting {
 
     /// This, as a server of the service under test.
     pub fn server(&self) -> (String, Arc<dyn Connector>) {
+        let gate = Gate::new();
+        gate.open();
+        self.server_behind(gate)
+    }
+
+    /// This, as a server that answers only once the gate is opened.
+    pub fn server_behind(&self, gate: Gate) -> (String, Arc<dyn Connector>) {
         let tools = self.clone();
         let connect = move || {
             let (client, server) = tokio::io::duplex(64 * 1024);
-            let tools = tools.clone();
+            let (tools, gate) = (tools.clone(), gate.clone());
             tokio::spawn(async move {
+                gate.pass().await;
                 if let Ok(running) = tools.serve(server).await {
                     let _ = running.waiting().await;
                 }

@@ -130,6 +130,10 @@ impl Index {
         self.entries.values().filter(|entry| entry.user.as_ref() == user).count()
     }
 
+    pub(super) fn is_unfinished(&self, session: SessionId) -> bool {
+        self.entries.get(&session).is_some_and(|entry| entry.unfinished)
+    }
+
     pub(super) fn unfinished(&self) -> Vec<SessionId> {
         self.entries.iter().filter(|(_, entry)| entry.unfinished).map(|(session, _)| *session).collect()
     }

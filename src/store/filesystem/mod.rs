@@ -245,12 +245,16 @@ impl Shared {
         self.index().put(&line).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
     }
 
-    fn delete(&self, session: SessionId) -> Result<(), StoreError> {
+    /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
+    fn delete(&self, session: SessionId, only_idle: bool) -> Result<bool, StoreError> {
         let user = self.index().user_of(session).cloned().ok_or(StoreError::NotFound(session))?;
         let path = self.path(&user, session);
         let slot = self.open_files().entry(session).or_default().clone();
         {
             let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
+            if only_idle && self.index().is_unfinished(session) {
+                return Ok(false);
+            }
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unavailable(&path, &error)),
                 _ => {}
@@ -259,7 +263,8 @@ impl Shared {
             self.index().remove(session);
         }
         self.open_files().remove(&session);
-        sync_folder_of(&path)
+        sync_folder_of(&path)?;
+        Ok(true)
     }
 }
 
@@ -364,7 +369,12 @@ impl SessionStore for FilesystemStore {
 
     async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
         let shared = self.0.clone();
-        blocking(move || shared.delete(session)).await
+        blocking(move || shared.delete(session, false)).await.map(drop)
+    }
+
+    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
+        let shared = self.0.clone();
+        blocking(move || shared.delete(session, true)).await
     }
 
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {

@@ -18,8 +18,9 @@ use crate::session::{ListCursor, SessionId, SessionSummary, StoreError, Timestam
 const GHOST_AGE: i64 = 60_000;
 /// Sessions that are claimed at once.
 const CLAIM: usize = 100;
-/// A session that was claimed and not settled is due again after this.
-const CLAIM_AGAIN: Duration = Duration::from_secs(3);
+/// A session that was claimed and not settled is due again after this. A take-over may be as much later than the end of the
+/// lease: who claims a session just before that end finds it held, and its time, which only grows, is this claim's then.
+const CLAIM_AGAIN: Duration = Duration::from_millis(500);
 /// List entries that are read at once.
 const PAGE: usize = 256;
 

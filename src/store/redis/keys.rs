@@ -2,7 +2,7 @@
 //!
 //! | key | kind | holds |
 //! |---|---|---|
-//! | `{prefix}:{session}:meta` | hash | user, summary, head of the log, epoch and lease, counters |
+//! | `{prefix}:{session}:meta` | hash | user, summary, head of the log, epoch and lease, counters (places of the inbox, messages that wait) |
 //! | `{prefix}:{session}:log` | stream | events; the id of the event `seq` is `seq-0` |
 //! | `{prefix}:{session}:checkpoint` | string | the projection as of some seq |
 //! | `{prefix}:{session}:inbox` | stream | commands that wait; the id is their place |

@@ -137,12 +137,11 @@ impl SessionStore for RedisStore {
     }
 
     async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        let summary = self.summary(session).await?.ok_or(StoreError::NotFound(session))?;
-        let (log, inbox) = (self.keys.channel(session, Topic::Log), self.keys.channel(session, Topic::Inbox));
-        let answer = self.run(&SCRIPTS.delete, &self.keys.all(session), &[log.as_bytes(), inbox.as_bytes()]).await?;
-        self.index.remove(&summary.user_id, session).await?;
-        self.index.forget(session).await?;
-        answer.expect_ok(session, None)
+        self.remove(session, false).await.map(drop)
+    }
+
+    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
+        self.remove(session, true).await
     }
 
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
@@ -350,6 +349,24 @@ impl SessionStore for RedisStore {
 }
 
 impl RedisStore {
+    /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
+    async fn remove(&self, session: SessionId, only_idle: bool) -> Result<bool, StoreError> {
+        let summary = self.summary(session).await?.ok_or(StoreError::NotFound(session))?;
+        let (log, inbox) = (self.keys.channel(session, Topic::Log), self.keys.channel(session, Topic::Inbox));
+        let args: [&[u8]; 3] = [log.as_bytes(), inbox.as_bytes(), if only_idle { b"1" } else { b"0" }];
+        let answer = self.run(&SCRIPTS.delete, &self.keys.all(session), &args).await?;
+        if answer.tag() == "busy" {
+            return Ok(false);
+        }
+        // The session is gone. Should this fail, its entries are dropped when they are come across.
+        for cleared in [self.index.remove(&summary.user_id, session).await, self.index.forget(session).await] {
+            if let Err(error) = cleared {
+                tracing::debug!(%session, %error, "an entry of a deleted session is left");
+            }
+        }
+        answer.expect_ok(session, None).map(|()| true)
+    }
+
     /// Writes a commit. When the answer is lost it is asked for under the same id: what was written is then not written
     /// again, and what was not, is.
     async fn commit_once(&self, keys: &[String], args: &[&[u8]]) -> Result<Answer, StoreError> {

@@ -15,7 +15,13 @@ for i = first, #ARGV do
   redis.call('XADD', KEYS[2], string.format('%.0f-0', expected + i - first + 1), 'e', ARGV[i])
 end
 for i = 13, first - 1 do
-  redis.call('XDEL', KEYS[4], ARGV[i] .. '-0')
+  local id = ARGV[i] .. '-0'
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[4], id, id)) do
+    for field = 1, #entry[2], 2 do
+      if entry[2][field] == 'message' and entry[2][field + 1] == '1' then redis.call('HINCRBY', KEYS[1], 'waiting', -1) end
+    end
+  end
+  redis.call('XDEL', KEYS[4], id)
 end
 local count = #ARGV - first + 1
 redis.call('HSET', KEYS[1], 'last_seq', string.format('%.0f', expected + count), 'commit', ARGV[3], 'summary', ARGV[4],

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The chaos test at length: replicas of k8sops behind nginx on one Redis, killed over and over while clients talk to them.
+# Prints one table, and fails when something in it is not as promised. About five seconds a kill.
+#
+#   bash tests/chaos/run.sh [--kills 200] [--sessions 8] [--replicas 3] [--seed N]
+#
+# Installs Redis and nginx first (Debian packages), where they are missing; nothing of the machine's own is touched.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$repo"
+# shellcheck source=tests/testbed/common.sh
+source tests/testbed/common.sh
+
+# A Rust that rustup has installed, and what Debian has for administrators, are not on the PATH of every shell.
+PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin
+command -v cargo > /dev/null || { echo "tests/chaos/run.sh: no cargo found; install Rust first" >&2; exit 1; }
+
+missing=()
+for probe in cc:build-essential redis-server:redis-server redis-cli:redis-tools nginx:nginx; do
+  command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
+done
+[ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+K8SOPS_TEST_REDIS_SERVER=$(command -v redis-server)
+K8SOPS_TEST_REDIS_CLI=$(command -v redis-cli)
+K8SOPS_TEST_NGINX=$(command -v nginx)
+export K8SOPS_TEST_REDIS_SERVER K8SOPS_TEST_REDIS_CLI K8SOPS_TEST_NGINX
+
+exec cargo test --locked --release --test chaos -- --kills 200 --sessions 8 --replicas 3 "$@" < /dev/null
