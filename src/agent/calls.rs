@@ -8,12 +8,11 @@ use tokio::sync::Semaphore;
 
 use super::{LogClosed, Run, ended};
 use crate::{
-    mcp::CallProgress,
     session::{
         ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId,
         Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
     },
-    tools::{CallClass, Gate, ToolOutcome},
+    tools::{CallClass, Gate, Progress, ToolOutcome},
 };
 
 const NOT_RUN: &str = "cancelled by the user before it was run";
@@ -102,7 +101,7 @@ impl Run {
         let start = ToolStart {
             tool_call_id: call.id.clone(),
             name: call.name.clone(),
-            server: class.server.clone(),
+            server: class.target.server().to_owned(),
             arguments: Value::Object(arguments.clone()),
             effect: class.effect,
             attempt,
@@ -118,14 +117,14 @@ impl Run {
         }
         let began = Instant::now();
         let (log, id) = (self.log.clone(), call.id.clone());
-        let progress = Arc::new(move |p: CallProgress| {
-            let CallProgress { progress, total, message } = p;
+        let progress = Arc::new(move |p: Progress| {
+            let Progress { progress, total, message } = p;
             log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.call(&call.name, &arguments, progress) => Some(outcome),
+            outcome = self.tools.call(class, &arguments, progress) => Some(outcome),
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -19,7 +19,7 @@ use crate::{
     models::{ModelError, ToolChoice, ToolSpec},
     session::*,
     test_support::scripted::{Gate, ScriptedModel, Step, call, text},
-    tools::{CallClass, Gate as ApprovalGate, ProgressSink, ToolOutcome},
+    tools::{CallClass, Gate as ApprovalGate, ProgressSink, Target, ToolOutcome},
 };
 
 type Watch = Box<dyn Fn(usize) + Send>;
@@ -217,10 +217,11 @@ impl ToolExecutor for Tools {
             "never" => (Effect::Mutating, ApprovalGate::Deny),
             _ => return None,
         };
-        Some(CallClass { server: "test".into(), effect, gate, reason: "by test".into() })
+        Some(CallClass { target: Target::new("test", name), effect, gate, reason: "by test".into() })
     }
 
-    async fn call(&self, name: &str, arguments: &Map<String, Value>, _progress: ProgressSink) -> ToolOutcome {
+    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, _progress: ProgressSink) -> ToolOutcome {
+        let name = class.target.tool();
         self.calls.lock().unwrap().push((name.into(), Value::Object(arguments.clone())));
         let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use tokio::time::timeout;
 
 use crate::{
-    config::{Backend, ConfigError, Loaded, McpServerConfig, McpTransport, MemoryConfig, ProviderConfig},
+    config::{Backend, ConfigError, Loaded, McpServerConfig, McpTransport, MemoryConfig, ProviderConfig, mask_url},
     mcp::ServerStatus,
     models::{ChatModel, ModelError},
     session::SessionStore,
@@ -171,7 +171,7 @@ impl Check for ProviderCheck {
     }
 
     async fn run(self: Box<Self>) -> Vec<Line> {
-        let (what, key, url) = (self.what(), &self.config.key_variable, &self.config.base_url);
+        let (what, key, url) = (self.what(), &self.config.key_variable, mask_url(&self.config.base_url));
         if self.config.api_key.is_none() && !self.config.key_optional {
             let line = if self.chosen {
                 Line::fail(what, "it has no key", format!("set {key}, or choose another provider in LLM_PROVIDER"))
@@ -234,11 +234,11 @@ pub fn mcp_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> Line
     let (place, advice) = match &config.transport {
         McpTransport::Http { url, .. } => {
             let variable = if single { "MCP_SERVER_URL" } else { "its url in your YAML" };
-            (url.as_str(), format!("start the server or set {variable}"))
+            (mask_url(url), format!("start the server or set {variable}"))
         }
         McpTransport::Stdio { command, .. } => {
             let variable = if single { "MCP_SERVER_COMMAND" } else { "its command in your YAML" };
-            (command.as_str(), format!("run the command by hand to see what it says, or set {variable}"))
+            (command.clone(), format!("run the command by hand to see what it says, or set {variable}"))
         }
     };
     match status {
@@ -249,7 +249,7 @@ pub fn mcp_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> Line
         Some(status) => {
             let error = status.error.as_deref().unwrap_or("no connection yet");
             // Many errors name the place themselves.
-            let found = if error.contains(place) { error.to_owned() } else { format!("{error} at {place}") };
+            let found = if error.contains(&place) { error.to_owned() } else { format!("{error} at {place}") };
             Line::fail(what, found, advice)
         }
         None => Line::fail(what, format!("it was not started ({place})"), advice),
@@ -473,6 +473,46 @@ mod tests {
         let up = ServerStatus { connected: true, error: None, ..down };
         assert!(mcp_line(&config, Some(&up)).render().starts_with("note  mcp default: connected"));
         assert!(mcp_line(&config, None).render().starts_with("FAIL  mcp default: it was not started"));
+    }
+
+    #[tokio::test]
+    async fn no_line_shows_the_secrets_of_a_url() {
+        let url = "http://me:secret@127.0.0.1:9/mcp?token=secret";
+        let loaded = config(&[("MCP_SERVER_URL", url), ("OPENAI_BASE_URL", url), ("OPENAI_API_KEY", "k")]).config;
+        let up = ServerStatus {
+            name: "default".into(),
+            transport: "http",
+            connected: true,
+            error: None,
+            tools: Arc::new([]),
+        };
+        let down = ServerStatus { connected: false, error: Some("connection refused".into()), ..up.clone() };
+        let tool = crate::mcp::RemoteTool {
+            name: "t".into(),
+            description: String::new(),
+            input_schema: serde_json::Map::new(),
+            hints: crate::mcp::ToolHints::default(),
+        };
+        let with_tools = ServerStatus { tools: Arc::new([tool]), ..up.clone() };
+        let server = &loaded.mcp.servers[0];
+        let mut lines: Vec<Line> =
+            [Some(&up), Some(&down), Some(&with_tools), None].map(|status| mcp_line(server, status)).into();
+        for answer in
+            [Ok(()), Err(ModelError::Network("refused".into())), Err(ModelError::MalformedStream("no stream".into()))]
+        {
+            let check = ProviderCheck {
+                id: "openai".into(),
+                config: loaded.providers["openai"].clone(),
+                model: "m".into(),
+                chosen: true,
+                chat: Some(Arc::new(Scripted(answer))),
+            };
+            lines.extend(Box::new(check).run().await);
+        }
+        for line in lines {
+            let line = line.render();
+            assert!(line.contains("127.0.0.1:9/mcp") && !line.contains("secret"), "{line}");
+        }
     }
 
     #[tokio::test]

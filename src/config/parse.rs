@@ -156,11 +156,15 @@ pub(super) fn mask(secret: &str) -> String {
     format!("****{tail}")
 }
 
-/// A URL as it may be shown: without a password and without the values of its query.
-pub(super) fn mask_url(text: &str) -> String {
-    let Ok(mut url) = reqwest::Url::parse(text) else { return shown(text) };
+/// A URL as it may be shown: without user and password, and without the values of its query and fragment.
+#[must_use]
+pub fn mask_url(text: &str) -> String {
+    let mut url = match reqwest::Url::parse(text) {
+        Ok(url) if !url.cannot_be_a_base() => url,
+        _ => return mask_no_url(text),
+    };
     let has_userinfo = !url.username().is_empty() || url.password().is_some();
-    if !has_userinfo && url.query().is_none() {
+    if !has_userinfo && url.query().is_none() && url.fragment().is_none() {
         return shown(text);
     }
     if has_userinfo {
@@ -170,7 +174,25 @@ pub(super) fn mask_url(text: &str) -> String {
     if url.query().is_some() {
         url.set_query(Some("****"));
     }
+    if url.fragment().is_some() {
+        url.set_fragment(Some("****"));
+    }
     url.to_string()
+}
+
+/// What should be a URL and is none: whatever stands where a URL has its secrets, or after, is left out.
+fn mask_no_url(text: &str) -> String {
+    let start = text.find("//").map_or(0, |at| at + 2);
+    // A password may hold any character, so that only the last `@` is sure to be its end.
+    let text = match text.rfind('@') {
+        Some(end) if end >= start => format!("{}****{}", &text[..start], &text[end..]),
+        Some(end) => format!("****{}", &text[end..]),
+        None => text.to_owned(),
+    };
+    match text.find(['?', '#']) {
+        Some(end) => shown(&format!("{}****", &text[..=end])),
+        None => shown(&text),
+    }
 }
 
 /// A value as it is shown in a message: one line, of bounded length.
@@ -259,7 +281,24 @@ mod tests {
         assert_eq!(mask("sk-ant-0123456789xy"), "****xy");
         assert_eq!(mask_url("https://u:p@h/x?token=1"), "https://****@h/x?****");
         assert_eq!(mask_url("http://127.0.0.1:8000/mcp"), "http://127.0.0.1:8000/mcp");
+        assert_eq!(mask_url("https://h/x#token=1"), "https://h/x#****");
         assert_eq!(shown("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn what_is_no_url_shows_no_secret_either() {
+        for (text, shown) in [
+            ("//user:secret@host/mcp", "//****@host/mcp"),
+            ("user:secret@host/mcp", "****@host/mcp"),
+            ("http//user:secret@host", "http//****@host"),
+            ("http://user:sec/ret@host", "http://****@host"),
+            ("host:port/mcp?token=secret", "host:port/mcp?****"),
+            ("http://[::1/mcp#secret", "http://[::1/mcp#****"),
+            ("a@b//secret", "****@b//secret"),
+            ("localhost:8000/mcp", "localhost:8000/mcp"),
+        ] {
+            assert_eq!(mask_url(text), shown);
+        }
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub(super) const TRANSPORT: &str = "http or stdio";
 pub(super) const WORDS: &str = "words as in a shell (quotes are honoured), or a JSON array of strings";
 pub(super) const KEY: &str = "a key: printable ASCII without spaces";
 const USER_ID: &str = "1 to 64 characters of A-Z a-z 0-9 . _ @ - that do not begin with a dot";
-const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like k8sops=debug,rmcp=info";
+const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like info,k8sops=debug";
 
 /// Variables of functions that this version does not have, and what is said when one is set.
 pub(super) const NOT_YET: &[(&str, &str)] = &[

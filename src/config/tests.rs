@@ -185,8 +185,9 @@ fn no_secret_is_shown_anywhere() {
     all.env.insert("ANTHROPIC_API_KEY".to_owned(), "very-secret with a space".to_owned());
     all.env.insert("TOKEN".to_owned(), "very-secret\nX: y".to_owned());
     all.env.insert("OPENAI_BASE_URL".to_owned(), "ftp://me:very-secret@h/v1".to_owned());
+    all.env.insert("MCP_SERVER_URL".to_owned(), "//me:very-secret@h/mcp".to_owned());
     let bad = problems(all);
-    assert_eq!(bad.len(), 3, "{bad:?}");
+    assert_eq!(bad.len(), 4, "{bad:?}");
     assert!(!bad.concat().contains("very-secret"), "{bad:?}");
 }
 

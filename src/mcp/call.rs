@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rmcp::{
-    RoleClient,
+    ErrorData, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelledNotificationParam, ClientRequest, ErrorCode, RequestId,
         ServerResult,
@@ -105,7 +105,11 @@ fn failure(server: &Server, live: &Live, error: ServiceError) -> CallError {
             if !matches!(e.code, ErrorCode::INVALID_PARAMS | ErrorCode::INTERNAL_ERROR | ErrorCode::METHOD_NOT_FOUND) {
                 server.recheck();
             }
-            return CallError::Refused(e.message.into_owned());
+            return if is_refusal(&e) {
+                CallError::Refused(e.message.into_owned())
+            } else {
+                CallError::Failed(e.message.into_owned())
+            };
         }
         ServiceError::TransportSend(e) => match http::fault(&e) {
             SendFault::NotSent(why) => CallError::NotSent(of(why)),
@@ -117,6 +121,16 @@ fn failure(server: &Server, live: &Live, error: ServiceError) -> CallError {
     };
     server.recheck();
     failure
+}
+
+/// Whether an error says that the tool was not run. Of an internal error that is not known: it may have come half-way.
+fn is_refusal(error: &ErrorData) -> bool {
+    match error.code {
+        ErrorCode::INVALID_REQUEST | ErrorCode::METHOD_NOT_FOUND | ErrorCode::INVALID_PARAMS => true,
+        // What SDKs say to a request of a session that they do not know; they use the codes for other things too.
+        ErrorCode(-32_001 | -32_000) => error.message.to_ascii_lowercase().contains("session"),
+        _ => false,
+    }
 }
 
 /// Tells the server, when dropped with a request in it, that nobody waits for its answer any more.

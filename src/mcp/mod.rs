@@ -21,6 +21,7 @@ mod correlate;
 mod handler;
 mod http;
 mod hub;
+mod mask;
 mod server;
 mod stdio;
 
@@ -35,9 +36,7 @@ pub use http::HttpConnector;
 pub use hub::McpHub;
 pub use stdio::StdioConnector;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 /// A tool as its server describes it. All of it is the server's word.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,9 +96,12 @@ pub enum CallError {
     /// The request was never sent: the server is not connected, or there is no such server.
     #[error("{0}")]
     NotSent(String),
-    /// The server refused the request (a JSON-RPC error): the tool was not run, or failed in a way that it reports so.
+    /// The server turned the request away before the tool was run: there is no such tool, or the arguments are wrong.
     #[error("{0}")]
     Refused(String),
+    /// The server answered with an error (of JSON-RPC) that does not say whether the tool was run.
+    #[error("{0}")]
+    Failed(String),
     /// The connection broke after the request was sent: what became of it is not known.
     #[error("{0}")]
     Broken(String),
@@ -109,14 +111,12 @@ pub enum CallError {
 }
 
 /// A `notifications/progress` of a running call.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CallProgress {
     /// How far.
     pub progress: f64,
     /// Of how much.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
     /// In words.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

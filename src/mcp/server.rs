@@ -8,8 +8,7 @@
 //! ```
 
 use std::{
-    collections::{HashSet, hash_map::RandomState},
-    hash::{BuildHasher, Hasher},
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -409,10 +408,7 @@ impl Backoff {
     fn next(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.max);
-        // The keys of a new `RandomState` are random: enough for jitter, without a crate for it.
-        let random = RandomState::new().build_hasher().finish();
-        let share = f64::from(u32::try_from(random >> 32).expect("32 bits are left")) / f64::from(u32::MAX);
-        full.mul_f64(1.0 - share / 2.0)
+        full.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 }
 

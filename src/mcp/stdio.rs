@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     Handler,
     connect::{ConnectError, Connection, Connector, quote, serve},
+    mask::Mask,
 };
 
 /// The variables that a server gets of our own environment. Everything else (API keys above all) stays here; what more a
@@ -59,14 +60,13 @@ const SIGTERM: i32 = 15;
 /// Lines of standard error kept for an error message, and the most of one that is looked at.
 const TAIL_LINES: usize = 8;
 const MAX_LINE: usize = 2048;
-/// A configured value shorter than this is not masked in a server's words: it would mask half of them.
-const MIN_SECRET: usize = 6;
 
 /// Starts a server as a child process, in a process group of its own.
 pub struct StdioConnector {
     command: String,
     args: Vec<String>,
-    env: Arc<BTreeMap<String, SecretString>>,
+    env: BTreeMap<String, SecretString>,
+    mask: Arc<Mask>,
 }
 
 impl StdioConnector {
@@ -78,7 +78,8 @@ impl StdioConnector {
         if command.trim().is_empty() {
             return Err(ConnectError::Config("the command of the MCP server is empty".to_owned()));
         }
-        Ok(Self { command, args, env: Arc::new(env) })
+        let mask = Arc::new(Mask::new(&args, &env));
+        Ok(Self { command, args, env, mask })
     }
 
     fn spawn(&self, handler: &Handler) -> Result<StdioTransport, ConnectError> {
@@ -103,11 +104,12 @@ impl StdioConnector {
         else {
             return Err(ConnectError::Unreachable(format!("`{}` was started without its pipes", self.command)));
         };
-        let tail = Arc::new(Tail { lines: Mutex::default(), env: self.env.clone() });
+        let tail = Arc::<Tail>::default();
+        let drain = drain(stderr, tail.clone(), self.mask.clone(), handler.clone());
         Ok(StdioTransport {
             pipe: AsyncRwTransport::new_client(stdout, stdin),
             group,
-            drain: Drain(Some(tokio::spawn(drain(stderr, tail.clone(), handler.clone())))),
+            drain: Drain(Some(tokio::spawn(drain))),
             tail,
             handler: handler.clone(),
         })
@@ -243,10 +245,10 @@ impl Drop for Drain {
     }
 }
 
-/// The last lines of a child's standard error.
+/// The last lines of a child's standard error, without secrets.
+#[derive(Default)]
 struct Tail {
     lines: Mutex<VecDeque<String>>,
-    env: Arc<BTreeMap<String, SecretString>>,
 }
 
 impl Tail {
@@ -264,31 +266,35 @@ impl Tail {
         if lines.is_empty() {
             return String::new();
         }
-        let mut text = lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ");
-        for secret in self.env.values().map(ExposeSecret::expose_secret).filter(|s| s.len() >= MIN_SECRET) {
-            text = text.replace(secret, "***");
-        }
+        let text = lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ");
         format!("; it said: {}", quote(&text))
     }
 }
 
-/// Reads standard error to its end, so that the child never blocks on it.
-async fn drain(mut stderr: ChildStderr, tail: Arc<Tail>, handler: Handler) {
+/// Reads standard error to its end, so that the child never blocks on it. What is secret is taken out of each line before
+/// anything is done with it.
+async fn drain(mut stderr: ChildStderr, tail: Arc<Tail>, mask: Arc<Mask>, handler: Handler) {
     let mut chunk = [0; 4096];
     let mut line = Vec::new();
+    // Of a line that is cut so much more is read that no secret before the cut is without its end.
+    let limit = MAX_LINE + mask.longest();
     let finish = |line: &mut Vec<u8>| {
-        let text = String::from_utf8_lossy(line).trim_end().to_owned();
+        let mut text = mask.apply(&String::from_utf8_lossy(line));
+        if line.len() == limit {
+            text.truncate(text.floor_char_boundary(text.len().saturating_sub(mask.longest())));
+        }
         line.clear();
+        let text = text.trim_end();
         if !text.is_empty() {
             tracing::debug!(server = handler.server(), line = text, "standard error of an MCP server");
-            tail.push(text);
+            tail.push(text.to_owned());
         }
     };
     while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
         for &byte in &chunk[..read] {
             if byte == b'\n' {
                 finish(&mut line);
-            } else if line.len() < MAX_LINE {
+            } else if line.len() < limit {
                 line.push(byte);
             }
         }

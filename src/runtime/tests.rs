@@ -19,7 +19,7 @@ use crate::{
     session::*,
     store::MemoryStore,
     test_support::scripted::{Gate, ScriptedModel, Step, call, text},
-    tools::{CallClass, Gate as ApprovalGate, ProgressSink, ToolOutcome},
+    tools::{CallClass, Gate as ApprovalGate, ProgressSink, Target, ToolOutcome},
 };
 
 /// `look` runs at once, `change` asks.
@@ -37,10 +37,10 @@ impl ToolExecutor for Tools {
             "change" => (Effect::Mutating, ApprovalGate::Ask),
             _ => return None,
         };
-        Some(CallClass { server: "test".into(), effect, gate, reason: String::new() })
+        Some(CallClass { target: Target::new("test", name), effect, gate, reason: String::new() })
     }
 
-    async fn call(&self, _: &str, _: &Map<String, Value>, _: ProgressSink) -> ToolOutcome {
+    async fn call(&self, _: &CallClass, _: &Map<String, Value>, _: ProgressSink) -> ToolOutcome {
         tokio::task::yield_now().await;
         ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
     }

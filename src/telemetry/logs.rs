@@ -7,16 +7,13 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that say at `info` and `debug` what an operator of this service does not ask for with `LOG_LEVEL=debug`.
-/// Who wants it names them: `LOG_LEVEL=debug,rmcp=debug`. rmcp's warnings hold whole addresses of servers, with what is
-/// secret in them, and repeat what `mcp` reports: it says nothing at all.
-const QUIET: [(&str, &str); 6] = [
-    ("rmcp", "off"),
-    ("hyper", "warn"),
-    ("reqwest", "warn"),
-    ("h2", "warn"),
-    ("rustls", "warn"),
-    ("actix_server", "warn"),
-];
+/// Who wants it names them: `LOG_LEVEL=debug,hyper=debug`.
+const QUIET: [(&str, &str); 5] =
+    [("hyper", "warn"), ("reqwest", "warn"), ("h2", "warn"), ("rustls", "warn"), ("actix_server", "warn")];
+
+/// What a library says that is not to be heard at any level: the warnings and errors of rmcp hold whole addresses of
+/// servers, with what is secret in them, and repeat what `mcp` reports.
+const SILENT: (&str, &str) = ("rmcp", "off");
 
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -52,10 +49,13 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
 /// The user's filter, with the chatty libraries held down unless it speaks of them.
 fn directives(level: &str) -> String {
     let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    let bare = |levels: &[&str]| parts.iter().any(|part| levels.contains(&part.to_ascii_lowercase().as_str()));
     // Where the rest of the program says less than warnings, a `warn` for a library would say more, not less.
-    let talkative = parts.iter().any(|part| ["info", "debug", "trace"].contains(&part.to_ascii_lowercase().as_str()));
+    let talkative = bare(&["info", "debug", "trace"]);
+    let speaks = talkative || bare(&["warn", "error"]);
+    let held = speaks.then_some(SILENT).into_iter().chain(QUIET.into_iter().filter(|_| talkative));
     let mut all = level.to_owned();
-    for (library, most) in QUIET.iter().filter(|_| talkative) {
+    for (library, most) in held {
         let named = |part: &str| {
             part.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
         };
@@ -75,8 +75,20 @@ mod tests {
         assert_eq!(directives("info"), "info,rmcp=off,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn");
         let own = directives("debug,rmcp::service=trace,h2=info");
         assert!(!own.contains("rmcp=off") && !own.contains("h2=warn") && own.contains("hyper=warn"), "{own}");
-        for quiet in ["warn", "error", "off", "k8sops=debug"] {
+        for quiet in ["off", "k8sops=debug"] {
             assert_eq!(directives(quiet), quiet);
+        }
+    }
+
+    #[test]
+    fn rmcp_is_silent_at_every_level_unless_it_is_named() {
+        for level in ["error", "warn", "WARN", "info", "trace", "error,k8sops=debug"] {
+            let all = directives(level);
+            assert!(all.ends_with(",rmcp=off") || all.contains(",rmcp=off,"), "{all}");
+        }
+        assert_eq!(directives("warn"), "warn,rmcp=off");
+        for named in ["warn,rmcp=warn", "error,rmcp::transport=error"] {
+            assert_eq!(directives(named), named);
         }
     }
 }

@@ -13,13 +13,13 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    CallClass, Gate, ProgressSink, ToolExecutor, ToolOutcome,
+    CallClass, Gate, Progress, ProgressSink, Target, ToolExecutor, ToolOutcome,
     classify::{Candidate, Verdict, classify},
     naming, output, schema,
 };
 use crate::{
     config::{ApprovalMode, ToolsConfig},
-    mcp::{CallError, McpHub, RemoteTool},
+    mcp::{CallError, CallProgress, McpHub, RemoteTool},
     models::ToolSpec,
     session::{Effect, ToolStatus},
 };
@@ -84,7 +84,7 @@ impl ToolCatalog {
             let class = self.class(entry);
             ToolInfo {
                 name: name.clone(),
-                server: class.server,
+                server: entry.server.clone(),
                 remote_name: entry.tool.name.clone(),
                 description: entry.tool.description.clone(),
                 input_schema: spec.input_schema.clone(),
@@ -113,7 +113,26 @@ impl ToolCatalog {
             (_, ApprovalMode::Ask) => Gate::Ask,
             (_, ApprovalMode::Deny) => Gate::Deny,
         };
-        CallClass { server: entry.server.clone(), effect, gate, reason }
+        CallClass { target: Target::new(&entry.server, &entry.tool.name), effect, gate, reason }
+    }
+
+    /// Whether a call would still be what it was classed as: an approval was given to that.
+    fn still_is(&self, class: &CallClass) -> Result<(), String> {
+        let (server, tool) = (class.target.server(), class.target.tool());
+        let snapshot = self.snapshot();
+        let Some(entry) = snapshot.tools.values().find(|e| e.server == server && e.tool.name == tool) else {
+            return Err(format!("The MCP server {server} no longer has the tool {tool}."));
+        };
+        let now = self.class(entry);
+        if weight(now.effect) > weight(class.effect) {
+            return Err(format!(
+                "The tool {tool} of the MCP server {server} has changed: a call is {} now and was {} when it was \
+                 looked at. Call it again to have it judged anew.",
+                word(now.effect),
+                word(class.effect)
+            ));
+        }
+        Ok(())
     }
 
     fn outcome(&self, status: ToolStatus, text: String, structured: Option<Value>) -> ToolOutcome {
@@ -169,14 +188,16 @@ impl ToolExecutor for ToolCatalog {
         Some(self.class(self.snapshot().tools.get(name)?))
     }
 
-    async fn call(&self, name: &str, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome {
-        let snapshot = self.snapshot();
-        let Some(entry) = snapshot.tools.get(name) else {
-            return self.outcome(ToolStatus::Error, format!("There is no tool named {name:?}. Nothing was run."), None);
-        };
-        let effect = self.class(entry).effect;
+    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome {
+        let CallClass { target, effect, .. } = class;
+        if let Err(why) = self.still_is(class) {
+            return self.outcome(ToolStatus::Error, format!("{why} Nothing was run."), None);
+        }
+        let progress = Arc::new(move |CallProgress { progress: so_far, total, message }| {
+            progress(Progress { progress: so_far, total, message });
+        });
         let answer =
-            self.hub.call(&entry.server, &entry.tool.name, arguments.clone(), self.call_timeout, progress).await;
+            self.hub.call(target.server(), target.tool(), arguments.clone(), self.call_timeout, progress).await;
         match answer {
             Ok(answer) => {
                 let status = if answer.is_error { ToolStatus::Error } else { ToolStatus::Ok };
@@ -188,10 +209,27 @@ impl ToolExecutor for ToolCatalog {
                 self.outcome(status, text, answer.structured)
             }
             Err(error) => {
-                let (status, text) = explain(&error, effect);
+                let (status, text) = explain(&error, *effect);
                 self.outcome(status, text, None)
             }
         }
+    }
+}
+
+/// How much an effect asks for: what is allowed for one is allowed for all below it.
+fn weight(effect: Effect) -> u8 {
+    match effect {
+        Effect::Read => 0,
+        Effect::Idempotent => 1,
+        Effect::Mutating => 2,
+    }
+}
+
+fn word(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Read => "read",
+        Effect::Idempotent => "idempotent",
+        Effect::Mutating => "mutating",
     }
 }
 
@@ -204,15 +242,14 @@ fn explain(error: &CallError, effect: Effect) -> (ToolStatus, String) {
         }
         Effect::Mutating => "Whether it took effect is not known. Check the state before doing it again.",
     };
+    let lost = if effect == Effect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
     match error {
         CallError::NotSent(why) => {
             (ToolStatus::Error, format!("The tool was not run: {why}. Nothing was sent, so nothing has changed."))
         }
         CallError::Refused(why) => (ToolStatus::Error, format!("The server refused the call: {why}")),
-        CallError::Broken(why) => {
-            let status = if effect == Effect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
-            (status, format!("The connection broke after the request was sent ({why}). {advice}"))
-        }
+        CallError::Failed(why) => (lost, format!("The server answered with an error: {why}. {advice}")),
+        CallError::Broken(why) => (lost, format!("The connection broke after the request was sent ({why}). {advice}")),
         CallError::Timeout(_) => (ToolStatus::Timeout, format!("{}. {advice}", capitalized(&error.to_string()))),
     }
 }
@@ -238,6 +275,23 @@ mod tests {
             "The connection broke after the request was sent (gone). \
              Whether it took effect is not known. Check the state before doing it again."
         );
+    }
+
+    #[test]
+    fn an_error_after_which_nothing_is_known_is_unknown_and_a_refusal_is_not() {
+        let failed = CallError::Failed("out of memory".into());
+        assert_eq!(explain(&failed, Effect::Read).0, ToolStatus::Error);
+        assert_eq!(explain(&failed, Effect::Idempotent).0, ToolStatus::Unknown);
+        assert_eq!(
+            explain(&failed, Effect::Mutating),
+            (
+                ToolStatus::Unknown,
+                "The server answered with an error: out of memory. \
+                 Whether it took effect is not known. Check the state before doing it again."
+                    .to_owned()
+            )
+        );
+        assert_eq!(explain(&CallError::Refused("no".into()), Effect::Mutating).0, ToolStatus::Error);
     }
 
     #[test]

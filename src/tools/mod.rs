@@ -25,7 +25,6 @@ use utoipa::ToSchema;
 pub use catalog::{ToolCatalog, ToolInfo};
 
 use crate::{
-    mcp::CallProgress,
     models::ToolSpec,
     session::{Effect, ToolStatus},
 };
@@ -43,24 +42,63 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// What a call would be; `None` when there is no tool of this name.
     fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass>;
 
-    /// Makes the call. Dropping the future gives it up (the server is told so).
-    async fn call(&self, name: &str, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome;
+    /// Makes the call that was classed, and no other: when what it would be now is not that any more, nothing is run.
+    /// Dropping the future gives it up (the server is told so).
+    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome;
 }
 
 /// Takes the progress of a call; must not block.
-pub type ProgressSink = Arc<dyn Fn(CallProgress) + Send + Sync>;
+pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// How far a running call is, in its tool's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// How far.
+    pub progress: f64,
+    /// Of how much.
+    pub total: Option<f64>,
+    /// In words.
+    pub message: Option<String>,
+}
 
 /// What a call would be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallClass {
-    /// The server that runs it.
-    pub server: String,
+    /// What would run it.
+    pub target: Target,
     /// What it does to the world.
     pub effect: Effect,
     /// Whether a user must say yes, nobody needs to, or it is never run.
     pub gate: Gate,
     /// Where the class comes from, in words.
     pub reason: String,
+}
+
+/// The one tool that a name stood for when a call was classed. The name may come to stand for another while the call waits
+/// for its approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    server: String,
+    tool: String,
+}
+
+impl Target {
+    /// A tool by the name that its server has for it.
+    pub fn new(server: impl Into<String>, tool: impl Into<String>) -> Self {
+        Self { server: server.into(), tool: tool.into() }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The tool's name there.
+    #[must_use]
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
 }
 
 /// Whether a call may run.

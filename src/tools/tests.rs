@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use rmcp::model::ToolAnnotations;
 use serde_json::{Map, json};
 
-use super::{Gate, ToolCatalog, ToolExecutor, ToolOutcome};
+use super::{CallClass, Gate, ToolCatalog, ToolExecutor, ToolOutcome};
 use crate::{
     config::{ApprovalMode, ToolsConfig},
     mcp::{
         McpHub,
-        tests::world::{World, config, connected, hub_of, ignore_progress, until},
+        tests::world::{World, config, connected, hub_of, tool, until},
     },
     session::{Effect, ToolStatus},
 };
@@ -23,7 +24,12 @@ fn catalog(hub: &Arc<McpHub>) -> ToolCatalog {
 }
 
 async fn call(catalog: &ToolCatalog, name: &str) -> ToolOutcome {
-    catalog.call(name, &Map::new(), ignore_progress()).await
+    let class = catalog.classify(name, &Map::new()).expect("there is such a tool");
+    run(catalog, &class).await
+}
+
+async fn run(catalog: &ToolCatalog, class: &CallClass) -> ToolOutcome {
+    catalog.call(class, &Map::new(), Arc::new(|_| {})).await
 }
 
 #[tokio::test]
@@ -90,9 +96,7 @@ async fn failures_of_every_kind_are_told_to_the_model() {
     let catalog = catalog(&hub);
     let failed = call(&catalog, "fail").await;
     assert_eq!((failed.status, failed.content.as_str()), (ToolStatus::Error, "no such pod"));
-    let missing = call(&catalog, "nothing").await;
-    assert_eq!(missing.status, ToolStatus::Error);
-    assert!(missing.content.contains("no tool named"), "{}", missing.content);
+    assert_eq!(catalog.classify("nothing", &Map::new()), None);
     assert_eq!(call(&catalog, "silent").await.content, "(no output)");
     hub.close().await;
     let away = call(&catalog, "echo").await;
@@ -113,5 +117,68 @@ async fn a_mutating_call_whose_connection_breaks_is_unknown() {
     let outcome = running.await.unwrap();
     assert_eq!(outcome.status, ToolStatus::Unknown);
     assert!(outcome.content.contains("Check the state before doing it again."), "{}", outcome.content);
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_change_that_the_server_broke_off_is_unknown() {
+    let world = World::new();
+    world.tools.lock().unwrap().push(tool("crash", ToolAnnotations::new()));
+    let hub = connected(&world, &config()).await;
+    let outcome = call(&catalog(&hub), "crash").await;
+    assert_eq!(outcome.status, ToolStatus::Unknown);
+    assert!(outcome.content.contains("lost the cluster half-way"), "{}", outcome.content);
+    assert!(outcome.content.contains("Check the state before doing it again."), "{}", outcome.content);
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its_name() {
+    let (prod, test) = (World::new(), World::new());
+    test.tools.lock().unwrap().clear();
+    let hub = hub_of(&[("prod", &prod), ("test", &test)], &config());
+    until("both are connected", || hub.all_connected()).await;
+    let catalog = catalog(&hub);
+    let class = catalog.classify("echo", &Map::new()).unwrap();
+    // The name goes from one server to the other while the call waits for its approval.
+    let moved = prod.tools.lock().unwrap().remove(0);
+    test.tools.lock().unwrap().push(moved);
+    hub.refresh().await;
+    assert_eq!(catalog.classify("echo", &Map::new()).unwrap().target.server(), "test");
+    let outcome = run(&catalog, &class).await;
+    assert_eq!(outcome.status, ToolStatus::Error);
+    assert_eq!(outcome.content, "The MCP server prod no longer has the tool echo. Nothing was run.");
+    assert_eq!((prod.calls_of("echo"), test.calls_of("echo")), (0, 0));
+    // A new name for the same tool is no other tool.
+    let class = catalog.classify("fail", &Map::new()).unwrap();
+    test.tools.lock().unwrap().push(tool("fail", ToolAnnotations::new()));
+    hub.refresh().await;
+    assert_eq!(catalog.classify("fail", &Map::new()), None);
+    assert_eq!(run(&catalog, &class).await.content, "no such pod");
+    assert_eq!((prod.calls_of("fail"), test.calls_of("fail")), (1, 0));
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn a_call_does_not_run_when_its_effect_has_become_stricter() {
+    let world = World::new();
+    let hub = connected(&world, &config()).await;
+    let catalog = catalog(&hub);
+    let [read, idempotent] = ["echo", "silent"].map(|name| catalog.classify(name, &Map::new()).unwrap());
+    for (name, annotations) in
+        [("echo", ToolAnnotations::new().destructive(true)), ("silent", ToolAnnotations::new().read_only(true))]
+    {
+        let mut tools = world.tools.lock().unwrap();
+        let old = tools.iter_mut().find(|t| t.name == name).unwrap();
+        *old = tool(name, annotations);
+    }
+    hub.refresh().await;
+    let outcome = run(&catalog, &read).await;
+    assert_eq!(outcome.status, ToolStatus::Error);
+    assert!(outcome.content.contains("is mutating now and was read when"), "{}", outcome.content);
+    assert!(outcome.content.ends_with("Nothing was run."), "{}", outcome.content);
+    assert_eq!(world.calls_of("echo"), 0);
+    // One that has become milder runs.
+    assert_eq!(run(&catalog, &idempotent).await.status, ToolStatus::Ok);
     hub.close().await;
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
+use crate::config::mask_url;
+
 /// No answer of the service takes longer.
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -40,7 +42,7 @@ impl Client {
     /// # Errors
     /// It is no URL of a service.
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        let wrong = || ClientError::Url(url.to_owned());
+        let wrong = || ClientError::Url(mask_url(url));
         let mut base = Url::parse(url).map_err(|_| wrong())?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(wrong());
@@ -61,8 +63,7 @@ impl Client {
     /// The service's address, for people.
     #[must_use]
     pub fn address(&self) -> String {
-        let text = self.base.as_str();
-        text.trim_end_matches("/v1/").to_owned()
+        mask_url(self.base.as_str().trim_end_matches("/v1/"))
     }
 
     /// The newest sessions.

@@ -51,6 +51,15 @@ async fn a_failing_tool_and_a_refused_request_are_two_things() {
 }
 
 #[tokio::test]
+async fn an_error_that_does_not_say_that_nothing_was_run_is_no_refusal() {
+    let hub = connected(&World::new(), &config()).await;
+    assert_eq!(call(&hub, "crash", LIMIT).await, Err(CallError::Failed("lost the cluster half-way".to_owned())));
+    assert_eq!(call(&hub, "late", LIMIT).await, Err(CallError::Failed("Request timed out".to_owned())));
+    assert_eq!(call(&hub, "stranger", LIMIT).await, Err(CallError::Refused("Session not found".to_owned())));
+    hub.close().await;
+}
+
+#[tokio::test]
 async fn progress_only_grows_and_ends_with_the_call() {
     let hub = connected(&World::new(), &config()).await;
     for _ in 0..20 {

@@ -1,4 +1,9 @@
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -97,6 +102,47 @@ async fn a_server_that_dies_at_start_has_its_last_words_told_without_secrets() {
         error,
         ConnectError::Unreachable("the server's process ended (exit status: 3); it said: bad token ***".to_owned())
     );
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_is_logged_and_told_without_its_variables_and_secret_arguments() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // All of this test runs on this thread.
+    let _log = tracing::subscriber::set_default(subscriber);
+    let McpTransport::Stdio { command, mut args, env } =
+        shell("echo \"bad $TOKEN, $2, ${3#*=}, $4\" >&2; exit 3", &[("TOKEN", "hunter2hunter2")])
+    else {
+        unreachable!("the shell is a program")
+    };
+    args.extend(["sh", "--token", "swordfish", "--api-key=open-sesame", "plain"].map(str::to_owned));
+    let error = refused(&McpTransport::Stdio { command, args, env }, LIMIT).await.to_string();
+    assert!(error.ends_with("it said: bad ***, ***, ***, plain"), "{error}");
+    let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("bad ***, ***, ***, plain"), "{logged}");
+    for secret in ["hunter2", "swordfish", "open-sesame"] {
+        assert!(!logged.contains(secret), "{logged}");
+    }
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use std::{
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult, PaginatedRequestParams,
-        ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode, ListToolsResult,
+        PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
     },
     service::{Peer, RequestContext},
 };
@@ -151,6 +151,9 @@ impl ServerHandler for TestServer {
             "fail" => return Ok(CallToolResult::error(vec![ContentBlock::text("no such pod")]).into()),
             "big" => "0123456789abcde\n".repeat(1024 * 1024 / 16),
             "silent" => String::new(),
+            "crash" => return Err(ErrorData::internal_error("lost the cluster half-way", None)),
+            "stranger" => return Err(ErrorData::new(ErrorCode(-32_001), "Session not found", None)),
+            "late" => return Err(ErrorData::new(ErrorCode(-32_001), "Request timed out", None)),
             other => return Err(ErrorData::invalid_params(format!("unknown tool {other}"), None)),
         };
         Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into())

@@ -18,6 +18,7 @@ impl View {
     pub(super) fn approval_requested(&mut self, frame: &Value) -> Vec<Op> {
         let approval = Approval {
             id: text(frame, "approval_id").to_owned(),
+            tool_call_id: text(frame, "tool_call_id").to_owned(),
             name: clean(text(frame, "name")),
             arguments: frame["arguments"].clone(),
         };
@@ -84,6 +85,10 @@ impl View {
     pub(super) fn tool_end(&mut self, frame: &Value) -> Vec<Op> {
         let (id, status) = (text(frame, "tool_call_id"), text(frame, "status"));
         self.running.remove(id);
+        // A call that ended needs no approval any more: it was cancelled while it waited for it.
+        let (over, open) = self.approvals.drain(..).partition(|approval| approval.tool_call_id == id);
+        self.approvals = open;
+        self.answers.retain(|_, answered| over.iter().all(|approval: &Approval| approval.id != *answered));
         let name = self.calls.remove(id).map_or_else(|| "tool".to_owned(), |name| clean(&name));
         let took = frame["duration_ms"].as_u64().filter(|ms| *ms > 0).map(duration);
         let bytes = frame["bytes"].as_u64().filter(|_| status == "ok").map(size);

@@ -54,6 +54,8 @@ pub enum Op {
 pub struct Approval {
     /// The id to answer to.
     pub id: String,
+    /// The call that it is for.
+    pub tool_call_id: String,
     /// The tool.
     pub name: String,
     /// The exact arguments that approval lets through.

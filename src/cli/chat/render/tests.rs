@@ -216,6 +216,30 @@ fn an_approval_shows_its_arguments_in_full_and_waits() {
 }
 
 #[test]
+fn an_approval_goes_with_its_call() {
+    let mut view = View::default();
+    begun(&mut view);
+    let asked = |seq, approval: &str, call: &str| {
+        let fields = json!({"approval_id": approval, "tool_call_id": call, "name": "scale", "arguments": {}});
+        event(seq, "approval_requested", fields)
+    };
+    let ended = |seq, call: &str| {
+        let fields = json!({"tool_call_id": call, "status": "cancelled", "content": "", "duration_ms": 0});
+        event(seq, "tool_end", fields)
+    };
+    play(&mut view, &[asked(4, "p1", "t1"), asked(5, "p2", "t2")]);
+    view.answered("p1", "c9");
+    play(&mut view, &[ended(6, "t1")]);
+    assert_eq!(view.pending("p1"), None);
+    // That the answer came too late does not bring the question back.
+    play(&mut view, &[json!({"type": "error", "command_id": "c9", "code": "approval_closed", "message": "too late"})]);
+    assert_eq!(view.approval().map(|a| a.id.as_str()), Some("p2"), "another call's stands");
+    play(&mut view, &[ended(7, "t2")]);
+    assert_eq!(view.approval(), None);
+    assert!(view.in_run(), "the run goes on");
+}
+
+#[test]
 fn two_runs_follow_each_other_and_unknown_frames_are_skipped() {
     let mut view = View::default();
     let one = |first: u64, text: &str| {
