@@ -189,7 +189,7 @@ impl Nginx {
         }
         let place = dir.path().display();
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary: String = temporary.iter().map(|kind| format!("{kind}_temp_path {place}/{kind};\n")).collect();
+        let temporary = temporary.map(|kind| format!("{kind}_temp_path {place}/{kind};\n")).concat();
         let whole = format!(
             "daemon off; pid {place}/pid; error_log {place}/error.log;
              events {{ worker_connections 1024; }}

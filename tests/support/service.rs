@@ -140,10 +140,7 @@ impl Service {
             .send()
             .await
             .unwrap();
-        let status = response.status();
-        if status != StatusCode::OK {
-            panic!("{status}: {}", response.text().await.unwrap());
-        }
+        assert_eq!(response.status(), StatusCode::OK);
         Sse::new(response).rest().await
     }
 
