@@ -149,11 +149,12 @@ impl Server {
             tools,
         };
         self.live.store(live);
-        self.tried.cancel();
         if after != *before {
             self.status.store(Arc::new(after));
             self.changes.send_modify(|n| *n += 1);
         }
+        // Last: whoever waits for it looks at the tools next.
+        self.tried.cancel();
     }
 }
 
