@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message,
-    RunId, SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
+    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, RunId,
+    SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
 };
 
 /// Characters of a title that is made from a message.
@@ -359,7 +359,7 @@ fn one_line(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Actor, EventDraft, SessionCreated},
+        super::{Actor, EventDraft, MessageId, SessionCreated},
         *,
     };
 
