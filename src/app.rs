@@ -3,17 +3,15 @@
 use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
 
 use actix_web::{HttpServer, middleware::from_fn, web};
-use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::{self, system_prompt},
     api::{self, Api, Mode},
-    cli::doctor::{self, Check},
-    config::{Backend, Config, Loaded, McpConfig, McpServerConfig, MemoryConfig, RedisTopology, Sources},
+    config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
-    mcp::{Connector, InProcessConnector, McpHub, ServerStatus, connector_for},
+    mcp::{Connector, InProcessConnector, McpHub, connector_for},
     models::{Catalog, RetryPolicy},
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
@@ -193,7 +191,7 @@ impl App {
 }
 
 /// Opens the configured store.
-async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
+pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match config.backend {
         Backend::Memory => Arc::new(MemoryStore::new(config.shallow)),
         Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
@@ -303,56 +301,4 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(stop)
-}
-
-/// What `k8sops doctor` tries beyond the configuration.
-pub async fn doctor_checks(loaded: &Loaded) -> Vec<Box<dyn Check>> {
-    let config = &loaded.config;
-    let catalog = Catalog::new(&config.providers);
-    let mut checks: Vec<Box<dyn Check>> = Vec::new();
-    for (id, provider) in &config.providers {
-        let chosen = *id == config.llm.provider;
-        let first = provider.models.first().map(|model| model.id.clone());
-        let model = if chosen { config.llm.model.clone() } else { first.unwrap_or_default() };
-        let chat = catalog.model(id);
-        checks.push(Box::new(doctor::ProviderCheck { id: id.clone(), config: provider.clone(), model, chosen, chat }));
-    }
-    if config.mcp.servers.is_empty() {
-        checks.push(Box::new(doctor::NoMcpServers));
-    }
-    for server in &config.mcp.servers {
-        let status = connected_once(server.clone(), config.mcp.clone()).boxed();
-        checks.push(Box::new(doctor::McpCheck { config: server.clone(), status }));
-    }
-    let opened = match open_store(&config.memory).await {
-        Ok(store) => doctor::Opened::Store(store),
-        Err(StoreError::InUse(why)) => doctor::Opened::InUse(why),
-        Err(error) => doctor::Opened::Failed(error.to_string()),
-    };
-    checks.push(Box::new(doctor::StoreCheck { config: config.memory.clone(), opened }));
-    checks
-}
-
-/// An MCP server as it stands once it is connected, or the first attempt has failed.
-async fn connected_once(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
-    let tasks = TaskTracker::new();
-    let connector = match connector_for(&server.transport) {
-        Ok(connector) => connector,
-        Err(error) => {
-            return Some(Arc::new(ServerStatus {
-                name: server.name,
-                transport: "",
-                connected: false,
-                error: Some(error.to_string()),
-                tools: Arc::new([]),
-            }));
-        }
-    };
-    let hub = McpHub::start(vec![(server.name, connector)], &config, tasks.clone(), &CancellationToken::new());
-    hub.refresh().await;
-    let status = hub.statuses().pop();
-    hub.close().await;
-    tasks.close();
-    tasks.wait().await;
-    status
 }

@@ -67,11 +67,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Chat(options) => chat::run(options).await?,
         Command::Doctor => {
             let loaded = Sources::from_process().and_then(Config::load);
-            let mut checks: Vec<Box<dyn doctor::Check>> = vec![Box::new(doctor::ConfigurationCheck::new(&loaded))];
-            if let Ok(loaded) = &loaded {
-                checks.extend(app::doctor_checks(loaded).await);
-            }
-            if !doctor::run(checks, &mut std::io::stdout()).await? {
+            if !doctor::run(doctor::checks(&loaded).await, &mut std::io::stdout()).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -1,19 +1,23 @@
 //! `k8sops doctor`: tries what a start of the service would need, one line for each: what is right, or what to do.
 //!
-//! A check is given the part that it tries and says what it found; nothing here builds parts. [`run`] tries them all at
+//! A check is given the part that it tries and says what it found; [`checks`] builds the parts. [`run`] tries them all at
 //! once, so that one that hangs delays no other, and prints in the order given.
 
 use std::{io::Write, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, future::BoxFuture, stream};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::{Backend, ConfigError, Loaded, McpServerConfig, McpTransport, MemoryConfig, ProviderConfig, mask_url},
-    mcp::ServerStatus,
-    models::{ChatModel, ModelError},
-    session::SessionStore,
+    app,
+    config::{
+        Backend, ConfigError, Loaded, McpConfig, McpServerConfig, McpTransport, MemoryConfig, ProviderConfig, mask_url,
+    },
+    mcp::{McpHub, ServerStatus, connector_for},
+    models::{Catalog, ChatModel, ModelError},
+    session::{SessionStore, StoreError},
 };
 
 /// No check may take longer.
@@ -360,6 +364,58 @@ impl StoreCheck {
             Err(error) => Line::fail(what, format!("{place}: {error}"), advice),
         }
     }
+}
+
+/// All that is tried: what loading the configuration said and, when it can be used, the parts that a start would use.
+pub async fn checks(loaded: &Result<Loaded, ConfigError>) -> Vec<Box<dyn Check>> {
+    let mut checks: Vec<Box<dyn Check>> = vec![Box::new(ConfigurationCheck::new(loaded))];
+    let Ok(Loaded { config, .. }) = loaded else { return checks };
+    let catalog = Catalog::new(&config.providers);
+    for (id, provider) in &config.providers {
+        let chosen = *id == config.llm.provider;
+        let first = provider.models.first().map(|model| model.id.clone());
+        let model = if chosen { config.llm.model.clone() } else { first.unwrap_or_default() };
+        let chat = catalog.model(id);
+        checks.push(Box::new(ProviderCheck { id: id.clone(), config: provider.clone(), model, chosen, chat }));
+    }
+    if config.mcp.servers.is_empty() {
+        checks.push(Box::new(NoMcpServers));
+    }
+    for server in &config.mcp.servers {
+        let status = connected_once(server.clone(), config.mcp.clone()).boxed();
+        checks.push(Box::new(McpCheck { config: server.clone(), status }));
+    }
+    let opened = match app::open_store(&config.memory).await {
+        Ok(store) => Opened::Store(store),
+        Err(StoreError::InUse(why)) => Opened::InUse(why),
+        Err(error) => Opened::Failed(error.to_string()),
+    };
+    checks.push(Box::new(StoreCheck { config: config.memory.clone(), opened }));
+    checks
+}
+
+/// An MCP server as it stands once it is connected, or the first attempt has failed.
+async fn connected_once(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
+    let tasks = TaskTracker::new();
+    let connector = match connector_for(&server.transport) {
+        Ok(connector) => connector,
+        Err(error) => {
+            return Some(Arc::new(ServerStatus {
+                name: server.name,
+                transport: "",
+                connected: false,
+                error: Some(error.to_string()),
+                tools: Arc::new([]),
+            }));
+        }
+    };
+    let hub = McpHub::start(vec![(server.name, connector)], &config, tasks.clone(), &CancellationToken::new());
+    hub.refresh().await;
+    let status = hub.statuses().pop();
+    hub.close().await;
+    tasks.close();
+    tasks.wait().await;
+    status
 }
 
 /// Whether a file can be made in a folder; leaves none behind.

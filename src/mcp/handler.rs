@@ -43,6 +43,8 @@ struct Inner {
     sending: tokio::sync::Mutex<()>,
     tools_changed: Notify,
     closed: CancellationToken,
+    /// Cancelled when a server that does not leave by itself is to be ended at once.
+    hurry: CancellationToken,
     close_reason: OnceLock<String>,
 }
 
@@ -55,19 +57,30 @@ struct Route {
 impl Handler {
     /// For one connection to the server of this name.
     pub fn new(server: Arc<str>) -> Self {
+        Self::hurried_by(server, CancellationToken::new())
+    }
+
+    /// For one connection whose end is hurried when `hurry` is cancelled.
+    pub(super) fn hurried_by(server: Arc<str>, hurry: CancellationToken) -> Self {
         Self(Arc::new(Inner {
             server,
             routes: Mutex::default(),
             sending: tokio::sync::Mutex::default(),
             tools_changed: Notify::new(),
             closed: CancellationToken::new(),
+            hurry,
             close_reason: OnceLock::new(),
         }))
     }
 
     /// For another connection to the same server.
     pub(super) fn renewed(&self) -> Self {
-        Self::new(self.0.server.clone())
+        Self::hurried_by(self.0.server.clone(), self.0.hurry.clone())
+    }
+
+    /// Resolves when there is no time for a server to leave by itself.
+    pub(super) async fn hurried(&self) {
+        self.0.hurry.cancelled().await;
     }
 
     /// The server's name in the configuration, for logs.

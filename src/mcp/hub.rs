@@ -15,6 +15,8 @@ use crate::config::McpConfig;
 
 /// How long closing all servers may take: a bit more than one may.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// How long ending all servers at once may take: the drain of the SDK, and the end of processes that were killed.
+const KILL_LIMIT: Duration = Duration::from_secs(3);
 
 /// The MCP servers of this process.
 pub struct McpHub {
@@ -23,6 +25,8 @@ pub struct McpHub {
     by_name: BTreeMap<Arc<str>, Arc<Server>>,
     changes: watch::Sender<u64>,
     cancel: CancellationToken,
+    /// Cancelled when there is no time for servers to leave by themselves.
+    hurry: CancellationToken,
     tracker: TaskTracker,
     /// The tasks of this hub alone; `tracker` also counts those of others.
     tasks: TaskTracker,
@@ -51,6 +55,7 @@ impl McpHub {
             by_name: BTreeMap::new(),
             changes: watch::Sender::new(0),
             cancel: cancel.child_token(),
+            hurry: CancellationToken::new(),
             tracker,
             tasks: TaskTracker::new(),
             connect_timeout: config.connect_timeout,
@@ -68,6 +73,7 @@ impl McpHub {
                 timings,
                 asked,
                 cancel: hub.cancel.clone(),
+                hurry: hub.hurry.clone(),
                 tracker: hub.tracker.clone(),
                 tasks: hub.tasks.clone(),
             };
@@ -139,6 +145,18 @@ impl McpHub {
         self.tasks.close();
         if tokio::time::timeout(CLOSE_LIMIT, self.tasks.wait()).await.is_err() {
             tracing::warn!("not all MCP servers closed in time");
+            self.kill().await;
+        }
+    }
+
+    /// As [`close`](Self::close), and child processes get no time to leave by themselves: a process that ends must not leave
+    /// them behind, as they are in process groups of their own.
+    pub async fn kill(&self) {
+        self.cancel.cancel();
+        self.hurry.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(KILL_LIMIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("not all MCP servers could be ended");
         }
     }
 }

@@ -149,11 +149,12 @@ impl Server {
             tools,
         };
         self.live.store(live);
-        self.tried.cancel();
         if after != *before {
             self.status.store(Arc::new(after));
             self.changes.send_modify(|n| *n += 1);
         }
+        // Last: whoever waits for it looks at the tools next.
+        self.tried.cancel();
     }
 }
 
@@ -173,6 +174,8 @@ pub(super) struct Supervisor {
     pub(super) timings: Timings,
     pub(super) asked: mpsc::Receiver<oneshot::Sender<()>>,
     pub(super) cancel: CancellationToken,
+    /// Cancelled when connections must end at once.
+    pub(super) hurry: CancellationToken,
     /// Of the whole process.
     pub(super) tracker: TaskTracker,
     /// Of the hub: what [`McpHub::close`](super::McpHub::close) waits for.
@@ -191,12 +194,7 @@ impl Supervisor {
         let mut waiting = Vec::new();
         let cancel = self.cancel.clone();
         loop {
-            let attempt = tokio::select! {
-                biased;
-                () = cancel.cancelled() => break,
-                attempt = self.connect() => attempt,
-            };
-            match attempt {
+            match self.connect().await {
                 Ok((connection, live, tools)) => {
                     tracing::info!(server = &*self.server.name, tools = tools.len(), "MCP server connected");
                     self.server.publish(Some(live.clone()), None, Some(tools));
@@ -216,6 +214,7 @@ impl Supervisor {
                         backoff = Backoff::new(self.timings.max_backoff);
                     }
                 }
+                Err(_) if cancel.is_cancelled() => break,
                 Err(error) => {
                     let error = error.to_string();
                     if self.server.status().error.as_deref() != Some(&error) {
@@ -235,16 +234,27 @@ impl Supervisor {
         self.server.publish(None, Some("stopped".to_owned()), None);
     }
 
+    /// Connects and discovers the tools. When it is cancelled it ends with an error, and has left nothing behind then.
     async fn connect(&self) -> Result<(Connection, Arc<Live>, Vec<RemoteTool>), ConnectError> {
         let limit = self.timings.connect;
         let deadline = Instant::now() + limit;
-        let handler = Handler::new(self.server.name.clone());
-        let mut connection = self.connector.connect(handler, limit).await?;
+        let handler = Handler::hurried_by(self.server.name.clone(), self.hurry.clone());
+        let stopped = || Fault::Failed("the service is stopping".to_owned());
+        let mut connection = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(stopped().into_connect_error(limit)),
+            connection = self.connector.connect(handler, limit) => connection?,
+        };
         let (peer, handler) = (connection.peer().clone(), connection.service().clone());
         // By default the SDK answers a list from its cache, if need be from a stale one while the server is down.
         peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
         let live = Live::new(peer, handler);
-        match discover(&live, deadline.saturating_duration_since(Instant::now())).await {
+        let discovered = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(stopped()),
+            discovered = discover(&live, deadline.saturating_duration_since(Instant::now())) => discovered,
+        };
+        match discovered {
             Ok(tools) => Ok((connection, Arc::new(live), tools)),
             Err(fault) => {
                 let _ = connection.close_with_timeout(CLOSE_LIMIT).await;

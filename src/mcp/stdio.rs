@@ -187,9 +187,15 @@ impl Transport<RoleClient> for StdioTransport {
     }
 
     async fn close(&mut self) -> Result<(), Self::Error> {
-        self.pipe.close().await?;
-        self.group.stop().await;
-        Ok(())
+        // A child that reads nothing more can hold up the end of its input.
+        let closed = tokio::time::timeout(GRACE, self.pipe.close());
+        let closed = tokio::select! {
+            biased;
+            () = self.handler.hurried() => Ok(()),
+            closed = closed => closed.unwrap_or(Ok(())),
+        };
+        self.group.stop(&self.handler).await;
+        closed
     }
 }
 
@@ -207,13 +213,21 @@ impl Group {
         self.child.inner_mut().wait().await
     }
 
-    /// The input is closed: waits for the child to leave, asks it to, and kills what is left of the group.
-    async fn stop(&mut self) {
+    /// The input is closed: waits for the child to leave, asks it to, and kills what is left of the group. In a hurry it is
+    /// killed at once.
+    async fn stop(&mut self, handler: &Handler) {
         if self.gone {
             return;
         }
-        if tokio::time::timeout(GRACE, self.leader_exit()).await.is_err() && self.child.signal(SIGTERM).is_ok() {
-            let _ = tokio::time::timeout(GRACE, self.leader_exit()).await;
+        let leave = async {
+            if tokio::time::timeout(GRACE, self.leader_exit()).await.is_err() && self.child.signal(SIGTERM).is_ok() {
+                let _ = tokio::time::timeout(GRACE, self.leader_exit()).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = handler.hurried() => {}
+            () = leave => {}
         }
         self.kill();
         let _ = tokio::time::timeout(GRACE, self.leader_exit()).await;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, MessageId,
-    RunId, SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
+    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, RunId,
+    SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
 };
 
 /// Characters of a title that is made from a message.
@@ -325,15 +325,6 @@ impl SessionState {
     fn open_call(&mut self, id: &ToolCallId) -> Option<&mut OpenCall> {
         self.run.as_mut()?.calls.iter_mut().find(|c| &c.call.id == id)
     }
-
-    /// The newest message of the user, which is what the run in progress works on.
-    #[must_use]
-    pub fn last_user_message(&self) -> Option<(MessageId, &str)> {
-        self.messages.iter().rev().find_map(|m| match m.as_ref() {
-            Message::User(m) => Some((m.message_id, m.content.as_str())),
-            _ => None,
-        })
-    }
 }
 
 /// A session's title, made from its first message.
@@ -368,7 +359,7 @@ fn one_line(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Actor, EventDraft, SessionCreated},
+        super::{Actor, EventDraft, MessageId, SessionCreated},
         *,
     };
 

@@ -81,6 +81,38 @@ async fn a_server_that_ignores_its_end_is_killed() {
 }
 
 #[tokio::test]
+async fn a_server_that_ignores_its_end_is_killed_at_once_in_a_hurry() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid_file = dir.path().join("pid");
+    let script = format!("trap '' TERM; echo $$ > {}; {SERVER} while :; do sleep 1; done", pid_file.display());
+    let hub = hub_on(&shell(&script, &[]));
+    until("the server is connected", || hub.all_connected()).await;
+    let pid = read_pid(&pid_file).expect("the server has written it");
+    // It comes while the server has its time to leave by itself.
+    let closing = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.close().await }
+    });
+    until("it closes", || !hub.all_connected()).await;
+    hub.kill().await;
+    assert!(closing.is_finished() || tokio::time::timeout(Duration::from_secs(1), closing).await.is_ok());
+    assert!(is_gone(&pid));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_done_with_its_tools_at_the_end_is_not_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pid_file, asked) = (dir.path().join("pid"), dir.path().join("asked"));
+    let silent = SERVER.replace("*tools/list*) printf", &format!("*tools/list*) : > {}; : printf", asked.display()));
+    let script = format!("trap '' TERM; echo $$ > {}; {silent} while :; do sleep 1; done", pid_file.display());
+    let hub = hub_on(&shell(&script, &[]));
+    until("the server is asked for its tools", || asked.exists()).await;
+    let pid = read_pid(&pid_file).expect("the server has written it");
+    hub.close().await;
+    assert!(is_gone(&pid));
+}
+
+#[tokio::test]
 async fn a_silent_server_is_given_up_and_killed() {
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");
