@@ -190,7 +190,7 @@ impl Check for ProviderCheck {
         let advice = match &error {
             ModelError::Auth(_) => format!("see whether {key} is right and may use this model"),
             ModelError::InvalidRequest(_) | ModelError::ContextTooLong(_) => {
-                "see whether LLM_MODEL is a model of this provider".to_owned()
+                format!("see whether LLM_MODEL is a model of this provider, and whether {url} is its base URL")
             }
             ModelError::RateLimited { .. } | ModelError::Overloaded(_) => "try again later".to_owned(),
             ModelError::Network(_) | ModelError::Timeout(_) => {

@@ -47,6 +47,18 @@ async fn doctor_says_what_is_wrong_and_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn doctor_knows_a_model_server_from_any_other() {
+    let (demo, data) = (Demo::start().await, tempfile::tempdir().unwrap());
+    let mut command = k8sops();
+    command.arg("doctor").env("MEMORY_FILESYSTEM_PATH", data.path()).env("OPENAI_API_KEY", "k");
+    command.env("LLM_PROVIDER", "openai").env("OPENAI_BASE_URL", format!("{}/v1", demo.url));
+    let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("provider openai")).unwrap();
+    assert!(line.starts_with("FAIL") && line.contains("404") && line.contains("doubled /v1"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_value_stops_the_start_with_one_line_that_says_what_is_allowed() {
     let output = k8sops().arg("serve").env("MEMORY_BACKEND", "floppy").output().await.unwrap();
     let errors = String::from_utf8(output.stderr).unwrap();
