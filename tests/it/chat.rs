@@ -29,6 +29,23 @@ async fn a_conversation_through_pipes_shows_the_tools_and_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_piped_line_that_is_not_utf8_is_named_and_what_follows_is_answered() {
+    let demo = Demo::start().await;
+    let mut command = k8sops();
+    command.args(["chat", "--url", &demo.url]);
+    let mut chat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = chat.stdin.take().unwrap();
+    input.write_all(b"caf\xe9 restart\r\nwhat is broken?\r\n/sessions").await.unwrap();
+    drop(input);
+    let output = timeout(PATIENCE, chat.wait_with_output()).await.expect("it ends").unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("not UTF-8"), "{text}");
+    assert!(text.contains("CrashLoopBackOff"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("> ")).count(), 1, "one message: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_says_what_is_wrong_and_what_to_do() {
     let data = tempfile::tempdir().unwrap();
     let mut command = k8sops();
