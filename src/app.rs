@@ -79,7 +79,13 @@ impl App {
         let listener = TcpListener::bind(&address).map_err(|error| {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
         })?;
-        let store = open_store(&config.memory).await?;
+        let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
+            (Backend::Filesystem, StoreError::Unavailable(why)) => {
+                let folder = config.memory.path.display();
+                anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", doctor::FOLDER_ADVICE)
+            }
+            (_, error) => error.into(),
+        })?;
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
         let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();

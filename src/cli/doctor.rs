@@ -21,6 +21,9 @@ const LIMIT: Duration = Duration::from_secs(45);
 /// Less free disk than this is worth a word.
 const LOW_DISK: u64 = 1 << 30;
 
+/// What to do about a folder for sessions that cannot be used.
+pub const FOLDER_ADVICE: &str = "make it a folder that this user may write to, or set MEMORY_FILESYSTEM_PATH";
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
@@ -314,7 +317,7 @@ impl Check for StoreCheck {
         }
         let path = &self.config.path;
         let place = path.display().to_string();
-        let advice = "make it a folder that this user may write to, or set MEMORY_FILESYSTEM_PATH";
+        let advice = FOLDER_ADVICE;
         let line = match &self.opened {
             Opened::Failed(error) => return vec![Line::fail(what, format!("{place}: {error}"), advice)],
             Opened::InUse(words) => Line::note(&what, format!("{words}; if that is the service, all is well")),

@@ -28,8 +28,12 @@ pub(crate) fn k8sops() -> Command {
 impl Demo {
     pub(crate) async fn start() -> Self {
         let mut command = k8sops();
-        command.args(["demo", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        command.args(["demo", "--port", "0"]);
+        Self::start_as(command).await
+    }
+
+    async fn start_as(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut printed = String::new();
         let url = loop {
@@ -95,6 +99,23 @@ async fn serve_never_falls_back_to_the_demo() {
     assert_eq!((&info["mode"], &info["mcp_connected"]), (&"serve".into(), &false.into()));
     let tools: Value = serde_json::from_str(&curl(&[&format!("{url}/v1/tools")]).await).unwrap();
     assert_eq!(tools["tools"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_used_is_named_with_the_variable_and_the_remedy() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for path in [file.to_str().unwrap(), "/proc/k8sops", "/proc"] {
+        let mut command = k8sops();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("MEMORY_FILESYSTEM_PATH", path);
+        let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for word in [path, "MEMORY_FILESYSTEM_PATH", "a folder that this user may write to"] {
+            assert!(errors.contains(word), "{word} is not in: {errors}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
