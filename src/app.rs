@@ -136,6 +136,14 @@ impl App {
         Ok(Self { listener, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
     }
 
+    /// Whether other machines can reach it.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn is_exposed(&self) -> std::io::Result<bool> {
+        Ok(!self.listener.local_addr()?.ip().is_loopback())
+    }
+
     /// The port that it is bound to.
     ///
     /// # Errors
@@ -237,6 +245,13 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let app = App::build(config).await?;
     let port = app.port()?;
+    if app.is_exposed()? {
+        eprintln!(
+            "k8sops: warning: there is no authentication in this version: anybody who can reach {}:{port} can use it; bind \
+             to loopback (K8SOPS_HOST=127.0.0.1) or put a proxy in front that authenticates",
+            config.server.host
+        );
+    }
     println!("k8sops listens on http://{}:{port}", config.server.host);
     if config.memory.backend == Backend::Memory {
         println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");

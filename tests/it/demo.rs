@@ -119,6 +119,26 @@ async fn a_folder_that_cannot_be_used_is_named_with_the_variable_and_the_remedy(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_others_can_reach_is_warned_of_in_one_line() {
+    for (host, warns) in [("0.0.0.0", 1), ("127.0.0.1", 0), ("localhost", 0)] {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = k8sops();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("K8SOPS_HOST", host);
+        command.env("MEMORY_FILESYSTEM_PATH", data.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().unwrap().to_string();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap().contains("listens on") {}
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it stops").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("no authentication")).collect();
+        assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
+        assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_term_signal_stops_the_program_in_order() {
     let mut demo = Demo::start().await;
     let pid = demo.child.id().unwrap().to_string();
