@@ -268,7 +268,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     app.run_until_stopped(stop).await
 }
 
-/// Where the demo listens; absent: as by default.
+/// Where the demo listens; absent: as the environment says, or by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DemoOptions {
     /// The address.
@@ -277,14 +277,20 @@ pub struct DemoOptions {
     pub port: Option<u16>,
 }
 
-/// Runs the demo until the process is told to stop. The environment has no say in it: it needs nothing, and keeps nothing.
+/// Runs the demo until the process is told to stop. The environment has no say in it but where it listens: it needs
+/// nothing, and keeps nothing.
 ///
 /// # Errors
 /// It cannot start, or broke off.
 pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     // The folder is not used; without a name for it the home folder would have to be known.
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // What the command line says must not fail for what it replaces.
+    let left_open = [("K8SOPS_HOST", options.host.is_none()), ("K8SOPS_PORT", options.port.is_none())];
+    for (name, _) in left_open.into_iter().filter(|(_, open)| *open) {
+        env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+    }
     let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);

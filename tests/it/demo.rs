@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::service::PATIENCE;
+use crate::{service::PATIENCE, testbed};
 
 pub(crate) struct Demo {
     pub(crate) url: String,
@@ -99,6 +99,21 @@ async fn serve_never_falls_back_to_the_demo() {
     assert_eq!((&info["mode"], &info["mcp_connected"]), (&"serve".into(), &false.into()));
     let tools: Value = serde_json::from_str(&curl(&[&format!("{url}/v1/tools")]).await).unwrap();
     assert_eq!(tools["tools"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_listens_where_the_environment_says_and_the_command_line_has_the_last_word() {
+    let port = testbed::free_port().to_string();
+    let mut command = k8sops();
+    command.arg("demo").env("K8SOPS_HOST", "127.0.0.1").env("K8SOPS_PORT", &port).env("MEMORY_BACKEND", "floppy");
+    let demo = Demo::start_as(command).await;
+    assert_eq!(demo.url, format!("http://127.0.0.1:{port}"));
+    // The port is taken by now.
+    let mut command = k8sops();
+    command.args(["demo", "--port", "0"]).env("K8SOPS_PORT", &port);
+    assert_ne!(Demo::start_as(command).await.url, demo.url);
+    let output = k8sops().arg("demo").env("K8SOPS_PORT", "x").output().await.unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("K8SOPS_PORT"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
