@@ -77,7 +77,13 @@ impl App {
         let listener = TcpListener::bind(&address).map_err(|error| {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
         })?;
-        let store = open_store(&config.memory).await?;
+        let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
+            (Backend::Filesystem, StoreError::Unavailable(why)) => {
+                let folder = config.memory.path.display();
+                anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
+            }
+            (_, error) => error.into(),
+        })?;
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
         let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
@@ -126,6 +132,14 @@ impl App {
             halt: CancellationToken::new(),
         });
         Ok(Self { listener, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
+    }
+
+    /// Whether other machines can reach it.
+    ///
+    /// # Errors
+    /// The operating system does not say.
+    pub fn is_exposed(&self) -> std::io::Result<bool> {
+        Ok(!self.listener.local_addr()?.ip().is_loopback())
     }
 
     /// The port that it is bound to.
@@ -229,6 +243,13 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let app = App::build(config).await?;
     let port = app.port()?;
+    if app.is_exposed()? {
+        eprintln!(
+            "k8sops: warning: there is no authentication in this version: anybody who can reach {}:{port} can use it; bind \
+             to loopback (K8SOPS_HOST=127.0.0.1) or put a proxy in front that authenticates",
+            config.server.host
+        );
+    }
     println!("k8sops listens on http://{}:{port}", config.server.host);
     if config.memory.backend == Backend::Memory {
         println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");
@@ -245,7 +266,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     app.run_until_stopped(stop).await
 }
 
-/// Where the demo listens; absent: as by default.
+/// Where the demo listens; absent: as the environment says, or by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DemoOptions {
     /// The address.
@@ -254,14 +275,20 @@ pub struct DemoOptions {
     pub port: Option<u16>,
 }
 
-/// Runs the demo until the process is told to stop. The environment has no say in it: it needs nothing, and keeps nothing.
+/// Runs the demo until the process is told to stop. The environment has no say in it but where it listens: it needs
+/// nothing, and keeps nothing.
 ///
 /// # Errors
 /// It cannot start, or broke off.
 pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     // The folder is not used; without a name for it the home folder would have to be known.
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // What the command line says must not fail for what it replaces.
+    let left_open = [("K8SOPS_HOST", options.host.is_none()), ("K8SOPS_PORT", options.port.is_none())];
+    for (name, _) in left_open.into_iter().filter(|(_, open)| *open) {
+        env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+    }
     let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
