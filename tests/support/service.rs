@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::scripted::ScriptedModel;
 
 /// Nothing in these tests takes this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a test's service differs from the ordinary one.
 #[derive(Default)]
