@@ -515,7 +515,11 @@ async fn sessions_with_work_are_found_and_others_are_not(store: Arc<dyn SessionS
     assert!(store.release(pen.lease).await.expect("released"), "an open run is work that is left");
     found(store, running, idle).await;
     // One whose owner is gone without a word.
-    store.acquire(running, "b", Duration::from_millis(300)).await.expect("free");
+    let late = store.acquire(running, "b", Duration::from_millis(300)).await.expect("free");
+    found(store, running, idle).await;
+    // One whose owner is gone without a word, after the owner before it came late and let go.
+    store.acquire(running, "c", Duration::from_millis(300)).await.expect("free");
+    assert!(!store.release(late).await.expect("there is nothing to release"), "what is left is not its own to say");
     found(store, running, idle).await;
     let mut pen = Pen::take(store, running, "b").await;
     pen.write(vec![finished], &[], false).await.expect("a commit");

@@ -219,9 +219,7 @@ impl Client {
                 let field = |name: &str| body[name].as_str().expect("a 202 names the message and its run").to_owned();
                 Ok(Accepted { message_id: field("message_id"), run_id: field("run_id") })
             }
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                Err(format!("{status}: {text}"))
-            }
+            status if passing(status) => Err(format!("{status}: {text}")),
             _ => panic!("session {}: message {key} was refused: {status}: {text}", self.session.id),
         }
     }
@@ -252,6 +250,18 @@ async fn follow(session: Arc<Session>, http: reqwest::Client, base: String, mut 
     }
 }
 
+/// Whether a refusal is of a kind that passes: no replica took the request, or this one cannot now. 408 is what one says
+/// that was just woken up and thinks that it has waited for the request all the time.
+fn passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
 /// Reads one stream until it breaks.
 async fn read(session: &Session, http: &reqwest::Client, base: &str) -> Option<()> {
     let mut request = http.get(format!("{base}/v1/sessions/{}/events", session.id));
@@ -261,7 +271,7 @@ async fn read(session: &Session, http: &reqwest::Client, base: &str) -> Option<(
     }
     let answer = timeout(ANSWER, request.send()).await.ok()?.ok()?;
     let status = answer.status();
-    if status.is_server_error() {
+    if passing(status) {
         return None;
     }
     assert!(status.is_success(), "session {}: its events after {last_seq} were refused: {status}", session.id);

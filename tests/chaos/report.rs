@@ -132,6 +132,9 @@ fn done(table: &mut Table, plan: &Plan, world: &World, deeds: &Deeds, took: Dura
         table.lines.push(format!("    by commit of the turn   {}", points.join("  ")));
     }
     table.row("SIGSTOP of an owner for 11 to 14 s, then SIGCONT", deeds.pauses);
+    // One by the store, which knows a newer epoch; the other by its own clock, before it asked.
+    let late = world.written(" is over, epoch ") + world.written("the lease could not be renewed in time");
+    table.row("  owners that found their lease lost when they woke up, by session", late);
     table.row("SIGTERM of an owner, and a start (rolling restart)", deeds.restarts);
     table.must_be_0("  whose process did not end with success", deeds.bad_exits.into());
     table.must_be_0("panics in the replicas", world.written("panicked at"));
