@@ -1,10 +1,11 @@
 //! What DESIGN promises of speed, measured on the running service, by CPU time and by ratio in one run.
 //!
-//! `cargo bench --bench service [tokens|turns|idle]` (all, without an argument). Needs nginx for `tokens`:
-//! `bash tests/testbed/setup.sh` installs it.
+//! `cargo bench --bench service [tokens|turns|idle|redis]` (all, without an argument). Needs nginx for `tokens`, and Redis
+//! and the MCP server `everything` for `redis`: `bash tests/testbed/setup.sh` installs them, its `env.sh` says where.
 //!
 //! - `tokens`: CPU per streamed token with 32 sessions at 50 tokens/s each, beside the same streams through nginx.
 //! - `turns`: CPU and bytes written per turn, around turn 10 and around turn 1,000 of one session.
+//! - `redis`: the round trips of a turn with one tool call, commits per second, and opening a session with 5,000 events.
 //! - `idle`: resident memory for 10,000 idle sessions and for 1,000 idle WebSockets.
 
 mod support;
@@ -12,7 +13,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use support::{Client, Nginx, Program, Upstream};
+use support::{Client, Nginx, Program, Redis, Upstream};
 
 /// Sessions that stream at the same time.
 const SESSIONS: usize = 32;
@@ -31,6 +32,9 @@ async fn main() {
     if wants("turns") {
         turns().await;
     }
+    if wants("redis") {
+        redis().await;
+    }
     if wants("idle") {
         idle().await;
     }
@@ -40,7 +44,11 @@ async fn tokens() {
     let upstream = Upstream::start(TOKENS, Duration::from_millis(1000 / RATE)).await;
     let nginx = Nginx::start(&[upstream.port]).await;
     let through = format!("{}/v1", nginx.url);
+    let redis = Redis::start().await;
+    let [backend, url] = redis.env();
+    let kept_there = [("MAX_SESSIONS", "100"), (backend.0, &*backend.1), (url.0, &*url.1)];
     let service = Program::start(&upstream.url(), &[("MAX_SESSIONS", "100")]).await;
+    let with_redis = Program::start(&upstream.url(), &kept_there).await;
     let client = Client::new();
 
     // The first of both is not counted: connections, pools and caches are made in it.
@@ -52,26 +60,95 @@ async fn tokens() {
         let through_nginx = nginx.cpu().saturating_sub(before);
         assert!(bodies.iter().all(|tokens| *tokens == TOKENS), "every stream is whole");
 
-        let sessions = join_all((0..SESSIONS).map(|_| client.session(&service.url))).await;
-        let before = service.cpu();
-        let began = Instant::now();
-        let runs = join_all(sessions.iter().map(|session| client.turn(session, "go"))).await;
-        let took_service = began.elapsed();
-        let through_service = service.cpu().saturating_sub(before);
-        assert!(runs.iter().all(|text| text.split_whitespace().count() as u64 == TOKENS), "every text is whole");
+        let mut through = Vec::new();
+        for service in [&service, &with_redis] {
+            let sessions = join_all((0..SESSIONS).map(|_| client.session(&service.url))).await;
+            let before = (service.cpu(), redis.cpu());
+            let began = Instant::now();
+            let runs = join_all(sessions.iter().map(|session| client.turn(session, "go"))).await;
+            assert!(runs.iter().all(|text| text.split_whitespace().count() as u64 == TOKENS), "every text is whole");
+            let of_redis = redis.cpu().saturating_sub(before.1);
+            through.push((service.cpu().saturating_sub(before.0), of_redis, began.elapsed()));
+        }
         if !warm {
             let all = (SESSIONS as u64 * TOKENS) as f64;
             let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6 / all;
             println!("tokens: {SESSIONS} streams of {TOKENS} tokens at {RATE}/s");
             println!("  nginx   {:6.1} us CPU per token   ({:.1} s)", micros(through_nginx), took.as_secs_f64());
-            println!(
-                "  k8sops  {:6.1} us CPU per token   ({:.1} s)",
-                micros(through_service),
-                took_service.as_secs_f64()
-            );
-            println!("  ratio   {:6.2}", micros(through_service) / micros(through_nginx));
+            for (name, (cpu, of_redis, took)) in ["k8sops, files", "k8sops, Redis"].iter().zip(&through) {
+                println!(
+                    "  {name} {:6.1} us CPU per token   ({:.1} s, {:.2} times nginx; Redis itself {:.1} us)",
+                    micros(*cpu),
+                    took.as_secs_f64(),
+                    micros(*cpu) / micros(through_nginx),
+                    micros(*of_redis)
+                );
+            }
         }
     }
+}
+
+/// Turns that are answered with one tool call and then a text, on Redis.
+async fn redis() {
+    let upstream = Upstream::start_with_a_tool_call(3).await;
+    let redis = Redis::start().await;
+    let [backend, url] = redis.env();
+    let node = std::env::var("K8SOPS_TEST_NODE").unwrap_or_else(|_| "node".into());
+    let everything = std::env::var("K8SOPS_TEST_MCP_EVERYTHING").expect("source the test bed's env.sh");
+    let settings = [
+        (backend.0, &*backend.1),
+        (url.0, &*url.1),
+        ("TOOL_APPROVAL", "auto"),
+        ("MCP_SERVER_COMMAND", &node),
+        ("MCP_SERVER_ARGS", &everything),
+        ("MAX_SESSIONS", "100"),
+    ];
+    let service = Program::start(&upstream.url(), &settings).await;
+    let client = Client::new();
+    client.connected(&service.url).await;
+    let session = client.session(&service.url).await;
+    for _ in 0..5 {
+        client.turn(&session, "echo it").await;
+    }
+    let monitor = redis.monitor().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    client.turn(&session, "echo it").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let commands = monitor.stop();
+    println!("redis: one turn of two model calls and one tool call, as the service asks Redis");
+    for command in &commands {
+        let words: Vec<&str> = command.split('"').skip(1).step_by(2).collect();
+        let key = words.iter().find(|word| word.starts_with("k8sops:")).copied().unwrap_or_default();
+        let key = key.rsplit(':').next().unwrap_or_default();
+        println!("  {:10} {key}", words.first().copied().unwrap_or_default());
+    }
+    // As fast as it goes: sixteen sessions, each turn four commits.
+    let sessions = join_all((0..16).map(|_| client.session(&service.url))).await;
+    let (began, before) = (Instant::now(), redis.cpu());
+    let turns = 20;
+    join_all(sessions.iter().map(async |session| {
+        for _ in 0..turns {
+            client.turn(session, "echo it").await;
+        }
+    }))
+    .await;
+    let took = began.elapsed().as_secs_f64();
+    let commits = client.events(&sessions[0]).await.1 * sessions.len();
+    println!("  {:.0} events per second from 16 sessions, with all that is around them", commits as f64 / took);
+    println!("  Redis: {:.0} % of a core", redis.cpu().saturating_sub(before).as_secs_f64() / took * 100.0);
+    let long = client.session(&service.url).await;
+    let mut last = 0;
+    while last < 5_000 {
+        client.turn(&long, "echo it").await;
+        last = client.head(&long).await;
+    }
+    let (read, count) = client.events(&long).await;
+    println!("  a log of {count} events is read whole in {:.1} ms", read.as_secs_f64() * 1e3);
+    // The owner has let go of it: the next message opens it from the checkpoint.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let began = Instant::now();
+    client.turn(&long, "echo it").await;
+    println!("  and a turn on it, opened anew, takes {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
 }
 
 async fn turns() {

@@ -1,6 +1,12 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
-use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::{HttpServer, middleware::from_fn, web};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,7 +32,7 @@ use crate::{
 /// The service, built and bound to a port, not yet running.
 pub struct App {
     listener: TcpListener,
-    port: u16,
+    bound: SocketAddr,
     api: web::Data<Api>,
     tasks: TaskTracker,
     /// Ends what runs beside the sessions, the supervisors of the MCP servers, when it is dropped.
@@ -86,7 +92,7 @@ impl App {
         let listener = TcpListener::bind(&address).map_err(|error| {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
         })?;
-        let port = listener.local_addr()?.port();
+        let bound = listener.local_addr()?;
         let catalog = Arc::new(match overrides.catalog {
             Some(catalog) => catalog,
             None => Catalog::new(&config.providers),
@@ -101,7 +107,13 @@ impl App {
             servers.push((server.name.clone(), connector_for(&server.transport)?));
         }
         servers.extend(overrides.servers);
-        let store = open_store(&config.memory).await?;
+        let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
+            (Backend::Filesystem, StoreError::Unavailable(why)) => {
+                let folder = config.memory.path.display();
+                anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
+            }
+            (_, error) => error.into(),
+        })?;
         // The last that can fail is done: what is started now would have to be ended again.
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
@@ -137,13 +149,19 @@ impl App {
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
             halt: CancellationToken::new(),
         });
-        Ok(Self { listener, port, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self { listener, bound, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
+    }
+
+    /// Whether other machines can reach it.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        !self.bound.ip().is_loopback()
     }
 
     /// The port that it is bound to.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.bound.port()
     }
 
     /// What the handlers reach; for tests and for what is printed at the start.
@@ -268,6 +286,13 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let app = App::build(config).await?;
     let port = app.port();
+    if app.is_exposed() {
+        eprintln!(
+            "k8sops: warning: there is no authentication in this version: anybody who can reach {}:{port} can use it; bind \
+             to loopback (K8SOPS_HOST=127.0.0.1) or put a proxy in front that authenticates",
+            config.server.host
+        );
+    }
     println!("k8sops listens on http://{}:{port}", config.server.host);
     if config.memory.backend == Backend::Memory {
         println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");
@@ -284,7 +309,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     app.run_until_signalled(signals).await
 }
 
-/// Where the demo listens; absent: as by default.
+/// Where the demo listens; absent: as the environment says, or by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DemoOptions {
     /// The address.
@@ -293,14 +318,20 @@ pub struct DemoOptions {
     pub port: Option<u16>,
 }
 
-/// Runs the demo until the process is told to stop. The environment has no say in it: it needs nothing, and keeps nothing.
+/// Runs the demo until the process is told to stop. The environment has no say in it but where it listens: it needs
+/// nothing, and keeps nothing.
 ///
 /// # Errors
 /// It cannot start, or broke off.
 pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     // The folder is not used; without a name for it the home folder would have to be known.
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // What the command line says must not fail for what it replaces.
+    let left_open = [("K8SOPS_HOST", options.host.is_none()), ("K8SOPS_PORT", options.port.is_none())];
+    for (name, _) in left_open.into_iter().filter(|(_, open)| *open) {
+        env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+    }
     let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);

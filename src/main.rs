@@ -24,10 +24,10 @@ enum Command {
     Serve,
     /// Run the service on a simulated cluster, with rules in place of a language model; needs no key, cluster or network.
     Demo {
-        /// The address to listen on.
+        /// The address to listen on, if not that in K8SOPS_HOST.
         #[arg(long)]
         host: Option<String>,
-        /// The port; 0 takes a free one and prints it.
+        /// The port, if not that in K8SOPS_PORT; 0 takes a free one and prints it.
         #[arg(long)]
         port: Option<u16>,
     },

@@ -28,13 +28,22 @@ pub struct Upstream {
 
 impl Upstream {
     pub async fn start(tokens: u64, gap: Duration) -> Self {
+        Self::start_as(tokens, gap, false).await
+    }
+
+    /// One whose every answer to a user is a call of the tool `echo` first.
+    pub async fn start_with_a_tool_call(tokens: u64) -> Self {
+        Self::start_as(tokens, Duration::ZERO, true).await
+    }
+
+    async fn start_as(tokens: u64, gap: Duration, tool: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     // A client that leaves ends its connection, and nothing else.
-                    let _ = answer(stream, tokens, gap).await;
+                    let _ = answer(stream, tokens, gap, tool).await;
                 });
             }
         });
@@ -46,7 +55,7 @@ impl Upstream {
     }
 }
 
-async fn answer(stream: TcpStream, tokens: u64, gap: Duration) -> std::io::Result<()> {
+async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: bool) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
@@ -70,6 +79,19 @@ async fn answer(stream: TcpStream, tokens: u64, gap: Duration) -> std::io::Resul
         write
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
             .await?;
+        let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let asked = request["messages"].as_array().and_then(|all| all.last()).is_some_and(|m| m["role"] == "user");
+        let offered = request["tools"].as_array().into_iter().flatten();
+        let echo = offered.filter_map(|t| t["function"]["name"].as_str()).find(|name| name.contains("echo"));
+        if let Some(echo) = echo.filter(|_| tool && asked) {
+            let call = json!({"index": 0, "id": "call", "type": "function",
+                "function": {"name": echo, "arguments": "{\"message\": \"hello\"}"}});
+            let delta = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
+                "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+            chunk(&mut write, &format!("data: {delta}\n\ndata: [DONE]\n\n")).await?;
+            write.write_all(b"0\r\n\r\n").await?;
+            continue;
+        }
         for n in 0..tokens {
             if !gap.is_zero() {
                 tokio::time::sleep(gap).await;
@@ -206,11 +228,113 @@ impl Client {
         text
     }
 
+    /// Waits until the MCP servers are connected.
+    pub async fn connected(&self, base: &str) {
+        loop {
+            let info = self.0.get(format!("{base}/v1/info")).send().await.expect("it answers");
+            if info.json::<Value>().await.expect("JSON")["mcp_connected"] == true {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The seq of a session's newest event.
+    pub async fn head(&self, session: &str) -> u64 {
+        let response = self.0.get(format!("{session}/events?after=0&follow=false")).send().await.expect("it answers");
+        let mut stream = response.bytes_stream();
+        let first = stream.next().await.expect("hello").expect("hello");
+        let text = String::from_utf8_lossy(&first);
+        let data = text.lines().find_map(|line| line.strip_prefix("data: ")).expect("data");
+        serde_json::from_str::<Value>(data).expect("JSON")["last_seq"].as_u64().expect("a seq")
+    }
+
+    /// Reads a session's whole log; how long that took, and how many events it had.
+    pub async fn events(&self, session: &str) -> (Duration, usize) {
+        let began = std::time::Instant::now();
+        let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
+        let text = request.send().await.expect("it answers").text().await.expect("the stream is whole");
+        (began.elapsed(), text.lines().filter(|line| line.contains("\"seq\":")).count())
+    }
+
     /// An open WebSocket of the session.
     pub async fn socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         let (mut socket, _) =
             connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
         socket.next().await.expect("hello").expect("hello");
         socket
+    }
+}
+
+/// A Redis of the bench's own.
+pub struct Redis {
+    port: u16,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        let (dir, port) = (TempDir::new().expect("a temporary folder"), free_port());
+        let server = std::env::var("K8SOPS_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let child = Command::new(server)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("Redis is installed");
+        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { port, child, _dir: dir }
+    }
+
+    /// The settings of a service that keeps its sessions there.
+    pub fn env(&self) -> [(&'static str, String); 2] {
+        [("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", format!("redis://127.0.0.1:{}", self.port))]
+    }
+
+    /// CPU time of the server.
+    pub fn cpu(&self) -> Duration {
+        cpu(self.child.id())
+    }
+
+    /// Notes the commands that clients send, those that scripts call left out.
+    pub async fn monitor(&self) -> Monitor {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
+        stream.write_all(b"MONITOR\r\n").await.expect("it listens");
+        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let noted = seen.clone();
+        let task = tokio::spawn(async move {
+            let mut lines = BufReader::new(stream).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if !line.contains(" lua]") && line.contains('"') {
+                    noted.lock().expect("no holder panics").push(line);
+                }
+            }
+        });
+        Monitor { seen, task }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// See [`Redis::monitor`].
+pub struct Monitor {
+    seen: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Monitor {
+    /// The commands so far, without what is not a turn's (pings, the look for sessions without an owner).
+    pub fn stop(self) -> Vec<String> {
+        self.task.abort();
+        let seen = self.seen.lock().expect("no holder panics").clone();
+        seen.into_iter().filter(|line| line.contains('{') || line.contains("user:")).collect()
     }
 }

@@ -194,7 +194,7 @@ impl Check for ProviderCheck {
         let advice = match &error {
             ModelError::Auth(_) => format!("see whether {key} is right and may use this model"),
             ModelError::InvalidRequest(_) | ModelError::ContextTooLong(_) => {
-                "see whether LLM_MODEL is a model of this provider".to_owned()
+                format!("see whether LLM_MODEL is a model of this provider, and whether {url} is its base URL")
             }
             ModelError::RateLimited { .. } | ModelError::Overloaded(_) => "try again later".to_owned(),
             ModelError::Network(_) | ModelError::Timeout(_) => {
@@ -318,7 +318,7 @@ impl Check for StoreCheck {
         }
         let path = &self.config.path;
         let place = path.display().to_string();
-        let advice = "make it a folder that this user may write to, or set MEMORY_FILESYSTEM_PATH";
+        let advice = MemoryConfig::PATH_ADVICE;
         let line = match &self.opened {
             Opened::Failed(error) => return vec![Line::fail(what, format!("{place}: {error}"), advice)],
             Opened::InUse(words) => Line::note(&what, format!("{words}; if that is the service, all is well")),

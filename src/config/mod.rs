@@ -200,6 +200,11 @@ pub struct MemoryConfig {
     pub user_id: crate::session::UserId,
 }
 
+impl MemoryConfig {
+    /// What to do about a folder that cannot be used.
+    pub const PATH_ADVICE: &str = "make it a folder that this user may write to, or set MEMORY_FILESYSTEM_PATH";
+}
+
 /// A storage backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {

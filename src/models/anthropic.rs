@@ -70,7 +70,7 @@ impl ChatModel for Anthropic {
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {
-        self.endpoint.check(model, &["v1", "models"], self.headers()?).await
+        self.endpoint.check(model, &["v1", "models"], &["v1", "messages"], self.headers()?).await
     }
 }
 

@@ -102,11 +102,20 @@ impl Endpoint {
         Ok(SseEvents::new(bytes, self.read_timeout, call.clone()))
     }
 
-    /// Whether the provider's list of models, at `path`, has `model`. A provider without such a list is believed.
-    pub(super) async fn check(&self, model: &str, path: &[&str], headers: HeaderMap) -> Result<(), ModelError> {
+    /// Whether the provider's list of models, at `path`, has `model`. A provider without such a list is believed if it
+    /// takes calls at `chat`.
+    pub(super) async fn check(
+        &self,
+        model: &str,
+        path: &[&str],
+        chat: &[&str],
+        headers: HeaderMap,
+    ) -> Result<(), ModelError> {
         let call = self.call(model);
-        let Some(list) = self.get(&call, path, headers.clone()).await? else { return Ok(()) };
-        let Some(list) = list.get("data").and_then(Value::as_array) else { return Ok(()) };
+        let list = self.get(&call, path, headers.clone()).await?;
+        let Some(list) = list.as_ref().and_then(|list| list.get("data")?.as_array()) else {
+            return self.knock(&call, chat, headers).await;
+        };
         let ids: Vec<&str> = list.iter().filter_map(|item| item.get("id")?.as_str()).collect();
         // Ollama lists what is asked for as `name` under `name:latest`.
         if ids.iter().any(|id| *id == model || id.strip_suffix(":latest") == Some(model)) {
@@ -123,6 +132,24 @@ impl Endpoint {
             call.who(),
             if ids.is_empty() { "none".to_owned() } else { call.quote(&listed) }
         )))
+    }
+
+    /// Whether anything takes calls at `path`: asked with a request that no model can be called with, so that it costs
+    /// nothing, and a refusal of it is the answer of one that is there.
+    async fn knock(&self, call: &Call, path: &[&str], headers: HeaderMap) -> Result<(), ModelError> {
+        let url = self.url(path)?;
+        let shown = url.path().to_owned();
+        let request = self.client(call)?.post(url).headers(headers).json(&serde_json::json!({"model": call.model}));
+        let response = self.send(call, request).await?;
+        match response.status().as_u16() {
+            status @ (404 | 405 | 501) => Err(ModelError::InvalidRequest(format!(
+                "{} has neither a list of models nor anything at {shown} ({status}). Check the base URL for a missing or \
+                 doubled /v1.",
+                call.who()
+            ))),
+            300..=399 | 401..=403 => Err(self.refusal(call, response).await),
+            _ => Ok(()),
+        }
     }
 
     /// The JSON at `path`; `None` when there is nothing there.

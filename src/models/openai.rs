@@ -49,7 +49,7 @@ impl ChatModel for OpenAi {
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {
-        self.endpoint.check(model, &["models"], self.headers()?).await
+        self.endpoint.check(model, &["models"], &["chat", "completions"], self.headers()?).await
     }
 }
 

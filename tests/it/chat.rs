@@ -29,6 +29,23 @@ async fn a_conversation_through_pipes_shows_the_tools_and_the_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_piped_line_that_is_not_utf8_is_named_and_what_follows_is_answered() {
+    let demo = Demo::start().await;
+    let mut command = k8sops();
+    command.args(["chat", "--url", &demo.url]);
+    let mut chat = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = chat.stdin.take().unwrap();
+    input.write_all(b"caf\xe9 restart\r\nwhat is broken?\r\n/sessions").await.unwrap();
+    drop(input);
+    let output = timeout(PATIENCE, chat.wait_with_output()).await.expect("it ends").unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("not UTF-8"), "{text}");
+    assert!(text.contains("CrashLoopBackOff"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("> ")).count(), 1, "one message: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn doctor_says_what_is_wrong_and_what_to_do() {
     let data = tempfile::tempdir().unwrap();
     let mut command = k8sops();
@@ -44,6 +61,18 @@ async fn doctor_says_what_is_wrong_and_what_to_do() {
     assert!(text.contains("ANTHROPIC_API_KEY"), "{text}");
     assert!(text.lines().any(|line| line.contains("mcp") && line.contains("FAIL")), "{text}");
     assert!(text.lines().any(|line| line.contains("store") && line.starts_with("ok")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_knows_a_model_server_from_any_other() {
+    let (demo, data) = (Demo::start().await, tempfile::tempdir().unwrap());
+    let mut command = k8sops();
+    command.arg("doctor").env("MEMORY_FILESYSTEM_PATH", data.path()).env("OPENAI_API_KEY", "k");
+    command.env("LLM_PROVIDER", "openai").env("OPENAI_BASE_URL", format!("{}/v1", demo.url));
+    let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find(|line| line.contains("provider openai")).unwrap();
+    assert!(line.starts_with("FAIL") && line.contains("404") && line.contains("doubled /v1"), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::service::PATIENCE;
+use crate::{service::PATIENCE, testbed};
 
 pub(crate) struct Demo {
     pub(crate) url: String,
@@ -28,8 +28,12 @@ pub(crate) fn k8sops() -> Command {
 impl Demo {
     pub(crate) async fn start() -> Self {
         let mut command = k8sops();
-        command.args(["demo", "--port", "0"]).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
+        command.args(["demo", "--port", "0"]);
+        Self::start_as(command).await
+    }
+
+    async fn start_as(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut printed = String::new();
         let url = loop {
@@ -95,6 +99,58 @@ async fn serve_never_falls_back_to_the_demo() {
     assert_eq!((&info["mode"], &info["mcp_connected"]), (&"serve".into(), &false.into()));
     let tools: Value = serde_json::from_str(&curl(&[&format!("{url}/v1/tools")]).await).unwrap();
     assert_eq!(tools["tools"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_listens_where_the_environment_says_and_the_command_line_has_the_last_word() {
+    let port = testbed::free_port().to_string();
+    let mut command = k8sops();
+    command.arg("demo").env("K8SOPS_HOST", "127.0.0.1").env("K8SOPS_PORT", &port).env("MEMORY_BACKEND", "floppy");
+    let demo = Demo::start_as(command).await;
+    assert_eq!(demo.url, format!("http://127.0.0.1:{port}"));
+    // The port is taken by now.
+    let mut command = k8sops();
+    command.args(["demo", "--port", "0"]).env("K8SOPS_PORT", &port);
+    assert_ne!(Demo::start_as(command).await.url, demo.url);
+    let output = k8sops().arg("demo").env("K8SOPS_PORT", "x").output().await.unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("K8SOPS_PORT"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_used_is_named_with_the_variable_and_the_remedy() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for path in [file.to_str().unwrap(), "/proc/k8sops", "/proc"] {
+        let mut command = k8sops();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("MEMORY_FILESYSTEM_PATH", path);
+        let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for word in [path, "MEMORY_FILESYSTEM_PATH", "a folder that this user may write to"] {
+            assert!(errors.contains(word), "{word} is not in: {errors}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_others_can_reach_is_warned_of_in_one_line() {
+    for (host, warns) in [("0.0.0.0", 1), ("127.0.0.1", 0), ("localhost", 0)] {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = k8sops();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("K8SOPS_HOST", host);
+        command.env("MEMORY_FILESYSTEM_PATH", data.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().unwrap().to_string();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap().contains("listens on") {}
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it stops").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("no authentication")).collect();
+        assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
+        assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

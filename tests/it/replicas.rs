@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
-    redis::{Kind, RedisServer},
+    redis::{Kind, RedisServer, Sentinel},
     scripted::{Gate, ScriptedModel, Step, call, text},
     service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
+    testbed,
     tools::Counting,
 };
 
@@ -166,4 +168,154 @@ async fn while_redis_is_away_it_is_said_and_when_it_is_back_all_goes_on() {
     })
     .await;
     assert_eq!(printed(&service.turn(&session, "once more").await), "again");
+}
+
+/// nginx with the configuration that is shipped, in front of these ports.
+struct Nginx {
+    base: String,
+    child: std::process::Child,
+    _dir: TempDir,
+}
+
+impl Nginx {
+    async fn start(ports: &[u16]) -> Self {
+        let shipped = include_str!("../../deploy/nginx/k8sops.conf");
+        let (dir, port) = (TempDir::new().unwrap(), testbed::free_port());
+        let mut config = shipped.replace("listen 8080;", &format!("listen 127.0.0.1:{port};"));
+        for (n, port) in ports.iter().enumerate() {
+            let server = format!("127.0.0.1:808{}", n + 1);
+            assert!(config.contains(&server));
+            config = config.replace(&server, &format!("127.0.0.1:{port}"));
+        }
+        let place = dir.path().display();
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary = temporary.map(|kind| format!("{kind}_temp_path {place}/{kind};\n")).concat();
+        let whole = format!(
+            "daemon off; pid {place}/pid; error_log {place}/error.log;
+             events {{ worker_connections 1024; }}
+             http {{ access_log off; {temporary} {config} }}"
+        );
+        let file = dir.path().join("nginx.conf");
+        std::fs::write(&file, whole).unwrap();
+        let nginx = testbed::path("K8SOPS_TEST_NGINX");
+        let child = std::process::Command::new(nginx).arg("-c").arg(&file).spawn().unwrap();
+        let nginx = Self { base: format!("http://127.0.0.1:{port}"), child, _dir: dir };
+        eventually("nginx listens", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        nginx
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with it, on TERM; on KILL they would stay.
+        let _ = std::process::Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), Counting::new());
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(replica(&redis, &model, &tools).await);
+    }
+    let port = |service: &Service| service.base.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let nginx = Nginx::start(&replicas.iter().map(port).collect::<Vec<_>>()).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
+    // Before there is a session it is the client that stays.
+    let first = client.get(format!("{}/v1/info", nginx.base)).send().await.unwrap();
+    let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for _ in 0..5 {
+        let again = client.get(format!("{}/v1/info", nginx.base)).header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(upstream(&again), upstream(&first));
+        assert!(!again.headers().contains_key("set-cookie"));
+    }
+    let mut homes = Vec::new();
+    for _ in 0..8 {
+        let created = client.post(format!("{}/v1/sessions", nginx.base)).json(&json!({})).send().await.unwrap();
+        let created: Value = created.error_for_status().unwrap().json().await.unwrap();
+        let session = format!("{}/v1/sessions/{}", nginx.base, created["session_id"].as_str().unwrap());
+        let looked = client.get(&session).send().await.unwrap().error_for_status().unwrap();
+        let home = upstream(&looked);
+        let turn = client.post(format!("{session}/messages")).header("accept", "text/event-stream");
+        let turn = turn.json(&json!({"content": "hi"})).send().await.unwrap();
+        assert_eq!(upstream(&turn), home);
+        assert!(turn.text().await.unwrap().contains("event: run_finished"));
+        let log = client.get(format!("{session}/events?follow=false")).send().await.unwrap();
+        assert_eq!(upstream(&log), home);
+        homes.push((session, home));
+    }
+    let distinct: std::collections::BTreeSet<&String> = homes.iter().map(|(_, home)| home).collect();
+    assert!(distinct.len() > 1, "{distinct:?}");
+    // One goes; its sessions go on elsewhere, the others stay.
+    let gone = replicas.remove(0);
+    let address = gone.base.trim_start_matches("http://").to_owned();
+    gone.stop().await;
+    for (session, home) in &homes {
+        let turn = client.post(format!("{session}/messages")).header("accept", "text/event-stream");
+        let turn = turn.json(&json!({"content": "again"})).send().await.unwrap();
+        // After a failed attempt nginx names both.
+        let now = upstream(&turn);
+        assert!(*home == address || now == *home, "{home} -> {now}");
+        assert!(turn.text().await.unwrap().contains("event: run_finished"), "{home} -> {now}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_watchers_shares_a_few_connections_to_redis() {
+    let redis = RedisServer::start(Kind::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), Counting::new());
+    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let (mut sessions, mut watchers) = (Vec::new(), Vec::new());
+    for n in 0..10 {
+        let session = one.session().await;
+        for _ in 0..20 {
+            watchers.push((n, if n % 2 == 0 { &one } else { &other }.events(&session, "").await));
+        }
+        sessions.push(session);
+    }
+    for session in &sessions {
+        one.post(&format!("{session}/messages"), json!({"content": "hi"})).await;
+    }
+    for (_, watcher) in &mut watchers {
+        assert_gapless(&watcher.until("run_finished").await, 1);
+    }
+    let clients = redis.cli(&["client", "list"]).await.lines().count();
+    // Of each replica: commits, looks, notifications; and redis-cli itself.
+    assert!(clients <= 7, "{clients} connections for {} watchers", watchers.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_replica_of_redis_is_promoted_all_goes_on() {
+    let sentinel = Sentinel::start(Kind::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), Counting::new());
+    let env = vec![
+        ("MEMORY_BACKEND", "redis".into()),
+        ("REDIS_URL", sentinel.urls().join(",")),
+        ("REDIS_TOPOLOGY", "sentinel".into()),
+        ("REDIS_SENTINEL_MASTER", sentinel.service_name().into()),
+    ];
+    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
+    let service = Service::start(setup).await;
+    let session = service.session().await;
+    service.turn(&session, "before").await;
+    let mut watching = service.events(&session, "").await;
+    watching.until("run_finished").await;
+    let before = service.log(&session).await;
+    sentinel.replicated().await;
+    let master = sentinel.master_port().await;
+    sentinel.kill_master().await;
+    sentinel.promoted(master).await;
+    eventually("it is ready again", async || {
+        service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
+    })
+    .await;
+    service.turn(&session, "after").await;
+    let after = service.log(&session).await;
+    assert_eq!(after[..before.len()], before);
+    assert_gapless(&after, 1);
+    assert_gapless(&watching.until("run_finished").await, before.len() as u64 + 1);
 }

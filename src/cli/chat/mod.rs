@@ -273,6 +273,11 @@ impl<W: Write> Chat<W> {
         let asked = self.asked.take().unwrap_or(Asked::Line);
         let line = match input {
             Input::Line(line) => line,
+            // The question comes again.
+            Input::Unreadable => {
+                self.show(Tone::Bad, "that line is not UTF-8 and was skipped")?;
+                return Ok(Next::GoOn);
+            }
             Input::Interrupt if asked == Asked::Line => return self.leave_or_warn(),
             // The question comes again.
             Input::Interrupt if matches!(asked, Asked::Arguments(_)) => return Ok(Next::GoOn),

@@ -150,6 +150,10 @@ impl<W: Write> Chat<W> {
         let Some(wanted) = wanted else { return self.list_models(&catalog, &in_force) };
         let (provider, model) = split_model(&wanted, &catalog, &in_force.0);
         let Some(current) = &self.current else {
+            // Nobody else looks at it before a message is on its way.
+            if let Err(why) = offered(&catalog, &provider, &model) {
+                return self.show(Tone::Bad, why);
+            }
             self.note(format!("model of the next session: {provider}/{model}"))?;
             self.model = Some((provider, model));
             return Ok(());
@@ -192,6 +196,20 @@ fn split_model(wanted: &str, catalog: &Value, in_force: &str) -> (String, String
         _ => in_force,
     };
     (provider.to_owned(), wanted.to_owned())
+}
+
+/// Whether a session may have a model, as the service decides it: a provider that lists none takes any.
+fn offered(catalog: &Value, provider: &str, model: &str) -> Result<(), String> {
+    let ids = |list: &[Value]| list.iter().map(|item| clean(text(item, "id"))).collect::<Vec<_>>();
+    let providers = list(catalog, "providers");
+    let Some(found) = providers.iter().find(|item| text(item, "id") == provider) else {
+        return Err(format!("there is no provider {provider}; there are: {}", ids(providers).join(", ")));
+    };
+    let models = list(found, "models");
+    if models.is_empty() || models.iter().any(|item| text(item, "id") == model) {
+        return Ok(());
+    }
+    Err(format!("{provider} has no model {model}; it has: {}", ids(models).join(", ")))
 }
 
 fn name_of(session: &Value) -> String {

@@ -4,7 +4,7 @@
 //! text flows as it comes and a spinner shows what is going on.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write},
+    io::{self, BufRead, IsTerminal as _, Write},
     sync::mpsc as blocking,
     time::Instant,
 };
@@ -33,6 +33,8 @@ pub enum Input {
     Line(String),
     /// Pressed Ctrl-C at the prompt.
     Interrupt,
+    /// Typed or piped a line that is not UTF-8; nothing of it is to be used.
+    Unreadable,
     /// Ended the input (Ctrl-D, or the end of a pipe).
     End,
 }
@@ -84,11 +86,9 @@ pub fn open_input() -> (Inputs, Option<Above>) {
         }
     }
     std::thread::spawn(move || {
-        let mut lines = io::stdin().lock().lines();
+        let mut stdin = io::stdin().lock();
         while to_ask.recv().is_ok() {
-            // A line that is not UTF-8 ends the input as a closed pipe does: what follows it cannot be trusted.
-            let input = lines.next().and_then(Result::ok).map_or(Input::End, Input::Line);
-            if answer.blocking_send(input).is_err() {
+            if answer.blocking_send(read_line(&mut stdin)).is_err() {
                 return;
             }
         }
@@ -96,17 +96,39 @@ pub fn open_input() -> (Inputs, Option<Above>) {
     (inputs, None)
 }
 
+/// The next line of a pipe.
+fn read_line(reader: &mut impl BufRead) -> Input {
+    let mut bytes = Vec::new();
+    match reader.read_until(b'\n', &mut bytes) {
+        Err(_) | Ok(0) => return Input::End,
+        Ok(_) => {}
+    }
+    let line = bytes.strip_suffix(b"\n").map_or(&*bytes, |line| line.strip_suffix(b"\r").unwrap_or(line));
+    std::str::from_utf8(line).map_or(Input::Unreadable, |line| Input::Line(line.to_owned()))
+}
+
 fn edit(editor: &mut DefaultEditor, to_ask: &blocking::Receiver<Ask>, answer: &mpsc::Sender<Input>) {
     while let Ok(Ask { prompt, initial }) = to_ask.recv() {
         let input = match editor.readline_with_initial(&prompt, (&initial, "")) {
             Ok(line) => Input::Line(line),
             Err(ReadlineError::Interrupted) => Input::Interrupt,
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                drop_typed();
+                Input::Unreadable
+            }
             Err(_) => Input::End,
         };
         if answer.blocking_send(input).is_err() {
             return;
         }
     }
+}
+
+/// Drops what was typed and not read yet: the rest of a line whose beginning is lost is no line of its own.
+fn drop_typed() {
+    // That it cannot be dropped only means that it is seen at the next prompt.
+    #[cfg(unix)]
+    let _ = nix::sys::termios::tcflush(io::stdin(), nix::sys::termios::FlushArg::TCIFLUSH);
 }
 
 /// What the terminal can do.
@@ -312,6 +334,16 @@ mod tests {
 
     fn op(text: &str) -> Op {
         Op::Text(text.to_owned())
+    }
+
+    #[test]
+    fn lines_are_read_as_they_come_and_one_that_is_not_utf8_is_told_from_the_end() {
+        let mut pipe = &b"one\r\n\n\xff\xfe\nt\rwo\n\xc3\nlast"[..];
+        let read: Vec<Input> = std::iter::repeat_with(|| read_line(&mut pipe)).take(7).collect();
+        let line = |text: &str| Input::Line(text.to_owned());
+        let expected =
+            [line("one"), line(""), Input::Unreadable, line("t\rwo"), Input::Unreadable, line("last"), Input::End];
+        assert_eq!(read, expected);
     }
 
     #[test]

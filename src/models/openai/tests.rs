@@ -375,6 +375,7 @@ async fn a_check_finds_the_model_or_says_what_there_is() {
         Answer::plain(200, "", list),
         Answer::plain(200, "", r#"{"id":"org/alias"}"#),
         none(),
+        Answer::plain(400, "", r#"{"error":"messages is required"}"#),
         Answer::plain(401, "", "{}"),
     ])
     .await;
@@ -389,6 +390,22 @@ async fn a_check_finds_the_model_or_says_what_there_is() {
     let received = server.received();
     assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"));
     assert!(received[5].head.starts_with("GET /v1/models/org%2Falias HTTP/1.1\r\n"), "{}", received[5].head);
+    assert!(received[7].head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", received[7].head);
+    assert_eq!(received[7].body.get("messages"), None, "nothing that costs tokens");
+}
+
+#[tokio::test]
+async fn a_check_of_a_base_url_with_nothing_behind_it_names_the_status_and_the_version() {
+    for (list, chat) in [(404, 404), (501, 501), (404, 405), (200, 404)] {
+        let server = Server::start([Answer::plain(list, "", "{}"), Answer::plain(chat, "", "<html>")]).await;
+        let model = OpenAi::new(&testing::provider(Protocol::Openai, &format!("{}/v1/v1", server.url)));
+        let error = model.check("test-model").await.unwrap_err();
+        let ModelError::InvalidRequest(message) = &error else { panic!("{list} {chat}: {error:?}") };
+        let says = [&format!("({chat})"), "/v1/v1/chat/completions", "missing or doubled /v1"];
+        assert!(says.iter().all(|word| message.contains(word)), "{message}");
+    }
+    let server = Server::start([Answer::plain(404, "", ""), Answer::plain(401, "", "{}")]).await;
+    assert_eq!(model(&server).check("x").await.unwrap_err().code(), "auth");
 }
 
 #[tokio::test(start_paused = true)]

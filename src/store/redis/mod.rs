@@ -96,7 +96,8 @@ impl SessionStore for RedisStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         // Not PING: a node that answers it may yet not take what is written (a replica, a cluster without a quorum).
-        self.index.probe().await
+        self.index.probe().await?;
+        self.reads.ask::<()>(&redis::cmd("PING")).await
     }
 
     async fn create(&self, created: &Event) -> Result<(), StoreError> {

@@ -373,6 +373,28 @@ async fn sessions_and_models_are_listed_switched_and_changed() {
 }
 
 #[tokio::test]
+async fn a_model_that_is_not_there_is_refused_before_it_begins_a_session() {
+    let script = || vec![Say(hello(1, false)), Say(created())];
+    let service = Service::start(vec![script()]).await;
+    let (user, task) = chat(&service, None, render::Typed::Yes).await;
+    for (line, said) in [
+        ("/model nope", "✗ demo has no model nope; it has: rules"),
+        ("/model openai/nope", "✗ openai has no model nope; it has: gpt"),
+        ("/model free/anything", "· model of the next session: free/anything"),
+        ("/model gpt", "· model of the next session: openai/gpt"),
+        ("/model demo/nope", "✗ demo has no model nope"),
+    ] {
+        assert_eq!(user.types(line).await, "> ", "{line}");
+        user.sees(said).await;
+    }
+    user.types("/new From here").await;
+    user.types("/quit").await;
+    done(task).await;
+    let begun: Vec<String> = service.requests().into_iter().filter(|r| r.starts_with("POST")).collect();
+    assert_eq!(begun, [r#"POST /v1/sessions {"model":"gpt","provider":"openai","title":"From here"}"#]);
+}
+
+#[tokio::test]
 async fn lines_from_a_pipe_are_turns_one_after_another() {
     let second = |command: &Value| {
         vec![

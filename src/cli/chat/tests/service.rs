@@ -112,7 +112,8 @@ fn answer(line: &str) -> (&'static str, Value) {
             "200 OK",
             json!({"default_provider": "demo", "default_model": "rules", "providers": [
                 {"id": "demo", "name": "Demo", "configured": true, "models": [{"id": "rules", "description": "d"}]},
-                {"id": "openai", "name": "OpenAI", "configured": false, "models": [{"id": "gpt", "description": "g"}]}]}),
+                {"id": "openai", "name": "OpenAI", "configured": false, "models": [{"id": "gpt", "description": "g"}]},
+                {"id": "free", "name": "Takes any", "configured": true, "models": []}]}),
         ),
         "GET /v1/sessions?limit=50" => {
             ("200 OK", json!({"sessions": [session("s-new", "Payments"), session("s-old", "")]}))
