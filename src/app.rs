@@ -1,10 +1,19 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
-use std::{collections::BTreeMap, net::TcpListener, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::{HttpServer, middleware::from_fn, web};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 
 use crate::{
     agent::{self, system_prompt},
@@ -23,12 +32,18 @@ use crate::{
 /// The service, built and bound to a port, not yet running.
 pub struct App {
     listener: TcpListener,
+    bound: SocketAddr,
     api: web::Data<Api>,
     tasks: TaskTracker,
-    /// Ends what runs beside the sessions: the supervisors of the MCP servers.
-    background: CancellationToken,
+    /// Ends what runs beside the sessions, the supervisors of the MCP servers, when it is dropped.
+    background: DropGuard,
     shutdown_timeout: Duration,
 }
+
+/// How long what is left may take to end when the MCP servers are closed: words to servers that nobody waits for.
+const TASKS_LIMIT: Duration = Duration::from_secs(2);
+/// When a second signal was not obeyed by then, the process ends all the same.
+const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is put in place of the configured parts.
 #[derive(Default)]
@@ -77,22 +92,7 @@ impl App {
         let listener = TcpListener::bind(&address).map_err(|error| {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
         })?;
-        let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
-            (Backend::Filesystem, StoreError::Unavailable(why)) => {
-                let folder = config.memory.path.display();
-                anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
-            }
-            (_, error) => error.into(),
-        })?;
-        let tasks = TaskTracker::new();
-        let background = CancellationToken::new();
-        let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
-        for server in &config.mcp.servers {
-            servers.push((server.name.clone(), connector_for(&server.transport)?));
-        }
-        servers.extend(overrides.servers);
-        let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
-        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools, config.mcp.call_timeout));
+        let bound = listener.local_addr()?;
         let catalog = Arc::new(match overrides.catalog {
             Some(catalog) => catalog,
             None => Catalog::new(&config.providers),
@@ -102,6 +102,24 @@ impl App {
         catalog.validate(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
         })?;
+        let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
+        for server in &config.mcp.servers {
+            servers.push((server.name.clone(), connector_for(&server.transport)?));
+        }
+        servers.extend(overrides.servers);
+        let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
+            (Backend::Filesystem, StoreError::Unavailable(why)) => {
+                let folder = config.memory.path.display();
+                anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
+            }
+            (_, error) => error.into(),
+        })?;
+        // The last that can fail is done: what is started now would have to be ended again.
+        let tasks = TaskTracker::new();
+        let background = CancellationToken::new();
+        let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
+        let background = background.drop_guard();
+        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools, config.mcp.call_timeout));
         let metrics = Arc::new(Metrics::new());
         let sessions = Sessions::new(Parts {
             store: store.clone(),
@@ -131,23 +149,19 @@ impl App {
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
             halt: CancellationToken::new(),
         });
-        Ok(Self { listener, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self { listener, bound, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
     }
 
     /// Whether other machines can reach it.
-    ///
-    /// # Errors
-    /// The operating system does not say.
-    pub fn is_exposed(&self) -> std::io::Result<bool> {
-        Ok(!self.listener.local_addr()?.ip().is_loopback())
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        !self.bound.ip().is_loopback()
     }
 
     /// The port that it is bound to.
-    ///
-    /// # Errors
-    /// The operating system does not say.
-    pub fn port(&self) -> std::io::Result<u16> {
-        Ok(self.listener.local_addr()?.port())
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.bound.port()
     }
 
     /// What the handlers reach; for tests and for what is printed at the start.
@@ -157,51 +171,80 @@ impl App {
     }
 
     /// Runs until `stop`, then stops in order: no new work, runs come to rest, streams and sockets are closed with a word,
-    /// requests are answered, MCP servers are let go.
+    /// requests are answered, MCP servers are let go. The same when it cannot run at all.
     ///
     /// # Errors
     /// The server could not run.
     pub async fn run_until_stopped(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let Self { listener, api, tasks, background, shutdown_timeout } = self;
-        let recovered = api.sessions.recover().await?;
-        if recovered > 0 {
-            tracing::info!(sessions = recovered, "going on with what an earlier process left");
-        }
-        let data = api.clone();
-        let server_stops = CancellationToken::new();
-        let server = HttpServer::new(move || {
-            actix_web::App::new().wrap(from_fn(api::gate)).configure(|config| api::routes(config, &data))
-        })
-        // A stream whose client is gone ends at once instead of at its next write.
-        .h1_allow_half_closed(false)
-        // A token is a small packet: with Nagle's algorithm it would wait for the acknowledgement of the one before, which
-        // the other side may delay by 40 ms.
-        .tcp_nodelay(true)
-        .disable_signals()
-        .shutdown_signal(server_stops.clone().cancelled_owned())
-        .shutdown_timeout(5)
-        .listen(listener)?
-        .run();
-        let mut server = tokio::spawn(server);
-        let early = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = &mut server => Some(ended),
-        };
-        tracing::info!("stopping");
-        api.sessions.stop(shutdown_timeout).await;
-        api.halt.cancel();
-        server_stops.cancel();
-        let ended = match early {
-            Some(ended) => ended,
-            None => server.await,
-        };
-        api.sessions.close();
-        background.cancel();
-        api.mcp.close().await;
-        tasks.close();
-        tasks.wait().await;
-        Ok(ended??)
+        self.run(&Signals { stop, at_once: CancellationToken::new() }).await
     }
+
+    /// Runs until the process is told to stop; when it is told so twice, it ends here.
+    async fn run_until_signalled(self, signals: Signals) -> anyhow::Result<()> {
+        let ended = self.run(&signals).await;
+        if signals.at_once.is_cancelled() {
+            std::process::exit(130);
+        }
+        ended
+    }
+
+    async fn run(self, signals: &Signals) -> anyhow::Result<()> {
+        let Self { listener, api, tasks, background, shutdown_timeout, .. } = self;
+        let in_order = async {
+            let server_stops = CancellationToken::new();
+            let mut server = tokio::spawn(serve_http(listener, api.clone(), server_stops.clone()));
+            let early = tokio::select! {
+                () = signals.stop.cancelled() => None,
+                ended = &mut server => Some(ended),
+            };
+            tracing::info!("stopping");
+            api.sessions.stop(shutdown_timeout).await;
+            api.halt.cancel();
+            server_stops.cancel();
+            let ended = match early {
+                Some(ended) => ended,
+                None => server.await,
+            };
+            api.sessions.close();
+            api.mcp.close().await;
+            drop(background);
+            tasks.close();
+            if tokio::time::timeout(TASKS_LIMIT, tasks.wait()).await.is_err() {
+                tracing::warn!("not all that runs in the background ended in time");
+            }
+            ended?
+        };
+        tokio::select! {
+            biased;
+            () = signals.at_once.cancelled() => {
+                api.mcp.kill().await;
+                anyhow::bail!("stopped at once; what was in progress is recovered at the next start")
+            }
+            ended = in_order => ended,
+        }
+    }
+}
+
+/// Takes up what an earlier process left, and answers requests until `stops`.
+async fn serve_http(listener: TcpListener, api: web::Data<Api>, stops: CancellationToken) -> anyhow::Result<()> {
+    let recovered = api.sessions.recover().await?;
+    if recovered > 0 {
+        tracing::info!(sessions = recovered, "going on with what an earlier process left");
+    }
+    let server = HttpServer::new(move || {
+        actix_web::App::new().wrap(from_fn(api::gate)).configure(|config| api::routes(config, &api))
+    })
+    // A stream whose client is gone ends at once instead of at its next write.
+    .h1_allow_half_closed(false)
+    // A token is a small packet: with Nagle's algorithm it would wait for the acknowledgement of the one before, which
+    // the other side may delay by 40 ms.
+    .tcp_nodelay(true)
+    .disable_signals()
+    .shutdown_signal(stops.cancelled_owned())
+    .shutdown_timeout(5)
+    .listen(listener)?
+    .run();
+    Ok(server.await?)
 }
 
 /// Opens the configured store.
@@ -240,10 +283,10 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
 pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Before anything is said: whoever reads it may stop the program at once.
-    let stop = stop_signal()?;
+    let signals = Signals::listen()?;
     let app = App::build(config).await?;
-    let port = app.port()?;
-    if app.is_exposed()? {
+    let port = app.port();
+    if app.is_exposed() {
         eprintln!(
             "k8sops: warning: there is no authentication in this version: anybody who can reach {}:{port} can use it; bind \
              to loopback (K8SOPS_HOST=127.0.0.1) or put a proxy in front that authenticates",
@@ -263,7 +306,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     if config.mcp.servers.is_empty() {
         println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
     }
-    app.run_until_stopped(stop).await
+    app.run_until_signalled(signals).await
 }
 
 /// Where the demo listens; absent: as the environment says, or by default.
@@ -295,9 +338,9 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     config.log.level = "warn".into();
     logs::init(&config.log)?;
     let host = config.server.host.clone();
-    let stop = stop_signal()?;
+    let signals = Signals::listen()?;
     let app = App::build_demo(&config).await?;
-    let url = format!("http://{host}:{}", app.port()?);
+    let url = format!("http://{host}:{}", app.port());
     println!("{}\n", api::DEMO_NOTICE);
     println!("k8sops demo listens on {url}  (its API as pages: {url}/docs)");
     println!("Try, in another terminal:\n");
@@ -306,26 +349,37 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     println!(
         "  curl -N -H 'accept: text/event-stream' -d '{{\"content\": \"what is broken?\"}}' {url}/v1/sessions/$id/messages\n"
     );
-    app.run_until_stopped(stop).await
+    app.run_until_signalled(signals).await
 }
 
-/// Cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
-fn stop_signal() -> std::io::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if stopping.is_cancelled() {
-                std::process::exit(130);
-            }
-            stopping.cancel();
-        }
-    });
-    Ok(stop)
+/// What the process is told by SIGTERM and SIGINT.
+struct Signals {
+    /// Cancelled by the first: stop in order.
+    stop: CancellationToken,
+    /// Cancelled by the second: stop at once, but leave nothing behind that would run on without this process.
+    at_once: CancellationToken,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let signals = Self { stop: CancellationToken::new(), at_once: CancellationToken::new() };
+        let (stop, at_once) = (signals.stop.clone(), signals.at_once.clone());
+        tokio::spawn(async move {
+            let mut told = async || {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            told().await;
+            stop.cancel();
+            told().await;
+            at_once.cancel();
+            let _ = tokio::time::timeout(KILL_LIMIT, told()).await;
+            std::process::exit(130);
+        });
+        Ok(signals)
+    }
 }

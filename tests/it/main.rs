@@ -25,4 +25,5 @@ mod redis_store;
 mod replicas;
 mod restart;
 mod sessions;
+mod stop;
 mod websocket;

@@ -68,7 +68,7 @@ impl Service {
     }
 
     pub fn run(app: App, data: TempDir) -> Self {
-        let base = format!("http://127.0.0.1:{}", app.port().unwrap());
+        let base = format!("http://127.0.0.1:{}", app.port());
         let stop = CancellationToken::new();
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));
         let http = Client::builder().no_proxy().build().unwrap();
