@@ -59,7 +59,7 @@ pub struct ServerConfig {
     pub max_message_bytes: usize,
     /// The largest WebSocket frame and JSON body, in bytes (1048576).
     pub max_frame_bytes: usize,
-    /// How long a graceful stop may take (20 s).
+    /// How long a graceful stop may wait for calls that run (75 s; longer than `McpConfig::call_timeout`).
     pub shutdown_timeout: Duration,
 }
 
