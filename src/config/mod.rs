@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
-pub use parse::mask_url;
+pub use parse::{is_loopback, mask_url};
 
 /// Everything that can be configured, validated: a `Config` that exists can be run.
 #[derive(Debug, Clone)]
