@@ -25,7 +25,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
-pub use parse::mask_url;
+pub use parse::{is_loopback, mask_url};
 
 /// Everything that can be configured, validated: a `Config` that exists can be run.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub struct ServerConfig {
     pub max_message_bytes: usize,
     /// The largest WebSocket frame and JSON body, in bytes (1048576).
     pub max_frame_bytes: usize,
-    /// How long a graceful stop may take (20 s).
+    /// How long a graceful stop may wait for calls that run (75 s; longer than `McpConfig::call_timeout`).
     pub shutdown_timeout: Duration,
 }
 

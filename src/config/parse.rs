@@ -156,6 +156,17 @@ pub(super) fn mask(secret: &str) -> String {
     format!("****{tail}")
 }
 
+/// Whether a host is this machine's own loopback: `localhost`, a name under it, or an address with or without brackets. No
+/// proxy of the machine leads there.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let name = bare.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// A URL as it may be shown: without user and password, and without the values of its query and fragment.
 #[must_use]
 pub fn mask_url(text: &str) -> String {
@@ -272,6 +283,18 @@ mod tests {
         assert!(log_level("info,rmcp=debug").is_some());
         for bad in ["verbose", "info,loud", "k8sops=loud"] {
             assert_eq!(log_level(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_known_by_each_of_its_names() {
+        for host in
+            ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.8.0.9", "[::1]", "::1", "::ffff:127.0.0.1"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "localhost.example", "127.0.0.1.example", "10.0.0.1", "[::2]", "0.0.0.0"] {
+            assert!(!is_loopback(host), "{host}");
         }
     }
 

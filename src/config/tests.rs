@@ -43,6 +43,18 @@ fn without_anything_the_documented_defaults_are_in_force() {
 }
 
 #[test]
+fn a_stop_waits_for_longer_than_a_call_may_take_and_a_pod_for_longer_than_a_stop() {
+    let config = loaded(sources(&[])).config;
+    let stop = config.server.shutdown_timeout;
+    assert!(stop > config.mcp.call_timeout, "{stop:?}");
+    // Connections, the MCP servers, and those of them that do not leave by themselves.
+    let whole = stop + Duration::from_secs(5 + 10 + 5);
+    let manifest = include_str!("../../deploy/manifests/k8sops.yaml");
+    let grace = manifest.lines().find_map(|line| line.trim().strip_prefix("terminationGracePeriodSeconds: ")).unwrap();
+    assert!(Duration::from_secs(grace.parse().unwrap()) >= whole, "{grace} s, and a stop may take {whole:?}");
+}
+
+#[test]
 fn later_layers_win_and_their_origin_is_known() {
     let layered = Sources {
         dotenv: Some("K8SOPS_PORT=2\nMAX_SESSIONS=22\nLOG_LEVEL=debug\n".to_owned()),

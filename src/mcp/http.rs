@@ -27,6 +27,7 @@ use super::{
     connect::{ConnectError, Connection, Connector, quote, serve},
     correlate::Correlating,
 };
+use crate::config::is_loopback;
 
 /// How long a TCP and TLS connection may take.
 const DIAL: Duration = Duration::from_secs(10);
@@ -108,18 +109,11 @@ fn client(url: &Url, ssl_verify: bool) -> reqwest::Result<reqwest::Client> {
             }
         }))
         .tls_danger_accept_invalid_certs(!ssl_verify);
-    if is_loopback(url) {
+    if url.host_str().is_some_and(is_loopback) {
         // A proxy of the machine cannot reach what listens on the machine's own loopback.
         builder = builder.no_proxy();
     }
     builder.build()
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    })
 }
 
 #[async_trait]

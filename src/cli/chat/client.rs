@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
-use crate::config::mask_url;
+use crate::config::{is_loopback, mask_url};
 
 /// No answer of the service takes longer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -53,7 +53,7 @@ impl Client {
         base.set_query(None);
         base.set_fragment(None);
         let mut http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).timeout(LIMIT);
-        if matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "[::1]")) {
+        if base.host_str().is_some_and(is_loopback) {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| ClientError::Unreachable(error.to_string()))?;
