@@ -75,7 +75,7 @@ impl Api {
         SessionStatus {
             mcp_connected: self.mcp.all_connected(),
             agent_ready: self.catalog.configured(&summary.settings.provider),
-            is_processing: summary.open_run.is_some(),
+            is_processing: summary.is_processing(),
         }
     }
 }

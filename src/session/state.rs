@@ -41,6 +41,10 @@ pub struct SessionSummary {
     pub open_run: Option<RunId>,
     /// What all its model calls used.
     pub usage: Usage,
+    /// Whether a message is in the inbox, whose run has not begun. Not of the log: a store says it of the instant at which it
+    /// is asked, and a fold never does.
+    #[serde(skip)]
+    pub waiting: bool,
 }
 
 impl SessionSummary {
@@ -60,7 +64,14 @@ impl SessionSummary {
             settings: created.settings.clone(),
             open_run: None,
             usage: Usage::default(),
+            waiting: false,
         })
+    }
+
+    /// Whether a message is being answered, or is about to be.
+    #[must_use]
+    pub fn is_processing(&self) -> bool {
+        self.open_run.is_some() || self.waiting
     }
 
     /// Takes in the next event.

@@ -43,6 +43,7 @@ rules![
     the_checkpoint_and_what_follows_is_the_fold_of_the_log,
     the_inbox_keeps_its_order_and_is_consumed_with_the_commit,
     a_command_is_taken_once_and_its_receipt_is_kept,
+    a_summary_says_whether_a_message_waits,
     a_busy_session_refuses_a_message_that_asks_for_it,
     a_full_inbox_refuses_more,
     a_deleted_session_is_gone_from_everywhere,
@@ -379,6 +380,35 @@ async fn a_command_is_taken_once_and_its_receipt_is_kept(store: Arc<dyn SessionS
         pen.write(run("hi"), &[position], true).await.expect("a commit");
     }
     assert!(store.inbox(session).await.expect("the inbox").is_empty());
+}
+
+async fn a_summary_says_whether_a_message_waits(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = new_session(store).await;
+    let waits = async |expected: bool, when: &str| {
+        let summary = store.summary(session).await.expect("the index").expect("a summary");
+        assert_eq!(summary.waiting, expected, "{when}");
+        assert_eq!(store.list(&user("anna"), None, 10).await.expect("the index"), [summary], "listed: {when}");
+    };
+    waits(false, "a new session").await;
+    store.submit(session, command("cancel", CommandBody::Cancel { run_id: None })).await.expect("taken");
+    waits(false, "a cancel is no message").await;
+    store.submit(session, command("c1", message("hi"))).await.expect("taken");
+    waits(true, "before anybody holds the session").await;
+    let mut pen = Pen::take(store, session, "a").await;
+    waits(true, "held, not taken up").await;
+    store.release(pen.lease).await.expect("released");
+    waits(true, "given up again").await;
+    pen = Pen::take(store, session, "b").await;
+    let positions: Vec<u64> = store.inbox(session).await.expect("the inbox").iter().map(|e| e.position).collect();
+    pen.write(vec![note("x")], &positions[..1], false).await.expect("a commit");
+    waits(true, "the cancel was taken up").await;
+    // A writer may have begun from a summary that was told of the message.
+    pen.state.summary.waiting = true;
+    pen.write(run("hi"), &positions[1..], true).await.expect("a commit");
+    waits(false, "taken up").await;
+    store.submit(session, command("c2", message("again"))).await.expect("taken");
+    waits(true, "the next").await;
 }
 
 async fn a_busy_session_refuses_a_message_that_asks_for_it(store: Arc<dyn SessionStore>) {

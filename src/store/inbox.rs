@@ -9,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::session::{
-    Command, CommandId, Commit, Epoch, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease, Receipt, SessionId, StoreError,
+    Command, CommandId, Commit, Epoch, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease, Receipt, SessionId,
+    SessionSummary, StoreError,
 };
 
 /// Receipts that are kept, so that a command that is sent again is known; the newest.
@@ -39,7 +40,7 @@ impl Inbox {
                 Err(StoreError::CommandIdReused)
             };
         }
-        let messages = self.waiting.iter().filter(|entry| entry.command.is_message()).count();
+        let messages = self.messages().count();
         if command.only_if_idle() && (open_run || messages > 0) {
             return Err(StoreError::Busy(session));
         }
@@ -50,6 +51,20 @@ impl Inbox {
             return Err(StoreError::InboxFull(INBOX_LIMIT_ALL));
         }
         Ok(Admission::New(Box::new(InboxEntry { position: self.next + 1, accepted_seq: last_seq, command })))
+    }
+
+    /// Messages that wait.
+    fn messages(&self) -> impl Iterator<Item = &InboxEntry> {
+        self.waiting.iter().filter(|entry| entry.command.is_message())
+    }
+
+    pub(super) fn message_waits(&self) -> bool {
+        self.messages().next().is_some()
+    }
+
+    /// A session's summary with what this inbox adds to it.
+    pub(super) fn shown(&self, summary: &SessionSummary) -> SessionSummary {
+        SessionSummary { waiting: self.message_waits(), ..summary.clone() }
     }
 
     /// The receipt of a command that was taken.

@@ -35,6 +35,10 @@ struct Stored {
 }
 
 impl Stored {
+    fn shown(&self) -> SessionSummary {
+        self.inbox.shown(&self.summary)
+    }
+
     fn unfinished(&self) -> bool {
         self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
     }
@@ -92,7 +96,7 @@ impl SessionStore for MemoryStore {
     }
 
     async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        Ok(self.lock().get(&session).map(|stored| stored.summary.clone()))
+        Ok(self.lock().get(&session).map(Stored::shown))
     }
 
     async fn list(
@@ -104,10 +108,10 @@ impl SessionStore for MemoryStore {
         let key = |summary: &SessionSummary| (summary.updated_at, summary.session_id);
         let after = after.map(|cursor| (cursor.updated_at, cursor.session_id));
         let sessions = self.lock();
-        let of_user = sessions.values().map(|stored| &stored.summary).filter(|summary| &summary.user_id == user);
-        let mut listed: Vec<_> = of_user.filter(|summary| after.is_none_or(|after| key(summary) < after)).collect();
-        listed.sort_by_key(|summary| Reverse(key(summary)));
-        Ok(listed.into_iter().take(limit).cloned().collect())
+        let of_user = sessions.values().filter(|stored| &stored.summary.user_id == user);
+        let mut listed: Vec<_> = of_user.filter(|s| after.is_none_or(|after| key(&s.summary) < after)).collect();
+        listed.sort_by_key(|stored| Reverse(key(&stored.summary)));
+        Ok(listed.into_iter().take(limit).map(Stored::shown).collect())
     }
 
     async fn count(&self, user: &UserId) -> Result<usize, StoreError> {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     scripted::{Gate, ScriptedModel, Step, text},
-    service::{Service, assert_gapless, kinds, printed},
+    service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,4 +247,39 @@ async fn the_answer_to_a_message_is_of_the_kind_that_the_client_likes_best() {
         let kind = if status == 200 { "text/event-stream" } else { "application/json" };
         assert_eq!(response.headers()["content-type"], kind, "{accept}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_processing_from_the_answer_202_to_the_end_of_the_last_run() {
+    let (gate, n) = (Gate::new(), 10);
+    let model = ScriptedModel::new((0..2 * n).map(|_| vec![Step::Wait(gate.clone()), text("done")]));
+    let service = Service::with(&model).await;
+    let mut sessions = Vec::new();
+    for _ in 0..n {
+        let session = service.session().await;
+        for content in ["one", "two"] {
+            service.post(&format!("{session}/messages"), json!({"content": content})).await;
+            assert_eq!(service.get(&session).await["status"]["is_processing"], true);
+        }
+        sessions.push(session);
+    }
+    let list = service.get("/v1/sessions").await;
+    assert!(list["sessions"].as_array().unwrap().iter().all(|s| s["status"]["is_processing"] == true), "{list}");
+    let data = service.stop().await;
+    // What the next process finds is processing before it has come to it.
+    let second = Service::start(Setup { model: Some(model.clone()), data: Some(data), ..Setup::default() }).await;
+    for session in &sessions {
+        assert_eq!(second.get(session).await["status"]["is_processing"], true);
+    }
+    for _ in 0..4 * n {
+        gate.open();
+    }
+    let ended = async {
+        while second.get(&sessions[0]).await["status"]["is_processing"] == true {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("it ends");
+    let ends = second.log(&sessions[0]).await.iter().filter(|frame| frame["type"] == "run_finished").count();
+    assert_eq!(ends, 2, "not processing means that both had their end");
 }

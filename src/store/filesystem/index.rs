@@ -16,6 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::log_file::LogFile;
 use crate::session::{ListCursor, SessionId, SessionSummary, Timestamp, UserId};
 
 /// Garbage that is not worth a compaction.
@@ -42,6 +43,7 @@ struct Entry {
     at: u64,
     length: u32,
     unfinished: bool,
+    waiting: bool,
 }
 
 /// A line of `sessions.jsonl`.
@@ -51,6 +53,17 @@ pub(super) struct IndexLine {
     /// The size of the session's file when this was written: if it is another, the line is old.
     pub(super) bytes: u64,
     pub(super) unfinished: bool,
+    /// See [`SessionSummary::waiting`], which is not written with the summary.
+    #[serde(default)]
+    pub(super) waiting: bool,
+}
+
+impl IndexLine {
+    /// What there is to say of a session.
+    pub(super) fn of(file: &LogFile) -> Self {
+        let summary = file.shown();
+        Self { waiting: summary.waiting, summary, bytes: file.size(), unfinished: file.unfinished() }
+    }
 }
 
 impl Index {
@@ -98,6 +111,7 @@ impl Index {
             at: self.end,
             length,
             unfinished: line.unfinished,
+            waiting: line.waiting,
         };
         self.end += bytes.len() as u64;
         self.live += bytes.len() as u64;
@@ -114,11 +128,12 @@ impl Index {
         }
     }
 
-    /// Notes that a session has, or has no longer, work for an owner.
-    pub(super) fn mark(&mut self, session: SessionId, updated_at: Timestamp, unfinished: bool) {
-        if let Some(entry) = self.entries.get_mut(&session) {
-            entry.updated_at = updated_at;
-            entry.unfinished = unfinished;
+    /// Notes in memory what a session is now, whose file is open.
+    pub(super) fn mark(&mut self, file: &LogFile) {
+        if let Some(entry) = self.entries.get_mut(&file.summary.session_id) {
+            entry.updated_at = file.summary.updated_at;
+            entry.unfinished = file.unfinished();
+            entry.waiting = file.inbox.message_waits();
         }
     }
 
@@ -153,7 +168,7 @@ impl Index {
     /// The summary as it was last noted.
     pub(super) fn summary(&self, session: SessionId) -> io::Result<Option<SessionSummary>> {
         let Some(entry) = self.entries.get(&session) else { return Ok(None) };
-        Ok(Some(self.line(entry)?.summary))
+        Ok(Some(SessionSummary { waiting: entry.waiting, ..self.line(entry)?.summary }))
     }
 
     fn line(&self, entry: &Entry) -> io::Result<IndexLine> {

@@ -108,6 +108,11 @@ impl LogFile {
         self.broken
     }
 
+    /// The summary as of now.
+    pub(super) fn shown(&self) -> SessionSummary {
+        self.inbox.shown(&self.summary)
+    }
+
     /// Whether there is work for an owner.
     pub(super) fn unfinished(&self) -> bool {
         self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()

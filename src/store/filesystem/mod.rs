@@ -168,7 +168,7 @@ impl Shared {
         }
         let Handle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
         let result = work(self, file);
-        self.index().mark(session, file.summary.updated_at, file.unfinished());
+        self.index().mark(file);
         if file.is_broken() {
             // Opening it anew repairs it. Whoever holds the lease learns that it is gone.
             *handle = Handle::Closed;
@@ -193,7 +193,7 @@ impl Shared {
 
     /// Writes the session's line in the index. If that fails, the next start finds out by itself.
     fn note(&self, file: &LogFile) {
-        let line = IndexLine { summary: file.summary.clone(), bytes: file.size(), unfinished: file.unfinished() };
+        let line = IndexLine::of(file);
         let mut index = self.index();
         if index.user_of(line.summary.session_id).is_some()
             && let Err(error) = index.put(&line)
@@ -214,7 +214,7 @@ impl Shared {
         if let Some(slot) = slot {
             let handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
             match &*handle {
-                Handle::Open(file) => return Ok(Some(file.summary.clone())),
+                Handle::Open(file) => return Ok(Some(file.shown())),
                 Handle::Deleted => return Ok(None),
                 Handle::Closed => {}
             }
@@ -241,8 +241,9 @@ impl Shared {
             sync_folder_of(folder)?;
         }
         let file = LogFile::create(path, created)?;
-        let line = IndexLine { summary, bytes: file.size(), unfinished: false };
-        self.index().put(&line).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
+        self.index()
+            .put(&IndexLine::of(&file))
+            .map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
     }
 
     /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
@@ -296,11 +297,7 @@ fn survey(sessions: &Path, mut known: HashMap<SessionId, IndexLine>) -> Result<V
                 Some(line) if line.bytes == bytes && line.summary.user_id == user => lines.push(line),
                 _ => match LogFile::open(path_in(sessions, &user, session), session) {
                     Ok(log) if log.summary.session_id == session && log.summary.user_id == user => {
-                        lines.push(IndexLine {
-                            summary: log.summary.clone(),
-                            bytes: log.size(),
-                            unfinished: log.unfinished(),
-                        });
+                        lines.push(IndexLine::of(&log));
                     }
                     // One session that cannot be read does not keep the others from being served.
                     Ok(_) => tracing::error!(path = %file.path().display(), "the file is another session's; left out"),

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use super::{
     keys::Keys,
     link::Link,
-    parse,
     scripts::{Answer, SCRIPTS},
+    summary,
 };
 use crate::session::{ListCursor, SessionId, SessionSummary, StoreError, Timestamp, UserId};
 
@@ -122,13 +122,7 @@ impl Index {
 
     async fn summaries(&self, entries: &[(SessionId, i64)]) -> Result<Vec<Option<SessionSummary>>, StoreError> {
         // Each on a node of its own: commands side by side, not a pipeline to one.
-        let found = entries.iter().map(|(session, _)| {
-            let meta = self.keys.meta(*session);
-            async move {
-                let text: Option<String> = self.link.ask(redis::cmd("HGET").arg(&meta).arg("summary") as &_).await?;
-                text.map(|text| parse(&text)).transpose()
-            }
-        });
+        let found = entries.iter().map(|(session, _)| summary(&self.link, &self.keys, *session));
         futures_util::future::try_join_all(found).await
     }
 

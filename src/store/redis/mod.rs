@@ -76,13 +76,6 @@ impl RedisStore {
         })
     }
 
-    /// A field of a session's meta, as JSON.
-    async fn field<T: DeserializeOwned>(&self, session: SessionId, field: &str) -> Result<Option<T>, StoreError> {
-        let text: Option<String> =
-            self.reads.ask(redis::cmd("HGET").arg(self.keys.meta(session)).arg(field) as &_).await?;
-        text.map(|text| parse(&text)).transpose()
-    }
-
     async fn run(&self, script: &Script, keys: &[String], args: &[&[u8]]) -> Result<Answer, StoreError> {
         self.writes.ask(&script.with(keys, args)).await
     }
@@ -121,7 +114,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        self.field(session, "summary").await
+        summary(&self.reads, &self.keys, session).await
     }
 
     async fn list(
@@ -425,6 +418,13 @@ impl SharedStore for RedisStore {
     async fn ring(&self) -> Ring {
         self.bells.ring().await
     }
+}
+
+/// A session's summary as of now.
+async fn summary(link: &Link, keys: &Keys, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+    let keys = [keys.meta(session), keys.inbox(session)];
+    let found: Option<(String, bool)> = link.ask(&SCRIPTS.summary.with(&keys, &[])).await?;
+    found.map(|(text, waiting)| Ok(SessionSummary { waiting, ..parse(&text)? })).transpose()
 }
 
 /// An entry of a stream: its id and its fields.

@@ -1,4 +1,4 @@
-//! The Lua scripts: each one atomic write.
+//! The Lua scripts: each one atomic write, or one look at several keys as of the same instant.
 
 use std::sync::LazyLock;
 
@@ -27,6 +27,7 @@ pub(super) struct Scripts {
     pub(super) schedule: Script,
     pub(super) claim: Script,
     pub(super) settle: Script,
+    pub(super) summary: Script,
 }
 
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
@@ -41,6 +42,7 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     schedule: Script::new(include_str!("lua/schedule.lua")),
     claim: Script::new(include_str!("lua/claim.lua")),
     settle: Script::new(include_str!("lua/settle.lua")),
+    summary: Script::new(include_str!("lua/summary.lua")),
 });
 
 impl Script {
