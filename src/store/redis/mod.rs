@@ -422,9 +422,11 @@ impl SharedStore for RedisStore {
 
 /// A session's summary as of now.
 async fn summary(link: &Link, keys: &Keys, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-    let keys = [keys.meta(session), keys.inbox(session)];
-    let found: Option<(String, bool)> = link.ask(&SCRIPTS.summary.with(&keys, &[])).await?;
-    found.map(|(text, waiting)| Ok(SessionSummary { waiting, ..parse(&text)? })).transpose()
+    let mut look = redis::cmd("HMGET");
+    look.arg(keys.meta(session)).arg("summary").arg("waiting");
+    let (found, waiting): (Option<String>, Option<u64>) = link.ask(&look).await?;
+    let waiting = waiting.is_some_and(|messages| messages > 0);
+    found.map(|text| Ok(SessionSummary { waiting, ..parse(&text)? })).transpose()
 }
 
 /// An entry of a stream: its id and its fields.

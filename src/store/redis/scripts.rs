@@ -27,7 +27,6 @@ pub(super) struct Scripts {
     pub(super) schedule: Script,
     pub(super) claim: Script,
     pub(super) settle: Script,
-    pub(super) summary: Script,
 }
 
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
@@ -42,7 +41,6 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     schedule: Script::new(include_str!("lua/schedule.lua")),
     claim: Script::new(include_str!("lua/claim.lua")),
     settle: Script::new(include_str!("lua/settle.lua")),
-    summary: Script::new(include_str!("lua/summary.lua")),
 });
 
 impl Script {
