@@ -15,7 +15,7 @@ use crate::{
 };
 
 errors!(
-    ResolveErrors: InvalidJson, InvalidRequest, SessionNotFound, ApprovalNotFound, ApprovalClosed, PayloadTooLarge,
+    ResolveErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, PayloadTooLarge,
     CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
 

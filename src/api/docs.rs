@@ -32,7 +32,14 @@ fn add_errors_of_all(contract: &mut openapi::OpenApi) {
         let operations = [&mut item.delete, &mut item.get, &mut item.patch, &mut item.post, &mut item.put];
         for operation in operations.into_iter().flatten() {
             for (status, answer) in documented(&[Code::OriginNotAllowed, Code::Internal]) {
-                operation.responses.responses.entry(status).or_insert(answer);
+                match (operation.responses.responses.get_mut(&status), answer) {
+                    (Some(RefOr::T(own)), RefOr::T(answer)) => {
+                        own.description = format!("{}, {}", own.description, answer.description);
+                    }
+                    (_, answer) => {
+                        operation.responses.responses.insert(status, answer);
+                    }
+                }
             }
         }
     }

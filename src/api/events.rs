@@ -12,7 +12,7 @@ use super::{
 };
 use crate::session::SessionId;
 
-errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, StoreUnavailable);
+errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, StoreUnavailable);
 
 /// From where, and to where.
 #[derive(Debug, Deserialize, IntoParams)]

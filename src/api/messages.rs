@@ -15,11 +15,11 @@ use super::{
 use crate::session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId};
 
 errors!(
-    SendErrors: InvalidJson, InvalidRequest, SessionNotFound, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
+    SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
     InboxFull, StoreUnavailable, Stopping
 );
-errors!(ListErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
-errors!(CancelErrors: InvalidRequest, SessionNotFound, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
+errors!(ListErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+errors!(CancelErrors: InvalidRequest, SessionNotFound, SessionDamaged, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
 
 /// A message for the agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]

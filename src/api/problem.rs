@@ -54,6 +54,8 @@ pub enum Code {
     CursorBeyondHead,
     /// The request must be a WebSocket handshake.
     UpgradeRequired,
+    /// What is stored of the session cannot be read; `detail` says where it is. It can be repaired there, or deleted.
+    SessionDamaged,
     /// The store cannot be reached.
     StoreUnavailable,
     /// The service is stopping.
@@ -79,7 +81,7 @@ impl Code {
             Self::InboxFull => StatusCode::TOO_MANY_REQUESTS,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::StoreUnavailable | Self::Stopping | Self::Pending => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::SessionDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -109,6 +111,7 @@ impl Code {
             Self::OriginNotAllowed => "The origin is not allowed",
             Self::CursorBeyondHead => "The cursor is beyond the log",
             Self::UpgradeRequired => "This is a WebSocket",
+            Self::SessionDamaged => "The session is damaged",
             Self::StoreUnavailable => "The store is not available",
             Self::Stopping => "The service is stopping",
             Self::Pending => "Accepted and not done yet",
@@ -226,13 +229,21 @@ impl From<StoreError> for Problem {
             ),
             StoreError::CommandIdReused => Self::new(Code::CommandIdReused, detail),
             StoreError::InboxFull(_) => Self::new(Code::InboxFull, detail),
+            StoreError::Corrupt(_) => {
+                tracing::error!(error = %detail, "a damaged session was asked for");
+                Self::new(
+                    Code::SessionDamaged,
+                    format!(
+                        "{detail}; repair what is stored there, or delete the session. Other sessions are not affected"
+                    ),
+                )
+            }
             StoreError::Unavailable(_) => Self::new(Code::StoreUnavailable, detail),
             StoreError::Exists(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)
-            | StoreError::SeqConflict { .. }
-            | StoreError::Corrupt(_) => {
+            | StoreError::SeqConflict { .. } => {
                 tracing::error!(error = %detail, "a store error reached the API");
                 Self::new(Code::Internal, "the request could not be done because of a fault; see the service's log")
             }

@@ -16,8 +16,8 @@ use crate::session::{
 
 errors!(CreateErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping);
 errors!(ListErrors: InvalidRequest, StoreUnavailable);
-errors!(GetErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
-errors!(UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending);
+errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+errors!(UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending);
 errors!(DeleteErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
 
 /// The most characters of a title.

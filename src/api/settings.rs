@@ -9,9 +9,9 @@ use super::{
 };
 use crate::session::{Command, CommandBody, CommandId, SessionId, Settings, SettingsPatch, UserId};
 
-errors!(GetErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
+errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
 errors!(
-    UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, PayloadTooLarge, CommandIdReused, InboxFull,
+    UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused, InboxFull,
     StoreUnavailable, Stopping, Pending
 );
 

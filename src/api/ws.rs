@@ -21,7 +21,7 @@ use super::{
 };
 use crate::session::{ApprovalId, CommandId, Cursor, Frame, Receipt, SessionId, SettingsPatch, StoreError, UserId};
 
-errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, UpgradeRequired, StoreUnavailable);
+errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, StoreUnavailable);
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);

@@ -192,7 +192,8 @@ impl Sessions {
                     self.0.registry.close(old);
                     over -= 1;
                 }
-                Ok(false) => {}
+                // One that cannot be read may yet be repaired: only its user deletes it.
+                Ok(false) | Err(StoreError::Corrupt(_)) => {}
                 // Somebody else deleted it.
                 Err(StoreError::NotFound(_)) => over -= 1,
                 Err(error) => return Err(error.into()),
@@ -219,8 +220,25 @@ impl Sessions {
     /// # Errors
     /// `NotFound`, and those of the store.
     pub async fn get(&self, user: &UserId, session: SessionId) -> Result<SessionSummary, SessionsError> {
-        let summary = self.0.parts.store.summary(session).await?;
+        let summary = match self.0.parts.store.summary(session).await {
+            // What is wrong with it is for its user to know.
+            Err(StoreError::Corrupt(_)) if !self.lists(user, session).await? => None,
+            summary => summary?,
+        };
         summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))
+    }
+
+    /// Whether a session is in the user's list: how it is known whose it is when it cannot be read.
+    async fn lists(&self, user: &UserId, session: SessionId) -> Result<bool, SessionsError> {
+        let mut after = None;
+        loop {
+            let page = self.list(user, after, 256).await?;
+            if page.iter().any(|listed| listed.session_id == session) {
+                return Ok(true);
+            }
+            let Some(last) = page.last() else { return Ok(false) };
+            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
+        }
     }
 
     /// The whole projection of a session.
@@ -320,7 +338,11 @@ impl Sessions {
     /// # Errors
     /// `NotFound`, and those of the store.
     pub async fn delete(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
-        self.get(user, session).await?;
+        match self.get(user, session).await {
+            // The user's own, or it would not be found.
+            Ok(_) | Err(SessionsError::Store(StoreError::Corrupt(_))) => {}
+            Err(error) => return Err(error),
+        }
         let store = &self.0.parts.store;
         let deleted = store.delete(session).await;
         // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.

@@ -64,7 +64,7 @@ pub enum StoreError {
     /// The backend cannot be reached or does not answer; nothing is known to be written.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// What is stored cannot be read.
+    /// What is stored of a session cannot be read. The others are not affected, and it can be deleted.
     #[error("what is stored cannot be read: {0}")]
     Corrupt(String),
 }
@@ -129,10 +129,11 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Begins a session with its first event, which must be a `session_created` with seq 1. `Exists` when the id is taken.
     async fn create(&self, created: &Event) -> Result<(), StoreError>;
 
-    /// What the index says of a session.
+    /// What the index says of a session. `Corrupt` when it is there and cannot be read.
     async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError>;
 
-    /// A user's sessions, newest activity first (ties: greater id first), from after `after` on.
+    /// A user's sessions, newest activity first (ties: greater id first), from after `after` on. A store that can find
+    /// sessions without reading them lists those that cannot be read, too.
     async fn list(
         &self,
         user: &UserId,
@@ -153,6 +154,11 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Sessions that have work (an open run, or commands in the inbox) and, as far as is known, nobody who does it. A store
     /// of several processes hands each to one caller at a time, and again after a while if the work is still there.
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Sessions that are known to be damaged, each with what was found; for `k8sops doctor`.
+    async fn damaged(&self) -> Result<Vec<(SessionId, String)>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Takes the ownership under a new epoch. `Held` while another owner's lease has not run out.
     async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError>;

@@ -301,13 +301,7 @@ async fn a_lease_is_held_until_it_runs_out(store: Arc<dyn SessionStore>) {
     let held = store.acquire(session, "b", long).await;
     assert!(matches!(held, Err(StoreError::Held(_))), "{held:?}");
     store.renew(lease, Duration::from_millis(1)).await.expect("renewed");
-    let taken = loop {
-        match store.acquire(session, "b", long).await {
-            Ok(lease) => break lease,
-            Err(StoreError::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
-            Err(other) => panic!("{other}"),
-        }
-    };
+    let taken = acquire_in_a_while(store, session, "b", long).await;
     assert!(taken.epoch > lease.epoch);
     assert!(matches!(store.renew(lease, long).await, Err(StoreError::Fenced { .. })));
 }
@@ -548,10 +542,11 @@ async fn sessions_with_work_are_found_and_others_are_not(store: Arc<dyn SessionS
     let late = store.acquire(running, "b", Duration::from_millis(300)).await.expect("free");
     found(store, running, idle).await;
     // One whose owner is gone without a word, after the owner before it came late and let go.
-    store.acquire(running, "c", Duration::from_millis(300)).await.expect("free");
+    acquire_in_a_while(store, running, "c", Duration::from_millis(300)).await;
     assert!(!store.release(late).await.expect("there is nothing to release"), "what is left is not its own to say");
     found(store, running, idle).await;
-    let mut pen = Pen::take(store, running, "b").await;
+    let lease = acquire_in_a_while(store, running, "b", Duration::from_secs(60)).await;
+    let mut pen = Pen { lease, ..pen };
     pen.write(vec![finished], &[], false).await.expect("a commit");
     assert!(!store.release(pen.lease).await.expect("released"), "nothing is left");
     for _ in 0..3 {
@@ -560,6 +555,17 @@ async fn sessions_with_work_are_found_and_others_are_not(store: Arc<dyn SessionS
 }
 
 /// Waits until `session` is among those that have work and nobody who does it; `idle` never is.
+/// Takes the session when its lease has run out.
+async fn acquire_in_a_while(store: &dyn SessionStore, session: SessionId, owner: &str, ttl: Duration) -> Lease {
+    loop {
+        match store.acquire(session, owner, ttl).await {
+            Ok(lease) => break lease,
+            Err(StoreError::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
 async fn found(store: &dyn SessionStore, session: SessionId, idle: SessionId) {
     let looking = async {
         loop {

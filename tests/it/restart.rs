@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    demo::k8sops,
     scripted::{Gate, ScriptedModel, Step, call, text},
     service::{PATIENCE, Service, Setup, assert_gapless, problem},
     tools,
@@ -207,4 +208,45 @@ async fn a_service_that_is_stopping_is_alive_and_not_ready() {
     assert_eq!(service.get("/healthz").await["status"], "ok");
     held.open();
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_session_is_told_from_a_deleted_one_and_can_be_deleted() {
+    let first = Service::start(setup(&ScriptedModel::new([]))).await;
+    let (session, other) = (first.session().await, first.session().await);
+    first.turn(&session, "remember me").await;
+    let data = first.stop().await;
+    let id = session.rsplit('/').next().unwrap();
+    let users = std::fs::read_dir(data.path().join("sessions")).unwrap();
+    let folder = users.map(|user| user.unwrap().path()).next().unwrap();
+    let file = folder.join(format!("{id}.jsonl"));
+    let log = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, log.replacen('\n', "\ngarbage\n", 1)).unwrap();
+
+    let mut doctor = k8sops();
+    let output = doctor.arg("doctor").env("MEMORY_FILESYSTEM_PATH", data.path()).output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let named =
+        |line: &&str| line.starts_with("FAIL  store") && line.contains(id) && line.contains("delete the session");
+    assert!(text.lines().any(|line| named(&line)), "{text}");
+
+    let second = Service::start(Setup { data: Some(data), ..setup(&ScriptedModel::new([])) }).await;
+    second.turn(&other, "all well?").await;
+    for path in [session.clone(), format!("{session}/events"), format!("{session}/messages")] {
+        let (status, problem) = second.refused(second.request(Method::GET, &path)).await;
+        assert_eq!((status, &problem["code"]), (500, &json!("session_damaged")), "{path}");
+        let detail = problem["detail"].as_str().unwrap();
+        for word in [file.to_str().unwrap(), "repair", "delete the session"] {
+            assert!(detail.contains(word), "{word} is not in: {detail}");
+        }
+    }
+    let message = second.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "hello?"}));
+    assert_eq!(second.refused(message).await.1["code"], "session_damaged");
+    let listed = second.get("/v1/sessions").await["sessions"].as_array().unwrap().clone();
+    let damaged = listed.iter().find(|listed| listed["session_id"] == id).unwrap();
+    assert!(damaged["title"] == "remember me" && damaged["preview"].as_str().unwrap().contains("damaged"), "{damaged}");
+    let response = second.request(Method::DELETE, &session).send().await.unwrap();
+    assert_eq!(response.status(), 204);
+    assert!(!file.exists());
+    assert_eq!(second.refused(second.request(Method::GET, &session)).await.0, 404);
 }

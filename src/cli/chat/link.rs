@@ -139,9 +139,13 @@ impl Keeper {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(tungstenite::Error::Http(response))) => {
                 let status = response.status().as_u16();
-                let words = problem(status, response.body().as_deref().unwrap_or_default());
-                // 408 and 429 ask to come again; any other 4xx will be the same the next time.
-                let again = status >= 500 || matches!(status, 408 | 429);
+                let body = response.body().as_deref().unwrap_or_default();
+                let words = problem(status, body);
+                let code =
+                    serde_json::from_slice::<Value>(body).ok().and_then(|p| p["code"].as_str().map(str::to_owned));
+                // 408 and 429 ask to come again; any other 4xx, and a damaged session, will be the same the next time.
+                let lasting = code.as_deref() == Some("session_damaged");
+                let again = (status >= 500 && !lasting) || matches!(status, 408 | 429);
                 Err(if again { End::Lost(words) } else { End::Gone(words) })
             }
             Ok(Err(error)) => Err(End::Lost(error.to_string())),

@@ -17,10 +17,13 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::log_file::LogFile;
-use crate::session::{ListCursor, SessionId, SessionSummary, Timestamp, UserId};
+use crate::session::{ListCursor, SessionId, SessionSummary, Settings, Timestamp, Usage, UserId};
 
 /// Garbage that is not worth a compaction.
 const SPARE: u64 = 1024 * 1024;
+
+/// What a list of sessions shows in place of the newest message of one that cannot be read.
+const DAMAGED: &str = "(damaged: what is stored of this session cannot be read)";
 
 /// The index. Methods that read or write lines block.
 #[derive(Debug)]
@@ -44,10 +47,11 @@ struct Entry {
     length: u32,
     unfinished: bool,
     waiting: bool,
+    damaged: bool,
 }
 
 /// A line of `sessions.jsonl`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct IndexLine {
     pub(super) summary: SessionSummary,
     /// The size of the session's file when this was written: if it is another, the line is old.
@@ -56,13 +60,40 @@ pub(super) struct IndexLine {
     /// See [`SessionSummary::waiting`], which is not written with the summary.
     #[serde(default)]
     pub(super) waiting: bool,
+    /// The session's file cannot be read; the summary is as it last was. Found out anew at each start.
+    #[serde(skip)]
+    pub(super) damaged: bool,
 }
 
 impl IndexLine {
     /// What there is to say of a session.
     pub(super) fn of(file: &LogFile) -> Self {
         let summary = file.shown();
-        Self { waiting: summary.waiting, summary, bytes: file.size(), unfinished: file.unfinished() }
+        let (bytes, unfinished) = (file.size(), file.unfinished());
+        Self { waiting: summary.waiting, summary, bytes, unfinished, damaged: false }
+    }
+
+    /// What there is to say of a session whose file cannot be read: what was known of it, else when the file was written.
+    /// Nobody is to work on it.
+    pub(super) fn damaged(user: UserId, session: SessionId, written: Timestamp, known: Option<SessionSummary>) -> Self {
+        let settings = Settings { provider: String::new(), model: String::new(), temperature: None, max_tokens: None };
+        let known = known.unwrap_or_else(|| SessionSummary {
+            session_id: session,
+            user_id: user,
+            title: String::new(),
+            preview: String::new(),
+            message_count: 0,
+            created_at: written,
+            updated_at: written,
+            last_seq: 0,
+            settings,
+            open_run: None,
+            usage: Usage::default(),
+            waiting: false,
+        });
+        let summary = SessionSummary { preview: DAMAGED.to_owned(), open_run: None, ..known };
+        // No file has this size, so that the next start does not take the line for a true one.
+        Self { summary, bytes: u64::MAX, unfinished: false, waiting: false, damaged: true }
     }
 }
 
@@ -112,6 +143,7 @@ impl Index {
             length,
             unfinished: line.unfinished,
             waiting: line.waiting,
+            damaged: line.damaged,
         };
         self.end += bytes.len() as u64;
         self.live += bytes.len() as u64;
@@ -134,7 +166,17 @@ impl Index {
             entry.updated_at = file.summary.updated_at;
             entry.unfinished = file.unfinished();
             entry.waiting = file.inbox.message_waits();
+            entry.damaged = false;
         }
+    }
+
+    /// Whether the session's file could not be read when it was last tried.
+    pub(super) fn is_damaged(&self, session: SessionId) -> bool {
+        self.entries.get(&session).is_some_and(|entry| entry.damaged)
+    }
+
+    pub(super) fn damaged(&self) -> Vec<SessionId> {
+        self.entries.iter().filter(|(_, entry)| entry.damaged).map(|(session, _)| *session).collect()
     }
 
     pub(super) fn user_of(&self, session: SessionId) -> Option<&UserId> {

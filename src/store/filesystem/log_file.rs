@@ -79,13 +79,14 @@ impl LogFile {
                 Err(cut) => end = cut,
             }
         };
+        let Some(state) = replay.state else {
+            // Left as it is: whoever repairs it needs all that there is.
+            return Err(StoreError::Corrupt(format!("{} has no whole session_created", path.display())));
+        };
         if end < length {
             tracing::warn!(path = %path.display(), bytes = length - end, "cut off a line that was not written whole");
             file.set_len(end).and_then(|()| file.sync_all()).map_err(|error| failed(&error))?;
         }
-        let Some(state) = replay.state else {
-            return Err(StoreError::Corrupt(format!("{} has no whole session_created", path.display())));
-        };
         Ok(Self {
             oldest_seq: oldest_seq(&file, end).map_err(|error| unavailable(&path, &error))?,
             path,

@@ -26,7 +26,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ use self::{
 };
 use crate::session::{
     Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState,
-    SessionStore, SessionSummary, StoreError, UserId,
+    SessionStore, SessionSummary, StoreError, Timestamp, UserId,
 };
 
 /// Sessions in files. Cheap to clone.
@@ -119,7 +119,7 @@ impl Shared {
         }
         let index_path = root.join("sessions.jsonl");
         let (mut index, known) = Index::open(index_path.clone()).map_err(failed(&index_path))?;
-        let lines = survey(&sessions, known)?;
+        let lines = survey(&sessions, &known)?;
         index.fill(lines).map_err(failed(&index_path))?;
         Ok(Self {
             root,
@@ -164,7 +164,11 @@ impl Shared {
     ) -> Result<T, StoreError> {
         let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Handle::Closed = &*handle {
-            *handle = Handle::Open(Box::new(LogFile::open(path.to_owned(), session)?));
+            *handle = Handle::Open(Box::new(LogFile::open(path.to_owned(), session).inspect_err(|error| {
+                if let StoreError::Corrupt(_) = error {
+                    self.damaged(path, session);
+                }
+            })?));
         }
         let Handle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
         let result = work(self, file);
@@ -174,6 +178,18 @@ impl Shared {
             *handle = Handle::Closed;
         }
         result
+    }
+
+    /// Notes that a session's file turned out to be damaged.
+    fn damaged(&self, path: &Path, session: SessionId) {
+        let mut index = self.index();
+        if index.is_damaged(session) {
+            return;
+        }
+        let (Some(user), Ok(known)) = (index.user_of(session).cloned(), index.summary(session)) else { return };
+        if let Err(error) = index.put(&IndexLine::damaged(user, session, written(path), known)) {
+            tracing::warn!(%error, "the index of sessions cannot be written");
+        }
     }
 
     /// Closes a file that nobody holds and nobody else works on.
@@ -219,8 +235,24 @@ impl Shared {
                 Handle::Closed => {}
             }
         }
-        let index = self.index();
-        index.summary(session).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
+        if self.index().is_damaged(session) {
+            // It may have been repaired; if not, its reader is told what is wrong with it.
+            return match self.with(session, |_, file| Ok(file.shown())) {
+                Err(StoreError::NotFound(_)) => Ok(None),
+                summary => summary.map(Some),
+            };
+        }
+        self.noted(session)
+    }
+
+    /// The summary that a list shows: also of a session that cannot be read, so that it can be found and deleted.
+    fn listed(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        if self.index().is_damaged(session) { self.noted(session) } else { self.summary(session) }
+    }
+
+    /// The summary of the index.
+    fn noted(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        self.index().summary(session).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
     }
 
     fn create(&self, created: &Event) -> Result<(), StoreError> {
@@ -274,9 +306,10 @@ fn path_in(sessions: &Path, user: &UserId, session: SessionId) -> PathBuf {
 }
 
 /// The index lines of all sessions whose files are there. A line that is missing, or older than its file, is made anew.
-fn survey(sessions: &Path, mut known: HashMap<SessionId, IndexLine>) -> Result<Vec<IndexLine>, StoreError> {
+fn survey(sessions: &Path, known: &HashMap<SessionId, IndexLine>) -> Result<Vec<IndexLine>, StoreError> {
     let failed = |error: io::Error| unavailable(sessions, &error);
     let mut lines = Vec::with_capacity(known.len());
+    let mut damaged = Vec::new();
     for folder in fs::read_dir(sessions).map_err(failed)? {
         let folder = folder.map_err(failed)?;
         let user = folder.file_name().to_str().and_then(|name| name.parse::<UserId>().ok());
@@ -293,20 +326,43 @@ fn survey(sessions: &Path, mut known: HashMap<SessionId, IndexLine>) -> Result<V
                 continue;
             };
             let bytes = file.metadata().map_err(failed)?.len();
-            match known.remove(&session) {
-                Some(line) if line.bytes == bytes && line.summary.user_id == user => lines.push(line),
+            let known = known.get(&session).filter(|line| line.summary.user_id == user);
+            match known {
+                Some(line) if line.bytes == bytes => lines.push(line.clone()),
                 _ => match LogFile::open(path_in(sessions, &user, session), session) {
                     Ok(log) if log.summary.session_id == session && log.summary.user_id == user => {
                         lines.push(IndexLine::of(&log));
                     }
-                    // One session that cannot be read does not keep the others from being served.
                     Ok(_) => tracing::error!(path = %file.path().display(), "the file is another session's; left out"),
-                    Err(error) => tracing::error!(%error, "a session cannot be read; left out"),
+                    // Deleted just now.
+                    Err(StoreError::NotFound(_)) => {}
+                    Err(error) if bytes == 0 && known.is_none() => {
+                        // Nobody was ever told of it.
+                        tracing::warn!(%error, "a session whose creation was broken off; left out");
+                    }
+                    // One session that cannot be read does not keep the others from being served.
+                    Err(error) => {
+                        tracing::error!(
+                            %session, %error,
+                            "a session cannot be read: repair its file, or delete the session; the others are served"
+                        );
+                        let (summary, written) = (known.map(|line| line.summary.clone()), written(&file.path()));
+                        damaged.push(IndexLine::damaged(user.clone(), session, written, summary));
+                    }
                 },
             }
         }
     }
-    Ok(lines)
+    // What can be read counts, should a file of the same name in another folder be damaged.
+    damaged.extend(lines);
+    Ok(damaged)
+}
+
+/// When a file was last written.
+fn written(path: &Path) -> Timestamp {
+    let since = fs::metadata(path).and_then(|data| data.modified()).map(|at| at.duration_since(UNIX_EPOCH));
+    let ms = since.ok().and_then(Result::ok).and_then(|since| i64::try_from(since.as_millis()).ok());
+    ms.map_or_else(Timestamp::now, Timestamp::from_millis)
 }
 
 /// Runs file access on a thread that may block.
@@ -353,7 +409,7 @@ impl SessionStore for FilesystemStore {
         let (shared, user) = (self.0.clone(), user.clone());
         blocking(move || {
             let page = shared.index().page(&user, after, limit);
-            let summaries = page.into_iter().map(|session| shared.summary(session));
+            let summaries = page.into_iter().map(|session| shared.listed(session));
             // One that was deleted meanwhile is not in the list.
             summaries.filter_map(Result::transpose).collect()
         })
@@ -376,6 +432,18 @@ impl SessionStore for FilesystemStore {
 
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
         Ok(self.0.index().unfinished())
+    }
+
+    async fn damaged(&self) -> Result<Vec<(SessionId, String)>, StoreError> {
+        let shared = self.0.clone();
+        blocking(move || {
+            let damaged = shared.index().damaged();
+            let found = damaged.into_iter().map(|session| (session, shared.with(session, |_, _| Ok(()))));
+            // One that was repaired or deleted meanwhile is well.
+            let found = found.filter(|(_, tried)| !matches!(tried, Ok(()) | Err(StoreError::NotFound(_))));
+            Ok(found.filter_map(|(session, tried)| Some((session, tried.err()?.to_string()))).collect())
+        })
+        .await
     }
 
     async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {

@@ -151,7 +151,87 @@ async fn a_last_line_of_garbage_is_cut_off_and_one_in_the_middle_is_named() {
     // The others are served all the same.
     let store = open(dir.path()).await;
     assert_eq!(seen(&store, other).await.0.len(), 1);
+    assert_eq!(store.count(&user("anna")).await.unwrap(), 2, "it is there, though it cannot be read");
+}
+
+#[tokio::test]
+async fn a_damaged_session_is_listed_and_named_until_it_is_repaired_or_deleted() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let (session, other) = (new_session(&store).await, new_session(&store).await);
+    let mut pen = Pen::take(&store, session, "a").await;
+    let mut events = run("hi");
+    events.truncate(2);
+    pen.write(events, &[], false).await.unwrap();
+    store.submit(session, command("c1", message("waits"))).await.unwrap();
+    let before = seen(&store, session).await;
+    drop(store);
+    let path = file_of(dir.path(), session);
+    let good = fs::read(&path).unwrap();
+    let first = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let index = dir.path().join("sessions.jsonl");
+    let noted = fs::read(&index).unwrap();
+    for bad in [[&good[..first], b"garbage\n", &good[first..]].concat(), Vec::new(), b"garbage".to_vec()] {
+        for restarts in 0..3 {
+            fs::write(&path, &bad).unwrap();
+            if restarts == 0 {
+                fs::write(&index, &noted).unwrap();
+            }
+            let store = open(dir.path()).await;
+            let damaged = |result: Result<(), StoreError>| {
+                let told = matches!(&result, Err(StoreError::Corrupt(why)) if why.contains(path.to_str().unwrap()));
+                assert!(told, "{result:?}");
+            };
+            damaged(store.summary(session).await.map(drop));
+            damaged(store.read(session, 0, 1).await.map(drop));
+            damaged(store.submit(session, command("c2", message("hi"))).await.map(drop));
+            damaged(store.acquire(session, "b", Duration::from_secs(1)).await.map(drop));
+            assert!(store.unfinished().await.unwrap().is_empty(), "nobody can work on it");
+            let listed = store.list(&user("anna"), None, 10).await.unwrap();
+            assert_eq!(listed.len(), 2);
+            let listed = listed.iter().find(|summary| summary.session_id == session).unwrap();
+            assert!(listed.preview.contains("damaged") && !listed.is_processing(), "{listed:?}");
+            let named = store.damaged().await.unwrap();
+            assert_eq!(named.iter().map(|(session, _)| *session).collect::<Vec<_>>(), [session]);
+            assert_eq!(fs::read(&path).unwrap(), bad, "what is there is left as it is");
+            assert_eq!(seen(&store, other).await.0.len(), 1);
+            // Repaired under the store's eyes, it is itself again.
+            fs::write(&path, &good).unwrap();
+            assert_eq!(seen(&store, session).await, before);
+            assert!(store.damaged().await.unwrap().is_empty());
+            assert_eq!(store.unfinished().await.unwrap(), [session]);
+        }
+    }
+    fs::write(&path, "").unwrap();
+    let store = open(dir.path()).await;
+    store.delete(session).await.unwrap();
+    assert!(!path.exists() && store.summary(session).await.unwrap().is_none());
     assert_eq!(store.count(&user("anna")).await.unwrap(), 1);
+    assert!(matches!(store.read(session, 0, 1).await, Err(StoreError::NotFound(_))));
+    // Damaged while the store is open, and without a line in the index.
+    fs::write(file_of(dir.path(), other), "garbage\n").unwrap();
+    assert!(matches!(store.read(other, 0, 1).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(store.summary(other).await, Err(StoreError::Corrupt(_))));
+    drop(store);
+    fs::remove_file(&index).unwrap();
+    let store = open(dir.path()).await;
+    assert!(matches!(store.summary(other).await, Err(StoreError::Corrupt(_))));
+    assert_eq!(store.list(&user("anna"), None, 10).await.unwrap().len(), 1);
+    assert!(store.list(&user("bert"), None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_whose_creation_was_broken_off_is_none() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    new_session(&store).await;
+    drop(store);
+    let torn = SessionId::new();
+    fs::write(file_of(dir.path(), torn), "").unwrap();
+    let store = open(dir.path()).await;
+    assert_eq!(store.count(&user("anna")).await.unwrap(), 1);
+    assert_eq!(store.summary(torn).await.unwrap(), None);
+    assert!(store.damaged().await.unwrap().is_empty());
 }
 
 #[tokio::test]
