@@ -171,7 +171,7 @@ impl SessionStore for MemoryStore {
 
     async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         self.with(session, |stored| {
-            let skip = usize::try_from((after + 1).saturating_sub(stored.oldest_seq)).unwrap_or(usize::MAX);
+            let skip = usize::try_from(after.saturating_add(1).saturating_sub(stored.oldest_seq)).unwrap_or(usize::MAX);
             Ok(EventPage {
                 events: stored.log.iter().skip(skip).take(limit.max(1)).cloned().collect(),
                 last_seq: stored.summary.last_seq,

@@ -10,7 +10,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, BufWriter, Write},
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -100,7 +100,7 @@ impl IndexLine {
 impl Index {
     /// Reads the file, as far as it can be read; the last line of each session counts.
     pub(super) fn open(path: PathBuf) -> io::Result<(Self, HashMap<SessionId, IndexLine>)> {
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
+        let file = open_index(&path)?;
         let mut lines: HashMap<SessionId, IndexLine> = HashMap::new();
         let mut reader = BufReader::new(&file);
         let mut bytes = Vec::new();
@@ -118,7 +118,7 @@ impl Index {
     /// Begins anew with these lines.
     pub(super) fn fill(&mut self, lines: impl IntoIterator<Item = IndexLine>) -> io::Result<()> {
         let new = self.path.with_extension("jsonl.new");
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&new)?;
+        let file = open_index(&new)?;
         file.set_len(0)?;
         self.file = file;
         (self.end, self.live) = (0, 0);
@@ -133,8 +133,8 @@ impl Index {
     pub(super) fn put(&mut self, line: &IndexLine) -> io::Result<()> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
-        // Appended in one piece; a torn line is passed over at the next start.
-        self.file.write_all(&bytes)?;
+        // A line that is torn here is written over by the next one, or passed over at the next start.
+        self.file.write_all_at(&bytes, self.end)?;
         let length = u32::try_from(bytes.len()).map_err(|_| io::Error::other("a summary of 4 GiB"))?;
         let entry = Entry {
             user: self.user(&line.summary.user_id),
@@ -233,7 +233,7 @@ impl Index {
             return Ok(());
         }
         let new = self.path.with_extension("jsonl.new");
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&new)?;
+        let file = open_index(&new)?;
         file.set_len(0)?;
         let mut writer = BufWriter::new(&file);
         let mut entries = self.entries.clone();
@@ -252,5 +252,36 @@ impl Index {
         self.entries = entries;
         (self.end, self.live) = (end, end);
         Ok(())
+    }
+}
+
+fn open_index(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_not_written_whole_moves_no_other() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("sessions.jsonl");
+        let (mut index, _) = Index::open(path.clone()).unwrap();
+        let line = || {
+            let user: UserId = "anna".parse().unwrap();
+            IndexLine::damaged(user, SessionId::new(), Timestamp::from_millis(1), None)
+        };
+        let (first, torn, last) = (line(), line(), line());
+        index.put(&first).unwrap();
+        let writable = std::mem::replace(&mut index.file, File::open(&path).unwrap());
+        index.put(&torn).unwrap_err();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"summary\":").unwrap();
+        index.file = writable;
+        index.put(&last).unwrap();
+        for line in [first, last] {
+            assert_eq!(index.summary(line.summary.session_id).unwrap(), Some(line.summary));
+        }
+        assert_eq!(index.summary(torn.summary.session_id).unwrap(), None);
     }
 }

@@ -58,8 +58,12 @@ impl LogFile {
         };
         let events = vec![Arc::new(created.clone())];
         let commit = CommitRecord { epoch: 0, events, consumed: Vec::new() };
-        log.write(&Line { seq: 1, commit: Some(commit), ..Line::default() }.to_bytes())?;
-        sync_folder_of(&log.path)?;
+        let line = Line { seq: 1, commit: Some(commit), ..Line::default() };
+        if let Err(error) = log.write(&line.to_bytes()).and_then(|()| sync_folder_of(&log.path)) {
+            // Whoever asked is told that there is no such session: then there must be none after the next start either.
+            let _ = std::fs::remove_file(&log.path);
+            return Err(error);
+        }
         Ok(log)
     }
 

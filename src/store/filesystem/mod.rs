@@ -104,6 +104,8 @@ impl Shared {
         };
         let sessions = root.join("sessions");
         DirBuilder::new().recursive(true).mode(0o700).create(&sessions).map_err(failed(&sessions))?;
+        sync_folder_of(&sessions)?;
+        sync_folder_of(&root)?;
         let lock_path = root.join("lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.map_err(failed(&lock_path))?;
@@ -228,11 +230,15 @@ impl Shared {
     fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
         let slot = self.open_files().get(&session).cloned();
         if let Some(slot) = slot {
-            let handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*handle {
-                Handle::Open(file) => return Ok(Some(file.shown())),
-                Handle::Deleted => return Ok(None),
-                Handle::Closed => {}
+            let open = match &*slot.file.lock().unwrap_or_else(PoisonError::into_inner) {
+                Handle::Open(file) => Some(Some(file.shown())),
+                Handle::Deleted => Some(None),
+                Handle::Closed => None,
+            };
+            // Whoever worked on it meanwhile left the closing to the last one that has it.
+            self.close_if_idle(session, slot);
+            if let Some(summary) = open {
+                return Ok(summary);
             }
         }
         if self.index().is_damaged(session) {
@@ -272,10 +278,12 @@ impl Shared {
             })?;
             sync_folder_of(folder)?;
         }
-        let file = LogFile::create(path, created)?;
-        self.index()
-            .put(&IndexLine::of(&file))
-            .map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
+        let file = LogFile::create(path.clone(), created)?;
+        let put = self.index().put(&IndexLine::of(&file));
+        put.map_err(|error| {
+            let _ = fs::remove_file(&path);
+            StoreError::Unavailable(format!("sessions.jsonl: {error}"))
+        })
     }
 
     /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
@@ -283,21 +291,29 @@ impl Shared {
         let user = self.index().user_of(session).cloned().ok_or(StoreError::NotFound(session))?;
         let path = self.path(&user, session);
         let slot = self.open_files().entry(session).or_default().clone();
-        {
+        let removed = {
             let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
             if only_idle && self.index().is_unfinished(session) {
-                return Ok(false);
+                Ok(false)
+            } else {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&path, &error)),
+                    _ => {
+                        *handle = Handle::Deleted;
+                        self.index().remove(session);
+                        Ok(true)
+                    }
+                }
             }
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unavailable(&path, &error)),
-                _ => {}
-            }
-            *handle = Handle::Deleted;
-            self.index().remove(session);
+        };
+        if let Ok(true) = removed {
+            self.hold(session, false);
+            self.close_if_idle(session, slot);
+            sync_folder_of(&path)?;
+        } else {
+            self.close_if_idle(session, slot);
         }
-        self.open_files().remove(&session);
-        sync_folder_of(&path)?;
-        Ok(true)
+        removed
     }
 }
 
@@ -321,6 +337,11 @@ fn survey(sessions: &Path, known: &HashMap<SessionId, IndexLine>) -> Result<Vec<
             let file = file.map_err(failed)?;
             let name = file.file_name();
             let session = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse::<SessionId>().ok());
+            if name.to_str().and_then(|name| name.strip_suffix(".jsonl.new")?.parse::<SessionId>().ok()).is_some() {
+                // What was to take a file's place when the service was killed: the file itself is still there.
+                fs::remove_file(file.path()).map_err(failed)?;
+                continue;
+            }
             let (Some(session), true) = (session, file.file_type().is_ok_and(|kind| kind.is_file())) else {
                 tracing::warn!(path = %file.path().display(), "not a session; left as it is");
                 continue;

@@ -466,3 +466,32 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test]
+async fn a_file_that_two_worked_on_at_once_is_closed_by_the_last() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let session = new_session(&store).await;
+    let other = store.0.open_files().entry(session).or_default().clone();
+    store.submit(session, command("c", message("hi"))).await.unwrap();
+    assert_eq!(store.0.open_files().len(), 1, "somebody else has it");
+    drop(other);
+    assert!(store.summary(session).await.unwrap().unwrap().waiting);
+    assert_eq!(store.0.open_files().len(), 0);
+    assert!(!store.delete_idle(session).await.unwrap(), "a message waits");
+    assert_eq!(store.0.open_files().len(), 0);
+}
+
+#[tokio::test]
+async fn what_a_kill_left_of_a_rewrite_is_cleared_away() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let session = new_session(&store).await;
+    let before = seen(&store, session).await;
+    drop(store);
+    let left = file_of(dir.path(), session).with_extension("jsonl.new");
+    fs::write(&left, b"{\"seq\":").unwrap();
+    let store = open(dir.path()).await;
+    assert!(!left.exists());
+    assert_eq!(seen(&store, session).await, before);
+}
