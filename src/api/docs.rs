@@ -1,17 +1,17 @@
 //! The contract: `/openapi.json`, generated from the handlers, and its pages at `/docs`, served offline.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use actix_web::{HttpResponse, dev::ResourceDef, get, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, dev::ResourceDef, get, http::header, web};
 use utoipa::{
     OpenApi,
     openapi::{self, RefOr, Schema},
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, catalog, events, messages,
+    Code, approvals, catalog, events, messages, no_route,
     problem::{Problem, documented},
     service, sessions, settings, ws,
 };
@@ -137,13 +137,27 @@ async fn openapi_document() -> HttpResponse {
 /// Serves all operations, and the pages that show them.
 pub(super) fn serve(config: &mut web::ServiceConfig) {
     operations(&mut ServiceConfig::new(config));
-    config
-        .route("/docs", web::get().to(to_docs))
-        .service(SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json").try_it_out_enabled(true)));
+    config.route("/docs", web::get().to(to_docs)).route("/docs/{file:.*}", web::get().to(docs_file));
 }
 
 async fn to_docs() -> HttpResponse {
     HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/docs/")).finish()
+}
+
+async fn docs_file(request: HttpRequest) -> HttpResponse {
+    static CONFIG: LazyLock<Arc<Config<'_>>> =
+        LazyLock::new(|| Arc::new(Config::from("/openapi.json").try_it_out_enabled(true)));
+    match utoipa_swagger_ui::serve(request.match_info().query("file"), CONFIG.clone()) {
+        Ok(Some(file)) => {
+            let mut response = HttpResponse::Ok();
+            if file.gzpipped {
+                response.insert_header(header::ContentEncoding::Gzip);
+            }
+            response.content_type(file.content_type).body(file.bytes.into_owned())
+        }
+        Ok(None) => no_route(request).await,
+        Err(error) => Problem::new(Code::Internal, error.to_string()).response(),
+    }
 }
 
 /// The OpenAPI document, as the program writes it.

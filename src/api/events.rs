@@ -6,7 +6,7 @@ use utoipa::IntoParams;
 
 use super::{
     Api, Problem,
-    extract::{Caller, InSession},
+    extract::{Caller, InSession, Query},
     problem::errors,
     stream::{self, Format, Until},
 };
@@ -57,7 +57,7 @@ pub(super) async fn follow(
     api: web::Data<Api>,
     caller: Caller,
     session: InSession,
-    from: web::Query<StartAt>,
+    Query(from): Query<StartAt>,
 ) -> Result<HttpResponse, Problem> {
     let last_event_id = request.headers().get("last-event-id").filter(|value| !value.is_empty());
     let after = match last_event_id {

@@ -54,6 +54,28 @@ impl FromRequest for IdempotencyKey {
     }
 }
 
+/// The parameters of the query.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let read = |text| web::Query::<T>::from_query(text);
+        let query = request.query_string();
+        let read_all = read(query).map(|query| Self(query.into_inner())).map_err(|error| {
+            // The error does not say which one it is; every parameter may be left out, so that each can be tried alone.
+            let wrong = query.split('&').find_map(|pair| Some((pair, read(pair).err()?)));
+            let (pair, error) = wrong.unwrap_or((query, error));
+            let error = error.to_string();
+            let why = error.strip_prefix("Query deserialize error: ").unwrap_or(&error);
+            Problem::invalid(format!("the query parameter `{pair}`: {why}"))
+        });
+        std::future::ready(read_all)
+    }
+}
+
 /// A JSON body. The content type is not looked at: `curl -d` does not say JSON and means it.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -79,6 +101,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 /// Reads a JSON body; an empty one is an empty object.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
+    // serde would take an array for an object whose fields come in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(Code::InvalidJson, "the body is an array; an object is expected"));
+    }
     serde_json::from_slice(bytes).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Api, Code, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    extract::{Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
     problem::errors,
     stream::{self, Format, Until},
 };
@@ -179,7 +179,7 @@ pub(super) async fn list(
     api: web::Data<Api>,
     caller: Caller,
     session: InSession,
-    page: web::Query<Page>,
+    Query(page): Query<Page>,
 ) -> Result<web::Json<MessageList>, Problem> {
     if !(1..=1000).contains(&page.limit) {
         return Err(Problem::invalid("limit must be 1 to 1000"));

@@ -87,7 +87,6 @@ pub fn routes(config: &mut web::ServiceConfig, api: &web::Data<Api>) {
         .app_data(api.clone())
         .app_data(web::PayloadConfig::new(limit))
         .app_data(web::PathConfig::default().error_handler(|error, _| Problem::invalid(error.to_string()).into()))
-        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::invalid(error.to_string()).into()))
         .configure(docs::serve)
         .default_service(web::to(no_route));
 }

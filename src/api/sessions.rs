@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    extract::{Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
     problem::errors,
 };
 use crate::session::{
@@ -157,7 +157,7 @@ pub struct SessionList {
 pub(super) async fn list(
     api: web::Data<Api>,
     caller: Caller,
-    page: web::Query<Page>,
+    Query(page): Query<Page>,
 ) -> Result<web::Json<SessionList>, Problem> {
     if !(1..=200).contains(&page.limit) {
         return Err(Problem::invalid("limit must be 1 to 200"));

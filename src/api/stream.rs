@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Api, Code, Problem};
 use crate::session::{
-    Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId,
+    Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
 };
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
@@ -200,7 +200,16 @@ impl Writer {
         };
         match next {
             Ok(Ok(Some(frame))) => return Some(frame),
-            Ok(Ok(None)) => self.ended = true,
+            Ok(Ok(None)) => {
+                self.ended = true;
+                // Nobody else would say that there is nothing to come back to.
+                if self.until != Until::CaughtUp && !self.halt.is_cancelled() {
+                    return Some(Frame::Transient(Transient::Warning(Warning {
+                        code: "session_deleted".into(),
+                        message: "the session was deleted".into(),
+                    })));
+                }
+            }
             Ok(Err(error @ StoreError::Unavailable(_))) => {
                 tracing::warn!(%error, "a stream waits for the store");
                 sleep(STORE_RETRY).await;
@@ -219,7 +228,7 @@ impl Writer {
     fn write(&mut self, frame: &Frame, piece: &mut String) {
         if let Until::RunEnds(run_id, message_id) = self.until {
             match frame {
-                Frame::Transient(Transient::Hello(_) | Transient::Gap(_)) => {}
+                Frame::Transient(Transient::Hello(_) | Transient::Gap(_) | Transient::Warning(_)) => {}
                 // The log was cut back since the message was sent; perhaps the run's end is in what was cut.
                 Frame::Transient(Transient::Snapshot(snapshot)) => {
                     let begun = |m: &Arc<Message>| matches!(m.as_ref(), Message::User(m) if m.message_id == message_id);

@@ -13,7 +13,7 @@ use utoipa::IntoParams;
 use super::{
     Api, Code, Problem,
     approvals::{self, ResolveApproval, Verdict},
-    extract::{Caller, InSession},
+    extract::{Caller, InSession, Query},
     messages::{self, SendMessage},
     problem::errors,
     settings,
@@ -62,7 +62,7 @@ pub(super) async fn open(
     api: web::Data<Api>,
     caller: Caller,
     session: InSession,
-    from: web::Query<StartAt>,
+    Query(from): Query<StartAt>,
 ) -> Result<HttpResponse, Problem> {
     let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
@@ -137,6 +137,16 @@ async fn in_time(sent: impl Future<Output = Result<(), Closed>>) -> Result<(), E
     }
 }
 
+/// Whether a client sent more than a message may have, in one frame or in several.
+fn is_too_large(error: &ProtocolError) -> bool {
+    match error {
+        ProtocolError::Overflow => true,
+        // What actix-ws says of a message in several frames; it has no kind of its own for it.
+        ProtocolError::Io(error) => error.to_string().contains("maximum continuation size"),
+        _ => false,
+    }
+}
+
 impl Connection {
     async fn serve(mut self, hello: Frame, mut cursor: Cursor, mut messages: AggregatedMessageStream) {
         let end = match self.socket.text(hello.to_json()).await {
@@ -204,7 +214,7 @@ impl Connection {
             Some(Ok(AggregatedMessage::Ping(bytes))) => return self.socket.pong(&bytes).await,
             Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
             Some(Ok(AggregatedMessage::Close(_))) => return Err(End::Close(CloseCode::Normal, "")),
-            Some(Err(ProtocolError::Overflow)) => {
+            Some(Err(error)) if is_too_large(&error) => {
                 return Err(End::Close(CloseCode::Size, "the frame is larger than K8SOPS_MAX_FRAME_BYTES allows"));
             }
             Some(Err(ProtocolError::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {

@@ -37,7 +37,8 @@ pub enum Transient {
     Reasoning(TextDelta),
     /// How far a tool call is.
     ToolProgress(ToolProgress),
-    /// Something that cannot be logged now: it has no seq, unlike a warning that is.
+    /// Something that cannot be logged now (`store_unavailable`) or any more (`session_deleted`, the last frame of a
+    /// stream): it has no seq, unlike a warning that is.
     Warning(Warning),
 }
 

@@ -88,6 +88,8 @@ async fn a_deleted_session_is_gone_and_its_streams_end() {
     stream.until("run_finished").await;
     let deleted = service.request(Method::DELETE, &session).send().await.unwrap();
     assert_eq!(deleted.status(), 204);
+    let last = stream.next().await.unwrap();
+    assert_eq!((&last["type"], &last["code"]), (&json!("warning"), &json!("session_deleted")));
     assert!(stream.next().await.is_none());
     for (method, path) in
         [(Method::GET, session.clone()), (Method::DELETE, session.clone()), (Method::GET, format!("{session}/events"))]

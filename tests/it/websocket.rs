@@ -12,7 +12,13 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, protocol::frame::coding::CloseCode},
+    tungstenite::{
+        Message,
+        protocol::frame::{
+            Frame,
+            coding::{CloseCode, Data, OpCode},
+        },
+    },
 };
 
 use crate::{
@@ -180,6 +186,12 @@ async fn a_frame_over_the_limit_and_invalid_utf8_close_the_socket_with_the_right
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.0.send(Message::text("x".repeat(5000))).await.unwrap();
+    assert_eq!(socket.closed().await, CloseCode::Size);
+
+    let mut socket = Socket::open(&service, &session, "").await;
+    for part in [OpCode::Data(Data::Text), OpCode::Data(Data::Continue), OpCode::Data(Data::Continue)] {
+        socket.0.send(Message::Frame(Frame::message(vec![b'x'; 2000], part, false))).await.unwrap();
+    }
     assert_eq!(socket.closed().await, CloseCode::Size);
 
     // tungstenite does not send invalid text, so the frame is written by hand: FIN + text, masked with zeros.
