@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CallError, CallOutput, OnProgress,
+    CallContext, CallError, CallOutput, OnProgress,
     connect::quote,
     content::call_output,
     http::{self, SendFault},
@@ -29,16 +29,16 @@ pub(super) async fn call(
     server: &Server,
     tool: &str,
     arguments: Map<String, Value>,
-    timeout: Duration,
-    progress: OnProgress,
+    context: CallContext,
     tracker: &TaskTracker,
 ) -> Result<CallOutput, CallError> {
+    let timeout = context.limits.total;
     let Some(live) = server.live() else {
         let why = server.status().error.clone().unwrap_or_default();
         return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
     };
     let _in_flight = live.in_flight();
-    let exchange = exchange(server, &live, tool, arguments, progress, tracker);
+    let exchange = exchange(server, &live, tool, arguments, context.progress, tracker);
     if let Ok(outcome) = tokio::time::timeout(timeout, exchange).await {
         return outcome;
     }

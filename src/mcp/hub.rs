@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    CallError, CallOutput, Connector, OnProgress, ServerStatus, call,
+    CallContext, CallError, CallOutput, Connector, ServerStatus, call,
     server::{Server, Supervisor, Timings},
 };
 use crate::config::McpConfig;
@@ -119,7 +119,7 @@ impl McpHub {
     /// Calls a tool by its name on the server. The request is sent once and never again, whatever happens to it. Dropping
     /// the future gives the call up, and tells the server so.
     ///
-    /// `progress` gets values that only grow, and none after this has returned.
+    /// The context's `progress` gets values that only grow, and none after this has returned.
     ///
     /// # Errors
     /// [`CallError`], which says whether the request can have had an effect.
@@ -128,14 +128,13 @@ impl McpHub {
         server: &str,
         tool: &str,
         arguments: Map<String, Value>,
-        timeout: Duration,
-        progress: OnProgress,
+        context: CallContext,
     ) -> Result<CallOutput, CallError> {
         let server = self
             .by_name
             .get(server)
             .ok_or_else(|| CallError::NotSent(format!("there is no MCP server named {server:?}")))?;
-        call::call(server, tool, arguments, timeout, progress, &self.tracker).await
+        call::call(server, tool, arguments, context, &self.tracker).await
     }
 
     /// Closes all connections at once and waits until they are closed; child processes are gone then. Calls in flight

@@ -14,6 +14,7 @@
 //! server, which can hold a credential, at `warn` and `error`. All that matters to an operator is logged here in words, so
 //! a subscriber should set `rmcp=off` unless it is asked for more by name.
 
+mod ask;
 mod call;
 mod connect;
 mod content;
@@ -30,6 +31,7 @@ pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+pub use ask::{Answer, Asker, CallContext, CallLimits, Form, Question};
 pub use connect::{ConnectError, Connection, Connector, InProcessConnector, connector_for};
 pub use handler::{Handler, OnProgress};
 pub use http::HttpConnector;

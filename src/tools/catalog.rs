@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::{ApprovalMode, ToolsConfig},
-    mcp::{CallError, CallProgress, McpHub, RemoteTool},
+    mcp::{CallContext, CallError, CallLimits, CallProgress, McpHub, RemoteTool},
     models::ToolSpec,
     session::{Effect, ToolStatus},
 };
@@ -196,8 +196,8 @@ impl ToolExecutor for ToolCatalog {
         let progress = Arc::new(move |CallProgress { progress: so_far, total, message }| {
             progress(Progress { progress: so_far, total, message });
         });
-        let answer =
-            self.hub.call(target.server(), target.tool(), arguments.clone(), self.call_timeout, progress).await;
+        let context = CallContext { progress, ..CallContext::within(CallLimits::of(self.call_timeout)) };
+        let answer = self.hub.call(target.server(), target.tool(), arguments.clone(), context).await;
         match answer {
             Ok(answer) => {
                 let status = if answer.is_error { ToolStatus::Error } else { ToolStatus::Ok };

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::world::{LIMIT, config, ignore_progress, until};
+use super::world::{LIMIT, config, until, unwatched};
 use crate::{
     config::McpTransport,
     mcp::{CallError, ConnectError, Handler, McpHub, connector_for},
@@ -108,7 +108,7 @@ async fn refused(address: SocketAddr) -> ConnectError {
 async fn a_server_that_knows_only_older_versions_is_shaken_hands_with_the_old_way() {
     let hub = hub_on(serve(old_server).await);
     until("the server is connected", || hub.all_connected()).await;
-    let output = hub.call("web", "t", Map::new(), LIMIT, ignore_progress()).await.unwrap();
+    let output = hub.call("web", "t", Map::new(), unwatched(LIMIT)).await.unwrap();
     assert_eq!(output.text, "fine");
     hub.close().await;
 }
@@ -132,10 +132,10 @@ async fn a_refusal_without_an_id_reaches_its_caller_and_has_the_server_looked_at
     let hub = hub_on(address);
     until("the server is connected", || hub.all_connected()).await;
     restarted.store(true, Ordering::SeqCst);
-    let outcome = hub.call("web", "t", Map::new(), LIMIT, ignore_progress()).await;
+    let outcome = hub.call("web", "t", Map::new(), unwatched(LIMIT)).await;
     assert_eq!(outcome, Err(CallError::Refused("no valid session".to_owned())));
     until("there is a new session", || hub.version() >= 3 && hub.all_connected()).await;
-    assert!(hub.call("web", "t", Map::new(), LIMIT, ignore_progress()).await.is_ok());
+    assert!(hub.call("web", "t", Map::new(), unwatched(LIMIT)).await.is_ok());
     hub.close().await;
 }
 

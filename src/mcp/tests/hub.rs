@@ -6,8 +6,8 @@ use std::{
 use rmcp::model::ToolAnnotations;
 use serde_json::{Map, json};
 
-use super::world::{LIMIT, World, call, config, connected, hub_of, ignore_progress, tool, until};
-use crate::mcp::{CallError, McpHub};
+use super::world::{LIMIT, World, call, config, connected, hub_of, tool, until, unwatched};
+use crate::mcp::{CallContext, CallError, McpHub};
 
 fn tool_names(hub: &McpHub) -> Vec<String> {
     hub.statuses().iter().flat_map(|s| s.tools.iter().map(|t| t.name.clone()).collect::<Vec<_>>()).collect()
@@ -30,7 +30,7 @@ async fn a_call_returns_what_the_tool_says() {
     let hub = connected(&World::new(), &config()).await;
     let mut arguments = Map::new();
     arguments.insert("name".to_owned(), json!("web"));
-    let output = hub.call("sim", "echo", arguments, LIMIT, ignore_progress()).await.unwrap();
+    let output = hub.call("sim", "echo", arguments, unwatched(LIMIT)).await.unwrap();
     assert_eq!(output.text, r#"{"name":"web"}"#);
     assert!(!output.is_error);
     hub.close().await;
@@ -45,7 +45,7 @@ async fn a_failing_tool_and_a_refused_request_are_two_things() {
     let refused = call(&hub, "no-such-tool", LIMIT).await;
     assert_eq!(refused, Err(CallError::Refused("unknown tool no-such-tool".to_owned())));
     assert!(hub.all_connected());
-    let nowhere = hub.call("other", "echo", Map::new(), LIMIT, ignore_progress()).await;
+    let nowhere = hub.call("other", "echo", Map::new(), unwatched(LIMIT)).await;
     assert!(matches!(nowhere, Err(CallError::NotSent(_))), "{nowhere:?}");
     hub.close().await;
 }
@@ -66,7 +66,7 @@ async fn progress_only_grows_and_ends_with_the_call() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
         let progress = Arc::new(move |p: crate::mcp::CallProgress| sink.lock().unwrap().push(p.progress));
-        hub.call("sim", "steps", Map::new(), LIMIT, progress).await.unwrap();
+        hub.call("sim", "steps", Map::new(), CallContext { progress, ..unwatched(LIMIT) }).await.unwrap();
         let at_end = seen.lock().unwrap().clone();
         assert!(!at_end.is_empty());
         assert!(at_end.is_sorted_by(|a, b| a < b), "{at_end:?}");

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::McpConfig,
-    mcp::{CallError, CallOutput, InProcessConnector, McpHub, OnProgress},
+    mcp::{CallContext, CallError, CallLimits, CallOutput, InProcessConnector, McpHub},
 };
 
 /// Longer than anything takes; a test that waits this long has failed.
@@ -198,10 +198,10 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(tokio::time::timeout(LIMIT, polled).await.is_ok(), "not within {LIMIT:?}: {what}");
 }
 
-pub(crate) fn ignore_progress() -> OnProgress {
-    Arc::new(|_| {})
+pub(crate) fn unwatched(limit: Duration) -> CallContext {
+    CallContext::within(CallLimits::of(limit))
 }
 
 pub(crate) async fn call(hub: &McpHub, tool: &str, timeout: Duration) -> Result<CallOutput, CallError> {
-    hub.call("sim", tool, Map::new(), timeout, ignore_progress()).await
+    hub.call("sim", tool, Map::new(), unwatched(timeout)).await
 }

@@ -1,0 +1,93 @@
+//! Questions of a server to the user in the middle of a call (MCP's elicitation), and what goes with a call besides its
+//! arguments.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::OnProgress;
+
+/// A question of a server to the user. All of it is the server's word.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// What it wants to know, in words.
+    pub message: String,
+    /// How it is to be answered.
+    pub form: Form,
+}
+
+/// How a question is to be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Form {
+    /// With an object that fits this JSON Schema (flat: strings, numbers, booleans and choices).
+    Fields(Map<String, Value>),
+    /// By opening a page in a browser; the answer only says whether the user agrees to.
+    Page {
+        /// The page.
+        url: String,
+    },
+}
+
+/// The user's answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// With these values; empty for a page.
+    Accept(Map<String, Value>),
+    /// The user does not want to.
+    Decline,
+    /// Nobody answered, or the call was given up.
+    Cancel,
+}
+
+/// Brings questions to the user.
+#[async_trait]
+pub trait Asker: Send + Sync {
+    /// Asks, and waits for the answer for as long as the user may take. Dropping the future withdraws the question.
+    async fn ask(&self, question: Question) -> Answer;
+}
+
+/// How long a call may take. The time that a user takes to answer a question does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallLimits {
+    /// Without a sign of life (progress, or a question).
+    pub idle: Duration,
+    /// Altogether.
+    pub total: Duration,
+}
+
+impl CallLimits {
+    /// One limit for both.
+    #[must_use]
+    pub fn of(limit: Duration) -> Self {
+        Self { idle: limit, total: limit }
+    }
+}
+
+/// What goes with a call besides its arguments.
+#[derive(Clone)]
+pub struct CallContext {
+    /// How long it may take.
+    pub limits: CallLimits,
+    /// Takes its progress; must not block.
+    pub progress: OnProgress,
+    /// Takes the server's questions; `None`: they are declined.
+    pub asker: Option<Arc<dyn Asker>>,
+    /// The calling user's own token, for servers whose headers name `${user.token}`.
+    pub user_token: Option<SecretString>,
+}
+
+impl CallContext {
+    /// A call that nobody watches.
+    #[must_use]
+    pub fn within(limits: CallLimits) -> Self {
+        Self { limits, progress: Arc::new(|_| {}), asker: None, user_token: None }
+    }
+}
+
+impl fmt::Debug for CallContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallContext").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
