@@ -1,11 +1,12 @@
 //! What DESIGN promises of speed, measured on the running service, by CPU time and by ratio in one run.
 //!
-//! `cargo bench --bench service [tokens|turns|idle|redis]` (all, without an argument). Needs nginx for `tokens`, and Redis
+//! `cargo bench --bench service [tokens|turns|idle|redis|outputs]` (all, without an argument). Needs nginx for `tokens`, and Redis
 //! and the MCP server `everything` for `redis`: `bash tests/testbed/setup.sh` installs them, its `env.sh` says where.
 //!
 //! - `tokens`: CPU per streamed token with 32 sessions at 50 tokens/s each, beside the same streams through nginx.
 //! - `turns`: CPU and bytes written per turn, around turn 10 and around turn 1,000 of one session.
 //! - `redis`: the round trips of a turn with one tool call, commits per second, and opening a session with 5,000 events.
+//! - `outputs`: peak memory and time of a turn whose tool returns 14,000 pods, 3 MB of Secrets, or a log of 100 MB.
 //! - `idle`: resident memory for 10,000 idle sessions and for 1,000 idle WebSockets.
 
 mod support;
@@ -34,6 +35,9 @@ async fn main() {
     }
     if wants("redis") {
         redis().await;
+    }
+    if wants("outputs") {
+        outputs().await;
     }
     if wants("idle") {
         idle().await;
@@ -90,7 +94,7 @@ async fn tokens() {
 
 /// Turns that are answered with one tool call and then a text, on Redis.
 async fn redis() {
-    let upstream = Upstream::start_with_a_tool_call(3).await;
+    let upstream = Upstream::start_with_a_call_of("echo", 3).await;
     let redis = Redis::start().await;
     let [backend, url] = redis.env();
     let node = std::env::var("K8SOPS_TEST_NODE").unwrap_or_else(|_| "node".into());
@@ -173,6 +177,40 @@ async fn turns() {
             "  at turn {at:5}: {:7.2} ms CPU, {:6} bytes written per turn",
             cpu.as_secs_f64() * 1e3 / 20.0,
             written / 20
+        );
+    }
+}
+
+async fn outputs() {
+    println!("outputs: one turn whose tool returns too much");
+    // What must be seen of it, and what must not.
+    for (tool, seen, hidden) in [
+        ("pods", "CrashLoopBackOff", "managedFields"),
+        ("secrets", " Secret: ", "dmFsdWUtb2Ytc2Vjcm"),
+        ("log", "ERROR payment 4711", "nothing is hidden"),
+    ] {
+        let upstream = Upstream::start_with_a_call_of(tool, 3).await;
+        let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/large_outputs.py");
+        let python = std::env::var("K8SOPS_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+        let settings = [("MCP_SERVER_COMMAND", &*python), ("MCP_SERVER_ARGS", server)];
+        let service = Program::start(&upstream.url(), &settings).await;
+        let client = Client::new();
+        client.connected(&service.url).await;
+        let before = service.resident();
+        let session = client.session(&service.url).await;
+        let cpu = service.cpu();
+        client.turn(&session, "go").await;
+        let cpu = service.cpu().saturating_sub(cpu);
+        let end = client.tool_end(&session).await;
+        let content = end["content"].as_str().unwrap_or_default();
+        assert!(content.contains(seen) && !content.contains(hidden), "{tool}: {end}");
+        println!(
+            "  {tool:<8} {:6.1} MB in, {:5.1} KB to the model; {:5.2} s CPU; {:5.1} MiB before, {:6.1} MiB at the peak",
+            end["bytes"].as_f64().unwrap_or(0.0) / 1e6,
+            content.len() as f64 / 1e3,
+            cpu.as_secs_f64(),
+            mib(before),
+            mib(service.peak()),
         );
     }
 }

@@ -20,13 +20,13 @@ use crate::{
     api::{self, Api, Mode},
     config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
-    mcp::{Connector, InProcessConnector, McpHub, connector_for},
+    mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
     models::{Catalog, RetryPolicy},
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
     telemetry::{Metrics, logs},
-    tools::ToolCatalog,
+    tools::{SessionToolbox, ToolCatalog, UserTokens},
 };
 
 /// The service, built and bound to a port, not yet running.
@@ -119,15 +119,28 @@ impl App {
         let background = CancellationToken::new();
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
-        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools, config.mcp.call_timeout));
+        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
+        let limits = CallLimits { idle: config.mcp.idle_timeout, total: config.mcp.call_timeout };
+        let tokens = UserTokens::default();
+        let toolbox = SessionToolbox::new(
+            tools.clone(),
+            mcp.clone(),
+            store.clone(),
+            limits,
+            tokens.clone(),
+            config.tools.clone(),
+        );
         let metrics = Arc::new(Metrics::new());
         let sessions = Sessions::new(Parts {
             store: store.clone(),
             catalog: catalog.clone(),
-            tools: tools.clone(),
+            tools: Arc::new(toolbox),
             system: system_prompt(&config.agent.instructions),
             limits: agent::Limits {
                 max_steps: config.agent.max_steps,
+                max_calls: config.agent.max_calls,
+                max_time: config.agent.max_time,
+                max_repeats: config.agent.max_repeats,
                 retry: RetryPolicy::new(config.agent.max_attempts),
                 parallel_tools: config.agent.parallel_tools,
                 approval_ttl: config.tools.approval_ttl,
@@ -141,6 +154,7 @@ impl App {
             catalog,
             mcp,
             tools,
+            tokens,
             store,
             user: config.memory.user_id.clone(),
             server: config.server.clone(),

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: unit tests, the integration tests (tests/it) and the examples in the documentation.
+# Runs every test: unit tests, the integration tests (tests/it), the chaos test in short, the MCP conformance suite
+# (tests/conformance) and the examples in the documentation.
 #
 #   bash tests/run.sh [ARGUMENTS OF cargo test]      e.g.  bash tests/run.sh --test it websocket
 #

@@ -28,15 +28,15 @@ pub struct Upstream {
 
 impl Upstream {
     pub async fn start(tokens: u64, gap: Duration) -> Self {
-        Self::start_as(tokens, gap, false).await
+        Self::start_as(tokens, gap, None).await
     }
 
-    /// One whose every answer to a user is a call of the tool `echo` first.
-    pub async fn start_with_a_tool_call(tokens: u64) -> Self {
-        Self::start_as(tokens, Duration::ZERO, true).await
+    /// One whose every answer to a user is a call of this tool first.
+    pub async fn start_with_a_call_of(tool: &'static str, tokens: u64) -> Self {
+        Self::start_as(tokens, Duration::ZERO, Some(tool)).await
     }
 
-    async fn start_as(tokens: u64, gap: Duration, tool: bool) -> Self {
+    async fn start_as(tokens: u64, gap: Duration, tool: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         tokio::spawn(async move {
@@ -55,7 +55,7 @@ impl Upstream {
     }
 }
 
-async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: bool) -> std::io::Result<()> {
+async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: Option<&str>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
@@ -82,10 +82,11 @@ async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: bool) -> st
         let request: Value = serde_json::from_slice(&body).unwrap_or_default();
         let asked = request["messages"].as_array().and_then(|all| all.last()).is_some_and(|m| m["role"] == "user");
         let offered = request["tools"].as_array().into_iter().flatten();
-        let echo = offered.filter_map(|t| t["function"]["name"].as_str()).find(|name| name.contains("echo"));
-        if let Some(echo) = echo.filter(|_| tool && asked) {
+        let names = offered.filter_map(|t| t["function"]["name"].as_str());
+        let wanted = names.into_iter().find(|name| tool.is_some_and(|tool| name.contains(tool)));
+        if let Some(wanted) = wanted.filter(|_| asked) {
             let call = json!({"index": 0, "id": "call", "type": "function",
-                "function": {"name": echo, "arguments": "{\"message\": \"hello\"}"}});
+                "function": {"name": wanted, "arguments": "{\"message\": \"hello\"}"}});
             let delta = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
                 "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
             chunk(&mut write, &format!("data: {delta}\n\ndata: [DONE]\n\n")).await?;
@@ -157,8 +158,17 @@ impl Program {
 
     /// Resident memory in bytes.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it ever had, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
 }
@@ -255,6 +265,14 @@ impl Client {
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
         let text = request.send().await.expect("it answers").text().await.expect("the stream is whole");
         (began.elapsed(), text.lines().filter(|line| line.contains("\"seq\":")).count())
+    }
+
+    /// The newest `tool_end` of a session.
+    pub async fn tool_end(&self, session: &str) -> Value {
+        let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
+        let text = request.send().await.expect("it answers").text().await.expect("the stream is whole");
+        let mut frames = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        frames.rfind(|frame| frame["type"] == "tool_end").unwrap_or_default()
     }
 
     /// An open WebSocket of the session.

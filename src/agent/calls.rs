@@ -1,20 +1,25 @@
 //! The tool calls of one reply: each is classed, approved where that is needed, run, and ended. None is left open.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::{LogClosed, Run, ended};
+use super::{Limits, LogClosed, Run, ask::UserAsker, ended, trust::word_from_outside};
 use crate::{
     session::{
-        ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, OpenCall, OpenRun, RunId,
-        Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+        ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, Message, OpenCall, OpenRun,
+        RunId, Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
     },
-    tools::{CallClass, Gate, Progress, ToolOutcome},
+    tools::{CallClass, CallSite, Gate, Progress, ToolOutcome},
 };
 
+/// How long finding out what a call would do may take, before the user is asked without.
+const PREVIEW_LIMIT: Duration = Duration::from_secs(20);
 const NOT_RUN: &str = "cancelled by the user before it was run";
 const MAYBE_DONE: &str =
     "The call was sent, and it is not known whether it took effect. Look at the state before doing it again.";
@@ -30,13 +35,19 @@ struct Lanes {
 
 impl Run {
     /// Brings every open call of the run to its end. Returns early, with calls left open, only when the run is halted.
-    pub(super) async fn resolve_calls(&self, run: &OpenRun) -> Result<(), LogClosed> {
+    pub(super) async fn resolve_calls(&self, run: &OpenRun, messages: &[Arc<Message>]) -> Result<(), LogClosed> {
         let lanes = Lanes { read: Semaphore::new(self.limits.parallel_tools), change: Semaphore::new(1) };
-        try_join_all(run.calls.iter().map(|call| self.resolve(run.run_id, call, &lanes))).await?;
+        try_join_all(run.calls.iter().map(|call| self.resolve(run.run_id, call, messages, &lanes))).await?;
         Ok(())
     }
 
-    async fn resolve(&self, run_id: RunId, open: &OpenCall, lanes: &Lanes) -> Result<(), LogClosed> {
+    async fn resolve(
+        &self,
+        run_id: RunId,
+        open: &OpenCall,
+        messages: &[Arc<Message>],
+        lanes: &Lanes,
+    ) -> Result<(), LogClosed> {
         let call = &open.call;
         let end = |status, content: &str| self.log.append(vec![ended(call, status, content)]);
 
@@ -54,7 +65,10 @@ impl Run {
                 "the arguments are not a JSON object; call the tool again with an object that fits its schema";
             return end(ToolStatus::Error, message).await;
         };
-        let Some(class) = self.tools.classify(&call.name, arguments) else {
+        if let Some(why) = self.limits.refuses(call, messages) {
+            return end(ToolStatus::Error, &why).await;
+        }
+        let Some(mut class) = self.tools.classify(&call.name, arguments) else {
             let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
             return end(ToolStatus::Error, &message).await;
         };
@@ -65,11 +79,28 @@ impl Run {
             );
             return end(ToolStatus::Denied, &message).await;
         }
+        if class.gate == Gate::Trusted
+            && let Some((word, place)) = word_from_outside(arguments, messages, &self.tools.specs())
+        {
+            class.gate = Gate::Ask;
+            class.reason = format!("{}; {word:?} in its arguments comes from {place}", class.reason);
+        }
         // What was asked is answered, whatever the operator's rules have become since: a refusal stands, and so do edited
         // arguments.
         let arguments = if class.gate == Gate::Ask || open.approval.is_some() {
-            match self.approval(open, &class).await? {
-                Answer::Approved(edited) => edited.unwrap_or_else(|| arguments.clone()),
+            match self.approval(open, &class, arguments).await? {
+                Answer::Approved(Some(edited)) => {
+                    let Some(edited_class) = self.tools.classify(&call.name, &edited) else {
+                        return end(ToolStatus::Error, "the tool is not there any more; nothing was run").await;
+                    };
+                    if edited_class.gate == Gate::Deny {
+                        let message = format!("not allowed, even as edited ({})", edited_class.reason);
+                        return end(ToolStatus::Denied, &message).await;
+                    }
+                    class = edited_class;
+                    edited
+                }
+                Answer::Approved(None) => arguments.clone(),
                 Answer::Refused(message) => return end(ToolStatus::Denied, &message).await,
                 Answer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
                 Answer::Halted => return Ok(()),
@@ -86,7 +117,7 @@ impl Run {
             return Ok(());
         }
         let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
-        self.run_call(run_id, call, &class, arguments, attempt).await
+        self.run_call(run_id, call, &class, arguments, attempt, messages).await
     }
 
     /// Sends one call and logs its end. The start is durable before the call is sent.
@@ -97,6 +128,7 @@ impl Run {
         class: &CallClass,
         arguments: Map<String, Value>,
         attempt: u32,
+        messages: &[Arc<Message>],
     ) -> Result<(), LogClosed> {
         let start = ToolStart {
             tool_call_id: call.id.clone(),
@@ -121,10 +153,12 @@ impl Run {
             let Progress { progress, total, message } = p;
             log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
+        let asker = Arc::new(UserAsker::new(self, call.id.clone(), class.target.server().to_owned()));
+        let site = CallSite { id: call.id.clone(), progress, asker, context_window: self.context_window };
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.call(class, &arguments, progress) => Some(outcome),
+            outcome = self.tools.call(class, &arguments, site) => Some(outcome),
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -137,10 +171,12 @@ impl Run {
             let bytes = content.len() as u64;
             ToolOutcome { status, content, structured: None, truncated: false, bytes }
         });
+        let mut content = outcome.content;
+        content.extend(Limits::remark(call, &content, messages));
         let end = ToolEnd {
             tool_call_id: call.id.clone(),
             status: outcome.status,
-            content: outcome.content,
+            content,
             structured: outcome.structured,
             truncated: outcome.truncated,
             bytes: outcome.bytes,
@@ -150,9 +186,21 @@ impl Run {
     }
 
     /// Asks for approval, unless that was done before, and waits for the answer.
-    async fn approval(&self, open: &OpenCall, class: &CallClass) -> Result<Answer, LogClosed> {
+    async fn approval(
+        &self,
+        open: &OpenCall,
+        class: &CallClass,
+        arguments: &Map<String, Value>,
+    ) -> Result<Answer, LogClosed> {
         let mut changes = self.log.changes();
         if open.approval.is_none() {
+            let preview = tokio::select! {
+                preview = tokio::time::timeout(PREVIEW_LIMIT, self.tools.preview(&open.call.name, arguments)) => {
+                    preview.ok().flatten()
+                }
+                () = self.cancel.cancelled() => return Ok(Answer::Cancelled),
+                () = self.halt.cancelled() => return Ok(Answer::Halted),
+            };
             let request = ApprovalRequested {
                 approval_id: ApprovalId::new(),
                 tool_call_id: open.call.id.clone(),
@@ -160,6 +208,7 @@ impl Run {
                 arguments: open.call.arguments.clone(),
                 effect: class.effect,
                 reason: class.reason.clone(),
+                preview,
                 expires_at: Timestamp::now().plus(self.limits.approval_ttl),
             };
             self.log.append(vec![EventBody::ApprovalRequested(request)]).await?;

@@ -17,11 +17,15 @@
 //!
 //! It knows neither HTTP nor a store: model, tools and log are parameters.
 
+mod ask;
 mod calls;
+mod history;
+mod limits;
 mod prompt;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::sync::Arc;
 
@@ -30,7 +34,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    models::{ChatModel, RetryPolicy},
+    models::ChatModel,
     session::{
         EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunFinished, SessionState, Settings, Timestamp,
         ToolEnd, ToolProgress, ToolStatus, Usage,
@@ -38,6 +42,7 @@ use crate::{
     tools::ToolExecutor,
 };
 
+pub use limits::Limits;
 pub use prompt::system_prompt;
 
 /// The way from a run to its session's log.
@@ -97,19 +102,6 @@ impl From<&SessionState> for RunView {
     }
 }
 
-/// What bounds a run.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Model calls with tools; then one without, for an answer.
-    pub max_steps: u32,
-    /// Attempts at one model call, and the waits between them.
-    pub retry: RetryPolicy,
-    /// Calls that change nothing and run at the same time.
-    pub parallel_tools: usize,
-    /// How long a request for approval stands.
-    pub approval_ttl: std::time::Duration,
-}
-
 /// All that a run needs.
 pub struct Run {
     /// Its log.
@@ -120,6 +112,8 @@ pub struct Run {
     pub tools: Arc<dyn ToolExecutor>,
     /// Model id, temperature, tokens.
     pub settings: Settings,
+    /// Tokens that the model can take in, where that is known.
+    pub context_window: Option<u32>,
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds it.
@@ -152,12 +146,12 @@ impl Run {
                 return Ok(RunEnd::Halted);
             }
             if !run.calls.is_empty() {
-                self.resolve_calls(run).await?;
+                self.resolve_calls(run, &view.messages).await?;
             } else if self.cancel.is_cancelled() {
                 self.log.append(vec![finished(run, Outcome::Cancelled, Usage::default())]).await?;
             } else if answered(&view.messages, run) {
                 // The reply was committed by an owner that did not come to close the run.
-                let outcome = if run.steps > self.limits.max_steps { Outcome::Limit } else { Outcome::Completed };
+                let outcome = if self.limits.reached_before(run) { Outcome::Limit } else { Outcome::Completed };
                 self.log.append(vec![finished(run, outcome, Usage::default())]).await?;
             } else {
                 self.ask_model(&view, run).await?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{LogClosed, Piece, Run, RunView, finished, prompt::LAST_STEP};
+use super::{LogClosed, Piece, Run, RunView, ended, finished, history, limits::Reached, prompt::last_step};
 use crate::{
     models::{ChatRequest, Delta, ModelError, Reply, ToolChoice},
     session::{
         AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunRecovered, StopReason,
-        Timestamp, ToolCall, ToolCallId, Usage, UserMessage, Warning,
+        Timestamp, ToolCall, ToolCallId, ToolStatus, Usage, UserMessage, Warning,
     },
 };
 
@@ -38,15 +38,15 @@ impl Written {
 impl Run {
     /// Asks the model for its next reply and commits it; or ends the run.
     pub(super) async fn ask_model(&self, view: &RunView, run: &OpenRun) -> Result<(), LogClosed> {
-        let last_step = run.steps >= self.limits.max_steps;
-        let request = self.request(view, last_step);
+        let reached = self.limits.reached(run, &view.messages);
+        let request = self.request(view, reached);
         // Counted here and not in the view: a wait between two attempts is an event, the attempt itself is not.
         let mut attempts_of_run = run.attempt;
         for attempt in 1.. {
             let message_id = MessageId::new();
             let mut written = Written::default();
             match self.attempt(message_id, request.clone(), &mut written).await {
-                Attempt::Done(reply) => return self.commit_reply(run, message_id, reply, last_step).await,
+                Attempt::Done(reply) => return self.commit_reply(run, message_id, reply, reached).await,
                 Attempt::Stopped(written) => return self.stop(run, message_id, written).await,
                 Attempt::Failed(error) => {
                     let mut events = Vec::new();
@@ -85,14 +85,14 @@ impl Run {
         Ok(())
     }
 
-    fn request(&self, view: &RunView, last_step: bool) -> ChatRequest {
-        let mut messages = view.messages.clone();
-        if last_step {
+    fn request(&self, view: &RunView, reached: Option<Reached>) -> ChatRequest {
+        let mut messages = history::fitted(&view.messages, self.context_window);
+        if let Some(reached) = reached {
             messages.push(Arc::new(Message::User(UserMessage {
                 message_id: MessageId::new(),
                 seq: 0,
                 ts: Timestamp::now(),
-                content: LAST_STEP.into(),
+                content: last_step(&reached.words(&self.limits)),
             })));
         }
         ChatRequest {
@@ -100,7 +100,7 @@ impl Run {
             system: self.system.clone(),
             messages,
             tools: self.tools.specs(),
-            tool_choice: if last_step { ToolChoice::None } else { ToolChoice::Auto },
+            tool_choice: if reached.is_some() { ToolChoice::None } else { ToolChoice::Auto },
             temperature: self.settings.temperature,
             max_tokens: self.settings.max_tokens,
         }
@@ -143,17 +143,25 @@ impl Run {
         run: &OpenRun,
         message_id: MessageId,
         reply: Reply,
-        last_step: bool,
+        reached: Option<Reached>,
     ) -> Result<(), LogClosed> {
         // A model that calls tools although it was told not to gets no answer to them; and what was refused is not done in
         // part.
-        let unanswered = last_step || reply.stop_reason == StopReason::Refusal;
+        let unanswered = reached.is_some() || reply.stop_reason == StopReason::Refusal;
         let requested = if unanswered { Vec::new() } else { reply.tool_calls };
         let tool_calls: Vec<ToolCall> = requested
             .into_iter()
             .map(|call| ToolCall { id: ToolCallId::generate(), name: call.name, arguments: call.arguments })
             .collect();
         let (usage, empty, ends) = (reply.usage, reply.content.trim().is_empty(), tool_calls.is_empty());
+        let allowed = self.limits.max_calls.saturating_sub(run.call_count);
+        let beyond = tool_calls.iter().skip(usize::try_from(allowed).unwrap_or(usize::MAX));
+        let beyond: Vec<EventBody> = beyond
+            .map(|call| {
+                let words = Reached::Calls.words(&self.limits);
+                ended(call, ToolStatus::Error, format!("not run: {words}"))
+            })
+            .collect();
         let mut events = vec![EventBody::AssistantMessage(AssistantMessageEvent {
             message_id,
             content: reply.content,
@@ -162,7 +170,12 @@ impl Run {
             usage,
             stop_reason: reply.stop_reason,
         })];
+        events.extend(beyond);
         if ends {
+            if let Some(reached) = reached {
+                let message = format!("{}; the turn ends with what is known", reached.words(&self.limits));
+                events.push(EventBody::Warning(Warning { code: reached.code().into(), message }));
+            }
             events.extend(match reply.stop_reason {
                 StopReason::Refusal => {
                     failure("refusal", "the model, or its provider's filter, refused to answer", false)
@@ -181,7 +194,7 @@ impl Run {
                                 .into(),
                         })
                     });
-                    let outcome = if last_step { Outcome::Limit } else { Outcome::Completed };
+                    let outcome = if reached.is_some() { Outcome::Limit } else { Outcome::Completed };
                     cut.into_iter().chain([finished(run, outcome, usage)]).collect()
                 }
             });

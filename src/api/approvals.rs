@@ -15,7 +15,7 @@ use crate::{
 };
 
 errors!(
-    ResolveErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, PayloadTooLarge,
+    ResolveErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge,
     CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
 
@@ -67,6 +67,7 @@ pub(super) async fn resolve(
     let approval_id: ApprovalId = path.1.parse()?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&caller.0, command_id.clone(), approval_id, body.0)?;
+    session.1.remember(&api, &caller.0, session.0).await?;
     let event = api
         .sessions
         .apply(session.0, command, |event| match &event.body {

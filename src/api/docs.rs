@@ -11,9 +11,9 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, catalog, events, messages, no_route,
+    Code, approvals, catalog, events, inputs, messages, no_route,
     problem::{Problem, documented},
-    service, sessions, settings, ws,
+    service, sessions, settings, tool_calls, ws,
 };
 use crate::session::{Event, EventBody, Transient};
 
@@ -114,6 +114,8 @@ fn operations(config: &mut ServiceConfig) {
             .service(messages::list)
             .service(messages::cancel)
             .service(approvals::resolve)
+            .service(inputs::answer_input)
+            .service(tool_calls::output)
             .service(events::follow)
             .service(ws::open)
             .service(catalog::providers)

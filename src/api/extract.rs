@@ -2,7 +2,8 @@
 
 use std::{future::Ready, pin::Pin};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -26,16 +27,40 @@ impl FromRequest for Caller {
     }
 }
 
-/// The session id of the path.
-pub(super) struct InSession(pub(super) SessionId);
+/// The session id of the path, and the token that came with the request.
+pub(super) struct InSession(pub(super) SessionId, pub(super) OwnToken);
+
+/// The bearer token of a request: the user's own, for MCP servers that are called with it.
+pub(super) struct OwnToken(Option<SecretString>);
+
+impl OwnToken {
+    /// Remembers the token for the session, once it is known that the session is the user's.
+    pub(super) async fn remember(self, api: &Api, user: &UserId, session: SessionId) -> Result<(), Problem> {
+        if let Some(token) = self.0 {
+            api.sessions.get(user, session).await?;
+            api.tokens.put(session, token);
+        }
+        Ok(())
+    }
+}
 
 impl FromRequest for InSession {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(request.match_info().query("session_id").parse().map(Self).map_err(Problem::from))
+        let own_token = OwnToken(bearer(request));
+        std::future::ready(
+            request.match_info().query("session_id").parse().map(|id| Self(id, own_token)).map_err(Problem::from),
+        )
     }
+}
+
+fn bearer(request: &HttpRequest) -> Option<SecretString> {
+    let header = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.into())
 }
 
 /// The `Idempotency-Key` header: the id of the command, if the client gives one.

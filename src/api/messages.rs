@@ -88,6 +88,7 @@ pub(super) async fn send(
 ) -> Result<HttpResponse, Problem> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&api, &caller.0, command_id, body.0)?;
+    session.1.remember(&api, &caller.0, session.0).await?;
     let receipt = api.sessions.submit(session.0, command).await?;
     let accepted = MessageAccepted::of(receipt)?;
     if stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE {

@@ -8,6 +8,7 @@ mod catalog;
 mod docs;
 mod events;
 mod extract;
+mod inputs;
 mod messages;
 mod origin;
 mod problem;
@@ -15,6 +16,7 @@ mod service;
 mod sessions;
 mod settings;
 mod stream;
+mod tool_calls;
 mod ws;
 
 use std::sync::Arc;
@@ -39,7 +41,7 @@ use crate::{
     runtime::Sessions,
     session::{SessionStatus, SessionStore, SessionSummary, Settings, UserId},
     telemetry::Metrics,
-    tools::ToolCatalog,
+    tools::{ToolCatalog, UserTokens},
 };
 
 /// What the handlers reach.
@@ -52,6 +54,8 @@ pub struct Api {
     pub mcp: Arc<McpHub>,
     /// Their tools.
     pub tools: Arc<ToolCatalog>,
+    /// What users bring for MCP servers that are called with their own tokens.
+    pub tokens: UserTokens,
     /// For the readiness probe.
     pub store: Arc<dyn SessionStore>,
     /// The user of every request, as long as nobody is authenticated.

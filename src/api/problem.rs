@@ -40,6 +40,14 @@ pub enum Code {
     ApprovalNotFound,
     /// The approval was answered before, has expired, or its call has ended.
     ApprovalClosed,
+    /// No question of this id belongs to the run in progress.
+    InputNotFound,
+    /// The question waits for no answer any more.
+    InputClosed,
+    /// Edited arguments do not fit the tool, or values do not fit the question.
+    DoesNotFit,
+    /// No output of such a tool call is kept.
+    OutputNotFound,
     /// A run is in progress, and the message was to be refused in that case.
     Busy,
     /// The command id, or `Idempotency-Key`, was used before for something else.
@@ -73,11 +81,15 @@ impl Code {
         match self {
             Self::InvalidJson | Self::InvalidRequest | Self::CursorBeyondHead => StatusCode::BAD_REQUEST,
             Self::MessageTooLong | Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotFound | Self::SessionNotFound | Self::ApprovalNotFound => StatusCode::NOT_FOUND,
+            Self::NotFound
+            | Self::SessionNotFound
+            | Self::ApprovalNotFound
+            | Self::InputNotFound
+            | Self::OutputNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::OriginNotAllowed => StatusCode::FORBIDDEN,
-            Self::ApprovalClosed | Self::Busy | Self::TooManySessions => StatusCode::CONFLICT,
-            Self::CommandIdReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ApprovalClosed | Self::InputClosed | Self::Busy | Self::TooManySessions => StatusCode::CONFLICT,
+            Self::CommandIdReused | Self::DoesNotFit => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InboxFull => StatusCode::TOO_MANY_REQUESTS,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::StoreUnavailable | Self::Stopping | Self::Pending => StatusCode::SERVICE_UNAVAILABLE,
@@ -104,6 +116,10 @@ impl Code {
             Self::SessionNotFound => "There is no such session",
             Self::ApprovalNotFound => "There is no such approval",
             Self::ApprovalClosed => "The approval is closed",
+            Self::InputNotFound => "There is no such question",
+            Self::InputClosed => "The question is closed",
+            Self::DoesNotFit => "The values do not fit the schema",
+            Self::OutputNotFound => "There is no such output",
             Self::Busy => "The session is busy",
             Self::CommandIdReused => "The command id was used before",
             Self::InboxFull => "Too many commands wait",
@@ -209,6 +225,10 @@ impl From<SessionsError> for Problem {
             SessionsError::TooMany(_) => Code::TooManySessions,
             SessionsError::ApprovalNotFound(_) => Code::ApprovalNotFound,
             SessionsError::ApprovalClosed(_) => Code::ApprovalClosed,
+            SessionsError::DoesNotFit(_) => Code::DoesNotFit,
+            SessionsError::InputNotFound(_) => Code::InputNotFound,
+            SessionsError::InputClosed(_) => Code::InputClosed,
+            SessionsError::OutputNotFound(_) => Code::OutputNotFound,
             SessionsError::Settings(error) => return error.into(),
             SessionsError::Pending => Code::Pending,
             SessionsError::Stopping => Code::Stopping,

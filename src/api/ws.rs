@@ -14,12 +14,15 @@ use super::{
     Api, Code, Problem,
     approvals::{self, ResolveApproval, Verdict},
     extract::{Caller, InSession, Query},
+    inputs::{self, AnswerInput},
     messages::{self, SendMessage},
     problem::errors,
     settings,
     stream::{self, OpenStream, STORE_RETRY},
 };
-use crate::session::{ApprovalId, CommandId, Cursor, Frame, Receipt, SessionId, SettingsPatch, StoreError, UserId};
+use crate::session::{
+    ApprovalId, CommandId, Cursor, Frame, InputAction, InputId, Receipt, SessionId, SettingsPatch, StoreError, UserId,
+};
 
 errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, StoreUnavailable);
 
@@ -47,7 +50,7 @@ pub struct StartAt {
 
 /// A WebSocket: the session's events down, commands up.
 ///
-/// Commands are `{"type": "message"|"cancel"|"approve"|"deny"|"settings", "command_id"?, …}`; a text frame that is not a
+/// Commands are `{"type": "message"|"cancel"|"approve"|"deny"|"answer"|"settings", "command_id"?, …}`; a text frame that is not a
 /// JSON object is a message. Each is answered by `{"type": "ack", "command_id", "seq"}` once it is durable, or by
 /// `{"type": "error", "command_id", "code", "message"}`.
 #[utoipa::path(
@@ -73,6 +76,7 @@ pub(super) async fn open(
         return Ok(response);
     }
     let (hello, cursor) = stream::open(&api, &caller.0, session.0, from.after, from.snapshot).await?;
+    session.1.remember(&api, &caller.0, session.0).await?;
     let (response, socket, messages) =
         actix_ws::handle(&request, payload).map_err(|error| Problem::invalid(error.to_string()))?;
     let limit = api.server.max_frame_bytes;
@@ -248,6 +252,7 @@ impl Connection {
             Up::Message(message) => messages::command(api, user, command_id, message)?,
             Up::Cancel => messages::cancel_command(user, command_id),
             Up::Resolve(approval_id, answer) => approvals::command(user, command_id, approval_id, answer)?,
+            Up::Answer(input_id, answer) => inputs::command(user, command_id, input_id, answer)?,
             Up::Settings(patch) => settings::command(user, command_id, patch)?,
         };
         Ok(api.sessions.submit(session, command).await?)
@@ -278,6 +283,7 @@ enum Up {
     Message(SendMessage),
     Cancel,
     Resolve(ApprovalId, ResolveApproval),
+    Answer(InputId, AnswerInput),
     Settings(SettingsPatch),
 }
 
@@ -289,6 +295,15 @@ struct Answer {
     arguments: Option<serde_json::Map<String, Value>>,
     #[serde(default)]
     comment: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InputAnswer {
+    input_id: InputId,
+    action: InputAction,
+    #[serde(default)]
+    content: Option<serde_json::Map<String, Value>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -314,8 +329,10 @@ fn envelope(text: &str) -> Result<(CommandId, Up), (Value, Problem)> {
         "cancel" => read(fields).map(|Nothing {}| Up::Cancel),
         "approve" => read(fields).map(|answer| resolve(Verdict::Approve, answer)),
         "deny" => read(fields).map(|answer| resolve(Verdict::Deny, answer)),
+        "answer" => read(fields)
+            .map(|InputAnswer { input_id, action, content }| Up::Answer(input_id, AnswerInput { action, content })),
         "settings" => read(fields).map(Up::Settings),
-        _ => Err(Problem::invalid("type must be one of message, cancel, approve, deny, settings")),
+        _ => Err(Problem::invalid("type must be one of message, cancel, approve, deny, answer, settings")),
     };
     Ok((command_id, up.map_err(refuse)?))
 }

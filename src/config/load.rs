@@ -170,6 +170,7 @@ pub(super) struct Found {
 }
 
 /// One YAML document; no file for the built-in ones.
+#[derive(Clone)]
 pub(super) struct Layer {
     file: Option<PathBuf>,
     pub root: Node,
@@ -301,6 +302,8 @@ impl Loader {
         let mcp = McpConfig {
             call_timeout: self.required("mcp.call_timeout", parse::duration),
             connect_timeout: self.required("mcp.connect_timeout", parse::duration),
+            idle_timeout: self.required("mcp.idle_timeout", parse::duration),
+            max_message_bytes: self.required("mcp.max_message_bytes", parse::size),
             health_interval: self.required("mcp.health_interval", parse::duration),
             max_backoff: self.required("mcp.max_backoff", parse::duration),
             servers: self.servers(),
@@ -338,18 +341,22 @@ impl Loader {
             agent: AgentConfig {
                 max_steps: self.required("agent.max_steps", parse::positive),
                 max_attempts: self.required("agent.max_attempts", parse::positive),
+                max_calls: self.required("agent.max_calls", parse::positive),
+                max_time: self.required("agent.max_time", parse::duration),
+                max_repeats: self.required("agent.max_repeats", parse::positive),
                 parallel_tools: self.required("agent.parallel_tools", parse::positive),
                 instructions: self.optional("agent.instructions", |t| Some(t.to_owned())).unwrap_or_default(),
             },
             tools: ToolsConfig {
-                approval: self.required("tools.approval", |t| match t {
-                    "ask" => Some(ApprovalMode::Ask),
-                    "auto" => Some(ApprovalMode::Auto),
-                    "deny" => Some(ApprovalMode::Deny),
-                    _ => None,
-                }),
+                approval: self.required("tools.approval", ApprovalMode::parse),
+                approve_untrusted: self.required("tools.approve_untrusted", parse::boolean),
+                rules: self.rules(),
                 approval_ttl: self.required("tools.approval_ttl", parse::duration),
                 max_output_bytes: self.required("tools.max_output_bytes", parse::size),
+                max_output_tokens: self.required("tools.max_output_tokens", parse::positive),
+                max_output_share: self
+                    .required("tools.max_output_share", |t| parse::positive(t).filter(|percent| *percent <= 100)),
+                keep_output_bytes: self.required("tools.keep_output_bytes", parse::size),
             },
             log: LogConfig {
                 level: self.required("log.level", parse::log_level),

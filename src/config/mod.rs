@@ -13,6 +13,7 @@ mod load;
 mod parse;
 mod providers;
 mod redis;
+mod rules;
 mod servers;
 pub mod settings;
 mod yaml;
@@ -26,6 +27,10 @@ use secrecy::SecretString;
 
 pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
 pub use parse::{is_loopback, mask_url};
+pub use rules::ToolRule;
+
+/// In a header of an MCP server: the own token of the user whose call it is.
+pub const USER_TOKEN: &str = "${user.token}";
 
 /// Everything that can be configured, validated: a `Config` that exists can be run.
 #[derive(Debug, Clone)]
@@ -141,8 +146,12 @@ pub struct ModelConfig {
 pub struct McpConfig {
     /// The servers; names are unique.
     pub servers: Vec<McpServerConfig>,
-    /// How long one call may take (60 s).
+    /// How long one call may take altogether (60 s).
     pub call_timeout: Duration,
+    /// How long a call may take without progress (60 s).
+    pub idle_timeout: Duration,
+    /// The largest message of a server, in bytes (256 MiB).
+    pub max_message_bytes: usize,
     /// How long connecting and discovery may take (20 s).
     pub connect_timeout: Duration,
     /// How often a connected server is asked whether it is still there (15 s).
@@ -176,7 +185,7 @@ pub enum McpTransport {
     Http {
         /// The endpoint.
         url: String,
-        /// Headers of every request.
+        /// Headers of every request. `${user.token}` in them stands for the token of the user whose call it is.
         headers: BTreeMap<String, SecretString>,
         /// Whether the certificate is checked (`MCP_SSL_VERIFY`).
         ssl_verify: bool,
@@ -251,6 +260,12 @@ pub struct AgentConfig {
     pub max_steps: u32,
     /// Attempts at one model call (4).
     pub max_attempts: u32,
+    /// Tool calls in one run (100).
+    pub max_calls: u32,
+    /// How long one run may work, what it waits for its user not counted (30 min).
+    pub max_time: Duration,
+    /// The same call with the same result in one run, before it is not run again (5).
+    pub max_repeats: usize,
     /// Tool calls that run at the same time (8).
     pub parallel_tools: usize,
     /// Added to the built-in system prompt.
@@ -264,8 +279,18 @@ pub struct ToolsConfig {
     pub approval: ApprovalMode,
     /// How long a request for approval stands (1 h).
     pub approval_ttl: Duration,
+    /// Whether `auto` covers a call whose arguments come from what a tool returned (no).
+    pub approve_untrusted: bool,
+    /// The operator's rules, in their order; the first that matches a call decides.
+    pub rules: Vec<ToolRule>,
     /// The most bytes of a tool's output that the model and the log get (65536).
     pub max_output_bytes: usize,
+    /// The most tokens of it (8000).
+    pub max_output_tokens: usize,
+    /// The most of it as a share of what the model can take in, in percent (10).
+    pub max_output_share: usize,
+    /// The most bytes of whole outputs that are kept of one session; the oldest make room (256 MiB).
+    pub keep_output_bytes: usize,
 }
 
 /// What happens to a call that is not `read`.
@@ -277,6 +302,17 @@ pub enum ApprovalMode {
     Auto,
     /// It never runs.
     Deny,
+}
+
+impl ApprovalMode {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "ask" => Some(Self::Ask),
+            "auto" => Some(Self::Auto),
+            "deny" => Some(Self::Deny),
+            _ => None,
+        }
+    }
 }
 
 /// Logs of the service.

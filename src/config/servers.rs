@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 
 use super::{
-    McpServerConfig, McpTransport,
+    McpServerConfig, McpTransport, USER_TOKEN,
     load::{Found, Layer, Loader, Origin, secret},
     parse,
     providers::{NAME, is_name},
@@ -15,6 +15,9 @@ use super::{
 
 /// The name of the server that the single-server variables define.
 const DEFAULT: &str = "default";
+
+/// A process and an address are the same for all users.
+const ONLY_IN_HEADERS: &str = "no ${user.token}: it can stand in the headers of an http server only";
 
 /// What is known of one server before it is checked.
 #[derive(Default)]
@@ -127,6 +130,9 @@ impl Loader {
                     parsed.unwrap_or(true)
                 }
             };
+            if found.text.contains(USER_TOKEN) {
+                self.wrong(&path("url"), &shown, &found.origin, ONLY_IN_HEADERS);
+            }
             McpTransport::Http { headers: self.headers(&draft), url, ssl_verify }
         } else {
             let Some(found) = draft.fields.remove("command") else {
@@ -137,12 +143,18 @@ impl Loader {
             let args = draft.args.take().map_or_else(Vec::new, |(args, origin)| {
                 // Arguments may carry a token; how many there are is enough to recognise them.
                 self.in_force(path("args"), &format!("{} words", args.len()), &origin);
+                if args.iter().any(|arg| arg.contains(USER_TOKEN)) {
+                    self.wrong(&path("args"), USER_TOKEN, &origin, ONLY_IN_HEADERS);
+                }
                 args
             });
             let mut env = BTreeMap::new();
             for (name, (value, origin)) in &draft.env {
                 if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                     self.wrong(&path("env"), &parse::shown(name), origin, "names without `=`");
+                }
+                if value.contains(USER_TOKEN) {
+                    self.wrong(&path(&format!("env.{name}")), USER_TOKEN, origin, ONLY_IN_HEADERS);
                 }
                 self.in_force(path(&format!("env.{name}")), &parse::mask(value), origin);
                 env.insert(name.clone(), secret(value));

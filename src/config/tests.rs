@@ -169,6 +169,20 @@ fn the_example_of_variables_is_a_dotenv_file_that_loads() {
 }
 
 #[test]
+fn the_token_of_a_user_can_stand_in_headers_and_nowhere_else() {
+    let good = loaded(yaml(
+        "mcp:\n  servers:\n  - {name: a, url: 'http://h/mcp', headers: {Authorization: 'Bearer ${user.token}'}}\n",
+    ));
+    let McpTransport::Http { headers, .. } = &good.config.mcp.servers[0].transport else { panic!() };
+    assert_eq!(headers["Authorization"].expose_secret(), "Bearer ${user.token}");
+    let bad = problems(yaml(
+        "mcp:\n  servers:\n  - {name: a, url: 'http://h/mcp?t=${user.token}'}\n  - {name: b, command: x, args: ['${user.token}'], env: {T: '${user.token}'}}\n",
+    ));
+    assert_eq!(bad.len(), 3, "{bad:?}");
+    assert!(bad.iter().all(|problem| problem.contains("in the headers of an http server only")), "{bad:?}");
+}
+
+#[test]
 fn no_secret_is_shown_anywhere() {
     let mut all = Sources {
         env: sources(&[
@@ -324,4 +338,37 @@ fn the_readme_has_the_table_of_all_variables() {
     let readme = include_str!("../../README.md");
     let table = super::settings::markdown();
     assert!(readme.contains(table.trim()), "put this into README.md:\n{table}");
+}
+
+#[test]
+fn the_example_of_a_policy_loads_and_its_rules_match_what_they_say() {
+    let sources =
+        Sources { yaml: Some(("policy.yaml".into(), include_str!("../../config/policy.yaml").into())), ..sources(&[]) };
+    let rules = loaded(sources).config.tools.rules;
+    let matching = |server: &str, tool: &str, arguments: serde_json::Value| {
+        rules.iter().position(|rule| rule.matches(server, tool, arguments.as_object().unwrap()))
+    };
+    assert_eq!(matching("prod", "pods_delete", serde_json::json!({"namespace": "kube-system"})), Some(0));
+    assert_eq!(matching("prod", "pods_delete", serde_json::json!({"namespace": "kube-system-2"})), None);
+    assert_eq!(matching("test-1", "kubectl_rollout", serde_json::json!({"subCommand": "restart"})), Some(1));
+    assert_eq!(matching("prod", "kubectl_rollout", serde_json::json!({"subCommand": "restart"})), None);
+    assert_eq!(matching("any", "runbook_search", serde_json::json!({})), Some(2));
+    assert_eq!(matching("any", "resources_get", serde_json::json!({"kind": "Secret"})), Some(3));
+}
+
+#[test]
+fn a_rule_that_is_wrong_or_says_nothing_stops_the_start() {
+    for (rule, words) in [
+        ("{tool: x}", "says nothing"),
+        ("{tool: x, effect: harmless}", "tools.rules[0].effect is `harmless`; allowed: read, idempotent or mutating"),
+        ("{tool: x, approval: maybe}", "tools.rules[0].approval is `maybe`; allowed: ask, auto or deny"),
+        ("{effect: read, arguments: {a: '['}}", "regular expression"),
+        ("{effect: read, arguments: {a: 'x)(?s:y'}}", "regular expression"),
+        ("{effekt: read}", "effekt"),
+    ] {
+        let yaml = format!("tools:\n  rules:\n  - {rule}\n");
+        let sources = Sources { yaml: Some(("mine.yaml".into(), yaml)), ..sources(&[]) };
+        let problems = Config::load(sources).unwrap_err().problems.join("\n");
+        assert!(problems.contains(words), "{rule}: {problems}");
+    }
 }

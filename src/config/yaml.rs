@@ -10,6 +10,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAcces
 use serde_saphyr::Spanned;
 
 use super::{
+    USER_TOKEN,
     parse::{self, nearest},
     settings::SETTINGS,
 };
@@ -98,6 +99,12 @@ fn expanded(text: &str, variables: &BTreeMap<String, String>) -> Result<String, 
             continue;
         }
         let end = reference.find('}').ok_or("`${` without `}`; write `$${` for `${` itself")?;
+        // No variable: it stands for itself until there is a call.
+        if rest[at..].starts_with(USER_TOKEN) {
+            whole.extend([before, USER_TOKEN]);
+            rest = &reference[end + 1..];
+            continue;
+        }
         let (name, default) =
             reference[..end].split_once(":-").map_or((&reference[..end], None), |(name, text)| (name, Some(text)));
         let value = variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
@@ -122,6 +129,8 @@ enum Kind {
     Model,
     Servers,
     Server,
+    Rules,
+    Rule,
     Texts,
     NamedTexts,
     Leaf,
@@ -131,6 +140,7 @@ const SECTIONS: [&str; 6] = ["server", "llm", "memory", "agent", "tools", "log"]
 const PROVIDER: [&str; 8] =
     ["name", "protocol", "base_url", "api_key", "key_optional", "key_variable", "connect_timeout", "read_timeout"];
 const MODEL: [&str; 5] = ["id", "name", "description", "context_window", "max_output_tokens"];
+const RULE: [&str; 5] = ["server", "tool", "effect", "approval", "reason"];
 const SERVER: [&str; 5] = ["name", "transport", "url", "ssl_verify", "command"];
 
 impl Kind {
@@ -145,7 +155,9 @@ impl Kind {
                 .chain([("providers", Kind::Providers)])
                 .collect(),
             Kind::Section(section) => {
-                let mut keys: Vec<_> = (section == "mcp").then_some(("servers", Kind::Servers)).into_iter().collect();
+                let lists = [("mcp", "servers", Kind::Servers), ("tools", "rules", Kind::Rules)];
+                let of_section = lists.into_iter().filter(|(of, ..)| *of == section);
+                let mut keys: Vec<_> = of_section.map(|(_, key, kind)| (key, kind)).collect();
                 for setting in SETTINGS {
                     let Some(rest) = setting.path.strip_prefix(section).and_then(|r| r.strip_prefix('.')) else {
                         continue;
@@ -166,7 +178,14 @@ impl Kind {
                 [leaves(&SERVER), vec![("args", Kind::Texts), ("env", Kind::NamedTexts), ("headers", Kind::NamedTexts)]]
                     .concat()
             }
-            Kind::Providers | Kind::NamedTexts | Kind::Models | Kind::Servers | Kind::Texts | Kind::Leaf => Vec::new(),
+            Kind::Rule => [leaves(&RULE), vec![("arguments", Kind::NamedTexts)]].concat(),
+            Kind::Providers
+            | Kind::NamedTexts
+            | Kind::Models
+            | Kind::Servers
+            | Kind::Rules
+            | Kind::Texts
+            | Kind::Leaf => Vec::new(),
         }
     }
 
@@ -176,6 +195,7 @@ impl Kind {
             Kind::Providers => Kind::Provider,
             Kind::Models => Kind::Model,
             Kind::Servers => Kind::Server,
+            Kind::Rules => Kind::Rule,
             _ => Kind::Leaf,
         }
     }
@@ -183,7 +203,7 @@ impl Kind {
     fn expects(self) -> &'static str {
         match self {
             Kind::Leaf => "a single value",
-            Kind::Models | Kind::Servers | Kind::Texts => "a list",
+            Kind::Models | Kind::Servers | Kind::Rules | Kind::Texts => "a list",
             _ => "a mapping",
         }
     }
@@ -373,6 +393,10 @@ mod tests {
         assert_eq!(headers.get("Authorization").unwrap().text(), Some("Bearer a: b # c"));
         assert_eq!(root.get("server").unwrap().get("host").unwrap().text(), Some("::1"));
         assert_eq!(root.get("agent").unwrap().get("instructions").unwrap().text(), Some("a ${P} $5 0"));
+        let header =
+            read("mcp:\n  servers:\n  - headers: {Authorization: 'Bearer ${user.token} ${P}'}\n", Some(&vars)).unwrap();
+        let header = header.get("mcp").unwrap().get("servers").unwrap().items()[0].get("headers").unwrap().clone();
+        assert_eq!(header.get("Authorization").unwrap().text(), Some("Bearer ${user.token} 0"));
         let problems = read("server:\n  host: ${NOPE}\n  port: ${P\n", Some(&vars)).unwrap_err();
         assert_eq!(
             problems,

@@ -1,6 +1,6 @@
 //! One call of a tool: sent once, and an honest word on what became of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rmcp::{
     ErrorData, RoleClient,
@@ -14,10 +14,12 @@ use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CallContext, CallError, CallOutput, OnProgress,
+    CallContext, CallError, CallOutput,
     connect::quote,
     content::call_output,
+    flight::Flight,
     http::{self, SendFault},
+    rounds::{MAX_ROUNDS, next_round},
     server::{Live, Server},
 };
 
@@ -32,53 +34,80 @@ pub(super) async fn call(
     context: CallContext,
     tracker: &TaskTracker,
 ) -> Result<CallOutput, CallError> {
-    let timeout = context.limits.total;
     let Some(live) = server.live() else {
         let why = server.status().error.clone().unwrap_or_default();
         return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
     };
     let _in_flight = live.in_flight();
-    let exchange = exchange(server, &live, tool, arguments, context.progress, tracker);
-    if let Ok(outcome) = tokio::time::timeout(timeout, exchange).await {
-        return outcome;
+    let flight = Flight::new(context);
+    let _over = flight.over_when_dropped();
+    let call = Call { server, live: &live, flight: &flight, tracker };
+    let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+    tokio::select! {
+        // An answer that came just in time counts.
+        biased;
+        outcome = call.run(params) => outcome,
+        // The exchange is dropped, which tells the server to stop.
+        overrun = flight.overrun() => {
+            server.recheck();
+            Err(CallError::Timeout(overrun))
+        }
     }
-    // The exchange was dropped, which has told the server to stop.
-    server.recheck();
-    Err(CallError::Timeout(timeout))
 }
 
-async fn exchange(
-    server: &Server,
-    live: &Live,
-    tool: &str,
-    arguments: Map<String, Value>,
-    progress: OnProgress,
-    tracker: &TaskTracker,
-) -> Result<CallOutput, CallError> {
-    let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-    let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-    let sending = live.handler.sending().await;
-    let Ok(handle) = live.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await else {
-        let why = live.handler.close_reason();
-        return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
-    };
-    let _route = live.handler.route(handle.progress_token.clone(), progress);
-    drop(sending);
-    let mut cancel = CancelWhenDropped { live, request: Some(handle.id.clone()), tracker };
-    let answer = tokio::select! {
-        // An answer that came just before the end counts.
-        biased;
-        answer = handle.await_response() => answer,
-        // The SDK lets go of calls in flight only when it has cleared the connection away.
-        () = live.handler.closed() => Err(ServiceError::TransportClosed),
-    };
-    cancel.request = None;
-    match answer {
-        Ok(result) => {
-            live.hear();
-            output(result)
+/// A call on one connection.
+struct Call<'a> {
+    server: &'a Server,
+    live: &'a Live,
+    flight: &'a Arc<Flight>,
+    tracker: &'a TaskTracker,
+}
+
+impl Call<'_> {
+    /// Sends the call, and again as long as the server asks for that. It is never sent again for any other reason.
+    async fn run(&self, mut params: CallToolRequestParams) -> Result<CallOutput, CallError> {
+        for round in 0..=MAX_ROUNDS {
+            let answer = self.exchange(params.clone()).await;
+            match if round == 0 { answer? } else { answer.map_err(half_way)? } {
+                ServerResult::InputRequiredResult(required) => {
+                    params = next_round(self.live, self.flight, params, required).await.map_err(CallError::Failed)?;
+                }
+                result => return output(result),
+            }
         }
-        Err(error) => Err(failure(server, live, error)),
+        Err(CallError::Failed(format!("the tool asked for input more than {MAX_ROUNDS} times")))
+    }
+
+    async fn exchange(&self, params: CallToolRequestParams) -> Result<ServerResult, CallError> {
+        let Self { server, live, flight, tracker } = *self;
+        let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+        let sending = live.handler.sending().await;
+        let Ok(handle) = live.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await else {
+            let why = live.handler.close_reason();
+            return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
+        };
+        let _entry = live.handler.enter(handle.id.clone(), handle.progress_token.clone(), flight);
+        drop(sending);
+        let mut cancel = CancelWhenDropped { live, request: Some(handle.id.clone()), tracker };
+        let answer = tokio::select! {
+            // An answer that came just before the end counts.
+            biased;
+            answer = handle.await_response() => answer,
+            // The SDK lets go of calls in flight only when it has cleared the connection away.
+            () = live.handler.closed() => Err(ServiceError::TransportClosed),
+        };
+        cancel.request = None;
+        live.handler.hear();
+        answer.map_err(|error| failure(server, live, error))
+    }
+}
+
+/// A failure after the server has had the call once: it may have done a part of it.
+fn half_way(error: CallError) -> CallError {
+    match error {
+        CallError::NotSent(why) => CallError::Broken(why),
+        CallError::Refused(why) => CallError::Failed(why),
+        other => other,
     }
 }
 
@@ -87,9 +116,6 @@ fn output(result: ServerResult) -> Result<CallOutput, CallError> {
         ServerResult::CallToolResult(result) => Ok(call_output(result)),
         // Some servers answer with no content at all.
         ServerResult::EmptyResult(_) => Ok(CallOutput { text: String::new(), structured: None, is_error: false }),
-        ServerResult::InputRequiredResult(_) => Err(CallError::Refused(
-            "the tool asks for input from a person in the middle of the call, which is not offered here".to_owned(),
-        )),
         ServerResult::CreateTaskResult(_) => Err(CallError::Broken(
             "the server went on with the call as a task in the background, which is not followed here".to_owned(),
         )),

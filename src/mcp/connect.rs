@@ -5,17 +5,17 @@ use std::{io, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use rmcp::{
     RoleClient,
-    service::{
-        ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService, RxJsonRpcMessage,
-        TxJsonRpcMessage,
-    },
-    transport::{Transport, async_rw::AsyncRwTransport},
+    service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt, RunningService},
+    transport::Transport,
 };
+use secrecy::SecretString;
 use tokio::io::DuplexStream;
 
 use super::{
     Handler, HttpConnector, StdioConnector,
     http::{self, SendFault},
+    lines::Lines,
+    watch::Watched,
 };
 use crate::config::McpTransport;
 
@@ -37,6 +37,19 @@ pub trait Connector: Send + Sync + 'static {
     /// # Errors
     /// What went wrong, for the operator, without secrets.
     async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError>;
+
+    /// Whether the server wants the own token of the user whose call it is, so that nobody else can connect.
+    fn is_per_user(&self) -> bool {
+        false
+    }
+
+    /// The connector of the user with this token, where [every user has one](Self::is_per_user).
+    ///
+    /// # Errors
+    /// [`ConnectError::Config`] for a token that cannot be sent.
+    fn for_user(&self, _token: &SecretString) -> Result<Arc<dyn Connector>, ConnectError> {
+        Err(ConnectError::Config("the MCP server takes no tokens of users".to_owned()))
+    }
 }
 
 /// Why there is no connection.
@@ -92,7 +105,7 @@ impl Connector for InProcessConnector {
     async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError> {
         let pipe = (self.0)().map_err(|e| ConnectError::Unreachable(format!("the server did not start: {e}")))?;
         let (read, write) = tokio::io::split(pipe);
-        serve(handler, AsyncRwTransport::new_client(read, write), ClientLifecycleMode::Initialize, limit).await
+        serve(handler.clone(), Lines::new(read, write, handler), ClientLifecycleMode::Initialize, limit).await
     }
 }
 
@@ -106,7 +119,7 @@ pub(super) async fn serve<T>(
 where
     T: Transport<RoleClient> + 'static,
 {
-    let watched = Watched { transport, handler: handler.clone() };
+    let watched = Watched::new(transport, handler.clone());
     // The SDK waits for ever for an answer to `initialize`.
     match tokio::time::timeout(limit, handler.clone().serve_with_lifecycle(watched, lifecycle)).await {
         Ok(Ok(connection)) => Ok(connection),
@@ -154,35 +167,4 @@ pub(super) fn quote(text: &str) -> String {
     let mut cut = line[..line.floor_char_boundary(MAX_QUOTE)].to_owned();
     cut.push('…');
     cut
-}
-
-/// A transport that tells the handler when it ends: `RunningService` has no way to be asked without being consumed, and
-/// calls in flight should not wait until a dead child has been cleared away.
-struct Watched<T> {
-    transport: T,
-    handler: Handler,
-}
-
-impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
-    type Error = T::Error;
-
-    fn send(
-        &mut self,
-        item: TxJsonRpcMessage<RoleClient>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
-        self.transport.send(item)
-    }
-
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
-        let message = self.transport.receive().await;
-        if message.is_none() {
-            self.handler.mark_closed();
-        }
-        message
-    }
-
-    async fn close(&mut self) -> Result<(), Self::Error> {
-        self.handler.mark_closed();
-        self.transport.close().await
-    }
 }

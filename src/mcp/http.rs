@@ -26,13 +26,16 @@ use super::{
     Handler,
     connect::{ConnectError, Connection, Connector, quote, serve},
     correlate::Correlating,
+    users::WAITS_FOR_TOKEN,
 };
-use crate::config::is_loopback;
+use crate::config::{USER_TOKEN, is_loopback};
 
 /// How long a TCP and TLS connection may take.
 const DIAL: Duration = Duration::from_secs(10);
 /// A dead peer behind a silent network is noticed after about this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Requests at the same time. All sessions share the connection, and the SDK would have the 17th wait.
+const MAX_REQUESTS: usize = 256;
 const MAX_REDIRECTS: usize = 5;
 /// How often, and with which longest wait, a response stream that broke off is taken up again. Without a limit the SDK
 /// doubles the wait for ever, and a call in flight would not learn that its server is gone.
@@ -42,12 +45,20 @@ const STREAM_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// Connects to a server over streamable HTTP.
 pub struct HttpConnector {
     url: Arc<str>,
-    headers: HashMap<HeaderName, HeaderValue>,
+    headers: Headers,
     client: Correlating,
 }
 
+/// The headers of every request.
+enum Headers {
+    Fixed(HashMap<HeaderName, HeaderValue>),
+    /// With [`USER_TOKEN`] in them.
+    PerUser(BTreeMap<String, SecretString>),
+}
+
 impl HttpConnector {
-    /// `headers` go with every request.
+    /// `headers` go with every request. With `${user.token}` in one of them, it is a connector [of one user
+    /// each](Connector::for_user) and makes no connection itself.
     ///
     /// # Errors
     /// [`ConnectError::Config`] for what is no http(s) URL, or no header.
@@ -56,23 +67,34 @@ impl HttpConnector {
             .ok()
             .filter(|u| matches!(u.scheme(), "http" | "https") && u.has_host())
             .ok_or_else(|| ConnectError::Config("the URL of the MCP server is not an http(s) URL".to_owned()))?;
-        let headers = headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
+        let fixed = headers.iter().map(|(name, value)| header(name, value)).collect::<Result<_, _>>()?;
+        let headers = match headers.values().any(|value| value.expose_secret().contains(USER_TOKEN)) {
+            true => Headers::PerUser(headers.clone()),
+            false => Headers::Fixed(fixed),
+        };
         let client = client(&parsed, ssl_verify)
             .map_err(|e| ConnectError::Config(format!("no HTTP client can be made: {}", root_cause(&e))))?;
-        Ok(Self { url: parsed.as_str().into(), headers, client: Correlating(client) })
+        Ok(Self { url: parsed.as_str().into(), headers, client: Correlating { client } })
     }
 }
 
 impl HttpConnector {
-    fn open(&self) -> StreamableHttpClientTransport<Correlating> {
+    fn open(
+        &self,
+        headers: &HashMap<HeaderName, HeaderValue>,
+        max_message_bytes: usize,
+    ) -> StreamableHttpClientTransport<Correlating> {
         let mut retry = ExponentialBackoff::default();
         retry.max_times = Some(STREAM_RETRIES);
         retry.max_delay = Some(STREAM_RETRY_DELAY);
         let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.clone())
-            .custom_headers(self.headers.clone())
+            .custom_headers(headers.clone())
             // The SDK would open a new session by itself, send the request again there, and answer the other calls in
             // flight with an error that looks like the server's own. The supervisor does it instead.
             .reinit_on_expired_session(false);
+        config.max_concurrent_requests = MAX_REQUESTS;
+        config.max_sse_event_size = max_message_bytes;
+        config.max_json_response_size = max_message_bytes;
         config.retry_config = Arc::new(retry);
         StreamableHttpClientTransport::with_client(self.client.clone(), config)
     }
@@ -123,12 +145,16 @@ impl Connector for HttpConnector {
     }
 
     async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError> {
+        let Headers::Fixed(headers) = &self.headers else {
+            return Err(ConnectError::Config(WAITS_FOR_TOKEN.to_owned()));
+        };
+        let open = || self.open(headers, handler.max_message_bytes());
         let started = Instant::now();
         let auto = ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        match serve(handler.clone(), self.open(), auto, limit).await {
+        match serve(handler.clone(), open(), auto, limit).await {
             // The SDK falls back to the old handshake where the new one is not known at all, but not where a server knows
             // it and supports older versions only (kubernetes-mcp-server with sessions does), nor after an answer that
             // makes no sense to it.
@@ -136,10 +162,26 @@ impl Connector for HttpConnector {
                 tracing::debug!(server = handler.server(), first, "trying the old handshake");
                 let rest = limit.saturating_sub(started.elapsed());
                 // The first connection has ended, and with it its handler.
-                serve(handler.renewed(), self.open(), ClientLifecycleMode::Initialize, rest).await
+                serve(handler.renewed(), open(), ClientLifecycleMode::Initialize, rest).await
             }
             other => other,
         }
+    }
+
+    fn is_per_user(&self) -> bool {
+        matches!(self.headers, Headers::PerUser(_))
+    }
+
+    fn for_user(&self, token: &SecretString) -> Result<Arc<dyn Connector>, ConnectError> {
+        let Headers::PerUser(template) = &self.headers else {
+            return Err(ConnectError::Config("the MCP server takes no tokens of users".to_owned()));
+        };
+        let headers = template.iter().map(|(name, value)| {
+            header(name, &value.expose_secret().replace(USER_TOKEN, token.expose_secret()).into())
+        });
+        let headers = Headers::Fixed(headers.collect::<Result<_, _>>()?);
+        // The HTTP client keeps nothing between requests: no cookies, no idle connections.
+        Ok(Arc::new(Self { url: self.url.clone(), headers, client: self.client.clone() }))
     }
 }
 

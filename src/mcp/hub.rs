@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     CallContext, CallError, CallOutput, Connector, ServerStatus, call,
-    server::{Server, Supervisor, Timings},
+    server::{Crew, Server, Timings},
+    users::PerUser,
 };
 use crate::config::McpConfig;
 
@@ -18,11 +20,19 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// How long ending all servers at once may take: the drain of the SDK, and the end of processes that were killed.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
 
+/// Who is connected to a server.
+enum Place {
+    /// The service, for everybody.
+    Shared(Arc<Server>),
+    /// Every user with a token of their own.
+    PerUser(Arc<PerUser>),
+}
+
 /// The MCP servers of this process.
 pub struct McpHub {
     /// In the order of the configuration.
     servers: Vec<Arc<Server>>,
-    by_name: BTreeMap<Arc<str>, Arc<Server>>,
+    by_name: BTreeMap<Arc<str>, Place>,
     changes: watch::Sender<u64>,
     cancel: CancellationToken,
     /// Cancelled when there is no time for servers to leave by themselves.
@@ -50,34 +60,37 @@ impl McpHub {
             health: config.health_interval,
             max_backoff: config.max_backoff,
         };
-        let mut hub = Self {
-            servers: Vec::with_capacity(servers.len()),
-            by_name: BTreeMap::new(),
-            changes: watch::Sender::new(0),
+        let crew = Crew {
+            timings,
+            max_message_bytes: config.max_message_bytes,
             cancel: cancel.child_token(),
             hurry: CancellationToken::new(),
             tracker,
             tasks: TaskTracker::new(),
+        };
+        let mut hub = Self {
+            servers: Vec::with_capacity(servers.len()),
+            by_name: BTreeMap::new(),
+            changes: watch::Sender::new(0),
+            cancel: crew.cancel.clone(),
+            hurry: crew.hurry.clone(),
+            tracker: crew.tracker.clone(),
+            tasks: crew.tasks.clone(),
             connect_timeout: config.connect_timeout,
         };
         for (name, connector) in servers {
             if hub.by_name.contains_key(&*name) {
                 continue;
             }
-            let (server, asked) = Server::new(name, connector.transport(), hub.changes.clone());
-            hub.servers.push(server.clone());
-            hub.by_name.insert(server.name.clone(), server.clone());
-            let supervisor = Supervisor {
-                server,
-                connector,
-                timings,
-                asked,
-                cancel: hub.cancel.clone(),
-                hurry: hub.hurry.clone(),
-                tracker: hub.tracker.clone(),
-                tasks: hub.tasks.clone(),
+            let (server, place) = if connector.is_per_user() {
+                let (front, _) = Server::new(name, connector.transport(), hub.changes.clone());
+                (front.clone(), Place::PerUser(PerUser::new(front, connector, crew.clone())))
+            } else {
+                let server = crew.supervise(name, connector, hub.changes.clone());
+                (server.clone(), Place::Shared(server))
             };
-            hub.tracker.spawn(hub.tasks.track_future(supervisor.run()));
+            hub.by_name.insert(server.name.clone(), place);
+            hub.servers.push(server);
         }
         Arc::new(hub)
     }
@@ -89,7 +102,7 @@ impl McpHub {
 
     /// Whether there is a server, and every one is connected.
     pub fn all_connected(&self) -> bool {
-        !self.servers.is_empty() && self.servers.iter().all(|s| s.live().is_some())
+        !self.servers.is_empty() && self.servers.iter().all(|s| s.status().connected)
     }
 
     /// Waits until every server is connected, or the first attempt to connect to it has failed. Takes no longer than the time
@@ -112,7 +125,11 @@ impl McpHub {
     /// Discovers the tools of all servers anew, and tries those that are not connected at once. Takes no longer than the
     /// time limit on connecting; a server that is still at it then is left to it.
     pub async fn refresh(&self) {
-        let looks = self.servers.iter().filter_map(|s| s.look()).collect::<Vec<_>>();
+        let connections = self.by_name.values().flat_map(|place| match place {
+            Place::Shared(server) => vec![server.clone()],
+            Place::PerUser(users) => users.servers(),
+        });
+        let looks = connections.filter_map(|server| server.look()).collect::<Vec<_>>();
         let _ = tokio::time::timeout(self.connect_timeout, join_all(looks)).await;
     }
 
@@ -130,11 +147,28 @@ impl McpHub {
         arguments: Map<String, Value>,
         context: CallContext,
     ) -> Result<CallOutput, CallError> {
-        let server = self
-            .by_name
-            .get(server)
-            .ok_or_else(|| CallError::NotSent(format!("there is no MCP server named {server:?}")))?;
-        call::call(server, tool, arguments, context, &self.tracker).await
+        match self.by_name.get(server) {
+            None => Err(CallError::NotSent(format!("there is no MCP server named {server:?}"))),
+            Some(Place::Shared(server)) => call::call(server, tool, arguments, context, &self.tracker).await,
+            Some(Place::PerUser(users)) => {
+                let link = users.link(context.user_token.as_ref()).await?;
+                call::call(&link.server, tool, arguments, context, &self.tracker).await
+            }
+        }
+    }
+
+    /// Connects the user with this token to the servers that want every user's own, so that their tools become known.
+    /// Takes no longer than the time limit on connecting; what fails is told again by the first call.
+    pub async fn welcome(&self, token: &SecretString) {
+        let users = self.by_name.values().filter_map(|place| match place {
+            Place::Shared(_) => None,
+            Place::PerUser(users) => Some(users),
+        });
+        for outcome in join_all(users.map(|users| users.link(Some(token)))).await {
+            if let Err(error) = outcome {
+                tracing::warn!(error = error.to_string(), "a user cannot be connected");
+            }
+        }
     }
 
     /// Closes all connections at once and waits until they are closed; child processes are gone then. Calls in flight

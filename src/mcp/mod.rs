@@ -5,9 +5,12 @@
 //!
 //! ```text
 //! McpHub ─┬─ supervisor "a" ── Connector ── stdio │ http │ in-process
-//!         └─ supervisor "b" ── …
-//!    │        connect → discover → attend (health, list_changed, closed) → lost → backoff → connect → …
-//!    └─ call(server, tool, …) ── straight to the connection of that server; never queued, never sent twice
+//!         ├─ supervisor "b" ── …
+//!         │   connect → discover → attend (health, list_changed, closed) → lost → backoff → connect → …
+//!         ├─ server "c", whose headers hold the user's token ── a supervisor for each user, opened on demand
+//!         └─ call(server, tool, …) ── straight to the connection of that server (and user); never queued, never sent
+//!              ▲                      twice unless the server asks for it
+//!              └─ progress, and questions to the user, of which the time does not count
 //! ```
 //!
 //! The `rmcp` crate logs the content of every notification at `info` and of every result at `debug`, and the URL of a
@@ -19,12 +22,21 @@ mod call;
 mod connect;
 mod content;
 mod correlate;
+mod elicit;
+mod flight;
+mod form;
 mod handler;
 mod http;
 mod hub;
+mod lines;
+mod listing;
 mod mask;
+mod rounds;
+mod scan;
 mod server;
 mod stdio;
+mod users;
+mod watch;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,10 +45,12 @@ use std::{sync::Arc, time::Duration};
 
 pub use ask::{Answer, Asker, CallContext, CallLimits, Form, Question};
 pub use connect::{ConnectError, Connection, Connector, InProcessConnector, connector_for};
+pub use form::{check as check_answer, complete as complete_answer};
 pub use handler::{Handler, OnProgress};
 pub use http::HttpConnector;
 pub use hub::McpHub;
 pub use stdio::StdioConnector;
+pub use users::WAITS_FOR_TOKEN;
 
 use serde_json::{Map, Value};
 
@@ -108,8 +122,19 @@ pub enum CallError {
     #[error("{0}")]
     Broken(String),
     /// No answer in time: what became of it is not known.
+    #[error("{0}")]
+    Timeout(Overrun),
+}
+
+/// Which of its limits a call has run into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overrun {
+    /// The server gave no sign of life for so long.
+    #[error("no answer and no progress for {} s", .0.as_secs_f32())]
+    Idle(Duration),
+    /// There was no answer within this time, whatever else the server said.
     #[error("no answer within {} s", .0.as_secs_f32())]
-    Timeout(Duration),
+    Total(Duration),
 }
 
 /// A `notifications/progress` of a running call.

@@ -8,15 +8,13 @@
 //! ```
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use rmcp::{
     RoleClient,
-    model::{ErrorCode, PaginatedRequestParams},
     service::{ClientCacheConfig, Peer, ServiceError},
 };
 use tokio::{
@@ -31,8 +29,8 @@ use tokio_util::{
 use super::{
     Connection, Connector, Handler, RemoteTool, ServerStatus,
     connect::{ConnectError, quote},
-    content::remote_tool,
     http,
+    listing::{Dropped, Fault, discover, listen},
 };
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -40,8 +38,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const MIN_CHECK_GAP: Duration = Duration::from_millis(250);
 /// How long one connection may take to close: the drain of the SDK, then twice the grace of a child.
 const CLOSE_LIMIT: Duration = Duration::from_secs(8);
-/// More pages of tools than this is a server that goes in circles.
-const MAX_PAGES: usize = 200;
 /// Requests to look at once that may wait; more than these are one of them.
 pub(super) const MAX_WAITING: usize = 16;
 
@@ -66,22 +62,12 @@ pub(super) struct Live {
     pub(super) handler: Handler,
     /// One token per call in flight.
     calls: TaskTracker,
-    /// When the server last answered anything. A `std` lock: held for a copy only.
-    heard: Mutex<Instant>,
+    pub(super) dropped: Dropped,
 }
 
 impl Live {
     fn new(peer: Peer<RoleClient>, handler: Handler) -> Self {
-        Self { peer, handler, calls: TaskTracker::new(), heard: Mutex::new(Instant::now()) }
-    }
-
-    /// Notes that the server has answered.
-    pub(super) fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn silence(&self) -> Duration {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        Self { peer, handler, calls: TaskTracker::new(), dropped: Dropped::default() }
     }
 
     /// To be held for as long as a call is in flight.
@@ -136,19 +122,19 @@ impl Server {
     }
 
     fn publish(&self, live: Option<Arc<Live>>, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
+        let connected = live.is_some();
+        self.live.store(live);
+        self.show(connected, error, tools);
+    }
+
+    /// Makes known how the server stands.
+    pub(super) fn show(&self, connected: bool, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
         let before = self.status.load_full();
         let tools = match tools {
             Some(tools) if *tools != *before.tools => tools.into(),
             _ => before.tools.clone(),
         };
-        let after = ServerStatus {
-            name: before.name.clone(),
-            transport: before.transport,
-            connected: live.is_some(),
-            error,
-            tools,
-        };
-        self.live.store(live);
+        let after = ServerStatus { name: before.name.clone(), transport: before.transport, connected, error, tools };
         if after != *before {
             self.status.store(Arc::new(after));
             self.changes.send_modify(|n| *n += 1);
@@ -167,12 +153,11 @@ pub(super) struct Timings {
     pub(super) max_backoff: Duration,
 }
 
-/// Keeps one server connected until cancelled.
-pub(super) struct Supervisor {
-    pub(super) server: Arc<Server>,
-    pub(super) connector: Arc<dyn Connector>,
+/// What all supervisors of a hub have in common.
+#[derive(Clone)]
+pub(super) struct Crew {
     pub(super) timings: Timings,
-    pub(super) asked: mpsc::Receiver<oneshot::Sender<()>>,
+    pub(super) max_message_bytes: usize,
     pub(super) cancel: CancellationToken,
     /// Cancelled when connections must end at once.
     pub(super) hurry: CancellationToken,
@@ -182,6 +167,34 @@ pub(super) struct Supervisor {
     pub(super) tasks: TaskTracker,
 }
 
+impl Crew {
+    /// Starts to keep a server connected.
+    pub(super) fn supervise(
+        &self,
+        name: String,
+        connector: Arc<dyn Connector>,
+        changes: watch::Sender<u64>,
+    ) -> Arc<Server> {
+        let (server, asked) = Server::new(name, connector.transport(), changes);
+        let supervisor = Supervisor { server: server.clone(), connector, asked, crew: self.clone() };
+        self.spawn(supervisor.run());
+        server
+    }
+
+    /// Runs a task that the hub waits for at its end.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(self.tasks.track_future(task));
+    }
+}
+
+/// Keeps one server connected until cancelled.
+struct Supervisor {
+    server: Arc<Server>,
+    connector: Arc<dyn Connector>,
+    asked: mpsc::Receiver<oneshot::Sender<()>>,
+    crew: Crew,
+}
+
 /// How a connection ended.
 enum End {
     Stopped,
@@ -189,10 +202,10 @@ enum End {
 }
 
 impl Supervisor {
-    pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new(self.timings.max_backoff);
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(self.crew.timings.max_backoff);
         let mut waiting = Vec::new();
-        let cancel = self.cancel.clone();
+        let cancel = self.crew.cancel.clone();
         loop {
             match self.connect().await {
                 Ok((connection, live, tools)) => {
@@ -210,8 +223,8 @@ impl Supervisor {
                         break;
                     }
                     // A server that dies soon after each start is not hammered.
-                    if since.elapsed() > self.timings.max_backoff {
-                        backoff = Backoff::new(self.timings.max_backoff);
+                    if since.elapsed() > self.crew.timings.max_backoff {
+                        backoff = Backoff::new(self.crew.timings.max_backoff);
                     }
                 }
                 Err(_) if cancel.is_cancelled() => break,
@@ -236,13 +249,13 @@ impl Supervisor {
 
     /// Connects and discovers the tools. When it is cancelled it ends with an error, and has left nothing behind then.
     async fn connect(&self) -> Result<(Connection, Arc<Live>, Vec<RemoteTool>), ConnectError> {
-        let limit = self.timings.connect;
+        let limit = self.crew.timings.connect;
         let deadline = Instant::now() + limit;
-        let handler = Handler::hurried_by(self.server.name.clone(), self.hurry.clone());
+        let handler = Handler::of_crew(self.server.name.clone(), self.crew.hurry.clone(), self.crew.max_message_bytes);
         let stopped = || Fault::Failed("the service is stopping".to_owned());
         let mut connection = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Err(stopped().into_connect_error(limit)),
+            () = self.crew.cancel.cancelled() => return Err(stopped().into_connect_error(limit)),
             connection = self.connector.connect(handler, limit) => connection?,
         };
         let (peer, handler) = (connection.peer().clone(), connection.service().clone());
@@ -251,7 +264,7 @@ impl Supervisor {
         let live = Live::new(peer, handler);
         let discovered = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => Err(stopped()),
+            () = self.crew.cancel.cancelled() => Err(stopped()),
             discovered = discover(&live, deadline.saturating_duration_since(Instant::now())) => discovered,
         };
         match discovered {
@@ -265,21 +278,23 @@ impl Supervisor {
 
     /// Watches over a connection until it ends.
     async fn attend(&mut self, live: &Arc<Live>, waiting: &mut Vec<oneshot::Sender<()>>) -> End {
-        let every = self.timings.health;
+        let every = self.crew.timings.health;
         let mut health = interval_at(tokio::time::Instant::now() + every, every);
         health.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_check = Instant::now();
+        let mut listening = std::pin::pin!(listen(live));
         loop {
             let mut hurry = false;
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return End::Stopped,
+                () = self.crew.cancel.cancelled() => return End::Stopped,
                 () = live.handler.closed() => return End::Lost(live.handler.close_reason()),
                 Some(asked) = self.asked.recv() => {
                     waiting.push(asked);
                     hurry = true;
                 }
                 () = live.handler.tools_changed() => {}
+                never = &mut listening => match never {},
                 () = self.server.recheck.notified() => {}
                 _ = health.tick() => {}
             }
@@ -287,24 +302,25 @@ impl Supervisor {
                 if !hurry {
                     tokio::time::sleep(MIN_CHECK_GAP.saturating_sub(last_check.elapsed())).await;
                 }
-                discover(live, self.timings.connect).await
+                discover(live, self.crew.timings.connect).await
             };
             let checked = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return End::Stopped,
+                () = self.crew.cancel.cancelled() => return End::Stopped,
                 () = live.handler.closed() => return End::Lost(live.handler.close_reason()),
                 checked = check => checked,
             };
             last_check = Instant::now();
             match checked {
                 Ok(tools) => {
-                    live.hear();
+                    live.handler.hear();
                     self.server.publish(Some(live.clone()), None, Some(tools));
                 }
                 // Many servers do one thing at a time. While a call runs, silence is no sign of death; to take it for
                 // one would end a server in the middle of a change. No call runs for longer than its limit, though.
                 Err(Fault::Silent)
-                    if !live.calls.is_empty() && live.silence() < self.timings.call + self.timings.connect =>
+                    if !live.calls.is_empty()
+                        && live.handler.silence() < self.crew.timings.call + self.crew.timings.connect =>
                 {
                     tracing::debug!(server = &*self.server.name, "MCP server busy: no answer to tools/list");
                 }
@@ -312,7 +328,7 @@ impl Supervisor {
                     tracing::debug!(server = &*self.server.name, fault = fault.to_string(), "check of an MCP server");
                     return End::Lost(live.handler.close_reason());
                 }
-                Err(fault) => return End::Lost(fault.into_connect_error(self.timings.connect).to_string()),
+                Err(fault) => return End::Lost(fault.into_connect_error(self.crew.timings.connect).to_string()),
             }
             answer(waiting);
         }
@@ -320,7 +336,7 @@ impl Supervisor {
 
     /// Ends a connection in the background. Calls that are still in flight on one that is not dead may end first.
     fn retire(&self, mut connection: Connection, live: Arc<Live>) {
-        let (cancel, limit) = (self.cancel.clone(), self.timings.call);
+        let (cancel, limit) = (self.crew.cancel.clone(), self.crew.timings.call);
         let retiring = async move {
             live.calls.close();
             tokio::select! {
@@ -332,7 +348,7 @@ impl Supervisor {
                 tracing::warn!(server = live.handler.server(), "the connection to an MCP server did not close in time");
             }
         };
-        self.tracker.spawn(self.tasks.track_future(retiring));
+        self.crew.spawn(retiring);
     }
 }
 
@@ -341,56 +357,6 @@ fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
         // Whoever asked may have given up.
         let _ = asked.send(());
     }
-}
-
-/// Why the tools of a server could not be listed.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("the server does not answer")]
-    Silent,
-    #[error("the tools of the server cannot be listed: {0}")]
-    Failed(String),
-}
-
-impl Fault {
-    fn into_connect_error(self, limit: Duration) -> ConnectError {
-        match self {
-            Self::Silent => {
-                ConnectError::Timeout(format!("the server did not list its tools within {} s", limit.as_secs_f32()))
-            }
-            Self::Failed(_) => ConnectError::Handshake(self.to_string()),
-        }
-    }
-}
-
-/// Lists all tools; this is also how a server is asked whether it is there.
-async fn discover(live: &Live, limit: Duration) -> Result<Vec<RemoteTool>, Fault> {
-    tokio::time::timeout(limit, list(live)).await.unwrap_or(Err(Fault::Silent))
-}
-
-async fn list(live: &Live) -> Result<Vec<RemoteTool>, Fault> {
-    let mut tools = Vec::new();
-    let mut names = HashSet::new();
-    let mut cursor = None;
-    for _ in 0..MAX_PAGES {
-        let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = match live.peer.list_tools(Some(params)).await {
-            Ok(page) => page,
-            // A server without tools, and one that answers.
-            Err(ServiceError::McpError(e)) if e.code == ErrorCode::METHOD_NOT_FOUND => return Ok(tools),
-            Err(error) => return Err(Fault::Failed(service_error(&error, live))),
-        };
-        for tool in page.tools {
-            if names.insert(tool.name.clone()) {
-                tools.push(remote_tool(tool));
-            }
-        }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(tools);
-        }
-    }
-    Err(Fault::Failed(format!("more than {MAX_PAGES} pages")))
 }
 
 /// A failure of the connection or of the server, in words.

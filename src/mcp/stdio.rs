@@ -13,7 +13,7 @@ use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop, ProcessGroup};
 use rmcp::{
     RoleClient,
     service::{ClientLifecycleMode, RxJsonRpcMessage, TxJsonRpcMessage},
-    transport::{Transport, async_rw::AsyncRwTransport},
+    transport::Transport,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     Handler,
     connect::{ConnectError, Connection, Connector, quote, serve},
+    lines::Lines,
     mask::Mask,
 };
 
@@ -107,7 +108,7 @@ impl StdioConnector {
         let tail = Arc::<Tail>::default();
         let drain = drain(stderr, tail.clone(), self.mask.clone(), handler.clone());
         Ok(StdioTransport {
-            pipe: AsyncRwTransport::new_client(stdout, stdin),
+            pipe: Lines::new(stdout, stdin, handler.clone()),
             group,
             drain: Drain(Some(tokio::spawn(drain))),
             tail,
@@ -136,7 +137,7 @@ impl Connector for StdioConnector {
 
 /// The pipes of a child and the child itself.
 struct StdioTransport {
-    pipe: AsyncRwTransport<RoleClient, ChildStdout, ChildStdin>,
+    pipe: Lines<ChildStdout, ChildStdin>,
     group: Group,
     drain: Drain,
     tail: Arc<Tail>,

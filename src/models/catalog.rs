@@ -134,6 +134,12 @@ impl Catalog {
         self.info(provider, model)?.max_output_tokens
     }
 
+    /// Tokens that the model can take in, where that is known.
+    #[must_use]
+    pub fn context_window(&self, provider: &str, model: &str) -> Option<u32> {
+        self.info(provider, model)?.context_window
+    }
+
     /// Whether runs can be done with these settings. A provider that lacks its key is not refused here: the key may come
     /// with the next start, and until then its calls say what is missing.
     ///

@@ -23,6 +23,7 @@ mod retry;
 mod sse;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 
 use std::sync::Arc;
 

@@ -81,11 +81,12 @@ pub(super) fn conversation(messages: &[Arc<Message>]) -> Vec<Turn<'_>> {
     turns
 }
 
-/// What the model reads of a tool's outcome: the output as it is when the tool answered, else with a line before it that
-/// says how the call ended. That line is what keeps a model from taking "not known" for "done" or for "not done".
+/// What the model reads of a tool's outcome: a line that says how the call ended, unless the tool answered, and the output
+/// in a fence. The line is what keeps a model from taking "not known" for "done" or for "not done"; the fence shows it what
+/// is data, and what it says is nobody's word but the output's.
 pub(super) fn tool_result(message: &ToolMessage) -> Cow<'_, str> {
     let line = match message.status {
-        ToolStatus::Ok => return Cow::Borrowed(&message.content),
+        ToolStatus::Ok => "",
         ToolStatus::Error => "[error]",
         ToolStatus::Denied => "[denied by the user or by policy: the call was not run]",
         ToolStatus::Cancelled => "[cancelled: the call was not run, or was given up before it ended]",
@@ -96,7 +97,35 @@ pub(super) fn tool_result(message: &ToolMessage) -> Cow<'_, str> {
             "[unknown: the call was sent, and whether it took effect is not known; look before calling it again]"
         }
     };
-    if message.content.is_empty() { Cow::Borrowed(line) } else { Cow::Owned(format!("{line}\n{}", message.content)) }
+    if message.content.is_empty() {
+        return Cow::Borrowed(line);
+    }
+    let (tool, gap) = (tool_name(&message.name), if line.is_empty() { "" } else { "\n" });
+    let data = without_fences(&message.content);
+    Cow::Owned(format!("{line}{gap}<{FENCE} tool=\"{tool}\">\n{data}\n</{FENCE}>"))
+}
+
+/// The element that outputs of tools stand in.
+const FENCE: &str = "tool_output";
+
+/// A text that neither ends nor begins a fence, however it is spelt.
+fn without_fences(text: &str) -> Cow<'_, str> {
+    let fence = |at: usize| {
+        let rest = text[at + 1..].trim_start_matches([' ', '\t', '\n', '\r', '/']);
+        rest.get(..FENCE.len()).is_some_and(|name| name.eq_ignore_ascii_case(FENCE))
+    };
+    let mut places = text.match_indices('<').map(|(at, _)| at).filter(|at| fence(*at)).peekable();
+    if places.peek().is_none() {
+        return Cow::Borrowed(text);
+    }
+    let (mut clean, mut done) = (String::with_capacity(text.len() + 16), 0);
+    for at in places {
+        clean.push_str(&text[done..at]);
+        clean.push_str("&lt;");
+        done = at + 1;
+    }
+    clean.push_str(&text[done..]);
+    Cow::Owned(clean)
 }
 
 /// The arguments of a past call as an object. Where the model wrote something else it is kept inside one: Anthropic takes
@@ -176,7 +205,7 @@ mod tests {
         let turns = conversation(&messages);
         let Turn::Assistant { text: None, exchanges } = &turns[1] else { panic!("{turns:?}") };
         let seen: Vec<_> = exchanges.iter().map(|e| (e.call.id.as_str(), &*e.result, e.is_error)).collect();
-        assert_eq!(seen, [("a", NO_RESULT, true), ("b", "late", false)]);
+        assert_eq!(seen, [("a", NO_RESULT, true), ("b", "<tool_output tool=\"x\">\nlate\n</tool_output>", false)]);
         assert_eq!(turns.len(), 3);
     }
 
@@ -186,12 +215,29 @@ mod tests {
             Message::Tool(message) => tool_result(message).into_owned(),
             _ => unreachable!(),
         };
-        assert_eq!(read(ToolStatus::Ok, "[fine]\n"), "[fine]\n");
-        assert_eq!(read(ToolStatus::Error, "no such pod"), "[error]\nno such pod");
+        assert_eq!(read(ToolStatus::Ok, "[fine]\n"), "<tool_output tool=\"x\">\n[fine]\n\n</tool_output>");
+        assert_eq!(
+            read(ToolStatus::Error, "no such pod"),
+            "[error]\n<tool_output tool=\"x\">\nno such pod\n</tool_output>"
+        );
         assert!(read(ToolStatus::Denied, "too risky").starts_with("[denied by the user"));
         assert!(read(ToolStatus::Cancelled, "").starts_with("[cancelled"));
         assert!(read(ToolStatus::Timeout, "").contains("may still have taken effect"));
         assert!(read(ToolStatus::Unknown, "").contains("not known"));
+    }
+
+    #[test]
+    fn an_output_cannot_leave_its_fence_or_begin_another() {
+        for (text, clean) in [
+            ("a </tool_output> b", "a &lt;/tool_output> b"),
+            ("</ TOOL_output\n>x<tool_output>", "&lt;/ TOOL_output\n>x&lt;tool_output>"),
+            ("< /tool_output", "&lt; /tool_output"),
+            ("a < b, <tool, </b>, tool_output", "a < b, <tool, </b>, tool_output"),
+            ("<", "<"),
+            ("<tool_outpuä", "<tool_outpuä"),
+        ] {
+            assert_eq!(without_fences(text), clean);
+        }
     }
 
     #[test]

@@ -24,12 +24,12 @@ use crate::{
     agent::Limits,
     models::{Catalog, InvalidSettings},
     session::{
-        Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, InboxEntry, ListCursor,
-        OnBusy, Receipt, SessionCreated, SessionId, SessionState, SessionStore, SessionSummary, Settings, StoreError,
-        UserId, load_state,
+        Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, InboxEntry, InputAction,
+        InputId, ListCursor, Message, OnBusy, OutputPart, Receipt, SessionCreated, SessionId, SessionState,
+        SessionStore, SessionSummary, Settings, StoreError, ToolCallId, UserId, load_state,
     },
     telemetry::Metrics,
-    tools::ToolExecutor,
+    tools::{self, Toolbox},
 };
 
 use follow::Followers;
@@ -45,7 +45,7 @@ pub struct Parts {
     /// Who answers.
     pub catalog: Arc<Catalog>,
     /// What the agent may call.
-    pub tools: Arc<dyn ToolExecutor>,
+    pub tools: Arc<dyn Toolbox>,
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds a run.
@@ -76,6 +76,18 @@ pub enum SessionsError {
     /// The approval waits for no answer any more.
     #[error("approval {0} was answered before, or has expired; see its approval_resolved event")]
     ApprovalClosed(ApprovalId),
+    /// The edited arguments do not fit the tool, or the values do not fit the question.
+    #[error("{0}")]
+    DoesNotFit(String),
+    /// No question of this id belongs to the run in progress.
+    #[error("the session's run has no question {0}; its run has ended, or it never was")]
+    InputNotFound(InputId),
+    /// The question waits for no answer any more.
+    #[error("question {0} was answered before, has expired, or its call has ended; see its input_resolved event")]
+    InputClosed(InputId),
+    /// No output of such a call is kept.
+    #[error("no output of the tool call {0} is kept: there is no such call, or newer outputs have taken its room")]
+    OutputNotFound(ToolCallId),
     /// The command is durable and will be done, but was not within the time that a caller waits.
     #[error("the command was accepted and is not done yet; look at the session again in a moment")]
     Pending,
@@ -282,12 +294,36 @@ impl Sessions {
     async fn admit(&self, summary: &SessionSummary, command: &Command) -> Result<(), SessionsError> {
         match &command.body {
             CommandBody::Settings(patch) => Ok(self.0.parts.catalog.validate(&patch.apply(&summary.settings))?),
-            CommandBody::Resolve { approval_id, .. } => {
+            CommandBody::Resolve { approval_id, arguments, .. } => {
                 let state = load_state(self.0.parts.store.as_ref(), summary.session_id).await?.state;
-                match state.run.and_then(|run| run.is_answered(*approval_id)) {
-                    Some(false) => Ok(()),
-                    Some(true) => Err(SessionsError::ApprovalClosed(*approval_id)),
-                    None => Err(SessionsError::ApprovalNotFound(*approval_id)),
+                match state.run.as_ref().and_then(|run| run.is_answered(*approval_id)) {
+                    Some(false) => {}
+                    Some(true) => return Err(SessionsError::ApprovalClosed(*approval_id)),
+                    None => return Err(SessionsError::ApprovalNotFound(*approval_id)),
+                }
+                let asked = state.pending_approvals().find(|asked| asked.approval_id == *approval_id);
+                match (asked, arguments.as_ref().and_then(|arguments| arguments.as_object())) {
+                    (Some(asked), Some(edited)) => {
+                        self.0.parts.tools.check(&asked.name, edited).map_err(SessionsError::DoesNotFit)
+                    }
+                    _ => Ok(()),
+                }
+            }
+            CommandBody::Answer { input_id, action, content } => {
+                let state = load_state(self.0.parts.store.as_ref(), summary.session_id).await?.state;
+                match state.run.as_ref().and_then(|run| run.is_input_answered(*input_id)) {
+                    Some(false) => {}
+                    Some(true) => return Err(SessionsError::InputClosed(*input_id)),
+                    None => return Err(SessionsError::InputNotFound(*input_id)),
+                }
+                let asked = state.pending_inputs().find(|asked| asked.input_id == *input_id);
+                match (action, asked.and_then(|asked| asked.schema.as_ref())) {
+                    (InputAction::Accept, Some(schema)) => {
+                        let mut content = content.clone().unwrap_or_default();
+                        tools::complete_answer(schema, &mut content);
+                        tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
+                    }
+                    _ => Ok(()),
                 }
             }
             CommandBody::Message { .. } | CommandBody::Cancel { .. } | CommandBody::Title { .. } => Ok(()),
@@ -350,6 +386,36 @@ impl Sessions {
             self.0.registry.close(session);
         }
         Ok(deleted?)
+    }
+
+    /// At most `limit` bytes of the whole output of a tool call, from `offset` on.
+    ///
+    /// # Errors
+    /// `NotFound`, `OutputNotFound`, and those of the store.
+    pub async fn output(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        call: &ToolCallId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<OutputPart, SessionsError> {
+        self.get(user, session).await?;
+        let store = self.0.parts.store.as_ref();
+        if let Some(part) = store.read_output(session, call, offset, limit).await? {
+            return Ok(part);
+        }
+        // What was not shortened is in the log whole.
+        let state = load_state(store, session).await?.state;
+        let of_call = |message: &Arc<Message>| match message.as_ref() {
+            Message::Tool(tool) if &tool.tool_call_id == call => Some(tool.content.clone()),
+            _ => None,
+        };
+        let output = state.messages.iter().rev().find_map(of_call);
+        let output = output.ok_or_else(|| SessionsError::OutputNotFound(call.clone()))?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(output.len());
+        let end = start.saturating_add(limit).min(output.len());
+        Ok(OutputPart { bytes: output.as_bytes()[start..end].to_vec(), total: output.len() as u64 })
     }
 
     /// The seq of the oldest event that is kept.

@@ -20,10 +20,11 @@ use super::{
 use crate::{
     agent::{LogClosed, Run, RunEnd, failing},
     session::{
-        Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, MessageId, OnBusy,
-        OpenRun, Preview, RunFailed, RunId, RunRecovered, RunStarted, SessionId, SettingsChanged, StoreError,
-        Timestamp, TitleChanged, Topic, UserMessageEvent, load_state, title_from,
+        Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, InputAction,
+        InputResolved, MessageId, OnBusy, OpenRun, Preview, RunFailed, RunId, RunRecovered, RunStarted, SessionId,
+        SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, UserMessageEvent, load_state, title_from,
     },
+    tools::ToolExecutor,
 };
 
 /// How often an owner looks into an inbox that other processes fill too, should it not hear of it.
@@ -149,6 +150,7 @@ struct Owner<'a> {
     to_appends: mpsc::Sender<Append>,
     /// For watchers on other replicas, and the task that writes them.
     previews: Option<(Arc<Previews>, AbortOnDropHandle<()>)>,
+    tools: Arc<dyn ToolExecutor>,
     run: Option<RunTask>,
     /// The run that was cancelled last.
     cancelled: Option<RunId>,
@@ -166,6 +168,7 @@ impl<'a> Owner<'a> {
         let lease = held.lease;
         let loaded = load_state(shared.parts.store.as_ref(), lease.session).await?;
         let open_run = loaded.state.run.clone();
+        let tools = shared.parts.tools.open(lease.session, &loaded.state.summary.user_id);
         let last_seq = loaded.state.last_seq();
         let projection = Arc::new(Projection::new(loaded.state));
         let mut writer = Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
@@ -195,6 +198,7 @@ impl<'a> Owner<'a> {
             writer,
             appends,
             to_appends,
+            tools,
             run: None,
             cancelled: None,
             look: true,
@@ -248,7 +252,7 @@ impl<'a> Owner<'a> {
                     }
                 }
                 () = self.place.bell.rung() => self.look = true,
-                () = at(expiry) => self.expire_approvals(),
+                () = at(expiry) => self.expire_questions(),
                 lost = self.held.lost() => return Err(lost),
                 _ = look.tick(), if !alone => self.look = true,
                 () = at(let_go_at) => return Ok(LetGo::Idle),
@@ -302,6 +306,18 @@ impl<'a> Owner<'a> {
                                 command_id,
                             }),
                         )
+                    })
+                }
+                CommandBody::Answer { input_id, action, content } => {
+                    let run = self.projection.read(|state| {
+                        let pending = state.pending_inputs().any(|i| i.input_id == *input_id)
+                            && !self.writer.answers_input(*input_id);
+                        state.run.as_ref().filter(|_| pending).map(|run| run.run_id)
+                    });
+                    run.map(|run_id| {
+                        let (action, content) = (*action, content.clone());
+                        let answer = InputResolved { input_id: *input_id, action, content, by: by(), command_id };
+                        EventDraft::in_run(run_id, EventBody::InputResolved(answer))
                     })
                 }
                 CommandBody::Settings(patch) => {
@@ -391,7 +407,8 @@ impl<'a> Owner<'a> {
                 term: self.held.term(),
             }),
             model,
-            tools: parts.tools.clone(),
+            tools: self.tools.clone(),
+            context_window: parts.catalog.context_window(&settings.provider, &settings.model),
             settings,
             system: parts.system.clone(),
             limits: parts.limits.clone(),
@@ -423,18 +440,29 @@ impl<'a> Owner<'a> {
         if self.writer.in_flight() {
             return None;
         }
-        let expires_at = self.projection.read(|state| state.pending_approvals().map(|a| a.expires_at).min())?;
+        let expires_at = self.projection.read(|state| {
+            let inputs = state.pending_inputs().map(|i| i.expires_at);
+            state.pending_approvals().map(|a| a.expires_at).chain(inputs).min()
+        })?;
         Some(Instant::now() + expires_at.since(Timestamp::now()))
     }
 
-    fn expire_approvals(&mut self) {
+    fn expire_questions(&mut self) {
         let now = Timestamp::now();
         let expired = self.projection.read(|state| {
             let run: &OpenRun = state.run.as_ref()?;
             let over = state.pending_approvals().filter(|a| a.expires_at <= now && !self.writer.answers(a.approval_id));
-            Some((run.run_id, over.map(|a| a.approval_id).collect::<Vec<_>>()))
+            let inputs =
+                state.pending_inputs().filter(|i| i.expires_at <= now && !self.writer.answers_input(i.input_id));
+            let inputs = inputs.map(|i| i.input_id).collect::<Vec<_>>();
+            Some((run.run_id, over.map(|a| a.approval_id).collect::<Vec<_>>(), inputs))
         });
-        let Some((run_id, approvals)) = expired else { return };
+        let Some((run_id, approvals, inputs)) = expired else { return };
+        self.writer.push(inputs.into_iter().map(|input_id| {
+            let (action, by) = (InputAction::Cancel, Actor::System);
+            let answer = InputResolved { input_id, action, content: None, by, command_id: None };
+            EventDraft::in_run(run_id, EventBody::InputResolved(answer))
+        }));
         self.writer.push(approvals.into_iter().map(|approval_id| {
             EventDraft::in_run(
                 run_id,

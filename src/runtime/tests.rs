@@ -19,7 +19,7 @@ use crate::{
     session::*,
     store::MemoryStore,
     test_support::scripted::{Gate, ScriptedModel, Step, call, text},
-    tools::{CallClass, Gate as ApprovalGate, ProgressSink, Target, ToolOutcome},
+    tools::{CallClass, CallSite, Gate as ApprovalGate, Target, ToolExecutor, ToolOutcome, Toolbox},
 };
 
 /// `look` runs at once, `change` asks.
@@ -40,9 +40,19 @@ impl ToolExecutor for Tools {
         Some(CallClass { target: Target::new("test", name), effect, gate, reason: String::new() })
     }
 
-    async fn call(&self, _: &CallClass, _: &Map<String, Value>, _: ProgressSink) -> ToolOutcome {
+    async fn call(&self, _: &CallClass, _: &Map<String, Value>, _: CallSite) -> ToolOutcome {
         tokio::task::yield_now().await;
         ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
+    }
+}
+
+impl Toolbox for Tools {
+    fn open(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
+        Arc::new(Self)
+    }
+
+    fn check(&self, _: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+        if arguments.contains_key("wrong") { Err("`wrong` is not allowed".into()) } else { Ok(()) }
     }
 }
 
@@ -67,6 +77,25 @@ impl Watched {
             checkpoints: Mutex::default(),
             slow: Mutex::default(),
         })
+    }
+}
+
+#[async_trait]
+impl OutputStore for Watched {
+    async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
+        self.inner.deployment_key().await
+    }
+    async fn keep_output(&self, s: SessionId, c: &ToolCallId, o: Arc<str>, room: usize) -> Result<u64, StoreError> {
+        self.inner.keep_output(s, c, o, room).await
+    }
+    async fn read_output(
+        &self,
+        s: SessionId,
+        c: &ToolCallId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Option<OutputPart>, StoreError> {
+        self.inner.read_output(s, c, offset, limit).await
     }
 }
 
@@ -171,6 +200,9 @@ impl World {
             system: "".into(),
             limits: Limits {
                 max_steps: 5,
+                max_calls: 20,
+                max_time: Duration::from_secs(600),
+                max_repeats: 5,
                 retry: RetryPolicy::new(2),
                 parallel_tools: 4,
                 approval_ttl: Duration::from_secs(3600),

@@ -10,7 +10,9 @@ use super::{
     Shared,
     run_log::{Append, Projection},
 };
-use crate::session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, Lease, SessionStore, StoreError};
+use crate::session::{
+    ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError,
+};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
 /// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
@@ -92,10 +94,14 @@ impl Writer {
 
     /// Whether an answer to this approval is waiting to be written.
     pub(super) fn answers(&self, approval: ApprovalId) -> bool {
-        self.next
-            .drafts
-            .iter()
-            .any(|draft| matches!(&draft.body, EventBody::ApprovalResolved(answer) if answer.approval_id == approval))
+        let mut drafts = self.next.drafts.iter();
+        drafts.any(|draft| matches!(&draft.body, EventBody::ApprovalResolved(answer) if answer.approval_id == approval))
+    }
+
+    /// The same for a question.
+    pub(super) fn answers_input(&self, input: InputId) -> bool {
+        let mut drafts = self.next.drafts.iter();
+        drafts.any(|draft| matches!(&draft.body, EventBody::InputResolved(answer) if answer.input_id == input))
     }
 
     pub(super) fn in_flight(&self) -> bool {

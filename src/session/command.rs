@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
-use super::{ApprovalId, CommandId, Decision, MessageId, RunId, Settings, UserId};
+use super::{ApprovalId, CommandId, Decision, InputAction, InputId, MessageId, RunId, Settings, UserId};
 
 /// A command with its sender and its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,15 @@ pub enum CommandBody {
         arguments: Option<serde_json::Value>,
         /// For the model and the log.
         comment: Option<String>,
+    },
+    /// Answers a question of an MCP server.
+    Answer {
+        /// Which.
+        input_id: InputId,
+        /// `accept`, `decline` or `cancel`.
+        action: InputAction,
+        /// The values, with `accept`.
+        content: Option<serde_json::Map<String, serde_json::Value>>,
     },
     /// Changes some settings.
     Settings(SettingsPatch),

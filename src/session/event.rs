@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, CommandId, Effect, MessageId, RunId, SessionId, StopReason, Timestamp, ToolCall, ToolCallId,
+    ApprovalId, CommandId, Effect, InputId, MessageId, RunId, SessionId, StopReason, Timestamp, ToolCall, ToolCallId,
     ToolStatus, Usage, UserId,
 };
 
@@ -92,6 +92,10 @@ pub enum EventBody {
     ApprovalRequested(ApprovalRequested),
     /// An approval was given, refused, or has expired.
     ApprovalResolved(ApprovalResolved),
+    /// An MCP server asks the user something in the middle of a tool call.
+    InputRequested(InputRequested),
+    /// The question was answered, or is not to be answered any more.
+    InputResolved(InputResolved),
     /// A tool call is about to be sent.
     ToolStart(ToolStart),
     /// A tool call has ended.
@@ -119,6 +123,8 @@ impl EventBody {
             Self::AssistantMessage(_) => "assistant_message",
             Self::ApprovalRequested(_) => "approval_requested",
             Self::ApprovalResolved(_) => "approval_resolved",
+            Self::InputRequested(_) => "input_requested",
+            Self::InputResolved(_) => "input_resolved",
             Self::ToolStart(_) => "tool_start",
             Self::ToolEnd(_) => "tool_end",
             Self::RunRecovered(_) => "run_recovered",
@@ -142,6 +148,7 @@ impl EventBody {
             Self::TitleChanged(e) => e.command_id.as_ref(),
             Self::UserMessage(e) => e.command_id.as_ref(),
             Self::ApprovalResolved(e) => e.command_id.as_ref(),
+            Self::InputResolved(e) => e.command_id.as_ref(),
             _ => None,
         }
     }
@@ -296,6 +303,9 @@ pub struct ApprovalRequested {
     pub effect: Effect,
     /// Why it needs approval.
     pub reason: String,
+    /// What the call would do, where that can be known without doing it: the output of a server-side dry run, or a diff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
     /// When the request turns into a refusal.
     pub expires_at: Timestamp,
 }
@@ -328,6 +338,59 @@ pub struct ApprovalResolved {
     /// What the approver said; the model is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The command that brought it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_id: Option<CommandId>,
+}
+
+/// See [`EventBody::InputRequested`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InputRequested {
+    /// The id to answer to.
+    pub input_id: InputId,
+    /// The call that waits.
+    pub tool_call_id: ToolCallId,
+    /// The MCP server that asks.
+    pub server: String,
+    /// The question, in the server's words: data, and no word of k8sops.
+    pub message: String,
+    /// JSON Schema of the answer: a flat object. Absent when a page is to be opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub schema: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The page that the user is asked to open, outside of k8sops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// When the question turns into a cancel.
+    pub expires_at: Timestamp,
+}
+
+/// How a question was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputAction {
+    /// With values; or the user agreed to open the page.
+    Accept,
+    /// The user does not want to.
+    Decline,
+    /// Nobody answered in time, or nobody waits for the answer any more.
+    Cancel,
+}
+
+/// See [`EventBody::InputResolved`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InputResolved {
+    /// The question.
+    pub input_id: InputId,
+    /// How it was answered.
+    pub action: InputAction,
+    /// The values, with `accept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub content: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Who answered.
+    #[schema(value_type = String)]
+    pub by: Actor,
     /// The command that brought it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,

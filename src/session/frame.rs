@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalRequested, Event, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId, Warning,
+    ApprovalRequested, Event, InputRequested, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId,
+    Warning,
 };
 
 /// The version of the stream's protocol, in `hello`.
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub settings: Settings,
     /// The approvals that wait for an answer.
     pub pending_approvals: Vec<ApprovalRequested>,
+    /// The questions of MCP servers that wait for an answer.
+    pub pending_inputs: Vec<InputRequested>,
     /// The run in progress.
     pub open_run: Option<RunId>,
 }
@@ -100,6 +103,7 @@ impl From<&SessionState> for Snapshot {
             messages: state.messages.clone(),
             settings: state.summary.settings.clone(),
             pending_approvals: state.pending_approvals().cloned().collect(),
+            pending_inputs: state.pending_inputs().cloned().collect(),
             open_run: state.summary.open_run,
         }
     }

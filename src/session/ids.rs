@@ -102,6 +102,10 @@ uuid_id!(
     /// One request for a user's approval of a tool call.
     ApprovalId, "approval id"
 );
+uuid_id!(
+    /// One question of an MCP server to the user, in the middle of a tool call.
+    InputId, "input id"
+);
 
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $expected:literal, $ok:expr) => {

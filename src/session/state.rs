@@ -1,13 +1,14 @@
 //! The projection: what a session is, as a pure fold of its log.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, Message, RunId,
-    SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage, Usage, UserId, UserMessage,
+    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, InputId,
+    InputRequested, InputResolved, Message, RunId, SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage,
+    Usage, UserId, UserMessage,
 };
 
 /// Characters of a title that is made from a message.
@@ -133,6 +134,18 @@ pub struct OpenRun {
     /// Approvals of calls that have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed_approvals: Vec<ApprovalId>,
+    /// Questions of calls that have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed_inputs: Vec<InputId>,
+    /// Tool calls of all its replies.
+    #[serde(default)]
+    pub call_count: u32,
+    /// How long it waited for its user so far, in ms: not counted in what a run may take.
+    #[serde(default)]
+    pub waited_ms: u64,
+    /// Since when it waits for its user, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Timestamp>,
 }
 
 impl OpenRun {
@@ -145,6 +158,43 @@ impl OpenRun {
         let mut approvals = self.calls.iter().filter_map(|call| call.approval.as_ref());
         approvals.find(|a| a.requested.approval_id == approval).map(|a| a.resolved.is_some())
     }
+
+    /// The same for a question.
+    #[must_use]
+    pub fn is_input_answered(&self, input: InputId) -> Option<bool> {
+        if self.closed_inputs.contains(&input) {
+            return Some(true);
+        }
+        let mut inputs = self.calls.iter().flat_map(|call| &call.inputs);
+        inputs.find(|i| i.requested.input_id == input).map(|i| i.resolved.is_some())
+    }
+
+    /// How long it has taken until `now`, what it waited for its user not counted.
+    #[must_use]
+    pub fn worked(&self, now: Timestamp) -> Duration {
+        let waiting = self.waiting_since.map_or(Duration::ZERO, |since| now.since(since));
+        now.since(self.started_at).saturating_sub(Duration::from_millis(self.waited_ms) + waiting)
+    }
+
+    /// Whether an answer of its user is due.
+    fn waits(&self) -> bool {
+        self.calls.iter().any(|call| {
+            call.approval.as_ref().is_some_and(|a| a.resolved.is_none())
+                || call.inputs.iter().any(|i| i.resolved.is_none())
+        })
+    }
+
+    /// Notes whether the run waits for its user from now on.
+    fn watch_the_clock(&mut self, now: Timestamp) {
+        match (self.waits(), self.waiting_since) {
+            (true, None) => self.waiting_since = Some(now),
+            (false, Some(since)) => {
+                self.waited_ms += u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+                self.waiting_since = None;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A tool call that the model asked for and that has not ended.
@@ -156,6 +206,9 @@ pub struct OpenCall {
     pub approval: Option<Approval>,
     /// Set once the call was about to be sent.
     pub started: Option<StartedCall>,
+    /// What its server asked the user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
 }
 
 /// A request for approval and its answer.
@@ -165,6 +218,15 @@ pub struct Approval {
     pub requested: ApprovalRequested,
     /// What was answered.
     pub resolved: Option<ApprovalResolved>,
+}
+
+/// A question of an MCP server and its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// What was asked.
+    pub requested: InputRequested,
+    /// What was answered.
+    pub resolved: Option<InputResolved>,
 }
 
 /// A tool call that was about to be sent.
@@ -243,9 +305,22 @@ impl SessionState {
             .filter_map(|call| call.approval.as_ref().filter(|a| a.resolved.is_none()).map(|a| &a.requested))
     }
 
+    /// The questions that wait for an answer.
+    pub fn pending_inputs(&self) -> impl Iterator<Item = &InputRequested> {
+        let inputs = self.run.iter().flat_map(|run| &run.calls).flat_map(|call| &call.inputs);
+        inputs.filter(|input| input.resolved.is_none()).map(|input| &input.requested)
+    }
+
     /// Takes in the next event.
     pub fn apply(&mut self, event: &Event) {
         self.summary.apply(event);
+        self.take_in(event);
+        if let Some(run) = &mut self.run {
+            run.watch_the_clock(event.ts);
+        }
+    }
+
+    fn take_in(&mut self, event: &Event) {
         let (seq, ts) = (event.seq, event.ts);
         match &event.body {
             EventBody::UserMessage(e) => {
@@ -256,6 +331,10 @@ impl SessionState {
                 // A run event without a run id is not written by any version; a log that has one is read without a panic.
                 self.run = event.run_id.map(|run_id| OpenRun {
                     closed_approvals: Vec::new(),
+                    closed_inputs: Vec::new(),
+                    call_count: 0,
+                    waited_ms: 0,
+                    waiting_since: None,
                     run_id,
                     started_at: ts,
                     provider: e.provider.clone(),
@@ -283,8 +362,9 @@ impl SessionState {
                     run.calls = e
                         .tool_calls
                         .iter()
-                        .map(|call| OpenCall { call: call.clone(), approval: None, started: None })
+                        .map(|call| OpenCall { call: call.clone(), approval: None, started: None, inputs: Vec::new() })
                         .collect();
+                    run.call_count += u32::try_from(run.calls.len()).unwrap_or(u32::MAX);
                 }
             }
             EventBody::ApprovalRequested(e) => {
@@ -301,6 +381,19 @@ impl SessionState {
                     a.resolved = Some(e.clone());
                 }
             }
+            EventBody::InputRequested(e) => {
+                if let Some(call) = self.open_call(&e.tool_call_id) {
+                    call.inputs.push(Input { requested: e.clone(), resolved: None });
+                }
+            }
+            EventBody::InputResolved(e) => {
+                let inputs = self.run.iter_mut().flat_map(|run| &mut run.calls).flat_map(|c| &mut c.inputs);
+                // The first answer counts.
+                if let Some(i) = inputs.into_iter().find(|i| i.requested.input_id == e.input_id && i.resolved.is_none())
+                {
+                    i.resolved = Some(e.clone());
+                }
+            }
             EventBody::ToolStart(e) => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
                     call.started = Some(StartedCall { at: ts, effect: e.effect, attempt: e.attempt });
@@ -309,7 +402,8 @@ impl SessionState {
             EventBody::ToolEnd(e) => {
                 let Some(run) = &mut self.run else { return };
                 let Some(at) = run.calls.iter().position(|c| c.call.id == e.tool_call_id) else { return };
-                let OpenCall { call, approval, .. } = run.calls.remove(at);
+                let OpenCall { call, approval, inputs, .. } = run.calls.remove(at);
+                run.closed_inputs.extend(inputs.into_iter().map(|input| input.requested.input_id));
                 run.closed_approvals.extend(approval.map(|approval| approval.requested.approval_id));
                 self.messages.push(Arc::new(Message::Tool(ToolMessage {
                     tool_call_id: call.id,

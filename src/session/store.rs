@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Command, CommandId, Event, InboxEntry, MessageId, Receipt, SessionId, SessionState, SessionSummary, TextDelta,
-    Timestamp, UserId,
+    Command, CommandId, Event, InboxEntry, MessageId, OutputStore, Receipt, SessionId, SessionState, SessionSummary,
+    TextDelta, Timestamp, UserId,
 };
 
 /// The number of an ownership of a session. Grows with every new owner; a write of an older epoch is refused.
@@ -119,7 +119,7 @@ pub struct ListCursor {
 
 /// Storage of sessions: logs, inboxes, leases and the index. Every method may be called at any time from any task.
 #[async_trait]
-pub trait SessionStore: Send + Sync + 'static {
+pub trait SessionStore: OutputStore {
     /// The name of the backend, as `MEMORY_BACKEND` spells it.
     fn backend(&self) -> &'static str;
 
@@ -144,7 +144,7 @@ pub trait SessionStore: Send + Sync + 'static {
     /// About how many sessions a user has; never less than there are.
     async fn count(&self, user: &UserId) -> Result<usize, StoreError>;
 
-    /// Removes a session and all that belongs to it. `NotFound` when there is none.
+    /// Removes a session and all that belongs to it, its outputs too. `NotFound` when there is none.
     async fn delete(&self, session: SessionId) -> Result<(), StoreError>;
 
     /// Removes a session like [`Self::delete`], if it has no open run and an empty inbox; whether it has. Atomic: what is

@@ -3,16 +3,19 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 
-use super::inbox::{Admission, Inbox, Ownership};
+use super::{
+    inbox::{Admission, Inbox, Ownership},
+    outputs::{beginning, dropped, random_key},
+};
 use crate::session::{
-    Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState,
-    SessionStore, SessionSummary, StoreError, UserId,
+    Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, OutputPart, OutputStore, Receipt,
+    SessionId, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UserId,
 };
 
 /// Sessions in memory.
@@ -21,6 +24,7 @@ pub struct MemoryStore {
     shallow: bool,
     // A plain mutex: held for look-ups and pushes, never across an await.
     sessions: Mutex<HashMap<SessionId, Stored>>,
+    key: OnceLock<[u8; 32]>,
 }
 
 #[derive(Debug)]
@@ -32,6 +36,8 @@ struct Stored {
     checkpoint: Option<SessionState>,
     inbox: Inbox,
     ownership: Ownership,
+    /// Whole outputs of tool calls, the oldest first.
+    outputs: Vec<(ToolCallId, Arc<str>)>,
 }
 
 impl Stored {
@@ -48,7 +54,7 @@ impl MemoryStore {
     /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
     #[must_use]
     pub fn new(shallow: bool) -> Self {
-        Self { shallow, sessions: Mutex::default() }
+        Self { shallow, sessions: Mutex::default(), key: OnceLock::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
@@ -90,6 +96,7 @@ impl SessionStore for MemoryStore {
             checkpoint: None,
             inbox: Inbox::default(),
             ownership: Ownership::after(0),
+            outputs: Vec::new(),
         };
         sessions.insert(session, stored);
         Ok(())
@@ -200,5 +207,46 @@ impl SessionStore for MemoryStore {
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         self.with(session, |stored| Ok(stored.inbox.waiting.clone()))
+    }
+}
+
+#[async_trait]
+impl OutputStore for MemoryStore {
+    async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
+        Ok(*self.key.get_or_init(random_key))
+    }
+
+    async fn keep_output(
+        &self,
+        session: SessionId,
+        call: &ToolCallId,
+        output: Arc<str>,
+        room: usize,
+    ) -> Result<u64, StoreError> {
+        let kept = beginning(&output, room).len();
+        let output = if kept < output.len() { Arc::from(&output[..kept]) } else { output };
+        self.with(session, |stored| {
+            stored.outputs.retain(|(other, _)| other != call);
+            let sizes = stored.outputs.iter().map(|(_, output)| output.len() as u64);
+            let gone = dropped(sizes, kept as u64, room as u64);
+            stored.outputs.drain(..gone);
+            stored.outputs.push((call.clone(), output));
+            Ok(kept as u64)
+        })
+    }
+
+    async fn read_output(
+        &self,
+        session: SessionId,
+        call: &ToolCallId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Option<OutputPart>, StoreError> {
+        let sessions = self.lock();
+        let outputs = sessions.get(&session).map(|stored| stored.outputs.as_slice()).unwrap_or_default();
+        let Some((_, output)) = outputs.iter().find(|(kept, _)| kept == call) else { return Ok(None) };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(output.len());
+        let end = start.saturating_add(limit).min(output.len());
+        Ok(Some(OutputPart { bytes: output.as_bytes()[start..end].to_vec(), total: output.len() as u64 }))
     }
 }

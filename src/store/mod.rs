@@ -13,9 +13,11 @@ pub mod contract;
 mod filesystem;
 mod inbox;
 mod memory;
+mod outputs;
 mod redis;
 
 pub use filesystem::FilesystemStore;
 pub use memory::MemoryStore;
+pub(crate) use outputs::random_key;
 
 pub use self::redis::{RedisConfig, RedisStore, Topology};

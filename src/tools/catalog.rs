@@ -3,23 +3,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    CallClass, Gate, Progress, ProgressSink, Target, ToolExecutor, ToolOutcome,
+    CallClass, Gate, Target, builtin,
     classify::{Candidate, Verdict, classify},
-    naming, output, schema,
+    effects::Sensitive,
+    naming, schema, words,
 };
 use crate::{
-    config::{ApprovalMode, ToolsConfig},
-    mcp::{CallContext, CallError, CallLimits, CallProgress, McpHub, RemoteTool},
+    config::{ApprovalMode, ToolRule, ToolsConfig},
+    mcp::{CallError, McpHub, RemoteTool},
     models::ToolSpec,
     session::{Effect, ToolStatus},
 };
@@ -30,10 +29,19 @@ use crate::{
 pub struct ToolCatalog {
     hub: Arc<McpHub>,
     approval: ApprovalMode,
-    max_output_bytes: usize,
-    call_timeout: Duration,
+    approve_untrusted: bool,
+    rules: Vec<ToolRule>,
     /// Replaced as a whole: two readers that find it old at the same time both make the same new one.
     current: ArcSwap<Snapshot>,
+}
+
+/// A call that was looked up and judged.
+pub(super) struct Found {
+    pub(super) class: CallClass,
+    /// What is known of secrets in its output.
+    pub(super) sensitive: Option<Sensitive>,
+    /// What the operator says of its approval.
+    pub(super) approval: Option<ApprovalMode>,
 }
 
 /// A tool as the API shows it.
@@ -72,21 +80,22 @@ struct Entry {
 
 impl ToolCatalog {
     /// The catalog of what `hub` has, now and later.
-    pub fn new(hub: Arc<McpHub>, config: &ToolsConfig, call_timeout: Duration) -> Self {
+    pub fn new(hub: Arc<McpHub>, config: &ToolsConfig) -> Self {
         let current = ArcSwap::from_pointee(Snapshot::of(&hub));
-        Self { hub, approval: config.approval, max_output_bytes: config.max_output_bytes, call_timeout, current }
+        let ToolsConfig { approval, approve_untrusted, ref rules, .. } = *config;
+        Self { hub, approval, approve_untrusted, rules: rules.clone(), current }
     }
 
     /// All tools, sorted by name.
     pub fn list(&self) -> Vec<ToolInfo> {
         let snapshot = self.snapshot();
         let infos = snapshot.tools.iter().zip(snapshot.specs.iter()).map(|((name, entry), spec)| {
-            let class = self.class(entry);
+            let class = self.judge(entry, None).class;
             ToolInfo {
                 name: name.clone(),
                 server: entry.server.clone(),
                 remote_name: entry.tool.name.clone(),
-                description: entry.tool.description.clone(),
+                description: spec.description.clone(),
                 input_schema: spec.input_schema.clone(),
                 effect: class.effect,
                 gate: class.gate,
@@ -94,6 +103,29 @@ impl ToolCatalog {
             }
         });
         infos.collect()
+    }
+
+    /// What the model is told of.
+    pub(super) fn specs(&self) -> Arc<[ToolSpec]> {
+        self.snapshot().specs.clone()
+    }
+
+    /// The tool of a name, and what a call of it would be.
+    pub(super) fn find(&self, name: &str, arguments: Option<&Map<String, Value>>) -> Option<Found> {
+        Some(self.judge(self.snapshot().tools.get(name)?, arguments))
+    }
+
+    /// The same for a tool by the name that its server has for it.
+    pub(super) fn find_remote(&self, target: &Target, arguments: &Map<String, Value>) -> Option<Found> {
+        Some(self.judge(self.snapshot().entry(target)?, Some(arguments)))
+    }
+
+    /// Whether arguments fit the schema that a tool's server gave.
+    pub(super) fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+        let snapshot = self.snapshot();
+        let Some(entry) = snapshot.tools.get(name) else { return Ok(()) };
+        schema::fits(&entry.tool.input_schema, &Value::Object(arguments.clone()))
+            .map_err(|why| format!("the arguments do not fit the tool {name}: {why}"))
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -106,44 +138,48 @@ impl ToolCatalog {
         new
     }
 
-    fn class(&self, entry: &Entry) -> CallClass {
-        let Verdict { effect, reason } = classify(&Candidate { server: &entry.server, tool: &entry.tool });
-        let gate = match (effect, self.approval) {
-            (Effect::Read, _) | (_, ApprovalMode::Auto) => Gate::Open,
-            (_, ApprovalMode::Ask) => Gate::Ask,
-            (_, ApprovalMode::Deny) => Gate::Deny,
+    fn judge(&self, entry: &Entry, arguments: Option<&Map<String, Value>>) -> Found {
+        let Entry { server, tool } = entry;
+        let candidate = Candidate { server, tool, arguments, rules: &self.rules };
+        let Verdict { effect, reason, sensitive, approval } = classify(&candidate);
+        let gate = match (approval, effect, self.approval) {
+            (Some(ApprovalMode::Auto), ..) | (None, Effect::Read, _) => Gate::Open,
+            (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => Gate::Ask,
+            (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => Gate::Deny,
+            (None, _, ApprovalMode::Auto) if self.approve_untrusted => Gate::Open,
+            (None, _, ApprovalMode::Auto) => Gate::Trusted,
         };
-        CallClass { target: Target::new(&entry.server, &entry.tool.name), effect, gate, reason }
+        let reason = match sensitive {
+            Some(_) => format!("{reason}; secrets in its output are masked"),
+            None => reason,
+        };
+        Found {
+            class: CallClass { target: Target::new(server, &tool.name), effect, gate, reason },
+            sensitive,
+            approval,
+        }
     }
 
-    /// Whether a call would still be what it was classed as: an approval was given to that.
-    fn still_is(&self, class: &CallClass) -> Result<(), String> {
+    /// Whether a call would still be what it was classed as: an approval was given to that. What is known of secrets in
+    /// its output.
+    pub(super) fn still_is(
+        &self,
+        class: &CallClass,
+        arguments: &Map<String, Value>,
+    ) -> Result<Option<Sensitive>, String> {
         let (server, tool) = (class.target.server(), class.target.tool());
-        let snapshot = self.snapshot();
-        let Some(entry) = snapshot.tools.values().find(|e| e.server == server && e.tool.name == tool) else {
+        let Some(now) = self.find_remote(&class.target, arguments) else {
             return Err(format!("The MCP server {server} no longer has the tool {tool}."));
         };
-        let now = self.class(entry);
-        if weight(now.effect) > weight(class.effect) {
+        if weight(now.class.effect) > weight(class.effect) {
             return Err(format!(
                 "The tool {tool} of the MCP server {server} has changed: a call is {} now and was {} when it was \
                  looked at. Call it again to have it judged anew.",
-                word(now.effect),
+                word(now.class.effect),
                 word(class.effect)
             ));
         }
-        Ok(())
-    }
-
-    fn outcome(&self, status: ToolStatus, text: String, structured: Option<Value>) -> ToolOutcome {
-        let fitted = output::fit(text, structured, self.max_output_bytes);
-        ToolOutcome {
-            status,
-            content: fitted.content,
-            structured: fitted.structured,
-            truncated: fitted.truncated,
-            bytes: fitted.bytes,
-        }
+        Ok(now.sensitive)
     }
 }
 
@@ -157,6 +193,11 @@ impl Snapshot {
                 remotes.insert((status.name.clone(), tool.name.clone()), tool.clone());
             }
         }
+        // Nothing to read again where nothing can be called.
+        if !remotes.is_empty() {
+            let own = builtin::TOOLS.iter().map(|tool| ((builtin::SERVER.to_owned(), tool.name.clone()), tool.clone()));
+            remotes.extend(own);
+        }
         let names = naming::names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
         let tools = names
             .into_iter()
@@ -167,52 +208,14 @@ impl Snapshot {
             .collect::<BTreeMap<_, _>>();
         let specs = tools.iter().map(|(name, entry)| ToolSpec {
             name: name.clone(),
-            description: entry.tool.description.clone(),
+            description: words::description(&entry.tool.description),
             input_schema: schema::for_providers(&entry.tool.input_schema),
         });
         Self { version, specs: specs.collect(), tools }
     }
-}
 
-#[async_trait]
-impl ToolExecutor for ToolCatalog {
-    async fn ready(&self) {
-        self.hub.settled().await;
-    }
-
-    fn specs(&self) -> Arc<[ToolSpec]> {
-        self.snapshot().specs.clone()
-    }
-
-    fn classify(&self, name: &str, _arguments: &Map<String, Value>) -> Option<CallClass> {
-        Some(self.class(self.snapshot().tools.get(name)?))
-    }
-
-    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome {
-        let CallClass { target, effect, .. } = class;
-        if let Err(why) = self.still_is(class) {
-            return self.outcome(ToolStatus::Error, format!("{why} Nothing was run."), None);
-        }
-        let progress = Arc::new(move |CallProgress { progress: so_far, total, message }| {
-            progress(Progress { progress: so_far, total, message });
-        });
-        let context = CallContext { progress, ..CallContext::within(CallLimits::of(self.call_timeout)) };
-        let answer = self.hub.call(target.server(), target.tool(), arguments.clone(), context).await;
-        match answer {
-            Ok(answer) => {
-                let status = if answer.is_error { ToolStatus::Error } else { ToolStatus::Ok };
-                let text = match (&answer.structured, answer.text) {
-                    (Some(structured), text) if text.is_empty() => structured.to_string(),
-                    (None, text) if text.is_empty() => "(no output)".to_owned(),
-                    (_, text) => text,
-                };
-                self.outcome(status, text, answer.structured)
-            }
-            Err(error) => {
-                let (status, text) = explain(&error, *effect);
-                self.outcome(status, text, None)
-            }
-        }
+    fn entry(&self, target: &Target) -> Option<&Entry> {
+        self.tools.values().find(|entry| entry.server == target.server() && entry.tool.name == target.tool())
     }
 }
 
@@ -234,7 +237,7 @@ fn word(effect: Effect) -> &'static str {
 }
 
 /// What is known after a call that returned nothing, for the model and the user.
-fn explain(error: &CallError, effect: Effect) -> (ToolStatus, String) {
+pub(super) fn explain(error: &CallError, effect: Effect) -> (ToolStatus, String) {
     let advice = match effect {
         Effect::Read => "The call changes nothing and can be made again.",
         Effect::Idempotent => {
@@ -261,7 +264,10 @@ fn capitalized(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::mcp::Overrun;
 
     #[test]
     fn a_broken_call_is_unknown_unless_it_only_reads() {
@@ -296,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_timeout_says_how_long_and_what_is_known() {
-        let (status, text) = explain(&CallError::Timeout(Duration::from_mins(1)), Effect::Mutating);
+        let (status, text) = explain(&CallError::Timeout(Overrun::Total(Duration::from_mins(1))), Effect::Mutating);
         assert_eq!(status, ToolStatus::Timeout);
         assert!(text.starts_with("No answer within 60 s. Whether it took effect is not known."), "{text}");
     }

@@ -7,14 +7,20 @@
 //!
 //! It knows what a tool may do; it knows neither how a server is reached nor who the user is.
 
+mod builtin;
 mod catalog;
 mod classify;
+mod effects;
 mod naming;
 mod output;
 mod schema;
+mod secrets;
+mod session;
 
 #[cfg(test)]
 mod tests;
+mod user_tokens;
+mod words;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -23,13 +29,29 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 pub use catalog::{ToolCatalog, ToolInfo};
+pub use session::SessionToolbox;
+pub use user_tokens::UserTokens;
 
 use crate::{
     models::ToolSpec,
-    session::{Effect, ToolStatus},
+    session::{Effect, SessionId, ToolCallId, ToolStatus, UserId},
 };
 
-/// The tools as the agent sees them.
+pub use crate::mcp::{Answer, Asker, Form, Question, check_answer, complete_answer};
+
+/// Gives each session its tools.
+pub trait Toolbox: Send + Sync + 'static {
+    /// The tools of a session, for as long as one process works on it: what it learns of secrets is remembered there.
+    fn open(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor>;
+
+    /// Whether arguments that a person wrote fit the tool that a call names.
+    ///
+    /// # Errors
+    /// What does not fit, and where.
+    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String>;
+}
+
+/// The tools of a session as the agent sees them.
 #[async_trait]
 pub trait ToolExecutor: Send + Sync + 'static {
     /// Waits until it is known which tools there are, as far as that can be known in a bounded time. A run begins after it,
@@ -42,9 +64,27 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// What a call would be; `None` when there is no tool of this name.
     fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass>;
 
+    /// What a call would do, found out without doing it (a dry run, or a diff); `None` where that cannot be known.
+    async fn preview(&self, _name: &str, _arguments: &Map<String, Value>) -> Option<String> {
+        None
+    }
+
     /// Makes the call that was classed, and no other: when what it would be now is not that any more, nothing is run.
     /// Dropping the future gives it up (the server is told so).
-    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, progress: ProgressSink) -> ToolOutcome;
+    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome;
+}
+
+/// Where a call comes from, and what it may need of its user.
+#[derive(Clone)]
+pub struct CallSite {
+    /// The call.
+    pub id: ToolCallId,
+    /// Takes its progress.
+    pub progress: ProgressSink,
+    /// Takes its server's questions to the user.
+    pub asker: Arc<dyn Asker>,
+    /// Tokens that the model can take in, where that is known.
+    pub context_window: Option<u32>,
 }
 
 /// Takes the progress of a call; must not block.
@@ -107,6 +147,8 @@ impl Target {
 pub enum Gate {
     /// At once.
     Open,
+    /// At once, unless its arguments come from what a tool returned; then after a user's approval.
+    Trusted,
     /// After a user's approval.
     Ask,
     /// Never.

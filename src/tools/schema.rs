@@ -20,6 +20,23 @@ pub(super) fn for_providers(schema: &Map<String, Value>) -> Map<String, Value> {
     clean
 }
 
+/// Whether a value fits a schema. A schema that is none fits everything: then its server is the one to say.
+///
+/// # Errors
+/// What does not fit, and where; at most three things.
+pub fn fits(schema: &Map<String, Value>, value: &Value) -> Result<(), String> {
+    let Ok(validator) = jsonschema::validator_for(&Value::Object(schema.clone())) else { return Ok(()) };
+    let wrong: Vec<String> = validator
+        .iter_errors(value)
+        .take(3)
+        .map(|error| {
+            let place = error.instance_path().to_string();
+            if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }
+        })
+        .collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    fake_server::FakeServer,
     scripted::{ScriptedModel, call},
     service::{Service, Setup, kinds},
     tools::Counting,
@@ -113,4 +114,52 @@ async fn the_operator_can_forbid_changes_or_let_them_run() {
         let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
         assert_eq!((end["status"].as_str().unwrap(), tools.calls("change")), (status, calls), "{mode}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edited_arguments_that_do_not_fit_the_tool_are_refused_and_the_approval_still_waits() {
+    let cluster = FakeServer::new().tool("scale", "Scales.", Some(false), |_| Ok("scaled".into()));
+    let model = ScriptedModel::new([vec![call("scale", json!({"replicas": 0}))]]);
+    let setup = Setup { model: Some(model), servers: vec![cluster.server("prod")], ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "scale it"})).await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    for wrong in [json!({"replicas": "three"}), json!({"replicas": -1})] {
+        let answer = json!({"decision": "approve", "arguments": wrong});
+        let request = service.request(Method::POST, &path(&session, &asked)).json(&answer);
+        let (status, problem) = service.refused(request).await;
+        assert_eq!((status, &problem["code"]), (422, &json!("does_not_fit")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("/replicas"), "{problem}");
+    }
+    service.post(&path(&session, &asked), json!({"decision": "approve", "arguments": {"replicas": 3}})).await;
+    service.events(&session, "").await.until("run_finished").await;
+    assert_eq!(cluster.calls(), [("scale".to_owned(), json!({"replicas": 3}).as_object().unwrap().clone())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_rules_come_before_all_else() {
+    let rules = "tools:\n  rules:\n  - {tool: look, approval: ask, reason: looks are shown}\n  - {tool: change, arguments: {replicas: '[1-9]'}, approval: auto}\n  - {tool: change, approval: deny}\n";
+    let calls =
+        vec![call("change", json!({"replicas": 3})), call("change", json!({"replicas": 0})), call("look", json!({}))];
+    let (model, tools) = (ScriptedModel::new([calls]), Counting::new());
+    let yaml = Some(rules.to_owned());
+    let setup = Setup { model: Some(model), servers: vec![tools.server()], yaml, ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let listed = service.get("/v1/tools").await;
+    let change = listed["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == "change").unwrap().clone();
+    assert_eq!((&change["gate"], &change["effect"]), (&json!("deny"), &json!("mutating")));
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    assert_eq!((&asked["name"], &asked["reason"]), (&json!("look"), &json!("the operator's rule: looks are shown")));
+    service.post(&path(&session, &asked), json!({"decision": "approve"})).await;
+    let frames = service.events(&session, "").await.until("run_finished").await;
+    let ends = frames.iter().filter(|f| f["type"] == "tool_end");
+    let mut statuses: Vec<&str> = ends.map(|f| f["status"].as_str().unwrap()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["denied", "ok", "ok"]);
+    assert_eq!((tools.calls("change"), tools.calls("look")), (1, 1));
 }

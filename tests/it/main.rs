@@ -1,5 +1,9 @@
 //! Integration tests: the real service on a free port, talked to as a client would. One file per capability.
 
+#[path = "../support/fake_server.rs"]
+mod fake_server;
+#[path = "../support/obedient.rs"]
+mod obedient;
 #[path = "../support/redis.rs"]
 mod redis;
 #[path = "../support/scripted.rs"]
@@ -16,14 +20,20 @@ mod bad_input;
 mod chat;
 mod demo;
 mod events;
+mod injection;
+mod inputs;
 mod mcp;
+mod mcp_questions;
 mod messages;
 mod openapi;
+mod outputs;
 mod providers;
 mod redis_peers;
 mod redis_store;
 mod replicas;
 mod restart;
+mod secrets;
 mod sessions;
 mod stop;
+mod user_tokens;
 mod websocket;

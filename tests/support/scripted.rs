@@ -84,6 +84,12 @@ impl ScriptedModel {
         Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), requests: Mutex::default() })
     }
 
+    /// Has it say more, after what it was to say before.
+    #[allow(dead_code, reason = "only integration tests need it")]
+    pub fn say(&self, replies: impl IntoIterator<Item = Vec<Step>>) {
+        self.replies.lock().unwrap().extend(replies);
+    }
+
     /// What it was asked so far.
     pub fn requests(&self) -> Vec<ChatRequest> {
         self.requests.lock().unwrap().clone()

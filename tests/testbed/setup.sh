@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the integration tests run against: a real model server with a small model, MCP servers, Redis and its
-# relatives, mock providers and clients by others. Nothing of it is part of k8sops.
+# relatives, mock providers and clients by others, and the conformance suite of MCP. Nothing of it is part of k8sops.
 #
 # Everything goes to $K8SOPS_TESTBED (default: .testbed beside Cargo.toml), except plain Debian packages that are
 # missing. What is there is kept, so a second run takes a second. At the end it writes env.sh there: the variables by
@@ -50,9 +50,9 @@ node_runtime() {
   NPM=(npm)
   NODE=$(command -v node || true)
   major=$([ -z "$NODE" ] || "$NODE" -p 'process.versions.node.split(".")[0]')
-  if [ "${major:-0}" -ge 20 ] && command -v npm > /dev/null; then return 0; fi
+  if [ "${major:-0}" -ge 22 ] && command -v npm > /dev/null; then return 0; fi
   if ! stamp_is node "$wheel"; then
-    say "installing Node.js (found: ${major:-none}, needed: 20 or newer, with npm)"
+    say "installing Node.js (found: ${major:-none}, needed: 22 or newer, with npm)"
     rm -rf "$TESTBED/node"
     "$TESTBED/venv/bin/pip" install -q --disable-pip-version-check --no-deps --target "$TESTBED/node" "$wheel"
     stamp_set node "$wheel"
@@ -123,6 +123,7 @@ K8SOPS_TEST_LLAMA_TEMPLATE $here/qwen-agent.jinja
 K8SOPS_TEST_NODE $NODE
 K8SOPS_TEST_LOOPBACK_ONLY_JS $here/loopback_only.js
 K8SOPS_TEST_MCP_EVERYTHING $modules/@modelcontextprotocol/server-everything/dist/index.js
+K8SOPS_TEST_CONFORMANCE $modules/@modelcontextprotocol/conformance/dist/index.js
 K8SOPS_TEST_KUBERNETES_MCP $modules/kubernetes-mcp-server-linux-$arch/bin/kubernetes-mcp-server-linux-$arch
 K8SOPS_TEST_AIMOCK $modules/@copilotkit/aimock/dist/cli.js
 K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python

@@ -206,7 +206,7 @@ impl Keeper {
                 let answered = at.and_then(|at| self.unacknowledged.remove(at));
                 let again = answered.is_some_and(|waiting| waiting.sent > 1);
                 // The first sending was taken after all, and only its acknowledgement was lost.
-                if kind == "error" && again && frame["code"] == "approval_closed" {
+                if kind == "error" && again && (frame["code"] == "approval_closed" || frame["code"] == "input_closed") {
                     return None;
                 }
             }

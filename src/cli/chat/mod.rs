@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 pub use client::{Client, ClientError};
 pub use link::{Link, LinkEvent};
-pub use render::{Approval, Op, Tone, View};
+pub use render::{About, Op, Question, Tone, View};
 pub use terminal::{Above, Ask, Input, Inputs, Look, Screen};
 
 use commands::{Answer, Typed};
@@ -254,7 +254,12 @@ impl<W: Write> Chat<W> {
         let (asked, ask) = if let Some(next) = self.ask_next.take() {
             next
         } else if let Some(approval) = approval {
-            let prompt = format!("{}: run it? [y]es, [n]o, [e]dit, with a comment if you like: ", approval.name);
+            let prompt = match approval.about {
+                About::Running => {
+                    format!("{}: run it? [y]es, [n]o, [e]dit, with a comment if you like: ", approval.name)
+                }
+                About::Input => format!("{}: [y]es, [n]o, [e]dit the answer: ", approval.name),
+            };
             (Asked::Approval(approval.id.clone()), Ask { prompt, initial: String::new() })
         } else if self.waiting() {
             return Ok(());
@@ -362,11 +367,15 @@ impl<W: Write> Chat<W> {
             (Answer::Approve(Some(_)) | Answer::Deny(Some(_)) | Answer::Edit, render::Typed::No) => Answer::Unclear,
             (answer, _) => answer,
         };
-        let (kind, comment) = match answer {
-            Answer::Approve(comment) => ("approve", comment),
-            Answer::Deny(comment) => ("deny", comment),
+        let (agreed, comment) = match answer {
+            Answer::Approve(comment) => (true, comment),
+            Answer::Deny(comment) => (false, comment),
             Answer::Edit => {
-                let ask = Ask { prompt: "arguments: ".to_owned(), initial: approval.arguments.to_string() };
+                let prompt = match approval.about {
+                    About::Running => "arguments: ",
+                    About::Input => "answer: ",
+                };
+                let ask = Ask { prompt: prompt.to_owned(), initial: approval.arguments.to_string() };
                 self.ask_next = Some((Asked::Arguments(id.to_owned()), ask));
                 return Ok(Next::GoOn);
             }
@@ -375,22 +384,30 @@ impl<W: Write> Chat<W> {
                 return Ok(Next::GoOn);
             }
         };
-        let mut command = json!({"type": kind, "approval_id": id});
-        if let Some(comment) = comment {
-            command["comment"] = json!(comment);
-        }
+        let command = match (approval.about, agreed) {
+            (About::Running, true) => json!({"type": "approve", "approval_id": id, "comment": comment}),
+            (About::Running, false) => json!({"type": "deny", "approval_id": id, "comment": comment}),
+            (About::Input, true) => json!({"type": "answer", "input_id": id, "action": "accept", "content": {}}),
+            (About::Input, false) => json!({"type": "answer", "input_id": id, "action": "decline"}),
+        };
         self.resolve(id, command).await;
         Ok(Next::GoOn)
     }
 
     async fn arguments(&mut self, id: &str, line: &str) -> std::io::Result<Next> {
-        if self.pending(id).is_none() {
+        let Some(question) = self.pending(id) else {
             self.note("that was answered elsewhere, or is over")?;
             return Ok(Next::GoOn);
-        }
+        };
         match serde_json::from_str::<Value>(line) {
             Ok(arguments @ Value::Object(_)) => {
-                self.resolve(id, json!({"type": "approve", "approval_id": id, "arguments": arguments})).await;
+                let command = match question.about {
+                    About::Running => json!({"type": "approve", "approval_id": id, "arguments": arguments}),
+                    About::Input => {
+                        json!({"type": "answer", "input_id": id, "action": "accept", "content": arguments})
+                    }
+                };
+                self.resolve(id, command).await;
             }
             // The question of before comes again.
             Ok(_) => self.show(Tone::Bad, "the arguments must be a JSON object; nothing was approved")?,
@@ -399,7 +416,7 @@ impl<W: Write> Chat<W> {
         Ok(Next::GoOn)
     }
 
-    fn pending(&self, id: &str) -> Option<Approval> {
+    fn pending(&self, id: &str) -> Option<Question> {
         self.current.as_ref().and_then(|current| current.view.pending(id)).cloned()
     }
 

@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Check, Line};
 use crate::{
     config::{McpConfig, McpServerConfig, McpTransport, mask_url},
-    mcp::{McpHub, ServerStatus, connector_for},
+    mcp::{McpHub, ServerStatus, WAITS_FOR_TOKEN, connector_for},
 };
 
 /// An MCP server.
@@ -52,6 +52,9 @@ pub fn mcp_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> Line
             Line::note(what, format!("connected to {place}, and it offers no tools"))
         }
         Some(status) if status.connected => Line::ok(what, format!("{} tools at {place}", status.tools.len())),
+        Some(status) if status.error.as_deref() == Some(WAITS_FOR_TOKEN) => {
+            Line::note(what, format!("{WAITS_FOR_TOKEN}, so it was not tried ({place})"))
+        }
         Some(status) => {
             let error = status.error.as_deref().unwrap_or("no connection yet");
             // Many errors name the place themselves.

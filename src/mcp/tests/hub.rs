@@ -7,7 +7,7 @@ use rmcp::model::ToolAnnotations;
 use serde_json::{Map, json};
 
 use super::world::{LIMIT, World, call, config, connected, hub_of, tool, until, unwatched};
-use crate::mcp::{CallContext, CallError, McpHub};
+use crate::mcp::{CallContext, CallError, McpHub, Overrun};
 
 fn tool_names(hub: &McpHub) -> Vec<String> {
     hub.statuses().iter().flat_map(|s| s.tools.iter().map(|t| t.name.clone()).collect::<Vec<_>>()).collect()
@@ -79,7 +79,7 @@ async fn a_call_without_an_answer_is_cancelled_on_the_server() {
     let world = World::new();
     let hub = connected(&world, &config()).await;
     let limit = Duration::from_millis(50);
-    assert_eq!(call(&hub, "hang", limit).await, Err(CallError::Timeout(limit)));
+    assert_eq!(call(&hub, "hang", limit).await, Err(CallError::Timeout(Overrun::Total(limit))));
     until("the server has heard of it", || world.cancelled.load(Ordering::SeqCst) == 1).await;
     assert!(call(&hub, "echo", LIMIT).await.is_ok());
     hub.close().await;
@@ -234,7 +234,7 @@ async fn a_server_that_is_busy_with_a_call_is_not_taken_for_dead() {
     });
     until("the call runs", || world.calls_of("hang") == 1).await;
     world.mute.store(true, Ordering::SeqCst);
-    assert_eq!(running.await.unwrap(), Err(CallError::Timeout(Duration::from_secs(1))));
+    assert_eq!(running.await.unwrap(), Err(CallError::Timeout(Overrun::Total(Duration::from_secs(1)))));
     assert_eq!(world.lives.load(Ordering::SeqCst), 1, "several checks have gone unanswered");
     until("silence without a call is death", || !hub.all_connected()).await;
     world.mute.store(false, Ordering::SeqCst);

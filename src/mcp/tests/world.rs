@@ -148,6 +148,7 @@ impl ServerHandler for TestServer {
                 self.0.cancelled.fetch_add(1, Ordering::SeqCst);
                 "too late".to_owned()
             }
+            "confirm" => confirm(&context.peer).await,
             "fail" => return Ok(CallToolResult::error(vec![ContentBlock::text("no such pod")]).into()),
             "big" => "0123456789abcde\n".repeat(1024 * 1024 / 16),
             "silent" => String::new(),
@@ -160,11 +161,26 @@ impl ServerHandler for TestServer {
     }
 }
 
+/// Asks the user, and says what came of it.
+pub(crate) async fn confirm(peer: &Peer<RoleServer>) -> String {
+    let schema = json!({"type": "object", "required": ["sure"], "properties": {
+        "sure": {"type": "boolean"},
+        "reason": {"type": "string", "default": "none given"},
+    }});
+    let params = json!({"message": "Delete the pod?", "requestedSchema": schema});
+    match peer.create_elicitation(serde_json::from_value(params).unwrap()).await {
+        Ok(result) => serde_json::to_value(result).unwrap().to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
 /// Short times, so that a test sees what an operator sees in minutes.
 pub(crate) fn config() -> McpConfig {
     McpConfig {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(10),
+        max_message_bytes: 64 << 20,
         connect_timeout: Duration::from_secs(10),
         health_interval: Duration::from_secs(10),
         max_backoff: Duration::from_millis(20),

@@ -107,8 +107,8 @@ fn the_request_is_what_the_protocol_says() {
                         "input": {"invalid_arguments": "{\"name\": "}},
                 ]},
                 {"role": "user", "content": [
-                    {"type": "tool_result", "tool_use_id": "call_1", "content": "cart CrashLoopBackOff"},
-                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\nbad arguments", "is_error": true},
+                    {"type": "tool_result", "tool_use_id": "call_1", "content": "<tool_output tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
+                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\n<tool_output tool=\"x\">\nbad arguments\n</tool_output>", "is_error": true},
                 ]},
                 {"role": "assistant", "content": [
                     {"type": "tool_use", "id": "call_3", "name": "restart", "input": {}},

@@ -4,6 +4,8 @@
 //! ROOT/lock                                    held by the one process that works here
 //! ROOT/sessions.jsonl                          the index: a summary per line
 //! ROOT/sessions/USER_ID/SESSION_ID.jsonl       a session: one line per atomic write (see `record`)
+//! ROOT/outputs/SESSION_ID/TOOL_CALL_ID         the whole output of a call that was too long for the log
+//! ROOT/key                                     32 random bytes of this deployment
 //! ```
 //!
 //! A write is on the disk before it is acknowledged. A session that nobody works on is closed: it takes an entry in the
@@ -12,7 +14,9 @@
 mod index;
 mod lines;
 mod log_file;
+mod outputs;
 mod record;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +30,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -34,10 +38,11 @@ use async_trait::async_trait;
 use self::{
     index::{Index, IndexLine},
     log_file::{LogFile, sync_folder_of, unavailable},
+    survey::{survey, written},
 };
 use crate::session::{
     Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState,
-    SessionStore, SessionSummary, StoreError, Timestamp, UserId,
+    SessionStore, SessionSummary, StoreError, UserId,
 };
 
 /// Sessions in files. Cheap to clone.
@@ -122,6 +127,8 @@ impl Shared {
         let index_path = root.join("sessions.jsonl");
         let (mut index, known) = Index::open(index_path.clone()).map_err(failed(&index_path))?;
         let lines = survey(&sessions, &known)?;
+        let there = lines.iter().map(|line| (line.summary.session_id, ())).collect();
+        outputs::clear_strays(&root, &there).map_err(failed(&root.join("outputs")))?;
         index.fill(lines).map_err(failed(&index_path))?;
         Ok(Self {
             root,
@@ -301,6 +308,7 @@ impl Shared {
                     _ => {
                         *handle = Handle::Deleted;
                         self.index().remove(session);
+                        self.drop_outputs(session);
                         Ok(true)
                     }
                 }
@@ -319,71 +327,6 @@ impl Shared {
 
 fn path_in(sessions: &Path, user: &UserId, session: SessionId) -> PathBuf {
     sessions.join(user.as_str()).join(format!("{session}.jsonl"))
-}
-
-/// The index lines of all sessions whose files are there. A line that is missing, or older than its file, is made anew.
-fn survey(sessions: &Path, known: &HashMap<SessionId, IndexLine>) -> Result<Vec<IndexLine>, StoreError> {
-    let failed = |error: io::Error| unavailable(sessions, &error);
-    let mut lines = Vec::with_capacity(known.len());
-    let mut damaged = Vec::new();
-    for folder in fs::read_dir(sessions).map_err(failed)? {
-        let folder = folder.map_err(failed)?;
-        let user = folder.file_name().to_str().and_then(|name| name.parse::<UserId>().ok());
-        let (Some(user), true) = (user, folder.file_type().is_ok_and(|kind| kind.is_dir())) else {
-            tracing::warn!(path = %folder.path().display(), "not a folder of sessions; left as it is");
-            continue;
-        };
-        for file in fs::read_dir(folder.path()).map_err(failed)? {
-            let file = file.map_err(failed)?;
-            let name = file.file_name();
-            let session = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse::<SessionId>().ok());
-            if name.to_str().and_then(|name| name.strip_suffix(".jsonl.new")?.parse::<SessionId>().ok()).is_some() {
-                // What was to take a file's place when the service was killed: the file itself is still there.
-                fs::remove_file(file.path()).map_err(failed)?;
-                continue;
-            }
-            let (Some(session), true) = (session, file.file_type().is_ok_and(|kind| kind.is_file())) else {
-                tracing::warn!(path = %file.path().display(), "not a session; left as it is");
-                continue;
-            };
-            let bytes = file.metadata().map_err(failed)?.len();
-            let known = known.get(&session).filter(|line| line.summary.user_id == user);
-            match known {
-                Some(line) if line.bytes == bytes => lines.push(line.clone()),
-                _ => match LogFile::open(path_in(sessions, &user, session), session) {
-                    Ok(log) if log.summary.session_id == session && log.summary.user_id == user => {
-                        lines.push(IndexLine::of(&log));
-                    }
-                    Ok(_) => tracing::error!(path = %file.path().display(), "the file is another session's; left out"),
-                    // Deleted just now.
-                    Err(StoreError::NotFound(_)) => {}
-                    Err(error) if bytes == 0 && known.is_none() => {
-                        // Nobody was ever told of it.
-                        tracing::warn!(%error, "a session whose creation was broken off; left out");
-                    }
-                    // One session that cannot be read does not keep the others from being served.
-                    Err(error) => {
-                        tracing::error!(
-                            %session, %error,
-                            "a session cannot be read: repair its file, or delete the session; the others are served"
-                        );
-                        let (summary, written) = (known.map(|line| line.summary.clone()), written(&file.path()));
-                        damaged.push(IndexLine::damaged(user.clone(), session, written, summary));
-                    }
-                },
-            }
-        }
-    }
-    // What can be read counts, should a file of the same name in another folder be damaged.
-    damaged.extend(lines);
-    Ok(damaged)
-}
-
-/// When a file was last written.
-fn written(path: &Path) -> Timestamp {
-    let since = fs::metadata(path).and_then(|data| data.modified()).map(|at| at.duration_since(UNIX_EPOCH));
-    let ms = since.ok().and_then(Result::ok).and_then(|since| i64::try_from(since.as_millis()).ok());
-    ms.map_or_else(Timestamp::now, Timestamp::from_millis)
 }
 
 /// Runs file access on a thread that may block.

@@ -495,3 +495,21 @@ async fn what_a_kill_left_of_a_rewrite_is_cleared_away() {
     assert!(!left.exists());
     assert_eq!(seen(&store, session).await, before);
 }
+
+#[tokio::test]
+async fn outputs_outlive_a_restart_and_those_of_nobody_are_cleared_away() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await;
+    let (session, call) = (new_session(&store).await, ToolCallId::generate());
+    store.keep_output(session, &call, "whole".into(), 100).await.unwrap();
+    let key = store.deployment_key().await.unwrap();
+    drop(store);
+    let stray = dir.path().join("outputs").join(SessionId::new().to_string());
+    fs::create_dir(&stray).unwrap();
+    let store = open(dir.path()).await;
+    assert!(!stray.exists());
+    assert_eq!(store.read_output(session, &call, 0, 100).await.unwrap().unwrap().bytes, b"whole");
+    assert_eq!(store.deployment_key().await.unwrap(), key);
+    store.delete(session).await.unwrap();
+    assert_eq!(fs::read_dir(dir.path().join("outputs")).unwrap().count(), 0);
+}

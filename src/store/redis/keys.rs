@@ -8,8 +8,10 @@
 //! | `{prefix}:{session}:inbox` | stream | commands that wait; the id is their place |
 //! | `{prefix}:{session}:preview` | stream | text of the open message; the id only grows |
 //! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | commands that were taken, the newest thousand |
+//! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed pieces, and their list |
 //! | `{prefix}:user:USER` | sorted set | a user's sessions by their last activity |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
+//! | `{prefix}:key` | string | 32 random bytes of the deployment |
 //!
 //! `{session}` stands for the id in braces, the hash tag that keeps all keys of a session on one node of a cluster.
 
@@ -57,8 +59,12 @@ impl Keys {
         self.of(session, "receipt_order")
     }
 
+    pub(super) fn outputs(&self, session: SessionId) -> String {
+        self.of(session, "outputs")
+    }
+
     /// Every key of a session, the meta first.
-    pub(super) fn all(&self, session: SessionId) -> [String; 7] {
+    pub(super) fn all(&self, session: SessionId) -> [String; 8] {
         [
             self.meta(session),
             self.log(session),
@@ -67,7 +73,12 @@ impl Keys {
             self.preview(session),
             self.receipts(session),
             self.receipt_order(session),
+            self.outputs(session),
         ]
+    }
+
+    pub(super) fn deployment_key(&self) -> String {
+        format!("{}:key", self.prefix)
     }
 
     pub(super) fn user(&self, user: &UserId) -> String {

@@ -8,6 +8,7 @@ mod bells;
 mod index;
 mod keys;
 mod link;
+mod outputs;
 mod scripts;
 
 use std::{sync::Arc, time::Duration};

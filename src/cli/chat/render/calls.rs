@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     super::text::{clean, compact, cut, duration, pretty, size},
-    Approval, Op, Tone, View, note, text,
+    About, Op, Question, Tone, View, note, text,
 };
 
 /// Characters of a tool call's arguments in its line.
@@ -16,7 +16,8 @@ const FAILURE_LINES: usize = 3;
 
 impl View {
     pub(super) fn approval_requested(&mut self, frame: &Value) -> Vec<Op> {
-        let approval = Approval {
+        let approval = Question {
+            about: About::Running,
             id: text(frame, "approval_id").to_owned(),
             tool_call_id: text(frame, "tool_call_id").to_owned(),
             name: clean(text(frame, "name")),
@@ -31,7 +32,45 @@ impl View {
             pretty(&approval.arguments),
         );
         self.approvals.push(approval);
+        let mut ops = vec![Op::Line(Tone::Ask, line)];
+        if let Some(preview) = frame["preview"].as_str().filter(|preview| !preview.trim().is_empty()) {
+            ops.push(note(format!("what it would do:\n{}", clean(preview))));
+        }
+        ops
+    }
+
+    pub(super) fn input_requested(&mut self, frame: &Value) -> Vec<Op> {
+        let fields = frame["schema"]["properties"].as_object();
+        let begin = fields.into_iter().flatten().map(|(name, field)| (name.clone(), field["default"].clone()));
+        let server = clean(text(frame, "server"));
+        // All but the first words is the server's, and shown as such.
+        let mut line = format!("{server} asks: {}", clean(text(frame, "message")));
+        if let Some(url) = frame["url"].as_str() {
+            let _ = write!(line, "\nopen {} if you trust it", clean(url));
+        }
+        for (name, field) in fields.into_iter().flatten() {
+            let _ = write!(line, "\n  {}: {}", clean(name), compact(field, ARGUMENTS));
+        }
+        self.approvals.push(Question {
+            about: About::Input,
+            id: text(frame, "input_id").to_owned(),
+            tool_call_id: text(frame, "tool_call_id").to_owned(),
+            name: server,
+            arguments: Value::Object(begin.collect()),
+        });
         vec![Op::Line(Tone::Ask, line)]
+    }
+
+    pub(super) fn input_resolved(&mut self, frame: &Value) -> Vec<Op> {
+        let id = text(frame, "input_id");
+        self.approvals.retain(|a| a.id != id);
+        self.answers.retain(|_, answered| answered != id);
+        let by = clean(text(frame, "by"));
+        vec![note(match text(frame, "action") {
+            "accept" => format!("answered by {by}"),
+            "decline" => format!("declined by {by}"),
+            _ => "the question was not answered".to_owned(),
+        })]
     }
 
     pub(super) fn approval_resolved(&mut self, frame: &Value) -> Vec<Op> {
@@ -88,7 +127,7 @@ impl View {
         // A call that ended needs no approval any more: it was cancelled while it waited for it.
         let (over, open) = self.approvals.drain(..).partition(|approval| approval.tool_call_id == id);
         self.approvals = open;
-        self.answers.retain(|_, answered| over.iter().all(|approval: &Approval| approval.id != *answered));
+        self.answers.retain(|_, answered| over.iter().all(|approval: &Question| approval.id != *answered));
         let name = self.calls.remove(id).map_or_else(|| "tool".to_owned(), |name| clean(&name));
         let took = frame["duration_ms"].as_u64().filter(|ms| *ms > 0).map(duration);
         let bytes = frame["bytes"].as_u64().filter(|_| status == "ok").map(size);

@@ -49,16 +49,27 @@ pub enum Op {
     Activity(Option<String>),
 }
 
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Whether a call may run.
+    Running,
+    /// Something that its server wants to know in the middle of a call.
+    Input,
+}
+
 /// A tool call that waits for the user's word.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Approval {
+pub struct Question {
+    /// What it is about.
+    pub about: About,
     /// The id to answer to.
     pub id: String,
     /// The call that it is for.
     pub tool_call_id: String,
     /// The tool.
     pub name: String,
-    /// The exact arguments that approval lets through.
+    /// The exact arguments that approval lets through; for an input, an answer to begin with.
     pub arguments: Value,
 }
 
@@ -102,7 +113,7 @@ pub struct View {
     calls: BTreeMap<String, String>,
     /// Tool calls that run, with what is said of them.
     running: BTreeMap<String, String>,
-    approvals: Vec<Approval>,
+    approvals: Vec<Question>,
     /// Approvals that were answered here, by the id of the command; one that is refused is asked for again.
     answers: BTreeMap<String, String>,
     /// Own messages that have not come back as `user_message`.
@@ -143,14 +154,14 @@ impl View {
 
     /// The approval that waits longest and was not answered here, once it is known to be still open.
     #[must_use]
-    pub fn approval(&self) -> Option<&Approval> {
-        let open = |a: &&Approval| !self.answers.values().any(|answered| *answered == a.id);
+    pub fn approval(&self) -> Option<&Question> {
+        let open = |a: &&Question| !self.answers.values().any(|answered| *answered == a.id);
         self.approvals.iter().find(open).filter(|_| self.connected && self.last_seq >= self.head)
     }
 
     /// An approval, if it still waits.
     #[must_use]
-    pub fn pending(&self, id: &str) -> Option<&Approval> {
+    pub fn pending(&self, id: &str) -> Option<&Question> {
         self.approvals.iter().find(|approval| approval.id == id)
     }
 
@@ -203,6 +214,8 @@ impl View {
             "assistant_message" => self.assistant_message(frame),
             "approval_requested" => self.approval_requested(frame),
             "approval_resolved" => self.approval_resolved(frame),
+            "input_requested" => self.input_requested(frame),
+            "input_resolved" => self.input_resolved(frame),
             "tool_start" => self.tool_start(frame),
             "tool_progress" => self.tool_progress(frame),
             "tool_end" => self.tool_end(frame),
@@ -289,6 +302,9 @@ impl View {
         for pending in frame["pending_approvals"].as_array().map(Vec::as_slice).unwrap_or_default() {
             unanswered.remove(text(pending, "tool_call_id"));
             ops.extend(self.approval_requested(pending));
+        }
+        for pending in frame["pending_inputs"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            ops.extend(self.input_requested(pending));
         }
         if running {
             self.running = unanswered;

@@ -333,3 +333,19 @@ fn the_spinner_says_what_is_going_on() {
     assert_eq!(said(&mut view, reply(3, "a", "x")).as_deref(), Some("thinking"));
     assert_eq!(said(&mut view, event(4, "run_finished", json!({}))), None);
 }
+
+#[test]
+fn a_question_of_a_server_is_shown_as_its_own_and_waits() {
+    let mut view = View::default();
+    begun(&mut view);
+    let asked = json!({"input_id": "i1", "tool_call_id": "t", "server": "prod", "message": "Delete 3 pods?\u{1b}[2J",
+        "schema": {"type": "object", "properties": {"confirm": {"type": "boolean", "default": false}}}});
+    let shown = play(&mut view, &[event(4, "input_requested", asked)]);
+    assert!(shown.starts_with("prod asks: Delete 3 pods?") && !shown.contains('\u{1b}'), "{shown}");
+    let question = view.approval().unwrap();
+    assert_eq!((question.about, question.id.as_str()), (About::Input, "i1"));
+    assert_eq!(question.arguments, json!({"confirm": false}));
+    let shown =
+        play(&mut view, &[event(5, "input_resolved", json!({"input_id": "i1", "action": "decline", "by": "user:a"}))]);
+    assert_eq!((shown.as_str(), view.approval()), ("declined by user:a\n", None));
+}

@@ -1,0 +1,115 @@
+//! The client: connects as the service does, and calls every tool that the scenario's server offers.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use k8sops::{
+    config::{McpConfig, McpTransport},
+    mcp::{Answer, Asker, CallContext, CallLimits, Form, McpHub, Question, RemoteTool, connector_for},
+};
+use serde_json::{Map, Value, json};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Set by the suite.
+pub const SCENARIO: &str = "MCP_CONFORMANCE_SCENARIO";
+const CONTEXT: &str = "MCP_CONFORMANCE_CONTEXT";
+
+/// The name of the server in the configuration.
+const SERVER: &str = "scenario";
+
+/// A user who agrees to everything and fills in what must be filled in.
+struct Agreeable;
+
+#[async_trait]
+impl Asker for Agreeable {
+    async fn ask(&self, question: Question) -> Answer {
+        Answer::Accept(match &question.form {
+            Form::Fields(schema) => sample(schema),
+            Form::Page { .. } => Map::new(),
+        })
+    }
+}
+
+pub async fn run(scenario: &str) -> ExitCode {
+    let Some(url) = std::env::args().next_back().filter(|url| url.starts_with("http")) else {
+        eprintln!("the suite gives the URL of its server as the last argument");
+        return ExitCode::FAILURE;
+    };
+    let config = McpConfig {
+        servers: Vec::new(),
+        call_timeout: Duration::from_secs(20),
+        idle_timeout: Duration::from_secs(20),
+        max_message_bytes: 64 << 20,
+        connect_timeout: Duration::from_secs(10),
+        health_interval: Duration::from_secs(60),
+        max_backoff: Duration::from_secs(1),
+    };
+    let transport = McpTransport::Http { url, headers: Default::default(), ssl_verify: true };
+    let connector = match connector_for(&transport) {
+        Ok(connector) => connector,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let servers = vec![(SERVER.to_owned(), connector)];
+    let hub = McpHub::start(servers, &config, TaskTracker::new(), &CancellationToken::new());
+    hub.settled().await;
+    let status = hub.statuses().remove(0);
+    if let Some(error) = &status.error {
+        eprintln!("not connected: {error}");
+        hub.close().await;
+        return ExitCode::FAILURE;
+    }
+    println!("{scenario}: {} tools", status.tools.len());
+    call_all(&hub, &status.tools).await;
+    hub.close().await;
+    ExitCode::SUCCESS
+}
+
+/// Calls what the scenario says, or else every tool once, all at the same time.
+async fn call_all(hub: &McpHub, tools: &[RemoteTool]) {
+    let context: Value =
+        std::env::var(CONTEXT).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let calls: Vec<(String, Map<String, Value>)> = match context["toolCalls"].as_array() {
+        Some(calls) => calls
+            .iter()
+            .filter_map(|call| Some((call["name"].as_str()?.to_owned(), call["arguments"].as_object()?.clone())))
+            .collect(),
+        None => tools.iter().map(|tool| (tool.name.clone(), arguments(tool, tools))).collect(),
+    };
+    let limits = CallLimits::of(Duration::from_secs(20));
+    join_all(calls.into_iter().map(async |(name, arguments)| {
+        let context = CallContext { asker: Some(Arc::new(Agreeable)), ..CallContext::within(limits) };
+        println!("{name}: {:?}", hub.call(SERVER, &name, arguments, context).await);
+    }))
+    .await;
+}
+
+/// Arguments that fit a tool.
+fn arguments(tool: &RemoteTool, tools: &[RemoteTool]) -> Map<String, Value> {
+    // One scenario wants to see what a client knows of the schema of another tool.
+    if tool.name == "json_schema_echo"
+        && let Some(other) = tools.iter().find(|other| other.name == "json_schema_2020_12_tool")
+    {
+        return Map::from_iter([("schema".to_owned(), Value::Object(other.input_schema.clone()))]);
+    }
+    sample(&tool.input_schema)
+}
+
+/// The least that a flat schema takes.
+fn sample(schema: &Map<String, Value>) -> Map<String, Value> {
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    required.map(|name| (name.to_owned(), value_for(&schema["properties"][name]))).collect()
+}
+
+fn value_for(field: &Value) -> Value {
+    match field["type"].as_str() {
+        Some("number" | "integer") => json!(7),
+        Some("boolean") => json!(true),
+        Some("array") => json!([]),
+        Some("object") => json!({}),
+        _ => field["enum"][0].as_str().map_or(json!("some text"), |first| json!(first)),
+    }
+}

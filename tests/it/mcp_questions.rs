@@ -1,0 +1,175 @@
+//! Questions of real MCP servers to the user in the middle of a call, in both eras.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use k8sops::{
+    config::{McpConfig, McpTransport},
+    mcp::{Answer, Asker, CallContext, CallLimits, CallOutput, Form, McpHub, Question, connector_for},
+};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    mcp::{cluster, everything_over_http, journal},
+    service::PATIENCE,
+    testbed::{self, Peer},
+};
+
+/// A user with one answer to everything.
+struct User {
+    answer: Answer,
+    asked: Mutex<Vec<Question>>,
+}
+
+impl User {
+    fn who(answer: Answer) -> Arc<Self> {
+        Arc::new(Self { answer, asked: Mutex::default() })
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Asker for User {
+    async fn ask(&self, question: Question) -> Answer {
+        self.asked.lock().unwrap().push(question);
+        // As a person does, and longer than the call may take.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        self.answer.clone()
+    }
+}
+
+fn yes(values: Value) -> Answer {
+    Answer::Accept(serde_json::from_value(values).unwrap())
+}
+
+async fn hub(transport: McpTransport) -> Arc<McpHub> {
+    let config = McpConfig {
+        servers: Vec::new(),
+        call_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(2),
+        max_message_bytes: 16 << 20,
+        connect_timeout: Duration::from_secs(30),
+        health_interval: Duration::from_secs(5),
+        max_backoff: Duration::from_secs(1),
+    };
+    let servers = vec![("one".to_owned(), connector_for(&transport).unwrap())];
+    let hub = McpHub::start(servers, &config, TaskTracker::new(), &CancellationToken::new());
+    hub.settled().await;
+    assert!(hub.all_connected(), "{:?}", hub.statuses());
+    hub
+}
+
+fn stdio(command: String, args: &[&str]) -> McpTransport {
+    McpTransport::Stdio { command, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: BTreeMap::new() }
+}
+
+fn http(peer: &Peer) -> McpTransport {
+    McpTransport::Http { url: format!("{}/mcp", peer.url), headers: BTreeMap::new(), ssl_verify: true }
+}
+
+async fn call(hub: &McpHub, tool: &str, arguments: Value, user: &Arc<User>) -> CallOutput {
+    let limits = CallLimits::of(Duration::from_secs(2));
+    let context = CallContext { asker: Some(user.clone()), ..CallContext::within(limits) };
+    let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
+    let called = tokio::time::timeout(PATIENCE, hub.call("one", tool, arguments, context));
+    called.await.expect("the call ends").expect("there is an answer")
+}
+
+async fn asks_for_a_form(transport: McpTransport) {
+    let hub = hub(transport).await;
+    let user = User::who(yes(json!({"name": "Anna", "check": true})));
+    let output = call(&hub, "trigger-elicitation-request", json!({}), &user).await;
+    assert!(output.text.contains("Anna"), "{}", output.text);
+    let questions = user.questions();
+    assert_eq!(questions.len(), 1);
+    let Form::Fields(schema) = &questions[0].form else { panic!("{questions:?}") };
+    assert_eq!(schema["properties"]["name"]["type"], "string");
+    let nobody = User::who(Answer::Decline);
+    let output = call(&hub, "trigger-elicitation-request", json!({}), &nobody).await;
+    assert!(output.text.contains("declined"), "{}", output.text);
+    hub.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_of_a_server_over_stdio_is_filled_in_by_the_user() {
+    let node = testbed::path("K8SOPS_TEST_NODE");
+    asks_for_a_form(stdio(node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_of_a_server_over_http_is_filled_in_by_the_user() {
+    let peer = Peer::start(everything_over_http(testbed::free_port())).await;
+    asks_for_a_form(http(&peer)).await;
+}
+
+/// A configuration that has every deletion of a pod confirmed.
+fn rules(dir: &TempDir) -> String {
+    let path = dir.path().join("config.toml");
+    let rules =
+        "confirmation_fallback = \"deny\"\n[[confirmation_rules]]\ntool = \"pods_delete\"\nmessage = \"Delete it?\"\n";
+    std::fs::write(&path, rules).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+async fn confirms_a_deletion(transport: McpTransport, cluster: &Peer) {
+    let hub = hub(transport).await;
+    let deletes = || async { journal(cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
+    let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
+    let before = deletes().await;
+    for (answer, deleted) in [(Answer::Decline, 0), (Answer::Cancel, 0), (yes(json!({})), 1)] {
+        let user = User::who(answer);
+        let output = call(&hub, "pods_delete", pod.clone(), &user).await;
+        assert_eq!(user.questions().iter().filter(|q| q.message.contains("Delete it?")).count(), 1, "{output:?}");
+        assert_eq!(deletes().await - before, deleted, "{output:?}");
+    }
+    hub.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubernetes_server_over_stdio_has_a_deletion_confirmed() {
+    let (cluster, dir, kubeconfig) = cluster().await;
+    let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
+    confirms_a_deletion(stdio(command, &["--kubeconfig", &kubeconfig, "--config", &rules(&dir)]), &cluster).await;
+}
+
+/// The server over HTTP; with sessions it speaks the old era, without them the new one.
+async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> Peer {
+    let port = testbed::free_port();
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
+    command
+        .args(["--kubeconfig", kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"])
+        .args(["--config", config])
+        .args(more);
+    Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubernetes_server_over_http_has_a_deletion_confirmed() {
+    let (cluster, dir, kubeconfig) = cluster().await;
+    let peer = kubernetes_over_http(&rules(&dir), &kubeconfig, &[]).await;
+    confirms_a_deletion(http(&peer), &cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubernetes_server_that_cannot_ask_in_the_new_era_deletes_nothing() {
+    let (cluster, dir, kubeconfig) = cluster().await;
+    let peer = kubernetes_over_http(&rules(&dir), &kubeconfig, &["--stateless"]).await;
+    let hub = hub(http(&peer)).await;
+    let user = User::who(yes(json!({})));
+    let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
+    // It asks in the old way, which its own SDK refuses in the new era. A version that asks in the new way is asked here.
+    let output = call(&hub, "pods_delete", pod, &user).await;
+    let deletes = journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count();
+    assert_eq!((output.is_error, deletes), (user.questions().is_empty(), user.questions().len()), "{output:?}");
+    hub.close().await;
+}

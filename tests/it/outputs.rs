@@ -1,0 +1,119 @@
+//! Outputs of any size: what the model gets is bounded, and the whole can be read by the user and by the model.
+
+use std::sync::Arc;
+
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+
+use crate::{
+    fake_server::FakeServer,
+    scripted::{ScriptedModel, Step, call, text},
+    service::{Service, Setup},
+};
+
+const NEEDLE: &str = "2026-11-23T10:00:00Z ERROR payment 4711 was refused by the bank";
+
+/// Log lines that all differ, with one among them that matters.
+fn log(lines: usize) -> String {
+    let line = |n: usize| match n {
+        n if n == lines / 2 => format!("{NEEDLE}\n"),
+        n => format!("2026-11-23T09:{:02}:{:02}Z INFO {:x} request served\n", n / 60 % 60, n % 60, n * 2_654_435_761),
+    };
+    (0..lines).map(line).collect()
+}
+
+async fn service(model: &Arc<ScriptedModel>, cluster: &FakeServer) -> (Service, String) {
+    let servers = vec![cluster.server("prod")];
+    let service = Service::start(Setup { model: Some(model.clone()), servers, ..Setup::default() }).await;
+    service.connected().await;
+    let session = service.session().await;
+    (service, session)
+}
+
+fn tool_end(frames: &[Value], n: usize) -> &Value {
+    frames.iter().filter(|frame| frame["type"] == "tool_end").nth(n).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_output_is_shortened_and_its_whole_is_read_in_parts() {
+    let whole = log(40_000);
+    let (said, cluster) = (whole.clone(), FakeServer::new());
+    let cluster = cluster.reads("pods_log", "The log of a pod.", move |_| Ok(said.clone()));
+    let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("I see")]]);
+    let (service, session) = service(&model, &cluster).await;
+    let frames = service.turn(&session, "see the log").await;
+    let end = tool_end(&frames, 0);
+    assert_eq!((&end["truncated"], &end["bytes"], &end["status"]), (&json!(true), &json!(whole.len()), &json!("ok")));
+    let content = end["content"].as_str().unwrap();
+    assert!(content.len() < 64 * 1024 && content.contains("read_output"), "{} bytes", content.len());
+
+    let path = format!("{session}/tool_calls/{}/output", end["tool_call_id"].as_str().unwrap());
+    let (mut offset, mut read) = (0, String::new());
+    loop {
+        let page = service.get(&format!("{path}?offset={offset}&limit=1000000")).await;
+        assert_eq!((&page["offset"], &page["total_bytes"]), (&json!(offset), &json!(whole.len())));
+        read.push_str(page["content"].as_str().unwrap());
+        match page["next_offset"].as_u64() {
+            Some(next) => offset = next,
+            None => break,
+        }
+    }
+    assert!(read == whole, "the parts are the whole");
+    let plain = service.request(Method::GET, &format!("{path}?limit=100")).header(header::ACCEPT, "text/plain");
+    assert_eq!(plain.send().await.unwrap().text().await.unwrap(), whole[..100]);
+    // After a restart, too.
+    let data = service.stop().await;
+    let again = Service::start(Setup { data: Some(data), ..Setup::default() }).await;
+    assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
+    let nobody = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
+    assert_eq!(again.refused(nobody).await.1["code"], json!("output_not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_model_finds_the_one_line_that_matters() {
+    let whole = log(60_000);
+    let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", move |_| Ok(whole.clone()));
+    let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("hm")]]);
+    let (service, session) = service(&model, &cluster).await;
+    let frames = service.turn(&session, "see the log").await;
+    let id = tool_end(&frames, 0)["tool_call_id"].as_str().unwrap().to_owned();
+    model.say([
+        vec![
+            call("search_output", json!({"call": id, "pattern": "error|fatal", "context": 0})),
+            call("read_output", json!({"call": id, "from_line": 30_001, "lines": 1})),
+            call("read_output", json!({"call": "call_of_nobody"})),
+        ],
+        vec![Step::Text("found".into())],
+    ]);
+    let frames = service.turn(&session, "find the error").await;
+    let of = |name: &str| -> Vec<Value> {
+        let starts = frames.iter().filter(|f| f["type"] == "tool_start" && f["name"] == name);
+        let end_of = |start: &Value| {
+            let mut ends = frames.iter().filter(|f| f["type"] == "tool_end");
+            ends.find(|f| f["tool_call_id"] == start["tool_call_id"]).unwrap().clone()
+        };
+        starts.map(end_of).collect()
+    };
+    let found = &of("search_output")[0];
+    assert!(found["content"].as_str().unwrap().contains(NEEDLE), "{found}");
+    let read = of("read_output");
+    assert!(read[0]["content"].as_str().unwrap().contains(NEEDLE), "{}", read[0]);
+    assert_eq!(read[1]["status"], json!("error"));
+    assert_eq!(cluster.count("pods_log"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_shortened_is_read_as_it_is() {
+    let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", |_| Ok("täil".into()));
+    let model = ScriptedModel::new([vec![call("pods_log", json!({}))]]);
+    let (service, session) = service(&model, &cluster).await;
+    let frames = service.turn(&session, "see the log").await;
+    let path = format!("{session}/tool_calls/{}/output", tool_end(&frames, 0)["tool_call_id"].as_str().unwrap());
+    let page = service.get(&format!("{path}?limit=4")).await;
+    assert_eq!((&page["content"], &page["next_offset"]), (&json!("täi"), &json!(4)));
+    // A place in the middle of a character is moved to its beginning.
+    let page = service.get(&format!("{path}?offset=2")).await;
+    assert_eq!((&page["content"], &page["offset"], &page["next_offset"]), (&json!("äil"), &json!(1), &Value::Null));
+    let wrong = service.request(Method::GET, &format!("{path}?limit=0"));
+    assert_eq!(service.refused(wrong).await.0, 400);
+}

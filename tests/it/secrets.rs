@@ -1,0 +1,122 @@
+//! Values of Secrets reach nobody but the tool that they are for.
+
+use std::path::Path;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    fake_server::FakeServer,
+    scripted::{ScriptedModel, call, text},
+    service::{Service, Setup},
+};
+
+const PLAIN: &str = "tr0ub4dor-and-3-more";
+const ENCODED: &str = "dHIwdWI0ZG9yLWFuZC0zLW1vcmU=";
+
+fn cluster() -> FakeServer {
+    let secret = format!("apiVersion: v1\ndata:\n  password: {ENCODED}\nkind: Secret\nmetadata:\n  name: db");
+    FakeServer::new()
+        .reads("resources_get", "Gets an object.", move |_| Ok(secret.clone()))
+        .reads("pods_log", "The log of a pod.", |_| Err(format!("cannot log in as app with {PLAIN}")))
+        .reads("login", "Tries a password.", |arguments| Ok(format!("logged in with {}", arguments["password"])))
+}
+
+/// Every file below a folder, as text.
+fn contents(folder: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            contents(&path, into);
+        } else {
+            into.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_is_a_placeholder_for_all_but_the_tool_that_it_is_handed_to() {
+    let (cluster, model) = (cluster(), ScriptedModel::new([]));
+    let get = call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
+    model.say([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
+    let setup = Setup { model: Some(model.clone()), servers: vec![cluster.server("prod")], ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let session = service.session().await;
+    let frames = service.turn(&session, "look at the secret").await;
+    let ends: Vec<&str> =
+        frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["content"].as_str().unwrap()).collect();
+    let mark = ends[0].lines().find_map(|line| line.trim().strip_prefix("password: ")).unwrap();
+    assert!(mark.starts_with("[secret:password:") && mark.ends_with(":b64]"), "{mark}");
+    // Its plain form, in an error of another tool, is the same secret.
+    let digest = mark.split(':').nth(2).unwrap();
+    assert!(ends[1].contains(digest) && !ends[1].contains(PLAIN), "{}", ends[1]);
+
+    // Handed to a tool it is the value again, once the user has agreed, though the tool only reads.
+    let plain_mark = mark.replace(":b64]", "]");
+    model.say([vec![call("login", json!({"password": plain_mark}))], vec![text("done")]]);
+    service.post(&format!("{session}/messages"), json!({"content": "try it"})).await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    assert!(asked["reason"].as_str().unwrap().contains("real value of a secret"), "{asked}");
+    assert_eq!(cluster.count("login"), 0);
+    let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    service.post(&approval, json!({"decision": "approve"})).await;
+    let mut events = service.events(&session, "").await;
+    events.until("run_finished").await;
+    let frames = events.until("run_finished").await;
+    assert_eq!(cluster.calls().last().unwrap().1["password"], json!(PLAIN));
+    let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
+    assert!(end["content"].as_str().unwrap().starts_with("logged in with \"[secret:"), "{end}");
+
+    // Nobody else has seen it: neither the model, nor a client, nor the disk.
+    let requests: Vec<Value> = model
+        .requests()
+        .iter()
+        .map(|request| json!(request.messages.iter().map(|m| json!(m.as_ref())).collect::<Vec<_>>()))
+        .collect();
+    let mut everything = json!([requests, service.log(&session).await]).to_string();
+    everything.push_str(&service.get(&format!("{session}/messages")).await.to_string());
+    let data = service.stop().await;
+    contents(data.path(), &mut everything);
+    assert!(everything.contains(digest) && !everything.contains(PLAIN) && !everything.contains(ENCODED));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_a_placeholder_is_used_again_once_its_secret_was_read_again() {
+    let (cluster, model) = (cluster(), ScriptedModel::new([]));
+    let get = || call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
+    model.say([vec![get()], vec![text("I see")]]);
+    let env = || vec![("TOOL_APPROVAL", "auto".to_owned())];
+    let start = |data| {
+        let servers = vec![cluster.server("prod")];
+        let yaml = Some("tools:\n  rules:\n  - {tool: login, approval: auto}\n".to_owned());
+        Service::start(Setup { model: Some(model.clone()), servers, env: env(), yaml, data })
+    };
+    let service = start(None).await;
+    service.connected().await;
+    let session = service.session().await;
+    let frames = service.turn(&session, "look").await;
+    let of = |frames: &[Value]| {
+        frames.iter().find(|f| f["type"] == "tool_end").unwrap()["content"].as_str().unwrap().to_owned()
+    };
+    let before = of(&frames);
+    let mark = before.lines().find_map(|line| line.trim().strip_prefix("password: ")).unwrap().to_owned();
+    let data = service.stop().await;
+
+    let service = start(Some(data)).await;
+    service.connected().await;
+    model.say([
+        vec![call("login", json!({"password": mark}))],
+        vec![get()],
+        vec![call("login", json!({"password": mark}))],
+    ]);
+    let frames = service.turn(&session, "log in").await;
+    let ends: Vec<&Value> = frames.iter().filter(|f| f["type"] == "tool_end").collect();
+    assert_eq!(ends[0]["status"], json!("error"));
+    assert!(ends[0]["content"].as_str().unwrap().contains("Read its Secret again"), "{}", ends[0]);
+    assert_eq!(ends[1]["content"], json!(before), "the same value has the same placeholder");
+    assert_eq!(ends[2]["status"], json!("ok"));
+    assert_eq!(cluster.calls().last().unwrap().1["password"], json!(ENCODED));
+    let refused = service.request(Method::GET, &format!("{session}/tool_calls/none/output"));
+    assert_eq!(service.refused(refused).await.0, 404);
+}
