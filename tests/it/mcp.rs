@@ -220,3 +220,51 @@ async fn a_call_that_takes_too_long_ends_in_a_timeout_and_progress_is_shown_unti
     let response = service.request(Method::GET, "/healthz").send().await.unwrap();
     assert_eq!(response.status(), 200);
 }
+
+/// `mcp-server-kubernetes` runs a real kubectl against the stub of a cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_runs_kubectl_looks_at_once_and_shows_what_a_change_would_do() {
+    let (cluster, _dir, kubeconfig) = cluster().await;
+    let kubectl = testbed::path("K8SOPS_TEST_KUBECTL");
+    let bin = std::path::Path::new(&kubectl).parent().unwrap().to_str().unwrap().to_owned();
+    let server = testbed::path("K8SOPS_TEST_MCP_SERVER_KUBERNETES");
+    let yaml = format!(
+        "mcp:\n  servers:\n  - name: prod\n    command: {}\n    args: ['{server}']\n    env: {{KUBECONFIG: '{kubeconfig}', PATH: '{bin}:/usr/local/bin:/usr/bin:/bin'}}\n",
+        testbed::path("K8SOPS_TEST_NODE")
+    );
+    let model = ScriptedModel::new([
+        vec![call("kubectl_get", json!({"resourceType": "pods", "namespace": "shop", "output": "wide"}))],
+        vec![call(
+            "kubectl_scale",
+            json!({"name": "payments", "resourceType": "deployment", "namespace": "shop", "replicas": 3}),
+        )],
+        vec![text("Scaled.")],
+    ]);
+    let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
+    service.connected().await;
+    let tools = service.get("/v1/tools").await;
+    let effect =
+        |name: &str| tools["tools"].as_array().unwrap().iter().find(|t| t["name"] == name).unwrap()["effect"].clone();
+    assert_eq!((effect("kubectl_get"), effect("kubectl_create")), (json!("read"), json!("mutating")));
+
+    let changes = || async {
+        let journal = journal(&cluster).await;
+        let changing =
+            journal.iter().filter(|r| ["PUT", "PATCH", "POST", "DELETE"].contains(&r["method"].as_str().unwrap()));
+        changing.filter(|r| !r.to_string().contains("dryRun") && !r.to_string().contains("selfsubject")).count()
+    };
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "scale payments to 3"})).await;
+    let mut stream = service.events(&session, "").await;
+    let frames = stream.until("approval_requested").await;
+    assert!(tool_ends(&frames)[0].1.contains("CrashLoopBackOff"), "{:?}", tool_ends(&frames));
+    let asked = frames.last().unwrap();
+    assert!(asked["preview"].as_str().unwrap_or_default().contains("dry run"), "{asked}");
+    assert_eq!(changes().await, 0, "{:?}", journal(&cluster).await);
+    let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    service.post(&path, json!({"decision": "approve"})).await;
+    let frames = stream.until("run_finished").await;
+    assert_eq!(tool_ends(&frames)[0].0, "ok", "{frames:?}");
+    assert_eq!(changes().await, 1, "{:?}", journal(&cluster).await);
+    service.stop().await;
+}

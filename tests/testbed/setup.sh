@@ -125,6 +125,8 @@ K8SOPS_TEST_LOOPBACK_ONLY_JS $here/loopback_only.js
 K8SOPS_TEST_MCP_EVERYTHING $modules/@modelcontextprotocol/server-everything/dist/index.js
 K8SOPS_TEST_CONFORMANCE $modules/@modelcontextprotocol/conformance/dist/index.js
 K8SOPS_TEST_KUBERNETES_MCP $modules/kubernetes-mcp-server-linux-$arch/bin/kubernetes-mcp-server-linux-$arch
+K8SOPS_TEST_MCP_SERVER_KUBERNETES $modules/mcp-server-kubernetes/dist/index.js
+K8SOPS_TEST_KUBECTL $TESTBED/venv/bin/kubectl
 K8SOPS_TEST_AIMOCK $modules/@copilotkit/aimock/dist/cli.js
 K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python
 K8SOPS_TEST_KUBE_STUB $here/kube_stub.py
