@@ -56,6 +56,11 @@ fn scan(text: &str, expected: bool, escapes: usize, found: &mut Vec<Found>) {
             }
             b'"' if !open.is_empty() => {
                 let (content, end) = string(bytes, at + 1);
+                if !ends_a_string(&bytes[end.min(bytes.len())..]) {
+                    // The quote was one of the text around: what it would have swallowed is looked at by itself.
+                    at += 1;
+                    continue;
+                }
                 take(text, content.clone(), &bytes[end.min(bytes.len())..], &mut open);
                 if escapes > 0 && text[content.clone()].contains("\\\"") && text[content.clone()].contains("ata\\\"") {
                     nested(&text[content], expected, escapes, found);
@@ -86,6 +91,14 @@ fn string(bytes: &[u8], start: usize) -> (Range<usize>, usize) {
         }
     }
     (start..bytes.len(), bytes.len())
+}
+
+/// Whether what stands behind a string is what may stand there.
+fn ends_a_string(behind: &[u8]) -> bool {
+    behind
+        .iter()
+        .find(|b| !matches!(b, b' ' | b'\t'))
+        .is_none_or(|b| matches!(b, b':' | b',' | b'}' | b']' | b'\n' | b'\r'))
 }
 
 fn take(text: &str, content: Range<usize>, behind: &[u8], open: &mut [Object]) {

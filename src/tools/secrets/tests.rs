@@ -30,6 +30,7 @@ fn each_form_of_a_secret_is_masked_and_keeps_its_key() {
         (format!("apiVersion: v1\nitems:\n- apiVersion: v1\n  data:\n    k: {pass}\n  kind: Secret\n- apiVersion: v1\n  data:\n    k: plain\n  kind: ConfigMap\nkind: List"), "apiVersion: v1\nitems:\n- apiVersion: v1\n  data:\n    k: ‹k›\n  kind: Secret\n- apiVersion: v1\n  data:\n    k: plain\n  kind: ConfigMap\nkind: List".into()),
         (format!(r#"{{"apiVersion":"v1","data":{{"a.b":"{pass}"}},"kind":"Secret"}}"#), r#"{"apiVersion":"v1","data":{"a.b":"‹a.b›"},"kind":"Secret"}"#.into()),
         (format!("{{\n  \"data\": {{\n    \"x\": \"{pass}\"\n  }},\n  \"kind\": \"Secret\"\n}}"), "{\n  \"data\": {\n    \"x\": \"‹x›\"\n  },\n  \"kind\": \"Secret\"\n}".into()),
+        (format!(r#"{{ he said " {{"kind":"Secret","data":{{"p":"{pass}"}}}} x"#), r#"{ he said " {"kind":"Secret","data":{"p":"‹p›"}} x"#.into()),
         ("DB_PASSWORD=s3cr3t, and more\nB=1".into(), "DB_PASSWORD=‹DB_PASSWORD›\nB=1".into()),
         ("url postgres://app:s3cr3t-x@db:5432/x".into(), "url postgres://app:‹url-password›@db:5432/x".into()),
         ("Authorization: Bearer abcdef0123456789".into(), "Authorization: Bearer ‹Authorization›".into()),
