@@ -9,11 +9,11 @@ use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::{Limits, LogClosed, Run, ask::UserAsker, ended, trust::word_from_outside};
+use super::{Limits, LogClosed, Run, ask::UserAsker, ended, lineup::Course, trust::word_from_outside};
 use crate::{
     session::{
         ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, Message, OpenCall, OpenRun,
-        RunId, Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+        RunId, StopReason, Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
     },
     tools::{CallClass, CallSite, Gate, Progress, ToolOutcome},
 };
@@ -23,6 +23,14 @@ const PREVIEW_LIMIT: Duration = Duration::from_secs(20);
 const NOT_RUN: &str = "cancelled by the user before it was run";
 const MAYBE_DONE: &str =
     "The call was sent, and it is not known whether it took effect. Look at the state before doing it again.";
+
+/// What the calls of one reply are made in.
+struct Scene<'a> {
+    /// The conversation up to the reply.
+    messages: &'a [Arc<Message>],
+    /// Tokens that the model which asked can take in.
+    context_window: Option<u32>,
+}
 
 /// What bounds the calls of one reply that run at the same time.
 struct Lanes {
@@ -35,19 +43,21 @@ struct Lanes {
 
 impl Run {
     /// Brings every open call of the run to its end. Returns early, with calls left open, only when the run is halted.
-    pub(super) async fn resolve_calls(&self, run: &OpenRun, messages: &[Arc<Message>]) -> Result<(), LogClosed> {
+    pub(super) async fn resolve_calls(
+        &self,
+        run: &OpenRun,
+        messages: &[Arc<Message>],
+        course: &Course,
+    ) -> Result<(), LogClosed> {
+        let known = self.lineup.get(course.at).and_then(|candidate| candidate.context_window);
+        let scene = Scene { messages, context_window: course.window.or(known) };
         let lanes = Lanes { read: Semaphore::new(self.limits.parallel_tools), change: Semaphore::new(1) };
-        try_join_all(run.calls.iter().map(|call| self.resolve(run.run_id, call, messages, &lanes))).await?;
+        try_join_all(run.calls.iter().map(|call| self.resolve(run.run_id, call, &scene, &lanes))).await?;
         Ok(())
     }
 
-    async fn resolve(
-        &self,
-        run_id: RunId,
-        open: &OpenCall,
-        messages: &[Arc<Message>],
-        lanes: &Lanes,
-    ) -> Result<(), LogClosed> {
+    async fn resolve(&self, run_id: RunId, open: &OpenCall, scene: &Scene<'_>, lanes: &Lanes) -> Result<(), LogClosed> {
+        let messages = scene.messages;
         let call = &open.call;
         let end = |status, content: &str| self.log.append(vec![ended(call, status, content)]);
 
@@ -61,9 +71,7 @@ impl Run {
             return end(ToolStatus::Cancelled, NOT_RUN).await;
         }
         let Value::Object(arguments) = &call.arguments else {
-            let message =
-                "the arguments are not a JSON object; call the tool again with an object that fits its schema";
-            return end(ToolStatus::Error, message).await;
+            return end(ToolStatus::Error, no_object(messages)).await;
         };
         if let Some(why) = self.limits.refuses(call, messages) {
             return end(ToolStatus::Error, &why).await;
@@ -117,7 +125,7 @@ impl Run {
             return Ok(());
         }
         let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
-        self.run_call(run_id, call, &class, arguments, attempt, messages).await
+        self.run_call(run_id, call, &class, arguments, attempt, scene).await
     }
 
     /// Sends one call and logs its end. The start is durable before the call is sent.
@@ -128,7 +136,7 @@ impl Run {
         class: &CallClass,
         arguments: Map<String, Value>,
         attempt: u32,
-        messages: &[Arc<Message>],
+        scene: &Scene<'_>,
     ) -> Result<(), LogClosed> {
         let start = ToolStart {
             tool_call_id: call.id.clone(),
@@ -154,7 +162,7 @@ impl Run {
             log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
         let asker = Arc::new(UserAsker::new(self, call.id.clone(), class.target.server().to_owned()));
-        let site = CallSite { id: call.id.clone(), progress, asker, context_window: self.context_window };
+        let site = CallSite { id: call.id.clone(), progress, asker, context_window: scene.context_window };
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
         let outcome = tokio::select! {
             biased;
@@ -172,7 +180,7 @@ impl Run {
             ToolOutcome { status, content, structured: None, truncated: false, bytes }
         });
         let mut content = outcome.content;
-        content.extend(Limits::remark(call, &content, messages));
+        content.extend(Limits::remark(call, &content, scene.messages));
         let end = ToolEnd {
             tool_call_id: call.id.clone(),
             status: outcome.status,
@@ -227,6 +235,20 @@ impl Run {
                 () = self.halt.cancelled() => return Ok(Answer::Halted),
             }
         }
+    }
+}
+
+/// What the model is told of arguments that are no object.
+fn no_object(messages: &[Arc<Message>]) -> &'static str {
+    let reply = messages.iter().rev().find_map(|message| match message.as_ref() {
+        Message::Assistant(reply) => Some(reply),
+        _ => None,
+    });
+    if reply.is_some_and(|reply| reply.stop_reason == StopReason::MaxTokens) {
+        "your reply was cut at the limit of its tokens before the arguments were whole, so nothing was run; call the tool \
+         again with shorter arguments, or do it in several calls"
+    } else {
+        "the arguments are not a JSON object; call the tool again with an object that fits its schema"
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::budget::{self, Scope};
 use crate::{
+    config::BudgetConfig,
     models::RetryPolicy,
     session::{Message, OpenRun, Timestamp, ToolCall},
 };
@@ -24,6 +26,8 @@ pub struct Limits {
     pub parallel_tools: usize,
     /// How long a request for approval, or a question, stands.
     pub approval_ttl: Duration,
+    /// What may be spent.
+    pub budgets: BudgetConfig,
 }
 
 /// The bound that a run has reached. It gets one more reply, without tools.
@@ -34,6 +38,8 @@ pub(super) enum Reached {
     Time,
     /// The model makes the same calls over and over, though it is told that they are not run.
     Circles,
+    /// What may be spent is spent.
+    Budget(Scope),
 }
 
 impl Reached {
@@ -44,6 +50,7 @@ impl Reached {
             Self::Calls => "limit_calls",
             Self::Time => "limit_time",
             Self::Circles => "limit_repeats",
+            Self::Budget(scope) => scope.code(),
         }
     }
 
@@ -52,6 +59,7 @@ impl Reached {
             Self::Steps => format!("the limit of {} steps for this turn is reached", limits.max_steps),
             Self::Calls => format!("the limit of {} tool calls for this turn is reached", limits.max_calls),
             Self::Time => format!("the {} s that this turn may take are over", limits.max_time.as_secs()),
+            Self::Budget(scope) => scope.words(&limits.budgets),
             Self::Circles => "the same calls were made over and over without anything new".to_owned(),
         }
     }
@@ -82,7 +90,9 @@ impl Limits {
 
     /// Whether the newest reply was the last one that a bound leaves, as far as that can be known afterwards.
     pub(super) fn reached_before(&self, run: &OpenRun) -> bool {
-        run.steps > self.max_steps || run.call_count >= self.max_calls
+        run.steps > self.max_steps
+            || run.call_count >= self.max_calls
+            || budget::is_spent(&self.budgets.turn, &run.usage)
     }
 
     /// What the model is told in place of a result, when the call was made too often already.

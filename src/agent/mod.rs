@@ -18,31 +18,37 @@
 //! It knows neither HTTP nor a store: model, tools and log are parameters.
 
 mod ask;
+mod attempts;
+mod budget;
 mod calls;
 mod history;
 mod limits;
+mod lineup;
 mod prompt;
 mod reply;
 #[cfg(test)]
 mod tests;
 mod trust;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use lineup::Course;
+
 use crate::{
-    models::ChatModel,
     session::{
-        EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunFinished, SessionState, Settings, Timestamp,
-        ToolEnd, ToolProgress, ToolStatus, Usage,
+        EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunFinished, SessionState, Settings, StopReason,
+        Timestamp, ToolEnd, ToolProgress, ToolStatus, Usage,
     },
     tools::ToolExecutor,
 };
 
+pub use budget::Spending;
 pub use limits::Limits;
+pub use lineup::Candidate;
 pub use prompt::system_prompt;
 
 /// The way from a run to its session's log.
@@ -94,11 +100,20 @@ pub struct RunView {
     pub messages: Vec<Arc<Message>>,
     /// The run; `None` when it has ended.
     pub run: Option<OpenRun>,
+    /// The codes of the warnings that the session was given.
+    pub warned: BTreeSet<String>,
+    /// What the whole session has used.
+    pub used: Usage,
 }
 
 impl From<&SessionState> for RunView {
     fn from(state: &SessionState) -> Self {
-        Self { messages: state.messages.clone(), run: state.run.clone() }
+        Self {
+            messages: state.messages.clone(),
+            run: state.run.clone(),
+            warned: state.warned.clone(),
+            used: state.summary.usage,
+        }
     }
 }
 
@@ -106,14 +121,14 @@ impl From<&SessionState> for RunView {
 pub struct Run {
     /// Its log.
     pub log: Arc<dyn RunLog>,
-    /// The model it asks.
-    pub model: Arc<dyn ChatModel>,
+    /// The models it may ask: the session's own, then those that stand in for it. Never empty.
+    pub lineup: Vec<Candidate>,
+    /// What its user has used.
+    pub spending: Arc<dyn Spending>,
     /// The tools it may call.
     pub tools: Arc<dyn ToolExecutor>,
-    /// Model id, temperature, tokens.
+    /// Temperature, tokens, reasoning.
     pub settings: Settings,
-    /// Tokens that the model can take in, where that is known.
-    pub context_window: Option<u32>,
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds it.
@@ -139,6 +154,7 @@ impl Run {
     /// # Errors
     /// [`LogClosed`], when the log takes nothing any more.
     pub async fn drive(&self) -> Result<RunEnd, LogClosed> {
+        let mut course = Course::default();
         loop {
             let view = self.log.view();
             let Some(run) = &view.run else { return Ok(RunEnd::Closed) };
@@ -146,7 +162,7 @@ impl Run {
                 return Ok(RunEnd::Halted);
             }
             if !run.calls.is_empty() {
-                self.resolve_calls(run, &view.messages).await?;
+                self.resolve_calls(run, &view.messages, &course).await?;
             } else if self.cancel.is_cancelled() {
                 self.log.append(vec![finished(run, Outcome::Cancelled, Usage::default())]).await?;
             } else if answered(&view.messages, run) {
@@ -154,7 +170,7 @@ impl Run {
                 let outcome = if self.limits.reached_before(run) { Outcome::Limit } else { Outcome::Completed };
                 self.log.append(vec![finished(run, outcome, Usage::default())]).await?;
             } else {
-                self.ask_model(&view, run).await?;
+                self.ask_model(&view, run, &mut course).await?;
             }
         }
     }
@@ -163,7 +179,8 @@ impl Run {
 /// Whether the newest message is this run's reply without tool calls: then there is nothing left to do.
 fn answered(messages: &[Arc<Message>], run: &OpenRun) -> bool {
     matches!(messages.last().map(AsRef::as_ref),
-        Some(Message::Assistant(m)) if m.run_id == Some(run.run_id) && m.tool_calls.is_empty())
+        Some(Message::Assistant(m)) if m.run_id == Some(run.run_id)
+            && m.tool_calls.is_empty() && m.stop_reason != StopReason::Paused)
 }
 
 /// The event that ends `run`; `more` is used by a reply that is committed with it.

@@ -1,92 +1,123 @@
-//! One reply of the model: asked for, streamed, tried again where that helps, committed.
+//! One reply of a model: who is asked for it, what it costs, and how it is committed.
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{LogClosed, Piece, Run, RunView, ended, finished, history, limits::Reached, prompt::last_step};
+use super::{
+    LogClosed, Piece, Run, RunView,
+    attempts::{Asked, Written},
+    budget, ended, finished, history,
+    limits::Reached,
+    lineup::{self, Candidate, Course},
+    prompt::last_step,
+};
 use crate::{
-    models::{ChatRequest, Delta, ModelError, Reply, ToolChoice},
+    models::{ChatRequest, ModelError, Reply, ToolChoice},
     session::{
-        AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunRecovered, StopReason,
-        Timestamp, ToolCall, ToolCallId, ToolStatus, Usage, UserMessage, Warning,
+        AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, Timestamp,
+        ToolCall, ToolCallId, ToolStatus, Usage, UserMessage, Warning,
     },
 };
 
-/// How one attempt at a reply ended.
-enum Attempt {
-    Done(Reply),
-    Failed(ModelError),
-    /// Cancelled or halted; with the text that had come until then.
-    Stopped(Written),
-}
-
-/// What of a reply has been shown.
-#[derive(Default)]
-struct Written {
-    text: String,
-    reasoning: String,
-}
-
-impl Written {
-    fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.reasoning.is_empty()
-    }
-}
-
 impl Run {
-    /// Asks the model for its next reply and commits it; or ends the run.
-    pub(super) async fn ask_model(&self, view: &RunView, run: &OpenRun) -> Result<(), LogClosed> {
-        let reached = self.limits.reached(run, &view.messages);
-        let request = self.request(view, reached);
-        // Counted here and not in the view: a wait between two attempts is an event, the attempt itself is not.
-        let mut attempts_of_run = run.attempt;
-        for attempt in 1.. {
-            let message_id = MessageId::new();
-            let mut written = Written::default();
-            match self.attempt(message_id, request.clone(), &mut written).await {
-                Attempt::Done(reply) => return self.commit_reply(run, message_id, reply, reached).await,
-                Attempt::Stopped(written) => return self.stop(run, message_id, written).await,
-                Attempt::Failed(error) => {
-                    let mut events = Vec::new();
-                    if !written.is_empty() {
-                        self.log.preview(message_id, Piece::Void);
-                        attempts_of_run += 1;
-                        events.push(EventBody::RunRecovered(RunRecovered {
-                            attempt: attempts_of_run,
-                            superseded: vec![message_id],
-                            reason: error.to_string(),
-                        }));
+    /// Asks for the next reply and commits it; or ends the run.
+    pub(super) async fn ask_model(&self, view: &RunView, run: &OpenRun, course: &mut Course) -> Result<(), LogClosed> {
+        let reached = match self.limits.reached(run, &view.messages) {
+            None => {
+                let budgets = &self.limits.budgets;
+                budget::spent(budgets, &run.usage, &view.used, self.spending.as_ref()).await.map(Reached::Budget)
+            }
+            reached => reached,
+        };
+        if let Some(reached @ Reached::Budget(_)) = reached
+            && run.steps == 0
+        {
+            // Nothing is known yet that a last answer could say, and it would cost what may not be spent.
+            let message = format!("{}; the message was not answered", reached.words(&self.limits));
+            let warning = EventBody::Warning(Warning::new(reached.code(), message));
+            return self.log.append(vec![warning, finished(run, Outcome::Limit, Usage::default())]).await;
+        }
+        let mut last = None;
+        for turn in lineup::order(&self.lineup) {
+            let turn = match turn {
+                Ok(turn) => turn,
+                Err((at, left)) => {
+                    let why = format!("is down and is asked again in {} s", left.as_secs().max(1));
+                    last = Some((at, why));
+                    continue;
+                }
+            };
+            self.announce(turn.at, last.take(), course).await?;
+            if course.window.is_none() {
+                course.window = turn.candidate.window().await;
+            }
+            let request = |course: &Course| self.request(view, turn.candidate, reached, course);
+            match self.attempts(run, &turn, course, request).await? {
+                Asked::Answered(message_id, reply) => {
+                    turn.candidate.circuit.answered();
+                    return self.commit_reply(view, run, turn.candidate, message_id, *reply, reached).await;
+                }
+                Asked::Stopped(message_id, written) => {
+                    return self.stop(run, turn.candidate, message_id, written).await;
+                }
+                Asked::Interrupted => return Ok(()),
+                Asked::GaveUp(error) => {
+                    if speaks_of_the_model(&error) {
+                        turn.candidate.circuit.failed();
                     }
-                    let Some(wait) = self.limits.retry.delay(attempt, &error) else {
-                        events.push(EventBody::RunFailed(RunFailed {
-                            code: error.code().into(),
-                            message: error.to_string(),
-                            retryable: error.retryable(),
-                        }));
-                        return self.log.append(events).await;
-                    };
-                    let seconds = wait.as_secs_f32();
-                    events.push(EventBody::Warning(Warning {
-                        code: error.code().into(),
-                        message: format!("{error}; trying again in {seconds:.1} s (attempt {attempt} failed)"),
-                    }));
-                    self.log.append(events).await?;
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        // The loop of the run looks at both and does what is due.
-                        () = self.cancel.cancelled() => return Ok(()),
-                        () = self.halt.cancelled() => return Ok(()),
+                    let is_last = turn.at + 1 >= self.lineup.len();
+                    if is_last || !speaks_of_the_model(&error) {
+                        return self.log.append(vec![failed(run, &error)]).await;
                     }
+                    last = Some((turn.at, format!("did not answer ({error})")));
                 }
             }
         }
-        Ok(())
+        // Those after the last one that was asked are all left alone, each for what it did a short while ago.
+        let (at, why) = last.unwrap_or_default();
+        let name = self.lineup.get(at).map(Candidate::name).unwrap_or_default();
+        let message = format!("{name} {why}, and so did all that could stand in for it; try again in a moment");
+        let failure = RunFailed { code: "models_unavailable".into(), message, retryable: true, usage: run.usage };
+        self.log.append(vec![EventBody::RunFailed(failure)]).await
     }
 
-    fn request(&self, view: &RunView, reached: Option<Reached>) -> ChatRequest {
-        let mut messages = history::fitted(&view.messages, self.context_window);
+    /// Says who answers, when it is not who answered before, and why.
+    async fn announce(
+        &self,
+        at: usize,
+        instead_of: Option<(usize, String)>,
+        course: &mut Course,
+    ) -> Result<(), LogClosed> {
+        if course.at == at {
+            return Ok(());
+        }
+        course.at = at;
+        course.window = None;
+        course.room = None;
+        let name = self.lineup[at].name();
+        let warning = match instead_of {
+            Some((other, why)) => {
+                let other = self.lineup[other].name();
+                Warning::new("fallback", format!("{other} {why}; this turn goes on with {name}"))
+            }
+            None => Warning::new("fallback_over", format!("{name} is asked again")),
+        };
+        self.log.append(vec![EventBody::Warning(warning)]).await
+    }
+
+    /// The request for the next reply; `None` when the conversation cannot be cut down to the room that there is.
+    fn request(
+        &self,
+        view: &RunView,
+        candidate: &Candidate,
+        reached: Option<Reached>,
+        course: &Course,
+    ) -> Option<ChatRequest> {
+        let mut messages = history::fitted(&view.messages, course.window);
+        if let Some(room) = course.room {
+            messages = history::squeezed(&messages, room)?;
+        }
         if let Some(reached) = reached {
             messages.push(Arc::new(Message::User(UserMessage {
                 message_id: MessageId::new(),
@@ -95,52 +126,26 @@ impl Run {
                 content: last_step(&reached.words(&self.limits)),
             })));
         }
-        ChatRequest {
-            model: self.settings.model.clone(),
+        let limit = |most: u32| self.settings.max_tokens.map_or(most, |wanted| wanted.min(most));
+        Some(ChatRequest {
+            provider: candidate.provider.clone(),
+            model: candidate.model.clone(),
             system: self.system.clone(),
             messages,
             tools: self.tools.specs(),
             tool_choice: if reached.is_some() { ToolChoice::None } else { ToolChoice::Auto },
             temperature: self.settings.temperature,
-            max_tokens: self.settings.max_tokens,
-        }
-    }
-
-    /// One call of the model. What is shown is noted in `written`.
-    async fn attempt(&self, message_id: MessageId, request: ChatRequest, written: &mut Written) -> Attempt {
-        let stream = async {
-            let mut stream = self.model.stream(request).await?;
-            while let Some(delta) = stream.next().await {
-                match delta? {
-                    Delta::Text(piece) => {
-                        self.log.preview(message_id, Piece::Text(&piece));
-                        written.text.push_str(&piece);
-                    }
-                    Delta::Reasoning(piece) => {
-                        self.log.preview(message_id, Piece::Reasoning(&piece));
-                        written.reasoning.push_str(&piece);
-                    }
-                    Delta::Done(reply) => return Ok(reply),
-                }
-            }
-            Err(ModelError::MalformedStream("the model's stream ended without its end mark".into()))
-        };
-        let outcome = tokio::select! {
-            biased;
-            () = stopped(&self.cancel, &self.halt) => None,
-            outcome = stream => Some(outcome),
-        };
-        match outcome {
-            None => Attempt::Stopped(std::mem::take(written)),
-            Some(Ok(reply)) => Attempt::Done(reply),
-            Some(Err(error)) => Attempt::Failed(error),
-        }
+            max_tokens: candidate.max_tokens.map(limit).or(self.settings.max_tokens),
+            reasoning: self.settings.reasoning,
+        })
     }
 
     /// Commits a whole reply, and the end of the run with it where it asks for no tools.
     async fn commit_reply(
         &self,
+        view: &RunView,
         run: &OpenRun,
+        candidate: &Candidate,
         message_id: MessageId,
         reply: Reply,
         reached: Option<Reached>,
@@ -148,12 +153,15 @@ impl Run {
         // A model that calls tools although it was told not to gets no answer to them; and what was refused is not done in
         // part.
         let unanswered = reached.is_some() || reply.stop_reason == StopReason::Refusal;
+        let dropped = unanswered && !reply.tool_calls.is_empty();
         let requested = if unanswered { Vec::new() } else { reply.tool_calls };
         let tool_calls: Vec<ToolCall> = requested
             .into_iter()
             .map(|call| ToolCall { id: ToolCallId::generate(), name: call.name, arguments: call.arguments })
             .collect();
-        let (usage, empty, ends) = (reply.usage, reply.content.trim().is_empty(), tool_calls.is_empty());
+        let (usage, empty) = (candidate.priced(reply.usage), reply.content.trim().is_empty());
+        // A reply that its provider has paused goes on by itself; unless this was to be the last.
+        let ends = tool_calls.is_empty() && (reply.stop_reason != StopReason::Paused || reached.is_some());
         let allowed = self.limits.max_calls.saturating_sub(run.call_count);
         let beyond = tool_calls.iter().skip(usize::try_from(allowed).unwrap_or(usize::MAX));
         let beyond: Vec<EventBody> = beyond
@@ -169,13 +177,29 @@ impl Run {
             tool_calls,
             usage,
             stop_reason: reply.stop_reason,
+            provider: Some(candidate.provider.clone()),
+            model: Some(candidate.model.clone()),
+            // Of a reply that is not kept whole nothing can be given back.
+            provider_data: reply.provider_data.filter(|_| !dropped),
         })];
+        let news = reply.notices.into_iter().filter(|notice| !view.warned.contains(notice.code));
+        events.extend(news.map(|notice| EventBody::Warning(Warning::new(notice.code, notice.message))));
         events.extend(beyond);
         if ends {
             if let Some(reached) = reached {
                 let message = format!("{}; the turn ends with what is known", reached.words(&self.limits));
-                events.push(EventBody::Warning(Warning { code: reached.code().into(), message }));
+                events.push(EventBody::Warning(Warning::new(reached.code(), message)));
             }
+            let mut all = run.usage;
+            all += usage;
+            let failure = |code: &str, message: &str, retryable| {
+                vec![EventBody::RunFailed(RunFailed {
+                    code: code.into(),
+                    message: message.into(),
+                    retryable,
+                    usage: all,
+                })]
+            };
             events.extend(match reply.stop_reason {
                 StopReason::Refusal => {
                     failure("refusal", "the model, or its provider's filter, refused to answer", false)
@@ -188,11 +212,10 @@ impl Run {
                 _ if empty => failure("empty_reply", "the model's reply was empty; send the message again", true),
                 reason => {
                     let cut = (reason == StopReason::MaxTokens).then(|| {
-                        EventBody::Warning(Warning {
-                            code: "max_tokens".into(),
-                            message: "the reply was cut at the limit of its tokens; raise max_tokens to get more"
-                                .into(),
-                        })
+                        EventBody::Warning(Warning::new(
+                            "max_tokens",
+                            "the reply was cut at the limit of its tokens; raise max_tokens to get more",
+                        ))
                     });
                     let outcome = if reached.is_some() { Outcome::Limit } else { Outcome::Completed };
                     cut.into_iter().chain([finished(run, outcome, usage)]).collect()
@@ -203,7 +226,13 @@ impl Run {
     }
 
     /// The reply was stopped in its middle: keeps what the user has read of it when it was cancelled.
-    async fn stop(&self, run: &OpenRun, message_id: MessageId, written: Written) -> Result<(), LogClosed> {
+    async fn stop(
+        &self,
+        run: &OpenRun,
+        candidate: &Candidate,
+        message_id: MessageId,
+        written: Written,
+    ) -> Result<(), LogClosed> {
         if !self.cancel.is_cancelled() {
             // Halted: the next owner asks anew.
             self.log.preview(message_id, Piece::Void);
@@ -218,6 +247,9 @@ impl Run {
                 tool_calls: Vec::new(),
                 usage: Usage::default(),
                 stop_reason: StopReason::Cancelled,
+                provider: Some(candidate.provider.clone()),
+                model: Some(candidate.model.clone()),
+                provider_data: None,
             }));
         }
         events.push(finished(run, Outcome::Cancelled, Usage::default()));
@@ -225,8 +257,18 @@ impl Run {
     }
 }
 
-fn failure(code: &str, message: &str, retryable: bool) -> Vec<EventBody> {
-    vec![EventBody::RunFailed(RunFailed { code: code.into(), message: message.into(), retryable })]
+/// Whether a failure is one of the model and its provider, that another might not have; and not one of the request.
+fn speaks_of_the_model(error: &ModelError) -> bool {
+    !matches!(error, ModelError::ContextTooLong(_) | ModelError::InvalidRequest(_))
+}
+
+fn failed(run: &OpenRun, error: &ModelError) -> EventBody {
+    EventBody::RunFailed(RunFailed {
+        code: error.code().into(),
+        message: error.to_string(),
+        retryable: error.retryable(),
+        usage: run.usage,
+    })
 }
 
 /// Resolves when either token is cancelled.

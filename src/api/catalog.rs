@@ -14,8 +14,21 @@ pub struct ProviderList {
     default_provider: String,
     /// The model of a new session.
     default_model: String,
+    /// Who is asked, in this order, while a session's own model is down.
+    fallback: Vec<ModelName>,
+    /// Models that have failed, as this replica knows, and are left alone for a while before they are asked again.
+    unavailable: Vec<ModelName>,
     /// All providers.
     providers: Vec<ProviderInfo>,
+}
+
+/// A model of a provider.
+#[derive(Debug, Serialize, ToSchema)]
+struct ModelName {
+    /// The provider's id.
+    provider: String,
+    /// The model's id.
+    model: String,
 }
 
 /// The catalog of providers and models.
@@ -28,6 +41,12 @@ pub(super) async fn providers(api: web::Data<Api>, _caller: Caller) -> web::Json
     web::Json(ProviderList {
         default_provider: api.defaults.provider.clone(),
         default_model: api.defaults.model.clone(),
+        fallback: api
+            .fallback
+            .iter()
+            .map(|choice| ModelName { provider: choice.provider.clone(), model: choice.model.clone() })
+            .collect(),
+        unavailable: api.catalog.broken().into_iter().map(|(provider, model)| ModelName { provider, model }).collect(),
         providers: api.catalog.providers(),
     })
 }

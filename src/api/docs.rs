@@ -13,7 +13,7 @@ use utoipa_swagger_ui::Config;
 use super::{
     Code, approvals, catalog, events, inputs, messages, no_route,
     problem::{Problem, documented},
-    service, sessions, settings, tool_calls, ws,
+    service, sessions, settings, tool_calls, usage, ws,
 };
 use crate::session::{Event, EventBody, Transient};
 
@@ -94,6 +94,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         (name = "approvals", description = "Let a call run, or not"),
         (name = "events", description = "The log of a session, replayed and live"),
         (name = "catalog", description = "Models and tools"),
+        (name = "usage", description = "What was used, and what may be"),
         (name = "service", description = "Facts, probes, metrics and this document"),
     )
 )]
@@ -118,6 +119,7 @@ fn operations(config: &mut ServiceConfig) {
             .service(tool_calls::output)
             .service(events::follow)
             .service(ws::open)
+            .service(usage::report)
             .service(catalog::providers)
             .service(catalog::tools)
             .service(catalog::refresh)

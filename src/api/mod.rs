@@ -17,6 +17,7 @@ mod sessions;
 mod settings;
 mod stream;
 mod tool_calls;
+mod usage;
 mod ws;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub use problem::{Code, Problem};
 pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
-    config::ServerConfig,
+    config::{Budget, ModelChoice, ServerConfig},
     mcp::McpHub,
     models::Catalog,
     runtime::Sessions,
@@ -62,6 +63,10 @@ pub struct Api {
     pub user: UserId,
     /// Limits of requests.
     pub server: ServerConfig,
+    /// What a user may use on a day.
+    pub day_budget: Budget,
+    /// Who is asked while a session's own model is down.
+    pub fallback: Vec<ModelChoice>,
     /// Settings of a new session.
     pub defaults: Settings,
     /// Counters.

@@ -158,5 +158,6 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Pro
 )]
 #[get("/metrics")]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
+    api.metrics.set_broken(&api.catalog.broken());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render())
 }

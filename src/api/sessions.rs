@@ -10,8 +10,8 @@ use super::{
     problem::errors,
 };
 use crate::session::{
-    Command, CommandBody, CommandId, ListCursor, SessionId, SessionStatus, SessionSummary, Settings, SettingsPatch,
-    Timestamp, Usage,
+    Command, CommandBody, CommandId, Effort, ListCursor, SessionId, SessionStatus, SessionSummary, Settings,
+    SettingsPatch, Timestamp, Usage,
 };
 
 errors!(CreateErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping);
@@ -85,6 +85,9 @@ pub struct CreateSession {
     #[serde(default)]
     #[schema(minimum = 1)]
     max_tokens: Option<u32>,
+    /// How much the model thinks before it answers.
+    #[serde(default)]
+    reasoning: Option<Effort>,
 }
 
 /// Begins a session.
@@ -104,9 +107,15 @@ pub(super) async fn create(
     caller: Caller,
     body: Body<CreateSession>,
 ) -> Result<HttpResponse, Problem> {
-    let CreateSession { title, provider, model, temperature, max_tokens } = body.0;
+    let CreateSession { title, provider, model, temperature, max_tokens, reasoning } = body.0;
     let title = title.map(|title| checked_title(&title)).transpose()?;
-    let patch = SettingsPatch { provider, model, temperature: temperature.map(Some), max_tokens: max_tokens.map(Some) };
+    let patch = SettingsPatch {
+        provider,
+        model,
+        temperature: temperature.map(Some),
+        max_tokens: max_tokens.map(Some),
+        reasoning: reasoning.map(Some),
+    };
     let settings = patch.apply(&api.defaults);
     if patch != SettingsPatch::default() {
         api.catalog.validate(&settings)?;

@@ -204,10 +204,10 @@ impl Writer {
                 self.ended = true;
                 // Nobody else would say that there is nothing to come back to.
                 if self.until != Until::CaughtUp && !self.halt.is_cancelled() {
-                    return Some(Frame::Transient(Transient::Warning(Warning {
-                        code: "session_deleted".into(),
-                        message: "the session was deleted".into(),
-                    })));
+                    return Some(Frame::Transient(Transient::Warning(Warning::new(
+                        "session_deleted",
+                        "the session was deleted",
+                    ))));
                 }
             }
             Ok(Err(error @ StoreError::Unavailable(_))) => {

@@ -12,9 +12,11 @@ use std::{
 
 use secrecy::SecretString;
 
+use crate::session::Effort;
+
 use super::{
-    AgentConfig, ApprovalMode, Backend, Config, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ServerConfig,
-    ToolsConfig, dotenv, parse,
+    AgentConfig, ApprovalMode, Backend, Budget, BudgetConfig, Config, Feature, LlmConfig, LogConfig, LogFormat,
+    McpConfig, MemoryConfig, ModelChoice, ServerConfig, ToolsConfig, dotenv, parse,
     settings::{self, CONFIG_VARIABLE, NOT_YET, SETTINGS, URL_VARIABLE},
     yaml::{self, Node},
 };
@@ -332,15 +334,18 @@ impl Loader {
             max_sessions: self.required("memory.max_sessions", parse::positive),
             user_id: self.required("memory.user_id", |t| t.parse().ok()),
         };
+        let budgets = self.budgets(&llm, &providers);
         Config {
             server,
             llm,
             providers,
             mcp,
             memory,
+            budgets,
             agent: AgentConfig {
                 max_steps: self.required("agent.max_steps", parse::positive),
                 max_attempts: self.required("agent.max_attempts", parse::positive),
+                max_wait: self.required("agent.max_wait", parse::duration),
                 max_calls: self.required("agent.max_calls", parse::positive),
                 max_time: self.required("agent.max_time", parse::duration),
                 max_repeats: self.required("agent.max_repeats", parse::positive),
@@ -374,24 +379,15 @@ impl Loader {
         let chosen = self.last_origin();
         if !providers.contains_key(&provider) {
             let ids: Vec<_> = providers.keys().map(String::as_str).collect();
-            let mut allowed = ids.join(", ");
-            if provider == "ollama" {
-                allowed += " (for an Ollama server: openai, with OPENAI_BASE_URL=http://127.0.0.1:11434/v1)";
-            }
-            self.wrong("llm.provider", &parse::shown(&provider), &chosen, &allowed);
+            self.wrong("llm.provider", &parse::shown(&provider), &chosen, &ids.join(", "));
         }
         let named = self.optional("llm.model", |t| (t.len() <= 200).then(|| t.to_owned()));
         let model = match (named, providers.get_mut(&provider)) {
             (Some(model), Some(provider)) => {
                 // People run servers whose models have any name: what they ask for is part of the catalog.
-                if !provider.models.iter().any(|m| m.id == model) {
-                    provider.models.push(super::ModelConfig {
-                        id: model.clone(),
-                        name: model.clone(),
-                        description: "Named by LLM_MODEL; its limits are not known".to_owned(),
-                        context_window: None,
-                        max_output_tokens: None,
-                    });
+                if !provider.models.is_empty() && provider.models.iter().all(|m| m.id != model) {
+                    let described = "Named by LLM_MODEL; its limits are not known";
+                    provider.models.push(super::ModelConfig::named(&model, described));
                 }
                 model
             }
@@ -417,13 +413,74 @@ impl Loader {
                 "{name} is the provider of new sessions and has no key: set {variable}, or choose another in LLM_PROVIDER"
             ));
         }
+        let temperature =
+            self.optional("llm.temperature", |t| t.parse::<f64>().ok().filter(|t| (0.0..=2.0).contains(t)));
+        // Not an error: the variable is one that many have set for their earlier tools.
+        let known = providers.get(&provider).and_then(|p| p.models.iter().find(|known| known.id == model));
+        let ignored = temperature.is_some() && known.is_some_and(|model| model.lacks(Feature::Temperature));
+        if ignored {
+            self.warnings.push(format!("LLM_TEMPERATURE has no effect: {model} takes no temperature"));
+        }
         LlmConfig {
             provider,
             model,
-            temperature: self
-                .optional("llm.temperature", |t| t.parse::<f64>().ok().filter(|t| (0.0..=2.0).contains(t))),
+            temperature: temperature.filter(|_| !ignored),
             max_tokens: self.optional("llm.max_tokens", parse::positive),
+            reasoning: self.optional("llm.reasoning", Effort::parse),
+            fallback: self.fallback(providers),
         }
+    }
+
+    fn fallback(&mut self, providers: &mut BTreeMap<String, super::ProviderConfig>) -> Vec<ModelChoice> {
+        let mut choices = Vec::new();
+        let pairs = self.optional("llm.fallback", |t| Some(t.to_owned())).unwrap_or_default();
+        let origin = self.last_origin();
+        for pair in pairs.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (id, model) = pair.split_once('/').unwrap_or((pair, ""));
+            let Some(provider) = providers.get_mut(id) else {
+                let ids: Vec<_> = providers.keys().map(String::as_str).collect();
+                let allowed = format!("provider/model with a provider of: {}", ids.join(", "));
+                self.wrong("llm.fallback", &parse::shown(pair), &origin, &allowed);
+                continue;
+            };
+            let model = match (model, provider.models.first()) {
+                ("", Some(first)) => first.id.clone(),
+                ("", None) => {
+                    let allowed = format!("{id}/MODEL: {id} has no first model");
+                    self.wrong("llm.fallback", &parse::shown(pair), &origin, &allowed);
+                    continue;
+                }
+                (model, _) => model.to_owned(),
+            };
+            if !provider.models.is_empty() && provider.models.iter().all(|known| known.id != model) {
+                let described = "Named by LLM_FALLBACK; its limits are not known";
+                provider.models.push(super::ModelConfig::named(&model, described));
+            }
+            choices.push(ModelChoice { provider: id.to_owned(), model });
+        }
+        choices
+    }
+
+    fn budgets(&mut self, llm: &LlmConfig, providers: &BTreeMap<String, super::ProviderConfig>) -> BudgetConfig {
+        let mut budget = |tokens, usd| Budget {
+            tokens: self.optional(tokens, parse::positive),
+            usd: self.optional(usd, parse::dollars),
+        };
+        let budgets = BudgetConfig {
+            turn: budget("budgets.turn_tokens", "budgets.turn_usd"),
+            session: budget("budgets.session_tokens", "budgets.session_usd"),
+            user_day: budget("budgets.user_day_tokens", "budgets.user_day_usd"),
+        };
+        let priced = providers.get(&llm.provider).is_some_and(|provider| {
+            provider.models.iter().any(|model| model.id == llm.model && model.prices.is_some())
+        });
+        if [budgets.turn, budgets.session, budgets.user_day].iter().any(|b| b.usd.is_some()) && !priced {
+            self.warnings.push(format!(
+                "a budget in money is set, and {} of {} has no prices in the catalog: what it uses counts as nothing there",
+                llm.model, llm.provider
+            ));
+        }
+        budgets
     }
 
     fn warn_about_variables(&mut self) {

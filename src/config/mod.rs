@@ -21,9 +21,17 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use secrecy::SecretString;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::session::{Effort, Money, Usage};
 
 pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
 pub use parse::{is_loopback, mask_url};
@@ -47,6 +55,8 @@ pub struct Config {
     pub memory: MemoryConfig,
     /// `agent` section.
     pub agent: AgentConfig,
+    /// `budgets` section.
+    pub budgets: BudgetConfig,
     /// `tools` section; `TOOL_APPROVAL`.
     pub tools: ToolsConfig,
     /// `log` section; `LOG_LEVEL`, `LOG_FORMAT`.
@@ -79,6 +89,19 @@ pub struct LlmConfig {
     pub temperature: Option<f64>,
     /// The most tokens of one reply; absent: the catalog's figure.
     pub max_tokens: Option<u32>,
+    /// How much the model thinks; absent: as it does by itself.
+    pub reasoning: Option<Effort>,
+    /// Who is asked when the session's own provider is down, in this order.
+    pub fallback: Vec<ModelChoice>,
+}
+
+/// A model of a provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// The provider's id.
+    pub provider: String,
+    /// The model's id.
+    pub model: String,
 }
 
 impl LlmConfig {
@@ -90,6 +113,7 @@ impl LlmConfig {
             model: self.model.clone(),
             temperature: self.temperature,
             max_tokens: self.max_tokens,
+            reasoning: self.reasoning,
         }
     }
 }
@@ -99,8 +123,29 @@ impl LlmConfig {
 pub enum Protocol {
     /// The Anthropic Messages API.
     Anthropic,
-    /// `OpenAI` chat completions.
+    /// `OpenAI`'s Responses API at `OpenAI` itself, chat completions everywhere else.
     Openai,
+    /// Chat completions, wherever it is.
+    OpenaiChat,
+    /// The Responses API, wherever it is.
+    OpenaiResponses,
+    /// Ollama's own API.
+    Ollama,
+}
+
+impl Protocol {
+    pub(crate) const WORDS: &'static str = "anthropic, openai, openai-chat, openai-responses or ollama";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "anthropic" => Some(Self::Anthropic),
+            "openai" => Some(Self::Openai),
+            "openai-chat" => Some(Self::OpenaiChat),
+            "openai-responses" => Some(Self::OpenaiResponses),
+            "ollama" => Some(Self::Ollama),
+            _ => None,
+        }
+    }
 }
 
 /// One provider of models.
@@ -122,6 +167,13 @@ pub struct ProviderConfig {
     pub connect_timeout: Duration,
     /// The longest gap between two pieces of a stream, the first included (120 s).
     pub read_timeout: Duration,
+    /// More headers of every request.
+    pub headers: BTreeMap<String, SecretString>,
+    /// The most tokens of context that are asked of a server which must be told (Ollama), where its catalog entry does not
+    /// say (32768).
+    pub max_context: u32,
+    /// How long Ollama keeps a model in memory after a call, in its own words (`30m`).
+    pub keep_alive: Option<String>,
     /// Its models.
     pub models: Vec<ModelConfig>,
 }
@@ -139,6 +191,120 @@ pub struct ModelConfig {
     pub context_window: Option<u32>,
     /// The most tokens of a reply, if known.
     pub max_output_tokens: Option<u32>,
+    /// What it can do; empty: not known.
+    pub features: BTreeSet<Feature>,
+    /// What it costs, if known.
+    pub prices: Option<Prices>,
+}
+
+impl ModelConfig {
+    /// A model of which nothing but its id is known.
+    #[must_use]
+    pub fn named(id: &str, description: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            description: description.to_owned(),
+            context_window: None,
+            max_output_tokens: None,
+            features: BTreeSet::new(),
+            prices: None,
+        }
+    }
+
+    /// Whether it is known to lack a feature.
+    #[must_use]
+    pub fn lacks(&self, feature: Feature) -> bool {
+        !self.features.is_empty() && !self.features.contains(&feature)
+    }
+}
+
+/// What a model can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// It calls tools.
+    Tools,
+    /// It thinks before it answers, and decides itself how long (`reasoning` in the settings guides it).
+    Thinking,
+    /// It thinks within a budget of tokens that the request must name: Anthropic's models before Opus 4.6.
+    ThinkingBudget,
+    /// It takes a sampling temperature.
+    Temperature,
+}
+
+impl Feature {
+    const WORDS: &'static str = "tools, thinking, thinking_budget or temperature";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "tools" => Some(Self::Tools),
+            "thinking" => Some(Self::Thinking),
+            "thinking_budget" => Some(Self::ThinkingBudget),
+            "temperature" => Some(Self::Temperature),
+            _ => None,
+        }
+    }
+}
+
+/// What a million tokens of a model cost, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Prices {
+    /// Of a prompt.
+    #[schema(value_type = f64)]
+    pub input: Money,
+    /// Of a reply, reasoning included.
+    #[schema(value_type = f64)]
+    pub output: Money,
+    /// Of a prompt that is read from the provider's cache; as much as `input` where it is not named.
+    #[schema(value_type = f64)]
+    pub cached_input: Money,
+    /// Of a prompt that is written to the provider's cache; as much as `input` where it is not named.
+    #[schema(value_type = f64)]
+    pub cache_write: Money,
+    /// What they cost in a call with a long prompt, where that is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long: Option<LongPrices>,
+}
+
+/// What a million tokens cost in a call with a long prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LongPrices {
+    /// A prompt of more tokens than this is a long one.
+    pub above: u64,
+    /// Of a prompt.
+    #[schema(value_type = f64)]
+    pub input: Money,
+    /// Of a reply, reasoning included.
+    #[schema(value_type = f64)]
+    pub output: Money,
+    /// Of a prompt that is read from the provider's cache.
+    #[schema(value_type = f64)]
+    pub cached_input: Money,
+    /// Of a prompt that is written to the provider's cache.
+    #[schema(value_type = f64)]
+    pub cache_write: Money,
+}
+
+impl Prices {
+    /// What a call costs. Cached tokens and those written to the cache are part of the input.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> Money {
+        let Self { mut input, mut output, mut cached_input, mut cache_write, long } = *self;
+        if let Some(long) = long.filter(|long| usage.input_tokens > long.above) {
+            (input, output) = (long.input, long.output);
+            (cached_input, cache_write) = (long.cached_input, long.cache_write);
+        }
+        let plain = usage.input_tokens.saturating_sub(usage.cached_tokens).saturating_sub(usage.cache_write_tokens);
+        [
+            input.per_million(plain),
+            cached_input.per_million(usage.cached_tokens),
+            cache_write.per_million(usage.cache_write_tokens),
+            output.per_million(usage.output_tokens),
+        ]
+        .into_iter()
+        .sum()
+    }
 }
 
 /// MCP servers.
@@ -260,6 +426,8 @@ pub struct AgentConfig {
     pub max_steps: u32,
     /// Attempts at one model call (4).
     pub max_attempts: u32,
+    /// How long all waits between the attempts at one model call may take (2 min).
+    pub max_wait: Duration,
     /// Tool calls in one run (100).
     pub max_calls: u32,
     /// How long one run may work, what it waits for its user not counted (30 min).
@@ -270,6 +438,26 @@ pub struct AgentConfig {
     pub parallel_tools: usize,
     /// Added to the built-in system prompt.
     pub instructions: String,
+}
+
+/// What may be spent; absent: without limit. Looked at between model calls, so that the call which reaches one is not cut.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BudgetConfig {
+    /// Of one run.
+    pub turn: Budget,
+    /// Of all runs of one session.
+    pub session: Budget,
+    /// Of all sessions of one user on one day (UTC).
+    pub user_day: Budget,
+}
+
+/// What may be spent on one thing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Tokens in and out.
+    pub tokens: Option<u64>,
+    /// Money.
+    pub usd: Option<Money>,
 }
 
 /// Policy on tools.

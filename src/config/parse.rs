@@ -17,6 +17,19 @@ pub(super) fn positive<T: TryFrom<u64>>(text: &str) -> Option<T> {
     (number > 0).then(|| T::try_from(number).ok()).flatten()
 }
 
+/// A duration as Ollama takes it: of Go's syntax, or a whole number of seconds; negative is for ever.
+pub(super) fn keep_alive(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let fits = |c: char| c.is_ascii_digit() || matches!(c, 'h' | 'm' | 's' | '.');
+    (digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(fits)).then(|| text.to_owned())
+}
+
+/// An amount of dollars that is not negative.
+pub(super) fn dollars(text: &str) -> Option<crate::session::Money> {
+    let dollars = text.trim_start_matches('$').parse::<f64>().ok()?;
+    (0.0..1e6).contains(&dollars).then(|| crate::session::Money::from_dollars(dollars))
+}
+
 /// A number of bytes, with or without `KiB`, `MiB`, `GiB`.
 pub(super) fn size(text: &str) -> Option<usize> {
     let text = text.to_ascii_lowercase();

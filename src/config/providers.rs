@@ -1,14 +1,24 @@
 //! The catalog's part of loading: providers and their models, merged field by field over the layers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+
+use crate::session::Money;
 
 use super::{
-    ModelConfig, Protocol, ProviderConfig,
-    load::{Found, Loader, Origin, secret},
+    Feature, LongPrices, ModelConfig, Prices, Protocol, ProviderConfig,
+    load::{Found, Layer, Loader, Origin, secret},
     parse,
-    settings::{BOOL, DURATION, KEY, POSITIVE, SETTINGS, URL},
+    settings::{BOOL, DOLLARS, DURATION, KEEP_ALIVE, KEY, POSITIVE, SETTINGS, URL},
     yaml::Node,
 };
+
+/// See [`ProviderConfig::max_context`].
+const DEFAULT_CONTEXT: u32 = 32_768;
 
 impl Loader {
     /// All providers; a later layer changes single fields and adds or replaces single models.
@@ -35,11 +45,7 @@ impl Loader {
 
     fn provider(&mut self, id: &str, origin: &Origin) -> ProviderConfig {
         let name = self.provider_field(id, "name").map_or_else(|| id.to_owned(), |f| f.text);
-        let protocol = self.parsed(id, "protocol", "anthropic or openai", Protocol::Openai, |t| match t {
-            "anthropic" => Some(Protocol::Anthropic),
-            "openai" => Some(Protocol::Openai),
-            _ => None,
-        });
+        let protocol = self.parsed(id, "protocol", Protocol::WORDS, Protocol::Openai, Protocol::parse);
         let key_variable = self
             .provider_field(id, "key_variable")
             .map_or_else(|| format!("{}_API_KEY", id.to_ascii_uppercase().replace('-', "_")), |f| f.text);
@@ -76,6 +82,9 @@ impl Loader {
             key_variable,
             connect_timeout: self.parsed(id, "connect_timeout", DURATION, Duration::from_secs(10), parse::duration),
             read_timeout: self.parsed(id, "read_timeout", DURATION, Duration::from_mins(2), parse::duration),
+            headers: self.provider_headers(id),
+            max_context: self.parsed(id, "max_context", POSITIVE, DEFAULT_CONTEXT, parse::positive),
+            keep_alive: self.parsed(id, "keep_alive", KEEP_ALIVE, None, |t| parse::keep_alive(t).map(Some)),
             models: self.models(id),
         }
     }
@@ -103,6 +112,27 @@ impl Loader {
         }
     }
 
+    /// Headers of the strongest layer that has any.
+    fn provider_headers(&mut self, id: &str) -> BTreeMap<String, SecretString> {
+        let strongest = self.layers.iter().rev().find_map(|layer| {
+            let node = layer.root.get("providers")?.get(id)?.get("headers")?;
+            let entries = node.entries().iter().filter_map(|(name, node)| Some((name.clone(), layer.found(node)?)));
+            Some(entries.collect::<Vec<_>>())
+        });
+        let mut headers = BTreeMap::new();
+        for (name, found) in strongest.unwrap_or_default() {
+            let path = format!("providers.{id}.headers.{name}");
+            let fits = http::HeaderName::try_from(&name).is_ok() && http::HeaderValue::try_from(&found.text).is_ok();
+            if fits {
+                self.in_force(path, &parse::mask(&found.text), &found.origin);
+                headers.insert(name, secret(&found.text));
+            } else {
+                self.wrong(&path, &parse::mask(&found.text), &found.origin, "the name and the value of an HTTP header");
+            }
+        }
+        headers
+    }
+
     fn models(&mut self, id: &str) -> Vec<ModelConfig> {
         let mut models: Vec<ModelConfig> = Vec::new();
         let mut wrong = Vec::new();
@@ -123,7 +153,11 @@ impl Loader {
                     wrong.push(("id".to_owned(), String::new(), layer.origin(node), "the id that the provider knows"));
                     continue;
                 };
+                let features = features(layer, node, &mut wrong);
+                let prices = prices(layer, node, &mut wrong);
                 let model = ModelConfig {
+                    features,
+                    prices,
                     name: text("name").map_or_else(|| model.text.clone(), |f| f.text),
                     description: text("description").map(|f| f.text).unwrap_or_default(),
                     id: model.text,
@@ -159,6 +193,53 @@ impl Loader {
             }
         }
     }
+}
+
+/// What was wrong: the field, its value as it may be shown, where it is, and what is allowed.
+type Wrong = (String, String, Origin, &'static str);
+
+fn features(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> BTreeSet<Feature> {
+    let mut features = BTreeSet::new();
+    for found in node.get("features").map(Node::items).unwrap_or_default().iter().filter_map(|n| layer.found(n)) {
+        match Feature::parse(&found.text) {
+            Some(feature) => drop(features.insert(feature)),
+            None => wrong.push(("features".to_owned(), parse::shown(&found.text), found.origin, Feature::WORDS)),
+        }
+    }
+    features
+}
+
+fn prices(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> Option<Prices> {
+    let node = node.get("prices")?;
+    let [input, output, cached_input, cache_write] = rates(layer, node, "prices", wrong)?;
+    let long = node.get("long").and_then(|node| {
+        let found = node.get("above").and_then(|n| layer.found(n));
+        let Some(above) = found.as_ref().and_then(|found| parse::positive(&found.text)) else {
+            let shown = found.map(|found| parse::shown(&found.text)).unwrap_or_default();
+            wrong.push(("prices.long.above".to_owned(), shown, layer.origin(node), POSITIVE));
+            return None;
+        };
+        let [input, output, cached_input, cache_write] = rates(layer, node, "prices.long", wrong)?;
+        Some(LongPrices { above, input, output, cached_input, cache_write })
+    });
+    Some(Prices { input, output, cached_input, cache_write, long })
+}
+
+/// Input, output, cached input, cache write.
+fn rates(layer: &Layer, node: &Node, path: &str, wrong: &mut Vec<Wrong>) -> Option<[Money; 4]> {
+    let [input, output, cached, write] = ["input", "output", "cached_input", "cache_write"].map(|key| {
+        let found = layer.found(node.get(key)?)?;
+        let parsed = parse::dollars(&found.text);
+        if parsed.is_none() {
+            wrong.push((format!("{path}.{key}"), parse::shown(&found.text), found.origin, DOLLARS));
+        }
+        parsed
+    });
+    let (Some(input), Some(output)) = (input, output) else {
+        wrong.push((path.to_owned(), String::new(), layer.origin(node), "at least `input` and `output`"));
+        return None;
+    };
+    Some([input, output, cached.unwrap_or(input), write.unwrap_or(input)])
 }
 
 /// What the names of providers and MCP servers look like.

@@ -27,10 +27,31 @@ pub const SETTINGS: &[Setting] = &[
     plain("llm.model", "LLM_MODEL", "a model's id of at most 200 characters", "The model of new sessions"),
     plain("llm.temperature", "LLM_TEMPERATURE", "a number from 0 to 2", "The sampling temperature of new sessions"),
     plain("llm.max_tokens", "LLM_MAX_TOKENS", POSITIVE, "The most tokens of one reply"),
+    plain("llm.reasoning", "LLM_REASONING", EFFORT, "How much the model of new sessions thinks before it answers"),
+    plain(
+        "llm.fallback",
+        "LLM_FALLBACK",
+        "provider/model pairs with commas between",
+        "Who is asked, in this order, when a session's own provider is down",
+    ),
     secret("providers.anthropic.api_key", "ANTHROPIC_API_KEY", "The key for Anthropic"),
     plain("providers.anthropic.base_url", "ANTHROPIC_BASE_URL", URL, "Where the Messages API is"),
     secret("providers.openai.api_key", "OPENAI_API_KEY", "The key for OpenAI, or for the server at OPENAI_BASE_URL"),
     plain("providers.openai.base_url", "OPENAI_BASE_URL", URL, "Where chat completions are; up to and with /v1"),
+    plain("providers.ollama.base_url", "OLLAMA_BASE_URL", URL, "Where Ollama is"),
+    secret("providers.ollama.api_key", "OLLAMA_API_KEY", "The key for Ollama, where it wants one"),
+    plain(
+        "providers.ollama.max_context",
+        "OLLAMA_MAX_CONTEXT",
+        POSITIVE,
+        "The most tokens of context that Ollama is asked for",
+    ),
+    plain(
+        "providers.ollama.keep_alive",
+        "OLLAMA_KEEP_ALIVE",
+        KEEP_ALIVE,
+        "How long Ollama keeps a model in memory after a call",
+    ),
     plain("mcp.servers.default.transport", "MCP_TRANSPORT", TRANSPORT, "How the MCP server `default` is reached"),
     plain("mcp.servers.default.url", "MCP_SERVER_URL", URL, "Its endpoint (http)"),
     plain("mcp.servers.default.ssl_verify", "MCP_SSL_VERIFY", BOOL, "Whether its certificate is checked (http)"),
@@ -70,11 +91,18 @@ pub const SETTINGS: &[Setting] = &[
     plain("memory.user_id", "MEMORY_USER_ID", USER_ID, "The user when nobody is authenticated"),
     plain("agent.max_steps", "K8SOPS_MAX_STEPS", POSITIVE, "Model calls with tools in one run"),
     plain("agent.max_attempts", "K8SOPS_MAX_ATTEMPTS", POSITIVE, "Attempts at one model call"),
+    plain("agent.max_wait", "K8SOPS_MAX_WAIT", DURATION, "How long all waits of one model call may take together"),
     plain("agent.max_calls", "K8SOPS_MAX_TOOL_CALLS", POSITIVE, "Tool calls in one run"),
     plain("agent.max_time", "K8SOPS_MAX_RUN_TIME", DURATION, "How long a run may work; waiting for its user is free"),
     plain("agent.max_repeats", "K8SOPS_MAX_REPEATS", POSITIVE, "The same call with the same result in one run"),
     plain("agent.parallel_tools", "K8SOPS_PARALLEL_TOOLS", POSITIVE, "Tool calls that run at the same time"),
     plain("agent.instructions", "K8SOPS_INSTRUCTIONS", "any text", "Added to the built-in system prompt"),
+    plain("budgets.turn_tokens", "K8SOPS_BUDGET_TURN_TOKENS", POSITIVE, "The most tokens of one run"),
+    plain("budgets.turn_usd", "K8SOPS_BUDGET_TURN_USD", DOLLARS, "The most money of one run"),
+    plain("budgets.session_tokens", "K8SOPS_BUDGET_SESSION_TOKENS", POSITIVE, "The most tokens of one session"),
+    plain("budgets.session_usd", "K8SOPS_BUDGET_SESSION_USD", DOLLARS, "The most money of one session"),
+    plain("budgets.user_day_tokens", "K8SOPS_BUDGET_USER_DAY_TOKENS", POSITIVE, "The most tokens of a user on a day"),
+    plain("budgets.user_day_usd", "K8SOPS_BUDGET_USER_DAY_USD", DOLLARS, "The most money of a user on a day (UTC)"),
     plain("tools.approval", "TOOL_APPROVAL", "ask, auto or deny", "What happens to a call that changes something"),
     plain("tools.approval_ttl", "K8SOPS_APPROVAL_TTL", DURATION, "How long a request for approval stands"),
     plain(
@@ -106,6 +134,9 @@ pub(super) const PORT: &str = "a port number, 0 to 65535";
 pub(super) const SIZE: &str = "a size from 1 byte to 1GiB, like 65536, 64KiB or 1MiB";
 pub(super) const DURATION: &str = "a duration from 1ms to 30 days, like 500ms, 20s, 5m or 1h";
 pub(super) const POSITIVE: &str = "a whole number from 1 on";
+pub(super) const DOLLARS: &str = "an amount of US dollars, like 2.50";
+pub(super) const KEEP_ALIVE: &str = "a duration like 30m, or a number of seconds; -1 is for ever";
+const EFFORT: &str = "off, low, medium or high";
 pub(super) const URL: &str = "an http:// or https:// URL";
 const REDIS_URLS: &str = "redis:// or rediss:// URLs with commas between";
 const NAME: &str = "1 to 64 characters of A-Z a-z 0-9 . _ : -";
@@ -118,7 +149,6 @@ const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like in
 
 /// Variables of functions that this version does not have, and what is said when one is set.
 pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("OLLAMA_BASE_URL", "there is no ollama provider; its server also speaks OpenAI's protocol, see OPENAI_BASE_URL"),
     ("MEMORY_LONG_TERM_ENABLED", "there is no long-term memory"),
     ("MEMORY_MAX_MEMORIES", "there is no long-term memory"),
     ("MEMORY_CONTEXT_THRESHOLD", "conversations are not summarised"),

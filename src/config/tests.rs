@@ -87,7 +87,7 @@ fn every_wrong_value_is_told_at_once_in_one_line_each() {
             env: sources(&[
                 ("K8SOPS_PORT", "80a"),
                 ("MEMORY_BACKEND", "postgres"),
-                ("LLM_PROVIDER", "ollama"),
+                ("LLM_PROVIDER", "gemini"),
                 ("MAX_SESSIONS", "0"),
             ])
             .env,
@@ -99,7 +99,7 @@ fn every_wrong_value_is_told_at_once_in_one_line_each() {
         [
             "/etc/k8sops.yaml line 2: server.host is `http://x`; allowed: an IP address or a host name",
             "K8SOPS_PORT is `80a`; allowed: a port number, 0 to 65535",
-            "LLM_PROVIDER is `ollama`; allowed: anthropic, openai (for an Ollama server: openai, with OPENAI_BASE_URL=http://127.0.0.1:11434/v1)",
+            "LLM_PROVIDER is `gemini`; allowed: anthropic, ollama, openai",
             "LLM_TEMPERATURE in .env is `2.1`; allowed: a number from 0 to 2",
             "MEMORY_BACKEND is `postgres`; allowed: memory, filesystem or redis",
             "MAX_SESSIONS is `0`; allowed: a whole number from 1 on",
@@ -228,7 +228,7 @@ fn a_model_of_any_name_can_be_asked_for() {
     assert!(openai.key_optional, "a server of one's own needs no key");
     assert_eq!(warnings, Vec::<String>::new());
     let Loaded { config, .. } = loaded(sources(&[("LLM_PROVIDER", "openai")]));
-    assert_eq!(config.llm.model, "gpt-5.6-terra", "the first of the provider");
+    assert_eq!(config.llm.model, "gpt-6-sol", "the first of the provider");
 }
 
 #[test]
@@ -249,8 +249,8 @@ fn providers_and_models_are_added_and_changed_by_yaml() {
     assert_eq!(openai.read_timeout, Duration::from_mins(5));
     assert_eq!(openai.connect_timeout, Duration::from_secs(10));
     let ids: Vec<_> = openai.models.iter().map(|m| m.id.as_str()).collect();
-    assert_eq!(ids, ["gpt-5.6-terra", "gpt-5.6-sol", "gpt-5.6-luna", "gpt-next"]);
-    assert_eq!((openai.models[1].name.as_str(), openai.models[1].context_window), ("Mine", None));
+    assert_eq!(ids[3..], ["gpt-5.6-terra", "gpt-5.6-sol", "gpt-5.6-luna", "gpt-next"]);
+    assert_eq!((openai.models[4].name.as_str(), openai.models[4].context_window), ("Mine", None));
 
     let found = problems(yaml(
         "providers:\n  Bad Name: {base_url: 'http://h'}\n  x:\n    protocol: grpc\n    models: [{name: y}]\n",
@@ -371,4 +371,83 @@ fn a_rule_that_is_wrong_or_says_nothing_stops_the_start() {
         let problems = Config::load(sources).unwrap_err().problems.join("\n");
         assert!(problems.contains(words), "{rule}: {problems}");
     }
+}
+
+#[test]
+fn what_comes_from_the_cache_costs_less_and_what_goes_to_it_and_long_prompts_more() {
+    let usd = Money::from_dollars;
+    let prices = Prices {
+        input: usd(3.0),
+        output: usd(15.0),
+        cached_input: usd(0.3),
+        cache_write: usd(3.75),
+        long: Some(LongPrices {
+            above: 1_000_000,
+            input: usd(6.0),
+            output: usd(30.0),
+            cached_input: usd(0.6),
+            cache_write: usd(7.5),
+        }),
+    };
+    let usage = Usage {
+        input_tokens: 1_000_000,
+        cached_tokens: 600_000,
+        cache_write_tokens: 300_000,
+        output_tokens: 100_000,
+        ..Usage::default()
+    };
+    assert_eq!(prices.cost(&usage), usd(0.3 + 0.18 + 1.125 + 1.5));
+    let long = Usage { input_tokens: 2_000_000, ..Usage::default() };
+    assert_eq!(prices.cost(&long), usd(12.0));
+    // A provider that counts its cache apart from the input does not make a call cost less than nothing.
+    let odd = Usage { input_tokens: 10, cached_tokens: 1_000_000, ..Usage::default() };
+    assert_eq!(prices.cost(&odd), usd(0.3));
+}
+
+#[test]
+fn a_model_of_ones_own_has_features_and_prices() {
+    let text = "providers:\n  groq:\n    base_url: https://api.groq.com/openai/v1\n    headers: {x-team: ops}\n    models:\n    - id: kimi\n      features: [tools, thinking]\n      prices: {input: 1.5, output: $3, long: {above: 1000, input: 3, output: 6}}\n    - {id: odd, features: [magic], prices: {input: -1}}\n";
+    let problems = problems(yaml(text));
+    assert!(problems.iter().any(|p| p.contains("features is `magic`; allowed: tools, thinking")), "{problems:?}");
+    assert!(problems.iter().any(|p| p.contains("prices.input is `-1`")), "{problems:?}");
+    let text = text.lines().filter(|line| !line.contains("odd")).collect::<Vec<_>>().join("\n");
+    let config = loaded(yaml(&text)).config;
+    let kimi = &config.providers["groq"].models[0];
+    assert!(!kimi.lacks(Feature::Thinking) && kimi.lacks(Feature::Temperature));
+    let prices = kimi.prices.unwrap();
+    assert_eq!((prices.output, prices.cached_input), (Money::from_dollars(3.0), Money::from_dollars(1.5)));
+    assert_eq!(prices.long.map(|long| (long.above, long.cache_write)), Some((1000, Money::from_dollars(3.0))));
+    assert_eq!(config.providers["groq"].headers["x-team"].expose_secret(), "ops");
+}
+
+#[test]
+fn fallbacks_are_pairs_of_a_provider_and_a_model() {
+    let with = |fallback| sources(&[("LLM_FALLBACK", fallback)]);
+    let config = loaded(with("openai, ollama/qwen3:8b,anthropic/claude-x/y")).config;
+    let pairs: Vec<_> = config.llm.fallback.iter().map(|c| format!("{}={}", c.provider, c.model)).collect();
+    let first = &config.providers["openai"].models[0].id;
+    assert_eq!(pairs, [format!("openai={first}"), "ollama=qwen3:8b".into(), "anthropic=claude-x/y".into()]);
+    assert!(config.providers["anthropic"].models.iter().any(|model| model.id == "claude-x/y"));
+    for (wrong, says) in [("gemini/x", "a provider of: "), ("ollama", "ollama/MODEL")] {
+        let problems = problems(with(wrong));
+        assert!(problems[0].contains(says), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_budget_in_money_without_a_price_is_worth_a_warning() {
+    let load = |model| loaded(sources(&[("K8SOPS_BUDGET_TURN_USD", "0.5"), ("LLM_MODEL", model)]));
+    let unheard_of = load("unheard-of");
+    assert_eq!(unheard_of.config.budgets.turn.usd, Some(Money::from_dollars(0.5)));
+    assert!(unheard_of.warnings.iter().any(|w| w.contains("has no prices")), "{:?}", unheard_of.warnings);
+    assert!(load("").warnings.iter().all(|w| !w.contains("has no prices")));
+}
+
+#[test]
+fn a_temperature_for_a_model_that_takes_none_is_left_out_with_a_word() {
+    let load = |model| loaded(sources(&[("LLM_TEMPERATURE", "0.1"), ("LLM_MODEL", model)]));
+    let Loaded { config, warnings, .. } = load("claude-opus-5-5");
+    assert_eq!(config.llm.temperature, None);
+    assert!(warnings.iter().any(|w| w.contains("LLM_TEMPERATURE has no effect")), "{warnings:?}");
+    assert_eq!(load("claude-of-old").config.llm.temperature, Some(0.1));
 }

@@ -127,6 +127,8 @@ enum Kind {
     Provider,
     Models,
     Model,
+    Prices,
+    LongPrices,
     Servers,
     Server,
     Rules,
@@ -136,10 +138,22 @@ enum Kind {
     Leaf,
 }
 
-const SECTIONS: [&str; 6] = ["server", "llm", "memory", "agent", "tools", "log"];
-const PROVIDER: [&str; 8] =
-    ["name", "protocol", "base_url", "api_key", "key_optional", "key_variable", "connect_timeout", "read_timeout"];
+const SECTIONS: [&str; 7] = ["server", "llm", "memory", "agent", "budgets", "tools", "log"];
+const PROVIDER: [&str; 10] = [
+    "name",
+    "protocol",
+    "base_url",
+    "api_key",
+    "key_optional",
+    "key_variable",
+    "connect_timeout",
+    "read_timeout",
+    "max_context",
+    "keep_alive",
+];
 const MODEL: [&str; 5] = ["id", "name", "description", "context_window", "max_output_tokens"];
+const PRICES: [&str; 4] = ["input", "output", "cached_input", "cache_write"];
+const LONG_PRICES: [&str; 5] = ["above", "input", "output", "cached_input", "cache_write"];
 const RULE: [&str; 5] = ["server", "tool", "effect", "approval", "reason"];
 const SERVER: [&str; 5] = ["name", "transport", "url", "ssl_verify", "command"];
 
@@ -172,8 +186,12 @@ impl Kind {
                 }
                 keys
             }
-            Kind::Provider => [leaves(&PROVIDER), vec![("models", Kind::Models)]].concat(),
-            Kind::Model => leaves(&MODEL),
+            Kind::Provider => {
+                [leaves(&PROVIDER), vec![("models", Kind::Models), ("headers", Kind::NamedTexts)]].concat()
+            }
+            Kind::Model => [leaves(&MODEL), vec![("features", Kind::Texts), ("prices", Kind::Prices)]].concat(),
+            Kind::Prices => [leaves(&PRICES), vec![("long", Kind::LongPrices)]].concat(),
+            Kind::LongPrices => leaves(&LONG_PRICES),
             Kind::Server => {
                 [leaves(&SERVER), vec![("args", Kind::Texts), ("env", Kind::NamedTexts), ("headers", Kind::NamedTexts)]]
                     .concat()

@@ -15,6 +15,8 @@ pub fn provider_info() -> ProviderInfo {
         description: "Picks tools by the words of the message and reports what they return".into(),
         context_window: None,
         max_output_tokens: None,
+        features: Vec::new(),
+        prices: None,
     };
     ProviderInfo { id: PROVIDER_ID.into(), name: PROVIDER_NAME.into(), configured: true, models: vec![model] }
 }
@@ -22,5 +24,11 @@ pub fn provider_info() -> ProviderInfo {
 /// The settings of a session of the demo.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings { provider: PROVIDER_ID.into(), model: MODEL_ID.into(), temperature: None, max_tokens: None }
+    Settings {
+        provider: PROVIDER_ID.into(),
+        model: MODEL_ID.into(),
+        temperature: None,
+        max_tokens: None,
+        reasoning: None,
+    }
 }

@@ -6,10 +6,10 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Anthropic, ChatModel, OpenAi};
+use super::{Anthropic, ChatModel, Circuit, Ollama, OpenAi, circuit::Circuits};
 use crate::{
-    config::{ModelConfig, Protocol, ProviderConfig},
-    session::Settings,
+    config::{Feature, ModelConfig, Prices, Protocol, ProviderConfig},
+    session::{Effort, Settings},
 };
 
 /// The longest model id that is taken where the catalog does not list the models.
@@ -41,6 +41,10 @@ pub struct ModelInfo {
     pub context_window: Option<u32>,
     /// The most tokens of a reply, if known.
     pub max_output_tokens: Option<u32>,
+    /// What it can do; empty: not known.
+    pub features: Vec<Feature>,
+    /// What a million of its tokens cost in US dollars, if known.
+    pub prices: Option<Prices>,
 }
 
 impl From<&ModelConfig> for ModelInfo {
@@ -51,6 +55,8 @@ impl From<&ModelConfig> for ModelInfo {
             description: config.description.clone(),
             context_window: config.context_window,
             max_output_tokens: config.max_output_tokens,
+            features: config.features.iter().copied().collect(),
+            prices: config.prices,
         }
     }
 }
@@ -72,9 +78,10 @@ struct Entry {
     model: Arc<dyn ChatModel>,
 }
 
-/// The providers by id. Made at the start and then only read.
+/// The providers by id. Made at the start and then only read, but for who is down.
 pub struct Catalog {
     entries: BTreeMap<String, Entry>,
+    circuits: Circuits,
 }
 
 impl Catalog {
@@ -92,11 +99,14 @@ impl Catalog {
             };
             let (model, max_temperature): (Arc<dyn ChatModel>, _) = match config.protocol {
                 Protocol::Anthropic => (Arc::new(Anthropic::new(config)), 1.0),
-                Protocol::Openai => (Arc::new(OpenAi::new(config)), 2.0),
+                Protocol::Ollama => (Arc::new(Ollama::new(config)), 2.0),
+                Protocol::Openai | Protocol::OpenaiChat | Protocol::OpenaiResponses => {
+                    (Arc::new(OpenAi::new(config)), 2.0)
+                }
             };
             (id.clone(), Entry { info, max_temperature, model })
         });
-        Self { entries: entries.collect() }
+        Self { entries: entries.collect(), circuits: Circuits::default() }
     }
 
     /// Adds a provider that is not configured but built in: the demo's stand-in, or a test's script.
@@ -128,6 +138,18 @@ impl Catalog {
         self.entries.get(provider)?.info.models.iter().find(|info| info.id == model)
     }
 
+    /// What is known of whether a model is down.
+    #[must_use]
+    pub fn circuit(&self, provider: &str, model: &str) -> Arc<Circuit> {
+        self.circuits.of(provider, model)
+    }
+
+    /// The models, as provider and id, that have failed and have not answered since.
+    #[must_use]
+    pub fn broken(&self) -> Vec<(String, String)> {
+        self.circuits.broken()
+    }
+
     /// The most tokens of a reply where the settings do not say.
     #[must_use]
     pub fn default_max_tokens(&self, provider: &str, model: &str) -> Option<u32> {
@@ -147,7 +169,7 @@ impl Catalog {
     /// The first field that is wrong, and what is allowed.
     pub fn validate(&self, settings: &Settings) -> Result<(), InvalidSettings> {
         let refuse = |field, message| Err(InvalidSettings { field, message });
-        let Settings { provider, model, temperature, max_tokens } = settings;
+        let Settings { provider, model, temperature, max_tokens, reasoning } = settings;
         let Some(entry) = self.entries.get(provider) else {
             let message = format!("there is no provider {}; there are: {}", shown(provider), list(self.entries.keys()));
             return refuse("provider", message);
@@ -160,6 +182,17 @@ impl Catalog {
         } else if models.iter().all(|info| info.id != *model) {
             let there = list(models.iter().map(|info| &info.id));
             return refuse("model", format!("{provider} has no model {}; it has: {there}", shown(model)));
+        }
+        let lacks = |features: &[Feature]| {
+            let info = models.iter().find(|info| info.id == *model).filter(|info| !info.features.is_empty());
+            info.is_some_and(|info| features.iter().all(|feature| !info.features.contains(feature)))
+        };
+        if temperature.is_some() && lacks(&[Feature::Temperature]) {
+            return refuse("temperature", format!("{model} takes none; leave it out, or set it to null"));
+        }
+        if reasoning.is_some_and(|effort| effort != Effort::Off) && lacks(&[Feature::Thinking, Feature::ThinkingBudget])
+        {
+            return refuse("reasoning", format!("{model} does not think before it answers; set it to null or off"));
         }
         let highest = entry.max_temperature;
         if let Some(temperature) = temperature
@@ -207,7 +240,13 @@ mod tests {
     }
 
     fn settings(provider: &str, model: &str) -> Settings {
-        Settings { provider: provider.into(), model: model.into(), temperature: None, max_tokens: None }
+        Settings {
+            provider: provider.into(),
+            model: model.into(),
+            temperature: None,
+            max_tokens: None,
+            reasoning: None,
+        }
     }
 
     #[test]

@@ -19,7 +19,13 @@ pub enum ModelError {
     /// The conversation is longer than the model's window, or than the provider takes (413).
     #[error("{0}")]
     ContextTooLong(String),
-    /// The key is missing, wrong, or not allowed to (401, 403), or its account is empty (402).
+    /// The account behind the key is empty, or has used up what it may (402, 429 or 400 with such a word).
+    #[error("{0}")]
+    Quota(String),
+    /// The provider does not have the model (404).
+    #[error("{0}")]
+    ModelNotFound(String),
+    /// The key is missing, wrong, or not allowed to (401, 403).
     #[error("{0}")]
     Auth(String),
     /// The provider does not take the request (400, 404, 422): sending it again does not help.
@@ -44,6 +50,8 @@ impl ModelError {
             Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded(_) => "overloaded",
             Self::ContextTooLong(_) => "context_too_long",
+            Self::Quota(_) => "quota_exhausted",
+            Self::ModelNotFound(_) => "model_not_found",
             Self::Auth(_) => "auth",
             Self::InvalidRequest(_) => "invalid_request",
             Self::Network(_) => "network",
@@ -61,7 +69,11 @@ impl ModelError {
             | Self::Network(_)
             | Self::MalformedStream(_)
             | Self::Timeout(_) => true,
-            Self::ContextTooLong(_) | Self::Auth(_) | Self::InvalidRequest(_) => false,
+            Self::ContextTooLong(_)
+            | Self::Quota(_)
+            | Self::ModelNotFound(_)
+            | Self::Auth(_)
+            | Self::InvalidRequest(_) => false,
         }
     }
 }

@@ -27,6 +27,18 @@ const TOO_LONG: [&str; 10] = [
     "input token count",
 ];
 
+/// Words by which the providers say that the account has nothing left: waiting does not fill it.
+const EXHAUSTED: [&str; 8] = [
+    "insufficient_quota",
+    "insufficient balance",
+    "exceeded your current quota",
+    "credit balance is too low",
+    "billing_error",
+    "billing_hard_limit",
+    "billing_not_active",
+    "payment required",
+];
+
 /// A provider as messages name it.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -97,7 +109,14 @@ fn explain(error: &Value) -> (String, String) {
         Value::String(words) => Some(words.clone()),
         other => Some(other.to_string()),
     });
-    (kind, words.unwrap_or_else(|| error.to_string()))
+    let words = words.unwrap_or_else(|| error.to_string());
+    // OpenAI's text does not always name the parameter that it is about.
+    let parameter = Some(text("param")).filter(|name| !name.is_empty() && !words.contains(name));
+    let words = match parameter {
+        Some(name) => format!("{} ({name})", words.trim_end_matches('.')),
+        None => words,
+    };
+    (kind, words)
 }
 
 /// The status that an error's type stands for; what is not known is taken for a fault of the provider.
@@ -136,9 +155,16 @@ impl Call {
         let words = self.quote(&complaint.words);
         let lower = format!("{kind} {}", complaint.words).to_lowercase();
         let too_long = *status == 413 || TOO_LONG.iter().any(|word| lower.contains(word));
+        // An empty account answers 429 at OpenAI, 400 at Anthropic, 402 elsewhere.
+        let exhausted =
+            *status == 402 || matches!(*status, 400 | 403 | 429) && EXHAUSTED.iter().any(|word| lower.contains(word));
+        let unknown_model = *status == 404
+            || matches!(*status, 400 | 422)
+                && ["model_not_found", "model not found", "no such model", "invalid model"]
+                    .iter()
+                    .any(|w| lower.contains(w));
         match *status {
-            // An empty account answers 429 at OpenAI; waiting does not fill it.
-            402 | 429 if *status == 402 || lower.contains("insufficient_quota") => ModelError::Auth(format!(
+            _ if exhausted => ModelError::Quota(format!(
                 "{who} does not serve this account ({status}): {words}. Check the plan and the credit behind {}.",
                 peer.the_key()
             )),
@@ -164,7 +190,11 @@ impl Call {
                 "The conversation is too long for `{model}` at {who} ({status}): {words}. Shorten it, or choose a model \
                  with a larger context window."
             )),
-            404 | 405 => ModelError::InvalidRequest(format!(
+            _ if unknown_model => ModelError::ModelNotFound(format!(
+                "{who} does not know the model `{model}`, or nothing is at this path ({status}): {words}. Check the \
+                 model's id and the base URL."
+            )),
+            405 => ModelError::InvalidRequest(format!(
                 "{who} does not know the model `{model}`, or nothing is at this path ({status}): {words}. Check the \
                  model's id and the base URL."
             )),
@@ -353,8 +383,8 @@ mod tests {
         let cases = [
             (401, "auth", "Set OPENAI_API_KEY"),
             (403, "auth", "`gpt-x`"),
-            (402, "auth", "credit"),
-            (404, "invalid_request", "`gpt-x`"),
+            (402, "quota_exhausted", "credit"),
+            (404, "model_not_found", "`gpt-x`"),
             (400, "invalid_request", "(400): no."),
             (422, "invalid_request", "(422)"),
             (307, "invalid_request", "base URL"),
@@ -393,8 +423,11 @@ mod tests {
     #[test]
     fn an_empty_account_is_not_asked_again() {
         let body = json!({"error": {"message": "quota", "type": "insufficient_quota", "code": "insufficient_quota"}});
-        assert_eq!(refused(429, &body).code(), "auth");
+        assert_eq!(refused(429, &body).code(), "quota_exhausted");
         assert!(!refused(429, &body).retryable());
+        let words = "Your credit balance is too low to access the Anthropic API.";
+        let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": words}});
+        assert_eq!(refused(400, &body).code(), "quota_exhausted");
     }
 
     #[test]
@@ -402,6 +435,7 @@ mod tests {
         for (body, words) in [
             (r#"{"error":"plain"}"#, "plain"),
             (r#"{"message":"top"}"#, "top"),
+            (r#"{"error":{"message":"Bad value.","param":"reasoning.effort"}}"#, "Bad value (reasoning.effort)"),
             (r#"{"detail":[{"msg":"field required"}]}"#, "field required"),
             (r#"{"type":"error","error":{"type":"api_error","message":"inner"}}"#, "inner"),
             ("<html>gateway</html>", "an HTML page"),

@@ -1,6 +1,7 @@
 //! The way to a provider: its HTTP client, its base URL, its key.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 use futures_util::TryStreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use super::{
     ModelError,
     fault::{self, Call, Complaint, Peer},
-    sse::SseEvents,
+    sse::{Framing, SseEvents},
 };
 use crate::config::ProviderConfig;
 
@@ -33,6 +34,8 @@ pub(super) struct Endpoint {
     peer: Arc<Peer>,
     base: Option<Url>,
     key_optional: bool,
+    /// More headers of every request; they win over ours.
+    headers: BTreeMap<String, SecretString>,
     connect_timeout: Duration,
     read_timeout: Duration,
     /// Made at the first call: a client reads the machine's certificates, and a provider that nobody uses must not fail a
@@ -57,6 +60,7 @@ impl Endpoint {
             peer: Arc::new(Peer { name: config.name.clone(), host, key, key_variable }),
             base,
             key_optional: config.key_optional,
+            headers: config.headers.clone(),
             connect_timeout: config.connect_timeout,
             read_timeout: config.read_timeout,
             client: OnceLock::new(),
@@ -66,6 +70,13 @@ impl Endpoint {
     /// Whether this is the provider at `host` itself, not a server that speaks like it.
     pub(super) fn is_at(&self, host: &str) -> bool {
         self.base.as_ref().and_then(Url::host_str) == Some(host)
+    }
+
+    /// Whether this is one of Azure's, which take the key in a header of their own.
+    pub(super) fn is_azure(&self) -> bool {
+        const HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
+        let host = self.base.as_ref().and_then(Url::host_str).unwrap_or_default();
+        HOSTS.iter().any(|suffix| host.ends_with(suffix))
     }
 
     /// A call for `model`, for error messages.
@@ -80,26 +91,52 @@ impl Endpoint {
         path: &[&str],
         headers: HeaderMap,
         body: &impl Serialize,
+        framing: Framing,
     ) -> Result<SseEvents, ModelError> {
+        let accept =
+            if framing == Framing::Sse { "text/event-stream" } else { "application/x-ndjson, application/json" };
+        let response = self.post_json(call, path, headers, body, accept).await?;
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let is_json = kind.starts_with("application/json") && framing == Framing::Sse;
+        if is_json || kind.starts_with("text/html") {
+            return Err(self.no_stream(call, response).await);
+        }
+        let bytes = response.bytes_stream().map_err(fault::cause);
+        Ok(SseEvents::new(bytes, framing, self.read_timeout, call.clone()))
+    }
+
+    /// Posts `body` and returns the answer, a JSON value.
+    pub(super) async fn ask(
+        &self,
+        call: &Call,
+        path: &[&str],
+        headers: HeaderMap,
+        body: &impl Serialize,
+    ) -> Result<Value, ModelError> {
+        let response = self.post_json(call, path, headers, body, "application/json").await?;
+        let body = self.read(response, MAX_LIST).await;
+        serde_json::from_slice(&body)
+            .map_err(|error| call.malformed(&format!("the answer at {} is no JSON ({error})", path.join("/"))))
+    }
+
+    /// Posts `body` and returns the answer, if it is one of success.
+    async fn post_json(
+        &self,
+        call: &Call,
+        path: &[&str],
+        headers: HeaderMap,
+        body: &impl Serialize,
+        accept: &'static str,
+    ) -> Result<Response, ModelError> {
         let url = self.url(path)?;
         let body = serde_json::to_vec(body).map_err(|error| {
             ModelError::InvalidRequest(format!("The request to {} cannot be written as JSON: {error}.", call.who()))
         })?;
-        let request = self.client(call)?.post(url).headers(headers).body(body);
-        let response = self.send(
-            call,
-            request.header(header::CONTENT_TYPE, "application/json").header(header::ACCEPT, "text/event-stream"),
-        );
-        let response = response.await?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refusal(call, response).await);
-        }
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("application/json") || kind.starts_with("text/html") {
-            return Err(self.no_stream(call, response).await);
-        }
-        let bytes = response.bytes_stream().map_err(fault::cause);
-        Ok(SseEvents::new(bytes, self.read_timeout, call.clone()))
+        let request = self.client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+        // Last, so that those of the configuration stand in the place of ours, not beside them.
+        let request = request.header(header::ACCEPT, accept).headers(headers);
+        let response = self.send(call, request).await?;
+        if response.status() == StatusCode::OK { Ok(response) } else { Err(self.refusal(call, response).await) }
     }
 
     /// Whether the provider's list of models, at `path`, has `model`. A provider without such a list is believed if it
@@ -153,7 +190,12 @@ impl Endpoint {
     }
 
     /// The JSON at `path`; `None` when there is nothing there.
-    async fn get(&self, call: &Call, path: &[&str], headers: HeaderMap) -> Result<Option<Value>, ModelError> {
+    pub(super) async fn get(
+        &self,
+        call: &Call,
+        path: &[&str],
+        headers: HeaderMap,
+    ) -> Result<Option<Value>, ModelError> {
         let request = self.client(call)?.get(self.url(path)?).headers(headers);
         let response = self.send(call, request.header(header::ACCEPT, "application/json")).await?;
         match response.status() {
@@ -171,27 +213,40 @@ impl Endpoint {
         })
     }
 
-    /// The headers that hold the key and nothing else.
-    pub(super) fn authorise(&self, headers: KeyHeaders) -> Result<HeaderMap, ModelError> {
-        let Some(key) = &self.peer.key else {
-            return if self.key_optional {
-                Ok(HeaderMap::new())
-            } else {
-                Err(ModelError::Auth(format!("{} has no key. {}.", self.peer.name, self.peer.set_the_key())))
-            };
+    /// The headers of every request: the key as the provider takes it, and those of the configuration.
+    pub(super) fn authorise(&self, key_headers: KeyHeaders) -> Result<HeaderMap, ModelError> {
+        let name = &self.peer.name;
+        let mut headers = HeaderMap::new();
+        let mut add = |header: HeaderName, value: &str| {
+            // Any of them may be a secret.
+            let mut value = HeaderValue::try_from(value).ok()?;
+            value.set_sensitive(true);
+            headers.insert(header, value);
+            Some(())
         };
-        let headers = headers(self, key.expose_secret().trim()).into_iter().map(|(name, value)| {
-            let mut value = HeaderValue::try_from(value).map_err(|_| {
-                ModelError::Auth(format!(
-                    "The key of {} has characters that cannot be sent. {}.",
-                    self.peer.name,
-                    self.peer.set_the_key()
+        match &self.peer.key {
+            Some(key) => {
+                for (header, value) in key_headers(self, key.expose_secret().trim()) {
+                    let what = "has characters that cannot be sent";
+                    add(header, &value).ok_or_else(|| {
+                        ModelError::Auth(format!("The key of {name} {what}. {}.", self.peer.set_the_key()))
+                    })?;
+                }
+            }
+            // A header of one's own may be what lets us in.
+            None if self.key_optional || !self.headers.is_empty() => {}
+            None => return Err(ModelError::Auth(format!("{name} has no key. {}.", self.peer.set_the_key()))),
+        }
+        for (header, value) in &self.headers {
+            let added = HeaderName::try_from(header).ok().and_then(|header| add(header, value.expose_secret()));
+            added.ok_or_else(|| {
+                ModelError::InvalidRequest(format!(
+                    "The header `{header}` of {name} cannot be sent: its name or its value has characters that no header \
+                     may have. Correct it in the configuration."
                 ))
             })?;
-            value.set_sensitive(true);
-            Ok((name, value))
-        });
-        headers.collect()
+        }
+        Ok(headers)
     }
 
     fn url(&self, path: &[&str]) -> Result<Url, ModelError> {
@@ -283,4 +338,50 @@ impl Endpoint {
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Protocol, models::testing};
+
+    fn endpoint(base_url: &str) -> Endpoint {
+        Endpoint::new(&testing::provider(Protocol::Openai, base_url))
+    }
+
+    #[test]
+    fn a_path_is_put_behind_the_base_url_and_before_its_query() {
+        let azure = "https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21";
+        for (base, path, url) in [
+            ("http://h/v1", ["chat", "completions"], "http://h/v1/chat/completions"),
+            ("http://h/v1/", ["chat", "completions"], "http://h/v1/chat/completions"),
+            ("http://h/v1", ["v1", "messages"], "http://h/v1/messages"),
+            (
+                azure,
+                ["chat", "completions"],
+                "https://x.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
+            ),
+        ] {
+            assert_eq!(endpoint(base).url(&path).unwrap().as_str(), url);
+        }
+    }
+
+    #[test]
+    fn headers_of_the_configuration_stand_in_the_place_of_ours() {
+        let mut config = testing::provider(Protocol::Openai, "http://h/v1");
+        let key: KeyHeaders = |_, key| vec![(header::AUTHORIZATION, format!("Bearer {key}"))];
+        config.headers.insert("X-Tenant".into(), "ops".into());
+        let headers = Endpoint::new(&config).authorise(key).unwrap();
+        assert_eq!(headers["authorization"], format!("Bearer {}", testing::KEY));
+        assert_eq!(headers["x-tenant"], "ops");
+        config.headers.insert("Authorization".into(), "Basic eHg=".into());
+        let headers = Endpoint::new(&config).authorise(key).unwrap();
+        assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Basic eHg="]);
+        assert!(!format!("{headers:?}").contains("eHg"));
+        // Without a key as well.
+        (config.api_key, config.key_optional) = (None, true);
+        assert_eq!(Endpoint::new(&config).authorise(key).unwrap().len(), 2);
+        config.headers.insert("X-Bad".into(), "secret\nvalue".into());
+        let error = Endpoint::new(&config).authorise(key).unwrap_err().to_string();
+        assert!(error.contains("X-Bad") && !error.contains("secret"), "{error}");
+    }
 }

@@ -14,12 +14,17 @@
 
 mod anthropic;
 mod catalog;
+mod circuit;
 mod error;
 mod fault;
 mod http;
+mod native;
+mod ollama;
 mod openai;
+mod quirks;
 mod render;
 mod retry;
+mod spoken;
 mod sse;
 #[cfg(test)]
 mod testing;
@@ -33,15 +38,19 @@ use serde_json::{Map, Value};
 
 pub use anthropic::Anthropic;
 pub use catalog::{Catalog, InvalidSettings, ModelInfo, ProviderInfo};
+pub use circuit::{Admission, Circuit};
 pub use error::ModelError;
+pub use ollama::Ollama;
 pub use openai::OpenAi;
 pub use retry::RetryPolicy;
 
-use crate::session::{Message, StopReason, Usage};
+use crate::session::{Effort, Message, ProviderData, StopReason, Usage};
 
 /// One call of a model.
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
+    /// The provider's id in the catalog: what it said itself is known by it.
+    pub provider: String,
     /// The model's id at its provider.
     pub model: String,
     /// The system prompt; the same from call to call within a session, so that provider caches hit.
@@ -56,6 +65,8 @@ pub struct ChatRequest {
     pub temperature: Option<f64>,
     /// The most tokens of the reply.
     pub max_tokens: Option<u32>,
+    /// How much the model is to think; `None`: as it does by itself.
+    pub reasoning: Option<Effort>,
 }
 
 /// A tool as a model is told of it.
@@ -102,6 +113,34 @@ pub struct Reply {
     pub usage: Usage,
     /// Why the reply ended.
     pub stop_reason: StopReason,
+    /// What the provider wants back of it.
+    pub provider_data: Option<ProviderData>,
+    /// What was done otherwise than asked, for the user to know.
+    pub notices: Vec<Notice>,
+}
+
+impl Default for Reply {
+    /// A reply with nothing in it, ended by the model.
+    fn default() -> Self {
+        Self {
+            content: String::new(),
+            reasoning: None,
+            tool_calls: Vec::new(),
+            usage: Usage::default(),
+            stop_reason: StopReason::EndTurn,
+            provider_data: None,
+            notices: Vec::new(),
+        }
+    }
+}
+
+/// Something that was done otherwise than asked, because the model or its server cannot do it. A session is told once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// A stable word.
+    pub code: &'static str,
+    /// What it is, and what to do about it.
+    pub message: String,
 }
 
 /// A tool call as the model wrote it.
@@ -124,6 +163,13 @@ pub trait ChatModel: Send + Sync + 'static {
     /// # Errors
     /// Every fault before the first piece; faults after it are items of the stream.
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError>;
+
+    /// Tokens of prompt and reply together that the provider gives this model, where that is less than, or known better than,
+    /// what the catalog says. May ask the provider.
+    async fn context_window(&self, model: &str) -> Option<u32> {
+        let _ = model;
+        None
+    }
 
     /// Whether the provider answers and knows the model; costs no tokens. For `k8sops doctor`.
     ///

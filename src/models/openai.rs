@@ -1,38 +1,116 @@
-//! Chat completions: OpenAI, and every server that speaks like it (vLLM, llama.cpp, LM Studio, …).
+//! OpenAI's two protocols, and the servers that speak them: the Responses API, which is OpenAI's own, and chat completions,
+//! which nearly everybody else speaks (vLLM, llama.cpp, LM Studio, Gemini, OpenRouter, Azure, …).
 
-mod reply;
-#[cfg(test)]
-mod tests;
-
-use std::borrow::Cow;
+mod chat;
+mod responses;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use http::header;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use http::{HeaderName, header};
 
 use super::{
-    ChatModel, ChatRequest, ModelError, ReplyStream, ToolChoice,
+    ChatModel, ChatRequest, ModelError, ReplyStream,
     http::Endpoint,
-    render::{self, Turn},
-    sse,
+    quirks::{self, Quirk, Quirks},
+    sse::{self, Framing},
 };
-use crate::config::ProviderConfig;
+use crate::{
+    config::{Feature, ModelConfig, Protocol, ProviderConfig},
+    session::Effort,
+};
 
-/// A provider that speaks OpenAI's chat completions.
+/// OpenAI itself.
+const OPENAI: &str = "api.openai.com";
+/// Where Azure looks for the key: it takes a bearer token for one of Entra ID, and refuses a key there.
+const AZURE_KEY: HeaderName = HeaderName::from_static("api-key");
+
+/// A provider that speaks one of OpenAI's protocols.
 pub struct OpenAi {
     endpoint: Endpoint,
+    api: Api,
+    models: HashMap<String, ModelConfig>,
+    quirks: Quirks,
+}
+
+/// Which of the protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Api {
+    Chat,
+    Responses,
+}
+
+impl Api {
+    /// The path that takes calls.
+    fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::Chat => &["chat", "completions"],
+            Self::Responses => &["responses"],
+        }
+    }
+}
+
+/// How a body is to be, beyond the request.
+#[derive(Debug, Default)]
+struct Plan {
+    /// The limit on the reply goes by its newer name, `max_completion_tokens`.
+    completion_limit: bool,
+    /// What the model is known to lack.
+    lacks: BTreeSet<Feature>,
+    /// Whether it gets back what it thought itself.
+    own_blocks: bool,
+    /// What is to be left out.
+    quirks: BTreeSet<Quirk>,
+}
+
+impl Plan {
+    /// Whether a part of the request may be sent.
+    fn takes(&self, without: Quirk) -> bool {
+        let lacking = match without {
+            Quirk::NoThinking | Quirk::NoEncryptedReasoning => self.lacks.contains(&Feature::Thinking),
+            Quirk::NoTemperature => self.lacks.contains(&Feature::Temperature),
+            _ => false,
+        };
+        !lacking && !self.quirks.contains(&without)
+    }
 }
 
 impl OpenAi {
     /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
-        Self { endpoint: Endpoint::new(config) }
+        let endpoint = Endpoint::new(config);
+        let api = match config.protocol {
+            Protocol::OpenaiResponses => Api::Responses,
+            Protocol::OpenaiChat => Api::Chat,
+            _ if endpoint.is_at(OPENAI) => Api::Responses,
+            _ => Api::Chat,
+        };
+        let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
+        Self { endpoint, api, models, quirks: Quirks::default() }
     }
 
     fn headers(&self) -> Result<http::HeaderMap, ModelError> {
-        self.endpoint.authorise(|_, key| vec![(header::AUTHORIZATION, format!("Bearer {key}"))])
+        self.endpoint.authorise(|endpoint, key| {
+            if endpoint.is_azure() {
+                vec![(AZURE_KEY, key.to_owned())]
+            } else {
+                vec![(header::AUTHORIZATION, format!("Bearer {key}"))]
+            }
+        })
+    }
+
+    /// How the body of a request is to be, by what is known of the server and the model.
+    fn plan(&self, request: &ChatRequest) -> Plan {
+        let quirks = self.quirks.of(&request.model);
+        let model = self.models.get(&request.model);
+        let lacks = [Feature::Thinking, Feature::Temperature].into_iter();
+        Plan {
+            // OpenAI's newer models refuse `max_tokens`; many other servers know nothing else.
+            completion_limit: self.endpoint.is_at(OPENAI) != quirks.contains(&Quirk::OtherLimit),
+            lacks: lacks.filter(|feature| model.is_some_and(|model| model.lacks(*feature))).collect(),
+            own_blocks: true,
+            quirks,
+        }
     }
 }
 
@@ -41,160 +119,96 @@ impl ChatModel for OpenAi {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let call = self.endpoint.call(&request.model);
         let headers = self.headers()?;
-        // OpenAI's newer models refuse `max_tokens`; many other servers know nothing else.
-        let limit = if self.endpoint.is_at("api.openai.com") { Limit::Completion } else { Limit::Plain };
-        let body = body(&request, limit);
-        let events = self.endpoint.post(&call, &["chat", "completions"], headers, &body).await?;
-        Ok(sse::reply_stream(events, reply::Assembler::new(call)))
-    }
-
-    async fn check(&self, model: &str) -> Result<(), ModelError> {
-        self.endpoint.check(model, &["models"], &["chat", "completions"], self.headers()?).await
-    }
-}
-
-/// The name by which the server knows the limit on the reply.
-#[derive(Clone, Copy)]
-enum Limit {
-    Plain,
-    Completion,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    model: &'a str,
-    messages: Vec<WireMessage<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<WireTool<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_choice: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_completion_tokens: Option<u32>,
-    stream: bool,
-    stream_options: StreamOptions,
-}
-
-#[derive(Serialize)]
-struct StreamOptions {
-    include_usage: bool,
-}
-
-#[derive(Serialize)]
-#[serde(tag = "role", rename_all = "lowercase")]
-enum WireMessage<'a> {
-    System {
-        content: &'a str,
-    },
-    User {
-        content: Cow<'a, str>,
-    },
-    Assistant {
-        /// `null`, not absent, when the model only called tools: some servers insist on the field.
-        content: Option<&'a str>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        tool_calls: Vec<WireCall<'a>>,
-    },
-    Tool {
-        tool_call_id: &'a str,
-        content: Cow<'a, str>,
-    },
-}
-
-#[derive(Serialize)]
-struct WireCall<'a> {
-    id: &'a str,
-    r#type: &'static str,
-    function: WireFunction<'a>,
-}
-
-#[derive(Serialize)]
-struct WireFunction<'a> {
-    name: Cow<'a, str>,
-    /// JSON in a string, as the protocol has it.
-    arguments: String,
-}
-
-#[derive(Serialize)]
-struct WireTool<'a> {
-    r#type: &'static str,
-    function: WireToolSpec<'a>,
-}
-
-#[derive(Serialize)]
-struct WireToolSpec<'a> {
-    name: &'a str,
-    description: &'a str,
-    parameters: &'a Map<String, Value>,
-}
-
-fn body(request: &ChatRequest, limit: Limit) -> Body<'_> {
-    let tools: Vec<_> = request
-        .tools
-        .iter()
-        .map(|tool| WireTool {
-            r#type: "function",
-            function: WireToolSpec { name: &tool.name, description: &tool.description, parameters: &tool.input_schema },
-        })
-        .collect();
-    let forbidden = request.tool_choice == ToolChoice::None && !tools.is_empty();
-    let (max_tokens, max_completion_tokens) = match limit {
-        Limit::Plain => (request.max_tokens, None),
-        Limit::Completion => (None, request.max_tokens),
-    };
-    Body {
-        model: &request.model,
-        messages: messages(request),
-        tools,
-        tool_choice: forbidden.then_some("none"),
-        temperature: request.temperature,
-        max_tokens,
-        max_completion_tokens,
-        stream: true,
-        stream_options: StreamOptions { include_usage: true },
-    }
-}
-
-fn messages(request: &ChatRequest) -> Vec<WireMessage<'_>> {
-    let mut messages = Vec::with_capacity(request.messages.len() + 1);
-    if !request.system.is_empty() {
-        messages.push(WireMessage::System { content: &request.system });
-    }
-    for turn in render::conversation(&request.messages) {
-        match turn {
-            Turn::User(text) => {
-                // Two in a row follow a run that failed. The chat templates of some local models raise an error at them.
-                if let Some(WireMessage::User { content }) = messages.last_mut() {
-                    let content = content.to_mut();
-                    content.push_str("\n\n");
-                    content.push_str(text);
-                } else {
-                    messages.push(WireMessage::User { content: Cow::Borrowed(text) });
+        let mut plan = self.plan(&request);
+        loop {
+            let path = self.api.path();
+            let (posted, sent, own) = match self.api {
+                Api::Chat => {
+                    let body = chat::body::of(&request, &plan);
+                    let posted = self.endpoint.post(&call, path, headers.clone(), &body, Framing::Sse).await;
+                    (posted, body.optional(), false)
                 }
-            }
-            Turn::Assistant { text, exchanges } => {
-                let tool_calls = exchanges
-                    .iter()
-                    .map(|exchange| WireCall {
-                        id: exchange.call.id.as_str(),
-                        r#type: "function",
-                        function: WireFunction {
-                            name: render::tool_name(&exchange.call.name),
-                            arguments: serde_json::to_string(&render::arguments(exchange.call))
-                                .expect("a map with text keys is always JSON"),
-                        },
-                    })
-                    .collect();
-                messages.push(WireMessage::Assistant { content: text, tool_calls });
-                messages.extend(exchanges.into_iter().map(|exchange| WireMessage::Tool {
-                    tool_call_id: exchange.call.id.as_str(),
-                    content: exchange.result,
-                }));
+                Api::Responses => {
+                    let body = responses::body::of(&request, &plan);
+                    let posted = self.endpoint.post(&call, path, headers.clone(), &body, Framing::Sse).await;
+                    (posted, body.optional(), body.has_own_blocks())
+                }
+            };
+            let error = match posted {
+                Ok(events) => {
+                    let asked = plan.quirks.iter().filter(|quirk| asked(**quirk, &request));
+                    let notices = quirks::notices(asked, &request.model);
+                    return Ok(match self.api {
+                        Api::Chat => {
+                            let offered = chat::body::offered(&request, &plan);
+                            sse::reply_stream(events, chat::reply::Assembler::new(call, offered, notices))
+                        }
+                        Api::Responses => sse::reply_stream(events, responses::reply::Assembler::new(call, notices)),
+                    });
+                }
+                Err(error) => error,
+            };
+            // Another session's call may have learnt the same while this one was under way.
+            let known =
+                || matches!(error, ModelError::InvalidRequest(_)) && self.quirks.of(&request.model) != plan.quirks;
+            if plan.own_blocks && own && quirks::refuses_own_blocks(&error) {
+                plan.own_blocks = false;
+            } else if self.quirks.learn_from(&request.model, &error, &sent) || known() {
+                plan = Plan { own_blocks: plan.own_blocks, ..self.plan(&request) };
+            } else {
+                return Err(error);
             }
         }
     }
-    messages
+
+    async fn check(&self, model: &str) -> Result<(), ModelError> {
+        self.endpoint.check(model, &["models"], self.api.path(), self.headers()?).await
+    }
+}
+
+/// Whether a request asks for what a quirk leaves out.
+fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
+    match quirk {
+        Quirk::NoTemperature => request.temperature.is_some(),
+        Quirk::NoThinking => request.reasoning.is_some(),
+        Quirk::NoTools => !request.tools.is_empty(),
+        _ => true,
+    }
+}
+
+/// The word for how much the model is to think.
+fn effort(effort: Effort) -> &'static str {
+    match effort {
+        Effort::Off => "none",
+        effort => effort.as_str(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::testing;
+
+    #[test]
+    fn azure_takes_the_key_in_a_header_of_its_own() {
+        let headers = |base_url: &str| {
+            let names = OpenAi::new(&testing::provider(Protocol::Openai, base_url)).headers().unwrap();
+            names.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        for azure in ["https://x.openai.azure.com/openai/v1", "https://x.services.ai.azure.com/openai/v1"] {
+            assert_eq!(headers(azure), ["api-key"], "{azure}");
+        }
+        for other in ["https://api.openai.com/v1", "https://azure.com.example.org/v1", "http://127.0.0.1:1/v1"] {
+            assert_eq!(headers(other), ["authorization"], "{other}");
+        }
+    }
+
+    #[test]
+    fn the_responses_api_is_spoken_at_openai_itself() {
+        let api = |protocol, base_url: &str| OpenAi::new(&testing::provider(protocol, base_url)).api;
+        assert_eq!(api(Protocol::Openai, "https://api.openai.com/v1"), Api::Responses);
+        assert_eq!(api(Protocol::OpenaiChat, "https://api.openai.com/v1"), Api::Chat);
+        assert_eq!(api(Protocol::Openai, "http://127.0.0.1:8081/v1"), Api::Chat);
+        assert_eq!(api(Protocol::OpenaiResponses, "http://127.0.0.1:8081/v1"), Api::Responses);
+    }
 }

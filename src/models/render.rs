@@ -4,11 +4,14 @@
 //! without its call. A provider answers either with an error, and the session would be stuck for good, since its history
 //! cannot be taken back. So the shape that the providers get here cannot say such a thing at all.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::{Map, Value};
 
-use super::RequestedCall;
+use super::{
+    ChatRequest, RequestedCall,
+    native::{self, Part},
+};
 use crate::session::{Message, StopReason, ToolCall, ToolMessage, ToolStatus};
 
 /// The longest tool name that every provider accepts.
@@ -21,13 +24,26 @@ const NO_RESULT: &str = "[unknown: no result was recorded]";
 pub(super) enum Turn<'a> {
     /// What the user said.
     User(&'a str),
-    /// What the model said, and the tools it called, each with its result. Never without either.
+    /// What the model said, and the tools it called, each with its result. Never without either, or something of its own.
     Assistant {
         /// Not blank, if there.
         text: Option<&'a str>,
         /// In the order in which the model asked.
         exchanges: Vec<Exchange<'a>>,
+        /// Present when the very model that is asked now said it.
+        own: Option<Own<'a>>,
     },
+}
+
+/// What a model said itself.
+#[derive(Debug, PartialEq)]
+pub(super) struct Own<'a> {
+    /// As its provider gave it, if that is known in the protocol that is spoken now.
+    pub(super) parts: Option<Vec<Part<'a>>>,
+    /// What it thought.
+    pub(super) reasoning: Option<&'a str>,
+    /// Whether it was said since the user's newest message.
+    pub(super) in_turn: bool,
 }
 
 /// A tool call with its result.
@@ -40,13 +56,15 @@ pub(super) struct Exchange<'a> {
     pub(super) is_error: bool,
 }
 
-/// The conversation as turns, mended: a call without a result has one that says so, results stand behind their call in
+/// The conversation of a request as turns for a provider that speaks `api`, mended: a call without a result has one that says so, results stand behind their call in
 /// the order of the calls, and what belongs to no call, repeats an id or says nothing is left out.
-pub(super) fn conversation(messages: &[Arc<Message>]) -> Vec<Turn<'_>> {
+pub(super) fn conversation<'a>(request: &'a ChatRequest, api: &str) -> Vec<Turn<'a>> {
+    let messages = &request.messages;
+    let newest = messages.iter().rposition(|message| matches!(**message, Message::User(_))).unwrap_or(0);
     let mut turns: Vec<Turn<'_>> = Vec::with_capacity(messages.len());
     // Where the call of an id stands (turn, exchange), until its result is found.
     let mut open: HashMap<&str, Option<(usize, usize)>> = HashMap::new();
-    for message in messages {
+    for (at, message) in messages.iter().enumerate() {
         match &**message {
             Message::User(message) => {
                 if !message.content.trim().is_empty() {
@@ -64,8 +82,17 @@ pub(super) fn conversation(messages: &[Arc<Message>]) -> Vec<Turn<'_>> {
                     exchanges.push(Exchange { call, result: Cow::Borrowed(NO_RESULT), is_error: true });
                 }
                 let text = Some(message.content.as_str()).filter(|text| !text.trim().is_empty());
-                if text.is_some() || !exchanges.is_empty() {
-                    turns.push(Turn::Assistant { text, exchanges });
+                let same = message.provider.as_ref() == Some(&request.provider)
+                    && message.model.as_ref() == Some(&request.model)
+                    && exchanges.len() == message.tool_calls.len();
+                let own = same.then(|| Own {
+                    parts: native::parts(message, api),
+                    reasoning: message.reasoning.as_deref(),
+                    in_turn: at > newest,
+                });
+                let opaque = own.as_ref().and_then(|own| own.parts.as_ref()).is_some_and(|parts| !parts.is_empty());
+                if text.is_some() || !exchanges.is_empty() || opaque {
+                    turns.push(Turn::Assistant { text, exchanges, own });
                 }
             }
             Message::Tool(message) => {
@@ -184,13 +211,13 @@ fn parse_arguments(written: String) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, sync::Arc};
 
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::models::testing::{assistant, call, tool, user};
+    use crate::models::testing::{assistant, call, request, tool, user};
 
     #[test]
     fn a_call_without_a_result_gets_one_and_a_result_without_a_call_is_dropped() {
@@ -202,8 +229,9 @@ mod tests {
             tool("b", ToolStatus::Ok, "late"),
             tool("b", ToolStatus::Ok, "twice"),
         ];
-        let turns = conversation(&messages);
-        let Turn::Assistant { text: None, exchanges } = &turns[1] else { panic!("{turns:?}") };
+        let asked = request(messages.to_vec());
+        let turns = conversation(&asked, "test");
+        let Turn::Assistant { text: None, exchanges, .. } = &turns[1] else { panic!("{turns:?}") };
         let seen: Vec<_> = exchanges.iter().map(|e| (e.call.id.as_str(), &*e.result, e.is_error)).collect();
         assert_eq!(seen, [("a", NO_RESULT, true), ("b", "<tool_output tool=\"x\">\nlate\n</tool_output>", false)]);
         assert_eq!(turns.len(), 3);
@@ -278,12 +306,13 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_messages_are_calls_and_results_are_paired(messages in prop::collection::vec(any_message(), 0..24)) {
-            let turns = conversation(&messages);
+            let asked = request(messages.clone());
+        let turns = conversation(&asked, "test");
             let mut ids = HashSet::new();
             for turn in &turns {
                 match turn {
                     Turn::User(text) => prop_assert!(!text.trim().is_empty()),
-                    Turn::Assistant { text, exchanges } => {
+                    Turn::Assistant { text, exchanges, .. } => {
                         prop_assert!(text.is_some() || !exchanges.is_empty());
                         prop_assert!(text.is_none_or(|t| !t.trim().is_empty()));
                         for exchange in exchanges {

@@ -1,4 +1,4 @@
-//! From bytes to server-sent events to the pieces of a reply, with limits on time and size.
+//! From bytes to events to the pieces of a reply, with limits on time and size. Events are server-sent ones, or lines.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use eventsource_stream::{Event, EventStream, EventStreamError};
 use futures_util::{
     Stream, StreamExt as _,
@@ -70,9 +70,18 @@ impl Beginning {
     }
 }
 
+/// How a stream is cut into events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Server-sent events.
+    Sse,
+    /// One JSON value on each line (NDJSON), which becomes the data of an event; also a single one without any line.
+    Lines,
+}
+
 /// The events of one stream.
 pub(super) struct SseEvents {
-    events: EventStream<BoxStream<'static, Result<Bytes, Stop>>>,
+    events: BoxStream<'static, Result<Event, EventStreamError<Stop>>>,
     /// Bytes read since the last event. Shared with the byte stream, which lies inside the parser; both are polled by one
     /// task, so the atomic is never contended.
     since_event: Arc<AtomicUsize>,
@@ -84,6 +93,7 @@ impl SseEvents {
     /// The events in `bytes`, which may not be silent for longer than `gap`. Errors of the transport come as its words.
     pub(super) fn new(
         bytes: impl Stream<Item = Result<Bytes, String>> + Send + 'static,
+        framing: Framing,
         gap: Duration,
         call: Call,
     ) -> Self {
@@ -104,7 +114,11 @@ impl SseEvents {
             let item = item.map(|piece| beginning.without_mark(piece));
             Some((item, (bytes, total, counter, beginning)))
         });
-        Self { events: EventStream::new(limited.boxed()), since_event, gap, call }
+        let events = match framing {
+            Framing::Sse => EventStream::new(limited.boxed()).boxed(),
+            Framing::Lines => lines(limited.boxed()).boxed(),
+        };
+        Self { events, since_event, gap, call }
     }
 
     /// The next event, or `None` at an orderly end of the stream.
@@ -128,6 +142,49 @@ impl SseEvents {
     async fn drain(&mut self) {
         let _ = timeout(DRAIN, async { while let Ok(Some(_)) = self.next().await {} }).await;
     }
+}
+
+/// Each line that is not blank, as an event.
+fn lines(
+    bytes: BoxStream<'static, Result<Bytes, Stop>>,
+) -> impl Stream<Item = Result<Event, EventStreamError<Stop>>> + Send {
+    struct State {
+        bytes: Option<BoxStream<'static, Result<Bytes, Stop>>>,
+        buffer: BytesMut,
+        /// So many bytes of it have no end of a line.
+        looked: usize,
+    }
+
+    let start = State { bytes: Some(bytes), buffer: BytesMut::new(), looked: 0 };
+    stream::unfold(start, |mut state| async move {
+        loop {
+            let end = state.buffer[state.looked..].iter().position(|byte| *byte == b'\n').map(|at| at + state.looked);
+            let line = match (end, &mut state.bytes) {
+                (Some(end), _) => state.buffer.split_to(end + 1),
+                (None, None) if state.buffer.is_empty() => return None,
+                // The last line may have no end.
+                (None, None) => state.buffer.split(),
+                (None, Some(bytes)) => {
+                    state.looked = state.buffer.len();
+                    match bytes.next().await {
+                        Some(Ok(piece)) => state.buffer.extend_from_slice(&piece),
+                        Some(Err(stop)) => return Some((Err(EventStreamError::Transport(stop)), state)),
+                        None => state.bytes = None,
+                    }
+                    continue;
+                }
+            };
+            state.looked = 0;
+            match std::str::from_utf8(&line) {
+                Err(_) => {
+                    let error = String::from_utf8(line.to_vec()).expect_err("it is no text");
+                    return Some((Err(EventStreamError::Utf8(error)), state));
+                }
+                Ok(line) if line.trim().is_empty() => {}
+                Ok(line) => return Some((Ok(Event { data: line.trim().to_owned(), ..Event::default() }), state)),
+            }
+        }
+    })
 }
 
 /// What an event was.
@@ -212,8 +269,12 @@ mod tests {
     const GAP: Duration = Duration::from_secs(30);
 
     async fn events(pieces: Vec<Result<Vec<u8>, String>>) -> Result<Vec<String>, ModelError> {
+        framed(pieces, Framing::Sse).await
+    }
+
+    async fn framed(pieces: Vec<Result<Vec<u8>, String>>, framing: Framing) -> Result<Vec<String>, ModelError> {
         let bytes = stream::iter(pieces.into_iter().map(|piece| piece.map(Bytes::from)));
-        let mut events = SseEvents::new(bytes, GAP, some_call());
+        let mut events = SseEvents::new(bytes, framing, GAP, some_call());
         let mut data = Vec::new();
         while let Some(event) = events.next().await? {
             data.push(event.data);
@@ -230,6 +291,24 @@ mod tests {
             assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
         }
         assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn lines_are_the_same_wherever_the_bytes_are_cut() {
+        let body = "{\"a\":\"é😀\"}\r\n\n  \n{}\n[\"the last has no end\"]".as_bytes();
+        let whole = framed(vec![Ok(body.to_vec())], Framing::Lines).await.unwrap();
+        assert_eq!(whole, ["{\"a\":\"é😀\"}", "{}", "[\"the last has no end\"]"]);
+        for size in 1..body.len() {
+            let pieces = body.chunks(size).map(|piece| Ok(piece.to_vec())).collect();
+            assert_eq!(framed(pieces, Framing::Lines).await.unwrap(), whole, "{size}");
+        }
+        let cut = framed(vec![Ok(b"{}\n{".to_vec()), Err("reset by peer".into())], Framing::Lines).await;
+        assert!(matches!(&cut, Err(ModelError::Network(m)) if m.contains("reset by peer")), "{cut:?}");
+        let latin1 = framed(vec![Ok(b"caf\xe9\n".to_vec())], Framing::Lines).await;
+        assert!(matches!(latin1, Err(ModelError::MalformedStream(_))), "{latin1:?}");
+        let endless = (0..=8).map(|_| Ok(vec![b'x'; 1 << 20])).collect();
+        let endless = framed(endless, Framing::Lines).await;
+        assert!(matches!(endless, Err(ModelError::MalformedStream(_))), "{endless:?}");
     }
 
     #[tokio::test]
@@ -272,7 +351,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(29)).await;
             Some((Ok(Bytes::from_static(b"data: a\n\n")), n + 1))
         });
-        let mut events = SseEvents::new(slow, GAP, some_call());
+        let mut events = SseEvents::new(slow, Framing::Sse, GAP, some_call());
         for _ in 0..3 {
             assert!(events.next().await.unwrap().is_some());
         }

@@ -1,7 +1,7 @@
 //! What the tests of this room share: builders, and a provider that answers by a script over real TCP.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     ChatRequest, Delta, ModelError, Reply, ReplyStream, ToolChoice, ToolSpec,
     fault::{Call, Peer},
-    sse::{self, Assemble, SseEvents, Taken},
+    sse::{self, Assemble, Framing, SseEvents, Taken},
 };
 use crate::{
     config::{ModelConfig, Protocol, ProviderConfig},
@@ -48,6 +48,9 @@ pub(super) fn assistant(text: &str, tool_calls: Vec<ToolCall>) -> Arc<Message> {
         reasoning: Some("private".to_owned()),
         tool_calls,
         stop_reason: StopReason::EndTurn,
+        provider: Some("test".to_owned()),
+        model: Some("test-model".to_owned()),
+        provider_data: None,
     }))
 }
 
@@ -90,6 +93,7 @@ pub(super) fn request(messages: Vec<Arc<Message>>) -> ChatRequest {
     let input_schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
     let tool = ToolSpec { name: "pods_list".into(), description: "Lists pods.".into(), input_schema };
     ChatRequest {
+        provider: "test".to_owned(),
         model: "test-model".to_owned(),
         system: "Be brief.".into(),
         messages,
@@ -97,6 +101,7 @@ pub(super) fn request(messages: Vec<Arc<Message>>) -> ChatRequest {
         tool_choice: ToolChoice::Auto,
         temperature: None,
         max_tokens: None,
+        reasoning: None,
     }
 }
 
@@ -110,13 +115,10 @@ pub(super) fn provider(protocol: Protocol, base_url: &str) -> ProviderConfig {
         key_variable: "TEST_API_KEY".to_owned(),
         connect_timeout: Duration::from_secs(5),
         read_timeout: Duration::from_secs(20),
-        models: vec![ModelConfig {
-            id: "test-model".to_owned(),
-            name: "Test".to_owned(),
-            description: String::new(),
-            context_window: None,
-            max_output_tokens: None,
-        }],
+        headers: BTreeMap::new(),
+        max_context: 32_768,
+        keep_alive: None,
+        models: vec![ModelConfig { name: "Test".to_owned(), ..ModelConfig::named("test-model", "") }],
     }
 }
 
@@ -165,8 +167,13 @@ pub(super) async fn watch(mut stream: ReplyStream) -> Seen {
 
 /// The reply that an assembler makes of a body, which comes in pieces of `size` bytes.
 pub(super) async fn assembled<A: Assemble>(assembler: A, body: &[u8], size: usize) -> Seen {
+    assembled_from(Framing::Sse, assembler, body, size).await
+}
+
+/// The same of a body that is cut into events so.
+pub(super) async fn assembled_from<A: Assemble>(framing: Framing, assembler: A, body: &[u8], size: usize) -> Seen {
     let pieces: Vec<_> = body.chunks(size).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
-    let events = SseEvents::new(futures_util::stream::iter(pieces), Duration::from_secs(5), some_call());
+    let events = SseEvents::new(futures_util::stream::iter(pieces), framing, Duration::from_secs(5), some_call());
     watch(sse::reply_stream(events, assembler)).await
 }
 
@@ -183,7 +190,7 @@ pub(super) fn slow_reply(
         tokio::time::sleep(Duration::from_secs(20)).await;
         Ok(bytes::Bytes::from(format!("{piece}\n\n")))
     });
-    sse::reply_stream(SseEvents::new(bytes, Duration::from_secs(30), some_call()), assembler)
+    sse::reply_stream(SseEvents::new(bytes, Framing::Sse, Duration::from_secs(30), some_call()), assembler)
 }
 
 /// An assembler that is fed events without any stream.
@@ -235,6 +242,14 @@ impl Answer {
     /// No answer at all, and the connection stays open.
     pub(super) fn silence() -> Self {
         Self { bytes: Vec::new(), then: Then::Stall }
+    }
+
+    /// Lines of JSON in these chunks, with an orderly end.
+    pub(super) fn lines(chunks: &[&str]) -> Self {
+        let mut answer = Self::stream(chunks);
+        let head = String::from_utf8_lossy(&answer.bytes).replacen("text/event-stream", "application/x-ndjson", 1);
+        answer.bytes = head.into_bytes();
+        answer
     }
 
     /// A whole answer that is no stream.

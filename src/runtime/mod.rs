@@ -4,6 +4,7 @@
 //! A command goes into the store's inbox first; then the session's owner is woken, or made. The owner ([`owner`]) is the
 //! one task that writes to the session's log; it ends when there is nothing left to do.
 
+mod asking;
 mod follow;
 mod lease;
 mod owner;
@@ -22,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::Limits,
+    config::ModelChoice,
     models::{Catalog, InvalidSettings},
     session::{
         Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, InboxEntry, InputAction,
@@ -50,6 +52,8 @@ pub struct Parts {
     pub system: Arc<str>,
     /// What bounds a run.
     pub limits: Limits,
+    /// Who is asked when a session's own model is down, in this order.
+    pub fallback: Vec<ModelChoice>,
     /// `MAX_SESSIONS` of one user.
     pub max_sessions: usize,
     /// `MEMORY_SHALLOW`: what a session takes to store has a bound, and old turns are forgotten for it.

@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Shared,
+    asking::{self, UserSpending},
     lease::HeldLease,
     next_message,
     previews::Previews,
@@ -22,7 +23,7 @@ use crate::{
     session::{
         Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, InputAction,
         InputResolved, MessageId, OnBusy, OpenRun, Preview, RunFailed, RunId, RunRecovered, RunStarted, SessionId,
-        SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, UserMessageEvent, load_state, title_from,
+        SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, Usage, UserMessageEvent, load_state, title_from,
     },
     tools::ToolExecutor,
 };
@@ -230,7 +231,11 @@ impl<'a> Owner<'a> {
                 biased;
                 committed = self.writer.committed() => {
                     // What waits for the end of a run has its turn.
-                    self.look |= committed?.iter().any(|event| event.body.ends_run());
+                    let committed = committed?;
+                    self.look |= committed.iter().any(|event| event.body.ends_run());
+                    if committed.iter().any(|event| matches!(event.body, EventBody::AssistantMessage(_))) {
+                        asking::note_usage(self.shared, &self.projection).await;
+                    }
                     self.start_run();
                 }
                 Some(append) = self.appends.recv() => {
@@ -247,6 +252,7 @@ impl<'a> Owner<'a> {
                             code: "internal".into(),
                             message: "the run broke off because of a fault in k8sops; see its log".into(),
                             retryable: true,
+                            usage: Usage::default(),
                         });
                         tracing::error!(session = %self.held.lease.session, %panic, "a run panicked");
                     }
@@ -382,15 +388,16 @@ impl<'a> Owner<'a> {
         });
         let Some((run_id, provider, model_id, mut settings)) = open else { return };
         let parts = &self.shared.parts;
-        let Some(model) = parts.catalog.model(&provider) else {
+        let lineup = asking::lineup(parts, &provider, &model_id);
+        if lineup.is_empty() {
             self.fail_run(RunFailed {
                 code: "provider_unknown".into(),
                 message: format!("provider {provider:?} is not configured any more; choose another in the settings"),
                 retryable: false,
+                usage: Usage::default(),
             });
             return;
-        };
-        settings.max_tokens = settings.max_tokens.or_else(|| parts.catalog.default_max_tokens(&provider, &model_id));
+        }
         settings.provider = provider;
         settings.model = model_id;
         let cancel = CancellationToken::new();
@@ -406,9 +413,9 @@ impl<'a> Owner<'a> {
                 previews: self.previews.as_ref().map(|(previews, _)| previews.clone()),
                 term: self.held.term(),
             }),
-            model,
+            lineup,
+            spending: Arc::new(UserSpending { shared: self.shared.clone(), projection: self.projection.clone() }),
             tools: self.tools.clone(),
-            context_window: parts.catalog.context_window(&settings.provider, &settings.model),
             settings,
             system: parts.system.clone(),
             limits: parts.limits.clone(),

@@ -100,6 +100,17 @@ impl OutputStore for Watched {
 }
 
 #[async_trait]
+impl UsageStore for Watched {
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+        self.inner.note_usage(user, session, spent).await
+    }
+
+    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
+        self.inner.usage(user, days).await
+    }
+}
+
+#[async_trait]
 impl SessionStore for Watched {
     fn backend(&self) -> &'static str {
         self.inner.backend()
@@ -190,6 +201,8 @@ impl World {
             description: String::new(),
             context_window: None,
             max_output_tokens: None,
+            features: Vec::new(),
+            prices: None,
         };
         let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
         catalog.insert(provider, model.clone());
@@ -198,12 +211,14 @@ impl World {
             catalog: Arc::new(catalog),
             tools: Arc::new(Tools),
             system: "".into(),
+            fallback: Vec::new(),
             limits: Limits {
+                budgets: Default::default(),
                 max_steps: 5,
                 max_calls: 20,
                 max_time: Duration::from_secs(600),
                 max_repeats: 5,
-                retry: RetryPolicy::new(2),
+                retry: RetryPolicy::new(2, Duration::from_mins(2)),
                 parallel_tools: 4,
                 approval_ttl: Duration::from_secs(3600),
             },
@@ -212,7 +227,8 @@ impl World {
             metrics: Arc::new(Metrics::new()),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings = Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None };
+        let settings =
+            Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None };
         let session = sessions.create(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }

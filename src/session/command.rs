@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
-use super::{ApprovalId, CommandId, Decision, InputAction, InputId, MessageId, RunId, Settings, UserId};
+use super::{ApprovalId, CommandId, Decision, Effort, InputAction, InputId, MessageId, RunId, Settings, UserId};
 
 /// A command with its sender and its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,6 +124,10 @@ pub struct SettingsPatch {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1)]
     pub max_tokens: Option<Option<u32>>,
+    /// How much the model thinks before it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
+    #[schema(value_type = Option<Effort>)]
+    pub reasoning: Option<Option<Effort>>,
 }
 
 impl SettingsPatch {
@@ -142,6 +146,9 @@ impl SettingsPatch {
         }
         if let Some(max_tokens) = self.max_tokens {
             new.max_tokens = max_tokens;
+        }
+        if let Some(reasoning) = self.reasoning {
+            new.reasoning = reasoning;
         }
         new
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, CommandId, Effect, InputId, MessageId, RunId, SessionId, StopReason, Timestamp, ToolCall, ToolCallId,
-    ToolStatus, Usage, UserId,
+    ApprovalId, CommandId, Effect, InputId, MessageId, ProviderData, RunId, SessionId, StopReason, Timestamp, ToolCall,
+    ToolCallId, ToolStatus, Usage, UserId,
 };
 
 /// An event with its place in the log.
@@ -33,7 +33,11 @@ impl Event {
     pub fn weight(&self) -> u64 {
         let content = match &self.body {
             EventBody::UserMessage(e) => e.content.len(),
-            EventBody::AssistantMessage(e) => e.content.len() + e.reasoning.as_ref().map_or(0, String::len),
+            EventBody::AssistantMessage(e) => {
+                e.content.len()
+                    + e.reasoning.as_ref().map_or(0, String::len)
+                    + e.provider_data.as_ref().map_or(0, ProviderData::weight)
+            }
             EventBody::ToolEnd(e) => e.content.len(),
             _ => 0,
         };
@@ -203,6 +207,42 @@ pub struct Settings {
     /// The most tokens of one reply; absent: the catalog's figure for the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
+    /// How much the model thinks before it answers; absent: as the model does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<Effort>,
+}
+
+/// How much a model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    /// Not at all, where the model can do without.
+    Off,
+    /// Little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+}
+
+impl Effort {
+    /// The word used in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// The effort of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Off, Self::Low, Self::Medium, Self::High].into_iter().find(|effort| effort.as_str() == word)
+    }
 }
 
 /// See [`EventBody::SessionCreated`].
@@ -286,6 +326,15 @@ pub struct AssistantMessageEvent {
     pub usage: Usage,
     /// Why it ended.
     pub stop_reason: StopReason,
+    /// The provider that wrote it: the run's, or one of its fallbacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What the provider wants back of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_data: Option<ProviderData>,
 }
 
 /// See [`EventBody::ApprovalRequested`].
@@ -488,6 +537,9 @@ pub struct RunFailed {
     pub message: String,
     /// Whether the same message may succeed later.
     pub retryable: bool,
+    /// What all model calls of the run used.
+    #[serde(default)]
+    pub usage: Usage,
 }
 
 /// See [`EventBody::Warning`].
@@ -497,4 +549,15 @@ pub struct Warning {
     pub code: String,
     /// What happened.
     pub message: String,
+    /// How long it is waited before the next attempt, in seconds, where something is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<f64>,
+}
+
+impl Warning {
+    /// A warning after which nothing is waited for.
+    #[must_use]
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), wait_seconds: None }
+    }
 }

@@ -264,10 +264,10 @@ impl Feed {
         }
         if place.warnings < inner.warnings {
             place.warnings = inner.warnings;
-            frames.push(Frame::Transient(Transient::Warning(Warning {
-                code: "store_unavailable".into(),
-                message: "the store is away; runs stop, and all goes on by itself when it is back".into(),
-            })));
+            frames.push(Frame::Transient(Transient::Warning(Warning::new(
+                "store_unavailable",
+                "the store is away; runs stop, and all goes on by itself when it is back",
+            ))));
         }
         Step::UpToDate(frames)
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MessageId, RunId, Timestamp, ToolCallId};
+use super::{MessageId, Money, RunId, Timestamp, ToolCallId};
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -51,6 +51,42 @@ pub struct AssistantMessage {
     pub tool_calls: Vec<ToolCall>,
     /// Why the reply ended.
     pub stop_reason: StopReason,
+    /// The provider that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What the provider wants back of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_data: Option<ProviderData>,
+}
+
+/// What a provider wants back of its own reply when the conversation goes on: signed thinking, encrypted reasoning. Opaque
+/// to all but the adapter that wrote it, and sent to no other provider or model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderData {
+    /// The wire protocol that the blocks belong to.
+    pub api: String,
+    /// The blocks of the reply in their order. Text and arguments are not repeated in them.
+    #[schema(value_type = Vec<Object>)]
+    pub blocks: Vec<serde_json::Value>,
+}
+
+impl ProviderData {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        fn of(value: &serde_json::Value) -> usize {
+            match value {
+                serde_json::Value::String(text) => text.len(),
+                serde_json::Value::Array(items) => items.iter().map(of).sum(),
+                serde_json::Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + of(value)).sum(),
+                _ => 4,
+            }
+        }
+        self.blocks.iter().map(of).sum()
+    }
 }
 
 /// What a tool returned.
@@ -107,6 +143,8 @@ pub enum StopReason {
     Refusal,
     /// The user cancelled; the text is what had come until then.
     Cancelled,
+    /// The provider paused a long reply of its own accord; asked again, it goes on.
+    Paused,
     /// The provider named a reason that is none of these.
     Other,
 }
@@ -180,9 +218,24 @@ pub struct Usage {
     /// Prompt tokens that the provider read from its cache.
     #[serde(default)]
     pub cached_tokens: u64,
+    /// Prompt tokens that the provider wrote to its cache, where it charges for that.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
     /// Reply tokens spent on reasoning, where the provider counts them apart.
     #[serde(default)]
     pub reasoning_tokens: u64,
+    /// What it cost in US dollars, by the prices of the catalog; 0 where they are not known.
+    #[serde(default)]
+    #[schema(value_type = f64)]
+    pub cost_usd: Money,
+}
+
+impl Usage {
+    /// Tokens in and out: what budgets count.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
 }
 
 impl std::ops::AddAssign for Usage {
@@ -190,6 +243,8 @@ impl std::ops::AddAssign for Usage {
         self.input_tokens += other.input_tokens;
         self.output_tokens += other.output_tokens;
         self.cached_tokens += other.cached_tokens;
+        self.cache_write_tokens += other.cache_write_tokens;
         self.reasoning_tokens += other.reasoning_tokens;
+        self.cost_usd += other.cost_usd;
     }
 }

@@ -1,14 +1,14 @@
 //! The projection: what a session is, as a pure fold of its log.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Effect, Event, EventBody, InputId,
-    InputRequested, InputResolved, Message, RunId, SessionId, Settings, Timestamp, ToolCall, ToolCallId, ToolMessage,
-    Usage, UserId, UserMessage,
+    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Day, Effect, Event, EventBody, InputId,
+    InputRequested, InputResolved, Message, ProviderData, RunId, SessionId, Settings, Spent, Timestamp, ToolCall,
+    ToolCallId, ToolMessage, Usage, UserId, UserMessage,
 };
 
 /// Characters of a title that is made from a message.
@@ -108,6 +108,12 @@ pub struct SessionState {
     pub summary: SessionSummary,
     /// The conversation. Shared, because a run takes a copy of the list for every model call.
     pub messages: Vec<Arc<Message>>,
+    /// The codes of the warnings since the settings were last changed: what is to be said once is not said again.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub warned: BTreeSet<String>,
+    /// What was used on the day of the newest reply.
+    #[serde(default)]
+    pub spent: Spent,
     /// The run in progress.
     pub run: Option<OpenRun>,
 }
@@ -244,7 +250,8 @@ impl SessionState {
     /// The state after the log's first event; `None` when `event` is not one that begins a session.
     #[must_use]
     pub fn begin(event: &Event) -> Option<Self> {
-        Some(Self { summary: SessionSummary::begin(event)?, messages: Vec::new(), run: None })
+        let summary = SessionSummary::begin(event)?;
+        Some(Self { summary, messages: Vec::new(), run: None, warned: BTreeSet::new(), spent: Spent::default() })
     }
 
     /// Folds a log, or what comes after a checkpoint.
@@ -276,7 +283,11 @@ impl SessionState {
     fn message_weight(message: &Message) -> u64 {
         let content = match message {
             Message::User(m) => m.content.len(),
-            Message::Assistant(m) => m.content.len() + m.reasoning.as_ref().map_or(0, String::len),
+            Message::Assistant(m) => {
+                m.content.len()
+                    + m.reasoning.as_ref().map_or(0, String::len)
+                    + m.provider_data.as_ref().map_or(0, ProviderData::weight)
+            }
             Message::Tool(m) => m.content.len(),
         };
         256 + content as u64
@@ -355,7 +366,14 @@ impl SessionState {
                     reasoning: e.reasoning.clone(),
                     tool_calls: e.tool_calls.clone(),
                     stop_reason: e.stop_reason,
+                    provider: e.provider.clone(),
+                    model: e.model.clone(),
+                    provider_data: e.provider_data.clone(),
                 })));
+                let asked = self.run.as_ref().map(|run| (run.provider.clone(), run.model.clone()));
+                let (provider, model) = asked.unwrap_or_default();
+                let provider = e.provider.as_ref().unwrap_or(&provider);
+                self.spent.add(Day::of(ts), provider, e.model.as_ref().unwrap_or(&model), e.usage);
                 if let Some(run) = &mut self.run {
                     run.steps += 1;
                     run.usage += e.usage;
@@ -420,10 +438,9 @@ impl SessionState {
                 }
             }
             EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.run = None,
-            EventBody::SessionCreated(_)
-            | EventBody::SettingsChanged(_)
-            | EventBody::TitleChanged(_)
-            | EventBody::Warning(_) => {}
+            EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
+            EventBody::SettingsChanged(_) => self.warned.clear(),
+            EventBody::SessionCreated(_) | EventBody::TitleChanged(_) => {}
         }
     }
 
@@ -484,7 +501,8 @@ mod tests {
             let user = UserMessage { message_id, seq: 1, ts, content: content.into() };
             Arc::new(Message::User(user))
         };
-        let settings = Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None };
+        let settings =
+            Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None };
         let (user_id, by) = ("anna".parse().unwrap(), Actor::System);
         let created = EventBody::SessionCreated(SessionCreated { user_id, title: None, settings, by });
         let mut state = SessionState::begin(&EventDraft::new(created).at(SessionId::new(), 1)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -14,8 +14,9 @@ use super::{
     outputs::{beginning, dropped, random_key},
 };
 use crate::session::{
-    Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, OutputPart, OutputStore, Receipt,
-    SessionId, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UserId,
+    Command, CommandId, Commit, Day, Event, EventPage, InboxEntry, Lease, ListCursor, OutputPart, OutputStore, Receipt,
+    SessionId, SessionState, SessionStore, SessionSummary, Spent, StoreError, ToolCallId, USAGE_DAYS, UsageStore,
+    UserDay, UserId,
 };
 
 /// Sessions in memory.
@@ -25,6 +26,8 @@ pub struct MemoryStore {
     // A plain mutex: held for look-ups and pushes, never across an await.
     sessions: Mutex<HashMap<SessionId, Stored>>,
     key: OnceLock<[u8; 32]>,
+    /// What users have used on a day.
+    usage: Mutex<BTreeMap<(UserId, Day), UserDay>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,7 @@ impl MemoryStore {
     /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
     #[must_use]
     pub fn new(shallow: bool) -> Self {
-        Self { shallow, sessions: Mutex::default(), key: OnceLock::new() }
+        Self { shallow, sessions: Mutex::default(), key: OnceLock::new(), usage: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
@@ -248,5 +251,21 @@ impl OutputStore for MemoryStore {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(output.len());
         let end = start.saturating_add(limit).min(output.len());
         Ok(Some(OutputPart { bytes: output.as_bytes()[start..end].to_vec(), total: output.len() as u64 }))
+    }
+}
+
+#[async_trait]
+impl UsageStore for MemoryStore {
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = Day::today().plus(-USAGE_DAYS);
+        usage.retain(|(_, day), _| *day > oldest);
+        usage.entry((user.clone(), spent.day)).or_default().sessions.insert(session, spent.models.clone());
+        Ok(())
+    }
+
+    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
+        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
     }
 }

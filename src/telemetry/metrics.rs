@@ -1,8 +1,8 @@
 //! Prometheus metrics. Labels are bounded: words of the contract, never ids.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-    core::Collector,
+    CounterVec, Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 
 use crate::session::{Event, EventBody};
@@ -15,8 +15,18 @@ pub struct Metrics {
     pub runs: IntCounterVec,
     /// Tool calls that ended, by status.
     pub tool_calls: IntCounterVec,
-    /// Tokens by direction (`input`, `output`, `cached`).
+    /// Tokens by direction (`input`, `output`; `cached` and `cache_write` are part of the input, `reasoning` of the output).
     pub tokens: IntCounterVec,
+    /// Money by provider, in US dollars.
+    pub cost: CounterVec,
+    /// Replies of models by provider.
+    pub replies: IntCounterVec,
+    /// Waits before a model was asked again, by the word for what went wrong.
+    pub retries: IntCounterVec,
+    /// Turns, or parts of one, that went on with another model because one was down.
+    pub fallbacks: IntCounter,
+    /// Models that have failed and are left alone for a while: 1, by provider and model.
+    pub broken: IntGaugeVec,
     /// Events committed.
     pub events: IntCounter,
     /// From the start of a commit to its end, in seconds.
@@ -43,6 +53,39 @@ impl Metrics {
                 "k8sops_model_tokens_total",
                 "Tokens that model calls used, by direction.",
                 "direction",
+            ),
+            cost: register(
+                &registry,
+                CounterVec::new(
+                    Opts::new(
+                        "k8sops_model_cost_usd_total",
+                        "What model calls cost by the catalog's prices, in US dollars.",
+                    ),
+                    &["provider"],
+                )
+                .expect("a valid constant name"),
+            ),
+            replies: counter_vec("k8sops_model_replies_total", "Complete replies of models, by provider.", "provider"),
+            retries: counter_vec(
+                "k8sops_model_retries_total",
+                "Waits before a model was asked again, by what went wrong.",
+                "code",
+            ),
+            fallbacks: register(
+                &registry,
+                IntCounter::new(
+                    "k8sops_model_fallbacks_total",
+                    "Times that a turn went on with another model because one was down.",
+                )
+                .expect("a valid constant name"),
+            ),
+            broken: register(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("k8sops_model_circuit_open", "Models that have failed and are left alone for a while."),
+                    &["provider", "model"],
+                )
+                .expect("a valid constant name"),
             ),
             requests: counter_vec(
                 "k8sops_http_requests_total",
@@ -78,13 +121,30 @@ impl Metrics {
             EventBody::ToolEnd(e) => self.tool_calls.with_label_values(&[e.status.as_str()]).inc(),
             EventBody::AssistantMessage(e) => {
                 let usage = e.usage;
-                for (direction, tokens) in
-                    [("input", usage.input_tokens), ("output", usage.output_tokens), ("cached", usage.cached_tokens)]
-                {
+                for (direction, tokens) in [
+                    ("input", usage.input_tokens),
+                    ("output", usage.output_tokens),
+                    ("cached", usage.cached_tokens),
+                    ("cache_write", usage.cache_write_tokens),
+                    ("reasoning", usage.reasoning_tokens),
+                ] {
                     self.tokens.with_label_values(&[direction]).inc_by(tokens);
                 }
+                let provider = e.provider.as_deref().unwrap_or("unknown");
+                self.replies.with_label_values(&[provider]).inc();
+                self.cost.with_label_values(&[provider]).inc_by(usage.cost_usd.dollars());
             }
+            EventBody::Warning(e) if e.wait_seconds.is_some() => self.retries.with_label_values(&[&e.code]).inc(),
+            EventBody::Warning(e) if e.code == "fallback" => self.fallbacks.inc(),
             _ => {}
+        }
+    }
+
+    /// Says which models are left alone just now, as provider and model.
+    pub fn set_broken(&self, models: &[(String, String)]) {
+        self.broken.reset();
+        for (provider, model) in models {
+            self.broken.with_label_values(&[provider, model]).set(1);
         }
     }
 

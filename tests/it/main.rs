@@ -4,6 +4,8 @@
 mod fake_server;
 #[path = "../support/obedient.rs"]
 mod obedient;
+#[path = "../support/provider.rs"]
+mod provider;
 #[path = "../support/redis.rs"]
 mod redis;
 #[path = "../support/scripted.rs"]
@@ -20,6 +22,8 @@ mod bad_input;
 mod chat;
 mod demo;
 mod events;
+mod fallback;
+mod faults;
 mod injection;
 mod inputs;
 mod mcp;
@@ -35,5 +39,7 @@ mod restart;
 mod secrets;
 mod sessions;
 mod stop;
+mod switching;
+mod usage;
 mod user_tokens;
 mod websocket;

@@ -27,10 +27,16 @@ fn everything() -> Vec<(&'static str, String)> {
 }
 
 /// One streamed turn in which the model calls a tool.
-async fn assert_turn_with_a_tool(env: Vec<(&'static str, String)>) {
-    let env =
-        [env, everything(), vec![("LLM_TEMPERATURE", "0".into()), ("LLM_MODEL", "qwen2.5-coder-0.5b".into())]].concat();
-    let service = Service::start(Setup { env, ..Setup::default() }).await;
+async fn assert_turn_with_a_tool(yaml: String) {
+    let env = [
+        everything(),
+        vec![
+            ("LLM_PROVIDER", "llama".into()),
+            ("LLM_TEMPERATURE", "0".into()),
+            ("LLM_MODEL", "qwen2.5-coder-0.5b".into()),
+        ],
+    ];
+    let service = Service::start(Setup { env: env.concat(), yaml: Some(yaml), ..Setup::default() }).await;
     service.connected().await;
     let session = service.session().await;
     let frames = service.turn(&session, "What is the sum of 17 and 25?").await;
@@ -50,52 +56,101 @@ async fn assert_turn_with_a_tool(env: Vec<(&'static str, String)>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_model_answers_over_chat_completions_and_over_the_messages_api() {
-    // One server for both: its start and the reading of the tools cost most of the time.
+async fn a_real_model_answers_over_each_protocol_that_its_server_speaks() {
+    // One server for all: its start and the reading of the tools cost most of the time.
     let llama = llama().await;
-    assert_turn_with_a_tool(vec![
-        ("LLM_PROVIDER", "openai".into()),
-        ("OPENAI_BASE_URL", format!("{}/v1", llama.url)),
-        ("OPENAI_API_KEY", "none".into()),
-    ])
-    .await;
-    assert_turn_with_a_tool(vec![
-        ("LLM_PROVIDER", "anthropic".into()),
-        ("ANTHROPIC_BASE_URL", llama.url.clone()),
-        ("ANTHROPIC_API_KEY", "none".into()),
-    ])
-    .await;
+    let yaml = |protocol: &str| {
+        let base = if protocol == "anthropic" { llama.url.clone() } else { format!("{}/v1", llama.url) };
+        format!("providers:\n  llama:\n    protocol: {protocol}\n    base_url: {base}\n    key_optional: true\n")
+    };
+    for protocol in ["openai-chat", "anthropic", "openai-responses"] {
+        assert_turn_with_a_tool(yaml(protocol)).await;
+    }
+}
+
+/// The YAML of one provider that takes any model.
+fn provider(protocol: &str, base_url: &str) -> String {
+    format!(
+        "providers:\n  peer:\n    protocol: {protocol}\n    base_url: {base_url}\n    api_key: none\n    read_timeout: 2s\n"
+    )
+}
+
+async fn service_of(yaml: String) -> Service {
+    let env = vec![("LLM_PROVIDER", "peer".into()), ("LLM_MODEL", "peer-model".into())];
+    Service::start(Setup { env, yaml: Some(yaml), ..Setup::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scripted_provider_by_others_is_understood_in_both_protocols() {
+async fn a_scripted_provider_by_others_is_understood_in_every_protocol() {
     let dir = tempfile::tempdir().unwrap();
     let fixtures = dir.path().join("fixtures.json");
-    let fixture =
-        json!({"fixtures": [{"match": {"userMessage": "pods"}, "response": {"content": "Three pods, all well."}}]});
+    let call = json!({"toolCalls": [{"name": "launch_rockets", "arguments": "{\"at\": \"noon\"}"}]});
+    let answer = json!({"content": "Three pods, all well.", "reasoning": "One, two, three."});
+    let fixture = json!({"fixtures": [
+        {"match": {"userMessage": "rockets", "sequenceIndex": 0}, "response": call},
+        {"match": {"userMessage": "pods"}, "response": answer},
+        {"match": {"userMessage": "rockets"}, "response": {"content": "No such tool."}},
+    ]});
     std::fs::write(&fixtures, fixture.to_string()).unwrap();
-    let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
-    command.arg(testbed::path("K8SOPS_TEST_AIMOCK")).args(["-p", "0", "-h", "127.0.0.1", "-f"]).arg(&fixtures);
-    let aimock = Peer::start(command).await;
-    for env in [
-        vec![
-            ("LLM_PROVIDER", "openai".into()),
-            ("LLM_MODEL", "gpt-test".into()),
-            ("OPENAI_BASE_URL", format!("{}/v1", aimock.url)),
-            ("OPENAI_API_KEY", "none".into()),
-        ],
-        vec![
-            ("LLM_PROVIDER", "anthropic".into()),
-            ("LLM_MODEL", "claude-test".into()),
-            ("ANTHROPIC_BASE_URL", aimock.url.clone()),
-            ("ANTHROPIC_API_KEY", "none".into()),
-        ],
-    ] {
-        let service = Service::start(Setup { env, ..Setup::default() }).await;
+    for (protocol, path) in [("openai-chat", "/v1"), ("openai-responses", "/v1"), ("anthropic", ""), ("ollama", "")] {
+        let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
+        command.arg(testbed::path("K8SOPS_TEST_AIMOCK")).args(["-p", "0", "-h", "127.0.0.1", "-f"]).arg(&fixtures);
+        let aimock = Peer::start(command).await;
+        let service = service_of(provider(protocol, &format!("{}{path}", aimock.url))).await;
         let session = service.session().await;
         let frames = service.turn(&session, "list the pods").await;
-        assert_eq!(printed(&frames), "Three pods, all well.", "{frames:#?}");
-        assert_eq!(frames.last().unwrap()["outcome"], "completed");
+        assert_eq!(printed(&frames), "Three pods, all well.", "{protocol}: {frames:#?}");
+        assert_eq!(frames.last().unwrap()["outcome"], "completed", "{protocol}");
+        let frames = service.turn(&session, "launch the rockets").await;
+        let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap_or_else(|| panic!("{protocol}: {frames:#?}"));
+        assert_eq!(end["status"], "error", "{protocol}");
+        assert_eq!(printed(&frames), "No such tool.", "{protocol}: {frames:#?}");
+        assert_eq!(frames.last().unwrap()["outcome"], "completed", "{protocol}");
+    }
+}
+
+/// What llmock, a provider of faults by others, says of its client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_by_others_finds_no_fault_in_how_faults_are_taken() {
+    let port = testbed::free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_LLMOCK"));
+    command.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()]);
+    let llmock = Peer::start_at(command, url, "/v1/models").await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut faults = 0;
+    for (protocol, path, name) in [("openai-chat", "/v1", "openai"), ("anthropic", "/anthropic", "anthropic")] {
+        let service = service_of(provider(protocol, &format!("{}{path}", llmock.url))).await;
+        for behavior in [
+            json!({"type": "fail", "status": 429, "retry_after": 1}),
+            json!({"type": "fail", "status": 529}),
+            json!({"type": "fail", "status": 500}),
+            json!({"type": "stream_fault", "kind": "disconnect", "after_chunks": 2}),
+            json!({"type": "stream_fault", "kind": "truncate", "after_chunks": 2}),
+            json!({"type": "stream_fault", "kind": "malformed", "after_chunks": 2}),
+            json!({"type": "stream_fault", "kind": "stall", "after_chunks": 2, "stall_seconds": 4}),
+        ] {
+            let mut behavior = behavior;
+            behavior["match"] = json!({"provider": name});
+            let what = format!("{protocol}: {behavior}");
+            let scenario =
+                http.post(format!("{}/_llmock/scenario", llmock.url)).json(&json!({"behaviors": [behavior]}));
+            scenario.send().await.unwrap().error_for_status().unwrap();
+            let session = service.session().await;
+            let frames = service.turn(&session, "hello").await;
+            assert_eq!(frames.last().unwrap()["outcome"], "completed", "{what}: {frames:#?}");
+            let verdict = http.get(format!("{}/_llmock/verdict", llmock.url)).send().await.unwrap();
+            let verdict: Value = verdict.json().await.unwrap();
+            faults += 1;
+            assert_eq!(
+                (&verdict["faults_injected"], &verdict["passed"]),
+                (&json!(faults), &json!(true)),
+                "{what}: {verdict:#}"
+            );
+            // Its warnings depend on time: an attempt that comes late it takes for another call.
+            assert_eq!(verdict["errors"], 0, "{what}: {verdict:#}");
+        }
+        service.stop().await;
     }
 }
 

@@ -70,10 +70,10 @@ impl ChatModel for Obedient {
         let stop_reason = if tool_calls.is_empty() { StopReason::EndTurn } else { StopReason::ToolUse };
         let reply = Reply {
             content: "as you say".into(),
-            reasoning: None,
             tool_calls,
             usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() },
             stop_reason,
+            ..Reply::default()
         };
         Ok(stream::iter([Ok(Delta::Text("as you say".into())), Ok(Delta::Done(reply))]).boxed())
     }

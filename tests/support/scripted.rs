@@ -104,13 +104,8 @@ impl ChatModel for ScriptedModel {
         if let Some(Step::Fail(error)) = steps.first() {
             return Err(error.clone());
         }
-        let mut reply = Reply {
-            content: String::new(),
-            reasoning: None,
-            tool_calls: Vec::new(),
-            usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() },
-            stop_reason: StopReason::EndTurn,
-        };
+        let mut reply =
+            Reply { usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() }, ..Reply::default() };
         for step in &steps {
             match step {
                 Step::Text(text) => reply.content.push_str(text),

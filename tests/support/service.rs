@@ -173,6 +173,8 @@ pub fn info(provider: &str, model: &str) -> ProviderInfo {
         description: String::new(),
         context_window: None,
         max_output_tokens: Some(1000),
+        features: Vec::new(),
+        prices: None,
     };
     ProviderInfo { id: provider.into(), name: provider.into(), configured: true, models: vec![model] }
 }

@@ -97,6 +97,9 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
             tool_calls: vec![ToolCall { id: "c0".parse().unwrap(), name: "look".into(), arguments: json!({}) }],
             usage: Usage::default(),
             stop_reason: StopReason::ToolUse,
+            provider: None,
+            model: None,
+            provider_data: None,
         })]);
         log.commit(vec![EventBody::ToolEnd(ToolEnd {
             tool_call_id: "c0".parse().unwrap(),
@@ -185,6 +188,9 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             tool_calls,
             usage: Usage::default(),
             stop_reason: StopReason::ToolUse,
+            provider: None,
+            model: None,
+            provider_data: None,
         }),
     );
     event(

@@ -61,7 +61,7 @@ async fn a_call_that_was_cut_at_the_limit_of_tokens_is_not_run_and_the_model_is_
     let tools = Arc::<Tools>::default();
     run(&log, &model, &tools).drive().await.unwrap();
     assert!(tools.called().is_empty());
-    assert!(log.ends()[0].1.contains("not a JSON object"), "{:?}", log.ends());
+    assert!(log.ends()[0].1.contains("cut at the limit of its tokens"), "{:?}", log.ends());
     assert_eq!(log.outcome(), Outcome::Completed);
     log.assert_can_go_on();
 }

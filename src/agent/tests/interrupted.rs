@@ -127,6 +127,9 @@ async fn after_a_crash_only_calls_that_look_are_sent_again() {
             tool_calls: calls.clone(),
             usage: Usage::default(),
             stop_reason: StopReason::ToolUse,
+            provider: None,
+            model: None,
+            provider_data: None,
         }),
         start(&calls[0], Effect::Read),
         start(&calls[1], Effect::Mutating),
@@ -174,6 +177,9 @@ async fn a_final_reply_that_was_committed_before_a_crash_is_not_asked_for_again(
         tool_calls: Vec::new(),
         usage: Usage::default(),
         stop_reason: StopReason::EndTurn,
+        provider: None,
+        model: None,
+        provider_data: None,
     })]);
     let model = ScriptedModel::new([]);
     run(&log, &model, &Arc::default()).drive().await.unwrap();

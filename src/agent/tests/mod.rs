@@ -2,6 +2,7 @@
 mod approvals;
 mod calls;
 mod interrupted;
+mod lineup;
 mod replies;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    config::BudgetConfig,
     models::{ModelError, RetryPolicy, ToolChoice, ToolSpec},
     session::*,
     test_support::scripted::{Gate, ScriptedModel, Step, call, text},
@@ -46,7 +48,13 @@ impl Log {
     fn new(message: &str) -> Arc<Self> {
         let session = SessionId::new();
         let run_id = RunId::new();
-        let settings = Settings { provider: "scripted".into(), model: "m".into(), temperature: None, max_tokens: None };
+        let settings = Settings {
+            provider: "scripted".into(),
+            model: "m".into(),
+            temperature: None,
+            max_tokens: None,
+            reasoning: None,
+        };
         let user: UserId = "default".parse().unwrap();
         let first = EventBody::SessionCreated(SessionCreated {
             user_id: user.clone(),
@@ -271,20 +279,43 @@ impl ToolExecutor for Tools {
     }
 }
 
+/// A user who has used nothing.
+struct Nothing;
+
+#[async_trait]
+impl Spending for Nothing {
+    async fn of_user_today(&self) -> Option<Usage> {
+        Some(Usage::default())
+    }
+}
+
+fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> Candidate {
+    Candidate {
+        provider: provider.into(),
+        model: "m".into(),
+        chat: model.clone(),
+        context_window: None,
+        max_tokens: None,
+        prices: None,
+        circuit: Arc::default(),
+    }
+}
+
 fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
     Run {
         log: log.clone(),
-        model: model.clone(),
+        lineup: vec![candidate("scripted", model)],
+        spending: Arc::new(Nothing),
         tools: tools.clone(),
         settings: log.state.read().unwrap().summary.settings.clone(),
         system: "be brief".into(),
-        context_window: None,
         limits: Limits {
+            budgets: BudgetConfig::default(),
             max_steps: 3,
             max_calls: 10,
             max_time: Duration::from_secs(600),
             max_repeats: 5,
-            retry: RetryPolicy::new(3),
+            retry: RetryPolicy::new(3, Duration::from_mins(2)),
             parallel_tools: 2,
             approval_ttl: Duration::from_secs(60),
         },

@@ -40,6 +40,9 @@ impl Check for ProviderCheck {
             };
             return vec![line];
         }
+        if self.model.is_empty() {
+            return vec![Line::note(what, "not tried, no model of it is named in the catalog")];
+        }
         let Some(chat) = &self.chat else {
             return vec![Line::fail(what, "it is not in the catalog", "see `providers` in your YAML")];
         };
@@ -49,7 +52,8 @@ impl Check for ProviderCheck {
         };
         let advice = match &error {
             ModelError::Auth(_) => format!("see whether {key} is right and may use this model"),
-            ModelError::InvalidRequest(_) | ModelError::ContextTooLong(_) => {
+            ModelError::Quota(_) => format!("see the plan and the credit behind {key}"),
+            ModelError::InvalidRequest(_) | ModelError::ModelNotFound(_) | ModelError::ContextTooLong(_) => {
                 format!("see whether LLM_MODEL is a model of this provider, and whether {url} is its base URL")
             }
             ModelError::RateLimited { .. } | ModelError::Overloaded(_) => "try again later".to_owned(),

@@ -24,7 +24,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::{
     models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall, ToolChoice},
-    session::{StopReason, Usage},
+    session::StopReason,
 };
 
 use turn::{Step, Turn};
@@ -97,22 +97,15 @@ fn answer(request: &ChatRequest) -> Reply {
         Step::Call { .. } if turn.outcomes.len() > MOST_CALLS => say(unfinished(&turn, "I have called too many tools")),
         Step::Call { say, calls } => Reply {
             content: say,
-            reasoning: None,
             tool_calls: calls.into_iter().map(|(name, arguments)| RequestedCall { name, arguments }).collect(),
-            usage: Usage::default(),
             stop_reason: StopReason::ToolUse,
+            ..Reply::default()
         },
     }
 }
 
 fn say(content: String) -> Reply {
-    Reply {
-        content,
-        reasoning: None,
-        tool_calls: Vec::new(),
-        usage: Usage::default(),
-        stop_reason: StopReason::EndTurn,
-    }
+    Reply { content, ..Reply::default() }
 }
 
 /// What to say when the turn has to end before its time.

@@ -74,6 +74,7 @@ impl Chat {
 
     fn request(&self) -> ChatRequest {
         ChatRequest {
+            provider: PROVIDER_ID.to_owned(),
             model: MODEL_ID.to_owned(),
             system: "".into(),
             messages: self.messages.clone(),
@@ -81,6 +82,7 @@ impl Chat {
             tool_choice: self.choice,
             temperature: None,
             max_tokens: None,
+            reasoning: None,
         }
     }
 
@@ -109,6 +111,9 @@ impl Chat {
                 reasoning: None,
                 tool_calls: calls.clone(),
                 stop_reason: reply.stop_reason,
+                provider: None,
+                model: None,
+                provider_data: None,
             }));
             if calls.is_empty() {
                 assert_eq!(reply.stop_reason, StopReason::EndTurn);

@@ -7,12 +7,14 @@ use std::{
 
 use eventsource_stream::Event;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::API;
 use crate::{
     models::{
-        Delta, ModelError, Reply,
+        Delta, ModelError, Notice, Reply,
         fault::{Call, Complaint},
+        native::Recorder,
         render,
         sse::{Assemble, Taken},
     },
@@ -29,7 +31,7 @@ struct Piece {
     #[serde(default)]
     message: Option<Start>,
     #[serde(default)]
-    content_block: Option<Block>,
+    content_block: Option<Value>,
     #[serde(default)]
     delta: Option<BlockDelta>,
     #[serde(default)]
@@ -45,25 +47,13 @@ struct Start {
 }
 
 #[derive(Deserialize)]
-struct Block {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    text: Option<String>,
-    #[serde(default)]
-    thinking: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
-    input: Option<Value>,
-}
-
-#[derive(Deserialize)]
 struct BlockDelta {
     #[serde(default)]
     text: Option<String>,
     #[serde(default)]
     thinking: Option<String>,
+    #[serde(default)]
+    signature: Option<String>,
     #[serde(default)]
     partial_json: Option<String>,
     #[serde(default)]
@@ -80,6 +70,14 @@ struct WireUsage {
     cache_read_input_tokens: Option<u64>,
     #[serde(default)]
     cache_creation_input_tokens: Option<u64>,
+    #[serde(default)]
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    thinking_tokens: Option<u64>,
 }
 
 impl WireUsage {
@@ -89,6 +87,7 @@ impl WireUsage {
         self.output_tokens = newer.output_tokens.or(self.output_tokens);
         self.cache_read_input_tokens = newer.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.output_tokens_details = newer.output_tokens_details.or(self.output_tokens_details);
     }
 
     /// In our terms: this API does not count what its cache took part in among the input.
@@ -99,7 +98,12 @@ impl WireUsage {
             input_tokens: self.input_tokens.unwrap_or_default().saturating_add(read).saturating_add(created),
             output_tokens: self.output_tokens.unwrap_or_default(),
             cached_tokens: read,
-            reasoning_tokens: 0,
+            cache_write_tokens: created,
+            reasoning_tokens: self
+                .output_tokens_details
+                .and_then(|details| details.thinking_tokens)
+                .unwrap_or_default(),
+            ..Usage::default()
         }
     }
 }
@@ -129,18 +133,25 @@ pub(super) struct Assembler {
     reasoning: String,
     /// By the index of their block.
     slots: BTreeMap<u64, Slot>,
+    /// A block of a tool that the server runs itself, and the input that is being written.
+    foreign: Option<(u64, Value, String)>,
+    recorder: Recorder,
+    notices: Vec<Notice>,
     usage: WireUsage,
     stop_reason: Option<String>,
     stopped: bool,
 }
 
 impl Assembler {
-    pub(super) fn new(call: Call) -> Self {
+    pub(super) fn new(call: Call, notices: Vec<Notice>) -> Self {
         Self {
             call,
             content: String::new(),
             reasoning: String::new(),
             slots: BTreeMap::new(),
+            foreign: None,
+            recorder: Recorder::default(),
+            notices,
             usage: WireUsage::default(),
             stop_reason: None,
             stopped: false,
@@ -149,6 +160,7 @@ impl Assembler {
 
     fn text(&mut self, text: Option<String>, out: &mut VecDeque<Delta>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.recorder.text(&text);
             self.content.push_str(&text);
             out.push_back(Delta::Text(text));
         }
@@ -156,9 +168,25 @@ impl Assembler {
 
     fn thinking(&mut self, text: Option<String>, out: &mut VecDeque<Delta>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.recorder.reasoning(&text);
             self.reasoning.push_str(&text);
             out.push_back(Delta::Reasoning(text));
         }
+    }
+
+    fn signature(&mut self, signature: Option<String>) {
+        if let Some(signature) = signature.filter(|signature| !signature.is_empty()) {
+            self.recorder.reasoning_data("signature", Value::String(signature));
+        }
+    }
+
+    /// Writes down a block that is not ours, once it is whole.
+    fn close_foreign(&mut self) {
+        let Some((_, mut block, written)) = self.foreign.take() else { return };
+        if let (Some(fields), Ok(input)) = (block.as_object_mut(), serde_json::from_str(&written)) {
+            fields.insert("input".to_owned(), input);
+        }
+        self.recorder.opaque(block);
     }
 }
 
@@ -182,23 +210,36 @@ impl Assemble for Assembler {
             }
             "content_block_start" => {
                 let Some(block) = piece.content_block else { return Ok(Taken::Nothing) };
-                match block.kind.as_str() {
-                    "text" => self.text(block.text, out),
-                    "thinking" => self.thinking(block.thinking, out),
-                    "tool_use" => {
-                        let name = block.name.unwrap_or_default();
-                        self.slots.insert(piece.index, Slot { name, input: block.input, json: String::new() });
+                let word = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
+                self.close_foreign();
+                match block.get("type").and_then(Value::as_str).unwrap_or_default() {
+                    "text" => self.text(word("text"), out),
+                    "thinking" => {
+                        self.recorder.reasoning_begins();
+                        self.thinking(word("thinking"), out);
+                        self.signature(word("signature"));
                     }
-                    _ => {}
+                    "tool_use" => {
+                        let (name, input) = (word("name").unwrap_or_default(), block.get("input").cloned());
+                        self.recorder.call(Map::new());
+                        self.slots.insert(piece.index, Slot { name, input, json: String::new() });
+                    }
+                    _ => self.foreign = Some((piece.index, block, String::new())),
                 }
             }
             "content_block_delta" => {
                 let Some(delta) = piece.delta else { return Ok(Taken::Nothing) };
                 self.text(delta.text, out);
                 self.thinking(delta.thinking, out);
-                // Blocks that are not ours (a tool that the server runs itself) have such pieces as well.
-                if let (Some(json), Some(slot)) = (delta.partial_json, self.slots.get_mut(&piece.index)) {
-                    slot.json.push_str(&json);
+                self.signature(delta.signature);
+                if let Some(json) = delta.partial_json {
+                    if let Some(slot) = self.slots.get_mut(&piece.index) {
+                        slot.json.push_str(&json);
+                    } else if let Some((index, _, written)) = &mut self.foreign
+                        && *index == piece.index
+                    {
+                        written.push_str(&json);
+                    }
                 }
             }
             "message_delta" => {
@@ -231,10 +272,12 @@ impl Assemble for Assembler {
         let stop_reason = match self.stop_reason.as_deref() {
             Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
             Some("refusal") => StopReason::Refusal,
+            Some("pause_turn") => StopReason::Paused,
             _ if !self.slots.is_empty() => StopReason::ToolUse,
             Some("end_turn" | "stop_sequence" | "tool_use") => StopReason::EndTurn,
             _ => StopReason::Other,
         };
+        self.close_foreign();
         let calls =
             mem::take(&mut self.slots).into_values().map(|mut slot| (mem::take(&mut slot.name), slot.written()));
         let reasoning = mem::take(&mut self.reasoning);
@@ -244,6 +287,8 @@ impl Assemble for Assembler {
             tool_calls: render::requested_calls(calls.collect(), stop_reason),
             usage: self.usage.total(),
             stop_reason,
+            provider_data: mem::take(&mut self.recorder).finish(API),
+            notices: mem::take(&mut self.notices),
         })
     }
 }

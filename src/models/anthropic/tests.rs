@@ -1,16 +1,27 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use serde_json::{Value, json};
 
 use super::{reply::Assembler, *};
 use crate::{
     config::Protocol,
     models::{
-        Reply, RequestedCall,
+        Reply, RequestedCall, ToolChoice,
         testing::{self, Answer, Seen, Server, assembled, assistant, request, take_all, tool, user, watch},
     },
-    session::{StopReason, ToolStatus, Usage},
+    session::{AssistantMessage, Effort, Message, ProviderData, StopReason, ToolStatus, Usage},
 };
+
+fn body(request: &ChatRequest, max_tokens: u32) -> body::Body<'_> {
+    body::of(request, &plan(max_tokens))
+}
+
+fn plan(max_tokens: u32) -> Plan {
+    let quirks = BTreeSet::new();
+    Plan { max_tokens, thinking: Thinking::Unknown, takes_temperature: true, own_blocks: true, quirks }
+}
 
 fn sse(events: &[Value]) -> String {
     let event = |e: &Value| format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap());
@@ -62,8 +73,24 @@ fn rich() -> (String, Reply) {
             RequestedCall { name: "pods_list".into(), arguments: json!({"ns": "shop-ü"}) },
             RequestedCall { name: "nodes".into(), arguments: json!({}) },
         ],
-        usage: Usage { input_tokens: 90, output_tokens: 12, cached_tokens: 60, reasoning_tokens: 0 },
+        usage: Usage {
+            input_tokens: 90,
+            output_tokens: 12,
+            cached_tokens: 60,
+            cache_write_tokens: 20,
+            ..Usage::default()
+        },
         stop_reason: StopReason::ToolUse,
+        provider_data: Some(ProviderData {
+            api: "anthropic_messages".into(),
+            blocks: vec![
+                json!({"part": "reasoning", "length": 14, "data": {"signature": "c2ln"}}),
+                json!({"part": "text", "length": 20}),
+                json!({"part": "call"}),
+                json!({"part": "call"}),
+            ],
+        }),
+        ..Reply::default()
     };
     (sse(&events), reply)
 }
@@ -94,6 +121,7 @@ fn the_request_is_what_the_protocol_says() {
                 "name": "pods_list",
                 "description": "Lists pods.",
                 "input_schema": {"type": "object", "properties": {}},
+                "cache_control": {"type": "ephemeral"},
             }],
             "messages": [
                 {"role": "user", "content": [
@@ -108,7 +136,8 @@ fn the_request_is_what_the_protocol_says() {
                 ]},
                 {"role": "user", "content": [
                     {"type": "tool_result", "tool_use_id": "call_1", "content": "<tool_output tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
-                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\n<tool_output tool=\"x\">\nbad arguments\n</tool_output>", "is_error": true},
+                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\n<tool_output tool=\"x\">\nbad arguments\n</tool_output>", "is_error": true,
+                        "cache_control": {"type": "ephemeral"}},
                 ]},
                 {"role": "assistant", "content": [
                     {"type": "tool_use", "id": "call_3", "name": "restart", "input": {}},
@@ -137,15 +166,16 @@ fn what_a_request_begins_with_is_marked_for_the_cache_with_and_without_a_system_
         let last = messages.last().and_then(|message| message["content"].as_array()?.last().cloned());
         (all(&body["system"]), all(&body["tools"]), blocks, last.as_ref().is_some_and(|block| marked(&block)))
     };
-    assert_eq!(marks(&request), (1, 0, 1, true));
+    // Never more than the four that the API takes.
+    assert_eq!(marks(&request), (1, 1, 2, true));
     request.system = "".into();
-    assert_eq!(marks(&request), (0, 1, 1, true));
+    assert_eq!(marks(&request), (0, 1, 2, true));
     let body = serde_json::to_value(body(&request, 100)).unwrap();
     assert_eq!(body.get("system"), None);
     assert_eq!(body["tools"][1]["cache_control"], json!({"type": "ephemeral"}), "the last one stands for all");
     // The last block is a tool's result as often as a text.
     request.messages.truncate(5);
-    assert_eq!(marks(&request), (0, 1, 1, true));
+    assert_eq!(marks(&request), (0, 1, 2, true));
 }
 
 #[test]
@@ -191,7 +221,7 @@ fn the_user_begins_and_roles_take_turns() {
 async fn a_reply_is_the_same_however_its_bytes_are_cut() {
     let (body, reply) = rich();
     for size in (1..40).chain([body.len()]) {
-        let seen = assembled(Assembler::new(testing::some_call()), body.as_bytes(), size).await;
+        let seen = assembled(Assembler::new(testing::some_call(), Vec::new()), body.as_bytes(), size).await;
         assert_eq!(seen.end.as_ref(), Ok(&reply), "{size}");
     }
 }
@@ -239,7 +269,7 @@ async fn the_limit_of_a_reply_is_the_requests_then_the_catalogs() {
 }
 
 fn reply(events: &[Value]) -> Result<Reply, ModelError> {
-    take_all(&mut Assembler::new(testing::some_call()), events)
+    take_all(&mut Assembler::new(testing::some_call(), Vec::new()), events)
 }
 
 #[test]
@@ -250,7 +280,8 @@ fn the_reason_of_the_end_is_told() {
         ("max_tokens", StopReason::MaxTokens),
         ("model_context_window_exceeded", StopReason::MaxTokens),
         ("refusal", StopReason::Refusal),
-        ("pause_turn", StopReason::Other),
+        ("pause_turn", StopReason::Paused),
+        ("something new", StopReason::Other),
     ] {
         assert_eq!(reply(&end(word)).unwrap().stop_reason, reason, "{word}");
     }
@@ -315,7 +346,7 @@ async fn an_error_in_the_stream_is_typed() {
 #[tokio::test]
 async fn a_refused_request_is_a_typed_error() {
     let body = r#"{"type":"error","error":{"type":"x","message":"no"}}"#;
-    for (status, code) in [(401, "auth"), (404, "invalid_request"), (429, "rate_limited"), (529, "overloaded")] {
+    for (status, code) in [(401, "auth"), (404, "model_not_found"), (429, "rate_limited"), (529, "overloaded")] {
         let (seen, _server) = ask(Answer::plain(status, "", body)).await;
         assert_eq!(seen.end.unwrap_err().code(), code, "{status}");
     }
@@ -352,8 +383,149 @@ async fn a_server_that_only_says_that_it_is_alive_is_given_up_and_one_that_write
     let start = tokio::time::Instant::now();
     let ping = "event: ping\ndata: {\"type\": \"ping\"}";
     let input = "data: {\"type\":\"content_block_delta\",\"delta\":{\"partial_json\":\" \"}}";
-    let stream = testing::slow_reply(Assembler::new(testing::some_call()), input, 60, ping);
+    let stream = testing::slow_reply(Assembler::new(testing::some_call(), Vec::new()), input, 60, ping);
     let error = watch(stream).await.end.unwrap_err();
     assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
     assert_eq!(start.elapsed().as_secs(), 60 * 20 + 150);
+}
+
+/// The message that a reply becomes, with calls of the ids `c0`, `c1`, ….
+fn said(reply: Reply) -> Arc<Message> {
+    let calls = reply.tool_calls.iter().enumerate();
+    let calls = calls.map(|(n, call)| testing::call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
+    match &*assistant(&reply.content, calls) {
+        Message::Assistant(message) => Arc::new(Message::Assistant(AssistantMessage {
+            reasoning: reply.reasoning,
+            provider_data: reply.provider_data,
+            ..message.clone()
+        })),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn what_a_model_thought_goes_back_to_it_unchanged_and_to_no_other() {
+    let events = [
+        vec![
+            start(0, json!({"type": "thinking", "thinking": "", "signature": ""})),
+            delta(0, json!({"type": "thinking_delta", "thinking": "Pods first"})),
+            delta(0, json!({"type": "signature_delta", "signature": "s1"})),
+            start(1, json!({"type": "redacted_thinking", "data": "secret"})),
+            start(2, json!({"type": "text", "text": ""})),
+            delta(2, json!({"type": "text_delta", "text": "I look."})),
+            start(3, json!({"type": "thinking", "thinking": "", "signature": "s2"})),
+            start(4, json!({"type": "tool_use", "id": "t", "name": "pods_list", "input": {}})),
+            delta(4, json!({"type": "input_json_delta", "partial_json": "{}"})),
+        ],
+        end("tool_use").to_vec(),
+    ]
+    .concat();
+    let message = said(reply(&events).unwrap());
+    let mut request = request(vec![user("hi"), message, tool("c0", ToolStatus::Ok, "none")]);
+    let content =
+        |request: &ChatRequest| serde_json::to_value(body(request, 100)).unwrap()["messages"][1]["content"].clone();
+    let call = json!({"type": "tool_use", "id": "c0", "name": "pods_list", "input": {}});
+    assert_eq!(
+        content(&request),
+        json!([
+            {"type": "thinking", "thinking": "Pods first", "signature": "s1"},
+            {"type": "redacted_thinking", "data": "secret"},
+            {"type": "text", "text": "I look."},
+            {"type": "thinking", "thinking": "", "signature": "s2"},
+            call,
+        ])
+    );
+    request.model = "another".into();
+    assert_eq!(content(&request), json!([{"type": "text", "text": "I look."}, call]));
+}
+
+#[test]
+fn a_paused_reply_goes_back_with_the_blocks_of_the_servers_own_tools() {
+    let search = json!({"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {}});
+    let found = json!({"type": "web_search_tool_result", "tool_use_id": "srv", "content": [{"url": "u"}]});
+    let events = [
+        vec![
+            start(0, json!({"type": "text", "text": "Searching."})),
+            start(1, search),
+            delta(1, json!({"type": "input_json_delta", "partial_json": "{\"query\": "})),
+            delta(1, json!({"type": "input_json_delta", "partial_json": "\"k8s\"}"})),
+            start(2, found.clone()),
+        ],
+        end("pause_turn").to_vec(),
+    ]
+    .concat();
+    let paused = reply(&events).unwrap();
+    assert_eq!((paused.stop_reason, paused.tool_calls.len()), (StopReason::Paused, 0));
+    let body = serde_json::to_value(body(&request(vec![user("hi"), said(paused)]), 100)).unwrap();
+    let search = json!({"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "k8s"}});
+    assert_eq!(body["messages"][1]["content"], json!([{"type": "text", "text": "Searching."}, search, found]));
+    assert_eq!(body["messages"].as_array().unwrap().len(), 2, "the model goes on from where it was");
+}
+
+#[test]
+fn thinking_is_asked_for_as_the_model_wants_it() {
+    let asked = |effort: Option<Effort>, plan: &Plan, messages: Vec<Arc<Message>>| {
+        let request = ChatRequest { reasoning: effort, temperature: Some(0.1), ..request(messages) };
+        let body = serde_json::to_value(body::of(&request, plan)).unwrap();
+        (body["thinking"].clone(), body["output_config"].clone(), body["temperature"].clone())
+    };
+    let hi = || vec![user("hi")];
+    let adaptive = json!({"type": "adaptive", "display": "summarized"});
+    let none = || (json!(null), json!(null), json!(0.1));
+    assert_eq!(asked(None, &plan(100), hi()), none());
+    let high = (adaptive.clone(), json!({"effort": "high"}), json!(null));
+    assert_eq!(asked(Some(Effort::High), &plan(100), hi()), high);
+    assert_eq!(asked(Some(Effort::Off), &plan(100), hi()).0, json!({"type": "disabled"}));
+    let thinks = Plan { thinking: Thinking::Adaptive, ..plan(100) };
+    assert_eq!(asked(None, &thinks, hi()), (adaptive, json!(null), json!(null)), "what it thinks is to be seen");
+    let no = Plan { thinking: Thinking::No, ..plan(100) };
+    assert_eq!(asked(Some(Effort::High), &no, hi()), none());
+    let cold = Plan { takes_temperature: false, ..plan(100) };
+    assert_eq!(asked(None, &cold, hi()).2, json!(null));
+    let budget = Plan { thinking: Thinking::Budget, ..plan(20_000) };
+    assert_eq!(asked(None, &budget, hi()), none());
+    assert_eq!(asked(Some(Effort::High), &budget, hi()).0, json!({"type": "enabled", "budget_tokens": 10_000}));
+    // Within a turn that began without thinking it cannot be begun.
+    let unthought = vec![user("hi"), assistant("", vec![testing::call("a", "x", json!({}))])];
+    assert_eq!(asked(Some(Effort::High), &budget, unthought).0, json!(null));
+}
+
+#[tokio::test]
+async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
+    let refusal = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "`temperature` is not supported"}});
+    let body = sse(&end("end_turn"));
+    let server = Server::start([
+        Answer::plain(400, "", &refusal.to_string()),
+        Answer::stream(&[&body]),
+        Answer::stream(&[&body]),
+    ])
+    .await;
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    for _ in 0..2 {
+        let request = ChatRequest { temperature: Some(0.3), ..request(vec![user("hi")]) };
+        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), ["temperature_ignored"]);
+    }
+    let sent: Vec<_> = server.received().iter().map(|r| r.body.get("temperature").is_some()).collect();
+    assert_eq!(sent, [true, false, false], "and is not tried again");
+}
+
+#[tokio::test]
+async fn a_conversation_whose_signatures_are_not_taken_any_more_goes_on_without_them() {
+    let refusal = "messages.1.content.0: `thinking` blocks in the latest assistant message cannot be modified.";
+    let refusal = json!({"type": "error", "error": {"type": "invalid_request_error", "message": refusal}});
+    let body = sse(&end("end_turn"));
+    let server = Server::start([Answer::plain(400, "", &refusal.to_string()), Answer::stream(&[&body])]).await;
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let (_, reply) = rich();
+    let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
+    let request = request([vec![user("hi"), said(reply)], results.to_vec()].concat());
+    let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+    assert_eq!(reply.notices, []);
+    let kinds = |n: usize| -> Vec<Value> {
+        let content = server.received()[n].body["messages"][1]["content"].clone();
+        content.as_array().unwrap().iter().map(|block| block["type"].clone()).collect()
+    };
+    assert_eq!(kinds(0), ["thinking", "text", "tool_use", "tool_use"]);
+    assert_eq!(kinds(1), ["text", "tool_use", "tool_use"]);
 }

@@ -8,6 +8,7 @@
 mod inbox;
 mod index;
 mod outputs;
+mod usage;
 mod writes;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -57,6 +58,7 @@ rules![
     index::the_list_has_the_newest_activity_first,
     index::sessions_with_work_are_found_and_others_are_not,
     index::a_session_that_never_was_is_not_found,
+    usage::what_is_used_is_kept_by_user_and_day_and_outlives_its_session,
     outputs::whole_outputs_are_read_in_parts_and_gone_with_their_session,
     outputs::the_newest_outputs_take_the_room_of_the_oldest,
     outputs::the_key_of_a_deployment_stays_the_same,
@@ -65,7 +67,7 @@ rules![
 /// The settings of sessions in tests.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None }
+    Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None }
 }
 
 /// A user in tests.
@@ -104,7 +106,7 @@ pub fn follow(state: &SessionState, drafts: Vec<EventDraft>) -> (Vec<Arc<Event>>
 /// Something small to log.
 #[must_use]
 pub fn note(message: &str) -> EventDraft {
-    EventDraft::new(EventBody::Warning(Warning { code: "note".into(), message: message.into() }))
+    EventDraft::new(EventBody::Warning(Warning::new("note", message)))
 }
 
 /// The events of a whole run.

@@ -76,7 +76,13 @@ impl IndexLine {
     /// What there is to say of a session whose file cannot be read: what was known of it, else when the file was written.
     /// Nobody is to work on it.
     pub(super) fn damaged(user: UserId, session: SessionId, written: Timestamp, known: Option<SessionSummary>) -> Self {
-        let settings = Settings { provider: String::new(), model: String::new(), temperature: None, max_tokens: None };
+        let settings = Settings {
+            provider: String::new(),
+            model: String::new(),
+            temperature: None,
+            max_tokens: None,
+            reasoning: None,
+        };
         let known = known.unwrap_or_else(|| SessionSummary {
             session_id: session,
             user_id: user,

@@ -5,6 +5,7 @@
 //! ROOT/sessions.jsonl                          the index: a summary per line
 //! ROOT/sessions/USER_ID/SESSION_ID.jsonl       a session: one line per atomic write (see `record`)
 //! ROOT/outputs/SESSION_ID/TOOL_CALL_ID         the whole output of a call that was too long for the log
+//! ROOT/usage/USER_ID/DAY.json                  what the user's sessions used on a day
 //! ROOT/key                                     32 random bytes of this deployment
 //! ```
 //!
@@ -19,6 +20,7 @@ mod record;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{
     collections::HashMap,
@@ -61,6 +63,8 @@ struct Shared {
     // Both are plain mutexes, held across file access but never across an await; who needs both takes `open` first.
     open: Mutex<HashMap<SessionId, Slot>>,
     index: Mutex<Index>,
+    /// Held while a note of what was used is made; alone.
+    usage: Mutex<()>,
 }
 
 /// A session's file, open or about to be.
@@ -129,6 +133,7 @@ impl Shared {
         let lines = survey(&sessions, &known)?;
         let there = lines.iter().map(|line| (line.summary.session_id, ())).collect();
         outputs::clear_strays(&root, &there).map_err(failed(&root.join("outputs")))?;
+        usage::clear_old(&root).map_err(failed(&root.join("usage")))?;
         index.fill(lines).map_err(failed(&index_path))?;
         Ok(Self {
             root,
@@ -137,6 +142,7 @@ impl Shared {
             _lock: lock,
             open: Mutex::default(),
             index: Mutex::new(index),
+            usage: Mutex::default(),
         })
     }
 

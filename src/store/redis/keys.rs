@@ -10,12 +10,13 @@
 //! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | commands that were taken, the newest thousand |
 //! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed pieces, and their list |
 //! | `{prefix}:user:USER` | sorted set | a user's sessions by their last activity |
+//! | `{prefix}:usage:USER:DAY` | hash | what each of a user's sessions used on a day |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
 //!
 //! `{session}` stands for the id in braces, the hash tag that keeps all keys of a session on one node of a cluster.
 
-use crate::session::{SessionId, Topic, UserId};
+use crate::session::{Day, SessionId, Topic, UserId};
 
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -75,6 +76,10 @@ impl Keys {
             self.receipt_order(session),
             self.outputs(session),
         ]
+    }
+
+    pub(super) fn usage(&self, user: &UserId, day: Day) -> String {
+        format!("{}:usage:{user}:{day}", self.prefix)
     }
 
     pub(super) fn deployment_key(&self) -> String {

@@ -10,6 +10,7 @@ mod keys;
 mod link;
 mod outputs;
 mod scripts;
+mod usage;
 
 use std::{sync::Arc, time::Duration};
 

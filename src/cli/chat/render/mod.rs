@@ -433,6 +433,7 @@ impl View {
         {
             facts.push(format!("{} tokens in, {} out", count(input), count(output)));
         }
+        facts.extend(usage["cost_usd"].as_f64().filter(|cost| *cost > 0.0).map(|cost| format!("${cost:.4}")));
         let mut ops = self.run_over();
         ops.push(note(facts.join(" · ")));
         ops

@@ -8,13 +8,17 @@ use std::{collections::VecDeque, mem};
 
 use eventsource_stream::Event;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::{API, DETAILS, EXTRA, FIELD, REASONING_FIELDS};
 
 use crate::{
     models::{
-        Delta, ModelError, Reply,
+        Delta, ModelError, Notice, Reply,
         fault::{Call, Complaint},
+        native::Recorder,
         render,
+        spoken::{self, Spoken},
         sse::{Assemble, Taken},
     },
     session::{StopReason, Usage},
@@ -36,6 +40,9 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     delta: Option<ChunkDelta>,
+    /// What some servers write in the place of `delta`, mostly with all of it at once.
+    #[serde(default)]
+    message: Option<ChunkDelta>,
     #[serde(default)]
     finish_reason: Option<String>,
 }
@@ -53,6 +60,11 @@ struct ChunkDelta {
     refusal: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<CallChunk>>,
+    /// The older form of a single call.
+    #[serde(default)]
+    function_call: Option<FunctionChunk>,
+    #[serde(default)]
+    reasoning_details: Option<Vec<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +75,8 @@ struct CallChunk {
     id: Option<String>,
     #[serde(default)]
     function: Option<FunctionChunk>,
+    #[serde(default)]
+    extra_content: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -81,10 +95,11 @@ struct Slot {
     id: String,
     name: String,
     arguments: String,
+    extra: Option<Value>,
 }
 
 /// Puts the chunks of one reply together.
-pub(super) struct Assembler {
+pub(in crate::models::openai) struct Assembler {
     call: Call,
     content: String,
     reasoning: String,
@@ -92,10 +107,16 @@ pub(super) struct Assembler {
     usage: Usage,
     finish: Option<String>,
     refused: bool,
+    /// Finds the calls that a model writes as text.
+    spoken: Spoken,
+    recorder: Recorder,
+    details: Vec<Value>,
+    notices: Vec<Notice>,
 }
 
 impl Assembler {
-    pub(super) fn new(call: Call) -> Self {
+    /// For a reply to a request that offers these tools.
+    pub(in crate::models::openai) fn new(call: Call, tools: Vec<String>, notices: Vec<Notice>) -> Self {
         Self {
             call,
             content: String::new(),
@@ -104,14 +125,40 @@ impl Assembler {
             usage: Usage::default(),
             finish: None,
             refused: false,
+            spoken: Spoken::new(tools),
+            recorder: Recorder::default(),
+            details: Vec::new(),
+            notices,
         }
     }
 
     fn text(&mut self, text: String, out: &mut VecDeque<Delta>) {
         if !text.is_empty() {
+            self.recorder.text(&text);
             self.content.push_str(&text);
             out.push_back(Delta::Text(text));
         }
+    }
+
+    fn think(&mut self, text: String, field: &'static str, out: &mut VecDeque<Delta>) {
+        if !text.is_empty() {
+            self.recorder.reasoning(&text);
+            self.recorder.reasoning_data(FIELD, Value::from(field));
+            self.reasoning.push_str(&text);
+            out.push_back(Delta::Reasoning(text));
+        }
+    }
+
+    /// At the end of the text: what was held back of it, as text or as calls.
+    fn end_of_text(&mut self, out: &mut VecDeque<Delta>) {
+        let (rest, calls) = mem::replace(&mut self.spoken, Spoken::new([])).finish();
+        self.text(rest, out);
+        if calls.is_empty() {
+            return;
+        }
+        self.notices.push(spoken::notice(&self.call.model));
+        let slots = calls.into_iter().map(|(name, arguments)| Slot { name, arguments, ..Slot::default() });
+        self.slots.extend(slots);
     }
 
     fn call_chunk(&mut self, chunk: CallChunk) {
@@ -120,6 +167,7 @@ impl Assembler {
         let name = name.unwrap_or_default();
         let at = self.slot(chunk.index, &id, &name);
         let slot = &mut self.slots[at];
+        slot.extra = chunk.extra_content.or(slot.extra.take());
         if slot.id.is_empty() {
             slot.id = id;
         }
@@ -182,6 +230,7 @@ impl Assemble for Assembler {
     fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data == "[DONE]" {
+            self.end_of_text(out);
             return Ok(Taken::End);
         }
         if data.is_empty() {
@@ -203,13 +252,19 @@ impl Assemble for Assembler {
         // We ask for one choice.
         let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(Taken::Nothing) };
         let (shown, mut more) = (out.len(), false);
-        if let Some(delta) = choice.delta {
-            let reasoning = delta.reasoning_content.or(delta.reasoning).map(text_of).unwrap_or_default();
-            if !reasoning.is_empty() {
-                self.reasoning.push_str(&reasoning);
-                out.push_back(Delta::Reasoning(reasoning));
+        if let Some(delta) = choice.delta.or(choice.message) {
+            let [content, other] = REASONING_FIELDS;
+            let fields = [(content, delta.reasoning_content), (other, delta.reasoning)];
+            // Those that write both write the same.
+            let thought = fields.into_iter().map(|(field, text)| (field, text.map(text_of).unwrap_or_default()));
+            if let Some((field, text)) = thought.into_iter().find(|(_, text)| !text.is_empty()) {
+                self.think(text, field, out);
             }
-            self.text(delta.content.map(text_of).unwrap_or_default(), out);
+            self.details.extend(delta.reasoning_details.into_iter().flatten());
+            let text = delta.content.map(text_of).unwrap_or_default();
+            more |= !text.is_empty();
+            let text = self.spoken.push(&text);
+            self.text(text, out);
             if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
                 self.refused = true;
                 self.text(refusal, out);
@@ -218,9 +273,14 @@ impl Assemble for Assembler {
                 more = true;
                 self.call_chunk(chunk);
             }
+            if let Some(function) = delta.function_call {
+                more = true;
+                self.call_chunk(CallChunk { index: None, id: None, function: Some(function), extra_content: None });
+            }
         }
         if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
             self.finish = Some(finish);
+            self.end_of_text(out);
             more = true;
         }
         // Some servers keep a connection alive with chunks in which nothing is.
@@ -230,14 +290,25 @@ impl Assemble for Assembler {
     fn finish(&mut self) -> Result<Reply, ModelError> {
         let Some(finish) = self.finish.take() else { return Err(self.call.unfinished()) };
         let stop_reason = self.stop_reason(&finish);
-        let calls = mem::take(&mut self.slots).into_iter().map(|slot| (slot.name, slot.arguments));
+        let mut recorder = mem::take(&mut self.recorder);
+        if !self.details.is_empty() {
+            let details = mem::take(&mut self.details);
+            recorder.opaque(Value::Object(Map::from_iter([(DETAILS.to_owned(), Value::Array(details))])));
+        }
+        let mut calls = Vec::with_capacity(self.slots.len());
+        for slot in mem::take(&mut self.slots) {
+            recorder.call(slot.extra.map(|extra| (EXTRA.to_owned(), extra)).into_iter().collect());
+            calls.push((slot.name, slot.arguments));
+        }
         let reasoning = mem::take(&mut self.reasoning);
         Ok(Reply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls: render::requested_calls(calls.collect(), stop_reason),
+            tool_calls: render::requested_calls(calls, stop_reason),
             usage: self.usage,
             stop_reason,
+            provider_data: recorder.finish(API),
+            notices: mem::take(&mut self.notices),
         })
     }
 }
@@ -258,5 +329,6 @@ fn read_usage(usage: &Value) -> Usage {
         output_tokens: count("/completion_tokens"),
         cached_tokens: count("/prompt_tokens_details/cached_tokens").max(count("/prompt_cache_hit_tokens")),
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
+        ..Usage::default()
     }
 }

@@ -1,18 +1,24 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{reply::Assembler, *};
+use super::reply::Assembler;
 use crate::{
     config::Protocol,
     models::{
-        Reply, RequestedCall,
+        ChatModel as _, ChatRequest, ModelError, OpenAi, Reply, RequestedCall, ToolChoice,
+        openai::Plan,
         testing::{self, Answer, Seen, Server, assembled, request, take_all, user, watch},
     },
-    session::{StopReason, Usage},
+    session::{AssistantMessage, Message, ProviderData, StopReason, ToolStatus, Usage},
 };
+
+fn body(request: &ChatRequest, completion_limit: bool) -> Value {
+    let plan = Plan { completion_limit, own_blocks: true, ..Plan::default() };
+    serde_json::to_value(super::body::of(request, &plan)).unwrap()
+}
 
 fn sse(chunks: &[Value]) -> String {
     let mut data: Vec<_> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
@@ -53,7 +59,7 @@ async fn ask(answer: Answer) -> (Seen, Server) {
 fn the_request_is_what_the_protocol_says() {
     let request = request(testing::conversation());
     assert_eq!(
-        serde_json::to_value(body(&request, Limit::Plain)).unwrap(),
+        body(&request, false),
         json!({
             "model": "test-model",
             "messages": [
@@ -90,15 +96,15 @@ fn options_are_sent_only_when_they_are_set() {
     request.temperature = Some(0.5);
     request.max_tokens = Some(100);
     request.tool_choice = ToolChoice::None;
-    let plain = serde_json::to_value(body(&request, Limit::Plain)).unwrap();
+    let plain = body(&request, false);
     assert_eq!(
         (&plain["temperature"], &plain["max_tokens"], &plain["tool_choice"]),
         (&json!(0.5), &json!(100), &json!("none"))
     );
-    let completion = serde_json::to_value(body(&request, Limit::Completion)).unwrap();
+    let completion = body(&request, true);
     assert_eq!((completion.get("max_tokens"), &completion["max_completion_tokens"]), (None, &json!(100)));
     request.tools = [].into();
-    let without = serde_json::to_value(body(&request, Limit::Plain)).unwrap();
+    let without = body(&request, false);
     assert_eq!((without.get("tools"), without.get("tool_choice")), (None, None));
 }
 
@@ -125,8 +131,24 @@ fn rich() -> (String, Reply) {
         content: "Ich prüfe das 🔥.".into(),
         reasoning: Some("Let me see ☸".into()),
         tool_calls: vec![requested("pods_list", json!({"ns": "shop"})), requested("logs", json!({"pod": "cart-ü"}))],
-        usage: Usage { input_tokens: 90, output_tokens: 12, cached_tokens: 64, reasoning_tokens: 5 },
+        usage: Usage {
+            input_tokens: 90,
+            output_tokens: 12,
+            cached_tokens: 64,
+            reasoning_tokens: 5,
+            ..Usage::default()
+        },
         stop_reason: StopReason::ToolUse,
+        provider_data: Some(ProviderData {
+            api: "chat_completions".into(),
+            blocks: vec![
+                json!({"part": "reasoning", "length": 14, "data": {"field": "reasoning"}}),
+                json!({"part": "text", "length": 20}),
+                json!({"part": "call"}),
+                json!({"part": "call"}),
+            ],
+        }),
+        ..Reply::default()
     };
     (body, reply)
 }
@@ -135,7 +157,7 @@ fn rich() -> (String, Reply) {
 async fn a_reply_is_the_same_however_its_bytes_are_cut() {
     let (body, reply) = rich();
     for size in (1..40).chain([body.len()]) {
-        let seen = assembled(Assembler::new(testing::some_call()), body.as_bytes(), size).await;
+        let seen = assembled(Assembler::new(testing::some_call(), Vec::new(), Vec::new()), body.as_bytes(), size).await;
         assert_eq!(seen.end.as_ref(), Ok(&reply), "{size}");
     }
 }
@@ -165,7 +187,7 @@ async fn one_connection_serves_one_call_after_the_other() {
 }
 
 fn reply(chunks: &[Value]) -> Result<Reply, ModelError> {
-    take_all(&mut Assembler::new(testing::some_call()), chunks)
+    take_all(&mut Assembler::new(testing::some_call(), Vec::new(), Vec::new()), chunks)
 }
 
 #[test]
@@ -301,7 +323,7 @@ async fn a_refused_request_is_a_typed_error_that_names_no_key() {
     let echo = format!("{{\"error\":{{\"message\":\"bad: Bearer {}\"}}}}", testing::KEY);
     for (status, headers, code) in [
         (401, "", "auth"),
-        (404, "", "invalid_request"),
+        (404, "", "model_not_found"),
         (400, "", "invalid_request"),
         (413, "", "context_too_long"),
         (302, "location: http://elsewhere.example/\r\n", "invalid_request"),
@@ -412,7 +434,7 @@ async fn a_check_of_a_base_url_with_nothing_behind_it_names_the_status_and_the_v
 async fn a_server_that_only_says_that_it_is_alive_is_given_up() {
     for sign in [": ping", "data: {\"choices\":[]}", "data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}"] {
         let start = tokio::time::Instant::now();
-        let stream = testing::slow_reply(Assembler::new(testing::some_call()), sign, 0, sign);
+        let stream = testing::slow_reply(Assembler::new(testing::some_call(), Vec::new(), Vec::new()), sign, 0, sign);
         let error = watch(stream).await.end.unwrap_err();
         assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
         assert!(error.retryable());
@@ -423,8 +445,120 @@ async fn a_server_that_only_says_that_it_is_alive_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_arguments_are_long_in_coming_is_waited_for() {
     let piece = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\" \"}}]}}]}";
-    let stream = testing::slow_reply(Assembler::new(testing::some_call()), piece, 60, "data: [DONE]");
+    let stream =
+        testing::slow_reply(Assembler::new(testing::some_call(), Vec::new(), Vec::new()), piece, 60, "data: [DONE]");
     let error = watch(stream).await.end.unwrap_err();
     // It came to its end, though without a finish reason.
     assert!(matches!(error, ModelError::MalformedStream(_)), "{error:?}");
+}
+
+/// The message that a reply becomes, with calls of the ids `c0`, `c1`, ….
+fn said(reply: Reply) -> Arc<Message> {
+    let calls = reply.tool_calls.iter().enumerate();
+    let calls = calls.map(|(n, call)| testing::call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
+    match &*testing::assistant(&reply.content, calls) {
+        Message::Assistant(message) => Arc::new(Message::Assistant(AssistantMessage {
+            reasoning: reply.reasoning,
+            provider_data: reply.provider_data,
+            ..message.clone()
+        })),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn what_a_server_gave_of_a_models_thoughts_goes_back_under_the_same_name() {
+    let done = || {
+        [
+            calls(
+                json!([{"index": 0, "id": "a", "function": {"name": "x", "arguments": "{}"}, "extra_content": {"google": {"thought_signature": "sig"}}}]),
+            ),
+            finish("tool_calls"),
+        ]
+    };
+    let message = |fields: &[Value]| {
+        let thought = fields.iter().map(|fields| delta(fields.clone()));
+        said(reply(&thought.chain(done()).collect::<Vec<_>>()).unwrap())
+    };
+    let given_back = |message: Arc<Message>, more: &[Arc<Message>]| {
+        let result = testing::tool("c0", ToolStatus::Ok, "r");
+        let request = request([vec![user("hi"), message, result], more.to_vec()].concat());
+        body(&request, false)["messages"][2].clone()
+    };
+    for field in ["reasoning_content", "reasoning"] {
+        let thought = || message(&[json!({field: "hm, "}), json!({field: "so"})]);
+        let sent = given_back(thought(), &[]);
+        assert_eq!(sent[field], "hm, so");
+        assert_eq!(sent["tool_calls"][0]["extra_content"], json!({"google": {"thought_signature": "sig"}}));
+        let later = given_back(thought(), &[user("more")]);
+        assert_eq!(
+            (later.get(field), later["tool_calls"][0].get("extra_content").is_some()),
+            (None, true),
+            "within its turn"
+        );
+    }
+    let details =
+        [json!({"type": "reasoning.encrypted", "data": "e"}), json!({"type": "reasoning.text", "text": "hm"})];
+    let detailed = message(&[
+        json!({"reasoning": "hm", "reasoning_details": [details[0]]}),
+        json!({"reasoning_details": [details[1]]}),
+    ]);
+    let sent = given_back(detailed, &[user("more")]);
+    assert_eq!((&sent["reasoning_details"], sent.get("reasoning")), (&json!(details), None));
+}
+
+#[test]
+fn older_and_odder_forms_of_a_reply_are_read() {
+    let whole =
+        reply(&[json!({"choices": [{"message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}]})]);
+    assert_eq!(whole.unwrap().content, "hello");
+    let single = reply(&[
+        delta(json!({"function_call": {"name": "logs", "arguments": ""}})),
+        delta(json!({"function_call": {"arguments": "{\"a\":1}"}})),
+        finish("function_call"),
+    ]);
+    assert_eq!(single.unwrap().tool_calls, [requested("logs", json!({"a": 1}))]);
+    let both = reply(&[delta(json!({"reasoning_content": "hm", "reasoning": "hm"})), finish("stop")]).unwrap();
+    assert_eq!(both.reasoning.as_deref(), Some("hm"));
+}
+
+#[test]
+fn calls_that_a_model_writes_as_text_are_calls_and_it_is_said() {
+    let mut assembler = Assembler::new(testing::some_call(), vec!["logs".into()], Vec::new());
+    let events = [
+        delta(json!({"content": "<tool_call>{\"name\": \"lo"})),
+        delta(json!({"content": "gs\", \"arguments\": {}}</tool_call>"})),
+        finish("stop"),
+    ];
+    let reply = take_all(&mut assembler, &events).unwrap();
+    assert_eq!((reply.content.as_str(), reply.stop_reason), ("", StopReason::ToolUse));
+    assert_eq!(reply.tool_calls, [requested("logs", json!({}))]);
+    assert_eq!(reply.notices[0].code, "tool_calls_as_text");
+}
+
+#[tokio::test]
+async fn what_a_server_does_not_know_is_left_out_or_said_otherwise() {
+    let refused = |words: &str| Answer::plain(400, "", &json!({"error": {"message": words}}).to_string());
+    let good = || Answer::stream(&[&sse(&[delta(json!({"content": "ok"})), finish("stop")])]);
+    let server = Server::start([
+        refused("Unknown field: stream_options"),
+        refused("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+        refused("tool_choice is not supported"),
+        refused("This model does not support tools"),
+        good(),
+        good(),
+    ])
+    .await;
+    let model = model(&server);
+    for _ in 0..2 {
+        let request = ChatRequest { max_tokens: Some(9), tool_choice: ToolChoice::None, ..request(vec![user("hi")]) };
+        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), ["tools_unsupported"]);
+    }
+    let last = server.received().pop().unwrap().body;
+    assert_eq!(server.received().len(), 6, "what was learnt is not tried again");
+    for field in ["stream_options", "max_tokens", "tool_choice", "tools"] {
+        assert_eq!(last.get(field), None, "{field}");
+    }
+    assert_eq!(last["max_completion_tokens"], 9);
 }

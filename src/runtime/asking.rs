@@ -1,0 +1,86 @@
+//! Whom a run asks, and what its user has used: what a run is given of the catalog and the store.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use super::{Parts, Shared, run_log::Projection};
+use crate::{
+    agent::{Candidate, Spending},
+    session::{Day, Usage},
+};
+
+/// How long it may take to note or to read what a user has used: a run waits for it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The models that a run of these settings may ask: its own, then the fallbacks that are configured. Empty when there is no
+/// such provider.
+pub(super) fn lineup(parts: &Parts, provider: &str, model: &str) -> Vec<Candidate> {
+    let candidate = |provider: &str, model: &str| {
+        let info = parts.catalog.info(provider, model);
+        Some(Candidate {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            chat: parts.catalog.model(provider)?,
+            context_window: parts.catalog.context_window(provider, model),
+            max_tokens: parts.catalog.default_max_tokens(provider, model),
+            prices: info.and_then(|info| info.prices),
+            circuit: parts.catalog.circuit(provider, model),
+        })
+    };
+    let Some(own) = candidate(provider, model) else { return Vec::new() };
+    let others = parts.fallback.iter().filter(|choice| {
+        (choice.provider.as_str(), choice.model.as_str()) != (provider, model)
+            && parts.catalog.configured(&choice.provider)
+    });
+    let others = others.filter_map(|choice| candidate(&choice.provider, &choice.model));
+    std::iter::once(own).chain(others).collect()
+}
+
+/// What the user of a session has used.
+pub(super) struct UserSpending {
+    pub(super) shared: Arc<Shared>,
+    pub(super) projection: Arc<Projection>,
+}
+
+#[async_trait]
+impl Spending for UserSpending {
+    async fn of_user_today(&self) -> Option<Usage> {
+        let (user, session, own) = self
+            .projection
+            .read(|state| (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone()));
+        let today = Day::today();
+        let read = timeout(LIMIT, self.shared.parts.store.usage(&user, &[today])).await;
+        let noted = match read {
+            Ok(Ok(days)) => days.into_iter().next().unwrap_or_default(),
+            Ok(Err(error)) => {
+                tracing::warn!(%session, %error, "what the user has used today cannot be read");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        // What this session has used is in the log already, and may not have been noted yet.
+        let others = noted.sessions.iter().filter(|(other, _)| **other != session).flat_map(|(_, models)| models);
+        let own = own.models.iter().filter(|_| own.day == today);
+        Some(others.chain(own).fold(Usage::default(), |mut sum, model| {
+            sum += model.usage;
+            sum
+        }))
+    }
+}
+
+/// Notes what a session has used on the day of its newest reply. What cannot be noted now is in the log, and is noted with
+/// the next reply.
+pub(super) async fn note_usage(shared: &Shared, projection: &Projection) {
+    let (user, session, spent) =
+        projection.read(|state| (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone()));
+    if spent.models.is_empty() {
+        return;
+    }
+    match timeout(LIMIT, shared.parts.store.note_usage(&user, session, &spent)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%session, %error, "what the session has used is not noted yet"),
+        Err(_) => tracing::warn!(%session, "what the session has used is not noted yet: the store does not answer"),
+    }
+}

@@ -1,0 +1,77 @@
+//! A model that is down: others answer in its place, it is said, and it is asked again when it is back.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    provider::{Answer, Dialect, Providers},
+    service::{Service, Setup},
+};
+
+fn down() -> Answer {
+    Dialect::Anthropic.refusal(503, "overloaded_error", "Overloaded")
+}
+
+fn writers(frames: &[Value]) -> Vec<String> {
+    let messages = frames.iter().filter(|f| f["type"] == "assistant_message");
+    messages.map(|f| format!("{}/{}", f["provider"].as_str().unwrap(), f["model"].as_str().unwrap())).collect()
+}
+
+fn warnings(frames: &[Value]) -> Vec<&Value> {
+    frames.iter().filter(|f| f["type"] == "warning").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_answers_while_the_first_is_down_and_all_can_see_it() {
+    let providers = Providers::start().await;
+    let env = vec![
+        ("LLM_PROVIDER", "test-anthropic".to_owned()),
+        ("LLM_MODEL", "main".into()),
+        ("LLM_FALLBACK", "test-openai-chat/spare, test-ollama/local".into()),
+        ("K8SOPS_MAX_ATTEMPTS", "2".into()),
+    ];
+    let service = Service::start(Setup { env, yaml: Some(providers.yaml()), ..Setup::default() }).await;
+    let catalog = service.get("/v1/providers").await;
+    assert_eq!(catalog["fallback"][0], json!({"provider": "test-openai-chat", "model": "spare"}));
+    assert_eq!(catalog["unavailable"], json!([]));
+
+    // In the middle of a turn: what the first has said stays, the spare goes on.
+    let session = service.session().await;
+    let call = Dialect::Anthropic.call("launch_rockets", "{}");
+    providers.script(Dialect::Anthropic, "main", [call, down(), down()]);
+    providers.script(Dialect::Chat, "spare", [Dialect::Chat.refusal(401, "invalid_api_key", "no such key")]);
+    let frames = service.turn(&session, "hi").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed");
+    assert_eq!(writers(&frames), ["test-anthropic/main", "test-ollama/local"]);
+    let said: Vec<_> = warnings(&frames).iter().map(|w| w["code"].as_str().unwrap()).collect();
+    assert_eq!(said, ["overloaded", "fallback", "fallback"]);
+    let words = warnings(&frames)[2]["message"].as_str().unwrap();
+    assert!(words.contains("test-openai-chat/spare") && words.contains("goes on with test-ollama/local"), "{words}");
+    let started = frames.iter().find(|f| f["type"] == "run_started").unwrap();
+    assert_eq!(started["provider"], "test-anthropic");
+
+    // The next turn, of another session, does not wait for those that are known to be down.
+    let other = service.session().await;
+    let frames = service.turn(&other, "hi").await;
+    assert_eq!(writers(&frames), ["test-ollama/local"]);
+    assert_eq!(providers.received(Dialect::Anthropic, "main").len(), 3);
+    let unavailable = service.get("/v1/providers").await["unavailable"].clone();
+    let models: Vec<_> = unavailable.as_array().unwrap().iter().map(|m| m["model"].clone()).collect();
+    assert_eq!(models, ["main", "spare"]);
+    let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    for line in [
+        "k8sops_model_circuit_open{model=\"main\",provider=\"test-anthropic\"} 1",
+        "k8sops_model_fallbacks_total 3",
+        "k8sops_model_retries_total{code=\"overloaded\"} 1",
+        "k8sops_model_replies_total{provider=\"test-ollama\"} 2",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    // What is refused because of what it is, is refused by all: nobody else is asked.
+    let third = service.post("/v1/sessions", json!({"provider": "test-anthropic", "model": "odd"})).await;
+    let third = format!("/v1/sessions/{}", third["session_id"].as_str().unwrap());
+    providers.script(Dialect::Anthropic, "odd", [Dialect::Anthropic.refusal(400, "invalid_request_error", "no")]);
+    let frames = service.turn(&third, "hi").await;
+    assert_eq!(frames.last().unwrap()["code"], "invalid_request");
+    service.stop().await;
+}

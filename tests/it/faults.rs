@@ -1,0 +1,222 @@
+//! Every fault that a provider can have, in each protocol: it ends in a finished turn, or in one `run_failed` with its code,
+//! and the session goes on afterwards.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::{
+    provider::{Answer, Dialect, GOOD, Providers},
+    service::{Service, Setup, assert_gapless, kinds, printed},
+};
+
+/// How a turn with a fault in it is to end.
+enum Expect {
+    /// Answered, with a warning of this code before, if any.
+    Answered(Option<&'static str>),
+    /// Failed, with this code.
+    Failed(&'static str),
+}
+use Expect::{Answered, Failed};
+
+struct Fault {
+    name: &'static str,
+    answers: Vec<Answer>,
+    /// A good turn before.
+    history: bool,
+    expect: Expect,
+    /// Requests for a reply that the turn takes.
+    requests: usize,
+}
+
+fn fault(name: &'static str, answers: Vec<Answer>, requests: usize, expect: Expect) -> Fault {
+    Fault { name, answers, history: false, expect, requests }
+}
+
+fn faults(d: Dialect) -> Vec<Fault> {
+    let refusal = |status, kind, message| d.refusal(status, kind, message);
+    let overloaded = |status| refusal(status, "overloaded_error", "Overloaded, try again");
+    let retried = || Answered(Some("overloaded"));
+    let damaged = || Answered(Some("malformed_stream"));
+    let too_long = "prompt is too long: this model's maximum context length is 1000 tokens";
+    let too_long = |status| Fault {
+        history: true,
+        ..fault(
+            if status == 413 { "413" } else { "context-too-long" },
+            vec![refusal(status, "invalid_request_error", too_long)],
+            2,
+            Answered(Some("context_too_long")),
+        )
+    };
+    vec![
+        fault("401", vec![refusal(401, "authentication_error", "invalid key")], 1, Failed("auth")),
+        fault("403", vec![refusal(403, "permission_error", "not for you")], 1, Failed("auth")),
+        fault(
+            "404-model",
+            vec![refusal(404, "not_found_error", "model: 404-model not found")],
+            1,
+            Failed("model_not_found"),
+        ),
+        too_long(400),
+        too_long(413),
+        fault(
+            "429-with-a-time",
+            vec![refusal(429, "rate_limit_error", "slow down").header("retry-after", "1")],
+            2,
+            Answered(Some("rate_limited")),
+        ),
+        fault("429-without", vec![refusal(429, "rate_limit_error", "slow down")], 2, Answered(Some("rate_limited"))),
+        fault(
+            "429-for-too-long",
+            vec![refusal(429, "rate_limit_error", "slow down").header("retry-after", "3600")],
+            1,
+            Failed("rate_limited"),
+        ),
+        fault(
+            "quota",
+            vec![refusal(429, "insufficient_quota", "You exceeded your current quota")],
+            1,
+            Failed("quota_exhausted"),
+        ),
+        fault("500", vec![overloaded(500)], 2, retried()),
+        fault("502", vec![overloaded(502)], 2, retried()),
+        fault("503", vec![overloaded(503)], 2, retried()),
+        fault("529", vec![overloaded(529)], 2, retried()),
+        fault("down", vec![overloaded(503); 3], 3, Failed("overloaded")),
+        fault("no-first-byte", vec![Answer::silence()], 2, Answered(Some("timeout"))),
+        fault("stall", vec![d.beginning(1).stall()], 2, Answered(Some("timeout"))),
+        fault("cut", vec![d.beginning(1).cut()], 2, Answered(Some("network"))),
+        fault("no-end-mark", vec![d.beginning(2)], 2, damaged()),
+        fault("garbage", vec![d.then_bytes(b"data: {\"type\": \"message_start\", {{{\n\n")], 2, damaged()),
+        fault("no-text", vec![d.then_bytes(b"data: \xff\xfe\n\n\n")], 2, damaged()),
+        fault("unknown-event", vec![d.with_unknown_event()], 1, Answered(None)),
+        fault("error-event", vec![d.error_in_stream()], 2, retried()),
+        fault("arguments-that-are-no-json", vec![d.call("read_output", "{\"call\": ")], 2, Answered(None)),
+        fault("unknown-tool", vec![d.call("launch_rockets", "{}")], 2, Answered(None)),
+        fault("empty-reply", vec![d.empty()], 1, Failed("empty_reply")),
+        fault("a-line-without-an-end", vec![d.then_bytes(&vec![b'x'; 1 << 20])], 2, damaged()),
+        fault("drip", vec![d.text(GOOD).dripping()], 1, Answered(None)),
+    ]
+}
+
+async fn service(yaml: String) -> Service {
+    let env = vec![
+        ("MAX_SESSIONS", "1000".into()),
+        ("K8SOPS_MAX_ATTEMPTS", "3".into()),
+        ("LLM_PROVIDER", "anthropic".into()),
+        ("ANTHROPIC_API_KEY", "none".into()),
+    ];
+    Service::start(Setup { env, yaml: Some(yaml), ..Setup::default() }).await
+}
+
+async fn session_with(service: &Service, provider: &str, model: &str) -> String {
+    let session = service.post("/v1/sessions", json!({"provider": provider, "model": model})).await;
+    format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
+}
+
+fn of_kind<'a>(frames: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    frames.iter().filter(|frame| frame["type"] == kind).collect()
+}
+
+/// The text that a client of this stream has on its screen at the end is the message that was logged.
+fn assert_shown(frames: &[Value], message: &Value) {
+    let of_message: Vec<Value> = frames.iter().filter(|f| f["message_id"] == message["message_id"]).cloned().collect();
+    assert_eq!(printed(&of_message), message["content"].as_str().unwrap());
+}
+
+async fn check(service: &Service, providers: &Providers, dialect: Dialect, fault: Fault) {
+    let Fault { name, answers, history, expect, requests } = fault;
+    let what = format!("{name} over {}", dialect.protocol());
+    let session = session_with(service, &dialect.provider(), name).await;
+    if history {
+        providers.script(dialect, name, [dialect.text(&"A long story. ".repeat(100))]);
+        service.turn(&session, "tell me all").await;
+    }
+    let before = providers.received(dialect, name).len();
+    providers.script(dialect, name, answers);
+    let frames = service.turn(&session, "how are the pods?").await;
+    assert_eq!(providers.received(dialect, name).len() - before, requests, "requests of {what}: {frames:#?}");
+    let warnings: Vec<_> = of_kind(&frames, "warning").into_iter().map(|w| w["code"].as_str().unwrap()).collect();
+    let last = frames.last().unwrap();
+    let replies = of_kind(&frames, "assistant_message");
+    match expect {
+        Answered(warning) => {
+            assert_eq!(last["outcome"], "completed", "{what}: {frames:#?}");
+            assert_eq!(warnings, warning.into_iter().collect::<Vec<_>>(), "{what}: {frames:#?}");
+            let reply = replies.last().unwrap();
+            assert_eq!(reply["content"], GOOD, "{what}");
+            assert_shown(&frames, reply);
+            let calls = of_kind(&frames, "tool_end");
+            assert_eq!(replies.len(), 1 + calls.len(), "a reply is logged once: {what}");
+            assert!(calls.iter().all(|call| call["status"] == "error"), "{what}");
+            assert_eq!(of_kind(&frames, "tool_start").len(), 0, "{what}");
+        }
+        Failed(code) => {
+            assert_eq!((&last["type"], &last["code"]), (&json!("run_failed"), &json!(code)), "{what}: {frames:#?}");
+            let empty = usize::from(code == "empty_reply");
+            assert_eq!(replies.len(), empty, "{what}");
+            assert!(last["message"].as_str().unwrap().len() > 30, "{what}: {last}");
+            assert!(!last.to_string().contains("test-key-of-no-use"), "{what}: {last}");
+        }
+    }
+    for warning in of_kind(&frames, "warning").into_iter().filter(|w| w["code"] != "context_too_long") {
+        let seconds = warning["wait_seconds"].as_f64().unwrap_or_else(|| panic!("{what}: {warning}"));
+        let at_least = if name == "429-with-a-time" { 1.0 } else { 0.4 };
+        assert!((at_least..10.0).contains(&seconds), "{what}: {warning}");
+    }
+    // Nothing is the matter with the session.
+    let frames = service.turn(&session, "and now?").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed", "after {what}: {frames:#?}");
+    let log = service.log(&session).await;
+    assert_gapless(&log, 1);
+    let ends = kinds(&log).into_iter().filter(|kind| matches!(*kind, "run_finished" | "run_failed")).count();
+    assert_eq!(ends, kinds(&log).into_iter().filter(|kind| *kind == "run_started").count(), "{what}");
+    let asked = providers.received(dialect, name).pop().unwrap();
+    assert!(asked.body.to_string().contains("and now?"), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_a_provider_ends_in_an_answer_or_in_one_clear_failure() {
+    let providers = Providers::start().await;
+    let service = service(providers.yaml()).await;
+    let cases = Dialect::ALL.into_iter().flat_map(|d| faults(d).into_iter().map(move |fault| (d, fault)));
+    join_all(cases.map(|(dialect, fault)| check(&service, &providers, dialect, fault))).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_is_not_there_is_told_from_one_that_is_slow() {
+    // A server that speaks no TLS, a port that nobody listens on, and a name that nobody has.
+    let plain = Providers::start().await;
+    let closed = crate::testbed::free_port();
+    let places = [
+        ("tls", plain.url.replace("http://", "https://")),
+        ("refused", format!("http://127.0.0.1:{closed}")),
+        ("dns", "http://no-such-host.invalid".to_owned()),
+    ];
+    let mut yaml = "providers:\n".to_owned();
+    for (name, url) in &places {
+        for dialect in Dialect::ALL {
+            let protocol = dialect.protocol();
+            yaml += &format!(
+                "  {name}-{protocol}:\n    protocol: {protocol}\n    base_url: {url}\n    api_key: test-key-of-no-use\n    connect_timeout: 2s\n"
+            );
+        }
+    }
+    let service = service(yaml).await;
+    let cases = places.iter().flat_map(|(name, _)| Dialect::ALL.map(|d| format!("{name}-{}", d.protocol())));
+    join_all(cases.map(async |provider| {
+        let session = session_with(&service, &provider, "any").await;
+        let frames = service.turn(&session, "hello?").await;
+        let last = frames.last().unwrap();
+        assert_eq!(
+            (&last["type"], &last["code"]),
+            (&json!("run_failed"), &json!("network")),
+            "{provider}: {frames:#?}"
+        );
+        let message = last["message"].as_str().unwrap();
+        assert!(message.contains("base URL") || message.contains("certificates"), "{provider}: {message}");
+        assert_eq!(of_kind(&frames, "warning").len(), 2, "{provider}: {frames:#?}");
+    }))
+    .await;
+    service.stop().await;
+}

@@ -1,0 +1,105 @@
+//! One conversation over all providers, tools in between: what each is sent is what its API takes, and nothing is lost.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use crate::{
+    provider::{Dialect, Providers, Received},
+    service::{Service, Setup},
+    testbed,
+    tools::Counting,
+};
+
+/// What the types of the providers' own SDKs say of requests.
+async fn judged(requests: &[Received]) -> String {
+    let line = |r: &Received| format!("{}\n", json!({"api": r.dialect.unwrap().protocol(), "body": r.body}));
+    let lines = requests.iter().map(line).collect::<Vec<_>>().concat();
+    let mut judge = Command::new(testbed::path("K8SOPS_TEST_PYTHON"))
+        .arg(testbed::path("K8SOPS_TEST_WIRE"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    judge.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
+    let output = judge.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().count(), requests.len(), "{said}");
+    said
+}
+
+fn text(request: &Received) -> String {
+    request.body.to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_conversation_goes_through_all_providers_and_back() {
+    let providers = Providers::start().await;
+    let tools = Counting::new();
+    let env = vec![("LLM_PROVIDER", "test-anthropic".to_owned()), ("LLM_MODEL", "m-anthropic".into())];
+    let setup = Setup { env, yaml: Some(providers.yaml()), servers: vec![tools.server()], ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let session = service.session().await;
+
+    let order = [
+        Dialect::Anthropic,
+        Dialect::Responses,
+        Dialect::Ollama,
+        Dialect::Chat,
+        Dialect::Anthropic,
+        Dialect::Responses,
+    ];
+    let model = |dialect: Dialect| format!("m-{}", dialect.protocol());
+    for (n, dialect) in order.into_iter().enumerate() {
+        service
+            .patch(
+                &format!("{session}/settings"),
+                json!({"provider": dialect.provider(), "model": model(dialect), "reasoning": "low"}),
+            )
+            .await;
+        let thought = dialect.thought(&format!("thought-{n}"), &format!("I look, {n}."), "look", "{}");
+        // What no other provider would take as it is: arguments that are no JSON, a tool of a name that is none.
+        let odd = dialect.call("no such/tool", "{\"half\": ");
+        providers.script(dialect, &model(dialect), [thought, odd, dialect.text(&format!("answer-{n}"))]);
+        let frames = service.turn(&session, &format!("question-{n}")).await;
+        let last = frames.last().unwrap();
+        assert_eq!(last["outcome"], "completed", "{dialect:?}: {frames:#?}");
+        let shown: Vec<&Value> = frames.iter().filter(|f| f["type"] == "assistant_message").collect();
+        assert_eq!((shown.len(), &shown[0]["reasoning"]), (3, &json!(format!("thought-{n}"))), "{dialect:?}");
+    }
+    assert_eq!(tools.calls("look"), order.len());
+
+    let of = |dialect: Dialect| providers.received(dialect, &model(dialect));
+    let all: Vec<Received> = Dialect::ALL.into_iter().flat_map(of).collect();
+    assert_eq!(all.len(), 3 * order.len());
+    let said = judged(&all).await;
+    assert!(said.lines().all(|line| line.ends_with(" ok")), "{said}");
+
+    // Nothing that was said is missing anywhere.
+    let last = of(Dialect::Responses).pop().unwrap();
+    for n in 0..order.len() {
+        for part in [format!("question-{n}"), format!("I look, {n}.")] {
+            assert!(text(&last).contains(&part), "{part} in {}", text(&last));
+        }
+    }
+    assert_eq!(text(&last).matches("function_call_output").count(), 2 * order.len());
+    // What a model thought goes to no other, and back to itself.
+    let sealed = |request: &Received| {
+        let text = text(request);
+        (text.matches("sealed-by-anthropic").count(), text.matches("sealed-by-openai").count())
+    };
+    let seen: Vec<_> = of(Dialect::Anthropic).iter().map(sealed).collect();
+    assert_eq!(seen, [(0, 0), (1, 0), (1, 0), (1, 0), (2, 0), (2, 0)]);
+    let seen: Vec<_> = of(Dialect::Responses).iter().map(sealed).collect();
+    assert_eq!(seen, [(0, 0), (0, 1), (0, 1), (0, 1), (0, 2), (0, 2)]);
+    for dialect in [Dialect::Ollama, Dialect::Chat] {
+        assert!(of(dialect).iter().all(|r| sealed(r) == (0, 0)), "{dialect:?}");
+        let thoughts: Vec<_> = of(dialect).iter().map(|r| text(r).matches("thought-").count()).collect();
+        assert_eq!(thoughts, [0, 1, 1], "its own, within the turn: {dialect:?}");
+    }
+    service.stop().await;
+}
