@@ -143,6 +143,10 @@ impl App {
                 max_repeats: config.agent.max_repeats,
                 retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
                 budgets: config.budgets,
+                context: agent::ContextPolicy {
+                    threshold: config.memory.context_threshold,
+                    max_tokens: config.memory.max_context_tokens,
+                },
                 parallel_tools: config.agent.parallel_tools,
                 approval_ttl: config.tools.approval_ttl,
             },

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod mcp;
+pub mod memory;
 pub mod models;
 pub mod runtime;
 pub mod session;

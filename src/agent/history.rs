@@ -6,21 +6,19 @@ use crate::session::{Message, ToolMessage};
 
 /// Bytes that are surely no less than a token, on average over what clusters print.
 const BYTES_PER_TOKEN: usize = 3;
-/// Shares of the window: above the first, outputs are left out until the second is reached. Far enough apart that the
-/// beginning of the prompt stays the same for many calls, and providers can cache it.
-const FULL: (usize, usize) = (3, 4);
-const ROOMY: (usize, usize) = (1, 2);
+/// Above the limit, outputs are left out until this share of it is reached: far enough below that the beginning of the prompt
+/// stays the same for many calls, and providers can cache it.
+const ROOMY: (usize, usize) = (2, 3);
 /// A result that is no longer than this is not worth leaving out.
 const SMALL: usize = 512;
 /// Results of the newest messages stay, whatever their size: the model has asked for them just now.
 const NEWEST: usize = 4;
 
 /// The messages, with old results of tools replaced by a word of where they can be read. A fold over the conversation from
-/// its beginning, so that what was left out for one call is left out for the next one too.
-pub(super) fn fitted(messages: &[Arc<Message>], context_window: Option<u32>) -> Vec<Arc<Message>> {
-    let Some(window) = context_window.and_then(|tokens| usize::try_from(tokens).ok()) else { return messages.to_vec() };
-    let bytes = window.saturating_mul(BYTES_PER_TOKEN);
-    let (full, roomy) = (bytes / FULL.1 * FULL.0, bytes / ROOMY.1 * ROOMY.0);
+/// its beginning, so that what was left out for one call is left out for the next one too. `limit` is in tokens.
+pub(super) fn fitted(messages: &[Arc<Message>], limit: usize) -> Vec<Arc<Message>> {
+    let full = limit.saturating_mul(BYTES_PER_TOKEN);
+    let roomy = full / ROOMY.1 * ROOMY.0;
     let mut fitted = messages.to_vec();
     let mut size = 0;
     let mut next = 0;
@@ -117,7 +115,9 @@ fn stub(message: &Message) -> Option<Arc<Message>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{AssistantMessage, MessageId, StopReason, Timestamp, ToolCall, ToolStatus, UserMessage};
+    use crate::session::{
+        AssistantMessage, MessageId, StopReason, Timestamp, ToolCall, ToolStatus, Usage, UserMessage,
+    };
 
     fn conversation(turns: usize) -> Vec<Arc<Message>> {
         let turn = |n: usize| {
@@ -139,14 +139,13 @@ mod tests {
     #[test]
     fn what_fits_is_left_as_it_is() {
         let messages = conversation(5);
-        assert_eq!(fitted(&messages, Some(100_000)), messages);
-        assert_eq!(fitted(&messages, None), messages);
+        assert_eq!(fitted(&messages, 100_000), messages);
     }
 
     #[test]
     fn the_oldest_results_make_room_and_the_newest_stay() {
         let messages = conversation(100);
-        let fitted = fitted(&messages, Some(30_000));
+        let fitted = fitted(&messages, 22_500);
         assert!(fitted.iter().map(|m| weight(m)).sum::<usize>() <= 90_000 / 4 * 3);
         assert_eq!(fitted.len(), messages.len());
         assert_eq!(fitted[199], messages[199]);
@@ -159,7 +158,7 @@ mod tests {
         let messages = conversation(200);
         let (mut changed, mut before) = (0, Vec::new());
         for end in 1..=messages.len() {
-            let now = fitted(&messages[..end], Some(50_000));
+            let now = fitted(&messages[..end], 37_500);
             changed += usize::from(now[..before.len()] != before[..]);
             before = now;
         }
@@ -184,6 +183,7 @@ mod tests {
             provider: None,
             model: None,
             provider_data: None,
+            usage: Usage::default(),
         }))
     }
 

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::budget::{self, Scope};
+use super::{
+    budget::{self, Scope},
+    context::ContextPolicy,
+};
 use crate::{
     config::BudgetConfig,
     models::RetryPolicy,
@@ -28,6 +31,8 @@ pub struct Limits {
     pub approval_ttl: Duration,
     /// What may be spent.
     pub budgets: BudgetConfig,
+    /// How full a request may be.
+    pub context: ContextPolicy,
 }
 
 /// The bound that a run has reached. It gets one more reply, without tools.

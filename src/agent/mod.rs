@@ -21,6 +21,8 @@ mod ask;
 mod attempts;
 mod budget;
 mod calls;
+mod compaction;
+mod context;
 mod history;
 mod limits;
 mod lineup;
@@ -40,13 +42,14 @@ use lineup::Course;
 
 use crate::{
     session::{
-        EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunFinished, SessionState, Settings, StopReason,
-        Timestamp, ToolEnd, ToolProgress, ToolStatus, Usage,
+        Compaction, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunFinished, SessionState, Settings,
+        StopReason, Timestamp, ToolEnd, ToolProgress, ToolStatus, Usage,
     },
     tools::ToolExecutor,
 };
 
 pub use budget::Spending;
+pub use context::ContextPolicy;
 pub use limits::Limits;
 pub use lineup::Candidate;
 pub use prompt::system_prompt;
@@ -100,6 +103,8 @@ pub struct RunView {
     pub messages: Vec<Arc<Message>>,
     /// The run; `None` when it has ended.
     pub run: Option<OpenRun>,
+    /// What stands for the oldest messages.
+    pub compaction: Option<Compaction>,
     /// The codes of the warnings that the session was given.
     pub warned: BTreeSet<String>,
     /// What the whole session has used.
@@ -111,6 +116,7 @@ impl From<&SessionState> for RunView {
         Self {
             messages: state.messages.clone(),
             run: state.run.clone(),
+            compaction: state.compaction.clone(),
             warned: state.warned.clone(),
             used: state.summary.usage,
         }
@@ -199,7 +205,7 @@ fn since(start: Timestamp) -> u64 {
 #[must_use]
 pub fn failing(run: &OpenRun, failure: RunFailed) -> Vec<EventBody> {
     let mut events: Vec<EventBody> = run.calls.iter().map(calls::end_of_interrupted).collect();
-    events.push(EventBody::RunFailed(failure));
+    events.push(EventBody::RunFailed(RunFailed { usage: run.usage, ..failure }));
     events
 }
 

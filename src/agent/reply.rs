@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LogClosed, Piece, Run, RunView,
     attempts::{Asked, Written},
-    budget, ended, finished, history,
+    budget, context, ended, finished,
     limits::Reached,
     lineup::{self, Candidate, Course},
     prompt::last_step,
@@ -51,6 +51,9 @@ impl Run {
             self.announce(turn.at, last.take(), course).await?;
             if course.window.is_none() {
                 course.window = turn.candidate.window().await;
+            }
+            if self.make_room(view, turn.candidate, course).await? {
+                return Ok(());
             }
             let request = |course: &Course| self.request(view, turn.candidate, reached, course);
             match self.attempts(run, &turn, course, request).await? {
@@ -114,10 +117,7 @@ impl Run {
         reached: Option<Reached>,
         course: &Course,
     ) -> Option<ChatRequest> {
-        let mut messages = history::fitted(&view.messages, course.window);
-        if let Some(room) = course.room {
-            messages = history::squeezed(&messages, room)?;
-        }
+        let mut messages = context::conversation(view, self.limits.context.limit(course.window), course.room)?;
         if let Some(reached) = reached {
             messages.push(Arc::new(Message::User(UserMessage {
                 message_id: MessageId::new(),

@@ -158,6 +158,13 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Pro
 )]
 #[get("/metrics")]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
-    api.metrics.set_broken(&api.catalog.broken());
+    // A provider without a list takes any model that a user names: those are one label.
+    let named = |(provider, model): (String, String)| {
+        let known = api.catalog.info(&provider, &model).is_some()
+            || (&provider, &model) == (&api.defaults.provider, &api.defaults.model)
+            || api.fallback.iter().any(|choice| (&provider, &model) == (&choice.provider, &choice.model));
+        (provider, if known { model } else { "other".to_owned() })
+    };
+    api.metrics.set_broken(&api.catalog.broken().into_iter().map(named).collect::<Vec<_>>());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render())
 }

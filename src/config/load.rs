@@ -332,6 +332,9 @@ impl Loader {
             redis: self.redis(backend),
             shallow: self.required("memory.shallow", parse::boolean),
             max_sessions: self.required("memory.max_sessions", parse::positive),
+            context_threshold: self.required("memory.context_threshold", parse::share),
+            max_context_tokens: self
+                .required("memory.max_context_tokens", |t| parse::positive(t).filter(|tokens| *tokens >= 1000)),
             user_id: self.required("memory.user_id", |t| t.parse().ok()),
         };
         let budgets = self.budgets(&llm, &providers);
@@ -452,6 +455,10 @@ impl Loader {
                 }
                 (model, _) => model.to_owned(),
             };
+            if provider.api_key.is_none() && !provider.key_optional {
+                let words = format!("{} stands in LLM_FALLBACK and is passed over: it has no key", provider.name);
+                self.warnings.push(format!("{words} ({})", provider.key_variable));
+            }
             if !provider.models.is_empty() && provider.models.iter().all(|known| known.id != model) {
                 let described = "Named by LLM_FALLBACK; its limits are not known";
                 provider.models.push(super::ModelConfig::named(&model, described));

@@ -371,6 +371,11 @@ pub struct MemoryConfig {
     pub shallow: bool,
     /// `MAX_SESSIONS` per user (10).
     pub max_sessions: usize,
+    /// `MEMORY_CONTEXT_THRESHOLD`: the share of the context that a request may fill before older turns are summarised, in
+    /// percent (75).
+    pub context_threshold: u8,
+    /// `MEMORY_MAX_CONTEXT_TOKENS`: the most tokens of context that are used of a model that has more (100000).
+    pub max_context_tokens: u32,
     /// `MEMORY_USER_ID`: the user when nobody is authenticated (`default`).
     pub user_id: crate::session::UserId,
 }

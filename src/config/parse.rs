@@ -17,6 +17,16 @@ pub(super) fn positive<T: TryFrom<u64>>(text: &str) -> Option<T> {
     (number > 0).then(|| T::try_from(number).ok()).flatten()
 }
 
+/// A share like `0.75`, or `75%`, in percent.
+pub(super) fn share(text: &str) -> Option<u8> {
+    let percent = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok()?,
+        None => text.parse::<f64>().ok()? * 100.0,
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 10 to 95")]
+    (10.0..=95.0).contains(&percent).then(|| percent.round() as u8)
+}
+
 /// A duration as Ollama takes it: of Go's syntax, or a whole number of seconds; negative is for ever.
 pub(super) fn keep_alive(text: &str) -> Option<String> {
     let digits = text.strip_prefix('-').unwrap_or(text);

@@ -88,6 +88,18 @@ pub const SETTINGS: &[Setting] = &[
     ),
     plain("memory.shallow", "MEMORY_SHALLOW", BOOL, "Keep only the checkpoint and what came after it"),
     plain("memory.max_sessions", "MAX_SESSIONS", POSITIVE, "Sessions per user; one more deletes the oldest"),
+    plain(
+        "memory.context_threshold",
+        "MEMORY_CONTEXT_THRESHOLD",
+        "a share from 0.1 to 0.95, like 0.75",
+        "How full the context may be before older turns are summarised",
+    ),
+    plain(
+        "memory.max_context_tokens",
+        "MEMORY_MAX_CONTEXT_TOKENS",
+        "a whole number from 1000 on",
+        "The most tokens of context that are used, of models that have more",
+    ),
     plain("memory.user_id", "MEMORY_USER_ID", USER_ID, "The user when nobody is authenticated"),
     plain("agent.max_steps", "K8SOPS_MAX_STEPS", POSITIVE, "Model calls with tools in one run"),
     plain("agent.max_attempts", "K8SOPS_MAX_ATTEMPTS", POSITIVE, "Attempts at one model call"),
@@ -151,8 +163,6 @@ const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like in
 pub(super) const NOT_YET: &[(&str, &str)] = &[
     ("MEMORY_LONG_TERM_ENABLED", "there is no long-term memory"),
     ("MEMORY_MAX_MEMORIES", "there is no long-term memory"),
-    ("MEMORY_CONTEXT_THRESHOLD", "conversations are not summarised"),
-    ("MEMORY_MAX_CONTEXT_TOKENS", "conversations are not summarised"),
     ("EMBEDDING_PROVIDER", "there is no long-term memory"),
     ("EMBEDDING_MODEL", "there is no long-term memory"),
     ("EMBEDDING_DIMS", "there is no long-term memory"),

@@ -428,6 +428,8 @@ fn fallbacks_are_pairs_of_a_provider_and_a_model() {
     let first = &config.providers["openai"].models[0].id;
     assert_eq!(pairs, [format!("openai={first}"), "ollama=qwen3:8b".into(), "anthropic=claude-x/y".into()]);
     assert!(config.providers["anthropic"].models.iter().any(|model| model.id == "claude-x/y"));
+    let warnings = loaded(with("openai")).warnings;
+    assert!(warnings.iter().any(|w| w.contains("OpenAI stands in LLM_FALLBACK")), "{warnings:?}");
     for (wrong, says) in [("gemini/x", "a provider of: "), ("ollama", "ollama/MODEL")] {
         let problems = problems(with(wrong));
         assert!(problems[0].contains(says), "{problems:?}");

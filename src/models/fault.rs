@@ -47,6 +47,8 @@ pub(super) struct Peer {
     /// Host and port of its base URL; never more of the URL, which may hold a password.
     pub(super) host: String,
     pub(super) key: Option<SecretString>,
+    /// More of what must not be repeated: the values of configured headers.
+    pub(super) secrets: Vec<SecretString>,
     /// The environment variable that holds the key.
     pub(super) key_variable: String,
 }
@@ -285,10 +287,9 @@ impl Call {
 
     /// Foreign words for a message: without the key, on one line, of bounded length, without a full stop.
     pub(super) fn quote(&self, words: &str) -> String {
-        let words = match self.peer.key.as_ref().map(ExposeSecret::expose_secret) {
-            Some(key) if key.len() >= SECRET_BYTES => words.replace(key, "***"),
-            _ => words.to_owned(),
-        };
+        let secrets = self.peer.key.iter().chain(&self.peer.secrets).map(ExposeSecret::expose_secret);
+        let secrets = secrets.filter(|secret| secret.len() >= SECRET_BYTES);
+        let words = secrets.fold(words.to_owned(), |words, secret| words.replace(secret, "***"));
         let line = words.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
         let line = line.collect::<Vec<_>>().join(" ");
         let line = line.trim_end_matches('.');
@@ -362,12 +363,14 @@ mod tests {
     use super::*;
 
     const KEY: &str = "sk-very-secret-key";
+    const HEADER: &str = "Basic b3BzOnNlY3JldA==";
 
     fn call() -> Call {
         let peer = Peer {
             name: "OpenAI".into(),
             host: "api.example.com".into(),
             key: Some(KEY.into()),
+            secrets: vec![HEADER.into()],
             key_variable: "OPENAI_API_KEY".into(),
         };
         Call { peer: Arc::new(peer), model: "gpt-x".into() }
@@ -468,11 +471,12 @@ mod tests {
 
     #[test]
     fn the_key_is_in_no_message_even_when_the_provider_repeats_it() {
-        let words = format!("Incorrect API key provided: {KEY}. You sent Bearer {KEY}");
+        let words = format!("Incorrect API key provided: {KEY}. You sent Bearer {KEY} and {HEADER}");
         let body = json!({"error": {"message": words}});
         for status in [307, 400, 401, 402, 403, 404, 408, 413, 429, 500, 501] {
             let error = refused(status, &body);
-            assert!(!format!("{error} {error:?}").contains(KEY), "{error}");
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains(KEY) && !said.contains(HEADER), "{error}");
         }
         for error in [call().cut(&words), call().malformed(&words)] {
             assert!(!error.to_string().contains(KEY), "{error}");

@@ -29,6 +29,9 @@ const MAX_LIST: usize = 8 << 20;
 /// The most ids that a message lists.
 const LISTED: usize = 12;
 
+/// Where Azure looks for the key: it takes a bearer token for one of Entra ID, and refuses a key there.
+pub(super) const AZURE_KEY: HeaderName = HeaderName::from_static("api-key");
+
 /// A provider's HTTP endpoint.
 pub(super) struct Endpoint {
     peer: Arc<Peer>,
@@ -56,8 +59,9 @@ impl Endpoint {
         };
         let key = config.api_key.clone().filter(|key| !key.expose_secret().trim().is_empty());
         let key_variable = config.key_variable.clone();
+        let secrets = config.headers.values().cloned().collect();
         Self {
-            peer: Arc::new(Peer { name: config.name.clone(), host, key, key_variable }),
+            peer: Arc::new(Peer { name: config.name.clone(), host, key, secrets, key_variable }),
             base,
             key_optional: config.key_optional,
             headers: config.headers.clone(),

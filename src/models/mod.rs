@@ -15,6 +15,7 @@
 mod anthropic;
 mod catalog;
 mod circuit;
+mod embeddings;
 mod error;
 mod fault;
 mod http;
@@ -39,6 +40,7 @@ use serde_json::{Map, Value};
 pub use anthropic::Anthropic;
 pub use catalog::{Catalog, InvalidSettings, ModelInfo, ProviderInfo};
 pub use circuit::{Admission, Circuit};
+pub use embeddings::{Embedder, ProviderEmbedder};
 pub use error::ModelError;
 pub use ollama::Ollama;
 pub use openai::OpenAi;

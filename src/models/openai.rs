@@ -6,11 +6,11 @@ mod responses;
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use http::{HeaderName, header};
+use http::header;
 
 use super::{
     ChatModel, ChatRequest, ModelError, ReplyStream,
-    http::Endpoint,
+    http::{AZURE_KEY, Endpoint},
     quirks::{self, Quirk, Quirks},
     sse::{self, Framing},
 };
@@ -21,8 +21,6 @@ use crate::{
 
 /// OpenAI itself.
 const OPENAI: &str = "api.openai.com";
-/// Where Azure looks for the key: it takes a bearer token for one of Entra ID, and refuses a key there.
-const AZURE_KEY: HeaderName = HeaderName::from_static("api-key");
 
 /// A provider that speaks one of OpenAI's protocols.
 pub struct OpenAi {

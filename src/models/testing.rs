@@ -27,7 +27,8 @@ use super::{
 use crate::{
     config::{ModelConfig, Protocol, ProviderConfig},
     session::{
-        AssistantMessage, Message, MessageId, StopReason, Timestamp, ToolCall, ToolMessage, ToolStatus, UserMessage,
+        AssistantMessage, Message, MessageId, StopReason, Timestamp, ToolCall, ToolMessage, ToolStatus, Usage,
+        UserMessage,
     },
 };
 
@@ -51,6 +52,7 @@ pub(super) fn assistant(text: &str, tool_calls: Vec<ToolCall>) -> Arc<Message> {
         provider: Some("test".to_owned()),
         model: Some("test-model".to_owned()),
         provider_data: None,
+        usage: Usage::default(),
     }))
 }
 
@@ -127,6 +129,7 @@ pub(super) fn some_call() -> Call {
         name: "Test provider".to_owned(),
         host: "127.0.0.1".to_owned(),
         key: Some(KEY.into()),
+        secrets: Vec::new(),
         key_variable: "TEST_API_KEY".to_owned(),
     };
     Call { peer: Arc::new(peer), model: "test-model".to_owned() }

@@ -100,6 +100,25 @@ impl OutputStore for Watched {
 }
 
 #[async_trait]
+impl LongTermStore for Watched {
+    async fn put_memories(&self, user: &UserId, memories: &[StoredMemory]) -> Result<(), StoreError> {
+        self.inner.put_memories(user, memories).await
+    }
+
+    async fn memories(&self, user: &UserId) -> Result<Arc<[StoredMemory]>, StoreError> {
+        self.inner.memories(user).await
+    }
+
+    async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
+        self.inner.delete_memory(user, id).await
+    }
+
+    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
+        self.inner.delete_memories(user).await
+    }
+}
+
+#[async_trait]
 impl UsageStore for Watched {
     async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
         self.inner.note_usage(user, session, spent).await
@@ -213,6 +232,7 @@ impl World {
             system: "".into(),
             fallback: Vec::new(),
             limits: Limits {
+                context: crate::agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
                 max_calls: 20,

@@ -39,6 +39,7 @@ impl Event {
                     + e.provider_data.as_ref().map_or(0, ProviderData::weight)
             }
             EventBody::ToolEnd(e) => e.content.len(),
+            EventBody::ContextCompacted(e) => e.summary.len(),
             _ => 0,
         };
         256 + content as u64
@@ -104,6 +105,8 @@ pub enum EventBody {
     ToolStart(ToolStart),
     /// A tool call has ended.
     ToolEnd(ToolEnd),
+    /// The oldest turns were summarised, so that what the model is sent fits it. The log keeps them.
+    ContextCompacted(ContextCompacted),
     /// The run goes on after an interruption; previews of the superseded messages are void.
     RunRecovered(RunRecovered),
     /// The run ended.
@@ -131,6 +134,7 @@ impl EventBody {
             Self::InputResolved(_) => "input_resolved",
             Self::ToolStart(_) => "tool_start",
             Self::ToolEnd(_) => "tool_end",
+            Self::ContextCompacted(_) => "context_compacted",
             Self::RunRecovered(_) => "run_recovered",
             Self::RunFinished(_) => "run_finished",
             Self::RunFailed(_) => "run_failed",
@@ -480,6 +484,28 @@ pub struct ToolEnd {
     pub bytes: u64,
     /// From `tool_start` to here; 0 when the tool was not called.
     pub duration_ms: u64,
+}
+
+/// See [`EventBody::ContextCompacted`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContextCompacted {
+    /// What the model is sent in the place of all messages up to `up_to_seq`.
+    pub summary: String,
+    /// The newest message that the summary stands for.
+    pub up_to_seq: u64,
+    /// Tokens of the next request as it would have been.
+    pub tokens_before: u64,
+    /// Tokens of it as it is, about.
+    pub tokens_after: u64,
+    /// What the summary cost.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The provider that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// See [`EventBody::RunRecovered`].

@@ -87,6 +87,11 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
+    /// A memory of a user.
+    MemoryId,
+    "memory id"
+);
+uuid_id!(
     /// One chat session: one log, one owner at a time.
     SessionId, "session id"
 );

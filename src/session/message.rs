@@ -60,6 +60,9 @@ pub struct AssistantMessage {
     /// What the provider wants back of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_data: Option<ProviderData>,
+    /// What it used: its input and output together are the conversation up to here, as the model counts it.
+    #[serde(default)]
+    pub usage: Usage,
 }
 
 /// What a provider wants back of its own reply when the conversation goes on: signed thinking, encrypted reasoning. Opaque

@@ -94,6 +94,7 @@ impl SessionSummary {
                     self.preview = one_line(&e.content, PREVIEW_CHARS);
                 }
             }
+            EventBody::ContextCompacted(e) => self.usage += e.usage,
             EventBody::RunStarted(_) => self.open_run = event.run_id,
             EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.open_run = None,
             _ => {}
@@ -108,6 +109,9 @@ pub struct SessionState {
     pub summary: SessionSummary,
     /// The conversation. Shared, because a run takes a copy of the list for every model call.
     pub messages: Vec<Arc<Message>>,
+    /// What stands for the oldest messages when the model is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<Compaction>,
     /// The codes of the warnings since the settings were last changed: what is to be said once is not said again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
@@ -203,6 +207,17 @@ impl OpenRun {
     }
 }
 
+/// A summary of the oldest messages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compaction {
+    /// The event that it is of.
+    pub seq: u64,
+    /// The newest message that it stands for.
+    pub up_to_seq: u64,
+    /// The summary.
+    pub summary: Arc<str>,
+}
+
 /// A tool call that the model asked for and that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenCall {
@@ -251,7 +266,14 @@ impl SessionState {
     #[must_use]
     pub fn begin(event: &Event) -> Option<Self> {
         let summary = SessionSummary::begin(event)?;
-        Some(Self { summary, messages: Vec::new(), run: None, warned: BTreeSet::new(), spent: Spent::default() })
+        Some(Self {
+            summary,
+            messages: Vec::new(),
+            run: None,
+            compaction: None,
+            warned: BTreeSet::new(),
+            spent: Spent::default(),
+        })
     }
 
     /// Folds a log, or what comes after a checkpoint.
@@ -369,11 +391,9 @@ impl SessionState {
                     provider: e.provider.clone(),
                     model: e.model.clone(),
                     provider_data: e.provider_data.clone(),
+                    usage: e.usage,
                 })));
-                let asked = self.run.as_ref().map(|run| (run.provider.clone(), run.model.clone()));
-                let (provider, model) = asked.unwrap_or_default();
-                let provider = e.provider.as_ref().unwrap_or(&provider);
-                self.spent.add(Day::of(ts), provider, e.model.as_ref().unwrap_or(&model), e.usage);
+                self.spend(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
                 if let Some(run) = &mut self.run {
                     run.steps += 1;
                     run.usage += e.usage;
@@ -438,10 +458,24 @@ impl SessionState {
                 }
             }
             EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.run = None,
+            EventBody::ContextCompacted(e) => {
+                self.compaction = Some(Compaction { seq, up_to_seq: e.up_to_seq, summary: e.summary.as_str().into() });
+                self.spend(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
+                if let Some(run) = &mut self.run {
+                    run.usage += e.usage;
+                }
+            }
             EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
             EventBody::SettingsChanged(_) => self.warned.clear(),
             EventBody::SessionCreated(_) | EventBody::TitleChanged(_) => {}
         }
+    }
+
+    /// Counts what was used, by the run's own model where none is named.
+    fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: Usage) {
+        let (own_provider, own_model) =
+            self.run.as_ref().map_or(("", ""), |run| (run.provider.as_str(), run.model.as_str()));
+        self.spent.add(Day::of(ts), provider.unwrap_or(own_provider), model.unwrap_or(own_model), usage);
     }
 
     fn open_call(&mut self, id: &ToolCallId) -> Option<&mut OpenCall> {

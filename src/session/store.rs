@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Command, CommandId, Event, InboxEntry, MessageId, OutputStore, Receipt, SessionId, SessionState, SessionSummary,
-    TextDelta, Timestamp, UsageStore, UserId,
+    Command, CommandId, Event, InboxEntry, LongTermStore, MessageId, OutputStore, Receipt, SessionId, SessionState,
+    SessionSummary, TextDelta, Timestamp, UsageStore, UserId,
 };
 
 /// The number of an ownership of a session. Grows with every new owner; a write of an older epoch is refused.
@@ -119,7 +119,7 @@ pub struct ListCursor {
 
 /// Storage of sessions: logs, inboxes, leases and the index. Every method may be called at any time from any task.
 #[async_trait]
-pub trait SessionStore: OutputStore + UsageStore {
+pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
     /// The name of the backend, as `MEMORY_BACKEND` spells it.
     fn backend(&self) -> &'static str;
 

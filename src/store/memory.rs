@@ -14,9 +14,9 @@ use super::{
     outputs::{beginning, dropped, random_key},
 };
 use crate::session::{
-    Command, CommandId, Commit, Day, Event, EventPage, InboxEntry, Lease, ListCursor, OutputPart, OutputStore, Receipt,
-    SessionId, SessionState, SessionStore, SessionSummary, Spent, StoreError, ToolCallId, USAGE_DAYS, UsageStore,
-    UserDay, UserId,
+    Command, CommandId, Commit, Day, Event, EventPage, InboxEntry, Lease, ListCursor, LongTermStore, MemoryId,
+    OutputPart, OutputStore, Receipt, SessionId, SessionState, SessionStore, SessionSummary, Spent, StoreError,
+    StoredMemory, ToolCallId, USAGE_DAYS, UsageStore, UserDay, UserId,
 };
 
 /// Sessions in memory.
@@ -28,6 +28,8 @@ pub struct MemoryStore {
     key: OnceLock<[u8; 32]>,
     /// What users have used on a day.
     usage: Mutex<BTreeMap<(UserId, Day), UserDay>>,
+    /// What is remembered of users.
+    memories: Mutex<HashMap<UserId, BTreeMap<MemoryId, StoredMemory>>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,13 @@ impl MemoryStore {
     /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
     #[must_use]
     pub fn new(shallow: bool) -> Self {
-        Self { shallow, sessions: Mutex::default(), key: OnceLock::new(), usage: Mutex::default() }
+        Self {
+            shallow,
+            sessions: Mutex::default(),
+            key: OnceLock::new(),
+            usage: Mutex::default(),
+            memories: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
@@ -267,5 +275,30 @@ impl UsageStore for MemoryStore {
     async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
         let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
+    }
+}
+
+#[async_trait]
+impl LongTermStore for MemoryStore {
+    async fn put_memories(&self, user: &UserId, memories: &[StoredMemory]) -> Result<(), StoreError> {
+        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = all.entry(user.clone()).or_default();
+        of_user.extend(memories.iter().map(|stored| (stored.memory.id, stored.clone())));
+        Ok(())
+    }
+
+    async fn memories(&self, user: &UserId) -> Result<Arc<[StoredMemory]>, StoreError> {
+        let all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.get(user).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+
+    async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
+        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.get_mut(user).is_some_and(|of_user| of_user.remove(&id).is_some()))
+    }
+
+    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
+        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.remove(user).map_or(0, |of_user| of_user.len()))
     }
 }

@@ -12,6 +12,7 @@
 pub mod contract;
 mod filesystem;
 mod inbox;
+mod memories;
 mod memory;
 mod outputs;
 mod redis;

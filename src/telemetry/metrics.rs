@@ -5,7 +5,7 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
-use crate::session::{Event, EventBody};
+use crate::session::{Event, EventBody, Usage};
 
 /// The metrics of one service. Each service has its own registry, so that several can live in one process.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Metrics {
     pub retries: IntCounterVec,
     /// Turns, or parts of one, that went on with another model because one was down.
     pub fallbacks: IntCounter,
+    /// Summaries of the oldest turns of a conversation.
+    pub compactions: IntCounter,
     /// Models that have failed and are left alone for a while: 1, by provider and model.
     pub broken: IntGaugeVec,
     /// Events committed.
@@ -79,6 +81,11 @@ impl Metrics {
                 )
                 .expect("a valid constant name"),
             ),
+            compactions: register(
+                &registry,
+                IntCounter::new("k8sops_context_compactions_total", "Times that the oldest turns were summarised.")
+                    .expect("a valid constant name"),
+            ),
             broken: register(
                 &registry,
                 IntGaugeVec::new(
@@ -120,24 +127,31 @@ impl Metrics {
             EventBody::RunFailed(_) => self.runs.with_label_values(&["failed"]).inc(),
             EventBody::ToolEnd(e) => self.tool_calls.with_label_values(&[e.status.as_str()]).inc(),
             EventBody::AssistantMessage(e) => {
-                let usage = e.usage;
-                for (direction, tokens) in [
-                    ("input", usage.input_tokens),
-                    ("output", usage.output_tokens),
-                    ("cached", usage.cached_tokens),
-                    ("cache_write", usage.cache_write_tokens),
-                    ("reasoning", usage.reasoning_tokens),
-                ] {
-                    self.tokens.with_label_values(&[direction]).inc_by(tokens);
-                }
                 let provider = e.provider.as_deref().unwrap_or("unknown");
                 self.replies.with_label_values(&[provider]).inc();
-                self.cost.with_label_values(&[provider]).inc_by(usage.cost_usd.dollars());
+                self.count_usage(provider, e.usage);
+            }
+            EventBody::ContextCompacted(e) => {
+                self.compactions.inc();
+                self.count_usage(e.provider.as_deref().unwrap_or("unknown"), e.usage);
             }
             EventBody::Warning(e) if e.wait_seconds.is_some() => self.retries.with_label_values(&[&e.code]).inc(),
             EventBody::Warning(e) if e.code == "fallback" => self.fallbacks.inc(),
             _ => {}
         }
+    }
+
+    fn count_usage(&self, provider: &str, usage: Usage) {
+        for (direction, tokens) in [
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("cached", usage.cached_tokens),
+            ("cache_write", usage.cache_write_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ] {
+            self.tokens.with_label_values(&[direction]).inc_by(tokens);
+        }
+        self.cost.with_label_values(&[provider]).inc_by(usage.cost_usd.dollars());
     }
 
     /// Says which models are left alone just now, as provider and model.

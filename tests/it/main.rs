@@ -20,6 +20,7 @@ mod tools;
 mod approvals;
 mod bad_input;
 mod chat;
+mod context;
 mod demo;
 mod events;
 mod fallback;

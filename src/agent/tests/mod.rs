@@ -1,6 +1,7 @@
 //! A run, in all the ways it can go, with a scripted model, tools that tests hold in their hands, and a log in memory.
 mod approvals;
 mod calls;
+mod context;
 mod interrupted;
 mod lineup;
 mod replies;
@@ -310,6 +311,7 @@ fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
         settings: log.state.read().unwrap().summary.settings.clone(),
         system: "be brief".into(),
         limits: Limits {
+            context: ContextPolicy { threshold: 75, max_tokens: 100_000 },
             budgets: BudgetConfig::default(),
             max_steps: 3,
             max_calls: 10,

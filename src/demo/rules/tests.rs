@@ -114,6 +114,7 @@ impl Chat {
                 provider: None,
                 model: None,
                 provider_data: None,
+                usage: crate::session::Usage::default(),
             }));
             if calls.is_empty() {
                 assert_eq!(reply.stop_reason, StopReason::EndTurn);

@@ -7,6 +7,7 @@
 
 mod inbox;
 mod index;
+mod memories;
 mod outputs;
 mod usage;
 mod writes;
@@ -58,6 +59,7 @@ rules![
     index::the_list_has_the_newest_activity_first,
     index::sessions_with_work_are_found_and_others_are_not,
     index::a_session_that_never_was_is_not_found,
+    memories::memories_belong_to_their_user_and_outlive_their_session,
     usage::what_is_used_is_kept_by_user_and_day_and_outlives_its_session,
     outputs::whole_outputs_are_read_in_parts_and_gone_with_their_session,
     outputs::the_newest_outputs_take_the_room_of_the_oldest,

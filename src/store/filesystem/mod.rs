@@ -5,6 +5,7 @@
 //! ROOT/sessions.jsonl                          the index: a summary per line
 //! ROOT/sessions/USER_ID/SESSION_ID.jsonl       a session: one line per atomic write (see `record`)
 //! ROOT/outputs/SESSION_ID/TOOL_CALL_ID         the whole output of a call that was too long for the log
+//! ROOT/memories/USER_ID/MEMORY_ID.json         what is remembered of a user
 //! ROOT/usage/USER_ID/DAY.json                  what the user's sessions used on a day
 //! ROOT/key                                     32 random bytes of this deployment
 //! ```
@@ -15,6 +16,7 @@
 mod index;
 mod lines;
 mod log_file;
+mod memories;
 mod outputs;
 mod record;
 mod survey;
@@ -65,6 +67,7 @@ struct Shared {
     index: Mutex<Index>,
     /// Held while a note of what was used is made; alone.
     usage: Mutex<()>,
+    memories: memories::Known,
 }
 
 /// A session's file, open or about to be.
@@ -143,6 +146,7 @@ impl Shared {
             open: Mutex::default(),
             index: Mutex::new(index),
             usage: Mutex::default(),
+            memories: memories::Known::default(),
         })
     }
 

@@ -10,6 +10,7 @@
 //! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | commands that were taken, the newest thousand |
 //! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed pieces, and their list |
 //! | `{prefix}:user:USER` | sorted set | a user's sessions by their last activity |
+//! | `{prefix}:memories:USER` | hash | what is remembered of a user, and how often it was written |
 //! | `{prefix}:usage:USER:DAY` | hash | what each of a user's sessions used on a day |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
@@ -76,6 +77,10 @@ impl Keys {
             self.receipt_order(session),
             self.outputs(session),
         ]
+    }
+
+    pub(super) fn memories(&self, user: &UserId) -> String {
+        format!("{}:memories:{user}", self.prefix)
     }
 
     pub(super) fn usage(&self, user: &UserId, day: Day) -> String {

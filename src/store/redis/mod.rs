@@ -8,6 +8,7 @@ mod bells;
 mod index;
 mod keys;
 mod link;
+mod memories;
 mod outputs;
 mod scripts;
 mod usage;
@@ -56,6 +57,7 @@ pub struct RedisStore {
     index: Index,
     shallow: bool,
     session_ttl: u64,
+    memories: memories::Known,
 }
 
 impl RedisStore {
@@ -75,6 +77,7 @@ impl RedisStore {
             keys,
             shallow: config.shallow,
             session_ttl: config.session_ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            memories: memories::Known::default(),
         })
     }
 

@@ -219,6 +219,11 @@ impl View {
             "tool_start" => self.tool_start(frame),
             "tool_progress" => self.tool_progress(frame),
             "tool_end" => self.tool_end(frame),
+            "context_compacted" => {
+                let tokens = |field: &str| count(frame[field].as_u64().unwrap_or_default());
+                let (before, after) = (tokens("tokens_before"), tokens("tokens_after"));
+                vec![note(format!("older turns were summarised: {before} tokens became {after}"))]
+            }
             "run_recovered" => self.run_recovered(frame),
             "run_finished" => self.run_finished(frame),
             "run_failed" => {

@@ -1,0 +1,166 @@
+//! Long-term memory over a store in memory, with an embedder that knows a few meanings.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::{
+    models::{Embedder, ModelError},
+    session::{LongTermStore, MemoryKind, MemorySource, SessionId, UserId, Vector},
+    store::MemoryStore,
+};
+
+/// Texts about the same of these words have the same meaning.
+const MEANINGS: [&[&str]; 3] =
+    [&["cluster", "mars-17", "where"], &["oncall", "anna", "who"], &["database", "postgres"]];
+
+#[derive(Default)]
+struct Meanings {
+    name: &'static str,
+    calls: AtomicUsize,
+    away: AtomicBool,
+    hangs: AtomicBool,
+}
+
+#[async_trait]
+impl Embedder for Meanings {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        if self.away.load(Ordering::SeqCst) {
+            return Err(ModelError::Network("away".into()));
+        }
+        let vector = |text: &String| {
+            let lower = text.to_lowercase();
+            let values = MEANINGS.map(|words| if words.iter().any(|word| lower.contains(word)) { 1.0 } else { 0.01 });
+            Vector { model: self.name.into(), values: values.into() }
+        };
+        Ok(texts.iter().map(vector).collect())
+    }
+}
+
+fn user() -> UserId {
+    "anna".parse().unwrap()
+}
+
+fn learned(content: &str) -> Learned {
+    Learned {
+        kind: MemoryKind::Semantic,
+        content: content.into(),
+        tags: Vec::new(),
+        confidence: 1.0,
+        expires_at: None,
+        same_as: None,
+        contradicts: None,
+        vector: None,
+    }
+}
+
+async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc<MemoryStore>) {
+    let store = Arc::new(MemoryStore::new(false));
+    let embedder = embedder.map(|embedder| embedder as Arc<dyn Embedder>);
+    let memory = LongTermMemory::new(store.clone(), embedder, 2);
+    let source = MemorySource { session_id: SessionId::new(), seq: 5 };
+    let all = [
+        "The shop runs on mars-17",
+        "Anna is oncall on Mondays",
+        "orders uses postgres",
+        "payments-api needs 2 replicas",
+    ];
+    memory.learn(&user(), &source, all.map(learned).to_vec()).await.unwrap();
+    (memory, store)
+}
+
+async fn recalled(memory: &Arc<LongTermMemory>, message: &str) -> Vec<String> {
+    memory.recall(&user(), message).await.into_iter().map(|note| note.content).collect()
+}
+
+#[tokio::test]
+async fn a_message_recalls_what_speaks_to_it_and_no_more_than_is_wanted() {
+    let (memory, _) = memory_of(Some(Arc::new(Meanings { name: "m", ..Meanings::default() }))).await;
+    assert_eq!(recalled(&memory, "where does it run?").await, ["The shop runs on mars-17"]);
+    assert_eq!(recalled(&memory, "restart payments-api").await, ["payments-api needs 2 replicas"]);
+    assert_eq!(recalled(&memory, "where is it, who has it, and which database?").await.len(), 2);
+    assert!(recalled(&memory, "good morning").await.is_empty());
+    assert!(memory.recall(&"ben".parse().unwrap(), "where does it run?").await.is_empty(), "another's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_embedder_that_fails_or_hangs_costs_the_meaning_and_never_the_turn() {
+    let embedder = Arc::new(Meanings { name: "m", ..Meanings::default() });
+    let (memory, _) = memory_of(Some(embedder.clone())).await;
+    embedder.away.store(true, Ordering::SeqCst);
+    assert_eq!(recalled(&memory, "restart payments-api").await, ["payments-api needs 2 replicas"]);
+    embedder.hangs.store(true, Ordering::SeqCst);
+    let began = tokio::time::Instant::now();
+    assert_eq!(recalled(&memory, "restart payments-api").await, ["payments-api needs 2 replicas"]);
+    assert!(began.elapsed() <= Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn another_model_makes_the_vectors_anew_and_mixes_none() {
+    let (_, store) = memory_of(Some(Arc::new(Meanings { name: "old", ..Meanings::default() }))).await;
+    let new = Arc::new(Meanings { name: "new", ..Meanings::default() });
+    let memory = LongTermMemory::new(store.clone(), Some(new), 2);
+    // Not found yet: there is nothing to compare it with.
+    assert!(recalled(&memory, "where is it?").await.is_empty());
+    let anew = async {
+        while store.memories(&user()).await.unwrap().iter().any(|s| s.vector.as_ref().unwrap().model != "new") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), anew).await.expect("the vectors are made anew");
+    assert_eq!(recalled(&memory, "where is it?").await, ["The shop runs on mars-17"]);
+}
+
+#[tokio::test]
+async fn a_user_corrects_and_erases_what_is_remembered() {
+    let (memory, store) = memory_of(Some(Arc::new(Meanings { name: "m", ..Meanings::default() }))).await;
+    let all = memory.all(&user()).await.unwrap();
+    assert_eq!((all.len(), all[0].content.as_str()), (4, "payments-api needs 2 replicas"), "the newest first");
+    let id = all[3].id;
+    let correction = Correction { content: Some("The shop's database is postgres 16".into()), ..Correction::default() };
+    let corrected = memory.correct(&user(), id, correction.clone()).await.unwrap().unwrap();
+    assert_eq!(
+        (corrected.content.as_str(), corrected.kind),
+        ("The shop's database is postgres 16", MemoryKind::Semantic)
+    );
+    assert!(recalled(&memory, "where is it?").await.is_empty(), "its meaning is another");
+    let ben: UserId = "ben".parse().unwrap();
+    assert_eq!(memory.correct(&ben, id, correction).await.unwrap(), None);
+    assert!(!memory.forget(&ben, id).await.unwrap());
+    assert!(memory.forget(&user(), id).await.unwrap());
+    assert_eq!(memory.forget_all(&user()).await.unwrap(), 3);
+    assert!(store.memories(&user()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_same_sessions_fed_twice_leave_no_duplicates() {
+    for embedder in [None, Some(Arc::new(Meanings { name: "m", ..Meanings::default() }))] {
+        let (memory, store) = memory_of(embedder).await;
+        let source = MemorySource { session_id: SessionId::new(), seq: 5 };
+        for _ in 0..2 {
+            for n in 0..50 {
+                let all = vec![
+                    learned(&format!("service svc-{n} runs in namespace ns-{n}")),
+                    learned("orders uses postgres"),
+                ];
+                memory.learn(&user(), &source, all).await.unwrap();
+            }
+        }
+        assert_eq!(store.memories(&user()).await.unwrap().len(), 54);
+    }
+}

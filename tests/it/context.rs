@@ -1,0 +1,70 @@
+//! Conversations that outgrow their model: summarised in time, seen by the client, and kept whole in the log.
+
+use serde_json::{Value, json};
+
+use crate::{
+    provider::{Dialect, GOOD, Providers},
+    service::{Service, Setup, assert_gapless, kinds},
+};
+
+fn yaml(providers: &Providers) -> String {
+    format!(
+        "providers:\n  small:\n    protocol: openai-chat\n    base_url: {}\n    api_key: none\n    models:\n    - {{id: m, context_window: 4000}}\n",
+        providers.url
+    )
+}
+
+async fn service(providers: &Providers, data: Option<tempfile::TempDir>, shallow: bool) -> Service {
+    let env = vec![("LLM_PROVIDER", "small".to_owned()), ("MEMORY_SHALLOW", shallow.to_string())];
+    Service::start(Setup { env, yaml: Some(yaml(providers)), data, ..Setup::default() }).await
+}
+
+fn long(n: usize) -> String {
+    format!("question {n}: {}", "what of the pods that were restarted in the night? ".repeat(20))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_is_summarised_before_it_is_too_long_and_goes_on_after_a_restart() {
+    for shallow in [false, true] {
+        let providers = Providers::start().await;
+        let first = service(&providers, None, shallow).await;
+        let session = first.session().await;
+        let mut frames = Vec::new();
+        let mut turns = 0;
+        while !kinds(&frames).contains(&"context_compacted") {
+            frames = first.turn(&session, &long(turns)).await;
+            assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:#?}");
+            turns += 1;
+            assert!(turns < 60, "it is never summarised");
+        }
+        let compacted = frames.iter().find(|f| f["type"] == "context_compacted").unwrap();
+        assert_eq!(compacted["summary"], GOOD, "what the model wrote when it was asked for one");
+        let tokens = |field: &str| compacted[field].as_u64().unwrap();
+        assert!(tokens("tokens_after") < tokens("tokens_before") && tokens("tokens_before") > 3000, "{compacted}");
+        assert_eq!(compacted["usage"]["input_tokens"], 100);
+        let requests = providers.received(Dialect::Chat, "m");
+        let text = |at: usize| requests[at].body["messages"].to_string();
+        let last = requests.len() - 1;
+        assert!(text(last - 1).contains("You write the summary") && text(last - 1).contains("question 0"));
+        assert_eq!(requests[last - 1].body.get("tools"), None);
+        assert!(text(last).contains("summary_of_the_conversation_so_far") && !text(last).contains("question 0"));
+        assert!(text(last).len() < text(last - 2).len(), "what is sent really shrinks");
+
+        // The user still has all of it.
+        let messages = first.get(&format!("{session}/messages?limit=100")).await;
+        let contents: Vec<&Value> = messages["messages"].as_array().unwrap().iter().map(|m| &m["content"]).collect();
+        assert!(contents.contains(&&json!(long(turns - 1))));
+        if !shallow {
+            assert!(contents.contains(&&json!(long(0))));
+            assert_gapless(&first.log(&session).await, 1);
+        }
+
+        // Another process goes on from the summary.
+        let second = service(&providers, Some(first.stop().await), shallow).await;
+        let frames = second.turn(&session, "and now?").await;
+        assert_eq!(frames.last().unwrap()["outcome"], "completed");
+        let sent = providers.received(Dialect::Chat, "m").pop().unwrap().body["messages"].to_string();
+        assert!(sent.contains("summary_of_the_conversation_so_far") && !sent.contains("question 0"));
+        second.stop().await;
+    }
+}
