@@ -3,6 +3,7 @@
 
 mod chat;
 mod responses;
+
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
@@ -146,12 +147,9 @@ impl ChatModel for OpenAi {
                 }
                 Err(error) => error,
             };
-            // Another session's call may have learnt the same while this one was under way.
-            let known =
-                || matches!(error, ModelError::InvalidRequest(_)) && self.quirks.of(&request.model) != plan.quirks;
-            if plan.own_blocks && own && quirks::refuses_own_blocks(&error) {
+            if plan.own_blocks && own && quirks::refuses_own_blocks(&error, &request.model) {
                 plan.own_blocks = false;
-            } else if self.quirks.learn_from(&request.model, &error, &sent) || known() {
+            } else if self.quirks.learn_from(&request.model, &error, &sent, &plan.quirks) {
                 plan = Plan { own_blocks: plan.own_blocks, ..self.plan(&request) };
             } else {
                 return Err(error);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{API, thought};
 use crate::models::{
     ChatRequest, ToolChoice,
-    native::Part,
+    native::{self, Part},
     openai::{self, Plan},
     quirks::Quirk,
     render::{self, Exchange, Turn},
@@ -159,7 +159,7 @@ fn items(request: &ChatRequest, own_blocks: bool) -> Vec<Item<'_>> {
                 let (calls, outputs): (Vec<_>, Vec<_>) = exchanges.into_iter().map(exchange).unzip();
                 if let Some(parts) = own.filter(|_| own_blocks).and_then(|own| own.parts) {
                     let mut calls = calls.into_iter();
-                    items.extend(parts.into_iter().filter_map(|part| match part {
+                    items.extend(native::without_last_thoughts(parts).into_iter().filter_map(|part| match part {
                         Part::Text(text) => Some(Item::Assistant { role: "assistant", content: text }),
                         Part::Reasoning(text, data) => thought::rebuilt(text, data).map(Item::Thought),
                         Part::Opaque(item) => thought::given_back(item).map(Item::Thought),
