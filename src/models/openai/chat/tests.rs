@@ -545,6 +545,42 @@ fn older_and_odder_forms_of_a_reply_are_read() {
 }
 
 #[tokio::test]
+async fn a_stream_is_known_by_what_it_is_and_not_by_what_it_is_called() {
+    let body = sse(&[delta(json!({"content": "ok"})), finish("stop")]);
+    for kind in ["application/json", "text/html; charset=utf-8", "text/plain", "application/octet-stream"] {
+        let (seen, _) = ask(Answer::plain(200, &format!("content-type: {kind}\r\n"), &body)).await;
+        assert_eq!(seen.end.unwrap().content, "ok", "{kind}");
+    }
+    for (kind, body, code, says) in [
+        (
+            "application/json",
+            r#"{"error": {"message": "no room", "type": "overloaded_error"}}"#,
+            "overloaded",
+            "no room",
+        ),
+        (
+            "application/json",
+            r#"{"object": "error", "message": "worker died", "code": 500}"#,
+            "overloaded",
+            "worker died",
+        ),
+        ("application/json", r#"[{"error": {"message": "slow down", "code": 429}}]"#, "rate_limited", "slow down"),
+        ("application/json", r#"{"hello": "world"}"#, "invalid_request", "stream of events"),
+        ("text/html", "<html>Please log in</html>", "invalid_request", "stream of events"),
+        ("text/html", "", "invalid_request", "stream of events"),
+    ] {
+        let (seen, _) = ask(Answer::plain(200, &format!("content-type: {kind}\r\n"), body)).await;
+        let error = seen.end.unwrap_err();
+        assert_eq!(error.code(), code, "{body}: {error}");
+        assert!(error.to_string().contains(says), "{body}: {error}");
+    }
+    let (seen, _) =
+        ask(Answer::plain(200, "content-type: text/event-stream\r\ncontent-encoding: gzip\r\n", "\u{1f}")).await;
+    let error = seen.end.unwrap_err();
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("gzip")), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_thought_in_the_text_is_taken_out_of_it_wherever_it_is_cut() {
     let body = sse(&[
         delta(json!({"content": "<think>\nHm ☸, "})),
