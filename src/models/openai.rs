@@ -166,18 +166,23 @@ impl ChatModel for OpenAi {
 fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
     match quirk {
         Quirk::NoTemperature => request.temperature.is_some(),
+        Quirk::AlwaysThinks => request.reasoning == Some(Effort::Off),
         Quirk::NoThinking => request.reasoning.is_some(),
         Quirk::NoTools => !request.tools.is_empty(),
         _ => true,
     }
 }
 
-/// The word for how much the model is to think.
-fn effort(effort: Effort) -> &'static str {
-    match effort {
-        Effort::Off => "none",
+/// Not at all.
+const NO_EFFORT: &str = "none";
+
+/// The word for how much the model is to think, if something is to be said about that.
+fn effort(request: &ChatRequest, plan: &Plan) -> Option<&'static str> {
+    Some(match request.reasoning? {
+        Effort::Off if plan.takes(Quirk::AlwaysThinks) => NO_EFFORT,
+        Effort::Off => Effort::Low.as_str(),
         effort => effort.as_str(),
-    }
+    })
 }
 
 #[cfg(test)]

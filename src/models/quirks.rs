@@ -13,6 +13,8 @@ use super::{ModelError, Notice};
 pub(super) enum Quirk {
     /// No sampling temperature.
     NoTemperature,
+    /// Its thinking cannot be turned off.
+    AlwaysThinks,
     /// No wish about thinking.
     NoThinking,
     /// No summaries of reasoning.
@@ -43,7 +45,7 @@ impl Quirk {
             Self::NoReturnedReasoning => {
                 &["reasoning_content", "reasoning_details", "extra_content", ".reasoning", "'reasoning'"]
             }
-            Self::NoThinking => &["think", "reasoning"],
+            Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
             Self::OtherLimit => &["max_tokens", "max_completion_tokens"],
             Self::NoToolChoice => &["tool_choice", "tool choice"],
@@ -68,6 +70,9 @@ impl Quirk {
         let (code, message) = match self {
             Self::NoTemperature => {
                 ("temperature_ignored", format!("`{model}` takes no temperature; the setting has no effect"))
+            }
+            Self::AlwaysThinks => {
+                ("always_thinks", format!("`{model}` cannot answer without thinking; it thinks as little as it can"))
             }
             Self::NoThinking => {
                 ("reasoning_ignored", format!("`{model}` takes no setting of its reasoning; it has no effect"))

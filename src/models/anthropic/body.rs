@@ -85,7 +85,10 @@ impl Body<'_> {
     /// What of it can be left out.
     pub(super) fn optional(&self) -> Vec<Quirk> {
         let temperature = self.temperature.is_some().then_some(Quirk::NoTemperature);
-        let thinking = self.thinking.is_some().then_some(Quirk::NoThinking);
+        let thinking = self.thinking.as_ref().map(|thinking| match thinking["type"].as_str() {
+            Some("disabled") => Quirk::AlwaysThinks,
+            _ => Quirk::NoThinking,
+        });
         temperature.into_iter().chain(thinking).collect()
     }
 
@@ -164,6 +167,7 @@ struct WireTool<'a> {
 pub(super) fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
     match quirk {
         Quirk::NoTemperature => request.temperature.is_some(),
+        Quirk::AlwaysThinks => request.reasoning == Some(Effort::Off),
         Quirk::NoThinking => request.reasoning.is_some(),
         _ => true,
     }
@@ -176,7 +180,11 @@ fn thinking(request: &ChatRequest, plan: &Plan, turns: &[Turn<'_>]) -> (Option<V
     }
     // Newer models show nothing of what they think, nor of what they say between two calls, unless asked to.
     let adaptive = || Some(json!({"type": "adaptive", "display": "summarized"}));
-    let effort = match (plan.thinking, request.reasoning) {
+    let wish = match request.reasoning {
+        Some(Effort::Off) if plan.quirks.contains(&Quirk::AlwaysThinks) => Some(Effort::Low),
+        wish => wish,
+    };
+    let effort = match (plan.thinking, wish) {
         (Thinking::No, _) | (Thinking::Unknown | Thinking::Budget, None) => return (None, None),
         (_, Some(Effort::Off)) => return (Some(json!({"type": "disabled"})), None),
         (Thinking::Adaptive, None) => return (adaptive(), None),

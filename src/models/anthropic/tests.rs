@@ -510,6 +510,26 @@ async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
     assert_eq!(sent, [true, false, false], "and is not tried again");
 }
 
+#[tokio::test]
+async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
+    let refusal = "thinking.type: `disabled` is not supported by this model, whose thinking is always on";
+    let refusal = json!({"type": "error", "error": {"type": "invalid_request_error", "message": refusal}});
+    let body = sse(&end("end_turn"));
+    let good = || Answer::stream(&[&body]);
+    let server = Server::start([Answer::plain(400, "", &refusal.to_string()), good(), good(), good()]).await;
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let ask = async |reasoning| {
+        let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
+        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(Effort::Off).await, ["always_thinks"]);
+    assert_eq!(ask(Effort::Off).await, ["always_thinks"]);
+    assert_eq!(ask(Effort::High).await, Vec::<&str>::new(), "what others want of it is as it was");
+    let sent: Vec<_> = server.received().iter().map(|r| r.body["output_config"]["effort"].clone()).collect();
+    assert_eq!(sent, [json!(null), json!("low"), json!("low"), json!("high")]);
+}
+
 /// A reply that thinks and says nothing, signed.
 fn thought_alone() -> Reply {
     let thinking = start(0, json!({"type": "thinking", "thinking": "", "signature": "s1"}));

@@ -99,6 +99,7 @@ impl Body<'_> {
             (self.temperature.is_some(), Quirk::NoTemperature),
             (!self.include.is_empty(), Quirk::NoEncryptedReasoning),
             (reasoning.is_some_and(|reasoning| reasoning.summary.is_some()), Quirk::NoReasoningSummary),
+            (reasoning.is_some_and(|reasoning| reasoning.effort == Some(openai::NO_EFFORT)), Quirk::AlwaysThinks),
             (reasoning.is_some(), Quirk::NoThinking),
             (self.tool_choice.is_some(), Quirk::NoToolChoice),
             (!self.tools.is_empty(), Quirk::NoTools),
@@ -128,7 +129,7 @@ pub(in crate::models::openai) fn of<'a>(request: &'a ChatRequest, plan: &Plan) -
     let forbidden = request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.takes(Quirk::NoToolChoice);
     let thinks = plan.takes(Quirk::NoThinking);
     let reasoning = Reasoning {
-        effort: request.reasoning.map(openai::effort),
+        effort: openai::effort(request, plan),
         summary: plan.takes(Quirk::NoReasoningSummary).then_some("auto"),
     };
     let says_something = reasoning.effort.is_some() || reasoning.summary.is_some();

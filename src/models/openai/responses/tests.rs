@@ -367,6 +367,20 @@ fn a_refusal_that_comes_whole_is_one() {
 }
 
 #[tokio::test]
+async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
+    let words = "Unsupported value: 'none' is not supported with this model. Supported values are: 'low' and 'high'.";
+    let server = Server::start([refused(words, "reasoning.effort"), good(), good()]).await;
+    let model = OpenAi::new(&provider(&server));
+    for (reasoning, notices) in [(Effort::Off, vec!["always_thinks"]), (Effort::High, vec![])] {
+        let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
+        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), notices);
+    }
+    let sent: Vec<_> = server.received().iter().map(|r| r.body["reasoning"]["effort"].clone()).collect();
+    assert_eq!(sent, ["none", "low", "high"]);
+}
+
+#[tokio::test]
 async fn a_thought_without_what_belongs_to_it_is_not_taken_for_a_model_that_does_not_think() {
     for words in [
         "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
