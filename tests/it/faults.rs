@@ -94,6 +94,20 @@ fn faults(d: Dialect) -> Vec<Fault> {
         fault("unknown-tool", vec![d.call("launch_rockets", "{}")], 2, Answered(None)),
         fault("empty-reply", vec![d.empty()], 1, Failed("empty_reply")),
         fault("a-line-without-an-end", vec![d.then_bytes(&vec![b'x'; 1 << 20])], 2, damaged()),
+        fault("page-of-a-proxy", vec![Answer::plain(502, "text/html", b"<html>Bad gateway".to_vec())], 2, retried()),
+        fault(
+            "page-in-place-of-a-stream",
+            vec![Answer::plain(200, "text/html", b"<html>Please log in".to_vec())],
+            1,
+            Failed("invalid_request"),
+        ),
+        fault("error-in-place-of-a-stream", vec![d.error_alone()], 2, retried()),
+        fault(
+            "arguments-of-2-megabytes",
+            vec![d.call("launch_rockets", &format!("{{\"at\": \"{}\"}}", "noon ".repeat(400_000)))],
+            2,
+            Answered(None),
+        ),
         fault("drip", vec![d.text(GOOD).dripping()], 1, Answered(None)),
     ]
 }
