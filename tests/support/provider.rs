@@ -443,15 +443,15 @@ impl Providers {
 
     /// The YAML of these providers: one of each protocol by its name, which takes any model.
     pub fn yaml(&self) -> String {
-        let provider = |dialect: Dialect| {
-            let protocol = dialect.protocol();
-            format!(
-                "  {}:\n    protocol: {protocol}\n    base_url: {}\n    api_key: test-key-of-no-use\n    read_timeout: 1s\n    connect_timeout: 2s\n",
-                dialect.provider(),
-                self.url
-            )
-        };
-        "providers:\n".to_owned() + &Dialect::ALL.map(provider).concat()
+        "providers:\n".to_owned() + &Dialect::ALL.map(|d| self.entry(&d.provider(), d, "60s")).concat()
+    }
+
+    /// The YAML of one more, which waits for so long.
+    pub fn entry(&self, name: &str, dialect: Dialect, read_timeout: &str) -> String {
+        let (protocol, url) = (dialect.protocol(), &self.url);
+        format!(
+            "  {name}:\n    protocol: {protocol}\n    base_url: {url}\n    api_key: test-key-of-no-use\n    read_timeout: {read_timeout}\n"
+        )
     }
 }
 
