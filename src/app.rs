@@ -232,6 +232,7 @@ impl App {
                 Some(ended) => ended,
                 None => server.await,
             };
+            api.memory.stop().await;
             api.sessions.close();
             api.mcp.close().await;
             drop(background);

@@ -22,7 +22,7 @@ use crate::{
     agent::{self, Aside, Candidate, Recall, Spending},
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
     models::tokens,
-    session::{MemoryNote, MemorySaved, MemorySource, Message, SessionState, Settings, Timestamp, Usage, UserId},
+    session::{MemoryNote, MemorySaved, Message, SessionState, Settings, Timestamp, Usage, UserId},
     tools::ToolExecutor,
 };
 
@@ -106,7 +106,14 @@ async fn look(
 ) -> anyhow::Result<()> {
     let Some(memory) = &shared.parts.memory else { return Ok(()) };
     let (user, session) = (state.summary.user_id.clone(), state.summary.session_id);
-    let last_seq = state.last_seq();
+    let (after, last_seq) = (state.learned_up_to, state.last_seq());
+    let look = memory.look(&user, session, after).await?;
+    if let Some((memories, up_to)) = look.taken_in.clone() {
+        // By a process that did not come to say so.
+        saved.memories = memories;
+        saved.up_to_seq = up_to;
+        return Ok(());
+    }
     let pieces = pieces(&said(&state));
     let user_words = words_of_user(&state);
     let settings = state.summary.settings.clone();
@@ -131,8 +138,7 @@ async fn look(
             tracing::debug!(%session, "what the model answered is no list of memories");
         }
     }
-    let source = MemorySource { session_id: session, seq: last_seq };
-    saved.memories = memory.learn(&user, &source, learned).await?;
+    saved.memories = memory.learn_from(&user, &look, last_seq, learned).await?;
     saved.up_to_seq = last_seq;
     Ok(())
 }
