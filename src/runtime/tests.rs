@@ -237,6 +237,7 @@ impl World {
             store: store.clone(),
             catalog: Arc::new(catalog),
             tools: Arc::new(Tools),
+            memory: None,
             system: "".into(),
             fallback: Vec::new(),
             limits: Limits {
@@ -255,8 +256,7 @@ impl World {
             metrics: Arc::new(Metrics::new()),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings =
-            Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None };
+        let settings = Settings::of("p", "m");
         let session = sessions.create(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }

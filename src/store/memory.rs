@@ -52,6 +52,10 @@ impl Stored {
     }
 
     fn unfinished(&self) -> bool {
+        self.summary.has_work() || !self.inbox.waiting.is_empty()
+    }
+
+    fn busy(&self) -> bool {
         self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
     }
 }
@@ -143,7 +147,7 @@ impl SessionStore for MemoryStore {
 
     async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
         let mut sessions = self.lock();
-        let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.unfinished();
+        let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy();
         if idle {
             sessions.remove(&session);
         }

@@ -73,7 +73,7 @@ rules![
 /// The settings of sessions in tests.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None }
+    Settings::of("p", "m")
 }
 
 /// A user in tests.
@@ -120,7 +120,7 @@ pub fn note(message: &str) -> EventDraft {
 pub fn run(content: &str) -> Vec<EventDraft> {
     let run = RunId::new();
     let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
-    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1 };
+    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1, memory: false };
     let finished = RunFinished { outcome: Outcome::Completed, usage: Usage::default(), duration_ms: 1 };
     vec![
         EventDraft::in_run(run, EventBody::UserMessage(message)),
