@@ -53,7 +53,7 @@ async fn embedding_server() -> Peer {
 struct Prepared(HashMap<String, Vector>);
 
 impl Prepared {
-    async fn new(server: &Peer, facts: &[Fact]) -> Arc<dyn Embedder> {
+    async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn Embedder> {
         let config = ProviderConfig {
             name: "llama".into(),
             protocol: Protocol::OpenaiChat,
@@ -144,7 +144,7 @@ async fn questions_in_other_words_find_the_fact_that_answers_them() {
     let server = embedding_server().await;
     // (the least recall, the least reciprocal): by meaning and words, and by words alone.
     let cases = [
-        ("meaning and words", Some(Prepared::new(&server, &facts).await), 0.67, 0.5),
+        ("meaning and words", Some(Prepared::of(&server, &facts).await), 0.67, 0.5),
         ("words alone", None, 0.26, 0.15),
     ];
     for (name, embedder, least_recall, least_reciprocal) in cases {
@@ -172,7 +172,7 @@ async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice()
     let facts = facts();
     let server = embedding_server().await;
     let store = Arc::new(MemoryStore::new(false));
-    let memory = LongTermMemory::new(store.clone(), Some(Prepared::new(&server, &facts).await), 5);
+    let memory = LongTermMemory::new(store.clone(), Some(Prepared::of(&server, &facts).await), 5);
     let sessions = |telling: fn(&Fact) -> &str| -> Vec<Vec<Learned>> {
         // Fifty sessions, each with a few facts of all kinds.
         let session = |n| facts.iter().skip(n).step_by(50).map(|fact| learned(fact.kind, telling(fact))).collect();
