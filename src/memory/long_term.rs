@@ -159,13 +159,12 @@ impl LongTermMemory {
         }
         let index = {
             let mut indices = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
-            match indices.get(user) {
-                Some(index) => Arc::clone(index),
-                None => {
-                    let index = Arc::default();
-                    indices.put(user.clone(), Arc::clone(&index));
-                    index
-                }
+            if let Some(index) = indices.get(user) {
+                Arc::clone(index)
+            } else {
+                let index = Arc::default();
+                indices.put(user.clone(), Arc::clone(&index));
+                index
             }
         };
         let (memories, upkeep) = (memories.clone(), self.upkeep.clone());

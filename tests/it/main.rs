@@ -36,6 +36,7 @@ mod messages;
 mod openapi;
 mod outputs;
 mod providers;
+mod recall;
 mod redis_peers;
 mod redis_store;
 mod replicas;
