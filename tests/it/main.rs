@@ -22,6 +22,7 @@ mod bad_input;
 mod chat;
 mod context;
 mod demo;
+mod deployment;
 mod events;
 mod fallback;
 mod faults;
