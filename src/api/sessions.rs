@@ -116,7 +116,7 @@ pub(super) async fn create(
         max_tokens: max_tokens.map(Some),
         reasoning: reasoning.map(Some),
     };
-    let settings = patch.apply(&api.defaults);
+    let settings = patch.apply(&api.defaults.load());
     if patch != SettingsPatch::default() {
         api.catalog.validate(&settings)?;
     }
