@@ -24,7 +24,8 @@ use crate::{
     config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
     mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
-    models::{Catalog, RetryPolicy},
+    memory::LongTermMemory,
+    models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy},
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
@@ -134,6 +135,8 @@ impl App {
             config.tools.clone(),
         );
         let metrics = Arc::new(Metrics::new());
+        let long_term = &config.memory.long_term;
+        let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
         let sessions = Sessions::new(Parts {
             store: store.clone(),
             catalog: catalog.clone(),
@@ -141,6 +144,7 @@ impl App {
             system: system_prompt(&config.agent.instructions),
             limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
+            memory: long_term.enabled.then(|| memory.clone()),
             max_sessions: config.memory.max_sessions,
             shallow: config.memory.shallow,
             metrics: metrics.clone(),
@@ -151,6 +155,7 @@ impl App {
             mcp,
             tools,
             tokens,
+            memory,
             store,
             user: config.memory.user_id.clone(),
             server: config.server.clone(),
@@ -339,6 +344,16 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
     }
     app.run_until_signalled(signals).await
+}
+
+/// What compares memories by meaning, where one is configured.
+fn embedder(config: &Config) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+    let Some(chosen) = &config.memory.long_term.embeddings else { return Ok(None) };
+    let Some(provider) = config.providers.get(&chosen.provider) else {
+        anyhow::bail!("EMBEDDING_PROVIDER is {}, and there is no such provider", chosen.provider)
+    };
+    let embedder = ProviderEmbedder::new(&chosen.provider, provider, &chosen.model, chosen.dimensions)?;
+    Ok(Some(Arc::new(embedder)))
 }
 
 /// Where the demo listens; absent: as the environment says, or by default.

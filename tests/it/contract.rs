@@ -308,8 +308,7 @@ async fn no_request_makes_the_service_fail_or_answer_what_is_not_documented() {
     command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--seed", "1", "--no-color"]);
     // A WebSocket is no answer to a request of this kind.
     command.args(["--exclude-path-regex", "/ws$", "--request-timeout", "60"]);
-    let checks =
-        "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
          response_schema_conformance";
     command.args(["--checks", checks]);
     command.env("NO_PROXY", "*").env("no_proxy", "*").current_dir(folder.path()).kill_on_drop(true);

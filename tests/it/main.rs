@@ -8,6 +8,8 @@ mod obedient;
 mod provider;
 #[path = "../support/redis.rs"]
 mod redis;
+#[path = "../support/rememberer.rs"]
+mod rememberer;
 #[path = "../support/scripted.rs"]
 mod scripted;
 #[path = "../support/service.rs"]
@@ -31,6 +33,7 @@ mod injection;
 mod inputs;
 mod mcp;
 mod mcp_questions;
+mod memories;
 mod messages;
 mod openapi;
 mod outputs;
