@@ -117,7 +117,7 @@ async fn look(
     let pieces = pieces(&said(&state));
     let user_words = words_of_user(&state);
     let settings = state.summary.settings.clone();
-    let budgets = shared.parts.limits.budgets;
+    let budgets = shared.parts.limits.load().budgets;
     anyhow::ensure!(!agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
     if let Some(today) = spending.of_user_today().await {
@@ -152,10 +152,11 @@ async fn ask(
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
     let aside = Aside { system: EXTRACTION_TASK, question, most: ANSWER, settings };
+    let limits = shared.parts.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
     for candidate in lineup {
         let mut usage = Usage::default();
-        let answer = aside.ask(candidate, &shared.parts.limits.retry, &mut usage).await;
+        let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
         saved.usage += candidate.priced(usage);
         match answer {
             Ok(answer) => {

@@ -19,6 +19,7 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -52,8 +53,8 @@ pub struct Parts {
     pub tools: Arc<dyn Toolbox>,
     /// The system prompt.
     pub system: Arc<str>,
-    /// What bounds a run.
-    pub limits: Limits,
+    /// What bounds a run that begins now; one in progress keeps what it began with.
+    pub limits: ArcSwap<Limits>,
     /// Who is asked when a session's own model is down, in this order.
     pub fallback: Vec<ModelChoice>,
     /// What is remembered of users; `None`: nothing is.
@@ -152,6 +153,11 @@ impl Sessions {
             halt: CancellationToken::new(),
             replica: uuid::Uuid::now_v7().to_string(),
         }))
+    }
+
+    /// Bounds the runs that begin from now on by other limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.parts.limits.store(Arc::new(limits));
     }
 
     /// Wakes every session that an earlier process left with work to do, and, when the store is shared, attends from now on
