@@ -123,6 +123,16 @@ pub struct Program {
 
 impl Program {
     pub async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
+        let program = Self::spawn(upstream, env);
+        let address = program.url.trim_start_matches("http://");
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        program
+    }
+
+    /// Starts it, and does not wait for anything.
+    pub fn spawn(upstream: &str, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_k8sops"))
@@ -140,9 +150,6 @@ impl Program {
             .stdout(Stdio::null())
             .spawn()
             .expect("it is built");
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
         Self { url: format!("http://127.0.0.1:{port}"), child, dir }
     }
 
@@ -238,6 +245,22 @@ impl Client {
         text
     }
 
+    /// What the service says of itself to Prometheus.
+    pub async fn metrics(&self, base: &str) -> String {
+        let response = self.0.get(format!("{base}/metrics")).send().await.expect("it answers");
+        response.text().await.expect("it is whole")
+    }
+
+    /// Whether the service takes requests.
+    pub async fn is_ready(&self, base: &str) -> bool {
+        self.0.get(format!("{base}/readyz")).send().await.is_ok_and(|response| response.status().is_success())
+    }
+
+    /// Deletes a session.
+    pub async fn delete(&self, session: &str) {
+        self.0.delete(session).send().await.and_then(reqwest::Response::error_for_status).expect("it is deleted");
+    }
+
     /// Waits until the MCP servers are connected.
     pub async fn connected(&self, base: &str) {
         loop {
@@ -310,6 +333,15 @@ impl Redis {
     /// The settings of a service that keeps its sessions there.
     pub fn env(&self) -> [(&'static str, String); 2] {
         [("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", format!("redis://127.0.0.1:{}", self.port))]
+    }
+
+    /// How many keys there are.
+    pub async fn keys(&self) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
+        stream.write_all(b"DBSIZE\r\n").await.expect("it listens");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.expect("it answers");
+        line.trim().trim_start_matches(':').parse().expect("a number")
     }
 
     /// CPU time of the server.

@@ -16,6 +16,7 @@ use crate::{
     models::InvalidSettings,
     runtime::SessionsError,
     session::{InvalidId, StoreError},
+    telemetry::requests,
 };
 
 /// The stable word for an error.
@@ -156,6 +157,9 @@ pub struct Problem {
     pub code: Code,
     /// What was attempted, what was found, what to do.
     pub detail: String,
+    /// The id of the request, as the log has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 impl Problem {
@@ -168,6 +172,7 @@ impl Problem {
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
+            request_id: requests::current().map(|id| id.to_string()),
         }
     }
 
@@ -184,6 +189,9 @@ impl Problem {
         response.content_type("application/problem+json");
         if let Some(seconds) = self.code.retry_after() {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(id) = &self.request_id {
+            response.insert_header((requests::REQUEST_ID, id.as_str()));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
     }

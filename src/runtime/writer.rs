@@ -5,13 +5,15 @@ use std::{mem, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::{
-    Shared,
+    Shared, observed,
     run_log::{Append, Projection},
 };
-use crate::session::{
-    ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError,
+use crate::{
+    session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError},
+    telemetry::{Share, traces},
 };
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
@@ -36,6 +38,10 @@ pub(super) struct Writer {
     since_checkpoint: u64,
     /// Weight of the newest checkpoint.
     checkpoint_weight: u64,
+    /// What the session adds to the gauges.
+    share: Share,
+    /// The span of the run that commits belong to.
+    pub(super) span: Span,
 }
 
 /// What goes into one commit.
@@ -63,6 +69,8 @@ impl Writer {
         replayed: u64,
     ) -> Self {
         let weight = projection.read(crate::session::SessionState::weight);
+        let mut share = shared.parts.metrics.share();
+        projection.read(|state| share.set(state.run.is_some(), state.pending_approvals().count()));
         Self {
             store: shared.parts.store.clone(),
             lease,
@@ -73,6 +81,8 @@ impl Writer {
             in_flight: None,
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
+            share,
+            span: Span::none(),
         }
     }
 
@@ -136,19 +146,23 @@ impl Writer {
             self.since_checkpoint = 0;
         }
         self.since_checkpoint += events.iter().map(|event| event.weight()).sum::<u64>();
+        let span = traces::commit(&self.span, session, events.len());
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
-        let commit = Box::pin(async move {
-            let commit = Commit {
-                session,
-                epoch,
-                expected_seq,
-                events: &of_commit,
-                consumed: &consumed,
-                summary: &summary,
-                checkpoint: checkpoint.as_ref(),
-            };
-            store.commit(commit).await
-        });
+        let commit = Box::pin(
+            async move {
+                let commit = Commit {
+                    session,
+                    epoch,
+                    expected_seq,
+                    events: &of_commit,
+                    consumed: &consumed,
+                    summary: &summary,
+                    checkpoint: checkpoint.as_ref(),
+                };
+                store.commit(commit).await
+            }
+            .instrument(span),
+        );
         self.in_flight = Some(InFlight { commit, events, done, began: Instant::now() });
     }
 
@@ -161,13 +175,13 @@ impl Writer {
         let result = (&mut in_flight.commit).await;
         let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
         let metrics = &self.shared.parts.metrics;
-        metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        metrics.committed(began.elapsed());
         result?;
+        let records = self.projection.read(|before| observed::note(metrics, before, &events));
         self.projection.fold(&events);
         self.feed.publish(&events);
-        for event in &events {
-            metrics.count_event(event);
-        }
+        self.projection.read(|state| self.share.set(state.run.is_some(), state.pending_approvals().count()));
+        self.shared.parts.audit.record(records).await;
         for done in done {
             // A run that was broken off does not wait any more.
             let _ = done.send(());

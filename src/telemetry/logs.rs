@@ -2,9 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::{LogConfig, LogFormat};
+use super::traces::{self, Exporter, TraceError};
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 
 /// Libraries that say at `info` and `debug` what an operator of this service does not ask for with `LOG_LEVEL=debug`.
 /// Who wants it names them: `LOG_LEVEL=debug,hyper=debug`.
@@ -24,26 +25,32 @@ pub enum LogError {
     /// Something else in this process receives the logs already.
     #[error("logs are set up already: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
 }
 
-/// Sends the logs of this process to standard error from now on.
+/// Sends the logs of this process to standard error from now on, and its traces to a collector, if one is named. Traces end
+/// when what is returned is dropped.
 ///
 /// # Errors
-/// `LOG_LEVEL` is no filter (the configuration has checked it), or it was done before.
-pub fn init(config: &LogConfig) -> Result<(), LogError> {
+/// `LOG_LEVEL` is no filter (the configuration has checked it), there is no way to the collector, or it was done before.
+pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<Exporter, LogError> {
     let filter = EnvFilter::try_new(directives(&config.level))?;
-    let registry = tracing_subscriber::registry().with(filter);
+    let (spans, exporter) = traces::layer(telemetry)?;
+    let registry = tracing_subscriber::registry().with(spans);
     match config.format {
         LogFormat::Json => {
             let lines = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-            registry.with(lines.with_writer(std::io::stderr)).try_init()?;
+            registry.with(lines.with_writer(std::io::stderr).with_filter(filter)).try_init()?;
         }
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()?;
+            let lines = fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+            registry.with(lines.with_filter(filter)).try_init()?;
         }
     }
-    Ok(())
+    Ok(exporter)
 }
 
 /// The user's filter, with the chatty libraries held down unless it speaks of them.

@@ -4,6 +4,8 @@
 mod fake_server;
 #[path = "../support/obedient.rs"]
 mod obedient;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/provider.rs"]
 mod provider;
 #[path = "../support/redis.rs"]
@@ -18,6 +20,7 @@ mod testbed;
 mod tools;
 
 mod approvals;
+mod audit;
 mod bad_input;
 mod chat;
 mod context;
@@ -30,6 +33,7 @@ mod inputs;
 mod mcp;
 mod mcp_questions;
 mod messages;
+mod metrics;
 mod openapi;
 mod outputs;
 mod providers;
@@ -41,6 +45,7 @@ mod secrets;
 mod sessions;
 mod stop;
 mod switching;
+mod traces;
 mod usage;
 mod user_tokens;
 mod websocket;

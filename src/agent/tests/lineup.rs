@@ -34,7 +34,12 @@ fn again(log: &Log, message: &str) {
             content: message.into(),
             command_id: None,
         }),
-        EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1 }),
+        EventBody::RunStarted(RunStarted {
+            provider: "scripted".into(),
+            model: "m".into(),
+            attempt: 1,
+            cause: Default::default(),
+        }),
     ]);
 }
 

@@ -80,7 +80,12 @@ impl Log {
                 content: message.into(),
                 command_id: None,
             }),
-            EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1 }),
+            EventBody::RunStarted(RunStarted {
+                provider: "scripted".into(),
+                model: "m".into(),
+                attempt: 1,
+                cause: Default::default(),
+            }),
         ]);
         Arc::new(log)
     }

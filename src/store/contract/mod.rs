@@ -15,9 +15,9 @@ mod writes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::session::{
-    Actor, Command, CommandBody, CommandId, Commit, Event, EventBody, EventDraft, Lease, MessageId, OnBusy, Outcome,
-    RunFinished, RunId, RunStarted, SessionCreated, SessionId, SessionState, SessionStore, Settings, StoreError,
-    Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
+    Actor, Cause, Command, CommandBody, CommandId, Commit, Event, EventBody, EventDraft, Lease, MessageId, OnBusy,
+    Outcome, RunFinished, RunId, RunStarted, SessionCreated, SessionId, SessionState, SessionStore, Settings,
+    StoreError, Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
 };
 
 /// A rule at work.
@@ -116,7 +116,7 @@ pub fn note(message: &str) -> EventDraft {
 pub fn run(content: &str) -> Vec<EventDraft> {
     let run = RunId::new();
     let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
-    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1 };
+    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1, cause: Default::default() };
     let finished = RunFinished { outcome: Outcome::Completed, usage: Usage::default(), duration_ms: 1 };
     vec![
         EventDraft::in_run(run, EventBody::UserMessage(message)),
@@ -184,6 +184,7 @@ pub fn message(content: &str) -> CommandBody {
         run_id: RunId::new(),
         content: content.into(),
         on_busy: OnBusy::Enqueue,
+        cause: Cause::default(),
     }
 }
 
@@ -191,7 +192,13 @@ pub fn message(content: &str) -> CommandBody {
 #[must_use]
 pub fn message_if_idle(content: &str) -> CommandBody {
     let (message_id, run_id) = (MessageId::new(), RunId::new());
-    CommandBody::Message { message_id, run_id, content: content.into(), on_busy: OnBusy::Reject }
+    CommandBody::Message {
+        message_id,
+        run_id,
+        content: content.into(),
+        on_busy: OnBusy::Reject,
+        cause: Default::default(),
+    }
 }
 
 /// The whole log, read in pages of `limit`.
