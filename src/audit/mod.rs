@@ -51,7 +51,7 @@ pub enum AuditError {
 
 enum Order {
     Write(Vec<Entry>),
-    WriteDurably(Entry, oneshot::Sender<Result<(), AuditError>>),
+    WriteDurably(Box<Entry>, oneshot::Sender<Result<(), AuditError>>),
     Reopen,
     Close(oneshot::Sender<()>),
 }
@@ -103,7 +103,7 @@ impl Audit {
     pub async fn record_durably(&self, entry: Entry) -> Result<(), AuditError> {
         let Some(writing) = &self.0 else { return Ok(()) };
         let (done, written) = oneshot::channel();
-        writing.orders.send(Order::WriteDurably(entry, done)).await.map_err(|_| AuditError::Closed)?;
+        writing.orders.send(Order::WriteDurably(Box::new(entry), done)).await.map_err(|_| AuditError::Closed)?;
         written.await.unwrap_or(Err(AuditError::Closed))
     }
 

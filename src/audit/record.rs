@@ -182,7 +182,7 @@ impl Entry {
             }
             EventBody::ApprovalResolved(e) => {
                 let entry = new(Action::ApprovalResolved).by(e.by.to_string());
-                let entry = e.arguments.iter().fold(entry, |entry, edited| entry.with(edited));
+                let entry = e.arguments.iter().fold(entry, Self::with);
                 let decision = serde_json::to_value(e.decision).ok()?.as_str()?.to_owned();
                 Self { approval_id: Some(e.approval_id), decision: Some(decision), ..entry }
             }

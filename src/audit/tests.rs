@@ -144,7 +144,7 @@ impl Tampering {
             }
             Self::Swap(a, b) => lines.swap(a % count, b % count),
             Self::Behead(some) => {
-                lines.drain(..1 + some % (count - 1));
+                lines.drain(..=(some % (count - 1)));
             }
             Self::CutBytes(some) => {
                 let last = lines.last_mut().unwrap();

@@ -265,6 +265,7 @@ impl<'a> Owner<'a> {
                 committed = self.writer.committed() => {
                     // What waits for the end of a run has its turn.
                     let committed = committed?;
+                    self.writer.record().await;
                     for end in committed.iter().filter(|event| event.body.ends_run()) {
                         self.look = true;
                         self.span.end(end);

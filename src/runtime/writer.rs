@@ -12,6 +12,7 @@ use super::{
     run_log::{Append, Projection},
 };
 use crate::{
+    audit::Entry,
     session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError},
     telemetry::{Share, traces},
 };
@@ -40,6 +41,8 @@ pub(super) struct Writer {
     checkpoint_weight: u64,
     /// What the session adds to the gauges.
     share: Share,
+    /// What was committed and is to go into the audit trail.
+    records: Vec<Entry>,
     /// The span of the run that commits belong to.
     pub(super) span: Span,
 }
@@ -82,6 +85,7 @@ impl Writer {
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
             share,
+            records: Vec::new(),
             span: Span::none(),
         }
     }
@@ -100,6 +104,11 @@ impl Writer {
     /// Takes a place of the inbox out of it, in the same commit as what is pushed.
     pub(super) fn consume(&mut self, position: u64) {
         self.next.consumed.push(position);
+    }
+
+    /// Hands what was committed over to the audit trail. Not part of [`Self::committed`], which must be cancel safe.
+    pub(super) async fn record(&mut self) {
+        self.shared.parts.audit.record(mem::take(&mut self.records)).await;
     }
 
     /// Whether an answer to this approval is waiting to be written.
@@ -178,10 +187,12 @@ impl Writer {
         metrics.committed(began.elapsed());
         result?;
         let records = self.projection.read(|before| observed::note(metrics, before, &events));
+        if self.shared.parts.audit.is_on() {
+            self.records.extend(records);
+        }
         self.projection.fold(&events);
         self.feed.publish(&events);
         self.projection.read(|state| self.share.set(state.run.is_some(), state.pending_approvals().count()));
-        self.shared.parts.audit.record(records).await;
         for done in done {
             // A run that was broken off does not wait any more.
             let _ = done.send(());

@@ -43,6 +43,7 @@ mod replicas;
 mod restart;
 mod secrets;
 mod sessions;
+mod start;
 mod stop;
 mod switching;
 mod traces;

@@ -237,7 +237,6 @@ impl Metrics {
                 let began = before.run.as_ref().map(|run| event.ts.since(run.started_at).as_millis());
                 self.run_ended("failed", began.and_then(|ms| u64::try_from(ms).ok()));
             }
-            EventBody::RunRecovered(_) => {}
             EventBody::ToolEnd(e) => {
                 let sent = sent(before, &e.tool_call_id);
                 let (server, effect) = sent.unwrap_or(("none", "none"));

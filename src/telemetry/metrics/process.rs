@@ -38,7 +38,7 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<i64>().ok());
         self.resident.set(kib.unwrap_or(0) * 1024);
-        let open = std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0);
+        let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
         self.descriptors.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
 }
