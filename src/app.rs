@@ -22,7 +22,8 @@ use crate::{
     config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
     mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
-    models::{Catalog, RetryPolicy},
+    memory::LongTermMemory,
+    models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy},
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
@@ -144,6 +145,8 @@ impl App {
             Some(to) => Audit::open(to, &replica, metrics.clone())?,
             None => Audit::default(),
         };
+        let long_term = &config.memory.long_term;
+        let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
         let sessions = Sessions::new(Parts {
             store: store.clone(),
             catalog: catalog.clone(),
@@ -164,6 +167,7 @@ impl App {
                 approval_ttl: config.tools.approval_ttl,
             },
             fallback: config.llm.fallback.clone(),
+            memory: long_term.enabled.then(|| memory.clone()),
             max_sessions: config.memory.max_sessions,
             shallow: config.memory.shallow,
             metrics: metrics.clone(),
@@ -176,6 +180,7 @@ impl App {
             mcp,
             tools,
             tokens,
+            memory,
             store,
             user: config.memory.user_id.clone(),
             server: config.server.clone(),
@@ -356,6 +361,16 @@ fn reopen_on_hangup(audit: Audit) -> std::io::Result<AbortOnDropHandle<()>> {
             audit.reopen().await;
         }
     })))
+}
+
+/// What compares memories by meaning, where one is configured.
+fn embedder(config: &Config) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+    let Some(chosen) = &config.memory.long_term.embeddings else { return Ok(None) };
+    let Some(provider) = config.providers.get(&chosen.provider) else {
+        anyhow::bail!("EMBEDDING_PROVIDER is {}, and there is no such provider", chosen.provider)
+    };
+    let embedder = ProviderEmbedder::new(&chosen.provider, provider, &chosen.model, chosen.dimensions)?;
+    Ok(Some(Arc::new(embedder)))
 }
 
 /// Where the demo listens; absent: as the environment says, or by default.

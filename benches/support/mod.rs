@@ -246,6 +246,7 @@ impl Client {
     }
 
     /// What the service says of itself to Prometheus.
+    #[allow(dead_code, reason = "only the soak needs it")]
     pub async fn metrics(&self, base: &str) -> String {
         let response = self.0.get(format!("{base}/metrics")).send().await.expect("it answers");
         response.text().await.expect("it is whole")
@@ -257,6 +258,7 @@ impl Client {
     }
 
     /// Deletes a session.
+    #[allow(dead_code, reason = "only the soak needs it")]
     pub async fn delete(&self, session: &str) {
         self.0.delete(session).send().await.and_then(reqwest::Response::error_for_status).expect("it is deleted");
     }
@@ -336,6 +338,7 @@ impl Redis {
     }
 
     /// How many keys there are.
+    #[allow(dead_code, reason = "only the soak needs it")]
     pub async fn keys(&self) -> u64 {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
         stream.write_all(b"DBSIZE\r\n").await.expect("it listens");

@@ -1,19 +1,18 @@
 //! Making room: the oldest turns are summarised by the model, the recent ones stay as they are. The log keeps all of it.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
-
-use futures_util::StreamExt;
+use std::{fmt::Write as _, sync::Arc};
 
 use super::{
     LogClosed, Run, RunView,
+    aside::Aside,
     context::{self, tokens_of},
     history,
     lineup::{Candidate, Course},
     reply::stopped,
 };
 use crate::{
-    models::{ChatRequest, Delta, ModelError, ToolChoice, tokens},
-    session::{ContextCompacted, EventBody, Message, MessageId, Timestamp, ToolStatus, Usage, UserMessage},
+    models::{ModelError, tokens},
+    session::{ContextCompacted, EventBody, Message, ToolStatus, Usage},
 };
 
 /// The share of the limit that the recent turns may keep: far below it, so that the next summary is far away.
@@ -130,7 +129,9 @@ impl Run {
                 text.push_str(&line);
                 (size, taken) = (size + tokens, taken + 1);
             }
-            match self.ask_patiently(candidate, &summary, &text, most, usage).await {
+            let question = question(&summary, &text, most);
+            let aside = Aside { system: TASK, question, most, settings: &self.settings };
+            match aside.ask(candidate, &self.limits.retry, usage).await {
                 Ok(more) => summary = cut_to(more, most),
                 // It counts otherwise than we do.
                 Err(ModelError::ContextTooLong(_)) if taken > 1 => {
@@ -145,72 +146,6 @@ impl Run {
             }
         }
         Ok(without_a_summary(&summary, rest))
-    }
-
-    /// As often as a reply would be asked for, with the same waits between.
-    async fn ask_patiently(
-        &self,
-        candidate: &Candidate,
-        earlier: &str,
-        text: &str,
-        most: usize,
-        usage: &mut Usage,
-    ) -> Result<String, ModelError> {
-        let mut waited = Duration::ZERO;
-        for attempt in 1.. {
-            let error = match self.ask_for_summary(candidate, earlier, text, most, usage).await {
-                Err(error) => error,
-                summary => return summary,
-            };
-            let Some(wait) = self.limits.retry.delay(attempt, waited, &error) else { return Err(error) };
-            waited += wait;
-            tokio::time::sleep(wait).await;
-        }
-        Err(ModelError::Timeout("the summary was asked for too often".into()))
-    }
-
-    async fn ask_for_summary(
-        &self,
-        candidate: &Candidate,
-        earlier: &str,
-        text: &str,
-        most: usize,
-        usage: &mut Usage,
-    ) -> Result<String, ModelError> {
-        let mut content = String::new();
-        if !earlier.is_empty() {
-            let _ = write!(content, "<earlier_summary>\n{earlier}\n</earlier_summary>\n\n");
-        }
-        let _ = write!(
-            content,
-            "<conversation>\n{text}</conversation>\n\nWrite the summary now, in at most {} words.",
-            most / 2
-        );
-        let (message_id, ts) = (MessageId::new(), Timestamp::now());
-        let request = ChatRequest {
-            provider: candidate.provider.clone(),
-            model: candidate.model.clone(),
-            system: TASK.into(),
-            messages: vec![Arc::new(Message::User(UserMessage { message_id, seq: 0, ts, content }))],
-            tools: Arc::new([]),
-            tool_choice: ToolChoice::Auto,
-            temperature: self.settings.temperature,
-            // What the model thinks before it writes counts too.
-            max_tokens: candidate.max_tokens.map(|tokens| tokens.min(4 * u32::try_from(most).unwrap_or(u32::MAX))),
-            reasoning: self.settings.reasoning,
-        };
-        let mut stream = candidate.chat.stream(request).await?;
-        while let Some(delta) = stream.next().await {
-            if let Delta::Done(reply) = delta? {
-                *usage += reply.usage;
-                let summary = reply.content.trim();
-                if summary.is_empty() {
-                    return Err(ModelError::MalformedStream("the summary is empty".into()));
-                }
-                return Ok(summary.to_owned());
-            }
-        }
-        Err(ModelError::MalformedStream("the summary ended without its end mark".into()))
     }
 }
 
@@ -241,8 +176,20 @@ fn oldest(view: &RunView, limit: usize) -> Option<Oldest<'_>> {
     Some(Oldest { messages, up_to_seq: messages.last()?.seq() })
 }
 
-/// A message as the summariser reads it.
-fn told(message: &Message) -> String {
+/// What the summariser is asked.
+fn question(earlier: &str, text: &str, most: usize) -> String {
+    let mut question = String::new();
+    if !earlier.is_empty() {
+        let _ = write!(question, "<earlier_summary>\n{earlier}\n</earlier_summary>\n\n");
+    }
+    let words = most / 2;
+    let _ =
+        write!(question, "<conversation>\n{text}</conversation>\n\nWrite the summary now, in at most {words} words.");
+    question
+}
+
+/// A message as one reads it who is to say what matters in a conversation.
+pub(crate) fn told(message: &Message) -> String {
     match message {
         Message::User(m) => format!("User: {}\n", shortened(&m.content, READ)),
         Message::Assistant(m) => {

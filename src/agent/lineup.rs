@@ -45,7 +45,8 @@ impl Candidate {
     }
 
     /// A usage with what it cost.
-    pub(super) fn priced(&self, usage: Usage) -> Usage {
+    #[must_use]
+    pub fn priced(&self, usage: Usage) -> Usage {
         Usage { cost_usd: self.prices.map_or(Money::ZERO, |prices| prices.cost(&usage)), ..usage }
     }
 }

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     models::{ChatRequest, ModelError, Reply, ToolChoice},
     session::{
-        AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, Timestamp,
-        ToolCall, ToolCallId, ToolStatus, Usage, UserMessage, Warning,
+        AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, ToolCall,
+        ToolCallId, ToolStatus, Usage, UserMessage, Warning,
     },
 };
 
@@ -119,12 +119,8 @@ impl Run {
     ) -> Option<ChatRequest> {
         let mut messages = context::conversation(view, self.limits.context.limit(course.window), course.room)?;
         if let Some(reached) = reached {
-            messages.push(Arc::new(Message::User(UserMessage {
-                message_id: MessageId::new(),
-                seq: 0,
-                ts: Timestamp::now(),
-                content: last_step(&reached.words(&self.limits)),
-            })));
+            let words = last_step(&reached.words(&self.limits));
+            messages.push(Arc::new(Message::User(UserMessage::unlogged(words))));
         }
         let limit = |most: u32| self.settings.max_tokens.map_or(most, |wanted| wanted.min(most));
         Some(ChatRequest {

@@ -9,6 +9,7 @@ mod docs;
 mod events;
 mod extract;
 mod inputs;
+mod memories;
 mod messages;
 mod origin;
 mod problem;
@@ -40,6 +41,7 @@ pub use service::{DEMO_NOTICE, Mode};
 use crate::{
     config::{Budget, ModelChoice, ServerConfig},
     mcp::McpHub,
+    memory::LongTermMemory,
     models::Catalog,
     runtime::Sessions,
     session::{SessionStatus, SessionStore, SessionSummary, Settings, UserId},
@@ -59,6 +61,8 @@ pub struct Api {
     pub tools: Arc<ToolCatalog>,
     /// What users bring for MCP servers that are called with their own tokens.
     pub tokens: UserTokens,
+    /// What is remembered of users.
+    pub memory: Arc<LongTermMemory>,
     /// For the readiness probe.
     pub store: Arc<dyn SessionStore>,
     /// The user of every request, as long as nobody is authenticated.

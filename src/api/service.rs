@@ -44,6 +44,8 @@ pub struct Info {
     default_provider: String,
     /// The model of a new session.
     default_model: String,
+    /// Whether facts and incidents are remembered beyond a session.
+    long_term_memory: bool,
     /// What requests are bounded by.
     limits: Limits,
 }
@@ -113,6 +115,7 @@ pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info
         mcp_connected: api.mcp.all_connected(),
         default_provider: api.defaults.provider.clone(),
         default_model: api.defaults.model.clone(),
+        long_term_memory: api.sessions.remembers(),
         limits: Limits { max_message_bytes: api.server.max_message_bytes, max_frame_bytes: api.server.max_frame_bytes },
     })
 }

@@ -56,7 +56,7 @@ fn the_hash_of_arguments_does_not_depend_on_how_they_were_written() {
 }
 
 #[tokio::test]
-async fn a_file_is_one_process_es_own_and_a_torn_line_is_told_and_not_hidden() {
+async fn a_file_belongs_to_one_process_and_a_torn_line_is_told_and_not_hidden() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("audit");
     let audit = Audit::open(&to(&path), "a", metrics()).unwrap();

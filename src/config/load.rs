@@ -18,7 +18,7 @@ use super::{
     AgentConfig, ApprovalMode, AuditLog, Backend, Budget, BudgetConfig, Config, Feature, LlmConfig, LogConfig,
     LogFormat, McpConfig, MemoryConfig, ModelChoice, Sampler, ServerConfig, TelemetryConfig, ToolsConfig, dotenv,
     parse,
-    settings::{self, CONFIG_VARIABLE, NOT_YET, SETTINGS, URL_VARIABLE},
+    settings::{self, CONFIG_VARIABLE, SETTINGS, URL_VARIABLE},
     yaml::{self, Node},
 };
 
@@ -337,6 +337,7 @@ impl Loader {
             max_context_tokens: self
                 .required("memory.max_context_tokens", |t| parse::positive(t).filter(|tokens| *tokens >= 1000)),
             user_id: self.required("memory.user_id", |t| t.parse().ok()),
+            long_term: self.long_term(&providers),
         };
         let budgets = self.budgets(&llm, &providers);
         Config {
@@ -504,11 +505,6 @@ impl Loader {
     }
 
     fn warn_about_variables(&mut self) {
-        for (name, why) in NOT_YET {
-            if self.variable(name).is_some() {
-                self.warnings.push(format!("{name} is set and has no effect in this version: {why}"));
-            }
-        }
         // Not a warning: who asks for authentication must not get a service without it.
         if let Some(Found { text, origin }) = self.variable("AUTH_MODE").filter(|found| found.text != "none") {
             self.wrong("AUTH_MODE", &parse::shown(&text), &origin, "none (this version has no authentication)");

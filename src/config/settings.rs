@@ -100,6 +100,31 @@ pub const SETTINGS: &[Setting] = &[
         "a whole number from 1000 on",
         "The most tokens of context that are used, of models that have more",
     ),
+    plain(
+        "memory.long_term.enabled",
+        "MEMORY_LONG_TERM_ENABLED",
+        BOOL,
+        "Whether facts and incidents are remembered beyond a session",
+    ),
+    plain("memory.long_term.max_memories", "MEMORY_MAX_MEMORIES", POSITIVE, "The most memories that a message recalls"),
+    plain(
+        "memory.embeddings.provider",
+        "EMBEDDING_PROVIDER",
+        "the id of a provider that speaks OpenAI's or Ollama's API",
+        "Who says what a text means; empty: memories are compared by their words alone",
+    ),
+    plain(
+        "memory.embeddings.model",
+        "EMBEDDING_MODEL",
+        "a model's id of at most 200 characters",
+        "Its embedding model",
+    ),
+    plain(
+        "memory.embeddings.dims",
+        "EMBEDDING_DIMS",
+        POSITIVE,
+        "The length of its vectors, where it can be chosen; empty: as it gives them",
+    ),
     plain("memory.user_id", "MEMORY_USER_ID", USER_ID, "The user when nobody is authenticated"),
     plain("agent.max_steps", "K8SOPS_MAX_STEPS", POSITIVE, "Model calls with tools in one run"),
     plain("agent.max_attempts", "K8SOPS_MAX_ATTEMPTS", POSITIVE, "Attempts at one model call"),
@@ -189,15 +214,6 @@ const HEADERS: &str = "name=value pairs with commas between";
 const SAMPLER: &str =
     "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio";
 const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like info,k8sops=debug";
-
-/// Variables of functions that this version does not have, and what is said when one is set.
-pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("MEMORY_LONG_TERM_ENABLED", "there is no long-term memory"),
-    ("MEMORY_MAX_MEMORIES", "there is no long-term memory"),
-    ("EMBEDDING_PROVIDER", "there is no long-term memory"),
-    ("EMBEDDING_MODEL", "there is no long-term memory"),
-    ("EMBEDDING_DIMS", "there is no long-term memory"),
-];
 
 const fn plain(path: &'static str, variable: &'static str, allowed: &'static str, doc: &'static str) -> Setting {
     Setting { path, variable, allowed, doc, secret: false }

@@ -169,7 +169,7 @@ impl Catalog {
     /// The first field that is wrong, and what is allowed.
     pub fn validate(&self, settings: &Settings) -> Result<(), InvalidSettings> {
         let refuse = |field, message| Err(InvalidSettings { field, message });
-        let Settings { provider, model, temperature, max_tokens, reasoning } = settings;
+        let Settings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
         let Some(entry) = self.entries.get(provider) else {
             let message = format!("there is no provider {}; there are: {}", shown(provider), list(self.entries.keys()));
             return refuse("provider", message);
@@ -240,13 +240,7 @@ mod tests {
     }
 
     fn settings(provider: &str, model: &str) -> Settings {
-        Settings {
-            provider: provider.into(),
-            model: model.into(),
-            temperature: None,
-            max_tokens: None,
-            reasoning: None,
-        }
+        Settings::of(provider, model)
     }
 
     #[test]

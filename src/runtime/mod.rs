@@ -6,6 +6,7 @@
 
 mod asking;
 mod follow;
+mod learning;
 mod lease;
 mod observed;
 mod owner;
@@ -26,6 +27,7 @@ use crate::{
     agent::Limits,
     audit::{Action, Audit, Entry},
     config::ModelChoice,
+    memory::LongTermMemory,
     models::{Catalog, InvalidSettings},
     session::{
         Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, InboxEntry, InputAction,
@@ -56,6 +58,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Who is asked when a session's own model is down, in this order.
     pub fallback: Vec<ModelChoice>,
+    /// What is remembered of users; `None`: nothing is.
+    pub memory: Option<Arc<LongTermMemory>>,
     /// `MAX_SESSIONS` of one user.
     pub max_sessions: usize,
     /// `MEMORY_SHALLOW`: what a session takes to store has a bound, and old turns are forgotten for it.
@@ -211,10 +215,12 @@ impl Sessions {
             if over == 0 {
                 break;
             }
+            let to_learn = self.0.to_learn(old).await;
             match store.delete_idle(old).await {
                 Ok(true) => {
                     self.0.registry.close(old);
                     self.note_deleted("system".to_owned(), old).await;
+                    self.0.learn_of_gone(to_learn);
                     over -= 1;
                 }
                 // One that cannot be read may yet be repaired: only its user deletes it.
@@ -393,11 +399,13 @@ impl Sessions {
             Err(error) => return Err(error),
         }
         let store = &self.0.parts.store;
+        let to_learn = self.0.to_learn(session).await;
         let deleted = store.delete(session).await;
         // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
         if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
             self.0.registry.close(session);
             self.note_deleted(format!("user:{user}"), session).await;
+            self.0.learn_of_gone(to_learn);
         }
         Ok(deleted?)
     }
@@ -457,6 +465,12 @@ impl Sessions {
         self.0.runtime.metrics().num_alive_tasks()
     }
 
+    /// Whether something is remembered beyond sessions.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.0.parts.memory.is_some()
+    }
+
     /// Sessions that this process works on now.
     #[must_use]
     pub fn owned(&self) -> usize {
@@ -501,6 +515,20 @@ fn next_message(entries: &[InboxEntry]) -> Option<&InboxEntry> {
 }
 
 impl Shared {
+    /// A session that is about to be deleted, if there is something in it that was not looked at for memories.
+    async fn to_learn(&self, session: SessionId) -> Option<SessionState> {
+        self.parts.memory.as_ref()?;
+        let summary = self.parts.store.summary(session).await.ok().flatten();
+        summary.filter(|summary| summary.to_learn)?;
+        Some(load_state(self.parts.store.as_ref(), session).await.ok()?.state)
+    }
+
+    fn learn_of_gone(self: &Arc<Self>, state: Option<SessionState>) {
+        if let Some(state) = state {
+            self.tasks.spawn_on(learning::learn_of_gone(self.clone(), state), &self.runtime);
+        }
+    }
+
     /// Wakes the session's owner; makes one if there is none.
     fn ring(self: &Arc<Self>, session: SessionId) {
         if let Some(place) = self.registry.ring(session)

@@ -101,12 +101,20 @@ impl OutputStore for Watched {
 
 #[async_trait]
 impl LongTermStore for Watched {
-    async fn put_memories(&self, user: &UserId, memories: &[StoredMemory]) -> Result<(), StoreError> {
-        self.inner.put_memories(user, memories).await
+    async fn put_memories(&self, u: &UserId, v: MemoryVersion, changes: &[MemoryChange]) -> Result<bool, StoreError> {
+        self.inner.put_memories(u, v, changes).await
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Arc<[StoredMemory]>, StoreError> {
+    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
         self.inner.memories(user).await
+    }
+
+    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+        self.inner.nearest(user, to, limit).await
+    }
+
+    async fn claim_upkeep(&self, user: &UserId, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        self.inner.claim_upkeep(user, holder, ttl).await
     }
 
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
@@ -229,6 +237,7 @@ impl World {
             store: store.clone(),
             catalog: Arc::new(catalog),
             tools: Arc::new(Tools),
+            memory: None,
             system: "".into(),
             fallback: Vec::new(),
             limits: Limits {
@@ -249,8 +258,7 @@ impl World {
             replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings =
-            Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None };
+        let settings = Settings::of("p", "m");
         let session = sessions.create(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }

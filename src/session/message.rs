@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MessageId, Money, RunId, Timestamp, ToolCallId};
+use super::{MemoryNote, MessageId, Money, RunId, Timestamp, ToolCallId};
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +28,21 @@ pub struct UserMessage {
     pub ts: Timestamp,
     /// The text.
     pub content: String,
+    /// Whether it may be remembered beyond this session, with what was said because of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory: bool,
+    /// What was remembered when it came, and is given to the model with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recalled: Vec<MemoryNote>,
+}
+
+impl UserMessage {
+    /// A message in the place of the user's that stands in no log.
+    #[must_use]
+    pub fn unlogged(content: impl Into<String>) -> Self {
+        let (message_id, ts) = (MessageId::new(), Timestamp::now());
+        Self { message_id, seq: 0, ts, content: content.into(), memory: false, recalled: Vec::new() }
+    }
 }
 
 /// One whole reply of the model.

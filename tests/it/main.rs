@@ -10,6 +10,8 @@ mod program;
 mod provider;
 #[path = "../support/redis.rs"]
 mod redis;
+#[path = "../support/rememberer.rs"]
+mod rememberer;
 #[path = "../support/scripted.rs"]
 mod scripted;
 #[path = "../support/service.rs"]
@@ -32,6 +34,7 @@ mod injection;
 mod inputs;
 mod mcp;
 mod mcp_questions;
+mod memories;
 mod messages;
 mod metrics;
 mod openapi;

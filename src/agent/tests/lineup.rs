@@ -38,6 +38,7 @@ fn again(log: &Log, message: &str) {
             provider: "scripted".into(),
             model: "m".into(),
             attempt: 1,
+            memory: false,
             cause: Default::default(),
         }),
     ]);

@@ -49,13 +49,7 @@ impl Log {
     fn new(message: &str) -> Arc<Self> {
         let session = SessionId::new();
         let run_id = RunId::new();
-        let settings = Settings {
-            provider: "scripted".into(),
-            model: "m".into(),
-            temperature: None,
-            max_tokens: None,
-            reasoning: None,
-        };
+        let settings = Settings::of("scripted", "m");
         let user: UserId = "default".parse().unwrap();
         let first = EventBody::SessionCreated(SessionCreated {
             user_id: user.clone(),
@@ -85,6 +79,7 @@ impl Log {
                 model: "m".into(),
                 attempt: 1,
                 cause: Default::default(),
+                memory: false,
             }),
         ]);
         Arc::new(log)
@@ -312,6 +307,7 @@ fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
         log: log.clone(),
         lineup: vec![candidate("scripted", model)],
         spending: Arc::new(Nothing),
+        memory: None,
         tools: tools.clone(),
         settings: log.state.read().unwrap().summary.settings.clone(),
         system: "be brief".into(),

@@ -256,6 +256,10 @@ impl Metrics {
                 let labels = self.labels(e.provider.as_deref().unwrap_or(OTHER), e.model.as_deref().unwrap_or(OTHER));
                 self.count_usage(labels, e.usage);
             }
+            EventBody::MemorySaved(e) if e.provider.is_some() => {
+                let labels = self.labels(e.provider.as_deref().unwrap_or(OTHER), e.model.as_deref().unwrap_or(OTHER));
+                self.count_usage(labels, e.usage);
+            }
             EventBody::Warning(e) if e.wait_seconds.is_some() => self.retries.with_label_values(&[&e.code]).inc(),
             EventBody::Warning(e) if e.code == "fallback" => self.fallbacks.inc(),
             _ => {}
