@@ -136,8 +136,10 @@ pub async fn gate(
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let id = requests::id_of(header(requests::REQUEST_ID));
     let method = request.method().to_string();
-    let span = traces::request(&id, &method, header(traces::TRACEPARENT));
     let matched = request.resource_map().match_pattern(request.path());
+    // What is no route is one label, whatever was asked for.
+    let route = matched.as_deref().unwrap_or("none");
+    let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
     let handled = async {
         match origin::check(&request) {
             Ok(()) => next.call(request).await,
@@ -149,9 +151,7 @@ pub async fn gate(
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
-    // What is no route is one label, whatever was asked for.
-    let route = matched.as_deref().unwrap_or("none");
-    traces::answered(&span, &method, route, status.as_u16());
+    traces::answered(&span, status.as_u16());
     if let Some(metrics) = metrics {
         metrics.answered(route, &method, status.as_u16(), began.elapsed());
         let code = match &result {

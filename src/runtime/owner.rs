@@ -29,7 +29,7 @@ use crate::{
         SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, Usage, UserMessageEvent, load_state,
         title_from,
     },
-    telemetry::traces::{self, InRun},
+    telemetry::traces,
     tools::ToolExecutor,
 };
 
@@ -466,9 +466,9 @@ impl<'a> Owner<'a> {
         self.writer.span = span.clone();
         let parts = &self.shared.parts;
         let mut lineup = asking::lineup(parts, &provider, &model_id);
+        let at = self.projection.read(observed::place);
         for candidate in &mut lineup {
-            let at = InRun { session, run: run_id };
-            candidate.chat = observed::watched(candidate.chat.clone(), &parts.metrics, at);
+            candidate.chat = observed::watched(candidate.chat.clone(), &parts.metrics, at.clone());
         }
         if lineup.is_empty() {
             self.fail_run(RunFailed {

@@ -5,7 +5,10 @@
 //! and no attribute, per token.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -182,21 +185,21 @@ pub fn content(span: &Span, key: &'static str, value: impl FnOnce() -> String) {
     }
 }
 
-/// The span of a request; a client's `traceparent` is its parent.
+/// The span of a request; a client's `traceparent` is its parent. `route` is the pattern, not the path.
 #[must_use]
-pub fn request(id: &str, method: &str, traceparent: Option<&str>) -> Span {
+pub fn request(id: &str, method: &str, route: &str, traceparent: Option<&str>) -> Span {
     let span = tracing::error_span!(
-        target: "k8sops::turn", parent: None, "request", otel.name = method, otel.kind = "server", request_id = id
+        target: "k8sops::turn", parent: None, "request", otel.name = format!("{method} {route}"), otel.kind = "server",
+        request_id = id
     );
     adopt(&span, traceparent);
     text(&span, "http.request.method", method);
+    text(&span, "http.route", route);
     span
 }
 
-/// The end of a request: how it was routed, and its status.
-pub fn answered(span: &Span, method: &str, route: &str, status: u16) {
-    span.record("otel.name", format!("{method} {route}"));
-    text(span, "http.route", route);
+/// Notes the status of an answer.
+pub fn answered(span: &Span, status: u16) {
     number(span, "http.response.status_code", status.into());
     if status >= 500 {
         failed(span, &status.to_string());
@@ -246,20 +249,22 @@ pub fn outcome(span: &Span, outcome: &str) {
 }
 
 /// The ids that the spans of a run have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct InRun {
     /// The session.
     pub session: SessionId,
     /// The run.
     pub run: RunId,
+    /// The request that the run came from; empty when it is not known.
+    pub request: Arc<str>,
 }
 
 /// The span of one call of a model, within the span that is entered now.
 #[must_use]
-pub fn chat(at: InRun, provider: &str, model: &str) -> Span {
+pub fn chat(at: &InRun, provider: &str, model: &str) -> Span {
     let span = tracing::error_span!(
         target: "k8sops::turn", "chat", otel.name = format!("chat {model}"), otel.kind = "client",
-        session_id = %at.session, run_id = %at.run
+        session_id = %at.session, run_id = %at.run, request_id = &*at.request
     );
     text(&span, "gen_ai.operation.name", "chat");
     text(&span, "gen_ai.provider.name", provider);
@@ -276,10 +281,10 @@ pub fn finish_reason(span: &Span, reason: &str) {
 
 /// The span of one call of a tool, within the span that is entered now.
 #[must_use]
-pub fn tool(at: InRun, call: &str, server: &str, tool: &str, effect: &str) -> Span {
+pub fn tool(at: &InRun, call: &str, server: &str, tool: &str, effect: &str) -> Span {
     let span = tracing::error_span!(
         target: "k8sops::turn", "tool", otel.name = format!("execute_tool {tool}"), otel.kind = "client",
-        session_id = %at.session, run_id = %at.run, tool_call_id = call
+        session_id = %at.session, run_id = %at.run, request_id = &*at.request, tool_call_id = call
     );
     text(&span, "gen_ai.operation.name", "execute_tool");
     text(&span, "gen_ai.tool.name", tool);

@@ -64,9 +64,10 @@ impl RunSpan {
 }
 
 /// Where a session's run is; a run id that no run has when there is none, which no call sees.
-fn place(state: &SessionState) -> InRun {
+pub(super) fn place(state: &SessionState) -> InRun {
     let run = state.run.as_ref().map_or_else(RunId::new, |run| run.run_id);
-    InRun { session: state.summary.session_id, run }
+    let request = state.run.as_ref().and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
+    InRun { session: state.summary.session_id, run, request }
 }
 
 /// Counts what was committed, and gives the records of it. `before` is the session without these events.

@@ -67,7 +67,7 @@ struct Call {
 
 impl Call {
     fn begin(watched: &Watched, request: &ChatRequest) -> Self {
-        let span = traces::chat(watched.at, &request.provider, &request.model);
+        let span = traces::chat(&watched.at, &request.provider, &request.model);
         traces::content(&span, "gen_ai.system_instructions", || {
             json!([{"type": "text", "content": &*request.system}]).to_string()
         });

@@ -81,7 +81,7 @@ impl ToolExecutor for WatchedTools {
     async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome {
         let at = self.projection.read(place);
         let (server, tool, effect) = (class.target.server(), class.target.tool(), class.effect.as_str());
-        let span = traces::tool(at, &site.id.to_string(), server, tool, effect);
+        let span = traces::tool(&at, &site.id.to_string(), server, tool, effect);
         // Secrets are placeholders here, before the call and after it.
         traces::content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
         let call = async {
