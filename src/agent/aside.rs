@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use super::Candidate;
 use crate::{
     models::{ChatRequest, Delta, ModelError, RetryPolicy, ToolChoice},
-    session::{Message, Settings, Usage, UserMessage},
+    session::{Message, Settings, StopReason, Usage, UserMessage},
 };
 
 /// A question to a model.
@@ -47,7 +47,11 @@ impl Aside<'_> {
         }
     }
 
-    async fn ask_once(&self, candidate: &Candidate, usage: &mut Usage) -> Result<String, ModelError> {
+    /// The answer, asked for once.
+    ///
+    /// # Errors
+    /// The provider's; an answer that is empty, refused, or has no end.
+    pub async fn ask_once(&self, candidate: &Candidate, usage: &mut Usage) -> Result<String, ModelError> {
         // What the model thinks before it writes counts too.
         let most = u32::try_from(4 * self.most).unwrap_or(u32::MAX);
         let request = ChatRequest {
@@ -66,6 +70,9 @@ impl Aside<'_> {
             if let Delta::Done(reply) = delta? {
                 *usage += reply.usage;
                 let answer = reply.content.trim();
+                if reply.stop_reason == StopReason::Refusal {
+                    return Err(ModelError::InvalidRequest("the model refused to answer".into()));
+                }
                 if answer.is_empty() {
                     return Err(ModelError::MalformedStream("the answer is empty".into()));
                 }

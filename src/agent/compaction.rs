@@ -1,18 +1,19 @@
 //! Making room: the oldest turns are summarised by the model, the recent ones stay as they are. The log keeps all of it.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use super::{
     LogClosed, Run, RunView,
     aside::Aside,
+    attempts::waits,
     context::{self, tokens_of},
     history,
-    lineup::{Candidate, Course},
+    lineup::{Course, Turn},
     reply::stopped,
 };
 use crate::{
     models::{ModelError, tokens},
-    session::{ContextCompacted, EventBody, Message, ToolStatus, Usage},
+    session::{ContextCompacted, EventBody, Message, ToolStatus, Usage, Warning},
 };
 
 /// The share of the limit that the recent turns may keep: far below it, so that the next summary is far away.
@@ -45,43 +46,70 @@ struct Oldest<'a> {
     up_to_seq: u64,
 }
 
+/// What came of asking for a summary.
+enum Summarised {
+    Written(String),
+    /// Cancelled or halted.
+    Stopped,
+    Failed(ModelError),
+}
+
+/// Whether the model is away, and may sum up later what it cannot now.
+fn is_away(error: &ModelError) -> bool {
+    match error {
+        ModelError::RateLimited { .. }
+        | ModelError::Overloaded(_)
+        | ModelError::Network(_)
+        | ModelError::Auth(_)
+        | ModelError::Quota(_)
+        | ModelError::ModelNotFound(_) => true,
+        // A summary that takes too long will do so again.
+        ModelError::Timeout(_)
+        | ModelError::ContextTooLong(_)
+        | ModelError::InvalidRequest(_)
+        | ModelError::MalformedStream(_) => false,
+    }
+}
+
 impl Run {
     /// Makes room when the next request would be larger than it may be; whether it has, so that the conversation is to be
     /// looked at anew.
     pub(super) async fn make_room(
         &self,
         view: &RunView,
-        candidate: &Candidate,
+        turn: &Turn<'_>,
         course: &mut Course,
     ) -> Result<bool, LogClosed> {
+        let candidate = turn.candidate;
         let limit = self.limits.context.limit(course.window);
         let tools = self.tools.specs();
         let before = context::estimate(view, limit, &self.system, &tools);
         if before <= limit {
             return Ok(false);
         }
-        let Some(oldest) = oldest(view, limit) else {
-            // One turn, with all that is stubbed: its first steps have to go. Where that is not enough, the model has the word.
-            let bytes = context::conversation(view, limit, None).map_or(0, |messages| history::size(&messages));
-            let room = bytes / before.max(1) * limit;
-            if course.room.is_none_or(|known| room < known) && context::conversation(view, limit, Some(room)).is_some()
-            {
-                course.room = Some(room);
-            }
+        let Some(oldest) = oldest(view, limit).filter(|_| !course.unsummarised) else {
+            // One turn, with all that is stubbed: its first steps have to go.
+            fit(view, limit, before, course);
             return Ok(false);
         };
         let most = (limit / SUMMARY_SHARE).clamp(SUMMARY_BOUNDS.0, SUMMARY_BOUNDS.1);
         let mut usage = Usage::default();
         let earlier = view.compaction.as_ref().map(|compaction| compaction.summary.to_string()).unwrap_or_default();
-        let summarised = tokio::select! {
-            biased;
-            () = stopped(&self.cancel, &self.halt) => return Ok(true),
-            summarised = self.summarise(candidate, &earlier, oldest.messages, (limit, most), &mut usage) => summarised,
+        let summary = match self.summarise(turn, &earlier, oldest.messages, (limit, most), &mut usage).await? {
+            Summarised::Stopped => return Ok(true),
+            Summarised::Written(summary) => summary,
+            Summarised::Failed(error) if is_away(&error) => {
+                let message = format!("{error}; the turn goes on without the oldest parts of the conversation");
+                self.log.append(vec![EventBody::Warning(Warning::new("not_summarised", message))]).await?;
+                course.unsummarised = true;
+                fit(view, limit, before, course);
+                return Ok(false);
+            }
+            Summarised::Failed(error) => {
+                tracing::warn!(%error, "the conversation is cut, because it could not be summarised");
+                without_a_summary(&earlier, oldest.messages)
+            }
         };
-        let summary = summarised.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the conversation is cut, because it could not be summarised");
-            without_a_summary(&earlier, oldest.messages)
-        });
         let summary = cut_to(summary, most);
         let mut after = view.clone();
         let compacted = |tokens_after: usize| ContextCompacted {
@@ -107,15 +135,16 @@ impl Run {
     /// A summary of an earlier one and the messages after it, in as many calls as it takes.
     async fn summarise(
         &self,
-        candidate: &Candidate,
+        turn: &Turn<'_>,
         earlier: &str,
         messages: &[Arc<Message>],
         (limit, most): (usize, usize),
         usage: &mut Usage,
-    ) -> Result<String, ModelError> {
+    ) -> Result<Summarised, LogClosed> {
         let mut room = limit.saturating_sub(tokens::count(TASK) + 2 * most + 100).max(most);
         let mut summary = earlier.to_owned();
         let mut rest = messages;
+        let mut waited = Duration::ZERO;
         for _ in 0..PIECES {
             let mut text = String::new();
             let (mut size, mut taken) = (0, 0);
@@ -131,21 +160,61 @@ impl Run {
             }
             let question = question(&summary, &text, most);
             let aside = Aside { system: TASK, question, most, settings: &self.settings };
-            match aside.ask(candidate, &self.limits.retry, usage).await {
-                Ok(more) => summary = cut_to(more, most),
+            match self.ask_patiently(turn, &aside, usage, &mut waited).await? {
+                Summarised::Written(more) => summary = cut_to(more, most),
                 // It counts otherwise than we do.
-                Err(ModelError::ContextTooLong(_)) if taken > 1 => {
+                Summarised::Failed(ModelError::ContextTooLong(_)) if taken > 1 => {
                     room /= 2;
                     continue;
                 }
-                Err(error) => return Err(error),
+                other => return Ok(other),
             }
             rest = &rest[taken..];
             if rest.is_empty() {
-                return Ok(summary);
+                return Ok(Summarised::Written(summary));
             }
         }
-        Ok(without_a_summary(&summary, rest))
+        Ok(Summarised::Written(without_a_summary(&summary, rest)))
+    }
+
+    /// As often as a reply would be asked for, with the same waits between; `waited` is what all pieces have waited.
+    async fn ask_patiently(
+        &self,
+        turn: &Turn<'_>,
+        aside: &Aside<'_>,
+        usage: &mut Usage,
+        waited: &mut Duration,
+    ) -> Result<Summarised, LogClosed> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let asked = tokio::select! {
+                biased;
+                () = stopped(&self.cancel, &self.halt) => return Ok(Summarised::Stopped),
+                asked = aside.ask_once(turn.candidate, usage) => asked,
+            };
+            let error = match asked {
+                Ok(summary) => return Ok(Summarised::Written(summary)),
+                Err(error) => error,
+            };
+            let wait = if turn.probe { None } else { self.limits.retry.delay(attempt, *waited, &error) };
+            let Some(wait) = wait else { return Ok(Summarised::Failed(error)) };
+            *waited += wait;
+            self.log.append(vec![waits(&error, attempt, wait)]).await?;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopped(&self.cancel, &self.halt) => return Ok(Summarised::Stopped),
+            }
+        }
+    }
+}
+
+/// Sees to it that the requests of this run are cut down to what they may have. Where that cannot be, the model has the word.
+fn fit(view: &RunView, limit: usize, before: usize, course: &mut Course) {
+    let bytes = context::conversation(view, limit, None).map_or(0, |messages| history::size(&messages));
+    let room = bytes / before.max(1) * limit;
+    if course.room.is_none_or(|known| room < known) && context::conversation(view, limit, Some(room)).is_some() {
+        course.room = Some(room);
     }
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Course {
     pub(super) window: Option<u32>,
     /// Bytes of conversation that are known to fit, when a model has said that more does not.
     pub(super) room: Option<usize>,
+    /// It was away when it was asked for a summary, and is not asked for one again in this run.
+    pub(super) unsummarised: bool,
 }
 
 /// A candidate that is to be asked now.

@@ -52,7 +52,7 @@ impl Run {
             if course.window.is_none() {
                 course.window = turn.candidate.window().await;
             }
-            if self.make_room(view, turn.candidate, course).await? {
+            if self.make_room(view, &turn, course).await? {
                 return Ok(());
             }
             let request = |course: &Course| self.request(view, turn.candidate, reached, course);
@@ -95,9 +95,7 @@ impl Run {
         if course.at == at {
             return Ok(());
         }
-        course.at = at;
-        course.window = None;
-        course.room = None;
+        *course = Course { at, ..Course::default() };
         let name = self.lineup[at].name();
         let warning = match instead_of {
             Some((other, why)) => {
