@@ -257,12 +257,6 @@ impl Client {
         self.0.get(format!("{base}/readyz")).send().await.is_ok_and(|response| response.status().is_success())
     }
 
-    /// Deletes a session.
-    #[allow(dead_code, reason = "only the soak needs it")]
-    pub async fn delete(&self, session: &str) {
-        self.0.delete(session).send().await.and_then(reqwest::Response::error_for_status).expect("it is deleted");
-    }
-
     /// Waits until the MCP servers are connected.
     pub async fn connected(&self, base: &str) {
         loop {

@@ -12,8 +12,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
+use serde_json::{Value, json};
 use support::{Client, Program, Redis, Upstream};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 /// Clients that work at the same time.
 const CLIENTS: usize = 8;
@@ -102,22 +103,78 @@ fn slope(looks: &[Look], of: fn(&Look) -> f64) -> f64 {
     if under == 0.0 { 0.0 } else { over / under * 60.0 }
 }
 
-/// One session from its beginning to its end.
-async fn life(client: &Client, url: &str) {
-    let session = client.session(url).await;
-    for _ in 0..2 {
-        assert_eq!(client.turn(&session, "how is it?").await.split_whitespace().count(), 20);
+/// A client that does what a real one would: it comes back when it is told to, or when a connection broke, and every command
+/// has a name, so that it is taken once. What a busy machine refuses says nothing of growth.
+struct Patient {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Patient {
+    fn new(base: &str) -> Self {
+        // A connection for each request: what is not given back of one shows all the sooner.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+        Self { http: http.expect("a client without TLS can be built"), base: base.to_owned() }
     }
-    let mut socket = client.socket(&session).await;
-    socket.send(Message::text("and over a socket?")).await.expect("it is open");
-    // All that was before comes first: its two runs, and then that of this message.
-    let mut runs = 0;
-    while runs < 3 {
-        let frame = socket.next().await.expect("the run ends before the socket does").expect("a frame");
-        runs += usize::from(frame.to_text().unwrap_or_default().contains("\"type\":\"run_finished\""));
+
+    /// Asks until there is an answer, and it is whole.
+    async fn ask(&self, method: &reqwest::Method, path: &str, headers: &[(&str, &str)], body: &Value) -> String {
+        let began = Instant::now();
+        loop {
+            let request = self.http.request(method.clone(), format!("{}{path}", self.base)).json(body);
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            if let Ok(answer) = request.send().await {
+                let status = answer.status().as_u16();
+                // Deleted by an attempt whose answer was lost.
+                let done = answer.status().is_success() || (status == 404 && *method == reqwest::Method::DELETE);
+                assert!(done || matches!(status, 429 | 503), "{method} {path}: {status}");
+                if let (true, Ok(text)) = (done, answer.text().await) {
+                    return text;
+                }
+            }
+            assert!(began.elapsed() < SETTLE, "{method} {path} has no answer");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
-    drop(socket);
-    client.delete(&session).await;
+
+    /// One session from its beginning to its end.
+    async fn life(&self) {
+        let created = self.ask(&reqwest::Method::POST, "/v1/sessions", &[], &json!({})).await;
+        let created: Value = serde_json::from_str(&created).expect("JSON");
+        let session = format!("/v1/sessions/{}", created["session_id"].as_str().expect("an id"));
+        for key in ["first", "second"] {
+            let headers = [("accept", "text/event-stream"), ("idempotency-key", key)];
+            let content = json!({"content": "how is it?"});
+            self.ask(&reqwest::Method::POST, &format!("{session}/messages"), &headers, &content).await;
+        }
+        self.over_a_socket(&session).await;
+        self.ask(&reqwest::Method::DELETE, &session, &[], &json!({})).await;
+    }
+
+    /// The third turn.
+    async fn over_a_socket(&self, session: &str) {
+        let began = Instant::now();
+        let url = format!("{}{session}/ws", self.base.replacen("http", "ws", 1));
+        let command = json!({"type": "message", "command_id": "third", "content": "and over a socket?"}).to_string();
+        // All that was before comes first: two runs, and then that of this message.
+        let mut runs = 0;
+        while runs < 3 {
+            assert!(began.elapsed() < SETTLE, "the third run of {session} has no end");
+            runs = 0;
+            let Ok((mut socket, _)) = connect_async(&url).await else { continue };
+            if socket.send(Message::text(&command)).await.is_err() {
+                continue;
+            }
+            while runs < 3
+                && let Some(Ok(frame)) = socket.next().await
+            {
+                let text = frame.to_text().unwrap_or_default();
+                runs += usize::from(
+                    ["run_finished", "run_failed"].iter().any(|end| text.contains(&format!("\"type\":\"{end}\""))),
+                );
+            }
+        }
+    }
 }
 
 #[tokio::main]
@@ -136,9 +193,12 @@ async fn main() -> std::process::ExitCode {
     env.extend(kept.iter().flatten().map(|(name, value)| (*name, value.as_str())));
     let service = Program::start(&upstream.url(), &env).await;
     let began = Instant::now();
-    let client = Client::new();
+    while !Client::new().is_ready(&service.url).await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let client = Patient::new(&service.url);
     // What a first use makes and keeps is not growth.
-    join_all((0..CLIENTS).map(|_| life(&client, &service.url))).await;
+    join_all((0..CLIENTS).map(|_| client.life())).await;
     let before = settled(began, &service, redis.as_ref(), None).await;
     println!(
         "soak: {CLIENTS} clients for {:.0} s, sessions in {}",
@@ -152,7 +212,7 @@ async fn main() -> std::process::ExitCode {
     let working = join_all((0..CLIENTS).map(async |_| {
         let mut lives = 0_u64;
         while Instant::now() < end {
-            life(&client, &service.url).await;
+            client.life().await;
             lives += 1;
             tokio::time::sleep(PAUSE).await;
         }
