@@ -1,5 +1,7 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
+mod reload;
+
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
@@ -9,6 +11,7 @@ use std::{
 };
 
 use actix_web::{HttpServer, middleware::from_fn, web};
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -152,20 +155,7 @@ impl App {
             catalog: catalog.clone(),
             tools: Arc::new(toolbox),
             system: system_prompt(&config.agent.instructions),
-            limits: agent::Limits {
-                max_steps: config.agent.max_steps,
-                max_calls: config.agent.max_calls,
-                max_time: config.agent.max_time,
-                max_repeats: config.agent.max_repeats,
-                retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
-                budgets: config.budgets,
-                context: agent::ContextPolicy {
-                    threshold: config.memory.context_threshold,
-                    max_tokens: config.memory.max_context_tokens,
-                },
-                parallel_tools: config.agent.parallel_tools,
-                approval_ttl: config.tools.approval_ttl,
-            },
+            limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
             max_sessions: config.memory.max_sessions,
@@ -184,9 +174,9 @@ impl App {
             store,
             user: config.memory.user_id.clone(),
             server: config.server.clone(),
-            day_budget: config.budgets.user_day,
+            day_budget: ArcSwap::from_pointee(config.budgets.user_day),
             fallback: config.llm.fallback.clone(),
-            defaults,
+            defaults: ArcSwap::from_pointee(defaults),
             metrics,
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
             halt: CancellationToken::new(),
@@ -247,6 +237,7 @@ impl App {
                 Some(ended) => ended,
                 None => server.await,
             };
+            api.memory.stop().await;
             api.sessions.close();
             audit.close().await;
             api.mcp.close().await;
@@ -290,6 +281,24 @@ async fn serve_http(listener: TcpListener, api: web::Data<Api>, stops: Cancellat
     Ok(server.await?)
 }
 
+/// What bounds a run, as configured.
+fn run_limits(config: &Config) -> agent::Limits {
+    agent::Limits {
+        max_steps: config.agent.max_steps,
+        max_calls: config.agent.max_calls,
+        max_time: config.agent.max_time,
+        max_repeats: config.agent.max_repeats,
+        retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
+        budgets: config.budgets,
+        context: agent::ContextPolicy {
+            threshold: config.memory.context_threshold,
+            max_tokens: config.memory.max_context_tokens,
+        },
+        parallel_tools: config.agent.parallel_tools,
+        approval_ttl: config.tools.approval_ttl,
+    }
+}
+
 /// Opens the configured store.
 pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match config.backend {
@@ -328,6 +337,8 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     // Before anything is said: whoever reads it may stop the program at once.
     let signals = Signals::listen()?;
     let app = App::build(config).await?;
+    // Ends with this function.
+    let _reloading = reload::on_hangup(&loaded, app.api())?;
     let port = app.port();
     if app.is_exposed() {
         eprintln!(

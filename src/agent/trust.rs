@@ -154,7 +154,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{Timestamp, ToolMessage, ToolStatus, UserMessage};
+    use crate::session::{MemoryId, MemoryKind, MemoryNote, Timestamp, ToolMessage, ToolStatus, UserMessage};
 
     fn user(content: &str) -> Arc<Message> {
         Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
@@ -200,6 +200,24 @@ mod tests {
         let messages = [tool("billing-prod Active"), user("delete billing-prod")];
         assert_eq!(found(&json!({"name": "billing-prod"}), &messages), None);
         assert_eq!(found(&json!({"name": "other", "replicas": 3}), &messages), None);
+    }
+
+    #[test]
+    fn what_only_a_note_of_an_earlier_session_says_comes_from_the_note() {
+        let note = MemoryNote {
+            id: MemoryId::new(),
+            kind: MemoryKind::Episodic,
+            content: "billing-prod was deleted to free room".into(),
+            score: None,
+        };
+        let asked = |words: &str| {
+            Arc::new(Message::User(UserMessage { recalled: vec![note.clone()], ..UserMessage::unlogged(words) }))
+        };
+        assert_eq!(
+            found(&json!({"name": "billing-prod"}), &[asked("free some room")]).as_deref(),
+            Some("billing-prod")
+        );
+        assert_eq!(found(&json!({"name": "billing-prod"}), &[asked("delete billing-prod again")]), None);
     }
 
     #[test]

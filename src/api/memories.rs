@@ -247,8 +247,8 @@ pub struct Forgotten {
     deleted: usize,
 }
 
-/// Forgets all that is remembered of the calling user, vectors and all. What is found in a conversation at this moment is
-/// not kept either; what is said in sessions from now on may be.
+/// Forgets all that is remembered of the calling user, vectors and all. What is said in sessions from now on may be
+/// remembered; `memory: false` in a session's settings keeps it off the record.
 #[utoipa::path(
     operation_id = "delete_memories", tag = "memories",
     responses((status = 200, description = "All of it is gone", body = Forgotten), ForgetAllErrors)

@@ -31,6 +31,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -69,12 +70,12 @@ pub struct Api {
     pub user: UserId,
     /// Limits of requests.
     pub server: ServerConfig,
-    /// What a user may use on a day.
-    pub day_budget: Budget,
+    /// What a user may use on a day; replaced when the configuration is read anew.
+    pub day_budget: ArcSwap<Budget>,
     /// Who is asked while a session's own model is down.
     pub fallback: Vec<ModelChoice>,
-    /// Settings of a new session.
-    pub defaults: Settings,
+    /// Settings of a new session; replaced when the configuration is read anew.
+    pub defaults: ArcSwap<Settings>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// `serve` or `demo`.

@@ -113,8 +113,8 @@ pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info
         store: StoreInfo { backend, durable: backend != "memory" },
         mcp_servers: mcp_servers.collect(),
         mcp_connected: api.mcp.all_connected(),
-        default_provider: api.defaults.provider.clone(),
-        default_model: api.defaults.model.clone(),
+        default_provider: api.defaults.load().provider.clone(),
+        default_model: api.defaults.load().model.clone(),
         long_term_memory: api.sessions.remembers(),
         limits: Limits { max_message_bytes: api.server.max_message_bytes, max_frame_bytes: api.server.max_frame_bytes },
     })

@@ -121,7 +121,7 @@ pub(super) async fn create(
         reasoning: reasoning.map(Some),
         memory: memory.map(Some),
     };
-    let settings = patch.apply(&api.defaults);
+    let settings = patch.apply(&api.defaults.load());
     if patch != SettingsPatch::default() {
         api.catalog.validate(&settings)?;
     }

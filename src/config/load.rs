@@ -138,12 +138,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The settings in force with their origins, for people; no secret in it.
+    /// The settings in force with their origins, for people; no secret in it. Those that take effect without a restart are
+    /// marked as live.
     #[must_use]
     pub fn render(&self) -> String {
         let width = |of: fn(&InForce) -> &str| self.origins.iter().map(|o| of(o).chars().count()).max().unwrap_or(0);
         let (paths, values) = (width(|o| &o.path), width(|o| &o.value).min(60));
-        let lines = self.origins.iter().map(|o| format!("{:paths$}  {:values$}  {}", o.path, o.value, o.origin));
+        let lines = self.origins.iter().map(|o| {
+            let live = if settings::is_live(&o.path) { "  (live)" } else { "" };
+            format!("{:paths$}  {:values$}  {}{live}", o.path, o.value, o.origin)
+        });
         lines.collect::<Vec<_>>().join("\n") + "\n"
     }
 }

@@ -189,6 +189,38 @@ pub const SETTINGS: &[Setting] = &[
     plain("audit.log", "AUDIT_LOG", "a path, or - for standard output", "The file of the audit trail; empty: none"),
 ];
 
+/// The settings that take effect without a restart when the configuration is read anew (SIGHUP), in the order of the YAML;
+/// each stands for all below it too. Everything else needs a restart.
+pub const LIVE: &[&str] = &[
+    "llm.provider",
+    "llm.model",
+    "llm.temperature",
+    "llm.max_tokens",
+    "llm.reasoning",
+    "memory.context_threshold",
+    "memory.max_context_tokens",
+    "agent.max_steps",
+    "agent.max_attempts",
+    "agent.max_wait",
+    "agent.max_calls",
+    "agent.max_time",
+    "agent.max_repeats",
+    "agent.parallel_tools",
+    "budgets",
+    "tools.approval",
+    "tools.approval_ttl",
+    "tools.approve_untrusted",
+    "tools.rules",
+    "log.level",
+];
+
+/// Whether a setting takes effect without a restart.
+#[must_use]
+pub fn is_live(path: &str) -> bool {
+    let below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+    LIVE.iter().any(|live| path.strip_prefix(live).is_some_and(below))
+}
+
 /// The variable that names the user's YAML; not a setting, since it has no place in the YAML.
 pub const CONFIG_VARIABLE: &str = "K8SOPS_CONFIG";
 

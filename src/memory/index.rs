@@ -12,7 +12,7 @@ use crate::session::{Memories, MemoryId, Space, StoredMemory, Timestamp};
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) stored: Arc<StoredMemory>,
-    /// How much of what the question says stands in it, from 0 to 1. Words that no memory has are of no account.
+    /// How much of what the question says stands in it, from 0 to 1.
     pub(super) words: f32,
     /// The cosine of their meanings, if both are known.
     pub(super) meaning: Option<f32>,
@@ -122,13 +122,17 @@ impl Index {
         most: usize,
         now: Timestamp,
     ) -> Vec<Candidate> {
-        let asked: Vec<(u32, f32)> = words::of(text)
+        let words = words::of(text);
+        let asked: Vec<(u32, f32)> = words
             .iter()
             .filter_map(|word| self.terms.get(word))
             .filter(|term| !self.having[**term as usize].is_empty())
             .map(|term| (*term, self.weight(*term)))
             .collect();
-        let all: f32 = asked.iter().map(|(_, weight)| weight).sum();
+        // A word that no memory has weighs as much as the rarest: a question that is mostly about something else is not
+        // answered by the one word in common.
+        let unknown = (words.len() - asked.len()) as f32 * self.rarest();
+        let all = asked.iter().map(|(_, weight)| weight).sum::<f32>() + unknown;
         let mut found: HashMap<u32, f32> = HashMap::new();
         for (term, weight) in &asked {
             for place in &self.having[*term as usize] {
@@ -154,6 +158,10 @@ impl Index {
                 Some(Candidate { stored, words: share(place), meaning })
             })
             .collect()
+    }
+
+    fn rarest(&self) -> f32 {
+        (1.0 + self.places.len() as f32).ln()
     }
 
     /// How much a word says: more, the fewer texts have it.

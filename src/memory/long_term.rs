@@ -19,7 +19,7 @@ use crate::{
     models::Embedder,
     session::{
         LongTermStore, Meaning, Memories, Memory, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource,
-        StoreError, StoredMemory, Timestamp, UserId, Vector,
+        SessionId, StoreError, StoredMemory, Timestamp, UserId, Vector,
     },
 };
 
@@ -159,13 +159,12 @@ impl LongTermMemory {
         }
         let index = {
             let mut indices = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
-            match indices.get(user) {
-                Some(index) => Arc::clone(index),
-                None => {
-                    let index = Arc::default();
-                    indices.put(user.clone(), Arc::clone(&index));
-                    index
-                }
+            if let Some(index) = indices.get(user) {
+                Arc::clone(index)
+            } else {
+                let index = Arc::default();
+                indices.put(user.clone(), Arc::clone(&index));
+                index
             }
         };
         let (memories, upkeep) = (memories.clone(), self.upkeep.clone());
@@ -186,7 +185,33 @@ impl LongTermMemory {
         Ok(found)
     }
 
-    /// Takes in what was learned, and says what of it is new or changed.
+    /// What is known of a user before a conversation of theirs is looked at.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn look(&self, user: &UserId, session: SessionId, after: u64) -> Result<Look, StoreError> {
+        let known = self.store.memories(user).await?;
+        Ok(Look { session, after, epoch: known.version.epoch, taken_in: taken_in(&known, session, after) })
+    }
+
+    /// Takes in what was learned from a conversation up to `up_to`, and says what of it is new or changed. What was learned
+    /// from the same part of it before, by a process that could not say so, is not taken in again; and nothing is, when the
+    /// user has had all memories erased since the look began.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn learn_from(
+        &self,
+        user: &UserId,
+        look: &Look,
+        up_to: u64,
+        learned: Vec<Learned>,
+    ) -> Result<Vec<MemoryNote>, StoreError> {
+        let source = MemorySource { session_id: look.session, seq: up_to };
+        self.take_in(user, &source, Some(look), learned).await
+    }
+
+    /// Takes in what was learned, wherever, and says what of it is new or changed.
     ///
     /// # Errors
     /// Those of the store.
@@ -194,6 +219,16 @@ impl LongTermMemory {
         &self,
         user: &UserId,
         source: &MemorySource,
+        learned: Vec<Learned>,
+    ) -> Result<Vec<MemoryNote>, StoreError> {
+        self.take_in(user, source, None, learned).await
+    }
+
+    async fn take_in(
+        &self,
+        user: &UserId,
+        source: &MemorySource,
+        look: Option<&Look>,
         mut learned: Vec<Learned>,
     ) -> Result<Vec<MemoryNote>, StoreError> {
         if learned.is_empty() {
@@ -206,6 +241,14 @@ impl LongTermMemory {
         let mut attempt = 0;
         let changed = loop {
             let known = self.store.memories(user).await?;
+            if let Some(look) = look {
+                if let Some((notes, _)) = taken_in(&known, look.session, look.after) {
+                    return Ok(notes);
+                }
+                if look.epoch != 0 && known.version.epoch != look.epoch {
+                    return Ok(Vec::new());
+                }
+            }
             let texts = learned.iter().map(|one| (one.content.clone(), one.vector.clone())).collect();
             let candidates = self.candidates(user, &known, texts, ALIKE).await?;
             let all = learned.iter().cloned().zip(candidates).collect();
@@ -339,6 +382,29 @@ impl LongTermMemory {
             }
         }
     }
+}
+
+/// A look at a part of a conversation.
+#[derive(Debug, Clone)]
+pub struct Look {
+    session: SessionId,
+    /// The part begins after this event.
+    after: u64,
+    /// Which life of the user's memories it was begun in.
+    epoch: u64,
+    /// What was taken in of this part already, and up to which event.
+    pub taken_in: Option<(Vec<MemoryNote>, u64)>,
+}
+
+/// What is known from the part of a session after an event, and up to which event it was looked at.
+fn taken_in(known: &Memories, session: SessionId, after: u64) -> Option<(Vec<MemoryNote>, u64)> {
+    let from_there = |stored: &&Arc<StoredMemory>| {
+        let source = stored.memory.source.as_ref();
+        source.is_some_and(|source| source.session_id == session && source.seq > after)
+    };
+    let found: Vec<_> = known.all.iter().filter(from_there).collect();
+    let up_to = found.iter().filter_map(|stored| Some(stored.memory.source.as_ref()?.seq)).max()?;
+    Some((found.iter().map(|stored| note(&stored.memory, None)).collect(), up_to))
 }
 
 fn note(memory: &Memory, score: Option<f32>) -> MemoryNote {

@@ -24,5 +24,5 @@ mod upkeep;
 mod words;
 
 pub use extract::{TASK as EXTRACTION_TASK, question as extraction_question, read as read_extraction};
-pub use long_term::{Correction, LongTermMemory};
+pub use long_term::{Correction, LongTermMemory, Look};
 pub use merge::Learned;

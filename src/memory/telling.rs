@@ -6,8 +6,8 @@ use super::words;
 
 /// Words that turn a sentence into its opposite.
 const NEGATIONS: &[&str] =
-    &["not", "no", "never", "cannot", "without", "forbidden", "avoid", "don", "isn", "doesn", "aren", "won", "mustn"];
-/// Numbers as words. "One" is left out: it mostly is none.
+    &["not", "no", "never", "nothing", "without", "cannot", "forbidden", "avoid", "don", "isn", "doesn", "won"];
+/// Numbers as words. One is left out, as a word and as a number: it mostly is none.
 const NUMBERS: &[&str] =
     &["zero", "", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
 /// Units and their short forms, which are written against the number.
@@ -37,11 +37,14 @@ impl Telling {
         let (mut tokens, mut names): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         let mut begins = true;
         for chunk in text.split_whitespace() {
+            // A possessive is no name of its own.
+            let owner = chunk.split_once(['\'', '\u{2019}']).filter(|(_, rest)| rest.starts_with('s'));
+            let chunk = owner.map_or(chunk, |(owner, _)| owner);
             for name in chunk.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/' | '%'))) {
                 let name = name.trim_matches(|c: char| !c.is_alphanumeric() && c != '%');
                 let lower = name.to_lowercase();
                 let parts: Vec<String> =
-                    lower.split(['-', '_', '/']).filter(|part| !part.is_empty()).map(number).collect();
+                    lower.split(['-', '_', '/']).filter(|part| !part.is_empty()).map(part_of).collect();
                 if parts.is_empty() {
                     continue;
                 }
@@ -56,8 +59,8 @@ impl Telling {
                     continue;
                 }
                 let is_capital = !begins && name.starts_with(char::is_uppercase) && name.len() > 1;
-                if is_capital || parts.len() > 1 || parts.iter().any(|part| part.contains(|c: char| c.is_ascii_digit()))
-                {
+                let has_digit = parts.iter().any(|part| part.contains(|c: char| c.is_ascii_digit()));
+                if (is_capital || parts.len() > 1 || has_digit) && parts != ["1"] {
                     names.push(parts.join(" "));
                 }
                 tokens.extend(parts);
@@ -97,7 +100,7 @@ impl Telling {
             return false;
         }
         let pairs = self.tokens.iter().zip(&other.tokens);
-        let replaced = pairs.filter(|(one, other)| words::stem(one) != words::stem(other)).count();
+        let replaced = pairs.filter(|(one, other)| one != other).count();
         (1..=REPLACED).contains(&replaced)
     }
 }
@@ -106,11 +109,11 @@ fn is_number(token: &str) -> bool {
     !token.is_empty() && token.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// A number in digits; anything else as it is.
-fn number(part: &str) -> String {
+/// A number in digits; anything else without its plural.
+fn part_of(part: &str) -> String {
     match NUMBERS.iter().position(|word| !word.is_empty() && *word == part) {
         Some(number) => number.to_string(),
-        None => part.to_owned(),
+        None => words::stem(part),
     }
 }
 

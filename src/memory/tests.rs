@@ -138,6 +138,30 @@ async fn another_model_makes_the_vectors_anew_and_mixes_none() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_session_is_taken_in_once_however_many_have_looked_at_it() {
+    let (memory, store) = memory_of(None).await;
+    let session = SessionId::new();
+    let facts =
+        |words: &str| vec![learned(&format!("payments-api {words} redis")), learned("Ben is oncall on Tuesdays")];
+    // Two look at the same part, and tell of it in other words.
+    let (one, other) =
+        (memory.look(&user(), session, 3).await.unwrap(), memory.look(&user(), session, 3).await.unwrap());
+    assert_eq!(memory.learn_from(&user(), &one, 9, facts("needs")).await.unwrap().len(), 2);
+    let again = memory.learn_from(&user(), &other, 8, facts("cannot do without")).await.unwrap();
+    assert!(again.len() == 2 && again[0].content == "payments-api needs redis", "{again:?}");
+    assert_eq!(store.memories(&user()).await.unwrap().all.len(), 6);
+    // One who comes after a crash hears of it before anybody is asked; the next part is new.
+    let late = memory.look(&user(), session, 3).await.unwrap();
+    assert_eq!(late.taken_in.map(|(notes, up_to)| (notes.len(), up_to)), Some((2, 9)));
+    let next = memory.look(&user(), session, 9).await.unwrap();
+    assert!(next.taken_in.is_none());
+    // What is erased meanwhile does not come back.
+    memory.forget_all(&user()).await.unwrap();
+    assert!(memory.learn_from(&user(), &next, 12, facts("has")).await.unwrap().is_empty());
+    assert!(store.memories(&user()).await.unwrap().all.is_empty());
+}
+
+#[tokio::test]
 async fn a_user_corrects_and_erases_what_is_remembered() {
     let (memory, store) = memory_of(Some(Arc::new(Meanings { name: "m", ..Meanings::default() }))).await;
     let all = memory.all(&user()).await.unwrap();

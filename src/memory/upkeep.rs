@@ -163,13 +163,12 @@ impl Upkeep {
             if vector.is_err() && short != memory.content {
                 vector = self.embed(&[short]).await;
             }
-            match vector.map(|mut vectors| vectors.pop()) {
-                Ok(Some(vector)) => made.push((memory.clone(), vector)),
-                Ok(None) | Err(_) => {
-                    tracing::warn!(memory = %memory.id, "the embedder does not take a memory; its words are left");
-                    let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
-                    poison.insert(memory.id, (digest(memory), Instant::now()));
-                }
+            if let Some(vector) = vector.ok().and_then(|mut vectors| vectors.pop()) {
+                made.push((memory.clone(), vector));
+            } else {
+                tracing::warn!(memory = %memory.id, "the embedder does not take a memory; its words are left");
+                let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
+                poison.insert(memory.id, (digest(memory), Instant::now()));
             }
         }
         Ok(made)

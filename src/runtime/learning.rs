@@ -22,7 +22,7 @@ use crate::{
     agent::{self, Aside, Candidate, Recall, Spending},
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
     models::tokens,
-    session::{MemoryNote, MemorySaved, MemorySource, Message, SessionState, Settings, Timestamp, Usage, UserId},
+    session::{MemoryNote, MemorySaved, Message, SessionState, Settings, Timestamp, Usage, UserId},
     tools::ToolExecutor,
 };
 
@@ -106,11 +106,18 @@ async fn look(
 ) -> anyhow::Result<()> {
     let Some(memory) = &shared.parts.memory else { return Ok(()) };
     let (user, session) = (state.summary.user_id.clone(), state.summary.session_id);
-    let last_seq = state.last_seq();
+    let (after, last_seq) = (state.learned_up_to, state.last_seq());
+    let look = memory.look(&user, session, after).await?;
+    if let Some((memories, up_to)) = look.taken_in.clone() {
+        // By a process that did not come to say so.
+        saved.memories = memories;
+        saved.up_to_seq = up_to;
+        return Ok(());
+    }
     let pieces = pieces(&said(&state));
     let user_words = words_of_user(&state);
     let settings = state.summary.settings.clone();
-    let budgets = shared.parts.limits.budgets;
+    let budgets = shared.parts.limits.load().budgets;
     anyhow::ensure!(!agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
     if let Some(today) = spending.of_user_today().await {
@@ -131,8 +138,7 @@ async fn look(
             tracing::debug!(%session, "what the model answered is no list of memories");
         }
     }
-    let source = MemorySource { session_id: session, seq: last_seq };
-    saved.memories = memory.learn(&user, &source, learned).await?;
+    saved.memories = memory.learn_from(&user, &look, last_seq, learned).await?;
     saved.up_to_seq = last_seq;
     Ok(())
 }
@@ -146,10 +152,11 @@ async fn ask(
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
     let aside = Aside { system: EXTRACTION_TASK, question, most: ANSWER, settings };
+    let limits = shared.parts.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
     for candidate in lineup {
         let mut usage = Usage::default();
-        let answer = aside.ask(candidate, &shared.parts.limits.retry, &mut usage).await;
+        let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
         saved.usage += candidate.priced(usage);
         match answer {
             Ok(answer) => {

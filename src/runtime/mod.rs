@@ -20,6 +20,7 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -54,8 +55,8 @@ pub struct Parts {
     pub tools: Arc<dyn Toolbox>,
     /// The system prompt.
     pub system: Arc<str>,
-    /// What bounds a run.
-    pub limits: Limits,
+    /// What bounds a run that begins now; one in progress keeps what it began with.
+    pub limits: ArcSwap<Limits>,
     /// Who is asked when a session's own model is down, in this order.
     pub fallback: Vec<ModelChoice>,
     /// What is remembered of users; `None`: nothing is.
@@ -159,6 +160,11 @@ impl Sessions {
             halt: CancellationToken::new(),
             replica,
         }))
+    }
+
+    /// Bounds the runs that begin from now on by other limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.parts.limits.store(Arc::new(limits));
     }
 
     /// Wakes every session that an earlier process left with work to do, and, when the store is shared, attends from now on

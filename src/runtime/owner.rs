@@ -501,7 +501,7 @@ impl<'a> Owner<'a> {
             tools: self.tools.clone(),
             settings,
             system: parts.system.clone(),
-            limits: parts.limits.clone(),
+            limits: parts.limits.load().as_ref().clone(),
             cancel: cancel.clone(),
             halt: self.shared.halt.clone(),
         };

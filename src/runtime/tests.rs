@@ -240,7 +240,7 @@ impl World {
             memory: None,
             system: "".into(),
             fallback: Vec::new(),
-            limits: Limits {
+            limits: ArcSwap::from_pointee(Limits {
                 context: crate::agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
@@ -250,7 +250,7 @@ impl World {
                 retry: RetryPolicy::new(2, Duration::from_mins(2)),
                 parallel_tools: 4,
                 approval_ttl: Duration::from_secs(3600),
-            },
+            }),
             max_sessions: 10,
             shallow: false,
             metrics: Arc::new(Metrics::new()),

@@ -305,7 +305,9 @@ impl LongTermStore for MemoryStore {
         Ok(self.with_shelf(user, |shelf| {
             let as_expected = shelf.version == version;
             if as_expected && !changes.is_empty() {
-                changes.iter().for_each(|change| shelf.change(change));
+                for change in changes {
+                    shelf.change(change);
+                }
                 shelf.is_at(Shelf::after(version));
             }
             as_expected

@@ -1,8 +1,8 @@
 //! Logs: one line each to standard error, for people or for machines.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
-use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use super::traces::{self, Exporter, TraceError};
 use crate::config::{LogConfig, LogFormat, TelemetryConfig};
@@ -28,7 +28,13 @@ pub enum LogError {
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] TraceError),
+    /// The filter cannot be replaced: logs were not set up here.
+    #[error("logs are not set up: {0}")]
+    NotThere(#[from] reload::Error),
 }
+
+/// Replaces the filter in force. One for the process, as the logs are.
+static FILTER: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>> = OnceLock::new();
 
 /// Sends the logs of this process to standard error from now on, and its traces to a collector, if one is named. Traces end
 /// when what is returned is dropped.
@@ -36,7 +42,8 @@ pub enum LogError {
 /// # Errors
 /// `LOG_LEVEL` is no filter (the configuration has checked it), there is no way to the collector, or it was done before.
 pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<Exporter, LogError> {
-    let filter = EnvFilter::try_new(directives(&config.level))?;
+    // Of the lines alone: what is traced does not depend on what is logged.
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(directives(&config.level))?);
     let (spans, exporter) = traces::layer(telemetry)?;
     let registry = tracing_subscriber::registry().with(spans);
     match config.format {
@@ -50,7 +57,21 @@ pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<E
             registry.with(lines.with_filter(filter)).try_init()?;
         }
     }
+    // It is empty: whoever comes second has been refused above.
+    let _ = FILTER.set(Box::new(move |filter| handle.reload(filter)));
     Ok(exporter)
+}
+
+/// Logs as much as `level` says from now on.
+///
+/// # Errors
+/// It is no filter. Without [`init`] nothing happens.
+pub fn set_level(level: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(directives(level))?;
+    if let Some(replace) = FILTER.get() {
+        replace(filter)?;
+    }
+    Ok(())
 }
 
 /// The user's filter, with the chatty libraries held down unless it speaks of them.

@@ -162,9 +162,9 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
         .map(|(n, memory)| {
             let mut memory = memory.clone();
             if n % 2 == 0 {
-                memory.expires_at = Some(over)
+                memory.expires_at = Some(over);
             } else {
-                memory.superseded_by = Some(all[55].id)
+                memory.superseded_by = Some(all[55].id);
             }
             change(&memory, Meaning::Kept)
         })

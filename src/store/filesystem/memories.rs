@@ -1,5 +1,7 @@
 //! Memories: `ROOT/memories/USER_ID/MEMORY_ID.json`. A memory is on the disk before it is acknowledged.
 
+#![allow(clippy::similar_names, reason = "a shelf is not taken for self")]
+
 use std::{
     collections::HashMap,
     fs::{self, DirBuilder, OpenOptions},
@@ -98,7 +100,9 @@ impl Shared {
                 fs::rename(&new, &path).map_err(failed)?;
             }
             sync_folder_of(&folder.join("."))?;
-            changes.iter().for_each(|change| shelf.change(change));
+            for change in changes {
+                shelf.change(change);
+            }
             shelf.is_at(Shelf::after(version));
             Ok(true)
         })

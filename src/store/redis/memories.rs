@@ -4,6 +4,8 @@
 //! All keys of a user are on one node, and every write is one script. A replica keeps what it has read and asks only what was
 //! written since: each write has a number, and `changes` says which memories it touched.
 
+#![allow(clippy::similar_names, reason = "a shelf is not taken for self")]
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -123,7 +125,9 @@ impl RedisStore {
                 for id in gone.filter_map(|(id, _)| id.parse().ok()) {
                     shelf.remove(id);
                 }
-                read.into_iter().for_each(|read| read.put(&mut shelf));
+                for read in read {
+                    read.put(&mut shelf);
+                }
             }
         } else {
             // What is written while this is read has a greater number than `to`, and is read again the next time.
