@@ -33,8 +33,10 @@ pub enum LogError {
     NotThere(#[from] reload::Error),
 }
 
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
 /// Replaces the filter in force. One for the process, as the logs are.
-static FILTER: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>> = OnceLock::new();
+static FILTER: OnceLock<Replace> = OnceLock::new();
 
 /// Sends the logs of this process to standard error from now on, and its traces to a collector, if one is named. Traces end
 /// when what is returned is dropped.
