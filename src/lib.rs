@@ -7,6 +7,7 @@
 //! - [`cli`], [`demo`]: clients of our own API, and the simulated outside
 //! - [`app`]: builds all parts, runs them, stops them in order
 //! - [`api`]: HTTP, SSE, WebSocket
+//! - [`auth`]: who a caller is, and what roles may do
 //! - [`runtime`]: sessions alive: owners, recovery
 //! - [`agent`]: one run over model and tools
 //! - [`models`], [`tools`], [`mcp`]: the ways to the outside
@@ -18,6 +19,7 @@
 pub mod agent;
 pub mod api;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -8,10 +8,12 @@ mod catalog;
 mod docs;
 mod events;
 mod extract;
+mod identity;
 mod inputs;
 mod messages;
 mod origin;
 mod problem;
+mod quota;
 mod service;
 mod sessions;
 mod settings;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::MessageBody,
+    body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     middleware::Next,
     web,
@@ -33,14 +35,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use docs::openapi_json;
 pub use problem::{Code, Problem};
+pub use quota::Quota;
 pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
-    config::{Budget, ModelChoice, ServerConfig},
+    auth::Authenticator,
+    config::{Budget, MetricsAccess, ModelChoice, ServerConfig},
     mcp::McpHub,
     models::Catalog,
     runtime::Sessions,
-    session::{SessionStatus, SessionStore, SessionSummary, Settings, UserId},
+    session::{SessionStatus, SessionStore, SessionSummary, Settings},
     telemetry::Metrics,
     tools::{ToolCatalog, UserTokens},
 };
@@ -59,8 +63,12 @@ pub struct Api {
     pub tokens: UserTokens,
     /// For the readiness probe.
     pub store: Arc<dyn SessionStore>,
-    /// The user of every request, as long as nobody is authenticated.
-    pub user: UserId,
+    /// Who callers are.
+    pub auth: Authenticator,
+    /// Who may read the metrics.
+    pub metrics_access: MetricsAccess,
+    /// What a user, and all together, may ask for.
+    pub quota: Quota,
     /// Limits of requests.
     pub server: ServerConfig,
     /// What a user may use on a day.
@@ -116,19 +124,23 @@ async fn no_route(request: HttpRequest) -> HttpResponse {
     response
 }
 
-/// Stands around every request: keeps foreign web pages out, and counts the answers.
+/// Stands around every request: keeps foreign web pages and unknown callers out, and counts the answers.
 ///
 /// # Errors
-/// `origin_not_allowed`, and those of the handler.
-pub async fn gate(
+/// Those of the handler.
+pub async fn gate<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let metrics = request.app_data::<web::Data<Api>>().map(|api| api.metrics.clone());
-    let result = match origin::check(&request) {
-        Ok(()) => next.call(request).await,
-        Err(problem) => Err(problem.into()),
+    let shared_with = origin::listed(&request);
+    let mut result = match admit(&request).await {
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_left_body),
+        Err(answer) => Ok(request.into_response(answer).map_into_right_body()),
     };
+    if let (Ok(response), Some(origin)) = (&mut result, shared_with) {
+        origin::share(response.headers_mut(), origin);
+    }
     let status = match &result {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
@@ -144,4 +156,13 @@ pub async fn gate(
         metrics.requests.with_label_values(&[class]).inc();
     }
     result
+}
+
+/// Whether a request gets to its route; the answer to it if it does not.
+async fn admit(request: &ServiceRequest) -> Result<(), HttpResponse> {
+    origin::check(request).map_err(|problem| problem.response())?;
+    if let Some(answer) = origin::preflight(request) {
+        return Err(answer);
+    }
+    identity::admit(request).await.map_err(|problem| problem.response())
 }

@@ -34,6 +34,24 @@ pub enum Code {
     NotFound,
     /// The path does not know this method.
     MethodNotAllowed,
+    /// It is not known who calls; `WWW-Authenticate` says what to send.
+    Unauthenticated,
+    /// The caller's roles do not allow it.
+    RoleRequired,
+    /// Somebody else must answer: one with the role `approver`.
+    ApproverRequired,
+    /// Who calls cannot be found out now.
+    IdentityUnavailable,
+    /// The user makes too many requests.
+    TooManyRequests,
+    /// The user has as many runs as allowed at a time.
+    TooManyRuns,
+    /// The user has as many streams as allowed at a time.
+    TooManyStreams,
+    /// The replica has as much to do as it takes on.
+    Overloaded,
+    /// The body did not come in time.
+    RequestTimeout,
     /// The user has no such session.
     SessionNotFound,
     /// The run in progress has no such approval.
@@ -87,12 +105,18 @@ impl Code {
             | Self::InputNotFound
             | Self::OutputNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::OriginNotAllowed | Self::RoleRequired | Self::ApproverRequired => StatusCode::FORBIDDEN,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::ApprovalClosed | Self::InputClosed | Self::Busy | Self::TooManySessions => StatusCode::CONFLICT,
             Self::CommandIdReused | Self::DoesNotFit => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::InboxFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::InboxFull | Self::TooManyRequests | Self::TooManyRuns | Self::TooManyStreams => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable | Self::Stopping | Self::Pending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable | Self::Stopping | Self::Pending | Self::IdentityUnavailable | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::SessionDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -100,7 +124,13 @@ impl Code {
     /// Seconds after which the same request may do better.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Self::InboxFull | Self::StoreUnavailable | Self::Stopping | Self::Pending => Some(1),
+            Self::InboxFull
+            | Self::TooManyRequests
+            | Self::StoreUnavailable
+            | Self::Stopping
+            | Self::Pending
+            | Self::IdentityUnavailable => Some(1),
+            Self::TooManyRuns | Self::TooManyStreams | Self::Overloaded => Some(5),
             _ => None,
         }
     }
@@ -113,6 +143,15 @@ impl Code {
             Self::PayloadTooLarge => "The body is too large",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "The method is not allowed here",
+            Self::Unauthenticated => "It is not known who calls",
+            Self::RoleRequired => "The role does not allow it",
+            Self::ApproverRequired => "Somebody else must approve",
+            Self::IdentityUnavailable => "Who calls cannot be found out now",
+            Self::TooManyRequests => "Too many requests",
+            Self::TooManyRuns => "Too many runs",
+            Self::TooManyStreams => "Too many streams",
+            Self::Overloaded => "The replica is busy",
+            Self::RequestTimeout => "The request took too long",
             Self::SessionNotFound => "There is no such session",
             Self::ApprovalNotFound => "There is no such approval",
             Self::ApprovalClosed => "The approval is closed",
@@ -156,6 +195,12 @@ pub struct Problem {
     pub code: Code,
     /// What was attempted, what was found, what to do.
     pub detail: String,
+    /// Seconds, where they are not those of the code.
+    #[serde(skip)]
+    wait: Option<u64>,
+    /// For `WWW-Authenticate`.
+    #[serde(skip)]
+    challenge: Option<String>,
 }
 
 impl Problem {
@@ -168,7 +213,21 @@ impl Problem {
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
+            wait: None,
+            challenge: None,
         }
+    }
+
+    /// A caller who is nobody, with what to send.
+    #[must_use]
+    pub fn unauthenticated(detail: impl Into<String>, challenge: String) -> Self {
+        Self { challenge: Some(challenge), ..Self::new(Code::Unauthenticated, detail) }
+    }
+
+    /// The same with the seconds after which the request may do better.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { wait: Some(seconds), ..self }
     }
 
     /// A value that is not allowed.
@@ -182,7 +241,10 @@ impl Problem {
     pub fn response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.code.status());
         response.content_type("application/problem+json");
-        if let Some(seconds) = self.code.retry_after() {
+        if let Some(challenge) = &self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
+        }
+        if let Some(seconds) = self.wait.or(self.code.retry_after().map(u64::from)) {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
@@ -225,6 +287,9 @@ impl From<SessionsError> for Problem {
             SessionsError::TooMany(_) => Code::TooManySessions,
             SessionsError::ApprovalNotFound(_) => Code::ApprovalNotFound,
             SessionsError::ApprovalClosed(_) => Code::ApprovalClosed,
+            SessionsError::ApproverRequired => Code::ApproverRequired,
+            SessionsError::TooManyRuns(_) => Code::TooManyRuns,
+            SessionsError::Overloaded(_) => Code::Overloaded,
             SessionsError::DoesNotFit(_) => Code::DoesNotFit,
             SessionsError::InputNotFound(_) => Code::InputNotFound,
             SessionsError::InputClosed(_) => Code::InputClosed,

@@ -7,14 +7,17 @@ use actix_web::{
     http::header::{self, Accept, Header as _, Quality},
     web::{self, Bytes},
 };
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use prometheus::IntGauge;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, Code, Problem};
-use crate::session::{
-    Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
+use super::{Api, Code, Problem, quota::Slot};
+use crate::{
+    auth::Identity,
+    session::{
+        Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
+    },
 };
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
@@ -115,32 +118,44 @@ pub(super) async fn open(
     Ok((hello, cursor))
 }
 
-/// A gauge that is one higher as long as this lives.
-pub(super) struct OpenStream(IntGauge);
+/// A stream that a user holds open: it has its place, is counted, and ends when its user is not known any more.
+pub(super) struct OpenStream {
+    gauge: IntGauge,
+    lapse: BoxFuture<'static, ()>,
+    _slot: Slot,
+}
 
 impl OpenStream {
-    pub(super) fn new(api: &Api) -> Self {
-        api.metrics.streams.inc();
-        Self(api.metrics.streams.clone())
+    /// A place for one more stream.
+    pub(super) fn new(api: &Api, caller: &Identity) -> Result<Self, Problem> {
+        let _slot = api.quota.stream(&caller.user)?;
+        let gauge = api.metrics.streams.clone();
+        gauge.inc();
+        Ok(Self { gauge, lapse: caller.lapse().boxed(), _slot })
+    }
+
+    /// Returns when the caller's key or token does not hold any more. Not to be asked again after that.
+    pub(super) async fn lapsed(&mut self) {
+        (&mut self.lapse).await;
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
     }
 }
 
 /// The response that carries a stream.
 pub(super) fn respond(
     api: &web::Data<Api>,
+    open: OpenStream,
     first: Option<Frame>,
     cursor: Cursor,
     format: Format,
     until: Until,
 ) -> HttpResponse {
-    let writer =
-        Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, _open: OpenStream::new(api) };
+    let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open };
     let content_type = match format {
         Format::Sse => SSE,
         Format::Ndjson => NDJSON,
@@ -160,7 +175,7 @@ struct Writer {
     until: Until,
     halt: CancellationToken,
     ended: bool,
-    _open: OpenStream,
+    open: OpenStream,
 }
 
 impl Writer {
@@ -197,6 +212,13 @@ impl Writer {
         let next = tokio::select! {
             next = timeout(KEEP_ALIVE, next) => next,
             () = self.halt.cancelled() => Ok(Ok(None)),
+            () = self.open.lapsed() => {
+                self.ended = true;
+                return Some(Frame::Transient(Transient::Warning(Warning::new(
+                    "unauthenticated",
+                    "the key or token does not hold any more; connect again with another",
+                ))));
+            }
         };
         match next {
             Ok(Ok(Some(frame))) => return Some(frame),

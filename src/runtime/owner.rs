@@ -47,17 +47,22 @@ enum LetGo {
 
 /// Owns a session for as long as there is something to do.
 pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
+    own_while_needed(&shared, session, &place).await;
+    shared.load.end(session);
+}
+
+async fn own_while_needed(shared: &Arc<Shared>, session: SessionId, place: &Place) {
     let mut wait = RETRY.0;
     loop {
         // The inbox is looked into when the session is held.
         place.bell.hush();
         let outcome = tokio::select! {
-            outcome = hold(&shared, session, &place) => outcome,
+            outcome = hold(shared, session, place) => outcome,
             () = place.bell.gone.cancelled() => Ok(LetGo::Gone),
         };
         match outcome {
             Ok(LetGo::Idle) => {
-                if shared.registry.retire(session, &place) {
+                if shared.registry.retire(session, place) {
                     return;
                 }
                 wait = RETRY.0;
@@ -70,7 +75,7 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
             }
             Err(StoreError::Held(_)) => {
                 // Another process works on it, and hears of what is new. Should it die, the store says so.
-                if shared.registry.retire(session, &place) {
+                if shared.registry.retire(session, place) {
                     return;
                 }
             }
@@ -94,7 +99,7 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
             }
         }
     }
-    shared.registry.retire(session, &place);
+    shared.registry.retire(session, place);
 }
 
 async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result<LetGo, StoreError> {
@@ -105,6 +110,7 @@ async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result
         Ok(mut owner) => owner.work().await,
         Err(error) => Err(error),
     };
+    shared.waiting.forget(session);
     match store.release(held.lease).await {
         // Something came in that the owner did not hear of.
         Ok(true) if matches!(result, Ok(LetGo::Idle)) => place.bell.ring(),
@@ -157,6 +163,8 @@ struct Owner<'a> {
     cancelled: Option<RunId>,
     /// The inbox may hold something new.
     look: bool,
+    /// Until when approvals wait, as it is noted for those who may answer.
+    noted: Option<Timestamp>,
 }
 
 struct RunTask {
@@ -203,6 +211,7 @@ impl<'a> Owner<'a> {
             run: None,
             cancelled: None,
             look: true,
+            noted: None,
         })
     }
 
@@ -220,8 +229,12 @@ impl<'a> Owner<'a> {
                     self.take_commands().await?;
                 }
                 self.writer.start();
+                self.note_waiting().await;
             }
             let resting = self.run.is_none() && self.writer.idle() && !self.look;
+            if resting && let_go_at.is_none() {
+                self.shared.load.end(self.held.lease.session);
+            }
             let_go_at = if resting { let_go_at.or_else(|| Some(Instant::now() + LINGER)) } else { None };
             if halting && self.run.is_none() && self.writer.idle() {
                 return Ok(LetGo::Halted);
@@ -267,6 +280,17 @@ impl<'a> Owner<'a> {
         }
     }
 
+    /// Notes whether approvals wait, when that has changed.
+    async fn note_waiting(&mut self) {
+        let until = self.projection.read(|state| state.pending_approvals().map(|a| a.expires_at).max());
+        if until != self.noted {
+            let (store, session) = (self.shared.parts.store.as_ref(), self.held.lease.session);
+            if self.shared.waiting.note(store, session, until).await {
+                self.noted = until;
+            }
+        }
+    }
+
     /// Takes out of the inbox what can be done now. A message waits there while a run is in progress.
     async fn take_commands(&mut self) -> Result<(), StoreError> {
         let entries = self.shared.parts.store.inbox(self.held.lease.session).await?;
@@ -293,8 +317,12 @@ impl<'a> Owner<'a> {
                     continue;
                 }
                 CommandBody::Cancel { .. } => None,
-                CommandBody::Resolve { approval_id, decision, arguments, comment } => {
+                CommandBody::Resolve { approval_id, decision, arguments, comment, .. } => {
                     let run = self.projection.read(|state| {
+                        // Whatever let it in: nobody says yes to what is another's to allow.
+                        if !self.shared.may_answer(command, &state.summary.user_id) {
+                            return None;
+                        }
                         // The first answer counts; the next may be in the same look.
                         let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id)
                             && !self.writer.answers(*approval_id);
@@ -400,6 +428,8 @@ impl<'a> Owner<'a> {
         }
         settings.provider = provider;
         settings.model = model_id;
+        let user = self.projection.read(|state| state.summary.user_id.clone());
+        self.shared.load.begin(self.held.lease.session, &user);
         let cancel = CancellationToken::new();
         if self.cancelled == Some(run_id) {
             cancel.cancel();

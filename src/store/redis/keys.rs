@@ -13,6 +13,7 @@
 //! | `{prefix}:memories:USER` | hash | what is remembered of a user, and how often it was written |
 //! | `{prefix}:usage:USER:DAY` | hash | what each of a user's sessions used on a day |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
+//! | `{prefix}:approvals` | sorted set | sessions that wait for an approval, by when it runs out |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
 //!
 //! `{session}` stands for the id in braces, the hash tag that keeps all keys of a session on one node of a cluster.
@@ -93,6 +94,10 @@ impl Keys {
 
     pub(super) fn user(&self, user: &UserId) -> String {
         format!("{}:user:{user}", self.prefix)
+    }
+
+    pub(super) fn approvals(&self) -> String {
+        format!("{}:approvals", self.prefix)
     }
 
     pub(super) fn work(&self) -> String {
