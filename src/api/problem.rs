@@ -195,12 +195,18 @@ pub struct Problem {
     pub code: Code,
     /// What was attempted, what was found, what to do.
     pub detail: String,
+    /// Boxed, since few have any.
+    #[serde(skip)]
+    headers: Option<Box<Headers>>,
+}
+
+/// What goes beside the document.
+#[derive(Debug, Clone)]
+enum Headers {
     /// Seconds, where they are not those of the code.
-    #[serde(skip)]
-    wait: Option<u64>,
-    /// For `WWW-Authenticate`.
-    #[serde(skip)]
-    challenge: Option<String>,
+    RetryAfter(u64),
+    /// What to send.
+    WwwAuthenticate(String),
 }
 
 impl Problem {
@@ -213,21 +219,21 @@ impl Problem {
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
-            wait: None,
-            challenge: None,
+            headers: None,
         }
     }
 
     /// A caller who is nobody, with what to send.
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>, challenge: String) -> Self {
-        Self { challenge: Some(challenge), ..Self::new(Code::Unauthenticated, detail) }
+        let headers = Some(Box::new(Headers::WwwAuthenticate(challenge)));
+        Self { headers, ..Self::new(Code::Unauthenticated, detail) }
     }
 
     /// The same with the seconds after which the request may do better.
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
-        Self { wait: Some(seconds), ..self }
+        Self { headers: Some(Box::new(Headers::RetryAfter(seconds))), ..self }
     }
 
     /// A value that is not allowed.
@@ -241,10 +247,15 @@ impl Problem {
     pub fn response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.code.status());
         response.content_type("application/problem+json");
-        if let Some(challenge) = &self.challenge {
-            response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
+        let mut wait = self.code.retry_after().map(u64::from);
+        match self.headers.as_deref() {
+            Some(Headers::RetryAfter(seconds)) => wait = Some(*seconds),
+            Some(Headers::WwwAuthenticate(challenge)) => {
+                response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
+            }
+            None => {}
         }
-        if let Some(seconds) = self.wait.or(self.code.retry_after().map(u64::from)) {
+        if let Some(seconds) = wait {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))

@@ -51,8 +51,9 @@ impl Quota {
             requests.retain(|_, full_at| *full_at > now);
         }
         let full_at = requests.get(user).map_or(now, |full_at| (*full_at).max(now)) + one;
-        if full_at > now + whole {
-            let wait = (full_at - now - whole).as_secs() + 1;
+        let over = full_at.saturating_duration_since(now + whole);
+        if !over.is_zero() {
+            let wait = over.as_secs() + 1;
             let detail = format!(
                 "{per_minute} requests in a minute are the limit (K8SOPS_MAX_REQUESTS_PER_MINUTE); try again in {wait} s"
             );

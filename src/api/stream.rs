@@ -128,10 +128,10 @@ pub(super) struct OpenStream {
 impl OpenStream {
     /// A place for one more stream.
     pub(super) fn new(api: &Api, caller: &Identity) -> Result<Self, Problem> {
-        let _slot = api.quota.stream(&caller.user)?;
+        let slot = api.quota.stream(&caller.user)?;
         let gauge = api.metrics.streams.clone();
         gauge.inc();
-        Ok(Self { gauge, lapse: caller.lapse().boxed(), _slot })
+        Ok(Self { gauge, lapse: caller.lapse().boxed(), _slot: slot })
     }
 
     /// Returns when the caller's key or token does not hold any more. Not to be asked again after that.

@@ -196,6 +196,14 @@ fn parse(text: &str) -> Result<Table, String> {
     Ok(keys.into())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn unhex(text: &str) -> Option<[u8; 32]> {
     let bytes: Option<Vec<u8>> = (0..text.len())
         .step_by(2)
@@ -221,7 +229,7 @@ impl NewKey {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random)?;
         let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random));
-        let hash = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hash = hex(&Sha256::digest(key.as_bytes()));
         let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
         let roles: Roles = roles.iter().copied().collect();
         let mut entry = format!("- user: {}\n  roles: [{roles}]\n  sha256: \"{hash}\"\n", quoted(user));

@@ -257,7 +257,7 @@ async fn a_change_needs_the_yes_of_somebody_else() {
     assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
     // It is found after a restart, too.
     let data = service.stop().await;
-    let setup = Setup { data: Some(data), ..with_change(env, &tools) };
+    let setup = Setup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
     service = Service::start(setup).await;
     service.token = Some(ben);
     until("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
