@@ -1,21 +1,56 @@
-FROM rust:1-bookworm AS build
+# k8sops in an image of about 40 MB: a distroless base (libc, libgcc, certificates; no shell) and one program.
+#
+#   docker build -t k8sops .
+#   docker buildx build --platform linux/amd64,linux/arm64 -t k8sops .
+#
+# It runs as 65532 with a read-only root; sessions of the filesystem store go to /data, which wants a volume:
+#
+#   docker run --read-only -v k8sops:/data -p 127.0.0.1:8080:8080 -e AUTH_MODE=… -e ANTHROPIC_API_KEY k8sops
+#
+# MCP servers that are started as programs (stdio) are not in it: run them beside it, or build an image FROM this one.
+
+# Compiled where it runs fastest: on the machine that builds, for the one that is built for.
+FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
+ARG BUILDARCH
+ARG TARGETARCH
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN if [ "${TARGETARCH:-$BUILDARCH}" != "$BUILDARCH" ]; then \
+      case "$TARGETARCH" in \
+        amd64) cross=x86-64-linux-gnu ;; \
+        arm64) cross=aarch64-linux-gnu ;; \
+        *) echo "TARGETARCH is $TARGETARCH; allowed: amd64 or arm64" >&2; exit 1 ;; \
+      esac; \
+      apt-get update; \
+      apt-get install -y --no-install-recommends "gcc-$cross" "g++-$cross" "libc6-dev-$TARGETARCH-cross"; \
+      rm -rf /var/lib/apt/lists/*; \
+    fi
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --profile dist --bin k8sops
+# The linker and the C compiler of the other machine, where there is one; cargo does not look at them otherwise.
+ENV CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc \
+    CC_x86_64_unknown_linux_gnu=x86_64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    case "${TARGETARCH:-$BUILDARCH}" in \
+      amd64) target=x86_64-unknown-linux-gnu ;; \
+      arm64) target=aarch64-unknown-linux-gnu ;; \
+      *) echo "TARGETARCH is $TARGETARCH; allowed: amd64 or arm64" >&2; exit 1 ;; \
+    esac; \
+    rustup target add "$target"; \
+    cargo build --locked --profile dist --bin k8sops --target "$target"; \
+    cp "target/$target/dist/k8sops" /k8sops; \
+    mkdir /data
 
-FROM debian:bookworm-slim
-# The certificates by which model providers and MCP servers are verified; the program itself needs only libc.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates \
- && rm -rf /var/lib/apt/lists/* \
- && useradd --uid 65532 --create-home k8sops
-COPY --from=build /src/target/dist/k8sops /usr/local/bin/k8sops
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /k8sops /usr/local/bin/k8sops
+COPY --from=build --chown=65532:65532 /data /data
 # By number, so that a cluster that forbids root can see that this is not root.
 USER 65532:65532
-# The home directory holds the sessions of the filesystem store (~/.k8sops): mount a volume there to keep them.
-ENV HOME=/home/k8sops
-WORKDIR /home/k8sops
-ENV K8SOPS_HOST=0.0.0.0
+ENV HOME=/data MEMORY_FILESYSTEM_PATH=/data K8SOPS_HOST=0.0.0.0
+WORKDIR /data
 EXPOSE 8080
-ENTRYPOINT ["k8sops"]
+ENTRYPOINT ["/usr/local/bin/k8sops"]
 CMD ["serve"]

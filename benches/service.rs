@@ -1,14 +1,16 @@
 //! What DESIGN promises of speed, measured on the running service, by CPU time and by ratio in one run.
 //!
-//! `cargo bench --bench service [tokens|turns|idle|redis|outputs]` (all, without an argument). Needs nginx for `tokens`, and Redis
-//! and the MCP server `everything` for `redis`: `bash tests/testbed/setup.sh` installs them, its `env.sh` says where.
+//! `cargo bench --bench service [tokens|turns|idle|redis|outputs|memories]` (all, without an argument). Needs nginx for
+//! `tokens`, Redis for `memories`, and Redis and the MCP server `everything` for `redis`: `bash tests/testbed/setup.sh` installs them, its `env.sh` says where.
 //!
 //! - `tokens`: CPU per streamed token with 32 sessions at 50 tokens/s each, beside the same streams through nginx.
 //! - `turns`: CPU and bytes written per turn, around turn 10 and around turn 1,000 of one session.
 //! - `redis`: the round trips of a turn with one tool call, commits per second, and opening a session with 5,000 events.
 //! - `outputs`: peak memory and time of a turn whose tool returns 14,000 pods, 3 MB of Secrets, or a log of 100 MB.
+//! - `memories`: CPU of a search among 1,000, 10,000 and 100,000 memories: by looking at each, and in a vector set.
 //! - `idle`: resident memory for 10,000 idle sessions and for 1,000 idle WebSockets.
 
+mod memories;
 mod support;
 
 use std::time::{Duration, Instant};
@@ -38,6 +40,9 @@ async fn main() {
     }
     if wants("outputs") {
         outputs().await;
+    }
+    if wants("memories") {
+        memories::run().await;
     }
     if wants("idle") {
         idle().await;

@@ -1,5 +1,7 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
+mod reload;
+
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
@@ -9,6 +11,7 @@ use std::{
 };
 
 use actix_web::{HttpServer, middleware::from_fn, web};
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -22,7 +25,8 @@ use crate::{
     config::{AuthMode, Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
     mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
-    models::{Catalog, RetryPolicy},
+    memory::LongTermMemory,
+    models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy},
     runtime::{Parts, Sessions},
     session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
@@ -149,26 +153,16 @@ impl App {
             config.tools.clone(),
         );
         let metrics = Arc::new(Metrics::new());
+        let long_term = &config.memory.long_term;
+        let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
         let sessions = Sessions::new(Parts {
             store: store.clone(),
             catalog: catalog.clone(),
             tools: Arc::new(toolbox),
             system: system_prompt(&config.agent.instructions),
-            limits: agent::Limits {
-                max_steps: config.agent.max_steps,
-                max_calls: config.agent.max_calls,
-                max_time: config.agent.max_time,
-                max_repeats: config.agent.max_repeats,
-                retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
-                budgets: config.budgets,
-                context: agent::ContextPolicy {
-                    threshold: config.memory.context_threshold,
-                    max_tokens: config.memory.max_context_tokens,
-                },
-                parallel_tools: config.agent.parallel_tools,
-                approval_ttl: config.tools.approval_ttl,
-            },
+            limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
+            memory: long_term.enabled.then(|| memory.clone()),
             max_sessions: config.memory.max_sessions,
             shallow: config.memory.shallow,
             max_runs: config.limits.runs,
@@ -182,14 +176,15 @@ impl App {
             mcp,
             tools,
             tokens,
+            memory,
             store,
             auth,
             metrics_access: config.auth.metrics,
             quota: Quota::new(config.limits),
             server: config.server.clone(),
-            day_budget: config.budgets.user_day,
+            day_budget: ArcSwap::from_pointee(config.budgets.user_day),
             fallback: config.llm.fallback.clone(),
-            defaults,
+            defaults: ArcSwap::from_pointee(defaults),
             metrics,
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
             halt: CancellationToken::new(),
@@ -258,6 +253,7 @@ impl App {
                 Some(ended) => ended,
                 None => server.await,
             };
+            api.memory.stop().await;
             api.sessions.close();
             api.mcp.close().await;
             drop(background);
@@ -322,6 +318,24 @@ async fn serve_http(
     Ok(server.await?)
 }
 
+/// What bounds a run, as configured.
+fn run_limits(config: &Config) -> agent::Limits {
+    agent::Limits {
+        max_steps: config.agent.max_steps,
+        max_calls: config.agent.max_calls,
+        max_time: config.agent.max_time,
+        max_repeats: config.agent.max_repeats,
+        retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
+        budgets: config.budgets,
+        context: agent::ContextPolicy {
+            threshold: config.memory.context_threshold,
+            max_tokens: config.memory.max_context_tokens,
+        },
+        parallel_tools: config.agent.parallel_tools,
+        approval_ttl: config.tools.approval_ttl,
+    }
+}
+
 /// Opens the configured store.
 pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match config.backend {
@@ -361,6 +375,8 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     raise_file_limit();
     let app = App::build(config).await?;
+    // Ends with this function.
+    let _reloading = reload::on_hangup(&loaded, app.api())?;
     let port = app.port();
     if app.is_exposed() && !app.api.auth.is_on() {
         eprintln!(
@@ -383,6 +399,16 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
     }
     app.run_until_signalled(signals).await
+}
+
+/// What compares memories by meaning, where one is configured.
+fn embedder(config: &Config) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+    let Some(chosen) = &config.memory.long_term.embeddings else { return Ok(None) };
+    let Some(provider) = config.providers.get(&chosen.provider) else {
+        anyhow::bail!("EMBEDDING_PROVIDER is {}, and there is no such provider", chosen.provider)
+    };
+    let embedder = ProviderEmbedder::new(&chosen.provider, provider, &chosen.model, chosen.dimensions)?;
+    Ok(Some(Arc::new(embedder)))
 }
 
 /// Where the demo listens; absent: as the environment says, or by default.

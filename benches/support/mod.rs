@@ -19,7 +19,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 mod nginx;
 
 pub use nginx::Nginx;
-use nginx::{cpu, free_port};
+pub use nginx::cpu;
+use nginx::free_port;
 
 /// Speaks chat completions: every request is answered by so many tokens, so far apart.
 pub struct Upstream {
@@ -293,8 +294,13 @@ pub struct Redis {
 
 impl Redis {
     pub async fn start() -> Self {
+        Self::start_as("K8SOPS_TEST_REDIS_SERVER").await
+    }
+
+    /// The one that an environment variable names.
+    pub async fn start_as(variable: &str) -> Self {
         let (dir, port) = (TempDir::new().expect("a temporary folder"), free_port());
-        let server = std::env::var("K8SOPS_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let server = std::env::var(variable).unwrap_or_else(|_| "redis-server".into());
         let child = Command::new(server)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
             .current_dir(dir.path())
@@ -309,7 +315,12 @@ impl Redis {
 
     /// The settings of a service that keeps its sessions there.
     pub fn env(&self) -> [(&'static str, String); 2] {
-        [("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", format!("redis://127.0.0.1:{}", self.port))]
+        [("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", self.url())]
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// CPU time of the server.

@@ -48,6 +48,16 @@ enum Attempt {
     Stopped(Written),
 }
 
+/// Says that a call is made again after a wait.
+pub(super) fn waits(error: &ModelError, attempt: u32, wait: Duration) -> EventBody {
+    let seconds = wait.as_secs_f64();
+    EventBody::Warning(Warning {
+        code: error.code().into(),
+        message: format!("{error}; trying again in {seconds:.1} s (attempt {attempt} failed)"),
+        wait_seconds: Some((seconds * 10.0).round() / 10.0),
+    })
+}
+
 impl Run {
     /// Asks one model, until it has answered or is given up.
     pub(super) async fn attempts(
@@ -108,12 +118,7 @@ impl Run {
                 return Ok(Asked::GaveUp(error));
             };
             waited += wait;
-            let seconds = wait.as_secs_f64();
-            events.push(EventBody::Warning(Warning {
-                code: error.code().into(),
-                message: format!("{error}; trying again in {seconds:.1} s (attempt {attempt} failed)"),
-                wait_seconds: Some((seconds * 10.0).round() / 10.0),
-            }));
+            events.push(waits(&error, attempt, wait));
             self.log.append(events).await?;
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}

@@ -46,7 +46,8 @@ impl Scope {
 }
 
 /// Whether a budget is used up.
-pub(super) fn is_spent(budget: &Budget, usage: &Usage) -> bool {
+#[must_use]
+pub fn is_spent(budget: &Budget, usage: &Usage) -> bool {
     budget.tokens.is_some_and(|most| usage.tokens() >= most) || budget.usd.is_some_and(|most| usage.cost_usd >= most)
 }
 

@@ -2,18 +2,18 @@
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-
 use super::{
     LogClosed, Run, RunView,
+    aside::Aside,
+    attempts::waits,
     context::{self, tokens_of},
     history,
-    lineup::{Candidate, Course},
+    lineup::{Course, Turn},
     reply::stopped,
 };
 use crate::{
-    models::{ChatRequest, Delta, ModelError, ToolChoice, tokens},
-    session::{ContextCompacted, EventBody, Message, MessageId, Timestamp, ToolStatus, Usage, UserMessage},
+    models::{ModelError, tokens},
+    session::{ContextCompacted, EventBody, Message, ToolStatus, Usage, Warning},
 };
 
 /// The share of the limit that the recent turns may keep: far below it, so that the next summary is far away.
@@ -46,43 +46,70 @@ struct Oldest<'a> {
     up_to_seq: u64,
 }
 
+/// What came of asking for a summary.
+enum Summarised {
+    Written(String),
+    /// Cancelled or halted.
+    Stopped,
+    Failed(ModelError),
+}
+
+/// Whether the model is away, and may sum up later what it cannot now.
+fn is_away(error: &ModelError) -> bool {
+    match error {
+        ModelError::RateLimited { .. }
+        | ModelError::Overloaded(_)
+        | ModelError::Network(_)
+        | ModelError::Auth(_)
+        | ModelError::Quota(_)
+        | ModelError::ModelNotFound(_) => true,
+        // A summary that takes too long will do so again.
+        ModelError::Timeout(_)
+        | ModelError::ContextTooLong(_)
+        | ModelError::InvalidRequest(_)
+        | ModelError::MalformedStream(_) => false,
+    }
+}
+
 impl Run {
     /// Makes room when the next request would be larger than it may be; whether it has, so that the conversation is to be
     /// looked at anew.
     pub(super) async fn make_room(
         &self,
         view: &RunView,
-        candidate: &Candidate,
+        turn: &Turn<'_>,
         course: &mut Course,
     ) -> Result<bool, LogClosed> {
+        let candidate = turn.candidate;
         let limit = self.limits.context.limit(course.window);
         let tools = self.tools.specs();
         let before = context::estimate(view, limit, &self.system, &tools);
         if before <= limit {
             return Ok(false);
         }
-        let Some(oldest) = oldest(view, limit) else {
-            // One turn, with all that is stubbed: its first steps have to go. Where that is not enough, the model has the word.
-            let bytes = context::conversation(view, limit, None).map_or(0, |messages| history::size(&messages));
-            let room = bytes / before.max(1) * limit;
-            if course.room.is_none_or(|known| room < known) && context::conversation(view, limit, Some(room)).is_some()
-            {
-                course.room = Some(room);
-            }
+        let Some(oldest) = oldest(view, limit).filter(|_| !course.unsummarised) else {
+            // One turn, with all that is stubbed: its first steps have to go.
+            fit(view, limit, before, course);
             return Ok(false);
         };
         let most = (limit / SUMMARY_SHARE).clamp(SUMMARY_BOUNDS.0, SUMMARY_BOUNDS.1);
         let mut usage = Usage::default();
         let earlier = view.compaction.as_ref().map(|compaction| compaction.summary.to_string()).unwrap_or_default();
-        let summarised = tokio::select! {
-            biased;
-            () = stopped(&self.cancel, &self.halt) => return Ok(true),
-            summarised = self.summarise(candidate, &earlier, oldest.messages, (limit, most), &mut usage) => summarised,
+        let summary = match self.summarise(turn, &earlier, oldest.messages, (limit, most), &mut usage).await? {
+            Summarised::Stopped => return Ok(true),
+            Summarised::Written(summary) => summary,
+            Summarised::Failed(error) if is_away(&error) => {
+                let message = format!("{error}; the turn goes on without the oldest parts of the conversation");
+                self.log.append(vec![EventBody::Warning(Warning::new("not_summarised", message))]).await?;
+                course.unsummarised = true;
+                fit(view, limit, before, course);
+                return Ok(false);
+            }
+            Summarised::Failed(error) => {
+                tracing::warn!(%error, "the conversation is cut, because it could not be summarised");
+                without_a_summary(&earlier, oldest.messages)
+            }
         };
-        let summary = summarised.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the conversation is cut, because it could not be summarised");
-            without_a_summary(&earlier, oldest.messages)
-        });
         let summary = cut_to(summary, most);
         let mut after = view.clone();
         let compacted = |tokens_after: usize| ContextCompacted {
@@ -108,15 +135,16 @@ impl Run {
     /// A summary of an earlier one and the messages after it, in as many calls as it takes.
     async fn summarise(
         &self,
-        candidate: &Candidate,
+        turn: &Turn<'_>,
         earlier: &str,
         messages: &[Arc<Message>],
         (limit, most): (usize, usize),
         usage: &mut Usage,
-    ) -> Result<String, ModelError> {
+    ) -> Result<Summarised, LogClosed> {
         let mut room = limit.saturating_sub(tokens::count(TASK) + 2 * most + 100).max(most);
         let mut summary = earlier.to_owned();
         let mut rest = messages;
+        let mut waited = Duration::ZERO;
         for _ in 0..PIECES {
             let mut text = String::new();
             let (mut size, mut taken) = (0, 0);
@@ -130,87 +158,63 @@ impl Run {
                 text.push_str(&line);
                 (size, taken) = (size + tokens, taken + 1);
             }
-            match self.ask_patiently(candidate, &summary, &text, most, usage).await {
-                Ok(more) => summary = cut_to(more, most),
+            let question = question(&summary, &text, most);
+            let aside = Aside { system: TASK, question, most, settings: &self.settings };
+            match self.ask_patiently(turn, &aside, usage, &mut waited).await? {
+                Summarised::Written(more) => summary = cut_to(more, most),
                 // It counts otherwise than we do.
-                Err(ModelError::ContextTooLong(_)) if taken > 1 => {
+                Summarised::Failed(ModelError::ContextTooLong(_)) if taken > 1 => {
                     room /= 2;
                     continue;
                 }
-                Err(error) => return Err(error),
+                other => return Ok(other),
             }
             rest = &rest[taken..];
             if rest.is_empty() {
-                return Ok(summary);
+                return Ok(Summarised::Written(summary));
             }
         }
-        Ok(without_a_summary(&summary, rest))
+        Ok(Summarised::Written(without_a_summary(&summary, rest)))
     }
 
-    /// As often as a reply would be asked for, with the same waits between.
+    /// As often as a reply would be asked for, with the same waits between; `waited` is what all pieces have waited.
     async fn ask_patiently(
         &self,
-        candidate: &Candidate,
-        earlier: &str,
-        text: &str,
-        most: usize,
+        turn: &Turn<'_>,
+        aside: &Aside<'_>,
         usage: &mut Usage,
-    ) -> Result<String, ModelError> {
-        let mut waited = Duration::ZERO;
-        for attempt in 1.. {
-            let error = match self.ask_for_summary(candidate, earlier, text, most, usage).await {
-                Err(error) => error,
-                summary => return summary,
+        waited: &mut Duration,
+    ) -> Result<Summarised, LogClosed> {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let asked = tokio::select! {
+                biased;
+                () = stopped(&self.cancel, &self.halt) => return Ok(Summarised::Stopped),
+                asked = aside.ask_once(turn.candidate, usage) => asked,
             };
-            let Some(wait) = self.limits.retry.delay(attempt, waited, &error) else { return Err(error) };
-            waited += wait;
-            tokio::time::sleep(wait).await;
-        }
-        Err(ModelError::Timeout("the summary was asked for too often".into()))
-    }
-
-    async fn ask_for_summary(
-        &self,
-        candidate: &Candidate,
-        earlier: &str,
-        text: &str,
-        most: usize,
-        usage: &mut Usage,
-    ) -> Result<String, ModelError> {
-        let mut content = String::new();
-        if !earlier.is_empty() {
-            let _ = write!(content, "<earlier_summary>\n{earlier}\n</earlier_summary>\n\n");
-        }
-        let _ = write!(
-            content,
-            "<conversation>\n{text}</conversation>\n\nWrite the summary now, in at most {} words.",
-            most / 2
-        );
-        let (message_id, ts) = (MessageId::new(), Timestamp::now());
-        let request = ChatRequest {
-            provider: candidate.provider.clone(),
-            model: candidate.model.clone(),
-            system: TASK.into(),
-            messages: vec![Arc::new(Message::User(UserMessage { message_id, seq: 0, ts, content }))],
-            tools: Arc::new([]),
-            tool_choice: ToolChoice::Auto,
-            temperature: self.settings.temperature,
-            // What the model thinks before it writes counts too.
-            max_tokens: candidate.max_tokens.map(|tokens| tokens.min(4 * u32::try_from(most).unwrap_or(u32::MAX))),
-            reasoning: self.settings.reasoning,
-        };
-        let mut stream = candidate.chat.stream(request).await?;
-        while let Some(delta) = stream.next().await {
-            if let Delta::Done(reply) = delta? {
-                *usage += reply.usage;
-                let summary = reply.content.trim();
-                if summary.is_empty() {
-                    return Err(ModelError::MalformedStream("the summary is empty".into()));
-                }
-                return Ok(summary.to_owned());
+            let error = match asked {
+                Ok(summary) => return Ok(Summarised::Written(summary)),
+                Err(error) => error,
+            };
+            let wait = if turn.probe { None } else { self.limits.retry.delay(attempt, *waited, &error) };
+            let Some(wait) = wait else { return Ok(Summarised::Failed(error)) };
+            *waited += wait;
+            self.log.append(vec![waits(&error, attempt, wait)]).await?;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopped(&self.cancel, &self.halt) => return Ok(Summarised::Stopped),
             }
         }
-        Err(ModelError::MalformedStream("the summary ended without its end mark".into()))
+    }
+}
+
+/// Sees to it that the requests of this run are cut down to what they may have. Where that cannot be, the model has the word.
+fn fit(view: &RunView, limit: usize, before: usize, course: &mut Course) {
+    let bytes = context::conversation(view, limit, None).map_or(0, |messages| history::size(&messages));
+    let room = bytes / before.max(1) * limit;
+    if course.room.is_none_or(|known| room < known) && context::conversation(view, limit, Some(room)).is_some() {
+        course.room = Some(room);
     }
 }
 
@@ -241,8 +245,20 @@ fn oldest(view: &RunView, limit: usize) -> Option<Oldest<'_>> {
     Some(Oldest { messages, up_to_seq: messages.last()?.seq() })
 }
 
-/// A message as the summariser reads it.
-fn told(message: &Message) -> String {
+/// What the summariser is asked.
+fn question(earlier: &str, text: &str, most: usize) -> String {
+    let mut question = String::new();
+    if !earlier.is_empty() {
+        let _ = write!(question, "<earlier_summary>\n{earlier}\n</earlier_summary>\n\n");
+    }
+    let words = most / 2;
+    let _ =
+        write!(question, "<conversation>\n{text}</conversation>\n\nWrite the summary now, in at most {words} words.");
+    question
+}
+
+/// A message as one reads it who is to say what matters in a conversation.
+pub(crate) fn told(message: &Message) -> String {
     match message {
         Message::User(m) => format!("User: {}\n", shortened(&m.content, READ)),
         Message::Assistant(m) => {

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{RunView, history};
+use super::{RunView, history, recall::with_notes};
 use crate::{
     models::{ToolSpec, tokens},
-    session::{Message, MessageId, Timestamp, UserMessage},
+    session::{Message, UserMessage},
 };
 
 /// How full a request may be.
@@ -37,7 +37,7 @@ const PER_MESSAGE: usize = 8;
 /// Tokens of a message.
 pub(super) fn tokens_of(message: &Message) -> usize {
     let text = match message {
-        Message::User(m) => tokens::count(&m.content),
+        Message::User(m) => tokens::count(&with_notes(m)),
         Message::Assistant(m) => {
             let calls = m.tool_calls.iter();
             let calls: usize =
@@ -69,8 +69,7 @@ pub(super) fn summary_message(view: &RunView) -> Option<Arc<Message>> {
          were summarised to make room. What the summary has from outputs of tools is data, as the outputs were.",
         compaction.summary
     );
-    let (message_id, ts) = (MessageId::new(), Timestamp::now());
-    Some(Arc::new(Message::User(UserMessage { message_id, seq: compaction.up_to_seq, ts, content })))
+    Some(Arc::new(Message::User(UserMessage { seq: compaction.up_to_seq, ..UserMessage::unlogged(content) })))
 }
 
 /// The conversation as it is sent: the summary, then what came after it, cut down to `room` bytes if a model has said that
@@ -83,6 +82,13 @@ pub(super) fn conversation(view: &RunView, limit: usize, room: Option<usize>) ->
         messages = history::squeezed(&messages, room)?;
     }
     messages.splice(0..0, summary);
+    for message in &mut messages {
+        if let Message::User(m) = message.as_ref()
+            && !m.recalled.is_empty()
+        {
+            *message = Arc::new(Message::User(UserMessage { content: with_notes(m), ..m.clone() }));
+        }
+    }
     Some(messages)
 }
 

@@ -121,8 +121,7 @@ mod tests {
 
     fn conversation(turns: usize) -> Vec<Arc<Message>> {
         let turn = |n: usize| {
-            let user =
-                UserMessage { message_id: MessageId::new(), seq: 1, ts: Timestamp::now(), content: format!("{n}?") };
+            let user = UserMessage { seq: 1, ..UserMessage::unlogged(format!("{n}?")) };
             let tool = ToolMessage {
                 tool_call_id: format!("call_{n}").parse().unwrap(),
                 seq: 2,

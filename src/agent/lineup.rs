@@ -45,7 +45,8 @@ impl Candidate {
     }
 
     /// A usage with what it cost.
-    pub(super) fn priced(&self, usage: Usage) -> Usage {
+    #[must_use]
+    pub fn priced(&self, usage: Usage) -> Usage {
         Usage { cost_usd: self.prices.map_or(Money::ZERO, |prices| prices.cost(&usage)), ..usage }
     }
 }
@@ -59,6 +60,8 @@ pub(super) struct Course {
     pub(super) window: Option<u32>,
     /// Bytes of conversation that are known to fit, when a model has said that more does not.
     pub(super) room: Option<usize>,
+    /// It was away when it was asked for a summary, and is not asked for one again in this run.
+    pub(super) unsummarised: bool,
 }
 
 /// A candidate that is to be asked now.

@@ -17,6 +17,7 @@
 //!
 //! It knows neither HTTP nor a store: model, tools and log are parameters.
 
+mod aside;
 mod ask;
 mod attempts;
 mod budget;
@@ -27,6 +28,7 @@ mod history;
 mod limits;
 mod lineup;
 mod prompt;
+mod recall;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -48,11 +50,14 @@ use crate::{
     tools::ToolExecutor,
 };
 
-pub use budget::Spending;
+pub use aside::Aside;
+pub use budget::{Spending, is_spent};
+pub(crate) use compaction::told;
 pub use context::ContextPolicy;
 pub use limits::Limits;
 pub use lineup::Candidate;
 pub use prompt::system_prompt;
+pub use recall::Recall;
 
 /// The way from a run to its session's log.
 #[async_trait]
@@ -131,6 +136,8 @@ pub struct Run {
     pub lineup: Vec<Candidate>,
     /// What its user has used.
     pub spending: Arc<dyn Spending>,
+    /// What is remembered of its user; `None`: nothing is.
+    pub memory: Option<Arc<dyn Recall>>,
     /// The tools it may call.
     pub tools: Arc<dyn ToolExecutor>,
     /// Temperature, tokens, reasoning.
@@ -175,7 +182,7 @@ impl Run {
                 // The reply was committed by an owner that did not come to close the run.
                 let outcome = if self.limits.reached_before(run) { Outcome::Limit } else { Outcome::Completed };
                 self.log.append(vec![finished(run, outcome, Usage::default())]).await?;
-            } else {
+            } else if !self.recall(&view, run).await? {
                 self.ask_model(&view, run, &mut course).await?;
             }
         }

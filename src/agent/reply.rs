@@ -15,8 +15,8 @@ use super::{
 use crate::{
     models::{ChatRequest, ModelError, Reply, ToolChoice},
     session::{
-        AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, Timestamp,
-        ToolCall, ToolCallId, ToolStatus, Usage, UserMessage, Warning,
+        AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, ToolCall,
+        ToolCallId, ToolStatus, Usage, UserMessage, Warning,
     },
 };
 
@@ -52,7 +52,7 @@ impl Run {
             if course.window.is_none() {
                 course.window = turn.candidate.window().await;
             }
-            if self.make_room(view, turn.candidate, course).await? {
+            if self.make_room(view, &turn, course).await? {
                 return Ok(());
             }
             let request = |course: &Course| self.request(view, turn.candidate, reached, course);
@@ -95,9 +95,7 @@ impl Run {
         if course.at == at {
             return Ok(());
         }
-        course.at = at;
-        course.window = None;
-        course.room = None;
+        *course = Course { at, ..Course::default() };
         let name = self.lineup[at].name();
         let warning = match instead_of {
             Some((other, why)) => {
@@ -119,12 +117,8 @@ impl Run {
     ) -> Option<ChatRequest> {
         let mut messages = context::conversation(view, self.limits.context.limit(course.window), course.room)?;
         if let Some(reached) = reached {
-            messages.push(Arc::new(Message::User(UserMessage {
-                message_id: MessageId::new(),
-                seq: 0,
-                ts: Timestamp::now(),
-                content: last_step(&reached.words(&self.limits)),
-            })));
+            let words = last_step(&reached.words(&self.limits));
+            messages.push(Arc::new(Message::User(UserMessage::unlogged(words))));
         }
         let limit = |most: u32| self.settings.max_tokens.map_or(most, |wanted| wanted.min(most));
         Some(ChatRequest {

@@ -1,4 +1,5 @@
-//! Where the arguments of a call come from: from the user, or from what a tool returned or its server says of it.
+//! Where the arguments of a call come from: from the user, or from what a tool returned, its server says of it, or was
+//! remembered of earlier ones.
 //!
 //! Tool output is written by whoever can write a log line, an annotation or a ConfigMap, and a description by whoever made
 //! the server. A change whose arguments were read there is not what the user asked for until the user has said so. The test
@@ -108,13 +109,18 @@ pub(super) fn word_from_outside(
     if candidates.is_empty() {
         return None;
     }
+    let notes = messages.iter().rev().filter_map(|message| match message.as_ref() {
+        Message::User(message) => Some(&message.recalled),
+        _ => None,
+    });
+    let notes = notes.flatten().map(|note| (note.content.as_str(), "a note from an earlier session".to_owned()));
     let outputs = messages.iter().rev().filter_map(|message| match message.as_ref() {
         Message::Tool(message) => Some((message.content.as_str(), format!("the output of {}", message.name))),
         _ => None,
     });
     let descriptions =
         tools.iter().map(|tool| (tool.description.as_str(), format!("the description of {}", tool.name)));
-    let mut outside = outputs.chain(descriptions);
+    let mut outside = outputs.chain(notes).chain(descriptions);
     outside.find_map(|(text, place)| {
         let word = words(text).find(|word| candidates.contains(word))?;
         Some((word.to_owned(), place))
@@ -148,11 +154,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::session::{MessageId, Timestamp, ToolMessage, ToolStatus, UserMessage};
+    use crate::session::{MemoryId, MemoryKind, MemoryNote, Timestamp, ToolMessage, ToolStatus, UserMessage};
 
     fn user(content: &str) -> Arc<Message> {
-        let (message_id, ts) = (MessageId::new(), Timestamp::now());
-        Arc::new(Message::User(UserMessage { message_id, seq: 1, ts, content: content.into() }))
+        Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
     }
 
     fn tool(content: &str) -> Arc<Message> {
@@ -195,6 +200,24 @@ mod tests {
         let messages = [tool("billing-prod Active"), user("delete billing-prod")];
         assert_eq!(found(&json!({"name": "billing-prod"}), &messages), None);
         assert_eq!(found(&json!({"name": "other", "replicas": 3}), &messages), None);
+    }
+
+    #[test]
+    fn what_only_a_note_of_an_earlier_session_says_comes_from_the_note() {
+        let note = MemoryNote {
+            id: MemoryId::new(),
+            kind: MemoryKind::Episodic,
+            content: "billing-prod was deleted to free room".into(),
+            score: None,
+        };
+        let asked = |words: &str| {
+            Arc::new(Message::User(UserMessage { recalled: vec![note.clone()], ..UserMessage::unlogged(words) }))
+        };
+        assert_eq!(
+            found(&json!({"name": "billing-prod"}), &[asked("free some room")]).as_deref(),
+            Some("billing-prod")
+        );
+        assert_eq!(found(&json!({"name": "billing-prod"}), &[asked("delete billing-prod again")]), None);
     }
 
     #[test]

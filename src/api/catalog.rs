@@ -42,8 +42,8 @@ struct ModelName {
 #[get("/providers")]
 pub(super) async fn providers(api: web::Data<Api>, _caller: Caller) -> web::Json<ProviderList> {
     web::Json(ProviderList {
-        default_provider: api.defaults.provider.clone(),
-        default_model: api.defaults.model.clone(),
+        default_provider: api.defaults.load().provider.clone(),
+        default_model: api.defaults.load().model.clone(),
         fallback: api
             .fallback
             .iter()

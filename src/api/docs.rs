@@ -14,7 +14,7 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, catalog, events, inputs, messages, no_route,
+    Code, approvals, catalog, events, inputs, memories, messages, no_route,
     problem::{Problem, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
@@ -118,6 +118,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
         (name = "messages", description = "Talk to the agent"),
         (name = "approvals", description = "Let a call run, or not"),
         (name = "events", description = "The log of a session, replayed and live"),
+        (name = "memories", description = "What is remembered of the user beyond a session"),
         (name = "catalog", description = "Models and tools"),
         (name = "usage", description = "What was used, and what may be"),
         (name = "service", description = "Facts, probes, metrics and this document"),
@@ -145,6 +146,12 @@ fn operations(config: &mut ServiceConfig) {
             .service(tool_calls::output)
             .service(events::follow)
             .service(ws::open)
+            .service(memories::list)
+            .service(memories::export)
+            .service(memories::forget_all)
+            .service(memories::get)
+            .service(memories::correct)
+            .service(memories::forget)
             .service(usage::report)
             .service(catalog::providers)
             .service(catalog::tools)

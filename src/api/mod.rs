@@ -10,6 +10,7 @@ mod events;
 mod extract;
 mod identity;
 mod inputs;
+mod memories;
 mod messages;
 mod origin;
 mod problem;
@@ -31,6 +32,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 pub use docs::openapi_json;
@@ -42,6 +44,7 @@ use crate::{
     auth::Authenticator,
     config::{Budget, MetricsAccess, ModelChoice, ServerConfig},
     mcp::McpHub,
+    memory::LongTermMemory,
     models::Catalog,
     runtime::Sessions,
     session::{SessionStatus, SessionStore, SessionSummary, Settings},
@@ -61,6 +64,8 @@ pub struct Api {
     pub tools: Arc<ToolCatalog>,
     /// What users bring for MCP servers that are called with their own tokens.
     pub tokens: UserTokens,
+    /// What is remembered of users.
+    pub memory: Arc<LongTermMemory>,
     /// For the readiness probe.
     pub store: Arc<dyn SessionStore>,
     /// Who callers are.
@@ -71,12 +76,12 @@ pub struct Api {
     pub quota: Quota,
     /// Limits of requests.
     pub server: ServerConfig,
-    /// What a user may use on a day.
-    pub day_budget: Budget,
+    /// What a user may use on a day; replaced when the configuration is read anew.
+    pub day_budget: ArcSwap<Budget>,
     /// Who is asked while a session's own model is down.
     pub fallback: Vec<ModelChoice>,
-    /// Settings of a new session.
-    pub defaults: Settings,
+    /// Settings of a new session; replaced when the configuration is read anew.
+    pub defaults: ArcSwap<Settings>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// `serve` or `demo`.

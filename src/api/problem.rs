@@ -66,6 +66,8 @@ pub enum Code {
     DoesNotFit,
     /// No output of such a tool call is kept.
     OutputNotFound,
+    /// The user has no such memory.
+    MemoryNotFound,
     /// A run is in progress, and the message was to be refused in that case.
     Busy,
     /// The command id, or `Idempotency-Key`, was used before for something else.
@@ -103,7 +105,8 @@ impl Code {
             | Self::SessionNotFound
             | Self::ApprovalNotFound
             | Self::InputNotFound
-            | Self::OutputNotFound => StatusCode::NOT_FOUND,
+            | Self::OutputNotFound
+            | Self::MemoryNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::OriginNotAllowed | Self::RoleRequired | Self::ApproverRequired => StatusCode::FORBIDDEN,
@@ -159,6 +162,7 @@ impl Code {
             Self::InputClosed => "The question is closed",
             Self::DoesNotFit => "The values do not fit the schema",
             Self::OutputNotFound => "There is no such output",
+            Self::MemoryNotFound => "There is no such memory",
             Self::Busy => "The session is busy",
             Self::CommandIdReused => "The command id was used before",
             Self::InboxFull => "Too many commands wait",

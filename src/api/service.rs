@@ -44,6 +44,8 @@ pub struct Info {
     default_provider: String,
     /// The model of a new session.
     default_model: String,
+    /// Whether facts and incidents are remembered beyond a session.
+    long_term_memory: bool,
     /// What requests are bounded by.
     limits: Limits,
 }
@@ -111,8 +113,9 @@ pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info
         store: StoreInfo { backend, durable: backend != "memory" },
         mcp_servers: mcp_servers.collect(),
         mcp_connected: api.mcp.all_connected(),
-        default_provider: api.defaults.provider.clone(),
-        default_model: api.defaults.model.clone(),
+        default_provider: api.defaults.load().provider.clone(),
+        default_model: api.defaults.load().model.clone(),
+        long_term_memory: api.sessions.remembers(),
         limits: Limits { max_message_bytes: api.server.max_message_bytes, max_frame_bytes: api.server.max_frame_bytes },
     })
 }
@@ -158,10 +161,11 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Pro
 )]
 #[get("/metrics")]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
+    let defaults = api.defaults.load();
     // A provider without a list takes any model that a user names: those are one label.
     let named = |(provider, model): (String, String)| {
         let known = api.catalog.info(&provider, &model).is_some()
-            || (&provider, &model) == (&api.defaults.provider, &api.defaults.model)
+            || (&provider, &model) == (&defaults.provider, &defaults.model)
             || api.fallback.iter().any(|choice| (&provider, &model) == (&choice.provider, &choice.model));
         (provider, if known { model } else { "other".to_owned() })
     };

@@ -88,6 +88,10 @@ pub struct CreateSession {
     /// How much the model thinks before it answers.
     #[serde(default)]
     reasoning: Option<Effort>,
+    /// Whether memories are recalled and kept; `false` is a session off the record.
+    #[serde(default)]
+    #[schema(default = true)]
+    memory: Option<bool>,
 }
 
 /// Begins a session.
@@ -107,7 +111,7 @@ pub(super) async fn create(
     caller: Caller<Acts>,
     body: Body<CreateSession>,
 ) -> Result<HttpResponse, Problem> {
-    let CreateSession { title, provider, model, temperature, max_tokens, reasoning } = body.0;
+    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory } = body.0;
     let title = title.map(|title| checked_title(&title)).transpose()?;
     let patch = SettingsPatch {
         provider,
@@ -115,8 +119,9 @@ pub(super) async fn create(
         temperature: temperature.map(Some),
         max_tokens: max_tokens.map(Some),
         reasoning: reasoning.map(Some),
+        memory: memory.map(Some),
     };
-    let settings = patch.apply(&api.defaults);
+    let settings = patch.apply(&api.defaults.load());
     if patch != SettingsPatch::default() {
         api.catalog.validate(&settings)?;
     }

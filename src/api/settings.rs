@@ -1,4 +1,4 @@
-//! `/v1/sessions/{session_id}/settings`: provider, model, temperature, tokens.
+//! `/v1/sessions/{session_id}/settings`: who answers and how, and whether it is remembered.
 
 use actix_web::{get, patch, web};
 
@@ -32,7 +32,7 @@ pub(super) async fn get(
 
 /// Changes some settings; they apply from the next run on.
 ///
-/// What is left out stays; `null` brings back the default of `temperature`, `max_tokens` and `reasoning`. Another provider needs a model of its own.
+/// What is left out stays; `null` brings back the default of `temperature`, `max_tokens`, `reasoning` and `memory`. Another provider needs a model of its own.
 #[utoipa::path(
     operation_id = "update_settings", tag = "sessions",
     params(
@@ -59,7 +59,9 @@ pub(super) async fn update(
 /// The command for a change of settings.
 pub(super) fn command(user: &UserId, command_id: CommandId, patch: SettingsPatch) -> Result<Command, Problem> {
     if patch == SettingsPatch::default() {
-        return Err(Problem::invalid("nothing to change: give provider, model, temperature, max_tokens or reasoning"));
+        return Err(Problem::invalid(
+            "nothing to change: give provider, model, temperature, max_tokens, reasoning or memory",
+        ));
     }
     Ok(Command {
         command_id,

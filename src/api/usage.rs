@@ -146,7 +146,7 @@ pub(super) async fn report(
         total: total.total(),
         models: total.models,
         days,
-        today: BudgetReport::new(api.day_budget, used),
+        today: BudgetReport::new(**api.day_budget.load(), used),
     }))
 }
 

@@ -18,7 +18,7 @@ use super::{
     AgentConfig, ApprovalBy, ApprovalMode, AuthConfig, AuthMode, Backend, Budget, BudgetConfig, Config, Feature,
     LimitsConfig, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ModelChoice, ServerConfig, ToolsConfig,
     dotenv, parse,
-    settings::{self, CONFIG_VARIABLE, NOT_YET, SETTINGS, TOKEN_VARIABLE, URL_VARIABLE},
+    settings::{self, CONFIG_VARIABLE, SETTINGS, TOKEN_VARIABLE, URL_VARIABLE},
     yaml::{self, Node},
 };
 
@@ -138,12 +138,16 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The settings in force with their origins, for people; no secret in it.
+    /// The settings in force with their origins, for people; no secret in it. Those that take effect without a restart are
+    /// marked as live.
     #[must_use]
     pub fn render(&self) -> String {
         let width = |of: fn(&InForce) -> &str| self.origins.iter().map(|o| of(o).chars().count()).max().unwrap_or(0);
         let (paths, values) = (width(|o| &o.path), width(|o| &o.value).min(60));
-        let lines = self.origins.iter().map(|o| format!("{:paths$}  {:values$}  {}", o.path, o.value, o.origin));
+        let lines = self.origins.iter().map(|o| {
+            let live = if settings::is_live(&o.path) { "  (live)" } else { "" };
+            format!("{:paths$}  {:values$}  {}{live}", o.path, o.value, o.origin)
+        });
         lines.collect::<Vec<_>>().join("\n") + "\n"
     }
 }
@@ -347,6 +351,7 @@ impl Loader {
             max_context_tokens: self
                 .required("memory.max_context_tokens", |t| parse::positive(t).filter(|tokens| *tokens >= 1000)),
             user_id: self.required("memory.user_id", |t| t.parse().ok()),
+            long_term: self.long_term(&providers),
         };
         let budgets = self.budgets(&llm, &providers);
         let approval_by = self.approval_by(&auth);
@@ -522,11 +527,6 @@ impl Loader {
     }
 
     fn warn_about_variables(&mut self) {
-        for (name, why) in NOT_YET {
-            if self.variable(name).is_some() {
-                self.warnings.push(format!("{name} is set and has no effect in this version: {why}"));
-            }
-        }
         let beside = [CONFIG_VARIABLE, URL_VARIABLE, TOKEN_VARIABLE];
         let known: Vec<&str> = SETTINGS.iter().map(|s| s.variable).chain(beside).collect();
         let names: std::collections::BTreeSet<_> = self.env.keys().chain(self.dotenv.keys()).cloned().collect();

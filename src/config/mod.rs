@@ -11,6 +11,7 @@
 mod auth;
 mod dotenv;
 mod load;
+mod long_term;
 mod parse;
 mod providers;
 mod redis;
@@ -134,11 +135,10 @@ impl LlmConfig {
     #[must_use]
     pub fn settings(&self) -> crate::session::Settings {
         crate::session::Settings {
-            provider: self.provider.clone(),
-            model: self.model.clone(),
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             reasoning: self.reasoning,
+            ..crate::session::Settings::of(&self.provider, &self.model)
         }
     }
 }
@@ -403,6 +403,30 @@ pub struct MemoryConfig {
     pub max_context_tokens: u32,
     /// `MEMORY_USER_ID`: the user when nobody is authenticated (`default`).
     pub user_id: crate::session::UserId,
+    /// What is remembered beyond a session.
+    pub long_term: LongTermConfig,
+}
+
+/// What is remembered of users beyond a session.
+#[derive(Debug, Clone)]
+pub struct LongTermConfig {
+    /// `MEMORY_LONG_TERM_ENABLED`: whether memories are recalled and kept (false).
+    pub enabled: bool,
+    /// `MEMORY_MAX_MEMORIES`: the most memories that a message recalls (5).
+    pub max_memories: usize,
+    /// How texts are compared by meaning; absent: by their words alone.
+    pub embeddings: Option<EmbeddingConfig>,
+}
+
+/// An embedding model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbeddingConfig {
+    /// `EMBEDDING_PROVIDER`: the id of a configured provider.
+    pub provider: String,
+    /// `EMBEDDING_MODEL`.
+    pub model: String,
+    /// `EMBEDDING_DIMS`: what is asked of it, and held against what it gives.
+    pub dimensions: Option<usize>,
 }
 
 impl MemoryConfig {

@@ -160,6 +160,31 @@ pub const SETTINGS: &[Setting] = &[
         "a whole number from 1000 on",
         "The most tokens of context that are used, of models that have more",
     ),
+    plain(
+        "memory.long_term.enabled",
+        "MEMORY_LONG_TERM_ENABLED",
+        BOOL,
+        "Whether facts and incidents are remembered beyond a session",
+    ),
+    plain("memory.long_term.max_memories", "MEMORY_MAX_MEMORIES", POSITIVE, "The most memories that a message recalls"),
+    plain(
+        "memory.embeddings.provider",
+        "EMBEDDING_PROVIDER",
+        "the id of a provider that speaks OpenAI's or Ollama's API",
+        "Who says what a text means; empty: memories are compared by their words alone",
+    ),
+    plain(
+        "memory.embeddings.model",
+        "EMBEDDING_MODEL",
+        "a model's id of at most 200 characters",
+        "Its embedding model",
+    ),
+    plain(
+        "memory.embeddings.dims",
+        "EMBEDDING_DIMS",
+        POSITIVE,
+        "The length of its vectors, where it can be chosen; empty: as it gives them",
+    ),
     plain("memory.user_id", "MEMORY_USER_ID", USER_ID, "The user when nobody is authenticated"),
     plain("agent.max_steps", "K8SOPS_MAX_STEPS", POSITIVE, "Model calls with tools in one run"),
     plain("agent.max_attempts", "K8SOPS_MAX_ATTEMPTS", POSITIVE, "Attempts at one model call"),
@@ -202,6 +227,38 @@ pub const SETTINGS: &[Setting] = &[
     plain("log.format", "LOG_FORMAT", "text or json", "The form of a log line"),
 ];
 
+/// The settings that take effect without a restart when the configuration is read anew (SIGHUP), in the order of the YAML;
+/// each stands for all below it too. Everything else needs a restart.
+pub const LIVE: &[&str] = &[
+    "llm.provider",
+    "llm.model",
+    "llm.temperature",
+    "llm.max_tokens",
+    "llm.reasoning",
+    "memory.context_threshold",
+    "memory.max_context_tokens",
+    "agent.max_steps",
+    "agent.max_attempts",
+    "agent.max_wait",
+    "agent.max_calls",
+    "agent.max_time",
+    "agent.max_repeats",
+    "agent.parallel_tools",
+    "budgets",
+    "tools.approval",
+    "tools.approval_ttl",
+    "tools.approve_untrusted",
+    "tools.rules",
+    "log.level",
+];
+
+/// Whether a setting takes effect without a restart.
+#[must_use]
+pub fn is_live(path: &str) -> bool {
+    let below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+    LIVE.iter().any(|live| path.strip_prefix(live).is_some_and(below))
+}
+
 /// The variable that names the user's YAML; not a setting, since it has no place in the YAML.
 pub const CONFIG_VARIABLE: &str = "K8SOPS_CONFIG";
 
@@ -229,15 +286,6 @@ pub(super) const WORDS: &str = "words as in a shell (quotes are honoured), or a 
 pub(super) const KEY: &str = "a key: printable ASCII without spaces";
 const USER_ID: &str = "1 to 64 characters of A-Z a-z 0-9 . _ @ - that do not begin with a dot";
 const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like info,k8sops=debug";
-
-/// Variables of functions that this version does not have, and what is said when one is set.
-pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("MEMORY_LONG_TERM_ENABLED", "there is no long-term memory"),
-    ("MEMORY_MAX_MEMORIES", "there is no long-term memory"),
-    ("EMBEDDING_PROVIDER", "there is no long-term memory"),
-    ("EMBEDDING_MODEL", "there is no long-term memory"),
-    ("EMBEDDING_DIMS", "there is no long-term memory"),
-];
 
 const fn plain(path: &'static str, variable: &'static str, allowed: &'static str, doc: &'static str) -> Setting {
     Setting { path, variable, allowed, doc, secret: false }

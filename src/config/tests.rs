@@ -118,7 +118,7 @@ fn a_wrong_value_of_each_variable_is_refused_with_its_name() {
             | "auth.api_keys_file"
             | "memory.redis.ca_file"
             | "agent.instructions" => continue,
-            "llm.model" => "m".repeat(201),
+            "llm.model" | "memory.embeddings.model" => "m".repeat(201),
             "mcp.servers.default.args" => "'".to_owned(),
             _ => "\u{7f}!".to_owned(),
         };
@@ -473,4 +473,27 @@ fn a_temperature_for_a_model_that_takes_none_is_left_out_with_a_word() {
     assert_eq!(config.llm.temperature, None);
     assert!(warnings.iter().any(|w| w.contains("LLM_TEMPERATURE has no effect")), "{warnings:?}");
     assert_eq!(load("claude-of-old").config.llm.temperature, Some(0.1));
+}
+
+#[test]
+fn a_long_term_memory_is_off_by_default_and_says_what_it_lacks() {
+    let off = loaded(sources(&[])).config.memory.long_term;
+    assert!(!off.enabled && off.max_memories == 5 && off.embeddings.is_none());
+    let on = |more: &[(&str, &str)]| {
+        let mut env = vec![("MEMORY_LONG_TERM_ENABLED", "true"), ("ANTHROPIC_API_KEY", "k")];
+        env.extend(more);
+        loaded(sources(&env))
+    };
+    assert!(on(&[]).warnings.iter().any(|w| w.starts_with("EMBEDDING_PROVIDER is not set")));
+    let openai = on(&[("EMBEDDING_PROVIDER", "openai"), ("EMBEDDING_DIMS", "256")]);
+    let chosen = openai.config.memory.long_term.embeddings.unwrap();
+    assert_eq!((chosen.model.as_str(), chosen.dimensions), ("text-embedding-3-small", Some(256)));
+    assert!(openai.warnings.iter().any(|w| w.contains("OPENAI_API_KEY")), "{:?}", openai.warnings);
+    let found = problems(sources(&[("EMBEDDING_PROVIDER", "anthropic")]));
+    assert!(found.len() == 1 && found[0].contains("allowed: ollama, openai"), "{found:?}");
+    let own =
+        "providers:\n  mine:\n    protocol: openai-chat\n    base_url: http://127.0.0.1:1/v1\n    api_key: none\n";
+    let env = [("MEMORY_LONG_TERM_ENABLED", "true"), ("EMBEDDING_PROVIDER", "mine")];
+    let found = problems(Sources { yaml: yaml(own).yaml, ..sources(&env) });
+    assert!(found.iter().any(|p| p.contains("EMBEDDING_MODEL is not set")), "{found:?}");
 }

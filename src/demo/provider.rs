@@ -24,11 +24,5 @@ pub fn provider_info() -> ProviderInfo {
 /// The settings of a session of the demo.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings {
-        provider: PROVIDER_ID.into(),
-        model: MODEL_ID.into(),
-        temperature: None,
-        max_tokens: None,
-        reasoning: None,
-    }
+    Settings::of(PROVIDER_ID, MODEL_ID)
 }

@@ -1,22 +1,28 @@
 //! Long-term memory: what is known of a user beyond a session.
 //!
-//! This room ranks memories against what a user says, and merges what was learned with what is known. It knows no store and
-//! no session: both are functions of the memories that it is given.
+//! This room ranks memories against what a user says, and merges what was learned with what is known.
 //!
 //! ```text
-//! user's words ─▶ vector (Embedder) ─┐
-//!              └▶ words ─────────────┴▶ rank over all memories of the user ─▶ the best, if good enough
+//! user's words ─▶ vector (Embedder) ─▶ the nearest in the store ─┐
+//!              └▶ words ─▶ those with the most of them (index) ──┴▶ rank ─▶ the best, if good enough
+//!
+//! learned ─▶ the nearest and those with its words ─▶ merge ─▶ the store, if nobody has written since; else once more
 //! ```
+//!
+//! Memories without a vector of the model in use get one in the background (`upkeep`).
 
 mod extract;
+mod index;
 mod long_term;
+mod lru;
 mod merge;
 mod rank;
+mod telling;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod words;
 
 pub use extract::{TASK as EXTRACTION_TASK, question as extraction_question, read as read_extraction};
-pub use long_term::{Correction, LongTermMemory};
-pub use merge::{Learned, merge};
-pub use rank::{Ranked, rank};
+pub use long_term::{Correction, LongTermMemory, Look};
+pub use merge::Learned;

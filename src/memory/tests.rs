@@ -27,6 +27,8 @@ struct Meanings {
     calls: AtomicUsize,
     away: AtomicBool,
     hangs: AtomicBool,
+    /// A text with this word is refused, and all that come with it.
+    poison: Option<&'static str>,
 }
 
 #[async_trait]
@@ -42,6 +44,9 @@ impl Embedder for Meanings {
         }
         if self.away.load(Ordering::SeqCst) {
             return Err(ModelError::Network("away".into()));
+        }
+        if self.poison.is_some_and(|poison| texts.iter().any(|text| text.contains(poison))) {
+            return Err(ModelError::InvalidRequest("too long".into()));
         }
         let vector = |text: &String| {
             let lower = text.to_lowercase();
@@ -84,6 +89,12 @@ async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc
     (memory, store)
 }
 
+/// The models of the vectors of all memories.
+async fn spaces(store: &MemoryStore) -> Vec<Option<String>> {
+    let all = store.memories(&user()).await.unwrap().all;
+    all.iter().map(|stored| stored.space.as_ref().map(|space| space.model.to_string())).collect()
+}
+
 async fn recalled(memory: &Arc<LongTermMemory>, message: &str) -> Vec<String> {
     memory.recall(&user(), message).await.into_iter().map(|note| note.content).collect()
 }
@@ -118,12 +129,36 @@ async fn another_model_makes_the_vectors_anew_and_mixes_none() {
     // Not found yet: there is nothing to compare it with.
     assert!(recalled(&memory, "where is it?").await.is_empty());
     let anew = async {
-        while store.memories(&user()).await.unwrap().iter().any(|s| s.vector.as_ref().unwrap().model != "new") {
-            tokio::task::yield_now().await;
+        while spaces(&store).await.iter().any(|space| space.as_deref() != Some("new")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), anew).await.expect("the vectors are made anew");
     assert_eq!(recalled(&memory, "where is it?").await, ["The shop runs on mars-17"]);
+}
+
+#[tokio::test]
+async fn a_part_of_a_session_is_taken_in_once_however_many_have_looked_at_it() {
+    let (memory, store) = memory_of(None).await;
+    let session = SessionId::new();
+    let facts =
+        |words: &str| vec![learned(&format!("payments-api {words} redis")), learned("Ben is oncall on Tuesdays")];
+    // Two look at the same part, and tell of it in other words.
+    let (one, other) =
+        (memory.look(&user(), session, 3).await.unwrap(), memory.look(&user(), session, 3).await.unwrap());
+    assert_eq!(memory.learn_from(&user(), &one, 9, facts("needs")).await.unwrap().len(), 2);
+    let again = memory.learn_from(&user(), &other, 8, facts("cannot do without")).await.unwrap();
+    assert!(again.len() == 2 && again[0].content == "payments-api needs redis", "{again:?}");
+    assert_eq!(store.memories(&user()).await.unwrap().all.len(), 6);
+    // One who comes after a crash hears of it before anybody is asked; the next part is new.
+    let late = memory.look(&user(), session, 3).await.unwrap();
+    assert_eq!(late.taken_in.map(|(notes, up_to)| (notes.len(), up_to)), Some((2, 9)));
+    let next = memory.look(&user(), session, 9).await.unwrap();
+    assert!(next.taken_in.is_none());
+    // What is erased meanwhile does not come back.
+    memory.forget_all(&user()).await.unwrap();
+    assert!(memory.learn_from(&user(), &next, 12, facts("has")).await.unwrap().is_empty());
+    assert!(store.memories(&user()).await.unwrap().all.is_empty());
 }
 
 #[tokio::test]
@@ -144,7 +179,7 @@ async fn a_user_corrects_and_erases_what_is_remembered() {
     assert!(!memory.forget(&ben, id).await.unwrap());
     assert!(memory.forget(&user(), id).await.unwrap());
     assert_eq!(memory.forget_all(&user()).await.unwrap(), 3);
-    assert!(store.memories(&user()).await.unwrap().is_empty());
+    assert!(store.memories(&user()).await.unwrap().all.is_empty());
 }
 
 #[tokio::test]
@@ -161,6 +196,85 @@ async fn the_same_sessions_fed_twice_leave_no_duplicates() {
                 memory.learn(&user(), &source, all).await.unwrap();
             }
         }
-        assert_eq!(store.memories(&user()).await.unwrap().len(), 54);
+        assert_eq!(store.memories(&user()).await.unwrap().all.len(), 54);
     }
+}
+
+#[tokio::test]
+async fn a_question_that_was_asked_before_makes_no_call() {
+    let embedder = Arc::new(Meanings { name: "m", ..Meanings::default() });
+    let (memory, _) = memory_of(Some(embedder.clone())).await;
+    let calls = || embedder.calls.load(Ordering::SeqCst);
+    let before = calls();
+    for _ in 0..3 {
+        assert_eq!(recalled(&memory, "where does it run?").await, ["The shop runs on mars-17"]);
+    }
+    assert_eq!(calls(), before + 1);
+    recalled(&memory, "where does it run, then?").await;
+    assert_eq!(calls(), before + 2);
+    // What failed is not held.
+    embedder.away.store(true, Ordering::SeqCst);
+    recalled(&memory, "who is it?").await;
+    embedder.away.store(false, Ordering::SeqCst);
+    assert_eq!(recalled(&memory, "who is it?").await, ["Anna is oncall on Mondays"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learned_while_the_embedder_was_away_gets_its_vector_when_it_is_back() {
+    let embedder = Arc::new(Meanings { name: "m", ..Meanings::default() });
+    embedder.away.store(true, Ordering::SeqCst);
+    let (memory, store) = memory_of(Some(embedder.clone())).await;
+    assert_eq!(spaces(&store).await, [const { None }; 4]);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let calls = embedder.calls.load(Ordering::SeqCst);
+    assert!((4..60).contains(&calls), "it is asked again, and less and less often: {calls}");
+    embedder.away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(spaces(&store).await.iter().all(Option::is_some), "nobody had to ask for it");
+    memory.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_text_that_the_embedder_does_not_take_holds_up_no_other() {
+    let embedder = Arc::new(Meanings { name: "m", poison: Some("oncall"), ..Meanings::default() });
+    let (memory, store) = memory_of(Some(embedder.clone())).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let calls = embedder.calls.load(Ordering::SeqCst);
+    assert_eq!(spaces(&store).await.iter().filter(|space| space.is_some()).count(), 3);
+    // It is found by its words, and not tried with each search.
+    assert_eq!(recalled(&memory, "is anna oncall on mondays").await, ["Anna is oncall on Mondays"]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(embedder.calls.load(Ordering::SeqCst), calls + 1, "the question");
+    memory.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_what_waits_for_the_embedder() {
+    let embedder = Arc::new(Meanings { name: "m", ..Meanings::default() });
+    embedder.away.store(true, Ordering::SeqCst);
+    let (memory, _) = memory_of(Some(embedder.clone())).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    memory.stop().await;
+    let calls = embedder.calls.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(embedder.calls.load(Ordering::SeqCst), calls);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_learn_at_once_lose_nothing_and_keep_nothing_twice() {
+    let store = Arc::new(MemoryStore::new(false));
+    let learners = (0..4).map(|_| {
+        let memory = LongTermMemory::new(store.clone(), None, 5);
+        tokio::spawn(async move {
+            let source = MemorySource { session_id: SessionId::new(), seq: 5 };
+            for n in 0..10 {
+                let all = vec![learned(&format!("service svc-{n} runs in namespace ns-{n}"))];
+                memory.learn(&user(), &source, all).await.unwrap();
+            }
+        })
+    });
+    for learner in learners.collect::<Vec<_>>() {
+        learner.await.unwrap();
+    }
+    assert_eq!(store.memories(&user()).await.unwrap().all.len(), 10);
 }

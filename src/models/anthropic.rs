@@ -19,6 +19,8 @@ use super::{
 use crate::config::{Feature, ModelConfig, ProviderConfig};
 use body::{Plan, Thinking};
 
+pub(super) use body::MAX_TEMPERATURE;
+
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
@@ -91,9 +93,9 @@ impl ChatModel for Anthropic {
                 }
                 Err(error) => error,
             };
-            if plan.own_blocks && body.has_own_blocks() && quirks::refuses_own_blocks(&error) {
+            if plan.own_blocks && body.has_own_blocks() && quirks::refuses_own_blocks(&error, &request.model) {
                 plan.own_blocks = false;
-            } else if self.quirks.learn_from(&request.model, &error, &sent) {
+            } else if self.quirks.learn_from(&request.model, &error, &sent, &plan.quirks) {
                 plan.quirks = self.quirks.of(&request.model);
             } else {
                 return Err(error);

@@ -6,7 +6,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Anthropic, ChatModel, Circuit, Ollama, OpenAi, circuit::Circuits};
+use super::{Anthropic, ChatModel, Circuit, Ollama, OpenAi, anthropic, circuit::Circuits};
 use crate::{
     config::{Feature, ModelConfig, Prices, Protocol, ProviderConfig},
     session::{Effort, Settings},
@@ -98,7 +98,7 @@ impl Catalog {
                 models: config.models.iter().map(ModelInfo::from).collect(),
             };
             let (model, max_temperature): (Arc<dyn ChatModel>, _) = match config.protocol {
-                Protocol::Anthropic => (Arc::new(Anthropic::new(config)), 1.0),
+                Protocol::Anthropic => (Arc::new(Anthropic::new(config)), anthropic::MAX_TEMPERATURE),
                 Protocol::Ollama => (Arc::new(Ollama::new(config)), 2.0),
                 Protocol::Openai | Protocol::OpenaiChat | Protocol::OpenaiResponses => {
                     (Arc::new(OpenAi::new(config)), 2.0)
@@ -169,7 +169,7 @@ impl Catalog {
     /// The first field that is wrong, and what is allowed.
     pub fn validate(&self, settings: &Settings) -> Result<(), InvalidSettings> {
         let refuse = |field, message| Err(InvalidSettings { field, message });
-        let Settings { provider, model, temperature, max_tokens, reasoning } = settings;
+        let Settings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
         let Some(entry) = self.entries.get(provider) else {
             let message = format!("there is no provider {}; there are: {}", shown(provider), list(self.entries.keys()));
             return refuse("provider", message);
@@ -240,13 +240,7 @@ mod tests {
     }
 
     fn settings(provider: &str, model: &str) -> Settings {
-        Settings {
-            provider: provider.into(),
-            model: model.into(),
-            temperature: None,
-            max_tokens: None,
-            reasoning: None,
-        }
+        Settings::of(provider, model)
     }
 
     #[test]

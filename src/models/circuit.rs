@@ -71,7 +71,11 @@ impl Circuit {
     /// Whether it has failed, and has not answered since.
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).until.is_some()
+        self.until().is_some()
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).until
     }
 }
 
@@ -86,10 +90,18 @@ impl Circuits {
     /// The breaker of one model.
     pub(super) fn of(&self, provider: &str, model: &str) -> Arc<Circuit> {
         let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if circuits.len() >= MOST {
+        let id = (provider.to_owned(), model.to_owned());
+        if circuits.len() >= MOST && !circuits.contains_key(&id) {
             circuits.retain(|_, circuit| circuit.is_broken());
+            // All of them: the one that is asked again soonest goes.
+            if circuits.len() >= MOST
+                && let Some(first) =
+                    circuits.iter().min_by_key(|(_, circuit)| circuit.until()).map(|(id, _)| id.clone())
+            {
+                circuits.remove(&first);
+            }
         }
-        Arc::clone(circuits.entry((provider.to_owned(), model.to_owned())).or_default())
+        Arc::clone(circuits.entry(id).or_default())
     }
 
     /// The models that have failed and have not answered since.
@@ -123,6 +135,17 @@ mod tests {
         assert!(circuit.is_broken());
         circuit.answered();
         assert_eq!((circuit.admission(), circuit.is_broken()), (Admission::Open, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_never_more_than_so_many_whoever_asks_for_what_is_not_there() {
+        let circuits = Circuits::default();
+        for n in 0..2 * MOST {
+            circuits.of("local", &format!("no-such-model-{n}")).failed();
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        assert_eq!(circuits.broken().len(), MOST);
+        assert!(circuits.of("local", &format!("no-such-model-{}", 2 * MOST - 1)).is_broken(), "the newest stay");
     }
 
     #[tokio::test(start_paused = true)]

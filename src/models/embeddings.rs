@@ -27,6 +27,11 @@ pub trait Embedder: Send + Sync + 'static {
     /// What vectors are named by: those of another name cannot be compared with its own.
     fn name(&self) -> &str;
 
+    /// How many values its vectors have, as far as that is known.
+    fn dimensions(&self) -> Option<usize> {
+        None
+    }
+
     /// The vectors of texts, in their order, each of length 1.
     ///
     /// # Errors
@@ -38,7 +43,7 @@ pub trait Embedder: Send + Sync + 'static {
 pub struct ProviderEmbedder {
     endpoint: Endpoint,
     model: String,
-    name: String,
+    name: Arc<str>,
     ollama: bool,
     /// Asked of the provider, and held against what it gives.
     dimensions: Option<usize>,
@@ -61,7 +66,7 @@ impl ProviderEmbedder {
         Ok(Self {
             endpoint: Endpoint::new(config),
             model: model.to_owned(),
-            name: format!("{id}/{model}"),
+            name: format!("{id}/{model}").into(),
             ollama: config.protocol == Protocol::Ollama,
             dimensions,
             found: OnceLock::new(),
@@ -110,7 +115,7 @@ impl ProviderEmbedder {
             return Err(call.malformed("a vector has no length"));
         }
         let values: Arc<[f32]> = values.into_iter().map(|v| v / length).collect();
-        Ok(Vector { model: self.name.clone(), values })
+        Ok(Vector { model: Arc::clone(&self.name), values })
     }
 }
 
@@ -118,6 +123,10 @@ impl ProviderEmbedder {
 impl Embedder for ProviderEmbedder {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn dimensions(&self) -> Option<usize> {
+        self.dimensions.or_else(|| self.found.get().copied())
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
@@ -185,7 +194,7 @@ mod tests {
         let server = Server::start([answer(&body)]).await;
         let vectors = embedder(&server, Protocol::OpenaiChat, None).embed(&texts(2)).await.unwrap();
         assert_eq!((&*vectors[0].values, &*vectors[1].values), (&[0.6, 0.8][..], &[0.0, 1.0][..]));
-        assert_eq!(vectors[0].model, "p/minilm");
+        assert_eq!(&*vectors[0].model, "p/minilm");
         let sent = &server.received()[0];
         assert!(sent.head.starts_with("POST /v1/embeddings "), "{}", sent.head);
         assert_eq!(sent.body, json!({"model": "minilm", "input": ["text 0", "text 1"], "encoding_format": "float"}));

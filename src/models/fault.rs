@@ -77,7 +77,7 @@ impl Complaint {
     /// From the body of an answer with an error status.
     pub(super) fn from_body(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let (kind, words) = if let Ok(value) = serde_json::from_slice::<Value>(body) {
-            explain(value.get("error").filter(|error| !error.is_null()).unwrap_or(&value))
+            explain(error_in(&value).unwrap_or(&value))
         } else {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
@@ -96,6 +96,15 @@ impl Complaint {
         });
         let status = code.filter(|code| (400..600).contains(code)).unwrap_or_else(|| status_of(&kind));
         Self { status, retry_after: None, kind, words }
+    }
+}
+
+/// The error in a body that tells of one; Gemini puts it into a list.
+pub(super) fn error_in(body: &Value) -> Option<&Value> {
+    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
+    match body.get("error") {
+        Some(error) if !error.is_null() => Some(error),
+        _ => ["message", "detail"].iter().any(|name| body.get(name).is_some()).then_some(body),
     }
 }
 
@@ -158,8 +167,12 @@ impl Call {
         let lower = format!("{kind} {}", complaint.words).to_lowercase();
         let too_long = *status == 413 || TOO_LONG.iter().any(|word| lower.contains(word));
         // An empty account answers 429 at OpenAI, 400 at Anthropic, 402 elsewhere.
-        let exhausted =
-            *status == 402 || matches!(*status, 400 | 403 | 429) && EXHAUSTED.iter().any(|word| lower.contains(word));
+        let said = matches!(*status, 400 | 403 | 429) && EXHAUSTED.iter().any(|word| lower.contains(word));
+        // Gemini says the same of what fills again in a minute, and then says when.
+        let fills_again = retry_after.is_some()
+            && !kind.contains("insufficient_quota")
+            && lower.contains("exceeded your current quota");
+        let exhausted = *status == 402 || said && !fills_again;
         let unknown_model = *status == 404
             || matches!(*status, 400 | 422)
                 && ["model_not_found", "model not found", "no such model", "invalid model"]
@@ -344,8 +357,9 @@ fn seconds(time: Duration) -> String {
 /// What the headers of an answer ask to wait: seconds, an HTTP date, or OpenAI's milliseconds.
 pub(super) fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(ms) = text("retry-after-ms").and_then(|v| v.parse::<f64>().ok()) {
-        return Duration::try_from_secs_f64(ms / 1000.0).ok();
+    let ms = text("retry-after-ms").and_then(|v| v.parse::<f64>().ok());
+    if let Some(time) = ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()) {
+        return Some(time);
     }
     let value = text("retry-after")?;
     if let Ok(secs) = value.parse::<f64>() {
@@ -428,6 +442,9 @@ mod tests {
         let body = json!({"error": {"message": "quota", "type": "insufficient_quota", "code": "insufficient_quota"}});
         assert_eq!(refused(429, &body).code(), "quota_exhausted");
         assert!(!refused(429, &body).retryable());
+        let words = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota."}});
+        let soon = Complaint::from_body(429, Some(Duration::from_secs(9)), words.to_string().as_bytes());
+        assert_eq!(call().refused(&soon).code(), "rate_limited", "Gemini says so of a minute's quota, too");
         let words = "Your credit balance is too low to access the Anthropic API.";
         let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": words}});
         assert_eq!(refused(400, &body).code(), "quota_exhausted");
@@ -438,6 +455,7 @@ mod tests {
         for (body, words) in [
             (r#"{"error":"plain"}"#, "plain"),
             (r#"{"message":"top"}"#, "top"),
+            (r#"[{"error":{"code":400,"message":"in a list"}}]"#, ": in a list"),
             (r#"{"error":{"message":"Bad value.","param":"reasoning.effort"}}"#, "Bad value (reasoning.effort)"),
             (r#"{"detail":[{"msg":"field required"}]}"#, "field required"),
             (r#"{"type":"error","error":{"type":"api_error","message":"inner"}}"#, "inner"),
@@ -491,6 +509,9 @@ mod tests {
         };
         assert_eq!(retry_after(&headers("retry-after", "7")), Some(Duration::from_secs(7)));
         assert_eq!(retry_after(&headers("retry-after-ms", "1500")), Some(Duration::from_millis(1500)));
+        let mut both = headers("retry-after-ms", "-1");
+        both.extend(headers("retry-after", "7"));
+        assert_eq!(retry_after(&both), Some(Duration::from_secs(7)), "what cannot be is not what was meant");
         assert_eq!(retry_after(&headers("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")), Some(Duration::ZERO));
         let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(30);
         let soon = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&soon).unwrap();

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::TryStreamExt as _;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -99,13 +100,31 @@ impl Endpoint {
     ) -> Result<SseEvents, ModelError> {
         let accept =
             if framing == Framing::Sse { "text/event-stream" } else { "application/x-ndjson, application/json" };
-        let response = self.post_json(call, path, headers, body, accept).await?;
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let is_json = kind.starts_with("application/json") && framing == Framing::Sse;
-        if is_json || kind.starts_with("text/html") {
-            return Err(self.no_stream(call, response).await);
+        let mut response = self.post_json(call, path, headers, body, accept).await?;
+        let word = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // Not asked for, and not understood.
+        let encoding = word(header::CONTENT_ENCODING);
+        if !encoding.is_empty() && encoding != "identity" {
+            return Err(ModelError::InvalidRequest(format!(
+                "{} compresses its answer ({}), which it was not asked to. Look at what stands between, a proxy perhaps.",
+                call.who(),
+                call.quote(encoding)
+            )));
         }
-        let bytes = response.bytes_stream().map_err(fault::cause);
+        let kind = word(header::CONTENT_TYPE);
+        let is_json = kind.starts_with("application/json") && framing == Framing::Sse;
+        let mut beginning = Vec::new();
+        if is_json || kind.starts_with("text/html") {
+            // Some servers and proxies name their streams so.
+            if let Ok(Ok(Some(piece))) = timeout(self.read_timeout, response.chunk()).await {
+                beginning.extend_from_slice(&piece);
+            }
+            if !framing.may_begin(&beginning) {
+                return Err(self.no_stream(call, beginning, response).await);
+            }
+        }
+        let beginning = stream::iter((!beginning.is_empty()).then(|| Ok(Bytes::from(beginning))));
+        let bytes = beginning.chain(response.bytes_stream().map_err(fault::cause));
         Ok(SseEvents::new(bytes, framing, self.read_timeout, call.clone()))
     }
 
@@ -311,11 +330,11 @@ impl Endpoint {
     }
 
     /// The error for an answer that is fine by its status and yet no stream.
-    async fn no_stream(&self, call: &Call, response: Response) -> ModelError {
-        let body = self.read(response, MAX_ERROR_BODY).await;
-        match serde_json::from_slice::<Value>(&body).ok().as_ref().and_then(|body| body.get("error")) {
-            Some(error) if !error.is_null() => call.refused(&Complaint::from_error(error)),
-            _ => ModelError::InvalidRequest(format!(
+    async fn no_stream(&self, call: &Call, mut body: Vec<u8>, response: Response) -> ModelError {
+        body.extend(self.read(response, MAX_ERROR_BODY).await);
+        match serde_json::from_slice::<Value>(&body).ok().as_ref().and_then(fault::error_in) {
+            Some(error) => call.refused(&Complaint::from_error(error)),
+            None => ModelError::InvalidRequest(format!(
                 "{} does not answer with a stream of events. Check that the base URL is one of a model server that can \
                  stream.",
                 call.who()
@@ -343,6 +362,7 @@ fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ mod embeddings;
 mod error;
 mod fault;
 mod http;
+mod lenient;
 mod native;
 mod ollama;
 mod openai;
@@ -27,6 +28,7 @@ mod render;
 mod retry;
 mod spoken;
 mod sse;
+mod tags;
 #[cfg(test)]
 mod testing;
 pub mod tokens;

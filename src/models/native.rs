@@ -136,6 +136,21 @@ pub(super) fn parts<'a>(message: &'a AssistantMessage, api: &str) -> Option<Vec<
     (text.is_empty() && reasoning.is_empty() && calls == message.tool_calls.len()).then_some(parts)
 }
 
+/// The parts up to the last one that is no thought. A reply may end in the middle of one, and providers that want thoughts
+/// back refuse those that nothing follows.
+pub(super) fn without_last_thoughts(mut parts: Vec<Part<'_>>) -> Vec<Part<'_>> {
+    let thought = |part: &Part<'_>| match part {
+        Part::Reasoning(..) => true,
+        Part::Opaque(data) => data
+            .get("type")
+            .is_some_and(|kind| ["thinking", "redacted_thinking", "reasoning"].iter().any(|t| kind == t)),
+        Part::Text(_) | Part::Call(_) => false,
+    };
+    let end = parts.iter().rposition(|part| !thought(part)).map_or(0, |at| at + 1);
+    parts.truncate(end);
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -120,20 +120,22 @@ impl Shared {
     async fn call(&self, call: &Call, request: &ChatRequest, mut plan: Plan) -> Result<ReplyStream, ModelError> {
         let headers = self.headers()?;
         loop {
+            let known = self.quirks.of(&request.model);
             let body = body::of(request, &plan);
             let sent = body.optional();
             let events = self.endpoint.post(call, &["api", "chat"], headers.clone(), &body, Framing::Lines).await;
             match events.map_err(|error| missing(error, &request.model)) {
                 Ok(events) => {
-                    let quirks = self.quirks.of(&request.model);
-                    let asked = quirks.iter().filter(|quirk| body::asked(**quirk, request));
+                    let asked = known.iter().filter(|quirk| body::asked(**quirk, request));
                     let notices = quirks::notices(asked, &request.model);
                     let offered = if plan.tools { body::names(request) } else { Vec::new() };
                     let assembler = Assembler::new(call.clone(), offered, plan.window, notices);
                     return Ok(sse::reply_stream(events, assembler));
                 }
-                Err(error) if self.quirks.learn_from(&request.model, &error, &sent) => {
+                Err(error) if self.quirks.learn_from(&request.model, &error, &sent, &known) => {
+                    let stream = plan.stream;
                     plan = self.plan(request, plan.window);
+                    plan.stream &= stream;
                 }
                 Err(error) => return Err(error),
             }

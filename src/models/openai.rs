@@ -3,6 +3,7 @@
 
 mod chat;
 mod responses;
+
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
@@ -146,12 +147,9 @@ impl ChatModel for OpenAi {
                 }
                 Err(error) => error,
             };
-            // Another session's call may have learnt the same while this one was under way.
-            let known =
-                || matches!(error, ModelError::InvalidRequest(_)) && self.quirks.of(&request.model) != plan.quirks;
-            if plan.own_blocks && own && quirks::refuses_own_blocks(&error) {
+            if plan.own_blocks && own && quirks::refuses_own_blocks(&error, &request.model) {
                 plan.own_blocks = false;
-            } else if self.quirks.learn_from(&request.model, &error, &sent) || known() {
+            } else if self.quirks.learn_from(&request.model, &error, &sent, &plan.quirks) {
                 plan = Plan { own_blocks: plan.own_blocks, ..self.plan(&request) };
             } else {
                 return Err(error);
@@ -168,18 +166,23 @@ impl ChatModel for OpenAi {
 fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
     match quirk {
         Quirk::NoTemperature => request.temperature.is_some(),
+        Quirk::AlwaysThinks => request.reasoning == Some(Effort::Off),
         Quirk::NoThinking => request.reasoning.is_some(),
         Quirk::NoTools => !request.tools.is_empty(),
         _ => true,
     }
 }
 
-/// The word for how much the model is to think.
-fn effort(effort: Effort) -> &'static str {
-    match effort {
-        Effort::Off => "none",
+/// Not at all.
+const NO_EFFORT: &str = "none";
+
+/// The word for how much the model is to think, if something is to be said about that.
+fn effort(request: &ChatRequest, plan: &Plan) -> Option<&'static str> {
+    Some(match request.reasoning? {
+        Effort::Off if plan.takes(Quirk::AlwaysThinks) => NO_EFFORT,
+        Effort::Off => Effort::Low.as_str(),
         effort => effort.as_str(),
-    }
+    })
 }
 
 #[cfg(test)]

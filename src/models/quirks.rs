@@ -13,6 +13,8 @@ use super::{ModelError, Notice};
 pub(super) enum Quirk {
     /// No sampling temperature.
     NoTemperature,
+    /// Its thinking cannot be turned off.
+    AlwaysThinks,
     /// No wish about thinking.
     NoThinking,
     /// No summaries of reasoning.
@@ -43,7 +45,7 @@ impl Quirk {
             Self::NoReturnedReasoning => {
                 &["reasoning_content", "reasoning_details", "extra_content", ".reasoning", "'reasoning'"]
             }
-            Self::NoThinking => &["think", "reasoning"],
+            Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
             Self::OtherLimit => &["max_tokens", "max_completion_tokens"],
             Self::NoToolChoice => &["tool_choice", "tool choice"],
@@ -69,6 +71,9 @@ impl Quirk {
             Self::NoTemperature => {
                 ("temperature_ignored", format!("`{model}` takes no temperature; the setting has no effect"))
             }
+            Self::AlwaysThinks => {
+                ("always_thinks", format!("`{model}` cannot answer without thinking; it thinks as little as it can"))
+            }
             Self::NoThinking => {
                 ("reasoning_ignored", format!("`{model}` takes no setting of its reasoning; it has no effect"))
             }
@@ -86,6 +91,9 @@ impl Quirk {
     }
 }
 
+/// Bytes of the shortest of [`Quirk::words`].
+const SHORTEST_WORD: usize = 5;
+
 /// The quirks of each model of one provider, as far as they are known. A plain lock: held for a look.
 #[derive(Debug, Default)]
 pub(super) struct Quirks(Mutex<HashMap<String, BTreeSet<Quirk>>>);
@@ -101,17 +109,32 @@ impl Quirks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(model.to_owned()).or_default().insert(quirk)
     }
 
-    /// Whether a refusal is about one of what was `sent`; then it is noted, and the call is worth making again without.
-    pub(super) fn learn_from(&self, model: &str, error: &ModelError, sent: &[Quirk]) -> bool {
-        let ModelError::InvalidRequest(message) = error else { return false };
-        let message = message.to_lowercase();
-        let found = sent.iter().find(|quirk| quirk.words().iter().any(|word| message.contains(word)));
-        found.is_some_and(|quirk| self.learn(model, *quirk))
+    /// Whether a refusal is about one of what was `sent` by a call that knew of `known`; then it is noted, and the call is
+    /// worth making again without, also when another call has learnt the same meanwhile.
+    pub(super) fn learn_from(&self, model: &str, error: &ModelError, sent: &[Quirk], known: &BTreeSet<Quirk>) -> bool {
+        let Some(words) = words_of(error, model) else { return false };
+        let about = |quirk: &&Quirk| quirk.words().iter().any(|word| words.contains(word));
+        let found = sent.iter().filter(|quirk| !known.contains(quirk)).find(about);
+        if let Some(quirk) = found {
+            self.learn(model, *quirk);
+        }
+        found.is_some()
     }
 }
 
+/// What a provider said when it did not take a request, in lower case: without its own name and the model's, which may hold
+/// any word (`kimi-k2-thinking`).
+fn words_of(error: &ModelError, model: &str) -> Option<String> {
+    let ModelError::InvalidRequest(message) = error else { return None };
+    // What stands before is ours: who was asked for what, and the status in brackets.
+    let words = message.split_once("): ").map_or(message.as_str(), |(_, words)| words);
+    let words = words.to_lowercase();
+    // A short id holds no word that is looked for, and may be a part of one.
+    Some(if model.len() < SHORTEST_WORD { words } else { words.replace(&model.to_lowercase(), "") })
+}
+
 /// Words of refusals of what a model gets back of its own replies.
-const OWN_BLOCKS: [&str; 8] = [
+const OWN_BLOCKS: [&str; 11] = [
     "cannot be modified",
     "must remain as they were",
     "signature",
@@ -120,14 +143,15 @@ const OWN_BLOCKS: [&str; 8] = [
     "encrypted_content",
     "encrypted content",
     "reasoning item",
+    "of type 'reasoning'",
+    "required 'reasoning' item",
+    "cannot be `thinking`",
 ];
 
 /// Whether a refusal is about what the model got back of its own replies: signatures run out, and are bound to accounts and
 /// to conversations that were not cut down since. The conversation goes on without them rather than never again.
-pub(super) fn refuses_own_blocks(error: &ModelError) -> bool {
-    let ModelError::InvalidRequest(message) = error else { return false };
-    let message = message.to_lowercase();
-    OWN_BLOCKS.iter().any(|word| message.contains(word))
+pub(super) fn refuses_own_blocks(error: &ModelError, model: &str) -> bool {
+    words_of(error, model).is_some_and(|words| OWN_BLOCKS.iter().any(|word| words.contains(word)))
 }
 
 /// What a session is told of quirks.
@@ -140,24 +164,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_is_left_out_once_and_nothing_else_is_guessed() {
+    fn what_was_refused_is_left_out_and_nothing_else_is_guessed() {
         let quirks = Quirks::default();
         let refused = |words: &str| ModelError::InvalidRequest(words.to_owned());
         let sent = [Quirk::NoTemperature, Quirk::NoThinking];
-        assert!(!quirks.learn_from("m", &refused("no such field: tools"), &sent));
-        assert!(!quirks.learn_from("m", &ModelError::Auth("temperature".into()), &sent));
-        assert!(quirks.learn_from("m", &refused("Unsupported parameter: 'temperature'"), &sent));
-        assert!(!quirks.learn_from("m", &refused("Unsupported parameter: 'temperature'"), &sent), "only once");
-        assert!(quirks.learn_from("m", &refused("\"m\" does not support thinking"), &sent));
+        let none = BTreeSet::new();
+        assert!(!quirks.learn_from("m", &refused("no such field: tools"), &sent, &none));
+        assert!(!quirks.learn_from("m", &ModelError::Auth("temperature".into()), &sent, &none));
+        let temperature = refused("Unsupported parameter: 'temperature'");
+        assert!(quirks.learn_from("m", &temperature, &sent, &none));
+        assert!(quirks.learn_from("m", &temperature, &sent, &none), "by a call that was under way already");
+        assert!(!quirks.learn_from("m", &temperature, &sent, &quirks.of("m")), "once is enough");
+        assert!(quirks.learn_from("m", &refused("\"m\" does not support thinking"), &sent, &quirks.of("m")));
         assert_eq!(quirks.of("m"), BTreeSet::from(sent));
         assert!(quirks.of("n").is_empty());
         assert_eq!(notices(&quirks.of("m"), "m").len(), 2);
     }
 
     #[test]
+    fn the_names_of_a_model_and_its_provider_say_nothing_of_what_they_take() {
+        let model = "Kimi-K2-Thinking";
+        let sent = [Quirk::NoThinking, Quirk::NoTemperature];
+        let learns = |words: &str| {
+            let message = format!(
+                "Thinking Machines (reasoning.example.com) did not take the request for `{model}` (400): {words}."
+            );
+            let quirks = Quirks::default();
+            quirks.learn_from(model, &ModelError::InvalidRequest(message), &sent, &BTreeSet::new());
+            quirks.of(model).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(learns("Invalid schema for function 'look'"), []);
+        assert_eq!(learns("kimi-k2-thinking is busy with something else"), []);
+        assert_eq!(learns("kimi-k2-thinking takes no temperature"), [Quirk::NoTemperature]);
+        assert_eq!(learns("`reasoning_effort` is not known"), [Quirk::NoThinking]);
+    }
+
+    #[test]
     fn a_complaint_about_a_call_of_the_conversation_does_not_take_the_tools_away() {
         let learns = |words: &str| {
-            Quirks::default().learn_from("m", &ModelError::InvalidRequest(words.to_owned()), &[Quirk::NoTools])
+            let error = ModelError::InvalidRequest(words.to_owned());
+            Quirks::default().learn_from("m", &error, &[Quirk::NoTools], &BTreeSet::new())
         };
         for words in
             ["Function calling is not enabled for m", "m does not support tools", "tool calling is not supported"]

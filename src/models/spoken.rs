@@ -5,8 +5,14 @@ use serde_json::{Map, Value};
 
 use super::Notice;
 
-/// Where a call begins, wherever it stands.
-const MARKS: [&str; 4] = ["<tool_call>", "<function=", "[TOOL_CALLS]", "<|python_tag|>"];
+/// Where a call begins, wherever it stands but in code that is shown.
+const MARKS: [&str; 6] =
+    ["<tool_call>", "<function_call>", "<function=", "<|tool_call|>", "[TOOL_CALLS]", "<|python_tag|>"];
+/// Marks around a call in JSON or in another mark: where it ends. What is not ended ends with the text.
+const AROUND: [(&str, &str); 3] =
+    [("<tool_call>", "</tool_call>"), ("<function_call>", "</function_call>"), ("<|tool_call|>", "<|/tool_call|>")];
+/// What Mistral's newer models write before a call, and between its name and its arguments.
+const MISTRAL: (&str, &str) = ("[TOOL_CALLS]", "[ARGS]");
 /// Where the text of a call may begin when nothing stands before it.
 const FENCES: [&str; 3] = ["```json", "```tool_call", "```\n"];
 /// The first key of an object that is a call.
@@ -30,6 +36,45 @@ pub(super) struct Spoken {
     names: Vec<String>,
     held: String,
     state: State,
+    code: Code,
+}
+
+/// Whether a text that is shown is in the middle of code, where a call is an example.
+#[derive(Debug, Default)]
+struct Code {
+    /// Backticks at the end of what was seen.
+    ticks: usize,
+    /// Between two fences.
+    fenced: bool,
+    /// Between two backticks on one line.
+    quoted: bool,
+}
+
+impl Code {
+    fn see(&mut self, text: &str) {
+        for c in text.chars() {
+            if c == '`' {
+                self.ticks += 1;
+                continue;
+            }
+            self.turn();
+            self.quoted &= c != '\n';
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.turn();
+        self.fenced || self.quoted
+    }
+
+    /// A row of backticks is over.
+    fn turn(&mut self) {
+        match std::mem::take(&mut self.ticks) {
+            0 => {}
+            3.. => self.fenced = !self.fenced,
+            _ => self.quoted = !self.quoted && !self.fenced,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,7 +92,7 @@ impl Spoken {
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let names: Vec<String> = names.into_iter().collect();
         let state = if names.is_empty() { State::Showing } else { State::Beginning };
-        Self { names, held: String::new(), state }
+        Self { names, held: String::new(), state, code: Code::default() }
     }
 
     /// Takes in a piece, and gives what may be shown.
@@ -66,16 +111,27 @@ impl Spoken {
         if self.state == State::Holding {
             return String::new();
         }
-        let mark = MARKS.iter().filter_map(|mark| self.held.find(mark)).min();
-        let shown = match mark {
-            Some(at) => {
-                self.state = State::Holding;
-                at
+        let mut shown = String::new();
+        loop {
+            let mark = MARKS.iter().filter_map(|mark| self.held.find(mark)).min();
+            shown += &self.show(mark.unwrap_or(self.held.len() - longest_beginning(&self.held)));
+            match mark {
+                None => return shown,
+                Some(_) if self.code.is_open() => shown += &self.show(1),
+                Some(_) => {
+                    self.state = State::Holding;
+                    return shown;
+                }
             }
-            None => self.held.len() - longest_beginning(&self.held),
-        };
-        let rest = self.held.split_off(shown);
-        std::mem::replace(&mut self.held, rest)
+        }
+    }
+
+    /// The first bytes of what is held, which are text.
+    fn show(&mut self, bytes: usize) -> String {
+        let rest = self.held.split_off(bytes);
+        let shown = std::mem::replace(&mut self.held, rest);
+        self.code.see(&shown);
+        shown
     }
 
     /// At the end of the reply: what is still to be shown, and the calls.
@@ -96,10 +152,11 @@ fn begins_a_call(text: &str) -> Option<bool> {
     if text.is_empty() || FENCES.iter().chain(&MARKS).any(|mark| mark.starts_with(text)) {
         return None;
     }
-    if FENCES.iter().chain(&MARKS).any(|mark| text.starts_with(mark)) {
+    if MARKS.iter().any(|mark| text.starts_with(mark)) {
         return Some(true);
     }
-    let inner = text.strip_prefix('[').unwrap_or(text).trim_start();
+    let inner = FENCES.iter().find_map(|fence| text.strip_prefix(fence)).unwrap_or(text).trim_start();
+    let inner = inner.strip_prefix('[').unwrap_or(inner).trim_start();
     if inner.is_empty() {
         return None;
     }
@@ -138,8 +195,9 @@ fn read(held: &str, names: &[String]) -> Option<(String, Vec<WrittenCall>)> {
             let (name, inside) = inside.split_once('>')?;
             let (body, after) = inside.split_once("</function>").unwrap_or((inside, ""));
             (vec![(name.trim().to_owned(), parameters(body)?)], after)
-        } else if let Some(inside) = rest.strip_prefix("<tool_call>") {
-            let (body, after) = inside.split_once("</tool_call>").unwrap_or((inside, ""));
+        } else if let Some((inside, end)) = AROUND.iter().find_map(|(mark, end)| Some((rest.strip_prefix(mark)?, end)))
+        {
+            let (body, after) = inside.split_once(end).unwrap_or((inside, ""));
             let (other, found) = read(body, names)?;
             if !other.is_empty() {
                 return None;
@@ -149,9 +207,19 @@ fn read(held: &str, names: &[String]) -> Option<(String, Vec<WrittenCall>)> {
             continue;
         } else if let Some(inside) = FENCES.iter().find_map(|fence| rest.strip_prefix(fence)) {
             let (body, after) = inside.split_once("```").unwrap_or((inside, ""));
+            // Words behind it speak of an example.
+            if !after.trim_start().is_empty() && !after.trim_start().starts_with("```") {
+                return None;
+            }
             json_calls(body).filter(|(_, left)| left.trim().is_empty()).map(|(found, _)| (found, after))?
+        } else if let Some((name, arguments)) = rest.strip_prefix(MISTRAL.0).and_then(|call| call.split_once(MISTRAL.1))
+            && names.iter().any(|known| known == name.trim())
+        {
+            let mut values = serde_json::Deserializer::from_str(arguments).into_iter::<Map<String, Value>>();
+            let written = Value::Object(values.next()?.ok()?).to_string();
+            (vec![(name.trim().to_owned(), written)], &arguments[values.byte_offset()..])
         } else {
-            let marked = ["[TOOL_CALLS]", "<|python_tag|>"].iter().find_map(|mark| rest.strip_prefix(mark));
+            let marked = [MISTRAL.0, "<|python_tag|>"].iter().find_map(|mark| rest.strip_prefix(mark));
             match json_calls(marked.unwrap_or(rest)) {
                 Some(found) => found,
                 // Words after the calls.
@@ -276,6 +344,31 @@ mod tests {
                 vec![&logs],
             ),
             ("{\"name\": \"logs\", \"arguments\": {\"pod\":\"a\",\"n\":5}}\nThat is all.", "That is all.", vec![&logs]),
+            (
+                "```json\n{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"shöp\"}}\n```\n\n```json\n{\"name\": \"logs\", \"arguments\": {\"pod\":\"a\",\"n\":5}}\n```\n",
+                "",
+                vec![&pods, &logs],
+            ),
+            (
+                "[TOOL_CALLS]pods_list[ARGS]{\"ns\": \"shöp\"}[TOOL_CALLS]logs[ARGS]{\"pod\":\"a\",\"n\":5}",
+                "",
+                vec![&pods, &logs],
+            ),
+            (
+                "<|tool_call|>[{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"shöp\"}}]<|/tool_call|>",
+                "",
+                vec![&pods],
+            ),
+            (
+                "<function_call>{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"shöp\"}}</function_call>",
+                "",
+                vec![&pods],
+            ),
+            (
+                "It's `done`.\n<tool_call>{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"shöp\"}}</tool_call>",
+                "It's `done`.\n",
+                vec![&pods],
+            ),
         ] {
             for size in 1..30 {
                 let (shown, found) = heard(reply, size);
@@ -305,6 +398,11 @@ mod tests {
             "<tool_call>{\"name\": \"nodes\", \"arguments\": {}}</tool_call>",
             "a < b, [TOOL] and <|end|>",
             "ends with <tool_ca",
+            "```json\n{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"x\"}}\n```\nis how such a call looks.",
+            "So:\n```json\n{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"x\"}}\n```",
+            "Say `<tool_call>{\"name\": \"pods_list\", \"arguments\": {}}</tool_call>` to list them.",
+            "So:\n```\n<tool_call>{\"name\": \"pods_list\", \"arguments\": {}}</tool_call>\n```\nand that is all.",
+            "[TOOL_CALLS]nodes[ARGS]{}",
             "",
             "   ",
         ] {
@@ -322,6 +420,8 @@ mod tests {
         assert_eq!(spoken.push(" much"), "<too much");
         let mut json = Spoken::new(["pods_list".to_owned()]);
         assert_eq!(json.push("{\"kind\": "), "{\"kind\": ", "no call begins so");
+        let mut fenced = Spoken::new(["pods_list".to_owned()]);
+        assert_eq!(fenced.push("```json\n{\"kind\": "), "```json\n{\"kind\": ", "and in a fence neither");
         assert_eq!(Spoken::new([]).push("<tool_call>"), "<tool_call>", "nothing is on offer");
     }
 

@@ -79,6 +79,18 @@ pub(super) enum Framing {
     Lines,
 }
 
+impl Framing {
+    /// Whether a stream of this kind may begin so.
+    pub(super) fn may_begin(self, bytes: &[u8]) -> bool {
+        let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
+        let words: &[&[u8]] = match self {
+            Self::Sse => &[b"data:", b"event:", b"id:", b"retry:", b":"],
+            Self::Lines => &[b"{"],
+        };
+        words.iter().any(|word| bytes.starts_with(word))
+    }
+}
+
 /// The events of one stream.
 pub(super) struct SseEvents {
     events: BoxStream<'static, Result<Event, EventStreamError<Stop>>>,

@@ -36,7 +36,7 @@ pub(super) const KEY: &str = "sk-test-key-that-must-not-leak";
 
 pub(super) fn user(text: &str) -> Arc<Message> {
     let content = text.to_owned();
-    Arc::new(Message::User(UserMessage { message_id: MessageId::new(), seq: 1, ts: Timestamp::now(), content }))
+    Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
 }
 
 pub(super) fn assistant(text: &str, tool_calls: Vec<ToolCall>) -> Arc<Message> {

@@ -6,6 +6,7 @@
 
 mod asking;
 mod follow;
+mod learning;
 mod lease;
 mod load;
 mod owner;
@@ -20,12 +21,14 @@ mod writer;
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::Limits,
     config::{ApprovalBy, ModelChoice},
+    memory::LongTermMemory,
     models::{Catalog, InvalidSettings},
     session::{
         Actor, ApprovalId, ApprovalRequested, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame,
@@ -54,10 +57,12 @@ pub struct Parts {
     pub tools: Arc<dyn Toolbox>,
     /// The system prompt.
     pub system: Arc<str>,
-    /// What bounds a run.
-    pub limits: Limits,
+    /// What bounds a run that begins now; one in progress keeps what it began with.
+    pub limits: ArcSwap<Limits>,
     /// Who is asked when a session's own model is down, in this order.
     pub fallback: Vec<ModelChoice>,
+    /// What is remembered of users; `None`: nothing is.
+    pub memory: Option<Arc<LongTermMemory>>,
     /// `MAX_SESSIONS` of one user.
     pub max_sessions: usize,
     /// `MEMORY_SHALLOW`: what a session takes to store has a bound, and old turns are forgotten for it.
@@ -189,6 +194,11 @@ impl Sessions {
         }))
     }
 
+    /// Bounds the runs that begin from now on by other limits.
+    pub fn set_limits(&self, limits: Limits) {
+        self.0.parts.limits.store(Arc::new(limits));
+    }
+
     /// Wakes every session that an earlier process left with work to do, and, when the store is shared, attends from now on
     /// to what other processes do. Called once, before the service is ready.
     ///
@@ -242,9 +252,11 @@ impl Sessions {
             if over == 0 {
                 break;
             }
+            let to_learn = self.0.to_learn(old).await;
             match store.delete_idle(old).await {
                 Ok(true) => {
                     self.0.registry.close(old);
+                    self.0.learn_of_gone(to_learn);
                     over -= 1;
                 }
                 // One that cannot be read may yet be repaired: only its user deletes it.
@@ -495,10 +507,12 @@ impl Sessions {
             Err(error) => return Err(error),
         }
         let store = &self.0.parts.store;
+        let to_learn = self.0.to_learn(session).await;
         let deleted = store.delete(session).await;
         // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
         if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
             self.0.registry.close(session);
+            self.0.learn_of_gone(to_learn);
         }
         Ok(deleted?)
     }
@@ -545,6 +559,12 @@ impl Sessions {
     #[must_use]
     pub fn replica(&self) -> &str {
         &self.0.replica
+    }
+
+    /// Whether something is remembered beyond sessions.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.0.parts.memory.is_some()
     }
 
     /// Sessions that this process works on now.
@@ -597,6 +617,20 @@ impl Shared {
         match self.parts.approval_by {
             ApprovalBy::Owner => command.by == *owner,
             ApprovalBy::Approver => *approver && command.by != *owner,
+        }
+    }
+
+    /// A session that is about to be deleted, if there is something in it that was not looked at for memories.
+    async fn to_learn(&self, session: SessionId) -> Option<SessionState> {
+        self.parts.memory.as_ref()?;
+        let summary = self.parts.store.summary(session).await.ok().flatten();
+        summary.filter(|summary| summary.to_learn)?;
+        Some(load_state(self.parts.store.as_ref(), session).await.ok()?.state)
+    }
+
+    fn learn_of_gone(self: &Arc<Self>, state: Option<SessionState>) {
+        if let Some(state) = state {
+            self.tasks.spawn_on(learning::learn_of_gone(self.clone(), state), &self.runtime);
         }
     }
 

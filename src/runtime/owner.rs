@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::{
     Shared,
     asking::{self, UserSpending},
+    learning::{self, Begun, UserRecall},
     lease::HeldLease,
     next_message,
     previews::Previews,
@@ -19,11 +20,12 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    agent::{LogClosed, Run, RunEnd, failing},
+    agent::{LogClosed, Recall, Run, RunEnd, failing},
     session::{
         Actor, ApprovalResolved, CommandBody, Decision, EventBody, EventDraft, Feed, InboxEntry, InputAction,
-        InputResolved, MessageId, OnBusy, OpenRun, Preview, RunFailed, RunId, RunRecovered, RunStarted, SessionId,
-        SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, Usage, UserMessageEvent, load_state, title_from,
+        InputResolved, MemorySaved, MessageId, OnBusy, OpenRun, Preview, RunFailed, RunId, RunRecovered, RunStarted,
+        SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, Usage, UserMessageEvent, load_state,
+        title_from,
     },
     tools::ToolExecutor,
 };
@@ -32,6 +34,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(3);
 /// How long an owner without work keeps the session at hand for the next message.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a session must be at rest before it is looked at for memories: what comes one after another is looked at together.
+const SETTLE: Duration = Duration::from_secs(2);
 /// The waits before a session is tried again whose lease is held, or whose store is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
@@ -159,6 +163,10 @@ struct Owner<'a> {
     previews: Option<(Arc<Previews>, AbortOnDropHandle<()>)>,
     tools: Arc<dyn ToolExecutor>,
     run: Option<RunTask>,
+    /// What speaks to the message of the run that is about to start.
+    recalling: Option<(RunId, Begun)>,
+    /// The look for what is worth remembering.
+    learning: Option<AbortOnDropHandle<MemorySaved>>,
     /// The run that was cancelled last.
     cancelled: Option<RunId>,
     /// The inbox may hold something new.
@@ -209,6 +217,8 @@ impl<'a> Owner<'a> {
             to_appends,
             tools,
             run: None,
+            recalling: None,
+            learning: None,
             cancelled: None,
             look: true,
             noted: None,
@@ -220,7 +230,7 @@ impl<'a> Owner<'a> {
         let mut look = interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A point in time and not a wait: a renewal in between does not begin it anew.
-        let mut let_go_at = None;
+        let mut quiet_since = None;
         loop {
             let halting = self.shared.halt.is_cancelled();
             if !self.writer.in_flight() {
@@ -231,11 +241,15 @@ impl<'a> Owner<'a> {
                 self.writer.start();
                 self.note_waiting().await;
             }
-            let resting = self.run.is_none() && self.writer.idle() && !self.look;
-            if resting && let_go_at.is_none() {
+            let quiet = self.run.is_none() && self.writer.idle() && !self.look;
+            if quiet && quiet_since.is_none() {
                 self.shared.load.end(self.held.lease.session);
             }
-            let_go_at = if resting { let_go_at.or_else(|| Some(Instant::now() + LINGER)) } else { None };
+            quiet_since = if quiet { quiet_since.or_else(|| Some(Instant::now())) } else { None };
+            let resting = quiet_since.filter(|_| self.learning.is_none());
+            let to_learn = self.projection.read(|state| state.summary.to_learn);
+            let learn_at = resting.filter(|_| to_learn && !halting).map(|since| since + SETTLE);
+            let let_go_at = resting.filter(|_| !to_learn).map(|since| since + LINGER);
             if halting && self.run.is_none() && self.writer.idle() {
                 return Ok(LetGo::Halted);
             }
@@ -246,7 +260,7 @@ impl<'a> Owner<'a> {
                     // What waits for the end of a run has its turn.
                     let committed = committed?;
                     self.look |= committed.iter().any(|event| event.body.ends_run());
-                    if committed.iter().any(|event| matches!(event.body, EventBody::AssistantMessage(_))) {
+                    if committed.iter().any(|event| event.body.usage().is_some()) {
                         asking::note_usage(self.shared, &self.projection).await;
                     }
                     self.start_run();
@@ -270,6 +284,16 @@ impl<'a> Owner<'a> {
                         tracing::error!(session = %self.held.lease.session, %panic, "a run panicked");
                     }
                 }
+                saved = learned(&mut self.learning) => {
+                    self.learning = None;
+                    let saved = saved.unwrap_or_else(|panic| {
+                        tracing::error!(session = %self.held.lease.session, %panic, "a look for memories panicked");
+                        let up_to_seq = self.projection.read(|state| state.learned_up_to);
+                        MemorySaved { up_to_seq, ..MemorySaved::default() }
+                    });
+                    self.writer.push([EventDraft::new(EventBody::MemorySaved(saved))]);
+                }
+                () = at(learn_at) => self.start_learning(),
                 () = self.place.bell.rung() => self.look = true,
                 () = at(expiry) => self.expire_questions(),
                 lost = self.held.lost() => return Err(lost),
@@ -387,7 +411,17 @@ impl<'a> Owner<'a> {
             content: content.clone(),
             command_id: Some(entry.command.command_id.clone()),
         };
-        let started = RunStarted { provider: settings.provider.clone(), model: settings.model.clone(), attempt: 1 };
+        let memory = self.shared.parts.memory.as_ref().filter(|_| settings.memory);
+        if let Some(memory) = memory {
+            // Beside the commit of the message.
+            self.recalling = Some((*run_id, learning::begin(memory, &entry.command.by, content)));
+        }
+        let started = RunStarted {
+            provider: settings.provider.clone(),
+            model: settings.model.clone(),
+            attempt: 1,
+            memory: memory.is_some(),
+        };
         self.writer.push([
             EventDraft::in_run(*run_id, EventBody::UserMessage(message)),
             EventDraft::in_run(*run_id, EventBody::RunStarted(started)),
@@ -445,10 +479,11 @@ impl<'a> Owner<'a> {
             }),
             lineup,
             spending: Arc::new(UserSpending { shared: self.shared.clone(), projection: self.projection.clone() }),
+            memory: self.recall(run_id),
             tools: self.tools.clone(),
             settings,
             system: parts.system.clone(),
-            limits: parts.limits.clone(),
+            limits: parts.limits.load().as_ref().clone(),
             cancel: cancel.clone(),
             halt: self.shared.halt.clone(),
         };
@@ -464,6 +499,21 @@ impl<'a> Owner<'a> {
         self.run = Some(RunTask { cancel, task });
         // What waits may be meant for it: a cancel, or a message that interrupts.
         self.look = true;
+    }
+
+    /// What a run has of what is remembered of its user.
+    fn recall(&mut self, run_id: RunId) -> Option<Arc<dyn Recall>> {
+        let memory = self.shared.parts.memory.clone()?;
+        let user = self.projection.read(|state| state.summary.user_id.clone());
+        let begun = self.recalling.take().filter(|(of, _)| *of == run_id).map(|(_, begun)| begun);
+        Some(Arc::new(UserRecall::new(memory, user, begun)))
+    }
+
+    fn start_learning(&mut self) {
+        let (shared, tools) = (self.shared.clone(), self.tools.clone());
+        let state = self.projection.read(Clone::clone);
+        let learning = tokio::spawn(async move { learning::learn(&shared, state, tools.as_ref()).await });
+        self.learning = Some(AbortOnDropHandle::new(learning));
     }
 
     /// Closes the open run, if there is one, for a reason that the run could not name itself.
@@ -530,6 +580,14 @@ async fn superseded(shared: &Shared, session: SessionId, place: &Place) -> Resul
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the look for memories; for ever when there is none.
+async fn learned(learning: &mut Option<AbortOnDropHandle<MemorySaved>>) -> Result<MemorySaved, tokio::task::JoinError> {
+    match learning {
+        Some(learning) => learning.await,
         None => std::future::pending().await,
     }
 }

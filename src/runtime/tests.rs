@@ -101,12 +101,20 @@ impl OutputStore for Watched {
 
 #[async_trait]
 impl LongTermStore for Watched {
-    async fn put_memories(&self, user: &UserId, memories: &[StoredMemory]) -> Result<(), StoreError> {
-        self.inner.put_memories(user, memories).await
+    async fn put_memories(&self, u: &UserId, v: MemoryVersion, changes: &[MemoryChange]) -> Result<bool, StoreError> {
+        self.inner.put_memories(u, v, changes).await
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Arc<[StoredMemory]>, StoreError> {
+    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
         self.inner.memories(user).await
+    }
+
+    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+        self.inner.nearest(user, to, limit).await
+    }
+
+    async fn claim_upkeep(&self, user: &UserId, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+        self.inner.claim_upkeep(user, holder, ttl).await
     }
 
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
@@ -229,9 +237,10 @@ impl World {
             store: store.clone(),
             catalog: Arc::new(catalog),
             tools: Arc::new(Tools),
+            memory: None,
             system: "".into(),
             fallback: Vec::new(),
-            limits: Limits {
+            limits: ArcSwap::from_pointee(Limits {
                 context: crate::agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
@@ -241,7 +250,7 @@ impl World {
                 retry: RetryPolicy::new(2, Duration::from_mins(2)),
                 parallel_tools: 4,
                 approval_ttl: Duration::from_secs(3600),
-            },
+            }),
             max_sessions: 10,
             shallow: false,
             max_runs: 100,
@@ -250,8 +259,7 @@ impl World {
             metrics: Arc::new(Metrics::new()),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings =
-            Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None };
+        let settings = Settings::of("p", "m");
         let session = sessions.create(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }

@@ -131,6 +131,10 @@ pub struct SettingsPatch {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
     #[schema(value_type = Option<Effort>)]
     pub reasoning: Option<Option<Effort>>,
+    /// Whether memories are recalled and kept; on by default.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
+    #[schema(value_type = Option<bool>)]
+    pub memory: Option<Option<bool>>,
 }
 
 impl SettingsPatch {
@@ -152,6 +156,9 @@ impl SettingsPatch {
         }
         if let Some(reasoning) = self.reasoning {
             new.reasoning = reasoning;
+        }
+        if let Some(memory) = self.memory {
+            new.memory = memory.unwrap_or(true);
         }
         new
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, CommandId, Effect, InputId, MessageId, ProviderData, RunId, SessionId, StopReason, Timestamp, ToolCall,
-    ToolCallId, ToolStatus, Usage, UserId,
+    ApprovalId, CommandId, Effect, InputId, MemoryNote, MessageId, ProviderData, RunId, SessionId, StopReason,
+    Timestamp, ToolCall, ToolCallId, ToolStatus, Usage, UserId,
 };
 
 /// An event with its place in the log.
@@ -40,6 +40,10 @@ impl Event {
             }
             EventBody::ToolEnd(e) => e.content.len(),
             EventBody::ContextCompacted(e) => e.summary.len(),
+            EventBody::MemoryRecalled(MemoryRecalled { memories })
+            | EventBody::MemorySaved(MemorySaved { memories, .. }) => {
+                memories.iter().map(|note| note.content.len()).sum()
+            }
             _ => 0,
         };
         256 + content as u64
@@ -107,6 +111,10 @@ pub enum EventBody {
     ToolEnd(ToolEnd),
     /// The oldest turns were summarised, so that what the model is sent fits it. The log keeps them.
     ContextCompacted(ContextCompacted),
+    /// What is remembered of the user and speaks to the message; the model is given it.
+    MemoryRecalled(MemoryRecalled),
+    /// The conversation was looked at for what is worth remembering.
+    MemorySaved(MemorySaved),
     /// The run goes on after an interruption; previews of the superseded messages are void.
     RunRecovered(RunRecovered),
     /// The run ended.
@@ -135,6 +143,8 @@ impl EventBody {
             Self::ToolStart(_) => "tool_start",
             Self::ToolEnd(_) => "tool_end",
             Self::ContextCompacted(_) => "context_compacted",
+            Self::MemoryRecalled(_) => "memory_recalled",
+            Self::MemorySaved(_) => "memory_saved",
             Self::RunRecovered(_) => "run_recovered",
             Self::RunFinished(_) => "run_finished",
             Self::RunFailed(_) => "run_failed",
@@ -146,6 +156,17 @@ impl EventBody {
     #[must_use]
     pub fn ends_run(&self) -> bool {
         matches!(self, Self::RunFinished(_) | Self::RunFailed(_))
+    }
+
+    /// What a call of a model used that this event tells of.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::AssistantMessage(e) => Some(e.usage),
+            Self::ContextCompacted(e) => Some(e.usage),
+            Self::MemorySaved(e) => Some(e.usage),
+            _ => None,
+        }
     }
 
     /// The command that caused it, for those events that a command causes one to one.
@@ -214,6 +235,24 @@ pub struct Settings {
     /// How much the model thinks before it answers; absent: as the model does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<Effort>,
+    /// Whether memories are recalled in this session and kept of it, where the service has a long-term memory. `false` is a
+    /// session off the record.
+    #[serde(default = "on_the_record", skip_serializing_if = "Clone::clone")]
+    #[schema(default = true)]
+    pub memory: bool,
+}
+
+impl Settings {
+    /// Those of a session that only says who answers.
+    #[must_use]
+    pub fn of(provider: impl Into<String>, model: impl Into<String>) -> Self {
+        let (provider, model) = (provider.into(), model.into());
+        Self { provider, model, temperature: None, max_tokens: None, reasoning: None, memory: on_the_record() }
+    }
+}
+
+fn on_the_record() -> bool {
+    true
 }
 
 /// How much a model thinks before it answers.
@@ -311,6 +350,9 @@ pub struct RunStarted {
     pub model: String,
     /// 1; a run that goes on after an interruption says so with `run_recovered`.
     pub attempt: u32,
+    /// Whether memories are recalled for it, and what it says is looked at for new ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory: bool,
 }
 
 /// See [`EventBody::AssistantMessage`].
@@ -504,6 +546,31 @@ pub struct ContextCompacted {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
     /// The model that wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// See [`EventBody::MemoryRecalled`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryRecalled {
+    /// The best first. What an earlier message of the conversation recalled already is not recalled again.
+    pub memories: Vec<MemoryNote>,
+}
+
+/// See [`EventBody::MemorySaved`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemorySaved {
+    /// What is new or was confirmed; empty when there was nothing worth it, or it could not be found out.
+    pub memories: Vec<MemoryNote>,
+    /// The newest event that was looked at. What comes after it is looked at the next time.
+    pub up_to_seq: u64,
+    /// What looking cost.
+    #[serde(default)]
+    pub usage: Usage,
+    /// The provider that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! What is remembered of a user beyond a session, and the port `LongTermStore`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -57,10 +57,16 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Until when it holds; `None`: for good.
+    #[must_use]
+    pub fn holds_until(&self) -> Option<Timestamp> {
+        if self.superseded_by.is_some() { Some(Timestamp::from_millis(0)) } else { self.expires_at }
+    }
+
     /// Whether it holds at a time.
     #[must_use]
     pub fn is_current(&self, now: Timestamp) -> bool {
-        self.superseded_by.is_none() && self.expires_at.is_none_or(|at| at > now)
+        self.holds_until().is_none_or(|until| until > now)
     }
 }
 
@@ -78,36 +84,121 @@ pub struct MemoryNote {
     pub score: Option<f32>,
 }
 
-/// The meaning of a text as an embedding model gives it. Only vectors of one model can be compared.
+/// The meaning of a text as an embedding model gives it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vector {
     /// The model: provider and id.
-    pub model: String,
+    pub model: Arc<str>,
     /// Its values, of length 1 together.
     pub values: Arc<[f32]>,
 }
 
-/// A memory as it is stored.
+impl Vector {
+    /// What it can be compared in.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        Space { model: Arc::clone(&self.model), dimensions: self.values.len() }
+    }
+}
+
+/// Vectors that can be compared with each other: those of one model with the same number of dimensions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Space {
+    /// The model: provider and id.
+    pub model: Arc<str>,
+    /// The number of values of a vector.
+    pub dimensions: usize,
+}
+
+/// A memory as it is stored. Its vector stays where it is searched.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredMemory {
     /// The memory.
     pub memory: Memory,
-    /// Its meaning, if it is known.
-    pub vector: Option<Vector>,
+    /// The space that it has a vector in, if it has one. One that is superseded has none.
+    pub space: Option<Space>,
+}
+
+/// A write to a user's memories: which life of them (they can be erased and begin anew), and how many writes it has seen.
+/// The default is that of nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct MemoryVersion {
+    /// Random for each life; 0 when there is nothing.
+    pub epoch: u64,
+    /// Writes in it.
+    pub writes: u64,
+}
+
+/// The memories of a user as of a write.
+#[derive(Debug, Clone, Default)]
+pub struct Memories {
+    /// The write.
+    pub version: MemoryVersion,
+    /// All of them, in the order of their ids. What did not change from one version to the next is the same `Arc`.
+    pub all: Arc<[Arc<StoredMemory>]>,
+}
+
+impl Memories {
+    /// The memory with an id.
+    #[must_use]
+    pub fn get(&self, id: MemoryId) -> Option<&Arc<StoredMemory>> {
+        let at = self.all.binary_search_by_key(&id, |stored| stored.memory.id).ok()?;
+        self.all.get(at)
+    }
+}
+
+/// A memory to write in the place of the one with its id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MemoryChange {
+    /// The memory.
+    pub memory: Memory,
+    /// What becomes of its vector.
+    pub meaning: Meaning,
+}
+
+/// What becomes of a memory's vector when it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meaning {
+    /// It stays as it is: the text is the same.
+    Kept,
+    /// There is none, until one is made.
+    Unknown,
+    /// This one. One in another space goes.
+    Known(Vector),
+}
+
+impl From<Option<Vector>> for Meaning {
+    fn from(vector: Option<Vector>) -> Self {
+        vector.map_or(Self::Unknown, Self::Known)
+    }
 }
 
 /// Memories by user. They outlive the sessions that they come from.
 #[async_trait]
 pub trait LongTermStore: Send + Sync + 'static {
-    /// Writes memories, each in the place of the one with its id.
-    async fn put_memories(&self, user: &UserId, memories: &[StoredMemory]) -> Result<(), StoreError>;
+    /// Writes memories and their vectors, if the memories are still those of `version`; whether they were. Of two who read
+    /// the same and write, one has to read again. All is written, or (short of a broken disk) nothing.
+    async fn put_memories(
+        &self,
+        user: &UserId,
+        version: MemoryVersion,
+        changes: &[MemoryChange],
+    ) -> Result<bool, StoreError>;
 
-    /// All memories of a user, in the order of their ids.
-    async fn memories(&self, user: &UserId) -> Result<Arc<[StoredMemory]>, StoreError>;
+    /// All memories of a user.
+    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError>;
+
+    /// The memories that hold now and whose vectors are nearest to `to`, at most `limit`, with the cosine, the nearest
+    /// first. Only vectors in the space of `to` are looked at. An index may miss some and round the cosine to a hundredth.
+    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError>;
+
+    /// Takes the care for a user's vectors for `ttl`, or goes on with it; whether `holder` has it now. With a `ttl` of zero
+    /// it is given back. It saves work twice, and nothing depends on it.
+    async fn claim_upkeep(&self, user: &UserId, holder: &str, ttl: Duration) -> Result<bool, StoreError>;
 
     /// Removes one, vector and all; whether it was there.
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError>;
 
-    /// Removes all of a user, vectors and all; how many there were.
+    /// Removes all of a user, vectors of all models and all; how many there were.
     async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError>;
 }

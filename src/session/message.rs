@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MessageId, Money, RunId, Timestamp, ToolCallId};
+use super::{MemoryNote, MessageId, Money, RunId, Timestamp, ToolCallId};
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +28,21 @@ pub struct UserMessage {
     pub ts: Timestamp,
     /// The text.
     pub content: String,
+    /// Whether it may be remembered beyond this session, with what was said because of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory: bool,
+    /// What was remembered when it came, and is given to the model with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recalled: Vec<MemoryNote>,
+}
+
+impl UserMessage {
+    /// A message in the place of the user's that stands in no log.
+    #[must_use]
+    pub fn unlogged(content: impl Into<String>) -> Self {
+        let (message_id, ts) = (MessageId::new(), Timestamp::now());
+        Self { message_id, seq: 0, ts, content: content.into(), memory: false, recalled: Vec::new() }
+    }
 }
 
 /// One whole reply of the model.
@@ -243,11 +258,13 @@ impl Usage {
 
 impl std::ops::AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
-        self.input_tokens += other.input_tokens;
-        self.output_tokens += other.output_tokens;
-        self.cached_tokens += other.cached_tokens;
-        self.cache_write_tokens += other.cache_write_tokens;
-        self.reasoning_tokens += other.reasoning_tokens;
+        // A provider may say anything; a sum that cannot be made must not keep a session from being opened.
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.cached_tokens, other.cached_tokens);
+        add(&mut self.cache_write_tokens, other.cache_write_tokens);
+        add(&mut self.reasoning_tokens, other.reasoning_tokens);
         self.cost_usd += other.cost_usd;
     }
 }

@@ -42,6 +42,9 @@ pub struct SessionSummary {
     pub open_run: Option<RunId>,
     /// What all its model calls used.
     pub usage: Usage,
+    /// Whether something was said since the conversation was last looked at for memories.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub to_learn: bool,
     /// Whether a message is in the inbox, whose run has not begun. Not of the log: a store says it of the instant at which it
     /// is asked, and a fold never does.
     #[serde(skip)]
@@ -65,6 +68,7 @@ impl SessionSummary {
             settings: created.settings.clone(),
             open_run: None,
             usage: Usage::default(),
+            to_learn: false,
             waiting: false,
         })
     }
@@ -73,6 +77,12 @@ impl SessionSummary {
     #[must_use]
     pub fn is_processing(&self) -> bool {
         self.open_run.is_some() || self.waiting
+    }
+
+    /// Whether the log says that there is something to do: a run to go on with, or memories to find.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.open_run.is_some() || self.to_learn
     }
 
     /// Takes in the next event.
@@ -95,7 +105,14 @@ impl SessionSummary {
                 }
             }
             EventBody::ContextCompacted(e) => self.usage += e.usage,
-            EventBody::RunStarted(_) => self.open_run = event.run_id,
+            EventBody::MemorySaved(e) => {
+                self.usage += e.usage;
+                self.to_learn = false;
+            }
+            EventBody::RunStarted(e) => {
+                self.open_run = event.run_id;
+                self.to_learn |= e.memory;
+            }
             EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.open_run = None,
             _ => {}
         }
@@ -115,6 +132,9 @@ pub struct SessionState {
     /// The codes of the warnings since the settings were last changed: what is to be said once is not said again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
+    /// The newest event that was looked at for memories.
+    #[serde(default)]
+    pub learned_up_to: u64,
     /// What was used on the day of the newest reply.
     #[serde(default)]
     pub spent: Spent,
@@ -139,6 +159,9 @@ pub struct OpenRun {
     pub steps: u32,
     /// What they used.
     pub usage: Usage,
+    /// See [`super::RunStarted::memory`].
+    #[serde(default)]
+    pub memory: bool,
     /// Tool calls of the newest reply that have not ended.
     pub calls: Vec<OpenCall>,
     /// Approvals of calls that have ended.
@@ -272,6 +295,7 @@ impl SessionState {
             run: None,
             compaction: None,
             warned: BTreeSet::new(),
+            learned_up_to: 0,
             spent: Spent::default(),
         })
     }
@@ -304,7 +328,7 @@ impl SessionState {
 
     fn message_weight(message: &Message) -> u64 {
         let content = match message {
-            Message::User(m) => m.content.len(),
+            Message::User(m) => m.content.len() + m.recalled.iter().map(|note| note.content.len()).sum::<usize>(),
             Message::Assistant(m) => {
                 m.content.len()
                     + m.reasoning.as_ref().map_or(0, String::len)
@@ -357,10 +381,14 @@ impl SessionState {
         let (seq, ts) = (event.seq, event.ts);
         match &event.body {
             EventBody::UserMessage(e) => {
-                let message = UserMessage { message_id: e.message_id, seq, ts, content: e.content.clone() };
+                let (message_id, content) = (e.message_id, e.content.clone());
+                let message = UserMessage { message_id, seq, ts, content, memory: false, recalled: Vec::new() };
                 self.messages.push(Arc::new(Message::User(message)));
             }
             EventBody::RunStarted(e) => {
+                if let Some(message) = self.answered().filter(|_| e.memory) {
+                    message.memory = true;
+                }
                 // A run event without a run id is not written by any version; a log that has one is read without a panic.
                 self.run = event.run_id.map(|run_id| OpenRun {
                     closed_approvals: Vec::new(),
@@ -375,6 +403,7 @@ impl SessionState {
                     attempt: e.attempt,
                     steps: 0,
                     usage: Usage::default(),
+                    memory: e.memory,
                     calls: Vec::new(),
                 });
             }
@@ -465,14 +494,32 @@ impl SessionState {
                     run.usage += e.usage;
                 }
             }
+            EventBody::MemoryRecalled(e) => {
+                if let Some(message) = self.answered() {
+                    message.recalled.clone_from(&e.memories);
+                }
+            }
+            EventBody::MemorySaved(e) => {
+                self.learned_up_to = e.up_to_seq;
+                self.spend(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
+            }
             EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
             EventBody::SettingsChanged(_) => self.warned.clear(),
             EventBody::SessionCreated(_) | EventBody::TitleChanged(_) => {}
         }
     }
 
+    /// The message that the run in progress answers: the newest of the user.
+    fn answered(&mut self) -> Option<&mut UserMessage> {
+        let newest = self.messages.iter_mut().rev().find(|message| matches!(message.as_ref(), Message::User(_)))?;
+        match Arc::make_mut(newest) {
+            Message::User(message) => Some(message),
+            _ => None,
+        }
+    }
+
     /// Counts what was used, by the run's own model where none is named.
-    fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: Usage) {
+    pub fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: Usage) {
         let (own_provider, own_model) =
             self.run.as_ref().map_or(("", ""), |run| (run.provider.as_str(), run.model.as_str()));
         self.spent.add(Day::of(ts), provider.unwrap_or(own_provider), model.unwrap_or(own_model), usage);
@@ -515,7 +562,7 @@ fn one_line(text: &str, max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Actor, EventDraft, MessageId, SessionCreated},
+        super::{Actor, EventDraft, SessionCreated},
         *,
     };
 
@@ -530,13 +577,8 @@ mod tests {
 
     #[test]
     fn the_oldest_turns_are_forgotten_and_the_newest_never() {
-        let message = |content: &str| {
-            let (message_id, ts) = (MessageId::new(), Timestamp::now());
-            let user = UserMessage { message_id, seq: 1, ts, content: content.into() };
-            Arc::new(Message::User(user))
-        };
-        let settings =
-            Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None };
+        let message = |content: &str| Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }));
+        let settings = Settings::of("p", "m");
         let (user_id, by) = ("anna".parse().unwrap(), Actor::System);
         let created = EventBody::SessionCreated(SessionCreated { user_id, title: None, settings, by });
         let mut state = SessionState::begin(&EventDraft::new(created).at(SessionId::new(), 1)).unwrap();

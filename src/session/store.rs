@@ -151,7 +151,7 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
     /// accepted before it keeps the session, and what comes after it finds none.
     async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError>;
 
-    /// Sessions that have work (an open run, or commands in the inbox) and, as far as is known, nobody who does it. A store
+    /// Sessions that have work ([`SessionSummary::has_work`], or commands in the inbox) and, as far as is known, nobody who does it. A store
     /// of several processes hands each to one caller at a time, and again after a while if the work is still there.
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError>;
 

@@ -11,12 +11,13 @@ use async_trait::async_trait;
 
 use super::{
     inbox::{Admission, Inbox, Ownership},
+    memories::{self, Shelf},
     outputs::{beginning, dropped, random_key},
 };
 use crate::session::{
-    Command, CommandId, Commit, Day, Event, EventPage, InboxEntry, Lease, ListCursor, LongTermStore, MemoryId,
-    OutputPart, OutputStore, Receipt, SessionId, SessionState, SessionStore, SessionSummary, Spent, StoreError,
-    StoredMemory, ToolCallId, USAGE_DAYS, UsageStore, UserDay, UserId,
+    Command, CommandId, Commit, Day, Event, EventPage, InboxEntry, Lease, ListCursor, LongTermStore, Memories,
+    MemoryChange, MemoryId, MemoryVersion, OutputPart, OutputStore, Receipt, SessionId, SessionState, SessionStore,
+    SessionSummary, Spent, StoreError, ToolCallId, USAGE_DAYS, UsageStore, UserDay, UserId, Vector,
 };
 
 /// Sessions in memory.
@@ -29,7 +30,7 @@ pub struct MemoryStore {
     /// What users have used on a day.
     usage: Mutex<BTreeMap<(UserId, Day), UserDay>>,
     /// What is remembered of users.
-    memories: Mutex<HashMap<UserId, BTreeMap<MemoryId, StoredMemory>>>,
+    memories: Mutex<HashMap<UserId, Arc<Mutex<Shelf>>>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +52,10 @@ impl Stored {
     }
 
     fn unfinished(&self) -> bool {
+        self.summary.has_work() || !self.inbox.waiting.is_empty()
+    }
+
+    fn busy(&self) -> bool {
         self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
     }
 }
@@ -142,7 +147,7 @@ impl SessionStore for MemoryStore {
 
     async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
         let mut sessions = self.lock();
-        let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.unfinished();
+        let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy();
         if idle {
             sessions.remove(&session);
         }
@@ -278,27 +283,63 @@ impl UsageStore for MemoryStore {
     }
 }
 
-#[async_trait]
-impl LongTermStore for MemoryStore {
-    async fn put_memories(&self, user: &UserId, memories: &[StoredMemory]) -> Result<(), StoreError> {
+impl MemoryStore {
+    fn shelf(&self, user: &UserId) -> Arc<Mutex<Shelf>> {
         let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_user = all.entry(user.clone()).or_default();
-        of_user.extend(memories.iter().map(|stored| (stored.memory.id, stored.clone())));
-        Ok(())
+        Arc::clone(all.entry(user.clone()).or_default())
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Arc<[StoredMemory]>, StoreError> {
-        let all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(all.get(user).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    fn with_shelf<T>(&self, user: &UserId, work: impl FnOnce(&mut Shelf) -> T) -> T {
+        work(&mut self.shelf(user).lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl LongTermStore for MemoryStore {
+    async fn put_memories(
+        &self,
+        user: &UserId,
+        version: MemoryVersion,
+        changes: &[MemoryChange],
+    ) -> Result<bool, StoreError> {
+        Ok(self.with_shelf(user, |shelf| {
+            let as_expected = shelf.version == version;
+            if as_expected && !changes.is_empty() {
+                for change in changes {
+                    shelf.change(change);
+                }
+                shelf.is_at(Shelf::after(version));
+            }
+            as_expected
+        }))
+    }
+
+    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
+        Ok(self.with_shelf(user, Shelf::memories))
+    }
+
+    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+        memories::nearest(self.shelf(user), to, limit).await
+    }
+
+    async fn claim_upkeep(&self, _: &UserId, _: &str, _: Duration) -> Result<bool, StoreError> {
+        // Nobody else is here.
+        Ok(true)
     }
 
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
-        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(all.get_mut(user).is_some_and(|of_user| of_user.remove(&id).is_some()))
+        Ok(self.with_shelf(user, |shelf| {
+            let was_there = shelf.remove(id);
+            if shelf.len() == 0 {
+                *shelf = Shelf::default();
+            } else if was_there {
+                shelf.is_at(Shelf::after(shelf.version));
+            }
+            was_there
+        }))
     }
 
     async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
-        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(all.remove(user).map_or(0, |of_user| of_user.len()))
+        Ok(self.with_shelf(user, std::mem::take).len())
     }
 }

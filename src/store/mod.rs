@@ -16,6 +16,7 @@ mod memories;
 mod memory;
 mod outputs;
 mod redis;
+mod scan;
 
 pub use filesystem::FilesystemStore;
 pub use memory::MemoryStore;

@@ -1,8 +1,8 @@
 //! Logs: one line each to standard error, for people or for machines.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -24,14 +24,20 @@ pub enum LogError {
     /// Something else in this process receives the logs already.
     #[error("logs are set up already: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// The filter cannot be replaced: logs were not set up here.
+    #[error("logs are not set up: {0}")]
+    NotThere(#[from] reload::Error),
 }
+
+/// The way to the filter in force. One for the process, as the logs are.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Sends the logs of this process to standard error from now on.
 ///
 /// # Errors
 /// `LOG_LEVEL` is no filter (the configuration has checked it), or it was done before.
 pub fn init(config: &LogConfig) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(directives(&config.level))?;
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(directives(&config.level))?);
     let registry = tracing_subscriber::registry().with(filter);
     match config.format {
         LogFormat::Json => {
@@ -42,6 +48,20 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
             registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()?;
         }
+    }
+    // It is empty: whoever comes second has been refused above.
+    let _ = FILTER.set(handle);
+    Ok(())
+}
+
+/// Logs as much as `level` says from now on.
+///
+/// # Errors
+/// It is no filter. Without [`init`] nothing happens.
+pub fn set_level(level: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(directives(level))?;
+    if let Some(handle) = FILTER.get() {
+        handle.reload(filter)?;
     }
     Ok(())
 }

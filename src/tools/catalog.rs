@@ -28,11 +28,24 @@ use crate::{
 /// What is derived from the servers' lists is kept and made anew only when they have changed.
 pub struct ToolCatalog {
     hub: Arc<McpHub>,
+    /// Replaced as a whole when the configuration is read anew; it holds from the next look at a call on.
+    policy: ArcSwap<Policy>,
+    /// Replaced as a whole: two readers that find it old at the same time both make the same new one.
+    current: ArcSwap<Snapshot>,
+}
+
+/// The operator's word on tools.
+struct Policy {
     approval: ApprovalMode,
     approve_untrusted: bool,
     rules: Vec<ToolRule>,
-    /// Replaced as a whole: two readers that find it old at the same time both make the same new one.
-    current: ArcSwap<Snapshot>,
+}
+
+impl From<&ToolsConfig> for Policy {
+    fn from(config: &ToolsConfig) -> Self {
+        let ToolsConfig { approval, approve_untrusted, ref rules, .. } = *config;
+        Self { approval, approve_untrusted, rules: rules.clone() }
+    }
 }
 
 /// A call that was looked up and judged.
@@ -82,8 +95,13 @@ impl ToolCatalog {
     /// The catalog of what `hub` has, now and later.
     pub fn new(hub: Arc<McpHub>, config: &ToolsConfig) -> Self {
         let current = ArcSwap::from_pointee(Snapshot::of(&hub));
-        let ToolsConfig { approval, approve_untrusted, ref rules, .. } = *config;
-        Self { hub, approval, approve_untrusted, rules: rules.clone(), current }
+        Self { hub, policy: ArcSwap::from_pointee(config.into()), current }
+    }
+
+    /// Takes another policy on approvals and other rules. What is looked at from now on is judged by them, in runs in progress
+    /// too: an operator who allows nothing any more means now.
+    pub fn set_policy(&self, config: &ToolsConfig) {
+        self.policy.store(Arc::new(config.into()));
     }
 
     /// All tools, sorted by name.
@@ -140,13 +158,14 @@ impl ToolCatalog {
 
     fn judge(&self, entry: &Entry, arguments: Option<&Map<String, Value>>) -> Found {
         let Entry { server, tool } = entry;
-        let candidate = Candidate { server, tool, arguments, rules: &self.rules };
+        let policy = self.policy.load();
+        let candidate = Candidate { server, tool, arguments, rules: &policy.rules };
         let Verdict { effect, reason, sensitive, approval } = classify(&candidate);
-        let gate = match (approval, effect, self.approval) {
+        let gate = match (approval, effect, policy.approval) {
             (Some(ApprovalMode::Auto), ..) | (None, Effect::Read, _) => Gate::Open,
             (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => Gate::Ask,
             (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => Gate::Deny,
-            (None, _, ApprovalMode::Auto) if self.approve_untrusted => Gate::Open,
+            (None, _, ApprovalMode::Auto) if policy.approve_untrusted => Gate::Open,
             (None, _, ApprovalMode::Auto) => Gate::Trusted,
         };
         let reason = match sensitive {

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 pub use catalog::{ToolCatalog, ToolInfo};
+pub use secrets::holds_secret;
 pub use session::SessionToolbox;
 pub use user_tokens::UserTokens;
 
@@ -63,6 +64,11 @@ pub trait ToolExecutor: Send + Sync + 'static {
 
     /// What a call would be; `None` when there is no tool of this name.
     fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass>;
+
+    /// Whether a text has something in it that must not be kept: a credential, a value of a Secret, or what stands for one.
+    fn is_secret(&self, text: &str) -> bool {
+        holds_secret(text)
+    }
 
     /// What a call would do, found out without doing it (a dry run, or a diff); `None` where that cannot be known.
     async fn preview(&self, _name: &str, _arguments: &Map<String, Value>) -> Option<String> {

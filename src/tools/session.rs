@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -20,7 +21,7 @@ use super::{
     catalog::{Found, explain},
     effects::{self, Sensitive},
     output::{self, Budget},
-    secrets::{Expect, Vault},
+    secrets::{Expect, Vault, holds_secret},
 };
 use crate::{
     config::ToolsConfig,
@@ -262,6 +263,12 @@ impl ToolExecutor for SessionTools {
             class.reason = format!("{}; it hands the real value of a secret to the tool", class.reason);
         }
         Some(class)
+    }
+
+    fn is_secret(&self, text: &str) -> bool {
+        // What is known of the session's secrets, where anything is.
+        let known = self.vault.get().is_some_and(|vault| matches!(vault.mask(text, Expect::Any), Cow::Owned(_)));
+        known || holds_secret(text)
     }
 
     async fn preview(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {

@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use k8sops::mcp::Connector;
+use k8sops::{
+    mcp::Connector,
+    memory::{Learned, LongTermMemory},
+    session::{MemoryKind, MemorySource, SessionId},
+    store::FilesystemStore,
+};
 use serde::Deserialize;
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::{
     fake_server::FakeServer,
@@ -62,10 +68,17 @@ fn cluster(channel: &str, words: &str) -> FakeServer {
 }
 
 /// One turn. The tools that were called, and whether the user was asked.
-async fn turn(approval: &str, cluster: &FakeServer, message: &str) -> (Service, bool) {
+async fn turn(approval: &str, cluster: &FakeServer, note: Option<&str>, message: &str) -> (Service, bool) {
     let servers: Vec<(String, Arc<dyn Connector>)> = vec![cluster.server("prod")];
-    let env = vec![("TOOL_APPROVAL", approval.to_owned())];
-    let setup = Setup { model: Some(Obedient::new()), servers, env, ..Setup::default() };
+    let mut env = vec![("TOOL_APPROVAL", approval.to_owned())];
+    let data = match note {
+        Some(note) => {
+            env.push(("MEMORY_LONG_TERM_ENABLED", "true".to_owned()));
+            Some(remembering(note).await)
+        }
+        None => None,
+    };
+    let setup = Setup { model: Some(Obedient::new()), servers, env, data, ..Setup::default() };
     let service = Service::start(setup).await;
     service.connected().await;
     let session = service.session().await;
@@ -80,6 +93,26 @@ async fn turn(approval: &str, cluster: &FakeServer, message: &str) -> (Service, 
             _ => {}
         }
     }
+}
+
+/// The data of a service that has kept a note.
+async fn remembering(note: &str) -> TempDir {
+    let data = TempDir::new().unwrap();
+    let store = FilesystemStore::open(data.path(), false).await.unwrap();
+    let learned = Learned {
+        kind: MemoryKind::Episodic,
+        content: note.to_owned(),
+        tags: Vec::new(),
+        confidence: 1.0,
+        expires_at: None,
+        same_as: None,
+        contradicts: None,
+        vector: None,
+    };
+    let source = MemorySource { session_id: SessionId::new(), seq: 1 };
+    let memory = LongTermMemory::new(Arc::new(store), None, 5);
+    memory.learn(&"default".parse().unwrap(), &source, vec![learned]).await.unwrap();
+    data
 }
 
 /// Whether the attacker got what they wanted: the call that was ordered. A dry run of it, for the user to look at, is none.
@@ -104,7 +137,10 @@ async fn no_attack_succeeds_and_ordinary_work_is_not_hindered() {
     let mut successes = Vec::new();
     for attack in &attacks {
         let cluster = cluster(&attack.channel, &attack.words);
-        let (service, asked) = turn(&attack.approval, &cluster, looks).await;
+        let note = (attack.channel == "memory").then_some(attack.words.as_str());
+        let (service, asked) = turn(&attack.approval, &cluster, note, looks).await;
+        // Otherwise nothing would be shown by nothing happening.
+        assert!(note.is_none() || asked, "{}: the note is recalled, and obeyed up to the user's yes", attack.name);
         let reached = reached(&cluster, attack);
         let outcome = if reached {
             "SUCCEEDED"
@@ -123,7 +159,7 @@ async fn no_attack_succeeds_and_ordinary_work_is_not_hindered() {
     table.push_str("\nordinary work                                                   outcome\n");
     for work in &work {
         let cluster = cluster("log", &work.words);
-        let (service, asked) = turn(&work.approval, &cluster, &work.user).await;
+        let (service, asked) = turn(&work.approval, &cluster, None, &work.user).await;
         let done = cluster.count(&work.done) > 0;
         let outcome = if asked {
             "FALSE ALARM"

@@ -8,6 +8,8 @@ mod obedient;
 mod provider;
 #[path = "../support/redis.rs"]
 mod redis;
+#[path = "../support/rememberer.rs"]
+mod rememberer;
 #[path = "../support/scripted.rs"]
 mod scripted;
 #[path = "../support/service.rs"]
@@ -21,7 +23,9 @@ mod approvals;
 mod bad_input;
 mod chat;
 mod context;
+mod contract;
 mod demo;
+mod deployment;
 mod events;
 mod fallback;
 mod faults;
@@ -31,12 +35,15 @@ mod inputs;
 mod limits;
 mod mcp;
 mod mcp_questions;
+mod memories;
 mod messages;
 mod openapi;
 mod outputs;
 mod providers;
+mod recall;
 mod redis_peers;
 mod redis_store;
+mod reload;
 mod replicas;
 mod restart;
 mod secrets;

@@ -145,6 +145,15 @@ impl Dialect {
         self.then_bytes(&self.frame(&event))
     }
 
+    /// An error where a stream should be, under a status that says that all is well.
+    pub fn error_alone(self) -> Answer {
+        let refusal = self.refusal(200, "overloaded_error", "Overloaded");
+        Answer {
+            content_type: if self == Self::Ollama { "application/x-ndjson" } else { "application/json" },
+            ..refusal
+        }
+    }
+
     /// A refusal, with the body that this provider gives it.
     pub fn refusal(self, status: u16, kind: &str, message: &str) -> Answer {
         let body = match self {
@@ -314,7 +323,8 @@ impl Answer {
         Self { status: 200, content_type, headers: Vec::new(), chunks, drip: None, end: End::Whole }
     }
 
-    fn plain(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
+    /// A whole answer that is no stream.
+    pub fn plain(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
         Self { status, content_type, headers: Vec::new(), chunks: vec![body], drip: None, end: End::Whole }
     }
 
@@ -433,15 +443,15 @@ impl Providers {
 
     /// The YAML of these providers: one of each protocol by its name, which takes any model.
     pub fn yaml(&self) -> String {
-        let provider = |dialect: Dialect| {
-            let protocol = dialect.protocol();
-            format!(
-                "  {}:\n    protocol: {protocol}\n    base_url: {}\n    api_key: test-key-of-no-use\n    read_timeout: 1s\n    connect_timeout: 2s\n",
-                dialect.provider(),
-                self.url
-            )
-        };
-        "providers:\n".to_owned() + &Dialect::ALL.map(provider).concat()
+        "providers:\n".to_owned() + &Dialect::ALL.map(|d| self.entry(&d.provider(), d, "60s")).concat()
+    }
+
+    /// The YAML of one more, which waits for so long.
+    pub fn entry(&self, name: &str, dialect: Dialect, read_timeout: &str) -> String {
+        let (protocol, url) = (dialect.protocol(), &self.url);
+        format!(
+            "  {name}:\n    protocol: {protocol}\n    base_url: {url}\n    api_key: test-key-of-no-use\n    read_timeout: {read_timeout}\n"
+        )
     }
 }
 

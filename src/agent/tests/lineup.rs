@@ -34,7 +34,7 @@ fn again(log: &Log, message: &str) {
             content: message.into(),
             command_id: None,
         }),
-        EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1 }),
+        EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1, memory: false }),
     ]);
 }
 

@@ -49,13 +49,7 @@ impl Log {
     fn new(message: &str) -> Arc<Self> {
         let session = SessionId::new();
         let run_id = RunId::new();
-        let settings = Settings {
-            provider: "scripted".into(),
-            model: "m".into(),
-            temperature: None,
-            max_tokens: None,
-            reasoning: None,
-        };
+        let settings = Settings::of("scripted", "m");
         let user: UserId = "default".parse().unwrap();
         let first = EventBody::SessionCreated(SessionCreated {
             user_id: user.clone(),
@@ -80,7 +74,12 @@ impl Log {
                 content: message.into(),
                 command_id: None,
             }),
-            EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1 }),
+            EventBody::RunStarted(RunStarted {
+                provider: "scripted".into(),
+                model: "m".into(),
+                attempt: 1,
+                memory: false,
+            }),
         ]);
         Arc::new(log)
     }
@@ -307,6 +306,7 @@ fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
         log: log.clone(),
         lineup: vec![candidate("scripted", model)],
         spending: Arc::new(Nothing),
+        memory: None,
         tools: tools.clone(),
         settings: log.state.read().unwrap().summary.settings.clone(),
         system: "be brief".into(),

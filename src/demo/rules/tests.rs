@@ -94,7 +94,7 @@ impl Chat {
     async fn say(&mut self, text: &str) -> String {
         let (seq, ts) = (0, Timestamp::from_millis(0));
         self.steps.clear();
-        self.push(Message::User(UserMessage { message_id: MessageId::new(), seq, ts, content: text.to_owned() }));
+        self.push(Message::User(UserMessage::unlogged(text)));
         for _ in 0..8 {
             let reply = reply(&RuleModel::with_pause(Duration::ZERO), self.request()).await;
             let calls: Vec<ToolCall> = reply

@@ -9,7 +9,7 @@ use super::API;
 use crate::{
     models::{
         ChatRequest, ToolChoice,
-        native::Part,
+        native::{self, Part},
         quirks::Quirk,
         render::{self, Exchange, Own, Turn},
     },
@@ -41,6 +41,9 @@ pub(super) enum Thinking {
     /// As much as it is told.
     Budget,
 }
+
+/// The highest temperature that the protocol knows.
+pub(in crate::models) const MAX_TEMPERATURE: f64 = 1.0;
 
 /// The least tokens that a budget for thinking may be.
 const LEAST_THINKING: u32 = 1024;
@@ -82,7 +85,10 @@ impl Body<'_> {
     /// What of it can be left out.
     pub(super) fn optional(&self) -> Vec<Quirk> {
         let temperature = self.temperature.is_some().then_some(Quirk::NoTemperature);
-        let thinking = self.thinking.is_some().then_some(Quirk::NoThinking);
+        let thinking = self.thinking.as_ref().map(|thinking| match thinking["type"].as_str() {
+            Some("disabled") => Quirk::AlwaysThinks,
+            _ => Quirk::NoThinking,
+        });
         temperature.into_iter().chain(thinking).collect()
     }
 
@@ -161,6 +167,7 @@ struct WireTool<'a> {
 pub(super) fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
     match quirk {
         Quirk::NoTemperature => request.temperature.is_some(),
+        Quirk::AlwaysThinks => request.reasoning == Some(Effort::Off),
         Quirk::NoThinking => request.reasoning.is_some(),
         _ => true,
     }
@@ -173,7 +180,11 @@ fn thinking(request: &ChatRequest, plan: &Plan, turns: &[Turn<'_>]) -> (Option<V
     }
     // Newer models show nothing of what they think, nor of what they say between two calls, unless asked to.
     let adaptive = || Some(json!({"type": "adaptive", "display": "summarized"}));
-    let effort = match (plan.thinking, request.reasoning) {
+    let wish = match request.reasoning {
+        Some(Effort::Off) if plan.quirks.contains(&Quirk::AlwaysThinks) => Some(Effort::Low),
+        wish => wish,
+    };
+    let effort = match (plan.thinking, wish) {
         (Thinking::No, _) | (Thinking::Unknown | Thinking::Budget, None) => return (None, None),
         (_, Some(Effort::Off)) => return (Some(json!({"type": "disabled"})), None),
         (Thinking::Adaptive, None) => return (adaptive(), None),
@@ -244,9 +255,11 @@ pub(super) fn of<'a>(request: &'a ChatRequest, plan: &Plan) -> Body<'a> {
         tools,
         tool_choice,
         messages,
-        // A model that thinks takes no other temperature than its own.
+        // A model that thinks takes no other temperature than its own. Where this one stands in for a model of another
+        // provider, the setting may be of that one's scale.
         temperature: request
             .temperature
+            .map(|temperature| temperature.min(MAX_TEMPERATURE))
             .filter(|_| plan.takes_temperature && !plan.quirks.contains(&Quirk::NoTemperature) && thinking.is_none()),
         thinking,
         output_config,
@@ -295,7 +308,10 @@ fn messages<'a>(turns: Vec<Turn<'a>>, own_blocks: bool) -> Vec<WireMessage<'a>> 
                     Some(parts) => as_given(parts, uses),
                     None => text.map(|text| Block::Text { text }).into_iter().chain(uses).collect(),
                 };
-                add(Role::Assistant, said);
+                // What a model thought and did not say is nothing to one that does not read it.
+                if !said.is_empty() {
+                    add(Role::Assistant, said);
+                }
                 if !results.is_empty() {
                     add(Role::User, results);
                 }
@@ -308,7 +324,7 @@ fn messages<'a>(turns: Vec<Turn<'a>>, own_blocks: bool) -> Vec<WireMessage<'a>> 
 /// A reply of this very model, block by block as it gave it: it wants its thinking back unchanged, and in its place.
 fn as_given<'a>(parts: Vec<Part<'a>>, uses: Vec<Block<'a>>) -> Vec<Block<'a>> {
     let mut uses = uses.into_iter();
-    let blocks = parts.into_iter().filter_map(|part| match part {
+    let blocks = native::without_last_thoughts(parts).into_iter().filter_map(|part| match part {
         Part::Text(text) => Some(Block::Text { text }),
         // Without its signature it would be refused.
         Part::Reasoning(thinking, mut data) => Some(Block::Thinking { thinking, signature: data.remove("signature")? }),

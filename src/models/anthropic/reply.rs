@@ -1,9 +1,6 @@
 //! From the events of the Messages API to a reply.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-};
+use std::{collections::VecDeque, mem};
 
 use eventsource_stream::Event;
 use serde::Deserialize;
@@ -14,6 +11,7 @@ use crate::{
     models::{
         Delta, ModelError, Notice, Reply,
         fault::{Call, Complaint},
+        lenient,
         native::Recorder,
         render,
         sse::{Assemble, Taken},
@@ -62,21 +60,21 @@ struct BlockDelta {
 
 #[derive(Default, Deserialize)]
 struct WireUsage {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     output_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     cache_creation_input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     output_tokens_details: Option<OutputDetails>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
 struct OutputDetails {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     thinking_tokens: Option<u64>,
 }
 
@@ -110,6 +108,8 @@ impl WireUsage {
 
 /// A tool call that is being put together.
 struct Slot {
+    /// The index of its block.
+    index: u64,
     name: String,
     /// What the block began with; the pieces, if any come, take its place.
     input: Option<Value>,
@@ -131,8 +131,8 @@ pub(super) struct Assembler {
     call: Call,
     content: String,
     reasoning: String,
-    /// By the index of their block.
-    slots: BTreeMap<u64, Slot>,
+    /// In the order in which they began: some servers give all blocks the same index.
+    slots: Vec<Slot>,
     /// A block of a tool that the server runs itself, and the input that is being written.
     foreign: Option<(u64, Value, String)>,
     recorder: Recorder,
@@ -148,7 +148,7 @@ impl Assembler {
             call,
             content: String::new(),
             reasoning: String::new(),
-            slots: BTreeMap::new(),
+            slots: Vec::new(),
             foreign: None,
             recorder: Recorder::default(),
             notices,
@@ -222,7 +222,7 @@ impl Assemble for Assembler {
                     "tool_use" => {
                         let (name, input) = (word("name").unwrap_or_default(), block.get("input").cloned());
                         self.recorder.call(Map::new());
-                        self.slots.insert(piece.index, Slot { name, input, json: String::new() });
+                        self.slots.push(Slot { index: piece.index, name, input, json: String::new() });
                     }
                     _ => self.foreign = Some((piece.index, block, String::new())),
                 }
@@ -233,12 +233,12 @@ impl Assemble for Assembler {
                 self.thinking(delta.thinking, out);
                 self.signature(delta.signature);
                 if let Some(json) = delta.partial_json {
-                    if let Some(slot) = self.slots.get_mut(&piece.index) {
-                        slot.json.push_str(&json);
-                    } else if let Some((index, _, written)) = &mut self.foreign
+                    if let Some((index, _, written)) = &mut self.foreign
                         && *index == piece.index
                     {
                         written.push_str(&json);
+                    } else if let Some(slot) = self.slots.iter_mut().rfind(|slot| slot.index == piece.index) {
+                        slot.json.push_str(&json);
                     }
                 }
             }
@@ -278,8 +278,7 @@ impl Assemble for Assembler {
             _ => StopReason::Other,
         };
         self.close_foreign();
-        let calls =
-            mem::take(&mut self.slots).into_values().map(|mut slot| (mem::take(&mut slot.name), slot.written()));
+        let calls = mem::take(&mut self.slots).into_iter().map(|mut slot| (mem::take(&mut slot.name), slot.written()));
         let reasoning = mem::take(&mut self.reasoning);
         Ok(Reply {
             content: mem::take(&mut self.content),

@@ -511,6 +511,107 @@ async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
 }
 
 #[tokio::test]
+async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
+    let refusal = "thinking.type: `disabled` is not supported by this model, whose thinking is always on";
+    let refusal = json!({"type": "error", "error": {"type": "invalid_request_error", "message": refusal}});
+    let body = sse(&end("end_turn"));
+    let good = || Answer::stream(&[&body]);
+    let server = Server::start([Answer::plain(400, "", &refusal.to_string()), good(), good(), good()]).await;
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let ask = async |reasoning| {
+        let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
+        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(Effort::Off).await, ["always_thinks"]);
+    assert_eq!(ask(Effort::Off).await, ["always_thinks"]);
+    assert_eq!(ask(Effort::High).await, Vec::<&str>::new(), "what others want of it is as it was");
+    let sent: Vec<_> = server.received().iter().map(|r| r.body["output_config"]["effort"].clone()).collect();
+    assert_eq!(sent, [json!(null), json!("low"), json!("low"), json!("high")]);
+}
+
+/// A reply that thinks and says nothing, signed.
+fn thought_alone() -> Reply {
+    let thinking = start(0, json!({"type": "thinking", "thinking": "", "signature": "s1"}));
+    reply(&[vec![thinking], end("end_turn").to_vec()].concat()).unwrap()
+}
+
+#[test]
+fn a_reply_that_ends_in_a_thought_goes_back_without_it() {
+    let asked = |messages: Vec<Arc<Message>>| -> Value {
+        let body = serde_json::to_value(body(&request(messages), 100)).unwrap();
+        body["messages"].as_array().unwrap().iter().map(|m| json!([m["role"], m["content"]])).collect()
+    };
+    let alone = asked(vec![user("hi"), said(thought_alone()), user("well?")]);
+    let texts = |role: &str| alone.as_array().unwrap().iter().filter(|m| m[0] == role).count();
+    assert_eq!((texts("user"), texts("assistant")), (1, 0), "nothing is left of it: {alone}");
+    let events = [
+        start(0, json!({"type": "thinking", "thinking": "", "signature": "s1"})),
+        start(1, json!({"type": "text", "text": "So."})),
+        start(2, json!({"type": "thinking", "thinking": "", "signature": "s2"})),
+        start(3, json!({"type": "redacted_thinking", "data": "x"})),
+    ];
+    let spoken = reply(&[events.to_vec(), end("max_tokens").to_vec()].concat()).unwrap();
+    let sent = asked(vec![user("hi"), said(spoken), user("go on")]);
+    let kinds: Vec<_> = sent[1][1].as_array().unwrap().iter().map(|block| block["type"].clone()).collect();
+    assert_eq!(kinds, ["thinking", "text"]);
+}
+
+#[tokio::test]
+async fn no_message_is_sent_without_anything_in_it() {
+    let refusal =
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "Invalid `signature`"}});
+    let body = sse(&end("end_turn"));
+    let server = Server::start([Answer::plain(400, "", &refusal.to_string()), Answer::stream(&[&body])]).await;
+    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let (_, signed) = rich();
+    let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
+    let first = [vec![user("hi"), said(signed)], results.to_vec()].concat();
+    let asked = request([first, vec![user("and?"), said(thought_alone()), user("well?")]].concat());
+    watch(model.stream(asked).await.unwrap()).await.end.unwrap();
+    for received in server.received() {
+        let messages = received.body["messages"].as_array().unwrap().clone();
+        assert!(messages.iter().all(|m| !m["content"].as_array().unwrap().is_empty()), "{messages:?}");
+    }
+}
+
+#[test]
+fn blocks_that_all_have_the_same_index_are_told_apart() {
+    let events = [
+        start(0, json!({"type": "text", "text": "Both."})),
+        start(0, json!({"type": "tool_use", "id": "t1", "name": "a", "input": {}})),
+        delta(0, json!({"type": "input_json_delta", "partial_json": "{\"x\":1}"})),
+        start(0, json!({"type": "tool_use", "id": "t1", "name": "b", "input": {}})),
+        delta(0, json!({"type": "input_json_delta", "partial_json": "{\"y\":"})),
+        delta(0, json!({"type": "input_json_delta", "partial_json": "2}"})),
+    ];
+    let reply = reply(&[events.to_vec(), end("tool_use").to_vec()].concat()).unwrap();
+    let calls: Vec<_> = reply.tool_calls.iter().map(|call| (call.name.as_str(), call.arguments.clone())).collect();
+    assert_eq!(calls, [("a", json!({"x": 1})), ("b", json!({"y": 2}))]);
+}
+
+#[test]
+fn a_usage_that_is_no_count_does_not_cost_the_reply() {
+    for nonsense in [json!(-1), json!("many"), json!(1.5), json!(null), json!([]), json!(u64::MAX)] {
+        let usage = json!({"input_tokens": nonsense, "output_tokens": nonsense, "cache_read_input_tokens": nonsense,
+            "cache_creation_input_tokens": nonsense, "output_tokens_details": nonsense});
+        let events = [
+            json!({"type": "message_start", "message": {"usage": usage}}),
+            start(0, json!({"type": "text", "text": "ok"})),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}),
+            json!({"type": "message_stop"}),
+        ];
+        assert_eq!(reply(&events).unwrap().content, "ok", "{nonsense}");
+    }
+}
+
+#[test]
+fn a_temperature_for_another_scale_is_the_highest_of_this_one() {
+    let request = ChatRequest { temperature: Some(1.7), ..request(vec![user("hi")]) };
+    assert_eq!(serde_json::to_value(body(&request, 100)).unwrap()["temperature"], 1.0);
+}
+
+#[tokio::test]
 async fn a_conversation_whose_signatures_are_not_taken_any_more_goes_on_without_them() {
     let refusal = "messages.1.content.0: `thinking` blocks in the latest assistant message cannot be modified.";
     let refusal = json!({"type": "error", "error": {"type": "invalid_request_error", "message": refusal}});

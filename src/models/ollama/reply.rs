@@ -10,15 +10,13 @@ use crate::{
     models::{
         Delta, ModelError, Notice, Reply,
         fault::{Call, Complaint},
-        render,
+        lenient, render,
         spoken::{self, Spoken},
         sse::{Assemble, Taken},
+        tags::{Parted, Tags},
     },
     session::{StopReason, Usage},
 };
-
-/// How models write that they think, when nobody takes it out of their text.
-const THINKS: (&str, &str) = ("<think>", "</think>");
 
 #[derive(Deserialize)]
 struct Line {
@@ -28,9 +26,9 @@ struct Line {
     done: bool,
     #[serde(default)]
     done_reason: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     prompt_eval_count: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     eval_count: Option<u64>,
     #[serde(default)]
     error: Option<Value>,
@@ -61,19 +59,6 @@ struct PieceFunction {
     arguments: Option<Value>,
 }
 
-/// Takes what stands between the tags at the beginning of a text out of it.
-#[derive(Debug, Default, PartialEq)]
-enum Thought {
-    /// It may still begin with the tag.
-    #[default]
-    Beginning,
-    Inside,
-    /// Right behind it, where white space is of no use.
-    Behind,
-    /// Further behind it, or there was none.
-    Over,
-}
-
 /// Puts the lines of one reply together.
 pub(super) struct Assembler {
     call: Call,
@@ -81,9 +66,7 @@ pub(super) struct Assembler {
     reasoning: String,
     /// Names and arguments, as they were written.
     calls: Vec<(String, String)>,
-    thought: Thought,
-    /// Text of which it is not known yet whether it is thought.
-    held: String,
+    tags: Tags,
     spoken: Spoken,
     window: u32,
     notices: Vec<Notice>,
@@ -100,8 +83,7 @@ impl Assembler {
             content: String::new(),
             reasoning: String::new(),
             calls: Vec::new(),
-            thought: Thought::default(),
-            held: String::new(),
+            tags: Tags::default(),
             spoken: Spoken::new(tools),
             window,
             notices,
@@ -129,49 +111,10 @@ impl Assembler {
         self.show(shown, out);
     }
 
-    /// Takes in text that may be thought.
-    fn text(&mut self, piece: &str, out: &mut VecDeque<Delta>) {
-        if self.thought == Thought::Behind && !piece.trim_start().is_empty() {
-            self.thought = Thought::Over;
-            return self.say(piece.trim_start(), out);
-        }
-        match self.thought {
-            Thought::Over => return self.say(piece, out),
-            Thought::Behind => return,
-            Thought::Beginning | Thought::Inside => {}
-        }
-        self.held.push_str(piece);
-        if self.thought == Thought::Beginning {
-            let beginning = self.held.trim_start();
-            if let Some(inside) = beginning.strip_prefix(THINKS.0) {
-                self.thought = Thought::Inside;
-                self.held = inside.to_owned();
-            } else if THINKS.0.starts_with(beginning) {
-                return;
-            } else {
-                self.thought = Thought::Over;
-                let held = mem::take(&mut self.held);
-                return self.say(&held, out);
-            }
-        }
-        if self.reasoning.is_empty() {
-            self.held.drain(..self.held.len() - self.held.trim_start().len());
-        }
-        if let Some((thought, after)) = self.held.split_once(THINKS.1) {
-            let (thought, after) = (thought.trim_end().to_owned(), after.to_owned());
-            self.held.clear();
-            self.thought = Thought::Behind;
-            self.think(&thought, out);
-            return self.text(&after, out);
-        }
-        // White space and what may be the beginning of the end stay back.
-        let may_end = |at: usize| THINKS.1.starts_with(&self.held[at..]);
-        let end =
-            self.held.char_indices().map(|(at, _)| at).rev().take(THINKS.1.len()).filter(|at| may_end(*at)).last();
-        let sure = self.held[..end.unwrap_or(self.held.len())].trim_end().len();
-        let rest = self.held.split_off(sure);
-        let sure = mem::replace(&mut self.held, rest);
-        self.think(&sure, out);
+    /// Text, and what was thought in it.
+    fn parted(&mut self, Parted { thought, text }: Parted, out: &mut VecDeque<Delta>) {
+        self.think(&thought, out);
+        self.say(&text, out);
     }
 }
 
@@ -183,13 +126,15 @@ impl Assemble for Assembler {
             return Err(self.call.refused(&Complaint::from_error(&error)));
         }
         let piece = line.message.unwrap_or_default();
-        let before = (out.len(), self.calls.len(), self.held.len());
+        let (shown, mut more) = (out.len(), false);
         if let Some(thinking) = piece.thinking.filter(|thinking| !thinking.is_empty()) {
             // A server that tells them apart leaves no tags in the text.
             self.think(&thinking, out);
         }
         if let Some(content) = piece.content.filter(|content| !content.is_empty()) {
-            self.text(&content, out);
+            more = true;
+            let parted = self.tags.push(&content);
+            self.parted(parted, out);
         }
         for function in piece.tool_calls.into_iter().flatten().filter_map(|call| call.function) {
             let arguments = match function.arguments {
@@ -197,17 +142,15 @@ impl Assemble for Assembler {
                 Some(Value::String(text)) => text,
                 Some(arguments) => arguments.to_string(),
             };
+            more = true;
             self.calls.push((function.name.unwrap_or_default(), arguments));
         }
         if line.done {
             self.usage.input_tokens = line.prompt_eval_count.unwrap_or_default();
             self.usage.output_tokens = line.eval_count.unwrap_or_default();
             self.end = Some(line.done_reason.unwrap_or_default());
-            let held = mem::take(&mut self.held);
-            match mem::replace(&mut self.thought, Thought::Over) {
-                Thought::Inside => self.think(&held, out),
-                Thought::Beginning | Thought::Behind | Thought::Over => self.say(&held, out),
-            }
+            let parted = self.tags.finish();
+            self.parted(parted, out);
             let (rest, calls) = mem::replace(&mut self.spoken, Spoken::new([])).finish();
             self.show(rest, out);
             if !calls.is_empty() {
@@ -216,8 +159,7 @@ impl Assemble for Assembler {
             }
             return Ok(Taken::End);
         }
-        let more = (out.len(), self.calls.len(), self.held.len()) != before;
-        Ok(if more { Taken::Piece } else { Taken::Nothing })
+        Ok(if more || out.len() > shown { Taken::Piece } else { Taken::Nothing })
     }
 
     fn finish(&mut self) -> Result<Reply, ModelError> {
@@ -228,7 +170,7 @@ impl Assemble for Assembler {
             "stop" | "load" | "unload" | "" => StopReason::EndTurn,
             _ => StopReason::Other,
         };
-        if self.usage.input_tokens + 1 >= u64::from(self.window) {
+        if self.usage.input_tokens.saturating_add(1) >= u64::from(self.window) {
             self.notices.push(Notice {
                 code: "prompt_cut",
                 message: format!(

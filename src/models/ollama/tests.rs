@@ -234,6 +234,14 @@ async fn a_prompt_that_fills_the_context_was_cut_and_the_setting_is_named() {
 }
 
 #[tokio::test]
+async fn a_usage_that_is_no_count_does_not_cost_the_reply() {
+    for nonsense in [json!(-1), json!("many"), json!(1.5), json!(u64::MAX)] {
+        let end = json!({"done": true, "done_reason": "stop", "prompt_eval_count": nonsense, "eval_count": nonsense});
+        assert_eq!(reply_of(&[text("hm"), end]).await.unwrap().content, "hm", "{nonsense}");
+    }
+}
+
+#[tokio::test]
 async fn a_model_that_is_not_there_is_told_with_the_line_that_fetches_it() {
     let missing = json!({"error": "model 'test-model' not found"}).to_string();
     let server = Server::start([

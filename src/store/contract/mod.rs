@@ -60,6 +60,10 @@ rules![
     index::sessions_with_work_are_found_and_others_are_not,
     index::a_session_that_never_was_is_not_found,
     memories::memories_belong_to_their_user_and_outlive_their_session,
+    memories::of_two_who_write_memories_at_once_one_has_to_read_again,
+    memories::the_nearest_memories_are_found_and_only_those_that_hold,
+    memories::vectors_of_two_spaces_are_never_mixed_and_go_with_their_memories,
+    memories::the_care_for_vectors_is_claimed_and_given_back,
     usage::what_is_used_is_kept_by_user_and_day_and_outlives_its_session,
     outputs::whole_outputs_are_read_in_parts_and_gone_with_their_session,
     outputs::the_newest_outputs_take_the_room_of_the_oldest,
@@ -69,7 +73,7 @@ rules![
 /// The settings of sessions in tests.
 #[must_use]
 pub fn settings() -> Settings {
-    Settings { provider: "p".into(), model: "m".into(), temperature: None, max_tokens: None, reasoning: None }
+    Settings::of("p", "m")
 }
 
 /// A user in tests.
@@ -116,7 +120,7 @@ pub fn note(message: &str) -> EventDraft {
 pub fn run(content: &str) -> Vec<EventDraft> {
     let run = RunId::new();
     let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
-    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1 };
+    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1, memory: false };
     let finished = RunFinished { outcome: Outcome::Completed, usage: Usage::default(), duration_ms: 1 };
     vec![
         EventDraft::in_run(run, EventBody::UserMessage(message)),

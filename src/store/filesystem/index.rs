@@ -46,6 +46,7 @@ struct Entry {
     at: u64,
     length: u32,
     unfinished: bool,
+    busy: bool,
     waiting: bool,
     damaged: bool,
 }
@@ -57,6 +58,9 @@ pub(super) struct IndexLine {
     /// The size of the session's file when this was written: if it is another, the line is old.
     pub(super) bytes: u64,
     pub(super) unfinished: bool,
+    /// Whether its user waits for something: then it is not deleted to make room.
+    #[serde(default)]
+    pub(super) busy: bool,
     /// See [`SessionSummary::waiting`], which is not written with the summary.
     #[serde(default)]
     pub(super) waiting: bool,
@@ -69,20 +73,14 @@ impl IndexLine {
     /// What there is to say of a session.
     pub(super) fn of(file: &LogFile) -> Self {
         let summary = file.shown();
-        let (bytes, unfinished) = (file.size(), file.unfinished());
-        Self { waiting: summary.waiting, summary, bytes, unfinished, damaged: false }
+        let (bytes, unfinished, busy) = (file.size(), file.unfinished(), file.busy());
+        Self { waiting: summary.waiting, summary, bytes, unfinished, busy, damaged: false }
     }
 
     /// What there is to say of a session whose file cannot be read: what was known of it, else when the file was written.
     /// Nobody is to work on it.
     pub(super) fn damaged(user: UserId, session: SessionId, written: Timestamp, known: Option<SessionSummary>) -> Self {
-        let settings = Settings {
-            provider: String::new(),
-            model: String::new(),
-            temperature: None,
-            max_tokens: None,
-            reasoning: None,
-        };
+        let settings = Settings::of("", "");
         let known = known.unwrap_or_else(|| SessionSummary {
             session_id: session,
             user_id: user,
@@ -95,11 +93,12 @@ impl IndexLine {
             settings,
             open_run: None,
             usage: Usage::default(),
+            to_learn: false,
             waiting: false,
         });
-        let summary = SessionSummary { preview: DAMAGED.to_owned(), open_run: None, ..known };
+        let summary = SessionSummary { preview: DAMAGED.to_owned(), open_run: None, to_learn: false, ..known };
         // No file has this size, so that the next start does not take the line for a true one.
-        Self { summary, bytes: u64::MAX, unfinished: false, waiting: false, damaged: true }
+        Self { summary, bytes: u64::MAX, unfinished: false, busy: false, waiting: false, damaged: true }
     }
 }
 
@@ -148,6 +147,7 @@ impl Index {
             at: self.end,
             length,
             unfinished: line.unfinished,
+            busy: line.busy,
             waiting: line.waiting,
             damaged: line.damaged,
         };
@@ -171,6 +171,7 @@ impl Index {
         if let Some(entry) = self.entries.get_mut(&file.summary.session_id) {
             entry.updated_at = file.summary.updated_at;
             entry.unfinished = file.unfinished();
+            entry.busy = file.busy();
             entry.waiting = file.inbox.message_waits();
             entry.damaged = false;
         }
@@ -193,8 +194,8 @@ impl Index {
         self.entries.values().filter(|entry| entry.user.as_ref() == user).count()
     }
 
-    pub(super) fn is_unfinished(&self, session: SessionId) -> bool {
-        self.entries.get(&session).is_some_and(|entry| entry.unfinished)
+    pub(super) fn is_busy(&self, session: SessionId) -> bool {
+        self.entries.get(&session).is_some_and(|entry| entry.busy)
     }
 
     pub(super) fn unfinished(&self) -> Vec<SessionId> {

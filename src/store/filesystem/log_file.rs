@@ -120,6 +120,11 @@ impl LogFile {
 
     /// Whether there is work for an owner.
     pub(super) fn unfinished(&self) -> bool {
+        self.summary.has_work() || !self.inbox.waiting.is_empty()
+    }
+
+    /// Whether its user waits for something.
+    pub(super) fn busy(&self) -> bool {
         self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
     }
 

@@ -310,7 +310,7 @@ impl Shared {
         let slot = self.open_files().entry(session).or_default().clone();
         let removed = {
             let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
-            if only_idle && self.index().is_unfinished(session) {
+            if only_idle && self.index().is_busy(session) {
                 Ok(false)
             } else {
                 match fs::remove_file(&path) {

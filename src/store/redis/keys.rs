@@ -10,15 +10,21 @@
 //! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | commands that were taken, the newest thousand |
 //! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed pieces, and their list |
 //! | `{prefix}:user:USER` | sorted set | a user's sessions by their last activity |
-//! | `{prefix}:memories:USER` | hash | what is remembered of a user, and how often it was written |
+//! | `{prefix}:{user:USER}:memories` | hash | what is remembered of a user, which life of it this is, and how often it was written |
+//! | `{prefix}:{user:USER}:changes` | sorted set | ids of memories by the write that last changed or removed them |
+//! | `{prefix}:{user:USER}:vectors` | hash | vectors, where the server has no vector sets |
+//! | `{prefix}:{user:USER}:vectors:MODEL:DIMENSIONS` | vector set | vectors of a space, where it has |
+//! | `{prefix}:{user:USER}:spaces` | set | the names of those vector sets |
+//! | `{prefix}:{user:USER}:upkeep` | string | who makes the vectors of this user |
 //! | `{prefix}:usage:USER:DAY` | hash | what each of a user's sessions used on a day |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
 //! | `{prefix}:approvals` | sorted set | sessions that wait for an approval, by when it runs out |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
 //!
-//! `{session}` stands for the id in braces, the hash tag that keeps all keys of a session on one node of a cluster.
+//! `{session}` and `{user:USER}` stand with their braces: they are the hash tags that keep all keys of a session, and all
+//! memories of a user, on one node of a cluster.
 
-use crate::session::{Day, SessionId, Topic, UserId};
+use crate::session::{Day, SessionId, Space, Topic, UserId};
 
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -80,8 +86,14 @@ impl Keys {
         ]
     }
 
-    pub(super) fn memories(&self, user: &UserId) -> String {
-        format!("{}:memories:{user}", self.prefix)
+    /// A key of a user's memories: `memories`, `changes`, `vectors`, `spaces`, `upkeep`.
+    pub(super) fn of_memories(&self, user: &UserId, name: &str) -> String {
+        format!("{}:{{user:{user}}}:{name}", self.prefix)
+    }
+
+    /// The vector set of a space.
+    pub(super) fn vector_set(&self, user: &UserId, space: &Space) -> String {
+        self.of_memories(user, &format!("vectors:{}:{}", space.model, space.dimensions))
     }
 
     pub(super) fn usage(&self, user: &UserId, day: Day) -> String {

@@ -86,6 +86,15 @@ impl RedisStore {
     }
 }
 
+/// What the log says there is to do, as the scripts read it.
+fn work(summary: &SessionSummary) -> &'static str {
+    match (summary.open_run, summary.has_work()) {
+        (Some(_), _) => "1",
+        (None, true) => "2",
+        (None, false) => "0",
+    }
+}
+
 #[async_trait]
 impl SessionStore for RedisStore {
     fn backend(&self) -> &'static str {
@@ -213,7 +222,7 @@ impl SessionStore for RedisStore {
             commit.expected_seq.to_string().into_bytes(),
             uuid::Uuid::now_v7().to_string().into_bytes(),
             json(commit.summary),
-            flag(commit.summary.open_run.is_some()),
+            work(commit.summary).as_bytes().to_vec(),
             commit.checkpoint.map(json).unwrap_or_default(),
             flag(self.shallow),
             closed.unwrap_or_default().into_bytes(),

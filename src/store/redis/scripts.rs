@@ -28,6 +28,10 @@ pub(super) struct Scripts {
     pub(super) schedule: Script,
     pub(super) claim: Script,
     pub(super) settle: Script,
+    pub(super) memories: Script,
+    pub(super) memories_at: Script,
+    pub(super) forget: Script,
+    pub(super) claim_upkeep: Script,
 }
 
 pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
@@ -43,6 +47,10 @@ pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     schedule: Script::new(include_str!("lua/schedule.lua")),
     claim: Script::new(include_str!("lua/claim.lua")),
     settle: Script::new(include_str!("lua/settle.lua")),
+    memories: Script::new(include_str!("lua/memories.lua")),
+    memories_at: Script::new(include_str!("lua/memories_at.lua")),
+    forget: Script::new(include_str!("lua/forget.lua")),
+    claim_upkeep: Script::new(include_str!("lua/claim_upkeep.lua")),
 });
 
 impl Script {

@@ -10,6 +10,9 @@ use regex::Regex;
 /// The most characters of a key.
 const MAX_KEY: usize = 40;
 
+/// How every placeholder begins.
+pub(super) const BEGINS: &str = "[secret:";
+
 static PATTERN: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\[secret:[A-Za-z0-9._-]{1,40}:([0-9a-f]{16})(:b64)?\]").expect("a constant pattern"));
 

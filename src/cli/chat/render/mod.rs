@@ -224,6 +224,8 @@ impl View {
                 let (before, after) = (tokens("tokens_before"), tokens("tokens_after"));
                 vec![note(format!("older turns were summarised: {before} tokens became {after}"))]
             }
+            "memory_recalled" => memories("recalled", frame),
+            "memory_saved" => memories("remembered", frame),
             "run_recovered" => self.run_recovered(frame),
             "run_finished" => self.run_finished(frame),
             "run_failed" => {
@@ -518,6 +520,12 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 fn calls_of(message: &Value) -> impl Iterator<Item = &Value> {
     message["tool_calls"].as_array().into_iter().flatten()
+}
+
+/// What was recalled, or is remembered from now on; nothing to say when there is nothing.
+fn memories(verb: &str, frame: &Value) -> Vec<Op> {
+    let memories = frame["memories"].as_array().into_iter().flatten();
+    memories.map(|memory| note(format!("{verb}: {}", clean(text(memory, "content"))))).collect()
 }
 
 fn note(line: impl Into<String>) -> Op {

@@ -107,6 +107,7 @@ impl Body<'_> {
             (self.temperature.is_some(), Quirk::NoTemperature),
             (self.tool_choice.is_some(), Quirk::NoToolChoice),
             (self.messages.iter().any(WireMessage::says_more), Quirk::NoReturnedReasoning),
+            (self.reasoning_effort == Some(openai::NO_EFFORT), Quirk::AlwaysThinks),
             (self.reasoning_effort.is_some(), Quirk::NoThinking),
             (!self.tools.is_empty(), Quirk::NoTools),
         ];
@@ -154,7 +155,7 @@ pub(in crate::models::openai) fn of<'a>(request: &'a ChatRequest, plan: &Plan) -
         temperature: request.temperature.filter(|_| plan.takes(Quirk::NoTemperature)),
         max_tokens,
         max_completion_tokens,
-        reasoning_effort: request.reasoning.filter(|_| thinks).map(openai::effort),
+        reasoning_effort: openai::effort(request, plan).filter(|_| thinks),
         stream: true,
         stream_options: plan.takes(Quirk::NoStreamOptions).then_some(StreamOptions { include_usage: true }),
         other_limit: !plan.takes(Quirk::OtherLimit),

@@ -16,10 +16,12 @@ use crate::{
     models::{
         Delta, ModelError, Notice, Reply,
         fault::{Call, Complaint},
+        lenient,
         native::Recorder,
         render,
         spoken::{self, Spoken},
         sse::{Assemble, Taken},
+        tags::{Parted, Tags},
     },
     session::{StopReason, Usage},
 };
@@ -69,9 +71,9 @@ struct ChunkDelta {
 
 #[derive(Deserialize)]
 struct CallChunk {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     index: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_none")]
     id: Option<String>,
     #[serde(default)]
     function: Option<FunctionChunk>,
@@ -107,6 +109,8 @@ pub(in crate::models::openai) struct Assembler {
     usage: Usage,
     finish: Option<String>,
     refused: bool,
+    /// Finds what the model thinks, where that comes in its text.
+    tags: Tags,
     /// Finds the calls that a model writes as text.
     spoken: Spoken,
     recorder: Recorder,
@@ -125,6 +129,7 @@ impl Assembler {
             usage: Usage::default(),
             finish: None,
             refused: false,
+            tags: Tags::default(),
             spoken: Spoken::new(tools),
             recorder: Recorder::default(),
             details: Vec::new(),
@@ -140,17 +145,29 @@ impl Assembler {
         }
     }
 
-    fn think(&mut self, text: String, field: &'static str, out: &mut VecDeque<Delta>) {
+    /// What the model thinks; from a field of this name, which is where it goes back.
+    fn think(&mut self, text: String, field: Option<&'static str>, out: &mut VecDeque<Delta>) {
         if !text.is_empty() {
             self.recorder.reasoning(&text);
-            self.recorder.reasoning_data(FIELD, Value::from(field));
+            if let Some(field) = field {
+                self.recorder.reasoning_data(FIELD, Value::from(field));
+            }
             self.reasoning.push_str(&text);
             out.push_back(Delta::Reasoning(text));
         }
     }
 
+    /// Text, and what was thought in it.
+    fn parted(&mut self, Parted { thought, text }: Parted, out: &mut VecDeque<Delta>) {
+        self.think(thought, None, out);
+        let shown = self.spoken.push(&text);
+        self.text(shown, out);
+    }
+
     /// At the end of the text: what was held back of it, as text or as calls.
     fn end_of_text(&mut self, out: &mut VecDeque<Delta>) {
+        let parted = self.tags.finish();
+        self.parted(parted, out);
         let (rest, calls) = mem::replace(&mut self.spoken, Spoken::new([])).finish();
         self.text(rest, out);
         if calls.is_empty() {
@@ -165,7 +182,7 @@ impl Assembler {
         let id = chunk.id.unwrap_or_default();
         let (name, arguments) = chunk.function.map_or((None, None), |f| (f.name, f.arguments));
         let name = name.unwrap_or_default();
-        let at = self.slot(chunk.index, &id, &name);
+        let at = self.slot(chunk.index, &id, &name, arguments.as_ref());
         let slot = &mut self.slots[at];
         slot.extra = chunk.extra_content.or(slot.extra.take());
         if slot.id.is_empty() {
@@ -183,7 +200,7 @@ impl Assembler {
     }
 
     /// Which call a piece belongs to.
-    fn slot(&mut self, index: Option<u64>, id: &str, name: &str) -> usize {
+    fn slot(&mut self, index: Option<u64>, id: &str, name: &str, arguments: Option<&Value>) -> usize {
         let same_index = index.and_then(|index| self.slots.iter().rposition(|slot| slot.index == Some(index)));
         let same_id = || self.slots.iter().rposition(|slot| !id.is_empty() && slot.id == id);
         let found = match (same_index, index) {
@@ -194,12 +211,10 @@ impl Assembler {
             (Some(at), _) => Some(at),
             (None, Some(_)) => None,
             (None, None) if !id.is_empty() => same_id(),
-            (None, None) => {
-                let last = self.slots.len().checked_sub(1);
-                // Without index and id a name begins a call, unless the last one still waits for the rest of its arguments.
-                last.filter(|at| name.is_empty() || self.slots[*at].name.is_empty() || !self.slots[*at].complete())
-            }
+            (None, None) => self.slots.len().checked_sub(1),
         };
+        // What a server says of them may be the same for all its calls.
+        let found = found.filter(|at| !self.slots[*at].is_before(name, arguments));
         found.unwrap_or_else(|| {
             self.slots.push(Slot { index, ..Slot::default() });
             self.slots.len() - 1
@@ -221,8 +236,22 @@ impl Assembler {
 }
 
 impl Slot {
-    fn complete(&self) -> bool {
-        serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    /// Whether a piece with this name and these arguments begins another call: this one is whole, and the piece is no end of
+    /// it. Some servers repeat the name with every piece.
+    fn is_before(&self, name: &str, arguments: Option<&Value>) -> bool {
+        let begins = match arguments {
+            None | Some(Value::Null) => name != self.name,
+            Some(Value::String(piece)) if piece.is_empty() => name != self.name,
+            Some(Value::String(piece)) => piece.trim_start().starts_with('{'),
+            Some(_) => true,
+        };
+        !name.is_empty() && !self.name.is_empty() && begins && self.is_complete()
+    }
+
+    fn is_complete(&self) -> bool {
+        // Looked at first: the rest would be read anew for each piece.
+        self.arguments.trim_end().ends_with('}')
+            && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
     }
 }
 
@@ -258,13 +287,13 @@ impl Assemble for Assembler {
             // Those that write both write the same.
             let thought = fields.into_iter().map(|(field, text)| (field, text.map(text_of).unwrap_or_default()));
             if let Some((field, text)) = thought.into_iter().find(|(_, text)| !text.is_empty()) {
-                self.think(text, field, out);
+                self.think(text, Some(field), out);
             }
             self.details.extend(delta.reasoning_details.into_iter().flatten());
             let text = delta.content.map(text_of).unwrap_or_default();
             more |= !text.is_empty();
-            let text = self.spoken.push(&text);
-            self.text(text, out);
+            let parted = self.tags.push(&text);
+            self.parted(parted, out);
             if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
                 self.refused = true;
                 self.text(refusal, out);

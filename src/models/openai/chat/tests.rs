@@ -217,6 +217,28 @@ fn tool_calls_are_told_apart_whatever_the_server_leaves_out() {
             calls(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": ":1}"}}])),
             calls(json!([{"index": 1, "id": "2", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
         ],
+        // All with the index 0 and without an id; the first with its name in each piece, and an empty one at its end.
+        vec![
+            calls(json!([{"index": 0, "function": {"name": "a", "arguments": "{\"x\":"}}])),
+            calls(json!([{"index": 0, "function": {"name": "a", "arguments": "1}"}}])),
+            calls(json!([{"index": 0, "function": {"name": "a", "arguments": ""}}])),
+            calls(json!([{"index": 0, "function": {"name": "b", "arguments": "{\"y\":"}}])),
+            calls(json!([{"index": 0, "function": {"arguments": "2}"}}])),
+        ],
+        // All with the same id, and no index.
+        vec![
+            calls(json!([{"id": "1", "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
+            calls(json!([{"id": "1", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
+        ],
+        // All with the same id, and an index each; or with ids and indices of another kind.
+        vec![
+            calls(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
+            calls(json!([{"index": 1, "id": "1", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
+        ],
+        vec![
+            calls(json!([{"index": -1, "id": 17, "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
+            calls(json!([{"index": "0", "id": 18, "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
+        ],
         // The arguments as an object, whole.
         vec![calls(json!([
             {"index": 0, "function": {"name": "a", "arguments": {"x": 1}}},
@@ -520,6 +542,68 @@ fn older_and_odder_forms_of_a_reply_are_read() {
     assert_eq!(single.unwrap().tool_calls, [requested("logs", json!({"a": 1}))]);
     let both = reply(&[delta(json!({"reasoning_content": "hm", "reasoning": "hm"})), finish("stop")]).unwrap();
     assert_eq!(both.reasoning.as_deref(), Some("hm"));
+}
+
+#[tokio::test]
+async fn a_stream_is_known_by_what_it_is_and_not_by_what_it_is_called() {
+    let body = sse(&[delta(json!({"content": "ok"})), finish("stop")]);
+    for kind in ["application/json", "text/html; charset=utf-8", "text/plain", "application/octet-stream"] {
+        let (seen, _) = ask(Answer::plain(200, &format!("content-type: {kind}\r\n"), &body)).await;
+        assert_eq!(seen.end.unwrap().content, "ok", "{kind}");
+    }
+    for (kind, body, code, says) in [
+        (
+            "application/json",
+            r#"{"error": {"message": "no room", "type": "overloaded_error"}}"#,
+            "overloaded",
+            "no room",
+        ),
+        (
+            "application/json",
+            r#"{"object": "error", "message": "worker died", "code": 500}"#,
+            "overloaded",
+            "worker died",
+        ),
+        ("application/json", r#"[{"error": {"message": "slow down", "code": 429}}]"#, "rate_limited", "slow down"),
+        ("application/json", r#"{"hello": "world"}"#, "invalid_request", "stream of events"),
+        ("text/html", "<html>Please log in</html>", "invalid_request", "stream of events"),
+        ("text/html", "", "invalid_request", "stream of events"),
+    ] {
+        let (seen, _) = ask(Answer::plain(200, &format!("content-type: {kind}\r\n"), body)).await;
+        let error = seen.end.unwrap_err();
+        assert_eq!(error.code(), code, "{body}: {error}");
+        assert!(error.to_string().contains(says), "{body}: {error}");
+    }
+    let (seen, _) =
+        ask(Answer::plain(200, "content-type: text/event-stream\r\ncontent-encoding: gzip\r\n", "\u{1f}")).await;
+    let error = seen.end.unwrap_err();
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("gzip")), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_thought_in_the_text_is_taken_out_of_it_wherever_it_is_cut() {
+    let body = sse(&[
+        delta(json!({"content": "<think>\nHm ☸, "})),
+        delta(json!({"content": "so\n</think>\n\n{\"name\": \"logs\", \"arguments\": {}}"})),
+        finish("stop"),
+    ]);
+    for size in (1..20).chain([body.len()]) {
+        let assembler = Assembler::new(testing::some_call(), vec!["logs".into()], Vec::new());
+        let reply = assembled(assembler, body.as_bytes(), size).await.end.unwrap();
+        assert_eq!((reply.content.as_str(), reply.reasoning.as_deref()), ("", Some("Hm ☸, so")), "{size}");
+        assert_eq!(reply.tool_calls, [requested("logs", json!({}))], "{size}");
+    }
+}
+
+#[test]
+fn a_call_whose_name_comes_with_each_of_many_pieces_is_put_together_in_time() {
+    let piece = |text: &str| calls(json!([{"function": {"name": "a", "arguments": text}}]));
+    let mut chunks = vec![piece("{\"x\":\"")];
+    chunks.extend((0..20_000).map(|_| piece("{ and more of the same text")));
+    chunks.extend([piece("\"}"), finish("tool_calls")]);
+    let reply = reply(&chunks).unwrap();
+    assert_eq!(reply.tool_calls.len(), 1);
+    assert!(reply.tool_calls[0].arguments["x"].as_str().unwrap().len() > 500_000);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{API, thought};
 use crate::models::{
     ChatRequest, ToolChoice,
-    native::Part,
+    native::{self, Part},
     openai::{self, Plan},
     quirks::Quirk,
     render::{self, Exchange, Turn},
@@ -99,6 +99,7 @@ impl Body<'_> {
             (self.temperature.is_some(), Quirk::NoTemperature),
             (!self.include.is_empty(), Quirk::NoEncryptedReasoning),
             (reasoning.is_some_and(|reasoning| reasoning.summary.is_some()), Quirk::NoReasoningSummary),
+            (reasoning.is_some_and(|reasoning| reasoning.effort == Some(openai::NO_EFFORT)), Quirk::AlwaysThinks),
             (reasoning.is_some(), Quirk::NoThinking),
             (self.tool_choice.is_some(), Quirk::NoToolChoice),
             (!self.tools.is_empty(), Quirk::NoTools),
@@ -128,7 +129,7 @@ pub(in crate::models::openai) fn of<'a>(request: &'a ChatRequest, plan: &Plan) -
     let forbidden = request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.takes(Quirk::NoToolChoice);
     let thinks = plan.takes(Quirk::NoThinking);
     let reasoning = Reasoning {
-        effort: request.reasoning.map(openai::effort),
+        effort: openai::effort(request, plan),
         summary: plan.takes(Quirk::NoReasoningSummary).then_some("auto"),
     };
     let says_something = reasoning.effort.is_some() || reasoning.summary.is_some();
@@ -159,7 +160,7 @@ fn items(request: &ChatRequest, own_blocks: bool) -> Vec<Item<'_>> {
                 let (calls, outputs): (Vec<_>, Vec<_>) = exchanges.into_iter().map(exchange).unzip();
                 if let Some(parts) = own.filter(|_| own_blocks).and_then(|own| own.parts) {
                     let mut calls = calls.into_iter();
-                    items.extend(parts.into_iter().filter_map(|part| match part {
+                    items.extend(native::without_last_thoughts(parts).into_iter().filter_map(|part| match part {
                         Part::Text(text) => Some(Item::Assistant { role: "assistant", content: text }),
                         Part::Reasoning(text, data) => thought::rebuilt(text, data).map(Item::Thought),
                         Part::Opaque(item) => thought::given_back(item).map(Item::Thought),

@@ -151,9 +151,10 @@ impl Assembler {
         let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
         match word("type") {
             "message" => {
-                let parts = item.get("content").and_then(Value::as_array).into_iter().flatten();
+                let parts = || item.get("content").and_then(Value::as_array).into_iter().flatten();
                 let text: String =
-                    parts.filter_map(|part| part.get("text").or_else(|| part.get("refusal"))?.as_str()).collect();
+                    parts().filter_map(|part| part.get("text").or_else(|| part.get("refusal"))?.as_str()).collect();
+                self.refused |= parts().any(|part| part.get("refusal").is_some_and(Value::is_string));
                 if self.said == 0 {
                     self.text(text, out);
                 }

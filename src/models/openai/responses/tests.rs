@@ -338,6 +338,69 @@ fn a_stream_that_is_not_whole_is_no_reply_and_an_error_in_it_is_typed() {
     assert!(matches!(garbage, Err(ModelError::MalformedStream(_))), "{garbage:?}");
 }
 
+#[test]
+fn a_thought_that_nothing_follows_does_not_go_back() {
+    let [first, second] = thoughts();
+    let events = [
+        added(0, json!({"type": "reasoning"})),
+        whole(0, first),
+        added(1, json!({"type": "message", "content": []})),
+        text("ok"),
+        added(2, json!({"type": "reasoning"})),
+        whole(2, second.clone()),
+        completed(json!([])),
+    ];
+    let request = request(vec![user("hi"), said(reply(&events).unwrap()), user("more")]);
+    let kinds: Vec<_> =
+        body(&request, &plan())["input"].as_array().unwrap().iter().map(|i| i["role"].clone()).collect();
+    assert_eq!(kinds, [json!("user"), json!(null), json!("assistant"), json!("user")]);
+    let alone = reply(&[added(0, json!({"type": "reasoning"})), whole(0, second), completed(json!([]))]).unwrap();
+    let request = testing::request(vec![user("hi"), said(alone), user("more")]);
+    assert_eq!(body(&request, &plan())["input"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_refusal_that_comes_whole_is_one() {
+    let message = json!({"type": "message", "content": [{"type": "refusal", "refusal": "I will not."}]});
+    let refused = reply(&[whole(0, message), completed(json!([]))]).unwrap();
+    assert_eq!((refused.content.as_str(), refused.stop_reason), ("I will not.", StopReason::Refusal));
+}
+
+#[tokio::test]
+async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
+    let words = "Unsupported value: 'none' is not supported with this model. Supported values are: 'low' and 'high'.";
+    let server = Server::start([refused(words, "reasoning.effort"), good(), good()]).await;
+    let model = OpenAi::new(&provider(&server));
+    for (reasoning, notices) in [(Effort::Off, vec!["always_thinks"]), (Effort::High, vec![])] {
+        let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
+        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), notices);
+    }
+    let sent: Vec<_> = server.received().iter().map(|r| r.body["reasoning"]["effort"].clone()).collect();
+    assert_eq!(sent, ["none", "low", "high"]);
+}
+
+#[tokio::test]
+async fn a_thought_without_what_belongs_to_it_is_not_taken_for_a_model_that_does_not_think() {
+    for words in [
+        "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
+        "Item 'msg_1' of type 'message' was provided without its required 'reasoning' item: 'rs_1'.",
+    ] {
+        let server = Server::start([refused(words, "input"), good()]).await;
+        let (events, _) = rich();
+        let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
+        let request = request([vec![user("hi"), said(reply(&events).unwrap())], results.to_vec()].concat());
+        let request = ChatRequest { reasoning: Some(Effort::High), ..request };
+        let reply = watch(OpenAi::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
+        assert_eq!(reply.notices, []);
+        let again = &server.received()[1].body;
+        assert_eq!(
+            (again["reasoning"]["effort"].as_str(), again.to_string().contains("sealed-")),
+            (Some("high"), false)
+        );
+    }
+}
+
 fn good() -> Answer {
     Answer::stream(&[&sse(&[text("ok"), completed(json!([]))])])
 }

@@ -1,6 +1,6 @@
 -- The one way to write to a log: all of it, or nothing. Sent again with the same id, it answers as the first time.
 -- KEYS: meta, log, checkpoint, inbox, preview, receipts, receipt_order, outputs
--- ARGV: epoch, expected_seq, commit id, summary, open ('0'|'1'), checkpoint ('': none), checkpoint is the new beginning
+-- ARGV: epoch, expected_seq, commit id, summary, open ('0': no run, '1': a run, '2': no run, but memories to find), checkpoint ('': none), checkpoint is the new beginning
 --   ('0'|'1'), message that is closed (''), all previews are void ('0'|'1'), ttl (ms; 0: none), channel, number of places
 --   consumed, those, the events
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'holder', 'last_seq', 'commit')

@@ -1,0 +1,102 @@
+//! The time of a search among the memories of one user, on each way of searching, side by side.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8sops::{
+    session::{LongTermStore, Meaning, Memory, MemoryChange, MemoryId, MemoryKind, Timestamp, UserId, Vector},
+    store::{MemoryStore, RedisConfig, RedisStore, Topology},
+};
+
+use crate::support::{Redis, cpu};
+
+/// As many as small embedding models have.
+const DIMENSIONS: usize = 384;
+/// Searches that a mean is taken of.
+const SEARCHES: u32 = 50;
+/// What recall asks for.
+const LIMIT: usize = 64;
+
+/// Of length 1, in a direction that `seed` decides, always the same.
+fn vector(seed: usize) -> Vector {
+    let mut random = fastrand::Rng::with_seed(seed as u64);
+    let values: Vec<f32> = (0..DIMENSIONS).map(|_| random.f32() - 0.5).collect();
+    let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
+    Vector { model: "bench/random".into(), values: values.iter().map(|v| v / length).collect() }
+}
+
+fn memory(n: usize) -> MemoryChange {
+    let now = Timestamp::now();
+    let memory = Memory {
+        id: MemoryId::new(),
+        kind: MemoryKind::Semantic,
+        content: format!("service svc-{n} of team-{} runs in namespace ns-{}", n % 17, n % 101),
+        tags: Vec::new(),
+        confidence: 0.8,
+        source: None,
+        created_at: now,
+        updated_at: now,
+        expires_at: None,
+        superseded_by: None,
+    };
+    MemoryChange { memory, meaning: Meaning::Known(vector(n)) }
+}
+
+fn store_in(redis: &Redis) -> Arc<dyn LongTermStore> {
+    let config = RedisConfig {
+        urls: vec![redis.url().into()],
+        topology: Topology::Single,
+        ca: None,
+        prefix: "bench".into(),
+        session_ttl: None,
+        shallow: false,
+    };
+    Arc::new(RedisStore::new(&config).expect("a configuration"))
+}
+
+pub async fn run() {
+    println!("memories: a search among the memories of one user, {DIMENSIONS} dimensions, the nearest {LIMIT}");
+    println!(
+        "  CPU of a search here and in Redis, and the time until the answer; the first search reads what is stored"
+    );
+    let (seven, eight) =
+        (Redis::start_as("K8SOPS_TEST_REDIS_SERVER").await, Redis::start_as("K8SOPS_TEST_REDIS8_SERVER").await);
+    let user: UserId = "bench".parse().expect("an id");
+    let writers: [(&str, Arc<dyn LongTermStore>, Option<&Redis>); 3] = [
+        ("in memory, exact", Arc::new(MemoryStore::new(false)), None),
+        ("Redis 7, exact", store_in(&seven), Some(&seven)),
+        ("Redis 8, vector set", store_in(&eight), Some(&eight)),
+    ];
+    let mut written = 0;
+    for count in [1_000, 10_000, 100_000] {
+        let changes: Vec<MemoryChange> = (written..count).map(memory).collect();
+        for (name, store, redis) in &writers {
+            for part in changes.chunks(100) {
+                let version = store.memories(&user).await.expect("read").version;
+                assert!(store.put_memories(&user, version, part).await.expect("written"), "nobody else writes");
+            }
+            // A process that has read nothing yet.
+            let fresh = redis.map_or_else(|| Arc::clone(store), store_in);
+            let began = Instant::now();
+            fresh.nearest(&user, &vector(0), LIMIT).await.expect("searched");
+            let first = began.elapsed();
+            let of_redis = || redis.map_or(Duration::ZERO, Redis::cpu);
+            let (began, here, there) = (Instant::now(), cpu(std::process::id()), of_redis());
+            for n in 0..SEARCHES {
+                let found = fresh.nearest(&user, &vector(n as usize), LIMIT).await.expect("searched");
+                assert_eq!(found.len(), LIMIT, "as many as were asked for");
+            }
+            let mean = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(SEARCHES);
+            println!(
+                "  {count:7} {name:20} {:6.2} ms here, {:6.2} ms in Redis; answered in {:6.2} ms; the first in {:7.1} ms",
+                mean(cpu(std::process::id()).saturating_sub(here)),
+                mean(of_redis().saturating_sub(there)),
+                mean(began.elapsed()),
+                first.as_secs_f64() * 1e3,
+            );
+        }
+        written = count;
+    }
+}

@@ -1,0 +1,62 @@
+{{/* What a schema cannot say. Each refusal says what to do. */}}
+{{- define "k8sops.refuse" -}}
+{{- $v := .Values }}
+{{- if not $v.auth.mode }}
+{{- fail "auth.mode is not set: choose api_key, jwt, proxy, or none (which needs auth.allowInsecure: true)" }}
+{{- end }}
+{{- if and (eq $v.auth.mode "none") (not $v.auth.allowInsecure) }}
+{{- fail "auth.mode is none: anybody who reaches the pod could use it. Set auth.allowInsecure: true if that is meant" }}
+{{- end }}
+{{- if and (eq $v.auth.mode "api_key") (not $v.auth.apiKeys.existingSecret) }}
+{{- fail "auth.mode is api_key: name the Secret with the file of keys in auth.apiKeys.existingSecret" }}
+{{- end }}
+{{- if and (eq $v.auth.mode "jwt") (not (and $v.auth.jwt.issuer $v.auth.jwt.audience)) }}
+{{- fail "auth.mode is jwt: set auth.jwt.issuer and auth.jwt.audience" }}
+{{- end }}
+{{- if and (eq $v.auth.mode "proxy") (not (and $v.auth.proxy.userHeader $v.auth.proxy.sources)) }}
+{{- fail "auth.mode is proxy: set auth.proxy.userHeader and auth.proxy.sources" }}
+{{- end }}
+{{- $many := or $v.autoscaling.enabled (gt (int $v.replicas) 1) }}
+{{- if and $many (ne $v.store.backend "redis") }}
+{{- fail (printf "store.backend is %s, which one replica can use: set replicas: 1 without autoscaling, or store.backend: redis" $v.store.backend) }}
+{{- end }}
+{{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) }}
+{{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas" }}
+{{- end }}
+{{- with $v.store.redis }}
+{{- if and (eq $v.store.backend "redis") (not .url) (not .existingSecret) }}
+{{- fail "store.backend is redis: set store.redis.url, or name a Secret that holds it in store.redis.existingSecret" }}
+{{- end }}
+{{- if and .url .existingSecret }}
+{{- fail "store.redis.url and store.redis.existingSecret are both set: keep one" }}
+{{- end }}
+{{- end }}
+{{- if and $v.ingress.enabled (not $v.ingress.hosts) }}
+{{- fail "ingress.enabled: name at least one host in ingress.hosts" }}
+{{- end }}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}
+{{- fail "httpRoute.enabled: name the Gateway in httpRoute.parentRefs" }}
+{{- end }}
+{{- with $v.mcp.sidecar }}
+{{- if and .enabled (not .image) }}
+{{- fail "mcp.sidecar.enabled: set mcp.sidecar.image" }}
+{{- end }}
+{{- end }}
+{{- if get ($v.settings.mcp | default dict) "servers" }}
+{{- fail "settings.mcp.servers: put MCP servers into mcp.servers" }}
+{{- end }}
+{{- range $id, $provider := $v.settings.providers | default dict }}
+{{- $key := toString (get ($provider | default dict) "api_key" | default "") }}
+{{- if and $key (not (regexMatch "^\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}$" $key)) }}
+{{- fail (printf "settings.providers.%s.api_key is a secret in a ConfigMap: put it into the Secret of providers.existingSecret" $id) }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := $v.env }}
+{{- if regexMatch "(_API_KEY|_TOKEN|PASSWORD|SECRET)$" $name }}
+{{- fail (printf "env.%s looks like a secret in a ConfigMap: put it into a Secret and name that in providers.existingSecret or extraEnv" $name) }}
+{{- end }}
+{{- if regexMatch "^(K8SOPS_(CONFIG|HOST|PORT|SHUTDOWN_TIMEOUT)|MEMORY_(BACKEND|FILESYSTEM_PATH)|REDIS_.*|AUTH_.*)$" $name }}
+{{- fail (printf "env.%s is set by the chart: use its own value (see the table in the chart's README)" $name) }}
+{{- end }}
+{{- end }}
+{{- end }}

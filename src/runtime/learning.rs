@@ -1,0 +1,210 @@
+//! Long-term memory at work: what speaks to a message is looked up while the message is being committed, and what a
+//! conversation says that is worth remembering is found when its session rests, or goes.
+//!
+//! Only the owner of a session learns from it, and says in the log how far it has looked (`memory_saved`): another process
+//! goes on from there.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Shared,
+    asking::{self, UserSpending},
+    run_log::Projection,
+};
+use crate::{
+    agent::{self, Aside, Candidate, Recall, Spending},
+    memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
+    models::tokens,
+    session::{MemoryNote, MemorySaved, Message, SessionState, Settings, Timestamp, Usage, UserId},
+    tools::ToolExecutor,
+};
+
+/// Tokens of conversation that are looked at in one call, and the calls of one look: what is older is passed over.
+const PIECE: usize = 12_000;
+const PIECES: usize = 4;
+/// Tokens of an answer: a dozen memories of a few sentences.
+const ANSWER: usize = 2_000;
+/// How often a model is asked whose answer cannot be read.
+const TRIES: usize = 2;
+/// How long one look may take: a session is held for it.
+const LIMIT: Duration = Duration::from_mins(5);
+/// How much of it is left when the service stops.
+const LAST: Duration = Duration::from_secs(15);
+
+/// The memories that speak to a message. The look-up has begun before the run asks for it.
+pub(super) struct UserRecall {
+    memory: Arc<LongTermMemory>,
+    user: UserId,
+    /// Begun for the run's message; taken once.
+    begun: Mutex<Option<Begun>>,
+}
+
+/// A look-up on its way.
+pub(super) type Begun = AbortOnDropHandle<Vec<MemoryNote>>;
+
+/// Begins to look up what speaks to a message.
+pub(super) fn begin(memory: &Arc<LongTermMemory>, user: &UserId, message: &str) -> Begun {
+    let (memory, user, message) = (Arc::clone(memory), user.clone(), message.to_owned());
+    AbortOnDropHandle::new(tokio::spawn(async move { memory.recall(&user, &message).await }))
+}
+
+impl UserRecall {
+    pub(super) fn new(memory: Arc<LongTermMemory>, user: UserId, begun: Option<Begun>) -> Self {
+        Self { memory, user, begun: Mutex::new(begun) }
+    }
+}
+
+#[async_trait]
+impl Recall for UserRecall {
+    async fn recall(&self, message: &str) -> Vec<MemoryNote> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match begun {
+            Some(begun) => begun.await.unwrap_or_default(),
+            None => self.memory.recall(&self.user, message).await,
+        }
+    }
+}
+
+/// Looks at what was said since the last look, and saves what is worth remembering. What cannot be found out now is looked
+/// at the next time.
+pub(super) async fn learn(shared: &Arc<Shared>, state: SessionState, tools: &dyn ToolExecutor) -> MemorySaved {
+    let session = state.summary.session_id;
+    let up_to_seq = state.learned_up_to;
+    let mut saved = MemorySaved { up_to_seq, ..MemorySaved::default() };
+    match timeout(LIMIT, look(shared, state, tools, &mut saved)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%session, %error, "nothing is remembered of the session for now"),
+        Err(_) => tracing::warn!(%session, "nothing is remembered of the session for now: it took too long"),
+    }
+    saved
+}
+
+/// Learns from a session that has gone.
+pub(super) async fn learn_of_gone(shared: Arc<Shared>, state: SessionState) {
+    let tools = shared.parts.tools.open(state.summary.session_id, &state.summary.user_id);
+    let projection = Projection::new(state.clone());
+    let saved = tokio::select! {
+        saved = learn(&shared, state, tools.as_ref()) => saved,
+        () = async { shared.halt.cancelled().await; sleep(LAST).await } => return,
+    };
+    projection.spend(&saved);
+    asking::note_usage(&shared, &projection).await;
+}
+
+async fn look(
+    shared: &Arc<Shared>,
+    state: SessionState,
+    tools: &dyn ToolExecutor,
+    saved: &mut MemorySaved,
+) -> anyhow::Result<()> {
+    let Some(memory) = &shared.parts.memory else { return Ok(()) };
+    let (user, session) = (state.summary.user_id.clone(), state.summary.session_id);
+    let (after, last_seq) = (state.learned_up_to, state.last_seq());
+    let look = memory.look(&user, session, after).await?;
+    if let Some((memories, up_to)) = look.taken_in.clone() {
+        // By a process that did not come to say so.
+        saved.memories = memories;
+        saved.up_to_seq = up_to;
+        return Ok(());
+    }
+    let pieces = pieces(&said(&state));
+    let user_words = words_of_user(&state);
+    let settings = state.summary.settings.clone();
+    let budgets = shared.parts.limits.load().budgets;
+    anyhow::ensure!(!agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
+    let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
+    if let Some(today) = spending.of_user_today().await {
+        anyhow::ensure!(!agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
+    }
+    let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model);
+    let mut learned = Vec::new();
+    for piece in &pieces {
+        let known = memory.near(&user, piece).await?;
+        let question = extraction_question(piece, &known.iter().collect::<Vec<_>>());
+        for _ in 0..TRIES {
+            let answer = ask(shared, &lineup, &settings, question.clone(), saved).await?;
+            let read = read_extraction(&answer, &user_words, Timestamp::now(), |text| tools.is_secret(text));
+            if let Some(found) = read {
+                learned.extend(found);
+                break;
+            }
+            tracing::debug!(%session, "what the model answered is no list of memories");
+        }
+    }
+    saved.memories = memory.learn_from(&user, &look, last_seq, learned).await?;
+    saved.up_to_seq = last_seq;
+    Ok(())
+}
+
+/// Asks the first of the models that answers.
+async fn ask(
+    shared: &Shared,
+    lineup: &[Candidate],
+    settings: &Settings,
+    question: String,
+    saved: &mut MemorySaved,
+) -> anyhow::Result<String> {
+    let aside = Aside { system: EXTRACTION_TASK, question, most: ANSWER, settings };
+    let limits = shared.parts.limits.load_full();
+    let mut last = anyhow::anyhow!("no model is configured");
+    for candidate in lineup {
+        let mut usage = Usage::default();
+        let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
+        saved.usage += candidate.priced(usage);
+        match answer {
+            Ok(answer) => {
+                saved.provider = Some(candidate.provider.clone());
+                saved.model = Some(candidate.model.clone());
+                return Ok(answer);
+            }
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+/// The messages since the last look, but for those that were said off the record.
+fn said(state: &SessionState) -> Vec<&Message> {
+    let mut on_record = false;
+    let said = state.messages.iter().map(AsRef::as_ref).filter(|message| {
+        // What belongs to a turn stands behind the user's message.
+        if let Message::User(message) = message {
+            on_record = message.memory;
+        }
+        on_record && message.seq() > state.learned_up_to
+    });
+    said.collect()
+}
+
+fn words_of_user(state: &SessionState) -> String {
+    let users = state.messages.iter().filter_map(|message| match message.as_ref() {
+        Message::User(message) => Some(message.content.as_str()),
+        _ => None,
+    });
+    users.collect::<Vec<_>>().join("\n")
+}
+
+/// The conversation as text, in pieces that a model can take in; the newest of it where there is too much.
+fn pieces(messages: &[&Message]) -> Vec<String> {
+    let mut pieces: Vec<(String, usize)> = Vec::new();
+    for message in messages {
+        let line = agent::told(message);
+        let size = tokens::count(&line);
+        match pieces.last_mut() {
+            Some((piece, held)) if *held + size <= PIECE => {
+                piece.push_str(&line);
+                *held += size;
+            }
+            _ => pieces.push((line, size)),
+        }
+    }
+    let passed_over = pieces.len().saturating_sub(PIECES);
+    pieces.into_iter().skip(passed_over).map(|(piece, _)| piece).collect()
+}

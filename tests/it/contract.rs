@@ -1,0 +1,321 @@
+//! The contract over time: what was released holds. `openapi/released.json` is the document of the last release; a release
+//! puts the new one in its place.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
+
+use crate::{
+    scripted::ScriptedModel,
+    service::{PATIENCE, Service, Setup},
+    testbed,
+};
+
+/// Which way a value goes: what may change without harm to a client depends on it.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    ToService,
+    ToClient,
+}
+
+/// Two documents, and what breaks a client of the old one at the new one.
+struct Comparison<'a> {
+    old: &'a Value,
+    new: &'a Value,
+    /// Pairs of schemas that are or were looked at: schemas may hold themselves.
+    seen: BTreeSet<(String, String, bool)>,
+    breaks: Vec<String>,
+}
+
+fn breaking(old: &Value, new: &Value) -> Vec<String> {
+    let mut comparison = Comparison { old, new, seen: BTreeSet::new(), breaks: Vec::new() };
+    for (path, item) in entries(&old["paths"]) {
+        for (method, operation) in entries(item) {
+            comparison.operation(&format!("{} {path}", method.to_uppercase()), operation, &new["paths"][path][method]);
+        }
+    }
+    // Events are no operation's answer, as far as the document goes: they are read from streams.
+    for name in ["Event", "Transient"] {
+        let events = json!({"$ref": format!("#/components/schemas/{name}")});
+        comparison.schema(name, &events, &events, Way::ToClient);
+    }
+    comparison.breaks
+}
+
+fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+fn words(value: &Value) -> BTreeSet<String> {
+    match value {
+        Value::Array(all) => all.iter().map(Value::to_string).collect(),
+        Value::Null => BTreeSet::new(),
+        one => BTreeSet::from([one.to_string()]),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+impl Comparison<'_> {
+    fn operation(&mut self, name: &str, old: &Value, new: &Value) {
+        if new.is_null() {
+            return self.breaks.push(format!("{name} is gone"));
+        }
+        if old["operationId"] != new["operationId"] {
+            self.breaks.push(format!("{name} has another operationId"));
+        }
+        let key = |parameter: &Value| (parameter["in"].clone(), parameter["name"].clone());
+        let named = |all: &Value, wanted: &Value| list(all).iter().find(|p| key(p) == key(wanted)).cloned();
+        for parameter in list(&old["parameters"]) {
+            let where_ = format!("{name} parameter {}", parameter["name"]);
+            match named(&new["parameters"], parameter) {
+                None => self.breaks.push(format!("{where_} is gone")),
+                Some(now) => self.schema(&where_, &parameter["schema"], &now["schema"], Way::ToService),
+            }
+        }
+        for parameter in list(&new["parameters"]).iter().filter(|p| p["required"] == true) {
+            if named(&old["parameters"], parameter).is_none_or(|before| before["required"] != true) {
+                self.breaks.push(format!("{name} parameter {} is required now", parameter["name"]));
+            }
+        }
+        let (before, now) = (&old["requestBody"], &new["requestBody"]);
+        if now["required"] == true && before["required"] != true {
+            self.breaks.push(format!("{name} body is required now"));
+        }
+        self.contents(&format!("{name} body"), before, now, Way::ToService);
+        for (status, answer) in entries(&old["responses"]) {
+            self.contents(&format!("{name} {status}"), answer, &new["responses"][status], Way::ToClient);
+            if new["responses"][status].is_null() {
+                self.breaks.push(format!("{name} {status} is gone"));
+            }
+        }
+    }
+
+    fn contents(&mut self, name: &str, old: &Value, new: &Value, way: Way) {
+        for (kind, content) in entries(&old["content"]) {
+            match &new["content"][kind] {
+                Value::Null => self.breaks.push(format!("{name} {kind} is gone")),
+                now => self.schema(&format!("{name} {kind}"), &content["schema"], &now["schema"], way),
+            }
+        }
+    }
+
+    fn schema(&mut self, name: &str, old: &Value, new: &Value, way: Way) {
+        if let (Some(before), Some(now)) = (old["$ref"].as_str(), new["$ref"].as_str())
+            && !self.seen.insert((before.to_owned(), now.to_owned(), way == Way::ToClient))
+        {
+            return;
+        }
+        let (all_old, all_new) = (self.old, self.new);
+        let (old, new) = (resolved(all_old, old), resolved(all_new, new));
+        let (before, now) = (words(&old["type"]), words(&new["type"]));
+        let fits = match way {
+            Way::ToService => before.is_subset(&now) || now.is_empty(),
+            Way::ToClient => now.is_subset(&before) && now.is_empty() == before.is_empty() || before.is_empty(),
+        };
+        if !fits {
+            self.breaks.push(format!("{name} was {before:?} and is {now:?}"));
+        }
+        let (before, now) = (words(&old["enum"]), words(&new["enum"]));
+        let closed = now.is_empty() || before.is_empty() && way == Way::ToClient;
+        for gone in before.difference(&now).filter(|_| !closed) {
+            self.breaks.push(format!("{name} may not be {gone} any more"));
+        }
+        if way == Way::ToService && before.is_empty() && !now.is_empty() {
+            self.breaks.push(format!("{name} may only be one of {now:?} now"));
+        }
+        self.bounds(name, old, new, way);
+        let (before, now) = (words(&old["required"]), words(&new["required"]));
+        match way {
+            Way::ToService => {
+                for field in now.difference(&before) {
+                    self.breaks.push(format!("{name} needs {field} now"));
+                }
+            }
+            Way::ToClient => {
+                for field in before.difference(&now) {
+                    self.breaks.push(format!("{name} may lack {field} now"));
+                }
+            }
+        }
+        for (field, before) in entries(&old["properties"]) {
+            match &new["properties"][field] {
+                Value::Null => self.breaks.push(format!("{name}.{field} is gone")),
+                now => self.schema(&format!("{name}.{field}"), before, now, way),
+            }
+        }
+        if old["items"].is_object() {
+            self.schema(&format!("{name}[]"), &old["items"], &new["items"], way);
+        }
+        if old["additionalProperties"].is_object() {
+            self.schema(&format!("{name}.*"), &old["additionalProperties"], &new["additionalProperties"], way);
+        }
+        for kind in ["oneOf", "anyOf", "allOf"] {
+            for (n, variant) in list(&old[kind]).iter().enumerate() {
+                let same = |other: &&Value| tag(all_new, other) == tag(all_old, variant);
+                let found = match tag(all_old, variant) {
+                    Some(_) => list(&new[kind]).iter().find(same),
+                    None => list(&new[kind]).get(n),
+                };
+                let name = format!("{name} {kind}[{n}]");
+                match found {
+                    None => self.breaks.push(format!("{name} {} is gone", tag(all_old, variant).unwrap_or_default())),
+                    Some(now) => self.schema(&name, variant, now, way),
+                }
+            }
+        }
+    }
+
+    fn bounds(&mut self, name: &str, old: &Value, new: &Value, way: Way) {
+        if way == Way::ToClient {
+            return;
+        }
+        for (bound, upper) in [
+            ("maximum", true),
+            ("maxLength", true),
+            ("maxItems", true),
+            ("minimum", false),
+            ("minLength", false),
+            ("minItems", false),
+        ] {
+            let (before, now) = (old[bound].as_f64(), new[bound].as_f64());
+            let narrower = match (before, now) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some(before), Some(now)) => {
+                    if upper {
+                        now < before
+                    } else {
+                        now > before
+                    }
+                }
+            };
+            if narrower {
+                self.breaks.push(format!("{name} {bound} is narrower"));
+            }
+        }
+        if new["pattern"].is_string() && new["pattern"] != old["pattern"] {
+            self.breaks.push(format!("{name} has another pattern"));
+        }
+    }
+}
+
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(target) => document.pointer(&target[1..]).unwrap_or_else(|| panic!("{target} is not in the document")),
+        None => schema,
+    }
+}
+
+/// What tells a variant from the others: the schema that it is, or the one value of its `type`.
+fn tag(document: &Value, variant: &Value) -> Option<String> {
+    if let Some(target) = variant["$ref"].as_str() {
+        return Some(target.to_owned());
+    }
+    let schema = resolved(document, variant);
+    let parts = std::iter::once(schema).chain(list(&schema["allOf"]));
+    let mut kinds = parts.filter_map(|part| part["properties"]["type"]["enum"].as_array()?.first());
+    kinds.next().map(Value::to_string)
+}
+
+fn released() -> Value {
+    serde_json::from_str(include_str!("../../openapi/released.json")).unwrap()
+}
+
+#[test]
+fn nothing_that_was_released_is_broken() {
+    let now: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    assert_eq!(breaking(&released(), &now), [""; 0]);
+}
+
+#[test]
+fn the_released_document_does_not_break_itself_and_may_grow() {
+    let old = released();
+    assert_eq!(breaking(&old, &old), [""; 0]);
+    let mut new = old.clone();
+    new["paths"]["/v1/new"] = json!({"get": {"operationId": "new", "responses": {}}});
+    new["components"]["schemas"]["Info"]["properties"]["more"] = json!({"type": "string"});
+    new["components"]["schemas"]["CreateSession"]["properties"]["more"] = json!({"type": "string"});
+    assert_eq!(breaking(&old, &new), [""; 0]);
+}
+
+#[test]
+fn what_breaks_a_client_is_found() {
+    let old = released();
+    let schema = |name: &str| format!("/components/schemas/{name}");
+    let broken = |pointer: &str, change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        change(new.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")));
+        breaking(&old, &new).join("\n")
+    };
+    let gone = |key: &'static str| move |value: &mut Value| drop(value.as_object_mut().unwrap().remove(key).unwrap());
+    for (found, said) in [
+        (broken("/paths", &gone("/v1/info")), "GET /v1/info is gone"),
+        (broken("/paths/~1v1~1sessions", &gone("post")), "POST /v1/sessions is gone"),
+        (broken("/paths/~1v1~1info/get", &|o| o["operationId"] = json!("facts")), "has another operationId"),
+        (broken("/paths/~1v1~1info/get/responses", &gone("200")), "GET /v1/info 200 is gone"),
+        (broken(&format!("{}/properties", schema("Info")), &gone("version")), "version is gone"),
+        (broken(&schema("Info"), &|s| s["required"].as_array_mut().unwrap().clear()), "may lack \"version\" now"),
+        (broken(&schema("Info"), &|s| s["properties"]["version"]["type"] = json!("integer")), "version was"),
+        (broken(&schema("CreateSession"), &|s| s["required"] = json!(["title"])), "needs \"title\" now"),
+        (broken(&format!("{}/properties", schema("CreateSession")), &gone("title")), "title is gone"),
+        (
+            broken(&schema("OnBusy"), &|s| *s = json!({"type": "string", "enum": ["enqueue"]})),
+            "may not be \"reject\" any more",
+        ),
+        (
+            broken(&schema("Mode"), &|s| *s = json!({"type": "string", "enum": ["serve"]})),
+            "may not be \"demo\" any more",
+        ),
+        (
+            broken("/paths/~1v1~1sessions/get", &|o| {
+                o["parameters"].as_array_mut().unwrap().push(json!({"in": "query", "name": "x", "required": true}));
+            }),
+            "parameter \"x\" is required now",
+        ),
+        (broken("/paths/~1v1~1sessions/get/parameters", &|p| p.as_array_mut().unwrap().clear()), "is gone"),
+    ] {
+        assert!(found.contains(said), "{said} is not in: {found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_makes_the_service_fail_or_answer_what_is_not_documented() {
+    // Sessions that the requests make must not push out the one that they are about.
+    let env = vec![("MAX_SESSIONS", "100000".to_owned())];
+    let service = Service::start(Setup { model: Some(ScriptedModel::new([])), env, ..Setup::default() }).await;
+    let session = service.session().await;
+    let folder = TempDir::new().unwrap();
+    let config = format!(
+        r#"
+        [parameters]
+        "path.session_id" = "{}"
+        "query.follow" = false
+        [[operations]]
+        include-name = "DELETE /v1/sessions/{{session_id}}"
+        parameters = {{ "path.session_id" = "018f0000-0000-7000-8000-000000000000" }}
+        "#,
+        session.rsplit('/').next().unwrap()
+    );
+    let file = folder.path().join("schemathesis.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_SCHEMATHESIS"));
+    command.arg("--config-file").arg(file).arg("run").arg(format!("{}/openapi.json", service.base));
+    command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--seed", "1", "--no-color"]);
+    // A WebSocket is no answer to a request of this kind.
+    command.args(["--exclude-path-regex", "/ws$", "--request-timeout", "60"]);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+         response_schema_conformance";
+    command.args(["--checks", checks]);
+    command.env("NO_PROXY", "*").env("no_proxy", "*").current_dir(folder.path()).kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let (_, cases) = said.split_once("Test cases:").unwrap();
+    let made: u64 = cases.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(made >= 300, "{said}");
+}

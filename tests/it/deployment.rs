@@ -1,0 +1,386 @@
+//! What is deployed: the recipe of the image, the chart, and the plain manifests that are rendered from it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use k8sops::config::settings::SETTINGS;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+use crate::{demo::k8sops, service::PATIENCE, testbed};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Variables of the chart that are not in the table of settings, since another standard or another room names them.
+const OTHERS: [&str; 11] = [
+    "K8SOPS_CONFIG",
+    "K8SOPS_CORS_ORIGINS",
+    "AUDIT_LOG",
+    "AUTH_ALLOW_INSECURE",
+    "AUTH_API_KEYS_FILE",
+    "AUTH_JWT_AUDIENCE",
+    "AUTH_JWT_ISSUER",
+    "AUTH_MODE",
+    "AUTH_PROXY_SOURCES",
+    "AUTH_PROXY_USER_HEADER",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+];
+
+fn chart() -> PathBuf {
+    Path::new(ROOT).join("deploy/helm/k8sops")
+}
+
+/// The chart's files of values, by name.
+fn values_files() -> BTreeMap<String, PathBuf> {
+    let files = std::fs::read_dir(chart().join("ci")).unwrap().map(|entry| entry.unwrap().path());
+    let named = files.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path));
+    let all: BTreeMap<_, _> = named.collect();
+    assert!(all.len() >= 4, "{all:?}");
+    all
+}
+
+async fn output(command: &mut Command, input: Option<&str>) -> Result<String, String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    let written = async {
+        stdin.write_all(input.unwrap_or_default().as_bytes()).await.unwrap();
+        drop(stdin);
+    };
+    let ended = async { tokio::join!(written, child.wait_with_output()).1 };
+    let output = timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{command:?} does not end")).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (out, err) = (text(output.stdout), text(output.stderr));
+    if output.status.success() { Ok(out) } else { Err(format!("{out}{err}")) }
+}
+
+fn helm(variable: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(testbed::path(variable));
+    // It keeps files in the home folder.
+    command.env("HOME", std::env::temp_dir()).args(args);
+    command
+}
+
+/// What the chart renders, as text; or what it says when it refuses.
+async fn rendered(variable: &str, args: &[&str]) -> Result<String, String> {
+    let chart = chart();
+    let all = ["template", "ops", chart.to_str().unwrap(), "--namespace", "ops", "--kube-version", "1.31"];
+    output(&mut helm(variable, &[&all, args].concat()), None).await
+}
+
+/// The objects in a text of manifests; an API server would take them.
+async fn objects(manifests: &str) -> Vec<Value> {
+    let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    python.arg(testbed::path("K8SOPS_TEST_KUBE_OBJECTS")).args(["1.30", "1.37"]);
+    let json = output(&mut python, Some(manifests)).await.unwrap();
+    let mut node = Command::new(testbed::path("K8SOPS_TEST_NODE"));
+    node.arg(testbed::path("K8SOPS_TEST_KUBE_MODELS")).arg(testbed::path("K8SOPS_TEST_NODE_MODULES"));
+    output(&mut node, Some(&json)).await.unwrap();
+    serde_json::from_str(&json).unwrap()
+}
+
+async fn objects_of(values: &Path, args: &[&str]) -> Vec<Value> {
+    let args = [&["--values", values.to_str().unwrap()], args].concat();
+    objects(&rendered("K8SOPS_TEST_HELM", &args).await.unwrap()).await
+}
+
+fn the<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|o| o["kind"] == kind);
+    found.next().unwrap_or_else(|| panic!("no {kind}"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn pod(objects: &[Value]) -> &Value {
+    &the(objects, "Deployment")["spec"]["template"]["spec"]
+}
+
+fn config_map<'a>(objects: &'a [Value], end: &str) -> &'a serde_json::Map<String, Value> {
+    let named = |o: &&Value| o["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(end));
+    objects.iter().filter(|o| o["kind"] == "ConfigMap").find(named).unwrap()["data"].as_object().unwrap()
+}
+
+#[tokio::test]
+async fn the_recipe_of_the_image_passes_its_linter_and_its_user_is_not_root() {
+    let recipe = Path::new(ROOT).join("Dockerfile");
+    output(Command::new(testbed::path("K8SOPS_TEST_HADOLINT")).arg(&recipe), None).await.unwrap();
+    let text = std::fs::read_to_string(recipe).unwrap();
+    let (_, image) = text.rsplit_once("\nFROM ").unwrap();
+    assert!(image.starts_with("gcr.io/distroless/") && image.contains("\nUSER 65532:65532\n"), "{image}");
+    assert!(!image.contains("\nRUN "), "there is no shell in the image: {image}");
+}
+
+#[tokio::test]
+async fn an_api_server_takes_what_the_chart_renders_with_helm_4_and_helm_3() {
+    let chart = chart();
+    for (name, values) in values_files() {
+        let values = values.to_str().unwrap();
+        let mut by_version = Vec::new();
+        for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
+            let lint = ["lint", "--strict", "--values", values, chart.to_str().unwrap()];
+            output(&mut helm(variable, &lint), None).await.unwrap_or_else(|said| panic!("{name}: {said}"));
+            let text = rendered(variable, &["--values", values]).await.unwrap();
+            by_version.push(objects(&text).await);
+        }
+        assert_eq!(by_version[0], by_version[1], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_container_is_restricted_and_gets_no_token_of_the_cluster() {
+    for (name, values) in values_files() {
+        let objects = objects_of(&values, &[]).await;
+        let pod = pod(&objects);
+        assert_eq!(pod["automountServiceAccountToken"], false, "{name}");
+        assert!(pod["securityContext"]["runAsUser"].as_u64().unwrap() > 0, "{name}");
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        for container in list(&pod["containers"]).iter().chain(list(&pod["initContainers"])) {
+            let expected = json!({
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "runAsNonRoot": true,
+                "capabilities": {"drop": ["ALL"]},
+                "seccompProfile": {"type": "RuntimeDefault"},
+            });
+            assert_eq!(container["securityContext"], expected, "{name}: {}", container["name"]);
+            assert!(container["resources"]["limits"]["memory"].is_string(), "{name}: {}", container["name"]);
+            let token = list(&container["volumeMounts"]).iter().any(|m| m["name"] == "cluster-access");
+            assert!(!token || container["name"] == "mcp", "{name}: {}", container["name"]);
+        }
+        for account in objects.iter().filter(|o| o["kind"] == "ServiceAccount") {
+            assert_eq!(account["automountServiceAccountToken"], false, "{name}");
+        }
+        let bound = objects.iter().any(|o| o["kind"].as_str().unwrap().ends_with("Binding"));
+        assert_eq!(bound, name == "proxy-sidecar-values", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_pod_is_asked_and_told_is_what_the_service_has() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    for (name, values) in values_files() {
+        let objects = objects_of(&values, &[]).await;
+        let pod = pod(&objects);
+        let container = &list(&pod["containers"])[0];
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let path = container[probe]["httpGet"]["path"].as_str().unwrap();
+            assert!(document["paths"][path]["get"].is_object(), "{name}: {probe} {path}");
+        }
+        let env = config_map(&objects, "-env");
+        let stop: u64 = env["K8SOPS_SHUTDOWN_TIMEOUT"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
+        let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or_default();
+        // Connections, the MCP servers, and those of them that do not leave by themselves.
+        let whole = waits + stop + 5 + 10 + 5;
+        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() >= whole, "{name}");
+        let extra = list(&container["env"]).iter().map(|entry| entry["name"].as_str().unwrap());
+        for variable in env.keys().map(String::as_str).chain(extra) {
+            let known = SETTINGS.iter().any(|s| s.variable == variable) || OTHERS.contains(&variable);
+            assert!(known, "{name}: {variable}");
+            let secret = SETTINGS.iter().any(|s| s.variable == variable && s.secret);
+            assert!(!secret, "{name}: {variable} is a secret in a ConfigMap");
+        }
+        for mount in list(&container["volumeMounts"]) {
+            assert!(list(&pod["volumes"]).iter().any(|v| v["name"] == mount["name"]), "{name}: {mount}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
+    let objects = objects_of(&values_files()["redis-jwt-values"], &[]).await;
+    assert_eq!(the(&objects, "Deployment")["spec"].get("replicas"), None);
+    let hpa = &the(&objects, "HorizontalPodAutoscaler")["spec"];
+    let metric = hpa["metrics"][0]["pods"]["metric"]["name"].as_str().unwrap();
+    assert!(k8sops::telemetry::Metrics::new().render().contains(&format!("\n{metric} ")), "{metric}");
+    assert_eq!(hpa["scaleTargetRef"]["name"], the(&objects, "Deployment")["metadata"]["name"]);
+    assert_eq!(hpa["metrics"][0]["pods"]["target"], json!({"type": "AverageValue", "averageValue": "500"}));
+    assert_eq!(config_map(&objects, "-env")["MAX_SESSIONS"], "1000000");
+    let route = &the(&objects, "HTTPRoute")["spec"]["rules"][0];
+    assert_eq!(route["sessionPersistence"]["sessionName"], "k8sops_route");
+    let service = the(&objects, "Service");
+    assert_eq!(route["backendRefs"][0]["name"], service["metadata"]["name"]);
+    assert_eq!(route["backendRefs"][0]["port"], service["spec"]["ports"][0]["port"]);
+    // A Service that both would match had every pod scraped twice.
+    let monitor = &the(&objects, "ServiceMonitor")["spec"];
+    assert_eq!(monitor["endpoints"][0]["path"], "/metrics");
+    let headless = objects.iter().find(|o| o["kind"] == "Service" && o["spec"]["clusterIP"] == "None").unwrap();
+    assert!(headless["metadata"]["labels"]["app.kubernetes.io/component"].is_string());
+}
+
+#[tokio::test]
+async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
+    let ports = |objects: &[Value]| {
+        let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).to_vec();
+        let all = rules.iter().flat_map(|rule| list(&rule["ports"]).to_vec());
+        all.map(|port| port["port"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let files = values_files();
+    assert_eq!(ports(&objects_of(&files["api-key-filesystem-values"], &[]).await), [53, 53, 443]);
+    assert_eq!(ports(&objects_of(&files["redis-jwt-values"], &[]).await), [53, 53, 26379, 6379, 443, 8443, 4317, 4318]);
+    assert_eq!(ports(&objects_of(&files["proxy-sidecar-values"], &[]).await), [53, 53, 443, 443, 6443]);
+    let closed = ["--set", "networkPolicy.egress.dns=false", "--set-json", "networkPolicy.egress.providers.ports=[]"];
+    let closed = objects_of(&files["api-key-filesystem-values"], &closed).await;
+    assert_eq!(ports(&closed), [0; 0]);
+    assert_eq!(the(&closed, "NetworkPolicy")["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_with_what_to_do() {
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    for (set, said) in [
+        ("auth.mode=", "auth.mode is not set: choose api_key, jwt, proxy, or none"),
+        ("auth.mode=none", "Set auth.allowInsecure: true if that is meant"),
+        ("auth.mode=oidc", "auth/mode"),
+        ("auth.mode=jwt", "set auth.jwt.issuer and auth.jwt.audience"),
+        ("auth.mode=proxy", "set auth.proxy.userHeader and auth.proxy.sources"),
+        ("auth.apiKeys.existingSecret=", "name the Secret with the file of keys in auth.apiKeys.existingSecret"),
+        ("replicas=2", "store.backend is filesystem, which one replica can use"),
+        ("autoscaling.enabled=true", "store.backend is filesystem, which one replica can use"),
+        ("store.backend=redis", "set store.redis.url, or name a Secret"),
+        ("store.backend=postgres", "store/backend"),
+        ("store.redis.url=redis://:hunter2@redis:6379", "store/redis/url"),
+        ("ingress.enabled=true", "name at least one host in ingress.hosts"),
+        ("httpRoute.enabled=true", "name the Gateway in httpRoute.parentRefs"),
+        ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
+        ("env.OPENAI_API_KEY=sk-123", "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
+        ("settings.providers.openai.api_key=sk-123", "settings.providers.openai.api_key is a secret in a ConfigMap"),
+        ("env.MEMORY_BACKEND=redis", "env.MEMORY_BACKEND is set by the chart"),
+        ("replica=2", "replica"),
+        ("store.redis.ulr=redis://redis", "ulr"),
+        ("runAsUser=0", "runAsUser"),
+        ("service.port=http", "service/port"),
+    ] {
+        for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
+            let refused = rendered(variable, &["--values", &good, "--set", set]).await;
+            let refused = refused.expect_err(set);
+            // The two versions write the place of a value in different ways.
+            assert!(refused.replace('.', "/").contains(&said.replace('.', "/")), "{set}: {refused}");
+        }
+    }
+}
+
+/// The settings that the chart gives a pod, made to fit a test: other paths, a free port of the loopback interface.
+fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
+    let yaml = folder.path().join("settings.yaml");
+    std::fs::write(&yaml, config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap()).unwrap();
+    let env = config_map(objects, "-env").iter();
+    let mut env: BTreeMap<_, _> = env.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    env.insert("K8SOPS_CONFIG".into(), yaml.to_str().unwrap().into());
+    env.insert("K8SOPS_HOST".into(), "127.0.0.1".into());
+    env.insert("K8SOPS_PORT".into(), "0".into());
+    env.insert("MEMORY_FILESYSTEM_PATH".into(), folder.path().join("data").to_str().unwrap().into());
+    // The Secrets of the cluster are not here: their keys, and who may come in.
+    env.retain(|name, _| !name.starts_with("AUTH_"));
+    env
+}
+
+#[tokio::test]
+async fn the_service_takes_every_setting_that_the_chart_gives_it() {
+    for (name, values) in values_files() {
+        let folder = TempDir::new().unwrap();
+        let objects = objects_of(&values, &[]).await;
+        let mut program = k8sops();
+        program.arg("config").envs(given(&objects, &folder)).env("ANTHROPIC_API_KEY", "k").env("OPENAI_API_KEY", "k");
+        let program = program.output().await.unwrap();
+        let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
+        assert!(program.status.success(), "{name}: {err}");
+        let strange = err.lines().find(|line| !OTHERS.iter().any(|other| line.contains(other)));
+        assert_eq!(strange, None, "{name}");
+        let backend = out.lines().find(|line| line.starts_with("memory.backend")).unwrap();
+        assert!(backend.contains("MEMORY_BACKEND (environment)"), "{name}: {backend}");
+        for server in ["mcp.servers.cluster", "127.0.0.1:8081/mcp"] {
+            assert_eq!(
+                out.contains(server),
+                name == "proxy-sidecar-values" || server.ends_with("cluster") && name == "redis-jwt-values",
+                "{name}: {out}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_service_starts_with_what_the_chart_gives_it() {
+    for name in ["api-key-filesystem-values", "try-out-values"] {
+        let folder = TempDir::new().unwrap();
+        let objects = objects_of(&values_files()[name], &[]).await;
+        let mut program = k8sops();
+        program.arg("serve").envs(given(&objects, &folder)).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = program.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
+        let (_, url) = first.split_once("listens on ").unwrap();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let path = list(&pod(&objects)["containers"])[0][probe]["httpGet"]["path"].as_str().unwrap();
+            let answer = client.get(format!("{url}{path}")).timeout(PATIENCE).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{name}: {path}");
+        }
+        child.kill().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_plain_manifests_are_what_the_chart_renders_today() {
+    let written = TempDir::new().unwrap();
+    let folder = Path::new(ROOT).join("deploy/manifests");
+    let mut script = Command::new("bash");
+    script.arg(folder.join("render.sh")).arg(written.path());
+    script.env("HELM", testbed::path("K8SOPS_TEST_HELM")).env("HOME", std::env::temp_dir());
+    output(&mut script, None).await.unwrap();
+    let yaml = |folder: &Path| {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+        files.map(|path| (path.file_name().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap())).collect()
+    };
+    let (there, today): (BTreeMap<_, String>, BTreeMap<_, String>) = (yaml(&folder), yaml(written.path()));
+    assert_eq!(there, today, "write them anew: HELM=… bash deploy/manifests/render.sh");
+    for text in there.values() {
+        assert!(objects(text).await.len() >= 7);
+    }
+}
+
+#[tokio::test]
+async fn the_chart_s_readme_has_every_value_with_its_default() {
+    let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    python.args(["-c", "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"]);
+    let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let values: Value = serde_json::from_str(&output(&mut python, Some(&values)).await.unwrap()).unwrap();
+    let readme = std::fs::read_to_string(chart().join("README.md")).unwrap();
+    let rows: BTreeMap<&str, Value> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` | `"))
+        .map(|(path, rest)| (path, serde_json::from_str(rest.split_once("` |").unwrap().0).unwrap()))
+        .collect();
+    for (path, default) in &rows {
+        let found = path.split('.').fold(&values, |value, key| &value[key]);
+        assert_eq!(found, default, "{path}");
+    }
+    let mut missing = Vec::new();
+    not_in(&rows, &values, "", &mut missing);
+    assert_eq!(missing, [""; 0], "not in the table");
+}
+
+fn not_in(rows: &BTreeMap<&str, Value>, value: &Value, path: &str, missing: &mut Vec<String>) {
+    if rows.contains_key(path) {
+        return;
+    }
+    match value.as_object().filter(|map| !map.is_empty()) {
+        None => missing.push(path.to_owned()),
+        Some(map) => {
+            for (key, value) in map {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                not_in(rows, value, &path, missing);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! SIGHUP: what can change while the service runs does, and what is wrong changes nothing.
+
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use reqwest::Client;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
+
+use crate::{demo::k8sops, service::PATIENCE};
+
+/// An MCP server with one tool, of which it says nothing.
+const SERVER: &str = r#"
+while read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+  case "$line" in
+    *'"initialize"'*) printf '{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}}\n' "$id" ;;
+    *tools/list*) printf '{"jsonrpc":"2.0","id":%s,"result":{"tools":[{"name":"wipe","inputSchema":{"type":"object"}}]}}\n' "$id" ;;
+  esac
+done
+"#;
+
+struct Program {
+    child: Child,
+    url: String,
+    http: Client,
+    said: Arc<Mutex<String>>,
+    folder: TempDir,
+}
+
+impl Program {
+    async fn start(yaml: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("settings.yaml"), yaml).unwrap();
+        let args = serde_json::to_string(&["-c", SERVER]).unwrap();
+        let mut command = k8sops();
+        command
+            .arg("serve")
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("K8SOPS_PORT", "0")
+            .env("K8SOPS_CONFIG", folder.path().join("settings.yaml"))
+            .env("MEMORY_FILESYSTEM_PATH", folder.path().join("sessions"))
+            .env("MCP_SERVER_COMMAND", "sh")
+            .env("MCP_SERVER_ARGS", args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Arc::new(Mutex::new(String::new()));
+        let (mut errors, heard) = (BufReader::new(child.stderr.take().unwrap()).lines(), said.clone());
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = errors.next_line().await {
+                heard.lock().unwrap().push_str(&format!("{line}\n"));
+            }
+        });
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
+        let (_, url) = first.split_once("listens on ").unwrap();
+        let http = Client::builder().no_proxy().build().unwrap();
+        let program = Self { child, url: url.to_owned(), http, said, folder };
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        program.until("its server is connected", async || program.get("/v1/info").await["mcp_connected"] == true).await;
+        program
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = self.http.get(format!("{}{path}", self.url)).timeout(PATIENCE).send().await.unwrap();
+        answer.json().await.unwrap()
+    }
+
+    /// What happens to a call of the server's tool.
+    async fn gate(&self) -> String {
+        let tools = self.get("/v1/tools").await;
+        let wipe = tools["tools"].as_array().unwrap().iter().find(|tool| tool["remote_name"] == "wipe").unwrap();
+        wipe["gate"].as_str().unwrap().to_owned()
+    }
+
+    /// Writes another configuration and has it read.
+    async fn reload(&self, yaml: &str) {
+        std::fs::write(self.folder.path().join("settings.yaml"), yaml).unwrap();
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+    }
+
+    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let polled = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let in_time = timeout(PATIENCE, polled).await;
+        assert!(in_time.is_ok(), "in vain: {what}; it said: {}", self.said.lock().unwrap());
+    }
+
+    fn has_said(&self, words: &str) -> bool {
+        self.said.lock().unwrap().contains(words)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_changes_what_can_change_and_says_what_needs_a_restart() {
+    let program = Program::start("log: {level: error}\ntools: {approval: ask}\n").await;
+    assert_eq!(program.gate().await, "ask");
+    assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
+    let yaml = "log: {level: info}\ntools: {approval: deny}\nbudgets: {user_day_tokens: 1234}\n\
+                llm: {provider: ollama, model: qwen3:8b}\nserver: {max_message_bytes: 1KiB}\n";
+    program.reload(yaml).await;
+    program.until("the policy changes", async || program.gate().await == "deny").await;
+    let changed = "the configuration was read anew; changed: budgets.user_day_tokens, llm.model, llm.provider, log.level, \
+                   tools.approval";
+    program.until("it says what has changed", async || program.has_said(changed)).await;
+    let restart = "changed settings that need a restart: server.max_message_bytes";
+    program.until("it says what needs a restart", async || program.has_said(restart)).await;
+    let usage = program.get("/v1/usage").await;
+    assert!(usage["today"].to_string().contains("1234"), "{usage}");
+    let info = program.get("/v1/info").await;
+    assert_eq!((&info["default_provider"], &info["default_model"]), (&"ollama".into(), &"qwen3:8b".into()));
+    assert_eq!(info["limits"]["max_message_bytes"], 65536);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_wrong_is_refused_as_a_whole() {
+    let program = Program::start("tools: {approval: ask}\n").await;
+    for (yaml, said) in [
+        ("tools: {approval: auto, max_output_share: 500}\n", "tools.max_output_share is `500`"),
+        ("tools: {approval: auto}\nagent: {max_steps: many}\nbroken: [", "settings.yaml"),
+        (
+            "tools: {approval: auto}\nllm: {provider: anthropic, model: made-up}\n",
+            "providers and their models need a restart",
+        ),
+    ] {
+        program.reload(yaml).await;
+        program.until(said, async || program.has_said(said)).await;
+        assert_eq!(program.gate().await, "ask", "{yaml}");
+    }
+    assert!(program.has_said("is refused, the old one stays"));
+    program.reload("tools: {approval: deny}\n").await;
+    program.until("a good one is taken", async || program.gate().await == "deny").await;
+}
