@@ -350,7 +350,7 @@ impl Connection {
     async fn command(&self, text: &str) -> Value {
         let (command_id, fields) = match envelope(text) {
             Ok(parts) => parts,
-            Err((id, problem)) => return refusal(&id, &problem),
+            Err(refused) => return refusal(&refused.0, &refused.1),
         };
         let id = command_id.clone();
         let span = traces::command(&self.cause, self.session);
@@ -431,12 +431,12 @@ struct InputAnswer {
 struct Nothing {}
 
 /// Reads a text frame. The error names the command that it answers, where one was given.
-fn envelope(text: &str) -> Result<(CommandId, Up), (Value, Problem)> {
+fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, Problem)>> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
         return Ok((CommandId::generate(), Up::Message(text.to_owned().into())));
     };
     let given = fields.remove("command_id").unwrap_or(Value::Null);
-    let refuse = |problem: Problem| (given.clone(), problem);
+    let refuse = |problem: Problem| Box::new((given.clone(), problem));
     let command_id = match &given {
         Value::Null => CommandId::generate(),
         Value::String(id) => id.parse().map_err(|error| refuse(Problem::from(error)))?,
@@ -501,12 +501,12 @@ mod tests {
 
     #[test]
     fn an_error_names_the_command_that_it_answers() {
-        let (id, problem) = envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
+        let (id, problem) = *envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
         assert_eq!((id, problem.code), (json!("c1"), Code::InvalidJson));
         assert!(problem.detail.contains("contnet"), "{}", problem.detail);
-        let (id, problem) = envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
+        let (id, problem) = *envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
         assert_eq!((id, problem.code), (json!("c2"), Code::InvalidRequest));
-        let (id, _) = envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
+        let (id, _) = *envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
         assert_eq!(id, json!(7));
         assert!(envelope(r#"{"type":"cancel","command_id":"has space"}"#).is_err());
     }

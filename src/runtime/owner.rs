@@ -68,7 +68,7 @@ async fn own_while_needed(shared: &Arc<Shared>, session: SessionId, place: &Plac
             () = place.bell.gone.cancelled() => Ok(LetGo::Gone),
         };
         if let Err(error) = &outcome {
-            count(&shared, error);
+            count(shared, error);
         }
         match outcome {
             Ok(LetGo::Idle) => {
