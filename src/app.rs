@@ -191,6 +191,7 @@ impl App {
             mcp,
             tools,
             tokens,
+            audit: audit.clone(),
             memory,
             store,
             auth,

@@ -147,6 +147,11 @@ impl Program {
             .env("OPENAI_BASE_URL", upstream)
             .env("OPENAI_API_KEY", "none")
             .env("LOG_LEVEL", "error")
+            // One user does the work of many.
+            .env("K8SOPS_MAX_REQUESTS_PER_MINUTE", "1000000")
+            .env("K8SOPS_MAX_RUNS_PER_USER", "1000")
+            .env("K8SOPS_MAX_RUNS", "1000")
+            .env("K8SOPS_MAX_STREAMS_PER_USER", "2000")
             .envs(env.iter().copied())
             .stdout(Stdio::null())
             .spawn()

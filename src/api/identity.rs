@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 use super::{Api, Code, Problem};
 use crate::{
+    audit::{Action, Entry},
     auth::{Identity, Presented, Refusal, Role, Roles},
     config::MetricsAccess,
     session::UserId,
@@ -61,12 +62,14 @@ pub(super) async fn identify(api: &Api, request: &HttpRequest, token: Option<&st
     };
     let peer = request.peer_addr().map(|peer| peer.ip());
     let identified = api.auth.identify(&Presented { bearer: token, peer, header: &header }).await;
+    if matches!(identified, Err(Refusal::Invalid(_))) && api.quota.note_refusal() {
+        api.audit.record(vec![Entry::new(Action::LoginFailed)]).await;
+    }
     identified.map_err(|refusal| {
         let scheme = api.auth.scheme();
         match refusal {
             Refusal::Missing(why) => Problem::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
             Refusal::Invalid(why) => {
-                api.quota.note_refusal();
                 Problem::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
             }
             Refusal::Unavailable(why) => Problem::new(Code::IdentityUnavailable, why),

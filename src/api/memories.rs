@@ -13,8 +13,9 @@ use super::{
     problem::errors,
 };
 use crate::{
+    audit::{Action, Entry},
     memory::Correction,
-    session::{Memory, MemoryId, MemoryKind, Timestamp},
+    session::{Memory, MemoryId, MemoryKind, Timestamp, UserId},
     tools::holds_secret,
 };
 
@@ -237,7 +238,11 @@ pub(super) async fn forget(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id: MemoryId = path.parse()?;
-    if api.memory.forget(&caller.user, id).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(id)) }
+    if !api.memory.forget(&caller.user, id).await? {
+        return Err(not_found(id));
+    }
+    note_deleted(&api, &caller.user).await;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// What was forgotten.
@@ -255,7 +260,13 @@ pub struct Forgotten {
 )]
 #[delete("/memories")]
 pub(super) async fn forget_all(api: web::Data<Api>, caller: Caller<Acts>) -> Result<web::Json<Forgotten>, Problem> {
-    Ok(web::Json(Forgotten { deleted: api.memory.forget_all(&caller.user).await? }))
+    let deleted = api.memory.forget_all(&caller.user).await?;
+    note_deleted(&api, &caller.user).await;
+    Ok(web::Json(Forgotten { deleted }))
+}
+
+async fn note_deleted(api: &Api, user: &UserId) {
+    api.audit.record(vec![Entry::new(Action::MemoryDeleted).by(format!("user:{user}"))]).await;
 }
 
 fn not_found(id: MemoryId) -> Problem {

@@ -43,6 +43,7 @@ pub use quota::Quota;
 pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
+    audit::Audit,
     auth::Authenticator,
     config::{Budget, MetricsAccess, ModelChoice, ServerConfig},
     mcp::McpHub,
@@ -66,6 +67,8 @@ pub struct Api {
     pub tools: Arc<ToolCatalog>,
     /// What users bring for MCP servers that are called with their own tokens.
     pub tokens: UserTokens,
+    /// The audit trail, for what happens in no session.
+    pub audit: Audit,
     /// What is remembered of users.
     pub memory: Arc<LongTermMemory>,
     /// For the readiness probe.

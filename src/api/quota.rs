@@ -84,14 +84,16 @@ impl Quota {
     }
 
     /// Counts a caller who presented what is not valid. Told in the log now and then, never once for each: a flood of them
-    /// must cost no more than its answers.
-    pub(super) fn note_refusal(&self) {
+    /// must cost no more than its answers. Whether it was told.
+    pub(super) fn note_refusal(&self) -> bool {
         let mut refused = lock(&self.refused);
         refused.0 += 1;
         if refused.1.is_none_or(|told| told.elapsed() >= TELL) {
             tracing::warn!(callers = refused.0, "callers were refused: their keys or tokens are not valid");
             *refused = (0, Some(Instant::now()));
+            return true;
         }
+        false
     }
 }
 

@@ -38,9 +38,9 @@ pub enum Action {
     ToolCallStarted,
     /// A tool call has ended.
     ToolCallEnded,
-    /// A memory was deleted.
+    /// A memory, or all of a user, was deleted.
     MemoryDeleted,
-    /// Somebody was not let in.
+    /// Callers were not let in: what they presented is not valid. At most one record a minute, however many.
     LoginFailed,
 }
 

@@ -92,17 +92,18 @@ impl LongTermMemory {
         }
     }
 
-    /// The memories that speak to what a user says. What goes wrong, or takes too long, costs the recall and nothing else.
-    pub async fn recall(self: &Arc<Self>, user: &UserId, message: &str) -> Vec<MemoryNote> {
+    /// The memories that speak to what a user says; `None` when something went wrong, or took too long. That costs the
+    /// recall and nothing else.
+    pub async fn recall(self: &Arc<Self>, user: &UserId, message: &str) -> Option<Vec<MemoryNote>> {
         match timeout(RECALL_LIMIT, self.search(user, message, self.max_memories)).await {
-            Ok(Ok(found)) => found,
+            Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => {
                 tracing::warn!(%user, %error, "no memories are recalled");
-                Vec::new()
+                None
             }
             Err(_) => {
                 tracing::warn!(%user, "no memories are recalled: it took too long");
-                Vec::new()
+                None
             }
         }
     }

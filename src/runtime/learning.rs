@@ -6,7 +6,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -23,8 +23,11 @@ use crate::{
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
     models::tokens,
     session::{MemoryNote, MemorySaved, Message, SessionState, Settings, Timestamp, Usage, UserId},
+    telemetry::{self, Metrics},
     tools::ToolExecutor,
 };
+
+use telemetry::Recall as Recalled;
 
 /// Tokens of conversation that are looked at in one call, and the calls of one look: what is older is passed over.
 const PIECE: usize = 12_000;
@@ -41,6 +44,7 @@ const LAST: Duration = Duration::from_secs(15);
 /// The memories that speak to a message. The look-up has begun before the run asks for it.
 pub(super) struct UserRecall {
     memory: Arc<LongTermMemory>,
+    metrics: Arc<Metrics>,
     user: UserId,
     /// Begun for the run's message; taken once.
     begun: Mutex<Option<Begun>>,
@@ -50,14 +54,27 @@ pub(super) struct UserRecall {
 pub(super) type Begun = AbortOnDropHandle<Vec<MemoryNote>>;
 
 /// Begins to look up what speaks to a message.
-pub(super) fn begin(memory: &Arc<LongTermMemory>, user: &UserId, message: &str) -> Begun {
-    let (memory, user, message) = (Arc::clone(memory), user.clone(), message.to_owned());
-    AbortOnDropHandle::new(tokio::spawn(async move { memory.recall(&user, &message).await }))
+pub(super) fn begin(memory: &Arc<LongTermMemory>, metrics: &Arc<Metrics>, user: &UserId, message: &str) -> Begun {
+    let (memory, metrics) = (Arc::clone(memory), Arc::clone(metrics));
+    let (user, message) = (user.clone(), message.to_owned());
+    AbortOnDropHandle::new(tokio::spawn(async move { recall(&memory, &metrics, &user, &message).await }))
+}
+
+async fn recall(memory: &Arc<LongTermMemory>, metrics: &Metrics, user: &UserId, message: &str) -> Vec<MemoryNote> {
+    let began = Instant::now();
+    let found = memory.recall(user, message).await;
+    let outcome = match &found {
+        None => Recalled::Failed,
+        Some(found) if found.is_empty() => Recalled::Nothing,
+        Some(_) => Recalled::Found,
+    };
+    metrics.recalled(outcome, began.elapsed());
+    found.unwrap_or_default()
 }
 
 impl UserRecall {
-    pub(super) fn new(memory: Arc<LongTermMemory>, user: UserId, begun: Option<Begun>) -> Self {
-        Self { memory, user, begun: Mutex::new(begun) }
+    pub(super) fn new(memory: Arc<LongTermMemory>, metrics: Arc<Metrics>, user: UserId, begun: Option<Begun>) -> Self {
+        Self { memory, metrics, user, begun: Mutex::new(begun) }
     }
 }
 
@@ -67,7 +84,7 @@ impl Recall for UserRecall {
         let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
         match begun {
             Some(begun) => begun.await.unwrap_or_default(),
-            None => self.memory.recall(&self.user, message).await,
+            None => recall(&self.memory, &self.metrics, &self.user, message).await,
         }
     }
 }

@@ -455,7 +455,8 @@ impl<'a> Owner<'a> {
         let memory = self.shared.parts.memory.as_ref().filter(|_| settings.memory);
         if let Some(memory) = memory {
             // Beside the commit of the message.
-            self.recalling = Some((*run_id, learning::begin(memory, &entry.command.by, content)));
+            self.recalling =
+                Some((*run_id, learning::begin(memory, &self.shared.parts.metrics, &entry.command.by, content)));
         }
         let started = RunStarted {
             provider: settings.provider.clone(),
@@ -555,7 +556,7 @@ impl<'a> Owner<'a> {
         let memory = self.shared.parts.memory.clone()?;
         let user = self.projection.read(|state| state.summary.user_id.clone());
         let begun = self.recalling.take().filter(|(of, _)| *of == run_id).map(|(_, begun)| begun);
-        Some(Arc::new(UserRecall::new(memory, user, begun)))
+        Some(Arc::new(UserRecall::new(memory, self.shared.parts.metrics.clone(), user, begun)))
     }
 
     fn start_learning(&mut self) {

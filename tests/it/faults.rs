@@ -114,6 +114,9 @@ fn faults(d: Dialect) -> Vec<Fault> {
 
 async fn service(yaml: String) -> Service {
     let env = vec![
+        // All at once, and all of one user.
+        ("K8SOPS_MAX_RUNS_PER_USER", "1000".to_owned()),
+        ("K8SOPS_MAX_STREAMS_PER_USER", "1000".to_owned()),
         ("MAX_SESSIONS", "1000".into()),
         ("K8SOPS_MAX_ATTEMPTS", "3".into()),
         ("LLM_PROVIDER", "anthropic".into()),
