@@ -39,6 +39,8 @@ enum Command {
     Config,
     /// Print the OpenAPI description of the API.
     Openapi,
+    /// Print the AsyncAPI description of the WebSocket.
+    Asyncapi,
 }
 
 fn main() -> ExitCode {
@@ -79,6 +81,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Openapi => print(api::openapi_json())?,
+        Command::Asyncapi => print(&api::asyncapi_yaml())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@
 //! One file per resource, in the order of the URLs; [`routes`] has them all.
 
 mod approvals;
+mod asyncapi;
 mod catalog;
 mod docs;
 mod events;
@@ -33,6 +34,7 @@ use actix_web::{
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
+pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
 pub use problem::{Code, Problem};
 pub use service::{DEMO_NOTICE, Mode};

@@ -213,13 +213,11 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
 
 /// What tells a variant from the others: the schema that it is, or the one value of its `type`.
 fn tag(document: &Value, variant: &Value) -> Option<String> {
-    if let Some(target) = variant["$ref"].as_str() {
-        return Some(target.to_owned());
-    }
     let schema = resolved(document, variant);
     let parts = std::iter::once(schema).chain(list(&schema["allOf"]));
     let mut kinds = parts.filter_map(|part| part["properties"]["type"]["enum"].as_array()?.first());
-    kinds.next().map(Value::to_string)
+    // A variant that was written in its union may get a name of its own, so that its word comes first.
+    kinds.next().map(Value::to_string).or_else(|| Some(variant["$ref"].as_str()?.to_owned()))
 }
 
 fn released() -> Value {

@@ -20,8 +20,10 @@ mod testbed;
 mod tools;
 
 mod approvals;
+mod asyncapi;
 mod bad_input;
 mod chat;
+mod clients;
 mod context;
 mod contract;
 mod demo;
