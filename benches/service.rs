@@ -1,12 +1,13 @@
 //! What DESIGN promises of speed, measured on the running service, by CPU time and by ratio in one run.
 //!
-//! `cargo bench --bench service [tokens|turns|idle|redis|outputs|memories]` (all, without an argument). Needs nginx for
+//! `cargo bench --bench service [tokens|turns|idle|redis|outputs|memories|start]` (all, without an argument). Needs nginx for
 //! `tokens`, Redis for `memories`, and Redis and the MCP server `everything` for `redis`: `bash tests/testbed/setup.sh` installs them, its `env.sh` says where.
 //!
 //! - `tokens`: CPU per streamed token with 32 sessions at 50 tokens/s each, beside the same streams through nginx.
 //! - `turns`: CPU and bytes written per turn, around turn 10 and around turn 1,000 of one session.
 //! - `redis`: the round trips of a turn with one tool call, commits per second, and opening a session with 5,000 events.
 //! - `outputs`: peak memory and time of a turn whose tool returns 14,000 pods, 3 MB of Secrets, or a log of 100 MB.
+//! - `start`: from the start of the process to its first answer as ready, without MCP servers.
 //! - `memories`: CPU of a search among 1,000, 10,000 and 100,000 memories: by looking at each, and in a vector set.
 //! - `idle`: resident memory for 10,000 idle sessions and for 1,000 idle WebSockets.
 
@@ -40,6 +41,9 @@ async fn main() {
     }
     if wants("outputs") {
         outputs().await;
+    }
+    if wants("start") {
+        start().await;
     }
     if wants("memories") {
         memories::run().await;
@@ -218,6 +222,22 @@ async fn outputs() {
             mib(service.peak()),
         );
     }
+}
+
+async fn start() {
+    let upstream = Upstream::start(1, Duration::ZERO).await;
+    let client = Client::new();
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let began = Instant::now();
+        let service = Program::spawn(&upstream.url(), &[]);
+        while !client.is_ready(&service.url).await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    println!("start: {:.1} ms to ready at the median, {:.1} ms at the most, of 20", took[10], took[19]);
 }
 
 async fn idle() {

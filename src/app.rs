@@ -15,12 +15,13 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
+    task::{AbortOnDropHandle, TaskTracker},
 };
 
 use crate::{
     agent::{self, system_prompt},
     api::{self, Api, Mode},
+    audit::Audit,
     config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
     mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
@@ -38,6 +39,7 @@ pub struct App {
     listener: TcpListener,
     bound: SocketAddr,
     api: web::Data<Api>,
+    audit: Audit,
     tasks: TaskTracker,
     /// Ends what runs beside the sessions, the supervisors of the MCP servers, when it is dropped.
     background: DropGuard,
@@ -135,6 +137,17 @@ impl App {
             config.tools.clone(),
         );
         let metrics = Arc::new(Metrics::new());
+        let models = catalog
+            .providers()
+            .into_iter()
+            .flat_map(|provider| provider.models.into_iter().map(move |model| (provider.id.clone(), model.id)));
+        let chosen = config.llm.fallback.iter().map(|choice| (choice.provider.clone(), choice.model.clone()));
+        metrics.know_models(models.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(chosen));
+        let replica = uuid::Uuid::now_v7().to_string();
+        let audit = match &config.audit_log {
+            Some(to) => Audit::open(to, &replica, metrics.clone())?,
+            None => Audit::default(),
+        };
         let long_term = &config.memory.long_term;
         let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
         let sessions = Sessions::new(Parts {
@@ -148,6 +161,8 @@ impl App {
             max_sessions: config.memory.max_sessions,
             shallow: config.memory.shallow,
             metrics: metrics.clone(),
+            audit: audit.clone(),
+            replica,
         });
         let api = web::Data::new(Api {
             sessions,
@@ -166,7 +181,7 @@ impl App {
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
             halt: CancellationToken::new(),
         });
-        Ok(Self { listener, bound, api, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self { listener, bound, api, audit, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
     }
 
     /// Whether other machines can reach it.
@@ -206,7 +221,7 @@ impl App {
     }
 
     async fn run(self, signals: &Signals) -> anyhow::Result<()> {
-        let Self { listener, api, tasks, background, shutdown_timeout, .. } = self;
+        let Self { listener, api, audit, tasks, background, shutdown_timeout, .. } = self;
         let in_order = async {
             let server_stops = CancellationToken::new();
             let mut server = tokio::spawn(serve_http(listener, api.clone(), server_stops.clone()));
@@ -224,6 +239,7 @@ impl App {
             };
             api.memory.stop().await;
             api.sessions.close();
+            audit.close().await;
             api.mcp.close().await;
             drop(background);
             tasks.close();
@@ -344,7 +360,18 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     if config.mcp.servers.is_empty() {
         println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
     }
+    let _reopening = config.audit_log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
     app.run_until_signalled(signals).await
+}
+
+/// Has the audit trail go on in a new file whenever SIGHUP says that the old one was moved away.
+fn reopen_on_hangup(audit: Audit) -> std::io::Result<AbortOnDropHandle<()>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            audit.reopen().await;
+        }
+    })))
 }
 
 /// What compares memories by meaning, where one is configured.
@@ -384,7 +411,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     config.log.level = "warn".into();
-    logs::init(&config.log)?;
+    let _exporter = logs::init(&config.log, None)?;
     let host = config.server.host.clone();
     let signals = Signals::listen()?;
     let app = App::build_demo(&config).await?;

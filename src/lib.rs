@@ -8,6 +8,7 @@
 //! - [`app`]: builds all parts, runs them, stops them in order
 //! - [`api`]: HTTP, SSE, WebSocket
 //! - [`runtime`]: sessions alive: owners, recovery
+//! - [`audit`]: the trail of who did what
 //! - [`agent`]: one run over model and tools
 //! - [`models`], [`tools`], [`mcp`]: the ways to the outside
 //! - [`store`]: where logs are kept
@@ -18,6 +19,7 @@
 pub mod agent;
 pub mod api;
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
-    cli::{chat, doctor},
+    cli::{audit, chat, doctor},
     config::{Config, Loaded, Sources},
     telemetry::logs,
 };
@@ -37,6 +37,9 @@ enum Command {
     Doctor,
     /// Print the settings in force and where each comes from; secrets masked.
     Config,
+    /// Look through an audit trail.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Print the OpenAPI description of the API.
     Openapi,
     /// Print the AsyncAPI description of the WebSocket.
@@ -62,8 +65,10 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             for warning in &loaded.warnings {
                 eprintln!("k8sops: warning: {warning}");
             }
-            logs::init(&loaded.config.log)?;
-            app::serve(loaded).await?;
+            let exporter = logs::init(&loaded.config.log, Some(&loaded.config.telemetry))?;
+            let served = app::serve(loaded).await;
+            exporter.flush().await;
+            served?;
         }
         Command::Demo { host, port } => app::demo(app::DemoOptions { host, port }).await?,
         Command::Chat(options) => chat::run(options).await?,
@@ -78,6 +83,11 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             print(&loaded.render())?;
             for warning in &loaded.warnings {
                 eprintln!("k8sops: warning: {warning}");
+            }
+        }
+        Command::Audit(command) => {
+            if !audit::run(command, &mut std::io::stdout())? {
+                return Ok(ExitCode::FAILURE);
             }
         }
         Command::Openapi => print(api::openapi_json())?,

@@ -124,6 +124,16 @@ pub struct Program {
 
 impl Program {
     pub async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
+        let program = Self::spawn(upstream, env);
+        let address = program.url.trim_start_matches("http://");
+        while TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        program
+    }
+
+    /// Starts it, and does not wait for anything.
+    pub fn spawn(upstream: &str, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_k8sops"))
@@ -141,9 +151,6 @@ impl Program {
             .stdout(Stdio::null())
             .spawn()
             .expect("it is built");
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
         Self { url: format!("http://127.0.0.1:{port}"), child, dir }
     }
 
@@ -239,6 +246,18 @@ impl Client {
         text
     }
 
+    /// What the service says of itself to Prometheus.
+    #[allow(dead_code, reason = "only the soak needs it")]
+    pub async fn metrics(&self, base: &str) -> String {
+        let response = self.0.get(format!("{base}/metrics")).send().await.expect("it answers");
+        response.text().await.expect("it is whole")
+    }
+
+    /// Whether the service takes requests.
+    pub async fn is_ready(&self, base: &str) -> bool {
+        self.0.get(format!("{base}/readyz")).send().await.is_ok_and(|response| response.status().is_success())
+    }
+
     /// Waits until the MCP servers are connected.
     pub async fn connected(&self, base: &str) {
         loop {
@@ -321,6 +340,16 @@ impl Redis {
     /// Where it is.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// How many keys there are.
+    #[allow(dead_code, reason = "only the soak needs it")]
+    pub async fn keys(&self) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
+        stream.write_all(b"DBSIZE\r\n").await.expect("it listens");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.expect("it answers");
+        line.trim().trim_start_matches(':').parse().expect("a number")
     }
 
     /// CPU time of the server.

@@ -12,7 +12,10 @@ use super::{
     problem::errors,
     stream::{self, Format, Until},
 };
-use crate::session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId};
+use crate::{
+    session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId},
+    telemetry::traces,
+};
 
 errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
@@ -130,6 +133,7 @@ pub(super) fn command(
             run_id: RunId::new(),
             content: message.content,
             on_busy: message.on_busy,
+            cause: traces::cause(),
         },
     })
 }

@@ -22,17 +22,19 @@ mod tool_calls;
 mod usage;
 mod ws;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
+    http::header::HeaderName,
     middleware::Next,
     web,
 };
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
@@ -46,7 +48,7 @@ use crate::{
     models::Catalog,
     runtime::Sessions,
     session::{SessionStatus, SessionStore, SessionSummary, Settings, UserId},
-    telemetry::Metrics,
+    telemetry::{Metrics, requests, traces},
     tools::{ToolCatalog, UserTokens},
 };
 
@@ -123,7 +125,8 @@ async fn no_route(request: HttpRequest) -> HttpResponse {
     response
 }
 
-/// Stands around every request: keeps foreign web pages out, and counts the answers.
+/// Stands around every request: gives it its id and its place in a trace, keeps foreign web pages out, and counts the
+/// answers.
 ///
 /// # Errors
 /// `origin_not_allowed`, and those of the handler.
@@ -131,24 +134,43 @@ pub async fn gate(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let began = Instant::now();
     let metrics = request.app_data::<web::Data<Api>>().map(|api| api.metrics.clone());
-    let result = match origin::check(&request) {
-        Ok(()) => next.call(request).await,
-        Err(problem) => Err(problem.into()),
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let id = requests::id_of(header(requests::REQUEST_ID));
+    let method = request.method().to_string();
+    let matched = request.resource_map().match_pattern(request.path());
+    // What is no route is one label, whatever was asked for.
+    let route = matched.as_deref().unwrap_or("none");
+    let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
+    let handled = async {
+        match origin::check(&request) {
+            Ok(()) => next.call(request).await,
+            Err(problem) => Err(problem.into()),
+        }
     };
+    let mut result = requests::within(id.clone(), handled.instrument(span.clone())).await;
     let status = match &result {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
+    traces::answered(&span, status.as_u16());
     if let Some(metrics) = metrics {
-        let class = match status.as_u16() {
-            100..200 => "1xx",
-            200..300 => "2xx",
-            300..400 => "3xx",
-            400..500 => "4xx",
-            _ => "5xx",
+        metrics.answered(route, &method, status.as_u16(), began.elapsed());
+        let code = match &result {
+            Err(error) => error.as_error::<Problem>().map(|problem| problem.code),
+            Ok(response) => response.response().error().and_then(|e| e.as_error::<Problem>()).map(|p| p.code),
         };
-        metrics.requests.with_label_values(&[class]).inc();
+        match code {
+            Some(Code::StoreUnavailable) => metrics.store_failed("unavailable"),
+            Some(Code::SessionDamaged) => metrics.store_failed("corrupt"),
+            _ => {}
+        }
+    }
+    if let Ok(response) = &mut result
+        && let Ok(id) = id.parse()
+    {
+        response.headers_mut().insert(HeaderName::from_static(requests::REQUEST_ID), id);
     }
     result
 }

@@ -1,6 +1,6 @@
 //! Errors of the API: RFC 9457 problem documents with a stable `code`. The one place that maps them to HTTP.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -16,6 +16,7 @@ use crate::{
     models::InvalidSettings,
     runtime::SessionsError,
     session::{InvalidId, StoreError},
+    telemetry::requests,
 };
 
 /// The stable word for an error.
@@ -153,13 +154,17 @@ pub struct Problem {
     #[serde(rename = "type")]
     pub kind: String,
     /// The kind of problem in words.
-    pub title: String,
+    pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
     /// The stable word.
     pub code: Code,
     /// What was attempted, what was found, what to do.
     pub detail: String,
+    /// The id of the request, as the log has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub request_id: Option<Arc<str>>,
 }
 
 impl Problem {
@@ -168,10 +173,11 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:k8sops:problem:{}", code.word()),
-            title: code.title().into(),
+            title: code.title(),
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
+            request_id: requests::current(),
         }
     }
 
@@ -188,6 +194,9 @@ impl Problem {
         response.content_type("application/problem+json");
         if let Some(seconds) = self.code.retry_after() {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(id) = &self.request_id {
+            response.insert_header((requests::REQUEST_ID, &**id));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
     }

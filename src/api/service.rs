@@ -161,14 +161,9 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Pro
 )]
 #[get("/metrics")]
 pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
-    let defaults = api.defaults.load();
-    // A provider without a list takes any model that a user names: those are one label.
-    let named = |(provider, model): (String, String)| {
-        let known = api.catalog.info(&provider, &model).is_some()
-            || (&provider, &model) == (&defaults.provider, &defaults.model)
-            || api.fallback.iter().any(|choice| (&provider, &model) == (&choice.provider, &choice.model));
-        (provider, if known { model } else { "other".to_owned() })
-    };
-    api.metrics.set_broken(&api.catalog.broken().into_iter().map(named).collect::<Vec<_>>());
+    api.metrics.set_broken(&api.catalog.broken());
+    let servers = api.mcp.statuses();
+    api.metrics.set_servers(servers.iter().map(|server| (&*server.name, server.connected)));
+    api.metrics.set_work(api.sessions.owned(), api.sessions.tasks_alive());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render())
 }

@@ -8,13 +8,15 @@ use actix_web::{
     web::{self, Bytes},
 };
 use futures_util::{Stream, stream};
-use prometheus::IntGauge;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Api, Code, Problem};
-use crate::session::{
-    Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
+use crate::{
+    session::{
+        Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
+    },
+    telemetry::{self, OpenStream},
 };
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
@@ -115,22 +117,6 @@ pub(super) async fn open(
     Ok((hello, cursor))
 }
 
-/// A gauge that is one higher as long as this lives.
-pub(super) struct OpenStream(IntGauge);
-
-impl OpenStream {
-    pub(super) fn new(api: &Api) -> Self {
-        api.metrics.streams.inc();
-        Self(api.metrics.streams.clone())
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// The response that carries a stream.
 pub(super) fn respond(
     api: &web::Data<Api>,
@@ -139,8 +125,11 @@ pub(super) fn respond(
     format: Format,
     until: Until,
 ) -> HttpResponse {
-    let writer =
-        Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, _open: OpenStream::new(api) };
+    let open = api.metrics.stream(match format {
+        Format::Sse => telemetry::Stream::Sse,
+        Format::Ndjson => telemetry::Stream::Ndjson,
+    });
+    let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, _open: open };
     let content_type = match format {
         Format::Sse => SSE,
         Format::Ndjson => NDJSON,

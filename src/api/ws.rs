@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::time::{interval, sleep, timeout};
+use tracing::Instrument as _;
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
@@ -18,11 +19,14 @@ use super::{
     messages::{self, SendMessage},
     problem::errors,
     settings,
-    stream::{self, OpenStream, STORE_RETRY},
+    stream::{self, STORE_RETRY},
 };
-use crate::session::{
-    ApprovalId, CommandId, Cursor, Frame, InputAction, InputId, MessageId, Receipt, RunId, SessionId, SettingsPatch,
-    StoreError, UserId,
+use crate::{
+    session::{
+        ApprovalId, Cause, CommandId, Cursor, Frame, InputAction, InputId, MessageId, Receipt, RunId, SessionId,
+        SettingsPatch, StoreError, UserId,
+    },
+    telemetry::{OpenStream, Stream, requests, traces},
 };
 
 errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, StoreUnavailable);
@@ -83,7 +87,8 @@ pub(super) async fn open(
     let limit = api.server.max_frame_bytes;
     let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
     let connection = Connection {
-        open: OpenStream::new(&api),
+        open: api.metrics.stream(Stream::WebSocket),
+        cause: traces::cause(),
         api,
         user: caller.0,
         session: session.0,
@@ -101,6 +106,8 @@ struct Connection {
     socket: Down,
     /// When the client was last heard of.
     heard: Instant,
+    /// The request that opened it: all that comes over it belongs to that.
+    cause: Cause,
     open: OpenStream,
 }
 
@@ -241,7 +248,9 @@ impl Connection {
             Err((id, problem)) => return refusal(id, problem),
         };
         let id = command_id.to_string();
-        match self.submit(command_id, fields).await {
+        let span = traces::command(&self.cause, self.session);
+        let request = requests::id_of(self.cause.request_id.as_deref());
+        match requests::within(request, self.submit(command_id, fields).instrument(span)).await {
             Ok(receipt) => acknowledgement(receipt),
             Err(problem) => refusal(Value::String(id), problem),
         }

@@ -15,8 +15,9 @@ use secrecy::SecretString;
 use crate::session::Effort;
 
 use super::{
-    AgentConfig, ApprovalMode, Backend, Budget, BudgetConfig, Config, Feature, LlmConfig, LogConfig, LogFormat,
-    McpConfig, MemoryConfig, ModelChoice, ServerConfig, ToolsConfig, dotenv, parse,
+    AgentConfig, ApprovalMode, AuditLog, Backend, Budget, BudgetConfig, Config, Feature, LlmConfig, LogConfig,
+    LogFormat, McpConfig, MemoryConfig, ModelChoice, Sampler, ServerConfig, TelemetryConfig, ToolsConfig, dotenv,
+    parse,
     settings::{self, CONFIG_VARIABLE, SETTINGS, URL_VARIABLE},
     yaml::{self, Node},
 };
@@ -379,6 +380,18 @@ impl Loader {
                     _ => None,
                 }),
             },
+            telemetry: TelemetryConfig {
+                endpoint: self.optional_masked("telemetry.otlp_endpoint", parse::mask_url, parse::url),
+                headers: self
+                    .optional_masked("telemetry.otlp_headers", |_| "***".to_owned(), parse::headers)
+                    .unwrap_or_default(),
+                service_name: self.required("telemetry.service_name", |t| Some(t.to_owned())),
+                sampler: self.required("telemetry.sampler", Sampler::parse),
+                sampler_arg: self
+                    .required("telemetry.sampler_arg", |t| t.parse().ok().filter(|share| (0.0..=1.0).contains(share))),
+                capture_content: self.required("telemetry.capture_content", parse::boolean),
+            },
+            audit_log: self.optional("audit.log", AuditLog::parse),
         }
     }
 

@@ -17,6 +17,7 @@ mod redis;
 mod rules;
 mod servers;
 pub mod settings;
+mod telemetry;
 mod yaml;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::session::{Effort, Money, Usage};
 pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
 pub use parse::{is_loopback, mask_url};
 pub use rules::ToolRule;
+pub use telemetry::{AuditLog, RootSampler, Sampler, TelemetryConfig};
 
 /// In a header of an MCP server: the own token of the user whose call it is.
 pub const USER_TOKEN: &str = "${user.token}";
@@ -62,6 +64,10 @@ pub struct Config {
     pub tools: ToolsConfig,
     /// `log` section; `LOG_LEVEL`, `LOG_FORMAT`.
     pub log: LogConfig,
+    /// `telemetry` section; `OTEL_*`.
+    pub telemetry: TelemetryConfig,
+    /// `audit` section; `AUDIT_LOG`. Absent: there is no audit trail.
+    pub audit_log: Option<AuditLog>,
 }
 
 /// Where the service listens and what it accepts.

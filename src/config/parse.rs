@@ -97,6 +97,33 @@ fn split_unit(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim_start())
 }
 
+/// `name=value` pairs with commas between, values percent-encoded where they must be: as OpenTelemetry writes headers.
+pub(super) fn headers(text: &str) -> Option<std::collections::BTreeMap<String, secrecy::SecretString>> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let name = http::HeaderName::try_from(name.trim()).ok()?;
+        let value = percent_decoded(value.trim())?;
+        http::HeaderValue::try_from(&value).ok()?;
+        Some((name.to_string(), value.into()))
+    };
+    text.split(',').filter(|pair| !pair.trim().is_empty()).map(pair).collect()
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// An absolute `http` or `https` URL, without its trailing slashes.
 pub(super) fn url(text: &str) -> Option<String> {
     let url = reqwest::Url::parse(text).ok()?;

@@ -159,6 +159,34 @@ pub const SETTINGS: &[Setting] = &[
     plain("tools.keep_output_bytes", "K8SOPS_KEEP_TOOL_OUTPUT_BYTES", SIZE, "Whole outputs that are kept of a session"),
     plain("log.level", "LOG_LEVEL", LEVEL, "How much is logged"),
     plain("log.format", "LOG_FORMAT", "text or json", "The form of a log line"),
+    plain(
+        "telemetry.otlp_endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        URL,
+        "Where traces go (OTLP over HTTP, the base without /v1/traces); empty: nowhere",
+    ),
+    Setting {
+        path: "telemetry.otlp_headers",
+        variable: "OTEL_EXPORTER_OTLP_HEADERS",
+        allowed: HEADERS,
+        doc: "Headers for it",
+        secret: true,
+    },
+    plain("telemetry.service_name", "OTEL_SERVICE_NAME", "any text", "The service's name in traces"),
+    plain("telemetry.sampler", "OTEL_TRACES_SAMPLER", SAMPLER, "Which traces are kept"),
+    plain(
+        "telemetry.sampler_arg",
+        "OTEL_TRACES_SAMPLER_ARG",
+        "a number from 0 to 1",
+        "The share of a traceidratio sampler",
+    ),
+    plain(
+        "telemetry.capture_content",
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        BOOL,
+        "Whether traces hold prompts, arguments and outputs",
+    ),
+    plain("audit.log", "AUDIT_LOG", "a path, or - for standard output", "The file of the audit trail; empty: none"),
 ];
 
 /// The settings that take effect without a restart when the configuration is read anew (SIGHUP), in the order of the YAML;
@@ -214,6 +242,9 @@ pub(super) const TRANSPORT: &str = "http or stdio";
 pub(super) const WORDS: &str = "words as in a shell (quotes are honoured), or a JSON array of strings";
 pub(super) const KEY: &str = "a key: printable ASCII without spaces";
 const USER_ID: &str = "1 to 64 characters of A-Z a-z 0-9 . _ @ - that do not begin with a dot";
+const HEADERS: &str = "name=value pairs with commas between";
+const SAMPLER: &str =
+    "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or parentbased_traceidratio";
 const LEVEL: &str = "error, warn, info, debug, trace, off, or directives like info,k8sops=debug";
 
 const fn plain(path: &'static str, variable: &'static str, allowed: &'static str, doc: &'static str) -> Setting {

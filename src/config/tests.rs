@@ -113,7 +113,12 @@ fn a_wrong_value_of_each_variable_is_refused_with_its_name() {
     for setting in settings::SETTINGS {
         let bad = match setting.path {
             // Any text is a program, a path, an instruction.
-            "mcp.servers.default.command" | "memory.path" | "memory.redis.ca_file" | "agent.instructions" => continue,
+            "mcp.servers.default.command"
+            | "memory.path"
+            | "memory.redis.ca_file"
+            | "agent.instructions"
+            | "telemetry.service_name"
+            | "audit.log" => continue,
             "llm.model" | "memory.embeddings.model" => "m".repeat(201),
             "mcp.servers.default.args" => "'".to_owned(),
             _ => "\u{7f}!".to_owned(),
@@ -189,6 +194,7 @@ fn no_secret_is_shown_anywhere() {
             ("ANTHROPIC_API_KEY", "sk-ant-very-secret-0"),
             ("TOKEN", "mcp-very-secret-00"),
             ("OPENAI_BASE_URL", "http://me:very-secret@h/v1"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=very-secret"),
             ("REDIS_URL", "redis://:very-secret@a:6379,rediss://me:very-secret@b"),
             ("REDIS_TOPOLOGY", "cluster"),
         ])

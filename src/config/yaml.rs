@@ -138,7 +138,7 @@ enum Kind {
     Leaf,
 }
 
-const SECTIONS: [&str; 7] = ["server", "llm", "memory", "agent", "budgets", "tools", "log"];
+const SECTIONS: [&str; 9] = ["server", "llm", "memory", "agent", "budgets", "tools", "log", "telemetry", "audit"];
 const PROVIDER: [&str; 10] = [
     "name",
     "protocol",

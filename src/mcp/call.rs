@@ -22,6 +22,7 @@ use super::{
     rounds::{MAX_ROUNDS, next_round},
     server::{Live, Server},
 };
+use crate::telemetry::traces;
 
 /// How long telling a server that a call was given up may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
@@ -42,7 +43,11 @@ pub(super) async fn call(
     let flight = Flight::new(context);
     let _over = flight.over_when_dropped();
     let call = Call { server, live: &live, flight: &flight, tracker };
-    let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+    let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+    if let Some(traceparent) = traces::outgoing() {
+        let meta = params.meta.get_or_insert_default();
+        meta.insert(traces::TRACEPARENT.to_owned(), Value::String(traceparent));
+    }
     tokio::select! {
         // An answer that came just in time counts.
         biased;

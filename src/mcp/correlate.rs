@@ -22,6 +22,7 @@ use rmcp::{
 use serde::de::IgnoredAny;
 
 use super::{lines, listing};
+use crate::telemetry::traces;
 
 type Headers = HashMap<HeaderName, HeaderValue>;
 type Answer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
@@ -91,6 +92,14 @@ fn event_data(data: String, request: &Asked) -> String {
     }
 }
 
+/// The trace that a call belongs to. The SDK sends from a task of its own, so that only the message knows.
+fn traceparent(message: &ClientJsonRpcMessage) -> Option<HeaderValue> {
+    let ClientJsonRpcMessage::Request(request) = message else { return None };
+    let ClientRequest::CallToolRequest(call) = &request.request else { return None };
+    let given = call.params.meta.as_ref()?.get(traces::TRACEPARENT)?;
+    HeaderValue::try_from(given.as_str()?).ok()
+}
+
 impl StreamableHttpClient for Correlating {
     type Error = reqwest::Error;
 
@@ -112,9 +121,12 @@ impl StreamableHttpClient for Correlating {
         message: ClientJsonRpcMessage,
         session_id: Option<Arc<str>>,
         auth_header: Option<String>,
-        custom_headers: Headers,
+        mut custom_headers: Headers,
         limits: StreamableHttpResponseLimits,
     ) -> Answer<StreamableHttpPostResponse> {
+        if let Some(traceparent) = traceparent(&message) {
+            custom_headers.insert(HeaderName::from_static(traces::TRACEPARENT), traceparent);
+        }
         let request = match &message {
             ClientJsonRpcMessage::Request(request) => {
                 let lists_tools = matches!(request.request, ClientRequest::ListToolsRequest(_));

@@ -6,15 +6,15 @@ use super::index::Candidate;
 use crate::session::{Memory, Timestamp};
 
 // `MEANING`, `WORDS_ALONE` and `LEAST` were found with the even half of `tests/recall` and all-MiniLM-L6-v2, and tried on the
-// odd half: 0.65 and 0.8, where words that no memory has did not count, found 59 and 65 of 100, these 71 and 78; the cosine
+// odd half (both were looked at while choosing): 0.65 and 0.8, where words that no memory has did not count, found 59 and 65 of 100, these 71 and 78; the cosine
 // without the words finds 70 and 76.
 
 /// How much the meaning counts against the words, where both are known.
 const MEANING: f32 = 0.8;
-/// What the words alone are worth at most: an exact name hits without any likeness in meaning. From 0.4 to 0.7 makes no
-/// difference there; the greatest leaves most to names.
+/// What the words alone are worth at most: an exact name hits without any likeness in meaning. From 0.4 to 0.6 makes no
+/// difference there; more leaves more to names.
 const WORDS_ALONE: f32 = 0.7;
-/// A score below this says nothing: "good morning" and its like get 0.11 to 0.19 against those facts, and 0.2 would lose three
+/// A score below this says nothing: "good morning" and its like get 0.11 to 0.23 against those facts, and 0.2 would lose three
 /// of a hundred questions.
 const LEAST: f32 = 0.18;
 /// The same where the meaning is not known: any word that says something is better than nothing.

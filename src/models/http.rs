@@ -21,7 +21,7 @@ use super::{
     fault::{self, Call, Complaint, Peer},
     sse::{Framing, SseEvents},
 };
-use crate::config::ProviderConfig;
+use crate::{config::ProviderConfig, telemetry::traces};
 
 /// The most bytes that are read of an answer with an error status.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -157,7 +157,11 @@ impl Endpoint {
         })?;
         let request = self.client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         // Last, so that those of the configuration stand in the place of ours, not beside them.
-        let request = request.header(header::ACCEPT, accept).headers(headers);
+        let mut request = request.header(header::ACCEPT, accept);
+        if let Some(traceparent) = traces::outgoing() {
+            request = request.header(traces::TRACEPARENT, traceparent);
+        }
+        let request = request.headers(headers);
         let response = self.send(call, request).await?;
         if response.status() == StatusCode::OK { Ok(response) } else { Err(self.refusal(call, response).await) }
     }

@@ -8,6 +8,7 @@ mod asking;
 mod follow;
 mod learning;
 mod lease;
+mod observed;
 mod owner;
 mod previews;
 mod registry;
@@ -25,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agent::Limits,
+    audit::{Action, Audit, Entry},
     config::ModelChoice,
     memory::LongTermMemory,
     models::{Catalog, InvalidSettings},
@@ -65,6 +67,10 @@ pub struct Parts {
     pub shallow: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The audit trail.
+    pub audit: Audit,
+    /// Names this process in leases and in the audit trail.
+    pub replica: String,
 }
 
 /// Why a request to a session was not done.
@@ -142,6 +148,7 @@ impl Sessions {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let followers = Arc::new(Followers::new(parts.store.clone()));
+        let replica = parts.replica.clone();
         Self(Arc::new(Shared {
             parts,
             followers,
@@ -151,7 +158,7 @@ impl Sessions {
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             halt: CancellationToken::new(),
-            replica: uuid::Uuid::now_v7().to_string(),
+            replica,
         }))
     }
 
@@ -192,6 +199,7 @@ impl Sessions {
         let created = SessionCreated { user_id: user.clone(), title, settings, by: Actor::User(user.clone()) };
         let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
         self.0.parts.store.create(&event).await?;
+        self.0.parts.audit.record(Entry::of_event(&event, user).into_iter().collect()).await;
         Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
     }
 
@@ -217,6 +225,7 @@ impl Sessions {
             match store.delete_idle(old).await {
                 Ok(true) => {
                     self.0.registry.close(old);
+                    self.note_deleted("system".to_owned(), old).await;
                     self.0.learn_of_gone(to_learn);
                     over -= 1;
                 }
@@ -401,9 +410,15 @@ impl Sessions {
         // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
         if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
             self.0.registry.close(session);
+            self.note_deleted(format!("user:{user}"), session).await;
             self.0.learn_of_gone(to_learn);
         }
         Ok(deleted?)
+    }
+
+    async fn note_deleted(&self, by: String, session: SessionId) {
+        let entry = Entry::new(Action::SessionDeleted).by(by).in_session(session);
+        self.0.parts.audit.record(vec![entry]).await;
     }
 
     /// At most `limit` bytes of the whole output of a tool call, from `offset` on.
@@ -448,6 +463,12 @@ impl Sessions {
     #[must_use]
     pub fn replica(&self) -> &str {
         &self.0.replica
+    }
+
+    /// Tasks of the runtime that sessions live on.
+    #[must_use]
+    pub fn tasks_alive(&self) -> usize {
+        self.0.runtime.metrics().num_alive_tasks()
     }
 
     /// Whether something is remembered beyond sessions.

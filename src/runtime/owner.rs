@@ -7,6 +7,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::Instrument as _;
 
 use super::{
     Shared,
@@ -14,9 +15,10 @@ use super::{
     learning::{self, Begun, UserRecall},
     lease::HeldLease,
     next_message,
+    observed::{self, RunSpan, WatchedTools},
     previews::Previews,
     registry::Place,
-    run_log::{Append, OwnedLog, Projection},
+    run_log::{Append, FirstEvent, OwnedLog, Projection},
     writer::Writer,
 };
 use crate::{
@@ -27,6 +29,7 @@ use crate::{
         SessionId, SettingsChanged, StoreError, Timestamp, TitleChanged, Topic, Usage, UserMessageEvent, load_state,
         title_from,
     },
+    telemetry::traces,
     tools::ToolExecutor,
 };
 
@@ -59,6 +62,9 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
             outcome = hold(&shared, session, &place) => outcome,
             () = place.bell.gone.cancelled() => Ok(LetGo::Gone),
         };
+        if let Err(error) = &outcome {
+            count(&shared, error);
+        }
         match outcome {
             Ok(LetGo::Idle) => {
                 if shared.registry.retire(session, &place) {
@@ -99,6 +105,21 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
         }
     }
     shared.registry.retire(session, &place);
+}
+
+/// Counts what stopped the work on a session, where it is a failure.
+fn count(shared: &Shared, error: &StoreError) {
+    let metrics = &shared.parts.metrics;
+    match error {
+        StoreError::Unavailable(_) => metrics.store_failed("unavailable"),
+        StoreError::Corrupt(_) => metrics.store_failed("corrupt"),
+        StoreError::SeqConflict { .. } => metrics.store_failed("seq_conflict"),
+        StoreError::Fenced { .. } => {
+            metrics.lease_lost();
+            metrics.store_failed("fenced");
+        }
+        _ => {}
+    }
 }
 
 async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result<LetGo, StoreError> {
@@ -156,6 +177,8 @@ struct Owner<'a> {
     /// For watchers on other replicas, and the task that writes them.
     previews: Option<(Arc<Previews>, AbortOnDropHandle<()>)>,
     tools: Arc<dyn ToolExecutor>,
+    /// Of the run in progress.
+    span: RunSpan,
     run: Option<RunTask>,
     /// What speaks to the message of the run that is about to start.
     recalling: Option<(RunId, Begun)>,
@@ -177,11 +200,20 @@ impl<'a> Owner<'a> {
         let lease = held.lease;
         let loaded = load_state(shared.parts.store.as_ref(), lease.session).await?;
         let open_run = loaded.state.run.clone();
-        let tools = shared.parts.tools.open(lease.session, &loaded.state.summary.user_id);
+        let inner = shared.parts.tools.open(lease.session, &loaded.state.summary.user_id);
         let last_seq = loaded.state.last_seq();
         let projection = Arc::new(Projection::new(loaded.state));
+        let tools = Arc::new(WatchedTools {
+            inner,
+            projection: projection.clone(),
+            audit: shared.parts.audit.clone(),
+            term: held.term(),
+        });
         let mut writer = Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
+        let mut span = RunSpan::default();
         if let Some(run) = open_run {
+            shared.parts.metrics.took_over();
+            writer.span = span.of(lease.session, &run);
             let recovered = RunRecovered {
                 attempt: run.attempt + 1,
                 superseded: superseded(shared, lease.session, place).await?,
@@ -208,6 +240,7 @@ impl<'a> Owner<'a> {
             appends,
             to_appends,
             tools,
+            span,
             run: None,
             recalling: None,
             learning: None,
@@ -246,7 +279,12 @@ impl<'a> Owner<'a> {
                 committed = self.writer.committed() => {
                     // What waits for the end of a run has its turn.
                     let committed = committed?;
-                    self.look |= committed.iter().any(|event| event.body.ends_run());
+                    self.writer.record().await;
+                    for end in committed.iter().filter(|event| event.body.ends_run()) {
+                        self.look = true;
+                        self.span.end(end);
+                        self.writer.span = self.span.current();
+                    }
                     if committed.iter().any(|event| event.body.usage().is_some()) {
                         asking::note_usage(self.shared, &self.projection).await;
                     }
@@ -372,7 +410,10 @@ impl<'a> Owner<'a> {
 
     /// Puts a message and the start of its run into the next commit.
     fn begin_run(&mut self, entry: &InboxEntry, settings: &crate::session::Settings, titled: bool) {
-        let CommandBody::Message { message_id, run_id, content, .. } = &entry.command.body else { return };
+        let CommandBody::Message { message_id, run_id, content, cause, .. } = &entry.command.body else { return };
+        let span = traces::run(cause, self.held.lease.session, *run_id, &settings.provider, &settings.model, 1);
+        self.span.begin(*run_id, span);
+        self.writer.span = self.span.current();
         let title = title_from(content);
         if !titled && !title.is_empty() {
             let body = TitleChanged { title, by: Actor::System, command_id: None };
@@ -392,6 +433,7 @@ impl<'a> Owner<'a> {
             provider: settings.provider.clone(),
             model: settings.model.clone(),
             attempt: 1,
+            cause: cause.clone(),
             memory: memory.is_some(),
         };
         self.writer.push([
@@ -414,15 +456,20 @@ impl<'a> Owner<'a> {
         if self.run.is_some() || !self.writer.idle() || self.shared.halt.is_cancelled() {
             return;
         }
+        let session = self.held.lease.session;
         let open = self.projection.read(|state| {
-            state
-                .run
-                .as_ref()
-                .map(|run| (run.run_id, run.provider.clone(), run.model.clone(), state.summary.settings.clone()))
+            let run = state.run.as_ref()?;
+            let span = self.span.of(session, run);
+            Some((run.run_id, run.provider.clone(), run.model.clone(), state.summary.settings.clone(), span))
         });
-        let Some((run_id, provider, model_id, mut settings)) = open else { return };
+        let Some((run_id, provider, model_id, mut settings, span)) = open else { return };
+        self.writer.span = span.clone();
         let parts = &self.shared.parts;
-        let lineup = asking::lineup(parts, &provider, &model_id);
+        let mut lineup = asking::lineup(parts, &provider, &model_id);
+        let at = self.projection.read(observed::place);
+        for candidate in &mut lineup {
+            candidate.chat = observed::watched(candidate.chat.clone(), &parts.metrics, at.clone());
+        }
         if lineup.is_empty() {
             self.fail_run(RunFailed {
                 code: "provider_unknown".into(),
@@ -446,6 +493,7 @@ impl<'a> Owner<'a> {
                 feed: self.place.feed.clone(),
                 previews: self.previews.as_ref().map(|(previews, _)| previews.clone()),
                 term: self.held.term(),
+                first: FirstEvent::new(parts.metrics.clone()),
             }),
             lineup,
             spending: Arc::new(UserSpending { shared: self.shared.clone(), projection: self.projection.clone() }),
@@ -457,14 +505,15 @@ impl<'a> Owner<'a> {
             cancel: cancel.clone(),
             halt: self.shared.halt.clone(),
         };
-        let task = tokio::spawn(async move {
+        let task = async move {
             tokio::select! {
                 () = run.tools.ready() => {}
                 () = run.cancel.cancelled() => {}
                 () = run.halt.cancelled() => {}
             }
             run.drive().await
-        });
+        };
+        let task = tokio::spawn(task.instrument(span));
         let task = AbortOnDropHandle::new(task);
         self.run = Some(RunTask { cancel, task });
         // What waits may be meant for it: a cancel, or a message that interrupts.

@@ -1,6 +1,12 @@
 //! The way from a run to its owner: what the agent room calls [`RunLog`].
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,6 +18,7 @@ use super::{
 use crate::{
     agent::{LogClosed, Piece, RunLog, RunView},
     session::{EventBody, EventDraft, Feed, MemorySaved, MessageId, RunId, SessionState, Timestamp, ToolProgress},
+    telemetry::Metrics,
 };
 
 /// The committed projection, shared by the owner (who writes it after each commit) and its run (which reads it).
@@ -74,11 +81,35 @@ pub(super) struct OwnedLog {
     /// For watchers on other replicas, where there are any.
     pub(super) previews: Option<Arc<Previews>>,
     pub(super) term: Arc<Term>,
+    pub(super) first: FirstEvent,
+}
+
+/// Times the first piece that a run shows.
+pub(super) struct FirstEvent {
+    began: Instant,
+    shown: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl FirstEvent {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { began: Instant::now(), shown: AtomicBool::new(false), metrics }
+    }
+
+    fn shown(&self) {
+        // Looked at for every token, written once.
+        if !self.shown.load(Ordering::Relaxed) && !self.shown.swap(true, Ordering::Relaxed) {
+            self.metrics.first_event(self.began.elapsed());
+        }
+    }
 }
 
 #[async_trait]
 impl RunLog for OwnedLog {
     async fn append(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
+        if events.iter().any(|event| matches!(event, EventBody::AssistantMessage(_))) {
+            self.first.shown();
+        }
         let (done, durable) = oneshot::channel();
         let drafts = events.into_iter().map(|body| EventDraft::in_run(self.run_id, body)).collect();
         self.appends.send(Append { drafts, done }).await.map_err(|_| LogClosed)?;
@@ -98,6 +129,7 @@ impl RunLog for OwnedLog {
     }
 
     fn preview(&self, message: MessageId, piece: Piece<'_>) {
+        self.first.shown();
         match piece {
             Piece::Text(text) => {
                 self.feed.text(self.run_id, message, text);

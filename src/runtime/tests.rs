@@ -254,6 +254,8 @@ impl World {
             max_sessions: 10,
             shallow: false,
             metrics: Arc::new(Metrics::new()),
+            audit: crate::audit::Audit::default(),
+            replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
         let settings = Settings::of("p", "m");
@@ -308,7 +310,13 @@ impl World {
 }
 
 fn message(content: &str, on_busy: OnBusy) -> CommandBody {
-    CommandBody::Message { message_id: MessageId::new(), run_id: RunId::new(), content: content.into(), on_busy }
+    CommandBody::Message {
+        message_id: MessageId::new(),
+        run_id: RunId::new(),
+        content: content.into(),
+        on_busy,
+        cause: Default::default(),
+    }
 }
 
 /// What must hold of every log.

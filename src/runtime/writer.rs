@@ -5,13 +5,16 @@ use std::{mem, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::{Instrument as _, Span};
 
 use super::{
-    Shared,
+    Shared, observed,
     run_log::{Append, Projection},
 };
-use crate::session::{
-    ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError,
+use crate::{
+    audit::Entry,
+    session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError},
+    telemetry::{Share, traces},
 };
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
@@ -36,6 +39,12 @@ pub(super) struct Writer {
     since_checkpoint: u64,
     /// Weight of the newest checkpoint.
     checkpoint_weight: u64,
+    /// What the session adds to the gauges.
+    share: Share,
+    /// What was committed and is to go into the audit trail.
+    records: Vec<Entry>,
+    /// The span of the run that commits belong to.
+    pub(super) span: Span,
 }
 
 /// What goes into one commit.
@@ -63,6 +72,8 @@ impl Writer {
         replayed: u64,
     ) -> Self {
         let weight = projection.read(crate::session::SessionState::weight);
+        let mut share = shared.parts.metrics.share();
+        projection.read(|state| share.set(state.run.is_some(), state.pending_approvals().count()));
         Self {
             store: shared.parts.store.clone(),
             lease,
@@ -73,6 +84,9 @@ impl Writer {
             in_flight: None,
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
+            share,
+            records: Vec::new(),
+            span: Span::none(),
         }
     }
 
@@ -90,6 +104,11 @@ impl Writer {
     /// Takes a place of the inbox out of it, in the same commit as what is pushed.
     pub(super) fn consume(&mut self, position: u64) {
         self.next.consumed.push(position);
+    }
+
+    /// Hands what was committed over to the audit trail. Not part of [`Self::committed`], which must be cancel safe.
+    pub(super) async fn record(&mut self) {
+        self.shared.parts.audit.record(mem::take(&mut self.records)).await;
     }
 
     /// Whether an answer to this approval is waiting to be written.
@@ -136,19 +155,23 @@ impl Writer {
             self.since_checkpoint = 0;
         }
         self.since_checkpoint += events.iter().map(|event| event.weight()).sum::<u64>();
+        let span = traces::commit(&self.span, session, events.len());
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
-        let commit = Box::pin(async move {
-            let commit = Commit {
-                session,
-                epoch,
-                expected_seq,
-                events: &of_commit,
-                consumed: &consumed,
-                summary: &summary,
-                checkpoint: checkpoint.as_ref(),
-            };
-            store.commit(commit).await
-        });
+        let commit = Box::pin(
+            async move {
+                let commit = Commit {
+                    session,
+                    epoch,
+                    expected_seq,
+                    events: &of_commit,
+                    consumed: &consumed,
+                    summary: &summary,
+                    checkpoint: checkpoint.as_ref(),
+                };
+                store.commit(commit).await
+            }
+            .instrument(span),
+        );
         self.in_flight = Some(InFlight { commit, events, done, began: Instant::now() });
     }
 
@@ -161,13 +184,15 @@ impl Writer {
         let result = (&mut in_flight.commit).await;
         let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
         let metrics = &self.shared.parts.metrics;
-        metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+        metrics.committed(began.elapsed());
         result?;
+        let records = self.projection.read(|before| observed::note(metrics, before, &events));
+        if self.shared.parts.audit.is_on() {
+            self.records.extend(records);
+        }
         self.projection.fold(&events);
         self.feed.publish(&events);
-        for event in &events {
-            metrics.count_event(event);
-        }
+        self.projection.read(|state| self.share.set(state.run.is_some(), state.pending_approvals().count()));
         for done in done {
             // A run that was broken off does not wait any more.
             let _ = done.send(());

@@ -56,6 +56,9 @@ pub enum CommandBody {
         content: String,
         /// What to do when a run is in progress.
         on_busy: OnBusy,
+        /// Where it came from.
+        #[serde(default, skip_serializing_if = "Cause::is_empty")]
+        cause: Cause,
     },
     /// Ends a run. It names the run that was meant when it was accepted, so that it never ends another.
     Cancel {
@@ -89,6 +92,25 @@ pub enum CommandBody {
         /// The new title.
         title: String,
     },
+}
+
+/// The request that something came from, so that a run can be told to belong to it, on whichever replica it is run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Cause {
+    /// Its W3C trace context (`traceparent`); absent when it is not traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// Its id in the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Cause {
+    /// Whether nothing is known of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.traceparent.is_none() && self.request_id.is_none()
+    }
 }
 
 /// What happens to a message that comes while a run is in progress.

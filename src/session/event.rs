@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, CommandId, Effect, InputId, MemoryNote, MessageId, ProviderData, RunId, SessionId, StopReason,
+    ApprovalId, Cause, CommandId, Effect, InputId, MemoryNote, MessageId, ProviderData, RunId, SessionId, StopReason,
     Timestamp, ToolCall, ToolCallId, ToolStatus, Usage, UserId,
 };
 
@@ -344,6 +344,9 @@ pub struct UserMessageEvent {
 /// See [`EventBody::RunStarted`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {
+    /// The request that it came from.
+    #[serde(default, skip_serializing_if = "Cause::is_empty")]
+    pub cause: Cause,
     /// The provider that this run asks.
     pub provider: String,
     /// The model that this run asks.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Day, Effect, Event, EventBody, InputId,
+    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Cause, Day, Effect, Event, EventBody, InputId,
     InputRequested, InputResolved, Message, ProviderData, RunId, SessionId, Settings, Spent, Timestamp, ToolCall,
     ToolCallId, ToolMessage, Usage, UserId, UserMessage,
 };
@@ -179,6 +179,9 @@ pub struct OpenRun {
     /// Since when it waits for its user, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Timestamp>,
+    /// The request that it came from.
+    #[serde(default, skip_serializing_if = "Cause::is_empty")]
+    pub cause: Cause,
 }
 
 impl OpenRun {
@@ -282,6 +285,9 @@ pub struct StartedCall {
     pub effect: Effect,
     /// See [`super::ToolStart::attempt`].
     pub attempt: u32,
+    /// The server that it goes to; empty in what older versions wrote.
+    #[serde(default)]
+    pub server: String,
 }
 
 impl SessionState {
@@ -396,6 +402,7 @@ impl SessionState {
                     call_count: 0,
                     waited_ms: 0,
                     waiting_since: None,
+                    cause: e.cause.clone(),
                     run_id,
                     started_at: ts,
                     provider: e.provider.clone(),
@@ -463,7 +470,8 @@ impl SessionState {
             }
             EventBody::ToolStart(e) => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
-                    call.started = Some(StartedCall { at: ts, effect: e.effect, attempt: e.attempt });
+                    call.started =
+                        Some(StartedCall { at: ts, effect: e.effect, attempt: e.attempt, server: e.server.clone() });
                 }
             }
             EventBody::ToolEnd(e) => {

@@ -2,9 +2,10 @@
 
 use std::{io::IsTerminal as _, sync::OnceLock};
 
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
-use crate::config::{LogConfig, LogFormat};
+use super::traces::{self, Exporter, TraceError};
+use crate::config::{LogConfig, LogFormat, TelemetryConfig};
 
 /// Libraries that say at `info` and `debug` what an operator of this service does not ask for with `LOG_LEVEL=debug`.
 /// Who wants it names them: `LOG_LEVEL=debug,hyper=debug`.
@@ -24,34 +25,43 @@ pub enum LogError {
     /// Something else in this process receives the logs already.
     #[error("logs are set up already: {0}")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// The filter cannot be replaced: logs were not set up here.
     #[error("logs are not set up: {0}")]
     NotThere(#[from] reload::Error),
 }
 
-/// The way to the filter in force. One for the process, as the logs are.
-static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
-/// Sends the logs of this process to standard error from now on.
+/// Replaces the filter in force. One for the process, as the logs are.
+static FILTER: OnceLock<Replace> = OnceLock::new();
+
+/// Sends the logs of this process to standard error from now on, and its traces to a collector, if one is named. Traces end
+/// when what is returned is dropped.
 ///
 /// # Errors
-/// `LOG_LEVEL` is no filter (the configuration has checked it), or it was done before.
-pub fn init(config: &LogConfig) -> Result<(), LogError> {
+/// `LOG_LEVEL` is no filter (the configuration has checked it), there is no way to the collector, or it was done before.
+pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<Exporter, LogError> {
+    // Of the lines alone: what is traced does not depend on what is logged.
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(directives(&config.level))?);
-    let registry = tracing_subscriber::registry().with(filter);
+    let (spans, exporter) = traces::layer(telemetry)?;
+    let registry = tracing_subscriber::registry().with(spans);
     match config.format {
         LogFormat::Json => {
             let lines = fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-            registry.with(lines.with_writer(std::io::stderr)).try_init()?;
+            registry.with(lines.with_writer(std::io::stderr).with_filter(filter)).try_init()?;
         }
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()?;
+            let lines = fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+            registry.with(lines.with_filter(filter)).try_init()?;
         }
     }
     // It is empty: whoever comes second has been refused above.
-    let _ = FILTER.set(handle);
-    Ok(())
+    let _ = FILTER.set(Box::new(move |filter| handle.reload(filter)));
+    Ok(exporter)
 }
 
 /// Logs as much as `level` says from now on.
@@ -60,8 +70,8 @@ pub fn init(config: &LogConfig) -> Result<(), LogError> {
 /// It is no filter. Without [`init`] nothing happens.
 pub fn set_level(level: &str) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(directives(level))?;
-    if let Some(handle) = FILTER.get() {
-        handle.reload(filter)?;
+    if let Some(replace) = FILTER.get() {
+        replace(filter)?;
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! Logs and metrics of the service.
+//! Logs, metrics and traces of the service.
 
 pub mod logs;
 mod metrics;
+pub mod requests;
+pub mod traces;
 
-pub use metrics::Metrics;
+pub use metrics::{Metrics, OpenStream, Recall, Share, Stream};

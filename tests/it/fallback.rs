@@ -63,7 +63,7 @@ async fn another_model_answers_while_the_first_is_down_and_all_can_see_it() {
         "k8sops_model_circuit_open{model=\"main\",provider=\"test-anthropic\"} 1",
         "k8sops_model_fallbacks_total 3",
         "k8sops_model_retries_total{code=\"overloaded\"} 1",
-        "k8sops_model_replies_total{provider=\"test-ollama\"} 2",
+        "k8sops_model_replies_total{model=\"local\",provider=\"test-ollama\"} 2",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }

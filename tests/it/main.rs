@@ -4,6 +4,8 @@
 mod fake_server;
 #[path = "../support/obedient.rs"]
 mod obedient;
+#[path = "../support/program.rs"]
+mod program;
 #[path = "../support/provider.rs"]
 mod provider;
 #[path = "../support/redis.rs"]
@@ -21,6 +23,7 @@ mod tools;
 
 mod approvals;
 mod asyncapi;
+mod audit;
 mod bad_input;
 mod chat;
 mod clients;
@@ -37,6 +40,7 @@ mod mcp;
 mod mcp_questions;
 mod memories;
 mod messages;
+mod metrics;
 mod openapi;
 mod outputs;
 mod providers;
@@ -48,8 +52,10 @@ mod replicas;
 mod restart;
 mod secrets;
 mod sessions;
+mod start;
 mod stop;
 mod switching;
+mod traces;
 mod usage;
 mod user_tokens;
 mod websocket;

@@ -192,8 +192,8 @@ async fn a_user_reads_searches_corrects_exports_and_erases() {
     let model = Rememberer::new();
     let first = service(&model).await;
     let session = first.session().await;
-    let facts = (0..5).map(|n| format!("REMEMBER Service svc-{n} belongs to team {n}.\n")).collect::<String>();
-    first.turn(&session, &facts).await;
+    let facts: Vec<String> = (0..5).map(|n| format!("REMEMBER Service svc-{n} belongs to team {n}.")).collect();
+    first.turn(&session, &facts.join("\n")).await;
     saved(&first, &session, 1).await;
     assert_eq!(contents(&first, "?query=who%20has%20svc-3").await[0], "Service svc-3 belongs to team 3.");
     assert_eq!(contents(&first, "?kind=episodic").await, Vec::<String>::new());

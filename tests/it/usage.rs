@@ -83,10 +83,10 @@ async fn what_is_used_is_counted_by_step_turn_session_user_and_day() {
 
     let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     for line in [
-        "k8sops_model_tokens_total{direction=\"input\"} 300",
-        "k8sops_model_tokens_total{direction=\"cached\"} 180",
-        "k8sops_model_replies_total{provider=\"priced\"} 2",
-        "k8sops_model_cost_usd_total{provider=\"priced\"} 0.0618",
+        "k8sops_model_tokens_total{direction=\"input\",model=\"dear\",provider=\"priced\"} 200",
+        "k8sops_model_tokens_total{direction=\"cached\",model=\"dear\",provider=\"priced\"} 180",
+        "k8sops_model_replies_total{model=\"dear\",provider=\"priced\"} 2",
+        "k8sops_model_cost_usd_total{model=\"dear\",provider=\"priced\"} 0.0618",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }

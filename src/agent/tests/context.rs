@@ -96,7 +96,13 @@ fn again(log: &Log, message: &str) {
             content: message.into(),
             command_id: None,
         }),
-        EventBody::RunStarted(RunStarted { provider: "scripted".into(), model: "m".into(), attempt: 1, memory: false }),
+        EventBody::RunStarted(RunStarted {
+            provider: "scripted".into(),
+            model: "m".into(),
+            attempt: 1,
+            memory: false,
+            cause: Default::default(),
+        }),
     ]);
 }
 

@@ -78,6 +78,7 @@ impl Log {
                 provider: "scripted".into(),
                 model: "m".into(),
                 attempt: 1,
+                cause: Default::default(),
                 memory: false,
             }),
         ]);

@@ -15,9 +15,9 @@ mod writes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use crate::session::{
-    Actor, Command, CommandBody, CommandId, Commit, Event, EventBody, EventDraft, Lease, MessageId, OnBusy, Outcome,
-    RunFinished, RunId, RunStarted, SessionCreated, SessionId, SessionState, SessionStore, Settings, StoreError,
-    Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
+    Actor, Cause, Command, CommandBody, CommandId, Commit, Event, EventBody, EventDraft, Lease, MessageId, OnBusy,
+    Outcome, RunFinished, RunId, RunStarted, SessionCreated, SessionId, SessionState, SessionStore, Settings,
+    StoreError, Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
 };
 
 /// A rule at work.
@@ -120,7 +120,8 @@ pub fn note(message: &str) -> EventDraft {
 pub fn run(content: &str) -> Vec<EventDraft> {
     let run = RunId::new();
     let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
-    let started = RunStarted { provider: "p".into(), model: "m".into(), attempt: 1, memory: false };
+    let started =
+        RunStarted { provider: "p".into(), model: "m".into(), attempt: 1, memory: false, cause: Cause::default() };
     let finished = RunFinished { outcome: Outcome::Completed, usage: Usage::default(), duration_ms: 1 };
     vec![
         EventDraft::in_run(run, EventBody::UserMessage(message)),
@@ -188,6 +189,7 @@ pub fn message(content: &str) -> CommandBody {
         run_id: RunId::new(),
         content: content.into(),
         on_busy: OnBusy::Enqueue,
+        cause: Cause::default(),
     }
 }
 
@@ -195,7 +197,13 @@ pub fn message(content: &str) -> CommandBody {
 #[must_use]
 pub fn message_if_idle(content: &str) -> CommandBody {
     let (message_id, run_id) = (MessageId::new(), RunId::new());
-    CommandBody::Message { message_id, run_id, content: content.into(), on_busy: OnBusy::Reject }
+    CommandBody::Message {
+        message_id,
+        run_id,
+        content: content.into(),
+        on_busy: OnBusy::Reject,
+        cause: Default::default(),
+    }
 }
 
 /// The whole log, read in pages of `limit`.

@@ -45,10 +45,21 @@ struct Entry {
     /// Where the session's newest line is.
     at: u64,
     length: u32,
-    unfinished: bool,
-    busy: bool,
-    waiting: bool,
+    work: Work,
     damaged: bool,
+}
+
+/// What there is to do for a session.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Work {
+    /// Whether there is something for an owner.
+    pub(super) unfinished: bool,
+    /// Whether its user waits for something: then it is not deleted to make room.
+    #[serde(default)]
+    pub(super) busy: bool,
+    /// See [`SessionSummary::waiting`], which is not written with the summary.
+    #[serde(default)]
+    pub(super) waiting: bool,
 }
 
 /// A line of `sessions.jsonl`.
@@ -57,13 +68,8 @@ pub(super) struct IndexLine {
     pub(super) summary: SessionSummary,
     /// The size of the session's file when this was written: if it is another, the line is old.
     pub(super) bytes: u64,
-    pub(super) unfinished: bool,
-    /// Whether its user waits for something: then it is not deleted to make room.
-    #[serde(default)]
-    pub(super) busy: bool,
-    /// See [`SessionSummary::waiting`], which is not written with the summary.
-    #[serde(default)]
-    pub(super) waiting: bool,
+    #[serde(flatten)]
+    pub(super) work: Work,
     /// The session's file cannot be read; the summary is as it last was. Found out anew at each start.
     #[serde(skip)]
     pub(super) damaged: bool,
@@ -72,9 +78,7 @@ pub(super) struct IndexLine {
 impl IndexLine {
     /// What there is to say of a session.
     pub(super) fn of(file: &LogFile) -> Self {
-        let summary = file.shown();
-        let (bytes, unfinished, busy) = (file.size(), file.unfinished(), file.busy());
-        Self { waiting: summary.waiting, summary, bytes, unfinished, busy, damaged: false }
+        Self { summary: file.shown(), bytes: file.size(), work: file.work(), damaged: false }
     }
 
     /// What there is to say of a session whose file cannot be read: what was known of it, else when the file was written.
@@ -98,7 +102,7 @@ impl IndexLine {
         });
         let summary = SessionSummary { preview: DAMAGED.to_owned(), open_run: None, to_learn: false, ..known };
         // No file has this size, so that the next start does not take the line for a true one.
-        Self { summary, bytes: u64::MAX, unfinished: false, busy: false, waiting: false, damaged: true }
+        Self { summary, bytes: u64::MAX, work: Work::default(), damaged: true }
     }
 }
 
@@ -146,9 +150,7 @@ impl Index {
             updated_at: line.summary.updated_at,
             at: self.end,
             length,
-            unfinished: line.unfinished,
-            busy: line.busy,
-            waiting: line.waiting,
+            work: line.work,
             damaged: line.damaged,
         };
         self.end += bytes.len() as u64;
@@ -170,9 +172,7 @@ impl Index {
     pub(super) fn mark(&mut self, file: &LogFile) {
         if let Some(entry) = self.entries.get_mut(&file.summary.session_id) {
             entry.updated_at = file.summary.updated_at;
-            entry.unfinished = file.unfinished();
-            entry.busy = file.busy();
-            entry.waiting = file.inbox.message_waits();
+            entry.work = file.work();
             entry.damaged = false;
         }
     }
@@ -195,11 +195,11 @@ impl Index {
     }
 
     pub(super) fn is_busy(&self, session: SessionId) -> bool {
-        self.entries.get(&session).is_some_and(|entry| entry.busy)
+        self.entries.get(&session).is_some_and(|entry| entry.work.busy)
     }
 
     pub(super) fn unfinished(&self) -> Vec<SessionId> {
-        self.entries.iter().filter(|(_, entry)| entry.unfinished).map(|(session, _)| *session).collect()
+        self.entries.iter().filter(|(_, entry)| entry.work.unfinished).map(|(session, _)| *session).collect()
     }
 
     /// A user's sessions, newest activity first.
@@ -217,7 +217,7 @@ impl Index {
     /// The summary as it was last noted.
     pub(super) fn summary(&self, session: SessionId) -> io::Result<Option<SessionSummary>> {
         let Some(entry) = self.entries.get(&session) else { return Ok(None) };
-        Ok(Some(SessionSummary { waiting: entry.waiting, ..self.line(entry)?.summary }))
+        Ok(Some(SessionSummary { waiting: entry.work.waiting, ..self.line(entry)?.summary }))
     }
 
     fn line(&self, entry: &Entry) -> io::Result<IndexLine> {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    index::Work,
     lines,
     record::{CheckpointRecord, CommitRecord, Line, is_commit},
 };
@@ -118,14 +119,10 @@ impl LogFile {
         self.inbox.shown(&self.summary)
     }
 
-    /// Whether there is work for an owner.
-    pub(super) fn unfinished(&self) -> bool {
-        self.summary.has_work() || !self.inbox.waiting.is_empty()
-    }
-
-    /// Whether its user waits for something.
-    pub(super) fn busy(&self) -> bool {
-        self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
+    /// What there is to do.
+    pub(super) fn work(&self) -> Work {
+        let busy = self.summary.open_run.is_some() || !self.inbox.waiting.is_empty();
+        Work { unfinished: busy || self.summary.has_work(), busy, waiting: self.inbox.message_waits() }
     }
 
     /// See [`crate::session::SessionStore::commit`].

@@ -442,7 +442,7 @@ impl SessionStore for FilesystemStore {
             if released {
                 shared.hold(lease.session, false);
             }
-            Ok(released && file.unfinished())
+            Ok(released && file.work().unfinished)
         });
         match released.await {
             Err(StoreError::NotFound(_)) => Ok(false),

@@ -1,0 +1,80 @@
+//! What is seen of a run from outside: its span, those of its model calls, tool calls and commits, and its place in the audit
+//! trail. The agent is given models and tools that are watched, and knows nothing of it.
+
+mod model;
+mod tools;
+
+use tracing::Span;
+
+use crate::{
+    audit::Entry,
+    session::{Event, EventBody, OpenRun, RunId, SessionId, SessionState, UserId},
+    telemetry::{
+        Metrics,
+        traces::{self, InRun},
+    },
+};
+
+pub(super) use model::watched;
+pub(super) use tools::WatchedTools;
+
+/// The span of the run that a session has now.
+#[derive(Debug, Default)]
+pub(super) struct RunSpan(Option<(RunId, Span)>);
+
+impl RunSpan {
+    /// The span of an open run; the one that was begun with it, or a new one in the same trace.
+    pub(super) fn of(&mut self, session: SessionId, run: &OpenRun) -> Span {
+        match &self.0 {
+            Some((id, span)) if *id == run.run_id => span.clone(),
+            _ => {
+                let span = traces::run(&run.cause, session, run.run_id, &run.provider, &run.model, run.attempt);
+                self.0 = Some((run.run_id, span.clone()));
+                span
+            }
+        }
+    }
+
+    /// Begins the span of a run that the next commit begins.
+    pub(super) fn begin(&mut self, run: RunId, span: Span) {
+        self.0 = Some((run, span));
+    }
+
+    /// The span itself; none outside runs.
+    pub(super) fn current(&self) -> Span {
+        self.0.as_ref().map_or_else(Span::none, |(_, span)| span.clone())
+    }
+
+    /// Notes how the run ended, and ends the span.
+    pub(super) fn end(&mut self, event: &Event) {
+        let Some((_, span)) = self.0.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
+        match &event.body {
+            EventBody::RunFinished(e) => {
+                traces::usage(&span, &e.usage);
+                traces::outcome(&span, e.outcome.as_str());
+            }
+            EventBody::RunFailed(e) => {
+                traces::usage(&span, &e.usage);
+                traces::outcome(&span, "failed");
+                traces::failed(&span, &e.code);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where a session's run is; a run id that no run has when there is none, which no call sees.
+pub(super) fn place(state: &SessionState) -> InRun {
+    let run = state.run.as_ref().map_or_else(RunId::new, |run| run.run_id);
+    let request = state.run.as_ref().and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
+    InRun { session: state.summary.session_id, run, request }
+}
+
+/// Counts what was committed, and gives the records of it. `before` is the session without these events.
+pub(super) fn note(metrics: &Metrics, before: &SessionState, events: &[std::sync::Arc<Event>]) -> Vec<Entry> {
+    let user: &UserId = &before.summary.user_id;
+    for event in events {
+        metrics.count_event(event, before);
+    }
+    events.iter().filter_map(|event| Entry::of_event(event, user)).collect()
+}

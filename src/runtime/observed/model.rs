@@ -1,0 +1,133 @@
+//! A model whose calls are timed, counted and traced.
+
+use std::{sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tracing::{Instrument as _, Span};
+
+use crate::{
+    models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream},
+    telemetry::{
+        Metrics,
+        traces::{self, InRun},
+    },
+};
+
+/// `inner`, as it is asked in a run.
+pub(in crate::runtime) fn watched(inner: Arc<dyn ChatModel>, metrics: &Arc<Metrics>, at: InRun) -> Arc<dyn ChatModel> {
+    Arc::new(Watched { inner, metrics: metrics.clone(), at })
+}
+
+struct Watched {
+    inner: Arc<dyn ChatModel>,
+    metrics: Arc<Metrics>,
+    at: InRun,
+}
+
+#[async_trait]
+impl ChatModel for Watched {
+    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+        let mut call = Call::begin(self, &request);
+        // The request goes out within the span; the pieces come without it, as there may be very many.
+        match self.inner.stream(request).instrument(call.span.clone()).await {
+            Ok(stream) => Ok(stream
+                .map(move |piece| {
+                    call.see(&piece);
+                    piece
+                })
+                .boxed()),
+            Err(error) => {
+                call.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn context_window(&self, model: &str) -> Option<u32> {
+        self.inner.context_window(model).await
+    }
+
+    async fn check(&self, model: &str) -> Result<(), ModelError> {
+        self.inner.check(model).await
+    }
+}
+
+/// A call in progress. Dropped before its end it was given up.
+struct Call {
+    span: Span,
+    metrics: Arc<Metrics>,
+    provider: String,
+    model: String,
+    began: Instant,
+    has_begun: bool,
+    ended: bool,
+}
+
+impl Call {
+    fn begin(watched: &Watched, request: &ChatRequest) -> Self {
+        let span = traces::chat(&watched.at, &request.provider, &request.model);
+        traces::content(&span, "gen_ai.system_instructions", || {
+            json!([{"type": "text", "content": &*request.system}]).to_string()
+        });
+        traces::content(&span, "gen_ai.input.messages", || {
+            json!(request.messages.iter().map(|message| json!(message.as_ref())).collect::<Vec<_>>()).to_string()
+        });
+        Self {
+            span,
+            metrics: watched.metrics.clone(),
+            provider: request.provider.clone(),
+            model: request.model.clone(),
+            began: Instant::now(),
+            has_begun: false,
+            ended: false,
+        }
+    }
+
+    fn see(&mut self, piece: &Result<Delta, ModelError>) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.metrics.model_began(&self.provider, &self.model, self.began.elapsed());
+        }
+        match piece {
+            Ok(Delta::Text(_) | Delta::Reasoning(_)) => {}
+            Ok(Delta::Done(reply)) => self.done(reply),
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn done(&mut self, reply: &Reply) {
+        traces::usage(&self.span, &reply.usage);
+        let reason = json!(reply.stop_reason);
+        traces::finish_reason(&self.span, reason.as_str().unwrap_or_default());
+        traces::content(&self.span, "gen_ai.output.messages", || {
+            let calls =
+                reply.tool_calls.iter().map(|c| json!({"type": "tool_call", "name": c.name, "arguments": c.arguments}));
+            let parts = std::iter::once(json!({"type": "text", "content": reply.content})).chain(calls);
+            json!([{"role": "assistant", "parts": parts.collect::<Vec<_>>()}]).to_string()
+        });
+        self.end("ok");
+    }
+
+    fn failed(&mut self, error: &ModelError) {
+        traces::failed(&self.span, error.code());
+        self.end(error.code());
+    }
+
+    fn end(&mut self, outcome: &str) {
+        self.ended = true;
+        self.metrics.model_called(&self.provider, &self.model, outcome, self.began.elapsed());
+        // The stream may be held for longer than it has something to say.
+        self.span = Span::none();
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.ended {
+            traces::failed(&self.span, "cancelled");
+            self.end("cancelled");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What Prometheus sees: well-formed, of bounded size, and all that dashboard and alerts ask for.
+
+use std::{collections::BTreeSet, process::Stdio, time::Duration};
+
+use k8sops::telemetry::{Metrics, Recall};
+use reqwest::Method;
+use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use crate::{
+    scripted::{ScriptedModel, call, text},
+    service::{Service, Setup},
+    testbed,
+    tools::Counting,
+};
+
+async fn scrape(service: &Service) -> String {
+    service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap()
+}
+
+/// A service that has done a bit of everything; the path of its session.
+async fn busy() -> (Service, String) {
+    let (tools, model) = (Counting::new(), ScriptedModel::new([]));
+    model.say([vec![call("look", json!({}))], vec![text("fine")], vec![call("change", json!({}))], vec![text("done")]]);
+    let setup = Setup { model: Some(model), servers: vec![tools.server()], ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let session = service.session().await;
+    service.turn(&session, "look").await;
+    service.post(&format!("{session}/messages"), json!({"content": "change"})).await;
+    let mut events = service.events(&session, "").await;
+    events.until("approval_requested").await;
+    let text = scrape(&service).await;
+    for line in [
+        "k8sops_approvals_waiting 1",
+        "k8sops_runs_open 1",
+        "k8sops_streams_open{kind=\"sse\"} 1",
+        "k8sops_streams_open{kind=\"ws\"} 0",
+        "k8sops_mcp_server_connected{server=\"counting\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let log = service.log(&session).await;
+    let asked = log.iter().find(|event| event["type"] == "approval_requested").unwrap();
+    let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    service.post(&approval, json!({"decision": "approve"})).await;
+    events.until("run_finished").await;
+    service.refused(service.request(Method::GET, "/v1/sessions/none-of-ours/messages")).await;
+    service.refused(service.request(Method::GET, "/no/such/path")).await;
+    (service, session)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promtool_has_nothing_to_say_and_no_label_is_an_id() {
+    let (service, session) = busy().await;
+    let text = scrape(&service).await;
+    let mut promtool = Command::new(testbed::path("K8SOPS_TEST_PROMTOOL"))
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
+    let said = promtool.wait_with_output().await.unwrap();
+    assert!(said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}\n{text}");
+    for line in [
+        "k8sops_http_requests_total{method=\"POST\",route=\"/v1/sessions/{session_id}/messages\",status=\"2xx\"} 2",
+        "k8sops_http_requests_total{method=\"GET\",route=\"none\",status=\"4xx\"} 1",
+        "k8sops_tool_calls_total{effect=\"read\",server=\"counting\",status=\"ok\"} 1",
+        "k8sops_tool_calls_total{effect=\"mutating\",server=\"counting\",status=\"ok\"} 1",
+        "k8sops_tool_call_duration_seconds_count{effect=\"read\",server=\"counting\"} 1",
+        "k8sops_runs_total{outcome=\"completed\"} 2",
+        "k8sops_time_to_first_event_seconds_count 2",
+        "k8sops_approvals_waiting 0",
+        "k8sops_runs_open 0",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let replies: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("k8sops_model_requests_total{") && line.contains("outcome=\"ok\""))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(replies, 4);
+    let id = session.rsplit('/').next().unwrap();
+    assert!(!text.contains(id) && !text.contains("none-of-ours"), "{text}");
+    service.stop().await;
+}
+
+/// The metrics that a text names.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let ours = words.filter(|word| word.starts_with("k8sops_") || word.starts_with("process_"));
+    let family = |word: &str| {
+        let ends = ["_bucket", "_count", "_sum"];
+        ends.iter().find_map(|end| word.strip_suffix(end)).unwrap_or(word).to_owned()
+    };
+    ours.map(family).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_of_the_dashboard_and_the_alerts_is_there() {
+    let (service, _) = busy().await;
+    let rare = Metrics::new();
+    rare.recalled(Recall::Found, Duration::from_millis(3));
+    rare.set_broken(&[("openai".into(), "m".into())]);
+    let scraped = scrape(&service).await + &rare.render();
+    // A retry has a label by what went wrong, and there was none.
+    let mut there: BTreeSet<String> =
+        scraped.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect();
+    there.insert("k8sops_model_retries_total".into());
+    let dashboard = named(include_str!("../../deploy/grafana/k8sops.json"));
+    let alerts = named(include_str!("../../deploy/prometheus/k8sops-rules.yaml"));
+    assert!(dashboard.len() > 25 && alerts.len() > 8);
+    let missing: Vec<_> = dashboard.union(&alerts).filter(|name| !there.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {there:?}");
+    // And what is counted is shown.
+    let unseen: Vec<_> = there.difference(&dashboard).filter(|name| *name != "process_start_time_seconds").collect();
+    assert!(unseen.is_empty(), "{unseen:?}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn the_alerts_ring_when_they_should_and_only_then() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/k8sops-rules.yaml");
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/k8sops-rules.test.yaml");
+    for arguments in [["check", "rules", rules], ["test", "rules", tests]] {
+        let said = Command::new(testbed::path("K8SOPS_TEST_PROMTOOL")).args(arguments).output().await.unwrap();
+        assert!(said.status.success(), "{said:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_has_an_id_in_its_answer_and_in_what_went_wrong() {
+    let service = Service::with(&ScriptedModel::new([])).await;
+    let ask = async |path: &str, id: &str| {
+        let answer = service.request(Method::GET, path).header("x-request-id", id).send().await.unwrap();
+        let header = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+        (header, answer.json::<serde_json::Value>().await.unwrap())
+    };
+    assert_eq!(ask("/healthz", "mine-1").await.0, "mine-1");
+    for path in ["/v1/sessions?limit=none", "/no/such/path"] {
+        let (header, problem) = ask(path, "mine-2").await;
+        assert_eq!((header.as_str(), problem["request_id"].as_str()), ("mine-2", Some("mine-2")), "{problem}");
+    }
+    let (made, _) = ask("/healthz", "not one; of ours").await;
+    assert_eq!(made.len(), 36, "{made}");
+    service.stop().await;
+}

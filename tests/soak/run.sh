@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# A release build under steady load, and whether anything grows. Ends with 1 when something does.
+#
+#   bash tests/soak/run.sh [--minutes 10] [--store memory|redis]     both stores, one after the other, by default
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$repo"
+command -v cargo > /dev/null || export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
+minutes=10 stores=(memory redis)
+while [ $# -gt 0 ]; do
+  case $1 in
+    --minutes) minutes=$2 ;;
+    --store) stores=("$2") ;;
+    *) echo "tests/soak/run.sh: unknown: $1" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+
+[ ! -e "${K8SOPS_TESTBED:-.testbed}/env.sh" ] || source "${K8SOPS_TESTBED:-.testbed}/env.sh"
+result=0
+for store in "${stores[@]}"; do
+  cargo test --locked --quiet --release --test soak -- --minutes "$minutes" --store "$store" || result=1
+done
+exit "$result"
