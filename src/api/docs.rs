@@ -11,7 +11,7 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, catalog, events, inputs, memories, messages, no_route,
+    Code, approvals, catalog, events, examples, inputs, memories, messages, no_route,
     problem::{Problem, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
@@ -24,6 +24,7 @@ static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
     add_errors_of_all(&mut contract);
     describe_payloads(&mut contract);
     name_variants(&mut contract);
+    examples::add(&mut contract);
     contract
 });
 

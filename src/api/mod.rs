@@ -8,6 +8,7 @@ mod asyncapi;
 mod catalog;
 mod docs;
 mod events;
+mod examples;
 mod extract;
 mod inputs;
 mod memories;
