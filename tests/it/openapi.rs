@@ -86,7 +86,7 @@ fn every_operation_names_the_errors_that_all_of_them_have() {
 #[test]
 fn every_operation_is_told_of_and_has_examples_that_its_schemas_allow() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
-    let mut held = 0;
+    let mut count = 0;
     let mut hold = |place: &str, contents: &Value| {
         let contents = contents["content"].as_object().into_iter().flatten();
         let with_examples = contents.filter(|(_, content)| content.get("example").is_some());
@@ -101,8 +101,14 @@ fn every_operation_is_told_of_and_has_examples_that_its_schemas_allow() {
             let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
             let faults: Vec<_> = validator.iter_errors(&content["example"]).map(|e| e.to_string()).collect();
             assert_eq!(faults, [""; 0], "{place} {kind}");
+            let lines = content["example"].as_str().into_iter().flat_map(str::lines);
+            for event in lines.filter_map(|line| line.strip_prefix("data: ")) {
+                let event: Value = serde_json::from_str(event).unwrap();
+                let schema = json!({"$ref": "#/components/schemas/Event", "components": document["components"]});
+                assert!(jsonschema::is_valid(&schema, &event), "{place} {kind} {event}");
+            }
             any = true;
-            held += 1;
+            count += 1;
         }
         assert!(any, "{place} has no example");
     };
@@ -119,7 +125,7 @@ fn every_operation_is_told_of_and_has_examples_that_its_schemas_allow() {
             hold(&format!("{id} {status}"), answer);
         }
     }
-    assert!(held >= 30, "{held}");
+    assert!(count >= 30, "{count}");
 }
 
 #[test]
