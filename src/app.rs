@@ -20,9 +20,10 @@ use tokio_util::{
 
 use crate::{
     agent::{self, system_prompt},
-    api::{self, Api, Mode},
+    api::{self, Api, Mode, Quota},
     audit::Audit,
-    config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
+    auth::Authenticator,
+    config::{AuthMode, Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
     mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
     memory::LongTermMemory,
@@ -44,8 +45,12 @@ pub struct App {
     /// Ends what runs beside the sessions, the supervisors of the MCP servers, when it is dropped.
     background: DropGuard,
     shutdown_timeout: Duration,
+    /// Connections at a time.
+    connections: usize,
 }
 
+/// How long a client may take to send the head of a request.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long what is left may take to end when the MCP servers are closed: words to servers that nobody waits for.
 const TASKS_LIMIT: Duration = Duration::from_secs(2);
 /// When a second signal was not obeyed by then, the process ends all the same.
@@ -99,6 +104,18 @@ impl App {
             anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
         })?;
         let bound = listener.local_addr()?;
+        let open_to_all = matches!(config.auth.mode, AuthMode::None) && !bound.ip().is_loopback();
+        if open_to_all && (overrides.demo || !config.auth.allow_insecure) {
+            let host = &config.server.host;
+            anyhow::bail!(if overrides.demo {
+                format!("the demo knows no users and listens on the loopback interface only, not on {host}")
+            } else {
+                format!(
+                    "K8SOPS_HOST is `{host}`, where others can reach it, and AUTH_MODE=none would let all of them in; set \
+                     AUTH_MODE to api_key, jwt or proxy, or listen on 127.0.0.1 (AUTH_ALLOW_INSECURE=true does it all the same)"
+                )
+            });
+        }
         let catalog = Arc::new(match overrides.catalog {
             Some(catalog) => catalog,
             None => Catalog::new(&config.providers),
@@ -120,9 +137,10 @@ impl App {
             }
             (_, error) => error.into(),
         })?;
-        // The last that can fail is done: what is started now would have to be ended again.
+        // The last that can fail is the identity: what is started after it would have to be ended again.
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
+        let auth = Authenticator::start(&config.auth, &config.memory.user_id, &tasks, &background)?;
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
         let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
@@ -160,6 +178,9 @@ impl App {
             memory: long_term.enabled.then(|| memory.clone()),
             max_sessions: config.memory.max_sessions,
             shallow: config.memory.shallow,
+            max_runs: config.limits.runs,
+            max_runs_of_user: config.limits.runs_per_user,
+            approval_by: config.tools.approval_by,
             metrics: metrics.clone(),
             audit: audit.clone(),
             replica,
@@ -172,7 +193,9 @@ impl App {
             tokens,
             memory,
             store,
-            user: config.memory.user_id.clone(),
+            auth,
+            metrics_access: config.auth.metrics,
+            quota: Quota::new(config.limits),
             server: config.server.clone(),
             day_budget: ArcSwap::from_pointee(config.budgets.user_day),
             fallback: config.llm.fallback.clone(),
@@ -181,7 +204,16 @@ impl App {
             mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
             halt: CancellationToken::new(),
         });
-        Ok(Self { listener, bound, api, audit, tasks, background, shutdown_timeout: config.server.shutdown_timeout })
+        Ok(Self {
+            listener,
+            bound,
+            api,
+            audit,
+            tasks,
+            background,
+            shutdown_timeout: config.server.shutdown_timeout,
+            connections: config.limits.connections,
+        })
     }
 
     /// Whether other machines can reach it.
@@ -221,10 +253,10 @@ impl App {
     }
 
     async fn run(self, signals: &Signals) -> anyhow::Result<()> {
-        let Self { listener, api, audit, tasks, background, shutdown_timeout, .. } = self;
+        let Self { listener, api, audit, tasks, background, shutdown_timeout, connections, .. } = self;
         let in_order = async {
             let server_stops = CancellationToken::new();
-            let mut server = tokio::spawn(serve_http(listener, api.clone(), server_stops.clone()));
+            let mut server = tokio::spawn(serve_http(listener, api.clone(), connections, server_stops.clone()));
             let early = tokio::select! {
                 () = signals.stop.cancelled() => None,
                 ended = &mut server => Some(ended),
@@ -259,15 +291,37 @@ impl App {
     }
 }
 
+/// Lets the process have as many files open as the machine allows it: every connection is one, and the soft limit of most
+/// shells is 1024.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Takes up what an earlier process left, and answers requests until `stops`.
-async fn serve_http(listener: TcpListener, api: web::Data<Api>, stops: CancellationToken) -> anyhow::Result<()> {
+async fn serve_http(
+    listener: TcpListener,
+    api: web::Data<Api>,
+    connections: usize,
+    stops: CancellationToken,
+) -> anyhow::Result<()> {
     let recovered = api.sessions.recover().await?;
     if recovered > 0 {
         tracing::info!(sessions = recovered, "going on with what an earlier process left");
     }
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let server = HttpServer::new(move || {
         actix_web::App::new().wrap(from_fn(api::gate)).configure(|config| api::routes(config, &api))
     })
+    .workers(workers)
+    // Those beyond wait in the kernel's queue until one is closed.
+    .max_connections(connections.div_ceil(workers))
+    // Whoever has sent no whole head by then is closed, however steadily it drips; one that sends nothing, too.
+    .client_request_timeout(HEAD_LIMIT)
     // A stream whose client is gone ends at once instead of at its next write.
     .h1_allow_half_closed(false)
     // A token is a small packet: with Nagle's algorithm it would wait for the acknowledgement of the one before, which
@@ -336,14 +390,15 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Before anything is said: whoever reads it may stop the program at once.
     let signals = Signals::listen()?;
+    raise_file_limit();
     let app = App::build(config).await?;
     // Ends with this function.
     let _reloading = reload::on_hangup(&loaded, app.api())?;
     let port = app.port();
-    if app.is_exposed() {
+    if app.is_exposed() && !app.api.auth.is_on() {
         eprintln!(
-            "k8sops: warning: there is no authentication in this version: anybody who can reach {}:{port} can use it; bind \
-             to loopback (K8SOPS_HOST=127.0.0.1) or put a proxy in front that authenticates",
+            "k8sops: warning: NOBODY IS AUTHENTICATED (AUTH_MODE=none, AUTH_ALLOW_INSECURE=true): anybody who can reach \
+             {}:{port} can use your model, your tools and your clusters; set AUTH_MODE, or K8SOPS_HOST=127.0.0.1",
             config.server.host
         );
     }

@@ -7,6 +7,7 @@
 //! - [`cli`], [`demo`]: clients of our own API, and the simulated outside
 //! - [`app`]: builds all parts, runs them, stops them in order
 //! - [`api`]: HTTP, SSE, WebSocket
+//! - [`auth`]: who a caller is, and what roles may do
 //! - [`runtime`]: sessions alive: owners, recovery
 //! - [`audit`]: the trail of who did what
 //! - [`agent`]: one run over model and tools
@@ -20,6 +21,7 @@ pub mod agent;
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;

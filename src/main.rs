@@ -5,6 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
+    auth::{NewKey, Role},
     cli::{audit, chat, doctor},
     config::{Config, Loaded, Sources},
     telemetry::logs,
@@ -33,8 +34,20 @@ enum Command {
     },
     /// Talk to a running service in the terminal.
     Chat(chat::Options),
-    /// Try the configuration, the provider, the MCP servers and the store, and say what to do.
-    Doctor,
+    /// Try the configuration, the callers' identity, the provider, the MCP servers and the store, and say what to do.
+    Doctor(doctor::Options),
+    /// Make a key for a user, and its entry for AUTH_API_KEYS_FILE; the key is shown once and kept nowhere.
+    Key {
+        /// Whose it is.
+        #[arg(long)]
+        user: String,
+        /// What it allows; may be given several times.
+        #[arg(long, value_enum, required = true)]
+        role: Vec<Role>,
+        /// What it is called, to tell a user's keys from each other.
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Print the settings in force and where each comes from; secrets masked.
     Config,
     /// Look through an audit trail.
@@ -72,9 +85,16 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Demo { host, port } => app::demo(app::DemoOptions { host, port }).await?,
         Command::Chat(options) => chat::run(options).await?,
-        Command::Doctor => {
+        Command::Key { user, role, name } => {
+            anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");
+            let new = NewKey::generate(user.trim(), &role, name.as_deref())?;
+            // To standard error what is for people, so that `>> keys.yaml` takes the entry alone.
+            eprintln!("The key, which is not shown again:\n\n{}\n\nIts entry for AUTH_API_KEYS_FILE:\n", new.key);
+            print(&new.entry)?;
+        }
+        Command::Doctor(options) => {
             let loaded = Sources::from_process().and_then(Config::load);
-            if !doctor::run(doctor::checks(&loaded).await, &mut std::io::stdout()).await? {
+            if !doctor::run(doctor::checks(&loaded, options).await, &mut std::io::stdout()).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }

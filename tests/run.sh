@@ -23,9 +23,9 @@ source "$testbed/env.sh"
 while read -r name; do
   case $name in
     K8SOPS_TEST*) ;;
-    K8SOPS_* | ANTHROPIC_* | OPENAI_* | OLLAMA_* | LLM_* | MCP_* | MEMORY_* | EMBEDDING_*) unset "$name" ;;
+    K8SOPS_* | ANTHROPIC_* | OPENAI_* | OLLAMA_* | LLM_* | MCP_* | AUTH_* | MEMORY_* | EMBEDDING_*) unset "$name" ;;
     OTEL_* | AUDIT_LOG) unset "$name" ;;
-    REDIS_URL | MAX_SESSIONS | LOG_LEVEL | LOG_FORMAT | TOOL_APPROVAL | AUTH_MODE | KUBECONFIG) unset "$name" ;;
+    REDIS_URL | MAX_SESSIONS | LOG_LEVEL | LOG_FORMAT | TOOL_APPROVAL* | KUBECONFIG) unset "$name" ;;
   esac
 done < <(compgen -e)
 

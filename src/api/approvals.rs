@@ -1,23 +1,71 @@
-//! `/v1/sessions/{session_id}/approvals/{approval_id}`: answer the agent's question whether a call may run.
+//! `/v1/approvals` and `/v1/sessions/{session_id}/approvals/{approval_id}`: the agent's questions whether calls may run, and
+//! the answers.
 
-use actix_web::{post, web};
+use actix_web::{HttpResponse, get, http::header, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Api, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    Api, Code, Problem,
+    extract::{Answers, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
 use crate::{
+    auth::{Identity, Role},
     runtime::SessionsError,
-    session::{ApprovalId, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, SessionId, UserId},
+    session::{
+        ApprovalId, ApprovalRequested, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, RunId,
+        SessionId, UserId,
+    },
 };
 
+errors!(ListErrors: StoreUnavailable);
 errors!(
-    ResolveErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge,
+    ResolveErrors: InvalidJson, InvalidRequest, ApproverRequired, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge,
     CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
+
+/// What waits for an answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApprovalList {
+    /// Those that run out first come first.
+    approvals: Vec<PendingApproval>,
+}
+
+/// A tool call that waits for an answer.
+#[derive(Debug, Serialize, ToSchema)]
+struct PendingApproval {
+    /// The session.
+    session_id: SessionId,
+    /// Whose session it is.
+    user_id: UserId,
+    /// The run that waits.
+    run_id: RunId,
+    /// What is asked.
+    #[serde(flatten)]
+    asked: ApprovalRequested,
+}
+
+/// The approvals that the caller may answer.
+///
+/// Those of the caller's own sessions; where `TOOL_APPROVAL_BY=approver`, those of all other users' sessions, to callers with
+/// the role `approver`. At most 1000 sessions are looked at, those whose approvals run out first.
+#[utoipa::path(
+    operation_id = "list_approvals", tag = "approvals",
+    responses((status = 200, description = "What waits", body = ApprovalList), ListErrors)
+)]
+#[get("/approvals")]
+pub(super) async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let found = api.sessions.approvals(&caller.user, caller.identity.roles.has(Role::Approver)).await?;
+    let approvals = found.into_iter().map(|waiting| PendingApproval {
+        session_id: waiting.session,
+        user_id: waiting.user,
+        run_id: waiting.run,
+        asked: waiting.asked,
+    });
+    let list = ApprovalList { approvals: approvals.collect() };
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(list))
+}
 
 /// An answer to a request for approval.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -45,6 +93,8 @@ pub enum Verdict {
 }
 
 /// Approves or denies a tool call that waits.
+///
+/// In a session of the caller's own; where `TOOL_APPROVAL_BY=approver`, in one of somebody else's, with the role `approver`.
 #[utoipa::path(
     operation_id = "resolve_approval", tag = "approvals",
     params(
@@ -58,7 +108,7 @@ pub enum Verdict {
 #[post("/sessions/{session_id}/approvals/{approval_id}")]
 pub(super) async fn resolve(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Answers>,
     session: InSession,
     path: web::Path<(String, String)>,
     key: IdempotencyKey,
@@ -66,8 +116,12 @@ pub(super) async fn resolve(
 ) -> Result<web::Json<ApprovalResolved>, Problem> {
     let approval_id: ApprovalId = path.1.parse()?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&caller.0, command_id.clone(), approval_id, body.0)?;
-    session.1.remember(&api, &caller.0, session.0).await?;
+    let command = command(&caller.identity, command_id.clone(), approval_id, body.0)?;
+    match session.1.remember(&api, &caller.user, session.0).await {
+        // It may be an approver's, whose token is no business of the session's.
+        Err(problem) if problem.code != Code::SessionNotFound => return Err(problem),
+        _ => {}
+    }
     let event = api
         .sessions
         .apply(session.0, command, |event| match &event.body {
@@ -84,7 +138,7 @@ pub(super) async fn resolve(
 
 /// The command for an answer.
 pub(super) fn command(
-    user: &UserId,
+    caller: &Identity,
     command_id: CommandId,
     approval_id: ApprovalId,
     answer: ResolveApproval,
@@ -98,6 +152,7 @@ pub(super) fn command(
         Verdict::Deny => Decision::Deny,
     };
     let arguments = answer.arguments.map(serde_json::Value::Object);
-    let body = CommandBody::Resolve { approval_id, decision, arguments, comment: answer.comment };
-    Ok(Command { command_id, fingerprint, by: user.clone(), body })
+    let approver = caller.roles.has(Role::Approver);
+    let body = CommandBody::Resolve { approval_id, decision, arguments, comment: answer.comment, approver };
+    Ok(Command { command_id, fingerprint, by: caller.user.clone(), body })
 }

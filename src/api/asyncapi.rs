@@ -81,8 +81,12 @@ fn document() -> Value {
         }),
     );
 
+    let mut introduction = Messages::default();
+    let summary = "Who the client is, where neither a header nor a sub-protocol has said so: the first frame up.";
+    introduction.add("auth", &json!(summary), &json!({"$ref": "#/components/schemas/Introduction"}));
+
     let all: Map<String, Value> =
-        [&events, &replies, &commands].into_iter().flat_map(|messages| messages.0.clone()).collect();
+        [&events, &replies, &commands, &introduction].into_iter().flat_map(|messages| messages.0.clone()).collect();
     let references: Map<String, Value> =
         all.keys().map(|key| (key.clone(), json!({"$ref": format!("#/components/messages/{key}")}))).collect();
     let wanted = reachable(&schemas, &json!(all));
@@ -101,7 +105,8 @@ fn document() -> Value {
         },
         "defaultContentType": "application/json",
         "servers": {
-            "local": {"host": "127.0.0.1:8080", "protocol": "ws", "description": "Where the service listens by default"},
+            "local": {"host": "127.0.0.1:8080", "protocol": "ws", "description": "Where the service listens by default",
+                      "security": [{"$ref": "#/components/securitySchemes/bearer"}]},
         },
         "channels": {
             "session": {
@@ -109,10 +114,23 @@ fn document() -> Value {
                 "description": open["description"],
                 "parameters": {"session_id": {"description": "The session"}},
                 "messages": references,
-                "bindings": {"ws": {"method": "GET", "query": query(&open["parameters"]), "bindingVersion": "0.1.0"}},
+                "bindings": {
+                    "ws": {
+                        "method": "GET",
+                        "query": parameters(&open["parameters"], "query"),
+                        "headers": parameters(&open["parameters"], "header"),
+                        "bindingVersion": "0.1.0",
+                    },
+                },
             },
         },
         "operations": {
+            "receiveIntroduction": {
+                "action": "receive",
+                "summary": "Only from a client that the handshake did not make known; nothing is sent before.",
+                "channel": channel,
+                "messages": introduction.of_channel(),
+            },
             "sendEvents": {
                 "action": "send",
                 "summary": "What happens in the session, as it is logged, and previews that are not.",
@@ -127,7 +145,11 @@ fn document() -> Value {
                 "reply": {"channel": channel, "messages": replies.of_channel()},
             },
         },
-        "components": {"schemas": schemas, "messages": all},
+        "components": {
+            "schemas": schemas,
+            "messages": all,
+            "securitySchemes": contract["components"]["securitySchemes"],
+        },
     })
 }
 
@@ -143,15 +165,15 @@ fn command(kind: &str, summary: &str, rest: &Value) -> Value {
     schema
 }
 
-/// The parameters of the query, as one schema.
-fn query(parameters: &Value) -> Value {
-    let of_query = parameters.as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "query");
+/// The parameters of the query, or of the headers, as one schema.
+fn parameters(all: &Value, place: &str) -> Value {
+    let wanted = all.as_array().into_iter().flatten().filter(|parameter| parameter["in"] == place);
     let property = |parameter: &Value| {
         let mut schema = parameter["schema"].clone();
         schema["description"] = parameter["description"].clone();
         Some((parameter["name"].as_str()?.to_owned(), schema))
     };
-    json!({"type": "object", "properties": of_query.filter_map(property).collect::<Map<_, _>>()})
+    json!({"type": "object", "properties": wanted.filter_map(property).collect::<Map<_, _>>()})
 }
 
 /// The name of the schema that a reference points to.

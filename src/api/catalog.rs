@@ -4,7 +4,10 @@ use actix_web::{get, post, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Api, extract::Caller};
+use super::{
+    Api,
+    extract::{Acts, Caller},
+};
 use crate::{models::ProviderInfo, tools::ToolInfo};
 
 /// The providers and their models.
@@ -77,7 +80,7 @@ pub(super) async fn tools(api: web::Data<Api>, _caller: Caller) -> web::Json<Too
     responses((status = 200, description = "The tools as they are now", body = ToolList))
 )]
 #[post("/tools/refresh")]
-pub(super) async fn refresh(api: web::Data<Api>, _caller: Caller) -> web::Json<ToolList> {
+pub(super) async fn refresh(api: web::Data<Api>, _caller: Caller<Acts>) -> web::Json<ToolList> {
     api.mcp.refresh().await;
     web::Json(ToolList { tools: api.tools.list() })
 }

@@ -5,7 +5,10 @@ use std::sync::{Arc, LazyLock};
 use actix_web::{HttpRequest, HttpResponse, dev::ResourceDef, get, http::header, web};
 use utoipa::{
     OpenApi,
-    openapi::{self, RefOr, Schema},
+    openapi::{
+        self, RefOr, Schema,
+        security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
 };
 use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
@@ -28,12 +31,27 @@ static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
     contract
 });
 
-/// The errors that every operation has, whatever it does: [`super::gate`] stands before each, and each may have a fault.
+/// The errors that every operation has, whatever it does: [`super::gate`] stands before each, and each may have a fault. And
+/// that a caller must be known, where one must be.
 fn add_errors_of_all(contract: &mut openapi::OpenApi) {
-    for item in contract.paths.paths.values_mut() {
+    for (path, item) in &mut contract.paths.paths {
         let operations = [&mut item.delete, &mut item.get, &mut item.patch, &mut item.post, &mut item.put];
         for operation in operations.into_iter().flatten() {
-            for (status, answer) in documented(&[Code::OriginNotAllowed, Code::Internal]) {
+            let mut codes = vec![Code::OriginNotAllowed, Code::Internal];
+            if path.starts_with("/v1/") || path == "/metrics" {
+                codes.extend([
+                    Code::Unauthenticated,
+                    Code::RoleRequired,
+                    Code::TooManyRequests,
+                    Code::IdentityUnavailable,
+                ]);
+                let none: [&str; 0] = [];
+                operation.security = Some(vec![SecurityRequirement::new("bearer", none)]);
+            }
+            if operation.request_body.is_some() {
+                codes.push(Code::RequestTimeout);
+            }
+            for (status, answer) in documented(&codes) {
                 match (operation.responses.responses.get_mut(&status), answer) {
                     (Some(RefOr::T(own)), RefOr::T(answer)) => {
                         own.description = format!("{}, {}", own.description, answer.description);
@@ -44,6 +62,13 @@ fn add_errors_of_all(contract: &mut openapi::OpenApi) {
                 }
             }
         }
+    }
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A key that the operator gave out (`AUTH_MODE=api_key`) or a token of the issuer (`jwt`). Not needed with `none`, nor \
+         behind a proxy that authenticates (`proxy`).",
+    ));
+    if let Some(components) = &mut contract.components {
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     }
 }
 
@@ -145,6 +170,7 @@ fn operations(config: &mut ServiceConfig) {
             .service(messages::send)
             .service(messages::list)
             .service(messages::cancel)
+            .service(approvals::list)
             .service(approvals::resolve)
             .service(inputs::answer_input)
             .service(tool_calls::output)

@@ -8,11 +8,11 @@ use super::{
     Api, Problem,
     extract::{Caller, InSession, Query},
     problem::errors,
-    stream::{self, Format, Until},
+    stream::{self, Format, OpenStream, Until},
 };
 use crate::session::SessionId;
 
-errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, StoreUnavailable);
+errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams, StoreUnavailable, Overloaded);
 
 /// From where, and to where.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -69,6 +69,7 @@ pub(super) async fn follow(
     let offers = [stream::SSE, stream::NDJSON];
     let format = if stream::preferred(&request, &offers) == stream::NDJSON { Format::Ndjson } else { Format::Sse };
     let until = if from.follow.unwrap_or(format == Format::Sse) { Until::Forever } else { Until::CaughtUp };
-    let (hello, cursor) = stream::open(&api, &caller.0, session.0, after, from.snapshot).await?;
-    Ok(stream::respond(&api, Some(hello), cursor, format, until))
+    let open = OpenStream::new(&api, &caller.identity)?;
+    let (hello, cursor) = stream::open(&api, &caller.user, session.0, after, from.snapshot).await?;
+    Ok(stream::respond(&api, open, Some(hello), cursor, format, until))
 }

@@ -1,37 +1,27 @@
 //! What handlers take in: the calling user, ids, JSON bodies, the idempotency key.
 
-use std::{future::Ready, pin::Pin};
+use std::{future::Ready, pin::Pin, time::Duration};
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, web};
 use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
+pub(super) use super::identity::{Acts, Answers, Caller};
 use super::{Api, Code, Problem};
-use crate::session::{CommandId, SessionId, UserId};
+use crate::{
+    auth::Identity,
+    session::{CommandId, SessionId, UserId},
+};
 
-/// The user who makes the request. A handler that lacks it cannot reach a session.
-pub(super) struct Caller(pub(super) UserId);
-
-impl FromRequest for Caller {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(
-            request
-                .app_data::<web::Data<Api>>()
-                .map(|api| Self(api.user.clone()))
-                .ok_or_else(|| Problem::new(Code::Internal, "the service is not set up")),
-        )
-    }
-}
+/// How long a body may take to come in. One of `K8SOPS_MAX_FRAME_BYTES` needs 35 kB/s for it.
+const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The session id of the path, and the token that came with the request.
 pub(super) struct InSession(pub(super) SessionId, pub(super) OwnToken);
 
-/// The bearer token of a request: the user's own, for MCP servers that are called with it.
-pub(super) struct OwnToken(Option<SecretString>);
+/// The token of a request that is the user's own, for MCP servers that are called with it.
+pub(super) struct OwnToken(pub(super) Option<SecretString>);
 
 impl OwnToken {
     /// Remembers the token for the session, once it is known that the session is the user's.
@@ -49,18 +39,11 @@ impl FromRequest for InSession {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let own_token = OwnToken(bearer(request));
+        let own_token = OwnToken(request.extensions().get::<Identity>().and_then(|caller| caller.own_token.clone()));
         std::future::ready(
             request.match_info().query("session_id").parse().map(|id| Self(id, own_token)).map_err(Problem::from),
         )
     }
-}
-
-fn bearer(request: &HttpRequest) -> Option<SecretString> {
-    let header = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = header.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.into())
 }
 
 /// The `Idempotency-Key` header: the id of the command, if the client gives one.
@@ -111,7 +94,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = web::Bytes::from_request(request, payload);
         Box::pin(async move {
-            let bytes = bytes.await.map_err(|error| {
+            let late = |_| {
+                Problem::new(Code::RequestTimeout, format!("the body did not come within {} s", BODY_LIMIT.as_secs()))
+            };
+            let bytes = tokio::time::timeout(BODY_LIMIT, bytes).await.map_err(late)?.map_err(|error| {
                 if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
                     Problem::new(Code::PayloadTooLarge, "the body is larger than K8SOPS_MAX_FRAME_BYTES allows")
                 } else {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
 use crate::{
@@ -45,7 +45,7 @@ pub struct AnswerInput {
 #[post("/sessions/{session_id}/inputs/{input_id}")]
 pub(super) async fn answer_input(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     session: InSession,
     path: web::Path<(String, String)>,
     key: IdempotencyKey,
@@ -53,8 +53,8 @@ pub(super) async fn answer_input(
 ) -> Result<web::Json<InputResolved>, Problem> {
     let input_id: InputId = path.1.parse()?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&caller.0, command_id.clone(), input_id, body.0)?;
-    session.1.remember(&api, &caller.0, session.0).await?;
+    let command = command(&caller.user, command_id.clone(), input_id, body.0)?;
+    session.1.remember(&api, &caller.user, session.0).await?;
     let event = api
         .sessions
         .apply(session.0, command, |event| match &event.body {

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Code, Problem,
-    extract::{Body, Caller, Query},
+    extract::{Acts, Body, Caller, Query},
     problem::errors,
 };
 use crate::{
@@ -109,16 +109,16 @@ pub(super) async fn list(
             ));
         }
         // All of them: those of another kind are left out afterwards.
-        let found = api.memory.search(&caller.0, query, usize::MAX).await?;
+        let found = api.memory.search(&caller.user, query, usize::MAX).await?;
         let mut all: HashMap<MemoryId, Memory> =
-            api.memory.all(&caller.0).await?.into_iter().map(|memory| (memory.id, memory)).collect();
+            api.memory.all(&caller.user).await?.into_iter().map(|memory| (memory.id, memory)).collect();
         let memories = found.into_iter().filter_map(|note| Some((all.remove(&note.id)?, note.score)));
         let memories = memories.filter(|(memory, _)| of_kind(memory)).take(wanted.limit);
         let memories = memories.map(|(memory, score)| MemoryView::new(memory, score)).collect();
         return Ok(web::Json(MemoryList { memories, next_cursor: None }));
     }
     let now = Timestamp::now();
-    let all = api.memory.all(&caller.0).await?.into_iter();
+    let all = api.memory.all(&caller.user).await?.into_iter();
     let mut rest = all
         .filter(|memory| of_kind(memory) && (wanted.all || memory.is_current(now)))
         .filter(|memory| wanted.cursor.is_none_or(|before| memory.id < before))
@@ -139,7 +139,7 @@ pub(super) async fn list(
 #[get("/memories/export")]
 pub(super) async fn export(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
     let mut lines = Vec::new();
-    for memory in api.memory.all(&caller.0).await? {
+    for memory in api.memory.all(&caller.user).await? {
         serde_json::to_writer(&mut lines, &memory)
             .map_err(|error| Problem::new(Code::Internal, format!("a memory cannot be written: {error}")))?;
         lines.push(b'\n');
@@ -163,7 +163,7 @@ pub(super) async fn get(
     path: web::Path<String>,
 ) -> Result<web::Json<MemoryView>, Problem> {
     let id: MemoryId = path.parse()?;
-    let memory = api.memory.all(&caller.0).await?.into_iter().find(|memory| memory.id == id);
+    let memory = api.memory.all(&caller.user).await?.into_iter().find(|memory| memory.id == id);
     memory.map(|memory| web::Json(MemoryView::new(memory, None))).ok_or_else(|| not_found(id))
 }
 
@@ -192,12 +192,12 @@ pub struct CorrectMemory {
 #[patch("/memories/{memory_id}")]
 pub(super) async fn correct(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     path: web::Path<String>,
     body: Body<CorrectMemory>,
 ) -> Result<web::Json<MemoryView>, Problem> {
     let id: MemoryId = path.parse()?;
-    let corrected = api.memory.correct(&caller.0, id, checked(body.0)?).await?;
+    let corrected = api.memory.correct(&caller.user, id, checked(body.0)?).await?;
     corrected.map(|memory| web::Json(MemoryView::new(memory, None))).ok_or_else(|| not_found(id))
 }
 
@@ -233,11 +233,11 @@ fn checked(correction: CorrectMemory) -> Result<Correction, Problem> {
 #[delete("/memories/{memory_id}")]
 pub(super) async fn forget(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id: MemoryId = path.parse()?;
-    if api.memory.forget(&caller.0, id).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(id)) }
+    if api.memory.forget(&caller.user, id).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(id)) }
 }
 
 /// What was forgotten.
@@ -254,8 +254,8 @@ pub struct Forgotten {
     responses((status = 200, description = "All of it is gone", body = Forgotten), ForgetAllErrors)
 )]
 #[delete("/memories")]
-pub(super) async fn forget_all(api: web::Data<Api>, caller: Caller) -> Result<web::Json<Forgotten>, Problem> {
-    Ok(web::Json(Forgotten { deleted: api.memory.forget_all(&caller.0).await? }))
+pub(super) async fn forget_all(api: web::Data<Api>, caller: Caller<Acts>) -> Result<web::Json<Forgotten>, Problem> {
+    Ok(web::Json(Forgotten { deleted: api.memory.forget_all(&caller.user).await? }))
 }
 
 fn not_found(id: MemoryId) -> Problem {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::{
     Api, Code, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
+    extract::{Acts, Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
     problem::errors,
-    stream::{self, Format, Until},
+    stream::{self, Format, OpenStream, Until},
 };
 use crate::{
     session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId},
@@ -19,7 +19,7 @@ use crate::{
 
 errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
-    InboxFull, StoreUnavailable, Stopping
+    InboxFull, TooManyRuns, TooManyStreams, StoreUnavailable, Stopping, Overloaded
 );
 errors!(ListErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
 errors!(CancelErrors: InvalidRequest, SessionNotFound, SessionDamaged, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
@@ -84,22 +84,26 @@ impl MessageAccepted {
 pub(super) async fn send(
     request: HttpRequest,
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     session: InSession,
     key: IdempotencyKey,
     body: Body<SendMessage>,
 ) -> Result<HttpResponse, Problem> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&api, &caller.0, command_id, body.0)?;
-    session.1.remember(&api, &caller.0, session.0).await?;
+    let command = command(&api, &caller.user, command_id, body.0)?;
+    session.1.remember(&api, &caller.user, session.0).await?;
+    let streams = stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE;
+    // Before the message is taken: who is told that there is no room must be able to send it again.
+    let open = streams.then(|| OpenStream::new(&api, &caller.identity)).transpose()?;
     let receipt = api.sessions.submit(session.0, command).await?;
     let accepted = MessageAccepted::of(receipt)?;
-    if stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE {
+    if let Some(open) = open {
         // The run may be over before its stream is open.
-        let cursor = api.sessions.watch(&caller.0, session.0, accepted.seq).await?.with_all_text();
-        let hello = stream::hello(&api, &caller.0, session.0).await?;
+        let cursor = api.sessions.watch(&caller.user, session.0, accepted.seq).await?.with_all_text();
+        let hello = stream::hello(&api, &caller.user, session.0).await?;
         return Ok(stream::respond(
             &api,
+            open,
             Some(hello),
             cursor,
             Format::Sse,
@@ -189,7 +193,7 @@ pub(super) async fn list(
     if !(1..=1000).contains(&page.limit) {
         return Err(Problem::invalid("limit must be 1 to 1000"));
     }
-    let state = api.sessions.state(&caller.0, session.0).await?;
+    let state = api.sessions.state(&caller.user, session.0).await?;
     let mut messages: Vec<_> =
         state.messages.into_iter().filter(|m| m.seq() > page.after).take(page.limit + 1).collect();
     let more = messages.len() > page.limit;
@@ -223,11 +227,11 @@ pub struct CancelAccepted {
 #[post("/sessions/{session_id}/cancel")]
 pub(super) async fn cancel(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     session: InSession,
     key: IdempotencyKey,
 ) -> Result<HttpResponse, Problem> {
-    let command = cancel_command(&caller.0, key.0.unwrap_or_else(CommandId::generate));
+    let command = cancel_command(&caller.user, key.0.unwrap_or_else(CommandId::generate));
     let receipt = api.sessions.submit(session.0, command).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))

@@ -10,11 +10,13 @@ mod docs;
 mod events;
 mod examples;
 mod extract;
+mod identity;
 mod inputs;
 mod memories;
 mod messages;
 mod origin;
 mod problem;
+mod quota;
 mod service;
 mod sessions;
 mod settings;
@@ -27,7 +29,7 @@ use std::{sync::Arc, time::Instant};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    body::MessageBody,
+    body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::header::HeaderName,
     middleware::Next,
@@ -40,15 +42,17 @@ use tracing::Instrument as _;
 pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
 pub use problem::{Code, Problem};
+pub use quota::Quota;
 pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
-    config::{Budget, ModelChoice, ServerConfig},
+    auth::Authenticator,
+    config::{Budget, MetricsAccess, ModelChoice, ServerConfig},
     mcp::McpHub,
     memory::LongTermMemory,
     models::Catalog,
     runtime::Sessions,
-    session::{SessionStatus, SessionStore, SessionSummary, Settings, UserId},
+    session::{SessionStatus, SessionStore, SessionSummary, Settings},
     telemetry::{Metrics, requests, traces},
     tools::{ToolCatalog, UserTokens},
 };
@@ -69,8 +73,12 @@ pub struct Api {
     pub memory: Arc<LongTermMemory>,
     /// For the readiness probe.
     pub store: Arc<dyn SessionStore>,
-    /// The user of every request, as long as nobody is authenticated.
-    pub user: UserId,
+    /// Who callers are.
+    pub auth: Authenticator,
+    /// Who may read the metrics.
+    pub metrics_access: MetricsAccess,
+    /// What a user, and all together, may ask for.
+    pub quota: Quota,
     /// Limits of requests.
     pub server: ServerConfig,
     /// What a user may use on a day; replaced when the configuration is read anew.
@@ -126,15 +134,15 @@ async fn no_route(request: HttpRequest) -> HttpResponse {
     response
 }
 
-/// Stands around every request: gives it its id and its place in a trace, keeps foreign web pages out, and counts the
-/// answers.
+/// Stands around every request: gives it its id and its place in a trace, keeps foreign web pages and unknown callers out,
+/// and counts the answers.
 ///
 /// # Errors
-/// `origin_not_allowed`, and those of the handler.
-pub async fn gate(
+/// Those of the handler.
+pub async fn gate<B: MessageBody>(
     request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let began = Instant::now();
     let metrics = request.app_data::<web::Data<Api>>().map(|api| api.metrics.clone());
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
@@ -144,13 +152,17 @@ pub async fn gate(
     // What is no route is one label, whatever was asked for.
     let route = matched.as_deref().unwrap_or("none");
     let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
+    let shared_with = origin::listed(&request);
     let handled = async {
-        match origin::check(&request) {
-            Ok(()) => next.call(request).await,
-            Err(problem) => Err(problem.into()),
+        match admit(&request).await {
+            Ok(()) => next.call(request).await.map(ServiceResponse::map_into_left_body),
+            Err(answer) => Ok(request.into_response(answer).map_into_right_body()),
         }
     };
     let mut result = requests::within(id.clone(), handled.instrument(span.clone())).await;
+    if let (Ok(response), Some(origin)) = (&mut result, shared_with) {
+        origin::share(response.headers_mut(), origin);
+    }
     let status = match &result {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
@@ -174,4 +186,13 @@ pub async fn gate(
         response.headers_mut().insert(HeaderName::from_static(requests::REQUEST_ID), id);
     }
     result
+}
+
+/// Whether a request gets to its route; the answer to it if it does not.
+async fn admit(request: &ServiceRequest) -> Result<(), HttpResponse> {
+    origin::check(request).map_err(|problem| problem.response())?;
+    if let Some(answer) = origin::preflight(request) {
+        return Err(answer);
+    }
+    identity::admit(request).await.map_err(|problem| problem.response())
 }

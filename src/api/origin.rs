@@ -1,12 +1,19 @@
 //! Keeps web pages of other origins out. A service on the loopback interface that authenticates nobody is reachable from
 //! every page in its user's browser: by a form or `fetch` that needs no answer, by a WebSocket (which knows no CORS), and,
 //! when a host name is made to point to 127.0.0.1, as if it were that page's own server.
+//!
+//! Origins that the operator lists (`K8SOPS_CORS_ORIGINS`) are let in, by the rules of CORS: a page must bring its key or
+//! token itself, since no cookie or stored password goes along.
 
 use std::net::IpAddr;
 
 use actix_web::{
+    HttpResponse,
     dev::ServiceRequest,
-    http::{Uri, header},
+    http::{
+        Method, Uri,
+        header::{self, HeaderMap, HeaderValue},
+    },
     web,
 };
 
@@ -23,12 +30,48 @@ pub(super) fn check(request: &ServiceRequest) -> Result<(), Problem> {
         return Err(Problem::new(Code::OriginNotAllowed, detail));
     }
     match text(header::ORIGIN) {
-        Some(origin) if !same_origin(origin, host) => {
-            let detail = format!("pages of {origin} may not use this service; only its own origin may");
+        Some(origin) if !same_origin(origin, host) && listed(request).is_none() => {
+            let detail = format!(
+                "pages of {origin} may not use this service; only its own origin may, and those in K8SOPS_CORS_ORIGINS"
+            );
             Err(Problem::new(Code::OriginNotAllowed, detail))
         }
         _ => Ok(()),
     }
+}
+
+/// What a page may send beyond what every page may.
+const ALLOWED_HEADERS: &str =
+    "accept, authorization, content-type, idempotency-key, last-event-id, traceparent, tracestate, x-mcp-authorization";
+/// What a page may read beyond what every page may.
+const EXPOSED_HEADERS: &str = "location, retry-after, www-authenticate, x-request-id";
+
+/// The request's origin, if the operator lists it.
+pub(super) fn listed(request: &ServiceRequest) -> Option<HeaderValue> {
+    let origin = request.headers().get(header::ORIGIN)?;
+    let api = request.app_data::<web::Data<Api>>()?;
+    api.server.cors_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
+
+/// The answer to a browser that asks what a page of a listed origin may do.
+pub(super) fn preflight(request: &ServiceRequest) -> Option<HttpResponse> {
+    let asks = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        && listed(request).is_some();
+    asks.then(|| {
+        HttpResponse::NoContent()
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
+            .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
+            .finish()
+    })
+}
+
+/// Lets a page of a listed origin read the answer.
+pub(super) fn share(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
 
 fn same_origin(origin: &str, host: &str) -> bool {

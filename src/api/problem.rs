@@ -35,6 +35,24 @@ pub enum Code {
     NotFound,
     /// The path does not know this method.
     MethodNotAllowed,
+    /// It is not known who calls; `WWW-Authenticate` says what to send.
+    Unauthenticated,
+    /// The caller's roles do not allow it.
+    RoleRequired,
+    /// Somebody else must answer: one with the role `approver`.
+    ApproverRequired,
+    /// Who calls cannot be found out now.
+    IdentityUnavailable,
+    /// The user makes too many requests.
+    TooManyRequests,
+    /// The user has as many runs as allowed at a time.
+    TooManyRuns,
+    /// The user has as many streams as allowed at a time.
+    TooManyStreams,
+    /// The replica has as much to do as it takes on.
+    Overloaded,
+    /// The body did not come in time.
+    RequestTimeout,
     /// The user has no such session.
     SessionNotFound,
     /// The run in progress has no such approval.
@@ -91,12 +109,18 @@ impl Code {
             | Self::OutputNotFound
             | Self::MemoryNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::OriginNotAllowed | Self::RoleRequired | Self::ApproverRequired => StatusCode::FORBIDDEN,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::ApprovalClosed | Self::InputClosed | Self::Busy | Self::TooManySessions => StatusCode::CONFLICT,
             Self::CommandIdReused | Self::DoesNotFit => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::InboxFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::InboxFull | Self::TooManyRequests | Self::TooManyRuns | Self::TooManyStreams => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable | Self::Stopping | Self::Pending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StoreUnavailable | Self::Stopping | Self::Pending | Self::IdentityUnavailable | Self::Overloaded => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::SessionDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -104,7 +128,13 @@ impl Code {
     /// Seconds after which the same request may do better.
     fn retry_after(self) -> Option<u32> {
         match self {
-            Self::InboxFull | Self::StoreUnavailable | Self::Stopping | Self::Pending => Some(1),
+            Self::InboxFull
+            | Self::TooManyRequests
+            | Self::StoreUnavailable
+            | Self::Stopping
+            | Self::Pending
+            | Self::IdentityUnavailable => Some(1),
+            Self::TooManyRuns | Self::TooManyStreams | Self::Overloaded => Some(5),
             _ => None,
         }
     }
@@ -117,6 +147,15 @@ impl Code {
             Self::PayloadTooLarge => "The body is too large",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "The method is not allowed here",
+            Self::Unauthenticated => "It is not known who calls",
+            Self::RoleRequired => "The role does not allow it",
+            Self::ApproverRequired => "Somebody else must approve",
+            Self::IdentityUnavailable => "Who calls cannot be found out now",
+            Self::TooManyRequests => "Too many requests",
+            Self::TooManyRuns => "Too many runs",
+            Self::TooManyStreams => "Too many streams",
+            Self::Overloaded => "The replica is busy",
+            Self::RequestTimeout => "The request took too long",
             Self::SessionNotFound => "There is no such session",
             Self::ApprovalNotFound => "There is no such approval",
             Self::ApprovalClosed => "The approval is closed",
@@ -165,6 +204,18 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub request_id: Option<Arc<str>>,
+    /// Boxed, since few have any.
+    #[serde(skip)]
+    headers: Option<Box<Headers>>,
+}
+
+/// What goes beside the document.
+#[derive(Debug, Clone)]
+enum Headers {
+    /// Seconds, where they are not those of the code.
+    RetryAfter(u64),
+    /// What to send.
+    WwwAuthenticate(String),
 }
 
 impl Problem {
@@ -178,7 +229,21 @@ impl Problem {
             code,
             detail: detail.into(),
             request_id: requests::current(),
+            headers: None,
         }
+    }
+
+    /// A caller who is nobody, with what to send.
+    #[must_use]
+    pub fn unauthenticated(detail: impl Into<String>, challenge: String) -> Self {
+        let headers = Some(Box::new(Headers::WwwAuthenticate(challenge)));
+        Self { headers, ..Self::new(Code::Unauthenticated, detail) }
+    }
+
+    /// The same with the seconds after which the request may do better.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { headers: Some(Box::new(Headers::RetryAfter(seconds))), ..self }
     }
 
     /// A value that is not allowed.
@@ -192,7 +257,15 @@ impl Problem {
     pub fn response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.code.status());
         response.content_type("application/problem+json");
-        if let Some(seconds) = self.code.retry_after() {
+        let mut wait = self.code.retry_after().map(u64::from);
+        match self.headers.as_deref() {
+            Some(Headers::RetryAfter(seconds)) => wait = Some(*seconds),
+            Some(Headers::WwwAuthenticate(challenge)) => {
+                response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
+            }
+            None => {}
+        }
+        if let Some(seconds) = wait {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if let Some(id) = &self.request_id {
@@ -238,6 +311,9 @@ impl From<SessionsError> for Problem {
             SessionsError::TooMany(_) => Code::TooManySessions,
             SessionsError::ApprovalNotFound(_) => Code::ApprovalNotFound,
             SessionsError::ApprovalClosed(_) => Code::ApprovalClosed,
+            SessionsError::ApproverRequired => Code::ApproverRequired,
+            SessionsError::TooManyRuns(_) => Code::TooManyRuns,
+            SessionsError::Overloaded(_) => Code::Overloaded,
             SessionsError::DoesNotFit(_) => Code::DoesNotFit,
             SessionsError::InputNotFound(_) => Code::InputNotFound,
             SessionsError::InputClosed(_) => Code::InputClosed,

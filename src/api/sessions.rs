@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
+    extract::{Acts, Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
     problem::errors,
 };
 use crate::session::{
@@ -108,7 +108,7 @@ pub struct CreateSession {
 #[post("/sessions")]
 pub(super) async fn create(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     body: Body<CreateSession>,
 ) -> Result<HttpResponse, Problem> {
     let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory } = body.0;
@@ -125,7 +125,7 @@ pub(super) async fn create(
     if patch != SettingsPatch::default() {
         api.catalog.validate(&settings)?;
     }
-    let summary = api.sessions.create(&caller.0, title, settings).await?;
+    let summary = api.sessions.create(&caller.user, title, settings).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(SessionView::new(&api, summary)))
 }
@@ -177,7 +177,7 @@ pub(super) async fn list(
         return Err(Problem::invalid("limit must be 1 to 200"));
     }
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
-    let mut sessions = api.sessions.list(&caller.0, after, page.limit + 1).await?;
+    let mut sessions = api.sessions.list(&caller.user, after, page.limit + 1).await?;
     let more = sessions.len() > page.limit;
     sessions.truncate(page.limit);
     let next_cursor =
@@ -208,7 +208,7 @@ pub(super) async fn get(
     caller: Caller,
     session: InSession,
 ) -> Result<web::Json<SessionView>, Problem> {
-    let summary = api.sessions.get(&caller.0, session.0).await?;
+    let summary = api.sessions.get(&caller.user, session.0).await?;
     Ok(web::Json(SessionView::new(&api, summary)))
 }
 
@@ -236,7 +236,7 @@ pub struct UpdateSession {
 #[patch("/sessions/{session_id}")]
 pub(super) async fn update(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     session: InSession,
     key: IdempotencyKey,
     body: Body<UpdateSession>,
@@ -246,11 +246,11 @@ pub(super) async fn update(
     let command = Command {
         command_id: command_id.clone(),
         fingerprint: fingerprint(&("title", &title)),
-        by: caller.0.clone(),
+        by: caller.user.clone(),
         body: CommandBody::Title { title },
     };
     api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    let summary = api.sessions.get(&caller.0, session.0).await?;
+    let summary = api.sessions.get(&caller.user, session.0).await?;
     Ok(web::Json(SessionView::new(&api, summary)))
 }
 
@@ -264,8 +264,12 @@ pub(super) async fn update(
     )
 )]
 #[delete("/sessions/{session_id}")]
-pub(super) async fn delete(api: web::Data<Api>, caller: Caller, session: InSession) -> Result<HttpResponse, Problem> {
-    api.sessions.delete(&caller.0, session.0).await?;
+pub(super) async fn delete(
+    api: web::Data<Api>,
+    caller: Caller<Acts>,
+    session: InSession,
+) -> Result<HttpResponse, Problem> {
+    api.sessions.delete(&caller.user, session.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

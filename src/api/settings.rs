@@ -4,7 +4,7 @@ use actix_web::{get, patch, web};
 
 use super::{
     Api, Problem,
-    extract::{Body, Caller, IdempotencyKey, InSession, fingerprint},
+    extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
 use crate::session::{Command, CommandBody, CommandId, SessionId, Settings, SettingsPatch, UserId};
@@ -27,7 +27,7 @@ pub(super) async fn get(
     caller: Caller,
     session: InSession,
 ) -> Result<web::Json<Settings>, Problem> {
-    Ok(web::Json(api.sessions.get(&caller.0, session.0).await?.settings))
+    Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
 }
 
 /// Changes some settings; they apply from the next run on.
@@ -45,15 +45,15 @@ pub(super) async fn get(
 #[patch("/sessions/{session_id}/settings")]
 pub(super) async fn update(
     api: web::Data<Api>,
-    caller: Caller,
+    caller: Caller<Acts>,
     session: InSession,
     key: IdempotencyKey,
     body: Body<SettingsPatch>,
 ) -> Result<web::Json<Settings>, Problem> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&caller.0, command_id.clone(), body.0)?;
+    let command = command(&caller.user, command_id.clone(), body.0)?;
     api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    Ok(web::Json(api.sessions.get(&caller.0, session.0).await?.settings))
+    Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
 }
 
 /// The command for a change of settings.

@@ -7,16 +7,17 @@ use actix_web::{
     http::header::{self, Accept, Header as _, Quality},
     web::{self, Bytes},
 };
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, Code, Problem};
+use super::{Api, Code, Problem, quota::Slot};
 use crate::{
+    auth::Identity,
     session::{
         Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
     },
-    telemetry::{self, OpenStream},
+    telemetry,
 };
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
@@ -117,19 +118,39 @@ pub(super) async fn open(
     Ok((hello, cursor))
 }
 
+/// A stream that a user holds open: it has its place, and ends when its user is not known any more.
+pub(super) struct OpenStream {
+    lapse: BoxFuture<'static, ()>,
+    _slot: Slot,
+}
+
+impl OpenStream {
+    /// A place for one more stream.
+    pub(super) fn new(api: &Api, caller: &Identity) -> Result<Self, Problem> {
+        let slot = api.quota.stream(&caller.user)?;
+        Ok(Self { lapse: caller.lapse().boxed(), _slot: slot })
+    }
+
+    /// Returns when the caller's key or token does not hold any more. Not to be asked again after that.
+    pub(super) async fn lapsed(&mut self) {
+        (&mut self.lapse).await;
+    }
+}
+
 /// The response that carries a stream.
 pub(super) fn respond(
     api: &web::Data<Api>,
+    open: OpenStream,
     first: Option<Frame>,
     cursor: Cursor,
     format: Format,
     until: Until,
 ) -> HttpResponse {
-    let open = api.metrics.stream(match format {
+    let counted = api.metrics.stream(match format {
         Format::Sse => telemetry::Stream::Sse,
         Format::Ndjson => telemetry::Stream::Ndjson,
     });
-    let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, _open: open };
+    let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open, _counted: counted };
     let content_type = match format {
         Format::Sse => SSE,
         Format::Ndjson => NDJSON,
@@ -149,7 +170,8 @@ struct Writer {
     until: Until,
     halt: CancellationToken,
     ended: bool,
-    _open: OpenStream,
+    open: OpenStream,
+    _counted: telemetry::OpenStream,
 }
 
 impl Writer {
@@ -186,6 +208,13 @@ impl Writer {
         let next = tokio::select! {
             next = timeout(KEEP_ALIVE, next) => next,
             () = self.halt.cancelled() => Ok(Ok(None)),
+            () = self.open.lapsed() => {
+                self.ended = true;
+                return Some(Frame::Transient(Transient::Warning(Warning::new(
+                    "unauthenticated",
+                    "the key or token does not hold any more; connect again with another",
+                ))));
+            }
         };
         match next {
             Ok(Ok(Some(frame))) => return Some(frame),

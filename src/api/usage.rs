@@ -126,7 +126,7 @@ pub(super) async fn report(
     let mut asked: Vec<Day> = from.through(to).collect();
     let shown = asked.len();
     asked.push(today);
-    let mut found = api.store.usage(&caller.0, &asked).await?;
+    let mut found = api.store.usage(&caller.user, &asked).await?;
     let of_today = found.split_off(shown);
     let mut total = Spent::default();
     let mut days = Vec::new();

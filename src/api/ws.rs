@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use actix_web::{HttpRequest, HttpResponse, get, http::header, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, ProtocolError, Session};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, web};
+use actix_ws::{
+    AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Closed, Message, MessageStream, ProtocolError,
+    Session,
+};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -14,27 +17,36 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{
     Api, Code, Problem,
     approvals::{self, ResolveApproval, Verdict},
-    extract::{Caller, InSession, Query},
+    extract::{Acts, Answers, Caller, InSession, OwnToken, Query},
+    identity::{SUBPROTOCOL, identify, is_upgrade},
     inputs::{self, AnswerInput},
     messages::{self, SendMessage},
     problem::errors,
     settings,
-    stream::{self, STORE_RETRY},
+    stream::{self, OpenStream, STORE_RETRY},
 };
 use crate::{
+    auth::Identity,
     session::{
         ApprovalId, Cause, CommandId, Cursor, Frame, InputAction, InputId, MessageId, Receipt, RunId, SessionId,
-        SettingsPatch, StoreError, UserId,
+        SettingsPatch, StoreError,
     },
-    telemetry::{OpenStream, Stream, requests, traces},
+    telemetry::{self, requests, traces},
 };
 
-errors!(OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, StoreUnavailable);
+errors!(
+    OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
+    StoreUnavailable, Overloaded
+);
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);
 /// A client of which nothing was heard for this long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a client that did not say who it is in the handshake may take to say it.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+/// The largest first message: a token, and what is around it.
+const MAX_INTRODUCTION: usize = 64 * 1024;
 /// A client that takes nothing for this long is gone; it goes on from its cursor when it comes back.
 const STUCK: Duration = Duration::from_secs(60);
 
@@ -58,9 +70,16 @@ pub struct StartAt {
 /// Commands are `{"type": "message"|"cancel"|"approve"|"deny"|"answer"|"settings", "command_id"?, …}`; a text frame that is not a
 /// JSON object is a message. Each is answered by `{"type": "ack", "command_id", "seq"}` once it is durable, or by
 /// `{"type": "error", "command_id", "code", "message"}`.
+///
+/// A browser, which can send no `Authorization`, offers the sub-protocols `k8sops.v1` and `bearer.TOKEN`, or `k8sops.v1` alone
+/// and says in its first message, within 5 s: `{"type": "auth", "token": "…"}`. Nothing is sent before.
 #[utoipa::path(
     operation_id = "open_websocket", tag = "events",
-    params(("session_id" = SessionId, Path, description = "The session"), StartAt),
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        StartAt,
+        ("sec-websocket-protocol" = Option<String>, Header, description = "`k8sops.v1`, and `bearer.TOKEN` where there is no `Authorization`"),
+    ),
     responses((status = 101, description = "The WebSocket is open"), OpenErrors)
 )]
 #[get("/sessions/{session_id}/ws")]
@@ -68,40 +87,125 @@ pub(super) async fn open(
     request: HttpRequest,
     payload: web::Payload,
     api: web::Data<Api>,
-    caller: Caller,
     session: InSession,
     Query(from): Query<StartAt>,
 ) -> Result<HttpResponse, Problem> {
-    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+    if !is_upgrade(&request) {
         let mut response =
             Problem::new(Code::UpgradeRequired, "connect with a WebSocket client, or use …/events for SSE and NDJSON")
                 .response();
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
         return Ok(response);
     }
-    let (hello, cursor) = stream::open(&api, &caller.0, session.0, from.after, from.snapshot).await?;
-    session.1.remember(&api, &caller.0, session.0).await?;
-    let (response, socket, messages) =
-        actix_ws::handle(&request, payload).map_err(|error| Problem::invalid(error.to_string()))?;
-    let limit = api.server.max_frame_bytes;
-    let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
-    let connection = Connection {
-        open: api.metrics.stream(Stream::WebSocket),
-        cause: traces::cause(),
-        api,
-        user: caller.0,
-        session: session.0,
-        socket: Down(socket),
-        heard: Instant::now(),
+    let InSession(session, _) = session;
+    let known = request.extensions().get::<Identity>().cloned();
+    let opened = match known {
+        Some(identity) => Some(Opened::new(&api, identity, session, &from).await?),
+        None => None,
     };
-    actix_web::rt::spawn(connection.serve(hello, cursor, messages));
+    let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
+        .map_err(|error| Problem::invalid(error.to_string()))?;
+    let down = Down(socket);
+    let cause = traces::cause();
+    match opened {
+        Some(opened) => drop(actix_web::rt::spawn(opened.serve(api, session, cause, down, messages))),
+        None => drop(actix_web::rt::spawn(introduce(request, api, session, from, cause, down, messages))),
+    }
     Ok(response)
+}
+
+/// A session that somebody may watch, before the first frame.
+struct Opened {
+    caller: Caller,
+    hello: Frame,
+    cursor: Cursor,
+    place: OpenStream,
+}
+
+impl Opened {
+    async fn new(api: &Api, identity: Identity, session: SessionId, from: &StartAt) -> Result<Self, Problem> {
+        let caller = Caller::new(identity)?;
+        let place = OpenStream::new(api, &caller.identity)?;
+        let (hello, cursor) = stream::open(api, &caller.user, session, from.after, from.snapshot).await?;
+        OwnToken(caller.identity.own_token.clone()).remember(api, &caller.user, session).await?;
+        Ok(Self { caller, hello, cursor, place })
+    }
+
+    async fn serve(self, api: web::Data<Api>, session: SessionId, cause: Cause, down: Down, messages: MessageStream) {
+        let limit = api.server.max_frame_bytes;
+        let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
+        let Self { caller, hello, cursor, place } = self;
+        let connection = Connection {
+            _counted: api.metrics.stream(telemetry::Stream::WebSocket),
+            cause,
+            api,
+            caller: caller.identity,
+            session,
+            socket: down,
+            heard: Instant::now(),
+            open: place,
+        };
+        connection.serve(hello, cursor, messages).await;
+    }
+}
+
+/// What a client says first that did not say in the handshake who it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", tag = "type")]
+enum Introduction {
+    /// By what it has in place of a header.
+    Auth {
+        /// As after `Authorization: Bearer`.
+        token: String,
+        /// As `X-MCP-Authorization`.
+        #[serde(default)]
+        mcp_token: Option<String>,
+    },
+}
+
+/// Hears who the client is, and serves it, or closes.
+async fn introduce(
+    request: HttpRequest,
+    api: web::Data<Api>,
+    session: SessionId,
+    from: StartAt,
+    cause: Cause,
+    mut down: Down,
+    messages: MessageStream,
+) {
+    let mut messages = messages.max_frame_size(MAX_INTRODUCTION);
+    let first = tokio::select! {
+        first = timeout(INTRODUCTION, messages.next()) => first,
+        () = api.halt.cancelled() => return down.close(CloseCode::Away, "the service is stopping; connect again").await,
+    };
+    let said = match &first {
+        Ok(Some(Ok(Message::Text(text)))) => serde_json::from_str::<Introduction>(text).ok(),
+        _ => None,
+    };
+    let Some(Introduction::Auth { token, mcp_token }) = said else {
+        return down.close(CloseCode::Policy, "the first message must be {\"type\": \"auth\", \"token\": …}").await;
+    };
+    let opened = async {
+        let mut identity = identify(&api, &request, Some(&token)).await?;
+        if let Some(own) = mcp_token {
+            identity.own_token = Some(own.into());
+        }
+        api.quota.request(&identity.user)?;
+        Opened::new(&api, identity, session, &from).await
+    };
+    match opened.await {
+        Ok(opened) => opened.serve(api, session, cause, down, messages).await,
+        Err(problem) => {
+            let why = problem.code.word();
+            let _ = down.text(refusal(Value::Null, problem).to_json()).await;
+            down.close(CloseCode::Policy, &why).await;
+        }
+    }
 }
 
 struct Connection {
     api: web::Data<Api>,
-    user: UserId,
+    caller: Identity,
     session: SessionId,
     socket: Down,
     /// When the client was last heard of.
@@ -109,6 +213,7 @@ struct Connection {
     /// The request that opened it: all that comes over it belongs to that.
     cause: Cause,
     open: OpenStream,
+    _counted: telemetry::OpenStream,
 }
 
 /// Why a connection ends.
@@ -181,6 +286,9 @@ impl Connection {
                 () = self.api.halt.cancelled() => {
                     Err(End::Close(CloseCode::Away, "the service is stopping; connect again"))
                 }
+                () = self.open.lapsed() => {
+                    Err(End::Close(CloseCode::Policy, "the key or token does not hold any more; connect again with another"))
+                }
                 message = messages.next() => self.receive(message).await,
                 frame = cursor.next() => self.pass_on(frame).await,
                 _ = ping.tick() => self.ping().await,
@@ -245,7 +353,10 @@ impl Connection {
     async fn command(&self, text: &str) -> Reply {
         let (command_id, fields) = match envelope(text) {
             Ok(parts) => parts,
-            Err((id, problem)) => return refusal(id, problem),
+            Err(refused) => {
+                let (id, problem) = *refused;
+                return refusal(id, problem);
+            }
         };
         let id = command_id.to_string();
         let span = traces::command(&self.cause, self.session);
@@ -257,11 +368,16 @@ impl Connection {
     }
 
     async fn submit(&self, command_id: CommandId, frame: Up) -> Result<Receipt, Problem> {
-        let (api, user, session) = (&self.api, &self.user, self.session);
+        let (api, user, session) = (&self.api, &self.caller.user, self.session);
+        api.quota.request(user)?;
+        match &frame {
+            Up::Resolve(..) => drop(Caller::<Answers>::new(self.caller.clone())?),
+            _ => drop(Caller::<Acts>::new(self.caller.clone())?),
+        }
         let command = match frame {
             Up::Message(message) => messages::command(api, user, command_id, message)?,
             Up::Cancel => messages::cancel_command(user, command_id),
-            Up::Resolve(approval_id, answer) => approvals::command(user, command_id, approval_id, answer)?,
+            Up::Resolve(approval_id, answer) => approvals::command(&self.caller, command_id, approval_id, answer)?,
             Up::Answer(input_id, answer) => inputs::command(user, command_id, input_id, answer)?,
             Up::Settings(patch) => settings::command(user, command_id, patch)?,
         };
@@ -328,7 +444,7 @@ fn refusal(command_id: Value, problem: Problem) -> Reply {
 
 /// The schemas of what only a WebSocket carries; see [`super::asyncapi`].
 #[derive(OpenApi)]
-#[openapi(components(schemas(Reply, SendMessage, Nothing, Answer, InputAnswer, SettingsPatch)))]
+#[openapi(components(schemas(Introduction, Reply, SendMessage, Nothing, Answer, InputAnswer, SettingsPatch)))]
 pub(super) struct Frames;
 
 /// The commands: the word in `type`, the schema of the rest, and what it does.
@@ -386,12 +502,12 @@ struct InputAnswer {
 struct Nothing {}
 
 /// Reads a text frame. The error names the command that it answers, where one was given.
-fn envelope(text: &str) -> Result<(CommandId, Up), (Value, Problem)> {
+fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, Problem)>> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
         return Ok((CommandId::generate(), Up::Message(text.to_owned().into())));
     };
     let given = fields.remove("command_id").unwrap_or(Value::Null);
-    let refuse = |problem: Problem| (given.clone(), problem);
+    let refuse = |problem: Problem| Box::new((given.clone(), problem));
     let command_id = match &given {
         Value::Null => CommandId::generate(),
         Value::String(id) => id.parse().map_err(|error| refuse(Problem::from(error)))?,
@@ -465,12 +581,12 @@ mod tests {
 
     #[test]
     fn an_error_names_the_command_that_it_answers() {
-        let (id, problem) = envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
+        let (id, problem) = *envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
         assert_eq!((id, problem.code), (json!("c1"), Code::InvalidJson));
         assert!(problem.detail.contains("contnet"), "{}", problem.detail);
-        let (id, problem) = envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
+        let (id, problem) = *envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
         assert_eq!((id, problem.code), (json!("c2"), Code::InvalidRequest));
-        let (id, _) = envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
+        let (id, _) = *envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
         assert_eq!(id, json!(7));
         assert!(envelope(r#"{"type":"cancel","command_id":"has space"}"#).is_err());
     }

@@ -15,10 +15,10 @@ use secrecy::SecretString;
 use crate::session::Effort;
 
 use super::{
-    AgentConfig, ApprovalMode, AuditLog, Backend, Budget, BudgetConfig, Config, Feature, LlmConfig, LogConfig,
-    LogFormat, McpConfig, MemoryConfig, ModelChoice, Sampler, ServerConfig, TelemetryConfig, ToolsConfig, dotenv,
-    parse,
-    settings::{self, CONFIG_VARIABLE, SETTINGS, URL_VARIABLE},
+    AgentConfig, ApprovalBy, ApprovalMode, AuditLog, AuthConfig, AuthMode, Backend, Budget, BudgetConfig, Config,
+    Feature, LimitsConfig, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ModelChoice, Sampler,
+    ServerConfig, TelemetryConfig, ToolsConfig, dotenv, parse,
+    settings::{self, CONFIG_VARIABLE, SETTINGS, TOKEN_VARIABLE, URL_VARIABLE},
     yaml::{self, Node},
 };
 
@@ -301,7 +301,18 @@ impl Loader {
             port: self.required("server.port", |t| t.parse().ok()),
             max_message_bytes: self.required("server.max_message_bytes", parse::size),
             max_frame_bytes: self.required("server.max_frame_bytes", parse::size),
+            cors_origins: self.optional("server.cors_origins", parse::origins).unwrap_or_default(),
             shutdown_timeout: self.required("server.shutdown_timeout", parse::duration),
+        };
+        let home = self.variable("HOME").map(|found| found.text);
+        let auth = self.auth(home.as_deref());
+        let limits = LimitsConfig {
+            requests_per_minute: self.required("limits.requests_per_minute", parse::positive),
+            runs_per_user: self.required("limits.runs_per_user", parse::positive),
+            runs: self.required("limits.runs", parse::positive),
+            streams_per_user: self.required("limits.streams_per_user", parse::positive),
+            streams: self.required("limits.streams", parse::positive),
+            connections: self.required("limits.connections", parse::positive),
         };
         let mut providers = self.providers();
         let llm = self.llm(&mut providers);
@@ -315,7 +326,6 @@ impl Loader {
             max_backoff: self.required("mcp.max_backoff", parse::duration),
             servers: self.servers(),
         };
-        let home = self.variable("HOME").map(|found| found.text);
         let backend = self.required("memory.backend", |t| match t {
             "memory" => Some(Backend::Memory),
             "filesystem" => Some(Backend::Filesystem),
@@ -344,8 +354,11 @@ impl Loader {
             long_term: self.long_term(&providers),
         };
         let budgets = self.budgets(&llm, &providers);
+        let approval_by = self.approval_by(&auth);
         Config {
             server,
+            auth,
+            limits,
             llm,
             providers,
             mcp,
@@ -363,6 +376,7 @@ impl Loader {
             },
             tools: ToolsConfig {
                 approval: self.required("tools.approval", ApprovalMode::parse),
+                approval_by,
                 approve_untrusted: self.required("tools.approve_untrusted", parse::boolean),
                 rules: self.rules(),
                 approval_ttl: self.required("tools.approval_ttl", parse::duration),
@@ -508,12 +522,25 @@ impl Loader {
         budgets
     }
 
-    fn warn_about_variables(&mut self) {
-        // Not a warning: who asks for authentication must not get a service without it.
-        if let Some(Found { text, origin }) = self.variable("AUTH_MODE").filter(|found| found.text != "none") {
-            self.wrong("AUTH_MODE", &parse::shown(&text), &origin, "none (this version has no authentication)");
+    fn approval_by(&mut self, auth: &AuthConfig) -> ApprovalBy {
+        let by = self.required("tools.approval_by", |t| match t {
+            "owner" => Some(ApprovalBy::Owner),
+            "approver" => Some(ApprovalBy::Approver),
+            _ => None,
+        });
+        if by == ApprovalBy::Approver && matches!(auth.mode, AuthMode::None) {
+            self.problems.push(
+                "TOOL_APPROVAL_BY is `approver`, and AUTH_MODE=none knows one user only, so that nobody could approve; \
+                 allowed: owner, or another AUTH_MODE"
+                    .to_owned(),
+            );
         }
-        let known: Vec<&str> = SETTINGS.iter().map(|s| s.variable).chain([CONFIG_VARIABLE, URL_VARIABLE]).collect();
+        by
+    }
+
+    fn warn_about_variables(&mut self) {
+        let beside = [CONFIG_VARIABLE, URL_VARIABLE, TOKEN_VARIABLE];
+        let known: Vec<&str> = SETTINGS.iter().map(|s| s.variable).chain(beside).collect();
         let names: std::collections::BTreeSet<_> = self.env.keys().chain(self.dotenv.keys()).cloned().collect();
         for name in names.iter().filter(|n| n.starts_with("K8SOPS_") && !known.contains(&n.as_str())) {
             let hint = match parse::nearest(name, known.iter().copied()) {
@@ -526,7 +553,7 @@ impl Loader {
 }
 
 /// A path with `~` or `~/` in front made absolute; `None` when that needs a home and there is none.
-fn expand_home(path: &str, home: Option<&str>) -> Option<PathBuf> {
+pub(super) fn expand_home(path: &str, home: Option<&str>) -> Option<PathBuf> {
     match path.strip_prefix('~') {
         Some("") => home.map(PathBuf::from),
         Some(rest) if rest.starts_with('/') => home.map(|home| Path::new(home).join(rest.trim_start_matches('/'))),

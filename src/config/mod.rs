@@ -8,6 +8,7 @@
 //!                                            (one table: settings::SETTINGS)
 //! ```
 
+mod auth;
 mod dotenv;
 mod load;
 mod long_term;
@@ -35,6 +36,7 @@ use utoipa::ToSchema;
 
 use crate::session::{Effort, Money, Usage};
 
+pub use auth::{AuthConfig, AuthMode, JwtConfig, MetricsAccess, ProxyConfig};
 pub use load::{ConfigError, InForce, Loaded, Origin, Sources};
 pub use parse::{is_loopback, mask_url};
 pub use rules::ToolRule;
@@ -48,6 +50,10 @@ pub const USER_TOKEN: &str = "${user.token}";
 pub struct Config {
     /// `server` section; `K8SOPS_HOST`, `K8SOPS_PORT`.
     pub server: ServerConfig,
+    /// `auth` section; `AUTH_*`.
+    pub auth: AuthConfig,
+    /// `limits` section.
+    pub limits: LimitsConfig,
     /// `llm` section; `LLM_PROVIDER`, `LLM_MODEL`, `LLM_TEMPERATURE`.
     pub llm: LlmConfig,
     /// Providers by id, from `config/models.yaml` and the user's YAML; keys and base URLs from the environment.
@@ -81,8 +87,27 @@ pub struct ServerConfig {
     pub max_message_bytes: usize,
     /// The largest WebSocket frame and JSON body, in bytes (1048576).
     pub max_frame_bytes: usize,
+    /// `K8SOPS_CORS_ORIGINS`: web pages of these origins may use the service, beside its own.
+    pub cors_origins: Vec<String>,
     /// How long a graceful stop may wait for calls that run (75 s; longer than `McpConfig::call_timeout`).
     pub shutdown_timeout: Duration,
+}
+
+/// What one user, and all together, may have of a replica at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitsConfig {
+    /// `K8SOPS_MAX_REQUESTS_PER_MINUTE`: requests and WebSocket commands of a user; as many may come at once (6000).
+    pub requests_per_minute: u32,
+    /// `K8SOPS_MAX_RUNS_PER_USER`: runs of a user (20).
+    pub runs_per_user: usize,
+    /// `K8SOPS_MAX_RUNS`: runs of all (200).
+    pub runs: usize,
+    /// `K8SOPS_MAX_STREAMS_PER_USER`: SSE, NDJSON and WebSocket streams of a user (200).
+    pub streams_per_user: usize,
+    /// `K8SOPS_MAX_STREAMS`: streams of all (10000).
+    pub streams: usize,
+    /// `K8SOPS_MAX_CONNECTIONS`: connections of all; more wait until one is closed (20000).
+    pub connections: usize,
 }
 
 /// The defaults of a new session.
@@ -500,6 +525,8 @@ pub struct Budget {
 pub struct ToolsConfig {
     /// `TOOL_APPROVAL` (`ask`).
     pub approval: ApprovalMode,
+    /// `TOOL_APPROVAL_BY`: who answers requests for approval (`owner`).
+    pub approval_by: ApprovalBy,
     /// How long a request for approval stands (1 h).
     pub approval_ttl: Duration,
     /// Whether `auto` covers a call whose arguments come from what a tool returned (no).
@@ -525,6 +552,15 @@ pub enum ApprovalMode {
     Auto,
     /// It never runs.
     Deny,
+}
+
+/// Who answers a session's requests for approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovalBy {
+    /// The session's user.
+    Owner,
+    /// Somebody with the role `approver` who is not the session's user.
+    Approver,
 }
 
 impl ApprovalMode {

@@ -131,6 +131,22 @@ pub(super) fn url(text: &str) -> Option<String> {
     usable.then(|| text.trim_end_matches('/').to_owned())
 }
 
+/// Printable ASCII without spaces.
+pub(super) fn key(text: &str) -> Option<String> {
+    (!text.is_empty() && text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+/// Origins of web pages: scheme, host and port, as browsers send them.
+pub(super) fn origins(text: &str) -> Option<Vec<String>> {
+    let origins = text.split(',').map(|origin| {
+        let origin = origin.trim().trim_end_matches('/');
+        let url = reqwest::Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        let exact = url.origin().ascii_serialization();
+        exact.eq_ignore_ascii_case(origin).then_some(exact)
+    });
+    origins.collect::<Option<Vec<_>>>().filter(|origins| !origins.is_empty())
+}
+
 /// An IP address or a host name; not a URL, no port.
 pub(super) fn host(text: &str) -> Option<String> {
     let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);

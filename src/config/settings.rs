@@ -22,7 +22,67 @@ pub const SETTINGS: &[Setting] = &[
     plain("server.port", "K8SOPS_PORT", PORT, "The port; 0 takes a free one and prints it"),
     plain("server.max_message_bytes", "K8SOPS_MAX_MESSAGE_BYTES", SIZE, "The largest message of a user"),
     plain("server.max_frame_bytes", "K8SOPS_MAX_FRAME_BYTES", SIZE, "The largest WebSocket frame and JSON body"),
+    plain(
+        "server.cors_origins",
+        "K8SOPS_CORS_ORIGINS",
+        "origins like https://ops.example.com with commas between",
+        "Web pages of these origins may use the service, beside its own",
+    ),
     plain("server.shutdown_timeout", "K8SOPS_SHUTDOWN_TIMEOUT", DURATION, "How long a graceful stop may take"),
+    plain("auth.mode", "AUTH_MODE", "none, api_key, jwt or proxy", "How callers are known"),
+    plain(
+        "auth.allow_insecure",
+        "AUTH_ALLOW_INSECURE",
+        BOOL,
+        "Listen elsewhere than on loopback though AUTH_MODE=none lets everybody in",
+    ),
+    plain("auth.metrics", "AUTH_METRICS", "open or admin", "Who may read /metrics: everybody, or the role admin"),
+    plain(
+        "auth.api_keys_file",
+        "AUTH_API_KEYS_FILE",
+        "a path; ~/ is the home folder",
+        "The keys by their hashes (api_key)",
+    ),
+    plain(
+        "auth.jwt.issuer",
+        "AUTH_JWT_ISSUER",
+        "an https:// URL, or http:// on this machine, without query",
+        "The OIDC issuer, to the letter of `iss` (jwt)",
+    ),
+    plain("auth.jwt.audience", "AUTH_JWT_AUDIENCE", ASCII, "What must be in `aud` (jwt)"),
+    plain(
+        "auth.jwt.algorithms",
+        "AUTH_JWT_ALGORITHMS",
+        "some of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA with commas between",
+        "What a token may be signed by (jwt)",
+    ),
+    plain("auth.jwt.clock_skew", "AUTH_JWT_CLOCK_SKEW", DURATION, "How far clocks may differ (jwt)"),
+    plain("auth.jwt.user_claim", "AUTH_JWT_USER_CLAIM", ASCII, "The claim that names the user (jwt)"),
+    plain(
+        "auth.jwt.roles_claim",
+        "AUTH_JWT_ROLES_CLAIM",
+        ASCII,
+        "The claim that lists roles, dots for depth; empty: everybody is a user (jwt)",
+    ),
+    plain("auth.proxy.user_header", "AUTH_PROXY_USER_HEADER", HEADER, "The header that names the user (proxy)"),
+    plain(
+        "auth.proxy.roles_header",
+        "AUTH_PROXY_ROLES_HEADER",
+        HEADER,
+        "The header that lists roles; empty: everybody is a user (proxy)",
+    ),
+    plain(
+        "auth.proxy.sources",
+        "AUTH_PROXY_SOURCES",
+        "IP addresses and networks like 10.0.0.0/8 with commas between",
+        "The proxies whose headers are believed (proxy)",
+    ),
+    plain("limits.requests_per_minute", "K8SOPS_MAX_REQUESTS_PER_MINUTE", POSITIVE, "Requests and commands of a user"),
+    plain("limits.runs_per_user", "K8SOPS_MAX_RUNS_PER_USER", POSITIVE, "Runs of a user at a time, on one replica"),
+    plain("limits.runs", "K8SOPS_MAX_RUNS", POSITIVE, "Runs at a time, on one replica"),
+    plain("limits.streams_per_user", "K8SOPS_MAX_STREAMS_PER_USER", POSITIVE, "Open streams of a user, on one replica"),
+    plain("limits.streams", "K8SOPS_MAX_STREAMS", POSITIVE, "Open streams, on one replica"),
+    plain("limits.connections", "K8SOPS_MAX_CONNECTIONS", POSITIVE, "Open connections, on one replica; more wait"),
     plain("llm.provider", "LLM_PROVIDER", "the id of a provider", "The provider of new sessions"),
     plain("llm.model", "LLM_MODEL", "a model's id of at most 200 characters", "The model of new sessions"),
     plain("llm.temperature", "LLM_TEMPERATURE", "a number from 0 to 2", "The sampling temperature of new sessions"),
@@ -141,6 +201,12 @@ pub const SETTINGS: &[Setting] = &[
     plain("budgets.user_day_tokens", "K8SOPS_BUDGET_USER_DAY_TOKENS", POSITIVE, "The most tokens of a user on a day"),
     plain("budgets.user_day_usd", "K8SOPS_BUDGET_USER_DAY_USD", DOLLARS, "The most money of a user on a day (UTC)"),
     plain("tools.approval", "TOOL_APPROVAL", "ask, auto or deny", "What happens to a call that changes something"),
+    plain(
+        "tools.approval_by",
+        "TOOL_APPROVAL_BY",
+        "owner or approver",
+        "Who answers requests for approval: the session's user, or somebody else with the role approver",
+    ),
     plain("tools.approval_ttl", "K8SOPS_APPROVAL_TTL", DURATION, "How long a request for approval stands"),
     plain(
         "tools.approve_untrusted",
@@ -227,12 +293,17 @@ pub const CONFIG_VARIABLE: &str = "K8SOPS_CONFIG";
 /// The variable that tells `k8sops chat` where the service is; no setting of the service itself.
 pub const URL_VARIABLE: &str = "K8SOPS_URL";
 
+/// The variable with the key or token of `k8sops chat`; no setting of the service itself.
+pub const TOKEN_VARIABLE: &str = "K8SOPS_TOKEN";
+
 pub(super) const PORT: &str = "a port number, 0 to 65535";
 pub(super) const SIZE: &str = "a size from 1 byte to 1GiB, like 65536, 64KiB or 1MiB";
 pub(super) const DURATION: &str = "a duration from 1ms to 30 days, like 500ms, 20s, 5m or 1h";
 pub(super) const POSITIVE: &str = "a whole number from 1 on";
 pub(super) const DOLLARS: &str = "an amount of US dollars, like 2.50";
 pub(super) const KEEP_ALIVE: &str = "a duration like 30m, or a number of seconds; -1 is for ever";
+const ASCII: &str = "printable ASCII without spaces";
+const HEADER: &str = "the name of a header that names a user";
 const EFFORT: &str = "off, low, medium or high";
 pub(super) const URL: &str = "an http:// or https:// URL";
 const REDIS_URLS: &str = "redis:// or rediss:// URLs with commas between";

@@ -115,6 +115,7 @@ fn a_wrong_value_of_each_variable_is_refused_with_its_name() {
             // Any text is a program, a path, an instruction.
             "mcp.servers.default.command"
             | "memory.path"
+            | "auth.api_keys_file"
             | "memory.redis.ca_file"
             | "agent.instructions"
             | "telemetry.service_name"
@@ -327,7 +328,24 @@ fn what_has_no_effect_is_said() {
         ]
     );
     let found = problems(sources(&[("AUTH_MODE", "oidc")]));
-    assert_eq!(found, ["AUTH_MODE is `oidc`; allowed: none (this version has no authentication)"]);
+    assert_eq!(found, ["AUTH_MODE is `oidc`; allowed: none, api_key, jwt or proxy"]);
+}
+
+#[test]
+fn a_mode_of_authentication_says_what_it_needs() {
+    for (mode, needs) in [
+        ("api_key", vec!["AUTH_API_KEYS_FILE"]),
+        ("jwt", vec!["AUTH_JWT_ISSUER", "AUTH_JWT_AUDIENCE"]),
+        ("proxy", vec!["AUTH_PROXY_USER_HEADER", "AUTH_PROXY_SOURCES"]),
+    ] {
+        let found = problems(sources(&[("AUTH_MODE", mode)]));
+        assert_eq!(found.len(), needs.len(), "{found:?}");
+        assert!(found.iter().zip(needs).all(|(line, variable)| line.starts_with(variable)), "{found:?}");
+    }
+    let alone = problems(sources(&[("TOOL_APPROVAL_BY", "approver")]));
+    assert!(alone.len() == 1 && alone[0].contains("AUTH_MODE=none"), "{alone:?}");
+    let config = loaded(sources(&[("AUTH_MODE", "api_key"), ("AUTH_API_KEYS_FILE", "~/keys.yaml")])).config;
+    assert!(matches!(&config.auth.mode, AuthMode::ApiKey { file } if file == &PathBuf::from("/home/anna/keys.yaml")));
 }
 
 #[test]

@@ -138,7 +138,8 @@ enum Kind {
     Leaf,
 }
 
-const SECTIONS: [&str; 9] = ["server", "llm", "memory", "agent", "budgets", "tools", "log", "telemetry", "audit"];
+const SECTIONS: [&str; 11] =
+    ["server", "auth", "limits", "llm", "memory", "agent", "budgets", "tools", "log", "telemetry", "audit"];
 const PROVIDER: [&str; 10] = [
     "name",
     "protocol",

@@ -8,6 +8,7 @@ mod asking;
 mod follow;
 mod learning;
 mod lease;
+mod load;
 mod observed;
 mod owner;
 mod previews;
@@ -16,6 +17,7 @@ mod replicas;
 mod run_log;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -27,20 +29,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agent::Limits,
     audit::{Action, Audit, Entry},
-    config::ModelChoice,
+    config::{ApprovalBy, ModelChoice},
     memory::LongTermMemory,
     models::{Catalog, InvalidSettings},
     session::{
-        Actor, ApprovalId, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame, InboxEntry, InputAction,
-        InputId, ListCursor, Message, OnBusy, OutputPart, Receipt, SessionCreated, SessionId, SessionState,
-        SessionStore, SessionSummary, Settings, StoreError, ToolCallId, UserId, load_state,
+        Actor, ApprovalId, ApprovalRequested, Command, CommandBody, Cursor, Event, EventBody, EventDraft, Frame,
+        InboxEntry, InputAction, InputId, ListCursor, Message, OnBusy, OutputPart, Receipt, RunId, SessionCreated,
+        SessionId, SessionState, SessionStore, SessionSummary, Settings, StoreError, ToolCallId, UserId, load_state,
     },
     telemetry::Metrics,
     tools::{self, Toolbox},
 };
 
 use follow::Followers;
+use load::Load;
 use registry::Registry;
+use waiting::Waiting;
 
 /// How long a caller waits for a command to take effect before it is told to look again.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,12 +69,31 @@ pub struct Parts {
     pub max_sessions: usize,
     /// `MEMORY_SHALLOW`: what a session takes to store has a bound, and old turns are forgotten for it.
     pub shallow: bool,
+    /// `K8SOPS_MAX_RUNS`: runs in this process at a time.
+    pub max_runs: usize,
+    /// `K8SOPS_MAX_RUNS_PER_USER`: of them, those of one user.
+    pub max_runs_of_user: usize,
+    /// `TOOL_APPROVAL_BY`: who answers requests for approval.
+    pub approval_by: ApprovalBy,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The audit trail.
     pub audit: Audit,
     /// Names this process in leases and in the audit trail.
     pub replica: String,
+}
+
+/// An approval that waits for an answer.
+#[derive(Debug, Clone)]
+pub struct WaitingApproval {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The run that waits.
+    pub run: RunId,
+    /// What is asked.
+    pub asked: ApprovalRequested,
 }
 
 /// Why a request to a session was not done.
@@ -91,6 +114,18 @@ pub enum SessionsError {
     /// The approval waits for no answer any more.
     #[error("approval {0} was answered before, or has expired; see its approval_resolved event")]
     ApprovalClosed(ApprovalId),
+    /// Approvals are somebody else's to give.
+    #[error(
+        "approvals are given by somebody else with the role approver, not by the session's own user; who has it finds \
+         what waits in GET /v1/approvals"
+    )]
+    ApproverRequired,
+    /// The user has as many runs as one may have.
+    #[error("{0} of your runs are in progress on this replica, which is the limit; try again when one has ended")]
+    TooManyRuns(usize),
+    /// The process has as many runs as it may have.
+    #[error("{0} runs are in progress on this replica, which is the limit; try again in a moment")]
+    Overloaded(usize),
     /// The edited arguments do not fit the tool, or the values do not fit the question.
     #[error("{0}")]
     DoesNotFit(String),
@@ -131,6 +166,8 @@ pub(crate) struct Shared {
     pub(crate) parts: Parts,
     registry: Registry,
     followers: Arc<Followers>,
+    load: Load,
+    waiting: Waiting,
     /// Ends what keeps up with other replicas.
     closed: CancellationToken,
     /// Held while a session is created, so that the limit of sessions is looked at by one at a time.
@@ -150,6 +187,8 @@ impl Sessions {
         let followers = Arc::new(Followers::new(parts.store.clone()));
         let replica = parts.replica.clone();
         Self(Arc::new(Shared {
+            load: Load::new(parts.max_runs, parts.max_runs_of_user),
+            waiting: Waiting::default(),
             parts,
             followers,
             closed: CancellationToken::new(),
@@ -290,33 +329,90 @@ impl Sessions {
     /// Takes a command in. It is durable when this returns, and done as soon as its turn comes.
     ///
     /// # Errors
-    /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, and those of the store: `Busy`,
-    /// `CommandIdReused`, `InboxFull`. A command that was taken before is not refused for what has happened since.
+    /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, `ApproverRequired`, `TooManyRuns`,
+    /// `Overloaded`, and those of the store: `Busy`, `CommandIdReused`, `InboxFull`. A command that was taken before is not refused for what has happened since.
     pub async fn submit(&self, session: SessionId, mut command: Command) -> Result<Receipt, SessionsError> {
         self.refuse_when_stopping()?;
         let store = &self.0.parts.store;
-        let mut summary = self.get(&command.by, session).await?;
+        let mut summary = self.addressed(session, &command).await?;
         if let CommandBody::Cancel { run_id } = &mut command.body {
             // What waits before what runs: a message that is taken up in between is then seen in one of the two.
             let waiting = store.inbox(session).await?;
             summary = self.get(&command.by, session).await?;
             *run_id = summary.open_run.or_else(|| next_message(&waiting)?.command.run_id());
         }
-        if let Err(refused) = self.admit(&summary, &command).await {
+        let claimed = match self.admit(&summary, &command).await {
+            Ok(claimed) => claimed,
             // What was taken once stays taken, whatever has become since of what it was about.
-            return match store.receipt(session, &command.command_id).await? {
-                Some(first) if first.fingerprint == command.fingerprint => Ok(Receipt { duplicate: true, ..first }),
-                Some(_) => Err(StoreError::CommandIdReused.into()),
-                None => Err(refused),
-            };
+            Err(refused) => {
+                return match store.receipt(session, &command.command_id).await? {
+                    Some(first) if first.fingerprint == command.fingerprint => Ok(Receipt { duplicate: true, ..first }),
+                    Some(_) => Err(StoreError::CommandIdReused.into()),
+                    None => Err(refused),
+                };
+            }
+        };
+        let taken = store.submit(session, command).await;
+        if taken.is_err() && claimed {
+            self.0.load.end(session);
         }
-        let receipt = store.submit(session, command).await?;
+        let receipt = taken?;
         self.0.ring(session);
         Ok(receipt)
     }
 
-    /// Whether a command makes sense as the session stands.
-    async fn admit(&self, summary: &SessionSummary, command: &Command) -> Result<(), SessionsError> {
+    /// The session that a command is for: the sender's own or, where approvals are given by others, one that waits for them.
+    async fn addressed(&self, session: SessionId, command: &Command) -> Result<SessionSummary, SessionsError> {
+        let of_others = self.0.parts.approval_by == ApprovalBy::Approver
+            && matches!(command.body, CommandBody::Resolve { approver: true, .. });
+        if !of_others {
+            return self.get(&command.by, session).await;
+        }
+        match self.0.parts.store.summary(session).await {
+            Ok(Some(summary)) => Ok(summary),
+            Ok(None) | Err(StoreError::Corrupt(_)) => Err(SessionsError::NotFound(session)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The approvals that a user may answer and that wait, those that run out first coming first: of their own sessions or,
+    /// where they are given by others, of all others' sessions to somebody with the role `approver`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn approvals(&self, user: &UserId, approver: bool) -> Result<Vec<WaitingApproval>, SessionsError> {
+        let store = self.0.parts.store.as_ref();
+        let mut found = Vec::new();
+        if self.0.parts.approval_by == ApprovalBy::Approver && !approver {
+            return Ok(found);
+        }
+        for session in self.0.waiting.sessions(store).await? {
+            // One that cannot be read keeps nobody from the others.
+            let Ok(Some(summary)) = store.summary(session).await else { continue };
+            let theirs = summary.user_id == *user;
+            if theirs != (self.0.parts.approval_by == ApprovalBy::Owner) {
+                continue;
+            }
+            let Ok(loaded) = load_state(store, session).await else { continue };
+            let Some(run) = loaded.state.run.as_ref().map(|run| run.run_id) else { continue };
+            let pending = loaded.state.pending_approvals().cloned();
+            found.extend(pending.map(|asked| WaitingApproval { session, user: summary.user_id.clone(), run, asked }));
+        }
+        found.sort_by_key(|approval| approval.asked.expires_at);
+        Ok(found)
+    }
+
+    /// Whether a command makes sense as the session stands. True: room was made for a run that it will cause.
+    async fn admit(&self, summary: &SessionSummary, command: &Command) -> Result<bool, SessionsError> {
+        if let CommandBody::Message { .. } = &command.body {
+            // A session that is busy takes messages into its inbox, by the rules of `on_busy`.
+            let idle = !summary.is_processing();
+            return if idle { self.0.load.claim(summary.session_id, &summary.user_id) } else { Ok(false) };
+        }
+        self.check(summary, command).await.map(|()| false)
+    }
+
+    async fn check(&self, summary: &SessionSummary, command: &Command) -> Result<(), SessionsError> {
         match &command.body {
             CommandBody::Settings(patch) => Ok(self.0.parts.catalog.validate(&patch.apply(&summary.settings))?),
             CommandBody::Resolve { approval_id, arguments, .. } => {
@@ -324,7 +420,14 @@ impl Sessions {
                 match state.run.as_ref().and_then(|run| run.is_answered(*approval_id)) {
                     Some(false) => {}
                     Some(true) => return Err(SessionsError::ApprovalClosed(*approval_id)),
-                    None => return Err(SessionsError::ApprovalNotFound(*approval_id)),
+                    None if summary.user_id == command.by => {
+                        return Err(SessionsError::ApprovalNotFound(*approval_id));
+                    }
+                    // Nothing is said of a session of others that does not wait for them.
+                    None => return Err(SessionsError::NotFound(summary.session_id)),
+                }
+                if !self.0.may_answer(command, &summary.user_id) {
+                    return Err(SessionsError::ApproverRequired);
                 }
                 let asked = state.pending_approvals().find(|asked| asked.approval_id == *approval_id);
                 match (asked, arguments.as_ref().and_then(|arguments| arguments.as_object())) {
@@ -365,9 +468,9 @@ impl Sessions {
         command: Command,
         done: impl Fn(&Event) -> bool,
     ) -> Result<Arc<Event>, SessionsError> {
-        let user = command.by.clone();
         let receipt = self.submit(session, command).await?;
-        let mut cursor = self.watch(&user, session, receipt.seq).await?;
+        // Who could submit may see what comes of it.
+        let mut cursor = self.cursor(None, session, receipt.seq).await?;
         let event = tokio::time::timeout(APPLY_TIMEOUT, async {
             while let Some(frame) = cursor.next().await? {
                 if let Frame::Event(event) = frame
@@ -386,10 +489,18 @@ impl Sessions {
     /// # Errors
     /// `NotFound`, and those of the store.
     pub async fn watch(&self, user: &UserId, session: SessionId, after: u64) -> Result<Cursor, SessionsError> {
+        self.cursor(Some(user), session, after).await
+    }
+
+    /// A reader for a user, or for whoever has sent a command to the session.
+    async fn cursor(&self, user: Option<&UserId>, session: SessionId, after: u64) -> Result<Cursor, SessionsError> {
         // The feed before the summary: what is committed in between rings the feed.
         let feed = self.0.registry.feed(session);
         self.0.followers.follow(session, &feed);
-        let summary = self.get(user, session).await?;
+        let summary = match user {
+            Some(user) => self.get(user, session).await?,
+            None => self.0.parts.store.summary(session).await?.ok_or(SessionsError::NotFound(session))?,
+        };
         feed.observe(summary.last_seq);
         Ok(Cursor::new(self.0.parts.store.clone(), session, feed, after))
     }
@@ -521,6 +632,15 @@ fn next_message(entries: &[InboxEntry]) -> Option<&InboxEntry> {
 }
 
 impl Shared {
+    /// Whether who sent an answer to an approval may give it. Asked at the door and again before it is logged.
+    fn may_answer(&self, command: &Command, owner: &UserId) -> bool {
+        let CommandBody::Resolve { approver, .. } = &command.body else { return false };
+        match self.parts.approval_by {
+            ApprovalBy::Owner => command.by == *owner,
+            ApprovalBy::Approver => *approver && command.by != *owner,
+        }
+    }
+
     /// A session that is about to be deleted, if there is something in it that was not looked at for memories.
     async fn to_learn(&self, session: SessionId) -> Option<SessionState> {
         self.parts.memory.as_ref()?;

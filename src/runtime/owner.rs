@@ -54,20 +54,25 @@ enum LetGo {
 
 /// Owns a session for as long as there is something to do.
 pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
+    own_while_needed(&shared, session, &place).await;
+    shared.load.end(session);
+}
+
+async fn own_while_needed(shared: &Arc<Shared>, session: SessionId, place: &Place) {
     let mut wait = RETRY.0;
     loop {
         // The inbox is looked into when the session is held.
         place.bell.hush();
         let outcome = tokio::select! {
-            outcome = hold(&shared, session, &place) => outcome,
+            outcome = hold(shared, session, place) => outcome,
             () = place.bell.gone.cancelled() => Ok(LetGo::Gone),
         };
         if let Err(error) = &outcome {
-            count(&shared, error);
+            count(shared, error);
         }
         match outcome {
             Ok(LetGo::Idle) => {
-                if shared.registry.retire(session, &place) {
+                if shared.registry.retire(session, place) {
                     return;
                 }
                 wait = RETRY.0;
@@ -80,7 +85,7 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
             }
             Err(StoreError::Held(_)) => {
                 // Another process works on it, and hears of what is new. Should it die, the store says so.
-                if shared.registry.retire(session, &place) {
+                if shared.registry.retire(session, place) {
                     return;
                 }
             }
@@ -104,7 +109,7 @@ pub(super) async fn own(shared: Arc<Shared>, session: SessionId, place: Place) {
             }
         }
     }
-    shared.registry.retire(session, &place);
+    shared.registry.retire(session, place);
 }
 
 /// Counts what stopped the work on a session, where it is a failure.
@@ -130,6 +135,7 @@ async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result
         Ok(mut owner) => owner.work().await,
         Err(error) => Err(error),
     };
+    shared.waiting.forget(session);
     match store.release(held.lease).await {
         // Something came in that the owner did not hear of.
         Ok(true) if matches!(result, Ok(LetGo::Idle)) => place.bell.ring(),
@@ -188,6 +194,8 @@ struct Owner<'a> {
     cancelled: Option<RunId>,
     /// The inbox may hold something new.
     look: bool,
+    /// Until when approvals wait, as it is noted for those who may answer.
+    noted: Option<Timestamp>,
 }
 
 struct RunTask {
@@ -246,6 +254,7 @@ impl<'a> Owner<'a> {
             learning: None,
             cancelled: None,
             look: true,
+            noted: None,
         })
     }
 
@@ -263,8 +272,12 @@ impl<'a> Owner<'a> {
                     self.take_commands().await?;
                 }
                 self.writer.start();
+                self.note_waiting().await;
             }
             let quiet = self.run.is_none() && self.writer.idle() && !self.look;
+            if quiet && quiet_since.is_none() {
+                self.shared.load.end(self.held.lease.session);
+            }
             quiet_since = if quiet { quiet_since.or_else(|| Some(Instant::now())) } else { None };
             let resting = quiet_since.filter(|_| self.learning.is_none());
             let to_learn = self.projection.read(|state| state.summary.to_learn);
@@ -329,6 +342,17 @@ impl<'a> Owner<'a> {
         }
     }
 
+    /// Notes whether approvals wait, when that has changed.
+    async fn note_waiting(&mut self) {
+        let until = self.projection.read(|state| state.pending_approvals().map(|a| a.expires_at).max());
+        if until != self.noted {
+            let (store, session) = (self.shared.parts.store.as_ref(), self.held.lease.session);
+            if self.shared.waiting.note(store, session, until).await {
+                self.noted = until;
+            }
+        }
+    }
+
     /// Takes out of the inbox what can be done now. A message waits there while a run is in progress.
     async fn take_commands(&mut self) -> Result<(), StoreError> {
         let entries = self.shared.parts.store.inbox(self.held.lease.session).await?;
@@ -355,8 +379,12 @@ impl<'a> Owner<'a> {
                     continue;
                 }
                 CommandBody::Cancel { .. } => None,
-                CommandBody::Resolve { approval_id, decision, arguments, comment } => {
+                CommandBody::Resolve { approval_id, decision, arguments, comment, .. } => {
                     let run = self.projection.read(|state| {
+                        // Whatever let it in: nobody says yes to what is another's to allow.
+                        if !self.shared.may_answer(command, &state.summary.user_id) {
+                            return None;
+                        }
                         // The first answer counts; the next may be in the same look.
                         let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id)
                             && !self.writer.answers(*approval_id);
@@ -481,6 +509,8 @@ impl<'a> Owner<'a> {
         }
         settings.provider = provider;
         settings.model = model_id;
+        let user = self.projection.read(|state| state.summary.user_id.clone());
+        self.shared.load.begin(self.held.lease.session, &user);
         let cancel = CancellationToken::new();
         if self.cancelled == Some(run_id) {
             cancel.cancel();

@@ -253,6 +253,9 @@ impl World {
             }),
             max_sessions: 10,
             shallow: false,
+            max_runs: 100,
+            max_runs_of_user: 100,
+            approval_by: ApprovalBy::Owner,
             metrics: Arc::new(Metrics::new()),
             audit: crate::audit::Audit::default(),
             replica: uuid::Uuid::now_v7().to_string(),
@@ -295,6 +298,7 @@ impl World {
                     decision: decide,
                     arguments: None,
                     comment: None,
+                    approver: false,
                 };
                 let taken = self.submit(body).await;
                 // It is asked about twice when the first answer has not been taken up yet.
@@ -502,7 +506,7 @@ async fn of_answers_that_come_together_the_first_counts() {
         }
     };
     for decision in [Decision::Deny, Decision::Approve, Decision::Approve] {
-        let body = CommandBody::Resolve { approval_id, decision, arguments: None, comment: None };
+        let body = CommandBody::Resolve { approval_id, decision, arguments: None, comment: None, approver: false };
         let command =
             Command { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
         // Past the door, so that the owner finds them all at once.

@@ -75,6 +75,9 @@ pub enum CommandBody {
         arguments: Option<serde_json::Value>,
         /// For the model and the log.
         comment: Option<String>,
+        /// Whether who answers has the role `approver`.
+        #[serde(default)]
+        approver: bool,
     },
     /// Answers a question of an MCP server.
     Answer {

@@ -207,6 +207,12 @@ pub trait SharedStore: Send + Sync {
     /// The pieces of the open message after the place `after`, in their order.
     async fn read_preview(&self, session: SessionId, after: u64) -> Result<PreviewPage, StoreError>;
 
+    /// Notes that a session's run waits for an approval until then; `None`: it does not. A note whose time is over is dropped.
+    async fn note_waiting(&self, session: SessionId, until: Option<Timestamp>) -> Result<(), StoreError>;
+
+    /// Sessions that were noted, those whose time runs out first, at most `limit`.
+    async fn waiting(&self, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
     /// Asks to be rung for a session, from soon on; a [`Ring`] of the same says when that is.
     fn listen(&self, session: SessionId, topic: Topic);
 

@@ -23,6 +23,7 @@ use crate::{
 fn policy(approval: ApprovalMode) -> ToolsConfig {
     ToolsConfig {
         approval,
+        approval_by: crate::config::ApprovalBy::Owner,
         approve_untrusted: false,
         rules: Vec::new(),
         approval_ttl: Duration::from_hours(1),

@@ -134,11 +134,22 @@ async fn a_folder_that_cannot_be_used_is_named_with_the_variable_and_the_remedy(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_others_can_reach_is_warned_of_in_one_line() {
-    for (host, warns) in [("0.0.0.0", 1), ("127.0.0.1", 0), ("localhost", 0)] {
+async fn where_others_can_reach_it_nobody_unknown_is_let_in_unless_that_is_said_aloud() {
+    for arguments in [vec!["serve"], vec!["demo", "--host", "0.0.0.0"]] {
         let data = tempfile::tempdir().unwrap();
         let mut command = k8sops();
-        command.arg("serve").env("K8SOPS_PORT", "0").env("K8SOPS_HOST", host);
+        command.args(&arguments).env("K8SOPS_PORT", "0").env("K8SOPS_HOST", "0.0.0.0");
+        command.env("MEMORY_FILESYSTEM_PATH", data.path());
+        let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        let refusals = errors.lines().filter(|line| line.contains("0.0.0.0") && !line.contains("warning")).count();
+        assert_eq!(refusals, 1, "{arguments:?}: {errors}");
+    }
+    for (host, insecure, warns) in [("0.0.0.0", "true", 1), ("127.0.0.1", "true", 0), ("localhost", "false", 0)] {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = k8sops();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("K8SOPS_HOST", host).env("AUTH_ALLOW_INSECURE", insecure);
         command.env("MEMORY_FILESYSTEM_PATH", data.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let pid = child.id().unwrap().to_string();
@@ -147,7 +158,7 @@ async fn an_address_that_others_can_reach_is_warned_of_in_one_line() {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it stops").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
-        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("no authentication")).collect();
+        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("NOBODY IS AUTHENTICATED")).collect();
         assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
         assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
     }

@@ -34,6 +34,8 @@ pub struct Setup {
 /// A running service. Dropping it breaks it off; [`Service::stop`] stops it in order.
 pub struct Service {
     pub base: String,
+    /// The key or token that goes along with every request.
+    pub token: Option<String>,
     http: Client,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
@@ -72,7 +74,7 @@ impl Service {
         let stop = CancellationToken::new();
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));
         let http = Client::builder().no_proxy().build().unwrap();
-        Self { base, http, stop, task, data }
+        Self { base, token: None, http, stop, task, data }
     }
 
     /// Stops in order; the folder with its sessions, for a service after it.
@@ -105,7 +107,11 @@ impl Service {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base)).timeout(PATIENCE)
+        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(PATIENCE);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Value {

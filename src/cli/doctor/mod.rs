@@ -3,6 +3,7 @@
 //! A check is given the part that it tries and says what it found; [`checks`] builds the parts. [`run`] tries them all at
 //! once, so that one that hangs delays no other, and prints in the order given.
 
+mod identity;
 mod mcp;
 mod provider;
 mod report;
@@ -10,8 +11,10 @@ mod store;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use secrecy::SecretString;
 
 pub use self::{
+    identity::IdentityCheck,
     mcp::{McpCheck, NoMcpServers, mcp_line},
     provider::ProviderCheck,
     report::{Check, Finding, Line, run},
@@ -23,6 +26,14 @@ use crate::{
     models::Catalog,
     session::StoreError,
 };
+
+/// What to try.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Options {
+    /// A key or token, to see whose it is.
+    #[arg(long, env = crate::config::settings::TOKEN_VARIABLE, hide_env_values = true)]
+    pub token: Option<SecretString>,
+}
 
 /// The configuration: what is wrong or odd with it.
 pub struct ConfigurationCheck(Vec<Line>);
@@ -58,9 +69,15 @@ impl Check for ConfigurationCheck {
 }
 
 /// All that is tried: what loading the configuration said and, when it can be used, the parts that a start would use.
-pub async fn checks(loaded: &Result<Loaded, ConfigError>) -> Vec<Box<dyn Check>> {
+pub async fn checks(loaded: &Result<Loaded, ConfigError>, options: Options) -> Vec<Box<dyn Check>> {
     let mut checks: Vec<Box<dyn Check>> = vec![Box::new(ConfigurationCheck::new(loaded))];
     let Ok(Loaded { config, .. }) = loaded else { return checks };
+    checks.push(Box::new(IdentityCheck {
+        config: config.auth.clone(),
+        server: config.server.clone(),
+        everybody: config.memory.user_id.clone(),
+        token: options.token,
+    }));
     let catalog = Catalog::new(&config.providers);
     for (id, provider) in &config.providers {
         let chosen = *id == config.llm.provider;

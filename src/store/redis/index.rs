@@ -66,6 +66,25 @@ impl Index {
         self.link.ask(redis::cmd("ZREM").arg(&work).arg(&name) as &_).await
     }
 
+    /// Notes until when a session waits for an approval.
+    pub(super) async fn note_waiting(&self, session: SessionId, until: Option<Timestamp>) -> Result<(), StoreError> {
+        let (key, name) = (self.keys.approvals(), session.to_string());
+        match until {
+            Some(until) => self.link.ask(redis::cmd("ZADD").arg(&key).arg(until.as_millis()).arg(&name) as &_).await,
+            None => self.link.ask(redis::cmd("ZREM").arg(&key).arg(&name) as &_).await,
+        }
+    }
+
+    /// Sessions that wait for an approval, those whose time runs out first.
+    pub(super) async fn waiting(&self, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let (key, now) = (self.keys.approvals(), Timestamp::now().as_millis());
+        let _: usize = self.link.ask(redis::cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(now) as &_).await?;
+        let mut look = redis::cmd("ZRANGE");
+        look.arg(&key).arg(0).arg(limit.saturating_sub(1));
+        let noted: Vec<String> = self.link.ask(&look).await?;
+        Ok(noted.iter().filter_map(|session| session.parse().ok()).collect())
+    }
+
     pub(super) async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
         let key = self.keys.user(user);
         self.link.ask(redis::cmd("ZCARD").arg(&key) as &_).await

@@ -18,6 +18,7 @@
 //! | `{prefix}:{user:USER}:upkeep` | string | who makes the vectors of this user |
 //! | `{prefix}:usage:USER:DAY` | hash | what each of a user's sessions used on a day |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
+//! | `{prefix}:approvals` | sorted set | sessions that wait for an approval, by when it runs out |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
 //!
 //! `{session}` and `{user:USER}` stand with their braces: they are the hash tags that keep all keys of a session, and all
@@ -105,6 +106,10 @@ impl Keys {
 
     pub(super) fn user(&self, user: &UserId) -> String {
         format!("{}:user:{user}", self.prefix)
+    }
+
+    pub(super) fn approvals(&self) -> String {
+        format!("{}:approvals", self.prefix)
     }
 
     pub(super) fn work(&self) -> String {

@@ -421,6 +421,18 @@ impl SharedStore for RedisStore {
         Ok(page)
     }
 
+    async fn note_waiting(
+        &self,
+        session: SessionId,
+        until: Option<crate::session::Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.index.note_waiting(session, until).await
+    }
+
+    async fn waiting(&self, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        self.index.waiting(limit).await
+    }
+
     fn listen(&self, session: SessionId, topic: Topic) {
         self.bells.listen(session, topic);
     }

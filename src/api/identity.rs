@@ -1,0 +1,197 @@
+//! Who makes a request: looked at once, before any route, and handed to the handlers as a [`Caller`]. A route that is not
+//! listed as open here is not reached by anybody unknown, and a handler cannot name a user without a `Caller`.
+
+use std::{future::Ready, marker::PhantomData};
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::{Payload, ServiceRequest},
+    http::{Method, header},
+    web,
+};
+use secrecy::SecretString;
+
+use super::{Api, Code, Problem};
+use crate::{
+    auth::{Identity, Presented, Refusal, Role, Roles},
+    config::MetricsAccess,
+    session::UserId,
+};
+
+/// The sub-protocol of our WebSockets.
+pub(super) const SUBPROTOCOL: &str = "k8sops.v1";
+/// Stands before the token among the sub-protocols that a browser offers; it has no other place for one.
+const PROTOCOL_TOKEN: &str = "bearer.";
+/// The header with a token for MCP servers, where `Authorization` holds none that may be passed on.
+const MCP_TOKEN: &str = "x-mcp-authorization";
+
+/// What may be seen of everybody: that the service lives, and the contract.
+fn is_open(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/docs") || path.starts_with("/docs/")
+}
+
+/// Lets a request through to its route: with the identity of its caller, or where none is needed.
+pub(super) async fn admit(request: &ServiceRequest) -> Result<(), Problem> {
+    let Some(api) = request.app_data::<web::Data<Api>>() else { return Ok(()) };
+    let path = request.path();
+    let metrics = path == "/metrics";
+    if is_open(path) || (metrics && api.metrics_access == MetricsAccess::Open) {
+        return Ok(());
+    }
+    let token = bearer(request.request()).or_else(|| offered_token(request.request()));
+    if token.is_none() && api.auth.is_on() && says_who_later(request) {
+        return Ok(());
+    }
+    let mut identity = identify(api, request.request(), token.as_deref()).await?;
+    if let Some(own) = request.headers().get(MCP_TOKEN).and_then(|value| value.to_str().ok()) {
+        identity.own_token = token_of(own);
+    }
+    api.quota.request(&identity.user)?;
+    if metrics && !identity.roles.has(Role::Admin) {
+        return Err(role_required("admin", identity.roles));
+    }
+    request.extensions_mut().insert(identity);
+    Ok(())
+}
+
+/// Who presents a token, or comes from a proxy.
+pub(super) async fn identify(api: &Api, request: &HttpRequest, token: Option<&str>) -> Result<Identity, Problem> {
+    let header = |name: &str| -> Vec<String> {
+        request.headers().get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let identified = api.auth.identify(&Presented { bearer: token, peer, header: &header }).await;
+    identified.map_err(|refusal| {
+        let scheme = api.auth.scheme();
+        match refusal {
+            Refusal::Missing(why) => Problem::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
+            Refusal::Invalid(why) => {
+                api.quota.note_refusal();
+                Problem::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
+            }
+            Refusal::Unavailable(why) => Problem::new(Code::IdentityUnavailable, why),
+        }
+    })
+}
+
+/// The token in `Authorization`.
+fn bearer(request: &HttpRequest) -> Option<String> {
+    let header = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+fn token_of(header: &str) -> Option<SecretString> {
+    let token = match header.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token,
+        _ => header,
+    };
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.into())
+}
+
+fn protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|value| value.to_str().ok());
+    headers.flat_map(|value| value.split(',').map(str::trim))
+}
+
+/// The token among the sub-protocols of a WebSocket handshake.
+fn offered_token(request: &HttpRequest) -> Option<String> {
+    if !is_upgrade(request) {
+        return None;
+    }
+    protocols(request).find_map(|offer| offer.strip_prefix(PROTOCOL_TOKEN)).map(str::to_owned)
+}
+
+/// Whether it is the handshake of a WebSocket that will say in its first message who it is: one that speaks our protocol.
+fn says_who_later(request: &ServiceRequest) -> bool {
+    let path = request.path();
+    request.method() == Method::GET
+        && path.starts_with("/v1/sessions/")
+        && path.ends_with("/ws")
+        && is_upgrade(request.request())
+        && protocols(request.request()).any(|offer| offer == SUBPROTOCOL)
+}
+
+/// Whether it is the handshake of a WebSocket.
+pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+/// What a caller must be allowed to reach a handler.
+pub(super) trait Needs {
+    /// The roles of which one is needed, for whoever has none of them.
+    const ROLES: &'static str;
+
+    fn met_by(roles: Roles) -> bool;
+}
+
+/// Looking at what is one's own.
+pub(super) struct Looks;
+
+impl Needs for Looks {
+    const ROLES: &'static str = "viewer, user, approver or admin";
+
+    fn met_by(roles: Roles) -> bool {
+        roles.may_look()
+    }
+}
+
+/// Changing what is one's own.
+pub(super) struct Acts;
+
+impl Needs for Acts {
+    const ROLES: &'static str = "user or admin";
+
+    fn met_by(roles: Roles) -> bool {
+        roles.may_act()
+    }
+}
+
+/// Answering a request for approval.
+pub(super) struct Answers;
+
+impl Needs for Answers {
+    const ROLES: &'static str = "user, approver or admin";
+
+    fn met_by(roles: Roles) -> bool {
+        roles.may_answer()
+    }
+}
+
+/// The user who makes the request, and may do what the handler does. A handler that lacks it cannot reach a session.
+pub(super) struct Caller<N = Looks> {
+    /// Whose sessions they reach.
+    pub(super) user: UserId,
+    /// Who they are.
+    pub(super) identity: Identity,
+    needs: PhantomData<N>,
+}
+
+impl<N: Needs> Caller<N> {
+    /// A caller, if their roles are enough.
+    pub(super) fn new(identity: Identity) -> Result<Self, Problem> {
+        if !N::met_by(identity.roles) {
+            return Err(role_required(N::ROLES, identity.roles));
+        }
+        Ok(Self { user: identity.user.clone(), identity, needs: PhantomData })
+    }
+}
+
+impl<N: Needs> FromRequest for Caller<N> {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let identity = request.extensions().get::<Identity>().cloned();
+        let nobody = || Problem::unauthenticated("it is not known who calls", "Bearer realm=\"k8sops\"".into());
+        std::future::ready(identity.ok_or_else(nobody).and_then(Self::new))
+    }
+}
+
+fn role_required(needed: &str, roles: Roles) -> Problem {
+    let yours = if roles.may_look() { format!("yours: {roles}") } else { "you have none".to_owned() };
+    Problem::new(Code::RoleRequired, format!("this needs the role {needed}; {yours}"))
+}

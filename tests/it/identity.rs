@@ -1,0 +1,471 @@
+//! Who calls: keys, tokens of an issuer that is not ours, a proxy's header; and that nothing of one user is another's.
+
+use std::{path::Path, time::Duration};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use k8sops::auth::{NewKey, Role};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest as _},
+};
+
+use crate::{
+    scripted::{ScriptedModel, call},
+    service::{PATIENCE, Service, Setup, problem},
+    testbed::{self, Peer},
+    tools::Counting,
+};
+
+/// A file of keys, and the key of each user in it.
+struct Keys {
+    folder: TempDir,
+    entries: Vec<(String, String)>,
+}
+
+impl Keys {
+    fn new() -> Self {
+        Self { folder: TempDir::new().unwrap(), entries: Vec::new() }
+    }
+
+    fn add(&mut self, user: &str, roles: &[Role]) -> String {
+        let new = NewKey::generate(user, roles, None).unwrap();
+        self.entries.push((user.to_owned(), new.entry));
+        self.write();
+        new.key
+    }
+
+    fn remove(&mut self, user: &str) {
+        self.entries.retain(|(of, _)| of != user);
+        self.write();
+    }
+
+    fn write(&self) {
+        let all: String = self.entries.iter().map(|(_, entry)| entry.as_str()).collect();
+        std::fs::write(self.path(), all).unwrap();
+    }
+
+    fn path(&self) -> impl AsRef<Path> {
+        self.folder.path().join("keys.yaml")
+    }
+
+    fn env(&self) -> Vec<(&'static str, String)> {
+        let path = self.path().as_ref().to_str().unwrap().to_owned();
+        vec![("AUTH_MODE", "api_key".into()), ("AUTH_API_KEYS_FILE", path)]
+    }
+}
+
+async fn status(service: &Service, token: Option<&str>) -> StatusCode {
+    let mut request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{}/v1/info", service.base));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    request.send().await.unwrap().status()
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+/// A session of Anna's in which a change waits for approval, and its request.
+async fn waiting(service: &Service) -> (String, Value) {
+    service.connected().await;
+    let session = service.session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    (session, asked)
+}
+
+fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) -> Setup {
+    let model = ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]);
+    Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there() {
+    let mut keys = Keys::new();
+    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User, Role::Approver]));
+    let tools = Counting::new();
+    let mut service = Service::start(with_change(keys.env(), &tools)).await;
+    service.token = Some(anna);
+    let (session, asked) = waiting(&service).await;
+    let before = service.log(&session).await.len();
+
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let open = ["/healthz", "/readyz", "/openapi.json", "/metrics"];
+    // Answered with the caller's own, whoever calls; what a route that is added later does must be said here.
+    let own =
+        ["/v1/sessions", "/v1/usage", "/v1/providers", "/v1/tools", "/v1/tools/refresh", "/v1/info", "/v1/approvals"];
+    let (mut unknown, mut foreign) = (0, 0);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "patch", "delete", "put"] {
+            let operation = &item[method];
+            if operation.is_null() {
+                continue;
+            }
+            let target = path
+                .replace("{session_id}", session.rsplit('/').next().unwrap())
+                .replace("{approval_id}", asked["approval_id"].as_str().unwrap())
+                .replace("{input_id}", asked["approval_id"].as_str().unwrap())
+                .replace("{tool_call_id}", asked["tool_call_id"].as_str().unwrap())
+                .replace("{memory_id}", asked["approval_id"].as_str().unwrap());
+            let body = match operation["operationId"].as_str().unwrap() {
+                "send_message" => json!({"content": "mine now"}),
+                "update_session" => json!({"title": "mine now"}),
+                "update_settings" => json!({"max_tokens": 7}),
+                "resolve_approval" => json!({"decision": "approve"}),
+                "answer_input" => json!({"action": "decline"}),
+                _ => json!({}),
+            };
+            let ask = |token: Option<&str>| {
+                let http = reqwest::Client::builder().no_proxy().build().unwrap();
+                let method: Method = method.to_uppercase().parse().unwrap();
+                let mut request = http.request(method, format!("{}{target}", service.base)).json(&body);
+                if path.ends_with("/ws") {
+                    request = request
+                        .header("connection", "upgrade")
+                        .header("upgrade", "websocket")
+                        .header("sec-websocket-version", "13")
+                        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+                }
+                match token {
+                    Some(token) => request.bearer_auth(token),
+                    None => request,
+                }
+            };
+            if open.contains(&path.as_str()) {
+                assert!(ask(None).send().await.unwrap().status().is_success(), "{method} {path}");
+                continue;
+            }
+            assert!(operation["responses"]["401"].is_object() && operation["security"].is_array(), "{method} {path}");
+            for token in [None, Some("k8sops_made-up")] {
+                let answer = ask(token).send().await.unwrap();
+                let challenge = answer.headers().get("www-authenticate").cloned().expect("a challenge");
+                assert!(challenge.to_str().unwrap().starts_with("Bearer realm="), "{challenge:?}");
+                let (status, found) = problem(answer).await;
+                assert_eq!((status, &found["code"]), (401, &json!("unauthenticated")), "{method} {path}");
+                unknown += 1;
+            }
+            if own.contains(&path.as_str()) {
+                let text = ask(Some(&ben)).send().await.unwrap().text().await.unwrap();
+                assert!(!text.contains(session.rsplit('/').next().unwrap()), "{method} {path}: {text}");
+                continue;
+            }
+            let (status, found) = problem(ask(Some(&ben)).send().await.unwrap()).await;
+            assert_eq!(status, 404, "{method} {path} as somebody else: {found}");
+            foreign += 1;
+        }
+    }
+    assert!(unknown >= 40 && foreign >= 12, "{unknown} {foreign}");
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (status, _) = problem(http.get(format!("{}/v1/nothing", service.base)).send().await.unwrap()).await;
+    assert_eq!(status, 401, "what there is is nobody's business");
+    // Nothing of it had an effect.
+    assert_eq!(service.log(&session).await.len(), before);
+    assert_eq!(tools.calls("change"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
+    let mut keys = Keys::new();
+    let anna = keys.add("anna", &[Role::User]);
+    let mut service =
+        Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let ben = keys.add("ben", &[Role::User]);
+    until("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
+    service.token = Some(ben.clone());
+    let session = service.session().await;
+    let mut stream = service.events(&session, "").await;
+    stream.until("session_created").await;
+    let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
+    let mut request = url.into_client_request().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {ben}").parse().unwrap());
+    let (mut socket, _) = connect_async(request).await.unwrap();
+    // A file that is broken takes nothing away.
+    std::fs::write(keys.path(), "- user: [").unwrap();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(
+        (status(&service, Some(&ben)).await, status(&service, Some(&anna)).await),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    keys.remove("ben");
+    until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    let rest = stream.rest().await;
+    assert_eq!(rest.last().unwrap()["code"], "unauthenticated", "{rest:?}");
+    let closed = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return u16::from(frame.code),
+                Some(Ok(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, closed).await.expect("it is closed"), 1008);
+    assert_eq!(status(&service, Some(&anna)).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_bound_what_a_caller_does() {
+    let mut keys = Keys::new();
+    let (anna, viewer) = (keys.add("anna", &[Role::User]), keys.add("anna", &[Role::Viewer]));
+    let admin = keys.add("root", &[Role::Admin]);
+    let mut env = keys.env();
+    env.push(("AUTH_METRICS", "admin".into()));
+    let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    service.token = Some(anna);
+    let session = service.session().await;
+    let (status, found) = service.refused(service.request(Method::GET, "/metrics")).await;
+    assert_eq!((status, &found["code"]), (403, &json!("role_required")));
+    service.token = Some(viewer);
+    service.get(&session).await;
+    let message = service.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "x"}));
+    let (status, found) = service.refused(message).await;
+    assert_eq!((status, &found["code"]), (403, &json!("role_required")));
+    service.token = Some(admin);
+    assert_eq!(service.request(Method::GET, "/metrics").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_needs_the_yes_of_somebody_else() {
+    let mut keys = Keys::new();
+    let anna = keys.add("anna", &[Role::User, Role::Approver]);
+    let (ben, cleo) = (keys.add("ben", &[Role::Approver]), keys.add("cleo", &[Role::User]));
+    let tools = Counting::new();
+    let mut env = keys.env();
+    env.push(("TOOL_APPROVAL_BY", "approver".into()));
+    let mut service = Service::start(with_change(env.clone(), &tools)).await;
+    service.token = Some(anna.clone());
+    let (session, asked) = waiting(&service).await;
+    let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    let yes = json!({"decision": "approve"});
+    // Not Anna, though she is an approver; and she does not find it to be hers to answer.
+    let (status, found) = service.refused(service.request(Method::POST, &path).json(&yes)).await;
+    assert_eq!((status, &found["code"]), (403, &json!("approver_required")), "{found}");
+    assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
+    // Not a user without the role, for whom there is no such session.
+    service.token = Some(cleo);
+    assert_eq!(service.refused(service.request(Method::POST, &path).json(&yes)).await.0, 404);
+    assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
+    // It is found after a restart, too.
+    let data = service.stop().await;
+    let setup = Setup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
+    service = Service::start(setup).await;
+    service.token = Some(ben);
+    until("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
+    let listed = service.get("/v1/approvals").await["approvals"][0].clone();
+    assert_eq!((&listed["user_id"], &listed["arguments"]), (&json!("anna"), &json!({"replicas": 3})), "{listed}");
+    assert_eq!(listed["approval_id"], asked["approval_id"]);
+    // Ben sees the question, and nothing else of the session.
+    assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
+    service.connected().await;
+    let resolved = service.post(&path, yes.clone()).await;
+    assert!(resolved["by"].to_string().contains("ben"), "{resolved}");
+    service.token = Some(anna);
+    let frames = service.events(&session, "").await.until("run_finished").await;
+    let logged = frames.iter().find(|frame| frame["type"] == "approval_resolved").unwrap();
+    assert!(logged["by"].to_string().contains("ben"), "{logged}");
+    assert_eq!(tools.calls("change"), 1);
+}
+
+async fn issuer() -> Peer {
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    command.arg(testbed::path("K8SOPS_TEST_ISSUER")).arg("0");
+    Peer::start(command).await
+}
+
+async fn post(issuer: &Peer, path: &str, body: Value) -> Value {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    http.post(format!("{}{path}", issuer.url)).json(&body).send().await.unwrap().json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_issuer_is_believed_and_no_other() {
+    let issuer = issuer().await;
+    let env = vec![
+        ("AUTH_MODE", "jwt".into()),
+        ("AUTH_JWT_ISSUER", issuer.url.clone()),
+        ("AUTH_JWT_AUDIENCE", "k8sops".into()),
+        ("AUTH_JWT_CLOCK_SKEW", "5s".into()),
+        ("AUTH_JWT_ROLES_CLAIM", "realm_access.roles".into()),
+    ];
+    let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let roles = json!({"roles": ["user", "offline_access"]});
+    let token = async |mut ask: Value| -> String {
+        if ask["claims"].get("realm_access").is_none() {
+            ask["claims"]["realm_access"] = roles.clone();
+        }
+        post(&issuer, "/token", ask).await.as_str().unwrap().to_owned()
+    };
+    for good in [json!({}), json!({"alg": "ES256"}), json!({"claims": {"aud": ["other", "k8sops"]}})] {
+        let token = token(good.clone()).await;
+        assert_eq!(status(&service, Some(&token)).await, 200, "{good}");
+    }
+    // Somebody whose name cannot be a folder's has sessions of their own all the same.
+    service.token = Some(token(json!({"claims": {"sub": "auth0|anna"}})).await);
+    let session = service.session().await;
+    service.get(&session).await;
+    service.token = Some(token(json!({"claims": {"sub": "auth0-anna"}})).await);
+    assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
+
+    let now = k8sops::session::Timestamp::now().as_millis() / 1000;
+    for (bad, why) in [
+        (json!({"claims": {"iss": "https://other.example"}}), "another issuer"),
+        (json!({"claims": {"aud": "other"}}), "somebody else"),
+        (json!({"claims": {"aud": null}}), "aud"),
+        (json!({"claims": {"exp": now - 60}}), "expired"),
+        (json!({"claims": {"exp": null}}), "exp"),
+        (json!({"claims": {"nbf": now + 60}}), "not valid yet"),
+        (json!({"claims": {"sub": null}}), "who it is of"),
+        (json!({"claims": {"sub": 7}}), "who it is of"),
+        (json!({"forge": "other_key"}), "signature"),
+        (json!({"forge": "none"}), ""),
+        (json!({"alg": "HS256", "forge": "public_key_as_secret"}), "not allowed"),
+        (json!({"alg": "PS256"}), "not allowed"),
+        (json!({"header": {"kid": "made-up"}}), "does not name"),
+        (json!({"forge": "critical"}), "crit"),
+    ] {
+        let token = token(bad.clone()).await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.get(format!("{}/v1/info", service.base)).bearer_auth(&token).send().await.unwrap();
+        let (status, found) = problem(answer).await;
+        assert_eq!(status, 401, "{bad}: {found}");
+        assert!(found["detail"].as_str().unwrap().contains(why), "{bad}: {found}");
+        assert!(!found.to_string().contains(&token), "{found}");
+    }
+    // One key fits RS256 and none is named: it is that one.
+    assert_eq!(status(&service, Some(&token(json!({"header": {"kid": null}})).await)).await, 200);
+    let nobody = token(json!({"claims": {"realm_access": {"roles": ["offline_access"]}}})).await;
+    assert_eq!(status(&service, Some(&nobody)).await, 403);
+
+    // The issuer rotates: the new key is found, the old one does not hold any more.
+    let old = token(json!({})).await;
+    assert_eq!(status(&service, Some(&old)).await, 200);
+    post(&issuer, "/rotate", json!({})).await;
+    let new = token(json!({})).await;
+    until("the new key is fetched", async || status(&service, Some(&new)).await == 200).await;
+    assert_eq!(status(&service, Some(&old)).await, 401);
+    // A flood of made-up keys is not passed on to the issuer.
+    let count = async || -> u64 {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        http.get(format!("{}/count", issuer.url)).send().await.unwrap().json().await.unwrap()
+    };
+    let (before, began) = (count().await, std::time::Instant::now());
+    let forged = token(json!({"header": {"kid": "nobody's"}})).await;
+    for _ in 0..200 {
+        assert_eq!(status(&service, Some(&forged)).await, 401);
+    }
+    let most = began.elapsed().as_secs() / 10 + 1;
+    assert!(count().await - before <= most, "{} in {:?}", count().await - before, began.elapsed());
+    // While the issuer is away, what it said holds.
+    issuer.kill().await;
+    assert_eq!(status(&service, Some(&new)).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
+    for (sources, known) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
+        let env = vec![
+            ("AUTH_MODE", "proxy".into()),
+            ("AUTH_PROXY_USER_HEADER", "X-Auth-Request-User".into()),
+            ("AUTH_PROXY_SOURCES", sources.into()),
+        ];
+        let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+        let request = service
+            .request(Method::GET, "/v1/sessions")
+            .header("x-auth-request-user", "anna")
+            .header("x-forwarded-for", "10.0.0.1");
+        assert_eq!(request.send().await.unwrap().status() == 200, known, "{sources}");
+        let (status, _) = service.refused(service.request(Method::GET, "/v1/sessions")).await;
+        assert_eq!(status, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
+    let mut keys = Keys::new();
+    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let mut service =
+        Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    service.token = Some(anna.clone());
+    let session = service.session().await;
+    let open = async |protocols: &str| {
+        let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
+        let mut request = url.into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
+        connect_async(request).await
+    };
+    let next = async |socket: &mut tokio_tungstenite::WebSocketStream<_>| {
+        tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame").unwrap().unwrap()
+    };
+    let (mut socket, response) = open(&format!("k8sops.v1, bearer.{anna}")).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "k8sops.v1");
+    assert!(next(&mut socket).await.to_text().unwrap().contains("\"hello\""));
+
+    let say = |token: &str| Message::text(json!({"type": "auth", "token": token}).to_string());
+    let (mut socket, _) = open("k8sops.v1").await.unwrap();
+    socket.send(say(&anna)).await.unwrap();
+    assert!(next(&mut socket).await.to_text().unwrap().contains("\"hello\""));
+
+    for (token, code) in [("k8sops_no", "unauthenticated"), (ben.as_str(), "session_not_found")] {
+        let (mut socket, _) = open("k8sops.v1").await.unwrap();
+        socket.send(say(token)).await.unwrap();
+        let refused: Value = serde_json::from_str(next(&mut socket).await.to_text().unwrap()).unwrap();
+        assert_eq!((&refused["type"], &refused["code"]), (&json!("error"), &json!(code)));
+        assert!(next(&mut socket).await.is_close());
+    }
+    for first in ["{\"type\":\"message\",\"content\":\"x\"}", "hello", ""] {
+        let (mut socket, _) = open("k8sops.v1").await.unwrap();
+        if !first.is_empty() {
+            socket.send(Message::text(first)).await.unwrap();
+        }
+        // Nothing is said before it is known to whom; who says nothing is not waited for.
+        assert!(next(&mut socket).await.is_close(), "{first}");
+    }
+    for offered in ["other", "bearer.k8sops_no, k8sops.v1"] {
+        let Err(tungstenite::Error::Http(answer)) = open(offered).await else { panic!("{offered} is let in") };
+        assert_eq!(answer.status(), 401, "{offered}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_listed_origins_may_call_and_no_others() {
+    let mut keys = Keys::new();
+    let anna = keys.add("anna", &[Role::User]);
+    let mut env = keys.env();
+    env.push(("K8SOPS_CORS_ORIGINS", "https://ops.example.com".into()));
+    let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let ask =
+        |method: Method, origin: &str| service.request(method, "/v1/sessions").header("origin", origin.to_owned());
+    let preflight = |origin: &str| ask(Method::OPTIONS, origin).header("access-control-request-method", "POST");
+    let answer = preflight("https://ops.example.com").send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "https://ops.example.com");
+    assert!(answer.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    assert!(answer.headers().get("access-control-allow-credentials").is_none());
+    // A refusal can be read by the page, too.
+    let answer = ask(Method::GET, "https://ops.example.com").send().await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.headers().contains_key("access-control-allow-origin")),
+        (StatusCode::UNAUTHORIZED, true)
+    );
+    let answer = ask(Method::GET, "https://ops.example.com").bearer_auth(&anna).send().await.unwrap();
+    assert_eq!(
+        (answer.status(), answer.headers().contains_key("access-control-expose-headers")),
+        (StatusCode::OK, true)
+    );
+    for foreign in ["https://ops.example.com.evil.example", "http://ops.example.com", "null"] {
+        assert_eq!(preflight(foreign).send().await.unwrap().status(), 403, "{foreign}");
+        let answer = ask(Method::GET, foreign).bearer_auth(&anna).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{foreign}");
+        assert!(answer.headers().get("access-control-allow-origin").is_none());
+    }
+}
