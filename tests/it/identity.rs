@@ -102,8 +102,17 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let open = ["/healthz", "/readyz", "/openapi.json", "/metrics"];
     // Answered with the caller's own, whoever calls; what a route that is added later does must be said here.
-    let own =
-        ["/v1/sessions", "/v1/usage", "/v1/providers", "/v1/tools", "/v1/tools/refresh", "/v1/info", "/v1/approvals"];
+    let own = [
+        "/v1/sessions",
+        "/v1/usage",
+        "/v1/providers",
+        "/v1/tools",
+        "/v1/tools/refresh",
+        "/v1/info",
+        "/v1/approvals",
+        "/v1/memories",
+        "/v1/memories/export",
+    ];
     let (mut unknown, mut foreign) = (0, 0);
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in ["get", "post", "patch", "delete", "put"] {
@@ -123,6 +132,7 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
                 "update_settings" => json!({"max_tokens": 7}),
                 "resolve_approval" => json!({"decision": "approve"}),
                 "answer_input" => json!({"action": "decline"}),
+                "correct_memory" => json!({"content": "mine now"}),
                 _ => json!({}),
             };
             let ask = |token: Option<&str>| {
