@@ -55,6 +55,8 @@ enum Command {
     Audit(audit::Command),
     /// Print the OpenAPI description of the API.
     Openapi,
+    /// Print the AsyncAPI description of the WebSocket.
+    Asyncapi,
 }
 
 fn main() -> ExitCode {
@@ -109,6 +111,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Openapi => print(api::openapi_json())?,
+        Command::Asyncapi => print(&api::asyncapi_yaml())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, catalog, events, inputs, memories, messages, no_route,
+    Code, approvals, catalog, events, examples, inputs, memories, messages, no_route,
     problem::{Problem, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
@@ -26,6 +26,8 @@ static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
         actix_web::App::new().into_utoipa_app().openapi(Contract::openapi()).configure(operations).split_for_parts();
     add_errors_of_all(&mut contract);
     describe_payloads(&mut contract);
+    name_variants(&mut contract);
+    examples::add(&mut contract);
     contract
 });
 
@@ -93,6 +95,34 @@ fn describe_payloads(contract: &mut openapi::OpenApi) {
         {
             payload.description = Some(description);
         }
+    }
+}
+
+/// Gives each variant of a union that a word tells apart a name of its own, `MessageUser`: generators of clients call
+/// their types by it, and some make none of a union whose variants have no names.
+pub(super) fn name_variants(contract: &mut openapi::OpenApi) {
+    let Some(components) = &mut contract.components else { return };
+    let mut named = Vec::new();
+    for (union, schema) in &mut components.schemas {
+        let RefOr::T(Schema::OneOf(schema)) = schema else { continue };
+        for variant in &mut schema.items {
+            let RefOr::T(Schema::AllOf(parts)) = &*variant else { continue };
+            let Some(word) = parts.items.iter().find_map(word) else { continue };
+            let word = word.split('_').flat_map(|part| [part[..1].to_uppercase(), part[1..].to_owned()]);
+            let name = format!("{union}{}", word.collect::<String>());
+            let reference = RefOr::Ref(openapi::Ref::from_schema_name(&name));
+            named.push((name, std::mem::replace(variant, reference)));
+        }
+    }
+    components.schemas.extend(named);
+}
+
+/// The word that tells a variant from the others of its union: the only value of its only field.
+fn word(part: &RefOr<Schema>) -> Option<&str> {
+    let RefOr::T(Schema::Object(part)) = part else { return None };
+    match part.properties.values().next()? {
+        RefOr::T(Schema::Object(field)) if part.properties.len() == 1 => field.enum_values.as_ref()?.first()?.as_str(),
+        _ => None,
     }
 }
 
@@ -195,6 +225,11 @@ async fn docs_file(request: HttpRequest) -> HttpResponse {
         Ok(None) => no_route(request).await,
         Err(error) => Problem::new(Code::Internal, error.to_string()).response(),
     }
+}
+
+/// The contract, for what is made of it.
+pub(super) fn contract() -> &'static openapi::OpenApi {
+    &CONTRACT
 }
 
 /// The OpenAPI document, as the program writes it.

@@ -4,9 +4,11 @@
 //! One file per resource, in the order of the URLs; [`routes`] has them all.
 
 mod approvals;
+mod asyncapi;
 mod catalog;
 mod docs;
 mod events;
+mod examples;
 mod extract;
 mod identity;
 mod inputs;
@@ -37,6 +39,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
 pub use problem::{Code, Problem};
 pub use quota::Quota;

@@ -8,11 +8,11 @@ use actix_ws::{
     Session,
 };
 use futures_util::StreamExt;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use tokio::time::{interval, sleep, timeout};
 use tracing::Instrument as _;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
     Api, Code, Problem,
@@ -28,8 +28,8 @@ use super::{
 use crate::{
     auth::Identity,
     session::{
-        ApprovalId, Cause, CommandId, Cursor, Frame, InputAction, InputId, Receipt, SessionId, SettingsPatch,
-        StoreError,
+        ApprovalId, Cause, CommandId, Cursor, Frame, InputAction, InputId, MessageId, Receipt, RunId, SessionId,
+        SettingsPatch, StoreError,
     },
     telemetry::{self, requests, traces},
 };
@@ -150,10 +150,12 @@ impl Opened {
 }
 
 /// What a client says first that did not say in the handshake who it is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "type")]
 enum Introduction {
+    /// By what it has in place of a header.
     Auth {
+        /// As after `Authorization: Bearer`.
         token: String,
         /// As `X-MCP-Authorization`.
         #[serde(default)]
@@ -194,8 +196,9 @@ async fn introduce(
     match opened.await {
         Ok(opened) => opened.serve(api, session, cause, down, messages).await,
         Err(problem) => {
-            let _ = down.text(refusal(&Value::Null, &problem).to_string()).await;
-            down.close(CloseCode::Policy, &problem.code.word()).await;
+            let why = problem.code.word();
+            let _ = down.text(refusal(Value::Null, problem).to_json()).await;
+            down.close(CloseCode::Policy, &why).await;
         }
     }
 }
@@ -325,8 +328,8 @@ impl Connection {
             None => return Err(End::Gone),
             Some(Ok(AggregatedMessage::Text(text))) => self.command(&text).await,
             Some(Ok(AggregatedMessage::Binary(_))) => refusal(
-                &Value::Null,
-                &Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
+                Value::Null,
+                Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
             ),
             Some(Ok(AggregatedMessage::Ping(bytes))) => return self.socket.pong(&bytes).await,
             Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
@@ -343,21 +346,24 @@ impl Connection {
                 return Err(End::Close(CloseCode::Invalid, "the frame is not valid; text must be UTF-8"));
             }
         };
-        self.socket.text(answer.to_string()).await
+        self.socket.text(answer.to_json()).await
     }
 
     /// Takes a command in; gives the answer to it.
-    async fn command(&self, text: &str) -> Value {
+    async fn command(&self, text: &str) -> Reply {
         let (command_id, fields) = match envelope(text) {
             Ok(parts) => parts,
-            Err(refused) => return refusal(&refused.0, &refused.1),
+            Err(refused) => {
+                let (id, problem) = *refused;
+                return refusal(id, problem);
+            }
         };
-        let id = command_id.clone();
+        let id = command_id.to_string();
         let span = traces::command(&self.cause, self.session);
         let request = requests::id_of(self.cause.request_id.as_deref());
         match requests::within(request, self.submit(command_id, fields).instrument(span)).await {
-            Ok(receipt) => acknowledgement(&receipt),
-            Err(problem) => refusal(&json!(id), &problem),
+            Ok(receipt) => acknowledgement(receipt),
+            Err(problem) => refusal(Value::String(id), problem),
         }
     }
 
@@ -379,23 +385,77 @@ impl Connection {
     }
 }
 
-fn acknowledgement(receipt: &Receipt) -> Value {
-    let mut ack = json!({"type": "ack", "command_id": receipt.command_id, "seq": receipt.seq});
-    if let Some(message_id) = receipt.message_id {
-        ack["message_id"] = json!(message_id);
-    }
-    if let Some(run_id) = receipt.run_id {
-        ack["run_id"] = json!(run_id);
-    }
-    if receipt.duplicate {
-        ack["duplicate"] = json!(true);
-    }
-    ack
+/// The answer to a command. The field `type` of the JSON names the variant.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Reply {
+    /// The command is durable.
+    Ack(Ack),
+    /// The command was refused; the WebSocket stays open.
+    Error(Refusal),
 }
 
-fn refusal(command_id: &Value, problem: &Problem) -> Value {
-    json!({"type": "error", "command_id": command_id, "code": problem.code, "message": problem.detail})
+/// See [`Reply::Ack`].
+#[derive(Debug, Serialize, ToSchema)]
+struct Ack {
+    /// The command: the id that it came with, or one that was made.
+    command_id: CommandId,
+    /// All that it causes has a higher seq.
+    seq: u64,
+    /// The message, for a `message`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message_id: Option<MessageId>,
+    /// The run that answers it, for a `message`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    run_id: Option<RunId>,
+    /// This very command had been accepted before; nothing was taken in again. Absent: it had not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    duplicate: bool,
 }
+
+/// See [`Reply::Error`].
+#[derive(Debug, Serialize, ToSchema)]
+struct Refusal {
+    /// What was given as `command_id`, whatever it is; `null`: nothing was.
+    command_id: Value,
+    /// The stable word.
+    code: Code,
+    /// What was attempted, what was found, what to do.
+    message: String,
+}
+
+impl Reply {
+    fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an answer has string keys and no failing Serialize")
+    }
+}
+
+fn acknowledgement(receipt: Receipt) -> Reply {
+    let Receipt { command_id, seq, message_id, run_id, duplicate, .. } = receipt;
+    Reply::Ack(Ack { command_id, seq, message_id, run_id, duplicate })
+}
+
+fn refusal(command_id: Value, problem: Problem) -> Reply {
+    Reply::Error(Refusal { command_id, code: problem.code, message: problem.detail })
+}
+
+/// The schemas of what only a WebSocket carries; see [`super::asyncapi`].
+#[derive(OpenApi)]
+#[openapi(components(schemas(Introduction, Reply, SendMessage, Nothing, Answer, InputAnswer, SettingsPatch)))]
+pub(super) struct Frames;
+
+/// The commands: the word in `type`, the schema of the rest, and what it does.
+pub(super) const COMMANDS: [(&str, &str, &str); 6] = [
+    ("message", "SendMessage", "Sends a message."),
+    ("cancel", "Nothing", "Cancels the run in progress."),
+    ("approve", "Answer", "Lets a tool call run that waits for approval."),
+    ("deny", "Answer", "Refuses a tool call that waits for approval."),
+    ("answer", "InputAnswer", "Answers a question of an MCP server."),
+    ("settings", "SettingsPatch", "Changes some settings; they apply from the next run on."),
+];
 
 /// What a client sends.
 #[derive(Debug)]
@@ -407,26 +467,37 @@ enum Up {
     Settings(SettingsPatch),
 }
 
-#[derive(Debug, Deserialize)]
+/// An answer to a request for approval.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Answer {
+    /// From `approval_requested`.
     approval_id: ApprovalId,
+    /// Run it with these arguments instead; with `approve` only.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     arguments: Option<serde_json::Map<String, Value>>,
+    /// For the log; the model is told of a refusal's.
     #[serde(default)]
     comment: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// An answer to a question of an MCP server.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct InputAnswer {
+    /// From `input_requested`.
     input_id: InputId,
+    /// `accept`, `decline` or `cancel`.
     action: InputAction,
+    /// The values, which fit the question's `schema`; with `accept` only.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     content: Option<serde_json::Map<String, Value>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A command that needs no more than its `type`.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
@@ -452,7 +523,7 @@ fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, Problem)>> {
         "answer" => read(fields)
             .map(|InputAnswer { input_id, action, content }| Up::Answer(input_id, AnswerInput { action, content })),
         "settings" => read(fields).map(Up::Settings),
-        _ => Err(Problem::invalid("type must be one of message, cancel, approve, deny, answer, settings")),
+        _ => Err(Problem::invalid(format!("type must be one of {}", COMMANDS.map(|(kind, ..)| kind).join(", ")))),
     };
     Ok((command_id, up.map_err(refuse)?))
 }
@@ -469,6 +540,7 @@ fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T
 #[cfg(test)]
 mod tests {
     use actix_web::FromRequest as _;
+    use serde_json::json;
 
     use super::*;
 
@@ -496,6 +568,14 @@ mod tests {
     fn what_is_not_a_json_object_is_a_message() {
         for text in ["why is it down?", "42", "\"quoted\"", "[1]", "{ not json", ""] {
             assert!(matches!(envelope(text), Ok((_, Up::Message(_)))), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_told_of_is_taken() {
+        for (kind, ..) in COMMANDS {
+            let read = envelope(&json!({"type": kind, "no such field": 1}).to_string());
+            assert_eq!(read.unwrap_err().1.code, Code::InvalidJson, "{kind}");
         }
     }
 

@@ -8,9 +8,10 @@ use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
 use crate::{
-    scripted::ScriptedModel,
+    scripted::{ScriptedModel, call},
     service::{PATIENCE, Service, Setup},
     testbed,
+    tools::Counting,
 };
 
 /// Which way a value goes: what may change without harm to a client depends on it.
@@ -213,13 +214,11 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
 
 /// What tells a variant from the others: the schema that it is, or the one value of its `type`.
 fn tag(document: &Value, variant: &Value) -> Option<String> {
-    if let Some(target) = variant["$ref"].as_str() {
-        return Some(target.to_owned());
-    }
     let schema = resolved(document, variant);
     let parts = std::iter::once(schema).chain(list(&schema["allOf"]));
     let mut kinds = parts.filter_map(|part| part["properties"]["type"]["enum"].as_array()?.first());
-    kinds.next().map(Value::to_string)
+    // A variant that was written in its union may get a name of its own, so that its word comes first.
+    kinds.next().map(Value::to_string).or_else(|| Some(variant["$ref"].as_str()?.to_owned()))
 }
 
 fn released() -> Value {
@@ -287,8 +286,17 @@ fn what_breaks_a_client_is_found() {
 async fn no_request_makes_the_service_fail_or_answer_what_is_not_documented() {
     // Sessions that the requests make must not push out the one that they are about.
     let env = vec![("MAX_SESSIONS", "100000".to_owned())];
-    let service = Service::start(Setup { model: Some(ScriptedModel::new([])), env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let model = ScriptedModel::new([vec![call("look", json!({}))], vec![call("change", json!({}))]]);
+    let servers = vec![Counting::new().server()];
+    let service = Service::start(Setup { model: Some(model), servers, env, ..Setup::default() }).await;
+    service.connected().await;
+    // One session to do anything with, and one that nothing but an approval brings on.
+    let (session, asking) = (service.session().await, service.session().await);
+    service.post(&format!("{asking}/messages"), json!({"content": "change it"})).await;
+    let frames = service.events(&asking, "").await.until("approval_requested").await;
+    let approval = frames.last().unwrap()["approval_id"].as_str().unwrap();
+    let looked = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap()["tool_call_id"].as_str().unwrap();
+    let id = |session: &str| session.rsplit('/').next().unwrap().to_owned();
     let folder = TempDir::new().unwrap();
     let config = format!(
         r#"
@@ -298,14 +306,21 @@ async fn no_request_makes_the_service_fail_or_answer_what_is_not_documented() {
         [[operations]]
         include-name = "DELETE /v1/sessions/{{session_id}}"
         parameters = {{ "path.session_id" = "018f0000-0000-7000-8000-000000000000" }}
+        [[operations]]
+        include-operation-id = "resolve_approval"
+        parameters = {{ "path.session_id" = "{asking}", "path.approval_id" = "{approval}" }}
+        [[operations]]
+        include-operation-id = "get_tool_output"
+        parameters = {{ "path.session_id" = "{asking}", "path.tool_call_id" = "{looked}" }}
         "#,
-        session.rsplit('/').next().unwrap()
+        id(&session),
+        asking = id(&asking),
     );
     let file = folder.path().join("schemathesis.toml");
     std::fs::write(&file, config).unwrap();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_SCHEMATHESIS"));
     command.arg("--config-file").arg(file).arg("run").arg(format!("{}/openapi.json", service.base));
-    command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "5", "--seed", "1", "--no-color"]);
+    command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--no-color"]);
     // A WebSocket is no answer to a request of this kind.
     command.args(["--exclude-path-regex", "/ws$", "--request-timeout", "60"]);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
@@ -318,4 +333,7 @@ async fn no_request_makes_the_service_fail_or_answer_what_is_not_documented() {
     let (_, cases) = said.split_once("Test cases:").unwrap();
     let made: u64 = cases.split_whitespace().next().unwrap().parse().unwrap();
     assert!(made >= 300, "{said}");
+    // The approval was found, and one of the answers was taken.
+    let resolved = service.log(&asking).await.into_iter().find(|event| event["type"] == "approval_resolved");
+    assert_eq!(resolved.expect("it is resolved")["by"], "user:default");
 }

@@ -127,7 +127,7 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
                 .replace("{tool_call_id}", asked["tool_call_id"].as_str().unwrap())
                 .replace("{memory_id}", asked["approval_id"].as_str().unwrap());
             let body = match operation["operationId"].as_str().unwrap() {
-                "send_message" => json!({"content": "mine now"}),
+                "send_message" | "correct_memory" => json!({"content": "mine now"}),
                 "update_session" => json!({"title": "mine now"}),
                 "update_settings" => json!({"max_tokens": 7}),
                 "resolve_approval" => json!({"decision": "approve"}),

@@ -22,9 +22,11 @@ mod testbed;
 mod tools;
 
 mod approvals;
+mod asyncapi;
 mod audit;
 mod bad_input;
 mod chat;
+mod clients;
 mod context;
 mod contract;
 mod demo;

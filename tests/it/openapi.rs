@@ -84,6 +84,51 @@ fn every_operation_names_the_errors_that_all_of_them_have() {
 }
 
 #[test]
+fn every_operation_is_told_of_and_has_examples_that_its_schemas_allow() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let mut count = 0;
+    let mut hold = |place: &str, contents: &Value| {
+        let contents = contents["content"].as_object().into_iter().flatten();
+        let with_examples = contents.filter(|(_, content)| content.get("example").is_some());
+        let mut any = false;
+        for (kind, content) in with_examples {
+            // The document allows fields that it does not name, since it may grow; an example has none.
+            let mut schema = content["schema"].clone();
+            schema["components"] = document["components"].clone();
+            if kind == "application/json" && place != "openapi 200" {
+                schema["unevaluatedProperties"] = json!(false);
+            }
+            let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+            let faults: Vec<_> = validator.iter_errors(&content["example"]).map(|e| e.to_string()).collect();
+            assert_eq!(faults, [""; 0], "{place} {kind}");
+            let lines = content["example"].as_str().into_iter().flat_map(str::lines);
+            for event in lines.filter_map(|line| line.strip_prefix("data: ")) {
+                let event: Value = serde_json::from_str(event).unwrap();
+                let schema = json!({"$ref": "#/components/schemas/Event", "components": document["components"]});
+                assert!(jsonschema::is_valid(&schema, &event), "{place} {kind} {event}");
+            }
+            any = true;
+            count += 1;
+        }
+        assert!(any, "{place} has no example");
+    };
+    for (method, path) in operations(&document) {
+        let operation = &document["paths"][&path][method.to_lowercase()];
+        let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no operationId"));
+        assert!(operation["summary"].as_str().is_some_and(|words| !words.is_empty()), "{id} has no summary");
+        if operation["requestBody"].is_object() {
+            hold(&format!("{id} request"), &operation["requestBody"]);
+        }
+        let successes =
+            operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2'));
+        for (status, answer) in successes.filter(|(_, answer)| answer["content"].is_object()) {
+            hold(&format!("{id} {status}"), answer);
+        }
+    }
+    assert!(count >= 30, "{count}");
+}
+
+#[test]
 fn every_schema_says_what_it_is_without_pointing_into_the_code() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {

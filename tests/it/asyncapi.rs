@@ -1,0 +1,122 @@
+//! The contract of the WebSocket: what the real one sends and takes is what `openapi/asyncapi.yaml` says.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::{
+    demo,
+    scripted::{Gate, ScriptedModel, Step, call, text},
+    service::{Service, Setup},
+    testbed,
+    tools::Counting,
+    websocket::Socket,
+};
+
+const FILE: &str = include_str!("../../openapi/asyncapi.yaml");
+
+fn document() -> Value {
+    serde_saphyr::from_str(FILE).unwrap()
+}
+
+/// The keys of an operation's messages.
+fn messages<'a>(document: &'a Value, pointer: &str) -> Vec<&'a str> {
+    let references = document.pointer(pointer).unwrap().as_array().unwrap();
+    references.iter().map(|r| r["$ref"].as_str().unwrap().rsplit('/').next().unwrap()).collect()
+}
+
+/// The keys of the messages in a list that a frame is: of its `type`, and valid.
+fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a str> {
+    let is = |key: &&&str| {
+        let message = &document["components"]["messages"][**key];
+        let schema =
+            json!({"$ref": format!("#/components/messages/{key}/payload"), "components": document["components"]});
+        message["name"] == frame["type"] && jsonschema::is_valid(&schema, frame)
+    };
+    keys.iter().filter(is).copied().collect()
+}
+
+#[tokio::test]
+async fn the_file_in_the_repository_is_what_the_program_writes() {
+    let output = demo::k8sops().arg("asyncapi").output().await.unwrap();
+    let written = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(written, FILE, "write it anew: cargo run -- asyncapi > openapi/asyncapi.yaml");
+}
+
+#[tokio::test]
+async fn the_parser_of_its_makers_finds_no_fault_in_it_and_reads_the_same() {
+    let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/asyncapi.mjs"));
+    command.arg(testbed::path("K8SOPS_TEST_NODE_MODULES"));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/asyncapi.yaml"));
+    let output = command.output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let document = document();
+    assert_eq!(read["sendEvents"], json!(messages(&document, "/operations/sendEvents/messages")));
+    assert_eq!(read["receiveCommands"], json!(messages(&document, "/operations/receiveCommands/messages")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_websocket_sends_and_takes_is_in_it() {
+    let document = document();
+    let down: Vec<_> = ["/operations/sendEvents/messages", "/operations/receiveCommands/reply/messages"]
+        .iter()
+        .flat_map(|pointer| messages(&document, pointer))
+        .collect();
+    let up: BTreeSet<_> = messages(&document, "/operations/receiveCommands/messages").into_iter().collect();
+
+    let gate = Gate::new();
+    let model = ScriptedModel::new([
+        vec![text("I "), text("look"), call("change", json!({}))],
+        vec![call("change", json!({}))],
+        vec![text("done")],
+        vec![text("more "), Step::Wait(gate.clone())],
+    ]);
+    let setup = Setup { model: Some(model), servers: vec![Counting::new().server()], ..Setup::default() };
+    let service = Service::start(setup).await;
+    service.connected().await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "?snapshot=true").await;
+    let (mut frames, mut tried) = (socket.until("snapshot").await, BTreeSet::from(["text"]));
+    let commands = up.iter().copied().collect::<Vec<_>>();
+    let mut send = async |socket: &mut Socket, command: Value| {
+        let kinds = matching(&document, &commands, &command);
+        assert_eq!(kinds.len(), 1, "{command} is not a command of the document");
+        tried.extend(kinds);
+        socket.send(command).await;
+    };
+    send(&mut socket, json!({"type": "settings", "temperature": 0.5, "command_id": "s"})).await;
+    frames.extend(socket.until("settings_changed").await);
+    send(&mut socket, json!({"type": "message", "content": "change it", "command_id": "m"})).await;
+    for (kind, comment) in [("approve", Value::Null), ("deny", json!("no"))] {
+        frames.extend(socket.until("approval_requested").await);
+        let id = &frames.last().unwrap()["approval_id"];
+        send(&mut socket, json!({"type": kind, "approval_id": id, "comment": comment})).await;
+    }
+    frames.extend(socket.until("run_finished").await);
+    send(&mut socket, json!({"type": "message", "content": "again", "on_busy": "reject"})).await;
+    gate.arrived().await;
+    send(&mut socket, json!({"type": "cancel"})).await;
+    frames.extend(socket.until("run_finished").await);
+    let nobody = "018f0000-0000-7000-8000-000000000000";
+    send(&mut socket, json!({"type": "answer", "input_id": nobody, "action": "decline"})).await;
+    frames.extend(socket.until("error").await);
+    assert_eq!(tried, up, "a command of the document was not tried");
+
+    let mut seen = BTreeSet::new();
+    for frame in &frames {
+        let kinds = matching(&document, &down, frame);
+        assert_eq!(kinds.len(), 1, "{frame} is {kinds:?} in the document");
+        seen.extend(kinds);
+    }
+    for kind in ["hello", "snapshot", "token", "ack", "error", "approval_resolved", "tool_start", "tool_end"] {
+        assert!(seen.contains(kind), "{kind}: {seen:?}");
+    }
+    assert!(matching(&document, &down, &json!({"type": "token", "content": 7})).is_empty());
+    let introduction = messages(&document, "/operations/receiveIntroduction/messages");
+    for (frame, valid) in [(json!({"type": "auth", "token": "t"}), true), (json!({"type": "auth"}), false)] {
+        assert_eq!(!matching(&document, &introduction, &frame).is_empty(), valid, "{frame}");
+    }
+}

@@ -1,0 +1,66 @@
+//! Clients by others, made of the contract: each is used for a whole turn against the demo.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
+
+use crate::{demo::Demo, service::PATIENCE, testbed};
+
+const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
+const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+
+/// Runs a program to its end in a folder; all that it said.
+async fn run(command: &mut Command, folder: &Path) -> String {
+    command.current_dir(folder).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {said}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_client_is_made_of_the_contract_and_does_a_whole_turn() {
+    let (folder, generator) = (TempDir::new().unwrap(), testbed::path("K8SOPS_TEST_PYTHON_CLIENT"));
+    let mut generate = Command::new(&generator);
+    generate.args(["generate", "--meta", "none", "--path", CONTRACT, "--output-path", "k8sops_client"]);
+    generate.arg("--config").arg(format!("{CLIENTS}/python.yaml"));
+    // It calls `ruff`, which is beside it.
+    let beside = Path::new(&generator).parent().unwrap().display();
+    generate.env("PATH", format!("{beside}:{}", std::env::var("PATH").unwrap_or_default()));
+    let said = run(&mut generate, folder.path()).await;
+    // What it says of an operation that it can make nothing of; it goes on without it.
+    assert!(!said.contains("WARNING parsing"), "{said}");
+
+    let demo = Demo::start().await;
+    let mut turn = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    turn.arg(format!("{CLIENTS}/turn.py")).arg(&demo.url).env("PYTHONPATH", folder.path());
+    assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typescript_client_is_made_of_the_contract_passes_the_strict_compiler_and_does_a_whole_turn() {
+    let (folder, node) = (TempDir::new().unwrap(), testbed::path("K8SOPS_TEST_NODE"));
+    let node = |variable: &str| {
+        let mut command = Command::new(&node);
+        command.arg(testbed::path(variable));
+        command
+    };
+    let mut generate = node("K8SOPS_TEST_TYPESCRIPT_CLIENT");
+    // A field that has a default may be left out of a request.
+    generate.args([CONTRACT, "--output", "schema.d.ts", "--default-non-nullable=false"]);
+    run(&mut generate, folder.path()).await;
+
+    std::fs::copy(format!("{CLIENTS}/turn.ts"), folder.path().join("turn.ts")).unwrap();
+    std::fs::write(folder.path().join("package.json"), r#"{"type": "module"}"#).unwrap();
+    std::os::unix::fs::symlink(testbed::path("K8SOPS_TEST_NODE_MODULES"), folder.path().join("node_modules")).unwrap();
+    let mut compile = node("K8SOPS_TEST_TSC");
+    compile.args(["--strict", "--noUncheckedIndexedAccess", "--target", "es2022", "--module", "nodenext"]);
+    compile.args(["--lib", "es2023,dom", "turn.ts"]);
+    run(&mut compile, folder.path()).await;
+
+    let demo = Demo::start().await;
+    let mut turn = Command::new(testbed::path("K8SOPS_TEST_NODE"));
+    turn.args(["turn.js", &demo.url]);
+    assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");
+}
