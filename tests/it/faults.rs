@@ -120,7 +120,6 @@ async fn service(yaml: String) -> Service {
         ("MAX_SESSIONS", "1000".into()),
         // A run for each fault of each provider, all at once.
         ("K8SOPS_MAX_RUNS", "1000".into()),
-        ("K8SOPS_MAX_RUNS_PER_USER", "1000".into()),
         ("K8SOPS_MAX_ATTEMPTS", "3".into()),
         ("LLM_PROVIDER", "anthropic".into()),
         ("ANTHROPIC_API_KEY", "none".into()),
