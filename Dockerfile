@@ -1,4 +1,5 @@
-# k8sops in an image of about 40 MB: a distroless base (libc, libgcc, certificates; no shell) and one program.
+# k8sops in an image: a distroless base (libc, libgcc, certificates; no shell) and one program of 68 MB, 32 of which are the
+# vocabulary that it counts tokens with.
 #
 #   docker build -t k8sops .
 #   docker buildx build --platform linux/amd64,linux/arm64 -t k8sops .
