@@ -14,7 +14,7 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, catalog, events, examples, inputs, memories, messages, no_route,
+    Code, approvals, asyncapi_yaml, catalog, events, examples, inputs, memories, messages, no_route,
     problem::{Problem, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
@@ -188,7 +188,12 @@ fn operations(config: &mut ServiceConfig) {
             .service(catalog::refresh)
             .service(service::info),
     );
-    config.service(service::healthz).service(service::readyz).service(service::metrics).service(openapi_document);
+    config
+        .service(service::healthz)
+        .service(service::readyz)
+        .service(service::metrics)
+        .service(openapi_document)
+        .service(asyncapi_document);
 }
 
 /// This document.
@@ -199,6 +204,17 @@ fn operations(config: &mut ServiceConfig) {
 #[get("/openapi.json")]
 async fn openapi_document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(DOCUMENT.as_str())
+}
+
+/// The contract of the WebSocket: the commands that go up and the frames that come down.
+#[utoipa::path(
+    operation_id = "asyncapi", tag = "service",
+    responses((status = 200, description = "AsyncAPI 3.0", content_type = "application/yaml", body = String))
+)]
+#[get("/asyncapi.yaml")]
+async fn asyncapi_document() -> HttpResponse {
+    static TEXT: LazyLock<String> = LazyLock::new(asyncapi_yaml);
+    HttpResponse::Ok().content_type("application/yaml").body(TEXT.as_str())
 }
 
 /// Serves all operations, and the pages that show them.

@@ -38,6 +38,14 @@ fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a st
 }
 
 #[tokio::test]
+async fn the_document_is_served() {
+    let service = Service::start(Setup::default()).await;
+    let answer = service.request(reqwest::Method::GET, "/asyncapi.yaml").send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/yaml");
+    assert_eq!(answer.text().await.unwrap(), FILE);
+}
+
+#[tokio::test]
 async fn the_file_in_the_repository_is_what_the_program_writes() {
     let output = demo::k8sops().arg("asyncapi").output().await.unwrap();
     let written = String::from_utf8(output.stdout).unwrap();

@@ -100,7 +100,7 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
     let before = service.log(&session).await.len();
 
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
-    let open = ["/healthz", "/readyz", "/openapi.json", "/metrics"];
+    let open = ["/healthz", "/readyz", "/openapi.json", "/asyncapi.yaml", "/metrics"];
     // Answered with the caller's own, whoever calls; what a route that is added later does must be said here.
     let own = [
         "/v1/sessions",
