@@ -28,7 +28,7 @@ use crate::{
     mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
     memory::LongTermMemory,
     models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy},
-    runtime::{Parts, Sessions},
+    runtime::{Parts, Room, Sessions},
     session::{SessionStore, StoreError},
     store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
     telemetry::{Metrics, logs},
@@ -176,10 +176,8 @@ impl App {
             limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
-            max_sessions: config.memory.max_sessions,
+            room: ArcSwap::from_pointee(room(config)),
             shallow: config.memory.shallow,
-            max_runs: config.limits.runs,
-            max_runs_of_user: config.limits.runs_per_user,
             approval_by: config.tools.approval_by,
             metrics: metrics.clone(),
             audit: audit.clone(),
@@ -351,6 +349,15 @@ fn run_limits(config: &Config) -> agent::Limits {
         },
         parallel_tools: config.agent.parallel_tools,
         approval_ttl: config.tools.approval_ttl,
+    }
+}
+
+/// What there is room for, as configured.
+fn room(config: &Config) -> Room {
+    Room {
+        sessions_per_user: config.memory.max_sessions,
+        runs: config.limits.runs,
+        runs_per_user: config.limits.runs_per_user,
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+
 use super::{Code, Problem};
 use crate::{config::LimitsConfig, session::UserId};
 
@@ -17,7 +19,7 @@ const TELL: Duration = Duration::from_secs(60);
 
 /// The quota of a process.
 pub struct Quota {
-    limits: LimitsConfig,
+    limits: ArcSwap<LimitsConfig>,
     // Plain mutexes: held for a look-up, never across an await.
     requests: Mutex<HashMap<UserId, Instant>>,
     streams: Arc<Mutex<Streams>>,
@@ -34,7 +36,17 @@ impl Quota {
     /// Nothing used yet.
     #[must_use]
     pub fn new(limits: LimitsConfig) -> Self {
-        Self { limits, requests: Mutex::default(), streams: Arc::default(), refused: Mutex::default() }
+        Self {
+            limits: ArcSwap::from_pointee(limits),
+            requests: Mutex::default(),
+            streams: Arc::default(),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Bounds what comes from now on by other limits; what is open stays.
+    pub fn set_limits(&self, limits: LimitsConfig) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Counts a request, or a command on a WebSocket. A bucket of a minute's worth that fills steadily, kept as the one
@@ -44,7 +56,7 @@ impl Quota {
     }
 
     fn request_at(&self, user: &UserId, now: Instant) -> Result<(), Problem> {
-        let per_minute = self.limits.requests_per_minute;
+        let per_minute = self.limits.load().requests_per_minute;
         let (whole, one) = (Duration::from_secs(60), Duration::from_secs(60) / per_minute);
         let mut requests = lock(&self.requests);
         if requests.len() >= SWEEP_AT && !requests.contains_key(user) {
@@ -65,7 +77,7 @@ impl Quota {
 
     /// A place for a stream, held for as long as the slot lives.
     pub(super) fn stream(&self, user: &UserId) -> Result<Slot, Problem> {
-        let LimitsConfig { streams_per_user, streams: most, .. } = self.limits;
+        let LimitsConfig { streams_per_user, streams: most, .. } = **self.limits.load();
         let mut streams = lock(&self.streams);
         if streams.by_user.get(user).is_some_and(|theirs| *theirs >= streams_per_user) {
             let detail = format!(

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::run_limits;
+use super::{room, run_limits};
 use crate::{
     api::Api,
     config::{Config, ConfigError, InForce, Loaded, Sources, settings},
@@ -56,6 +56,8 @@ fn take(api: &Api, in_force: &mut Vec<InForce>, new: Loaded) -> Result<Changes, 
     api.defaults.store(defaults.into());
     api.day_budget.store(config.budgets.user_day.into());
     api.sessions.set_limits(run_limits(config));
+    api.sessions.set_room(room(config));
+    api.quota.set_limits(config.limits);
     api.tools.set_policy(&config.tools);
     for warning in &new.warnings {
         tracing::warn!("{warning}");

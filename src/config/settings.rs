@@ -258,11 +258,17 @@ pub const SETTINGS: &[Setting] = &[
 /// The settings that take effect without a restart when the configuration is read anew (SIGHUP), in the order of the YAML;
 /// each stands for all below it too. Everything else needs a restart.
 pub const LIVE: &[&str] = &[
+    "limits.requests_per_minute",
+    "limits.runs_per_user",
+    "limits.runs",
+    "limits.streams_per_user",
+    "limits.streams",
     "llm.provider",
     "llm.model",
     "llm.temperature",
     "llm.max_tokens",
     "llm.reasoning",
+    "memory.max_sessions",
     "memory.context_threshold",
     "memory.max_context_tokens",
     "agent.max_steps",

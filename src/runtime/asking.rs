@@ -5,24 +5,25 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use super::{Parts, Shared, run_log::Projection};
+use super::{Parts, Shared, observed, run_log::Projection};
 use crate::{
     agent::{Candidate, Spending},
     session::{Day, Usage},
+    telemetry::traces::At,
 };
 
 /// How long it may take to note or to read what a user has used: a run waits for it.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The models that a run of these settings may ask: its own, then the fallbacks that are configured. Empty when there is no
-/// such provider.
-pub(super) fn lineup(parts: &Parts, provider: &str, model: &str) -> Vec<Candidate> {
+/// such provider. Their calls are seen as `at` says.
+pub(super) fn lineup(parts: &Parts, provider: &str, model: &str, at: &At) -> Vec<Candidate> {
     let candidate = |provider: &str, model: &str| {
         let info = parts.catalog.info(provider, model);
         Some(Candidate {
             provider: provider.to_owned(),
             model: model.to_owned(),
-            chat: parts.catalog.model(provider)?,
+            chat: observed::watched(parts.catalog.model(provider)?, &parts.metrics, at.clone()),
             context_window: parts.catalog.context_window(provider, model),
             max_tokens: parts.catalog.default_max_tokens(provider, model),
             prices: info.and_then(|info| info.prices),

@@ -12,22 +12,22 @@ use std::{
 use async_trait::async_trait;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::{
     Shared,
     asking::{self, UserSpending},
+    observed,
     run_log::Projection,
 };
 use crate::{
     agent::{self, Aside, Candidate, Recall, Spending},
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
     models::tokens,
-    session::{MemoryNote, MemorySaved, Message, SessionState, Settings, Timestamp, Usage, UserId},
-    telemetry::{self, Metrics},
+    session::{MemoryNote, MemorySaved, Message, SessionId, SessionState, Settings, Timestamp, Usage, UserId},
+    telemetry::{Metrics, Recall as Recalled, traces},
     tools::ToolExecutor,
 };
-
-use telemetry::Recall as Recalled;
 
 /// Tokens of conversation that are looked at in one call, and the calls of one look: what is older is passed over.
 const PIECE: usize = 12_000;
@@ -89,17 +89,64 @@ impl Recall for UserRecall {
     }
 }
 
+/// The look of a session's owner for what is worth remembering, while one is under way.
+#[derive(Debug, Default)]
+pub(super) struct Learning(Option<Look>);
+
+#[derive(Debug)]
+struct Look {
+    session: SessionId,
+    /// Up to where it was looked before.
+    after: u64,
+    task: AbortOnDropHandle<MemorySaved>,
+}
+
+impl Learning {
+    pub(super) fn begin(&mut self, shared: &Arc<Shared>, projection: &Arc<Projection>, tools: &Arc<dyn ToolExecutor>) {
+        let (shared, tools) = (shared.clone(), tools.clone());
+        let state = projection.read(Clone::clone);
+        let (session, after) = (state.summary.session_id, state.learned_up_to);
+        let task = tokio::spawn(async move { learn(&shared, state, tools.as_ref()).await });
+        self.0 = Some(Look { session, after, task: AbortOnDropHandle::new(task) });
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Waits for the end of the look; for ever when there is none.
+    pub(super) async fn ended(&mut self) -> MemorySaved {
+        let Some(Look { session, after, task }) = &mut self.0 else { return std::future::pending().await };
+        let saved = task.await.unwrap_or_else(|panic| {
+            tracing::error!(%session, %panic, "a look for memories panicked");
+            MemorySaved { up_to_seq: *after, ..MemorySaved::default() }
+        });
+        self.0 = None;
+        saved
+    }
+}
+
 /// Looks at what was said since the last look, and saves what is worth remembering. What cannot be found out now is looked
 /// at the next time.
 pub(super) async fn learn(shared: &Arc<Shared>, state: SessionState, tools: &dyn ToolExecutor) -> MemorySaved {
     let session = state.summary.session_id;
     let up_to_seq = state.learned_up_to;
     let mut saved = MemorySaved { up_to_seq, ..MemorySaved::default() };
-    match timeout(LIMIT, look(shared, state, tools, &mut saved)).await {
+    let settings = &state.summary.settings;
+    let span = traces::learning(session, &settings.provider, &settings.model);
+    let look = look(shared, state, tools, &mut saved).instrument(span.clone());
+    match timeout(LIMIT, look).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%session, %error, "nothing is remembered of the session for now"),
-        Err(_) => tracing::warn!(%session, "nothing is remembered of the session for now: it took too long"),
+        Ok(Err(error)) => {
+            traces::failed(&span, "not_learned");
+            tracing::warn!(%session, %error, "nothing is remembered of the session for now");
+        }
+        Err(_) => {
+            traces::failed(&span, "timeout");
+            tracing::warn!(%session, "nothing is remembered of the session for now: it took too long");
+        }
     }
+    traces::usage(&span, &saved.usage);
     saved
 }
 
@@ -134,13 +181,14 @@ async fn look(
     let pieces = pieces(&said(&state));
     let user_words = words_of_user(&state);
     let settings = state.summary.settings.clone();
+    let at = observed::place(&state);
     let budgets = shared.parts.limits.load().budgets;
     anyhow::ensure!(!agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
     if let Some(today) = spending.of_user_today().await {
         anyhow::ensure!(!agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
     }
-    let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model);
+    let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model, &at);
     let mut learned = Vec::new();
     for piece in &pieces {
         let known = memory.near(&user, piece).await?;

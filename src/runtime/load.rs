@@ -9,34 +9,39 @@ use std::{
 use super::SessionsError;
 use crate::session::{SessionId, UserId};
 
+/// What there is room for.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// `MAX_SESSIONS` of one user.
+    pub sessions_per_user: usize,
+    /// `K8SOPS_MAX_RUNS`: runs in this process at a time.
+    pub runs: usize,
+    /// `K8SOPS_MAX_RUNS_PER_USER`: of them, those of one user.
+    pub runs_per_user: usize,
+}
+
 /// The sessions that have a run, or are about to begin one, each with its user.
 #[derive(Debug, Default)]
 pub(super) struct Load {
-    // A plain mutex: held for a look-up or a count over at most `max` entries, never across an await.
+    // A plain mutex: held for a look-up or a count over the runs there is room for, never across an await.
     busy: Mutex<HashMap<SessionId, UserId>>,
-    max: usize,
-    max_of_user: usize,
 }
 
 impl Load {
-    pub(super) fn new(max: usize, max_of_user: usize) -> Self {
-        Self { busy: Mutex::default(), max, max_of_user }
-    }
-
     /// Makes room for a run of a session that has none. True: it was made by this call.
     ///
     /// # Errors
     /// `TooManyRuns`, `Overloaded`.
-    pub(super) fn claim(&self, session: SessionId, user: &UserId) -> Result<bool, SessionsError> {
+    pub(super) fn claim(&self, room: &Room, session: SessionId, user: &UserId) -> Result<bool, SessionsError> {
         let mut busy = self.lock();
         if busy.contains_key(&session) {
             return Ok(false);
         }
-        if busy.values().filter(|of| *of == user).count() >= self.max_of_user {
-            return Err(SessionsError::TooManyRuns(self.max_of_user));
+        if busy.values().filter(|of| *of == user).count() >= room.runs_per_user {
+            return Err(SessionsError::TooManyRuns(room.runs_per_user));
         }
-        if busy.len() >= self.max {
-            return Err(SessionsError::Overloaded(self.max));
+        if busy.len() >= room.runs {
+            return Err(SessionsError::Overloaded(room.runs));
         }
         busy.insert(session, user.clone());
         Ok(true)
@@ -63,19 +68,22 @@ mod tests {
 
     #[test]
     fn a_user_has_a_share_and_all_together_have_a_limit() {
-        let load = Load::new(3, 2);
+        let (load, room) = (Load::default(), Room { sessions_per_user: 9, runs: 3, runs_per_user: 2 });
         let [anna, ben]: [UserId; 2] = ["anna", "ben"].map(|user| user.parse().unwrap());
         let ids: Vec<SessionId> = (0..6).map(|_| SessionId::new()).collect();
-        assert!(load.claim(ids[0], &anna).unwrap() && load.claim(ids[1], &anna).unwrap());
-        assert!(!load.claim(ids[0], &anna).unwrap(), "its place is there already");
-        assert!(matches!(load.claim(ids[2], &anna), Err(SessionsError::TooManyRuns(2))));
-        assert!(load.claim(ids[3], &ben).unwrap());
-        assert!(matches!(load.claim(ids[4], &ben), Err(SessionsError::Overloaded(3))));
+        assert!(load.claim(&room, ids[0], &anna).unwrap() && load.claim(&room, ids[1], &anna).unwrap());
+        assert!(!load.claim(&room, ids[0], &anna).unwrap(), "its place is there already");
+        assert!(matches!(load.claim(&room, ids[2], &anna), Err(SessionsError::TooManyRuns(2))));
+        assert!(load.claim(&room, ids[3], &ben).unwrap());
+        assert!(matches!(load.claim(&room, ids[4], &ben), Err(SessionsError::Overloaded(3))));
         // What was accepted by another process goes on here.
         load.begin(ids[5], &ben);
         load.end(ids[0]);
-        assert!(matches!(load.claim(ids[0], &anna), Err(SessionsError::Overloaded(3))));
+        assert!(matches!(load.claim(&room, ids[0], &anna), Err(SessionsError::Overloaded(3))));
+        // Who has more than there is room for now keeps what there is.
+        let less = Room { runs: 1, ..room };
+        assert!(matches!(load.claim(&less, ids[0], &anna), Err(SessionsError::Overloaded(1))));
         load.end(ids[5]);
-        assert!(load.claim(ids[0], &anna).unwrap());
+        assert!(load.claim(&room, ids[0], &anna).unwrap());
     }
 }

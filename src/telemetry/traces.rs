@@ -248,23 +248,36 @@ pub fn outcome(span: &Span, outcome: &str) {
     text(span, "k8sops.run.outcome", outcome);
 }
 
-/// The ids that the spans of a run have in common.
+/// The span of a look at a session for what is worth remembering, which is nobody's request and a trace of its own.
+#[must_use]
+pub fn learning(session: SessionId, provider: &str, model: &str) -> Span {
+    let span = tracing::error_span!(
+        target: "k8sops::turn", parent: None, "learning", otel.name = "learn memories", otel.kind = "internal",
+        session_id = %session
+    );
+    text(&span, "gen_ai.conversation.id", session.to_string());
+    text(&span, "gen_ai.provider.name", provider);
+    text(&span, "gen_ai.request.model", model);
+    span
+}
+
+/// Where in a session a call is made: the ids that its span has in common with others.
 #[derive(Debug, Clone)]
-pub struct InRun {
+pub struct At {
     /// The session.
     pub session: SessionId,
-    /// The run.
-    pub run: RunId,
+    /// The run; none outside runs.
+    pub run: Option<RunId>,
     /// The request that the run came from; empty when it is not known.
     pub request: Arc<str>,
 }
 
 /// The span of one call of a model, within the span that is entered now.
 #[must_use]
-pub fn chat(at: &InRun, provider: &str, model: &str) -> Span {
+pub fn chat(at: &At, provider: &str, model: &str) -> Span {
     let span = tracing::error_span!(
         target: "k8sops::turn", "chat", otel.name = format!("chat {model}"), otel.kind = "client",
-        session_id = %at.session, run_id = %at.run, request_id = &*at.request
+        session_id = %at.session, run_id = at.run.map(display), request_id = &*at.request
     );
     text(&span, "gen_ai.operation.name", "chat");
     text(&span, "gen_ai.provider.name", provider);
@@ -281,10 +294,10 @@ pub fn finish_reason(span: &Span, reason: &str) {
 
 /// The span of one call of a tool, within the span that is entered now.
 #[must_use]
-pub fn tool(at: &InRun, call: &str, server: &str, tool: &str, effect: &str) -> Span {
+pub fn tool(at: &At, call: &str, server: &str, tool: &str, effect: &str) -> Span {
     let span = tracing::error_span!(
         target: "k8sops::turn", "tool", otel.name = format!("execute_tool {tool}"), otel.kind = "client",
-        session_id = %at.session, run_id = %at.run, request_id = &*at.request, tool_call_id = call
+        session_id = %at.session, run_id = at.run.map(display), request_id = &*at.request, tool_call_id = call
     );
     text(&span, "gen_ai.operation.name", "execute_tool");
     text(&span, "gen_ai.tool.name", tool);

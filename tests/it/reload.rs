@@ -142,3 +142,28 @@ async fn a_configuration_that_is_wrong_is_refused_as_a_whole() {
     program.reload("tools: {approval: deny}\n").await;
     program.until("a good one is taken", async || program.gate().await == "deny").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_raised_and_lowered() {
+    let program = Program::start("limits: {streams_per_user: 1}\n").await;
+    let session = program.http.post(format!("{}/v1/sessions", program.url)).send().await.unwrap();
+    let session: Value = session.json().await.unwrap();
+    let events = format!("{}/v1/sessions/{}/events", program.url, session["session_id"].as_str().unwrap());
+    let follow = async || program.http.get(&events).header("accept", "text/event-stream").send().await.unwrap();
+    let first = follow().await;
+    assert_eq!(first.status(), 200);
+    assert_eq!(follow().await.status(), 429);
+    program.reload("limits: {streams_per_user: 2}\n").await;
+    program.until("there is room for another", async || program.has_said("changed: limits.streams_per_user")).await;
+    let second = follow().await;
+    assert_eq!(second.status(), 200);
+    program.reload("limits: {streams_per_user: 1, requests_per_minute: 1}\n").await;
+    let said = "changed: limits.requests_per_minute, limits.streams_per_user";
+    program.until("there is room for less", async || program.has_said(said)).await;
+    drop((first, second));
+    let mut refused = false;
+    for _ in 0..3 {
+        refused |= follow().await.status() == 429;
+    }
+    assert!(refused, "three requests where one a minute is allowed");
+}

@@ -11,7 +11,7 @@ use crate::{
     session::{Event, EventBody, OpenRun, RunId, SessionId, SessionState, UserId},
     telemetry::{
         Metrics,
-        traces::{self, InRun},
+        traces::{self, At},
     },
 };
 
@@ -63,11 +63,11 @@ impl RunSpan {
     }
 }
 
-/// Where a session's run is; a run id that no run has when there is none, which no call sees.
-pub(super) fn place(state: &SessionState) -> InRun {
-    let run = state.run.as_ref().map_or_else(RunId::new, |run| run.run_id);
-    let request = state.run.as_ref().and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
-    InRun { session: state.summary.session_id, run, request }
+/// Where a session is now.
+pub(super) fn place(state: &SessionState) -> At {
+    let run = state.run.as_ref();
+    let request = run.and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
+    At { session: state.summary.session_id, run: run.map(|run| run.run_id), request }
 }
 
 /// Counts what was committed, and gives the records of it. `before` is the session without these events.

@@ -11,19 +11,19 @@ use crate::{
     models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream},
     telemetry::{
         Metrics,
-        traces::{self, InRun},
+        traces::{self, At},
     },
 };
 
-/// `inner`, as it is asked in a run.
-pub(in crate::runtime) fn watched(inner: Arc<dyn ChatModel>, metrics: &Arc<Metrics>, at: InRun) -> Arc<dyn ChatModel> {
+/// `inner`, as it is asked for a session.
+pub(in crate::runtime) fn watched(inner: Arc<dyn ChatModel>, metrics: &Arc<Metrics>, at: At) -> Arc<dyn ChatModel> {
     Arc::new(Watched { inner, metrics: metrics.clone(), at })
 }
 
 struct Watched {
     inner: Arc<dyn ChatModel>,
     metrics: Arc<Metrics>,
-    at: InRun,
+    at: At,
 }
 
 #[async_trait]

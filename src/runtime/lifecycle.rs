@@ -1,0 +1,114 @@
+//! Sessions begin and go.
+
+use std::sync::Arc;
+
+use super::{Sessions, SessionsError, Shared, learning};
+use crate::{
+    audit::{Action, Entry},
+    session::{
+        Actor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionState, SessionSummary, Settings,
+        StoreError, UserId, load_state,
+    },
+};
+
+impl Sessions {
+    /// Begins a session. When the user has `MAX_SESSIONS` already, the one with the oldest activity is deleted, never one
+    /// with a run in progress.
+    ///
+    /// # Errors
+    /// `TooMany`, and those of the store.
+    pub async fn create(
+        &self,
+        user: &UserId,
+        title: Option<String>,
+        settings: Settings,
+    ) -> Result<SessionSummary, SessionsError> {
+        self.refuse_when_stopping()?;
+        let _one_at_a_time = self.0.creating.lock().await;
+        self.make_room(user).await?;
+        let created = SessionCreated { user_id: user.clone(), title, settings, by: Actor::User(user.clone()) };
+        let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
+        self.0.parts.store.create(&event).await?;
+        self.0.parts.audit.record(Entry::of_event(&event, user).into_iter().collect()).await;
+        Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
+    }
+
+    async fn make_room(&self, user: &UserId) -> Result<(), SessionsError> {
+        let (store, max) = (&self.0.parts.store, self.0.parts.room.load().sessions_per_user);
+        if store.count(user).await? < max {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        let mut after = None;
+        loop {
+            let page = store.list(user, after, 256).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
+            all.extend(page);
+        }
+        let mut over = (all.len() + 1).saturating_sub(max);
+        for old in all.iter().rev().map(|summary| summary.session_id) {
+            if over == 0 {
+                break;
+            }
+            let to_learn = self.0.to_learn(old).await;
+            match store.delete_idle(old).await {
+                Ok(true) => {
+                    self.0.registry.close(old);
+                    self.note_deleted("system".to_owned(), old).await;
+                    self.0.learn_of_gone(to_learn);
+                    over -= 1;
+                }
+                // One that cannot be read may yet be repaired: only its user deletes it.
+                Ok(false) | Err(StoreError::Corrupt(_)) => {}
+                // Somebody else deleted it.
+                Err(StoreError::NotFound(_)) => over -= 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if over == 0 { Ok(()) } else { Err(SessionsError::TooMany(max)) }
+    }
+
+    /// Deletes a session with all that belongs to it. A run in progress is broken off.
+    ///
+    /// # Errors
+    /// `NotFound`, and those of the store.
+    pub async fn delete(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
+        match self.get(user, session).await {
+            // The user's own, or it would not be found.
+            Ok(_) | Err(SessionsError::Store(StoreError::Corrupt(_))) => {}
+            Err(error) => return Err(error),
+        }
+        let store = &self.0.parts.store;
+        let to_learn = self.0.to_learn(session).await;
+        let deleted = store.delete(session).await;
+        // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
+        if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
+            self.0.registry.close(session);
+            self.note_deleted(format!("user:{user}"), session).await;
+            self.0.learn_of_gone(to_learn);
+        }
+        Ok(deleted?)
+    }
+
+    async fn note_deleted(&self, by: String, session: SessionId) {
+        let entry = Entry::new(Action::SessionDeleted).by(by).in_session(session);
+        self.0.parts.audit.record(vec![entry]).await;
+    }
+}
+
+impl Shared {
+    /// A session that is about to be deleted, if there is something in it that was not looked at for memories.
+    async fn to_learn(&self, session: SessionId) -> Option<SessionState> {
+        self.parts.memory.as_ref()?;
+        let summary = self.parts.store.summary(session).await.ok().flatten();
+        summary.filter(|summary| summary.to_learn)?;
+        Some(load_state(self.parts.store.as_ref(), session).await.ok()?.state)
+    }
+
+    fn learn_of_gone(self: &Arc<Self>, state: Option<SessionState>) {
+        if let Some(state) = state {
+            self.tasks.spawn_on(learning::learn_of_gone(self.clone(), state), &self.runtime);
+        }
+    }
+}
