@@ -1,123 +1,13 @@
 //! The projection: what a session is, as a pure fold of its log.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, AssistantMessage, Cause, Day, Effect, Event, EventBody, InputId,
-    InputRequested, InputResolved, Message, ProviderData, RunId, SessionId, Settings, Spent, Timestamp, ToolCall,
-    ToolCallId, ToolMessage, Usage, UserId, UserMessage,
+    Approval, ApprovalRequested, AssistantMessage, Day, Event, EventBody, Input, InputRequested, Message, OpenCall,
+    OpenRun, ProviderData, SessionSummary, Spent, StartedCall, Timestamp, ToolCallId, ToolMessage, Usage, UserMessage,
 };
-
-/// Characters of a title that is made from a message.
-const TITLE_CHARS: usize = 60;
-/// Characters of the preview in a list of sessions.
-const PREVIEW_CHARS: usize = 160;
-
-/// What a list of sessions shows of one: small, and of the same size however long the conversation is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct SessionSummary {
-    /// The session.
-    pub session_id: SessionId,
-    /// Whose it is.
-    pub user_id: UserId,
-    /// Its title; empty until somebody gives one or the first message makes one.
-    pub title: String,
-    /// The beginning of the newest message of the user or the model.
-    pub preview: String,
-    /// Messages of the user and the model so far.
-    pub message_count: u64,
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// When its newest event was logged.
-    pub updated_at: Timestamp,
-    /// The seq of its newest event.
-    pub last_seq: u64,
-    /// Its settings.
-    pub settings: Settings,
-    /// The run in progress.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open_run: Option<RunId>,
-    /// What all its model calls used.
-    pub usage: Usage,
-    /// Whether something was said since the conversation was last looked at for memories.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub to_learn: bool,
-    /// Whether a message is in the inbox, whose run has not begun. Not of the log: a store says it of the instant at which it
-    /// is asked, and a fold never does.
-    #[serde(skip)]
-    pub waiting: bool,
-}
-
-impl SessionSummary {
-    /// The summary after the log's first event; `None` when `event` is not one that begins a session.
-    #[must_use]
-    pub fn begin(event: &Event) -> Option<Self> {
-        let EventBody::SessionCreated(created) = &event.body else { return None };
-        Some(Self {
-            session_id: event.session_id,
-            user_id: created.user_id.clone(),
-            title: created.title.clone().unwrap_or_default(),
-            preview: String::new(),
-            message_count: 0,
-            created_at: event.ts,
-            updated_at: event.ts,
-            last_seq: event.seq,
-            settings: created.settings.clone(),
-            open_run: None,
-            usage: Usage::default(),
-            to_learn: false,
-            waiting: false,
-        })
-    }
-
-    /// Whether a message is being answered, or is about to be.
-    #[must_use]
-    pub fn is_processing(&self) -> bool {
-        self.open_run.is_some() || self.waiting
-    }
-
-    /// Whether the log says that there is something to do: a run to go on with, or memories to find.
-    #[must_use]
-    pub fn has_work(&self) -> bool {
-        self.open_run.is_some() || self.to_learn
-    }
-
-    /// Takes in the next event.
-    pub fn apply(&mut self, event: &Event) {
-        debug_assert_eq!(event.seq, self.last_seq + 1, "a projection takes the log's events in their order, each once");
-        self.last_seq = event.seq;
-        self.updated_at = event.ts;
-        match &event.body {
-            EventBody::SettingsChanged(e) => self.settings.clone_from(&e.settings),
-            EventBody::TitleChanged(e) => self.title.clone_from(&e.title),
-            EventBody::UserMessage(e) => {
-                self.message_count += 1;
-                self.preview = one_line(&e.content, PREVIEW_CHARS);
-            }
-            EventBody::AssistantMessage(e) => {
-                self.message_count += 1;
-                self.usage += e.usage;
-                if !e.content.trim().is_empty() {
-                    self.preview = one_line(&e.content, PREVIEW_CHARS);
-                }
-            }
-            EventBody::ContextCompacted(e) => self.usage += e.usage,
-            EventBody::MemorySaved(e) => {
-                self.usage += e.usage;
-                self.to_learn = false;
-            }
-            EventBody::RunStarted(e) => {
-                self.open_run = event.run_id;
-                self.to_learn |= e.memory;
-            }
-            EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.open_run = None,
-            _ => {}
-        }
-    }
-}
 
 /// The whole projection "as of" the event [`SessionSummary::last_seq`]; stored, it is a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,97 +32,6 @@ pub struct SessionState {
     pub run: Option<OpenRun>,
 }
 
-/// The run in progress: all that a new owner needs to go on with it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenRun {
-    /// The run.
-    pub run_id: RunId,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// The provider it asks.
-    pub provider: String,
-    /// The model it asks.
-    pub model: String,
-    /// 1, and one more with every `run_recovered`.
-    pub attempt: u32,
-    /// Replies of the model so far.
-    pub steps: u32,
-    /// What they used.
-    pub usage: Usage,
-    /// See [`super::RunStarted::memory`].
-    #[serde(default)]
-    pub memory: bool,
-    /// Tool calls of the newest reply that have not ended.
-    pub calls: Vec<OpenCall>,
-    /// Approvals of calls that have ended.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub closed_approvals: Vec<ApprovalId>,
-    /// Questions of calls that have ended.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub closed_inputs: Vec<InputId>,
-    /// Tool calls of all its replies.
-    #[serde(default)]
-    pub call_count: u32,
-    /// How long it waited for its user so far, in ms: not counted in what a run may take.
-    #[serde(default)]
-    pub waited_ms: u64,
-    /// Since when it waits for its user, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting_since: Option<Timestamp>,
-    /// The request that it came from.
-    #[serde(default, skip_serializing_if = "Cause::is_empty")]
-    pub cause: Cause,
-}
-
-impl OpenRun {
-    /// Whether an approval of this run was answered, or its call has ended without; `None`: there is no such approval.
-    #[must_use]
-    pub fn is_answered(&self, approval: ApprovalId) -> Option<bool> {
-        if self.closed_approvals.contains(&approval) {
-            return Some(true);
-        }
-        let mut approvals = self.calls.iter().filter_map(|call| call.approval.as_ref());
-        approvals.find(|a| a.requested.approval_id == approval).map(|a| a.resolved.is_some())
-    }
-
-    /// The same for a question.
-    #[must_use]
-    pub fn is_input_answered(&self, input: InputId) -> Option<bool> {
-        if self.closed_inputs.contains(&input) {
-            return Some(true);
-        }
-        let mut inputs = self.calls.iter().flat_map(|call| &call.inputs);
-        inputs.find(|i| i.requested.input_id == input).map(|i| i.resolved.is_some())
-    }
-
-    /// How long it has taken until `now`, what it waited for its user not counted.
-    #[must_use]
-    pub fn worked(&self, now: Timestamp) -> Duration {
-        let waiting = self.waiting_since.map_or(Duration::ZERO, |since| now.since(since));
-        now.since(self.started_at).saturating_sub(Duration::from_millis(self.waited_ms) + waiting)
-    }
-
-    /// Whether an answer of its user is due.
-    fn waits(&self) -> bool {
-        self.calls.iter().any(|call| {
-            call.approval.as_ref().is_some_and(|a| a.resolved.is_none())
-                || call.inputs.iter().any(|i| i.resolved.is_none())
-        })
-    }
-
-    /// Notes whether the run waits for its user from now on.
-    fn watch_the_clock(&mut self, now: Timestamp) {
-        match (self.waits(), self.waiting_since) {
-            (true, None) => self.waiting_since = Some(now),
-            (false, Some(since)) => {
-                self.waited_ms += u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-                self.waiting_since = None;
-            }
-            _ => {}
-        }
-    }
-}
-
 /// A summary of the oldest messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compaction {
@@ -242,52 +41,6 @@ pub struct Compaction {
     pub up_to_seq: u64,
     /// The summary.
     pub summary: Arc<str>,
-}
-
-/// A tool call that the model asked for and that has not ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenCall {
-    /// The call as the model wrote it.
-    pub call: ToolCall,
-    /// The request for approval, if one was made.
-    pub approval: Option<Approval>,
-    /// Set once the call was about to be sent.
-    pub started: Option<StartedCall>,
-    /// What its server asked the user.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<Input>,
-}
-
-/// A request for approval and its answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Approval {
-    /// What was asked.
-    pub requested: ApprovalRequested,
-    /// What was answered.
-    pub resolved: Option<ApprovalResolved>,
-}
-
-/// A question of an MCP server and its answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Input {
-    /// What was asked.
-    pub requested: InputRequested,
-    /// What was answered.
-    pub resolved: Option<InputResolved>,
-}
-
-/// A tool call that was about to be sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StartedCall {
-    /// When.
-    pub at: Timestamp,
-    /// What the call does to the world.
-    pub effect: Effect,
-    /// See [`super::ToolStart::attempt`].
-    pub attempt: u32,
-    /// The server that it goes to; empty in what older versions wrote.
-    #[serde(default)]
-    pub server: String,
 }
 
 impl SessionState {
@@ -538,50 +291,12 @@ impl SessionState {
     }
 }
 
-/// A session's title, made from its first message.
-#[must_use]
-pub fn title_from(message: &str) -> String {
-    one_line(message, TITLE_CHARS)
-}
-
-/// The beginning of a text with its white space folded, at most `max` characters, with `…` where something was cut.
-fn one_line(text: &str, max: usize) -> String {
-    let mut line = String::new();
-    let mut left = max;
-    for word in text.split_whitespace() {
-        let gap = usize::from(!line.is_empty());
-        let length = word.chars().count();
-        if length + gap > left {
-            if line.is_empty() {
-                line.extend(word.chars().take(max.saturating_sub(1)));
-            }
-            line.push('…');
-            return line;
-        }
-        if gap == 1 {
-            line.push(' ');
-        }
-        line.push_str(word);
-        left -= length + gap;
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Actor, EventDraft, SessionCreated},
+        super::{Actor, EventDraft, SessionCreated, SessionId, Settings},
         *,
     };
-
-    #[test]
-    fn a_title_is_one_line_of_bounded_length_cut_between_words() {
-        assert_eq!(title_from("  why is\n payments   down? "), "why is payments down?");
-        let long = title_from(&"word ".repeat(40));
-        assert!(long.chars().count() <= TITLE_CHARS + 1 && long.ends_with("word…"), "{long}");
-        let one = title_from(&"ä".repeat(200));
-        assert_eq!(one.chars().count(), TITLE_CHARS);
-    }
 
     #[test]
     fn the_oldest_turns_are_forgotten_and_the_newest_never() {
