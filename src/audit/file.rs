@@ -47,8 +47,10 @@ impl Trail {
         };
         let id = uuid::Uuid::now_v7().to_string();
         let mut trail = Self { place, chain: Chain::new(id, replica.to_owned(), after), metrics, lost: 0, torn };
+        let before = trail.chain.prev.clone();
         trail.append(&Entry::new(Action::ChainStarted), Action::ChainStarted)?;
         trail.sync()?;
+        tracing::info!(chain = trail.chain.id, before, head = trail.chain.prev, "the audit trail is open");
         Ok(trail)
     }
 

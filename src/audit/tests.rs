@@ -46,6 +46,18 @@ async fn a_trail_of_several_processes_is_one_chain_after_the_other() {
     assert!(text.ends_with('\n') && !text.contains("replicas"), "arguments are there by their hash only: {text}");
 }
 
+#[tokio::test]
+async fn a_chain_that_did_not_end_before_the_next_began_is_told_of() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("audit");
+    let text = trail(&path, &[3]).await;
+    // As after a crash, or when somebody cut the end off: two records of three, and no end.
+    std::fs::write(&path, text.split_inclusive('\n').take(3).collect::<String>()).unwrap();
+    let report = verify(&trail(&path, &[1]).await).unwrap();
+    assert_eq!((report.chains, report.broken_off, report.closed), (2, 1, true));
+    assert_eq!(verify(&text).unwrap().broken_off, 0);
+}
+
 #[test]
 fn the_hash_of_arguments_does_not_depend_on_how_they_were_written() {
     let a: Value = serde_json::from_str(r#"{"b": [1, {"y": null, "x": "é"}], "a": {}, "c": []}"#).unwrap();

@@ -16,6 +16,9 @@ pub struct Report {
     pub chains: u64,
     /// Records that could not be written at the time, by the trail's own word.
     pub lost: u64,
+    /// Chains before the last one that were not ended in order: their process was killed, or lines were cut off before the
+    /// next one began.
+    pub broken_off: u64,
     /// Whether the last chain was ended in order.
     pub closed: bool,
     /// The hash of the last record: what was noted elsewhere can be held against it.
@@ -40,7 +43,7 @@ impl fmt::Display for Fault {
 /// Looks through the text of a trail, or of the files of one in their order.
 ///
 /// Whoever can write the file can write a whole new one; that is seen only where its head is kept elsewhere (the service logs
-/// it when it stops).
+/// it when it begins and when it stops).
 ///
 /// # Errors
 /// The first line that is wrong.
@@ -88,6 +91,7 @@ pub fn verify(text: &str) -> Result<Report, Fault> {
             return Err(at("its number does not follow that of the line before it"));
         }
         report.chains += u64::from(begins || continues);
+        report.broken_off += u64::from(begins && !first && !report.closed);
         report.records += 1;
         report.lost += place.lost.unwrap_or(0);
         report.closed = matches!(place.action, Action::ChainClosed | Action::ChainMoved);

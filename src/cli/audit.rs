@@ -57,6 +57,13 @@ pub fn run(command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
     if report.lost > 0 {
         writeln!(out, "{} records could not be written at the time, and are not in it", report.lost)?;
     }
+    if report.broken_off > 0 {
+        writeln!(
+            out,
+            "{} before the last did not end in order: the process was killed, or lines were cut off before the next began",
+            if report.broken_off == 1 { "1 chain".to_owned() } else { format!("{} chains", report.broken_off) }
+        )?;
+    }
     if !report.closed {
         writeln!(out, "the last chain is open: its process runs, or was killed")?;
     }
