@@ -5,6 +5,7 @@
 
 mod approvals;
 mod asyncapi;
+mod body;
 mod catalog;
 mod docs;
 mod events;
@@ -142,8 +143,8 @@ async fn no_route(request: HttpRequest) -> HttpResponse {
 ///
 /// # Errors
 /// Those of the handler.
-pub async fn gate<B: MessageBody>(
-    request: ServiceRequest,
+pub async fn gate<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let began = Instant::now();
@@ -156,6 +157,7 @@ pub async fn gate<B: MessageBody>(
     let route = matched.as_deref().unwrap_or("none");
     let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
     let shared_with = origin::listed(&request);
+    let body = body::lend(&mut request);
     let handled = async {
         match admit(&request).await {
             Ok(()) => next.call(request).await.map(ServiceResponse::map_into_left_body),
@@ -188,7 +190,10 @@ pub async fn gate<B: MessageBody>(
     {
         response.headers_mut().insert(HeaderName::from_static(requests::REQUEST_ID), id);
     }
-    result
+    match (result, body) {
+        (Ok(response), Some(body)) => Ok(body.until_sent(response)),
+        (result, _) => result,
+    }
 }
 
 /// Whether a request gets to its route; the answer to it if it does not.
