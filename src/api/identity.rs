@@ -35,8 +35,7 @@ fn is_open(path: &str) -> bool {
 pub(super) async fn admit(request: &ServiceRequest) -> Result<(), Problem> {
     let Some(api) = request.app_data::<web::Data<Api>>() else { return Ok(()) };
     let path = request.path();
-    let metrics = path == "/metrics";
-    if is_open(path) || (metrics && api.metrics_access == MetricsAccess::Open) {
+    if is_open(path) || (path == "/metrics" && api.metrics_access == MetricsAccess::Open) {
         return Ok(());
     }
     let token = bearer(request.request()).or_else(|| offered_token(request.request()));
@@ -48,9 +47,6 @@ pub(super) async fn admit(request: &ServiceRequest) -> Result<(), Problem> {
         identity.own_token = token_of(own);
     }
     api.quota.request(&identity.user)?;
-    if metrics && !identity.roles.has(Role::Admin) {
-        return Err(role_required("admin", identity.roles));
-    }
     request.extensions_mut().insert(identity);
     Ok(())
 }
@@ -161,6 +157,17 @@ impl Needs for Answers {
 
     fn met_by(roles: Roles) -> bool {
         roles.may_answer()
+    }
+}
+
+/// Reading what concerns all.
+pub(super) struct Administers;
+
+impl Needs for Administers {
+    const ROLES: &'static str = "admin";
+
+    fn met_by(roles: Roles) -> bool {
+        roles.has(Role::Admin)
     }
 }
 

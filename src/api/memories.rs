@@ -238,11 +238,15 @@ pub(super) async fn forget(
     path: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id: MemoryId = path.parse()?;
-    if !api.memory.forget(&caller.user, id).await? {
-        return Err(not_found(id));
-    }
-    note_deleted(&api, &caller.user).await;
-    Ok(HttpResponse::NoContent().finish())
+    let (forgetting, user) = (api.clone(), caller.user);
+    let forgotten = async move {
+        let forgotten = forgetting.memory.forget(&user, id).await;
+        if matches!(forgotten, Ok(true)) {
+            note_deleted(&forgetting, &user).await;
+        }
+        forgotten
+    };
+    if api.sessions.to_the_end(forgotten).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(id)) }
 }
 
 /// What was forgotten.
@@ -260,9 +264,15 @@ pub struct Forgotten {
 )]
 #[delete("/memories")]
 pub(super) async fn forget_all(api: web::Data<Api>, caller: Caller<Acts>) -> Result<web::Json<Forgotten>, Problem> {
-    let deleted = api.memory.forget_all(&caller.user).await?;
-    note_deleted(&api, &caller.user).await;
-    Ok(web::Json(Forgotten { deleted }))
+    let (forgetting, user) = (api.clone(), caller.user);
+    let forgotten = async move {
+        let deleted = forgetting.memory.forget_all(&user).await;
+        if deleted.is_ok() {
+            note_deleted(&forgetting, &user).await;
+        }
+        deleted
+    };
+    Ok(web::Json(Forgotten { deleted: api.sessions.to_the_end(forgotten).await? }))
 }
 
 async fn note_deleted(api: &Api, user: &UserId) {

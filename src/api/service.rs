@@ -1,10 +1,11 @@
 //! `/v1/info`, the probes and the metrics.
 
-use actix_web::{HttpResponse, get, web};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse, get, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Api, Code, Problem, extract::Caller, problem::errors};
+use super::{Api, Code, Problem, extract::Caller, identity::Administers, problem::errors};
+use crate::config::MetricsAccess;
 
 errors!(NotReady: StoreUnavailable, Stopping);
 
@@ -160,10 +161,13 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Pro
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
 )]
 #[get("/metrics")]
-pub(super) async fn metrics(api: web::Data<Api>) -> HttpResponse {
+pub(super) async fn metrics(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if api.metrics_access == MetricsAccess::Admin {
+        Caller::<Administers>::extract(&request).await?;
+    }
     api.metrics.set_broken(&api.catalog.broken());
     let servers = api.mcp.statuses();
     api.metrics.set_servers(servers.iter().map(|server| (&*server.name, server.connected)));
     api.metrics.set_work(api.sessions.owned(), api.sessions.tasks_alive());
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render())
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render()))
 }

@@ -130,15 +130,15 @@ pub(super) async fn report(
     let of_today = found.split_off(shown);
     let mut total = Spent::default();
     let mut days = Vec::new();
-    for (date, noted) in asked.into_iter().zip(found).filter(|(_, noted)| !noted.sessions.is_empty()) {
-        let sessions = noted.sessions.len();
-        let spent = summed(noted.sessions.into_values().flatten());
+    for (date, noted) in asked.into_iter().zip(found).filter(|(_, noted)| noted.count() > 0) {
+        let sessions = noted.count();
+        let spent = summed(noted.without(None));
         for model in &spent.models {
             total.add(Day::default(), &model.provider, &model.model, model.usage);
         }
         days.push(DayReport { date, total: spent.total(), models: spent.models, sessions });
     }
-    let used = summed(of_today.into_iter().flat_map(|day| day.sessions.into_values()).flatten()).total();
+    let used = summed(of_today.iter().flat_map(|day| day.without(None))).total();
     let total = sorted(total);
     Ok(web::Json(UsageReport {
         from,
@@ -151,7 +151,7 @@ pub(super) async fn report(
 }
 
 /// All of it by model.
-fn summed(models: impl Iterator<Item = ModelUsage>) -> Spent {
+fn summed<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> Spent {
     let mut spent = Spent::default();
     for model in models {
         spent.add(Day::default(), &model.provider, &model.model, model.usage);

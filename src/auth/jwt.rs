@@ -173,7 +173,11 @@ impl Jwt {
             })
         })?;
         let claims = claims.claims;
-        let user = claims.get(user_claim).and_then(Value::as_str).map(str::trim).filter(|user| !user.is_empty());
+        // A list of issuers that the library takes when ours is among them.
+        if !claims.get("iss").is_some_and(Value::is_string) {
+            return Err(Refusal::Invalid("the token is of several issuers".into()));
+        }
+        let user = claims.get(user_claim).and_then(Value::as_str).filter(|user| !user.trim().is_empty());
         let user = user.ok_or_else(|| {
             Refusal::Invalid(format!("the token does not say who it is of: no text in the claim {user_claim}"))
         })?;

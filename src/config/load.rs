@@ -354,7 +354,8 @@ impl Loader {
             long_term: self.long_term(&providers),
         };
         let budgets = self.budgets(&llm, &providers);
-        let approval_by = self.approval_by(&auth);
+        let approval = self.required("tools.approval", ApprovalMode::parse);
+        let approval_by = self.approval_by(&auth, approval);
         Config {
             server,
             auth,
@@ -375,7 +376,7 @@ impl Loader {
                 instructions: self.optional("agent.instructions", |t| Some(t.to_owned())).unwrap_or_default(),
             },
             tools: ToolsConfig {
-                approval: self.required("tools.approval", ApprovalMode::parse),
+                approval,
                 approval_by,
                 approve_untrusted: self.required("tools.approve_untrusted", parse::boolean),
                 rules: self.rules(),
@@ -522,7 +523,7 @@ impl Loader {
         budgets
     }
 
-    fn approval_by(&mut self, auth: &AuthConfig) -> ApprovalBy {
+    fn approval_by(&mut self, auth: &AuthConfig, approval: ApprovalMode) -> ApprovalBy {
         let by = self.required("tools.approval_by", |t| match t {
             "owner" => Some(ApprovalBy::Owner),
             "approver" => Some(ApprovalBy::Approver),
@@ -532,6 +533,13 @@ impl Loader {
             self.problems.push(
                 "TOOL_APPROVAL_BY is `approver`, and AUTH_MODE=none knows one user only, so that nobody could approve; \
                  allowed: owner, or another AUTH_MODE"
+                    .to_owned(),
+            );
+        }
+        if by == ApprovalBy::Approver && approval == ApprovalMode::Auto {
+            self.problems.push(
+                "TOOL_APPROVAL_BY is `approver`, and with TOOL_APPROVAL=auto nobody would be asked; allowed: \
+                 TOOL_APPROVAL=ask, with rules (tools.rules) for the tools that may run at once"
                     .to_owned(),
             );
         }

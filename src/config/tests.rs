@@ -344,6 +344,10 @@ fn a_mode_of_authentication_says_what_it_needs() {
     }
     let alone = problems(sources(&[("TOOL_APPROVAL_BY", "approver")]));
     assert!(alone.len() == 1 && alone[0].contains("AUTH_MODE=none"), "{alone:?}");
+    let keys = [("AUTH_MODE", "api_key"), ("AUTH_API_KEYS_FILE", "keys.yaml"), ("TOOL_APPROVAL_BY", "approver")];
+    let unasked = problems(sources(&[&keys[..], &[("TOOL_APPROVAL", "auto")]].concat()));
+    assert!(unasked.len() == 1 && unasked[0].contains("nobody would be asked"), "{unasked:?}");
+    assert!(loaded(sources(&keys)).config.tools.approval_by == ApprovalBy::Approver);
     let config = loaded(sources(&[("AUTH_MODE", "api_key"), ("AUTH_API_KEYS_FILE", "~/keys.yaml")])).config;
     assert!(matches!(&config.auth.mode, AuthMode::ApiKey { file } if file == &PathBuf::from("/home/anna/keys.yaml")));
 }

@@ -51,10 +51,10 @@ impl Sessions {
 impl Shared {
     /// Whether who sent an answer to an approval may give it. Asked at the door and again before it is logged.
     pub(super) fn may_answer(&self, command: &Command, owner: &UserId) -> bool {
-        let CommandBody::Resolve { approver, .. } = &command.body else { return false };
+        let CommandBody::Resolve { approver, arguments, .. } = &command.body else { return false };
         match self.parts.approval_by {
             ApprovalBy::Owner => command.by == *owner,
-            ApprovalBy::Approver => *approver && command.by != *owner,
+            ApprovalBy::Approver => *approver && command.by != *owner && arguments.is_none(),
         }
     }
 }

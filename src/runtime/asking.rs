@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{Parts, Shared, observed, run_log::Projection};
 use crate::{
     agent::{Candidate, Spending},
-    session::{Day, Usage},
+    session::{Day, SessionId, Spent, Usage, UserId},
     telemetry::traces::At,
 };
 
@@ -62,9 +62,8 @@ impl Spending for UserSpending {
             Err(_) => return None,
         };
         // What this session has used is in the log already, and may not have been noted yet.
-        let others = noted.sessions.iter().filter(|(other, _)| **other != session).flat_map(|(_, models)| models);
         let own = own.models.iter().filter(|_| own.day == today);
-        Some(others.chain(own).fold(Usage::default(), |mut sum, model| {
+        Some(noted.without(Some(session)).chain(own).fold(Usage::default(), |mut sum, model| {
             sum += model.usage;
             sum
         }))
@@ -76,10 +75,14 @@ impl Spending for UserSpending {
 pub(super) async fn note_usage(shared: &Shared, projection: &Projection) {
     let (user, session, spent) =
         projection.read(|state| (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone()));
-    if spent.models.is_empty() {
-        return;
+    if !spent.models.is_empty() {
+        note(shared, &user, session, &spent).await;
     }
-    match timeout(LIMIT, shared.parts.store.note_usage(&user, session, &spent)).await {
+}
+
+/// Notes what a session has used on a day.
+pub(super) async fn note(shared: &Shared, user: &UserId, session: SessionId, spent: &Spent) {
+    match timeout(LIMIT, shared.parts.store.note_usage(user, session, spent)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%session, %error, "what the session has used is not noted yet"),
         Err(_) => tracing::warn!(%session, "what the session has used is not noted yet: the store does not answer"),

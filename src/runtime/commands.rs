@@ -16,13 +16,20 @@ use crate::{
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Sessions {
-    /// Takes a command in. It is durable when this returns, and done as soon as its turn comes.
+    /// Takes a command in. It is durable when this returns, and done as soon as its turn comes; taken in as a whole or not
+    /// at all, also when this is dropped before it returns.
     ///
     /// # Errors
     /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, `ApproverRequired`, `TooManyRuns`,
-    /// `Overloaded`, and those of the store: `Busy`, `CommandIdReused`, `InboxFull`. A command that was taken before is not refused for what has happened since.
-    pub async fn submit(&self, session: SessionId, mut command: Command) -> Result<Receipt, SessionsError> {
+    /// `Overloaded`, and those of the store: `Busy`, `CommandIdReused`, `InboxFull`. A command that was taken
+    /// before is not refused for what has happened since.
+    pub async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, SessionsError> {
         self.refuse_when_stopping()?;
+        let this = self.clone();
+        self.to_the_end(async move { this.take_in(session, command).await }).await
+    }
+
+    async fn take_in(&self, session: SessionId, mut command: Command) -> Result<Receipt, SessionsError> {
         let store = &self.0.parts.store;
         let mut summary = self.addressed(session, &command).await?;
         if let CommandBody::Cancel { run_id } = &mut command.body {
@@ -35,7 +42,7 @@ impl Sessions {
             Ok(claimed) => claimed,
             // What was taken once stays taken, whatever has become since of what it was about.
             Err(refused) => {
-                return match store.receipt(session, &command.command_id).await? {
+                return match store.receipt(session, &command.by, &command.command_id).await? {
                     Some(first) if first.fingerprint == command.fingerprint => Ok(Receipt { duplicate: true, ..first }),
                     Some(_) => Err(StoreError::CommandIdReused.into()),
                     None => Err(refused),
@@ -92,6 +99,13 @@ impl Sessions {
                     }
                     // Nothing is said of a session of others that does not wait for them.
                     None => return Err(SessionsError::NotFound(summary.session_id)),
+                }
+                if self.0.parts.approval_by == ApprovalBy::Approver && arguments.is_some() {
+                    return Err(SessionsError::DoesNotFit(
+                        "where approvals are given by others, nobody changes what is asked: that would be one person's \
+                         word again; deny it, and say in the comment what to ask for instead"
+                            .into(),
+                    ));
                 }
                 if !self.0.may_answer(command, &summary.user_id) {
                     return Err(SessionsError::ApproverRequired);

@@ -24,13 +24,17 @@ impl Sessions {
         settings: Settings,
     ) -> Result<SessionSummary, SessionsError> {
         self.refuse_when_stopping()?;
-        let _one_at_a_time = self.0.creating.lock().await;
-        self.make_room(user).await?;
         let created = SessionCreated { user_id: user.clone(), title, settings, by: Actor::User(user.clone()) };
         let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
-        self.0.parts.store.create(&event).await?;
-        self.0.parts.audit.record(Entry::of_event(&event, user).into_iter().collect()).await;
-        Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
+        let (this, user) = (self.clone(), user.clone());
+        self.to_the_end(async move {
+            let _one_at_a_time = this.0.creating.lock().await;
+            this.make_room(&user).await?;
+            this.0.parts.store.create(&event).await?;
+            this.0.parts.audit.record(Entry::of_event(&event, &user).into_iter().collect()).await;
+            Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
+        })
+        .await
     }
 
     async fn make_room(&self, user: &UserId) -> Result<(), SessionsError> {
@@ -74,6 +78,11 @@ impl Sessions {
     /// # Errors
     /// `NotFound`, and those of the store.
     pub async fn delete(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
+        let (this, user) = (self.clone(), user.clone());
+        self.to_the_end(async move { this.delete_of(&user, session).await }).await
+    }
+
+    async fn delete_of(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
         match self.get(user, session).await {
             // The user's own, or it would not be found.
             Ok(_) | Err(SessionsError::Store(StoreError::Corrupt(_))) => {}

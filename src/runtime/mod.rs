@@ -25,11 +25,17 @@ mod tests;
 mod waiting;
 mod writer;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{Future, pending},
+    panic::resume_unwind,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument as _;
 
 use crate::{
     agent::Limits,
@@ -194,6 +200,17 @@ impl Sessions {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.0.halt.is_cancelled()
+    }
+
+    /// Does something to its end, also when nobody waits for it any more: a connection that breaks takes its handler with
+    /// it, at whatever the handler was waiting for.
+    pub async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.runtime).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // The runtime goes away, and with it who waits here.
+            Err(_) => pending().await,
+        }
     }
 
     fn refuse_when_stopping(&self) -> Result<(), SessionsError> {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     agent::{LogClosed, Piece, RunLog, RunView},
-    session::{EventBody, EventDraft, Feed, MemorySaved, MessageId, RunId, SessionState, Timestamp, ToolProgress},
+    session::{EventBody, EventDraft, Feed, MessageId, RunId, SessionState, ToolProgress},
     telemetry::Metrics,
 };
 
@@ -37,12 +37,6 @@ impl Projection {
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&SessionState) -> T) -> T {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Counts what a look for memories cost that is in no log.
-    pub(super) fn spend(&self, saved: &MemorySaved) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.spend(Timestamp::now(), saved.provider.as_deref(), saved.model.as_deref(), saved.usage);
     }
 
     /// Cuts a conversation back that weighs more than twice `keep`.

@@ -10,11 +10,14 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::poll;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use tokio::task::yield_now;
 
 use super::*;
 use crate::{
+    config::AuditLog,
     models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec},
     session::*,
     store::MemoryStore,
@@ -146,7 +149,10 @@ impl SessionStore for Watched {
         self.inner.ping().await
     }
     async fn create(&self, created: &Event) -> Result<(), StoreError> {
-        self.inner.create(created).await
+        yield_now().await;
+        self.inner.create(created).await?;
+        yield_now().await;
+        Ok(())
     }
     async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
         self.inner.summary(session).await
@@ -163,7 +169,10 @@ impl SessionStore for Watched {
         self.inner.count(user).await
     }
     async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        self.inner.delete(session).await
+        yield_now().await;
+        self.inner.delete(session).await?;
+        yield_now().await;
+        Ok(())
     }
     async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
         self.inner.delete_idle(session).await
@@ -201,10 +210,18 @@ impl SessionStore for Watched {
         self.inner.checkpoint(session).await
     }
     async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
-        self.inner.submit(session, command).await
+        yield_now().await;
+        let receipt = self.inner.submit(session, command).await?;
+        yield_now().await;
+        Ok(receipt)
     }
-    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
-        self.inner.receipt(session, command).await
+    async fn receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        command: &CommandId,
+    ) -> Result<Option<Receipt>, StoreError> {
+        self.inner.receipt(session, by, command).await
     }
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         self.inner.inbox(session).await
@@ -220,6 +237,10 @@ struct World {
 
 impl World {
     async fn new(model: &Arc<ScriptedModel>) -> Self {
+        Self::with_audit(model, Audit::default()).await
+    }
+
+    async fn with_audit(model: &Arc<ScriptedModel>, audit: Audit) -> Self {
         let store = Watched::new();
         let mut catalog = Catalog::new(&BTreeMap::new());
         let info = ModelInfo {
@@ -255,7 +276,7 @@ impl World {
             shallow: false,
             approval_by: ApprovalBy::Owner,
             metrics: Arc::new(Metrics::new()),
-            audit: crate::audit::Audit::default(),
+            audit,
             replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
@@ -620,4 +641,54 @@ async fn a_session_deleted_in_mid_run_is_gone_and_stays_so() {
     while cursor.next().await.unwrap().is_some() {}
     let gone = world.sessions.get(&world.user, world.session).await;
     assert!(matches!(gone, Err(SessionsError::NotFound(_))));
+}
+
+/// Begins something, and gives it up after so many looks at it, as a handler does whose client hangs up.
+async fn hang_up_after<T>(looks: usize, work: impl Future<Output = T>) {
+    let mut work = std::pin::pin!(work);
+    for _ in 0..looks {
+        if poll!(work.as_mut()).is_ready() {
+            return;
+        }
+        yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_sender_hangs_up_has_its_run_or_never_was() {
+    for looks in 0..8 {
+        let world = World::new(&ScriptedModel::new([vec![text("hi")], vec![text("hi")]])).await;
+        world.sessions.set_room(Room { sessions_per_user: 10, runs: 1, runs_per_user: 1 });
+        hang_up_after(looks, world.submit(message("hi", OnBusy::Enqueue))).await;
+        world.sessions.0.tasks.close();
+        tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();
+        assert!(world.store.inbox(world.session).await.unwrap().is_empty(), "nobody works on it, after {looks} looks");
+        // The one place for a run is free again.
+        world.sessions.0.tasks.reopen();
+        world.say("again").await;
+        world.rest(Decision::Deny).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
+    let mut created = 0;
+    for looks in 0..8 {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let audit = Audit::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
+        let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
+        hang_up_after(looks, world.sessions.create(&world.user, None, Settings::of("p", "m"))).await;
+        hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;
+        world.sessions.0.tasks.close();
+        tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();
+        audit.close().await;
+        let trail = std::fs::read_to_string(path).unwrap();
+        let deleted = world.store.summary(world.session).await.unwrap().is_none();
+        assert_eq!(trail.matches("session_deleted").count(), usize::from(deleted), "after {looks} looks: {trail}");
+        let left = world.store.count(&world.user).await.unwrap() + usize::from(deleted);
+        assert_eq!(trail.matches("session_created").count(), left, "after {looks} looks: {trail}");
+        created += left - 1;
+    }
+    assert!(created > 0);
 }

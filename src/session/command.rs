@@ -230,6 +230,8 @@ impl InboxEntry {
 pub struct Receipt {
     /// The command.
     pub command_id: CommandId,
+    /// Who sent it: an id is its sender's, and another's command of the same id another command.
+    pub by: UserId,
     /// See [`Command::fingerprint`].
     pub fingerprint: String,
     /// The log's head when it was accepted: read from here to see all that it causes.
@@ -253,6 +255,7 @@ impl Receipt {
         };
         Self {
             command_id: command.command_id.clone(),
+            by: command.by.clone(),
             fingerprint: command.fingerprint.clone(),
             seq,
             message_id,

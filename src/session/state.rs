@@ -280,7 +280,7 @@ impl SessionState {
     }
 
     /// Counts what was used, by the run's own model where none is named.
-    pub fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: Usage) {
+    fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: Usage) {
         let (own_provider, own_model) =
             self.run.as_ref().map_or(("", ""), |run| (run.provider.as_str(), run.model.as_str()));
         self.spent.add(Day::of(ts), provider.unwrap_or(own_provider), model.unwrap_or(own_model), usage);

@@ -180,13 +180,18 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
     /// The newest checkpoint, if one was kept.
     async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError>;
 
-    /// Puts a command into the inbox; it is durable when this returns. A command id that was taken before gives its first
-    /// receipt again, marked `duplicate` (of the last thousand commands of the session at least).
+    /// Puts a command into the inbox; it is durable when this returns. A command id that was taken of the same
+    /// sender before gives its first receipt again, marked `duplicate` (of the last thousand commands of the session at least).
     /// A message that asks for it ([`Command::only_if_idle`]) gets `Busy` when a run is open or a message is in the inbox.
     async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError>;
 
     /// The receipt of a command that was taken (as far back as [`Self::submit`] knows them).
-    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError>;
+    async fn receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        command: &CommandId,
+    ) -> Result<Option<Receipt>, StoreError>;
 
     /// The inbox in its order.
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError>;

@@ -117,8 +117,33 @@ impl Spent {
 /// What a user's sessions used on one day.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct UserDay {
-    /// By session. Those that are deleted stay in it.
+    /// By session. Those that are deleted stay in it, or are summed up.
     pub sessions: BTreeMap<SessionId, Vec<ModelUsage>>,
+    /// Deleted sessions that were summed up, and how many they are.
+    pub gone: (usize, Spent),
+}
+
+impl UserDay {
+    /// Sessions that used something.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.gone.0 + self.sessions.len()
+    }
+
+    /// What was used, but for one session.
+    pub fn without(&self, session: Option<SessionId>) -> impl Iterator<Item = &ModelUsage> {
+        let others = self.sessions.iter().filter(move |(other, _)| Some(**other) != session);
+        others.flat_map(|(_, models)| models).chain(&self.gone.1.models)
+    }
+
+    /// Sums a session up that will not be noted again.
+    pub fn sum_up(&mut self, session: SessionId) {
+        let Some(models) = self.sessions.remove(&session) else { return };
+        self.gone.0 += 1;
+        for ModelUsage { provider, model, usage } in models {
+            self.gone.1.add(Day::default(), &provider, &model, usage);
+        }
+    }
 }
 
 /// Usage by user and day. Notes are whole and not differences, so that one which is made twice, or made up for later by

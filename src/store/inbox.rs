@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::{
     Command, CommandId, Commit, Epoch, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease, Receipt, SessionId,
-    SessionSummary, StoreError,
+    SessionSummary, StoreError, UserId,
 };
 
 /// Receipts that are kept, so that a command that is sent again is known; the newest.
@@ -33,7 +33,7 @@ impl Inbox {
         last_seq: u64,
         open_run: bool,
     ) -> Result<Admission, StoreError> {
-        if let Some(first) = self.receipt(&command.command_id) {
+        if let Some(first) = self.receipt(&command.by, &command.command_id) {
             return if first.fingerprint == command.fingerprint {
                 Ok(Admission::Known(Receipt { duplicate: true, ..first }))
             } else {
@@ -68,8 +68,8 @@ impl Inbox {
     }
 
     /// The receipt of a command that was taken.
-    pub(super) fn receipt(&self, command: &CommandId) -> Option<Receipt> {
-        self.receipts.iter().find(|receipt| receipt.command_id == *command).cloned()
+    pub(super) fn receipt(&self, by: &UserId, command: &CommandId) -> Option<Receipt> {
+        self.receipts.iter().find(|receipt| receipt.command_id == *command && receipt.by == *by).cloned()
     }
 
     /// Takes an entry in.

@@ -142,14 +142,18 @@ impl SessionStore for MemoryStore {
     }
 
     async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
+        let stored = self.lock().remove(&session).ok_or(StoreError::NotFound(session))?;
+        self.sum_up(&stored.summary);
+        Ok(())
     }
 
     async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
         let mut sessions = self.lock();
         let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy();
-        if idle {
-            sessions.remove(&session);
+        let gone = if idle { sessions.remove(&session) } else { None };
+        drop(sessions);
+        if let Some(gone) = gone {
+            self.sum_up(&gone.summary);
         }
         Ok(idle)
     }
@@ -217,8 +221,13 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
-        self.with(session, |stored| Ok(stored.inbox.receipt(command)))
+    async fn receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        command: &CommandId,
+    ) -> Result<Option<Receipt>, StoreError> {
+        self.with(session, |stored| Ok(stored.inbox.receipt(by, command)))
     }
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
@@ -284,6 +293,13 @@ impl UsageStore for MemoryStore {
 }
 
 impl MemoryStore {
+    /// Sums up what a session used that is gone: one number for all of them, however many there are.
+    fn sum_up(&self, gone: &SessionSummary) {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let days = usage.iter_mut().filter(|((user, _), _)| *user == gone.user_id);
+        days.for_each(|(_, day)| day.sum_up(gone.session_id));
+    }
+
     fn shelf(&self, user: &UserId) -> Arc<Mutex<Shelf>> {
         let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(user.clone()).or_default())

@@ -276,6 +276,10 @@ async fn a_change_needs_the_yes_of_somebody_else() {
     // Ben sees the question, and nothing else of the session.
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
     service.connected().await;
+    // Who asks for a change and who allows it are two: nobody allows what they wrote themselves.
+    let own = json!({"decision": "approve", "arguments": {"replicas": 300}});
+    let (status, found) = service.refused(service.request(Method::POST, &path).json(&own)).await;
+    assert_eq!((status, &found["code"]), (422, &json!("does_not_fit")), "{found}");
     let resolved = service.post(&path, yes.clone()).await;
     assert!(resolved["by"].to_string().contains("ben"), "{resolved}");
     service.token = Some(anna);

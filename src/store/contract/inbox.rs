@@ -49,10 +49,19 @@ pub(super) async fn a_command_is_taken_once_and_its_receipt_is_kept(store: Arc<d
         let other = command("c1", CommandBody::Cancel { run_id: None });
         let refused = store.submit(session, other).await;
         assert!(matches!(refused, Err(StoreError::CommandIdReused)), "{refused:?}");
-        let kept = store.receipt(session, &first.command_id).await.expect("receipts");
+        let kept = store.receipt(session, &first.by, &first.command_id).await.expect("receipts");
         assert_eq!(kept.as_ref(), Some(&receipt));
         pen.write(run("hi"), &[position], true).await.expect("a commit");
     }
+    // Of somebody else it is another command.
+    let approver = Command { by: user("ben"), ..command("c1", CommandBody::Cancel { run_id: None }) };
+    assert_eq!(store.receipt(session, &approver.by, &approver.command_id).await.expect("receipts"), None);
+    let theirs = store.submit(session, approver.clone()).await.expect("taken");
+    assert!(!theirs.duplicate);
+    let kept = store.receipt(session, &approver.by, &approver.command_id).await.expect("receipts");
+    assert_eq!(kept.as_ref(), Some(&theirs));
+    let position = store.inbox(session).await.expect("the inbox")[0].position;
+    pen.write(Vec::new(), &[position], false).await.expect("a commit");
     assert!(store.inbox(session).await.expect("the inbox").is_empty());
 }
 
@@ -111,7 +120,8 @@ pub(super) async fn a_full_inbox_refuses_more(store: Arc<dyn SessionStore>) {
     }
     let refused = store.submit(session, command("one-more", message("hi"))).await;
     assert!(matches!(refused, Err(StoreError::InboxFull(INBOX_LIMIT))), "{refused:?}");
-    assert_eq!(store.receipt(session, &command("one-more", message("hi")).command_id).await.expect("receipts"), None);
+    let missing = command("one-more", message("hi"));
+    assert_eq!(store.receipt(session, &missing.by, &missing.command_id).await.expect("receipts"), None);
     // However many messages wait, a cancel finds room; even that has an end.
     for n in INBOX_LIMIT..INBOX_LIMIT_ALL {
         store.submit(session, command(&format!("c{n}"), CommandBody::Cancel { run_id: None })).await.expect("taken");

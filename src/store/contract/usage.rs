@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::new_session;
-use crate::session::{Day, ModelUsage, SessionId, SessionStore, Spent, Usage, UserId};
+use crate::session::{Day, ModelUsage, SessionId, SessionStore, Spent, Usage, UserDay, UserId};
 
 fn spent(day: Day, tokens: u64) -> Spent {
     let usage = Usage { input_tokens: tokens, ..Usage::default() };
@@ -36,5 +36,7 @@ pub(super) async fn what_is_used_is_kept_by_user_and_day_and_outlives_its_sessio
     assert_eq!(days.iter().map(|day| day.sessions.len()).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(read(store, &ben, today).await, [(one, 1)]);
     store.delete(one).await.expect("deleted");
-    assert_eq!(read(store, &anna, today).await, expected, "what was used was used");
+    let days = store.usage(&anna, &[today, today.plus(-1)]).await.expect("read");
+    let used = |day: &UserDay| day.without(None).map(|m| m.usage.input_tokens).sum::<u64>();
+    assert_eq!(days.iter().map(|day| (day.count(), used(day))).collect::<Vec<_>>(), [(2, 27), (1, 100)]);
 }

@@ -481,9 +481,14 @@ impl SessionStore for FilesystemStore {
         self.with(session, move |_, file| file.submit(command)).await
     }
 
-    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
-        let command = command.clone();
-        self.with(session, move |_, file| Ok(file.inbox.receipt(&command))).await
+    async fn receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        command: &CommandId,
+    ) -> Result<Option<Receipt>, StoreError> {
+        let (by, command) = (by.clone(), command.clone());
+        self.with(session, move |_, file| Ok(file.inbox.receipt(&by, &command))).await
     }
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {

@@ -84,7 +84,9 @@ impl UsageStore for FilesystemStore {
     async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
         let (shared, user, days) = (self.0.clone(), user.clone(), days.to_vec());
         blocking(move || {
-            days.iter().map(|day| Ok(UserDay { sessions: read(&shared.usage_file(&user, *day))? })).collect()
+            days.iter()
+                .map(|day| Ok(UserDay { sessions: read(&shared.usage_file(&user, *day))?, ..UserDay::default() }))
+                .collect()
         })
         .await
     }

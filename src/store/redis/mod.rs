@@ -278,9 +278,10 @@ impl SessionStore for RedisStore {
         let (messages, all) = (INBOX_LIMIT.to_string(), INBOX_LIMIT_ALL.to_string());
         let (receipts, ttl) = (RECEIPTS.to_string(), self.session_ttl.to_string());
         let channel = self.keys.channel(session, Topic::Inbox);
+        let receipt_id = receipt_id(&command.by, &command.command_id);
         let (receipt, body) = (json(&ours), json(&command));
         let args: [&[u8]; 11] = [
-            command.command_id.as_str().as_bytes(),
+            receipt_id.as_bytes(),
             command.fingerprint.as_bytes(),
             &receipt,
             &body,
@@ -321,10 +322,15 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn receipt(&self, session: SessionId, command: &CommandId) -> Result<Option<Receipt>, StoreError> {
+    async fn receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        command: &CommandId,
+    ) -> Result<Option<Receipt>, StoreError> {
         let mut look = redis::pipe();
         look.cmd("EXISTS").arg(self.keys.meta(session));
-        look.cmd("HGET").arg(self.keys.receipts(session)).arg(command.as_str());
+        look.cmd("HGET").arg(self.keys.receipts(session)).arg(receipt_id(by, command));
         let (there, receipt): (bool, Option<String>) = self.reads.ask(&look).await?;
         if !there {
             return Err(StoreError::NotFound(session));
@@ -487,6 +493,11 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// Under what a receipt is kept: an id is its sender's. A user's id has no spaces.
+fn receipt_id(by: &UserId, command: &CommandId) -> String {
+    format!("{by} {}", command.as_str())
 }
 
 /// A receipt as `submit.lua` keeps it: the seq before the rest.

@@ -1,6 +1,6 @@
 -- Puts a command into the inbox. One that was taken before gives its first receipt again.
 -- KEYS: meta, inbox, receipts, receipt_order
--- ARGV: command id, fingerprint, receipt, command, is a message ('0'|'1'), only if idle ('0'|'1'), most messages that wait,
+-- ARGV: sender and command id, fingerprint, receipt, command, is a message ('0'|'1'), only if idle ('0'|'1'), most messages that wait,
 --   most commands that wait, most receipts, ttl (ms; 0: none), channel
 local meta = redis.call('HMGET', KEYS[1], 'last_seq', 'waiting', 'open')
 if not meta[1] then return {'not_found'} end
