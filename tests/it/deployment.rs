@@ -206,6 +206,30 @@ async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
 }
 
 #[tokio::test]
+async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let files = values_files();
+    let values = &files["redis-jwt-values"];
+    let objects = objects_of(values, &[]).await;
+    let ingress = list(&the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"]);
+    let ingress: Vec<_> = ingress.iter().map(|path| path["path"].as_str().unwrap()).collect();
+    let route = list(&the(&objects, "HTTPRoute")["spec"]["rules"][0]["matches"]);
+    let route: Vec<_> = route.iter().map(|found| found["path"]["value"].as_str().unwrap()).collect();
+    assert_eq!(ingress, route);
+    let served = document["paths"].as_object().unwrap().keys().map(String::as_str);
+    for path in served.chain(["/docs", "/docs/", "/docs/index.html", "/"]) {
+        let routed = ingress.iter().any(|prefix| path == *prefix || path.starts_with(&format!("{prefix}/")));
+        let kept = ["/healthz", "/readyz", "/metrics", "/"].contains(&path);
+        assert_eq!(routed, !kept, "{path}");
+    }
+    assert_eq!(config_map(&objects, "-env")["AUTH_METRICS"], "open");
+    let guarded = ["--set", "auth.metrics=admin,ingress.paths={/}"];
+    let objects = objects_of(values, &guarded).await;
+    assert_eq!(config_map(&objects, "-env")["AUTH_METRICS"], "admin");
+    assert_eq!(the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/");
+}
+
+#[tokio::test]
 async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
     let ports = |objects: &[Value]| {
         let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).to_vec();
@@ -239,6 +263,16 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("store.redis.url=redis://:hunter2@redis:6379", "store/redis/url"),
         ("ingress.enabled=true", "name at least one host in ingress.hosts"),
         ("httpRoute.enabled=true", "name the Gateway in httpRoute.parentRefs"),
+        (
+            "ingress.enabled=true,ingress.hosts={ops.example.com},ingress.paths={/}",
+            "ingress.paths: / leads to /metrics, which anybody may read",
+        ),
+        (
+            "httpRoute.enabled=true,httpRoute.parentRefs[0].name=public,httpRoute.paths={/v1,/metrics}",
+            "httpRoute.paths: /metrics leads to /metrics, which anybody may read",
+        ),
+        ("auth.metrics=everybody", "auth/metrics"),
+        ("auth.metrics=admin,serviceMonitor.enabled=true", "in serviceMonitor.bearerTokenSecret.name"),
         ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
         ("env.OPENAI_API_KEY=sk-123", "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
         ("settings.providers.openai.api_key=sk-123", "settings.providers.openai.api_key is a secret in a ConfigMap"),

@@ -96,6 +96,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- with .Values.auth }}
 {{- $_ := set $env "AUTH_MODE" .mode }}
+{{- $_ := set $env "AUTH_METRICS" .metrics }}
 {{- if eq .mode "none" }}{{ $_ := set $env "AUTH_ALLOW_INSECURE" "true" }}{{ end }}
 {{- if eq .mode "api_key" }}{{ $_ := set $env "AUTH_API_KEYS_FILE" (printf "/etc/k8sops-auth/%s" .apiKeys.key) }}{{ end }}
 {{- if eq .mode "jwt" }}{{ $_ := set $env "AUTH_JWT_ISSUER" .jwt.issuer }}{{ $_ := set $env "AUTH_JWT_AUDIENCE" .jwt.audience }}{{ end }}

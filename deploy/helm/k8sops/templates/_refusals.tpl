@@ -37,6 +37,16 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}
 {{- fail "httpRoute.enabled: name the Gateway in httpRoute.parentRefs" }}
 {{- end }}
+{{- range $kind, $route := dict "ingress" $v.ingress "httpRoute" $v.httpRoute }}
+{{- range $route.paths }}
+{{- if and $route.enabled (eq $v.auth.metrics "open") (has (trimSuffix "/" .) (list "" "/metrics")) }}
+{{- fail (printf "%s.paths: %s leads to /metrics, which anybody may read: list the paths that clients need, or set auth.metrics: admin" $kind .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $v.serviceMonitor.enabled (eq $v.auth.metrics "admin") (not $v.serviceMonitor.bearerTokenSecret.name) }}
+{{- fail "auth.metrics is admin: name a Secret with the key or token of an admin in serviceMonitor.bearerTokenSecret.name" }}
+{{- end }}
 {{- with $v.mcp.sidecar }}
 {{- if and .enabled (not .image) }}
 {{- fail "mcp.sidecar.enabled: set mcp.sidecar.image" }}
