@@ -273,6 +273,11 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ),
         ("auth.metrics=everybody", "auth/metrics"),
         ("auth.metrics=admin,serviceMonitor.enabled=true", "in serviceMonitor.bearerTokenSecret.name"),
+        ("serviceAccount.create=false,rbac.rules[0].verbs={get}", "rbac would give its rules to the account `default`"),
+        (
+            "serviceAccount.create=false,rbac.clusterRules[0].verbs={get}",
+            "an account of its own in serviceAccount.name",
+        ),
         ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
         ("env.OPENAI_API_KEY=sk-123", "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
         ("settings.providers.openai.api_key=sk-123", "settings.providers.openai.api_key is a secret in a ConfigMap"),

@@ -47,6 +47,9 @@
 {{- if and $v.serviceMonitor.enabled (eq $v.auth.metrics "admin") (not $v.serviceMonitor.bearerTokenSecret.name) }}
 {{- fail "auth.metrics is admin: name a Secret with the key or token of an admin in serviceMonitor.bearerTokenSecret.name" }}
 {{- end }}
+{{- if and (or $v.rbac.rules $v.rbac.clusterRules) (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
+{{- fail "rbac would give its rules to the account `default`, and so to every pod of the namespace that names none: set serviceAccount.create: true, or name an account of its own in serviceAccount.name" }}
+{{- end }}
 {{- with $v.mcp.sidecar }}
 {{- if and .enabled (not .image) }}
 {{- fail "mcp.sidecar.enabled: set mcp.sidecar.image" }}
