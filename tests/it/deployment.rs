@@ -229,13 +229,14 @@ async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
     assert_eq!(the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/");
 }
 
+/// Where the NetworkPolicy lets a pod go.
+fn ports(objects: &[Value]) -> Vec<u64> {
+    let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).iter();
+    rules.flat_map(|rule| list(&rule["ports"])).map(|port| port["port"].as_u64().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
-    let ports = |objects: &[Value]| {
-        let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).to_vec();
-        let all = rules.iter().flat_map(|rule| list(&rule["ports"]).to_vec());
-        all.map(|port| port["port"].as_u64().unwrap()).collect::<Vec<_>>()
-    };
     let files = values_files();
     assert_eq!(ports(&objects_of(&files["api-key-filesystem-values"], &[]).await), [53, 53, 443]);
     assert_eq!(ports(&objects_of(&files["redis-jwt-values"], &[]).await), [53, 53, 26379, 6379, 443, 8443, 4317, 4318]);
@@ -244,6 +245,30 @@ async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
     let closed = objects_of(&files["api-key-filesystem-values"], &closed).await;
     assert_eq!(ports(&closed), [0; 0]);
     assert_eq!(the(&closed, "NetworkPolicy")["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+}
+
+#[tokio::test]
+async fn a_pod_reaches_redis_where_the_values_say_that_it_is() {
+    let files = values_files();
+    let good = &files["api-key-filesystem-values"];
+    for (redis, expected) in [
+        ("url=redis://redis", vec![6379]),
+        ("url=redis://redis:6380", vec![6380]),
+        ("url=rediss://redis:6380/2#insecure", vec![6380]),
+        (r"url=redis://[fd00::1]\,redis://[fd00::2]:7000/0,topology=cluster", vec![6379, 7000]),
+        (r"url=redis://a:7000\,redis://b:7001\,redis://c:7000,topology=cluster", vec![7000, 7001]),
+        (r"url=redis://a:26379\,redis://b:26380,topology=sentinel", vec![26379, 26380, 6379]),
+        ("url=redis://a:26379,topology=sentinel,ports={6390}", vec![26379, 6390]),
+        ("existingSecret=redis", vec![6379]),
+        ("existingSecret=redis,ports={6380}", vec![6380]),
+        ("existingSecret=redis,topology=sentinel", vec![26379, 6379]),
+    ] {
+        let values = format!("store.backend=redis,store.redis.{redis}");
+        let values = values.replace(",topology", ",store.redis.topology");
+        let values = values.replace(",ports", ",networkPolicy.egress.redis.ports");
+        let found = ports(&objects_of(good, &["--set", &values]).await);
+        assert_eq!(found, [vec![53, 53], expected, vec![443]].concat(), "{values}");
+    }
 }
 
 #[tokio::test]
