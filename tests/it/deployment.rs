@@ -321,6 +321,56 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
     }
 }
 
+#[tokio::test]
+async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
+    let files = values_files();
+    let settings = |objects: &[Value]| config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap().to_owned();
+    let objects = objects_of(&files["redis-jwt-values"], &[]).await;
+    assert!(settings(&objects).contains("log: /var/log/k8sops/${HOSTNAME}.jsonl\n"), "{}", settings(&objects));
+    let mounts = list(&list(&pod(&objects)["containers"])[0]["volumeMounts"]);
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == "/var/log/k8sops").unwrap();
+    let volume = list(&pod(&objects)["volumes"]).iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+    assert_eq!(volume["persistentVolumeClaim"]["claimName"], "k8sops-audit");
+    let own = "extraVolumeMounts[0].name=own,extraVolumeMounts[0].mountPath=/srv,extraVolumes[0].name=own";
+    let nfs = format!("{own},extraVolumes[0].nfs.server=nfs,extraVolumes[0].nfs.path=/");
+    for (name, set) in [
+        ("api-key-filesystem-values", "audit.log=-"),
+        ("api-key-filesystem-values", "audit.log=/data/audit.jsonl"),
+        ("api-key-filesystem-values", &format!("audit.log=/srv/audit.jsonl,{nfs}")),
+        ("try-out-values", "audit.log=/var/log/k8sops/audit.jsonl,audit.existingClaim=audit"),
+        ("redis-jwt-values", "audit.log=-,audit.existingClaim="),
+        ("redis-jwt-values", &format!("audit.existingClaim=,audit.log=/srv/${{HOSTNAME}}.jsonl,{nfs}")),
+    ] {
+        assert!(
+            settings(&objects_of(&files[name], &["--set", set]).await).contains("audit:\n  log: "),
+            "{name}: {set}"
+        );
+    }
+    let (nowhere, shared) =
+        ("is on no volume that can be written and outlives the pod", "put ${HOSTNAME} into the name");
+    for (name, set, said) in [
+        ("api-key-filesystem-values", "audit.log=/var/log/k8sops/audit.jsonl", nowhere),
+        ("api-key-filesystem-values", "audit.log=/data/../tmp/audit.jsonl", nowhere),
+        ("api-key-filesystem-values", "audit.log=/dev/stdout", nowhere),
+        ("api-key-filesystem-values", &format!("audit.log=/srv/audit.jsonl,{own}"), nowhere),
+        (
+            "api-key-filesystem-values",
+            &format!("audit.log=/srv/audit.jsonl,{nfs},extraVolumeMounts[0].readOnly=true"),
+            nowhere,
+        ),
+        ("api-key-filesystem-values", "audit.log=audit.jsonl", "audit"),
+        ("try-out-values", "audit.log=/data/audit.jsonl", nowhere),
+        ("try-out-values", "audit.existingClaim=audit", "name a file in there in audit.log"),
+        ("redis-jwt-values", "audit.existingClaim=,audit.log=/data/${HOSTNAME}.jsonl", nowhere),
+        ("redis-jwt-values", "audit.log=/var/log/k8sops/audit.jsonl", shared),
+        ("redis-jwt-values", "autoscaling.enabled=false,audit.log=/var/log/k8sops/audit.jsonl", shared),
+    ] {
+        let args = ["--values", files[name].to_str().unwrap(), "--set", set];
+        let refused = rendered("K8SOPS_TEST_HELM", &args).await.expect_err(set);
+        assert!(refused.contains(said), "{name}: {set}: {refused}");
+    }
+}
+
 /// The settings that the chart gives a pod, made to fit a test: other paths, a free port of the loopback interface.
 fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     let yaml = folder.path().join("settings.yaml");
@@ -331,6 +381,7 @@ fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     env.insert("K8SOPS_HOST".into(), "127.0.0.1".into());
     env.insert("K8SOPS_PORT".into(), "0".into());
     env.insert("MEMORY_FILESYSTEM_PATH".into(), folder.path().join("data").to_str().unwrap().into());
+    env.insert("HOSTNAME".into(), "ops-0".into());
     // The Secrets of the cluster are not here.
     if env.contains_key("AUTH_API_KEYS_FILE") {
         let keys = folder.path().join("api-keys");
@@ -354,6 +405,7 @@ async fn the_service_takes_every_setting_that_the_chart_gives_it() {
         assert_eq!(strange, None, "{name}");
         let backend = out.lines().find(|line| line.starts_with("memory.backend")).unwrap();
         assert!(backend.contains("MEMORY_BACKEND (environment)"), "{name}: {backend}");
+        assert_eq!(out.contains("/var/log/k8sops/ops-0.jsonl"), name == "redis-jwt-values", "{name}: {out}");
         for server in ["mcp.servers.cluster", "127.0.0.1:8081/mcp"] {
             assert_eq!(
                 out.contains(server),

@@ -50,6 +50,7 @@
 {{- if and (or $v.rbac.rules $v.rbac.clusterRules) (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
 {{- fail "rbac would give its rules to the account `default`, and so to every pod of the namespace that names none: set serviceAccount.create: true, or name an account of its own in serviceAccount.name" }}
 {{- end }}
+{{- include "k8sops.refuseAudit" . }}
 {{- with $v.mcp.sidecar }}
 {{- if and .enabled (not .image) }}
 {{- fail "mcp.sidecar.enabled: set mcp.sidecar.image" }}
