@@ -1,7 +1,7 @@
 //! What is deployed: the recipe of the image, the chart, and the plain manifests that are rendered from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -304,9 +304,6 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
             "an account of its own in serviceAccount.name",
         ),
         ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
-        ("env.OPENAI_API_KEY=sk-123", "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
-        ("settings.providers.openai.api_key=sk-123", "settings.providers.openai.api_key is a secret in a ConfigMap"),
-        ("env.MEMORY_BACKEND=redis", "env.MEMORY_BACKEND is set by the chart"),
         ("replica=2", "replica"),
         ("store.redis.ulr=redis://redis", "ulr"),
         ("runAsUser=0", "runAsUser"),
@@ -317,6 +314,74 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
             let refused = refused.expect_err(set);
             // The two versions write the place of a value in different ways.
             assert!(refused.replace('.', "/").contains(&said.replace('.', "/")), "{set}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference() {
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    let server = |rest: &str| format!("mcp.servers[0].name=one,mcp.servers[0].transport=http,mcp.servers[0].{rest}");
+    for (set, said) in [
+        (server("headers.Authorization=Bearer hunter2"), "mcp.servers: one: headers.Authorization is a secret"),
+        (server("headers.cookie=hunter2"), "mcp.servers: one: headers.cookie is a secret"),
+        (server("headers.X-Api-Key=hunter2"), "mcp.servers: one: headers.X-Api-Key is a secret"),
+        (server("env.GITHUB_TOKEN=hunter2"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
+        (server("env.GITHUB_TOKEN=${NAME:-hunter2}"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
+        (server("env.GITHUB_TOKEN=$${NAME}"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
+        (server("url=https://mcp/mcp?api_key=hunter2"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://me:hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        ("settings.providers.openai.api_key=hunter2".into(), "settings.providers.openai.api_key is a secret"),
+        ("settings.providers.own.headers.api-key=hunter2".into(), "settings.providers.own.headers.api-key is a secret"),
+        ("settings.telemetry.otlp_headers=a=hunter2".into(), "settings.telemetry.otlp_headers is a secret"),
+        ("env.OPENAI_API_KEY=hunter2".into(), "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
+        ("env.OTEL_EXPORTER_OTLP_HEADERS=a=hunter2".into(), "env.OTEL_EXPORTER_OTLP_HEADERS looks like a secret"),
+        ("store.redis.url=redis://h?password=hunter2".into(), "store.redis.url has a secret in it"),
+        ("extraEnv[0].name=GH_TOKEN,extraEnv[0].value=hunter2".into(), "extraEnv: GH_TOKEN looks like a secret"),
+        (
+            "mcp.sidecar.env[0].name=GH_TOKEN,mcp.sidecar.env[0].value=hunter2".into(),
+            "mcp.sidecar.env: GH_TOKEN looks like a secret",
+        ),
+    ] {
+        for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
+            let refused = rendered(variable, &["--values", &good, "--set", &set]).await.expect_err(&set);
+            assert!(refused.contains(said) && !refused.contains("hunter2"), "{set}: {refused}");
+        }
+    }
+    for set in [
+        server("headers.Authorization=Bearer ${MCP_TOKEN}"),
+        server("headers.Authorization=Bearer ${user.token}"),
+        server("headers.Accept-Language=en"),
+        server("env.GITHUB_TOKEN=${GITHUB_TOKEN:-}"),
+        server("url=https://mcp/mcp?api_key=${MCP_TOKEN}"),
+        "settings.providers.own.headers.api-key=${OWN_KEY}".into(),
+        "env.LLM_MAX_TOKENS=4096".into(),
+        "extraEnv[0].name=GH_TOKEN,extraEnv[0].valueFrom.secretKeyRef.name=gh".into(),
+        "extraEnv[0].name=GH_TOKEN,extraEnv[0].value=$(GITHUB_TOKEN)".into(),
+    ] {
+        rendered("K8SOPS_TEST_HELM", &["--values", &good, "--set", &set]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_chart_sets_is_set_in_no_other_place() {
+    let mut own = BTreeSet::from(["AUDIT_LOG".to_owned(), "REDIS_URL".to_owned()]);
+    for values in values_files().values() {
+        own.extend(config_map(&objects_of(values, &[]).await, "-env").keys().cloned());
+    }
+    // In the `env` of a file of values.
+    assert!(own.remove("MAX_SESSIONS") && own.remove("MEMORY_SHALLOW"), "{own:?}");
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    for variable in own {
+        let setting = SETTINGS.iter().find(|setting| setting.variable == variable);
+        let places = [
+            Some((format!("env.{variable}=x"), format!("env.{variable}"))),
+            Some((format!("extraEnv[0].name={variable},extraEnv[0].value=x"), format!("extraEnv: {variable}"))),
+            setting.map(|setting| (format!("settings.{}=x", setting.path), format!("settings.{}", setting.path))),
+        ];
+        for (set, place) in places.into_iter().flatten() {
+            let refused = rendered("K8SOPS_TEST_HELM", &["--values", &good, "--set", &set]).await.expect_err(&set);
+            assert!(refused.contains(&format!("{place} is set by the chart: ")), "{set}: {refused}");
         }
     }
 }

@@ -59,18 +59,6 @@
 {{- if get ($v.settings.mcp | default dict) "servers" }}
 {{- fail "settings.mcp.servers: put MCP servers into mcp.servers" }}
 {{- end }}
-{{- range $id, $provider := $v.settings.providers | default dict }}
-{{- $key := toString (get ($provider | default dict) "api_key" | default "") }}
-{{- if and $key (not (regexMatch "^\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}$" $key)) }}
-{{- fail (printf "settings.providers.%s.api_key is a secret in a ConfigMap: put it into the Secret of providers.existingSecret" $id) }}
-{{- end }}
-{{- end }}
-{{- range $name, $_ := $v.env }}
-{{- if regexMatch "(_API_KEY|_TOKEN|PASSWORD|SECRET)$" $name }}
-{{- fail (printf "env.%s looks like a secret in a ConfigMap: put it into a Secret and name that in providers.existingSecret or extraEnv" $name) }}
-{{- end }}
-{{- if regexMatch "^(K8SOPS_(CONFIG|HOST|PORT|SHUTDOWN_TIMEOUT)|MEMORY_(BACKEND|FILESYSTEM_PATH)|REDIS_.*|AUTH_.*)$" $name }}
-{{- fail (printf "env.%s is set by the chart: use its own value (see the table in the chart's README)" $name) }}
-{{- end }}
-{{- end }}
+{{- include "k8sops.refuseOwn" . }}
+{{- include "k8sops.refuseSecrets" . }}
 {{- end }}
