@@ -1,7 +1,7 @@
 //! What is deployed: the recipe of the image, the chart, and the plain manifests that are rendered from it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -206,12 +206,37 @@ async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
 }
 
 #[tokio::test]
+async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
+    let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
+    let files = values_files();
+    let values = &files["redis-jwt-values"];
+    let objects = objects_of(values, &[]).await;
+    let ingress = list(&the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"]);
+    let ingress: Vec<_> = ingress.iter().map(|path| path["path"].as_str().unwrap()).collect();
+    let route = list(&the(&objects, "HTTPRoute")["spec"]["rules"][0]["matches"]);
+    let route: Vec<_> = route.iter().map(|found| found["path"]["value"].as_str().unwrap()).collect();
+    assert_eq!(ingress, route);
+    let served = document["paths"].as_object().unwrap().keys().map(String::as_str);
+    for path in served.chain(["/docs", "/docs/", "/docs/index.html", "/"]) {
+        let routed = ingress.iter().any(|prefix| path == *prefix || path.starts_with(&format!("{prefix}/")));
+        let kept = ["/healthz", "/readyz", "/metrics", "/"].contains(&path);
+        assert_eq!(routed, !kept, "{path}");
+    }
+    assert_eq!(config_map(&objects, "-env")["AUTH_METRICS"], "open");
+    let guarded = ["--set", "auth.metrics=admin,ingress.paths={/}"];
+    let objects = objects_of(values, &guarded).await;
+    assert_eq!(config_map(&objects, "-env")["AUTH_METRICS"], "admin");
+    assert_eq!(the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/");
+}
+
+/// Where the NetworkPolicy lets a pod go.
+fn ports(objects: &[Value]) -> Vec<u64> {
+    let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).iter();
+    rules.flat_map(|rule| list(&rule["ports"])).map(|port| port["port"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
 async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
-    let ports = |objects: &[Value]| {
-        let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).to_vec();
-        let all = rules.iter().flat_map(|rule| list(&rule["ports"]).to_vec());
-        all.map(|port| port["port"].as_u64().unwrap()).collect::<Vec<_>>()
-    };
     let files = values_files();
     assert_eq!(ports(&objects_of(&files["api-key-filesystem-values"], &[]).await), [53, 53, 443]);
     assert_eq!(ports(&objects_of(&files["redis-jwt-values"], &[]).await), [53, 53, 26379, 6379, 443, 8443, 4317, 4318]);
@@ -220,6 +245,30 @@ async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
     let closed = objects_of(&files["api-key-filesystem-values"], &closed).await;
     assert_eq!(ports(&closed), [0; 0]);
     assert_eq!(the(&closed, "NetworkPolicy")["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+}
+
+#[tokio::test]
+async fn a_pod_reaches_redis_where_the_values_say_that_it_is() {
+    let files = values_files();
+    let good = &files["api-key-filesystem-values"];
+    for (redis, expected) in [
+        ("url=redis://redis", vec![6379]),
+        ("url=redis://redis:6380", vec![6380]),
+        ("url=rediss://redis:6380/2#insecure", vec![6380]),
+        (r"url=redis://[fd00::1]\,redis://[fd00::2]:7000/0,topology=cluster", vec![6379, 7000]),
+        (r"url=redis://a:7000\,redis://b:7001\,redis://c:7000,topology=cluster", vec![7000, 7001]),
+        (r"url=redis://a:26379\,redis://b:26380,topology=sentinel", vec![26379, 26380, 6379]),
+        ("url=redis://a:26379,topology=sentinel,ports={6390}", vec![26379, 6390]),
+        ("existingSecret=redis", vec![6379]),
+        ("existingSecret=redis,ports={6380}", vec![6380]),
+        ("existingSecret=redis,topology=sentinel", vec![26379, 6379]),
+    ] {
+        let values = format!("store.backend=redis,store.redis.{redis}");
+        let values = values.replace(",topology", ",store.redis.topology");
+        let values = values.replace(",ports", ",networkPolicy.egress.redis.ports");
+        let found = ports(&objects_of(good, &["--set", &values]).await);
+        assert_eq!(found, [vec![53, 53], expected, vec![443]].concat(), "{values}");
+    }
 }
 
 #[tokio::test]
@@ -239,10 +288,22 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("store.redis.url=redis://:hunter2@redis:6379", "store/redis/url"),
         ("ingress.enabled=true", "name at least one host in ingress.hosts"),
         ("httpRoute.enabled=true", "name the Gateway in httpRoute.parentRefs"),
+        (
+            "ingress.enabled=true,ingress.hosts={ops.example.com},ingress.paths={/}",
+            "ingress.paths: / leads to /metrics, which anybody may read",
+        ),
+        (
+            "httpRoute.enabled=true,httpRoute.parentRefs[0].name=public,httpRoute.paths={/v1,/metrics}",
+            "httpRoute.paths: /metrics leads to /metrics, which anybody may read",
+        ),
+        ("auth.metrics=everybody", "auth/metrics"),
+        ("auth.metrics=admin,serviceMonitor.enabled=true", "in serviceMonitor.bearerTokenSecret.name"),
+        ("serviceAccount.create=false,rbac.rules[0].verbs={get}", "rbac would give its rules to the account `default`"),
+        (
+            "serviceAccount.create=false,rbac.clusterRules[0].verbs={get}",
+            "an account of its own in serviceAccount.name",
+        ),
         ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
-        ("env.OPENAI_API_KEY=sk-123", "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
-        ("settings.providers.openai.api_key=sk-123", "settings.providers.openai.api_key is a secret in a ConfigMap"),
-        ("env.MEMORY_BACKEND=redis", "env.MEMORY_BACKEND is set by the chart"),
         ("replica=2", "replica"),
         ("store.redis.ulr=redis://redis", "ulr"),
         ("runAsUser=0", "runAsUser"),
@@ -257,6 +318,124 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
     }
 }
 
+#[tokio::test]
+async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference() {
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    let server = |rest: &str| format!("mcp.servers[0].name=one,mcp.servers[0].transport=http,mcp.servers[0].{rest}");
+    for (set, said) in [
+        (server("headers.Authorization=Bearer hunter2"), "mcp.servers: one: headers.Authorization is a secret"),
+        (server("headers.cookie=hunter2"), "mcp.servers: one: headers.cookie is a secret"),
+        (server("headers.X-Api-Key=hunter2"), "mcp.servers: one: headers.X-Api-Key is a secret"),
+        (server("env.GITHUB_TOKEN=hunter2"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
+        (server("env.GITHUB_TOKEN=${NAME:-hunter2}"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
+        (server("env.GITHUB_TOKEN=$${NAME}"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
+        (server("url=https://mcp/mcp?api_key=hunter2"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://me:hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        ("settings.providers.openai.api_key=hunter2".into(), "settings.providers.openai.api_key is a secret"),
+        ("settings.providers.own.headers.api-key=hunter2".into(), "settings.providers.own.headers.api-key is a secret"),
+        ("settings.telemetry.otlp_headers=a=hunter2".into(), "settings.telemetry.otlp_headers is a secret"),
+        ("env.OPENAI_API_KEY=hunter2".into(), "env.OPENAI_API_KEY looks like a secret in a ConfigMap"),
+        ("env.OTEL_EXPORTER_OTLP_HEADERS=a=hunter2".into(), "env.OTEL_EXPORTER_OTLP_HEADERS looks like a secret"),
+        ("store.redis.url=redis://h?password=hunter2".into(), "store.redis.url has a secret in it"),
+        ("extraEnv[0].name=GH_TOKEN,extraEnv[0].value=hunter2".into(), "extraEnv: GH_TOKEN looks like a secret"),
+        (
+            "mcp.sidecar.env[0].name=GH_TOKEN,mcp.sidecar.env[0].value=hunter2".into(),
+            "mcp.sidecar.env: GH_TOKEN looks like a secret",
+        ),
+    ] {
+        for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
+            let refused = rendered(variable, &["--values", &good, "--set", &set]).await.expect_err(&set);
+            assert!(refused.contains(said) && !refused.contains("hunter2"), "{set}: {refused}");
+        }
+    }
+    for set in [
+        server("headers.Authorization=Bearer ${MCP_TOKEN}"),
+        server("headers.Authorization=Bearer ${user.token}"),
+        server("headers.Accept-Language=en"),
+        server("env.GITHUB_TOKEN=${GITHUB_TOKEN:-}"),
+        server("url=https://mcp/mcp?api_key=${MCP_TOKEN}"),
+        "settings.providers.own.headers.api-key=${OWN_KEY}".into(),
+        "env.LLM_MAX_TOKENS=4096".into(),
+        "extraEnv[0].name=GH_TOKEN,extraEnv[0].valueFrom.secretKeyRef.name=gh".into(),
+        "extraEnv[0].name=GH_TOKEN,extraEnv[0].value=$(GITHUB_TOKEN)".into(),
+    ] {
+        rendered("K8SOPS_TEST_HELM", &["--values", &good, "--set", &set]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_chart_sets_is_set_in_no_other_place() {
+    let mut own = BTreeSet::from(["AUDIT_LOG".to_owned(), "REDIS_URL".to_owned()]);
+    for values in values_files().values() {
+        own.extend(config_map(&objects_of(values, &[]).await, "-env").keys().cloned());
+    }
+    // In the `env` of a file of values.
+    assert!(own.remove("MAX_SESSIONS") && own.remove("MEMORY_SHALLOW"), "{own:?}");
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    for variable in own {
+        let setting = SETTINGS.iter().find(|setting| setting.variable == variable);
+        let places = [
+            Some((format!("env.{variable}=x"), format!("env.{variable}"))),
+            Some((format!("extraEnv[0].name={variable},extraEnv[0].value=x"), format!("extraEnv: {variable}"))),
+            setting.map(|setting| (format!("settings.{}=x", setting.path), format!("settings.{}", setting.path))),
+        ];
+        for (set, place) in places.into_iter().flatten() {
+            let refused = rendered("K8SOPS_TEST_HELM", &["--values", &good, "--set", &set]).await.expect_err(&set);
+            assert!(refused.contains(&format!("{place} is set by the chart: ")), "{set}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
+    let files = values_files();
+    let settings = |objects: &[Value]| config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap().to_owned();
+    let objects = objects_of(&files["redis-jwt-values"], &[]).await;
+    assert!(settings(&objects).contains("log: /var/log/k8sops/${HOSTNAME}.jsonl\n"), "{}", settings(&objects));
+    let mounts = list(&list(&pod(&objects)["containers"])[0]["volumeMounts"]);
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == "/var/log/k8sops").unwrap();
+    let volume = list(&pod(&objects)["volumes"]).iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+    assert_eq!(volume["persistentVolumeClaim"]["claimName"], "k8sops-audit");
+    let own = "extraVolumeMounts[0].name=own,extraVolumeMounts[0].mountPath=/srv,extraVolumes[0].name=own";
+    let nfs = format!("{own},extraVolumes[0].nfs.server=nfs,extraVolumes[0].nfs.path=/");
+    for (name, set) in [
+        ("api-key-filesystem-values", "audit.log=-"),
+        ("api-key-filesystem-values", "audit.log=/data/audit.jsonl"),
+        ("api-key-filesystem-values", &format!("audit.log=/srv/audit.jsonl,{nfs}")),
+        ("try-out-values", "audit.log=/var/log/k8sops/audit.jsonl,audit.existingClaim=audit"),
+        ("redis-jwt-values", "audit.log=-,audit.existingClaim="),
+        ("redis-jwt-values", &format!("audit.existingClaim=,audit.log=/srv/${{HOSTNAME}}.jsonl,{nfs}")),
+    ] {
+        assert!(
+            settings(&objects_of(&files[name], &["--set", set]).await).contains("audit:\n  log: "),
+            "{name}: {set}"
+        );
+    }
+    let (nowhere, shared) =
+        ("is on no volume that can be written and outlives the pod", "put ${HOSTNAME} into the name");
+    for (name, set, said) in [
+        ("api-key-filesystem-values", "audit.log=/var/log/k8sops/audit.jsonl", nowhere),
+        ("api-key-filesystem-values", "audit.log=/data/../tmp/audit.jsonl", nowhere),
+        ("api-key-filesystem-values", "audit.log=/dev/stdout", nowhere),
+        ("api-key-filesystem-values", &format!("audit.log=/srv/audit.jsonl,{own}"), nowhere),
+        (
+            "api-key-filesystem-values",
+            &format!("audit.log=/srv/audit.jsonl,{nfs},extraVolumeMounts[0].readOnly=true"),
+            nowhere,
+        ),
+        ("api-key-filesystem-values", "audit.log=audit.jsonl", "audit"),
+        ("try-out-values", "audit.log=/data/audit.jsonl", nowhere),
+        ("try-out-values", "audit.existingClaim=audit", "name a file in there in audit.log"),
+        ("redis-jwt-values", "audit.existingClaim=,audit.log=/data/${HOSTNAME}.jsonl", nowhere),
+        ("redis-jwt-values", "audit.log=/var/log/k8sops/audit.jsonl", shared),
+        ("redis-jwt-values", "autoscaling.enabled=false,audit.log=/var/log/k8sops/audit.jsonl", shared),
+    ] {
+        let args = ["--values", files[name].to_str().unwrap(), "--set", set];
+        let refused = rendered("K8SOPS_TEST_HELM", &args).await.expect_err(set);
+        assert!(refused.contains(said), "{name}: {set}: {refused}");
+    }
+}
+
 /// The settings that the chart gives a pod, made to fit a test: other paths, a free port of the loopback interface.
 fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     let yaml = folder.path().join("settings.yaml");
@@ -267,6 +446,7 @@ fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     env.insert("K8SOPS_HOST".into(), "127.0.0.1".into());
     env.insert("K8SOPS_PORT".into(), "0".into());
     env.insert("MEMORY_FILESYSTEM_PATH".into(), folder.path().join("data").to_str().unwrap().into());
+    env.insert("HOSTNAME".into(), "ops-0".into());
     // The Secrets of the cluster are not here.
     if env.contains_key("AUTH_API_KEYS_FILE") {
         let keys = folder.path().join("api-keys");
@@ -290,6 +470,7 @@ async fn the_service_takes_every_setting_that_the_chart_gives_it() {
         assert_eq!(strange, None, "{name}");
         let backend = out.lines().find(|line| line.starts_with("memory.backend")).unwrap();
         assert!(backend.contains("MEMORY_BACKEND (environment)"), "{name}: {backend}");
+        assert_eq!(out.contains("/var/log/k8sops/ops-0.jsonl"), name == "redis-jwt-values", "{name}: {out}");
         for server in ["mcp.servers.cluster", "127.0.0.1:8081/mcp"] {
             assert_eq!(
                 out.contains(server),

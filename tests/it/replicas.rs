@@ -225,6 +225,8 @@ async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
     let nginx = Nginx::start(&replicas.iter().map(port).collect::<Vec<_>>()).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
+    let metrics = client.get(format!("{}/metrics", nginx.base)).send().await.unwrap();
+    assert_eq!(metrics.status(), 404, "nobody reads them from outside");
     // Before there is a session it is the client that stays.
     let first = client.get(format!("{}/v1/info", nginx.base)).send().await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();

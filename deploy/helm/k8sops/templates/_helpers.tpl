@@ -47,7 +47,7 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* settings.yaml: the user's, with the MCP servers. */}}
+{{/* settings.yaml: the user's, with the MCP servers, and with the audit trail, whose file may have ${HOSTNAME} in its name. */}}
 {{- define "k8sops.settings" -}}
 {{- $settings := deepCopy .Values.settings }}
 {{- $servers := .Values.mcp.servers }}
@@ -60,6 +60,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- if $servers }}
 {{- $_ := set $settings "mcp" (merge (dict "servers" $servers) (get $settings "mcp" | default dict)) }}
 {{- end }}
+{{- with .Values.audit.log }}{{ $_ := set $settings "audit" (dict "log" .) }}{{ end }}
 {{- toYaml $settings }}
 {{- end }}
 
@@ -70,7 +71,6 @@ seccompProfile: {type: RuntimeDefault}
   "LOG_FORMAT" .Values.log.format
 }}
 {{- with .Values.tracing.otlpEndpoint }}{{ $_ := set $env "OTEL_EXPORTER_OTLP_ENDPOINT" . }}{{ end }}
-{{- with .Values.audit.log }}{{ $_ := set $env "AUDIT_LOG" . }}{{ end }}
 {{- with .Values.cors.origins }}{{ $_ := set $env "K8SOPS_CORS_ORIGINS" (join "," .) }}{{ end }}
 {{- range $name, $value := .Values.env }}
 {{- /* A whole number is a float here, and a large one would be written as 1e+06. */}}
@@ -96,6 +96,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- with .Values.auth }}
 {{- $_ := set $env "AUTH_MODE" .mode }}
+{{- $_ := set $env "AUTH_METRICS" .metrics }}
 {{- if eq .mode "none" }}{{ $_ := set $env "AUTH_ALLOW_INSECURE" "true" }}{{ end }}
 {{- if eq .mode "api_key" }}{{ $_ := set $env "AUTH_API_KEYS_FILE" (printf "/etc/k8sops-auth/%s" .apiKeys.key) }}{{ end }}
 {{- if eq .mode "jwt" }}{{ $_ := set $env "AUTH_JWT_ISSUER" .jwt.issuer }}{{ $_ := set $env "AUTH_JWT_AUDIENCE" .jwt.audience }}{{ end }}

@@ -37,6 +37,20 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) }}
 {{- fail "httpRoute.enabled: name the Gateway in httpRoute.parentRefs" }}
 {{- end }}
+{{- range $kind, $route := dict "ingress" $v.ingress "httpRoute" $v.httpRoute }}
+{{- range $route.paths }}
+{{- if and $route.enabled (eq $v.auth.metrics "open") (has (trimSuffix "/" .) (list "" "/metrics")) }}
+{{- fail (printf "%s.paths: %s leads to /metrics, which anybody may read: list the paths that clients need, or set auth.metrics: admin" $kind .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if and $v.serviceMonitor.enabled (eq $v.auth.metrics "admin") (not $v.serviceMonitor.bearerTokenSecret.name) }}
+{{- fail "auth.metrics is admin: name a Secret with the key or token of an admin in serviceMonitor.bearerTokenSecret.name" }}
+{{- end }}
+{{- if and (or $v.rbac.rules $v.rbac.clusterRules) (not $v.serviceAccount.create) (not $v.serviceAccount.name) }}
+{{- fail "rbac would give its rules to the account `default`, and so to every pod of the namespace that names none: set serviceAccount.create: true, or name an account of its own in serviceAccount.name" }}
+{{- end }}
+{{- include "k8sops.refuseAudit" . }}
 {{- with $v.mcp.sidecar }}
 {{- if and .enabled (not .image) }}
 {{- fail "mcp.sidecar.enabled: set mcp.sidecar.image" }}
@@ -45,18 +59,6 @@
 {{- if get ($v.settings.mcp | default dict) "servers" }}
 {{- fail "settings.mcp.servers: put MCP servers into mcp.servers" }}
 {{- end }}
-{{- range $id, $provider := $v.settings.providers | default dict }}
-{{- $key := toString (get ($provider | default dict) "api_key" | default "") }}
-{{- if and $key (not (regexMatch "^\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}$" $key)) }}
-{{- fail (printf "settings.providers.%s.api_key is a secret in a ConfigMap: put it into the Secret of providers.existingSecret" $id) }}
-{{- end }}
-{{- end }}
-{{- range $name, $_ := $v.env }}
-{{- if regexMatch "(_API_KEY|_TOKEN|PASSWORD|SECRET)$" $name }}
-{{- fail (printf "env.%s looks like a secret in a ConfigMap: put it into a Secret and name that in providers.existingSecret or extraEnv" $name) }}
-{{- end }}
-{{- if regexMatch "^(K8SOPS_(CONFIG|HOST|PORT|SHUTDOWN_TIMEOUT)|MEMORY_(BACKEND|FILESYSTEM_PATH)|REDIS_.*|AUTH_.*)$" $name }}
-{{- fail (printf "env.%s is set by the chart: use its own value (see the table in the chart's README)" $name) }}
-{{- end }}
-{{- end }}
+{{- include "k8sops.refuseOwn" . }}
+{{- include "k8sops.refuseSecrets" . }}
 {{- end }}

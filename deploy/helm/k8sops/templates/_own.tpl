@@ -1,0 +1,46 @@
+{{/* What the chart sets: the variable, its place in settings.yaml, and what to do instead of setting it there. */}}
+{{- define "k8sops.own" -}}
+K8SOPS_CONFIG: ["", "what is in settings is the file"]
+K8SOPS_HOST: [server.host, "pods listen on all addresses"]
+K8SOPS_PORT: [server.port, "pods listen on 8080, and the Service on service.port"]
+K8SOPS_CORS_ORIGINS: [server.cors_origins, use cors.origins]
+K8SOPS_SHUTDOWN_TIMEOUT: [server.shutdown_timeout, use shutdownTimeoutSeconds]
+AUTH_MODE: [auth.mode, use auth.mode]
+AUTH_ALLOW_INSECURE: [auth.allow_insecure, use auth.allowInsecure]
+AUTH_METRICS: [auth.metrics, use auth.metrics]
+AUTH_API_KEYS_FILE: [auth.api_keys_file, use auth.apiKeys]
+AUTH_JWT_ISSUER: [auth.jwt.issuer, use auth.jwt.issuer]
+AUTH_JWT_AUDIENCE: [auth.jwt.audience, use auth.jwt.audience]
+AUTH_PROXY_USER_HEADER: [auth.proxy.user_header, use auth.proxy.userHeader]
+AUTH_PROXY_SOURCES: [auth.proxy.sources, use auth.proxy.sources]
+MEMORY_BACKEND: [memory.backend, use store.backend]
+MEMORY_FILESYSTEM_PATH: [memory.path, "sessions are in /data, on the volume of store.filesystem"]
+REDIS_URL: [memory.redis.url, use store.redis.url or store.redis.existingSecret]
+REDIS_TOPOLOGY: [memory.redis.topology, use store.redis.topology]
+REDIS_SENTINEL_MASTER: [memory.redis.sentinel_master, use store.redis.sentinelMaster]
+REDIS_PREFIX: [memory.redis.prefix, use store.redis.prefix]
+REDIS_CA_FILE: [memory.redis.ca_file, use store.redis.caSecret]
+LOG_LEVEL: [log.level, use log.level]
+LOG_FORMAT: [log.format, use log.format]
+OTEL_EXPORTER_OTLP_ENDPOINT: [telemetry.otlp_endpoint, use tracing.otlpEndpoint]
+AUDIT_LOG: [audit.log, use audit.log]
+{{- end }}
+
+{{/* It is set in one place: elsewhere it would undo what is refused here, or be without effect. */}}
+{{- define "k8sops.refuseOwn" -}}
+{{- $own := include "k8sops.own" . | fromYaml }}
+{{- range $name, $_ := .Values.env }}
+{{- with get $own $name }}{{ fail (printf "env.%s is set by the chart: %s" $name (last .)) }}{{ end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- $name := .name }}
+{{- with get $own $name }}{{ fail (printf "extraEnv: %s is set by the chart: %s" $name (last .)) }}{{ end }}
+{{- end }}
+{{- range $own }}
+{{- $found := $.Values.settings }}
+{{- range splitList "." (first .) }}
+{{- if kindIs "map" $found }}{{ $found = get $found . }}{{ else }}{{ $found = "" }}{{ end }}
+{{- end }}
+{{- if not (has $found (list nil "")) }}{{ fail (printf "settings.%s is set by the chart: %s" (first .) (last .)) }}{{ end }}
+{{- end }}
+{{- end }}
