@@ -1,6 +1,9 @@
 //! The contract: `/openapi.json`, generated from the handlers, and its pages at `/docs`, served offline.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use actix_web::{HttpRequest, HttpResponse, dev::ResourceDef, get, http::header, web};
 use utoipa::{
@@ -236,7 +239,12 @@ async fn docs_file(request: HttpRequest) -> HttpResponse {
             if file.gzpipped {
                 response.insert_header(header::ContentEncoding::Gzip);
             }
-            response.content_type(file.content_type).body(file.bytes.into_owned())
+            // What is in the program is sent from there: whoever asks for a page and does not read it costs no copy of it.
+            let page = match file.bytes {
+                Cow::Borrowed(page) => web::Bytes::from_static(page),
+                Cow::Owned(page) => page.into(),
+            };
+            response.content_type(file.content_type).body(page)
         }
         Ok(None) => no_route(request).await,
         Err(error) => Problem::new(Code::Internal, error.to_string()).response(),

@@ -39,7 +39,7 @@ pub(super) async fn admit(request: &ServiceRequest) -> Result<(), Problem> {
         return Ok(());
     }
     let token = bearer(request.request()).or_else(|| offered_token(request.request()));
-    if token.is_none() && api.auth.is_on() && says_who_later(request) {
+    if token.is_none() && api.auth.takes_tokens() && says_who_later(request) {
         return Ok(());
     }
     let mut identity = identify(api, request.request(), token.as_deref()).await?;

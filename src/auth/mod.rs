@@ -158,6 +158,12 @@ impl Authenticator {
         !matches!(self.0, Way::None(_))
     }
 
+    /// Whether callers say with a key or a token who they are.
+    #[must_use]
+    pub fn takes_tokens(&self) -> bool {
+        matches!(self.0, Way::Keys(_) | Way::Jwt(_))
+    }
+
     /// The scheme by which a caller is to say who they are, for `WWW-Authenticate`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {

@@ -34,6 +34,8 @@ use crate::{
 
 /// The header, and the field of MCP's `_meta`, that carries the context of a trace.
 pub const TRACEPARENT: &str = "traceparent";
+/// The methods that spans name.
+const METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 /// How long one export may take; a dead collector costs spans, and nothing else.
 const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the last export may hold up the end of the process.
@@ -188,6 +190,8 @@ pub fn content(span: &Span, key: &'static str, value: impl FnOnce() -> String) {
 /// The span of a request; a client's `traceparent` is its parent. `route` is the pattern, not the path.
 #[must_use]
 pub fn request(id: &str, method: &str, route: &str, traceparent: Option<&str>) -> Span {
+    // As the conventions have it, where anything could stand.
+    let method = if METHODS.contains(&method) { method } else { "_OTHER" };
     let span = tracing::error_span!(
         target: "k8sops::turn", parent: None, "request", otel.name = format!("{method} {route}"), otel.kind = "server",
         request_id = id
