@@ -2,6 +2,8 @@
 
 #[path = "../support/fake_server.rs"]
 mod fake_server;
+#[path = "../support/keys.rs"]
+mod keys;
 #[path = "../support/obedient.rs"]
 mod obedient;
 #[path = "../support/program.rs"]
