@@ -56,6 +56,7 @@ mod replicas;
 mod restart;
 mod secrets;
 mod sessions;
+mod slow_clients;
 mod start;
 mod stop;
 mod switching;
