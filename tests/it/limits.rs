@@ -227,7 +227,8 @@ async fn ten_thousand_idle_sockets_keep_nobody_from_being_answered() {
         let (url, ends) = (format!("ws://{address}{}/ws", sessions[n % WATCHED]), ends.clone());
         async move {
             let small = WebSocketConfig::default().read_buffer_size(4096);
-            let (mut socket, _) = connect_async_with_config(url, Some(small), false).await.unwrap();
+            let opened = tokio::time::timeout(PATIENCE, connect_async_with_config(url, Some(small), false)).await;
+            let (mut socket, _) = opened.expect("it is let in").unwrap();
             tokio::spawn(async move {
                 while let Some(Ok(message)) = socket.next().await {
                     let ended = message.to_text().is_ok_and(|text| text.contains("\"run_finished\""));
