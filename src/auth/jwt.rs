@@ -388,8 +388,8 @@ mod tests {
         let (seen, unseen) = (token("anna"), token("ben"));
         assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
         let fetched = issuer.borrow().keys.as_ref().unwrap().fetched;
-        let whole = Duration::from_secs(12 * 3600);
-        tokio::time::advance(whole - fetched.elapsed() - Duration::from_secs(60)).await;
+        let end = fetched + Duration::from_secs(12 * 3600);
+        tokio::time::advance(end.duration_since(Instant::now() + Duration::from_secs(60))).await;
         assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
         assert_eq!(jwt.identify(&token("cleo")).await.unwrap().user.as_str(), "cleo");
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -221,23 +221,26 @@ async fn ten_thousand_idle_sockets_keep_nobody_from_being_answered() {
     }
     let before = program.memory();
 
-    // Each answers pings, as every client does, and counts the ends of runs.
-    let ends = Arc::new(AtomicUsize::new(0));
     let opened = stream::iter(0..WEBSOCKETS).map(|n| {
-        let (url, ends) = (format!("ws://{address}{}/ws", sessions[n % WATCHED]), ends.clone());
+        let url = format!("ws://{address}{}/ws", sessions[n % WATCHED]);
         async move {
             let small = WebSocketConfig::default().read_buffer_size(4096);
             let opened = tokio::time::timeout(PATIENCE, connect_async_with_config(url, Some(small), false)).await;
-            let (mut socket, _) = opened.expect("it is let in").unwrap();
-            tokio::spawn(async move {
-                while let Some(Ok(message)) = socket.next().await {
-                    let ended = message.to_text().is_ok_and(|text| text.contains("\"run_finished\""));
-                    ends.fetch_add(usize::from(ended), Ordering::Relaxed);
-                }
-            })
+            opened.expect("it is let in").unwrap().0
         }
     });
-    let websockets: Vec<_> = opened.buffer_unordered(32).collect().await;
+    // Each answers pings, as every client does, and counts the ends of runs.
+    let ends = Arc::new(AtomicUsize::new(0));
+    let watching = opened.buffer_unordered(32).map(|mut socket| {
+        let ends = ends.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = socket.next().await {
+                let ended = message.to_text().is_ok_and(|text| text.contains("\"run_finished\""));
+                ends.fetch_add(usize::from(ended), Ordering::Relaxed);
+            }
+        })
+    });
+    let websockets: Vec<_> = watching.collect().await;
     let opened = stream::iter(WEBSOCKETS..IDLE).map(|n| {
         let (address, path) = (&address, format!("{}/events", sessions[n % WATCHED]));
         async move { ask(address, &path, "session_created").await }
