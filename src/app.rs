@@ -53,6 +53,8 @@ pub struct App {
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long what is left may take to end when the MCP servers are closed: words to servers that nobody waits for.
 const TASKS_LIMIT: Duration = Duration::from_secs(2);
+/// Open files that are no connections of clients.
+const FILES_KEPT: usize = 1000;
 /// When a second signal was not obeyed by then, the process ends all the same.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -291,14 +293,24 @@ impl App {
 }
 
 /// Lets the process have as many files open as the machine allows it: every connection is one, and the soft limit of most
-/// shells is 1024.
-fn raise_file_limit() {
+/// shells is 1024. How many that is, where it is known.
+fn raise_file_limit() -> Option<usize> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
-    if let Err(error) = raised {
-        tracing::debug!(%error, "the limit of open files stays as it is");
-    }
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => hard,
+        Err(error) => {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+            soft
+        }
+    };
+    Some(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// How many connections fit into so many open files. The store, models and MCP servers must find some when all others are
+/// taken by clients.
+fn connections_within(files: usize) -> usize {
+    files - (files / 4).min(FILES_KEPT)
 }
 
 /// Takes up what an earlier process left, and answers requests until `stops`.
@@ -398,8 +410,17 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Before anything is said: whoever reads it may stop the program at once.
     let signals = Signals::listen()?;
-    raise_file_limit();
-    let app = App::build(config).await?;
+    let files = raise_file_limit();
+    let mut app = App::build(config).await?;
+    if let Some(files) = files.filter(|files| connections_within(*files) < app.connections) {
+        let fit = connections_within(files);
+        tracing::warn!(
+            "{files} open files are allowed (ulimit -Hn), into which {fit} connections fit: more wait, though \
+             K8SOPS_MAX_CONNECTIONS allows {}",
+            app.connections
+        );
+        app.connections = fit;
+    }
     // Ends with this function.
     let _reloading = reload::on_hangup(&loaded, app.api())?;
     let port = app.port();

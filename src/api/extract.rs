@@ -128,3 +128,41 @@ pub(super) fn fingerprint(request: &impl Serialize) -> String {
         hex
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{error::PayloadError, test::TestRequest, web::Bytes};
+    use futures_util::{StreamExt as _, stream};
+    use serde_json::Value;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// What becomes of a body whose pieces come with a second before each, and of the time.
+    async fn dripped(pieces: &[&'static str], ends: bool) -> (Result<Value, Problem>, Duration) {
+        let pieces = stream::iter(pieces.to_owned()).then(async |piece| {
+            sleep(Duration::from_secs(1)).await;
+            Ok::<_, PayloadError>(Bytes::from_static(piece.as_bytes()))
+        });
+        let rest = if ends { stream::empty().left_stream() } else { stream::pending().right_stream() };
+        let mut payload: Payload = Payload::Stream { payload: Box::pin(pieces.chain(rest)) };
+        let request = TestRequest::default().to_http_request();
+        let began = Instant::now();
+        let read = tokio::time::timeout(2 * BODY_LIMIT, Body::<Value>::from_request(&request, &mut payload));
+        let read = read.await.expect("it is not waited for twice as long");
+        (read.map(|Body(value)| value), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_in_time_is_not_waited_for() {
+        let (read, took) = dripped(&["{\"a\": ", "1", "}"], true).await;
+        assert_eq!((read.unwrap(), took), (serde_json::json!({"a": 1}), Duration::from_secs(3)));
+        // Steady drops do not count, nor do those that are there.
+        for pieces in [&[" "; 100][..], &["{}"], &[]] {
+            let (read, took) = dripped(pieces, false).await;
+            let problem = read.unwrap_err();
+            assert_eq!((problem.code, problem.response().status().as_u16()), (Code::RequestTimeout, 408));
+            assert_eq!(took.as_secs(), BODY_LIMIT.as_secs(), "{} pieces", pieces.len());
+        }
+    }
+}

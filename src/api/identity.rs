@@ -81,7 +81,8 @@ fn bearer(request: &HttpRequest) -> Option<String> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
 }
 
-fn token_of(header: &str) -> Option<SecretString> {
+/// The token in the value of a header, with `Bearer` before it or without.
+pub(super) fn token_of(header: &str) -> Option<SecretString> {
     let token = match header.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token,
         _ => header,

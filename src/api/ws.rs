@@ -18,7 +18,7 @@ use super::{
     Api, Code, Problem,
     approvals::{self, ResolveApproval, Verdict},
     extract::{Acts, Answers, Caller, InSession, OwnToken, Query},
-    identity::{SUBPROTOCOL, identify, is_upgrade},
+    identity::{SUBPROTOCOL, identify, is_upgrade, token_of},
     inputs::{self, AnswerInput},
     messages::{self, SendMessage},
     problem::errors,
@@ -188,7 +188,7 @@ async fn introduce(
     let opened = async {
         let mut identity = identify(&api, &request, Some(&token)).await?;
         if let Some(own) = mcp_token {
-            identity.own_token = Some(own.into());
+            identity.own_token = token_of(&own);
         }
         api.quota.request(&identity.user)?;
         Opened::new(&api, identity, session, &from).await

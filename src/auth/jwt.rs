@@ -340,6 +340,8 @@ async fn document(http: &reqwest::Client, url: &str) -> Result<Vec<u8>, String> 
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
 
     use super::*;
@@ -356,6 +358,52 @@ mod tests {
         for none in ["", "realm", "realm.roles", "scope.x", "nothing.here"] {
             assert!(at(none).is_empty(), "{none}");
         }
+    }
+
+    /// A key that was made for these tests, and signs nothing else.
+    const SECRET: &str = "MC4CAQAwBQYDK2VwBCIEIKjrfMXIlqNo6Wr2aNGfXog+cSKvGzYhdAe9/9lrnqCg";
+    const PUBLIC: &str = "tPz5ifLgA6EQ91WQ3ZPO-dHdXr2-Crv5vfkCkaDGrBQ";
+
+    fn token(user: &str) -> String {
+        let claims = json!({"iss": "http://127.0.0.1:9", "aud": "k8sops", "sub": user, "exp": now() + 1_000_000});
+        let header = Header { kid: Some("a".into()), ..Header::new(Algorithm::EdDSA) };
+        encode(&header, &claims, &EncodingKey::from_ed_der(&BASE64_STANDARD.decode(SECRET).unwrap())).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_of_an_issuer_that_stays_away_hold_for_twelve_hours_and_no_longer() {
+        let config = Arc::new(JwtConfig {
+            // Nobody listens there.
+            issuer: "http://127.0.0.1:9".into(),
+            audience: "k8sops".into(),
+            algorithms: vec![Algorithm::EdDSA],
+            clock_skew: Duration::from_secs(5),
+            user_claim: "sub".into(),
+            roles_claim: None,
+        });
+        let key = signer(&json!({"kty": "OKP", "crv": "Ed25519", "x": PUBLIC, "kid": "a"})).unwrap();
+        let keys = Arc::new(KeySet { keys: vec![key], fetched: Instant::now(), checked: Mutex::default() });
+        let (said, issuer) = watch::channel(Issuer { keys: Some(keys), ..Issuer::default() });
+        let ask = Arc::new(Notify::new());
+        let jwt = Jwt { config: config.clone(), issuer: issuer.clone(), ask: ask.clone() };
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let fetching = tokio::spawn(keep_up(http, config, said, ask));
+        issuer.clone().wait_for(|issuer| issuer.fault.is_some()).await.unwrap();
+        let (seen, unseen) = (token("anna"), token("ben"));
+        assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
+        let fetched = issuer.borrow().keys.as_ref().unwrap().fetched;
+        let end = fetched + Duration::from_secs(12 * 3600);
+        tokio::time::advance(end.duration_since(Instant::now() + Duration::from_secs(60))).await;
+        assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
+        assert_eq!(jwt.identify(&token("cleo")).await.unwrap().user.as_str(), "cleo");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        // Not even a token that was found to be good before.
+        for token in [seen, unseen] {
+            let refused = jwt.identify(&token).await.unwrap_err();
+            assert!(matches!(&refused, Refusal::Unavailable(why) if why.contains("does not answer")), "{refused}");
+        }
+        assert!(!fetching.is_finished(), "it goes on asking");
+        fetching.abort();
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Who calls: keys, tokens of an issuer that is not ours, a proxy's header; and that nothing of one user is another's.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use k8sops::auth::{NewKey, Role};
+use k8sops::auth::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_tungstenite::{
     connect_async,
@@ -14,49 +13,12 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    keys::Keys,
     scripted::{ScriptedModel, call},
     service::{PATIENCE, Service, Setup, problem},
     testbed::{self, Peer},
     tools::Counting,
 };
-
-/// A file of keys, and the key of each user in it.
-struct Keys {
-    folder: TempDir,
-    entries: Vec<(String, String)>,
-}
-
-impl Keys {
-    fn new() -> Self {
-        Self { folder: TempDir::new().unwrap(), entries: Vec::new() }
-    }
-
-    fn add(&mut self, user: &str, roles: &[Role]) -> String {
-        let new = NewKey::generate(user, roles, None).unwrap();
-        self.entries.push((user.to_owned(), new.entry));
-        self.write();
-        new.key
-    }
-
-    fn remove(&mut self, user: &str) {
-        self.entries.retain(|(of, _)| of != user);
-        self.write();
-    }
-
-    fn write(&self) {
-        let all: String = self.entries.iter().map(|(_, entry)| entry.as_str()).collect();
-        std::fs::write(self.path(), all).unwrap();
-    }
-
-    fn path(&self) -> impl AsRef<Path> {
-        self.folder.path().join("keys.yaml")
-    }
-
-    fn env(&self) -> Vec<(&'static str, String)> {
-        let path = self.path().as_ref().to_str().unwrap().to_owned();
-        vec![("AUTH_MODE", "api_key".into()), ("AUTH_API_KEYS_FILE", path)]
-    }
-}
 
 async fn status(service: &Service, token: Option<&str>) -> StatusCode {
     let mut request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{}/v1/info", service.base));
@@ -76,7 +38,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// A session of Anna's in which a change waits for approval, and its request.
-async fn waiting(service: &Service) -> (String, Value) {
+pub(crate) async fn waiting(service: &Service) -> (String, Value) {
     service.connected().await;
     let session = service.session().await;
     service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
@@ -84,7 +46,7 @@ async fn waiting(service: &Service) -> (String, Value) {
     (session, asked)
 }
 
-fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) -> Setup {
+pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) -> Setup {
     let model = ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]);
     Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() }
 }
@@ -220,6 +182,25 @@ async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
     };
     assert_eq!(tokio::time::timeout(PATIENCE, closed).await.expect("it is closed"), 1008);
     assert_eq!(status(&service, Some(&anna)).await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart() {
+    let mut keys = Keys::mounted();
+    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() };
+    let mut service = Service::start(setup).await;
+    service.token = Some(ben.clone());
+    let session = service.session().await;
+    let stream = service.events(&session, "").await;
+    let cleo = keys.add("cleo", &[Role::User]);
+    until("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
+    keys.remove("ben");
+    until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    assert_eq!(stream.rest().await.last().unwrap()["code"], "unauthenticated");
+    for others in [&anna, &cleo] {
+        assert_eq!(status(&service, Some(others)).await, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

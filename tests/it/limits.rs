@@ -1,15 +1,27 @@
 //! What one user, and all together, may have: told at once. Bad clients harm no one.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    process::Command,
+    task::JoinSet,
 };
+use tokio_tungstenite::{connect_async_with_config, tungstenite::protocol::WebSocketConfig};
 
 use crate::{
+    program::{Program, until},
+    provider::Providers,
     scripted::{ScriptedModel, call},
     service::{PATIENCE, Service, Setup, problem},
     tools::Counting,
@@ -151,25 +163,182 @@ async fn who_drips_a_head_is_closed_in_time_and_who_floods_one_is_refused() {
     service.get("/healthz").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_thousand_idle_sockets_keep_nobody_from_being_answered() {
+/// Streams that idle, all at the same time.
+const IDLE: usize = 10_000;
+/// How many of them are WebSockets; the others are SSE.
+const WEBSOCKETS: usize = 9_000;
+/// The sessions that they watch.
+const WATCHED: usize = 10;
+/// The most bytes of memory that one of them may cost, in a build that is not optimised.
+const PER_SOCKET: u64 = 64 * 1024;
+
+/// Has this process open as many files as it may, which must be so many at least.
+fn needs_files(count: usize) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(hard >= count as u64, "this test needs {count} open files for a process, and `ulimit -Hn` is {hard}");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-    // Both ends of each are in this process.
-    let count = usize::try_from(hard).unwrap_or(usize::MAX).saturating_sub(1000).min(4000) / 2;
-    let service = service(&[]).await;
-    let mut idle = Vec::new();
-    for _ in 0..count {
-        idle.push(TcpStream::connect(address(&service)).await.unwrap());
+}
+
+/// The program, started by a shell after this command.
+async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> Program {
+    let script = format!("{command} && exec {} serve", env!("CARGO_BIN_EXE_k8sops"));
+    Program::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
+}
+
+/// A request by hand, whose answer is read until this comes.
+async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    let answered = async {
+        while !String::from_utf8_lossy(&said).contains(until) {
+            assert!(socket.read_buf(&mut said).await.unwrap() > 0, "it is closed after {said:?}");
+        }
+    };
+    tokio::time::timeout(PATIENCE, answered).await.expect("it is answered");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_sockets_keep_nobody_from_being_answered() {
+    needs_files(IDLE + 5_000);
+    let providers = Providers::start().await;
+    let env = [
+        ("LLM_PROVIDER", "test-openai-chat"),
+        ("LLM_MODEL", "m"),
+        ("MAX_SESSIONS", "20"),
+        ("K8SOPS_MAX_STREAMS", "20000"),
+        ("K8SOPS_MAX_STREAMS_PER_USER", "20000"),
+        ("K8SOPS_MAX_REQUESTS_PER_MINUTE", "1000000"),
+    ];
+    // The soft limit of most shells; it raises its own.
+    let program = program_after("ulimit -Sn 1024", &providers.yaml(), &env).await;
+    let address = program.url.trim_start_matches("http://").to_owned();
+    let mut sessions = Vec::new();
+    for _ in 0..WATCHED {
+        sessions.push(program.session().await);
     }
-    let session = service.session().await;
-    service.turn(&session, "are you there?").await;
-    // And they are not kept for ever.
-    for socket in idle.iter_mut().take(50) {
+    let before = program.memory();
+
+    let opened = stream::iter(0..WEBSOCKETS).map(|n| {
+        let url = format!("ws://{address}{}/ws", sessions[n % WATCHED]);
+        async move {
+            let small = WebSocketConfig::default().read_buffer_size(4096);
+            let opened = tokio::time::timeout(PATIENCE, connect_async_with_config(url, Some(small), false)).await;
+            opened.expect("it is let in").unwrap().0
+        }
+    });
+    // Each answers pings, as every client does, and counts the ends of runs.
+    let ends = Arc::new(AtomicUsize::new(0));
+    let watching = opened.buffer_unordered(32).map(|mut socket| {
+        let ends = ends.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = socket.next().await {
+                let ended = message.to_text().is_ok_and(|text| text.contains("\"run_finished\""));
+                ends.fetch_add(usize::from(ended), Ordering::Relaxed);
+            }
+        })
+    });
+    let websockets: Vec<_> = watching.collect().await;
+    let opened = stream::iter(WEBSOCKETS..IDLE).map(|n| {
+        let (address, path) = (&address, format!("{}/events", sessions[n % WATCHED]));
+        async move { ask(address, &path, "session_created").await }
+    });
+    let streams: Vec<_> = opened.buffer_unordered(32).collect().await;
+    assert_eq!(websockets.len() + streams.len(), IDLE);
+    // And some that say nothing at all, or nothing more.
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(&address).await.unwrap());
+        idle.push(ask(&address, "/healthz", "\r\n\r\n").await);
+    }
+
+    assert!(program.descriptors() > IDLE, "{}", program.descriptors());
+    let session = program.session().await;
+    let frames = program.turn(&session, &[]).await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed");
+    let each = program.memory().saturating_sub(before) / IDLE as u64;
+    assert!(each < PER_SOCKET, "{each} bytes for a socket");
+    println!("an idle socket takes {each} bytes");
+    // Those that watch are still there.
+    program.turn(&sessions[0], &[]).await;
+    until("all who watch see the end of the run", async || {
+        (ends.load(Ordering::Relaxed) == WEBSOCKETS / WATCHED).then_some(())
+    })
+    .await;
+    assert!(websockets.iter().all(|socket| !socket.is_finished()), "none was closed");
+    // Those that do nothing are not kept for ever.
+    for socket in &mut idle {
         rest(socket).await;
     }
-    // By a connection of its own: the client's earlier one was idle as well, and may be closed just now.
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    assert_eq!(http.get(format!("{}{session}", service.base)).send().await.unwrap().status(), 200);
+    websockets.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(streams);
+    until("they are let go", async || (program.descriptors() < 1000).then_some(())).await;
+    program.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_few_files_may_be_open_connections_wait_and_the_service_has_what_it_needs() {
+    let (providers, data) = (Providers::start().await, tempfile::tempdir().unwrap());
+    let env = [
+        ("LLM_PROVIDER", "test-openai-chat"),
+        ("LLM_MODEL", "m"),
+        ("MAX_SESSIONS", "200"),
+        ("MEMORY_BACKEND", "filesystem"),
+        ("MEMORY_FILESYSTEM_PATH", data.path().to_str().unwrap()),
+    ];
+    let program = program_after("ulimit -n 600", &providers.yaml(), &env).await;
+    let session = program.session().await;
+    // More than there are files for. Who is in nobody's queue yet goes on trying.
+    let mut flood = JoinSet::new();
+    for _ in 0..640 {
+        let address = program.url.trim_start_matches("http://").to_owned();
+        flood.spawn(async move {
+            // Who is closed for saying nothing comes again.
+            while let Ok(mut socket) = TcpStream::connect(&address).await {
+                rest(&mut socket).await;
+            }
+        });
+    }
+    until("as many as fit are connected", async || (program.descriptors() > 400).then_some(())).await;
+    // Who is connected is answered, which takes files of the store; and it goes on so while the others push.
+    for _ in 0..100 {
+        program.session().await;
+        let open = program.descriptors();
+        assert!(open < 560, "{open} of 600");
+    }
+    let frames = program.turn(&session, &[]).await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
+    flood.abort_all();
+    let (log, _) = program.stop().await;
+    assert!(log.iter().any(|line| line.contains("600 open files are allowed")), "{log:?}");
+    assert!(!log.iter().any(|line| line.contains("Too many open files")), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_announces_a_body_that_nobody_wants_and_drips_it_is_closed() {
+    let service = service(&[]).await;
+    let session = service.session().await;
+    // Looked at by no handler, refused before one, and by one that is not there.
+    for line in [format!("GET {session}"), format!("POST {session}/cancel"), "POST /v1/nothing".to_owned()] {
+        let mut socket = TcpStream::connect(address(&service)).await.unwrap();
+        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let (mut down, mut up) = socket.split();
+        let mut said = Vec::new();
+        let dripping = async {
+            while up.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let closed = async {
+            tokio::select! {
+                () = dripping => {}
+                _ = down.read_to_end(&mut said) => {}
+            }
+        };
+        tokio::time::timeout(PATIENCE, closed).await.unwrap_or_else(|_| panic!("{line} is closed"));
+        assert!(said.starts_with(b"HTTP/1.1 "), "{line} is answered: {}", String::from_utf8_lossy(&said));
+    }
 }

@@ -2,6 +2,8 @@
 
 #[path = "../support/fake_server.rs"]
 mod fake_server;
+#[path = "../support/keys.rs"]
+mod keys;
 #[path = "../support/obedient.rs"]
 mod obedient;
 #[path = "../support/program.rs"]
@@ -54,6 +56,7 @@ mod replicas;
 mod restart;
 mod secrets;
 mod sessions;
+mod slow_clients;
 mod start;
 mod stop;
 mod switching;

@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8sops::auth::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    keys::Keys,
     redis::{Kind, RedisServer, Sentinel},
     scripted::{Gate, ScriptedModel, Step, call, text},
     service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
@@ -15,11 +17,20 @@ use crate::{
 };
 
 async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &Counting) -> Service {
-    let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())];
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
-    let service = Service::start(setup).await;
+    let service = replica_with(redis, model, tools, Vec::new()).await;
     service.connected().await;
     service
+}
+
+async fn replica_with(
+    redis: &RedisServer,
+    model: &Arc<ScriptedModel>,
+    tools: &Counting,
+    mut env: Vec<(&'static str, String)>,
+) -> Service {
+    env.extend([("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())]);
+    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
+    Service::start(setup).await
 }
 
 /// Asks until it is so.
@@ -80,6 +91,60 @@ async fn a_turn_on_one_replica_is_seen_live_and_steered_on_the_other() {
     let (status, _) = other.refused(other.request(Method::GET, &session)).await;
     assert_eq!(status, 404);
     eventually("no key of the session is left", async || redis.cli(&["keys", "*{*"]).await.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_yes_on_one_replica_is_listed_and_answered_on_the_other() {
+    for by_approver in [false, true] {
+        let redis = RedisServer::start(Kind::Debian).await;
+        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]), Counting::new());
+        let mut keys = Keys::new();
+        let anna = keys.add("anna", &[Role::User, Role::Approver]);
+        let (ben, cleo) = (keys.add("ben", &[Role::Approver]), keys.add("cleo", &[Role::User]));
+        let mut env = keys.env();
+        env.push(("TOOL_APPROVAL_BY", if by_approver { "approver" } else { "owner" }.into()));
+        let mut one = replica_with(&redis, &model, &tools, env.clone()).await;
+        let mut other = replica_with(&redis, &model, &tools, env).await;
+        for service in [&mut one, &mut other] {
+            service.token = Some(anna.clone());
+            service.connected().await;
+        }
+        let session = one.session().await;
+        one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+        let asked = one.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+        let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+        let yes = json!({"decision": "approve"});
+        let answerer = if by_approver { ("ben", ben) } else { ("anna", anna.clone()) };
+        if by_approver {
+            // Whose session it is may not answer, an approver or not, wherever they ask; who is no approver finds nothing.
+            for service in [&mut one, &mut other] {
+                for (token, status) in [(&anna, 403), (&cleo, 404)] {
+                    service.token = Some(token.clone());
+                    let request = service.request(Method::POST, &path).json(&yes);
+                    assert_eq!(service.refused(request).await.0, status);
+                    assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
+                }
+            }
+        }
+        other.token = Some(answerer.1.clone());
+        one.token = Some(answerer.1);
+        for service in [&one, &other] {
+            let found = async || service.get("/v1/approvals").await["approvals"][0].clone();
+            eventually("it is listed", async || found().await.is_object()).await;
+            let found = found().await;
+            assert_eq!((&found["user_id"], &found["approval_id"]), (&json!("anna"), &asked["approval_id"]), "{found}");
+        }
+        assert_eq!(tools.calls("change"), 0);
+        let resolved = other.post(&path, yes.clone()).await;
+        assert!(resolved["by"].to_string().contains(answerer.0), "{resolved}");
+        one.token = Some(anna);
+        let frames = one.events(&session, "").await.until("run_finished").await;
+        let logged = frames.iter().find(|frame| frame["type"] == "approval_resolved").unwrap();
+        assert!(logged["by"].to_string().contains(answerer.0), "{logged}");
+        assert_eq!(tools.calls("change"), 1);
+        eventually("nothing is listed any more", async || other.get("/v1/approvals").await["approvals"] == json!([]))
+            .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

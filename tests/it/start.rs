@@ -40,3 +40,14 @@ async fn it_is_ready_while_provider_collector_and_mcp_servers_are_gone() {
     assert_eq!(program.get(&session).await["status"]["mcp_connected"], false);
     program.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_may_be_kept_in_a_folder_that_is_named_from_here() {
+    for folder in [".", "data", "deep/data"] {
+        let env = [("MEMORY_BACKEND", "filesystem"), ("MEMORY_FILESYSTEM_PATH", folder)];
+        let program = Program::start("", &env).await;
+        program.session().await;
+        let (_, dir) = program.stop().await;
+        assert!(dir.path().join(folder).join("sessions.jsonl").exists(), "{folder}");
+    }
+}

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
+use nix::sys::signal::Signal;
+use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -12,7 +14,9 @@ use tokio::{
 use crate::{
     program::{Program, gather, until},
     provider::{Dialect, Providers},
+    redis::{Kind, RedisServer},
     testbed::{self, Peer, free_port},
+    websocket::Socket,
 };
 
 /// A collector by others, which prints what it gets.
@@ -58,10 +62,32 @@ const MODEL: [(&str, &str); 3] = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MO
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const ROOT: &str = "b7ad6b7169203331";
 
+/// The context of the client.
+fn traceparent() -> String {
+    format!("00-{TRACE}-{ROOT}-01")
+}
+
+/// The context of a span, as it goes out.
+fn context(span: &Value) -> String {
+    format!("00-{TRACE}-{}-01", span["spanId"].as_str().unwrap())
+}
+
+/// The only span of this name in the client's trace, once it has come.
+async fn the_one(collector: &Collector, name: &str) -> Value {
+    let of_this = |span: &Value| span["traceId"] == TRACE && span["name"] == name;
+    let mut found = until(name, async || {
+        let found: Vec<Value> = collector.spans().into_iter().filter(of_this).collect();
+        (!found.is_empty()).then_some(found)
+    })
+    .await;
+    assert_eq!(found.len(), 1, "{name}: {found:#?}");
+    found.remove(0)
+}
+
 /// A model that looks once and then answers, and the MCP server that it looks at.
 struct World {
     providers: Providers,
-    _server: Peer,
+    _server: Option<Peer>,
     yaml: String,
 }
 
@@ -76,20 +102,35 @@ impl World {
             providers.yaml(),
             server.url
         );
-        Self { providers, _server: server, yaml }
+        Self { providers, _server: Some(server), yaml }
+    }
+
+    /// The same with a server at the other end of a pipe.
+    async fn over_stdio() -> Self {
+        let providers = Providers::start().await;
+        let yaml = format!(
+            "{}mcp:\n  servers:\n  - {{name: trace, transport: stdio, command: {}, args: [{}, --stdio]}}\n",
+            providers.yaml(),
+            testbed::path("K8SOPS_TEST_PYTHON"),
+            testbed::path("K8SOPS_TEST_TRACE_SERVER")
+        );
+        Self { providers, _server: None, yaml }
     }
 
     /// A turn with one call, in a program with these variables; its frames.
     async fn turn(&self, program: &Program) -> Vec<Value> {
+        self.script();
+        program.connected().await;
+        let session = program.session().await;
+        program.turn(&session, &[("traceparent", &traceparent()), ("x-request-id", "request-7")]).await
+    }
+
+    fn script(&self) {
         self.providers.script(
             Dialect::Chat,
             "m",
             [Dialect::Chat.call("whence", "{\"replicas\": 4711}"), Dialect::Chat.text("the final word")],
         );
-        program.connected().await;
-        let session = program.session().await;
-        let traceparent = format!("00-{TRACE}-{ROOT}-01");
-        program.turn(&session, &[("traceparent", &traceparent), ("x-request-id", "request-7")]).await
     }
 }
 
@@ -143,12 +184,11 @@ async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
         assert_eq!(attribute(span, key), Some(value), "{key} of {span}");
     }
     // What goes out of the program names the span that it is sent in.
-    let expected = |span: &Value| format!("00-{TRACE}-{}-01", span["spanId"].as_str().unwrap());
     let told = told(&frames);
-    assert_eq!((&told["header"], &told["meta"]), (&expected(tool).into(), &expected(tool).into()));
+    assert_eq!((&told["header"], &told["meta"]), (&context(tool).into(), &context(tool).into()));
     let sent: Vec<String> =
         world.providers.received(Dialect::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
-    let mut chats: Vec<String> = chats.iter().map(|span| expected(span)).collect();
+    let mut chats: Vec<String> = chats.iter().map(|span| context(span)).collect();
     chats.sort_by_key(|chat| sent.iter().position(|sent| sent == chat));
     assert_eq!(sent, chats);
     // Nothing of what was said.
@@ -157,6 +197,70 @@ async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
         assert!(!all.contains(content), "{content} in {all}");
     }
     assert!(!log.iter().any(|line| line.contains("gen_ai")), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_at_the_end_of_a_pipe_is_told_of_the_trace_too() {
+    let (collector, world) = (Collector::start().await, World::over_stdio().await);
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
+    let program = Program::start(&world.yaml, &env).await;
+    let told = told(&world.turn(&program).await);
+    program.stop().await;
+    let tool = the_one(&collector, "execute_tool whence").await;
+    assert_eq!((&told["header"], &told["meta"]), (&Value::Null, &context(&tool).into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_over_a_websocket_is_in_the_trace_that_opened_it() {
+    let (collector, world) = (Collector::start().await, World::new().await);
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
+    let program = Program::start(&world.yaml, &env).await;
+    world.script();
+    program.connected().await;
+    let path = format!("{}/ws", program.session().await);
+    let mut socket = Socket::open_at(&program.url, &path, &[("traceparent", &traceparent())]).await;
+    socket.send(json!({"type": "message", "content": "my question"})).await;
+    let told = told(&socket.until("run_finished").await);
+    drop(socket);
+    program.stop().await;
+    let upgrade = the_one(&collector, "GET /v1/sessions/{session_id}/ws").await;
+    let command = the_one(&collector, "WebSocket command").await;
+    let run = the_one(&collector, "invoke_agent k8sops").await;
+    let tool = the_one(&collector, "execute_tool whence").await;
+    assert_eq!(upgrade["parentSpanId"], ROOT);
+    assert_eq!(command["parentSpanId"], upgrade["spanId"]);
+    assert_eq!(run["parentSpanId"], command["spanId"]);
+    assert_eq!(tool["parentSpanId"], run["spanId"]);
+    assert_eq!(told["meta"], context(&tool));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_another_replica_takes_over_stays_in_its_trace() {
+    let (collector, world) = (Collector::start().await, World::new().await);
+    let redis = RedisServer::start(Kind::Debian).await;
+    let redis_url = redis.url();
+    let shared = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", &*redis_url)];
+    let env = [&MODEL[..], &shared, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
+    let (one, other) = (Program::start(&world.yaml, &env).await, Program::start(&world.yaml, &env).await);
+    world.providers.script(Dialect::Chat, "m", [Dialect::Chat.beginning(1).stall()]);
+    world.script();
+    let session = one.session().await;
+    let message = one.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "my question"}));
+    message.header("traceparent", traceparent()).send().await.unwrap().error_for_status().unwrap();
+    let request = the_one(&collector, "POST /v1/sessions/{session_id}/messages").await;
+    until("the model is asked", async || (!world.providers.received(Dialect::Chat, "m").is_empty()).then_some(()))
+        .await;
+    other.connected().await;
+    one.signal(Signal::SIGKILL);
+    let frames = other.events(&session, "").await.until("run_finished").await;
+    assert!(frames.iter().any(|frame| frame["type"] == "run_recovered"), "{frames:?}");
+    assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
+    other.stop().await;
+    // The span of the first attempt died with its process.
+    let run = the_one(&collector, "invoke_agent k8sops").await;
+    assert_eq!((attribute(&run, "k8sops.run.attempt"), &run["parentSpanId"]), (Some("2"), &request["spanId"]), "{run}");
+    let tool = the_one(&collector, "execute_tool whence").await;
+    assert_eq!((&tool["parentSpanId"], &told(&frames)["meta"]), (&run["spanId"], &context(&tool).into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,29 +1,87 @@
 //! An MCP server that is called with every user's own token: it sees that one, or nothing at all.
 
-use std::sync::{Arc, Mutex};
-
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use reqwest::{Method, header};
-use serde_json::{Value, json};
-
-use crate::{
-    scripted::{ScriptedModel, call},
-    service::{Service, Setup},
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
 };
 
-type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
+use k8sops::auth::Role;
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-/// A stateless server of the era of 2025, which notes who asks.
-async fn answer(request: HttpRequest, body: web::Json<Value>, seen: web::Data<Seen>) -> HttpResponse {
-    let token = request.headers().get("authorization").and_then(|v| v.to_str().ok()).map(str::to_owned);
+use crate::{
+    keys::Keys,
+    program::Program,
+    provider::{Dialect, Providers},
+    scripted::{ScriptedModel, call},
+    service::{Service, Setup},
+    websocket::Socket,
+};
+
+/// What a server was asked: the method, and all headers.
+#[derive(Clone)]
+struct Asked {
+    method: String,
+    authorization: Option<String>,
+    headers: String,
+}
+
+/// A stateless server of the era of 2025 with one tool, which notes who asks.
+struct Noting {
+    url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    handle: ServerHandle,
+    running: JoinHandle<std::io::Result<()>>,
+}
+
+impl Noting {
+    fn start(tool: &'static str) -> Self {
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
+        let (data, tool) = (web::Data::from(asked.clone()), web::Data::new(tool));
+        let routes =
+            move || App::new().app_data(data.clone()).app_data(tool.clone()).route("/mcp", web::post().to(answer));
+        let server = HttpServer::new(routes).workers(1).disable_signals().bind(("127.0.0.1", 0)).unwrap();
+        let url = format!("http://127.0.0.1:{}/mcp", server.addrs()[0].port());
+        let server = server.run();
+        let handle = server.handle();
+        Self { url, asked, handle, running: tokio::spawn(server) }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Whose tokens calls of its tool came with, in their order.
+    fn callers(&self) -> Vec<String> {
+        let calls = self.asked().into_iter().filter(|asked| asked.method == "tools/call");
+        calls.map(|asked| asked.authorization.unwrap_or_default()).collect()
+    }
+
+    async fn stop(self) {
+        self.handle.stop(false).await;
+        let _ = self.running.await;
+    }
+}
+
+async fn answer(
+    request: HttpRequest,
+    body: web::Json<Value>,
+    asked: web::Data<Mutex<Vec<Asked>>>,
+    tool: web::Data<&'static str>,
+) -> HttpResponse {
+    let authorization = request.headers().get("authorization").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let method = body["method"].as_str().unwrap_or_default().to_owned();
-    seen.lock().unwrap().push((method.clone(), token.clone()));
+    let said = format!("you are {}", authorization.is_some());
+    let headers = format!("{:?}", request.headers());
+    asked.lock().unwrap().push(Asked { method: method.clone(), authorization, headers });
     let result = match method.as_str() {
         "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
             "serverInfo": {"name": "mine", "version": "1"}}),
-        "tools/list" => json!({"tools": [{"name": "whoami", "inputSchema": {"type": "object"},
+        "tools/list" => json!({"tools": [{"name": *tool, "inputSchema": {"type": "object"},
             "annotations": {"readOnlyHint": true}}]}),
-        "tools/call" => json!({"content": [{"type": "text", "text": format!("you are {}", token.is_some())}]}),
+        "tools/call" => json!({"content": [{"type": "text", "text": said}]}),
         "ping" => json!({}),
         _ if body.get("id").is_none() => return HttpResponse::Accepted().finish(),
         _ => {
@@ -34,23 +92,15 @@ async fn answer(request: HttpRequest, body: web::Json<Value>, seen: web::Data<Se
     HttpResponse::Ok().json(json!({"jsonrpc": "2.0", "id": body["id"], "result": result}))
 }
 
+/// The YAML of a server that is called with the user's token.
+fn with_users_token(name: &str, url: &str) -> String {
+    format!("  - name: {name}\n    url: {url}\n    headers: {{Authorization: 'Bearer ${{user.token}}'}}\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_sees_the_token_that_came_with_the_message_and_without_one_nothing_is_sent() {
-    let seen = Seen::default();
-    let data = web::Data::new(seen.clone());
-    let server = HttpServer::new(move || App::new().app_data(data.clone()).route("/mcp", web::post().to(answer)))
-        .workers(1)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .unwrap();
-    let url = format!("http://127.0.0.1:{}/mcp", server.addrs()[0].port());
-    let server = server.run();
-    let handle = server.handle();
-    let running = tokio::spawn(server);
-
-    let yaml = format!(
-        "mcp:\n  servers:\n  - name: mine\n    url: {url}\n    headers: {{Authorization: 'Bearer ${{user.token}}'}}\n"
-    );
+    let server = Noting::start("whoami");
+    let yaml = format!("mcp:\n  servers:\n{}", with_users_token("mine", &server.url));
     let model = ScriptedModel::new([vec![call("whoami", json!({}))]]);
     let setup = Setup { model: Some(model.clone()), yaml: Some(yaml), ..Setup::default() };
     let service = Service::start(setup).await;
@@ -59,7 +109,7 @@ async fn the_server_sees_the_token_that_came_with_the_message_and_without_one_no
     let frames = service.turn(&session, "who am I?").await;
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     assert_eq!(end["status"], json!("error"), "{end}");
-    assert!(seen.lock().unwrap().is_empty(), "{seen:?}");
+    assert!(server.asked().is_empty());
 
     model.say([vec![call("whoami", json!({}))]]);
     let message = service
@@ -72,13 +122,125 @@ async fn the_server_sees_the_token_that_came_with_the_message_and_without_one_no
     let frames = events.until("run_finished").await;
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     assert_eq!((&end["status"], &end["content"]), (&json!("ok"), &json!("you are true")), "{end}");
-    let seen = seen.lock().unwrap().clone();
-    assert!(seen.iter().all(|(_, token)| token.as_deref() == Some("Bearer annas-own-token")), "{seen:?}");
-    assert!(seen.iter().any(|(method, _)| method == "tools/call"));
+    assert!(server.asked().iter().all(|asked| asked.authorization.as_deref() == Some("Bearer annas-own-token")));
+    assert_eq!(server.callers(), ["Bearer annas-own-token"]);
     // The token is in no file.
     let log = service.log(&session).await;
     assert!(!json!(log).to_string().contains("annas-own-token"));
     service.stop().await;
-    handle.stop(false).await;
-    let _ = running.await;
+    server.stop().await;
+}
+
+/// Every file below a folder, with what it holds.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![(path.display().to_string(), String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned())]
+            }
+        })
+        .collect()
+}
+
+/// How the calls of a turn ended.
+fn ends(frames: &[Value]) -> Vec<&str> {
+    frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["status"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_key_the_token_comes_beside_it_and_goes_nowhere_but_to_the_server_that_wants_it() {
+    let (mine, other, providers) = (Noting::start("whoami"), Noting::start("weather"), Providers::start().await);
+    let yaml = format!(
+        "{}mcp:\n  servers:\n{}  - name: other\n    url: {}\n",
+        providers.yaml(),
+        with_users_token("mine", &mine.url),
+        other.url
+    );
+    let mut keys = Keys::new();
+    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let keys_file = keys.path();
+    let env = [
+        ("AUTH_MODE", "api_key"),
+        ("AUTH_API_KEYS_FILE", keys_file.to_str().unwrap()),
+        ("LLM_PROVIDER", "test-openai-chat"),
+        ("LLM_MODEL", "m"),
+        ("MEMORY_BACKEND", "filesystem"),
+        ("AUDIT_LOG", "audit.jsonl"),
+        ("LOG_LEVEL", "trace,hyper=trace,reqwest=trace"),
+    ];
+    let mut program = Program::start(&yaml, &env).await;
+    program.token = Some(anna.clone());
+    let asks = |tools: &[&str]| {
+        let dialect = Dialect::Chat;
+        providers.script(dialect, "m", tools.iter().map(|tool| dialect.call(tool, "{}")));
+        providers.script(dialect, "m", [dialect.text("There you are.")]);
+    };
+    let session = program.session().await;
+
+    // The key alone is for nobody but k8sops.
+    asks(&["whoami"]);
+    assert_eq!(ends(&program.turn(&session, &[]).await), ["error"]);
+    assert!(mine.asked().is_empty(), "nobody is asked without a token");
+    // Beside the key, with `Bearer` before it or without.
+    let (mut expected, mut last) = (Vec::new(), 0);
+    for value in ["Bearer annas-first-token", "annas-second-token"] {
+        asks(&["whoami", "weather"]);
+        let frames = program.turn(&session, &[("x-mcp-authorization", value)]).await;
+        assert_eq!(ends(&frames), ["ok", "ok"], "{frames:?}");
+        last = frames.last().unwrap()["seq"].as_u64().unwrap();
+        expected.push(format!("Bearer {}", value.trim_start_matches("Bearer ")));
+        assert_eq!(mine.callers(), expected);
+    }
+    // On a WebSocket: as a header, and in the first message of a client that can send none.
+    let bearer = format!("Bearer {anna}");
+    for (value, browser) in
+        [("Bearer annas-third-token", false), ("Bearer annas-fourth-token", true), ("annas-fifth-token", true)]
+    {
+        asks(&["whoami", "weather"]);
+        let headers = match browser {
+            true => vec![("sec-websocket-protocol", "k8sops.v1")],
+            false => vec![("authorization", &*bearer), ("x-mcp-authorization", value)],
+        };
+        let mut socket = Socket::open_at(&program.url, &format!("{session}/ws?after={last}"), &headers).await;
+        if browser {
+            socket.send(json!({"type": "auth", "token": anna, "mcp_token": value})).await;
+        }
+        socket.send(json!({"type": "message", "content": "who am I?"})).await;
+        let frames = socket.until("run_finished").await;
+        assert_eq!(ends(&frames), ["ok", "ok"], "{frames:?}");
+        last = frames.last().unwrap()["seq"].as_u64().unwrap();
+        expected.push(format!("Bearer {}", value.trim_start_matches("Bearer ")));
+        assert_eq!(mine.callers(), expected);
+    }
+    // Another user's session has none of it.
+    program.token = Some(ben.clone());
+    asks(&["whoami"]);
+    let session = program.session().await;
+    assert_eq!(ends(&program.turn(&session, &[]).await), ["error"]);
+    assert_eq!(mine.callers(), expected);
+
+    assert_eq!(other.callers(), [""; 5]);
+    let (log, dir) = program.stop().await;
+    let mut places = files(dir.path());
+    assert!(places.iter().any(|(_, text)| text.contains("my question")), "the sessions are among them: {places:?}");
+    assert!(places.iter().any(|(path, text)| path.ends_with("audit.jsonl") && text.contains("whoami")), "{places:?}");
+    assert!(log.len() > 100, "much is logged: {log:?}");
+    places.push(("the log".into(), log.join("\n")));
+    places.extend(other.asked().into_iter().map(|asked| ("the other server".into(), asked.headers)));
+    let tokens = ["first", "second", "third", "fourth", "fifth"].map(|which| format!("annas-{which}-token"));
+    for (place, text) in &places {
+        for secret in tokens.iter().chain([&anna, &ben]) {
+            assert!(!text.contains(secret), "{secret} is in {place}: {text}");
+        }
+    }
+    for asked in mine.asked() {
+        for foreign in [&anna, &ben, "x-mcp-authorization"] {
+            assert!(!asked.headers.contains(foreign), "{foreign} is sent along: {}", asked.headers);
+        }
+    }
+    mine.stop().await;
+    other.stop().await;
 }

@@ -14,6 +14,7 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
         Message,
+        client::IntoClientRequest as _,
         protocol::frame::{
             Frame,
             coding::{CloseCode, Data, OpCode},
@@ -31,8 +32,16 @@ pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     pub(crate) async fn open(service: &Service, session: &str, query: &str) -> Self {
-        let url = format!("{}{session}/ws{query}", service.base.replace("http", "ws"));
-        Self(connect_async(url).await.unwrap().0)
+        Self::open_at(&service.base, &format!("{session}/ws{query}"), &[]).await
+    }
+
+    /// At a path of the service at `base`, with these headers.
+    pub(crate) async fn open_at(base: &str, path: &str, headers: &[(&'static str, &str)]) -> Self {
+        let mut request = format!("{}{path}", base.replace("http", "ws")).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        Self(connect_async(request).await.unwrap().0)
     }
 
     pub(crate) async fn send(&mut self, command: Value) {
@@ -43,7 +52,7 @@ impl Socket {
         timeout(PATIENCE, self.0.next()).await.expect("the socket goes on").unwrap().unwrap()
     }
 
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             match self.message().await {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),

@@ -18,11 +18,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::service::PATIENCE;
+use crate::service::{PATIENCE, Sse};
 
 /// A running `k8sops serve`, on a free port, with its sessions in memory.
 pub struct Program {
     pub url: String,
+    /// The key or token that goes along with every request.
+    pub token: Option<String>,
     /// Its folder, which its working directory is.
     pub dir: TempDir,
     child: Child,
@@ -52,20 +54,27 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let (log, said) = (Arc::default(), Arc::new(Mutex::new(Vec::new())));
+        let (log, said) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         gather(child.stderr.take().unwrap(), &log);
         gather(child.stdout.take().unwrap(), &said);
         let url = until("it says where it listens", async || {
+            if let Some(ended) = child.try_wait().unwrap() {
+                panic!("it ended at its start, {ended}: {:?}", log.lock().unwrap());
+            }
             let said = said.lock().unwrap().join("\n");
             let port = said.split_once("http://127.0.0.1:")?.1;
             Some(format!("http://127.0.0.1:{}", port.lines().next()?.trim()))
         })
         .await;
-        Self { url, dir, child, log, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { url, token: None, dir, child, log, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url)).timeout(PATIENCE)
+        let request = self.http.request(method, format!("{}{path}", self.url)).timeout(PATIENCE);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -87,12 +96,39 @@ impl Program {
 
     /// A whole turn; its frames.
     pub async fn turn(&self, session: &str, headers: &[(&str, &str)]) -> Vec<Value> {
+        self.say(session, "my question", headers).await
+    }
+
+    /// A whole turn that begins with this message; its frames.
+    pub async fn say(&self, session: &str, content: &str, headers: &[(&str, &str)]) -> Vec<Value> {
         let request = self.request(reqwest::Method::POST, &format!("{session}/messages"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let request = request.header("accept", "text/event-stream").json(&json!({"content": "my question"}));
+        let request = request.header("accept", "text/event-stream").json(&json!({"content": content}));
         let text = request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap();
         let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
         data.map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// An open stream of the session's events.
+    pub async fn events(&self, session: &str, query: &str) -> Sse {
+        let answer = self.request(reqwest::Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
+        Sse::new(answer.error_for_status().unwrap())
+    }
+
+    /// The bytes of memory that it holds now.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many files and sockets it has open now.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    fn pid(&self) -> i32 {
+        self.child.id().expect("it runs").try_into().unwrap()
     }
 
     /// What it has logged so far.
@@ -102,7 +138,7 @@ impl Program {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().unwrap().try_into().unwrap()), signal).unwrap();
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
     /// Stops it in order; what it has logged, and its folder.

@@ -78,10 +78,7 @@ impl Dialect {
                 json!({"type": "content_block_delta", "index": 7, "delta": {"type": "signature_delta", "signature": "sealed-by-anthropic"}}),
                 json!({"type": "content_block_stop", "index": 7}),
             ],
-            Self::Chat => {
-                vec![json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
-                    "choices": [{"index": 0, "delta": {"reasoning_content": thought}, "finish_reason": null}]})]
-            }
+            Self::Chat => vec![chat_thought(thought)],
             Self::Responses => {
                 let item = |summary: Value, sealed: Value| json!({"type": "reasoning", "id": "rs_1", "summary": summary, "encrypted_content": sealed});
                 let part = json!({"type": "summary_text", "text": thought});
@@ -104,6 +101,13 @@ impl Dialect {
         };
         chunks.insert(0, events.iter().flat_map(|event| self.frame(event)).collect());
         Answer::stream(self, chunks)
+    }
+
+    /// A whole reply of [`Self::Chat`] that thinks this piece so many times before it says something.
+    pub fn long_thought(piece: &str, times: usize, text: &str) -> Answer {
+        let mut answer = Self::Chat.text(text);
+        answer.chunks.insert(0, Self::Chat.frame(&chat_thought(piece)).repeat(times));
+        answer
     }
 
     /// A whole reply without anything in it.
@@ -294,6 +298,12 @@ impl Dialect {
         }
         chunks
     }
+}
+
+/// A piece of reasoning as servers that speak chat completions give it.
+fn chat_thought(piece: &str) -> Value {
+    json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
+        "choices": [{"index": 0, "delta": {"reasoning_content": piece}, "finish_reason": null}]})
 }
 
 /// One answer.

@@ -1,9 +1,11 @@
-"""An MCP server over HTTP that tells what it was sent of a trace. `whence` reads, `change` changes and counts.
+"""An MCP server that tells what it was sent of a trace. `whence` reads, `change` changes and counts.
 
-Only Python's own library is needed. Says on its first line where it listens.
+Over HTTP, and says on its first line where it listens; with `--stdio` over its standard input and output. Only Python's own
+library is needed.
 """
 
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 changes = 0
@@ -60,6 +62,13 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+
+if sys.argv[1:] == ["--stdio"]:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "id" in request:
+            print(json.dumps(answer(request, None)), flush=True)
+    sys.exit()
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)

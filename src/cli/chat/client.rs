@@ -9,7 +9,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::{is_loopback, mask_url};
+use crate::config::{is_loopback, mask_url, settings::TOKEN_VARIABLE};
 
 /// No answer of the service takes longer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -194,7 +194,9 @@ impl Client {
 pub(super) fn problem(status: u16, body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let said = ["detail", "title", "code"].iter().find_map(|key| problem[key].as_str());
-    said.map_or_else(|| format!("the service answers with HTTP {status}"), str::to_owned)
+    let said = said.map_or_else(|| format!("the service answers with HTTP {status}"), str::to_owned);
+    // What the service says is for those who write requests themselves.
+    if status == 401 { format!("{said} (here: --token, or {TOKEN_VARIABLE})") } else { said }
 }
 
 /// An id as one segment of a path. What is no id is refused by the service; it must only not become another path here.

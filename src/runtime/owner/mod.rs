@@ -23,7 +23,9 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    session::{EventBody, EventDraft, Feed, RunId, RunRecovered, SessionId, StoreError, Timestamp, Topic, load_state},
+    session::{
+        EventBody, EventDraft, Feed, OpenRun, RunId, RunRecovered, SessionId, StoreError, Timestamp, Topic, load_state,
+    },
     tools::ToolExecutor,
 };
 
@@ -212,9 +214,10 @@ impl<'a> Owner<'a> {
         let mut span = RunSpan::default();
         if let Some(run) = open_run {
             shared.parts.metrics.took_over();
+            let run = OpenRun { attempt: run.attempt + 1, ..run };
             writer.span = span.of(lease.session, &run);
             let recovered = RunRecovered {
-                attempt: run.attempt + 1,
+                attempt: run.attempt,
                 superseded: superseded(shared, lease.session, place).await?,
                 reason: "the process that worked on it went away, or lost its store".into(),
             };

@@ -340,6 +340,7 @@ pub(super) fn unavailable(path: &Path, error: &io::Error) -> StoreError {
 
 /// Makes the creation, renaming or removal of a file last.
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    // The parent of a name alone is no name at all.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable(folder, &error))
 }

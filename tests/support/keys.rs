@@ -1,0 +1,81 @@
+//! A file of API keys, as an operator keeps it or as Kubernetes mounts a Secret.
+
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use k8sops::auth::{NewKey, Role};
+use tempfile::TempDir;
+
+/// A file of keys, and the key of each user in it.
+pub struct Keys {
+    folder: TempDir,
+    entries: Vec<(String, String)>,
+    kept: Kept,
+}
+
+/// How the file is kept.
+enum Kept {
+    /// Written where it is.
+    Plain,
+    /// As the kubelet does it: the name leads over `..data` to a folder that is never changed, only replaced. With the
+    /// number of the next.
+    Mounted(u32),
+}
+
+impl Keys {
+    pub fn new() -> Self {
+        Self { folder: TempDir::new().unwrap(), entries: Vec::new(), kept: Kept::Plain }
+    }
+
+    /// As a Secret is mounted.
+    pub fn mounted() -> Self {
+        let keys = Self { kept: Kept::Mounted(0), ..Self::new() };
+        symlink("..data/keys.yaml", keys.path()).unwrap();
+        keys
+    }
+
+    pub fn add(&mut self, user: &str, roles: &[Role]) -> String {
+        let new = NewKey::generate(user, roles, None).unwrap();
+        self.entries.push((user.to_owned(), new.entry));
+        self.write();
+        new.key
+    }
+
+    pub fn remove(&mut self, user: &str) {
+        self.entries.retain(|(of, _)| of != user);
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let all: String = self.entries.iter().map(|(_, entry)| entry.as_str()).collect();
+        match &mut self.kept {
+            Kept::Plain => std::fs::write(self.path(), all).unwrap(),
+            Kept::Mounted(next) => {
+                *next += 1;
+                swap(self.folder.path(), &format!("..2026_{next}"), &all);
+            }
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("keys.yaml")
+    }
+
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        vec![("AUTH_MODE", "api_key".into()), ("AUTH_API_KEYS_FILE", self.path().to_str().unwrap().into())]
+    }
+}
+
+/// Puts a new folder in the place of the one before, in one step.
+fn swap(mount: &Path, new: &str, keys: &str) {
+    std::fs::create_dir(mount.join(new)).unwrap();
+    std::fs::write(mount.join(new).join("keys.yaml"), keys).unwrap();
+    let (data, before) = (mount.join("..data"), std::fs::read_link(mount.join("..data")));
+    symlink(new, mount.join("..data_tmp")).unwrap();
+    std::fs::rename(mount.join("..data_tmp"), data).unwrap();
+    if let Ok(before) = before {
+        std::fs::remove_dir_all(mount.join(before)).unwrap();
+    }
+}
