@@ -1,6 +1,7 @@
 //! The one place that knows all parts: builds them from the configuration, runs until told to stop, stops in order.
 
 mod reload;
+mod sockets;
 
 use std::{
     collections::BTreeMap,
@@ -53,8 +54,6 @@ pub struct App {
 const HEAD_LIMIT: Duration = Duration::from_secs(5);
 /// How long what is left may take to end when the MCP servers are closed: words to servers that nobody waits for.
 const TASKS_LIMIT: Duration = Duration::from_secs(2);
-/// Open files that are no connections of clients.
-const FILES_KEPT: usize = 1000;
 /// When a second signal was not obeyed by then, the process ends all the same.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -102,9 +101,7 @@ impl App {
     /// As [`Self::build`].
     pub async fn build_with(config: &Config, overrides: Overrides) -> anyhow::Result<Self> {
         let address = format!("{}:{}", config.server.host, config.server.port);
-        let listener = TcpListener::bind(&address).map_err(|error| {
-            anyhow::anyhow!("cannot listen on {address}: {error}; choose another with K8SOPS_HOST and K8SOPS_PORT")
-        })?;
+        let listener = sockets::listen(&address)?;
         let bound = listener.local_addr()?;
         let open_to_all = matches!(config.auth.mode, AuthMode::None) && !bound.ip().is_loopback();
         if open_to_all && (overrides.demo || !config.auth.allow_insecure) {
@@ -292,27 +289,6 @@ impl App {
     }
 }
 
-/// Lets the process have as many files open as the machine allows it: every connection is one, and the soft limit of most
-/// shells is 1024. How many that is, where it is known.
-fn raise_file_limit() -> Option<usize> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(error) => {
-            tracing::debug!(%error, "the limit of open files stays as it is");
-            soft
-        }
-    };
-    Some(usize::try_from(limit).unwrap_or(usize::MAX))
-}
-
-/// How many connections fit into so many open files. The store, models and MCP servers must find some when all others are
-/// taken by clients.
-fn connections_within(files: usize) -> usize {
-    files - (files / 4).min(FILES_KEPT)
-}
-
 /// Takes up what an earlier process left, and answers requests until `stops`.
 async fn serve_http(
     listener: TcpListener,
@@ -410,10 +386,10 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Before anything is said: whoever reads it may stop the program at once.
     let signals = Signals::listen()?;
-    let files = raise_file_limit();
+    let files = sockets::raise_file_limit();
     let mut app = App::build(config).await?;
-    if let Some(files) = files.filter(|files| connections_within(*files) < app.connections) {
-        let fit = connections_within(files);
+    if let Some(files) = files.filter(|files| sockets::connections_within(*files) < app.connections) {
+        let fit = sockets::connections_within(files);
         tracing::warn!(
             "{files} open files are allowed (ulimit -Hn), into which {fit} connections fit: more wait, though \
              K8SOPS_MAX_CONNECTIONS allows {}",

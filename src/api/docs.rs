@@ -2,10 +2,12 @@
 
 use std::{
     borrow::Cow,
+    convert::Infallible,
     sync::{Arc, LazyLock},
 };
 
-use actix_web::{HttpRequest, HttpResponse, dev::ResourceDef, get, http::header, web};
+use actix_web::{HttpRequest, HttpResponse, body::SizedStream, dev::ResourceDef, get, http::header, web};
+use futures_util::{Stream, stream};
 use utoipa::{
     OpenApi,
     openapi::{
@@ -22,6 +24,9 @@ use super::{
     service, sessions, settings, tool_calls, usage, ws,
 };
 use crate::session::{Event, EventBody, Transient};
+
+/// Bytes of a page that are sent at a time.
+const PIECE: usize = 32 * 1024;
 
 /// The contract, as generated from the handlers.
 static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
@@ -239,16 +244,22 @@ async fn docs_file(request: HttpRequest) -> HttpResponse {
             if file.gzpipped {
                 response.insert_header(header::ContentEncoding::Gzip);
             }
-            // What is in the program is sent from there: whoever asks for a page and does not read it costs no copy of it.
             let page = match file.bytes {
                 Cow::Borrowed(page) => web::Bytes::from_static(page),
                 Cow::Owned(page) => page.into(),
             };
-            response.content_type(file.content_type).body(page)
+            response.content_type(file.content_type).body(in_pieces(page))
         }
         Ok(None) => no_route(request).await,
         Err(error) => Problem::new(Code::Internal, error.to_string()).response(),
     }
+}
+
+/// A page in pieces, each made when the one before was taken: whoever asks for one and does not read it costs a piece of it.
+fn in_pieces(page: web::Bytes) -> SizedStream<impl Stream<Item = Result<web::Bytes, Infallible>>> {
+    let length = page.len() as u64;
+    let pieces = (0..page.len()).step_by(PIECE).map(move |from| Ok(page.slice(from..page.len().min(from + PIECE))));
+    SizedStream::new(length, stream::iter(pieces))
 }
 
 /// The contract, for what is made of it.

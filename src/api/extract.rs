@@ -14,7 +14,7 @@ use crate::{
     session::{CommandId, SessionId, UserId},
 };
 
-/// How long a body may take to come in. One of `K8SOPS_MAX_FRAME_BYTES` needs 35 kB/s for it.
+/// How long a body may take to come in. One of `K8SOPS_MAX_FRAME_BYTES` needs 9 kB/s for it.
 const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The session id of the path, and the token that came with the request.

@@ -327,7 +327,7 @@ impl Connection {
         let answer = match message {
             None => return Err(End::Gone),
             Some(Ok(AggregatedMessage::Text(text))) => self.command(&text).await,
-            Some(Ok(AggregatedMessage::Binary(_))) => refusal(
+            Some(Ok(AggregatedMessage::Binary(_))) => self.refused(
                 Value::Null,
                 Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
             ),
@@ -355,7 +355,7 @@ impl Connection {
             Ok(parts) => parts,
             Err(refused) => {
                 let (id, problem) = *refused;
-                return refusal(id, problem);
+                return self.refused(id, problem);
             }
         };
         let id = command_id.to_string();
@@ -365,6 +365,11 @@ impl Connection {
             Ok(receipt) => acknowledgement(receipt),
             Err(problem) => refusal(Value::String(id), problem),
         }
+    }
+
+    /// What is no command counts as one.
+    fn refused(&self, id: Value, problem: Problem) -> Reply {
+        refusal(id, self.api.quota.request(&self.caller.user).err().unwrap_or(problem))
     }
 
     async fn submit(&self, command_id: CommandId, frame: Up) -> Result<Receipt, Problem> {

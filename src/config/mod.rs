@@ -85,7 +85,7 @@ pub struct ServerConfig {
     pub port: u16,
     /// The largest message of a user, in bytes (65536).
     pub max_message_bytes: usize,
-    /// The largest WebSocket frame and JSON body, in bytes (1048576).
+    /// The largest WebSocket frame and JSON body, in bytes (262144).
     pub max_frame_bytes: usize,
     /// `K8SOPS_CORS_ORIGINS`: web pages of these origins may use the service, beside its own.
     pub cors_origins: Vec<String>,

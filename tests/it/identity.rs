@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use k8sops::auth::Role;
+use k8sops::{auth::Role, session::SessionId};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{self, Message, client::IntoClientRequest as _},
@@ -220,6 +224,16 @@ async fn roles_bound_what_a_caller_does() {
     let message = service.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "x"}));
     let (status, found) = service.refused(message).await;
     assert_eq!((status, &found["code"]), (403, &json!("role_required")));
+    // Whatever way it is written: a URL library would not leave it like that.
+    let mut socket = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
+    let token = service.token.as_ref().unwrap();
+    let ask = format!(
+        "GET /%6detrics HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    );
+    socket.write_all(ask.as_bytes()).await.unwrap();
+    let mut said = String::new();
+    socket.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 403"), "{said}");
     service.token = Some(admin);
     assert_eq!(service.request(Method::GET, "/metrics").send().await.unwrap().status(), 200);
 }
@@ -380,6 +394,13 @@ async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
         assert_eq!(request.send().await.unwrap().status() == 200, known, "{sources}");
         let (status, _) = service.refused(service.request(Method::GET, "/v1/sessions")).await;
         assert_eq!(status, 401);
+        // A WebSocket has nothing to say about it first: its handshake came through the proxy, or it did not.
+        let url = format!("{}/v1/sessions/{}/ws", service.base.replace("http", "ws"), SessionId::new());
+        let mut handshake = url.into_client_request().unwrap();
+        handshake.headers_mut().insert("sec-websocket-protocol", "k8sops.v1".parse().unwrap());
+        handshake.headers_mut().insert("x-auth-request-user", "anna".parse().unwrap());
+        let refused = connect_async(handshake).await.err().expect("there is no such session").to_string();
+        assert!(refused.contains(if known { "404" } else { "401" }), "{refused}");
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     scripted::{ScriptedModel, call},
     service::{PATIENCE, Service, Setup, problem},
     tools::Counting,
+    websocket::Socket,
 };
 
 async fn service(env: &[(&'static str, &str)]) -> Service {
@@ -61,6 +62,19 @@ async fn a_user_who_asks_too_often_is_told_when_to_come_again() {
     assert_eq!(problem(refused).await.1["code"], "too_many_requests");
     // Probes are nobody's.
     service.get("/readyz").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_command_counts_as_one() {
+    let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "10")]).await;
+    let session = service.session().await;
+    let mut socket = Socket::open(&service, &session, "").await;
+    let mut codes = Vec::new();
+    for _ in 0..10 {
+        socket.send(json!({"type": "no"})).await;
+        codes.push(socket.until("error").await.pop().unwrap()["code"].as_str().unwrap().to_owned());
+    }
+    assert_eq!((&*codes[0], &*codes[9]), ("invalid_request", "too_many_requests"), "{codes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,20 +331,27 @@ async fn where_few_files_may_be_open_connections_wait_and_the_service_has_what_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_announces_a_body_that_nobody_wants_and_drips_it_is_closed() {
+async fn who_announces_a_body_that_nobody_wants_and_never_ends_it_is_closed() {
     let service = service(&[]).await;
     let session = service.session().await;
-    // Looked at by no handler, refused before one, and by one that is not there.
-    for line in [format!("GET {session}"), format!("POST {session}/cancel"), "POST /v1/nothing".to_owned()] {
+    let of_length = ("content-length: 1000000", " ");
+    let in_chunks = ("transfer-encoding: chunked", "1\r\na\r\n");
+    // Looked at by no handler, refused before one, by one that is not there, and open to everybody.
+    let lines =
+        [format!("GET {session}"), format!("POST {session}/cancel"), "POST /v1/nothing".into(), "GET /docs/".into()];
+    let all = lines.iter().flat_map(|line| [of_length, in_chunks].map(|framing| (line, framing)));
+    for ((line, (header, piece)), drips) in all.flat_map(|case| [(case, true), (case, false)]) {
+        let case = format!("{line}, {header}, drips: {drips}");
         let mut socket = TcpStream::connect(address(&service)).await.unwrap();
-        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n");
+        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\n{header}\r\n\r\n{piece}");
         socket.write_all(head.as_bytes()).await.unwrap();
         let (mut down, mut up) = socket.split();
         let mut said = Vec::new();
         let dripping = async {
-            while up.write_all(b" ").await.is_ok() {
+            while drips && up.write_all(piece.as_bytes()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
+            std::future::pending::<()>().await;
         };
         let closed = async {
             tokio::select! {
@@ -338,7 +359,7 @@ async fn who_announces_a_body_that_nobody_wants_and_drips_it_is_closed() {
                 _ = down.read_to_end(&mut said) => {}
             }
         };
-        tokio::time::timeout(PATIENCE, closed).await.unwrap_or_else(|_| panic!("{line} is closed"));
-        assert!(said.starts_with(b"HTTP/1.1 "), "{line} is answered: {}", String::from_utf8_lossy(&said));
+        tokio::time::timeout(PATIENCE, closed).await.unwrap_or_else(|_| panic!("not closed: {case}"));
+        assert!(said.starts_with(b"HTTP/1.1 "), "{case}: {}", String::from_utf8_lossy(&said));
     }
 }
