@@ -45,7 +45,8 @@ impl Messages {
     }
 }
 
-fn document() -> Value {
+/// The document, as it is served.
+pub(super) fn document() -> Value {
     let contract = serde_json::to_value(docs::contract()).expect("the document is made of plain data");
     let mut frames = ws::Frames::openapi();
     docs::name_variants(&mut frames);

@@ -19,7 +19,7 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, asyncapi_yaml, catalog, events, examples, inputs, memories, messages, no_route,
+    Code, approvals, asyncapi, catalog, events, examples, inputs, memories, messages, no_route,
     problem::{Problem, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
@@ -217,12 +217,12 @@ async fn openapi_document() -> HttpResponse {
 /// The contract of the WebSocket: the commands that go up and the frames that come down.
 #[utoipa::path(
     operation_id = "asyncapi", tag = "service",
-    responses((status = 200, description = "AsyncAPI 3.0", content_type = "application/yaml", body = String))
+    responses((status = 200, description = "AsyncAPI 3.0", content_type = "application/json", body = Object))
 )]
-#[get("/asyncapi.yaml")]
+#[get("/asyncapi.json")]
 async fn asyncapi_document() -> HttpResponse {
-    static TEXT: LazyLock<String> = LazyLock::new(asyncapi_yaml);
-    HttpResponse::Ok().content_type("application/yaml").body(TEXT.as_str())
+    static TEXT: LazyLock<String> = LazyLock::new(|| asyncapi::document().to_string());
+    HttpResponse::Ok().content_type("application/json").body(TEXT.as_str())
 }
 
 /// Serves all operations, and the pages that show them.

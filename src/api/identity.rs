@@ -28,7 +28,7 @@ const MCP_TOKEN: &str = "x-mcp-authorization";
 
 /// What may be seen of everybody: that the service lives, and the contract.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.yaml" | "/docs") || path.starts_with("/docs/")
+    matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs") || path.starts_with("/docs/")
 }
 
 /// Lets a request through to its route: with the identity of its caller, or where none is needed.

@@ -24,7 +24,7 @@ fn problems(sources: Sources) -> Vec<String> {
 fn without_anything_the_documented_defaults_are_in_force() {
     let Loaded { config, warnings, .. } = loaded(sources(&[]));
     assert_eq!((config.server.host.as_str(), config.server.port), ("127.0.0.1", 8080));
-    assert_eq!((config.server.max_message_bytes, config.server.max_frame_bytes), (65536, 1 << 20));
+    assert_eq!((config.server.max_message_bytes, config.server.max_frame_bytes), (65536, 1 << 18));
     assert_eq!((config.llm.provider.as_str(), config.llm.model.as_str()), ("anthropic", "claude-opus-5-5"));
     assert_eq!((config.llm.temperature, config.llm.max_tokens), (None, None));
     assert_eq!(config.providers["openai"].base_url, "https://api.openai.com/v1");

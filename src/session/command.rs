@@ -230,8 +230,10 @@ impl InboxEntry {
 pub struct Receipt {
     /// The command.
     pub command_id: CommandId,
-    /// Who sent it: an id is its sender's, and another's command of the same id another command.
-    pub by: UserId,
+    /// Who sent it: an id is its sender's, and another's command of the same id another command. Absent in what older
+    /// versions wrote, which took the id for everybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<UserId>,
     /// See [`Command::fingerprint`].
     pub fingerprint: String,
     /// The log's head when it was accepted: read from here to see all that it causes.
@@ -246,6 +248,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Whether it is of this sender's command of this id.
+    #[must_use]
+    pub fn is_of(&self, by: &UserId, command: &CommandId) -> bool {
+        self.command_id == *command && self.by.as_ref().is_none_or(|sender| sender == by)
+    }
+
     /// The receipt of a command that is taken in when the log's head is `seq`.
     #[must_use]
     pub fn of(command: &Command, seq: u64) -> Self {
@@ -255,12 +263,31 @@ impl Receipt {
         };
         Self {
             command_id: command.command_id.clone(),
-            by: command.by.clone(),
+            by: Some(command.by.clone()),
             fingerprint: command.fingerprint.clone(),
             seq,
             message_id,
             run_id: command.run_id(),
             duplicate: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_its_senders_and_one_of_an_older_version_everybodys() {
+        let [anna, ben]: [UserId; 2] = ["anna", "ben"].map(|user| user.parse().unwrap());
+        let (command_id, body) = (CommandId::generate(), CommandBody::Cancel { run_id: None });
+        let command = Command { command_id: command_id.clone(), fingerprint: "f".into(), by: anna.clone(), body };
+        let receipt = Receipt::of(&command, 1);
+        assert!(receipt.is_of(&anna, &command_id) && !receipt.is_of(&ben, &command_id));
+        let mut kept = serde_json::to_value(receipt).unwrap();
+        kept.as_object_mut().unwrap().remove("by");
+        let older: Receipt = serde_json::from_value(kept).unwrap();
+        assert!(older.is_of(&anna, &command_id) && older.is_of(&ben, &command_id));
+        assert!(!older.is_of(&anna, &CommandId::generate()));
     }
 }

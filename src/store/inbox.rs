@@ -69,7 +69,7 @@ impl Inbox {
 
     /// The receipt of a command that was taken.
     pub(super) fn receipt(&self, by: &UserId, command: &CommandId) -> Option<Receipt> {
-        self.receipts.iter().find(|receipt| receipt.command_id == *command && receipt.by == *by).cloned()
+        self.receipts.iter().find(|receipt| receipt.is_of(by, command)).cloned()
     }
 
     /// Takes an entry in.

@@ -66,7 +66,7 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
     let before = service.log(&session).await.len();
 
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
-    let open = ["/healthz", "/readyz", "/openapi.json", "/asyncapi.yaml", "/metrics"];
+    let open = ["/healthz", "/readyz", "/openapi.json", "/asyncapi.json", "/metrics"];
     // Answered with the caller's own, whoever calls; what a route that is added later does must be said here.
     let own = [
         "/v1/sessions",
@@ -399,7 +399,7 @@ async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
         let mut handshake = url.into_client_request().unwrap();
         handshake.headers_mut().insert("sec-websocket-protocol", "k8sops.v1".parse().unwrap());
         handshake.headers_mut().insert("x-auth-request-user", "anna".parse().unwrap());
-        let refused = connect_async(handshake).await.err().expect("there is no such session").to_string();
+        let refused = connect_async(handshake).await.expect_err("there is no such session").to_string();
         assert!(refused.contains(if known { "404" } else { "401" }), "{refused}");
     }
 }

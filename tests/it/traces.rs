@@ -264,6 +264,27 @@ async fn a_run_that_another_replica_takes_over_stays_in_its_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_look_for_memories_is_a_trace_of_its_own() {
+    let (collector, world) = (Collector::start().await, World::new().await);
+    let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)];
+    let program = Program::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
+    let frames = world.turn(&program).await;
+    world.providers.script(Dialect::Chat, "m", [Dialect::Chat.text("[]"), Dialect::Chat.text("[]")]);
+    let session = frames[0]["session_id"].as_str().unwrap();
+    program.events(&format!("/v1/sessions/{session}"), "").await.until("memory_saved").await;
+    program.stop().await;
+    let learning = until("the look for memories", async || {
+        collector.spans().into_iter().find(|span| span["name"] == "learn memories")
+    })
+    .await;
+    assert_ne!(learning["traceId"], TRACE);
+    assert_eq!(attribute(&learning, "gen_ai.conversation.id"), Some(session));
+    let asked = |span: &Value| span["name"] == "chat m" && span["parentSpanId"] == learning["spanId"];
+    let chat = until("its call of the model", async || collector.spans().into_iter().find(asked)).await;
+    assert_eq!(attribute(&chat, "gen_ai.usage.input_tokens"), Some("100"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_is_in_traces_only_when_that_is_asked_for() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let capture = ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
