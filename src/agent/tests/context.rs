@@ -89,23 +89,6 @@ fn run_of(log: &Arc<Log>, model: &Arc<Counting>) -> Run {
     run
 }
 
-fn again(log: &Log, message: &str) {
-    log.commit(vec![
-        EventBody::UserMessage(UserMessageEvent {
-            message_id: MessageId::new(),
-            content: message.into(),
-            command_id: None,
-        }),
-        EventBody::RunStarted(RunStarted {
-            provider: "scripted".into(),
-            model: "m".into(),
-            attempt: 1,
-            memory: false,
-            cause: Default::default(),
-        }),
-    ]);
-}
-
 fn compactions(log: &Log) -> Vec<ContextCompacted> {
     let events = log.events.lock().unwrap();
     let compactions = events.iter().filter_map(|e| match &e.body {

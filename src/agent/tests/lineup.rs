@@ -26,24 +26,6 @@ fn writers(log: &Log) -> Vec<String> {
     writers.collect()
 }
 
-/// Begins another run in the same session.
-fn again(log: &Log, message: &str) {
-    log.commit(vec![
-        EventBody::UserMessage(UserMessageEvent {
-            message_id: MessageId::new(),
-            content: message.into(),
-            command_id: None,
-        }),
-        EventBody::RunStarted(RunStarted {
-            provider: "scripted".into(),
-            model: "m".into(),
-            attempt: 1,
-            memory: false,
-            cause: Default::default(),
-        }),
-    ]);
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked_again_later() {
     let log = Log::new("go");

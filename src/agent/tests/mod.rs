@@ -290,6 +290,24 @@ impl Spending for Nothing {
     }
 }
 
+/// Begins another run in the same session.
+fn again(log: &Log, message: &str) {
+    log.commit(vec![
+        EventBody::UserMessage(UserMessageEvent {
+            message_id: MessageId::new(),
+            content: message.into(),
+            command_id: None,
+        }),
+        EventBody::RunStarted(RunStarted {
+            provider: "scripted".into(),
+            model: "m".into(),
+            attempt: 1,
+            memory: false,
+            cause: Default::default(),
+        }),
+    ]);
+}
+
 fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> Candidate {
     Candidate {
         provider: provider.into(),
