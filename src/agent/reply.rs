@@ -13,7 +13,7 @@ use super::{
     prompt::last_step,
 };
 use crate::{
-    models::{ChatRequest, ModelError, Reply, ToolChoice},
+    models::{ChatRequest, ModelError, Reply, ToolChoice, tokens},
     session::{
         AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, ToolCall,
         ToolCallId, ToolStatus, Usage, UserMessage, Warning,
@@ -62,7 +62,7 @@ impl Run {
                     return self.commit_reply(view, run, turn.candidate, message_id, *reply, reached).await;
                 }
                 Asked::Stopped(message_id, written) => {
-                    return self.stop(run, turn.candidate, message_id, written).await;
+                    return self.stop(view, run, turn.candidate, message_id, written, course).await;
                 }
                 Asked::Interrupted => return Ok(()),
                 Asked::GaveUp(error) => {
@@ -222,31 +222,39 @@ impl Run {
     /// The reply was stopped in its middle: keeps what the user has read of it when it was cancelled.
     async fn stop(
         &self,
+        view: &RunView,
         run: &OpenRun,
         candidate: &Candidate,
         message_id: MessageId,
         written: Written,
+        course: &Course,
     ) -> Result<(), LogClosed> {
         if !self.cancel.is_cancelled() {
             // Halted: the next owner asks anew.
             self.log.preview(message_id, Piece::Void);
             return Ok(());
         }
-        let mut events = Vec::new();
+        let (mut events, mut usage) = (Vec::new(), Usage::default());
         if !written.text.is_empty() {
+            // The provider counts when a reply is whole, and bills what was sent and written all the same.
+            let limit = self.limits.context.limit(course.window);
+            let sent = context::estimate(view, limit, &self.system, &self.tools.specs());
+            let came = tokens::count(&written.text) + tokens::count(&written.reasoning);
+            usage =
+                candidate.priced(Usage { input_tokens: sent as u64, output_tokens: came as u64, ..Usage::default() });
             events.push(EventBody::AssistantMessage(AssistantMessageEvent {
                 message_id,
                 content: written.text,
                 reasoning: (!written.reasoning.is_empty()).then_some(written.reasoning),
                 tool_calls: Vec::new(),
-                usage: Usage::default(),
+                usage,
                 stop_reason: StopReason::Cancelled,
                 provider: Some(candidate.provider.clone()),
                 model: Some(candidate.model.clone()),
                 provider_data: None,
             }));
         }
-        events.push(finished(run, Outcome::Cancelled, Usage::default()));
+        events.push(finished(run, Outcome::Cancelled, usage));
         self.log.append(events).await
     }
 }

@@ -13,10 +13,11 @@ use std::{
 };
 
 use actix_web::{
-    HttpMessage as _,
+    HttpMessage as _, HttpRequest,
     body::{BodySize, BoxBody, EitherBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::PayloadError,
+    http::header,
     web::Bytes,
 };
 use futures_util::{Stream, StreamExt as _};
@@ -30,7 +31,7 @@ pub(super) struct Kept {
 
 /// Lends a request's body to its handler; `None` where there is none, or what follows the head is no body.
 pub(super) fn lend(request: &mut ServiceRequest) -> Option<Kept> {
-    if is_upgrade(request.request()) {
+    if is_upgrade(request.request()) && !says_body(request.request()) {
         return None;
     }
     match request.take_payload() {
@@ -41,6 +42,13 @@ pub(super) fn lend(request: &mut ServiceRequest) -> Option<Kept> {
             Some(Kept { _body: body })
         }
     }
+}
+
+/// Whether a request's head says that a body follows it.
+pub(super) fn says_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// What the handler has of it.

@@ -100,7 +100,8 @@ impl BudgetReport {
 
 /// What the calling user has used: tokens and money, by day and model.
 ///
-/// Days are those of UTC; 400 of them are kept. A model call is counted when its reply is complete.
+/// Days are those of UTC; 400 of them are kept. A model call is counted when its reply is complete; what had come
+/// of one that was cancelled is counted by an estimate.
 #[utoipa::path(
     operation_id = "get_usage", tag = "usage",
     params(Days),

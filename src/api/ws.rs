@@ -17,6 +17,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::{
     Api, Code, Problem,
     approvals::{self, ResolveApproval, Verdict},
+    body::says_body,
     extract::{Acts, Answers, Caller, InSession, OwnToken, Query},
     identity::{SUBPROTOCOL, identify, is_upgrade, token_of},
     inputs::{self, AnswerInput},
@@ -103,6 +104,9 @@ pub(super) async fn open(
         Some(identity) => Some(Opened::new(&api, identity, session, &from).await?),
         None => None,
     };
+    if says_body(&request) {
+        return Err(Problem::invalid("a handshake has no body: leave Content-Length and Transfer-Encoding out"));
+    }
     let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
         .map_err(|error| Problem::invalid(error.to_string()))?;
     let down = Down(socket);

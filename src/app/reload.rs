@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{room, run_limits};
 use crate::{
     api::Api,
-    config::{Config, ConfigError, InForce, Loaded, Sources, settings},
+    config::{ApprovalBy, ApprovalMode, Config, ConfigError, InForce, Loaded, Sources, settings},
     telemetry::logs,
 };
 
@@ -43,6 +43,8 @@ enum Refused {
     Wrong(#[from] ConfigError),
     #[error("the settings of new sessions: {0}; providers and their models need a restart")]
     Defaults(#[from] crate::models::InvalidSettings),
+    #[error("TOOL_APPROVAL_BY is `approver` until the next start, and with TOOL_APPROVAL=auto nobody would be asked")]
+    Unasked,
     #[error(transparent)]
     Level(#[from] logs::LogError),
 }
@@ -52,6 +54,9 @@ fn take(api: &Api, in_force: &mut Vec<InForce>, new: Loaded) -> Result<Changes, 
     let config = &new.config;
     let defaults = config.llm.settings();
     api.catalog.validate(&defaults)?;
+    if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
+        return Err(Refused::Unasked);
+    }
     logs::set_level(&config.log.level)?;
     api.defaults.store(defaults.into());
     api.day_budget.store(config.budgets.user_day.into());

@@ -122,6 +122,10 @@ impl Jwt {
             None => self.newer_keys().await?,
         };
         let Some(signer) = keys.find(id, algorithm) else {
+            // While the issuer does not give its keys it may well have named this one.
+            if self.issuer.borrow().fault.is_some() {
+                return Err(self.unavailable());
+            }
             let why =
                 if id.is_some() { "by a key that its issuer does not name" } else { "and does not say by which key" };
             return Err(Refusal::Invalid(format!("the token is signed {why}")));
@@ -144,13 +148,15 @@ impl Jwt {
             self.ask.notify_one();
             let _ = timeout(WAIT, issuer.changed()).await;
         }
-        self.known().ok_or_else(|| {
-            let fault = self.issuer.borrow().fault.clone();
-            Refusal::Unavailable(format!(
-                "tokens cannot be checked now: {}; try again in a moment",
-                fault.unwrap_or_else(|| "the issuer has not answered yet".into())
-            ))
-        })
+        self.known().ok_or_else(|| self.unavailable())
+    }
+
+    fn unavailable(&self) -> Refusal {
+        let fault = self.issuer.borrow().fault.clone();
+        Refusal::Unavailable(format!(
+            "tokens cannot be checked now: {}; try again in a moment",
+            fault.unwrap_or_else(|| "the issuer has not answered yet".into())
+        ))
     }
 
     fn check(&self, token: &str, signer: &Signer, algorithm: Algorithm) -> Result<Checked, Refusal> {
@@ -365,8 +371,12 @@ mod tests {
     const PUBLIC: &str = "tPz5ifLgA6EQ91WQ3ZPO-dHdXr2-Crv5vfkCkaDGrBQ";
 
     fn token(user: &str) -> String {
+        token_by("a", user)
+    }
+
+    fn token_by(key: &str, user: &str) -> String {
         let claims = json!({"iss": "http://127.0.0.1:9", "aud": "k8sops", "sub": user, "exp": now() + 1_000_000});
-        let header = Header { kid: Some("a".into()), ..Header::new(Algorithm::EdDSA) };
+        let header = Header { kid: Some(key.into()), ..Header::new(Algorithm::EdDSA) };
         encode(&header, &claims, &EncodingKey::from_ed_der(&BASE64_STANDARD.decode(SECRET).unwrap())).unwrap()
     }
 
@@ -391,6 +401,9 @@ mod tests {
         issuer.clone().wait_for(|issuer| issuer.fault.is_some()).await.unwrap();
         let (seen, unseen) = (token("anna"), token("ben"));
         assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
+        // One of a key that is not known may be as good: nobody can say so now.
+        let refused = jwt.identify(&token_by("b", "anna")).await.unwrap_err();
+        assert!(matches!(refused, Refusal::Unavailable(_)), "{refused}");
         let fetched = issuer.borrow().keys.as_ref().unwrap().fetched;
         let end = fetched + Duration::from_secs(12 * 3600);
         tokio::time::advance(end.duration_since(Instant::now() + Duration::from_secs(60))).await;

@@ -24,9 +24,7 @@ use crate::{
     agent::{self, Aside, Candidate, Recall, Spending},
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
     models::tokens,
-    session::{
-        Day, MemoryNote, MemorySaved, Message, SessionId, SessionState, Settings, Spent, Timestamp, Usage, UserId,
-    },
+    session::{Day, MemoryNote, MemorySaved, Message, SessionId, SessionState, Settings, Timestamp, Usage, UserId},
     telemetry::{Metrics, Recall as Recalled, traces},
     tools::ToolExecutor,
 };
@@ -153,18 +151,16 @@ pub(super) async fn learn(shared: &Arc<Shared>, state: SessionState, tools: &dyn
 }
 
 /// Learns from a session that has gone.
-pub(super) async fn learn_of_gone(shared: Arc<Shared>, state: SessionState) {
+pub(super) async fn learn_of_gone(shared: &Arc<Shared>, state: SessionState) {
     let tools = shared.parts.tools.open(state.summary.session_id, &state.summary.user_id);
-    let user = state.summary.user_id.clone();
+    let (user, session, mut spent) = (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone());
     let saved = tokio::select! {
-        saved = learn(&shared, state, tools.as_ref()) => saved,
+        saved = learn(shared, state, tools.as_ref()) => saved,
         () = async { shared.halt.cancelled().await; sleep(LAST).await } => return,
     };
     if let (Some(provider), Some(model)) = (&saved.provider, &saved.model) {
-        let mut spent = Spent::default();
         spent.add(Day::today(), provider, model, saved.usage);
-        // The session has had its last note, and this is in no log: it is noted as if of another one.
-        asking::note(&shared, &user, SessionId::new(), &spent).await;
+        asking::note(shared, &user, session, &spent).await;
     }
 }
 

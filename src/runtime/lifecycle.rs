@@ -60,7 +60,7 @@ impl Sessions {
                 Ok(true) => {
                     self.0.registry.close(old);
                     self.note_deleted("system".to_owned(), old).await;
-                    self.0.learn_of_gone(to_learn);
+                    self.0.had_its_end(user, old, to_learn).await;
                     over -= 1;
                 }
                 // One that cannot be read may yet be repaired: only its user deletes it.
@@ -95,7 +95,7 @@ impl Sessions {
         if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
             self.0.registry.close(session);
             self.note_deleted(format!("user:{user}"), session).await;
-            self.0.learn_of_gone(to_learn);
+            self.0.had_its_end(user, session, to_learn).await;
         }
         Ok(deleted?)
     }
@@ -115,9 +115,21 @@ impl Shared {
         Some(load_state(self.parts.store.as_ref(), session).await.ok()?.state)
     }
 
-    fn learn_of_gone(self: &Arc<Self>, state: Option<SessionState>) {
-        if let Some(state) = state {
-            self.tasks.spawn_on(learning::learn_of_gone(self.clone(), state), &self.runtime);
+    /// A session is gone: what was not looked at of it is, and what it used is closed.
+    async fn had_its_end(self: &Arc<Self>, user: &UserId, session: SessionId, to_learn: Option<SessionState>) {
+        let (shared, user, takes_long) = (self.clone(), user.clone(), to_learn.is_some());
+        let end = Box::pin(async move {
+            if let Some(state) = to_learn {
+                learning::learn_of_gone(&shared, state).await;
+            }
+            if let Err(error) = shared.parts.store.close_usage(&user, session).await {
+                tracing::debug!(%session, %error, "what it used stays by itself");
+            }
+        });
+        if takes_long {
+            self.tasks.spawn_on(end, &self.runtime);
+        } else {
+            end.await;
         }
     }
 }

@@ -167,6 +167,12 @@ impl Sessions {
         self.0.runtime.metrics().num_alive_tasks()
     }
 
+    /// Who answers requests for approval.
+    #[must_use]
+    pub fn approval_by(&self) -> ApprovalBy {
+        self.0.parts.approval_by
+    }
+
     /// Whether something is remembered beyond sessions.
     #[must_use]
     pub fn remembers(&self) -> bool {

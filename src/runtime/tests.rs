@@ -30,6 +30,10 @@ struct Tools;
 
 #[async_trait]
 impl ToolExecutor for Tools {
+    fn is_secret(&self, text: &str) -> bool {
+        crate::tools::holds_secret(text)
+    }
+
     fn specs(&self) -> Arc<[ToolSpec]> {
         Arc::new([])
     }
@@ -133,6 +137,10 @@ impl LongTermStore for Watched {
 impl UsageStore for Watched {
     async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
         self.inner.note_usage(user, session, spent).await
+    }
+
+    async fn close_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
+        self.inner.close_usage(user, session).await
     }
 
     async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {

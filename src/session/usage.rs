@@ -153,6 +153,11 @@ pub trait UsageStore: Send + Sync + 'static {
     /// Notes what a session used on a day so far, in the place of what was noted of it before.
     async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError>;
 
+    /// Says that a deleted session is not noted again: a store may sum up what it used with others.
+    async fn close_usage(&self, _user: &UserId, _session: SessionId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// What was noted of a user on each of these days, in their order; nothing noted is an empty one.
     async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError>;
 }

@@ -142,18 +142,14 @@ impl SessionStore for MemoryStore {
     }
 
     async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        let stored = self.lock().remove(&session).ok_or(StoreError::NotFound(session))?;
-        self.sum_up(&stored.summary);
-        Ok(())
+        self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
     }
 
     async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
         let mut sessions = self.lock();
         let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy();
-        let gone = if idle { sessions.remove(&session) } else { None };
-        drop(sessions);
-        if let Some(gone) = gone {
-            self.sum_up(&gone.summary);
+        if idle {
+            sessions.remove(&session);
         }
         Ok(idle)
     }
@@ -286,6 +282,12 @@ impl UsageStore for MemoryStore {
         Ok(())
     }
 
+    async fn close_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.sum_up(session));
+        Ok(())
+    }
+
     async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
         let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
@@ -293,13 +295,6 @@ impl UsageStore for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Sums up what a session used that is gone: one number for all of them, however many there are.
-    fn sum_up(&self, gone: &SessionSummary) {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        let days = usage.iter_mut().filter(|((user, _), _)| *user == gone.user_id);
-        days.for_each(|(_, day)| day.sum_up(gone.session_id));
-    }
-
     fn shelf(&self, user: &UserId) -> Arc<Mutex<Shelf>> {
         let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(user.clone()).or_default())

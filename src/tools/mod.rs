@@ -66,9 +66,7 @@ pub trait ToolExecutor: Send + Sync + 'static {
     fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass>;
 
     /// Whether a text has something in it that must not be kept: a credential, a value of a Secret, or what stands for one.
-    fn is_secret(&self, text: &str) -> bool {
-        holds_secret(text)
-    }
+    fn is_secret(&self, text: &str) -> bool;
 
     /// What a call would do, found out without doing it (a dry run, or a diff); `None` where that cannot be known.
     async fn preview(&self, _name: &str, _arguments: &Map<String, Value>) -> Option<String> {

@@ -336,10 +336,19 @@ async fn who_announces_a_body_that_nobody_wants_and_never_ends_it_is_closed() {
     let session = service.session().await;
     let of_length = ("content-length: 1000000", " ");
     let in_chunks = ("transfer-encoding: chunked", "1\r\na\r\n");
+    // It says that no body but another protocol follows, and then that a body does.
+    let upgrading = ("connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked", "1\r\na\r\n");
+    let of_no_kind = ("connection: upgrade\r\nupgrade: websocket", "a");
     // Looked at by no handler, refused before one, by one that is not there, and open to everybody.
-    let lines =
-        [format!("GET {session}"), format!("POST {session}/cancel"), "POST /v1/nothing".into(), "GET /docs/".into()];
-    let all = lines.iter().flat_map(|line| [of_length, in_chunks].map(|framing| (line, framing)));
+    let lines = [
+        format!("GET {session}"),
+        format!("POST {session}/cancel"),
+        "POST /v1/nothing".into(),
+        "GET /docs/".into(),
+        format!("GET {session}/ws"),
+    ];
+    let all =
+        lines.iter().flat_map(|line| [of_length, in_chunks, upgrading, of_no_kind].map(|framing| (line, framing)));
     for ((line, (header, piece)), drips) in all.flat_map(|case| [(case, true), (case, false)]) {
         let case = format!("{line}, {header}, drips: {drips}");
         let mut socket = TcpStream::connect(address(&service)).await.unwrap();

@@ -21,7 +21,7 @@ const CLIENTS: usize = 8;
 /// The wait of a client between two sessions: so that the load is steady and not as much as the machine can do.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What may be added per minute at the most: resident KiB; and of each of the counts.
-const RSS_BOUND: f64 = 512.0;
+const RSS_BOUND: f64 = 128.0;
 const COUNT_BOUND: f64 = 2.0;
 /// How long what was in use may take to be given back.
 const SETTLE: Duration = Duration::from_secs(180);

@@ -239,6 +239,10 @@ impl Tools {
 
 #[async_trait]
 impl ToolExecutor for Tools {
+    fn is_secret(&self, text: &str) -> bool {
+        crate::tools::holds_secret(text)
+    }
+
     fn specs(&self) -> Arc<[ToolSpec]> {
         Arc::new([])
     }

@@ -74,6 +74,10 @@ impl ToolExecutor for WatchedTools {
         self.inner.classify(name, arguments)
     }
 
+    fn is_secret(&self, text: &str) -> bool {
+        self.inner.is_secret(text)
+    }
+
     async fn preview(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
         self.inner.preview(name, arguments).await
     }

@@ -36,7 +36,10 @@ pub(super) async fn what_is_used_is_kept_by_user_and_day_and_outlives_its_sessio
     assert_eq!(days.iter().map(|day| day.sessions.len()).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(read(store, &ben, today).await, [(one, 1)]);
     store.delete(one).await.expect("deleted");
+    // Noted once more, when what was said in it has been looked at; then never again.
+    store.note_usage(&anna, one, &spent(today, 8)).await.expect("noted");
+    store.close_usage(&anna, one).await.expect("closed");
     let days = store.usage(&anna, &[today, today.plus(-1)]).await.expect("read");
     let used = |day: &UserDay| day.without(None).map(|m| m.usage.input_tokens).sum::<u64>();
-    assert_eq!(days.iter().map(|day| (day.count(), used(day))).collect::<Vec<_>>(), [(2, 27), (1, 100)]);
+    assert_eq!(days.iter().map(|day| (day.count(), used(day))).collect::<Vec<_>>(), [(2, 28), (1, 100)]);
 }

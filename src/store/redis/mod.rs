@@ -280,7 +280,7 @@ impl SessionStore for RedisStore {
         let channel = self.keys.channel(session, Topic::Inbox);
         let receipt_id = receipt_id(&command.by, &command.command_id);
         let (receipt, body) = (json(&ours), json(&command));
-        let args: [&[u8]; 11] = [
+        let args: [&[u8]; 12] = [
             receipt_id.as_bytes(),
             command.fingerprint.as_bytes(),
             &receipt,
@@ -292,6 +292,7 @@ impl SessionStore for RedisStore {
             receipts.as_bytes(),
             ttl.as_bytes(),
             channel.as_bytes(),
+            command.command_id.as_str().as_bytes(),
         ];
         let keys = [
             self.keys.meta(session),
@@ -330,12 +331,14 @@ impl SessionStore for RedisStore {
     ) -> Result<Option<Receipt>, StoreError> {
         let mut look = redis::pipe();
         look.cmd("EXISTS").arg(self.keys.meta(session));
-        look.cmd("HGET").arg(self.keys.receipts(session)).arg(receipt_id(by, command));
-        let (there, receipt): (bool, Option<String>) = self.reads.ask(&look).await?;
+        // Older versions kept it under the id alone.
+        let fields = [receipt_id(by, command), command.as_str().to_owned()];
+        look.cmd("HMGET").arg(self.keys.receipts(session)).arg(&fields);
+        let (there, receipts): (bool, [Option<String>; 2]) = self.reads.ask(&look).await?;
         if !there {
             return Err(StoreError::NotFound(session));
         }
-        receipt.map(|receipt| parse_receipt(&receipt)).transpose()
+        receipts.into_iter().flatten().next().map(|receipt| parse_receipt(&receipt)).transpose()
     }
 
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {

@@ -1,10 +1,12 @@
 -- Puts a command into the inbox. One that was taken before gives its first receipt again.
 -- KEYS: meta, inbox, receipts, receipt_order
 -- ARGV: sender and command id, fingerprint, receipt, command, is a message ('0'|'1'), only if idle ('0'|'1'), most messages that wait,
---   most commands that wait, most receipts, ttl (ms; 0: none), channel
+--   most commands that wait, most receipts, ttl (ms; 0: none), channel,
+--   command id
 local meta = redis.call('HMGET', KEYS[1], 'last_seq', 'waiting', 'open')
 if not meta[1] then return {'not_found'} end
-local known = redis.call('HGET', KEYS[3], ARGV[1])
+-- Older versions kept it under the id alone.
+local known = redis.call('HGET', KEYS[3], ARGV[1]) or redis.call('HGET', KEYS[3], ARGV[12])
 if known then return {'known', known} end
 if ARGV[5] == '1' then
   local messages = tonumber(meta[2])
