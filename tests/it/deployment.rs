@@ -229,6 +229,11 @@ async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
     assert_eq!(the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/");
 }
 
+/// The settings.yaml that a pod gets.
+fn settings(objects: &[Value]) -> &str {
+    config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap()
+}
+
 /// Where the NetworkPolicy lets a pod go.
 fn ports(objects: &[Value]) -> Vec<u64> {
     let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).iter();
@@ -308,6 +313,12 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("store.redis.ulr=redis://redis", "ulr"),
         ("runAsUser=0", "runAsUser"),
         ("service.port=http", "service/port"),
+        ("tracing.otlpEndpoint=collector:4318", "tracing/otlpEndpoint"),
+        ("tracing.otlpEndpoint=http://$(HOST_IP):4318", "a variable of extraEnv is written ${NAME} here"),
+        (
+            "autoscaling.enabled=true,autoscaling.maxReplicas=1,store.backend=redis,store.redis.url=redis://redis",
+            "raise autoscaling.maxReplicas",
+        ),
     ] {
         for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
             let refused = rendered(variable, &["--values", &good, "--set", set]).await;
@@ -365,7 +376,7 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
 
 #[tokio::test]
 async fn what_the_chart_sets_is_set_in_no_other_place() {
-    let mut own = BTreeSet::from(["AUDIT_LOG".to_owned(), "REDIS_URL".to_owned()]);
+    let mut own = BTreeSet::from(["AUDIT_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT", "REDIS_URL"].map(str::to_owned));
     for values in values_files().values() {
         own.extend(config_map(&objects_of(values, &[]).await, "-env").keys().cloned());
     }
@@ -389,7 +400,6 @@ async fn what_the_chart_sets_is_set_in_no_other_place() {
 #[tokio::test]
 async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
     let files = values_files();
-    let settings = |objects: &[Value]| config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap().to_owned();
     let objects = objects_of(&files["redis-jwt-values"], &[]).await;
     assert!(settings(&objects).contains("log: /var/log/k8sops/${HOSTNAME}.jsonl\n"), "{}", settings(&objects));
     let mounts = list(&list(&pod(&objects)["containers"])[0]["volumeMounts"]);
@@ -439,7 +449,7 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
 /// The settings that the chart gives a pod, made to fit a test: other paths, a free port of the loopback interface.
 fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     let yaml = folder.path().join("settings.yaml");
-    std::fs::write(&yaml, config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap()).unwrap();
+    std::fs::write(&yaml, settings(objects)).unwrap();
     let env = config_map(objects, "-env").iter();
     let mut env: BTreeMap<_, _> = env.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
     env.insert("K8SOPS_CONFIG".into(), yaml.to_str().unwrap().into());
@@ -478,6 +488,26 @@ async fn the_service_takes_every_setting_that_the_chart_gives_it() {
                 "{name}: {out}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn traces_go_to_the_collector_of_the_pod_s_own_node() {
+    let values = [
+        "extraEnv[0].name=HOST_IP,extraEnv[0].valueFrom.fieldRef.fieldPath=status.hostIP",
+        "tracing.otlpEndpoint=http://${HOST_IP}:4318,settings.telemetry.service_name=ops",
+    ];
+    let objects = objects_of(&values_files()["api-key-filesystem-values"], &["--set", &values.join(",")]).await;
+    assert!(ports(&objects).contains(&4318));
+    let folder = TempDir::new().unwrap();
+    let mut program = k8sops();
+    program.arg("config").envs(given(&objects, &folder)).env("ANTHROPIC_API_KEY", "k").env("HOST_IP", "10.0.0.7");
+    let program = program.output().await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
+    assert!(program.status.success(), "{err}");
+    for (setting, value) in [("telemetry.otlp_endpoint", "http://10.0.0.7:4318"), ("telemetry.service_name", "ops")] {
+        let line = out.lines().find(|line| line.starts_with(setting)).unwrap_or_else(|| panic!("{setting}: {out}"));
+        assert!(line.contains(value), "{line}");
     }
 }
 
