@@ -415,6 +415,13 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
         ("try-out-values", "audit.log=/var/log/k8sops/audit.jsonl,audit.existingClaim=audit"),
         ("redis-jwt-values", "audit.log=-,audit.existingClaim="),
         ("redis-jwt-values", &format!("audit.existingClaim=,audit.log=/srv/${{HOSTNAME}}.jsonl,{nfs}")),
+        ("redis-jwt-values", "audit.log=/var/log/k8sops/${POD_NAME}.jsonl"),
+        (
+            "redis-jwt-values",
+            &format!(
+                "audit.existingClaim=,audit.log=/srv/audit.jsonl,{nfs},extraVolumeMounts[0].subPathExpr=$(POD_NAME)"
+            ),
+        ),
     ] {
         assert!(
             settings(&objects_of(&files[name], &["--set", set]).await).contains("audit:\n  log: "),
@@ -439,6 +446,12 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
         ("redis-jwt-values", "audit.existingClaim=,audit.log=/data/${HOSTNAME}.jsonl", nowhere),
         ("redis-jwt-values", "audit.log=/var/log/k8sops/audit.jsonl", shared),
         ("redis-jwt-values", "autoscaling.enabled=false,audit.log=/var/log/k8sops/audit.jsonl", shared),
+        ("redis-jwt-values", "audit.log=/var/log/k8sops/$${HOSTNAME}.jsonl", shared),
+        (
+            "redis-jwt-values",
+            &format!("audit.existingClaim=,audit.log=/srv/audit.jsonl,{nfs},extraVolumeMounts[0].subPathExpr=audit"),
+            shared,
+        ),
     ] {
         let args = ["--values", files[name].to_str().unwrap(), "--set", set];
         let refused = rendered("K8SOPS_TEST_HELM", &args).await.expect_err(set);
