@@ -290,7 +290,7 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("autoscaling.enabled=true", "store.backend is filesystem, which one replica can use"),
         ("store.backend=redis", "set store.redis.url, or name a Secret"),
         ("store.backend=postgres", "store/backend"),
-        ("store.redis.url=redis://:hunter2@redis:6379", "store/redis/url"),
+        ("store.redis.url=redis redis", "store/redis/url"),
         ("ingress.enabled=true", "name at least one host in ingress.hosts"),
         ("httpRoute.enabled=true", "name the Gateway in httpRoute.parentRefs"),
         (
@@ -333,6 +333,10 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
 async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
     let server = |rest: &str| format!("mcp.servers[0].name=one,mcp.servers[0].transport=http,mcp.servers[0].{rest}");
+    let args = |words: &[&str]| {
+        let all = words.iter().enumerate();
+        all.fold(server("command=serve"), |set, (at, word)| format!("{set},mcp.servers[0].args[{at}]={word}"))
+    };
     for (set, said) in [
         (server("headers.Authorization=Bearer hunter2"), "mcp.servers: one: headers.Authorization is a secret"),
         (server("headers.cookie=hunter2"), "mcp.servers: one: headers.cookie is a secret"),
@@ -342,6 +346,29 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
         (server("env.GITHUB_TOKEN=$${NAME}"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
         (server("url=https://mcp/mcp?api_key=hunter2"), "mcp.servers: one: url has a secret in it"),
         (server("url=https://me:hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://me:$hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://${USER}:hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://mcp/mcp?sig=hunter2&a=b"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://mcp/mcp?a=b&auth=hunter2"), "mcp.servers: one: url has a secret in it"),
+        (server("headers.X-Auth=hunter2"), "mcp.servers: one: headers.X-Auth is a secret"),
+        (server("headers.Passphrase=hunter2"), "mcp.servers: one: headers.Passphrase is a secret"),
+        (server("headers.X-AccessToken=hunter2"), "mcp.servers: one: headers.X-AccessToken is a secret"),
+        (args(&["--password", "hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["--verbose", "--token=hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["--header", "Authorization: Bearer hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["-e", "GITHUB_TOKEN=hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["postgres://me:hunter2@db/ops"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["-c", "serve --password hunter2 --port 80"]), "mcp.servers: one: args has a secret in it"),
+        ("mcp.sidecar.args={--password,hunter2}".into(), "mcp.sidecar.args has a secret in it"),
+        ("env.MCP_SERVER_ARGS=--token hunter2".into(), "env.MCP_SERVER_ARGS has a secret in it"),
+        ("env.HTTPS_PROXY=http://me:hunter2@proxy:3128".into(), "env.HTTPS_PROXY has a secret in it"),
+        (
+            "extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://me:hunter2@proxy:3128".into(),
+            "extraEnv: HTTPS_PROXY has a secret in it",
+        ),
+        ("tracing.otlpEndpoint=http://me:hunter2@collector:4318".into(), "tracing.otlpEndpoint has a secret in it"),
+        ("store.redis.url=redis://:hunter2@redis:6379".into(), "store.redis.url has a user or a secret in it"),
         ("settings.providers.openai.api_key=hunter2".into(), "settings.providers.openai.api_key is a secret"),
         ("settings.providers.own.headers.api-key=hunter2".into(), "settings.providers.own.headers.api-key is a secret"),
         ("settings.telemetry.otlp_headers=a=hunter2".into(), "settings.telemetry.otlp_headers is a secret"),
@@ -365,6 +392,28 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
         server("headers.Accept-Language=en"),
         server("env.GITHUB_TOKEN=${GITHUB_TOKEN:-}"),
         server("url=https://mcp/mcp?api_key=${MCP_TOKEN}"),
+        server("url=https://me:${MCP_TOKEN}@mcp/mcp"),
+        server("url=https://${MCP_TOKEN}@mcp:8443/@ops/mcp?compass=1"),
+        server("headers.X-Keyspace=ops"),
+        server("headers.X-Portkey-Provider=openai"),
+        server("headers.X-Auth-Mode=oauth"),
+        server("env.TLS_KEY=/certs/tls.key"),
+        args(&[
+            "--password",
+            "${PASSWORD}",
+            "--token=${TOKEN}",
+            "--token-file",
+            "/etc/token",
+            "--key",
+            "/certs/tls.key",
+        ]),
+        args(&["--header", "Authorization: Bearer ${TOKEN}", "git+ssh://git@github.com/ops/mcp", "--max-tokens", "5"]),
+        args(&["-c", "serve --token $TOKEN --scope secret:read"]),
+        "mcp.sidecar.args={--password,$(PASSWORD)}".into(),
+        "env.K8SOPS_TLS_KEY=/certs/tls.key".into(),
+        "extraEnv[0].name=K8SOPS_TLS_KEY,extraEnv[0].value=/certs/tls.key".into(),
+        "extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://me:$(PASSWORD)@proxy:3128".into(),
+        "tracing.otlpEndpoint=http://me:${PASSWORD}@collector:4318".into(),
         "settings.providers.own.headers.api-key=${OWN_KEY}".into(),
         "env.LLM_MAX_TOKENS=4096".into(),
         "extraEnv[0].name=GH_TOKEN,extraEnv[0].valueFrom.secretKeyRef.name=gh".into(),
