@@ -313,6 +313,20 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("store.redis.ulr=redis://redis", "ulr"),
         ("runAsUser=0", "runAsUser"),
         ("service.port=http", "service/port"),
+        (
+            "settings.tools.approval_by=approver,settings.tools.approval=auto",
+            "nobody would be asked: set the latter to ask",
+        ),
+        ("settings.tools.approval_by=approver,env.TOOL_APPROVAL=auto", "nobody would be asked"),
+        ("env.TOOL_APPROVAL_BY=approver,settings.tools.approval=auto", "nobody would be asked"),
+        (
+            "env.TOOL_APPROVAL_BY=approver,extraEnv[0].name=TOOL_APPROVAL,extraEnv[0].value=auto",
+            "nobody would be asked",
+        ),
+        (
+            "env.TOOL_APPROVAL_BY=approver,auth.mode=none,auth.allowInsecure=true",
+            "nobody could approve: choose another auth.mode",
+        ),
         ("tracing.otlpEndpoint=collector:4318", "tracing/otlpEndpoint"),
         ("tracing.otlpEndpoint=http://$(HOST_IP):4318", "a variable of extraEnv is written ${NAME} here"),
         (
@@ -326,6 +340,20 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
             // The two versions write the place of a value in different ways.
             assert!(refused.replace('.', "/").contains(&said.replace('.', "/")), "{set}: {refused}");
         }
+    }
+}
+
+#[tokio::test]
+async fn two_people_are_asked_for_where_somebody_is_asked() {
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    for set in [
+        "settings.tools.approval_by=approver",
+        "settings.tools.approval_by=approver,settings.tools.approval=ask",
+        "settings.tools.approval_by=owner,settings.tools.approval=auto",
+        "settings.tools.approval_by=approver,settings.tools.approval=auto,env.TOOL_APPROVAL=ask",
+        "env.TOOL_APPROVAL_BY=approver,env.TOOL_APPROVAL=auto,extraEnv[0].name=TOOL_APPROVAL,extraEnv[0].value=deny",
+    ] {
+        rendered("K8SOPS_TEST_HELM", &["--values", &good, "--set", set]).await.expect(set);
     }
 }
 

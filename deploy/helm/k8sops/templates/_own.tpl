@@ -26,6 +26,20 @@ OTEL_EXPORTER_OTLP_ENDPOINT: [telemetry.otlp_endpoint, "use tracing.otlpEndpoint
 AUDIT_LOG: [audit.log, use audit.log]
 {{- end }}
 
+{{/* What the service gets for a setting that is no value here: of extraEnv, env or settings, as the strongest says. */}}
+{{- define "k8sops.given" -}}
+{{- $value := .root.Values.settings }}
+{{- range splitList "." .path }}
+{{- if kindIs "map" $value }}{{ $value = get $value . }}{{ else }}{{ $value = "" }}{{ end }}
+{{- end }}
+{{- with get .root.Values.env .variable }}{{ $value = . }}{{ end }}
+{{- range .root.Values.extraEnv }}
+{{- /* What a Secret holds is not known. */}}
+{{- if eq .name $.variable }}{{ $value = .value }}{{ end }}
+{{- end }}
+{{- $value | default "" }}
+{{- end }}
+
 {{/* It is set in one place: elsewhere it would undo what is refused here, or be without effect. */}}
 {{- define "k8sops.refuseOwn" -}}
 {{- $own := include "k8sops.own" . | fromYaml }}

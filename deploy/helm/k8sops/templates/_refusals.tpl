@@ -63,5 +63,13 @@
 {{- fail "settings.mcp.servers: put MCP servers into mcp.servers" }}
 {{- end }}
 {{- include "k8sops.refuseOwn" . }}
+{{- $approval := include "k8sops.given" (dict "root" . "variable" "TOOL_APPROVAL" "path" "tools.approval") }}
+{{- $by := include "k8sops.given" (dict "root" . "variable" "TOOL_APPROVAL_BY" "path" "tools.approval_by") }}
+{{- if and (eq $by "approver") (eq $approval "auto") }}
+{{- fail "settings.tools.approval_by (TOOL_APPROVAL_BY) is approver, and with settings.tools.approval (TOOL_APPROVAL) auto nobody would be asked: set the latter to ask, with settings.tools.rules for the tools that may run at once" }}
+{{- end }}
+{{- if and (eq $by "approver") (eq $v.auth.mode "none") }}
+{{- fail "settings.tools.approval_by (TOOL_APPROVAL_BY) is approver, and with auth.mode none there is one user only, so that nobody could approve: choose another auth.mode, or set it to owner" }}
+{{- end }}
 {{- include "k8sops.refuseSecrets" . }}
 {{- end }}
