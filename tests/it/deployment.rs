@@ -229,6 +229,11 @@ async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
     assert_eq!(the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/");
 }
 
+/// The settings.yaml that a pod gets.
+fn settings(objects: &[Value]) -> &str {
+    config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap()
+}
+
 /// Where the NetworkPolicy lets a pod go.
 fn ports(objects: &[Value]) -> Vec<u64> {
     let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).iter();
@@ -285,7 +290,7 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("autoscaling.enabled=true", "store.backend is filesystem, which one replica can use"),
         ("store.backend=redis", "set store.redis.url, or name a Secret"),
         ("store.backend=postgres", "store/backend"),
-        ("store.redis.url=redis://:hunter2@redis:6379", "store/redis/url"),
+        ("store.redis.url=redis redis", "store/redis/url"),
         ("ingress.enabled=true", "name at least one host in ingress.hosts"),
         ("httpRoute.enabled=true", "name the Gateway in httpRoute.parentRefs"),
         (
@@ -308,6 +313,26 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("store.redis.ulr=redis://redis", "ulr"),
         ("runAsUser=0", "runAsUser"),
         ("service.port=http", "service/port"),
+        (
+            "settings.tools.approval_by=approver,settings.tools.approval=auto",
+            "nobody would be asked: set the latter to ask",
+        ),
+        ("settings.tools.approval_by=approver,env.TOOL_APPROVAL=auto", "nobody would be asked"),
+        ("env.TOOL_APPROVAL_BY=approver,settings.tools.approval=auto", "nobody would be asked"),
+        (
+            "env.TOOL_APPROVAL_BY=approver,extraEnv[0].name=TOOL_APPROVAL,extraEnv[0].value=auto",
+            "nobody would be asked",
+        ),
+        (
+            "env.TOOL_APPROVAL_BY=approver,auth.mode=none,auth.allowInsecure=true",
+            "nobody could approve: choose another auth.mode",
+        ),
+        ("tracing.otlpEndpoint=collector:4318", "tracing/otlpEndpoint"),
+        ("tracing.otlpEndpoint=http://$(HOST_IP):4318", "a variable of extraEnv is written ${NAME} here"),
+        (
+            "autoscaling.enabled=true,autoscaling.maxReplicas=1,store.backend=redis,store.redis.url=redis://redis",
+            "raise autoscaling.maxReplicas",
+        ),
     ] {
         for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
             let refused = rendered(variable, &["--values", &good, "--set", set]).await;
@@ -319,9 +344,27 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn two_people_are_asked_for_where_somebody_is_asked() {
+    let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    for set in [
+        "settings.tools.approval_by=approver",
+        "settings.tools.approval_by=approver,settings.tools.approval=ask",
+        "settings.tools.approval_by=owner,settings.tools.approval=auto",
+        "settings.tools.approval_by=approver,settings.tools.approval=auto,env.TOOL_APPROVAL=ask",
+        "env.TOOL_APPROVAL_BY=approver,env.TOOL_APPROVAL=auto,extraEnv[0].name=TOOL_APPROVAL,extraEnv[0].value=deny",
+    ] {
+        rendered("K8SOPS_TEST_HELM", &["--values", &good, "--set", set]).await.expect(set);
+    }
+}
+
+#[tokio::test]
 async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
     let server = |rest: &str| format!("mcp.servers[0].name=one,mcp.servers[0].transport=http,mcp.servers[0].{rest}");
+    let args = |words: &[&str]| {
+        let all = words.iter().enumerate();
+        all.fold(server("command=serve"), |set, (at, word)| format!("{set},mcp.servers[0].args[{at}]={word}"))
+    };
     for (set, said) in [
         (server("headers.Authorization=Bearer hunter2"), "mcp.servers: one: headers.Authorization is a secret"),
         (server("headers.cookie=hunter2"), "mcp.servers: one: headers.cookie is a secret"),
@@ -331,6 +374,29 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
         (server("env.GITHUB_TOKEN=$${NAME}"), "mcp.servers: one: env.GITHUB_TOKEN is a secret"),
         (server("url=https://mcp/mcp?api_key=hunter2"), "mcp.servers: one: url has a secret in it"),
         (server("url=https://me:hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://me:$hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://${USER}:hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://hunter2@mcp/mcp"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://mcp/mcp?sig=hunter2&a=b"), "mcp.servers: one: url has a secret in it"),
+        (server("url=https://mcp/mcp?a=b&auth=hunter2"), "mcp.servers: one: url has a secret in it"),
+        (server("headers.X-Auth=hunter2"), "mcp.servers: one: headers.X-Auth is a secret"),
+        (server("headers.Passphrase=hunter2"), "mcp.servers: one: headers.Passphrase is a secret"),
+        (server("headers.X-AccessToken=hunter2"), "mcp.servers: one: headers.X-AccessToken is a secret"),
+        (args(&["--password", "hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["--verbose", "--token=hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["--header", "Authorization: Bearer hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["-e", "GITHUB_TOKEN=hunter2"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["postgres://me:hunter2@db/ops"]), "mcp.servers: one: args has a secret in it"),
+        (args(&["-c", "serve --password hunter2 --port 80"]), "mcp.servers: one: args has a secret in it"),
+        ("mcp.sidecar.args={--password,hunter2}".into(), "mcp.sidecar.args has a secret in it"),
+        ("env.MCP_SERVER_ARGS=--token hunter2".into(), "env.MCP_SERVER_ARGS has a secret in it"),
+        ("env.HTTPS_PROXY=http://me:hunter2@proxy:3128".into(), "env.HTTPS_PROXY has a secret in it"),
+        (
+            "extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://me:hunter2@proxy:3128".into(),
+            "extraEnv: HTTPS_PROXY has a secret in it",
+        ),
+        ("tracing.otlpEndpoint=http://me:hunter2@collector:4318".into(), "tracing.otlpEndpoint has a secret in it"),
+        ("store.redis.url=redis://:hunter2@redis:6379".into(), "store.redis.url has a user or a secret in it"),
         ("settings.providers.openai.api_key=hunter2".into(), "settings.providers.openai.api_key is a secret"),
         ("settings.providers.own.headers.api-key=hunter2".into(), "settings.providers.own.headers.api-key is a secret"),
         ("settings.telemetry.otlp_headers=a=hunter2".into(), "settings.telemetry.otlp_headers is a secret"),
@@ -354,6 +420,28 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
         server("headers.Accept-Language=en"),
         server("env.GITHUB_TOKEN=${GITHUB_TOKEN:-}"),
         server("url=https://mcp/mcp?api_key=${MCP_TOKEN}"),
+        server("url=https://me:${MCP_TOKEN}@mcp/mcp"),
+        server("url=https://${MCP_TOKEN}@mcp:8443/@ops/mcp?compass=1"),
+        server("headers.X-Keyspace=ops"),
+        server("headers.X-Portkey-Provider=openai"),
+        server("headers.X-Auth-Mode=oauth"),
+        server("env.TLS_KEY=/certs/tls.key"),
+        args(&[
+            "--password",
+            "${PASSWORD}",
+            "--token=${TOKEN}",
+            "--token-file",
+            "/etc/token",
+            "--key",
+            "/certs/tls.key",
+        ]),
+        args(&["--header", "Authorization: Bearer ${TOKEN}", "git+ssh://git@github.com/ops/mcp", "--max-tokens", "5"]),
+        args(&["-c", "serve --token $TOKEN --scope secret:read"]),
+        "mcp.sidecar.args={--password,$(PASSWORD)}".into(),
+        "env.K8SOPS_TLS_KEY=/certs/tls.key".into(),
+        "extraEnv[0].name=K8SOPS_TLS_KEY,extraEnv[0].value=/certs/tls.key".into(),
+        "extraEnv[0].name=HTTPS_PROXY,extraEnv[0].value=http://me:$(PASSWORD)@proxy:3128".into(),
+        "tracing.otlpEndpoint=http://me:${PASSWORD}@collector:4318".into(),
         "settings.providers.own.headers.api-key=${OWN_KEY}".into(),
         "env.LLM_MAX_TOKENS=4096".into(),
         "extraEnv[0].name=GH_TOKEN,extraEnv[0].valueFrom.secretKeyRef.name=gh".into(),
@@ -365,7 +453,7 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
 
 #[tokio::test]
 async fn what_the_chart_sets_is_set_in_no_other_place() {
-    let mut own = BTreeSet::from(["AUDIT_LOG".to_owned(), "REDIS_URL".to_owned()]);
+    let mut own = BTreeSet::from(["AUDIT_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT", "REDIS_URL"].map(str::to_owned));
     for values in values_files().values() {
         own.extend(config_map(&objects_of(values, &[]).await, "-env").keys().cloned());
     }
@@ -389,7 +477,6 @@ async fn what_the_chart_sets_is_set_in_no_other_place() {
 #[tokio::test]
 async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
     let files = values_files();
-    let settings = |objects: &[Value]| config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap().to_owned();
     let objects = objects_of(&files["redis-jwt-values"], &[]).await;
     assert!(settings(&objects).contains("log: /var/log/k8sops/${HOSTNAME}.jsonl\n"), "{}", settings(&objects));
     let mounts = list(&list(&pod(&objects)["containers"])[0]["volumeMounts"]);
@@ -405,6 +492,13 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
         ("try-out-values", "audit.log=/var/log/k8sops/audit.jsonl,audit.existingClaim=audit"),
         ("redis-jwt-values", "audit.log=-,audit.existingClaim="),
         ("redis-jwt-values", &format!("audit.existingClaim=,audit.log=/srv/${{HOSTNAME}}.jsonl,{nfs}")),
+        ("redis-jwt-values", "audit.log=/var/log/k8sops/${POD_NAME}.jsonl"),
+        (
+            "redis-jwt-values",
+            &format!(
+                "audit.existingClaim=,audit.log=/srv/audit.jsonl,{nfs},extraVolumeMounts[0].subPathExpr=$(POD_NAME)"
+            ),
+        ),
     ] {
         assert!(
             settings(&objects_of(&files[name], &["--set", set]).await).contains("audit:\n  log: "),
@@ -429,6 +523,12 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
         ("redis-jwt-values", "audit.existingClaim=,audit.log=/data/${HOSTNAME}.jsonl", nowhere),
         ("redis-jwt-values", "audit.log=/var/log/k8sops/audit.jsonl", shared),
         ("redis-jwt-values", "autoscaling.enabled=false,audit.log=/var/log/k8sops/audit.jsonl", shared),
+        ("redis-jwt-values", "audit.log=/var/log/k8sops/$${HOSTNAME}.jsonl", shared),
+        (
+            "redis-jwt-values",
+            &format!("audit.existingClaim=,audit.log=/srv/audit.jsonl,{nfs},extraVolumeMounts[0].subPathExpr=audit"),
+            shared,
+        ),
     ] {
         let args = ["--values", files[name].to_str().unwrap(), "--set", set];
         let refused = rendered("K8SOPS_TEST_HELM", &args).await.expect_err(set);
@@ -439,7 +539,7 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
 /// The settings that the chart gives a pod, made to fit a test: other paths, a free port of the loopback interface.
 fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     let yaml = folder.path().join("settings.yaml");
-    std::fs::write(&yaml, config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap()).unwrap();
+    std::fs::write(&yaml, settings(objects)).unwrap();
     let env = config_map(objects, "-env").iter();
     let mut env: BTreeMap<_, _> = env.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
     env.insert("K8SOPS_CONFIG".into(), yaml.to_str().unwrap().into());
@@ -478,6 +578,26 @@ async fn the_service_takes_every_setting_that_the_chart_gives_it() {
                 "{name}: {out}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn traces_go_to_the_collector_of_the_pod_s_own_node() {
+    let values = [
+        "extraEnv[0].name=HOST_IP,extraEnv[0].valueFrom.fieldRef.fieldPath=status.hostIP",
+        "tracing.otlpEndpoint=http://${HOST_IP}:4318,settings.telemetry.service_name=ops",
+    ];
+    let objects = objects_of(&values_files()["api-key-filesystem-values"], &["--set", &values.join(",")]).await;
+    assert!(ports(&objects).contains(&4318));
+    let folder = TempDir::new().unwrap();
+    let mut program = k8sops();
+    program.arg("config").envs(given(&objects, &folder)).env("ANTHROPIC_API_KEY", "k").env("HOST_IP", "10.0.0.7");
+    let program = program.output().await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
+    assert!(program.status.success(), "{err}");
+    for (setting, value) in [("telemetry.otlp_endpoint", "http://10.0.0.7:4318"), ("telemetry.service_name", "ops")] {
+        let line = out.lines().find(|line| line.starts_with(setting)).unwrap_or_else(|| panic!("{setting}: {out}"));
+        assert!(line.contains(value), "{line}");
     }
 }
 

@@ -47,7 +47,7 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* settings.yaml: the user's, with the MCP servers, and with the audit trail, whose file may have ${HOSTNAME} in its name. */}}
+{{/* settings.yaml: the user's, with the MCP servers, and with what may have a variable in it, which is put in here alone. */}}
 {{- define "k8sops.settings" -}}
 {{- $settings := deepCopy .Values.settings }}
 {{- $servers := .Values.mcp.servers }}
@@ -61,6 +61,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $settings "mcp" (merge (dict "servers" $servers) (get $settings "mcp" | default dict)) }}
 {{- end }}
 {{- with .Values.audit.log }}{{ $_ := set $settings "audit" (dict "log" .) }}{{ end }}
+{{- with .Values.tracing.otlpEndpoint }}
+{{- $_ := set $settings "telemetry" (merge (dict "otlp_endpoint" .) (get $settings "telemetry" | default dict)) }}
+{{- end }}
 {{- toYaml $settings }}
 {{- end }}
 
@@ -70,7 +73,6 @@ seccompProfile: {type: RuntimeDefault}
   "LOG_LEVEL" .Values.log.level
   "LOG_FORMAT" .Values.log.format
 }}
-{{- with .Values.tracing.otlpEndpoint }}{{ $_ := set $env "OTEL_EXPORTER_OTLP_ENDPOINT" . }}{{ end }}
 {{- with .Values.cors.origins }}{{ $_ := set $env "K8SOPS_CORS_ORIGINS" (join "," .) }}{{ end }}
 {{- range $name, $value := .Values.env }}
 {{- /* A whole number is a float here, and a large one would be written as 1e+06. */}}

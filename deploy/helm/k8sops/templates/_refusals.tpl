@@ -21,7 +21,7 @@
 {{- fail (printf "store.backend is %s, which one replica can use: set replicas: 1 without autoscaling, or store.backend: redis" $v.store.backend) }}
 {{- end }}
 {{- if and $v.autoscaling.enabled (lt (int $v.autoscaling.maxReplicas) (int $v.autoscaling.minReplicas)) }}
-{{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas" }}
+{{- fail "autoscaling.maxReplicas is less than autoscaling.minReplicas: raise autoscaling.maxReplicas, or lower the other" }}
 {{- end }}
 {{- with $v.store.redis }}
 {{- if and (eq $v.store.backend "redis") (not .url) (not .existingSecret) }}
@@ -51,6 +51,9 @@
 {{- fail "rbac would give its rules to the account `default`, and so to every pod of the namespace that names none: set serviceAccount.create: true, or name an account of its own in serviceAccount.name" }}
 {{- end }}
 {{- include "k8sops.refuseAudit" . }}
+{{- if contains "$(" $v.tracing.otlpEndpoint }}
+{{- fail "tracing.otlpEndpoint: a variable of extraEnv is written ${NAME} here, with braces" }}
+{{- end }}
 {{- with $v.mcp.sidecar }}
 {{- if and .enabled (not .image) }}
 {{- fail "mcp.sidecar.enabled: set mcp.sidecar.image" }}
@@ -60,5 +63,13 @@
 {{- fail "settings.mcp.servers: put MCP servers into mcp.servers" }}
 {{- end }}
 {{- include "k8sops.refuseOwn" . }}
+{{- $approval := include "k8sops.given" (dict "root" . "variable" "TOOL_APPROVAL" "path" "tools.approval") }}
+{{- $by := include "k8sops.given" (dict "root" . "variable" "TOOL_APPROVAL_BY" "path" "tools.approval_by") }}
+{{- if and (eq $by "approver") (eq $approval "auto") }}
+{{- fail "settings.tools.approval_by (TOOL_APPROVAL_BY) is approver, and with settings.tools.approval (TOOL_APPROVAL) auto nobody would be asked: set the latter to ask, with settings.tools.rules for the tools that may run at once" }}
+{{- end }}
+{{- if and (eq $by "approver") (eq $v.auth.mode "none") }}
+{{- fail "settings.tools.approval_by (TOOL_APPROVAL_BY) is approver, and with auth.mode none there is one user only, so that nobody could approve: choose another auth.mode, or set it to owner" }}
+{{- end }}
 {{- include "k8sops.refuseSecrets" . }}
 {{- end }}
