@@ -63,6 +63,7 @@ fn add_errors_of_all(contract: &mut openapi::OpenApi) {
                 match (operation.responses.responses.get_mut(&status), answer) {
                     (Some(RefOr::T(own)), RefOr::T(answer)) => {
                         own.description = format!("{}, {}", own.description, answer.description);
+                        own.headers.extend(answer.headers);
                     }
                     (_, answer) => {
                         operation.responses.responses.insert(status, answer);

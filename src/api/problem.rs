@@ -9,7 +9,7 @@ use actix_web::{
 use serde::{Deserialize, Serialize};
 use utoipa::{
     ToSchema,
-    openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder},
+    openapi::{ContentBuilder, Header, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type},
 };
 
 use crate::{
@@ -366,13 +366,26 @@ pub(super) fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
     for code in codes {
         by_status.entry(code.status().as_str().to_owned()).or_default().push(format!("`{}`", code.word()));
     }
-    let response = |words: Vec<String>| {
+    let response = |status: &str, words: Vec<String>| {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let response =
             ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content);
-        RefOr::T(response.build())
+        let header = match status {
+            "401" => Some(("WWW-Authenticate", "The scheme by which callers say who they are.")),
+            "426" => Some(("Upgrade", "The protocol to ask for.")),
+            "429" | "503" => Some(("Retry-After", "Seconds to wait, where that is known.")),
+            _ => None,
+        };
+        RefOr::T(match header {
+            Some((name, says)) => response.header(name, described(says)).build(),
+            None => response.build(),
+        })
     };
-    by_status.into_iter().map(|(status, words)| (status, response(words))).collect()
+    by_status.into_iter().map(|(status, words)| (status.clone(), response(&status, words))).collect()
+}
+
+fn described(says: &str) -> Header {
+    HeaderBuilder::new().schema(Some(Object::with_type(Type::String))).description(Some(says)).build()
 }
 
 /// Declares a type that documents the errors of an operation.
