@@ -293,7 +293,8 @@ impl Connection {
                 () = self.open.lapsed() => {
                     Err(End::Close(CloseCode::Policy, "the key or token does not hold any more; connect again with another"))
                 }
-                message = messages.next() => self.receive(message).await,
+                // Boxed, so that a connection that only listens, as most do, has no room for what a command needs.
+                message = messages.next() => Box::pin(self.receive(message)).await,
                 frame = cursor.next() => self.pass_on(frame).await,
                 _ = ping.tick() => self.ping().await,
             };
