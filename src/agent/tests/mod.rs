@@ -68,20 +68,7 @@ impl Log {
             steps: AtomicUsize::new(0),
             holds: AtomicBool::new(true),
         };
-        log.commit(vec![
-            EventBody::UserMessage(UserMessageEvent {
-                message_id: MessageId::new(),
-                content: message.into(),
-                command_id: None,
-            }),
-            EventBody::RunStarted(RunStarted {
-                provider: "scripted".into(),
-                model: "m".into(),
-                attempt: 1,
-                cause: Default::default(),
-                memory: false,
-            }),
-        ]);
+        again(&log, message);
         Arc::new(log)
     }
 
@@ -294,7 +281,7 @@ impl Spending for Nothing {
     }
 }
 
-/// Begins another run in the same session.
+/// Begins a run, the first of a session or another.
 fn again(log: &Log, message: &str) {
     log.commit(vec![
         EventBody::UserMessage(UserMessageEvent {
