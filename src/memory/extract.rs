@@ -77,9 +77,9 @@ pub fn read(answer: &str, user: &str, now: Timestamp, is_secret: impl Fn(&str) -
         }
         let tags: Vec<String> = item.tags.into_iter().map(|tag| tag.trim().to_lowercase()).take(MOST_TAGS).collect();
         let tells = match item.kind {
-            MemoryKind::Semantic => permits(&content) || is_instruction(&content),
-            // What was done about an incident says what one must do; that it may be done is for its user to say.
-            MemoryKind::Episodic => permits(&content),
+            MemoryKind::Semantic => approves(&content) || is_instruction(&content),
+            // What was done about an incident says what one must do; that nobody need be asked is for its user to say.
+            MemoryKind::Episodic => approves(&content),
         };
         if tells && !was_said(&content, &said) {
             return None;
@@ -122,34 +122,20 @@ const TELLING: &[&str] = &[
     "may",
 ];
 
-/// Beginnings of the words by which something is allowed, in the languages that are met most. A list that is not whole can
-/// be: a note is data to the model, and words that come from one make a change ask under `auto` (`agent::trust`).
-const PERMITTING: &[&str] = &[
-    "approv",
-    "authori",
-    "allow",
-    "permi",
-    "permet",
-    "consent",
-    "unconditional",
-    "genehmig",
-    "erlaub",
-    "bestätig",
-    "autoris",
-    "approuv",
-    "aprob",
-    "aprov",
-];
+/// Beginnings of the words by which a change is approved, in the languages that are met most. Not those by which anything is
+/// allowed: what a role or a policy allows is what incidents are about. A list can never be whole: a note is data to the
+/// model, and words that come from one make a change ask under `auto` (`agent::trust`).
+const APPROVING: &[&str] = &["approv", "approuv", "aprob", "aprov", "consent", "genehmig"];
 
 fn is_instruction(content: &str) -> bool {
     told(content).any(|word| TELLING.contains(&&*word))
 }
 
-/// Whether a text says that something may be done, or is to be done without asking.
-fn permits(content: &str) -> bool {
+/// Whether a text says that a change is approved, or is to be made without asking.
+fn approves(content: &str) -> bool {
     let words: Vec<String> = told(content).collect();
     let asks_nobody = words.windows(2).any(|pair| pair[0] == "without" && pair[1].starts_with("ask"));
-    asks_nobody || words.iter().any(|word| PERMITTING.iter().any(|stem| word.starts_with(stem)))
+    asks_nobody || words.iter().any(|word| APPROVING.iter().any(|stem| word.starts_with(stem)))
 }
 
 fn told(content: &str) -> impl Iterator<Item = String> {
@@ -212,9 +198,13 @@ mod tests {
             let list = serde_json::json!([{"kind": kind, "content": content}]).to_string();
             assert!(learned(&list, "what is in the log of the db?").is_empty(), "{content}");
         }
-        let fix = "The shop was OOMKilled after v2; its limit must be 512Mi, as the rollback showed.";
-        let list = serde_json::json!([{"kind": "episodic", "content": fix}]).to_string();
-        assert_eq!(learned(&list, "why did it die?"), [fix]);
+        for fix in [
+            "The shop was OOMKilled after v2; its limit must be 512Mi, as the rollback showed.",
+            "The exporter had no permission to list pods; a RoleBinding that allows it was missing, and fixed it.",
+        ] {
+            let list = serde_json::json!([{"kind": "episodic", "content": fix}]).to_string();
+            assert_eq!(learned(&list, "why did it die?"), [fix]);
+        }
         assert!(learned(answer, "show me the annotations").is_empty());
     }
 

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use reqwest::Client;
+use reqwest::{
+    Client,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -61,7 +64,9 @@ impl Program {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
         let (_, url) = first.split_once("listens on ").unwrap();
-        let http = Client::builder().no_proxy().build().unwrap();
+        // Who calls, where a proxy is believed.
+        let anna = HeaderMap::from_iter([(HeaderName::from_static("x-user"), HeaderValue::from_static("anna"))]);
+        let http = Client::builder().no_proxy().default_headers(anna).build().unwrap();
         let program = Self { child, url: url.to_owned(), http, said, folder };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         program.until("its server is connected", async || program.get("/v1/info").await["mcp_connected"] == true).await;
@@ -166,4 +171,14 @@ async fn limits_are_raised_and_lowered() {
         refused |= follow().await.status() == 429;
     }
     assert!(refused, "three requests where one a minute is allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reload_leads_to_changes_that_nobody_is_asked_for() {
+    let auth = "auth: {mode: proxy, proxy: {user_header: X-User, sources: 127.0.0.0/8}}\n";
+    let program = Program::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
+    // A start would take this pair; but who answers changes with a start alone.
+    program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n")).await;
+    program.until("it is refused", async || program.has_said("nobody would be asked")).await;
+    assert_eq!(program.gate().await, "ask");
 }
