@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use jiff::{Span, SpanRelativeTo};
-use k8sops_core::{Effort, Money, UserId, mask_url};
+use k8sops_core::{ReasoningEffort, UsdAmount, UserId, mask_url};
 use secrecy::SecretString;
 use url::Url;
 
@@ -27,7 +27,7 @@ pub const BYTE_SIZE: ValueFormat<usize> =
     ValueFormat::in_range(ValueKind::ByteSize { min: 1, max: MAX_BYTE_SIZE }, parse_byte_size);
 
 /// An amount of US dollars that is not negative.
-pub const DOLLARS: ValueFormat<Money> = ValueFormat::described("an amount of US dollars, like 2.50", parse_dollars);
+pub const DOLLARS: ValueFormat<UsdAmount> = ValueFormat::described("an amount of US dollars, like 2.50", parse_dollars);
 
 /// Any text.
 pub const TEXT: ValueFormat<String> = ValueFormat::described("any text", |text| Some(text.to_owned()));
@@ -86,11 +86,11 @@ pub const HEADER_VALUE: ValueFormat<SecretString> =
     ValueFormat::described("the value of an HTTP header, one line", parse_header_value).secret();
 
 /// How much a model thinks.
-pub const EFFORT: ValueFormat<Effort> = words! {
-    "off" => Effort::Off,
-    "low" => Effort::Low,
-    "medium" => Effort::Medium,
-    "high" => Effort::High,
+pub const EFFORT: ValueFormat<ReasoningEffort> = words! {
+    "off" => ReasoningEffort::Off,
+    "low" => ReasoningEffort::Low,
+    "medium" => ReasoningEffort::Medium,
+    "high" => ReasoningEffort::High,
 };
 
 /// A whole number of at least `min` that fits the type.
@@ -171,9 +171,9 @@ fn parse_byte_size(kind: &ValueKind, text: &str) -> Option<usize> {
     if (min..=max).contains(&&bytes) { usize::try_from(bytes).ok() } else { None }
 }
 
-fn parse_dollars(text: &str) -> Option<Money> {
+fn parse_dollars(text: &str) -> Option<UsdAmount> {
     let dollars = text.trim_start_matches('$').parse::<f64>().ok()?;
-    (0.0..1e6).contains(&dollars).then(|| Money::from_dollars(dollars))
+    (0.0..1e6).contains(&dollars).then(|| UsdAmount::from_dollars(dollars))
 }
 
 fn parse_ascii_token(text: &str) -> Option<String> {
