@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Check, Line, report::Finding};
 use crate::config::{Backend, MemoryConfig};
-use k8sops_core::SessionStore;
+use k8sops_core::{DamagedSession, SessionIndex, SessionStore};
 
 /// Less free disk than this is worth a word.
 const LOW_DISK: u64 = 1 << 30;
@@ -89,10 +89,10 @@ impl Check for StoreCheck {
 }
 
 /// A line for each session that cannot be read.
-async fn damaged(store: &dyn SessionStore, what: &str) -> Vec<Line> {
-    match store.damaged().await {
+async fn damaged(store: &dyn SessionIndex, what: &str) -> Vec<Line> {
+    match store.list_damaged_sessions().await {
         Ok(damaged) => {
-            let line = |(session, found)| {
+            let line = |DamagedSession { session_id: session, error: found }| {
                 let advice = format!("repair it there, or delete the session (DELETE /v1/sessions/{session})");
                 Line::fail(what, format!("session {session}: {found}"), advice)
             };
