@@ -99,6 +99,7 @@ fn config_map<'a>(objects: &'a [Value], end: &str) -> &'a serde_json::Map<String
     objects.iter().filter(|o| o["kind"] == "ConfigMap").find(named).unwrap()["data"].as_object().unwrap()
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn the_recipe_of_the_image_passes_its_linter_and_its_user_is_not_root() {
     let recipe = Path::new(ROOT).join("Dockerfile");
@@ -109,6 +110,7 @@ async fn the_recipe_of_the_image_passes_its_linter_and_its_user_is_not_root() {
     assert!(!image.contains("\nRUN "), "there is no shell in the image: {image}");
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn an_api_server_takes_what_the_chart_renders_with_helm_4_and_helm_3() {
     let chart = chart();
@@ -125,6 +127,7 @@ async fn an_api_server_takes_what_the_chart_renders_with_helm_4_and_helm_3() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn every_container_is_restricted_and_gets_no_token_of_the_cluster() {
     for (name, values) in values_files() {
@@ -154,6 +157,7 @@ async fn every_container_is_restricted_and_gets_no_token_of_the_cluster() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn what_a_pod_is_asked_and_told_is_what_the_service_has() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
@@ -184,6 +188,7 @@ async fn what_a_pod_is_asked_and_told_is_what_the_service_has() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
     let objects = objects_of(&values_files()["redis-jwt-values"], &[]).await;
@@ -206,6 +211,7 @@ async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
     assert!(headless["metadata"]["labels"]["app.kubernetes.io/component"].is_string());
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
@@ -241,6 +247,7 @@ fn ports(objects: &[Value]) -> Vec<u64> {
     rules.flat_map(|rule| list(&rule["ports"])).map(|port| port["port"].as_u64().unwrap()).collect()
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
     let files = values_files();
@@ -253,6 +260,7 @@ async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
     assert_eq!(the(&closed, "NetworkPolicy")["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn a_pod_reaches_redis_where_the_values_say_that_it_is() {
     let files = values_files();
@@ -277,6 +285,7 @@ async fn a_pod_reaches_redis_where_the_values_say_that_it_is() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn what_cannot_work_is_refused_with_what_to_do() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
@@ -344,6 +353,7 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn two_people_are_asked_for_where_somebody_is_asked() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
@@ -358,6 +368,7 @@ async fn two_people_are_asked_for_where_somebody_is_asked() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
@@ -452,6 +463,7 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn what_the_chart_sets_is_set_in_no_other_place() {
     let mut own = BTreeSet::from(["AUDIT_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT", "REDIS_URL"].map(str::to_owned));
@@ -475,6 +487,7 @@ async fn what_the_chart_sets_is_set_in_no_other_place() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
     let files = values_files();
@@ -557,6 +570,7 @@ fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     env
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn the_service_takes_every_setting_that_the_chart_gives_it() {
     for (name, values) in values_files() {
@@ -582,6 +596,7 @@ async fn the_service_takes_every_setting_that_the_chart_gives_it() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn traces_go_to_the_collector_of_the_pod_s_own_node() {
     let values = [
@@ -602,6 +617,7 @@ async fn traces_go_to_the_collector_of_the_pod_s_own_node() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn the_service_starts_with_what_the_chart_gives_it() {
     for name in ["api-key-filesystem-values", "try-out-values"] {
@@ -623,6 +639,7 @@ async fn the_service_starts_with_what_the_chart_gives_it() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn the_plain_manifests_are_what_the_chart_renders_today() {
     let written = TempDir::new().unwrap();
@@ -643,6 +660,7 @@ async fn the_plain_manifests_are_what_the_chart_renders_today() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn the_chart_s_readme_has_every_value_with_its_default() {
     let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
