@@ -45,6 +45,8 @@ pub use docs::openapi_json;
 pub use problem::{Code, Problem};
 pub use quota::Quota;
 pub use service::{DEMO_NOTICE, Mode};
+#[cfg(fuzzing)]
+pub use ws::fuzzing::check_client_frame;
 
 use crate::{
     audit::Audit,

@@ -11,6 +11,8 @@ mod builtin;
 mod catalog;
 mod classify;
 mod effects;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod naming;
 mod options;
 mod output;
