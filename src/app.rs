@@ -20,21 +20,21 @@ use tokio_util::{
 };
 
 use crate::{
-    agent::{self, system_prompt},
-    api::{self, Api, Mode, Quota},
+    api,
+    api::{Api, Mode, Quota},
     audit::Audit,
-    auth::Authenticator,
-    config::{AuthMode, Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
+    auth::{AuthMode, Authenticator},
+    config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
-    mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
-    memory::LongTermMemory,
-    models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy},
     runtime::{Parts, Room, Sessions},
-    session::{SessionStore, StoreError},
-    store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
-    telemetry::{Metrics, logs},
-    tools::{SessionToolbox, ToolCatalog, UserTokens},
 };
+use k8sops_agent::{memory::LongTermMemory, system_prompt};
+use k8sops_core::{SessionStore, StoreError};
+use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for};
+use k8sops_models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy};
+use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_telemetry::{Metrics, logs};
+use k8sops_tools::{SessionToolbox, ToolCatalog, UserTokens};
 
 /// The service, built and bound to a port, not yet running.
 pub struct App {
@@ -323,15 +323,15 @@ async fn serve_http(
 }
 
 /// What bounds a run, as configured.
-fn run_limits(config: &Config) -> agent::Limits {
-    agent::Limits {
+fn run_limits(config: &Config) -> k8sops_agent::Limits {
+    k8sops_agent::Limits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
         max_time: config.agent.max_time,
         max_repeats: config.agent.max_repeats,
         retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
         budgets: config.budgets,
-        context: agent::ContextPolicy {
+        context: k8sops_agent::ContextPolicy {
             threshold: config.memory.context_threshold,
             max_tokens: config.memory.max_context_tokens,
         },

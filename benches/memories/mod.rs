@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8sops::{
-    session::{LongTermStore, Meaning, Memory, MemoryChange, MemoryId, MemoryKind, Timestamp, UserId, Vector},
-    store::{MemoryStore, RedisConfig, RedisStore, Topology},
-};
+use k8sops_core::{LongTermStore, Meaning, Memory, MemoryChange, MemoryId, MemoryKind, Timestamp, UserId, Vector};
+use k8sops_store::{MemoryStore, RedisConfig, RedisStore, Topology};
 
 use crate::support::{Redis, cpu};
 

@@ -13,10 +13,10 @@ use super::{
 use crate::{
     auth::{Identity, Role},
     runtime::SessionsError,
-    session::{
-        ApprovalId, ApprovalRequested, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, RunId,
-        SessionId, UserId,
-    },
+};
+use k8sops_core::{
+    ApprovalId, ApprovalRequested, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, RunId,
+    SessionId, UserId,
 };
 
 errors!(ListErrors: StoreUnavailable);

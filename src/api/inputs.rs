@@ -9,10 +9,8 @@ use super::{
     extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
-use crate::{
-    runtime::SessionsError,
-    session::{Command, CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionId, UserId},
-};
+use crate::runtime::SessionsError;
+use k8sops_core::{Command, CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionId, UserId};
 
 errors!(
     AnswerErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, InputNotFound, InputClosed, DoesNotFit,

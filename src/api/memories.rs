@@ -12,12 +12,10 @@ use super::{
     extract::{Acts, Body, Caller, Query},
     problem::errors,
 };
-use crate::{
-    audit::{Action, Entry},
-    memory::Correction,
-    session::{Memory, MemoryId, MemoryKind, Timestamp, UserId},
-    tools::holds_secret,
-};
+use crate::audit::{Action, Entry};
+use k8sops_agent::memory::Correction;
+use k8sops_core::{Memory, MemoryId, MemoryKind, Timestamp, UserId};
+use k8sops_tools::holds_secret;
 
 errors!(ListErrors: InvalidRequest, StoreUnavailable);
 errors!(GetErrors: InvalidRequest, MemoryNotFound, StoreUnavailable);

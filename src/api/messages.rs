@@ -12,10 +12,8 @@ use super::{
     problem::errors,
     stream::{self, Format, OpenStream, Until},
 };
-use crate::{
-    session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId},
-    telemetry::traces,
-};
+use k8sops_core::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId};
+use k8sops_telemetry::traces;
 
 errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,

@@ -48,16 +48,16 @@ pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
     audit::Audit,
-    auth::Authenticator,
-    config::{Budget, MetricsAccess, ModelChoice, ServerConfig},
-    mcp::McpHub,
-    memory::LongTermMemory,
-    models::Catalog,
+    auth::{Authenticator, MetricsAccess},
+    config::ServerConfig,
     runtime::Sessions,
-    session::{SessionStatus, SessionStore, SessionSummary, Settings},
-    telemetry::{Metrics, requests, traces},
-    tools::{ToolCatalog, UserTokens},
 };
+use k8sops_agent::{Budget, memory::LongTermMemory};
+use k8sops_core::{SessionStatus, SessionStore, SessionSummary, Settings};
+use k8sops_mcp::McpHub;
+use k8sops_models::{Catalog, ModelChoice};
+use k8sops_telemetry::{Metrics, requests, traces};
+use k8sops_tools::{ToolCatalog, UserTokens};
 
 /// What the handlers reach.
 pub struct Api {

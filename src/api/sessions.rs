@@ -9,7 +9,7 @@ use super::{
     extract::{Acts, Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
     problem::errors,
 };
-use crate::session::{
+use k8sops_core::{
     Command, CommandBody, CommandId, Effort, ListCursor, SessionId, SessionStatus, SessionSummary, Settings,
     SettingsPatch, Timestamp, Usage,
 };

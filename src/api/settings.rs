@@ -7,7 +7,7 @@ use super::{
     extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
-use crate::session::{Command, CommandBody, CommandId, SessionId, Settings, SettingsPatch, UserId};
+use k8sops_core::{Command, CommandBody, CommandId, SessionId, Settings, SettingsPatch, UserId};
 
 errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
 errors!(

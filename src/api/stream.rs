@@ -12,12 +12,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Api, Code, Problem, quota::Slot};
-use crate::{
-    auth::Identity,
-    session::{
-        Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
-    },
-    telemetry,
+use crate::auth::Identity;
+use k8sops_core::{
+    Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
 };
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
@@ -147,8 +144,8 @@ pub(super) fn respond(
     until: Until,
 ) -> HttpResponse {
     let counted = api.metrics.stream(match format {
-        Format::Sse => telemetry::Stream::Sse,
-        Format::Ndjson => telemetry::Stream::Ndjson,
+        Format::Sse => k8sops_telemetry::Stream::Sse,
+        Format::Ndjson => k8sops_telemetry::Stream::Ndjson,
     });
     let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open, _counted: counted };
     let content_type = match format {
@@ -171,7 +168,7 @@ struct Writer {
     halt: CancellationToken,
     ended: bool,
     open: OpenStream,
-    _counted: telemetry::OpenStream,
+    _counted: k8sops_telemetry::OpenStream,
 }
 
 impl Writer {

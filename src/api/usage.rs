@@ -9,10 +9,8 @@ use super::{
     extract::{Caller, Query},
     problem::errors,
 };
-use crate::{
-    config::Budget,
-    session::{Day, ModelUsage, Money, Spent, USAGE_DAYS, Usage},
-};
+use k8sops_agent::Budget;
+use k8sops_core::{Day, ModelUsage, Money, Spent, USAGE_DAYS, Usage};
 
 errors!(UsageErrors: InvalidRequest, StoreUnavailable);
 

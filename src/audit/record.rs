@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::session::{
-    ApprovalId, Effect, Event, EventBody, MessageId, RunId, SessionId, ToolCallId, ToolStatus, UserId,
-};
+use k8sops_core::{ApprovalId, Effect, Event, EventBody, MessageId, RunId, SessionId, ToolCallId, ToolStatus, UserId};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

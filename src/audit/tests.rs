@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::session::{Effect, SessionId};
+use k8sops_core::{Effect, SessionId};
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())

@@ -12,7 +12,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::session::Effort;
+use k8sops_core::Effort;
 
 use super::{
     AgentConfig, ApprovalBy, ApprovalMode, AuditLog, AuthConfig, AuthMode, Backend, Budget, BudgetConfig, Config,

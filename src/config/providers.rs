@@ -7,7 +7,7 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::session::Money;
+use k8sops_core::Money;
 
 use super::{
     Feature, LongPrices, ModelConfig, Prices, Protocol, ProviderConfig,

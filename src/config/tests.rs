@@ -1,5 +1,7 @@
 use secrecy::ExposeSecret as _;
 
+use k8sops_core::{Money, Usage};
+
 use super::*;
 
 fn sources(env: &[(&str, &str)]) -> Sources {

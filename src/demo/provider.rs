@@ -1,10 +1,8 @@
 //! The stand-in for a model as the catalog shows it.
 
 use super::rules::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
-use crate::{
-    models::{ModelInfo, ProviderInfo},
-    session::Settings,
-};
+use k8sops_core::Settings;
+use k8sops_models::{ModelInfo, ProviderInfo};
 
 /// The demo's only provider.
 #[must_use]

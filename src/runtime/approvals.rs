@@ -1,10 +1,8 @@
 //! Who may answer approvals, and what waits for an answer.
 
 use super::{Sessions, SessionsError, Shared};
-use crate::{
-    config::ApprovalBy,
-    session::{ApprovalRequested, Command, CommandBody, RunId, SessionId, UserId, load_state},
-};
+use k8sops_core::{ApprovalRequested, Command, CommandBody, RunId, SessionId, UserId, load_state};
+use k8sops_tools::ApprovalBy;
 
 /// An approval that waits for an answer.
 #[derive(Debug, Clone)]

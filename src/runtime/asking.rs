@@ -6,11 +6,9 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{Parts, Shared, observed, run_log::Projection};
-use crate::{
-    agent::{Candidate, Spending},
-    session::{Day, SessionId, Spent, Usage, UserId},
-    telemetry::traces::At,
-};
+use k8sops_agent::{Candidate, Spending};
+use k8sops_core::{Day, SessionId, Spent, Usage, UserId};
+use k8sops_telemetry::traces::At;
 
 /// How long it may take to note or to read what a user has used: a run waits for it.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -3,14 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Sessions, SessionsError};
-use crate::{
-    config::ApprovalBy,
-    session::{
-        Command, CommandBody, Event, Frame, InboxEntry, InputAction, OnBusy, Receipt, SessionId, SessionSummary,
-        StoreError, load_state,
-    },
-    tools,
+use k8sops_core::{
+    Command, CommandBody, Event, Frame, InboxEntry, InputAction, OnBusy, Receipt, SessionId, SessionSummary,
+    StoreError, load_state,
 };
+use k8sops_tools::ApprovalBy;
 
 /// How long a caller waits for a command to take effect before it is told to look again.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -129,8 +126,8 @@ impl Sessions {
                 match (action, asked.and_then(|asked| asked.schema.as_ref())) {
                     (InputAction::Accept, Some(schema)) => {
                         let mut content = content.clone().unwrap_or_default();
-                        tools::complete_answer(schema, &mut content);
-                        tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
+                        k8sops_tools::complete_answer(schema, &mut content);
+                        k8sops_tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
                     }
                     _ => Ok(()),
                 }

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::session::{Feed, READ_PAGE, SessionId, SessionStore, SharedStore, StoreError, Topic};
+use k8sops_core::{Feed, READ_PAGE, SessionId, SessionStore, SharedStore, StoreError, Topic};
 
 /// How often a session is looked at that nothing was heard of.
 const LOOK: Duration = Duration::from_secs(5);

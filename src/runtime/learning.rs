@@ -20,14 +20,14 @@ use super::{
     observed,
     run_log::Projection,
 };
-use crate::{
-    agent::{self, Aside, Candidate, Recall, Spending},
+use k8sops_agent::{
+    Aside, Candidate, Recall, Spending,
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
-    models::tokens,
-    session::{Day, MemoryNote, MemorySaved, Message, SessionId, SessionState, Settings, Timestamp, Usage, UserId},
-    telemetry::{Metrics, Recall as Recalled, traces},
-    tools::ToolExecutor,
 };
+use k8sops_core::{Day, MemoryNote, MemorySaved, Message, SessionId, SessionState, Settings, Timestamp, Usage, UserId};
+use k8sops_models::tokens;
+use k8sops_telemetry::{Metrics, Recall as Recalled, traces};
+use k8sops_tools::ToolExecutor;
 
 /// Tokens of conversation that are looked at in one call, and the calls of one look: what is older is passed over.
 const PIECE: usize = 12_000;
@@ -185,10 +185,10 @@ async fn look(
     let settings = state.summary.settings.clone();
     let at = observed::place(&state);
     let budgets = shared.parts.limits.load().budgets;
-    anyhow::ensure!(!agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
+    anyhow::ensure!(!k8sops_agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
     if let Some(today) = spending.of_user_today().await {
-        anyhow::ensure!(!agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
+        anyhow::ensure!(!k8sops_agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
     }
     let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model, &at);
     let mut learned = Vec::new();
@@ -262,7 +262,7 @@ fn words_of_user(state: &SessionState) -> String {
 fn pieces(messages: &[&Message]) -> Vec<String> {
     let mut pieces: Vec<(String, usize)> = Vec::new();
     for message in messages {
-        let line = agent::told(message);
+        let line = k8sops_agent::told(message);
         let size = tokens::count(&line);
         match pieces.last_mut() {
             Some((piece, held)) if *held + size <= PIECE => {

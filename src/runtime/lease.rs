@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::session::{Lease, SessionId, SessionStore, StoreError};
+use k8sops_core::{Lease, SessionId, SessionStore, StoreError};
 
 /// How long an ownership holds without being renewed (DESIGN section 6).
 pub(super) const LEASE: Duration = Duration::from_secs(10);

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use super::{Sessions, SessionsError, Shared, learning};
-use crate::{
-    audit::{Action, Entry},
-    session::{
-        Actor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionState, SessionSummary, Settings,
-        StoreError, UserId, load_state,
-    },
+use crate::audit::{Action, Entry};
+use k8sops_core::{
+    Actor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionState, SessionSummary, Settings,
+    StoreError, UserId, load_state,
 };
 
 impl Sessions {

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use crate::session::{Lease, MessageId, Preview, RunId, SessionStore, TextDelta};
+use k8sops_core::{Lease, MessageId, Preview, RunId, SessionStore, TextDelta};
 
 /// How long text is gathered before it is written.
 const GATHER: Duration = Duration::from_millis(50);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Sessions, SessionsError};
-use crate::session::{
+use k8sops_core::{
     Cursor, ListCursor, Message, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId, UserId,
     load_state,
 };

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Feed, SessionId};
+use k8sops_core::{Feed, SessionId};
 
 /// The map is swept of feeds that nobody holds when it has grown to this, or to twice what the last sweep left.
 const SWEEP_AT: usize = 1024;

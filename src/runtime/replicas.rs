@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Shared;
-use crate::session::{Ring, StoreError, Topic};
+use k8sops_core::{Ring, StoreError, Topic};
 
 /// How often this process looks for sessions that nobody works on. With a lease of 10 s, a session is taken over within
 /// this and that.

@@ -11,11 +11,9 @@ use super::{
     Shared, observed,
     run_log::{Append, Projection},
 };
-use crate::{
-    audit::Entry,
-    session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError},
-    telemetry::{Share, traces},
-};
+use crate::audit::Entry;
+use k8sops_core::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError};
+use k8sops_telemetry::{Share, traces};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
 /// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
@@ -71,7 +69,7 @@ impl Writer {
         projection: Arc<Projection>,
         replayed: u64,
     ) -> Self {
-        let weight = projection.read(crate::session::SessionState::weight);
+        let weight = projection.read(k8sops_core::SessionState::weight);
         let mut share = shared.parts.metrics.share();
         projection.read(|state| share.set(state.run.is_some(), state.pending_approvals().count()));
         Self {

@@ -8,17 +8,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use k8sops::{
-    config::{Protocol, ProviderConfig},
-    memory::{Learned, LongTermMemory},
-    models::{Embedder, ModelError, ProviderEmbedder},
-    session::{LongTermStore, MemoryKind, MemorySource, SessionId, UserId, Vector},
-    store::MemoryStore,
-};
+use k8sops_agent::memory::{Learned, LongTermMemory};
+use k8sops_core::{LongTermStore, MemoryKind, MemorySource, SessionId, UserId, Vector};
+use k8sops_models::{Embedder, ModelError, Protocol, ProviderConfig, ProviderEmbedder};
+use k8sops_store::MemoryStore;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::testbed::{self, Peer};
+use k8sops_testing::{testbed, testbed::Peer};
 
 /// A fact, the same in other words, and a question that it answers and no other does.
 #[derive(Debug, Deserialize)]

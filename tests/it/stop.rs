@@ -13,9 +13,9 @@ use std::{
 use k8sops::{
     app::{App, Overrides},
     config::{Config, Sources},
-    mcp::InProcessConnector,
-    models::Catalog,
 };
+use k8sops_mcp::InProcessConnector;
+use k8sops_models::Catalog;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{

@@ -6,16 +6,16 @@ use futures_util::StreamExt;
 use k8sops::{
     app::{App, Overrides},
     config::{Config, Sources},
-    mcp::Connector,
-    models::{Catalog, ChatModel, ModelInfo, ProviderInfo},
 };
+use k8sops_mcp::Connector;
+use k8sops_models::{Catalog, ChatModel, ModelInfo, ProviderInfo};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::scripted::ScriptedModel;
+use k8sops_testing::scripted::ScriptedModel;
 
 /// Nothing in these tests takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(180);

@@ -18,9 +18,9 @@ use crate::{
         stream::{OpenStream, STORE_RETRY},
     },
     auth::Identity,
-    session::{Cause, CommandId, Cursor, Frame, Receipt, SessionId, StoreError},
-    telemetry::{self, requests, traces},
 };
+use k8sops_core::{Cause, CommandId, Cursor, Frame, Receipt, SessionId, StoreError};
+use k8sops_telemetry::{requests, traces};
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     /// The request that opened it: all that comes over it belongs to that.
     pub(super) cause: Cause,
     pub(super) open: OpenStream,
-    pub(super) _counted: telemetry::OpenStream,
+    pub(super) _counted: k8sops_telemetry::OpenStream,
 }
 
 /// Why a connection ends.

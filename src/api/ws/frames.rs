@@ -4,15 +4,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use crate::{
-    api::{
-        Code, Problem,
-        approvals::{ResolveApproval, Verdict},
-        inputs::AnswerInput,
-        messages::SendMessage,
-    },
-    session::{ApprovalId, CommandId, InputAction, InputId, MessageId, Receipt, RunId, SettingsPatch},
+use crate::api::{
+    Code, Problem,
+    approvals::{ResolveApproval, Verdict},
+    inputs::AnswerInput,
+    messages::SendMessage,
 };
+use k8sops_core::{ApprovalId, CommandId, InputAction, InputId, MessageId, Receipt, RunId, SettingsPatch};
 
 /// What a client says first that did not say in the handshake who it is.
 #[derive(Debug, Deserialize, ToSchema)]

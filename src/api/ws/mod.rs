@@ -21,11 +21,9 @@ use super::{
     problem::errors,
     stream::{self, OpenStream},
 };
-use crate::{
-    auth::Identity,
-    session::{Cause, Cursor, Frame, SessionId},
-    telemetry::{self, traces},
-};
+use crate::auth::Identity;
+use k8sops_core::{Cause, Cursor, Frame, SessionId};
+use k8sops_telemetry::traces;
 
 use connection::{Connection, Down};
 pub(super) use frames::{COMMANDS, Frames};
@@ -130,7 +128,7 @@ impl Opened {
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let Self { caller, hello, cursor, place } = self;
         let connection = Connection {
-            _counted: api.metrics.stream(telemetry::Stream::WebSocket),
+            _counted: api.metrics.stream(k8sops_telemetry::Stream::WebSocket),
             cause,
             api,
             caller: caller.identity,

@@ -23,9 +23,9 @@ pub use self::{
 use crate::{
     app,
     config::{ConfigError, Loaded, Origin},
-    models::Catalog,
-    session::StoreError,
 };
+use k8sops_core::StoreError;
+use k8sops_models::Catalog;
 
 /// What to try.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -22,10 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
-use crate::{
-    models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall, ToolChoice},
-    session::StopReason,
-};
+use k8sops_core::StopReason;
+use k8sops_models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall, ToolChoice};
 
 use turn::{Step, Turn};
 

@@ -17,13 +17,11 @@ use rmcp::{
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::{
-    demo::{Cluster, connect},
-    models::ToolSpec,
-    session::{
-        AssistantMessage, Message, MessageId, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus, UserMessage,
-    },
+use crate::demo::{Cluster, connect};
+use k8sops_core::{
+    AssistantMessage, Message, MessageId, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus, UserMessage,
 };
+use k8sops_models::ToolSpec;
 
 struct Client;
 
@@ -114,7 +112,7 @@ impl Chat {
                 provider: None,
                 model: None,
                 provider_data: None,
-                usage: crate::session::Usage::default(),
+                usage: k8sops_core::Usage::default(),
             }));
             if calls.is_empty() {
                 assert_eq!(reply.stop_reason, StopReason::EndTurn);

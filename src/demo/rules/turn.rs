@@ -2,10 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::{
-    models::{ChatRequest, ToolSpec},
-    session::{Message, ToolStatus},
-};
+use k8sops_core::{Message, ToolStatus};
+use k8sops_models::{ChatRequest, ToolSpec};
 
 /// What is to be done next, when the turn is not at its end.
 #[derive(Debug, Clone, PartialEq)]

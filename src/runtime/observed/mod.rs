@@ -6,14 +6,9 @@ mod tools;
 
 use tracing::Span;
 
-use crate::{
-    audit::Entry,
-    session::{Event, EventBody, OpenRun, RunId, SessionId, SessionState, UserId},
-    telemetry::{
-        Metrics,
-        traces::{self, At},
-    },
-};
+use crate::audit::Entry;
+use k8sops_core::{Event, EventBody, OpenRun, RunId, SessionId, SessionState, UserId};
+use k8sops_telemetry::{Metrics, traces, traces::At};
 
 pub(super) use model::watched;
 pub(super) use tools::WatchedTools;

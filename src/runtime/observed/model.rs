@@ -7,13 +7,8 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tracing::{Instrument as _, Span};
 
-use crate::{
-    models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream},
-    telemetry::{
-        Metrics,
-        traces::{self, At},
-    },
-};
+use k8sops_models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream};
+use k8sops_telemetry::{Metrics, traces, traces::At};
 
 /// `inner`, as it is asked for a session.
 pub(in crate::runtime) fn watched(inner: Arc<dyn ChatModel>, metrics: &Arc<Metrics>, at: At) -> Arc<dyn ChatModel> {

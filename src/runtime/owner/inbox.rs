@@ -1,11 +1,9 @@
 //! What an owner does with the commands that wait for it.
 
 use super::Owner;
-use crate::{
-    runtime::commands::next_message,
-    session::{
-        Actor, CommandBody, EventBody, EventDraft, InboxEntry, OnBusy, SettingsChanged, StoreError, TitleChanged,
-    },
+use crate::runtime::commands::next_message;
+use k8sops_core::{
+    Actor, CommandBody, EventBody, EventDraft, InboxEntry, OnBusy, SettingsChanged, StoreError, TitleChanged,
 };
 
 impl Owner<'_> {

@@ -22,12 +22,10 @@ use super::{
     run_log::{Append, Projection},
     writer::Writer,
 };
-use crate::{
-    session::{
-        EventBody, EventDraft, Feed, OpenRun, RunId, RunRecovered, SessionId, StoreError, Timestamp, Topic, load_state,
-    },
-    tools::ToolExecutor,
+use k8sops_core::{
+    EventBody, EventDraft, Feed, OpenRun, RunId, RunRecovered, SessionId, StoreError, Timestamp, Topic, load_state,
 };
+use k8sops_tools::ToolExecutor;
 
 use run::{RunTask, run_ended, superseded};
 

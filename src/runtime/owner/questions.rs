@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::Owner;
-use crate::session::{
+use k8sops_core::{
     Actor, ApprovalId, ApprovalResolved, Command, CommandBody, Decision, EventBody, EventDraft, InputAction, InputId,
     InputResolved, OpenRun, Timestamp,
 };

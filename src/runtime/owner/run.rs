@@ -7,22 +7,21 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
 use super::Owner;
-use crate::{
-    agent::{LogClosed, Recall, Run, RunEnd, failing},
-    runtime::{
-        Shared,
-        asking::{self, UserSpending},
-        learning::{self, UserRecall},
-        observed,
-        registry::Place,
-        run_log::{FirstEvent, OwnedLog},
-    },
-    session::{
-        Actor, CommandBody, EventBody, EventDraft, InboxEntry, MessageId, Preview, RunFailed, RunId, RunStarted,
-        SessionId, Settings, StoreError, TitleChanged, Usage, UserMessageEvent, title_from,
-    },
-    telemetry::traces,
+use crate::runtime::{
+    Shared, asking,
+    asking::UserSpending,
+    learning,
+    learning::UserRecall,
+    observed,
+    registry::Place,
+    run_log::{FirstEvent, OwnedLog},
 };
+use k8sops_agent::{LogClosed, Recall, Run, RunEnd, failing};
+use k8sops_core::{
+    Actor, CommandBody, EventBody, EventDraft, InboxEntry, MessageId, Preview, RunFailed, RunId, RunStarted, SessionId,
+    Settings, StoreError, TitleChanged, Usage, UserMessageEvent, title_from,
+};
+use k8sops_telemetry::traces;
 
 /// A run on its way.
 pub(super) struct RunTask {
