@@ -10,6 +10,7 @@ Reports, with file and line:
 - names of files of the repository in code style (`deploy/nginx/k8sops.conf`) that do not exist
 """
 
+import functools
 import os
 import re
 import subprocess
@@ -18,7 +19,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 # What a repository path in code style begins with.
-FOLDERS = (".ci", "benches", "config", "console", "crates", "deploy", "docs", "examples", "fuzz", "openapi", "src", "tests")
+FOLDERS = [
+    ".ci", "benches", "config", "console", "crates", "deploy", "docs", "examples", "fuzz", "openapi", "src", "tests",
+]
 # Files that describe the past, and may name what no longer exists.
 HISTORY = ("CHANGELOG.md",)
 
@@ -29,7 +32,7 @@ REFERENCE = re.compile(r"^\s{0,3}\[[^\]]+\]:\s*<?(\S+?)>?(?:\s|$)")
 HTML = re.compile(r"<(?:a|img)\b[^>]*?\b(?:href|src)=\"([^\"]+)\"")
 ANCHOR = re.compile(r"<(?:a|\w+)\b[^>]*?\b(?:id|name)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$")
-PATH = re.compile(r"^(?:%s)/[\w./@-]*$" % "|".join(re.escape(folder) for folder in FOLDERS))
+PATH = re.compile(rf"^(?:{'|'.join(map(re.escape, FOLDERS))})/[\w./@-]*$")
 
 
 def markdown_files(root):
@@ -62,28 +65,30 @@ def slug(heading):
     return "".join("-" if c.isspace() else c for c in text if c.isalnum() or c in "_-" or c.isspace())
 
 
-def anchors_of(path, cache={}):
-    if path not in cache:
-        found = {}
-        ids = set()
-        for _, line in lines_of(path):
-            ids.update(ANCHOR.findall(line))
-            heading = HEADING.match(line)
-            if heading:
-                name = slug(heading.group(1))
-                count = found.get(name, 0)
-                found[name] = count + 1
-                ids.add(f"{name}-{count}" if count else name)
-        cache[path] = ids
-    return cache[path]
+@functools.cache
+def anchors_of(path):
+    """The ids in a file that a link may name."""
+    found = {}
+    ids = set()
+    for _, line in lines_of(path):
+        ids.update(ANCHOR.findall(line))
+        heading = HEADING.match(line)
+        if heading:
+            name = slug(heading.group(1))
+            count = found.get(name, 0)
+            found[name] = count + 1
+            ids.add(f"{name}-{count}" if count else name)
+    return ids
 
 
 def problems_of(path, root, book):
+    """The problems of one file, each with its line."""
     in_book = book in path.parents
     for number, line in lines_of(path):
         text = CODE.sub(lambda found: " " * len(found.group(0)), line)
         reference = REFERENCE.match(text)
-        targets = INLINE.findall(text) + HTML.findall(text) + ([reference.group(1)] if reference else [])
+        targets = INLINE.findall(text) + HTML.findall(text)
+        targets += [reference.group(1)] if reference else []
         for target in targets:
             if re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.IGNORECASE):
                 continue
@@ -111,7 +116,8 @@ def main():
         for number, problem in problems_of(path, root, book):
             failures += 1
             print(f"{path.relative_to(root)}:{number}: {problem}")
-    listed = {os.path.normpath(book / target) for _, line in lines_of(book / "SUMMARY.md") for target in INLINE.findall(line)}
+    summary = " ".join(line for _, line in lines_of(book / "SUMMARY.md"))
+    listed = {os.path.normpath(book / target) for target in INLINE.findall(summary)}
     for path in files:
         if book in path.parents and path.name != "SUMMARY.md" and str(path) not in listed:
             failures += 1

@@ -10,7 +10,9 @@ use super::{
     problem::errors,
 };
 use crate::runtime::SessionsError;
-use k8sops_core::{Command, CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionId, UserId};
+use k8sops_core::{
+    CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionCommand, SessionId, UserId,
+};
 
 errors!(
     AnswerErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, InputNotFound, InputClosed, DoesNotFit,
@@ -73,11 +75,11 @@ pub(super) fn command(
     command_id: CommandId,
     input_id: InputId,
     answer: AnswerInput,
-) -> Result<Command, Problem> {
+) -> Result<SessionCommand, Problem> {
     if answer.action != InputAction::Accept && answer.content.is_some() {
         return Err(Problem::invalid("content goes with \"action\": \"accept\" only"));
     }
     let fingerprint = fingerprint(&("answer", input_id, &answer));
     let body = CommandBody::Answer { input_id, action: answer.action, content: answer.content };
-    Ok(Command { command_id, fingerprint, by: user.clone(), body })
+    Ok(SessionCommand { command_id, fingerprint, by: user.clone(), body })
 }

@@ -28,9 +28,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 use k8sops_agent::{Budget, BudgetConfig};
-use k8sops_core::Effort;
+use k8sops_core::ReasoningEffort;
 use k8sops_mcp::{McpConfig, McpServerConfig, McpTransport, USER_TOKEN};
-use k8sops_models::{Feature, LongPrices, ModelChoice, ModelConfig, Prices, Protocol, ProviderConfig};
+use k8sops_models::{
+    LongPromptPrices, ModelChoice, ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol,
+};
 use k8sops_telemetry::{LogConfig, LogFormat, Sampler, TelemetryConfig};
 use k8sops_tools::{ApprovalBy, ApprovalMode, ToolsConfig};
 
@@ -118,7 +120,7 @@ pub struct LlmConfig {
     /// The most tokens of one reply; absent: the catalog's figure.
     pub max_tokens: Option<u32>,
     /// How much the model thinks; absent: as it does by itself.
-    pub reasoning: Option<Effort>,
+    pub reasoning: Option<ReasoningEffort>,
     /// Who is asked when the session's own provider is down, in this order.
     pub fallback: Vec<ModelChoice>,
 }
@@ -126,12 +128,12 @@ pub struct LlmConfig {
 impl LlmConfig {
     /// The settings that a new session begins with.
     #[must_use]
-    pub fn settings(&self) -> k8sops_core::Settings {
-        k8sops_core::Settings {
+    pub fn settings(&self) -> k8sops_core::SessionSettings {
+        k8sops_core::SessionSettings {
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             reasoning: self.reasoning,
-            ..k8sops_core::Settings::of(&self.provider, &self.model)
+            ..k8sops_core::SessionSettings::of(&self.provider, &self.model)
         }
     }
 }

@@ -37,9 +37,9 @@ pub(super) fn keep_alive(text: &str) -> Option<String> {
 }
 
 /// An amount of dollars that is not negative.
-pub(super) fn dollars(text: &str) -> Option<k8sops_core::Money> {
+pub(super) fn dollars(text: &str) -> Option<k8sops_core::UsdAmount> {
     let dollars = text.trim_start_matches('$').parse::<f64>().ok()?;
-    (0.0..1e6).contains(&dollars).then(|| k8sops_core::Money::from_dollars(dollars))
+    (0.0..1e6).contains(&dollars).then(|| k8sops_core::UsdAmount::from_dollars(dollars))
 }
 
 /// A number of bytes, with or without `KiB`, `MiB`, `GiB`.

@@ -9,7 +9,7 @@ use super::{
     parse,
     yaml::Node,
 };
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 use k8sops_tools::{ApprovalMode, ToolRule};
 
 const EFFECT: &str = "read, idempotent or mutating";
@@ -52,9 +52,9 @@ impl Loader {
         let origin = layer.origin(node);
         let effect = effect.and_then(|text| {
             let effect = match text.as_str() {
-                "read" => Some(Effect::Read),
-                "idempotent" => Some(Effect::Idempotent),
-                "mutating" => Some(Effect::Mutating),
+                "read" => Some(ToolEffect::Read),
+                "idempotent" => Some(ToolEffect::Idempotent),
+                "mutating" => Some(ToolEffect::Mutating),
                 _ => None,
             };
             if effect.is_none() {

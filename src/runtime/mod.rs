@@ -40,7 +40,7 @@ use tracing::Instrument as _;
 use crate::audit::Audit;
 use k8sops_agent::{Limits, memory::LongTermMemory};
 use k8sops_core::{SessionId, SessionStore, StoreError};
-use k8sops_models::{Catalog, ModelChoice};
+use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::Metrics;
 use k8sops_tools::{ApprovalBy, Toolbox};
 
@@ -58,7 +58,7 @@ pub struct Parts {
     /// Where they are kept.
     pub store: Arc<dyn SessionStore>,
     /// Who answers.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<ModelCatalog>,
     /// What the agent may call.
     pub tools: Arc<dyn Toolbox>,
     /// The system prompt.

@@ -12,7 +12,10 @@ use super::{
     run_log::{Append, Projection},
 };
 use crate::audit::Entry;
-use k8sops_core::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError};
+use k8sops_core::{
+    ApprovalId, EventBody, EventDraft, InputId, LogCommit, SessionEvent, SessionFeed, SessionLease, SessionStore,
+    StoreError,
+};
 use k8sops_telemetry::{Share, traces};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
@@ -27,8 +30,8 @@ const SHALLOW_CONVERSATION: u64 = 400 * 1024;
 
 pub(super) struct Writer {
     store: Arc<dyn SessionStore>,
-    lease: Lease,
-    feed: Arc<Feed>,
+    lease: SessionLease,
+    feed: Arc<SessionFeed>,
     pub(super) projection: Arc<Projection>,
     shared: Arc<Shared>,
     next: Batch,
@@ -56,7 +59,7 @@ struct Batch {
 
 struct InFlight {
     commit: BoxFuture<'static, Result<(), StoreError>>,
-    events: Vec<Arc<Event>>,
+    events: Vec<Arc<SessionEvent>>,
     done: Vec<oneshot::Sender<()>>,
     began: Instant,
 }
@@ -64,8 +67,8 @@ struct InFlight {
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        lease: Lease,
-        feed: Arc<Feed>,
+        lease: SessionLease,
+        feed: Arc<SessionFeed>,
         projection: Arc<Projection>,
         replayed: u64,
     ) -> Self {
@@ -143,7 +146,7 @@ impl Writer {
         let (mut summary, checkpoint) =
             self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
-        let events: Vec<Arc<Event>> =
+        let events: Vec<Arc<SessionEvent>> =
             (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.at(session, seq))).collect();
         for event in &events {
             summary.apply(event);
@@ -157,7 +160,7 @@ impl Writer {
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
         let commit = Box::pin(
             async move {
-                let commit = Commit {
+                let commit = LogCommit {
                     session,
                     epoch,
                     expected_seq,
@@ -177,7 +180,7 @@ impl Writer {
     ///
     /// # Errors
     /// The store refused. Nothing more may be written under this lease.
-    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<Event>>, StoreError> {
+    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
         let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
         let result = (&mut in_flight.commit).await;
         let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");

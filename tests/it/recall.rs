@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use k8sops_agent::memory::{Learned, LongTermMemory};
-use k8sops_core::{LongTermStore, MemoryKind, MemorySource, SessionId, UserId, Vector};
-use k8sops_models::{Embedder, ModelError, Protocol, ProviderConfig, ProviderEmbedder};
+use k8sops_core::{EmbeddingVector, LongTermStore, MemoryKind, MemorySource, SessionId, UserId};
+use k8sops_models::{EmbeddingModel, ModelError, ProviderConfig, ProviderEmbedder, ProviderProtocol};
 use k8sops_store::MemoryStore;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -47,13 +47,13 @@ async fn embedding_server() -> Peer {
 
 /// What the model makes of all texts of the facts, made beforehand: recall waits for it only so long, and how busy a machine
 /// is must not decide what is found.
-struct Prepared(HashMap<String, Vector>);
+struct Prepared(HashMap<String, EmbeddingVector>);
 
 impl Prepared {
-    async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn Embedder> {
+    async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
         let config = ProviderConfig {
             name: "llama".into(),
-            protocol: Protocol::OpenaiChat,
+            protocol: ProviderProtocol::OpenaiChat,
             base_url: format!("{}/v1", server.url),
             api_key: None,
             key_optional: true,
@@ -74,12 +74,12 @@ impl Prepared {
 }
 
 #[async_trait]
-impl Embedder for Prepared {
+impl EmbeddingModel for Prepared {
     fn name(&self) -> &'static str {
         "llama/minilm"
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
+    async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
         Ok(texts.iter().map(|text| self.0[text].clone()).collect())
     }
 }
@@ -124,7 +124,11 @@ async fn measure(memory: &Arc<LongTermMemory>, facts: &[&Fact]) -> Found {
 }
 
 /// All facts, learned ten at a time.
-async fn knowing(store: &Arc<MemoryStore>, embedder: Option<Arc<dyn Embedder>>, facts: &[Fact]) -> Arc<LongTermMemory> {
+async fn knowing(
+    store: &Arc<MemoryStore>,
+    embedder: Option<Arc<dyn EmbeddingModel>>,
+    facts: &[Fact],
+) -> Arc<LongTermMemory> {
     let memory = LongTermMemory::new(store.clone(), embedder, 5);
     let source = MemorySource { session_id: SessionId::new(), seq: 1 };
     for part in facts.chunks(10) {

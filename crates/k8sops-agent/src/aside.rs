@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::StreamExt;
 
 use super::Candidate;
-use k8sops_core::{Message, Settings, StopReason, Usage, UserMessage};
-use k8sops_models::{ChatRequest, Delta, ModelError, RetryPolicy, ToolChoice};
+use k8sops_core::{ChatMessage, SessionSettings, StopReason, TokenUsage, UserMessage};
+use k8sops_models::{ChatRequest, ModelError, ReplyDelta, RetryPolicy, ToolChoice};
 
 /// A question to a model.
 pub struct Aside<'a> {
@@ -17,7 +17,7 @@ pub struct Aside<'a> {
     /// Tokens that its answer should have at most.
     pub most: usize,
     /// Temperature and reasoning.
-    pub settings: &'a Settings,
+    pub settings: &'a SessionSettings,
 }
 
 impl Aside<'_> {
@@ -29,7 +29,7 @@ impl Aside<'_> {
         &self,
         candidate: &Candidate,
         retry: &RetryPolicy,
-        usage: &mut Usage,
+        usage: &mut TokenUsage,
     ) -> Result<String, ModelError> {
         let mut waited = Duration::ZERO;
         let mut attempt = 1;
@@ -49,14 +49,14 @@ impl Aside<'_> {
     ///
     /// # Errors
     /// The provider's; an answer that is empty, refused, or has no end.
-    pub async fn ask_once(&self, candidate: &Candidate, usage: &mut Usage) -> Result<String, ModelError> {
+    pub async fn ask_once(&self, candidate: &Candidate, usage: &mut TokenUsage) -> Result<String, ModelError> {
         // What the model thinks before it writes counts too.
         let most = u32::try_from(4 * self.most).unwrap_or(u32::MAX);
         let request = ChatRequest {
             provider: candidate.provider.clone(),
             model: candidate.model.clone(),
             system: self.system.into(),
-            messages: vec![Arc::new(Message::User(UserMessage::unlogged(self.question.clone())))],
+            messages: vec![Arc::new(ChatMessage::User(UserMessage::unlogged(self.question.clone())))],
             tools: Arc::new([]),
             tool_choice: ToolChoice::Auto,
             temperature: self.settings.temperature,
@@ -65,7 +65,7 @@ impl Aside<'_> {
         };
         let mut stream = candidate.chat.stream(request).await?;
         while let Some(delta) = stream.next().await {
-            if let Delta::Done(reply) = delta? {
+            if let ReplyDelta::Done(reply) = delta? {
                 *usage += reply.usage;
                 let answer = reply.content.trim();
                 if reply.stop_reason == StopReason::Refusal {

@@ -9,15 +9,15 @@ use super::{
     lineup::{Course, Turn},
     reply::stopped,
 };
-use k8sops_core::{EventBody, MessageId, OpenRun, RunRecovered, Warning};
-use k8sops_models::{ChatRequest, Delta, ModelError, Reply};
+use k8sops_core::{EventBody, MessageId, OpenRun, RunRecovered, SessionWarning};
+use k8sops_models::{ChatRequest, ModelError, ModelReply, ReplyDelta};
 
 /// How often a conversation is cut down for a model that says it is too long, each time to two thirds.
 const SQUEEZES: u32 = 8;
 
 /// What came of asking one model.
 pub(super) enum Asked {
-    Answered(MessageId, Box<Reply>),
+    Answered(MessageId, Box<ModelReply>),
     /// Cancelled or halted in the middle; with what had come until then.
     Stopped(MessageId, Written),
     /// Cancelled or halted between two attempts: the loop of the run looks at both and does what is due.
@@ -41,7 +41,7 @@ impl Written {
 
 /// How one attempt at a reply ended.
 enum Attempt {
-    Done(Reply),
+    Done(ModelReply),
     Failed(ModelError),
     Stopped(Written),
 }
@@ -49,7 +49,7 @@ enum Attempt {
 /// Says that a call is made again after a wait.
 pub(super) fn waits(error: &ModelError, attempt: u32, wait: Duration) -> EventBody {
     let seconds = wait.as_secs_f64();
-    EventBody::Warning(Warning {
+    EventBody::Warning(SessionWarning {
         code: error.code().into(),
         message: format!("{error}; trying again in {seconds:.1} s (attempt {attempt} failed)"),
         wait_seconds: Some((seconds * 10.0).round() / 10.0),
@@ -101,7 +101,7 @@ impl Run {
                 attempt -= 1;
                 course.room = Some(sent / 3 * 2);
                 let message = format!("{error}; trying again without the oldest outputs and turns");
-                events.push(EventBody::Warning(Warning::new(error.code(), message)));
+                events.push(EventBody::Warning(SessionWarning::new(error.code(), message)));
                 self.log.append(events).await?;
                 if self.cancel.is_cancelled() || self.halt.is_cancelled() {
                     return Ok(Asked::Interrupted);
@@ -137,15 +137,15 @@ impl Run {
             let mut stream = turn.candidate.chat.stream(request).await?;
             while let Some(delta) = stream.next().await {
                 match delta? {
-                    Delta::Text(piece) => {
+                    ReplyDelta::Text(piece) => {
                         self.log.preview(message_id, Piece::Text(&piece));
                         written.text.push_str(&piece);
                     }
-                    Delta::Reasoning(piece) => {
+                    ReplyDelta::Reasoning(piece) => {
                         self.log.preview(message_id, Piece::Reasoning(&piece));
                         written.reasoning.push_str(&piece);
                     }
-                    Delta::Done(reply) => return Ok(reply),
+                    ReplyDelta::Done(reply) => return Ok(reply),
                 }
             }
             Err(ModelError::MalformedStream("the model's stream ended without its end mark".into()))

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use crate::{Budget, BudgetConfig};
-use k8sops_core::Usage;
+use k8sops_core::TokenUsage;
 
 /// What is budgeted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) enum Scope {
 #[async_trait]
 pub trait Spending: Send + Sync {
     /// What the user has used today (UTC); `None` when it cannot be known now.
-    async fn of_user_today(&self) -> Option<Usage>;
+    async fn of_user_today(&self) -> Option<TokenUsage>;
 }
 
 impl Scope {
@@ -45,15 +45,15 @@ impl Scope {
 
 /// Whether a budget is used up.
 #[must_use]
-pub fn is_spent(budget: &Budget, usage: &Usage) -> bool {
+pub fn is_spent(budget: &Budget, usage: &TokenUsage) -> bool {
     budget.tokens.is_some_and(|most| usage.tokens() >= most) || budget.usd.is_some_and(|most| usage.cost_usd >= most)
 }
 
 /// The budget that is used up, if one is. Without a limit on users nobody is asked what they used.
 pub(super) async fn spent(
     budgets: &BudgetConfig,
-    turn: &Usage,
-    session: &Usage,
+    turn: &TokenUsage,
+    session: &TokenUsage,
     spending: &dyn Spending,
 ) -> Option<Scope> {
     if is_spent(&budgets.turn, turn) {

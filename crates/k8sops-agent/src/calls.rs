@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::{Limits, LogClosed, Run, ask::UserAsker, ended, lineup::Course, trust::word_from_outside};
 use k8sops_core::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, Decision, Effect, EventBody, Message, OpenCall, OpenRun, RunId,
-    StopReason, Timestamp, ToolCall, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ChatMessage, EventBody, OpenRun, OpenToolCall,
+    RunId, StopReason, Timestamp, ToolCall, ToolEffect, ToolEnd, ToolProgress, ToolStart, ToolStatus,
 };
 use k8sops_tools::{CallClass, CallSite, Gate, Progress, ToolOutcome};
 
@@ -25,7 +25,7 @@ const MAYBE_DONE: &str =
 /// What the calls of one reply are made in.
 struct Scene<'a> {
     /// The conversation up to the reply.
-    messages: &'a [Arc<Message>],
+    messages: &'a [Arc<ChatMessage>],
     /// Tokens that the model which asked can take in.
     context_window: Option<u32>,
 }
@@ -44,7 +44,7 @@ impl Run {
     pub(super) async fn resolve_calls(
         &self,
         run: &OpenRun,
-        messages: &[Arc<Message>],
+        messages: &[Arc<ChatMessage>],
         course: &Course,
     ) -> Result<(), LogClosed> {
         let known = self.lineup.get(course.at).and_then(|candidate| candidate.context_window);
@@ -54,14 +54,20 @@ impl Run {
         Ok(())
     }
 
-    async fn resolve(&self, run_id: RunId, open: &OpenCall, scene: &Scene<'_>, lanes: &Lanes) -> Result<(), LogClosed> {
+    async fn resolve(
+        &self,
+        run_id: RunId,
+        open: &OpenToolCall,
+        scene: &Scene<'_>,
+        lanes: &Lanes,
+    ) -> Result<(), LogClosed> {
         let messages = scene.messages;
         let call = &open.call;
         let end = |status, content: &str| self.log.append(vec![ended(call, status, content)]);
 
         // An owner before this one sent it. Only what changes nothing is sent again.
         if let Some(started) = &open.started
-            && started.effect != Effect::Read
+            && started.effect != ToolEffect::Read
         {
             return end(ToolStatus::Unknown, MAYBE_DONE).await;
         }
@@ -114,7 +120,7 @@ impl Run {
         } else {
             arguments.clone()
         };
-        let lane = if class.effect == Effect::Read { &lanes.read } else { &lanes.change };
+        let lane = if class.effect == ToolEffect::Read { &lanes.read } else { &lanes.change };
         let _turn = lane.acquire().await.expect("the semaphore is never closed");
         if self.cancel.is_cancelled() {
             return end(ToolStatus::Cancelled, NOT_RUN).await;
@@ -169,7 +175,7 @@ impl Run {
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let outcome = outcome.unwrap_or_else(|| {
-            let (status, content) = if class.effect == Effect::Read {
+            let (status, content) = if class.effect == ToolEffect::Read {
                 (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
             } else {
                 (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {MAYBE_DONE}"))
@@ -194,7 +200,7 @@ impl Run {
     /// Asks for approval, unless that was done before, and waits for the answer.
     async fn approval(
         &self,
-        open: &OpenCall,
+        open: &OpenToolCall,
         class: &CallClass,
         arguments: &Map<String, Value>,
     ) -> Result<Answer, LogClosed> {
@@ -237,9 +243,9 @@ impl Run {
 }
 
 /// What the model is told of arguments that are no object.
-fn no_object(messages: &[Arc<Message>]) -> &'static str {
+fn no_object(messages: &[Arc<ChatMessage>]) -> &'static str {
     let reply = messages.iter().rev().find_map(|message| match message.as_ref() {
-        Message::Assistant(reply) => Some(reply),
+        ChatMessage::Assistant(reply) => Some(reply),
         _ => None,
     });
     if reply.is_some_and(|reply| reply.stop_reason == StopReason::MaxTokens) {
@@ -264,20 +270,22 @@ impl From<&ApprovalResolved> for Answer {
     fn from(resolved: &ApprovalResolved) -> Self {
         let comment = resolved.comment.as_deref().filter(|c| !c.trim().is_empty());
         match resolved.decision {
-            Decision::Approve => Self::Approved(resolved.arguments.as_ref().and_then(|a| a.as_object().cloned())),
-            Decision::Deny => Self::Refused(match comment {
+            ApprovalDecision::Approve => {
+                Self::Approved(resolved.arguments.as_ref().and_then(|a| a.as_object().cloned()))
+            }
+            ApprovalDecision::Deny => Self::Refused(match comment {
                 Some(comment) => format!("denied by the user, who says: {comment}"),
                 None => "denied by the user".into(),
             }),
-            Decision::Expired => Self::Refused("not run: nobody approved it in time".into()),
+            ApprovalDecision::Expired => Self::Refused("not run: nobody approved it in time".into()),
         }
     }
 }
 
 /// The end of a call whose run cannot be driven any further.
-pub(super) fn end_of_interrupted(open: &OpenCall) -> EventBody {
+pub(super) fn end_of_interrupted(open: &OpenToolCall) -> EventBody {
     match &open.started {
-        Some(started) if started.effect != Effect::Read => ended(&open.call, ToolStatus::Unknown, MAYBE_DONE),
+        Some(started) if started.effect != ToolEffect::Read => ended(&open.call, ToolStatus::Unknown, MAYBE_DONE),
         Some(_) => ended(&open.call, ToolStatus::Error, "the run failed while the call ran"),
         None => ended(&open.call, ToolStatus::Cancelled, "not run: the run failed before"),
     }

@@ -11,7 +11,7 @@ use super::{
     lineup::{Course, Turn},
     reply::stopped,
 };
-use k8sops_core::{ContextCompacted, EventBody, Message, ToolStatus, Usage, Warning};
+use k8sops_core::{ChatMessage, ContextCompacted, EventBody, SessionWarning, TokenUsage, ToolStatus};
 use k8sops_models::{ModelError, tokens};
 
 /// The share of the limit that the recent turns may keep: far below it, so that the next summary is far away.
@@ -40,7 +40,7 @@ summary alone.";
 
 /// What is to be summarised.
 struct Oldest<'a> {
-    messages: &'a [Arc<Message>],
+    messages: &'a [Arc<ChatMessage>],
     up_to_seq: u64,
 }
 
@@ -91,14 +91,14 @@ impl Run {
             return Ok(false);
         };
         let most = (limit / SUMMARY_SHARE).clamp(SUMMARY_BOUNDS.0, SUMMARY_BOUNDS.1);
-        let mut usage = Usage::default();
+        let mut usage = TokenUsage::default();
         let earlier = view.compaction.as_ref().map(|compaction| compaction.summary.to_string()).unwrap_or_default();
         let summary = match self.summarise(turn, &earlier, oldest.messages, (limit, most), &mut usage).await? {
             Summarised::Stopped => return Ok(true),
             Summarised::Written(summary) => summary,
             Summarised::Failed(error) if is_away(&error) => {
                 let message = format!("{error}; the turn goes on without the oldest parts of the conversation");
-                self.log.append(vec![EventBody::Warning(Warning::new("not_summarised", message))]).await?;
+                self.log.append(vec![EventBody::Warning(SessionWarning::new("not_summarised", message))]).await?;
                 course.unsummarised = true;
                 fit(view, limit, before, course);
                 return Ok(false);
@@ -120,7 +120,7 @@ impl Run {
             model: Some(candidate.model.clone()),
         };
         // Estimated as the next step will do it: nothing is counted yet of what is left.
-        after.compaction = Some(k8sops_core::Compaction {
+        after.compaction = Some(k8sops_core::ContextCompaction {
             seq: u64::MAX,
             up_to_seq: oldest.up_to_seq,
             summary: summary.as_str().into(),
@@ -135,9 +135,9 @@ impl Run {
         &self,
         turn: &Turn<'_>,
         earlier: &str,
-        messages: &[Arc<Message>],
+        messages: &[Arc<ChatMessage>],
         (limit, most): (usize, usize),
-        usage: &mut Usage,
+        usage: &mut TokenUsage,
     ) -> Result<Summarised, LogClosed> {
         let mut room = limit.saturating_sub(tokens::count(TASK) + 2 * most + 100).max(most);
         let mut summary = earlier.to_owned();
@@ -180,7 +180,7 @@ impl Run {
         &self,
         turn: &Turn<'_>,
         aside: &Aside<'_>,
-        usage: &mut Usage,
+        usage: &mut TokenUsage,
         waited: &mut Duration,
     ) -> Result<Summarised, LogClosed> {
         let mut attempt = 0;
@@ -225,7 +225,7 @@ fn oldest(view: &RunView, limit: usize) -> Option<Oldest<'_>> {
     let mut kept = 0;
     for (at, message) in fitted.iter().enumerate().rev() {
         kept += tokens_of(message);
-        if !matches!(message.as_ref(), Message::User(_)) {
+        if !matches!(message.as_ref(), ChatMessage::User(_)) {
             continue;
         }
         // The newest turn stays, whatever it takes.
@@ -236,7 +236,7 @@ fn oldest(view: &RunView, limit: usize) -> Option<Oldest<'_>> {
     }
     let cut = match cut? {
         // All of them together are small; it is what goes along with them that is not. The newest alone stays.
-        0 => recent.iter().rposition(|message| matches!(message.as_ref(), Message::User(_)))?,
+        0 => recent.iter().rposition(|message| matches!(message.as_ref(), ChatMessage::User(_)))?,
         cut => cut,
     };
     let messages = &recent[..cut];
@@ -256,10 +256,10 @@ fn question(earlier: &str, text: &str, most: usize) -> String {
 }
 
 /// A message as one reads it who is to say what matters in a conversation.
-pub fn told(message: &Message) -> String {
+pub fn told(message: &ChatMessage) -> String {
     match message {
-        Message::User(m) => format!("User: {}\n", shortened(&m.content, READ)),
-        Message::Assistant(m) => {
+        ChatMessage::User(m) => format!("User: {}\n", shortened(&m.content, READ)),
+        ChatMessage::Assistant(m) => {
             let mut text = format!("Agent: {}\n", shortened(&m.content, READ));
             for call in &m.tool_calls {
                 let arguments = call.arguments.to_string();
@@ -267,7 +267,7 @@ pub fn told(message: &Message) -> String {
             }
             text
         }
-        Message::Tool(m) => {
+        ChatMessage::Tool(m) => {
             let status = if m.status == ToolStatus::Ok { "" } else { m.status.as_str() };
             format!("Output of {} {status}: {}\n", m.name, shortened(&m.content, READ_OF_OUTPUT))
         }
@@ -284,9 +284,9 @@ fn shortened(text: &str, most: usize) -> String {
 }
 
 /// What stands for messages that could not be summarised: what was known before, and that something is missing.
-fn without_a_summary(earlier: &str, messages: &[Arc<Message>]) -> String {
+fn without_a_summary(earlier: &str, messages: &[Arc<ChatMessage>]) -> String {
     let first = messages.iter().find_map(|message| match message.as_ref() {
-        Message::User(m) => Some(shortened(&m.content, 200)),
+        ChatMessage::User(m) => Some(shortened(&m.content, 200)),
         _ => None,
     });
     let began = first.map(|words| format!(", beginning with the user's {words:?}")).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8sops_core::{Message, ToolMessage};
+use k8sops_core::{ChatMessage, ToolMessage};
 
 /// Bytes that are surely no less than a token, on average over what clusters print.
 const BYTES_PER_TOKEN: usize = 3;
@@ -16,7 +16,7 @@ const NEWEST: usize = 4;
 
 /// The messages, with old results of tools replaced by a word of where they can be read. A fold over the conversation from
 /// its beginning, so that what was left out for one call is left out for the next one too. `limit` is in tokens.
-pub(super) fn fitted(messages: &[Arc<Message>], limit: usize) -> Vec<Arc<Message>> {
+pub(super) fn fitted(messages: &[Arc<ChatMessage>], limit: usize) -> Vec<Arc<ChatMessage>> {
     let full = limit.saturating_mul(BYTES_PER_TOKEN);
     let roomy = full / ROOMY.1 * ROOMY.0;
     let mut fitted = messages.to_vec();
@@ -39,14 +39,14 @@ pub(super) fn fitted(messages: &[Arc<Message>], limit: usize) -> Vec<Arc<Message
 }
 
 /// About how many bytes a conversation takes in a request.
-pub(super) fn size(messages: &[Arc<Message>]) -> usize {
+pub(super) fn size(messages: &[Arc<ChatMessage>]) -> usize {
     messages.iter().map(|message| weight(message)).sum()
 }
 
 /// The messages cut down to `room` bytes, for a model that has said that they are too many: first the outputs of tools are
 /// left out, the oldest first, then whole turns, then the first steps of this one. `None`: the user's newest message and the
 /// newest step alone are more than that.
-pub(super) fn squeezed(messages: &[Arc<Message>], room: usize) -> Option<Vec<Arc<Message>>> {
+pub(super) fn squeezed(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec<Arc<ChatMessage>>> {
     let mut squeezed = messages.to_vec();
     let mut left = size(&squeezed);
     for message in &mut squeezed {
@@ -58,14 +58,14 @@ pub(super) fn squeezed(messages: &[Arc<Message>], room: usize) -> Option<Vec<Arc
             *message = stub;
         }
     }
-    let newest = squeezed.iter().rposition(|m| matches!(**m, Message::User(_))).unwrap_or(0);
-    let is_reply = |m: &Arc<Message>| matches!(**m, Message::Assistant(_));
+    let newest = squeezed.iter().rposition(|m| matches!(**m, ChatMessage::User(_))).unwrap_or(0);
+    let is_reply = |m: &Arc<ChatMessage>| matches!(**m, ChatMessage::Assistant(_));
     let last_step = squeezed.iter().rposition(is_reply).filter(|at| *at > newest).unwrap_or(squeezed.len());
     // Turns begin with the user, and steps with a reply: a call is never parted from its results.
-    let begins = |at: usize, message: &Message| match message {
-        Message::User(_) => at <= newest,
-        Message::Assistant(_) => at > newest,
-        Message::Tool(_) => false,
+    let begins = |at: usize, message: &ChatMessage| match message {
+        ChatMessage::User(_) => at <= newest,
+        ChatMessage::Assistant(_) => at > newest,
+        ChatMessage::Tool(_) => false,
     };
     let (mut old, mut early) = (0, newest + 1);
     for (at, message) in squeezed.iter().enumerate() {
@@ -87,20 +87,20 @@ pub(super) fn squeezed(messages: &[Arc<Message>], room: usize) -> Option<Vec<Arc
     Some(squeezed)
 }
 
-fn weight(message: &Message) -> usize {
+fn weight(message: &ChatMessage) -> usize {
     match message {
-        Message::User(m) => m.content.len(),
-        Message::Assistant(m) => {
+        ChatMessage::User(m) => m.content.len(),
+        ChatMessage::Assistant(m) => {
             m.content.len()
                 + m.tool_calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
                 + m.provider_data.as_ref().map_or(0, |data| data.weight() + m.reasoning.as_ref().map_or(0, String::len))
         }
-        Message::Tool(m) => m.content.len(),
+        ChatMessage::Tool(m) => m.content.len(),
     }
 }
 
-fn stub(message: &Message) -> Option<Arc<Message>> {
-    let Message::Tool(tool) = message else { return None };
+fn stub(message: &ChatMessage) -> Option<Arc<ChatMessage>> {
+    let ChatMessage::Tool(tool) = message else { return None };
     if tool.content.len() <= SMALL {
         return None;
     }
@@ -109,15 +109,17 @@ fn stub(message: &Message) -> Option<Arc<Message>> {
         tool.content.len(),
         tool.tool_call_id.as_str()
     );
-    Some(Arc::new(Message::Tool(ToolMessage { content, ..tool.clone() })))
+    Some(Arc::new(ChatMessage::Tool(ToolMessage { content, ..tool.clone() })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8sops_core::{AssistantMessage, MessageId, StopReason, Timestamp, ToolCall, ToolStatus, Usage, UserMessage};
+    use k8sops_core::{
+        AssistantMessage, MessageId, StopReason, Timestamp, TokenUsage, ToolCall, ToolStatus, UserMessage,
+    };
 
-    fn conversation(turns: usize) -> Vec<Arc<Message>> {
+    fn conversation(turns: usize) -> Vec<Arc<ChatMessage>> {
         let turn = |n: usize| {
             let user = UserMessage { seq: 1, ..UserMessage::unlogged(format!("{n}?")) };
             let tool = ToolMessage {
@@ -128,7 +130,7 @@ mod tests {
                 status: ToolStatus::Ok,
                 content: format!("{n}").repeat(3_000),
             };
-            [Arc::new(Message::User(user)), Arc::new(Message::Tool(tool))]
+            [Arc::new(ChatMessage::User(user)), Arc::new(ChatMessage::Tool(tool))]
         };
         (0..turns).flat_map(turn).collect()
     }
@@ -146,7 +148,7 @@ mod tests {
         assert!(fitted.iter().map(|m| weight(m)).sum::<usize>() <= 90_000 / 4 * 3);
         assert_eq!(fitted.len(), messages.len());
         assert_eq!(fitted[199], messages[199]);
-        let Message::Tool(first) = fitted[1].as_ref() else { panic!("a result") };
+        let ChatMessage::Tool(first) = fitted[1].as_ref() else { panic!("a result") };
         assert!(first.content.contains("read_output(call=\"call_0\")"), "{}", first.content);
     }
 
@@ -162,13 +164,13 @@ mod tests {
         assert!(changed < 40, "changed {changed} times in {} calls", messages.len());
     }
 
-    fn reply(n: usize) -> Arc<Message> {
+    fn reply(n: usize) -> Arc<ChatMessage> {
         let call = ToolCall {
             id: format!("step_{n}").parse().unwrap(),
             name: "look".into(),
             arguments: serde_json::json!({"pad": "x".repeat(200)}),
         };
-        Arc::new(Message::Assistant(AssistantMessage {
+        Arc::new(ChatMessage::Assistant(AssistantMessage {
             message_id: MessageId::new(),
             seq: 1,
             ts: Timestamp::now(),
@@ -180,12 +182,12 @@ mod tests {
             provider: None,
             model: None,
             provider_data: None,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
         }))
     }
 
-    fn result(n: usize) -> Arc<Message> {
-        Arc::new(Message::Tool(ToolMessage {
+    fn result(n: usize) -> Arc<ChatMessage> {
+        Arc::new(ChatMessage::Tool(ToolMessage {
             tool_call_id: format!("step_{n}").parse().unwrap(),
             seq: 2,
             ts: Timestamp::now(),
@@ -214,10 +216,10 @@ mod tests {
             before = size(&cut);
             assert!(cut.contains(newest), "the question stays");
             assert_eq!(cut[cut.len() - 1], messages[messages.len() - 1], "and so does what came last");
-            assert!(matches!(*cut[0], Message::User(_)), "it begins with the user");
+            assert!(matches!(*cut[0], ChatMessage::User(_)), "it begins with the user");
             for message in &cut {
-                if let Message::Tool(result) = &**message {
-                    let called = |m: &Arc<Message>| matches!(&**m, Message::Assistant(m) if m.tool_calls.iter().any(|c| c.id == result.tool_call_id));
+                if let ChatMessage::Tool(result) = &**message {
+                    let called = |m: &Arc<ChatMessage>| matches!(&**m, ChatMessage::Assistant(m) if m.tool_calls.iter().any(|c| c.id == result.tool_call_id));
                     assert_eq!(cut.iter().any(called), messages.iter().any(called), "a result has its call");
                 }
             }

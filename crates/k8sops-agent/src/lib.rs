@@ -45,8 +45,8 @@ use tokio_util::sync::CancellationToken;
 use lineup::Course;
 
 use k8sops_core::{
-    Compaction, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, RunFinished, SessionState, Settings,
-    StopReason, Timestamp, ToolEnd, ToolProgress, ToolStatus, Usage,
+    ChatMessage, ContextCompaction, EventBody, MessageId, OpenRun, RunFailed, RunFinished, RunOutcome, SessionSettings,
+    SessionState, StopReason, Timestamp, TokenUsage, ToolEnd, ToolProgress, ToolStatus,
 };
 use k8sops_tools::ToolExecutor;
 
@@ -106,15 +106,15 @@ pub struct LogClosed;
 #[derive(Debug, Clone)]
 pub struct RunView {
     /// The conversation.
-    pub messages: Vec<Arc<Message>>,
+    pub messages: Vec<Arc<ChatMessage>>,
     /// The run; `None` when it has ended.
     pub run: Option<OpenRun>,
     /// What stands for the oldest messages.
-    pub compaction: Option<Compaction>,
+    pub compaction: Option<ContextCompaction>,
     /// The codes of the warnings that the session was given.
     pub warned: BTreeSet<String>,
     /// What the whole session has used.
-    pub used: Usage,
+    pub used: TokenUsage,
 }
 
 impl From<&SessionState> for RunView {
@@ -142,7 +142,7 @@ pub struct Run {
     /// The tools it may call.
     pub tools: Arc<dyn ToolExecutor>,
     /// Temperature, tokens, reasoning.
-    pub settings: Settings,
+    pub settings: SessionSettings,
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds it.
@@ -178,11 +178,11 @@ impl Run {
             if !run.calls.is_empty() {
                 self.resolve_calls(run, &view.messages, &course).await?;
             } else if self.cancel.is_cancelled() {
-                self.log.append(vec![finished(run, Outcome::Cancelled, Usage::default())]).await?;
+                self.log.append(vec![finished(run, RunOutcome::Cancelled, TokenUsage::default())]).await?;
             } else if answered(&view.messages, run) {
                 // The reply was committed by an owner that did not come to close the run.
-                let outcome = if self.limits.reached_before(run) { Outcome::Limit } else { Outcome::Completed };
-                self.log.append(vec![finished(run, outcome, Usage::default())]).await?;
+                let outcome = if self.limits.reached_before(run) { RunOutcome::Limit } else { RunOutcome::Completed };
+                self.log.append(vec![finished(run, outcome, TokenUsage::default())]).await?;
             } else if !self.recall(&view, run).await? {
                 self.ask_model(&view, run, &mut course).await?;
             }
@@ -191,14 +191,14 @@ impl Run {
 }
 
 /// Whether the newest message is this run's reply without tool calls: then there is nothing left to do.
-fn answered(messages: &[Arc<Message>], run: &OpenRun) -> bool {
+fn answered(messages: &[Arc<ChatMessage>], run: &OpenRun) -> bool {
     matches!(messages.last().map(AsRef::as_ref),
-        Some(Message::Assistant(m)) if m.run_id == Some(run.run_id)
+        Some(ChatMessage::Assistant(m)) if m.run_id == Some(run.run_id)
             && m.tool_calls.is_empty() && m.stop_reason != StopReason::Paused)
 }
 
 /// The event that ends `run`; `more` is used by a reply that is committed with it.
-fn finished(run: &OpenRun, outcome: Outcome, more: Usage) -> EventBody {
+fn finished(run: &OpenRun, outcome: RunOutcome, more: TokenUsage) -> EventBody {
     let mut usage = run.usage;
     usage += more;
     EventBody::RunFinished(RunFinished { outcome, usage, duration_ms: since(run.started_at) })

@@ -7,7 +7,7 @@ use super::{
     context::ContextPolicy,
 };
 use crate::BudgetConfig;
-use k8sops_core::{Message, OpenRun, Timestamp, ToolCall};
+use k8sops_core::{ChatMessage, OpenRun, Timestamp, ToolCall};
 use k8sops_models::RetryPolicy;
 
 /// What bounds a run.
@@ -77,7 +77,7 @@ const REFUSED: &str = "not run again:";
 
 impl Limits {
     /// The bound that the run has reached, if it has.
-    pub(super) fn reached(&self, run: &OpenRun, messages: &[Arc<Message>]) -> Option<Reached> {
+    pub(super) fn reached(&self, run: &OpenRun, messages: &[Arc<ChatMessage>]) -> Option<Reached> {
         if run.steps >= self.max_steps {
             Some(Reached::Steps)
         } else if run.call_count >= self.max_calls {
@@ -99,7 +99,7 @@ impl Limits {
     }
 
     /// What the model is told in place of a result, when the call was made too often already.
-    pub(super) fn refuses(&self, call: &ToolCall, messages: &[Arc<Message>]) -> Option<String> {
+    pub(super) fn refuses(&self, call: &ToolCall, messages: &[Arc<ChatMessage>]) -> Option<String> {
         let times = repeats(call, messages);
         (times >= self.max_repeats).then(|| {
             format!(
@@ -110,7 +110,7 @@ impl Limits {
     }
 
     /// What is added to a result that the model has seen before.
-    pub(super) fn remark(call: &ToolCall, content: &str, messages: &[Arc<Message>]) -> Option<String> {
+    pub(super) fn remark(call: &ToolCall, content: &str, messages: &[Arc<ChatMessage>]) -> Option<String> {
         let times = 1 + repeats_with(call, Some(content), messages);
         (times >= TOLD_FROM).then(|| {
             format!("\n[k8sops: this is the {times}. time in this turn that this very call has this very result]")
@@ -119,18 +119,18 @@ impl Limits {
 }
 
 /// How often a call was made in this turn, at the end of it with always the same result.
-fn repeats(call: &ToolCall, messages: &[Arc<Message>]) -> usize {
+fn repeats(call: &ToolCall, messages: &[Arc<ChatMessage>]) -> usize {
     repeats_with(call, None, messages)
 }
 
-fn repeats_with(call: &ToolCall, result: Option<&str>, messages: &[Arc<Message>]) -> usize {
+fn repeats_with(call: &ToolCall, result: Option<&str>, messages: &[Arc<ChatMessage>]) -> usize {
     let turn = turn_of(messages);
     let mut expected = result;
     let mut times = 0;
     for message in turn.iter().rev() {
-        let Message::Tool(result) = message.as_ref() else { continue };
-        let same = |m: &Arc<Message>| {
-            matches!(m.as_ref(), Message::Assistant(m) if m.tool_calls.iter()
+        let ChatMessage::Tool(result) = message.as_ref() else { continue };
+        let same = |m: &Arc<ChatMessage>| {
+            matches!(m.as_ref(), ChatMessage::Assistant(m) if m.tool_calls.iter()
                 .any(|c| c.id == result.tool_call_id && c.name == call.name && c.arguments == call.arguments))
         };
         if !turn.iter().any(same) || result.content.starts_with(REFUSED) {
@@ -151,15 +151,16 @@ fn said(content: &str) -> &str {
     content.rfind("\n[k8sops: this is the ").map_or(content, |at| &content[..at])
 }
 
-fn goes_in_circles(messages: &[Arc<Message>]) -> bool {
+fn goes_in_circles(messages: &[Arc<ChatMessage>]) -> bool {
     let turn = turn_of(messages);
     let replies = turn.iter().rev().filter_map(|m| match m.as_ref() {
-        Message::Assistant(m) => Some(m),
+        ChatMessage::Assistant(m) => Some(m),
         _ => None,
     });
     let refused = |id| {
-        turn.iter()
-            .any(|m| matches!(m.as_ref(), Message::Tool(t) if &t.tool_call_id == id && t.content.starts_with(REFUSED)))
+        turn.iter().any(
+            |m| matches!(m.as_ref(), ChatMessage::Tool(t) if &t.tool_call_id == id && t.content.starts_with(REFUSED)),
+        )
     };
     let circles = replies
         .take(CIRCLES)
@@ -168,7 +169,7 @@ fn goes_in_circles(messages: &[Arc<Message>]) -> bool {
 }
 
 /// The messages since the user's newest.
-fn turn_of(messages: &[Arc<Message>]) -> &[Arc<Message>] {
-    let start = messages.iter().rposition(|m| matches!(m.as_ref(), Message::User(_))).unwrap_or(0);
+fn turn_of(messages: &[Arc<ChatMessage>]) -> &[Arc<ChatMessage>] {
+    let start = messages.iter().rposition(|m| matches!(m.as_ref(), ChatMessage::User(_))).unwrap_or(0);
     &messages[start..]
 }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use k8sops_core::{Money, Usage};
-use k8sops_models::{Admission, ChatModel, Circuit, Prices};
+use k8sops_core::{TokenUsage, UsdAmount};
+use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, ModelPrices};
 
 /// How long a provider may take to say how much a model takes in.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
@@ -24,9 +24,9 @@ pub struct Candidate {
     /// The most tokens of a reply.
     pub max_tokens: Option<u32>,
     /// What it costs, where that is known.
-    pub prices: Option<Prices>,
+    pub prices: Option<ModelPrices>,
     /// Whether it is known to be down.
-    pub circuit: Arc<Circuit>,
+    pub circuit: Arc<CircuitBreaker>,
 }
 
 impl Candidate {
@@ -43,8 +43,8 @@ impl Candidate {
 
     /// A usage with what it cost.
     #[must_use]
-    pub fn priced(&self, usage: Usage) -> Usage {
-        Usage { cost_usd: self.prices.map_or(Money::ZERO, |prices| prices.cost(&usage)), ..usage }
+    pub fn priced(&self, usage: TokenUsage) -> TokenUsage {
+        TokenUsage { cost_usd: self.prices.map_or(UsdAmount::ZERO, |prices| prices.cost(&usage)), ..usage }
     }
 }
 
@@ -75,9 +75,9 @@ pub(super) fn order(lineup: &[Candidate]) -> impl Iterator<Item = Result<Turn<'_
     let mut refused = 0;
     let last = lineup.len();
     lineup.iter().enumerate().map(move |(at, candidate)| match candidate.circuit.admission() {
-        Admission::Open => Ok(Turn { at, candidate, probe: false }),
-        Admission::Probe => Ok(Turn { at, candidate, probe: last > 1 }),
-        Admission::Refused(left) => {
+        CircuitAdmission::Open => Ok(Turn { at, candidate, probe: false }),
+        CircuitAdmission::Probe => Ok(Turn { at, candidate, probe: last > 1 }),
+        CircuitAdmission::Refused(left) => {
             refused += 1;
             if refused == last { Ok(Turn { at: 0, candidate: &lineup[0], probe: false }) } else { Err((at, left)) }
         }

@@ -1,6 +1,6 @@
 //! Options of this crate: what runs may spend.
 
-use k8sops_core::Money;
+use k8sops_core::UsdAmount;
 
 /// What may be spent; absent: without limit. Looked at between model calls, so that the call which reaches one is not cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,5 +19,5 @@ pub struct Budget {
     /// Tokens in and out.
     pub tokens: Option<u64>,
     /// Money.
-    pub usd: Option<Money>,
+    pub usd: Option<UsdAmount>,
 }

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, sync::Arc};
 use async_trait::async_trait;
 
 use super::{LogClosed, Run, RunView, context, reply::stopped};
-use k8sops_core::{EventBody, MemoryNote, MemoryRecalled, Message, OpenRun, UserMessage};
+use k8sops_core::{ChatMessage, EventBody, MemoryNote, MemoryRecalled, OpenRun, UserMessage};
 
 /// The way to what is remembered of a run's user.
 #[async_trait]
@@ -30,7 +30,7 @@ impl Run {
         // What the model has been given stays in its sight.
         let known = |note: &MemoryNote| {
             context::recent(view).iter().any(|message| {
-                matches!(message.as_ref(), Message::User(m)
+                matches!(message.as_ref(), ChatMessage::User(m)
                     if m.recalled.iter().any(|other| other.id == note.id && other.content == note.content))
             })
         };
@@ -43,9 +43,9 @@ impl Run {
     }
 }
 
-fn newest_of_user(messages: &[Arc<Message>]) -> Option<&UserMessage> {
+fn newest_of_user(messages: &[Arc<ChatMessage>]) -> Option<&UserMessage> {
     messages.iter().rev().find_map(|message| match message.as_ref() {
-        Message::User(message) => Some(message),
+        ChatMessage::User(message) => Some(message),
         _ => None,
     })
 }

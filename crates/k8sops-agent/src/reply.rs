@@ -13,10 +13,10 @@ use super::{
     prompt::last_step,
 };
 use k8sops_core::{
-    AssistantMessageEvent, EventBody, Message, MessageId, OpenRun, Outcome, RunFailed, StopReason, ToolCall,
-    ToolCallId, ToolStatus, Usage, UserMessage, Warning,
+    AssistantMessageEvent, ChatMessage, EventBody, MessageId, OpenRun, RunFailed, RunOutcome, SessionWarning,
+    StopReason, TokenUsage, ToolCall, ToolCallId, ToolStatus, UserMessage,
 };
-use k8sops_models::{ChatRequest, ModelError, Reply, ToolChoice, tokens};
+use k8sops_models::{ChatRequest, ModelError, ModelReply, ToolChoice, tokens};
 
 impl Run {
     /// Asks for the next reply and commits it; or ends the run.
@@ -33,8 +33,8 @@ impl Run {
         {
             // Nothing is known yet that a last answer could say, and it would cost what may not be spent.
             let message = format!("{}; the message was not answered", reached.words(&self.limits));
-            let warning = EventBody::Warning(Warning::new(reached.code(), message));
-            return self.log.append(vec![warning, finished(run, Outcome::Limit, Usage::default())]).await;
+            let warning = EventBody::Warning(SessionWarning::new(reached.code(), message));
+            return self.log.append(vec![warning, finished(run, RunOutcome::Limit, TokenUsage::default())]).await;
         }
         let mut last = None;
         for turn in lineup::order(&self.lineup) {
@@ -98,9 +98,9 @@ impl Run {
         let warning = match instead_of {
             Some((other, why)) => {
                 let other = self.lineup[other].name();
-                Warning::new("fallback", format!("{other} {why}; this turn goes on with {name}"))
+                SessionWarning::new("fallback", format!("{other} {why}; this turn goes on with {name}"))
             }
-            None => Warning::new("fallback_over", format!("{name} is asked again")),
+            None => SessionWarning::new("fallback_over", format!("{name} is asked again")),
         };
         self.log.append(vec![EventBody::Warning(warning)]).await
     }
@@ -116,7 +116,7 @@ impl Run {
         let mut messages = context::conversation(view, self.limits.context.limit(course.window), course.room)?;
         if let Some(reached) = reached {
             let words = last_step(&reached.words(&self.limits));
-            messages.push(Arc::new(Message::User(UserMessage::unlogged(words))));
+            messages.push(Arc::new(ChatMessage::User(UserMessage::unlogged(words))));
         }
         let limit = |most: u32| self.settings.max_tokens.map_or(most, |wanted| wanted.min(most));
         Some(ChatRequest {
@@ -139,7 +139,7 @@ impl Run {
         run: &OpenRun,
         candidate: &Candidate,
         message_id: MessageId,
-        reply: Reply,
+        reply: ModelReply,
         reached: Option<Reached>,
     ) -> Result<(), LogClosed> {
         // A model that calls tools although it was told not to gets no answer to them; and what was refused is not done in
@@ -175,12 +175,12 @@ impl Run {
             provider_data: reply.provider_data.filter(|_| !dropped),
         })];
         let news = reply.notices.into_iter().filter(|notice| !view.warned.contains(notice.code));
-        events.extend(news.map(|notice| EventBody::Warning(Warning::new(notice.code, notice.message))));
+        events.extend(news.map(|notice| EventBody::Warning(SessionWarning::new(notice.code, notice.message))));
         events.extend(beyond);
         if ends {
             if let Some(reached) = reached {
                 let message = format!("{}; the turn ends with what is known", reached.words(&self.limits));
-                events.push(EventBody::Warning(Warning::new(reached.code(), message)));
+                events.push(EventBody::Warning(SessionWarning::new(reached.code(), message)));
             }
             let mut all = run.usage;
             all += usage;
@@ -204,12 +204,12 @@ impl Run {
                 _ if empty => failure("empty_reply", "the model's reply was empty; send the message again", true),
                 reason => {
                     let cut = (reason == StopReason::MaxTokens).then(|| {
-                        EventBody::Warning(Warning::new(
+                        EventBody::Warning(SessionWarning::new(
                             "max_tokens",
                             "the reply was cut at the limit of its tokens; raise max_tokens to get more",
                         ))
                     });
-                    let outcome = if reached.is_some() { Outcome::Limit } else { Outcome::Completed };
+                    let outcome = if reached.is_some() { RunOutcome::Limit } else { RunOutcome::Completed };
                     cut.into_iter().chain([finished(run, outcome, usage)]).collect()
                 }
             });
@@ -232,14 +232,17 @@ impl Run {
             self.log.preview(message_id, Piece::Void);
             return Ok(());
         }
-        let (mut events, mut usage) = (Vec::new(), Usage::default());
+        let (mut events, mut usage) = (Vec::new(), TokenUsage::default());
         if !written.text.is_empty() {
             // The provider counts when a reply is whole, and bills what was sent and written all the same.
             let limit = self.limits.context.limit(course.window);
             let sent = context::estimate(view, limit, &self.system, &self.tools.specs());
             let came = tokens::count(&written.text) + tokens::count(&written.reasoning);
-            usage =
-                candidate.priced(Usage { input_tokens: sent as u64, output_tokens: came as u64, ..Usage::default() });
+            usage = candidate.priced(TokenUsage {
+                input_tokens: sent as u64,
+                output_tokens: came as u64,
+                ..TokenUsage::default()
+            });
             events.push(EventBody::AssistantMessage(AssistantMessageEvent {
                 message_id,
                 content: written.text,
@@ -252,7 +255,7 @@ impl Run {
                 provider_data: None,
             }));
         }
-        events.push(finished(run, Outcome::Cancelled, usage));
+        events.push(finished(run, RunOutcome::Cancelled, usage));
         self.log.append(events).await
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use k8sops_core::Message;
+use k8sops_core::ChatMessage;
 use k8sops_models::ToolSpec;
 
 /// Shorter words say nothing of where they come from.
@@ -94,14 +94,14 @@ const VOCABULARY: &[&str] = &[
 /// stands.
 pub(super) fn word_from_outside(
     arguments: &Map<String, Value>,
-    messages: &[Arc<Message>],
+    messages: &[Arc<ChatMessage>],
     tools: &[ToolSpec],
 ) -> Option<(String, String)> {
     let mut candidates = HashSet::new();
     arguments.values().for_each(|value| collect(value, &mut candidates));
     candidates.retain(|word| !VOCABULARY.iter().any(|known| known.eq_ignore_ascii_case(word)));
     for message in messages {
-        if let Message::User(message) = message.as_ref() {
+        if let ChatMessage::User(message) = message.as_ref() {
             for word in words(&message.content) {
                 candidates.remove(word);
             }
@@ -111,12 +111,12 @@ pub(super) fn word_from_outside(
         return None;
     }
     let notes = messages.iter().rev().filter_map(|message| match message.as_ref() {
-        Message::User(message) => Some(&message.recalled),
+        ChatMessage::User(message) => Some(&message.recalled),
         _ => None,
     });
     let notes = notes.flatten().map(|note| (note.content.as_str(), "a note from an earlier session".to_owned()));
     let outputs = messages.iter().rev().filter_map(|message| match message.as_ref() {
-        Message::Tool(message) => Some((message.content.as_str(), format!("the output of {}", message.name))),
+        ChatMessage::Tool(message) => Some((message.content.as_str(), format!("the output of {}", message.name))),
         _ => None,
     });
     let descriptions =
@@ -157,12 +157,12 @@ mod tests {
     use super::*;
     use k8sops_core::{MemoryId, MemoryKind, MemoryNote, Timestamp, ToolMessage, ToolStatus, UserMessage};
 
-    fn user(content: &str) -> Arc<Message> {
-        Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
+    fn user(content: &str) -> Arc<ChatMessage> {
+        Arc::new(ChatMessage::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
     }
 
-    fn tool(content: &str) -> Arc<Message> {
-        Arc::new(Message::Tool(ToolMessage {
+    fn tool(content: &str) -> Arc<ChatMessage> {
+        Arc::new(ChatMessage::Tool(ToolMessage {
             tool_call_id: "a".parse().unwrap(),
             seq: 1,
             ts: Timestamp::now(),
@@ -172,7 +172,7 @@ mod tests {
         }))
     }
 
-    fn found(arguments: &Value, messages: &[Arc<Message>]) -> Option<String> {
+    fn found(arguments: &Value, messages: &[Arc<ChatMessage>]) -> Option<String> {
         word_from_outside(arguments.as_object().unwrap(), messages, &[]).map(|(word, _)| word)
     }
 
@@ -212,7 +212,7 @@ mod tests {
             score: None,
         };
         let asked = |words: &str| {
-            Arc::new(Message::User(UserMessage { recalled: vec![note.clone()], ..UserMessage::unlogged(words) }))
+            Arc::new(ChatMessage::User(UserMessage { recalled: vec![note.clone()], ..UserMessage::unlogged(words) }))
         };
         assert_eq!(
             found(&json!({"name": "billing-prod"}), &[asked("free some room")]).as_deref(),

@@ -3,11 +3,14 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 
-use super::{ApprovalId, CommandId, Decision, Effort, InputAction, InputId, MessageId, RunId, Settings, UserId};
+use super::{
+    ApprovalDecision, ApprovalId, CommandId, InputAction, InputId, MessageId, ReasoningEffort, RunId, SessionSettings,
+    UserId,
+};
 
 /// A command with its sender and its name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Command {
+pub struct SessionCommand {
     /// The same id is the same command: it is taken once.
     pub command_id: CommandId,
     /// A digest of what the client sent, so that an id used again for something else is noticed.
@@ -18,7 +21,7 @@ pub struct Command {
     pub body: CommandBody,
 }
 
-impl Command {
+impl SessionCommand {
     /// Whether it asks for an answer of the model.
     #[must_use]
     pub fn is_message(&self) -> bool {
@@ -57,8 +60,8 @@ pub enum CommandBody {
         /// What to do when a run is in progress.
         on_busy: OnBusy,
         /// Where it came from.
-        #[serde(default, skip_serializing_if = "Cause::is_empty")]
-        cause: Cause,
+        #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
+        cause: RequestContext,
     },
     /// Ends a run. It names the run that was meant when it was accepted, so that it never ends another.
     Cancel {
@@ -70,7 +73,7 @@ pub enum CommandBody {
         /// Which.
         approval_id: ApprovalId,
         /// `approve` or `deny`.
-        decision: Decision,
+        decision: ApprovalDecision,
         /// Arguments to run with instead.
         arguments: Option<serde_json::Value>,
         /// For the model and the log.
@@ -99,7 +102,8 @@ pub enum CommandBody {
 
 /// The request that something came from, so that a run can be told to belong to it, on whichever replica it is run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Cause {
+#[schema(as = Cause)]
+pub struct RequestContext {
     /// Its W3C trace context (`traceparent`); absent when it is not traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -108,7 +112,7 @@ pub struct Cause {
     pub request_id: Option<String>,
 }
 
-impl Cause {
+impl RequestContext {
     /// Whether nothing is known of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -151,8 +155,8 @@ pub struct SettingsPatch {
     pub max_tokens: Option<Option<u32>>,
     /// How much the model thinks before it answers.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
-    #[schema(value_type = Option<Effort>)]
-    pub reasoning: Option<Option<Effort>>,
+    #[schema(value_type = Option<ReasoningEffort>)]
+    pub reasoning: Option<Option<ReasoningEffort>>,
     /// Whether memories are recalled and kept; on by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable")]
     #[schema(value_type = Option<bool>)]
@@ -162,7 +166,7 @@ pub struct SettingsPatch {
 impl SettingsPatch {
     /// The settings after this change.
     #[must_use]
-    pub fn apply(&self, settings: &Settings) -> Settings {
+    pub fn apply(&self, settings: &SessionSettings) -> SessionSettings {
         let mut new = settings.clone();
         if let Some(provider) = &self.provider {
             new.provider.clone_from(provider);
@@ -214,7 +218,7 @@ pub struct InboxEntry {
     /// The log's head when it was accepted: all that it causes comes after.
     pub accepted_seq: u64,
     /// The command.
-    pub command: Command,
+    pub command: SessionCommand,
 }
 
 impl InboxEntry {
@@ -227,14 +231,14 @@ impl InboxEntry {
 
 /// The acknowledgement of a command: it is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
+pub struct CommandReceipt {
     /// The command.
     pub command_id: CommandId,
     /// Who sent it: an id is its sender's, and another's command of the same id another command. Absent in what older
     /// versions wrote, which took the id for everybody's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<UserId>,
-    /// See [`Command::fingerprint`].
+    /// See [`SessionCommand::fingerprint`].
     pub fingerprint: String,
     /// The log's head when it was accepted: read from here to see all that it causes.
     pub seq: u64,
@@ -247,7 +251,7 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-impl Receipt {
+impl CommandReceipt {
     /// Whether it is of this sender's command of this id.
     #[must_use]
     pub fn is_of(&self, by: &UserId, command: &CommandId) -> bool {
@@ -256,7 +260,7 @@ impl Receipt {
 
     /// The receipt of a command that is taken in when the log's head is `seq`.
     #[must_use]
-    pub fn of(command: &Command, seq: u64) -> Self {
+    pub fn of(command: &SessionCommand, seq: u64) -> Self {
         let message_id = match &command.body {
             CommandBody::Message { message_id, .. } => Some(*message_id),
             _ => None,
@@ -281,12 +285,13 @@ mod tests {
     fn a_receipt_is_its_senders_and_one_of_an_older_version_everybodys() {
         let [anna, ben]: [UserId; 2] = ["anna", "ben"].map(|user| user.parse().unwrap());
         let (command_id, body) = (CommandId::generate(), CommandBody::Cancel { run_id: None });
-        let command = Command { command_id: command_id.clone(), fingerprint: "f".into(), by: anna.clone(), body };
-        let receipt = Receipt::of(&command, 1);
+        let command =
+            SessionCommand { command_id: command_id.clone(), fingerprint: "f".into(), by: anna.clone(), body };
+        let receipt = CommandReceipt::of(&command, 1);
         assert!(receipt.is_of(&anna, &command_id) && !receipt.is_of(&ben, &command_id));
         let mut kept = serde_json::to_value(receipt).unwrap();
         kept.as_object_mut().unwrap().remove("by");
-        let older: Receipt = serde_json::from_value(kept).unwrap();
+        let older: CommandReceipt = serde_json::from_value(kept).unwrap();
         assert!(older.is_of(&anna, &command_id) && older.is_of(&ben, &command_id));
         assert!(!older.is_of(&anna, &CommandId::generate()));
     }

@@ -5,7 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::watch;
 
 use super::{
-    Event, Feed, Frame, Gap, READ_PAGE, SessionId, SessionStore, Snapshot, StoreError, Transient,
+    READ_PAGE, SessionEvent, SessionFeed, SessionId, SessionSnapshot, SessionStore, StoreError, StreamFrame, StreamGap,
+    TransientEvent,
     feed::{PreviewPlace, Step},
     load_state,
 };
@@ -14,23 +15,23 @@ use super::{
 ///
 /// A message of the model that is committed after the cursor was opened comes with all its text as `token` events first:
 /// a client that only prints tokens misses nothing. Messages older than the cursor come as `assistant_message` alone.
-pub struct Cursor {
+pub struct EventCursor {
     store: Arc<dyn SessionStore>,
     session: SessionId,
-    feed: Arc<Feed>,
+    feed: Arc<SessionFeed>,
     bell: watch::Receiver<()>,
     /// The seq of the last event that was handed out, or is in `ready`.
     after: u64,
     /// Events after this one were committed while the cursor was open.
     live_after: u64,
     place: PreviewPlace,
-    ready: VecDeque<Frame>,
+    ready: VecDeque<StreamFrame>,
 }
 
-impl Cursor {
+impl EventCursor {
     /// A cursor whose first event is the one after `after`. `feed` must know how far the log reaches.
     #[must_use]
-    pub fn new(store: Arc<dyn SessionStore>, session: SessionId, feed: Arc<Feed>, after: u64) -> Self {
+    pub fn new(store: Arc<dyn SessionStore>, session: SessionId, feed: Arc<SessionFeed>, after: u64) -> Self {
         let bell = feed.listen();
         let live_after = feed.last_seq();
         Self { store, session, feed, bell, after, live_after, place: PreviewPlace::default(), ready: VecDeque::new() }
@@ -50,7 +51,7 @@ impl Cursor {
     pub async fn begin_with_snapshot(&mut self) -> Result<(), StoreError> {
         let state = load_state(self.store.as_ref(), self.session).await?.state;
         self.after = state.last_seq();
-        self.ready.push_back(Frame::Transient(Transient::Snapshot(Snapshot::from(&state))));
+        self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(SessionSnapshot::from(&state))));
         Ok(())
     }
 
@@ -60,7 +61,7 @@ impl Cursor {
     ///
     /// # Errors
     /// Those of the store. The same call may be made again.
-    pub async fn next(&mut self) -> Result<Option<Frame>, StoreError> {
+    pub async fn next(&mut self) -> Result<Option<StreamFrame>, StoreError> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
                 return Ok(Some(frame));
@@ -80,7 +81,7 @@ impl Cursor {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn next_logged(&mut self) -> Result<Option<Frame>, StoreError> {
+    pub async fn next_logged(&mut self) -> Result<Option<StreamFrame>, StoreError> {
         if self.ready.is_empty() && self.after < self.feed.last_seq() {
             self.advance().await?;
         }
@@ -105,9 +106,9 @@ impl Cursor {
                     page => page?,
                 };
                 if page.oldest_seq > self.after + 1 {
-                    let gap = Gap { requested: self.after, oldest_seq: page.oldest_seq };
+                    let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq };
                     self.begin_with_snapshot().await?;
-                    self.ready.push_front(Frame::Transient(Transient::Gap(gap)));
+                    self.ready.push_front(StreamFrame::Transient(TransientEvent::Gap(gap)));
                 } else {
                     self.take(&page.events);
                 }
@@ -116,7 +117,7 @@ impl Cursor {
         Ok(true)
     }
 
-    fn take(&mut self, events: &[Arc<Event>]) {
+    fn take(&mut self, events: &[Arc<SessionEvent>]) {
         for event in events {
             debug_assert_eq!(event.seq, self.after + 1, "a log is gapless");
             if event.seq > self.live_after {
@@ -124,7 +125,7 @@ impl Cursor {
             }
             self.place.pass(event);
             self.after = event.seq;
-            self.ready.push_back(Frame::Event(event.clone()));
+            self.ready.push_back(StreamFrame::Event(event.clone()));
         }
     }
 }

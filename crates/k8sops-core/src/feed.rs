@@ -11,14 +11,17 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{Event, EventBody, Frame, MessageId, Preview, RunId, TextDelta, ToolProgress, Transient, Warning};
+use super::{
+    EventBody, MessageId, MessagePreview, RunId, SessionEvent, SessionWarning, StreamFrame, TextDelta, ToolProgress,
+    TransientEvent,
+};
 
 /// Events kept at hand for watchers that are almost up to date; those further behind read the store.
 const TAIL_EVENTS: usize = 32;
 
 /// The live end of a session's log.
 #[derive(Debug)]
-pub struct Feed {
+pub struct SessionFeed {
     // A plain mutex: held for a few copies, never across an await.
     inner: Mutex<Inner>,
     bell: watch::Sender<()>,
@@ -32,7 +35,7 @@ struct Inner {
     /// were not seen; a preview could then be of one of them.
     seen: u64,
     /// The newest events, gapless; of use only while its back is `last_seq`.
-    tail: VecDeque<Arc<Event>>,
+    tail: VecDeque<Arc<SessionEvent>>,
     open: Option<OpenMessage>,
     progress: Vec<ToolProgress>,
     /// Grows with every change of `progress`.
@@ -69,16 +72,16 @@ pub(super) struct PreviewPlace {
 #[derive(Debug)]
 pub(super) enum Step {
     /// These events come next.
-    Events(Vec<Arc<Event>>),
+    Events(Vec<Arc<SessionEvent>>),
     /// It is behind the tail: read the store.
     Behind,
     /// It has all events; these previews come next (none: wait for the bell).
-    UpToDate(Vec<Frame>),
+    UpToDate(Vec<StreamFrame>),
     /// The session is gone.
     Closed,
 }
 
-impl Feed {
+impl SessionFeed {
     /// A feed of a log whose newest event has the seq `last_seq`.
     #[must_use]
     pub fn new(last_seq: u64) -> Self {
@@ -134,7 +137,7 @@ impl Feed {
     }
 
     /// Makes events visible that were committed. In their order, each once.
-    pub fn publish(&self, events: &[Arc<Event>]) {
+    pub fn publish(&self, events: &[Arc<SessionEvent>]) {
         if events.is_empty() {
             return;
         }
@@ -184,11 +187,11 @@ impl Feed {
     }
 
     /// A piece of the open message that was read from the store, where it may have been read before.
-    pub fn preview(&self, piece: &Preview) {
-        let (Preview::Token(delta) | Preview::Reasoning(delta)) = piece;
+    pub fn preview(&self, piece: &MessagePreview) {
+        let (MessagePreview::Token(delta) | MessagePreview::Reasoning(delta)) = piece;
         let mut inner = self.lock();
         let open = inner.open_or_begin(delta.run_id, delta.message_id);
-        let text = if matches!(piece, Preview::Token(_)) { &mut open.text } else { &mut open.reasoning };
+        let text = if matches!(piece, MessagePreview::Token(_)) { &mut open.text } else { &mut open.reasoning };
         // What does not fit on what is there was lost on the way, and comes with the message.
         if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
             text.push_str(new);
@@ -260,11 +263,12 @@ impl Feed {
         }
         if place.progress_version < inner.progress_version {
             place.progress_version = inner.progress_version;
-            frames.extend(inner.progress.iter().map(|p| Frame::Transient(Transient::ToolProgress(p.clone()))));
+            frames
+                .extend(inner.progress.iter().map(|p| StreamFrame::Transient(TransientEvent::ToolProgress(p.clone()))));
         }
         if place.warnings < inner.warnings {
             place.warnings = inner.warnings;
-            frames.push(Frame::Transient(Transient::Warning(Warning::new(
+            frames.push(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                 "store_unavailable",
                 "the store is away; runs stop, and all goes on by itself when it is back",
             ))));
@@ -301,7 +305,7 @@ impl PreviewPlace {
     }
 
     /// Notes what the watcher is sent of the log.
-    pub(super) fn pass(&mut self, event: &Event) {
+    pub(super) fn pass(&mut self, event: &SessionEvent) {
         match &event.body {
             EventBody::AssistantMessage(e) => self.closed_message = Some(e.message_id),
             body if body.ends_run() => self.closed_run = event.run_id,
@@ -311,7 +315,7 @@ impl PreviewPlace {
 
     /// The text of a closed message that the watcher has not been sent, so that its deltas are whole before the
     /// `assistant_message` comes.
-    pub(super) fn finish(&mut self, event: &Event) -> Vec<Frame> {
+    pub(super) fn finish(&mut self, event: &SessionEvent) -> Vec<StreamFrame> {
         let (EventBody::AssistantMessage(e), Some(run_id)) = (&event.body, event.run_id) else { return Vec::new() };
         let (text_at, reasoning_at) = self.of(e.message_id);
         let mut frames = Vec::new();
@@ -331,16 +335,16 @@ enum TextKind {
 
 impl TextKind {
     /// What of `text` comes after the first `at` bytes, if anything does.
-    fn rest(self, run_id: RunId, message_id: MessageId, text: &str, at: usize) -> Option<Frame> {
+    fn rest(self, run_id: RunId, message_id: MessageId, text: &str, at: usize) -> Option<StreamFrame> {
         if at == text.len() {
             return None;
         }
         // A place that is not in the text can only mean that the text was replaced: it starts anew.
         let (offset, piece) = text.get(at..).map_or((0, text), |piece| (at, piece));
         let delta = TextDelta { message_id, run_id, offset, content: piece.to_owned() };
-        Some(Frame::Transient(match self {
-            Self::Text => Transient::Token(delta),
-            Self::Reasoning => Transient::Reasoning(delta),
+        Some(StreamFrame::Transient(match self {
+            Self::Text => TransientEvent::Token(delta),
+            Self::Reasoning => TransientEvent::Reasoning(delta),
         }))
     }
 }

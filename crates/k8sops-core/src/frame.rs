@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApprovalRequested, Event, InputRequested, Message, MessageId, RunId, SessionId, SessionState, Settings, ToolCallId,
-    Warning,
+    ApprovalRequested, ChatMessage, InputRequested, MessageId, RunId, SessionEvent, SessionId, SessionSettings,
+    SessionState, SessionWarning, ToolCallId,
 };
 
 /// The version of the stream's protocol, in `hello`.
@@ -15,23 +15,24 @@ pub const PROTOCOL: u32 = 1;
 
 /// One thing on a stream.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Frame {
+pub enum StreamFrame {
     /// A logged event.
-    Event(Arc<Event>),
+    Event(Arc<SessionEvent>),
     /// Anything else.
-    Transient(Transient),
+    Transient(TransientEvent),
 }
 
 /// What is streamed and never logged. The field `type` of the JSON names the variant.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Transient)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Transient {
+pub enum TransientEvent {
     /// The first frame of every stream.
-    Hello(Hello),
+    Hello(StreamHello),
     /// The cursor points before what is kept; a `snapshot` follows.
-    Gap(Gap),
+    Gap(StreamGap),
     /// The whole projection.
-    Snapshot(Snapshot),
+    Snapshot(SessionSnapshot),
     /// More text of a message that the model is writing.
     Token(TextDelta),
     /// More of what the model thinks aloud before or within a message.
@@ -40,12 +41,13 @@ pub enum Transient {
     ToolProgress(ToolProgress),
     /// Something that cannot be logged now (`store_unavailable`) or any more (`session_deleted`, the last frame of a
     /// stream): it has no seq, unlike a warning that is.
-    Warning(Warning),
+    Warning(SessionWarning),
 }
 
 /// The first frame of every stream.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Hello {
+#[schema(as = Hello)]
+pub struct StreamHello {
     /// The version of the stream's protocol.
     pub protocol: u32,
     /// The session.
@@ -69,25 +71,27 @@ pub struct SessionStatus {
     pub is_processing: bool,
 }
 
-/// See [`Transient::Gap`].
+/// See [`TransientEvent::Gap`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Gap {
+#[schema(as = Gap)]
+pub struct StreamGap {
     /// The `after` that was asked for, or had been reached.
     pub requested: u64,
     /// The seq of the oldest event that is kept.
     pub oldest_seq: u64,
 }
 
-/// See [`Transient::Snapshot`].
+/// See [`TransientEvent::Snapshot`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Snapshot {
+#[schema(as = Snapshot)]
+pub struct SessionSnapshot {
     /// The snapshot holds all events up to this one; the stream goes on with the next.
     pub as_of_seq: u64,
     /// The conversation.
-    #[schema(value_type = Vec<Message>)]
-    pub messages: Vec<Arc<Message>>,
+    #[schema(value_type = Vec<ChatMessage>)]
+    pub messages: Vec<Arc<ChatMessage>>,
     /// The settings.
-    pub settings: Settings,
+    pub settings: SessionSettings,
     /// The approvals that wait for an answer.
     pub pending_approvals: Vec<ApprovalRequested>,
     /// The questions of MCP servers that wait for an answer.
@@ -96,7 +100,7 @@ pub struct Snapshot {
     pub open_run: Option<RunId>,
 }
 
-impl From<&SessionState> for Snapshot {
+impl From<&SessionState> for SessionSnapshot {
     fn from(state: &SessionState) -> Self {
         Self {
             as_of_seq: state.last_seq(),
@@ -122,7 +126,7 @@ pub struct TextDelta {
     pub content: String,
 }
 
-/// See [`Transient::ToolProgress`].
+/// See [`TransientEvent::ToolProgress`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ToolProgress {
     /// The call.
@@ -139,19 +143,19 @@ pub struct ToolProgress {
     pub message: Option<String>,
 }
 
-impl Frame {
+impl StreamFrame {
     /// The value of the JSON's `type`, and of the SSE `event:` line.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Event(event) => event.body.kind(),
-            Self::Transient(Transient::Hello(_)) => "hello",
-            Self::Transient(Transient::Gap(_)) => "gap",
-            Self::Transient(Transient::Snapshot(_)) => "snapshot",
-            Self::Transient(Transient::Token(_)) => "token",
-            Self::Transient(Transient::Reasoning(_)) => "reasoning",
-            Self::Transient(Transient::ToolProgress(_)) => "tool_progress",
-            Self::Transient(Transient::Warning(_)) => "warning",
+            Self::Transient(TransientEvent::Hello(_)) => "hello",
+            Self::Transient(TransientEvent::Gap(_)) => "gap",
+            Self::Transient(TransientEvent::Snapshot(_)) => "snapshot",
+            Self::Transient(TransientEvent::Token(_)) => "token",
+            Self::Transient(TransientEvent::Reasoning(_)) => "reasoning",
+            Self::Transient(TransientEvent::ToolProgress(_)) => "tool_progress",
+            Self::Transient(TransientEvent::Warning(_)) => "warning",
         }
     }
 
@@ -169,10 +173,13 @@ impl Frame {
     pub fn run_id(&self) -> Option<RunId> {
         match self {
             Self::Event(event) => event.run_id,
-            Self::Transient(Transient::Token(t) | Transient::Reasoning(t)) => Some(t.run_id),
-            Self::Transient(Transient::ToolProgress(p)) => Some(p.run_id),
+            Self::Transient(TransientEvent::Token(t) | TransientEvent::Reasoning(t)) => Some(t.run_id),
+            Self::Transient(TransientEvent::ToolProgress(p)) => Some(p.run_id),
             Self::Transient(
-                Transient::Hello(_) | Transient::Gap(_) | Transient::Snapshot(_) | Transient::Warning(_),
+                TransientEvent::Hello(_)
+                | TransientEvent::Gap(_)
+                | TransientEvent::Snapshot(_)
+                | TransientEvent::Warning(_),
             ) => None,
         }
     }

@@ -29,14 +29,14 @@ mod time;
 mod usage;
 
 pub use command::*;
-pub use cursor::Cursor;
+pub use cursor::EventCursor;
 pub use event::*;
-pub use feed::Feed;
+pub use feed::SessionFeed;
 pub use frame::*;
 pub use ids::*;
 pub use memories::*;
 pub use message::*;
-pub use money::Money;
+pub use money::UsdAmount;
 pub use net::{is_loopback, mask_url, shown};
 pub use open_run::*;
 pub use outputs::*;

@@ -29,7 +29,8 @@ pub struct MemorySource {
 
 /// A memory of a user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Memory {
+#[schema(as = Memory)]
+pub struct UserMemory {
     /// Its id.
     pub id: MemoryId,
     /// Its kind.
@@ -56,7 +57,7 @@ pub struct Memory {
     pub superseded_by: Option<MemoryId>,
 }
 
-impl Memory {
+impl UserMemory {
     /// Until when it holds; `None`: for good.
     #[must_use]
     pub fn holds_until(&self) -> Option<Timestamp> {
@@ -86,24 +87,24 @@ pub struct MemoryNote {
 
 /// The meaning of a text as an embedding model gives it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Vector {
+pub struct EmbeddingVector {
     /// The model: provider and id.
     pub model: Arc<str>,
     /// Its values, of length 1 together.
     pub values: Arc<[f32]>,
 }
 
-impl Vector {
+impl EmbeddingVector {
     /// What it can be compared in.
     #[must_use]
-    pub fn space(&self) -> Space {
-        Space { model: Arc::clone(&self.model), dimensions: self.values.len() }
+    pub fn space(&self) -> EmbeddingSpace {
+        EmbeddingSpace { model: Arc::clone(&self.model), dimensions: self.values.len() }
     }
 }
 
 /// Vectors that can be compared with each other: those of one model with the same number of dimensions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Space {
+pub struct EmbeddingSpace {
     /// The model: provider and id.
     pub model: Arc<str>,
     /// The number of values of a vector.
@@ -114,9 +115,9 @@ pub struct Space {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredMemory {
     /// The memory.
-    pub memory: Memory,
+    pub memory: UserMemory,
     /// The space that it has a vector in, if it has one. One that is superseded has none.
-    pub space: Option<Space>,
+    pub space: Option<EmbeddingSpace>,
 }
 
 /// A write to a user's memories: which life of them (they can be erased and begin anew), and how many writes it has seen.
@@ -131,14 +132,14 @@ pub struct MemoryVersion {
 
 /// The memories of a user as of a write.
 #[derive(Debug, Clone, Default)]
-pub struct Memories {
+pub struct UserMemories {
     /// The write.
     pub version: MemoryVersion,
     /// All of them, in the order of their ids. What did not change from one version to the next is the same `Arc`.
     pub all: Arc<[Arc<StoredMemory>]>,
 }
 
-impl Memories {
+impl UserMemories {
     /// The memory with an id.
     #[must_use]
     pub fn get(&self, id: MemoryId) -> Option<&Arc<StoredMemory>> {
@@ -151,24 +152,24 @@ impl Memories {
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryChange {
     /// The memory.
-    pub memory: Memory,
+    pub memory: UserMemory,
     /// What becomes of its vector.
-    pub meaning: Meaning,
+    pub meaning: SearchEmbedding,
 }
 
 /// What becomes of a memory's vector when it is written.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Meaning {
+pub enum SearchEmbedding {
     /// It stays as it is: the text is the same.
     Kept,
     /// There is none, until one is made.
     Unknown,
     /// This one. One in another space goes.
-    Known(Vector),
+    Known(EmbeddingVector),
 }
 
-impl From<Option<Vector>> for Meaning {
-    fn from(vector: Option<Vector>) -> Self {
+impl From<Option<EmbeddingVector>> for SearchEmbedding {
+    fn from(vector: Option<EmbeddingVector>) -> Self {
         vector.map_or(Self::Unknown, Self::Known)
     }
 }
@@ -186,11 +187,16 @@ pub trait LongTermStore: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 
     /// All memories of a user.
-    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError>;
+    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError>;
 
     /// The memories that hold now and whose vectors are nearest to `to`, at most `limit`, with the cosine, the nearest
     /// first. Only vectors in the space of `to` are looked at. An index may miss some and round the cosine to a hundredth.
-    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError>;
+    async fn nearest(
+        &self,
+        user: &UserId,
+        to: &EmbeddingVector,
+        limit: usize,
+    ) -> Result<Vec<(MemoryId, f32)>, StoreError>;
 
     /// Takes the care for a user's vectors for `ttl`, or goes on with it; whether `holder` has it now. With a `ttl` of zero
     /// it is given back. It saves work twice, and nothing depends on it.

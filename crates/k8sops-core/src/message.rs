@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MemoryNote, MessageId, Money, RunId, Timestamp, ToolCallId};
+use super::{MemoryNote, MessageId, RunId, Timestamp, ToolCallId, UsdAmount};
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Message)]
 #[serde(tag = "role", rename_all = "snake_case")]
-pub enum Message {
+pub enum ChatMessage {
     /// What the user said.
     User(UserMessage),
     /// What the model said, with the tools it asked for.
@@ -77,7 +78,7 @@ pub struct AssistantMessage {
     pub provider_data: Option<ProviderData>,
     /// What it used: its input and output together are the conversation up to here, as the model counts it.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: TokenUsage,
 }
 
 /// What a provider wants back of its own reply when the conversation goes on: signed thinking, encrypted reasoning. Opaque
@@ -124,7 +125,7 @@ pub struct ToolMessage {
     pub content: String,
 }
 
-impl Message {
+impl ChatMessage {
     /// The event that holds this message.
     #[must_use]
     pub fn seq(&self) -> u64 {
@@ -202,8 +203,9 @@ impl ToolStatus {
 
 /// What a tool call does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(as = Effect)]
 #[serde(rename_all = "snake_case")]
-pub enum Effect {
+pub enum ToolEffect {
     /// It only looks.
     Read,
     /// It changes something, and doing it twice is the same as once.
@@ -212,7 +214,7 @@ pub enum Effect {
     Mutating,
 }
 
-impl Effect {
+impl ToolEffect {
     /// The word used in JSON and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -226,7 +228,8 @@ impl Effect {
 
 /// Tokens that a model call, a run or a session used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Usage {
+#[schema(as = Usage)]
+pub struct TokenUsage {
     /// Tokens of the prompts, cached ones included.
     #[serde(default)]
     pub input_tokens: u64,
@@ -245,10 +248,10 @@ pub struct Usage {
     /// What it cost in US dollars, by the prices of the catalog; 0 where they are not known.
     #[serde(default)]
     #[schema(value_type = f64)]
-    pub cost_usd: Money,
+    pub cost_usd: UsdAmount,
 }
 
-impl Usage {
+impl TokenUsage {
     /// Tokens in and out: what budgets count.
     #[must_use]
     pub fn tokens(&self) -> u64 {
@@ -256,7 +259,7 @@ impl Usage {
     }
 }
 
-impl std::ops::AddAssign for Usage {
+impl std::ops::AddAssign for TokenUsage {
     fn add_assign(&mut self, other: Self) {
         // A provider may say anything; a sum that cannot be made must not keep a session from being opened.
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);

@@ -11,9 +11,9 @@ const NANO: f64 = 1e9;
 /// dollars, which a double holds exactly up to millions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "f64", into = "f64")]
-pub struct Money(u64);
+pub struct UsdAmount(u64);
 
-impl Money {
+impl UsdAmount {
     /// Nothing.
     pub const ZERO: Self = Self(0);
 
@@ -53,25 +53,25 @@ impl Money {
     }
 }
 
-impl From<f64> for Money {
+impl From<f64> for UsdAmount {
     fn from(dollars: f64) -> Self {
         Self::from_dollars(dollars)
     }
 }
 
-impl From<Money> for f64 {
-    fn from(money: Money) -> Self {
+impl From<UsdAmount> for f64 {
+    fn from(money: UsdAmount) -> Self {
         money.dollars()
     }
 }
 
-impl AddAssign for Money {
+impl AddAssign for UsdAmount {
     fn add_assign(&mut self, other: Self) {
         self.0 = self.0.saturating_add(other.0);
     }
 }
 
-impl Sum for Money {
+impl Sum for UsdAmount {
     fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
         amounts.fold(Self::ZERO, |mut sum, amount| {
             sum += amount;
@@ -80,7 +80,7 @@ impl Sum for Money {
     }
 }
 
-impl fmt::Display for Money {
+impl fmt::Display for UsdAmount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.4} USD", self.dollars())
     }
@@ -92,15 +92,15 @@ mod tests {
 
     #[test]
     fn amounts_are_exact_and_read_back_as_they_were_written() {
-        let price = Money::from_dollars(0.02);
-        assert_eq!(price.per_million(1), Money(20));
-        assert_eq!(Money::from_dollars(15.0).per_million(1_234_567), Money(18_518_505_000));
-        let written = serde_json::to_string(&Money(18_518_505_001)).unwrap();
+        let price = UsdAmount::from_dollars(0.02);
+        assert_eq!(price.per_million(1), UsdAmount(20));
+        assert_eq!(UsdAmount::from_dollars(15.0).per_million(1_234_567), UsdAmount(18_518_505_000));
+        let written = serde_json::to_string(&UsdAmount(18_518_505_001)).unwrap();
         assert_eq!(written, "18.518505001");
-        assert_eq!(serde_json::from_str::<Money>(&written).unwrap(), Money(18_518_505_001));
+        assert_eq!(serde_json::from_str::<UsdAmount>(&written).unwrap(), UsdAmount(18_518_505_001));
         for nothing in [-1.0, f64::NAN] {
-            assert_eq!(Money::from_dollars(nothing), Money::ZERO);
+            assert_eq!(UsdAmount::from_dollars(nothing), UsdAmount::ZERO);
         }
-        assert_eq!((0..1000).map(|_| Money(3)).sum::<Money>(), Money(3000));
+        assert_eq!((0..1000).map(|_| UsdAmount(3)).sum::<UsdAmount>(), UsdAmount(3000));
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, Cause, Effect, InputId, InputRequested, InputResolved, RunId,
-    Timestamp, ToolCall, Usage,
+    ApprovalId, ApprovalRequested, ApprovalResolved, InputId, InputRequested, InputResolved, RequestContext, RunId,
+    Timestamp, TokenUsage, ToolCall, ToolEffect,
 };
 
 /// The run in progress: all that a new owner needs to go on with it.
@@ -25,12 +25,12 @@ pub struct OpenRun {
     /// Replies of the model so far.
     pub steps: u32,
     /// What they used.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// See [`super::RunStarted::memory`].
     #[serde(default)]
     pub memory: bool,
     /// Tool calls of the newest reply that have not ended.
-    pub calls: Vec<OpenCall>,
+    pub calls: Vec<OpenToolCall>,
     /// Approvals of calls that have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed_approvals: Vec<ApprovalId>,
@@ -47,8 +47,8 @@ pub struct OpenRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Timestamp>,
     /// The request that it came from.
-    #[serde(default, skip_serializing_if = "Cause::is_empty")]
-    pub cause: Cause,
+    #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
+    pub cause: RequestContext,
 }
 
 impl OpenRun {
@@ -102,21 +102,21 @@ impl OpenRun {
 
 /// A tool call that the model asked for and that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OpenCall {
+pub struct OpenToolCall {
     /// The call as the model wrote it.
     pub call: ToolCall,
     /// The request for approval, if one was made.
-    pub approval: Option<Approval>,
+    pub approval: Option<PendingApproval>,
     /// Set once the call was about to be sent.
-    pub started: Option<StartedCall>,
+    pub started: Option<StartedToolCall>,
     /// What its server asked the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<ElicitationState>,
 }
 
 /// A request for approval and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Approval {
+pub struct PendingApproval {
     /// What was asked.
     pub requested: ApprovalRequested,
     /// What was answered.
@@ -125,7 +125,7 @@ pub struct Approval {
 
 /// A question of an MCP server and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Input {
+pub struct ElicitationState {
     /// What was asked.
     pub requested: InputRequested,
     /// What was answered.
@@ -134,11 +134,11 @@ pub struct Input {
 
 /// A tool call that was about to be sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StartedCall {
+pub struct StartedToolCall {
     /// When.
     pub at: Timestamp,
     /// What the call does to the world.
-    pub effect: Effect,
+    pub effect: ToolEffect,
     /// See [`super::ToolStart::attempt`].
     pub attempt: u32,
     /// The server that it goes to; empty in what older versions wrote.

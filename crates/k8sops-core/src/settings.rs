@@ -5,7 +5,8 @@ use utoipa::ToSchema;
 
 /// How a session's runs are done. Values are validated where they enter; see `Catalog`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Settings {
+#[schema(as = Settings)]
+pub struct SessionSettings {
     /// The provider's id in the catalog.
     pub provider: String,
     /// The model's id at that provider.
@@ -18,7 +19,7 @@ pub struct Settings {
     pub max_tokens: Option<u32>,
     /// How much the model thinks before it answers; absent: as the model does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reasoning: Option<Effort>,
+    pub reasoning: Option<ReasoningEffort>,
     /// Whether memories are recalled in this session and kept of it, where the service has a long-term memory. `false` is a
     /// session off the record.
     #[serde(default = "on_the_record", skip_serializing_if = "Clone::clone")]
@@ -26,7 +27,7 @@ pub struct Settings {
     pub memory: bool,
 }
 
-impl Settings {
+impl SessionSettings {
     /// Those of a session that only says who answers.
     #[must_use]
     pub fn of(provider: impl Into<String>, model: impl Into<String>) -> Self {
@@ -41,8 +42,9 @@ fn on_the_record() -> bool {
 
 /// How much a model thinks before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Effort)]
 #[serde(rename_all = "snake_case")]
-pub enum Effort {
+pub enum ReasoningEffort {
     /// Not at all, where the model can do without.
     Off,
     /// Little.
@@ -53,7 +55,7 @@ pub enum Effort {
     High,
 }
 
-impl Effort {
+impl ReasoningEffort {
     /// The word used in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

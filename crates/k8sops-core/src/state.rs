@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Approval, ApprovalRequested, AssistantMessage, Day, Event, EventBody, Input, InputRequested, Message, OpenCall,
-    OpenRun, ProviderData, SessionSummary, Spent, StartedCall, Timestamp, ToolCallId, ToolMessage, Usage, UserMessage,
+    ApprovalRequested, AssistantMessage, ChatMessage, DailyUsage, ElicitationState, EventBody, InputRequested, OpenRun,
+    OpenToolCall, PendingApproval, ProviderData, SessionEvent, SessionSummary, StartedToolCall, Timestamp, TokenUsage,
+    ToolCallId, ToolMessage, UsageDay, UserMessage,
 };
 
 /// The whole projection "as of" the event [`SessionSummary::last_seq`]; stored, it is a checkpoint.
@@ -15,10 +16,10 @@ pub struct SessionState {
     /// The small part.
     pub summary: SessionSummary,
     /// The conversation. Shared, because a run takes a copy of the list for every model call.
-    pub messages: Vec<Arc<Message>>,
+    pub messages: Vec<Arc<ChatMessage>>,
     /// What stands for the oldest messages when the model is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub compaction: Option<Compaction>,
+    pub compaction: Option<ContextCompaction>,
     /// The codes of the warnings since the settings were last changed: what is to be said once is not said again.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
@@ -27,14 +28,14 @@ pub struct SessionState {
     pub learned_up_to: u64,
     /// What was used on the day of the newest reply.
     #[serde(default)]
-    pub spent: Spent,
+    pub spent: DailyUsage,
     /// The run in progress.
     pub run: Option<OpenRun>,
 }
 
 /// A summary of the oldest messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Compaction {
+pub struct ContextCompaction {
     /// The event that it is of.
     pub seq: u64,
     /// The newest message that it stands for.
@@ -46,7 +47,7 @@ pub struct Compaction {
 impl SessionState {
     /// The state after the log's first event; `None` when `event` is not one that begins a session.
     #[must_use]
-    pub fn begin(event: &Event) -> Option<Self> {
+    pub fn begin(event: &SessionEvent) -> Option<Self> {
         let summary = SessionSummary::begin(event)?;
         Some(Self {
             summary,
@@ -55,13 +56,13 @@ impl SessionState {
             compaction: None,
             warned: BTreeSet::new(),
             learned_up_to: 0,
-            spent: Spent::default(),
+            spent: DailyUsage::default(),
         })
     }
 
     /// Folds a log, or what comes after a checkpoint.
     #[must_use]
-    pub fn fold<'a>(checkpoint: Option<Self>, events: impl IntoIterator<Item = &'a Event>) -> Option<Self> {
+    pub fn fold<'a>(checkpoint: Option<Self>, events: impl IntoIterator<Item = &'a SessionEvent>) -> Option<Self> {
         let mut events = events.into_iter();
         let mut state = match checkpoint {
             Some(state) => state,
@@ -79,21 +80,21 @@ impl SessionState {
         self.summary.last_seq
     }
 
-    /// About how many bytes a checkpoint of it takes; the counterpart of [`Event::weight`].
+    /// About how many bytes a checkpoint of it takes; the counterpart of [`SessionEvent::weight`].
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.messages.iter().map(|m| Self::message_weight(m)).sum()
     }
 
-    fn message_weight(message: &Message) -> u64 {
+    fn message_weight(message: &ChatMessage) -> u64 {
         let content = match message {
-            Message::User(m) => m.content.len() + m.recalled.iter().map(|note| note.content.len()).sum::<usize>(),
-            Message::Assistant(m) => {
+            ChatMessage::User(m) => m.content.len() + m.recalled.iter().map(|note| note.content.len()).sum::<usize>(),
+            ChatMessage::Assistant(m) => {
                 m.content.len()
                     + m.reasoning.as_ref().map_or(0, String::len)
                     + m.provider_data.as_ref().map_or(0, ProviderData::weight)
             }
-            Message::Tool(m) => m.content.len(),
+            ChatMessage::Tool(m) => m.content.len(),
         };
         256 + content as u64
     }
@@ -102,7 +103,7 @@ impl SessionState {
     pub fn forget_oldest(&mut self, keep: u64) {
         let (mut left, mut cut) = (self.weight(), 0);
         for (at, message) in self.messages.iter().enumerate() {
-            if matches!(message.as_ref(), Message::User(_)) {
+            if matches!(message.as_ref(), ChatMessage::User(_)) {
                 cut = at;
                 if left <= keep {
                     break;
@@ -128,7 +129,7 @@ impl SessionState {
     }
 
     /// Takes in the next event.
-    pub fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: &SessionEvent) {
         self.summary.apply(event);
         self.take_in(event);
         if let Some(run) = &mut self.run {
@@ -136,13 +137,13 @@ impl SessionState {
         }
     }
 
-    fn take_in(&mut self, event: &Event) {
+    fn take_in(&mut self, event: &SessionEvent) {
         let (seq, ts) = (event.seq, event.ts);
         match &event.body {
             EventBody::UserMessage(e) => {
                 let (message_id, content) = (e.message_id, e.content.clone());
                 let message = UserMessage { message_id, seq, ts, content, memory: false, recalled: Vec::new() };
-                self.messages.push(Arc::new(Message::User(message)));
+                self.messages.push(Arc::new(ChatMessage::User(message)));
             }
             EventBody::RunStarted(e) => {
                 if let Some(message) = self.answered().filter(|_| e.memory) {
@@ -162,13 +163,13 @@ impl SessionState {
                     model: e.model.clone(),
                     attempt: e.attempt,
                     steps: 0,
-                    usage: Usage::default(),
+                    usage: TokenUsage::default(),
                     memory: e.memory,
                     calls: Vec::new(),
                 });
             }
             EventBody::AssistantMessage(e) => {
-                self.messages.push(Arc::new(Message::Assistant(AssistantMessage {
+                self.messages.push(Arc::new(ChatMessage::Assistant(AssistantMessage {
                     message_id: e.message_id,
                     seq,
                     ts,
@@ -189,14 +190,19 @@ impl SessionState {
                     run.calls = e
                         .tool_calls
                         .iter()
-                        .map(|call| OpenCall { call: call.clone(), approval: None, started: None, inputs: Vec::new() })
+                        .map(|call| OpenToolCall {
+                            call: call.clone(),
+                            approval: None,
+                            started: None,
+                            inputs: Vec::new(),
+                        })
                         .collect();
                     run.call_count += u32::try_from(run.calls.len()).unwrap_or(u32::MAX);
                 }
             }
             EventBody::ApprovalRequested(e) => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
-                    call.approval = Some(Approval { requested: e.clone(), resolved: None });
+                    call.approval = Some(PendingApproval { requested: e.clone(), resolved: None });
                 }
             }
             EventBody::ApprovalResolved(e) => {
@@ -210,7 +216,7 @@ impl SessionState {
             }
             EventBody::InputRequested(e) => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
-                    call.inputs.push(Input { requested: e.clone(), resolved: None });
+                    call.inputs.push(ElicitationState { requested: e.clone(), resolved: None });
                 }
             }
             EventBody::InputResolved(e) => {
@@ -223,17 +229,21 @@ impl SessionState {
             }
             EventBody::ToolStart(e) => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
-                    call.started =
-                        Some(StartedCall { at: ts, effect: e.effect, attempt: e.attempt, server: e.server.clone() });
+                    call.started = Some(StartedToolCall {
+                        at: ts,
+                        effect: e.effect,
+                        attempt: e.attempt,
+                        server: e.server.clone(),
+                    });
                 }
             }
             EventBody::ToolEnd(e) => {
                 let Some(run) = &mut self.run else { return };
                 let Some(at) = run.calls.iter().position(|c| c.call.id == e.tool_call_id) else { return };
-                let OpenCall { call, approval, inputs, .. } = run.calls.remove(at);
+                let OpenToolCall { call, approval, inputs, .. } = run.calls.remove(at);
                 run.closed_inputs.extend(inputs.into_iter().map(|input| input.requested.input_id));
                 run.closed_approvals.extend(approval.map(|approval| approval.requested.approval_id));
-                self.messages.push(Arc::new(Message::Tool(ToolMessage {
+                self.messages.push(Arc::new(ChatMessage::Tool(ToolMessage {
                     tool_call_id: call.id,
                     seq,
                     ts,
@@ -249,7 +259,8 @@ impl SessionState {
             }
             EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.run = None,
             EventBody::ContextCompacted(e) => {
-                self.compaction = Some(Compaction { seq, up_to_seq: e.up_to_seq, summary: e.summary.as_str().into() });
+                self.compaction =
+                    Some(ContextCompaction { seq, up_to_seq: e.up_to_seq, summary: e.summary.as_str().into() });
                 self.spend(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
                 if let Some(run) = &mut self.run {
                     run.usage += e.usage;
@@ -272,21 +283,21 @@ impl SessionState {
 
     /// The message that the run in progress answers: the newest of the user.
     fn answered(&mut self) -> Option<&mut UserMessage> {
-        let newest = self.messages.iter_mut().rev().find(|message| matches!(message.as_ref(), Message::User(_)))?;
+        let newest = self.messages.iter_mut().rev().find(|message| matches!(message.as_ref(), ChatMessage::User(_)))?;
         match Arc::make_mut(newest) {
-            Message::User(message) => Some(message),
+            ChatMessage::User(message) => Some(message),
             _ => None,
         }
     }
 
     /// Counts what was used, by the run's own model where none is named.
-    fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: Usage) {
+    fn spend(&mut self, ts: Timestamp, provider: Option<&str>, model: Option<&str>, usage: TokenUsage) {
         let (own_provider, own_model) =
             self.run.as_ref().map_or(("", ""), |run| (run.provider.as_str(), run.model.as_str()));
-        self.spent.add(Day::of(ts), provider.unwrap_or(own_provider), model.unwrap_or(own_model), usage);
+        self.spent.add(UsageDay::of(ts), provider.unwrap_or(own_provider), model.unwrap_or(own_model), usage);
     }
 
-    fn open_call(&mut self, id: &ToolCallId) -> Option<&mut OpenCall> {
+    fn open_call(&mut self, id: &ToolCallId) -> Option<&mut OpenToolCall> {
         self.run.as_mut()?.calls.iter_mut().find(|c| &c.call.id == id)
     }
 }
@@ -294,15 +305,16 @@ impl SessionState {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Actor, EventDraft, SessionCreated, SessionId, Settings},
+        super::{EventAuthor, EventDraft, SessionCreated, SessionId, SessionSettings},
         *,
     };
 
     #[test]
     fn the_oldest_turns_are_forgotten_and_the_newest_never() {
-        let message = |content: &str| Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }));
-        let settings = Settings::of("p", "m");
-        let (user_id, by) = ("anna".parse().unwrap(), Actor::System);
+        let message =
+            |content: &str| Arc::new(ChatMessage::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }));
+        let settings = SessionSettings::of("p", "m");
+        let (user_id, by) = ("anna".parse().unwrap(), EventAuthor::System);
         let created = EventBody::SessionCreated(SessionCreated { user_id, title: None, settings, by });
         let mut state = SessionState::begin(&EventDraft::new(created).at(SessionId::new(), 1)).unwrap();
         state.messages = (0..5).map(|n| message(&format!("{n}").repeat(1000))).collect();
@@ -311,7 +323,7 @@ mod tests {
                 .messages
                 .iter()
                 .map(|m| match m.as_ref() {
-                    Message::User(m) => m.content.chars().next().unwrap(),
+                    ChatMessage::User(m) => m.content.chars().next().unwrap(),
                     _ => '?',
                 })
                 .collect()

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Command, CommandId, Event, InboxEntry, LongTermStore, MessageId, OutputStore, Receipt, SessionId, SessionState,
-    SessionSummary, TextDelta, Timestamp, UsageStore, UserId,
+    CommandId, CommandReceipt, InboxEntry, LongTermStore, MessageId, OutputStore, SessionCommand, SessionEvent,
+    SessionId, SessionState, SessionSummary, TextDelta, Timestamp, UsageStore, UserId,
 };
 
 /// The number of an ownership of a session. Grows with every new owner; a write of an older epoch is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
-pub struct Epoch(pub u64);
+pub struct LeaseEpoch(pub u64);
 
 /// Why a store did not do what was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,9 +32,9 @@ pub enum StoreError {
         /// The session.
         session: SessionId,
         /// The epoch of the refused write.
-        attempted: Epoch,
+        attempted: LeaseEpoch,
         /// The epoch that holds the session.
-        current: Epoch,
+        current: LeaseEpoch,
     },
     /// Another owner holds the lease, and it has not run out.
     #[error("session {0} is held by another owner")]
@@ -71,24 +71,24 @@ pub enum StoreError {
 
 /// The right to write to a session, for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
+pub struct SessionLease {
     /// The session.
     pub session: SessionId,
     /// The epoch that all writes under this lease carry.
-    pub epoch: Epoch,
+    pub epoch: LeaseEpoch,
 }
 
 /// One atomic write of a session's owner: all of it happens, or nothing.
 #[derive(Debug)]
-pub struct Commit<'a> {
+pub struct LogCommit<'a> {
     /// The session.
     pub session: SessionId,
     /// The writer's epoch.
-    pub epoch: Epoch,
+    pub epoch: LeaseEpoch,
     /// The log's head as the writer knows it.
     pub expected_seq: u64,
     /// The next events, the first with `expected_seq + 1`, then gapless. May be empty when only the inbox is consumed.
-    pub events: &'a [Arc<Event>],
+    pub events: &'a [Arc<SessionEvent>],
     /// Places in the inbox that this write takes out of it.
     pub consumed: &'a [u64],
     /// The summary after these events.
@@ -101,7 +101,7 @@ pub struct Commit<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct EventPage {
     /// The events, gapless. Empty only when there is nothing after the cursor.
-    pub events: Vec<Arc<Event>>,
+    pub events: Vec<Arc<SessionEvent>>,
     /// The seq of the newest event in the log.
     pub last_seq: u64,
     /// The seq of the oldest event that is kept.
@@ -127,7 +127,7 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
     async fn ping(&self) -> Result<(), StoreError>;
 
     /// Begins a session with its first event, which must be a `session_created` with seq 1. `Exists` when the id is taken.
-    async fn create(&self, created: &Event) -> Result<(), StoreError>;
+    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError>;
 
     /// What the index says of a session. `Corrupt` when it is there and cannot be read.
     async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError>;
@@ -161,17 +161,17 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
     }
 
     /// Takes the ownership under a new epoch. `Held` while another owner's lease has not run out.
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError>;
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError>;
 
     /// Holds the ownership for another `ttl`. `Fenced` when it is lost.
-    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError>;
+    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError>;
 
     /// Gives the ownership up, and says whether there is work left, as of the same instant. No error when the lease is lost
     /// already: then what is left is another owner's.
-    async fn release(&self, lease: Lease) -> Result<bool, StoreError>;
+    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError>;
 
     /// The one way to write to a log. `Fenced`, `SeqConflict`, `NotFound`: nothing was written, and nothing will be.
-    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError>;
+    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError>;
 
     /// Events after `after`, at most `limit` (and at least one, if there is one).
     /// An `after` before what is kept begins at the oldest; one beyond the head gives an empty page.
@@ -182,8 +182,8 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
 
     /// Puts a command into the inbox; it is durable when this returns. A command id that was taken of the same
     /// sender before gives its first receipt again, marked `duplicate` (of the last thousand commands of the session at least).
-    /// A message that asks for it ([`Command::only_if_idle`]) gets `Busy` when a run is open or a message is in the inbox.
-    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError>;
+    /// A message that asks for it ([`SessionCommand::only_if_idle`]) gets `Busy` when a run is open or a message is in the inbox.
+    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError>;
 
     /// The receipt of a command that was taken (as far back as [`Self::submit`] knows them).
     async fn receipt(
@@ -191,7 +191,7 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
         session: SessionId,
         by: &UserId,
         command: &CommandId,
-    ) -> Result<Option<Receipt>, StoreError>;
+    ) -> Result<Option<CommandReceipt>, StoreError>;
 
     /// The inbox in its order.
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError>;
@@ -207,7 +207,12 @@ pub trait SessionStore: OutputStore + UsageStore + LongTermStore {
 #[async_trait]
 pub trait SharedStore: Send + Sync {
     /// Adds to what can be seen of an open message. Refused silently when the lease or the message is over.
-    async fn write_preview(&self, lease: Lease, message: MessageId, pieces: &[Preview]) -> Result<(), StoreError>;
+    async fn write_preview(
+        &self,
+        lease: SessionLease,
+        message: MessageId,
+        pieces: &[MessagePreview],
+    ) -> Result<(), StoreError>;
 
     /// The pieces of the open message after the place `after`, in their order.
     async fn read_preview(&self, session: SessionId, after: u64) -> Result<PreviewPage, StoreError>;
@@ -218,19 +223,19 @@ pub trait SharedStore: Send + Sync {
     /// Sessions that were noted, those whose time runs out first, at most `limit`.
     async fn waiting(&self, limit: usize) -> Result<Vec<SessionId>, StoreError>;
 
-    /// Asks to be rung for a session, from soon on; a [`Ring`] of the same says when that is.
-    fn listen(&self, session: SessionId, topic: Topic);
+    /// Asks to be rung for a session, from soon on; a [`StoreNotification`] of the same says when that is.
+    fn listen(&self, session: SessionId, topic: NotificationTopic);
 
     /// Asks to be rung no more.
-    fn leave(&self, session: SessionId, topic: Topic);
+    fn leave(&self, session: SessionId, topic: NotificationTopic);
 
     /// The next ring. For one caller; cancel safe.
-    async fn ring(&self) -> Ring;
+    async fn ring(&self) -> StoreNotification;
 }
 
 /// What a session is listened to for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Topic {
+pub enum NotificationTopic {
     /// Its log has grown, or the preview of its open message.
     Log,
     /// Its inbox has something new.
@@ -239,9 +244,9 @@ pub enum Topic {
 
 /// A sign that a look is worth while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ring {
+pub enum StoreNotification {
     /// At this session, for this.
-    Session(SessionId, Topic),
+    Session(SessionId, NotificationTopic),
     /// At the sessions that nobody works on.
     Unfinished,
     /// At everything that is listened to: rings may have been lost.
@@ -251,14 +256,14 @@ pub enum Ring {
 /// A piece of what is seen before it is logged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Preview {
+pub enum MessagePreview {
     /// Text of the open message.
     Token(TextDelta),
     /// Reasoning of the open message.
     Reasoning(TextDelta),
 }
 
-impl Preview {
+impl MessagePreview {
     /// The message that it is a piece of.
     #[must_use]
     pub fn message_id(&self) -> MessageId {
@@ -271,7 +276,7 @@ impl Preview {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PreviewPage {
     /// The pieces.
-    pub pieces: Vec<Preview>,
+    pub pieces: Vec<MessagePreview>,
     /// The place after the last of them.
     pub place: u64,
 }
@@ -287,10 +292,10 @@ pub const READ_PAGE: usize = 256;
 
 /// A session as it was read from the store.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedSession {
     /// The state as of the log's head.
     pub state: SessionState,
-    /// The weight ([`Event::weight`]) of the events after the checkpoint.
+    /// The weight ([`SessionEvent::weight`]) of the events after the checkpoint.
     pub replayed: u64,
 }
 
@@ -298,7 +303,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// `NotFound`, `Unavailable`, `Corrupt`.
-pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<Loaded, StoreError> {
+pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<LoadedSession, StoreError> {
     let mut state = store.checkpoint(session).await?;
     let mut replayed = 0;
     loop {
@@ -323,7 +328,7 @@ pub async fn load_state(store: &dyn SessionStore, session: SessionId) -> Result<
         state = SessionState::fold(state, page.events.iter().map(AsRef::as_ref));
         match state {
             None => return Err(StoreError::Corrupt(format!("session {session} does not begin with session_created"))),
-            Some(state) if state.last_seq() >= page.last_seq => return Ok(Loaded { state, replayed }),
+            Some(state) if state.last_seq() >= page.last_seq => return Ok(LoadedSession { state, replayed }),
             Some(_) => {}
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Event, EventBody, RunId, SessionId, Settings, Timestamp, Usage, UserId};
+use super::{EventBody, RunId, SessionEvent, SessionId, SessionSettings, Timestamp, TokenUsage, UserId};
 
 /// Characters of a title that is made from a message.
 const TITLE_CHARS: usize = 60;
@@ -30,12 +30,12 @@ pub struct SessionSummary {
     /// The seq of its newest event.
     pub last_seq: u64,
     /// Its settings.
-    pub settings: Settings,
+    pub settings: SessionSettings,
     /// The run in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_run: Option<RunId>,
     /// What all its model calls used.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// Whether something was said since the conversation was last looked at for memories.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_learn: bool,
@@ -48,7 +48,7 @@ pub struct SessionSummary {
 impl SessionSummary {
     /// The summary after the log's first event; `None` when `event` is not one that begins a session.
     #[must_use]
-    pub fn begin(event: &Event) -> Option<Self> {
+    pub fn begin(event: &SessionEvent) -> Option<Self> {
         let EventBody::SessionCreated(created) = &event.body else { return None };
         Some(Self {
             session_id: event.session_id,
@@ -61,7 +61,7 @@ impl SessionSummary {
             last_seq: event.seq,
             settings: created.settings.clone(),
             open_run: None,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             to_learn: false,
             waiting: false,
         })
@@ -80,7 +80,7 @@ impl SessionSummary {
     }
 
     /// Takes in the next event.
-    pub fn apply(&mut self, event: &Event) {
+    pub fn apply(&mut self, event: &SessionEvent) {
         debug_assert_eq!(event.seq, self.last_seq + 1, "a projection takes the log's events in their order, each once");
         self.last_seq = event.seq;
         self.updated_at = event.ts;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SessionId, StoreError, Timestamp, Usage, UserId};
+use super::{SessionId, StoreError, Timestamp, TokenUsage, UserId};
 
 /// How many days of usage are kept: a year, and a month to look back at it.
 pub const USAGE_DAYS: i64 = 400;
@@ -16,9 +16,9 @@ const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 /// A day, in UTC; `2026-11-23` in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Day(i64);
+pub struct UsageDay(i64);
 
-impl Day {
+impl UsageDay {
     /// The day of a point in time.
     #[must_use]
     pub fn of(ts: Timestamp) -> Self {
@@ -43,14 +43,14 @@ impl Day {
     }
 }
 
-impl fmt::Display for Day {
+impl fmt::Display for UsageDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ts = Timestamp::from_millis(self.0.saturating_mul(MS_PER_DAY)).to_string();
         f.write_str(ts.split('T').next().unwrap_or_default())
     }
 }
 
-impl FromStr for Day {
+impl FromStr for UsageDay {
     type Err = jiff::Error;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let date: jiff::civil::Date = text.parse()?;
@@ -59,15 +59,15 @@ impl FromStr for Day {
     }
 }
 
-impl TryFrom<String> for Day {
+impl TryFrom<String> for UsageDay {
     type Error = jiff::Error;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
     }
 }
 
-impl From<Day> for String {
-    fn from(day: Day) -> Self {
+impl From<UsageDay> for String {
+    fn from(day: UsageDay) -> Self {
         day.to_string()
     }
 }
@@ -80,21 +80,21 @@ pub struct ModelUsage {
     /// The model's id.
     pub model: String,
     /// What it used.
-    pub usage: Usage,
+    pub usage: TokenUsage,
 }
 
 /// What a session used on one day.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spent {
+pub struct DailyUsage {
     /// The day.
-    pub day: Day,
+    pub day: UsageDay,
     /// By model.
     pub models: Vec<ModelUsage>,
 }
 
-impl Spent {
+impl DailyUsage {
     /// Adds what a reply used on `day`. A new day begins with nothing.
-    pub fn add(&mut self, day: Day, provider: &str, model: &str, usage: Usage) {
+    pub fn add(&mut self, day: UsageDay, provider: &str, model: &str, usage: TokenUsage) {
         if day > self.day {
             *self = Self { day, models: Vec::new() };
         }
@@ -106,8 +106,8 @@ impl Spent {
 
     /// All models together.
     #[must_use]
-    pub fn total(&self) -> Usage {
-        self.models.iter().fold(Usage::default(), |mut sum, model| {
+    pub fn total(&self) -> TokenUsage {
+        self.models.iter().fold(TokenUsage::default(), |mut sum, model| {
             sum += model.usage;
             sum
         })
@@ -120,7 +120,7 @@ pub struct UserDay {
     /// By session. Those that are deleted stay in it, or are summed up.
     pub sessions: BTreeMap<SessionId, Vec<ModelUsage>>,
     /// Deleted sessions that were summed up, and how many they are.
-    pub gone: (usize, Spent),
+    pub gone: (usize, DailyUsage),
 }
 
 impl UserDay {
@@ -141,7 +141,7 @@ impl UserDay {
         let Some(models) = self.sessions.remove(&session) else { return };
         self.gone.0 += 1;
         for ModelUsage { provider, model, usage } in models {
-            self.gone.1.add(Day::default(), &provider, &model, usage);
+            self.gone.1.add(UsageDay::default(), &provider, &model, usage);
         }
     }
 }
@@ -151,7 +151,7 @@ impl UserDay {
 #[async_trait]
 pub trait UsageStore: Send + Sync + 'static {
     /// Notes what a session used on a day so far, in the place of what was noted of it before.
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError>;
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError>;
 
     /// Says that a deleted session is not noted again: a store may sum up what it used with others.
     async fn close_usage(&self, _user: &UserId, _session: SessionId) -> Result<(), StoreError> {
@@ -159,7 +159,7 @@ pub trait UsageStore: Send + Sync + 'static {
     }
 
     /// What was noted of a user on each of these days, in their order; nothing noted is an empty one.
-    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError>;
+    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError>;
 }
 
 #[cfg(test)]
@@ -168,20 +168,20 @@ mod tests {
 
     #[test]
     fn a_day_is_written_as_a_date_and_read_back() {
-        let day: Day = "2026-11-23".parse().unwrap();
+        let day: UsageDay = "2026-11-23".parse().unwrap();
         assert_eq!(day.to_string(), "2026-11-23");
         assert_eq!(day.plus(8).to_string(), "2026-12-01");
-        assert_eq!(Day::of("2026-11-23T23:59:59.999Z".parse().unwrap()), day);
-        assert_eq!(Day::of("2026-11-24T00:00:00.000Z".parse().unwrap()), day.plus(1));
+        assert_eq!(UsageDay::of("2026-11-23T23:59:59.999Z".parse().unwrap()), day);
+        assert_eq!(UsageDay::of("2026-11-24T00:00:00.000Z".parse().unwrap()), day.plus(1));
         assert_eq!(day.through(day.plus(2)).count(), 3);
-        assert!("2026-13-01".parse::<Day>().is_err());
+        assert!("2026-13-01".parse::<UsageDay>().is_err());
     }
 
     #[test]
     fn a_new_day_begins_with_nothing_and_a_clock_that_steps_back_loses_nothing() {
-        let usage = |tokens| Usage { input_tokens: tokens, ..Usage::default() };
-        let mut spent = Spent::default();
-        let day: Day = "2026-11-23".parse().unwrap();
+        let usage = |tokens| TokenUsage { input_tokens: tokens, ..TokenUsage::default() };
+        let mut spent = DailyUsage::default();
+        let day: UsageDay = "2026-11-23".parse().unwrap();
         spent.add(day, "p", "m", usage(1));
         spent.add(day, "p", "n", usage(2));
         spent.add(day.plus(-1), "p", "m", usage(4));

@@ -16,7 +16,7 @@ use super::{
     quirks::{self, Quirks},
     sse::{self, Framing},
 };
-use crate::{Feature, ModelConfig, ProviderConfig};
+use crate::{ModelConfig, ModelFeature, ProviderConfig};
 use body::{Plan, Thinking};
 
 pub(super) use body::MAX_TEMPERATURE;
@@ -30,13 +30,13 @@ const DEFAULT_MAX_TOKENS: u32 = 4096;
 const API: &str = "anthropic_messages";
 
 /// A provider that speaks Anthropic's Messages API.
-pub struct Anthropic {
+pub struct AnthropicModel {
     endpoint: Endpoint,
     models: HashMap<String, ModelConfig>,
     quirks: Quirks,
 }
 
-impl Anthropic {
+impl AnthropicModel {
     /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
@@ -64,19 +64,19 @@ impl Anthropic {
         let model = self.models.get(&request.model);
         let has = |feature| model.is_some_and(|model| model.features.contains(&feature));
         let thinking = match model {
-            _ if has(Feature::Thinking) => Thinking::Adaptive,
-            _ if has(Feature::ThinkingBudget) => Thinking::Budget,
-            Some(model) if model.lacks(Feature::Thinking) => Thinking::No,
+            _ if has(ModelFeature::Thinking) => Thinking::Adaptive,
+            _ if has(ModelFeature::ThinkingBudget) => Thinking::Budget,
+            Some(model) if model.lacks(ModelFeature::Thinking) => Thinking::No,
             _ => Thinking::Unknown,
         };
         let max_tokens = request.max_tokens.or_else(|| model?.max_output_tokens).unwrap_or(DEFAULT_MAX_TOKENS);
-        let takes_temperature = !model.is_some_and(|model| model.lacks(Feature::Temperature));
+        let takes_temperature = !model.is_some_and(|model| model.lacks(ModelFeature::Temperature));
         Plan { max_tokens, thinking, takes_temperature, quirks: self.quirks.of(&request.model), own_blocks: true }
     }
 }
 
 #[async_trait]
-impl ChatModel for Anthropic {
+impl ChatModel for AnthropicModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let call = self.endpoint.call(&request.model);
         let headers = self.headers()?;

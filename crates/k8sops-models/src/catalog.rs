@@ -6,9 +6,9 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Anthropic, ChatModel, Circuit, Ollama, OpenAi, anthropic, circuit::Circuits};
-use crate::{Feature, ModelConfig, Prices, Protocol, ProviderConfig};
-use k8sops_core::{Effort, Settings};
+use super::{AnthropicModel, ChatModel, CircuitBreaker, OllamaModel, OpenAiModel, anthropic, circuit::Circuits};
+use crate::{ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol};
+use k8sops_core::{ReasoningEffort, SessionSettings};
 
 /// The longest model id that is taken where the catalog does not list the models.
 const MAX_MODEL_ID: usize = 256;
@@ -40,9 +40,9 @@ pub struct ModelInfo {
     /// The most tokens of a reply, if known.
     pub max_output_tokens: Option<u32>,
     /// What it can do; empty: not known.
-    pub features: Vec<Feature>,
+    pub features: Vec<ModelFeature>,
     /// What a million of its tokens cost in US dollars, if known.
-    pub prices: Option<Prices>,
+    pub prices: Option<ModelPrices>,
 }
 
 impl From<&ModelConfig> for ModelInfo {
@@ -77,12 +77,12 @@ struct Entry {
 }
 
 /// The providers by id. Made at the start and then only read, but for who is down.
-pub struct Catalog {
+pub struct ModelCatalog {
     entries: BTreeMap<String, Entry>,
     circuits: Circuits,
 }
 
-impl Catalog {
+impl ModelCatalog {
     /// The catalog of the configured providers. Nothing is sent: a provider without a key, or that cannot be reached, is
     /// in it, and says so when it is called.
     #[must_use]
@@ -96,10 +96,10 @@ impl Catalog {
                 models: config.models.iter().map(ModelInfo::from).collect(),
             };
             let (model, max_temperature): (Arc<dyn ChatModel>, _) = match config.protocol {
-                Protocol::Anthropic => (Arc::new(Anthropic::new(config)), anthropic::MAX_TEMPERATURE),
-                Protocol::Ollama => (Arc::new(Ollama::new(config)), 2.0),
-                Protocol::Openai | Protocol::OpenaiChat | Protocol::OpenaiResponses => {
-                    (Arc::new(OpenAi::new(config)), 2.0)
+                ProviderProtocol::Anthropic => (Arc::new(AnthropicModel::new(config)), anthropic::MAX_TEMPERATURE),
+                ProviderProtocol::Ollama => (Arc::new(OllamaModel::new(config)), 2.0),
+                ProviderProtocol::Openai | ProviderProtocol::OpenaiChat | ProviderProtocol::OpenaiResponses => {
+                    (Arc::new(OpenAiModel::new(config)), 2.0)
                 }
             };
             (id.clone(), Entry { info, max_temperature, model })
@@ -138,7 +138,7 @@ impl Catalog {
 
     /// What is known of whether a model is down.
     #[must_use]
-    pub fn circuit(&self, provider: &str, model: &str) -> Arc<Circuit> {
+    pub fn circuit(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
         self.circuits.of(provider, model)
     }
 
@@ -165,9 +165,9 @@ impl Catalog {
     ///
     /// # Errors
     /// The first field that is wrong, and what is allowed.
-    pub fn validate(&self, settings: &Settings) -> Result<(), InvalidSettings> {
+    pub fn validate(&self, settings: &SessionSettings) -> Result<(), InvalidSettings> {
         let refuse = |field, message| Err(InvalidSettings { field, message });
-        let Settings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
+        let SessionSettings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
         let Some(entry) = self.entries.get(provider) else {
             let message = format!("there is no provider {}; there are: {}", shown(provider), list(self.entries.keys()));
             return refuse("provider", message);
@@ -181,14 +181,15 @@ impl Catalog {
             let there = list(models.iter().map(|info| &info.id));
             return refuse("model", format!("{provider} has no model {}; it has: {there}", shown(model)));
         }
-        let lacks = |features: &[Feature]| {
+        let lacks = |features: &[ModelFeature]| {
             let info = models.iter().find(|info| info.id == *model).filter(|info| !info.features.is_empty());
             info.is_some_and(|info| features.iter().all(|feature| !info.features.contains(feature)))
         };
-        if temperature.is_some() && lacks(&[Feature::Temperature]) {
+        if temperature.is_some() && lacks(&[ModelFeature::Temperature]) {
             return refuse("temperature", format!("{model} takes none; leave it out, or set it to null"));
         }
-        if reasoning.is_some_and(|effort| effort != Effort::Off) && lacks(&[Feature::Thinking, Feature::ThinkingBudget])
+        if reasoning.is_some_and(|effort| effort != ReasoningEffort::Off)
+            && lacks(&[ModelFeature::Thinking, ModelFeature::ThinkingBudget])
         {
             return refuse("reasoning", format!("{model} does not think before it answers; set it to null or off"));
         }
@@ -225,20 +226,20 @@ mod tests {
     use super::*;
     use crate::{ModelError, testing};
 
-    fn catalog() -> Catalog {
-        let mut anthropic = testing::provider(Protocol::Anthropic, "https://api.anthropic.com");
+    fn catalog() -> ModelCatalog {
+        let mut anthropic = testing::provider(ProviderProtocol::Anthropic, "https://api.anthropic.com");
         anthropic.api_key = None;
         anthropic.models[0].max_output_tokens = Some(64_000);
-        let mut local = testing::provider(Protocol::Openai, "http://127.0.0.1:1/v1");
+        let mut local = testing::provider(ProviderProtocol::Openai, "http://127.0.0.1:1/v1");
         local.api_key = None;
         local.key_optional = true;
         local.models.clear();
         let providers = BTreeMap::from([("anthropic".to_owned(), anthropic), ("local".to_owned(), local)]);
-        Catalog::new(&providers)
+        ModelCatalog::new(&providers)
     }
 
-    fn settings(provider: &str, model: &str) -> Settings {
-        Settings::of(provider, model)
+    fn settings(provider: &str, model: &str) -> SessionSettings {
+        SessionSettings::of(provider, model)
     }
 
     #[test]
@@ -261,7 +262,7 @@ mod tests {
     fn numbers_stay_within_what_the_model_takes() {
         let with = |provider: &str, temperature, max_tokens| {
             let model = settings(provider, "test-model");
-            catalog().validate(&Settings { temperature, max_tokens, ..model }).map_err(|e| e.field)
+            catalog().validate(&SessionSettings { temperature, max_tokens, ..model }).map_err(|e| e.field)
         };
         assert_eq!(with("local", Some(2.0), None), Ok(()));
         assert_eq!(with("anthropic", Some(1.0), Some(64_000)), Ok(()));

@@ -17,7 +17,7 @@ const PROBE: Duration = Duration::from_mins(2);
 
 /// Whether a model is to be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum CircuitAdmission {
     /// It is, as ever.
     Open,
     /// It has failed, and this turn is the one that looks whether it is back: one attempt, without waiting.
@@ -28,7 +28,7 @@ pub enum Admission {
 
 /// The breaker of one model. In the memory of one process: each finds out for itself.
 #[derive(Debug, Default)]
-pub struct Circuit(Mutex<State>);
+pub struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -38,19 +38,19 @@ struct State {
     until: Option<Instant>,
 }
 
-impl Circuit {
+impl CircuitBreaker {
     /// Whether to ask now. Whoever is told to look has to say what came of it.
     #[must_use]
-    pub fn admission(&self) -> Admission {
+    pub fn admission(&self) -> CircuitAdmission {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match state.until {
-            None => Admission::Open,
-            Some(until) if until > now => Admission::Refused(until - now),
+            None => CircuitAdmission::Open,
+            Some(until) if until > now => CircuitAdmission::Refused(until - now),
             Some(_) => {
                 // The next to ask waits for this one; for a while, should this one never say what came of it.
                 state.until = Some(now + PROBE);
-                Admission::Probe
+                CircuitAdmission::Probe
             }
         }
     }
@@ -81,14 +81,14 @@ impl Circuit {
 
 /// The breakers of all models that were asked, by provider and model.
 #[derive(Debug, Default)]
-pub(super) struct Circuits(Mutex<HashMap<(String, String), Arc<Circuit>>>);
+pub(super) struct Circuits(Mutex<HashMap<(String, String), Arc<CircuitBreaker>>>);
 
 /// The most breakers that are kept: providers without a list take any model id.
 const MOST: usize = 1000;
 
 impl Circuits {
     /// The breaker of one model.
-    pub(super) fn of(&self, provider: &str, model: &str) -> Arc<Circuit> {
+    pub(super) fn of(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
         let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let id = (provider.to_owned(), model.to_owned());
         if circuits.len() >= MOST && !circuits.contains_key(&id) {
@@ -120,21 +120,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_fails_is_left_alone_for_longer_each_time_and_asked_by_one() {
-        let circuit = Circuit::default();
-        assert_eq!(circuit.admission(), Admission::Open);
+        let circuit = CircuitBreaker::default();
+        assert_eq!(circuit.admission(), CircuitAdmission::Open);
         let mut pauses = Vec::new();
         for _ in 0..7 {
             circuit.failed();
-            let Admission::Refused(pause) = circuit.admission() else { panic!("{:?}", circuit.admission()) };
+            let CircuitAdmission::Refused(pause) = circuit.admission() else { panic!("{:?}", circuit.admission()) };
             pauses.push(pause.as_secs());
             tokio::time::advance(pause).await;
-            assert_eq!(circuit.admission(), Admission::Probe);
-            assert!(matches!(circuit.admission(), Admission::Refused(_)), "one looks, the others do not wait for it");
+            assert_eq!(circuit.admission(), CircuitAdmission::Probe);
+            assert!(
+                matches!(circuit.admission(), CircuitAdmission::Refused(_)),
+                "one looks, the others do not wait for it"
+            );
         }
         assert_eq!(pauses, [30, 60, 120, 240, 480, 600, 600]);
         assert!(circuit.is_broken());
         circuit.answered();
-        assert_eq!((circuit.admission(), circuit.is_broken()), (Admission::Open, false));
+        assert_eq!((circuit.admission(), circuit.is_broken()), (CircuitAdmission::Open, false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -150,11 +153,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_look_that_nobody_ends_does_not_keep_the_others_away_for_ever() {
-        let circuit = Circuit::default();
+        let circuit = CircuitBreaker::default();
         circuit.failed();
         tokio::time::advance(FIRST).await;
-        assert_eq!(circuit.admission(), Admission::Probe);
+        assert_eq!(circuit.admission(), CircuitAdmission::Probe);
         tokio::time::advance(PROBE).await;
-        assert_eq!(circuit.admission(), Admission::Probe);
+        assert_eq!(circuit.admission(), CircuitAdmission::Probe);
     }
 }

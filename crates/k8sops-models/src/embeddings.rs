@@ -11,8 +11,8 @@ use super::{
     fault::Call,
     http::{self as wire, Endpoint},
 };
-use crate::{Protocol, ProviderConfig};
-use k8sops_core::Vector;
+use crate::{ProviderConfig, ProviderProtocol};
+use k8sops_core::EmbeddingVector;
 
 /// Texts of one call: servers take some hundreds at most, and a long call would hold up those behind it.
 const BATCH: usize = 64;
@@ -21,7 +21,7 @@ const MOST_CHARS: usize = 1500;
 
 /// What makes vectors of texts.
 #[async_trait]
-pub trait Embedder: Send + Sync + 'static {
+pub trait EmbeddingModel: Send + Sync + 'static {
     /// What vectors are named by: those of another name cannot be compared with its own.
     fn name(&self) -> &str;
 
@@ -34,7 +34,7 @@ pub trait Embedder: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any of a provider's; and vectors that are not what was asked for.
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError>;
+    async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError>;
 }
 
 /// An embedding model of a configured provider.
@@ -55,7 +55,7 @@ impl ProviderEmbedder {
     /// # Errors
     /// The provider's protocol has no embeddings.
     pub fn new(id: &str, config: &ProviderConfig, model: &str, dimensions: Option<usize>) -> Result<Self, ModelError> {
-        if config.protocol == Protocol::Anthropic {
+        if config.protocol == ProviderProtocol::Anthropic {
             return Err(ModelError::InvalidRequest(format!(
                 "{} has no embeddings; choose a provider that speaks OpenAI's or Ollama's API",
                 config.name
@@ -65,7 +65,7 @@ impl ProviderEmbedder {
             endpoint: Endpoint::new(config),
             model: model.to_owned(),
             name: format!("{id}/{model}").into(),
-            ollama: config.protocol == Protocol::Ollama,
+            ollama: config.protocol == ProviderProtocol::Ollama,
             dimensions,
             found: OnceLock::new(),
         })
@@ -97,7 +97,7 @@ impl ProviderEmbedder {
     }
 
     /// A vector of length 1, if it is one of this model.
-    fn checked(&self, call: &Call, values: Vec<f32>) -> Result<Vector, ModelError> {
+    fn checked(&self, call: &Call, values: Vec<f32>) -> Result<EmbeddingVector, ModelError> {
         let expected = self.dimensions.unwrap_or_else(|| *self.found.get_or_init(|| values.len()));
         if values.len() != expected {
             return Err(ModelError::InvalidRequest(format!(
@@ -113,12 +113,12 @@ impl ProviderEmbedder {
             return Err(call.malformed("a vector has no length"));
         }
         let values: Arc<[f32]> = values.into_iter().map(|v| v / length).collect();
-        Ok(Vector { model: Arc::clone(&self.name), values })
+        Ok(EmbeddingVector { model: Arc::clone(&self.name), values })
     }
 }
 
 #[async_trait]
-impl Embedder for ProviderEmbedder {
+impl EmbeddingModel for ProviderEmbedder {
     fn name(&self) -> &str {
         &self.name
     }
@@ -127,7 +127,7 @@ impl Embedder for ProviderEmbedder {
         self.dimensions.or_else(|| self.found.get().copied())
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
+    async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
         let call = self.endpoint.call(&self.model);
         let mut vectors = Vec::with_capacity(texts.len());
         for batch in texts.chunks(BATCH) {
@@ -184,8 +184,8 @@ mod tests {
         Answer::plain(200, "content-type: application/json\r\n", &body.to_string())
     }
 
-    fn embedder(server: &Server, protocol: Protocol, dimensions: Option<usize>) -> ProviderEmbedder {
-        let base = if protocol == Protocol::Ollama { server.url.clone() } else { format!("{}/v1", server.url) };
+    fn embedder(server: &Server, protocol: ProviderProtocol, dimensions: Option<usize>) -> ProviderEmbedder {
+        let base = if protocol == ProviderProtocol::Ollama { server.url.clone() } else { format!("{}/v1", server.url) };
         ProviderEmbedder::new("p", &testing::provider(protocol, &base), "minilm", dimensions).unwrap()
     }
 
@@ -193,7 +193,7 @@ mod tests {
     async fn vectors_have_the_order_of_their_texts_and_length_one() {
         let body = json!({"data": [{"index": 1, "embedding": [0.0, 2.0]}, {"index": 0, "embedding": [3.0, 4.0]}]});
         let server = Server::start([answer(&body)]).await;
-        let vectors = embedder(&server, Protocol::OpenaiChat, None).embed(&texts(2)).await.unwrap();
+        let vectors = embedder(&server, ProviderProtocol::OpenaiChat, None).embed(&texts(2)).await.unwrap();
         assert_eq!((&*vectors[0].values, &*vectors[1].values), (&[0.6, 0.8][..], &[0.0, 1.0][..]));
         assert_eq!(&*vectors[0].model, "p/minilm");
         let sent = &server.received()[0];
@@ -206,7 +206,7 @@ mod tests {
         let server =
             Server::start([answer(&json!({"embeddings": [[3.0, 4.0]]})), answer(&json!({"embedding": [0.0, 1.0]}))])
                 .await;
-        let embedder = embedder(&server, Protocol::Ollama, None);
+        let embedder = embedder(&server, ProviderProtocol::Ollama, None);
         for first in [0.6, 0.0] {
             assert!((embedder.embed(&texts(1)).await.unwrap()[0].values[0] - first).abs() < 1e-6);
         }
@@ -222,7 +222,7 @@ mod tests {
         let server = Server::start([batch(BATCH), batch(2)]).await;
         let mut many = texts(BATCH + 2);
         many[BATCH + 1] = "é".repeat(5000);
-        assert_eq!(embedder(&server, Protocol::OpenaiChat, None).embed(&many).await.unwrap().len(), BATCH + 2);
+        assert_eq!(embedder(&server, ProviderProtocol::OpenaiChat, None).embed(&many).await.unwrap().len(), BATCH + 2);
         let last = server.received()[1].body["input"][1].as_str().unwrap().len();
         assert_eq!(last, MOST_CHARS);
     }
@@ -237,7 +237,7 @@ mod tests {
             answer(&json!({"data": []})),
         ])
         .await;
-        let embedder = embedder(&server, Protocol::OpenaiChat, None);
+        let embedder = embedder(&server, ProviderProtocol::OpenaiChat, None);
         embedder.embed(&texts(1)).await.unwrap();
         let error = embedder.embed(&texts(1)).await.unwrap_err();
         assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("3 dimensions, not of 2")), "{error:?}");
@@ -245,11 +245,11 @@ mod tests {
             assert!(matches!(embedder.embed(&texts(1)).await, Err(ModelError::MalformedStream(_))));
         }
         let server = Server::start([one(json!([1.0, 0.0]))]).await;
-        let strict = super::tests::embedder(&server, Protocol::OpenaiChat, Some(384));
+        let strict = super::tests::embedder(&server, ProviderProtocol::OpenaiChat, Some(384));
         let error = strict.embed(&texts(1)).await.unwrap_err();
         assert!(error.to_string().contains("EMBEDDING_DIMS"), "{error}");
         assert_eq!(server.received()[0].body["dimensions"], 384);
-        let anthropic = testing::provider(Protocol::Anthropic, "http://127.0.0.1:1");
+        let anthropic = testing::provider(ProviderProtocol::Anthropic, "http://127.0.0.1:1");
         assert!(ProviderEmbedder::new("a", &anthropic, "m", None).is_err());
     }
 }

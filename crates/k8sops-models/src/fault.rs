@@ -445,7 +445,7 @@ mod tests {
         let words = json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota."}});
         let soon = Complaint::from_body(429, Some(Duration::from_secs(9)), words.to_string().as_bytes());
         assert_eq!(call().refused(&soon).code(), "rate_limited", "Gemini says so of a minute's quota, too");
-        let words = "Your credit balance is too low to access the Anthropic API.";
+        let words = "Your credit balance is too low to access the AnthropicModel API.";
         let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": words}});
         assert_eq!(refused(400, &body).code(), "quota_exhausted");
     }

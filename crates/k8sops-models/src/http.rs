@@ -371,10 +371,10 @@ fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Protocol, testing};
+    use crate::{ProviderProtocol, testing};
 
     fn endpoint(base_url: &str) -> Endpoint {
-        Endpoint::new(&testing::provider(Protocol::Openai, base_url))
+        Endpoint::new(&testing::provider(ProviderProtocol::Openai, base_url))
     }
 
     #[test]
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn headers_of_the_configuration_stand_in_the_place_of_ours() {
-        let mut config = testing::provider(Protocol::Openai, "http://h/v1");
+        let mut config = testing::provider(ProviderProtocol::Openai, "http://h/v1");
         let key: KeyHeaders = |_, key| vec![(header::AUTHORIZATION, format!("Bearer {key}"))];
         config.headers.insert("X-Tenant".into(), "ops".into());
         let headers = Endpoint::new(&config).authorise(key).unwrap();

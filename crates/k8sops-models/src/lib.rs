@@ -1,7 +1,7 @@
 //! Language models: the port [`ChatModel`], its providers and the catalog.
 //!
-//! A provider turns a neutral [`ChatRequest`] into its wire form and its stream of bytes into [`Delta`]s. What a provider
-//! gets wrong is mended here, so that the agent sees one behaviour: a reply is complete only if [`Delta::Done`] came, and
+//! A provider turns a neutral [`ChatRequest`] into its wire form and its stream of bytes into [`ReplyDelta`]s. What a provider
+//! gets wrong is mended here, so that the agent sees one behaviour: a reply is complete only if [`ReplyDelta::Done`] came, and
 //! everything else ends in one [`ModelError`].
 //!
 //! ```text
@@ -40,17 +40,17 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use serde_json::{Map, Value};
 
-pub use anthropic::Anthropic;
-pub use catalog::{Catalog, InvalidSettings, ModelInfo, ProviderInfo};
-pub use circuit::{Admission, Circuit};
-pub use embeddings::{Embedder, ProviderEmbedder};
+pub use anthropic::AnthropicModel;
+pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
+pub use circuit::{CircuitAdmission, CircuitBreaker};
+pub use embeddings::{EmbeddingModel, ProviderEmbedder};
 pub use error::ModelError;
-pub use ollama::Ollama;
-pub use openai::OpenAi;
+pub use ollama::OllamaModel;
+pub use openai::OpenAiModel;
 pub use options::*;
 pub use retry::RetryPolicy;
 
-use k8sops_core::{Effort, Message, ProviderData, StopReason, Usage};
+use k8sops_core::{ChatMessage, ProviderData, ReasoningEffort, StopReason, TokenUsage};
 
 /// One call of a model.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub struct ChatRequest {
     /// The system prompt; the same from call to call within a session, so that provider caches hit.
     pub system: Arc<str>,
     /// The conversation, oldest first. Every tool call in it has its result.
-    pub messages: Vec<Arc<Message>>,
+    pub messages: Vec<Arc<ChatMessage>>,
     /// The tools on offer.
     pub tools: Arc<[ToolSpec]>,
     /// Whether the model may call them.
@@ -72,7 +72,7 @@ pub struct ChatRequest {
     /// The most tokens of the reply.
     pub max_tokens: Option<u32>,
     /// How much the model is to think; `None`: as it does by itself.
-    pub reasoning: Option<Effort>,
+    pub reasoning: Option<ReasoningEffort>,
 }
 
 /// A tool as a model is told of it.
@@ -97,18 +97,18 @@ pub enum ToolChoice {
 
 /// A piece of a reply.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Delta {
+pub enum ReplyDelta {
     /// More text.
     Text(String),
     /// More of what the model thinks aloud.
     Reasoning(String),
     /// The end: the whole reply. Nothing comes after it; a stream that ends without it is a `MalformedStream`.
-    Done(Reply),
+    Done(ModelReply),
 }
 
 /// A whole reply.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
+pub struct ModelReply {
     /// All the text.
     pub content: String,
     /// All the reasoning, if there was any.
@@ -116,23 +116,23 @@ pub struct Reply {
     /// The tools that the model asks for, in its order. Those of a refused reply are not to be run.
     pub tool_calls: Vec<RequestedCall>,
     /// What the call used; zero where the provider does not say.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// Why the reply ended.
     pub stop_reason: StopReason,
     /// What the provider wants back of it.
     pub provider_data: Option<ProviderData>,
     /// What was done otherwise than asked, for the user to know.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<ProviderNotice>,
 }
 
-impl Default for Reply {
+impl Default for ModelReply {
     /// A reply with nothing in it, ended by the model.
     fn default() -> Self {
         Self {
             content: String::new(),
             reasoning: None,
             tool_calls: Vec::new(),
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             stop_reason: StopReason::EndTurn,
             provider_data: None,
             notices: Vec::new(),
@@ -142,7 +142,7 @@ impl Default for Reply {
 
 /// Something that was done otherwise than asked, because the model or its server cannot do it. A session is told once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct ProviderNotice {
     /// A stable word.
     pub code: &'static str,
     /// What it is, and what to do about it.
@@ -159,7 +159,7 @@ pub struct RequestedCall {
 }
 
 /// The pieces of one reply. Dropping it ends the call.
-pub type ReplyStream = BoxStream<'static, Result<Delta, ModelError>>;
+pub type ReplyStream = BoxStream<'static, Result<ReplyDelta, ModelError>>;
 
 /// A provider of language models.
 #[async_trait]

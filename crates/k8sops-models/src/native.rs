@@ -157,12 +157,12 @@ mod tests {
 
     use super::*;
     use crate::testing::{assistant, call};
-    use k8sops_core::Message;
+    use k8sops_core::ChatMessage;
 
     fn message(text: &str, calls: usize, data: Option<ProviderData>) -> AssistantMessage {
         let calls = (0..calls).map(|n| call(&format!("c{n}"), "t", json!({}))).collect();
         match &*assistant(text, calls) {
-            Message::Assistant(message) => {
+            ChatMessage::Assistant(message) => {
                 AssistantMessage { reasoning: Some("hmm, so".into()), provider_data: data, ..message.clone() }
             }
             _ => unreachable!(),

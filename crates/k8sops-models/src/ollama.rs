@@ -16,19 +16,19 @@ use http::{HeaderMap, header};
 use serde_json::{Value, json};
 
 use super::{
-    ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream,
+    ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream,
     fault::Call,
     http::Endpoint,
     quirks::{self, Quirk, Quirks},
     sse::{self, Framing},
 };
-use crate::{Feature, ModelConfig, ProviderConfig};
+use crate::{ModelConfig, ModelFeature, ProviderConfig};
 use body::Plan;
-use k8sops_core::Usage;
+use k8sops_core::TokenUsage;
 use reply::Assembler;
 
 /// A provider that speaks Ollama's own API.
-pub struct Ollama(Arc<Shared>);
+pub struct OllamaModel(Arc<Shared>);
 
 /// What a stream needs as well: it may have to ask a second time.
 struct Shared {
@@ -42,7 +42,7 @@ struct Shared {
     quirks: Quirks,
 }
 
-impl Ollama {
+impl OllamaModel {
     /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
@@ -108,8 +108,8 @@ impl Shared {
         Plan {
             window,
             keep_alive: self.keep_alive.clone(),
-            tools: !quirks.contains(&Quirk::NoTools) && !lacks(Feature::Tools),
-            think: !quirks.contains(&Quirk::NoThinking) && !lacks(Feature::Thinking),
+            tools: !quirks.contains(&Quirk::NoTools) && !lacks(ModelFeature::Tools),
+            think: !quirks.contains(&Quirk::NoThinking) && !lacks(ModelFeature::Thinking),
             stream: !quirks.contains(&Quirk::NoStreamedCalls),
         }
     }
@@ -147,14 +147,14 @@ impl Shared {
         call: &Call,
         request: &ChatRequest,
         plan: Plan,
-        used: Usage,
-    ) -> Result<Vec<Delta>, ModelError> {
+        used: TokenUsage,
+    ) -> Result<Vec<ReplyDelta>, ModelError> {
         let mut deltas = Vec::new();
         let mut stream = self.call(call, request, Plan { stream: false, ..plan }).await?;
         while let Some(delta) = stream.next().await {
             deltas.push(delta?);
         }
-        if let Some(Delta::Done(reply)) = deltas.last_mut() {
+        if let Some(ReplyDelta::Done(reply)) = deltas.last_mut() {
             reply.usage += used;
             if !reply.tool_calls.is_empty() && self.quirks.learn(&request.model, Quirk::NoStreamedCalls) {
                 reply.notices.extend(quirks::notices([&Quirk::NoStreamedCalls], &request.model));
@@ -165,7 +165,7 @@ impl Shared {
 }
 
 #[async_trait]
-impl ChatModel for Ollama {
+impl ChatModel for OllamaModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let shared = Arc::clone(&self.0);
         let call = shared.endpoint.call(&request.model);
@@ -179,7 +179,7 @@ impl ChatModel for Ollama {
             let asked = Arc::clone(&asked);
             async move {
                 match delta {
-                    Ok(Delta::Done(reply)) if is_empty(&reply) => {
+                    Ok(ReplyDelta::Done(reply)) if is_empty(&reply) => {
                         let (shared, call, request, plan) = &*asked;
                         let second = shared.call_whole(call, request, plan.clone(), reply.usage).await;
                         match second {
@@ -227,7 +227,7 @@ fn context_length(shown: &Value) -> Option<u32> {
     u32::try_from(info.get(format!("{architecture}.context_length"))?.as_u64()?).ok()
 }
 
-fn is_empty(reply: &Reply) -> bool {
+fn is_empty(reply: &ModelReply) -> bool {
     reply.content.trim().is_empty() && reply.tool_calls.is_empty() && reply.reasoning.is_none()
 }
 

@@ -15,14 +15,14 @@ use super::{
     quirks::{self, Quirk, Quirks},
     sse::{self, Framing},
 };
-use crate::{Feature, ModelConfig, Protocol, ProviderConfig};
-use k8sops_core::Effort;
+use crate::{ModelConfig, ModelFeature, ProviderConfig, ProviderProtocol};
+use k8sops_core::ReasoningEffort;
 
 /// OpenAI itself.
 const OPENAI: &str = "api.openai.com";
 
 /// A provider that speaks one of OpenAI's protocols.
-pub struct OpenAi {
+pub struct OpenAiModel {
     endpoint: Endpoint,
     api: Api,
     models: HashMap<String, ModelConfig>,
@@ -52,7 +52,7 @@ struct Plan {
     /// The limit on the reply goes by its newer name, `max_completion_tokens`.
     completion_limit: bool,
     /// What the model is known to lack.
-    lacks: BTreeSet<Feature>,
+    lacks: BTreeSet<ModelFeature>,
     /// Whether it gets back what it thought itself.
     own_blocks: bool,
     /// What is to be left out.
@@ -63,22 +63,22 @@ impl Plan {
     /// Whether a part of the request may be sent.
     fn takes(&self, without: Quirk) -> bool {
         let lacking = match without {
-            Quirk::NoThinking | Quirk::NoEncryptedReasoning => self.lacks.contains(&Feature::Thinking),
-            Quirk::NoTemperature => self.lacks.contains(&Feature::Temperature),
+            Quirk::NoThinking | Quirk::NoEncryptedReasoning => self.lacks.contains(&ModelFeature::Thinking),
+            Quirk::NoTemperature => self.lacks.contains(&ModelFeature::Temperature),
             _ => false,
         };
         !lacking && !self.quirks.contains(&without)
     }
 }
 
-impl OpenAi {
+impl OpenAiModel {
     /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
         let endpoint = Endpoint::new(config);
         let api = match config.protocol {
-            Protocol::OpenaiResponses => Api::Responses,
-            Protocol::OpenaiChat => Api::Chat,
+            ProviderProtocol::OpenaiResponses => Api::Responses,
+            ProviderProtocol::OpenaiChat => Api::Chat,
             _ if endpoint.is_at(OPENAI) => Api::Responses,
             _ => Api::Chat,
         };
@@ -100,7 +100,7 @@ impl OpenAi {
     fn plan(&self, request: &ChatRequest) -> Plan {
         let quirks = self.quirks.of(&request.model);
         let model = self.models.get(&request.model);
-        let lacks = [Feature::Thinking, Feature::Temperature].into_iter();
+        let lacks = [ModelFeature::Thinking, ModelFeature::Temperature].into_iter();
         Plan {
             // OpenAI's newer models refuse `max_tokens`; many other servers know nothing else.
             completion_limit: self.endpoint.is_at(OPENAI) != quirks.contains(&Quirk::OtherLimit),
@@ -112,7 +112,7 @@ impl OpenAi {
 }
 
 #[async_trait]
-impl ChatModel for OpenAi {
+impl ChatModel for OpenAiModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let call = self.endpoint.call(&request.model);
         let headers = self.headers()?;
@@ -164,7 +164,7 @@ impl ChatModel for OpenAi {
 fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
     match quirk {
         Quirk::NoTemperature => request.temperature.is_some(),
-        Quirk::AlwaysThinks => request.reasoning == Some(Effort::Off),
+        Quirk::AlwaysThinks => request.reasoning == Some(ReasoningEffort::Off),
         Quirk::NoThinking => request.reasoning.is_some(),
         Quirk::NoTools => !request.tools.is_empty(),
         _ => true,
@@ -177,8 +177,8 @@ const NO_EFFORT: &str = "none";
 /// The word for how much the model is to think, if something is to be said about that.
 fn effort(request: &ChatRequest, plan: &Plan) -> Option<&'static str> {
     Some(match request.reasoning? {
-        Effort::Off if plan.takes(Quirk::AlwaysThinks) => NO_EFFORT,
-        Effort::Off => Effort::Low.as_str(),
+        ReasoningEffort::Off if plan.takes(Quirk::AlwaysThinks) => NO_EFFORT,
+        ReasoningEffort::Off => ReasoningEffort::Low.as_str(),
         effort => effort.as_str(),
     })
 }
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn azure_takes_the_key_in_a_header_of_its_own() {
         let headers = |base_url: &str| {
-            let names = OpenAi::new(&testing::provider(Protocol::Openai, base_url)).headers().unwrap();
+            let names = OpenAiModel::new(&testing::provider(ProviderProtocol::Openai, base_url)).headers().unwrap();
             names.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
         };
         for azure in ["https://x.openai.azure.com/openai/v1", "https://x.services.ai.azure.com/openai/v1"] {
@@ -204,10 +204,10 @@ mod tests {
 
     #[test]
     fn the_responses_api_is_spoken_at_openai_itself() {
-        let api = |protocol, base_url: &str| OpenAi::new(&testing::provider(protocol, base_url)).api;
-        assert_eq!(api(Protocol::Openai, "https://api.openai.com/v1"), Api::Responses);
-        assert_eq!(api(Protocol::OpenaiChat, "https://api.openai.com/v1"), Api::Chat);
-        assert_eq!(api(Protocol::Openai, "http://127.0.0.1:8081/v1"), Api::Chat);
-        assert_eq!(api(Protocol::OpenaiResponses, "http://127.0.0.1:8081/v1"), Api::Responses);
+        let api = |protocol, base_url: &str| OpenAiModel::new(&testing::provider(protocol, base_url)).api;
+        assert_eq!(api(ProviderProtocol::Openai, "https://api.openai.com/v1"), Api::Responses);
+        assert_eq!(api(ProviderProtocol::OpenaiChat, "https://api.openai.com/v1"), Api::Chat);
+        assert_eq!(api(ProviderProtocol::Openai, "http://127.0.0.1:8081/v1"), Api::Chat);
+        assert_eq!(api(ProviderProtocol::OpenaiResponses, "http://127.0.0.1:8081/v1"), Api::Responses);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use k8sops_core::{Money, Usage};
+use k8sops_core::{TokenUsage, UsdAmount};
 use secrecy::SecretString;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -21,7 +21,7 @@ pub struct ModelChoice {
 
 /// The wire protocol of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub enum ProviderProtocol {
     /// The Anthropic Messages API.
     Anthropic,
     /// `OpenAI`'s Responses API at `OpenAI` itself, chat completions everywhere else.
@@ -34,7 +34,7 @@ pub enum Protocol {
     Ollama,
 }
 
-impl Protocol {
+impl ProviderProtocol {
     /// The accepted names, for error messages.
     pub const WORDS: &'static str = "anthropic, openai, openai-chat, openai-responses or ollama";
 
@@ -58,7 +58,7 @@ pub struct ProviderConfig {
     /// Its name for people.
     pub name: String,
     /// What it speaks.
-    pub protocol: Protocol,
+    pub protocol: ProviderProtocol,
     /// Where, without a trailing slash (`https://api.openai.com/v1`, `https://api.anthropic.com`).
     pub base_url: String,
     /// The key; servers on one's own machine often need none.
@@ -96,9 +96,9 @@ pub struct ModelConfig {
     /// The most tokens of a reply, if known.
     pub max_output_tokens: Option<u32>,
     /// What it can do; empty: not known.
-    pub features: BTreeSet<Feature>,
+    pub features: BTreeSet<ModelFeature>,
     /// What it costs, if known.
-    pub prices: Option<Prices>,
+    pub prices: Option<ModelPrices>,
 }
 
 impl ModelConfig {
@@ -118,15 +118,16 @@ impl ModelConfig {
 
     /// Whether it is known to lack a feature.
     #[must_use]
-    pub fn lacks(&self, feature: Feature) -> bool {
+    pub fn lacks(&self, feature: ModelFeature) -> bool {
         !self.features.is_empty() && !self.features.contains(&feature)
     }
 }
 
 /// What a model can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[schema(as = Feature)]
 #[serde(rename_all = "snake_case")]
-pub enum Feature {
+pub enum ModelFeature {
     /// It calls tools.
     Tools,
     /// It thinks before it answers, and decides itself how long (`reasoning` in the settings guides it).
@@ -137,7 +138,7 @@ pub enum Feature {
     Temperature,
 }
 
-impl Feature {
+impl ModelFeature {
     /// The accepted names, for error messages.
     pub const WORDS: &'static str = "tools, thinking, thinking_budget or temperature";
 
@@ -156,47 +157,49 @@ impl Feature {
 
 /// What a million tokens of a model cost, in US dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Prices {
+#[schema(as = Prices)]
+pub struct ModelPrices {
     /// Of a prompt.
     #[schema(value_type = f64)]
-    pub input: Money,
+    pub input: UsdAmount,
     /// Of a reply, reasoning included.
     #[schema(value_type = f64)]
-    pub output: Money,
+    pub output: UsdAmount,
     /// Of a prompt that is read from the provider's cache; as much as `input` where it is not named.
     #[schema(value_type = f64)]
-    pub cached_input: Money,
+    pub cached_input: UsdAmount,
     /// Of a prompt that is written to the provider's cache; as much as `input` where it is not named.
     #[schema(value_type = f64)]
-    pub cache_write: Money,
+    pub cache_write: UsdAmount,
     /// What they cost in a call with a long prompt, where that is more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub long: Option<LongPrices>,
+    pub long: Option<LongPromptPrices>,
 }
 
 /// What a million tokens cost in a call with a long prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LongPrices {
+#[schema(as = LongPrices)]
+pub struct LongPromptPrices {
     /// A prompt of more tokens than this is a long one.
     pub above: u64,
     /// Of a prompt.
     #[schema(value_type = f64)]
-    pub input: Money,
+    pub input: UsdAmount,
     /// Of a reply, reasoning included.
     #[schema(value_type = f64)]
-    pub output: Money,
+    pub output: UsdAmount,
     /// Of a prompt that is read from the provider's cache.
     #[schema(value_type = f64)]
-    pub cached_input: Money,
+    pub cached_input: UsdAmount,
     /// Of a prompt that is written to the provider's cache.
     #[schema(value_type = f64)]
-    pub cache_write: Money,
+    pub cache_write: UsdAmount,
 }
 
-impl Prices {
+impl ModelPrices {
     /// What a call costs. Cached tokens and those written to the cache are part of the input.
     #[must_use]
-    pub fn cost(&self, usage: &Usage) -> Money {
+    pub fn cost(&self, usage: &TokenUsage) -> UsdAmount {
         let Self { mut input, mut output, mut cached_input, mut cache_write, long } = *self;
         if let Some(long) = long.filter(|long| usage.input_tokens > long.above) {
             (input, output) = (long.input, long.output);

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{ModelError, Notice};
+use super::{ModelError, ProviderNotice};
 
 /// A part of a request that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ impl Quirk {
     }
 
     /// What a session is told; nothing where nobody would miss what is left out.
-    fn notice(self, model: &str) -> Option<Notice> {
+    fn notice(self, model: &str) -> Option<ProviderNotice> {
         let (code, message) = match self {
             Self::NoTemperature => {
                 ("temperature_ignored", format!("`{model}` takes no temperature; the setting has no effect"))
@@ -87,7 +87,7 @@ impl Quirk {
             ),
             _ => return None,
         };
-        Some(Notice { code, message })
+        Some(ProviderNotice { code, message })
     }
 }
 
@@ -155,7 +155,7 @@ pub(super) fn refuses_own_blocks(error: &ModelError, model: &str) -> bool {
 }
 
 /// What a session is told of quirks.
-pub(super) fn notices<'a>(quirks: impl IntoIterator<Item = &'a Quirk>, model: &str) -> Vec<Notice> {
+pub(super) fn notices<'a>(quirks: impl IntoIterator<Item = &'a Quirk>, model: &str) -> Vec<ProviderNotice> {
     quirks.into_iter().filter_map(|quirk| quirk.notice(model)).collect()
 }
 

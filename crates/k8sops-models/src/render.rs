@@ -12,7 +12,7 @@ use super::{
     ChatRequest, RequestedCall,
     native::{self, Part},
 };
-use k8sops_core::{Message, StopReason, ToolCall, ToolMessage, ToolStatus};
+use k8sops_core::{ChatMessage, StopReason, ToolCall, ToolMessage, ToolStatus};
 
 /// The longest tool name that every provider accepts.
 const TOOL_NAME_CHARS: usize = 64;
@@ -60,18 +60,18 @@ pub(super) struct Exchange<'a> {
 /// the order of the calls, and what belongs to no call, repeats an id or says nothing is left out.
 pub(super) fn conversation<'a>(request: &'a ChatRequest, api: &str) -> Vec<Turn<'a>> {
     let messages = &request.messages;
-    let newest = messages.iter().rposition(|message| matches!(**message, Message::User(_))).unwrap_or(0);
+    let newest = messages.iter().rposition(|message| matches!(**message, ChatMessage::User(_))).unwrap_or(0);
     let mut turns: Vec<Turn<'_>> = Vec::with_capacity(messages.len());
     // Where the call of an id stands (turn, exchange), until its result is found.
     let mut open: HashMap<&str, Option<(usize, usize)>> = HashMap::new();
     for (at, message) in messages.iter().enumerate() {
         match &**message {
-            Message::User(message) => {
+            ChatMessage::User(message) => {
                 if !message.content.trim().is_empty() {
                     turns.push(Turn::User(&message.content));
                 }
             }
-            Message::Assistant(message) => {
+            ChatMessage::Assistant(message) => {
                 let mut exchanges = Vec::with_capacity(message.tool_calls.len());
                 for call in &message.tool_calls {
                     // Anthropic refuses an id that occurs twice; ours are unique, and this keeps a damaged log usable.
@@ -95,7 +95,7 @@ pub(super) fn conversation<'a>(request: &'a ChatRequest, api: &str) -> Vec<Turn<
                     turns.push(Turn::Assistant { text, exchanges, own });
                 }
             }
-            Message::Tool(message) => {
+            ChatMessage::Tool(message) => {
                 let place = open.get_mut(message.tool_call_id.as_str()).and_then(Option::take);
                 let Some((turn, exchange)) = place else { continue };
                 if let Turn::Assistant { exchanges, .. } = &mut turns[turn] {
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn how_a_call_ended_is_the_first_line_that_the_model_reads() {
         let read = |status, content| match &*tool("a", status, content) {
-            Message::Tool(message) => tool_result(message).into_owned(),
+            ChatMessage::Tool(message) => tool_result(message).into_owned(),
             _ => unreachable!(),
         };
         assert_eq!(read(ToolStatus::Ok, "[fine]\n"), "<tool_output tool=\"x\">\n[fine]\n\n</tool_output>");
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(tool_name(&"x".repeat(80)).len(), 64);
     }
 
-    fn any_message() -> impl Strategy<Value = Arc<Message>> {
+    fn any_message() -> impl Strategy<Value = Arc<ChatMessage>> {
         let id = prop::sample::select(vec!["a", "b", "c", "d", "e"]);
         let text = prop::sample::select(vec!["", " \n", "text"]);
         prop_oneof![
@@ -323,7 +323,7 @@ mod tests {
             }
             // No call is lost.
             for message in &messages {
-                if let Message::Assistant(message) = &**message {
+                if let ChatMessage::Assistant(message) = &**message {
                     for call in &message.tool_calls {
                         prop_assert!(ids.contains(call.id.as_str()));
                     }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Notice;
+use super::ProviderNotice;
 
 /// Where a call begins, wherever it stands but in code that is shown.
 const MARKS: [&str; 6] =
@@ -22,11 +22,11 @@ const KEYS: [&str; 8] = ["name", "function", "type", "id", "tool_calls", "argume
 pub(super) type WrittenCall = (String, String);
 
 /// What a session is told when calls were found.
-pub(super) fn notice(model: &str) -> Notice {
+pub(super) fn notice(model: &str) -> ProviderNotice {
     let message = format!(
         "`{model}` writes its tool calls as text; they are read from it. A model that is made for tools does better"
     );
-    Notice { code: "tool_calls_as_text", message }
+    ProviderNotice { code: "tool_calls_as_text", message }
 }
 
 /// Finds the calls in a reply that comes in pieces.

@@ -17,7 +17,7 @@ use futures_util::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::{Delta, ModelError, Reply, ReplyStream, fault::Call};
+use super::{ModelError, ModelReply, ReplyDelta, ReplyStream, fault::Call};
 
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -213,23 +213,23 @@ pub(super) enum Taken {
 /// Puts a provider's events together to a reply. No I/O, no time.
 pub(super) trait Assemble: Send + 'static {
     /// Takes in an event and puts what is to be shown at once into `out`.
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError>;
+    fn take(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<Taken, ModelError>;
 
     /// The whole reply, after the end mark or the end of the stream.
-    fn finish(&mut self) -> Result<Reply, ModelError>;
+    fn finish(&mut self) -> Result<ModelReply, ModelError>;
 }
 
-/// The pieces of the reply that `assembler` makes of `events`. Ends after [`Delta::Done`] or the first error.
+/// The pieces of the reply that `assembler` makes of `events`. Ends after [`ReplyDelta::Done`] or the first error.
 pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> ReplyStream {
     struct State<A> {
         events: SseEvents,
         assembler: A,
-        out: VecDeque<Delta>,
+        out: VecDeque<ReplyDelta>,
         over: bool,
     }
 
     impl<A: Assemble> State<A> {
-        async fn next(&mut self) -> Result<Option<Delta>, ModelError> {
+        async fn next(&mut self) -> Result<Option<ReplyDelta>, ModelError> {
             // From here and not from the piece before: the time that our reader takes is not the server's.
             let mut piece = Instant::now();
             loop {
@@ -254,7 +254,7 @@ pub(super) fn reply_stream(events: SseEvents, assembler: impl Assemble) -> Reply
                         self.over = true;
                         let reply = self.assembler.finish()?;
                         self.events.drain().await;
-                        self.out.push_back(Delta::Done(reply));
+                        self.out.push_back(ReplyDelta::Done(reply));
                     }
                 }
             }

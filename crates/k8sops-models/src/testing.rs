@@ -20,24 +20,25 @@ use tokio::{
 };
 
 use super::{
-    ChatRequest, Delta, ModelError, Reply, ReplyStream, ToolChoice, ToolSpec,
+    ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, ToolChoice, ToolSpec,
     fault::{Call, Peer},
     sse::{self, Assemble, Framing, SseEvents, Taken},
 };
-use crate::{ModelConfig, Protocol, ProviderConfig};
+use crate::{ModelConfig, ProviderConfig, ProviderProtocol};
 use k8sops_core::{
-    AssistantMessage, Message, MessageId, StopReason, Timestamp, ToolCall, ToolMessage, ToolStatus, Usage, UserMessage,
+    AssistantMessage, ChatMessage, MessageId, StopReason, Timestamp, TokenUsage, ToolCall, ToolMessage, ToolStatus,
+    UserMessage,
 };
 
 pub(super) const KEY: &str = "sk-test-key-that-must-not-leak";
 
-pub(super) fn user(text: &str) -> Arc<Message> {
+pub(super) fn user(text: &str) -> Arc<ChatMessage> {
     let content = text.to_owned();
-    Arc::new(Message::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
+    Arc::new(ChatMessage::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }))
 }
 
-pub(super) fn assistant(text: &str, tool_calls: Vec<ToolCall>) -> Arc<Message> {
-    Arc::new(Message::Assistant(AssistantMessage {
+pub(super) fn assistant(text: &str, tool_calls: Vec<ToolCall>) -> Arc<ChatMessage> {
+    Arc::new(ChatMessage::Assistant(AssistantMessage {
         message_id: MessageId::new(),
         seq: 1,
         ts: Timestamp::now(),
@@ -49,7 +50,7 @@ pub(super) fn assistant(text: &str, tool_calls: Vec<ToolCall>) -> Arc<Message> {
         provider: Some("test".to_owned()),
         model: Some("test-model".to_owned()),
         provider_data: None,
-        usage: Usage::default(),
+        usage: TokenUsage::default(),
     }))
 }
 
@@ -57,8 +58,8 @@ pub(super) fn call(id: &str, name: &str, arguments: Value) -> ToolCall {
     ToolCall { id: id.parse().unwrap(), name: name.to_owned(), arguments }
 }
 
-pub(super) fn tool(id: &str, status: ToolStatus, content: &str) -> Arc<Message> {
-    Arc::new(Message::Tool(ToolMessage {
+pub(super) fn tool(id: &str, status: ToolStatus, content: &str) -> Arc<ChatMessage> {
+    Arc::new(ChatMessage::Tool(ToolMessage {
         tool_call_id: id.parse().unwrap(),
         seq: 1,
         ts: Timestamp::now(),
@@ -69,7 +70,7 @@ pub(super) fn tool(id: &str, status: ToolStatus, content: &str) -> Arc<Message> 
 }
 
 /// A conversation with all that a provider has to convert.
-pub(super) fn conversation() -> Vec<Arc<Message>> {
+pub(super) fn conversation() -> Vec<Arc<ChatMessage>> {
     vec![
         user("what is broken?"),
         user("in shop"),
@@ -88,7 +89,7 @@ pub(super) fn conversation() -> Vec<Arc<Message>> {
     ]
 }
 
-pub(super) fn request(messages: Vec<Arc<Message>>) -> ChatRequest {
+pub(super) fn request(messages: Vec<Arc<ChatMessage>>) -> ChatRequest {
     let input_schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
     let tool = ToolSpec { name: "pods_list".into(), description: "Lists pods.".into(), input_schema };
     ChatRequest {
@@ -104,7 +105,7 @@ pub(super) fn request(messages: Vec<Arc<Message>>) -> ChatRequest {
     }
 }
 
-pub(super) fn provider(protocol: Protocol, base_url: &str) -> ProviderConfig {
+pub(super) fn provider(protocol: ProviderProtocol, base_url: &str) -> ProviderConfig {
     ProviderConfig {
         name: "Test provider".to_owned(),
         protocol,
@@ -137,16 +138,16 @@ pub(super) fn some_call() -> Call {
 pub(super) struct Seen {
     pub(super) text: String,
     pub(super) reasoning: String,
-    pub(super) end: Result<Reply, ModelError>,
+    pub(super) end: Result<ModelReply, ModelError>,
 }
 
 pub(super) async fn watch(mut stream: ReplyStream) -> Seen {
     let mut seen = Seen { text: String::new(), reasoning: String::new(), end: Err(ModelError::Network("none".into())) };
     while let Some(item) = stream.next().await {
         match item {
-            Ok(Delta::Text(text)) => seen.text.push_str(&text),
-            Ok(Delta::Reasoning(text)) => seen.reasoning.push_str(&text),
-            Ok(Delta::Done(reply)) => {
+            Ok(ReplyDelta::Text(text)) => seen.text.push_str(&text),
+            Ok(ReplyDelta::Reasoning(text)) => seen.reasoning.push_str(&text),
+            Ok(ReplyDelta::Done(reply)) => {
                 seen.end = Ok(reply);
                 assert!(stream.next().await.is_none(), "something came after the end");
                 break;
@@ -194,7 +195,7 @@ pub(super) fn slow_reply(
 }
 
 /// An assembler that is fed events without any stream.
-pub(super) fn take_all<A: Assemble>(assembler: &mut A, events: &[Value]) -> Result<Reply, ModelError> {
+pub(super) fn take_all<A: Assemble>(assembler: &mut A, events: &[Value]) -> Result<ModelReply, ModelError> {
     let mut out = VecDeque::new();
     for data in events {
         let event = Event { data: data.to_string(), ..Event::default() };

@@ -9,8 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use k8sops_core::{
-    Command, CommandId, Commit, Epoch, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease, Receipt, SessionId,
-    SessionSummary, StoreError, UserId,
+    CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, LeaseEpoch, LogCommit, SessionCommand,
+    SessionId, SessionLease, SessionSummary, StoreError, UserId,
 };
 
 /// Receipts that are kept, so that a command that is sent again is known; the newest.
@@ -21,7 +21,7 @@ const RECEIPTS: usize = 1000;
 pub(super) struct Inbox {
     next: u64,
     pub(super) waiting: Vec<InboxEntry>,
-    receipts: VecDeque<Receipt>,
+    receipts: VecDeque<CommandReceipt>,
 }
 
 impl Inbox {
@@ -29,13 +29,13 @@ impl Inbox {
     pub(super) fn admit(
         &self,
         session: SessionId,
-        command: Command,
+        command: SessionCommand,
         last_seq: u64,
         open_run: bool,
     ) -> Result<Admission, StoreError> {
         if let Some(first) = self.receipt(&command.by, &command.command_id) {
             return if first.fingerprint == command.fingerprint {
-                Ok(Admission::Known(Receipt { duplicate: true, ..first }))
+                Ok(Admission::Known(CommandReceipt { duplicate: true, ..first }))
             } else {
                 Err(StoreError::CommandIdReused)
             };
@@ -68,13 +68,13 @@ impl Inbox {
     }
 
     /// The receipt of a command that was taken.
-    pub(super) fn receipt(&self, by: &UserId, command: &CommandId) -> Option<Receipt> {
+    pub(super) fn receipt(&self, by: &UserId, command: &CommandId) -> Option<CommandReceipt> {
         self.receipts.iter().find(|receipt| receipt.is_of(by, command)).cloned()
     }
 
     /// Takes an entry in.
-    pub(super) fn take(&mut self, entry: InboxEntry) -> Receipt {
-        let receipt = Receipt::of(&entry.command, entry.accepted_seq);
+    pub(super) fn take(&mut self, entry: InboxEntry) -> CommandReceipt {
+        let receipt = CommandReceipt::of(&entry.command, entry.accepted_seq);
         self.next = entry.position;
         self.waiting.push(entry);
         if self.receipts.len() == RECEIPTS {
@@ -92,7 +92,7 @@ impl Inbox {
 /// See [`Inbox::admit`].
 pub(super) enum Admission {
     /// It was taken before.
-    Known(Receipt),
+    Known(CommandReceipt),
     /// It is new, and goes in as this.
     New(Box<InboxEntry>),
 }
@@ -122,17 +122,17 @@ impl Ownership {
         owner: &str,
         ttl: Duration,
         floor: u64,
-    ) -> Result<Lease, StoreError> {
+    ) -> Result<SessionLease, StoreError> {
         if self.holder.as_ref().is_some_and(|(holder, until)| holder != owner && *until > Instant::now()) {
             return Err(StoreError::Held(session));
         }
         self.epoch = self.epoch.max(floor) + 1;
         self.holder = Some((owner.to_owned(), Instant::now() + ttl));
         self.released = false;
-        Ok(Lease { session, epoch: Epoch(self.epoch) })
+        Ok(SessionLease { session, epoch: LeaseEpoch(self.epoch) })
     }
 
-    pub(super) fn renew(&mut self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+    pub(super) fn renew(&mut self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
         self.check(lease.session, lease.epoch)?;
         if let Some((_, until)) = &mut self.holder {
             *until = Instant::now() + ttl;
@@ -141,7 +141,7 @@ impl Ownership {
     }
 
     /// Whether this was the newest lease.
-    pub(super) fn release(&mut self, lease: Lease) -> bool {
+    pub(super) fn release(&mut self, lease: SessionLease) -> bool {
         let newest = lease.epoch.0 == self.epoch;
         if newest {
             self.holder = None;
@@ -151,7 +151,7 @@ impl Ownership {
     }
 
     /// Whether a commit may be written to a log that ends at `last_seq`.
-    pub(super) fn admit(&self, commit: &Commit<'_>, last_seq: u64) -> Result<(), StoreError> {
+    pub(super) fn admit(&self, commit: &LogCommit<'_>, last_seq: u64) -> Result<(), StoreError> {
         let session = commit.session;
         self.check(session, commit.epoch)?;
         let gapless = commit.events.iter().zip(commit.expected_seq + 1..).all(|(event, seq)| event.seq == seq);
@@ -162,11 +162,11 @@ impl Ownership {
         Ok(())
     }
 
-    fn check(&self, session: SessionId, epoch: Epoch) -> Result<(), StoreError> {
+    fn check(&self, session: SessionId, epoch: LeaseEpoch) -> Result<(), StoreError> {
         if epoch.0 == self.epoch && !self.released {
             Ok(())
         } else {
-            Err(StoreError::Fenced { session, attempted: epoch, current: Epoch(self.epoch) })
+            Err(StoreError::Fenced { session, attempted: epoch, current: LeaseEpoch(self.epoch) })
         }
     }
 }

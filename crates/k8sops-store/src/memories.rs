@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::scan::Scan;
 use k8sops_core::{
-    Meaning, Memories, Memory, MemoryChange, MemoryId, MemoryVersion, Space, StoreError, StoredMemory, Timestamp,
-    Vector,
+    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryVersion, SearchEmbedding, StoreError, StoredMemory,
+    Timestamp, UserMemories, UserMemory,
 };
 
 /// Values to multiply from which on a search is done aside: about a millisecond.
@@ -19,7 +19,7 @@ const LONG_SCAN: usize = 2_000_000;
 
 #[derive(Serialize, Deserialize)]
 struct Record {
-    memory: Memory,
+    memory: UserMemory,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<VectorRecord>,
 }
@@ -32,7 +32,7 @@ struct VectorRecord {
 }
 
 /// A memory and its vector as bytes.
-pub(super) fn written(memory: &Memory, vector: Option<&Vector>) -> Result<Vec<u8>, StoreError> {
+pub(super) fn written(memory: &UserMemory, vector: Option<&EmbeddingVector>) -> Result<Vec<u8>, StoreError> {
     let vector = vector.map(|vector| VectorRecord {
         model: vector.model.to_string(),
         values: BASE64_STANDARD.encode(to_bytes(&vector.values)),
@@ -42,12 +42,12 @@ pub(super) fn written(memory: &Memory, vector: Option<&Vector>) -> Result<Vec<u8
 }
 
 /// A memory and its vector from their bytes. A vector that cannot be read is made anew; the memory is not lost for it.
-pub(super) fn read(bytes: &[u8]) -> Result<(Memory, Option<Vector>), StoreError> {
+pub(super) fn read(bytes: &[u8]) -> Result<(UserMemory, Option<EmbeddingVector>), StoreError> {
     let record: Record =
         serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt(format!("a memory: {error}")))?;
     let vector = record.vector.and_then(|vector| {
         let values = from_bytes(&BASE64_STANDARD.decode(vector.values).ok()?)?;
-        Some(Vector { model: vector.model.into(), values })
+        Some(EmbeddingVector { model: vector.model.into(), values })
     });
     Ok((record.memory, vector))
 }
@@ -72,14 +72,14 @@ pub(super) struct Shelf {
     /// The vectors, where the store itself searches them.
     vectors: Scan,
     /// What was last given out, until something changes.
-    given: Option<Memories>,
+    given: Option<UserMemories>,
 }
 
 impl Shelf {
     /// The memories, cheap unless something has changed.
-    pub(super) fn memories(&mut self) -> Memories {
+    pub(super) fn memories(&mut self) -> UserMemories {
         let all = || self.memories.values().cloned().collect();
-        self.given.get_or_insert_with(|| Memories { version: self.version, all: all() }).clone()
+        self.given.get_or_insert_with(|| UserMemories { version: self.version, all: all() }).clone()
     }
 
     /// The version after the next write to `version`.
@@ -90,26 +90,26 @@ impl Shelf {
     }
 
     /// The vector that a memory has after a change.
-    pub(super) fn vector_after(&self, change: &MemoryChange) -> Option<Vector> {
+    pub(super) fn vector_after(&self, change: &MemoryChange) -> Option<EmbeddingVector> {
         match &change.meaning {
             _ if change.memory.superseded_by.is_some() => None,
-            Meaning::Kept => self.vectors.get(change.memory.id),
-            Meaning::Unknown => None,
-            Meaning::Known(vector) => Some(vector.clone()),
+            SearchEmbedding::Kept => self.vectors.get(change.memory.id),
+            SearchEmbedding::Unknown => None,
+            SearchEmbedding::Known(vector) => Some(vector.clone()),
         }
     }
 
     /// Sets a memory and its vector.
-    pub(super) fn set(&mut self, memory: Memory, vector: Option<&Vector>) {
+    pub(super) fn set(&mut self, memory: UserMemory, vector: Option<&EmbeddingVector>) {
         match vector {
             Some(vector) => self.vectors.put(memory.id, vector, memory.holds_until()),
             None => self.vectors.remove(memory.id),
         }
-        self.set_apart(memory, vector.map(Vector::space));
+        self.set_apart(memory, vector.map(EmbeddingVector::space));
     }
 
     /// Sets a memory whose vector is searched elsewhere.
-    pub(super) fn set_apart(&mut self, memory: Memory, space: Option<Space>) {
+    pub(super) fn set_apart(&mut self, memory: UserMemory, space: Option<EmbeddingSpace>) {
         self.given = None;
         self.memories.insert(memory.id, Arc::new(StoredMemory { memory, space }));
     }
@@ -117,7 +117,7 @@ impl Shelf {
     /// Makes a change, and counts no write.
     pub(super) fn change(&mut self, change: &MemoryChange) {
         let id = change.memory.id;
-        if change.meaning == Meaning::Kept && change.memory.superseded_by.is_none() {
+        if change.meaning == SearchEmbedding::Kept && change.memory.superseded_by.is_none() {
             self.vectors.holds(id, change.memory.holds_until());
             let space = self.memories.get(&id).and_then(|stored| stored.space.clone());
             self.set_apart(change.memory.clone(), space);
@@ -143,11 +143,11 @@ impl Shelf {
         self.memories.len()
     }
 
-    pub(super) fn space_of(&self, id: MemoryId) -> Option<&Space> {
+    pub(super) fn space_of(&self, id: MemoryId) -> Option<&EmbeddingSpace> {
         self.memories.get(&id)?.space.as_ref()
     }
 
-    pub(super) fn nearest(&self, to: &Vector, limit: usize) -> Vec<(MemoryId, f32)> {
+    pub(super) fn nearest(&self, to: &EmbeddingVector, limit: usize) -> Vec<(MemoryId, f32)> {
         self.vectors.nearest(to, limit, Timestamp::now())
     }
 
@@ -160,7 +160,7 @@ impl Shelf {
 /// The nearest on a shelf; aside, when it takes long.
 pub(super) async fn nearest(
     shelf: Arc<Mutex<Shelf>>,
-    to: &Vector,
+    to: &EmbeddingVector,
     limit: usize,
 ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
     let lock = |shelf: &Mutex<Shelf>, work: &dyn Fn(&Shelf) -> Vec<(MemoryId, f32)>| {

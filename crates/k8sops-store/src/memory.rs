@@ -15,9 +15,10 @@ use super::{
     outputs::{beginning, dropped},
 };
 use k8sops_core::{
-    Command, CommandId, Commit, Day, Event, EventPage, InboxEntry, Lease, ListCursor, LongTermStore, Memories,
-    MemoryChange, MemoryId, MemoryVersion, OutputPart, OutputStore, Receipt, SessionId, SessionState, SessionStore,
-    SessionSummary, Spent, StoreError, ToolCallId, USAGE_DAYS, UsageStore, UserDay, UserId, Vector,
+    CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, InboxEntry, ListCursor, LogCommit,
+    LongTermStore, MemoryChange, MemoryId, MemoryVersion, OutputPart, OutputStore, SessionCommand, SessionEvent,
+    SessionId, SessionLease, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_DAYS, UsageDay,
+    UsageStore, UserDay, UserId, UserMemories,
 };
 
 /// Sessions in memory.
@@ -28,7 +29,7 @@ pub struct MemoryStore {
     sessions: Mutex<HashMap<SessionId, Stored>>,
     key: OnceLock<[u8; 32]>,
     /// What users have used on a day.
-    usage: Mutex<BTreeMap<(UserId, Day), UserDay>>,
+    usage: Mutex<BTreeMap<(UserId, UsageDay), UserDay>>,
     /// What is remembered of users.
     memories: Mutex<HashMap<UserId, Arc<Mutex<Shelf>>>>,
 }
@@ -37,7 +38,7 @@ pub struct MemoryStore {
 struct Stored {
     summary: SessionSummary,
     /// Events that are kept; the first has the seq `oldest_seq`.
-    log: Vec<Arc<Event>>,
+    log: Vec<Arc<SessionEvent>>,
     oldest_seq: u64,
     checkpoint: Option<SessionState>,
     inbox: Inbox,
@@ -97,7 +98,7 @@ impl SessionStore for MemoryStore {
         Ok(())
     }
 
-    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::begin(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
@@ -160,22 +161,22 @@ impl SessionStore for MemoryStore {
         Ok(unfinished.map(|(session, _)| *session).collect())
     }
 
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
         self.with(session, |stored| stored.ownership.acquire(session, owner, ttl, 0))
     }
 
-    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
         self.with(lease.session, |stored| stored.ownership.renew(lease, ttl))
     }
 
-    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
         match self.with(lease.session, |stored| Ok(stored.ownership.release(lease) && stored.unfinished())) {
             Err(StoreError::NotFound(_)) => Ok(false),
             released => released,
         }
     }
 
-    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
         self.with(commit.session, |stored| {
             stored.ownership.admit(&commit, stored.summary.last_seq)?;
             if let Some(state) = commit.checkpoint {
@@ -207,7 +208,7 @@ impl SessionStore for MemoryStore {
         self.with(session, |stored| Ok(stored.checkpoint.clone()))
     }
 
-    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
+    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         self.with(session, |stored| {
             let open_run = stored.summary.open_run.is_some();
             match stored.inbox.admit(session, command, stored.summary.last_seq, open_run)? {
@@ -222,7 +223,7 @@ impl SessionStore for MemoryStore {
         session: SessionId,
         by: &UserId,
         command: &CommandId,
-    ) -> Result<Option<Receipt>, StoreError> {
+    ) -> Result<Option<CommandReceipt>, StoreError> {
         self.with(session, |stored| Ok(stored.inbox.receipt(by, command)))
     }
 
@@ -274,9 +275,9 @@ impl OutputStore for MemoryStore {
 
 #[async_trait]
 impl UsageStore for MemoryStore {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = Day::today().plus(-USAGE_DAYS);
+        let oldest = UsageDay::today().plus(-USAGE_DAYS);
         usage.retain(|(_, day), _| *day > oldest);
         usage.entry((user.clone(), spent.day)).or_default().sessions.insert(session, spent.models.clone());
         Ok(())
@@ -288,7 +289,7 @@ impl UsageStore for MemoryStore {
         Ok(())
     }
 
-    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
+    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
     }
@@ -325,11 +326,16 @@ impl LongTermStore for MemoryStore {
         }))
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
+    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         Ok(self.with_shelf(user, Shelf::memories))
     }
 
-    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+    async fn nearest(
+        &self,
+        user: &UserId,
+        to: &EmbeddingVector,
+        limit: usize,
+    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
         memories::nearest(self.shelf(user), to, limit).await
     }
 

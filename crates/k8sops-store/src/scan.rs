@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use k8sops_core::{MemoryId, Space, Timestamp, Vector};
+use k8sops_core::{EmbeddingSpace, EmbeddingVector, MemoryId, Timestamp};
 
 /// Vectors by space and memory.
 #[derive(Debug, Default)]
-pub(super) struct Scan(HashMap<Space, Rows>);
+pub(super) struct Scan(HashMap<EmbeddingSpace, Rows>);
 
 /// The vectors of a space, one after the other.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Rows {
 
 impl Scan {
     /// Sets the one vector of a memory, which holds until then.
-    pub(super) fn put(&mut self, id: MemoryId, vector: &Vector, until: Option<Timestamp>) {
+    pub(super) fn put(&mut self, id: MemoryId, vector: &EmbeddingVector, until: Option<Timestamp>) {
         let space = vector.space();
         self.0.retain(|other, rows| {
             if *other != space {
@@ -54,16 +54,16 @@ impl Scan {
     }
 
     /// The vector of a memory.
-    pub(super) fn get(&self, id: MemoryId) -> Option<Vector> {
+    pub(super) fn get(&self, id: MemoryId) -> Option<EmbeddingVector> {
         self.0.iter().find_map(|(space, rows)| {
             let start = rows.at.get(&id)? * space.dimensions;
             let values = rows.values.get(start..start + space.dimensions)?;
-            Some(Vector { model: space.model.clone(), values: values.into() })
+            Some(EmbeddingVector { model: space.model.clone(), values: values.into() })
         })
     }
 
     /// The nearest to a vector that hold at a time, with the cosine.
-    pub(super) fn nearest(&self, to: &Vector, limit: usize, now: Timestamp) -> Vec<(MemoryId, f32)> {
+    pub(super) fn nearest(&self, to: &EmbeddingVector, limit: usize, now: Timestamp) -> Vec<(MemoryId, f32)> {
         let Some(rows) = self.0.get(&to.space()).filter(|_| limit > 0 && !to.values.is_empty()) else {
             return Vec::new();
         };
@@ -120,8 +120,8 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
 mod tests {
     use super::*;
 
-    fn vector(model: &str, values: &[f32]) -> Vector {
-        Vector { model: model.into(), values: values.into() }
+    fn vector(model: &str, values: &[f32]) -> EmbeddingVector {
+        EmbeddingVector { model: model.into(), values: values.into() }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
 use super::requests;
 use crate::{RootSampler, Sampler, TelemetryConfig};
-use k8sops_core::{Cause, RunId, SessionId, Usage};
+use k8sops_core::{RequestContext, RunId, SessionId, TokenUsage};
 
 /// The header, and the field of MCP's `_meta`, that carries the context of a trace.
 pub const TRACEPARENT: &str = "traceparent";
@@ -135,8 +135,8 @@ pub fn outgoing() -> Option<String> {
 
 /// The request that is worked on now, for what it causes.
 #[must_use]
-pub fn cause() -> Cause {
-    Cause { traceparent: outgoing(), request_id: requests::current().map(|id| id.to_string()) }
+pub fn cause() -> RequestContext {
+    RequestContext { traceparent: outgoing(), request_id: requests::current().map(|id| id.to_string()) }
 }
 
 /// A W3C context; `None` for what is none, which is to be ignored.
@@ -210,7 +210,7 @@ pub fn answered(span: &Span, status: u16) {
 
 /// The span of a command that came over a WebSocket, in the trace of the request that opened it.
 #[must_use]
-pub fn command(cause: &Cause, session: SessionId) -> Span {
+pub fn command(cause: &RequestContext, session: SessionId) -> Span {
     let request_id = cause.request_id.as_deref().unwrap_or_default();
     let span = tracing::error_span!(
         target: "k8sops::turn", parent: None, "command", otel.name = "WebSocket command", otel.kind = "server",
@@ -222,7 +222,7 @@ pub fn command(cause: &Cause, session: SessionId) -> Span {
 
 /// The span of a run, in the trace of the request that it came from, also on another replica.
 #[must_use]
-pub fn run(cause: &Cause, session: SessionId, run: RunId, provider: &str, model: &str, attempt: u32) -> Span {
+pub fn run(cause: &RequestContext, session: SessionId, run: RunId, provider: &str, model: &str, attempt: u32) -> Span {
     let request_id = cause.request_id.as_deref().unwrap_or_default();
     let span = tracing::error_span!(
         target: "k8sops::turn", parent: None, "run", otel.name = "invoke_agent k8sops", otel.kind = "internal",
@@ -239,7 +239,7 @@ pub fn run(cause: &Cause, session: SessionId, run: RunId, provider: &str, model:
 }
 
 /// Notes what model calls used.
-pub fn usage(span: &Span, usage: &Usage) {
+pub fn usage(span: &Span, usage: &TokenUsage) {
     number(span, "gen_ai.usage.input_tokens", usage.input_tokens);
     number(span, "gen_ai.usage.output_tokens", usage.output_tokens);
     number(span, "gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);

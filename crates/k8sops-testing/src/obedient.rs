@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use k8sops_core::{Message, StopReason, Usage};
-use k8sops_models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall};
+use k8sops_core::{ChatMessage, StopReason, TokenUsage};
+use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall};
 use serde_json::Value;
 
 /// How an order begins. `RUN tool {"json": "arguments"}`, anywhere in a text.
@@ -30,9 +30,9 @@ impl Obedient {
         let mut texts: Vec<String> = Vec::new();
         for message in &request.messages {
             match message.as_ref() {
-                Message::User(m) => texts.push(m.content.clone()),
-                Message::Tool(m) => texts.push(m.content.clone()),
-                Message::Assistant(_) => {}
+                ChatMessage::User(m) => texts.push(m.content.clone()),
+                ChatMessage::Tool(m) => texts.push(m.content.clone()),
+                ChatMessage::Assistant(_) => {}
             }
         }
         texts.extend(request.tools.iter().map(|tool| tool.description.clone()));
@@ -66,14 +66,14 @@ impl ChatModel for Obedient {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let tool_calls = self.orders(&request);
         let stop_reason = if tool_calls.is_empty() { StopReason::EndTurn } else { StopReason::ToolUse };
-        let reply = Reply {
+        let reply = ModelReply {
             content: "as you say".into(),
             tool_calls,
-            usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() },
+            usage: TokenUsage { input_tokens: 10, output_tokens: 5, ..TokenUsage::default() },
             stop_reason,
-            ..Reply::default()
+            ..ModelReply::default()
         };
-        Ok(stream::iter([Ok(Delta::Text("as you say".into())), Ok(Delta::Done(reply))]).boxed())
+        Ok(stream::iter([Ok(ReplyDelta::Text("as you say".into())), Ok(ReplyDelta::Done(reply))]).boxed())
     }
 
     async fn check(&self, _model: &str) -> Result<(), ModelError> {

@@ -8,8 +8,8 @@ use std::sync::{
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use k8sops_core::{Message, StopReason, Usage};
-use k8sops_models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream};
+use k8sops_core::{ChatMessage, StopReason, TokenUsage};
+use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream};
 use serde_json::{Value, json};
 
 /// The model.
@@ -35,7 +35,7 @@ impl Rememberer {
         let requests = self.requests.lock().unwrap();
         let messages = &requests.last().expect("it was asked").messages;
         let user = messages.iter().rev().find_map(|message| match message.as_ref() {
-            Message::User(message) => Some(message.content.clone()),
+            ChatMessage::User(message) => Some(message.content.clone()),
             _ => None,
         });
         user.expect("the user said something")
@@ -58,10 +58,10 @@ fn found(question: &str) -> Value {
 #[async_trait]
 impl ChatModel for Rememberer {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
-        let mut reply = Reply { stop_reason: StopReason::EndTurn, ..Reply::default() };
-        reply.usage = Usage { input_tokens: 100, output_tokens: 10, ..Usage::default() };
+        let mut reply = ModelReply { stop_reason: StopReason::EndTurn, ..ModelReply::default() };
+        reply.usage = TokenUsage { input_tokens: 100, output_tokens: 10, ..TokenUsage::default() };
         if request.system.starts_with("You keep the long-term memory") {
-            let Message::User(asked) = request.messages[0].as_ref() else { panic!("{request:?}") };
+            let ChatMessage::User(asked) = request.messages[0].as_ref() else { panic!("{request:?}") };
             self.looks.lock().unwrap().push(asked.content.clone());
             let failing = self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if failing.is_ok() {
@@ -73,7 +73,7 @@ impl ChatModel for Rememberer {
             reply.content = "Noted.".into();
             self.requests.lock().unwrap().push(request);
         }
-        Ok(stream::iter([Ok(Delta::Done(reply))]).boxed())
+        Ok(stream::iter([Ok(ReplyDelta::Done(reply))]).boxed())
     }
 
     async fn check(&self, _: &str) -> Result<(), ModelError> {

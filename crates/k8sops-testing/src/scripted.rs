@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use k8sops_core::{StopReason, Usage};
-use k8sops_models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall};
+use k8sops_core::{StopReason, TokenUsage};
+use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -102,8 +102,10 @@ impl ChatModel for ScriptedModel {
         if let Some(Step::Fail(error)) = steps.first() {
             return Err(error.clone());
         }
-        let mut reply =
-            Reply { usage: Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() }, ..Reply::default() };
+        let mut reply = ModelReply {
+            usage: TokenUsage { input_tokens: 10, output_tokens: 5, ..TokenUsage::default() },
+            ..ModelReply::default()
+        };
         for step in &steps {
             match step {
                 Step::Text(text) => reply.content.push_str(text),
@@ -121,8 +123,8 @@ impl ChatModel for ScriptedModel {
         let deltas = stream::unfold(steps, |mut steps| async move {
             loop {
                 let delta = match steps.pop()? {
-                    Step::Text(text) => Ok(Delta::Text(text)),
-                    Step::Reasoning(text) => Ok(Delta::Reasoning(text)),
+                    Step::Text(text) => Ok(ReplyDelta::Text(text)),
+                    Step::Reasoning(text) => Ok(ReplyDelta::Reasoning(text)),
                     Step::Fail(error) => Err(error),
                     Step::Call(..) | Step::End(_) => continue,
                     Step::Wait(gate) => {
@@ -134,7 +136,7 @@ impl ChatModel for ScriptedModel {
                 return Some((delta, steps));
             }
         });
-        let end = stream::iter(whole.then_some(Ok(Delta::Done(reply))));
+        let end = stream::iter(whole.then_some(Ok(ReplyDelta::Done(reply))));
         Ok(deltas.chain(end).boxed())
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::output::{self, Budget};
-use k8sops_core::{Message, SessionId, SessionStore, ToolCallId, load_state};
+use k8sops_core::{ChatMessage, SessionId, SessionStore, ToolCallId, load_state};
 use k8sops_mcp::{RemoteTool, ToolHints};
 
 /// The name under which they stand beside the MCP servers.
@@ -113,8 +113,8 @@ async fn whole(store: &dyn SessionStore, session: SessionId, call: &str) -> Resu
         }
     }
     let state = load_state(store, session).await.map_err(|error| error.to_string())?.state;
-    let of_call = |message: &Arc<Message>| match message.as_ref() {
-        Message::Tool(tool) if tool.tool_call_id == call => Some(tool.content.as_str().into()),
+    let of_call = |message: &Arc<ChatMessage>| match message.as_ref() {
+        ChatMessage::Tool(tool) if tool.tool_call_id == call => Some(tool.content.as_str().into()),
         _ => None,
     };
     state.messages.iter().rev().find_map(of_call).ok_or_else(none)

@@ -17,7 +17,7 @@ use super::{
     naming, schema, words,
 };
 use crate::{ApprovalMode, ToolRule, ToolsConfig};
-use k8sops_core::{Effect, ToolStatus};
+use k8sops_core::{ToolEffect, ToolStatus};
 use k8sops_mcp::{CallError, McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
 
@@ -70,7 +70,7 @@ pub struct ToolInfo {
     #[schema(value_type = Object)]
     pub input_schema: Map<String, Value>,
     /// What a call does to the world, as far as the tool alone tells.
-    pub effect: Effect,
+    pub effect: ToolEffect,
     /// Whether a call runs at once, after a user's approval, or never.
     pub gate: Gate,
     /// Where the effect comes from, in words.
@@ -160,7 +160,7 @@ impl ToolCatalog {
         let candidate = Candidate { server, tool, arguments, rules: &policy.rules };
         let Verdict { effect, reason, sensitive, approval } = classify(&candidate);
         let gate = match (approval, effect, policy.approval) {
-            (Some(ApprovalMode::Auto), ..) | (None, Effect::Read, _) => Gate::Open,
+            (Some(ApprovalMode::Auto), ..) | (None, ToolEffect::Read, _) => Gate::Open,
             (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => Gate::Ask,
             (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => Gate::Deny,
             (None, _, ApprovalMode::Auto) if policy.approve_untrusted => Gate::Open,
@@ -237,32 +237,32 @@ impl Snapshot {
 }
 
 /// How much an effect asks for: what is allowed for one is allowed for all below it.
-fn weight(effect: Effect) -> u8 {
+fn weight(effect: ToolEffect) -> u8 {
     match effect {
-        Effect::Read => 0,
-        Effect::Idempotent => 1,
-        Effect::Mutating => 2,
+        ToolEffect::Read => 0,
+        ToolEffect::Idempotent => 1,
+        ToolEffect::Mutating => 2,
     }
 }
 
-fn word(effect: Effect) -> &'static str {
+fn word(effect: ToolEffect) -> &'static str {
     match effect {
-        Effect::Read => "read",
-        Effect::Idempotent => "idempotent",
-        Effect::Mutating => "mutating",
+        ToolEffect::Read => "read",
+        ToolEffect::Idempotent => "idempotent",
+        ToolEffect::Mutating => "mutating",
     }
 }
 
 /// What is known after a call that returned nothing, for the model and the user.
-pub(super) fn explain(error: &CallError, effect: Effect) -> (ToolStatus, String) {
+pub(super) fn explain(error: &CallError, effect: ToolEffect) -> (ToolStatus, String) {
     let advice = match effect {
-        Effect::Read => "The call changes nothing and can be made again.",
-        Effect::Idempotent => {
+        ToolEffect::Read => "The call changes nothing and can be made again.",
+        ToolEffect::Idempotent => {
             "Whether it took effect is not known. Check the state; making the same call again does no harm."
         }
-        Effect::Mutating => "Whether it took effect is not known. Check the state before doing it again.",
+        ToolEffect::Mutating => "Whether it took effect is not known. Check the state before doing it again.",
     };
-    let lost = if effect == Effect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
+    let lost = if effect == ToolEffect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
     match error {
         CallError::NotSent(why) => {
             (ToolStatus::Error, format!("The tool was not run: {why}. Nothing was sent, so nothing has changed."))
@@ -289,9 +289,9 @@ mod tests {
     #[test]
     fn a_broken_call_is_unknown_unless_it_only_reads() {
         let broken = CallError::Broken("gone".into());
-        assert_eq!(explain(&broken, Effect::Read).0, ToolStatus::Error);
-        assert_eq!(explain(&broken, Effect::Idempotent).0, ToolStatus::Unknown);
-        let (status, text) = explain(&broken, Effect::Mutating);
+        assert_eq!(explain(&broken, ToolEffect::Read).0, ToolStatus::Error);
+        assert_eq!(explain(&broken, ToolEffect::Idempotent).0, ToolStatus::Unknown);
+        let (status, text) = explain(&broken, ToolEffect::Mutating);
         assert_eq!(status, ToolStatus::Unknown);
         assert_eq!(
             text,
@@ -303,10 +303,10 @@ mod tests {
     #[test]
     fn an_error_after_which_nothing_is_known_is_unknown_and_a_refusal_is_not() {
         let failed = CallError::Failed("out of memory".into());
-        assert_eq!(explain(&failed, Effect::Read).0, ToolStatus::Error);
-        assert_eq!(explain(&failed, Effect::Idempotent).0, ToolStatus::Unknown);
+        assert_eq!(explain(&failed, ToolEffect::Read).0, ToolStatus::Error);
+        assert_eq!(explain(&failed, ToolEffect::Idempotent).0, ToolStatus::Unknown);
         assert_eq!(
-            explain(&failed, Effect::Mutating),
+            explain(&failed, ToolEffect::Mutating),
             (
                 ToolStatus::Unknown,
                 "The server answered with an error: out of memory. \
@@ -314,19 +314,19 @@ mod tests {
                     .to_owned()
             )
         );
-        assert_eq!(explain(&CallError::Refused("no".into()), Effect::Mutating).0, ToolStatus::Error);
+        assert_eq!(explain(&CallError::Refused("no".into()), ToolEffect::Mutating).0, ToolStatus::Error);
     }
 
     #[test]
     fn a_timeout_says_how_long_and_what_is_known() {
-        let (status, text) = explain(&CallError::Timeout(Overrun::Total(Duration::from_mins(1))), Effect::Mutating);
+        let (status, text) = explain(&CallError::Timeout(Overrun::Total(Duration::from_mins(1))), ToolEffect::Mutating);
         assert_eq!(status, ToolStatus::Timeout);
         assert!(text.starts_with("No answer within 60 s. Whether it took effect is not known."), "{text}");
     }
 
     #[test]
     fn what_was_not_sent_has_changed_nothing() {
-        let (status, text) = explain(&CallError::NotSent("not connected".into()), Effect::Mutating);
+        let (status, text) = explain(&CallError::NotSent("not connected".into()), ToolEffect::Mutating);
         assert_eq!(status, ToolStatus::Error);
         assert!(text.contains("nothing has changed"), "{text}");
     }

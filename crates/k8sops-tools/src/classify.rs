@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::effects::{self, Judged, Sensitive};
 use crate::{ApprovalMode, ToolRule};
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 use k8sops_mcp::RemoteTool;
 
 /// A call that is to be judged.
@@ -22,7 +22,7 @@ pub(super) struct Candidate<'a> {
 /// An effect and where it comes from, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
-    pub(super) effect: Effect,
+    pub(super) effect: ToolEffect,
     pub(super) reason: String,
     /// What is known of secrets in its output.
     pub(super) sensitive: Option<Sensitive>,
@@ -40,7 +40,7 @@ const SOURCES: &[Source] = &[knowledge, annotations];
 /// decided as without it.
 pub(super) fn classify(candidate: &Candidate<'_>) -> Verdict {
     let mut verdict = SOURCES.iter().find_map(|source| source(candidate)).unwrap_or_else(|| Verdict {
-        effect: Effect::Mutating,
+        effect: ToolEffect::Mutating,
         reason: format!("no annotation by server {}: treated as mutating", candidate.server),
         sensitive: None,
         approval: None,
@@ -75,10 +75,10 @@ fn knowledge(candidate: &Candidate<'_>) -> Option<Verdict> {
 fn annotations(candidate: &Candidate<'_>) -> Option<Verdict> {
     let hints = candidate.tool.hints;
     let (effect, hint) = match (hints.read_only, hints.idempotent, hints.destructive) {
-        (Some(true), _, _) => (Effect::Read, "readOnlyHint"),
-        (_, Some(true), _) => (Effect::Idempotent, "idempotentHint"),
-        (_, _, Some(true)) => (Effect::Mutating, "destructiveHint"),
-        (Some(false), _, _) => (Effect::Mutating, "readOnlyHint=false"),
+        (Some(true), _, _) => (ToolEffect::Read, "readOnlyHint"),
+        (_, Some(true), _) => (ToolEffect::Idempotent, "idempotentHint"),
+        (_, _, Some(true)) => (ToolEffect::Mutating, "destructiveHint"),
+        (Some(false), _, _) => (ToolEffect::Mutating, "readOnlyHint=false"),
         _ => return None,
     };
     let reason = format!("annotated {hint} by server {}", candidate.server);
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use k8sops_mcp::ToolHints;
 
-    fn verdict(hints: ToolHints) -> (Effect, String) {
+    fn verdict(hints: ToolHints) -> (ToolEffect, String) {
         let tool = RemoteTool { name: "t".into(), description: String::new(), input_schema: Map::new(), hints };
         let verdict = classify(&Candidate { server: "prod", tool: &tool, arguments: None, rules: &[] });
         (verdict.effect, verdict.reason)
@@ -99,18 +99,18 @@ mod tests {
     #[test]
     fn hints_decide_and_their_absence_means_mutating() {
         let none = ToolHints::default();
-        assert_eq!(verdict(none), (Effect::Mutating, "no annotation by server prod: treated as mutating".into()));
+        assert_eq!(verdict(none), (ToolEffect::Mutating, "no annotation by server prod: treated as mutating".into()));
         assert_eq!(
             verdict(ToolHints { read_only: Some(true), ..none }),
-            (Effect::Read, "annotated readOnlyHint by server prod".into())
+            (ToolEffect::Read, "annotated readOnlyHint by server prod".into())
         );
         assert_eq!(
             verdict(ToolHints { idempotent: Some(true), read_only: Some(false), ..none }),
-            (Effect::Idempotent, "annotated idempotentHint by server prod".into())
+            (ToolEffect::Idempotent, "annotated idempotentHint by server prod".into())
         );
         assert_eq!(
             verdict(ToolHints { destructive: Some(true), ..none }),
-            (Effect::Mutating, "annotated destructiveHint by server prod".into())
+            (ToolEffect::Mutating, "annotated destructiveHint by server prod".into())
         );
     }
 
@@ -118,6 +118,6 @@ mod tests {
     fn read_only_wins_over_the_hints_that_mean_nothing_then() {
         let hints =
             ToolHints { read_only: Some(true), destructive: Some(true), idempotent: Some(true), open_world: None };
-        assert_eq!(verdict(hints).0, Effect::Read);
+        assert_eq!(verdict(hints).0, ToolEffect::Read);
     }
 }

@@ -35,7 +35,7 @@ pub use secrets::holds_secret;
 pub use session::SessionToolbox;
 pub use user_tokens::UserTokens;
 
-use k8sops_core::{Effect, SessionId, ToolCallId, ToolStatus, UserId};
+use k8sops_core::{SessionId, ToolCallId, ToolEffect, ToolStatus, UserId};
 use k8sops_models::ToolSpec;
 
 pub use k8sops_mcp::{Answer, Asker, Form, Question, check_answer, complete_answer};
@@ -111,7 +111,7 @@ pub struct CallClass {
     /// What would run it.
     pub target: Target,
     /// What it does to the world.
-    pub effect: Effect,
+    pub effect: ToolEffect,
     /// Whether a user must say yes, nobody needs to, or it is never run.
     pub gate: Gate,
     /// Where the class comes from, in words.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 use regex::Regex;
 
 /// Policy on tools.
@@ -71,7 +71,7 @@ pub struct ToolRule {
     /// Arguments that the call must have, each matched whole (text as it is, anything else as JSON).
     pub arguments: BTreeMap<String, Regex>,
     /// What such a call does to the world.
-    pub effect: Option<Effect>,
+    pub effect: Option<ToolEffect>,
     /// Whether it needs approval, whatever `TOOL_APPROVAL` says.
     pub approval: Option<ApprovalMode>,
     /// Why, for whoever is asked.

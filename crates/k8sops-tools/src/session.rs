@@ -24,7 +24,7 @@ use super::{
     secrets::{Expect, Vault, holds_secret},
 };
 use crate::ToolsConfig;
-use k8sops_core::{Effect, SessionId, SessionStore, ToolCallId, ToolStatus, UserId};
+use k8sops_core::{SessionId, SessionStore, ToolCallId, ToolEffect, ToolStatus, UserId};
 use k8sops_mcp::{CallContext, CallError, CallLimits, CallOutput, CallProgress, McpHub};
 use k8sops_models::ToolSpec;
 
@@ -134,7 +134,7 @@ impl SessionTools {
     async fn send(
         &self,
         target: &Target,
-        effect: Effect,
+        effect: ToolEffect,
         expect: Expect,
         arguments: &Map<String, Value>,
         context: CallContext,
@@ -275,12 +275,12 @@ impl ToolExecutor for SessionTools {
         let target = Target::new(asked.server(), &dry.tool);
         let Found { class, sensitive, .. } = self.shared.catalog.find_remote(&target, &dry.arguments)?;
         // By what is known here, not by what the server says of itself: it has not been approved.
-        if class.effect != Effect::Read || effects::judge(&dry.tool, &dry.arguments)?.effect != Effect::Read {
+        if class.effect != ToolEffect::Read || effects::judge(&dry.tool, &dry.arguments)?.effect != ToolEffect::Read {
             return None;
         }
         let context =
             CallContext { user_token: self.shared.tokens.of(self.session), ..CallContext::within(self.shared.limits) };
-        let shown = self.send(&target, Effect::Read, expect(sensitive), &dry.arguments, context).await;
+        let shown = self.send(&target, ToolEffect::Read, expect(sensitive), &dry.arguments, context).await;
         let budget = Budget { tokens: PREVIEW_TOKENS, bytes: self.shared.config.max_output_bytes };
         let fitted = output::fit(&shown.text, None, budget, None);
         Some(match shown.status {

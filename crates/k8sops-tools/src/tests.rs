@@ -11,7 +11,7 @@ use super::{
     Toolbox, UserTokens,
 };
 use crate::{ApprovalMode, ToolsConfig};
-use k8sops_core::{Effect, OutputStore, SessionId, ToolCallId, ToolStatus};
+use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_mcp::{
     CallLimits, McpHub,
     test_server::{World, config, connected, hub_of, tool, until},
@@ -133,11 +133,11 @@ async fn the_gate_follows_the_effect_and_the_policy() {
     {
         let catalog = Tools::with(&hub, policy(approval)).await;
         let read = catalog.classify("echo", &Map::new()).unwrap();
-        assert_eq!((read.effect, read.gate), (Effect::Read, Gate::Open));
+        assert_eq!((read.effect, read.gate), (ToolEffect::Read, Gate::Open));
         let mutating = catalog.classify("hang", &Map::new()).unwrap();
-        assert_eq!((mutating.effect, mutating.gate), (Effect::Mutating, gate));
+        assert_eq!((mutating.effect, mutating.gate), (ToolEffect::Mutating, gate));
         assert_eq!(mutating.reason, "no annotation by server sim: treated as mutating");
-        assert_eq!(catalog.classify("silent", &Map::new()).unwrap().effect, Effect::Idempotent);
+        assert_eq!(catalog.classify("silent", &Map::new()).unwrap().effect, ToolEffect::Idempotent);
     }
     hub.close().await;
 }
@@ -257,7 +257,7 @@ async fn the_whole_of_a_shortened_output_is_kept_and_read_by_our_own_tools() {
     assert_eq!(kept.total, outcome.bytes);
     let read = json!({"call": id.as_str(), "from_line": 1, "lines": 1}).as_object().unwrap().clone();
     let class = tools.classify("read_output", &read).unwrap();
-    assert_eq!((class.effect, class.gate), (Effect::Read, Gate::Open));
+    assert_eq!((class.effect, class.gate), (ToolEffect::Read, Gate::Open));
     let shown = tools.tools.call(&class, &read, site(&ToolCallId::generate())).await;
     assert_eq!(shown.status, ToolStatus::Ok);
     assert!(!shown.content.is_empty() && shown.content.len() <= 4096 + 256, "{} bytes", shown.content.len());

@@ -22,7 +22,7 @@ use super::{
     stream::{self, OpenStream},
 };
 use crate::auth::Identity;
-use k8sops_core::{Cause, Cursor, Frame, SessionId};
+use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
 use k8sops_telemetry::traces;
 
 use connection::{Connection, Down};
@@ -109,8 +109,8 @@ pub(super) async fn open(
 /// A session that somebody may watch, before the first frame.
 struct Opened {
     caller: Caller,
-    hello: Frame,
-    cursor: Cursor,
+    hello: StreamFrame,
+    cursor: EventCursor,
     place: OpenStream,
 }
 
@@ -123,7 +123,14 @@ impl Opened {
         Ok(Self { caller, hello, cursor, place })
     }
 
-    async fn serve(self, api: web::Data<Api>, session: SessionId, cause: Cause, down: Down, messages: MessageStream) {
+    async fn serve(
+        self,
+        api: web::Data<Api>,
+        session: SessionId,
+        cause: RequestContext,
+        down: Down,
+        messages: MessageStream,
+    ) {
         let limit = api.server.max_frame_bytes;
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let Self { caller, hello, cursor, place } = self;
@@ -147,7 +154,7 @@ async fn introduce(
     api: web::Data<Api>,
     session: SessionId,
     from: StartAt,
-    cause: Cause,
+    cause: RequestContext,
     mut down: Down,
     messages: MessageStream,
 ) {

@@ -11,7 +11,7 @@ use crate::{
     audit::{Action, Audit, Entry},
     runtime::{lease::Term, run_log::Projection},
 };
-use k8sops_core::{Effect, ToolCallId, ToolStatus};
+use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::traces;
 use k8sops_tools::{CallClass, CallSite, ToolExecutor, ToolOutcome};
@@ -45,7 +45,7 @@ impl WatchedTools {
                 .with(&Value::Object(arguments.clone()))
                 .approved(approved_by)
         });
-        if class.effect == Effect::Read {
+        if class.effect == ToolEffect::Read {
             self.audit.record(vec![entry]).await;
             return Ok(());
         }

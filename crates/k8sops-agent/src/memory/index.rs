@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::words;
-use k8sops_core::{Memories, MemoryId, Space, StoredMemory, Timestamp};
+use k8sops_core::{EmbeddingSpace, MemoryId, StoredMemory, Timestamp, UserMemories};
 
 /// A memory that may speak to a question.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub(super) struct Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// What it is of.
-    of: Memories,
+    of: UserMemories,
     places: HashMap<MemoryId, u32>,
     texts: Vec<Option<Text>>,
     free: Vec<u32>,
@@ -30,7 +30,7 @@ pub(super) struct Index {
     /// By term: the places of the texts that have it.
     having: Vec<Vec<u32>>,
     /// How many memories there are by the space of their vector.
-    spaces: HashMap<Option<Space>, usize>,
+    spaces: HashMap<Option<EmbeddingSpace>, usize>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Text {
 
 impl Index {
     /// Makes it one of these memories. What is the same as before is not looked at again.
-    pub(super) fn update(&mut self, memories: &Memories) {
+    pub(super) fn update(&mut self, memories: &UserMemories) {
         if Arc::ptr_eq(&self.of.all, &memories.all) {
             return;
         }
@@ -109,7 +109,7 @@ impl Index {
     }
 
     /// Whether a memory lacks a vector that is wanted.
-    pub(super) fn lacks(&self, is_wanted: impl Fn(&Option<Space>) -> bool) -> bool {
+    pub(super) fn lacks(&self, is_wanted: impl Fn(&Option<EmbeddingSpace>) -> bool) -> bool {
         self.spaces.keys().any(|space| !is_wanted(space))
     }
 
@@ -174,11 +174,11 @@ impl Index {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use k8sops_core::{Memory, MemoryKind};
+    use k8sops_core::{MemoryKind, UserMemory};
 
     pub(in crate::memory) fn stored(content: &str) -> StoredMemory {
         let now = Timestamp::now();
-        let memory = Memory {
+        let memory = UserMemory {
             id: MemoryId::new(),
             kind: MemoryKind::Semantic,
             content: content.into(),
@@ -193,10 +193,10 @@ pub(super) mod tests {
         StoredMemory { memory, space: None }
     }
 
-    fn memories(all: &[Arc<StoredMemory>]) -> Memories {
+    fn memories(all: &[Arc<StoredMemory>]) -> UserMemories {
         let mut all = all.to_vec();
         all.sort_by_key(|stored| stored.memory.id);
-        Memories { all: all.into(), ..Memories::default() }
+        UserMemories { all: all.into(), ..UserMemories::default() }
     }
 
     fn found(index: &Index, text: &str) -> Vec<String> {
@@ -223,7 +223,7 @@ pub(super) mod tests {
         assert_eq!(found(&index, "redis").len(), 3);
         let mut changed = StoredMemory::clone(&all[0]);
         changed.memory.content = "postgres four".into();
-        changed.space = Some(Space { model: "m".into(), dimensions: 2 });
+        changed.space = Some(EmbeddingSpace { model: "m".into(), dimensions: 2 });
         all[0] = Arc::new(changed);
         let mut superseded = StoredMemory::clone(&all[1]);
         superseded.memory.superseded_by = Some(all[0].memory.id);
@@ -238,7 +238,7 @@ pub(super) mod tests {
         index.update(&memories(&all[..1]));
         assert!(found(&index, "redis").is_empty() && !index.lacks(Option::is_some));
         assert_eq!(found(&index, "four"), ["postgres four"]);
-        index.update(&Memories::default());
+        index.update(&UserMemories::default());
         assert!(found(&index, "four").is_empty());
     }
 }

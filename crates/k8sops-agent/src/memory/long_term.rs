@@ -16,10 +16,10 @@ use super::{
     upkeep::Upkeep,
 };
 use k8sops_core::{
-    LongTermStore, Meaning, Memories, Memory, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, SessionId,
-    StoreError, StoredMemory, Timestamp, UserId, Vector,
+    EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, SearchEmbedding,
+    SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
 };
-use k8sops_models::Embedder;
+use k8sops_models::EmbeddingModel;
 
 /// How long recall may wait for the meaning of a message: without it the words decide.
 const EMBED_LIMIT: Duration = Duration::from_millis(1500);
@@ -58,20 +58,24 @@ pub struct Correction {
 /// The long-term memory of all users.
 pub struct LongTermMemory {
     store: Arc<dyn LongTermStore>,
-    embedder: Option<Arc<dyn Embedder>>,
+    embedder: Option<Arc<dyn EmbeddingModel>>,
     /// Makes the vectors that are missing, where there is an embedder.
     upkeep: Option<Arc<Upkeep>>,
     /// The most memories that a message recalls.
     max_memories: usize,
     indices: Mutex<Lru<UserId, Arc<Mutex<Index>>>>,
     /// Meanings of what was asked lately. All are of the one embedder.
-    questions: Mutex<Lru<String, Vector>>,
+    questions: Mutex<Lru<String, EmbeddingVector>>,
 }
 
 impl LongTermMemory {
     /// Memories in `store`, compared by meaning with `embedder`, or by their words alone.
     #[must_use]
-    pub fn new(store: Arc<dyn LongTermStore>, embedder: Option<Arc<dyn Embedder>>, max_memories: usize) -> Arc<Self> {
+    pub fn new(
+        store: Arc<dyn LongTermStore>,
+        embedder: Option<Arc<dyn EmbeddingModel>>,
+        max_memories: usize,
+    ) -> Arc<Self> {
         let upkeep = embedder.clone().map(|embedder| Upkeep::new(Arc::clone(&store), embedder));
         Arc::new(Self {
             store,
@@ -144,8 +148,8 @@ impl LongTermMemory {
     async fn candidates(
         &self,
         user: &UserId,
-        memories: &Memories,
-        texts: Vec<(String, Option<Vector>)>,
+        memories: &UserMemories,
+        texts: Vec<(String, Option<EmbeddingVector>)>,
         most: usize,
     ) -> Result<Vec<Vec<Candidate>>, StoreError> {
         let mut near = Vec::with_capacity(texts.len());
@@ -256,7 +260,9 @@ impl LongTermMemory {
                 break changed;
             }
         };
-        if let Some(upkeep) = self.upkeep.as_ref().filter(|_| changed.iter().any(|c| c.meaning == Meaning::Unknown)) {
+        if let Some(upkeep) =
+            self.upkeep.as_ref().filter(|_| changed.iter().any(|c| c.meaning == SearchEmbedding::Unknown))
+        {
             upkeep.tend(user);
         }
         let notes = changed.iter().filter(|change| change.memory.superseded_by.is_none());
@@ -268,7 +274,7 @@ impl LongTermMemory {
     async fn put(
         &self,
         user: &UserId,
-        known: &Memories,
+        known: &UserMemories,
         changes: &[MemoryChange],
         attempt: &mut u32,
     ) -> Result<bool, StoreError> {
@@ -287,7 +293,7 @@ impl LongTermMemory {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn all(&self, user: &UserId) -> Result<Vec<Memory>, StoreError> {
+    pub async fn all(&self, user: &UserId) -> Result<Vec<UserMemory>, StoreError> {
         let memories = self.store.memories(user).await?;
         Ok(memories.all.iter().rev().map(|stored| stored.memory.clone()).collect())
     }
@@ -301,7 +307,7 @@ impl LongTermMemory {
         user: &UserId,
         id: MemoryId,
         correction: Correction,
-    ) -> Result<Option<Memory>, StoreError> {
+    ) -> Result<Option<UserMemory>, StoreError> {
         let Correction { content, kind, tags } = correction;
         let vector = match &content {
             Some(content) => self.vectors(std::slice::from_ref(content), EMBED_LIMIT).await.pop().flatten(),
@@ -311,7 +317,7 @@ impl LongTermMemory {
         loop {
             let known = self.store.memories(user).await?;
             let Some(stored) = known.get(id) else { return Ok(None) };
-            let (mut memory, mut meaning) = (stored.memory.clone(), Meaning::Kept);
+            let (mut memory, mut meaning) = (stored.memory.clone(), SearchEmbedding::Kept);
             if let Some(content) = &content {
                 memory.content.clone_from(content);
                 // Nobody is surer than the user.
@@ -326,7 +332,7 @@ impl LongTermMemory {
             memory.updated_at = Timestamp::now();
             let change = MemoryChange { memory, meaning };
             if self.put(user, &known, std::slice::from_ref(&change), &mut attempt).await? {
-                if let Some(upkeep) = self.upkeep.as_ref().filter(|_| change.meaning == Meaning::Unknown) {
+                if let Some(upkeep) = self.upkeep.as_ref().filter(|_| change.meaning == SearchEmbedding::Unknown) {
                     upkeep.tend(user);
                 }
                 return Ok(Some(change.memory));
@@ -351,7 +357,7 @@ impl LongTermMemory {
     }
 
     /// The meaning of a question, which may have been asked before.
-    async fn question(&self, text: &str) -> Option<Vector> {
+    async fn question(&self, text: &str) -> Option<EmbeddingVector> {
         let known = self.questions.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
         if known.is_some() {
             return known;
@@ -366,7 +372,7 @@ impl LongTermMemory {
     }
 
     /// The meanings of texts, as far as they can be had in time.
-    async fn vectors(&self, texts: &[String], limit: Duration) -> Vec<Option<Vector>> {
+    async fn vectors(&self, texts: &[String], limit: Duration) -> Vec<Option<EmbeddingVector>> {
         let nothing = vec![None; texts.len()];
         let Some(embedder) = &self.embedder else { return nothing };
         match timeout(limit, embedder.embed(texts)).await {
@@ -396,7 +402,7 @@ pub struct Look {
 }
 
 /// What is known from the part of a session after an event, and up to which event it was looked at.
-fn taken_in(known: &Memories, session: SessionId, after: u64) -> Option<(Vec<MemoryNote>, u64)> {
+fn taken_in(known: &UserMemories, session: SessionId, after: u64) -> Option<(Vec<MemoryNote>, u64)> {
     let from_there = |stored: &&Arc<StoredMemory>| {
         let source = stored.memory.source.as_ref();
         source.is_some_and(|source| source.session_id == session && source.seq > after)
@@ -406,6 +412,6 @@ fn taken_in(known: &Memories, session: SessionId, after: u64) -> Option<(Vec<Mem
     Some((found.iter().map(|stored| note(&stored.memory, None)).collect(), up_to))
 }
 
-fn note(memory: &Memory, score: Option<f32>) -> MemoryNote {
+fn note(memory: &UserMemory, score: Option<f32>) -> MemoryNote {
     MemoryNote { id: memory.id, kind: memory.kind, content: memory.content.clone(), score }
 }

@@ -1,7 +1,10 @@
 //! What was learned, held against what is known: confirmed, contradicted, or new.
 
 use super::{index::Candidate, telling::Telling};
-use k8sops_core::{Meaning, Memories, Memory, MemoryChange, MemoryId, MemoryKind, MemorySource, Timestamp, Vector};
+use k8sops_core::{
+    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, SearchEmbedding, Timestamp, UserMemories,
+    UserMemory,
+};
 
 /// Something that was learned from a session.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +24,7 @@ pub struct Learned {
     /// The known memory that it contradicts.
     pub contradicts: Option<MemoryId>,
     /// Its meaning.
-    pub vector: Option<Vector>,
+    pub vector: Option<EmbeddingVector>,
 }
 
 /// From this cosine on two tellings have the same meaning. All second tellings in `tests/recall` are above it, or have the
@@ -33,7 +36,7 @@ const SAME_WORDS: f32 = 0.8;
 /// The memories to write: those that are new, and those that are changed. Each that was learned comes with the known ones
 /// that it may be the same as; `known` are all.
 pub(super) fn merge(
-    known: &Memories,
+    known: &UserMemories,
     learned: Vec<(Learned, Vec<Candidate>)>,
     source: &MemorySource,
     now: Timestamp,
@@ -41,7 +44,7 @@ pub(super) fn merge(
     let mut changed: Vec<MemoryChange> = Vec::new();
     for (one, candidates) in learned {
         let telling = Telling::new(&one.content);
-        let is_same = |memory: &Memory, cosine: Option<f32>| {
+        let is_same = |memory: &UserMemory, cosine: Option<f32>| {
             memory.is_current(now) && says_the_same(&telling, &Telling::new(&memory.content), cosine)
         };
         // What was learned or changed a moment ago is known as well, and as it is now.
@@ -61,15 +64,15 @@ pub(super) fn merge(
             same.confidence = same.confidence.max(one.confidence);
             same.source = Some(source.clone());
             same.expires_at = one.expires_at.or(same.expires_at);
-            put(&mut changed, same, Meaning::Kept);
+            put(&mut changed, same, SearchEmbedding::Kept);
             continue;
         }
         let id = MemoryId::new();
         if let Some(mut old) = one.contradicts.and_then(named) {
             old.superseded_by = Some(id);
-            put(&mut changed, old, Meaning::Kept);
+            put(&mut changed, old, SearchEmbedding::Kept);
         }
-        let memory = Memory {
+        let memory = UserMemory {
             id,
             kind: one.kind,
             content: one.content,
@@ -87,7 +90,7 @@ pub(super) fn merge(
 }
 
 /// What was changed a moment ago keeps the meaning that it was given then.
-fn put(changed: &mut Vec<MemoryChange>, memory: Memory, meaning: Meaning) {
+fn put(changed: &mut Vec<MemoryChange>, memory: UserMemory, meaning: SearchEmbedding) {
     match changed.iter_mut().find(|other| other.memory.id == memory.id) {
         Some(other) => other.memory = memory,
         None => changed.push(MemoryChange { memory, meaning }),
@@ -101,8 +104,8 @@ fn says_the_same(one: &Telling, other: &Telling, cosine: Option<f32>) -> bool {
 }
 
 /// The cosine of two vectors of length 1; `None` when they cannot be compared.
-fn cosine(meaning: &Meaning, other: Option<&Vector>) -> Option<f32> {
-    let (Meaning::Known(one), Some(other)) = (meaning, other) else { return None };
+fn cosine(meaning: &SearchEmbedding, other: Option<&EmbeddingVector>) -> Option<f32> {
+    let (SearchEmbedding::Known(one), Some(other)) = (meaning, other) else { return None };
     let comparable = one.model == other.model && one.values.len() == other.values.len();
     comparable.then(|| one.values.iter().zip(&*other.values).map(|(a, b)| a * b).sum())
 }
@@ -133,7 +136,7 @@ mod tests {
 
     /// All memories after something was learned, every known one a candidate.
     fn merged(known: &[MemoryChange], new: Vec<Learned>) -> Vec<MemoryChange> {
-        let vectors: Vec<Meaning> = known.iter().map(|change| change.meaning.clone()).collect();
+        let vectors: Vec<SearchEmbedding> = known.iter().map(|change| change.meaning.clone()).collect();
         let all: Vec<_> =
             known.iter().map(|change| Arc::new(StoredMemory { memory: change.memory.clone(), space: None })).collect();
         let candidates = |one: &Learned| {
@@ -147,7 +150,7 @@ mod tests {
             .collect()
         };
         let new = new.into_iter().map(|one| (one.clone(), candidates(&one))).collect();
-        let memories = Memories { all: all.clone().into(), ..Memories::default() };
+        let memories = UserMemories { all: all.clone().into(), ..UserMemories::default() };
         merge(&memories, new, &source(), Timestamp::now())
     }
 
@@ -170,10 +173,10 @@ mod tests {
     fn what_differs_in_a_name_is_something_else() {
         let known = merged(&[], vec![learned("payments-api needs 2 replicas in the shop")]);
         for other in ["payments-api needs 4 replicas in the shop", "orders-api needs 2 replicas in the shop"] {
-            let same_meaning = Vector { model: "m".into(), values: [1.0].into() };
+            let same_meaning = EmbeddingVector { model: "m".into(), values: [1.0].into() };
             let known: Vec<_> = known
                 .iter()
-                .map(|k| MemoryChange { meaning: Meaning::Known(same_meaning.clone()), ..k.clone() })
+                .map(|k| MemoryChange { meaning: SearchEmbedding::Known(same_meaning.clone()), ..k.clone() })
                 .collect();
             let new = merged(&known, vec![Learned { vector: Some(same_meaning.clone()), ..learned(other) }]);
             assert_ne!(new[0].memory.id, known[0].memory.id, "{other}");

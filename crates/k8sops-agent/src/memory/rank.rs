@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, time::Duration};
 
 use super::index::Candidate;
-use k8sops_core::{Memory, Timestamp};
+use k8sops_core::{Timestamp, UserMemory};
 
 // `MEANING`, `WORDS_ALONE` and `LEAST` were found with the even half of `tests/recall` and all-MiniLM-L6-v2, and tried on the
 // odd half (both were looked at while choosing): 0.65 and 0.8, where words that no memory has did not count, found 59 and 65 of 100, these 71 and 78; the cosine
@@ -55,7 +55,7 @@ pub(super) fn rank(candidates: Vec<Candidate>, limit: usize, now: Timestamp) -> 
 }
 
 /// What a memory is worth by its age and how sure it is.
-fn worth(memory: &Memory, now: Timestamp) -> f32 {
+fn worth(memory: &UserMemory, now: Timestamp) -> f32 {
     let age = now.since(memory.updated_at).as_secs_f32() / FADES.as_secs_f32();
     let old = AGE * (1.0 - (-age).exp());
     let unsure = DOUBT * (1.0 - memory.confidence.clamp(0.0, 1.0));
@@ -68,10 +68,10 @@ mod tests {
 
     use super::*;
     use crate::memory::index::tests::stored;
-    use k8sops_core::{Space, StoredMemory};
+    use k8sops_core::{EmbeddingSpace, StoredMemory};
 
     fn candidate(stored: StoredMemory, words: f32, meaning: Option<f32>) -> Candidate {
-        let space = meaning.map(|_| Space { model: "m".into(), dimensions: 3 });
+        let space = meaning.map(|_| EmbeddingSpace { model: "m".into(), dimensions: 3 });
         Candidate { stored: Arc::new(StoredMemory { space, ..stored }), words, meaning }
     }
 

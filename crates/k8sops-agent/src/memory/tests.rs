@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 
 use super::*;
-use k8sops_core::{LongTermStore, MemoryKind, MemorySource, SessionId, UserId, Vector};
-use k8sops_models::{Embedder, ModelError};
+use k8sops_core::{EmbeddingVector, LongTermStore, MemoryKind, MemorySource, SessionId, UserId};
+use k8sops_models::{EmbeddingModel, ModelError};
 use k8sops_store::MemoryStore;
 
 /// Texts about the same of these words have the same meaning.
@@ -30,12 +30,12 @@ struct Meanings {
 }
 
 #[async_trait]
-impl Embedder for Meanings {
+impl EmbeddingModel for Meanings {
     fn name(&self) -> &str {
         self.name
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
+    async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -49,7 +49,7 @@ impl Embedder for Meanings {
         let vector = |text: &String| {
             let lower = text.to_lowercase();
             let values = MEANINGS.map(|words| if words.iter().any(|word| lower.contains(word)) { 1.0 } else { 0.01 });
-            Vector { model: self.name.into(), values: values.into() }
+            EmbeddingVector { model: self.name.into(), values: values.into() }
         };
         Ok(texts.iter().map(vector).collect())
     }
@@ -74,7 +74,7 @@ fn learned(content: &str) -> Learned {
 
 async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc<MemoryStore>) {
     let store = Arc::new(MemoryStore::new(false));
-    let embedder = embedder.map(|embedder| embedder as Arc<dyn Embedder>);
+    let embedder = embedder.map(|embedder| embedder as Arc<dyn EmbeddingModel>);
     let memory = LongTermMemory::new(store.clone(), embedder, 2);
     let source = MemorySource { session_id: SessionId::new(), seq: 5 };
     let all = [

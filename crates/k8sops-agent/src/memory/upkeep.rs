@@ -14,8 +14,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use k8sops_core::{LongTermStore, Meaning, Memory, MemoryChange, MemoryId, Space, StoreError, UserId, Vector};
-use k8sops_models::{Embedder, ModelError};
+use k8sops_core::{
+    EmbeddingSpace, EmbeddingVector, LongTermStore, MemoryChange, MemoryId, SearchEmbedding, StoreError, UserId,
+    UserMemory,
+};
+use k8sops_models::{EmbeddingModel, ModelError};
 
 /// Memories of one step: a server on a small machine embeds so many within a second, and a store writes them at once.
 const STEP: usize = 32;
@@ -37,7 +40,7 @@ const HARMLESS: &str = "kubernetes";
 /// The care for vectors.
 pub(super) struct Upkeep {
     store: Arc<dyn LongTermStore>,
-    embedder: Arc<dyn Embedder>,
+    embedder: Arc<dyn EmbeddingModel>,
     /// What this process is called by the others.
     holder: String,
     tasks: TaskTracker,
@@ -60,7 +63,7 @@ enum StepError {
 }
 
 impl Upkeep {
-    pub(super) fn new(store: Arc<dyn LongTermStore>, embedder: Arc<dyn Embedder>) -> Arc<Self> {
+    pub(super) fn new(store: Arc<dyn LongTermStore>, embedder: Arc<dyn EmbeddingModel>) -> Arc<Self> {
         Arc::new(Self {
             store,
             embedder,
@@ -74,7 +77,7 @@ impl Upkeep {
     }
 
     /// Whether a vector in this space can be compared with the embedder's.
-    pub(super) fn is_wanted(&self, space: Option<&Space>) -> bool {
+    pub(super) fn is_wanted(&self, space: Option<&EmbeddingSpace>) -> bool {
         let dimensions = self.embedder.dimensions();
         space.is_some_and(|space| {
             *space.model == *self.embedder.name() && dimensions.is_none_or(|wanted| wanted == space.dimensions)
@@ -131,10 +134,11 @@ impl Upkeep {
     async fn step(&self, user: &UserId) -> Result<bool, StepError> {
         let memories = self.store.memories(user).await?;
         let now = k8sops_core::Timestamp::now();
-        let lacking: Vec<Memory> = {
+        let lacking: Vec<UserMemory> = {
             let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
             poison.retain(|_, (_, since)| since.elapsed() < POISON_FOR);
-            let is_poison = |memory: &Memory| poison.get(&memory.id).is_some_and(|(text, _)| *text == digest(memory));
+            let is_poison =
+                |memory: &UserMemory| poison.get(&memory.id).is_some_and(|(text, _)| *text == digest(memory));
             let lacking = memories.all.iter().filter(|stored| !self.is_wanted(stored.space.as_ref()));
             let lacking = lacking.map(|stored| &stored.memory).filter(|memory| memory.is_current(now));
             lacking.filter(|memory| !is_poison(memory)).take(STEP).cloned().collect()
@@ -147,7 +151,7 @@ impl Upkeep {
         Ok(false)
     }
 
-    async fn vectors(&self, memories: &[Memory]) -> Result<Vec<(Memory, Vector)>, ModelError> {
+    async fn vectors(&self, memories: &[UserMemory]) -> Result<Vec<(UserMemory, EmbeddingVector)>, ModelError> {
         let texts: Vec<String> = memories.iter().map(|memory| memory.content.clone()).collect();
         if let Ok(vectors) = self.embed(&texts).await {
             return Ok(memories.iter().cloned().zip(vectors).collect());
@@ -172,7 +176,7 @@ impl Upkeep {
         Ok(made)
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
+    async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
         match timeout(STEP_LIMIT, self.embedder.embed(texts)).await {
             Ok(vectors) => vectors,
             Err(_) => Err(ModelError::Timeout(format!("no embedding within {} s", STEP_LIMIT.as_secs()))),
@@ -180,14 +184,14 @@ impl Upkeep {
     }
 
     /// Those that were corrected or forgotten in the meantime are left alone.
-    async fn write(&self, user: &UserId, made: &[(Memory, Vector)]) -> Result<(), StoreError> {
+    async fn write(&self, user: &UserId, made: &[(UserMemory, EmbeddingVector)]) -> Result<(), StoreError> {
         loop {
             let memories = self.store.memories(user).await?;
             let changes: Vec<MemoryChange> = made
                 .iter()
                 .filter_map(|(before, vector)| {
                     let memory = &memories.get(before.id)?.memory;
-                    let meaning = Meaning::Known(vector.clone());
+                    let meaning = SearchEmbedding::Known(vector.clone());
                     (memory.content == before.content).then(|| MemoryChange { memory: memory.clone(), meaning })
                 })
                 .collect();
@@ -211,7 +215,7 @@ impl Drop for Tended {
     }
 }
 
-fn digest(memory: &Memory) -> u64 {
+fn digest(memory: &UserMemory) -> u64 {
     let mut hasher = DefaultHasher::new();
     memory.content.hash(&mut hasher);
     hasher.finish()

@@ -11,7 +11,7 @@ async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_a
     let (end, ()) = tokio::join!(run.drive(), async {
         let id = log.approval().await;
         assert!(tools.called().is_empty());
-        log.resolve(id, Decision::Approve, Some(json!({"replicas": 3})), None);
+        log.resolve(id, ApprovalDecision::Approve, Some(json!({"replicas": 3})), None);
     });
     end.unwrap();
     assert_eq!(tools.called(), [("change".to_owned(), json!({"replicas": 3}))]);
@@ -31,9 +31,10 @@ async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_a
 
 #[tokio::test]
 async fn an_answer_stands_whatever_the_rules_have_become_since() {
-    for (decision, arguments, ran) in
-        [(Decision::Deny, None, vec![]), (Decision::Approve, Some(json!({"n": 2})), vec![json!({"n": 2})])]
-    {
+    for (decision, arguments, ran) in [
+        (ApprovalDecision::Deny, None, vec![]),
+        (ApprovalDecision::Approve, Some(json!({"n": 2})), vec![json!({"n": 2})]),
+    ] {
         let log = Log::new("go");
         let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
         let before = run(&log, &model, &Arc::default());
@@ -54,8 +55,8 @@ async fn an_answer_stands_whatever_the_rules_have_become_since() {
 #[tokio::test]
 async fn a_refusal_is_told_to_the_model_with_its_comment_and_nothing_is_run() {
     for (decision, comment, told) in [
-        (Decision::Deny, Some("not on Friday"), "not on Friday"),
-        (Decision::Expired, None, "nobody approved it in time"),
+        (ApprovalDecision::Deny, Some("not on Friday"), "not on Friday"),
+        (ApprovalDecision::Expired, None, "nobody approved it in time"),
     ] {
         let log = Log::new("change");
         let model = ScriptedModel::new([vec![call("change", json!({}))]]);
@@ -79,7 +80,7 @@ async fn what_a_change_would_do_is_shown_with_the_question() {
     let asked = async {
         let id = log.approval().await;
         let preview = log.state.read().unwrap().pending_approvals().next().unwrap().preview.clone();
-        log.resolve(id, Decision::Approve, None, None);
+        log.resolve(id, ApprovalDecision::Approve, None, None);
         preview
     };
     let (_, preview) = tokio::join!(async { run(&log, &model, &Arc::default()).drive().await.unwrap() }, asked);
@@ -95,7 +96,7 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
             content: String::new(),
             reasoning: None,
             tool_calls: vec![ToolCall { id: "c0".parse().unwrap(), name: "look".into(), arguments: json!({}) }],
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             stop_reason: StopReason::ToolUse,
             provider: None,
             model: None,
@@ -118,7 +119,7 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
                 let id = log.approval().await;
                 let asked = log.state.read().unwrap().pending_approvals().next().unwrap().reason.clone();
                 assert!(asked.contains("\"done-by-attacker\"") && asked.contains("output of look"), "{asked}");
-                log.resolve(id, Decision::Deny, None, None);
+                log.resolve(id, ApprovalDecision::Deny, None, None);
             }
         };
         let (end, ()) = tokio::join!(run.drive(), answered);
@@ -142,7 +143,7 @@ async fn a_question_of_a_server_is_answered_by_the_user() {
             input_id: asked.input_id,
             action: InputAction::Accept,
             content,
-            by: Actor::System,
+            by: EventAuthor::System,
             command_id: None,
         })]);
     };
@@ -186,7 +187,7 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             content: String::new(),
             reasoning: None,
             tool_calls,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             stop_reason: StopReason::ToolUse,
             provider: None,
             model: None,
@@ -200,7 +201,7 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             tool_call_id: "c".parse().unwrap(),
             name: "change".into(),
             arguments: json!({}),
-            effect: Effect::Mutating,
+            effect: ToolEffect::Mutating,
             reason: String::new(),
             preview: None,
             expires_at: at(i64::MAX / 2),
@@ -212,9 +213,9 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
         60_000,
         EventBody::ApprovalResolved(ApprovalResolved {
             approval_id: id,
-            decision: Decision::Approve,
+            decision: ApprovalDecision::Approve,
             arguments: None,
-            by: Actor::System,
+            by: EventAuthor::System,
             comment: None,
             command_id: None,
         }),

@@ -11,9 +11,9 @@ async fn calls_that_only_look_run_side_by_side_up_to_the_limit_and_the_model_see
     run(&log, &model, &tools).drive().await.unwrap();
     assert_eq!(tools.called().len(), 5);
     assert_eq!(tools.most.load(Ordering::SeqCst), 2);
-    let results = model.requests()[1].messages.iter().filter(|m| matches!(m.as_ref(), Message::Tool(_))).count();
+    let results = model.requests()[1].messages.iter().filter(|m| matches!(m.as_ref(), ChatMessage::Tool(_))).count();
     assert_eq!(results, 5);
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
     log.assert_can_go_on();
 }
 
@@ -34,7 +34,7 @@ async fn at_the_limit_of_steps_the_model_is_asked_once_more_without_tools() {
     run(&log, &model, &Arc::default()).drive().await.unwrap();
     let choices: Vec<_> = model.requests().iter().map(|r| r.tool_choice).collect();
     assert_eq!(choices, [ToolChoice::Auto, ToolChoice::Auto, ToolChoice::Auto, ToolChoice::None]);
-    assert_eq!(log.outcome(), Outcome::Limit);
+    assert_eq!(log.outcome(), RunOutcome::Limit);
     log.assert_can_go_on();
 }
 
@@ -51,7 +51,7 @@ async fn what_the_model_gets_wrong_in_a_call_is_told_to_it() {
     assert_eq!(of("not a JSON object"), Some(ToolStatus::Error));
     assert_eq!(of("operator allows none"), Some(ToolStatus::Denied));
     assert!(tools.called().is_empty());
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn a_call_that_was_cut_at_the_limit_of_tokens_is_not_run_and_the_model_is_
     run(&log, &model, &tools).drive().await.unwrap();
     assert!(tools.called().is_empty());
     assert!(log.ends()[0].1.contains("cut at the limit of its tokens"), "{:?}", log.ends());
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
     log.assert_can_go_on();
 }
 
@@ -78,7 +78,7 @@ async fn at_the_limit_of_calls_the_rest_is_not_run_and_the_model_answers() {
     assert_eq!(refused, 5);
     assert_eq!(model.requests()[1].tool_choice, ToolChoice::None);
     assert_eq!(log.warnings(), ["limit_calls"]);
-    assert_eq!(log.outcome(), Outcome::Limit);
+    assert_eq!(log.outcome(), RunOutcome::Limit);
     log.assert_can_go_on();
 }
 
@@ -90,7 +90,7 @@ async fn a_run_that_has_worked_for_too_long_ends_with_an_answer() {
     run.limits.max_time = Duration::ZERO;
     run.drive().await.unwrap();
     assert_eq!(model.requests()[0].tool_choice, ToolChoice::None);
-    assert_eq!((log.warnings(), log.outcome()), (vec!["limit_time".to_owned()], Outcome::Limit));
+    assert_eq!((log.warnings(), log.outcome()), (vec!["limit_time".to_owned()], RunOutcome::Limit));
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn the_same_call_over_and_over_is_remarked_then_refused_then_ends_the_run(
     assert!(contents[4].contains("the 5. time"), "{}", contents[4]);
     assert!(contents[5..].iter().all(|content| content.starts_with("not run again")), "{contents:?}");
     assert_eq!((tools.called().len(), contents.len()), (5, 7));
-    assert_eq!((log.warnings(), log.outcome()), (vec!["limit_repeats".to_owned()], Outcome::Limit));
+    assert_eq!((log.warnings(), log.outcome()), (vec!["limit_repeats".to_owned()], RunOutcome::Limit));
     log.assert_can_go_on();
 }
 
@@ -122,5 +122,5 @@ async fn calls_with_other_arguments_are_not_the_same() {
     run.limits.max_steps = 20;
     run.drive().await.unwrap();
     assert!(log.ends().iter().all(|(_, content)| content == "done"));
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
 }

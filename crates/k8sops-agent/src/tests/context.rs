@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 
 use super::*;
-use k8sops_models::{ChatModel, ChatRequest, Delta, Reply, ReplyStream, RequestedCall, tokens};
+use k8sops_models::{ChatModel, ChatRequest, ModelReply, ReplyDelta, ReplyStream, RequestedCall, tokens};
 
 /// Its window, in tokens.
 const WINDOW: usize = 8_000;
@@ -28,12 +28,12 @@ fn size_of(request: &ChatRequest) -> usize {
         .messages
         .iter()
         .map(|message| match message.as_ref() {
-            Message::User(m) => tokens::count(&m.content) + 4,
-            Message::Assistant(m) => {
+            ChatMessage::User(m) => tokens::count(&m.content) + 4,
+            ChatMessage::Assistant(m) => {
                 tokens::count(&m.content)
                     + m.tool_calls.iter().map(|call| tokens::count(&call.arguments.to_string()) + 12).sum::<usize>()
             }
-            Message::Tool(m) => tokens::count(&m.content) + 16,
+            ChatMessage::Tool(m) => tokens::count(&m.content) + 16,
         })
         .sum();
     tokens::count(&request.system) + messages
@@ -46,20 +46,20 @@ impl ChatModel for Counting {
         if size > WINDOW {
             return Err(ModelError::ContextTooLong(format!("{size} tokens are more than {WINDOW}")));
         }
-        let mut reply = Reply { stop_reason: StopReason::EndTurn, ..Reply::default() };
+        let mut reply = ModelReply { stop_reason: StopReason::EndTurn, ..ModelReply::default() };
         if request.system.starts_with("You write the summary") {
             self.summaries.fetch_add(1, Ordering::SeqCst);
             if let Some(answer) = self.summariser.lock().unwrap().clone() {
                 reply.content = answer?;
             } else {
-                let Message::User(asked) = request.messages[0].as_ref() else { panic!("{request:?}") };
+                let ChatMessage::User(asked) = request.messages[0].as_ref() else { panic!("{request:?}") };
                 let mut kept: Vec<&str> = asked.content.lines().filter(|line| line.contains("KEEP")).collect();
                 kept.dedup();
                 reply.content = format!("{}\nand small talk", kept.join("\n"));
             }
         } else {
             self.sizes.lock().unwrap().push(size);
-            let asks = matches!(request.messages.last().map(AsRef::as_ref), Some(Message::User(m)) if m.content.contains("look"));
+            let asks = matches!(request.messages.last().map(AsRef::as_ref), Some(ChatMessage::User(m)) if m.content.contains("look"));
             if asks {
                 reply.stop_reason = StopReason::ToolUse;
                 reply
@@ -72,9 +72,9 @@ impl ChatModel for Counting {
         }
         if !self.silent.load(Ordering::SeqCst) {
             let output = tokens::count(&reply.content) as u64 + 10;
-            reply.usage = Usage { input_tokens: size as u64, output_tokens: output, ..Usage::default() };
+            reply.usage = TokenUsage { input_tokens: size as u64, output_tokens: output, ..TokenUsage::default() };
         }
-        Ok(stream::iter([Ok(Delta::Done(reply))]).boxed())
+        Ok(stream::iter([Ok(ReplyDelta::Done(reply))]).boxed())
     }
 
     async fn check(&self, _: &str) -> Result<(), ModelError> {
@@ -104,24 +104,24 @@ async fn talk(log: &Arc<Log>, run: &Run, turns: usize) {
         let ask = if n % 3 == 0 { "look at" } else { "tell me of" };
         again(log, &format!("{ask} pod {n} in the namespace shop, as was said before of those others in it"));
         run.drive().await.unwrap();
-        assert_eq!(log.outcome(), Outcome::Completed, "turn {n}");
+        assert_eq!(log.outcome(), RunOutcome::Completed, "turn {n}");
     }
 }
 
-fn sent(model: &Counting) -> Vec<Arc<Message>> {
+fn sent(model: &Counting) -> Vec<Arc<ChatMessage>> {
     model.last.lock().unwrap().clone().unwrap().messages
 }
 
-fn assert_paired(messages: &[Arc<Message>]) {
+fn assert_paired(messages: &[Arc<ChatMessage>]) {
     let mut open: Vec<&ToolCallId> = Vec::new();
     for message in messages {
         match message.as_ref() {
-            Message::Assistant(m) => open.extend(m.tool_calls.iter().map(|call| &call.id)),
-            Message::Tool(m) => {
+            ChatMessage::Assistant(m) => open.extend(m.tool_calls.iter().map(|call| &call.id)),
+            ChatMessage::Tool(m) => {
                 let at = open.iter().position(|id| *id == &m.tool_call_id).expect("a result has its call");
                 open.remove(at);
             }
-            Message::User(_) => assert!(open.is_empty(), "a call has its result"),
+            ChatMessage::User(_) => assert!(open.is_empty(), "a call has its result"),
         }
     }
 }
@@ -145,14 +145,14 @@ async fn a_conversation_of_thousands_of_turns_never_gets_too_long_and_keeps_what
     }
     let sent = sent(&model);
     assert!(
-        matches!(sent[0].as_ref(), Message::User(m) if m.content.contains("mars-17 and payments-api")),
+        matches!(sent[0].as_ref(), ChatMessage::User(m) if m.content.contains("mars-17 and payments-api")),
         "{:?}",
         sent[0]
     );
     assert_paired(&sent);
     // The conversation that clients see has all of it, and so has the log.
     let state = log.state.read().unwrap();
-    assert_eq!(state.messages.iter().filter(|m| matches!(m.as_ref(), Message::User(_))).count(), 5_001);
+    assert_eq!(state.messages.iter().filter(|m| matches!(m.as_ref(), ChatMessage::User(_))).count(), 5_001);
     // What the summaries cost is counted.
     let used: u64 = compactions.iter().map(|c| c.usage.tokens()).sum();
     let replies: usize = model.sizes.lock().unwrap().iter().sum();
@@ -166,13 +166,13 @@ async fn the_beginning_of_what_is_sent_stays_the_same_between_two_summaries() {
     let run = run_of(&log, &model);
     run.drive().await.unwrap();
     let (mut changed, mut before) = (0, Vec::new());
-    let texts = |messages: &[Arc<Message>]| -> Vec<String> {
+    let texts = |messages: &[Arc<ChatMessage>]| -> Vec<String> {
         messages
             .iter()
             .map(|m| match m.as_ref() {
-                Message::User(m) => m.content.clone(),
-                Message::Assistant(m) => m.content.clone(),
-                Message::Tool(m) => m.content.clone(),
+                ChatMessage::User(m) => m.content.clone(),
+                ChatMessage::Assistant(m) => m.content.clone(),
+                ChatMessage::Tool(m) => m.content.clone(),
             })
             .collect()
     };
@@ -254,7 +254,7 @@ async fn a_cancel_ends_the_wait_for_a_summary() {
         again(&log, "more of it");
         run.drive().await.unwrap();
     }
-    assert_eq!(log.outcome(), Outcome::Cancelled);
+    assert_eq!(log.outcome(), RunOutcome::Cancelled);
     assert_eq!(log.warnings(), ["overloaded"]);
 }
 
@@ -280,15 +280,15 @@ async fn a_conversation_that_was_long_already_is_summarised_in_pieces() {
                 content: format!("answer {n}: {}", "this is what there was to say of it. ".repeat(60)),
                 reasoning: None,
                 tool_calls: vec![],
-                usage: Usage::default(),
+                usage: TokenUsage::default(),
                 stop_reason: StopReason::EndTurn,
                 provider: None,
                 model: None,
                 provider_data: None,
             }),
             EventBody::RunFinished(RunFinished {
-                outcome: Outcome::Completed,
-                usage: Usage::default(),
+                outcome: RunOutcome::Completed,
+                usage: TokenUsage::default(),
                 duration_ms: 1,
             }),
         ]);
@@ -296,7 +296,7 @@ async fn a_conversation_that_was_long_already_is_summarised_in_pieces() {
     }
     let model = Arc::new(Counting::default());
     run_of(&log, &model).drive().await.unwrap();
-    assert_eq!((log.outcome(), log.warnings()), (Outcome::Completed, vec![]));
+    assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Completed, vec![]));
     assert!(model.summaries.load(Ordering::SeqCst) > 3, "no piece was larger than the model takes in");
     assert_eq!(compactions(&log).len(), 1);
     assert!(compactions(&log)[0].summary.contains("mars-17"));
@@ -314,5 +314,5 @@ async fn a_cancel_ends_the_making_of_a_summary() {
     run.cancel.cancel();
     again(&log, "more");
     run.drive().await.unwrap();
-    assert_eq!(log.outcome(), Outcome::Cancelled);
+    assert_eq!(log.outcome(), RunOutcome::Cancelled);
 }

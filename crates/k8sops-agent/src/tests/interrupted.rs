@@ -13,9 +13,9 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
         run.cancel.cancel();
     });
     end.unwrap();
-    assert_eq!(log.outcome(), Outcome::Cancelled);
+    assert_eq!(log.outcome(), RunOutcome::Cancelled);
     let state = log.state.read().unwrap();
-    let Message::Assistant(message) = state.messages.last().unwrap().as_ref() else { panic!() };
+    let ChatMessage::Assistant(message) = state.messages.last().unwrap().as_ref() else { panic!() };
     assert_eq!((message.content.as_str(), message.stop_reason), ("half a ", StopReason::Cancelled));
     // The provider has not counted it, and bills it all the same: the message and what came of the answer, about.
     let usage = state.summary.usage;
@@ -36,7 +36,7 @@ async fn a_cancel_while_a_tool_runs_says_what_is_known_of_it() {
         });
         end.unwrap();
         assert_eq!(log.ends().remove(0).0, status);
-        assert_eq!(log.outcome(), Outcome::Cancelled);
+        assert_eq!(log.outcome(), RunOutcome::Cancelled);
         log.assert_can_go_on();
     }
 }
@@ -70,7 +70,7 @@ async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from
         let (end, ()) = tokio::join!(run.drive(), async {
             // Approves when asked; a run that is cancelled before never asks.
             tokio::select! {
-                id = log.approval() => log.resolve(id, Decision::Approve, None, None),
+                id = log.approval() => log.resolve(id, ApprovalDecision::Approve, None, None),
                 () = run.cancel.cancelled() => {}
             }
         });
@@ -100,7 +100,7 @@ async fn a_halt_leaves_the_approval_open_and_the_next_process_goes_on_with_it() 
     assert_eq!(end, Ok(RunEnd::Halted));
     let second = run(&log, &model, &tools);
     let (end, ()) = tokio::join!(second.drive(), async {
-        log.resolve(log.approval().await, Decision::Approve, None, None);
+        log.resolve(log.approval().await, ApprovalDecision::Approve, None, None);
     });
     assert_eq!(end, Ok(RunEnd::Closed));
     assert_eq!(log.kinds().iter().filter(|k| **k == "approval_requested").count(), 1);
@@ -129,14 +129,14 @@ async fn after_a_crash_only_calls_that_look_are_sent_again() {
             content: String::new(),
             reasoning: None,
             tool_calls: calls.clone(),
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             stop_reason: StopReason::ToolUse,
             provider: None,
             model: None,
             provider_data: None,
         }),
-        start(&calls[0], Effect::Read),
-        start(&calls[1], Effect::Mutating),
+        start(&calls[0], ToolEffect::Read),
+        start(&calls[1], ToolEffect::Mutating),
     ]);
     let model = ScriptedModel::new([]);
     let tools = Arc::<Tools>::default();
@@ -179,7 +179,7 @@ async fn a_final_reply_that_was_committed_before_a_crash_is_not_asked_for_again(
         content: "all is well".into(),
         reasoning: None,
         tool_calls: Vec::new(),
-        usage: Usage::default(),
+        usage: TokenUsage::default(),
         stop_reason: StopReason::EndTurn,
         provider: None,
         model: None,
@@ -188,5 +188,5 @@ async fn a_final_reply_that_was_committed_before_a_crash_is_not_asked_for_again(
     let model = ScriptedModel::new([]);
     run(&log, &model, &Arc::default()).drive().await.unwrap();
     assert!(model.requests().is_empty());
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Budget;
-use k8sops_models::{Admission, Notice, Prices, Reply};
+use k8sops_models::{CircuitAdmission, ModelPrices, ModelReply, ProviderNotice};
 
 fn down() -> Vec<Step> {
     vec![Step::Fail(ModelError::Overloaded("busy".into()))]
@@ -30,7 +30,7 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
     let (first, second) = (ScriptedModel::new([down(), down(), down()]), ScriptedModel::new([]));
     let run = two(&log, &first, &second);
     run.drive().await.unwrap();
-    assert_eq!((log.outcome(), writers(&log)), (Outcome::Completed, vec!["second".to_owned()]));
+    assert_eq!((log.outcome(), writers(&log)), (RunOutcome::Completed, vec!["second".to_owned()]));
     assert_eq!(log.warnings(), ["overloaded", "overloaded", "fallback"]);
 
     // The next turn does not find out anew.
@@ -41,20 +41,20 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
     assert_eq!(log.warnings()[3..], ["fallback"], "the turn says who answers");
 
     // Later one turn looks, once, and without waiting.
-    let Admission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
+    let CircuitAdmission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
     tokio::time::advance(left).await;
     first.say([down()]);
     again(&log, "and now?");
     run.drive().await.unwrap();
     assert_eq!((first.requests().len(), writers(&log).len()), (4, 3));
 
-    let Admission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
+    let CircuitAdmission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
     assert!(left > Duration::from_secs(30), "and is left alone for longer");
     tokio::time::advance(left).await;
     again(&log, "and now?");
     run.drive().await.unwrap();
     assert_eq!(writers(&log)[3], "scripted", "it is back");
-    assert_eq!(run.lineup[0].circuit.admission(), Admission::Open);
+    assert_eq!(run.lineup[0].circuit.admission(), CircuitAdmission::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +81,7 @@ async fn what_is_wrong_with_the_request_is_not_tried_elsewhere() {
     run.drive().await.unwrap();
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "invalid_request"));
     assert!(second.requests().is_empty());
-    assert_eq!(run.lineup[0].circuit.admission(), Admission::Open);
+    assert_eq!(run.lineup[0].circuit.admission(), CircuitAdmission::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,7 +93,7 @@ async fn when_all_are_down_the_run_fails_once_and_the_next_run_asks_all_the_same
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "overloaded" && f.retryable));
     again(&log, "and now?");
     run.drive().await.unwrap();
-    assert_eq!((log.outcome(), writers(&log)), (Outcome::Completed, vec!["scripted".to_owned()]));
+    assert_eq!((log.outcome(), writers(&log)), (RunOutcome::Completed, vec!["scripted".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +125,7 @@ async fn a_wait_ends_when_the_user_cancels() {
     let began = tokio::time::Instant::now();
     *log.after_step.lock().unwrap() = Some(Box::new(move |_| cancel.cancel()));
     run.drive().await.unwrap();
-    assert_eq!((log.outcome(), began.elapsed()), (Outcome::Cancelled, Duration::ZERO));
+    assert_eq!((log.outcome(), began.elapsed()), (RunOutcome::Cancelled, Duration::ZERO));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
     again(&log, "third");
     model.say([too_long(), too_long(), vec![call("look", json!({}))], vec![text("fine")]]);
     run.drive().await.unwrap();
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
     assert_eq!(
         log.warnings(),
         ["context_too_long", "context_too_long"],
@@ -148,7 +148,7 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
     );
     let sizes: Vec<_> = model.requests()[2..].iter().map(|r| r.messages.len()).collect();
     assert_eq!(sizes, [5, 3, 1, 3]);
-    assert!(matches!(&*model.requests()[4].messages[0], Message::User(m) if m.content == "third"));
+    assert!(matches!(&*model.requests()[4].messages[0], ChatMessage::User(m) if m.content == "third"));
     log.assert_can_go_on();
 }
 
@@ -170,17 +170,17 @@ async fn a_paused_reply_goes_on_by_itself() {
     run(&log, &model, &Arc::default()).drive().await.unwrap();
     assert_eq!(
         (log.outcome(), log.kinds()),
-        (Outcome::Completed, vec!["assistant_message", "assistant_message", "run_finished"])
+        (RunOutcome::Completed, vec!["assistant_message", "assistant_message", "run_finished"])
     );
     assert_eq!(model.requests()[1].messages.len(), 2);
 }
 
 /// A user who has used this much today.
-struct Used(Mutex<Option<Usage>>);
+struct Used(Mutex<Option<TokenUsage>>);
 
 #[async_trait]
 impl Spending for Used {
-    async fn of_user_today(&self) -> Option<Usage> {
+    async fn of_user_today(&self) -> Option<TokenUsage> {
         *self.0.lock().unwrap()
     }
 }
@@ -201,14 +201,14 @@ async fn a_turn_that_reaches_its_budget_ends_with_an_answer() {
     let mut run = run(&log, &model, &Arc::default());
     run.limits.budgets.turn = tokens(30);
     run.drive().await.unwrap();
-    assert_eq!(log.outcome(), Outcome::Limit);
+    assert_eq!(log.outcome(), RunOutcome::Limit);
     assert_eq!(log.warnings(), ["budget_turn"]);
     assert_eq!(model.requests()[2].tool_choice, ToolChoice::None);
     log.assert_can_go_on();
     // A new turn has a budget of its own.
     again(&log, "more");
     run.drive().await.unwrap();
-    assert_eq!(log.outcome(), Outcome::Completed);
+    assert_eq!(log.outcome(), RunOutcome::Completed);
 }
 
 #[tokio::test]
@@ -222,11 +222,11 @@ async fn a_session_or_a_user_that_has_nothing_left_is_told_so_without_another_ca
         let budget = if of_session { &mut run.limits.budgets.session } else { &mut run.limits.budgets.user_day };
         *budget = tokens(15);
         run.drive().await.unwrap();
-        assert_eq!(log.outcome(), Outcome::Completed, "what cannot be known does not stop a turn");
+        assert_eq!(log.outcome(), RunOutcome::Completed, "what cannot be known does not stop a turn");
         *spending.0.lock().unwrap() = Some(log.state.read().unwrap().summary.usage);
         again(&log, "more");
         run.drive().await.unwrap();
-        assert_eq!((log.outcome(), log.warnings()), (Outcome::Limit, vec![code.to_owned()]));
+        assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Limit, vec![code.to_owned()]));
         assert_eq!(model.requests().len(), 1);
     }
 }
@@ -236,19 +236,19 @@ async fn a_reply_costs_what_the_catalog_says_and_the_budget_may_be_in_money() {
     let log = Log::new("go");
     let model = ScriptedModel::new([vec![call("look", json!({}))], vec![text("done")]]);
     let mut run = run(&log, &model, &Arc::default());
-    let usd = Money::from_dollars;
+    let usd = UsdAmount::from_dollars;
     // 10 tokens in, 5 out.
-    run.lineup[0].prices = Some(Prices {
+    run.lineup[0].prices = Some(ModelPrices {
         input: usd(1000.0),
         output: usd(2000.0),
-        cached_input: Money::ZERO,
-        cache_write: Money::ZERO,
+        cached_input: UsdAmount::ZERO,
+        cache_write: UsdAmount::ZERO,
         long: None,
     });
     run.limits.budgets.turn = Budget { tokens: None, usd: Some(usd(0.02)) };
     run.drive().await.unwrap();
     let EventBody::RunFinished(end) = log.last() else { panic!() };
-    assert_eq!((end.outcome, end.usage.cost_usd), (Outcome::Limit, usd(0.04)));
+    assert_eq!((end.outcome, end.usage.cost_usd), (RunOutcome::Limit, usd(0.04)));
     let state = log.state.read().unwrap();
     assert_eq!(state.summary.usage.cost_usd, usd(0.04));
     assert_eq!((state.spent.models[0].provider.as_str(), state.spent.total().cost_usd), ("scripted", usd(0.04)));
@@ -260,9 +260,9 @@ struct Odd;
 #[async_trait]
 impl k8sops_models::ChatModel for Odd {
     async fn stream(&self, _: k8sops_models::ChatRequest) -> Result<k8sops_models::ReplyStream, ModelError> {
-        let notice = Notice { code: "temperature_ignored", message: "it takes none".into() };
-        let reply = Reply { content: "ok".into(), notices: vec![notice], ..Reply::default() };
-        Ok(Box::pin(futures_util::stream::iter([Ok(k8sops_models::Delta::Done(reply))])))
+        let notice = ProviderNotice { code: "temperature_ignored", message: "it takes none".into() };
+        let reply = ModelReply { content: "ok".into(), notices: vec![notice], ..ModelReply::default() };
+        Ok(Box::pin(futures_util::stream::iter([Ok(k8sops_models::ReplyDelta::Done(reply))])))
     }
 
     async fn check(&self, _: &str) -> Result<(), ModelError> {

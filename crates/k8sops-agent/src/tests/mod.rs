@@ -33,7 +33,7 @@ type Watch = Box<dyn Fn(usize) + Send>;
 struct Log {
     run_id: RunId,
     state: RwLock<SessionState>,
-    events: Mutex<Vec<Event>>,
+    events: Mutex<Vec<SessionEvent>>,
     /// Sizes of the commits.
     commits: Mutex<Vec<usize>>,
     changes: watch::Sender<u64>,
@@ -47,13 +47,13 @@ impl Log {
     fn new(message: &str) -> Arc<Self> {
         let session = SessionId::new();
         let run_id = RunId::new();
-        let settings = Settings::of("scripted", "m");
+        let settings = SessionSettings::of("scripted", "m");
         let user: UserId = "default".parse().unwrap();
         let first = EventBody::SessionCreated(SessionCreated {
             user_id: user.clone(),
             title: None,
             settings,
-            by: Actor::User(user),
+            by: EventAuthor::User(user),
         });
         let first = EventDraft::new(first).at(session, 1);
         let log = Self {
@@ -126,7 +126,7 @@ impl Log {
         self.events.lock().unwrap().last().unwrap().body.clone()
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> RunOutcome {
         match self.last() {
             EventBody::RunFinished(e) => e.outcome,
             other => panic!("the run did not finish: {other:?}"),
@@ -145,12 +145,18 @@ impl Log {
         }
     }
 
-    fn resolve(&self, approval_id: ApprovalId, decision: Decision, arguments: Option<Value>, comment: Option<&str>) {
+    fn resolve(
+        &self,
+        approval_id: ApprovalId,
+        decision: ApprovalDecision,
+        arguments: Option<Value>,
+        comment: Option<&str>,
+    ) {
         self.commit(vec![EventBody::ApprovalResolved(ApprovalResolved {
             approval_id,
             decision,
             arguments,
-            by: Actor::System,
+            by: EventAuthor::System,
             comment: comment.map(Into::into),
             command_id: None,
         })]);
@@ -161,12 +167,14 @@ impl Log {
         let state = self.state.read().unwrap();
         assert!(state.run.is_none(), "the run is open: {:?}", state.run);
         let calls = state.messages.iter().flat_map(|m| match m.as_ref() {
-            Message::Assistant(m) => m.tool_calls.clone(),
+            ChatMessage::Assistant(m) => m.tool_calls.clone(),
             _ => Vec::new(),
         });
         for call in calls {
-            let results =
-                state.messages.iter().filter(|m| matches!(m.as_ref(), Message::Tool(t) if t.tool_call_id == call.id));
+            let results = state
+                .messages
+                .iter()
+                .filter(|m| matches!(m.as_ref(), ChatMessage::Tool(t) if t.tool_call_id == call.id));
             assert_eq!(results.count(), 1, "call {} has not one result", call.id);
         }
     }
@@ -234,11 +242,11 @@ impl ToolExecutor for Tools {
 
     fn classify(&self, name: &str, _arguments: &Map<String, Value>) -> Option<CallClass> {
         let (effect, gate) = match name {
-            "look" | "asks" => (Effect::Read, ApprovalGate::Open),
-            "trusted" => (Effect::Mutating, ApprovalGate::Trusted),
-            "change" if !self.asks_nothing => (Effect::Mutating, ApprovalGate::Ask),
-            "change" | "force" => (Effect::Mutating, ApprovalGate::Open),
-            "never" => (Effect::Mutating, ApprovalGate::Deny),
+            "look" | "asks" => (ToolEffect::Read, ApprovalGate::Open),
+            "trusted" => (ToolEffect::Mutating, ApprovalGate::Trusted),
+            "change" if !self.asks_nothing => (ToolEffect::Mutating, ApprovalGate::Ask),
+            "change" | "force" => (ToolEffect::Mutating, ApprovalGate::Open),
+            "never" => (ToolEffect::Mutating, ApprovalGate::Deny),
             _ => return None,
         };
         Some(CallClass { target: Target::new("test", name), effect, gate, reason: "by test".into() })
@@ -274,8 +282,8 @@ struct Nothing;
 
 #[async_trait]
 impl Spending for Nothing {
-    async fn of_user_today(&self) -> Option<Usage> {
-        Some(Usage::default())
+    async fn of_user_today(&self) -> Option<TokenUsage> {
+        Some(TokenUsage::default())
     }
 }
 

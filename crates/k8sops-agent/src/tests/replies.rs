@@ -10,7 +10,7 @@ async fn a_reply_without_tools_ends_the_run_in_the_same_commit() {
     assert_eq!(log.kinds(), ["assistant_message", "run_finished"]);
     assert_eq!(*log.commits.lock().unwrap(), [2, 2]);
     let EventBody::RunFinished(end) = log.last() else { panic!() };
-    assert_eq!((end.outcome, end.usage.output_tokens), (Outcome::Completed, 5));
+    assert_eq!((end.outcome, end.usage.output_tokens), (RunOutcome::Completed, 5));
     log.assert_can_go_on();
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{MemoryNote, Usage};
+use crate::{MemoryNote, TokenUsage};
 
 /// See [`EventBody::MemoryRecalled`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -21,7 +21,7 @@ pub struct MemorySaved {
     pub up_to_seq: u64,
     /// What looking cost.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// The provider that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,

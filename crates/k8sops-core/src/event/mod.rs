@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CommandId, InvalidId, ProviderData, RunId, SessionId, Timestamp, Usage, UserId};
+use super::{CommandId, InvalidId, ProviderData, RunId, SessionId, Timestamp, TokenUsage, UserId};
 
 pub use memory::*;
 pub use run::*;
@@ -19,7 +19,8 @@ pub use tools::*;
 
 /// An event with its place in the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Event {
+#[schema(as = Event)]
+pub struct SessionEvent {
     /// Its place: 1 for the first, then gapless.
     pub seq: u64,
     /// The session it belongs to.
@@ -34,7 +35,7 @@ pub struct Event {
     pub body: EventBody,
 }
 
-impl Event {
+impl SessionEvent {
     /// About how many bytes it takes to store: what the policy on checkpoints reckons with.
     #[must_use]
     pub fn weight(&self) -> u64 {
@@ -83,8 +84,8 @@ impl EventDraft {
 
     /// The event at its place.
     #[must_use]
-    pub fn at(self, session_id: SessionId, seq: u64) -> Event {
-        Event { seq, session_id, ts: self.ts, run_id: self.run_id, body: self.body }
+    pub fn at(self, session_id: SessionId, seq: u64) -> SessionEvent {
+        SessionEvent { seq, session_id, ts: self.ts, run_id: self.run_id, body: self.body }
     }
 }
 
@@ -129,7 +130,7 @@ pub enum EventBody {
     /// The run could not go on.
     RunFailed(RunFailed),
     /// Something that the user should know, and that ends nothing.
-    Warning(Warning),
+    Warning(SessionWarning),
 }
 
 impl EventBody {
@@ -167,7 +168,7 @@ impl EventBody {
 
     /// What a call of a model used that this event tells of.
     #[must_use]
-    pub fn usage(&self) -> Option<Usage> {
+    pub fn usage(&self) -> Option<TokenUsage> {
         match self {
             Self::AssistantMessage(e) => Some(e.usage),
             Self::ContextCompacted(e) => Some(e.usage),
@@ -193,14 +194,14 @@ impl EventBody {
 /// Who did something: a user (`user:anna`), or k8sops itself (`system`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Actor {
+pub enum EventAuthor {
     /// k8sops.
     System,
     /// A user.
     User(UserId),
 }
 
-impl fmt::Display for Actor {
+impl fmt::Display for EventAuthor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System => f.write_str("system"),
@@ -209,13 +210,13 @@ impl fmt::Display for Actor {
     }
 }
 
-impl From<Actor> for String {
-    fn from(actor: Actor) -> String {
+impl From<EventAuthor> for String {
+    fn from(actor: EventAuthor) -> String {
         actor.to_string()
     }
 }
 
-impl TryFrom<String> for Actor {
+impl TryFrom<String> for EventAuthor {
     type Error = InvalidId;
     fn try_from(s: String) -> Result<Self, Self::Error> {
         match s.strip_prefix("user:") {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Cause, CommandId, MessageId, ProviderData, StopReason, ToolCall, Usage};
+use crate::{CommandId, MessageId, ProviderData, RequestContext, StopReason, TokenUsage, ToolCall};
 
 /// See [`EventBody::UserMessage`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -21,8 +21,8 @@ pub struct UserMessageEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {
     /// The request that it came from.
-    #[serde(default, skip_serializing_if = "Cause::is_empty")]
-    pub cause: Cause,
+    #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
+    pub cause: RequestContext,
     /// The provider that this run asks.
     pub provider: String,
     /// The model that this run asks.
@@ -48,7 +48,7 @@ pub struct AssistantMessageEvent {
     #[serde(default)]
     pub tool_calls: Vec<ToolCall>,
     /// What this reply used.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// Why it ended.
     pub stop_reason: StopReason,
     /// The provider that wrote it: the run's, or one of its fallbacks.
@@ -75,7 +75,7 @@ pub struct ContextCompacted {
     pub tokens_after: u64,
     /// What the summary cost.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// The provider that wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
@@ -97,8 +97,9 @@ pub struct RunRecovered {
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Outcome)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// The model gave its answer.
     Completed,
     /// The user cancelled.
@@ -107,7 +108,7 @@ pub enum Outcome {
     Limit,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The word used in JSON and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -123,9 +124,9 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunFinished {
     /// How.
-    pub outcome: Outcome,
+    pub outcome: RunOutcome,
     /// What all model calls of the run used.
-    pub usage: Usage,
+    pub usage: TokenUsage,
     /// From `run_started` to here.
     pub duration_ms: u64,
 }
@@ -141,12 +142,13 @@ pub struct RunFailed {
     pub retryable: bool,
     /// What all model calls of the run used.
     #[serde(default)]
-    pub usage: Usage,
+    pub usage: TokenUsage,
 }
 
 /// See [`EventBody::Warning`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Warning {
+#[schema(as = Warning)]
+pub struct SessionWarning {
     /// A stable word for the cause.
     pub code: String,
     /// What happened.
@@ -156,7 +158,7 @@ pub struct Warning {
     pub wait_seconds: Option<f64>,
 }
 
-impl Warning {
+impl SessionWarning {
     /// A warning after which nothing is waited for.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {

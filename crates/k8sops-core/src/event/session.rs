@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Actor;
-use crate::{CommandId, Settings, UserId};
+use super::EventAuthor;
+use crate::{CommandId, SessionSettings, UserId};
 
 /// See [`EventBody::SessionCreated`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -15,20 +15,20 @@ pub struct SessionCreated {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The settings it begins with.
-    pub settings: Settings,
+    pub settings: SessionSettings,
     /// Who created it.
     #[schema(value_type = String)]
-    pub by: Actor,
+    pub by: EventAuthor,
 }
 
 /// See [`EventBody::SettingsChanged`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SettingsChanged {
     /// All settings as they are now.
-    pub settings: Settings,
+    pub settings: SessionSettings,
     /// Who changed them.
     #[schema(value_type = String)]
-    pub by: Actor,
+    pub by: EventAuthor,
     /// The command that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
@@ -41,7 +41,7 @@ pub struct TitleChanged {
     pub title: String,
     /// Who changed it; `system` when it was made from the first message.
     #[schema(value_type = String)]
-    pub by: Actor,
+    pub by: EventAuthor,
     /// The command that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,

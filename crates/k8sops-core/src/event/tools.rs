@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Actor;
-use crate::{ApprovalId, CommandId, Effect, InputId, Timestamp, ToolCallId, ToolStatus};
+use super::EventAuthor;
+use crate::{ApprovalId, CommandId, InputId, Timestamp, ToolCallId, ToolEffect, ToolStatus};
 
 /// See [`EventBody::ApprovalRequested`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -18,7 +18,7 @@ pub struct ApprovalRequested {
     /// The exact arguments that approval lets through.
     pub arguments: serde_json::Value,
     /// What the call does to the world.
-    pub effect: Effect,
+    pub effect: ToolEffect,
     /// Why it needs approval.
     pub reason: String,
     /// What the call would do, where that can be known without doing it: the output of a server-side dry run, or a diff.
@@ -30,8 +30,9 @@ pub struct ApprovalRequested {
 
 /// What became of an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Decision)]
 #[serde(rename_all = "snake_case")]
-pub enum Decision {
+pub enum ApprovalDecision {
     /// The call may run.
     Approve,
     /// The call must not run.
@@ -46,13 +47,13 @@ pub struct ApprovalResolved {
     /// The approval.
     pub approval_id: ApprovalId,
     /// What became of it.
-    pub decision: Decision,
+    pub decision: ApprovalDecision,
     /// The arguments to run with, when the approver edited them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<serde_json::Value>,
     /// Who decided.
     #[schema(value_type = String)]
-    pub by: Actor,
+    pub by: EventAuthor,
     /// What the approver said; the model is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
@@ -108,7 +109,7 @@ pub struct InputResolved {
     pub content: Option<serde_json::Map<String, serde_json::Value>>,
     /// Who answered.
     #[schema(value_type = String)]
-    pub by: Actor,
+    pub by: EventAuthor,
     /// The command that brought it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
@@ -126,7 +127,7 @@ pub struct ToolStart {
     /// The arguments that are sent.
     pub arguments: serde_json::Value,
     /// What the call does to the world.
-    pub effect: Effect,
+    pub effect: ToolEffect,
     /// 1, or more when a read call is sent again after an interruption.
     pub attempt: u32,
 }

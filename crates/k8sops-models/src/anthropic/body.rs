@@ -13,7 +13,7 @@ use crate::{
     render,
     render::{Exchange, Own, Turn},
 };
-use k8sops_core::Effort;
+use k8sops_core::ReasoningEffort;
 
 /// How the body is to be, beyond the request.
 pub(super) struct Plan {
@@ -166,7 +166,7 @@ struct WireTool<'a> {
 pub(super) fn asked(quirk: Quirk, request: &ChatRequest) -> bool {
     match quirk {
         Quirk::NoTemperature => request.temperature.is_some(),
-        Quirk::AlwaysThinks => request.reasoning == Some(Effort::Off),
+        Quirk::AlwaysThinks => request.reasoning == Some(ReasoningEffort::Off),
         Quirk::NoThinking => request.reasoning.is_some(),
         _ => true,
     }
@@ -180,12 +180,12 @@ fn thinking(request: &ChatRequest, plan: &Plan, turns: &[Turn<'_>]) -> (Option<V
     // Newer models show nothing of what they think, nor of what they say between two calls, unless asked to.
     let adaptive = || Some(json!({"type": "adaptive", "display": "summarized"}));
     let wish = match request.reasoning {
-        Some(Effort::Off) if plan.quirks.contains(&Quirk::AlwaysThinks) => Some(Effort::Low),
+        Some(ReasoningEffort::Off) if plan.quirks.contains(&Quirk::AlwaysThinks) => Some(ReasoningEffort::Low),
         wish => wish,
     };
     let effort = match (plan.thinking, wish) {
         (Thinking::No, _) | (Thinking::Unknown | Thinking::Budget, None) => return (None, None),
-        (_, Some(Effort::Off)) => return (Some(json!({"type": "disabled"})), None),
+        (_, Some(ReasoningEffort::Off)) => return (Some(json!({"type": "disabled"})), None),
         (Thinking::Adaptive, None) => return (adaptive(), None),
         (Thinking::Adaptive | Thinking::Unknown, Some(effort)) => {
             return (adaptive(), Some(json!({"effort": effort.as_str()})));
@@ -199,9 +199,9 @@ fn thinking(request: &ChatRequest, plan: &Plan, turns: &[Turn<'_>]) -> (Option<V
             if matches!(parts.first(), Some(Part::Reasoning(..) | Part::Opaque(_))))
     });
     let wanted = match effort {
-        Effort::Off | Effort::Low => 4096,
-        Effort::Medium => 16_384,
-        Effort::High => 32_768,
+        ReasoningEffort::Off | ReasoningEffort::Low => 4096,
+        ReasoningEffort::Medium => 16_384,
+        ReasoningEffort::High => 32_768,
     };
     let budget = wanted.min(plan.max_tokens / 2);
     if unthought || budget < LEAST_THINKING {

@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 use super::API;
 use crate::{
-    Delta, ModelError, Notice, Reply,
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
     fault::{Call, Complaint},
     lenient,
     native::Recorder,
     render,
     sse::{Assemble, Taken},
 };
-use k8sops_core::{StopReason, Usage};
+use k8sops_core::{StopReason, TokenUsage};
 
 /// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
 #[derive(Deserialize)]
@@ -87,10 +87,10 @@ impl WireUsage {
     }
 
     /// In our terms: this API does not count what its cache took part in among the input.
-    fn total(&self) -> Usage {
+    fn total(&self) -> TokenUsage {
         let read = self.cache_read_input_tokens.unwrap_or_default();
         let created = self.cache_creation_input_tokens.unwrap_or_default();
-        Usage {
+        TokenUsage {
             input_tokens: self.input_tokens.unwrap_or_default().saturating_add(read).saturating_add(created),
             output_tokens: self.output_tokens.unwrap_or_default(),
             cached_tokens: read,
@@ -99,7 +99,7 @@ impl WireUsage {
                 .output_tokens_details
                 .and_then(|details| details.thinking_tokens)
                 .unwrap_or_default(),
-            ..Usage::default()
+            ..TokenUsage::default()
         }
     }
 }
@@ -134,14 +134,14 @@ pub(super) struct Assembler {
     /// A block of a tool that the server runs itself, and the input that is being written.
     foreign: Option<(u64, Value, String)>,
     recorder: Recorder,
-    notices: Vec<Notice>,
+    notices: Vec<ProviderNotice>,
     usage: WireUsage,
     stop_reason: Option<String>,
     stopped: bool,
 }
 
 impl Assembler {
-    pub(super) fn new(call: Call, notices: Vec<Notice>) -> Self {
+    pub(super) fn new(call: Call, notices: Vec<ProviderNotice>) -> Self {
         Self {
             call,
             content: String::new(),
@@ -156,19 +156,19 @@ impl Assembler {
         }
     }
 
-    fn text(&mut self, text: Option<String>, out: &mut VecDeque<Delta>) {
+    fn text(&mut self, text: Option<String>, out: &mut VecDeque<ReplyDelta>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.recorder.text(&text);
             self.content.push_str(&text);
-            out.push_back(Delta::Text(text));
+            out.push_back(ReplyDelta::Text(text));
         }
     }
 
-    fn thinking(&mut self, text: Option<String>, out: &mut VecDeque<Delta>) {
+    fn thinking(&mut self, text: Option<String>, out: &mut VecDeque<ReplyDelta>) {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             self.recorder.reasoning(&text);
             self.reasoning.push_str(&text);
-            out.push_back(Delta::Reasoning(text));
+            out.push_back(ReplyDelta::Reasoning(text));
         }
     }
 
@@ -189,7 +189,7 @@ impl Assembler {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data.is_empty() || data == "[DONE]" {
             return Ok(Taken::Nothing);
@@ -263,7 +263,7 @@ impl Assemble for Assembler {
         Ok(Taken::Piece)
     }
 
-    fn finish(&mut self) -> Result<Reply, ModelError> {
+    fn finish(&mut self) -> Result<ModelReply, ModelError> {
         if !self.stopped {
             return Err(self.call.unfinished());
         }
@@ -278,7 +278,7 @@ impl Assemble for Assembler {
         self.close_foreign();
         let calls = mem::take(&mut self.slots).into_iter().map(|mut slot| (mem::take(&mut slot.name), slot.written()));
         let reasoning = mem::take(&mut self.reasoning);
-        Ok(Reply {
+        Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
             tool_calls: render::requested_calls(calls.collect(), stop_reason),

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{reply::Assembler, *};
 use crate::{
-    Protocol, Reply, RequestedCall, ToolChoice, testing,
+    ModelReply, ProviderProtocol, RequestedCall, ToolChoice, testing,
     testing::{Answer, Seen, Server, assembled, assistant, request, take_all, tool, user, watch},
 };
-use k8sops_core::{AssistantMessage, Effort, Message, ProviderData, StopReason, ToolStatus, Usage};
+use k8sops_core::{AssistantMessage, ChatMessage, ProviderData, ReasoningEffort, StopReason, TokenUsage, ToolStatus};
 
 fn body(request: &ChatRequest, max_tokens: u32) -> body::Body<'_> {
     body::of(request, &plan(max_tokens))
@@ -40,7 +40,7 @@ fn end(reason: &str) -> [Value; 2] {
     ]
 }
 
-fn rich() -> (String, Reply) {
+fn rich() -> (String, ModelReply) {
     let mut events = vec![
         json!({"type": "message_start", "message": {"id": "m", "role": "assistant", "content": [], "usage":
             {"input_tokens": 10, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 20, "output_tokens": 1}}}),
@@ -63,19 +63,19 @@ fn rich() -> (String, Reply) {
         json!({"type": "content_block_stop", "index": 3}),
     ];
     events.extend(end("tool_use"));
-    let reply = Reply {
+    let reply = ModelReply {
         content: "Ich prüfe das 🔥.".into(),
         reasoning: Some("Let me see ☸".into()),
         tool_calls: vec![
             RequestedCall { name: "pods_list".into(), arguments: json!({"ns": "shop-ü"}) },
             RequestedCall { name: "nodes".into(), arguments: json!({}) },
         ],
-        usage: Usage {
+        usage: TokenUsage {
             input_tokens: 90,
             output_tokens: 12,
             cached_tokens: 60,
             cache_write_tokens: 20,
-            ..Usage::default()
+            ..TokenUsage::default()
         },
         stop_reason: StopReason::ToolUse,
         provider_data: Some(ProviderData {
@@ -87,13 +87,13 @@ fn rich() -> (String, Reply) {
                 json!({"part": "call"}),
             ],
         }),
-        ..Reply::default()
+        ..ModelReply::default()
     };
     (sse(&events), reply)
 }
 
-fn model(server: &Server) -> Anthropic {
-    Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url))
+fn model(server: &Server) -> AnthropicModel {
+    AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, &server.url))
 }
 
 async fn ask(answer: Answer) -> (Seen, Server) {
@@ -243,7 +243,7 @@ async fn a_reply_comes_over_http_with_the_headers_of_the_protocol() {
 
 #[test]
 fn anthropic_itself_gets_the_key_in_its_own_header_only() {
-    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, "https://api.anthropic.com"));
+    let model = AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, "https://api.anthropic.com"));
     let headers = model.headers().unwrap();
     assert_eq!(headers["x-api-key"], testing::KEY);
     assert!(headers["x-api-key"].is_sensitive());
@@ -254,9 +254,9 @@ fn anthropic_itself_gets_the_key_in_its_own_header_only() {
 async fn the_limit_of_a_reply_is_the_requests_then_the_catalogs() {
     let (body, _) = rich();
     let server = Server::start((0..2).map(|_| Answer::stream(&[&body]))).await;
-    let mut config = testing::provider(Protocol::Anthropic, &server.url);
+    let mut config = testing::provider(ProviderProtocol::Anthropic, &server.url);
     config.models[0].max_output_tokens = Some(64_000);
-    let model = Anthropic::new(&config);
+    let model = AnthropicModel::new(&config);
     for limit in [None, Some(5)] {
         let request = ChatRequest { max_tokens: limit, ..request(vec![user("hi")]) };
         watch(model.stream(request).await.unwrap()).await.end.unwrap();
@@ -265,7 +265,7 @@ async fn the_limit_of_a_reply_is_the_requests_then_the_catalogs() {
     assert_eq!(sent, [64_000, 5]);
 }
 
-fn reply(events: &[Value]) -> Result<Reply, ModelError> {
+fn reply(events: &[Value]) -> Result<ModelReply, ModelError> {
     take_all(&mut Assembler::new(testing::some_call(), Vec::new()), events)
 }
 
@@ -353,7 +353,8 @@ async fn a_refused_request_is_a_typed_error() {
 async fn a_base_url_may_end_in_the_version() {
     let (body, _) = rich();
     let server = Server::start([Answer::stream(&[&body])]).await;
-    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &format!("{}/proxy/v1/", server.url)));
+    let model =
+        AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, &format!("{}/proxy/v1/", server.url)));
     watch(model.stream(request(vec![user("hi")])).await.unwrap()).await.end.unwrap();
     let received = server.received();
     assert!(received[0].head.starts_with("POST /proxy/v1/messages HTTP/1.1\r\n"), "{}", received[0].head);
@@ -387,11 +388,11 @@ async fn a_server_that_only_says_that_it_is_alive_is_given_up_and_one_that_write
 }
 
 /// The message that a reply becomes, with calls of the ids `c0`, `c1`, ….
-fn said(reply: Reply) -> Arc<Message> {
+fn said(reply: ModelReply) -> Arc<ChatMessage> {
     let calls = reply.tool_calls.iter().enumerate();
     let calls = calls.map(|(n, call)| testing::call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
     match &*assistant(&reply.content, calls) {
-        Message::Assistant(message) => Arc::new(Message::Assistant(AssistantMessage {
+        ChatMessage::Assistant(message) => Arc::new(ChatMessage::Assistant(AssistantMessage {
             reasoning: reply.reasoning,
             provider_data: reply.provider_data,
             ..message.clone()
@@ -461,7 +462,7 @@ fn a_paused_reply_goes_back_with_the_blocks_of_the_servers_own_tools() {
 
 #[test]
 fn thinking_is_asked_for_as_the_model_wants_it() {
-    let asked = |effort: Option<Effort>, plan: &Plan, messages: Vec<Arc<Message>>| {
+    let asked = |effort: Option<ReasoningEffort>, plan: &Plan, messages: Vec<Arc<ChatMessage>>| {
         let request = ChatRequest { reasoning: effort, temperature: Some(0.1), ..request(messages) };
         let body = serde_json::to_value(body::of(&request, plan)).unwrap();
         (body["thinking"].clone(), body["output_config"].clone(), body["temperature"].clone())
@@ -471,20 +472,23 @@ fn thinking_is_asked_for_as_the_model_wants_it() {
     let none = || (json!(null), json!(null), json!(0.1));
     assert_eq!(asked(None, &plan(100), hi()), none());
     let high = (adaptive.clone(), json!({"effort": "high"}), json!(null));
-    assert_eq!(asked(Some(Effort::High), &plan(100), hi()), high);
-    assert_eq!(asked(Some(Effort::Off), &plan(100), hi()).0, json!({"type": "disabled"}));
+    assert_eq!(asked(Some(ReasoningEffort::High), &plan(100), hi()), high);
+    assert_eq!(asked(Some(ReasoningEffort::Off), &plan(100), hi()).0, json!({"type": "disabled"}));
     let thinks = Plan { thinking: Thinking::Adaptive, ..plan(100) };
     assert_eq!(asked(None, &thinks, hi()), (adaptive, json!(null), json!(null)), "what it thinks is to be seen");
     let no = Plan { thinking: Thinking::No, ..plan(100) };
-    assert_eq!(asked(Some(Effort::High), &no, hi()), none());
+    assert_eq!(asked(Some(ReasoningEffort::High), &no, hi()), none());
     let cold = Plan { takes_temperature: false, ..plan(100) };
     assert_eq!(asked(None, &cold, hi()).2, json!(null));
     let budget = Plan { thinking: Thinking::Budget, ..plan(20_000) };
     assert_eq!(asked(None, &budget, hi()), none());
-    assert_eq!(asked(Some(Effort::High), &budget, hi()).0, json!({"type": "enabled", "budget_tokens": 10_000}));
+    assert_eq!(
+        asked(Some(ReasoningEffort::High), &budget, hi()).0,
+        json!({"type": "enabled", "budget_tokens": 10_000})
+    );
     // Within a turn that began without thinking it cannot be begun.
     let unthought = vec![user("hi"), assistant("", vec![testing::call("a", "x", json!({}))])];
-    assert_eq!(asked(Some(Effort::High), &budget, unthought).0, json!(null));
+    assert_eq!(asked(Some(ReasoningEffort::High), &budget, unthought).0, json!(null));
 }
 
 #[tokio::test]
@@ -497,7 +501,7 @@ async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
         Answer::stream(&[&body]),
     ])
     .await;
-    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let model = AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, &server.url));
     for _ in 0..2 {
         let request = ChatRequest { temperature: Some(0.3), ..request(vec![user("hi")]) };
         let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
@@ -514,28 +518,28 @@ async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
     let body = sse(&end("end_turn"));
     let good = || Answer::stream(&[&body]);
     let server = Server::start([Answer::plain(400, "", &refusal.to_string()), good(), good(), good()]).await;
-    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let model = AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, &server.url));
     let ask = async |reasoning| {
         let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
         let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
         reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>()
     };
-    assert_eq!(ask(Effort::Off).await, ["always_thinks"]);
-    assert_eq!(ask(Effort::Off).await, ["always_thinks"]);
-    assert_eq!(ask(Effort::High).await, Vec::<&str>::new(), "what others want of it is as it was");
+    assert_eq!(ask(ReasoningEffort::Off).await, ["always_thinks"]);
+    assert_eq!(ask(ReasoningEffort::Off).await, ["always_thinks"]);
+    assert_eq!(ask(ReasoningEffort::High).await, Vec::<&str>::new(), "what others want of it is as it was");
     let sent: Vec<_> = server.received().iter().map(|r| r.body["output_config"]["effort"].clone()).collect();
     assert_eq!(sent, [json!(null), json!("low"), json!("low"), json!("high")]);
 }
 
 /// A reply that thinks and says nothing, signed.
-fn thought_alone() -> Reply {
+fn thought_alone() -> ModelReply {
     let thinking = start(0, json!({"type": "thinking", "thinking": "", "signature": "s1"}));
     reply(&[vec![thinking], end("end_turn").to_vec()].concat()).unwrap()
 }
 
 #[test]
 fn a_reply_that_ends_in_a_thought_goes_back_without_it() {
-    let asked = |messages: Vec<Arc<Message>>| -> Value {
+    let asked = |messages: Vec<Arc<ChatMessage>>| -> Value {
         let body = serde_json::to_value(body(&request(messages), 100)).unwrap();
         body["messages"].as_array().unwrap().iter().map(|m| json!([m["role"], m["content"]])).collect()
     };
@@ -560,7 +564,7 @@ async fn no_message_is_sent_without_anything_in_it() {
         json!({"type": "error", "error": {"type": "invalid_request_error", "message": "Invalid `signature`"}});
     let body = sse(&end("end_turn"));
     let server = Server::start([Answer::plain(400, "", &refusal.to_string()), Answer::stream(&[&body])]).await;
-    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let model = AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, &server.url));
     let (_, signed) = rich();
     let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
     let first = [vec![user("hi"), said(signed)], results.to_vec()].concat();
@@ -614,7 +618,7 @@ async fn a_conversation_whose_signatures_are_not_taken_any_more_goes_on_without_
     let refusal = json!({"type": "error", "error": {"type": "invalid_request_error", "message": refusal}});
     let body = sse(&end("end_turn"));
     let server = Server::start([Answer::plain(400, "", &refusal.to_string()), Answer::stream(&[&body])]).await;
-    let model = Anthropic::new(&testing::provider(Protocol::Anthropic, &server.url));
+    let model = AnthropicModel::new(&testing::provider(ProviderProtocol::Anthropic, &server.url));
     let (_, reply) = rich();
     let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
     let request = request([vec![user("hi"), said(reply)], results.to_vec()].concat());

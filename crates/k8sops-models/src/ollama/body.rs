@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{ChatRequest, ToolChoice, quirks::Quirk, render, render::Turn};
-use k8sops_core::Effort;
+use k8sops_core::ReasoningEffort;
 
 /// The name of the protocol in what the provider wants back. It wants nothing that is not in the message.
 const API: &str = "ollama_chat";
@@ -135,9 +135,9 @@ pub(super) fn of<'a>(request: &'a ChatRequest, plan: &Plan) -> Body<'a> {
     // These take a word for how much, and cannot do without; all others take yes or no.
     let in_words = request.model.starts_with("gpt-oss");
     let think = request.reasoning.filter(|_| plan.think).map(|effort| match effort {
-        Effort::Off if in_words => json!("low"),
+        ReasoningEffort::Off if in_words => json!("low"),
         effort if in_words => json!(effort.as_str()),
-        effort => json!(effort != Effort::Off),
+        effort => json!(effort != ReasoningEffort::Off),
     });
     Body {
         model: &request.model,

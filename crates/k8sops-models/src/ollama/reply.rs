@@ -7,14 +7,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    Delta, ModelError, Notice, Reply,
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
     fault::{Call, Complaint},
     lenient, render, spoken,
     spoken::Spoken,
     sse::{Assemble, Taken},
     tags::{Parted, Tags},
 };
-use k8sops_core::{StopReason, Usage};
+use k8sops_core::{StopReason, TokenUsage};
 
 #[derive(Deserialize)]
 struct Line {
@@ -67,15 +67,15 @@ pub(super) struct Assembler {
     tags: Tags,
     spoken: Spoken,
     window: u32,
-    notices: Vec<Notice>,
-    usage: Usage,
+    notices: Vec<ProviderNotice>,
+    usage: TokenUsage,
     /// Why it ended; `None` until it has.
     end: Option<String>,
 }
 
 impl Assembler {
     /// For a reply to a request that offers these tools, in a context of `window` tokens.
-    pub(super) fn new(call: Call, tools: Vec<String>, window: u32, notices: Vec<Notice>) -> Self {
+    pub(super) fn new(call: Call, tools: Vec<String>, window: u32, notices: Vec<ProviderNotice>) -> Self {
         Self {
             call,
             content: String::new(),
@@ -85,39 +85,39 @@ impl Assembler {
             spoken: Spoken::new(tools),
             window,
             notices,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             end: None,
         }
     }
 
-    fn think(&mut self, text: &str, out: &mut VecDeque<Delta>) {
+    fn think(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             self.reasoning.push_str(text);
-            out.push_back(Delta::Reasoning(text.to_owned()));
+            out.push_back(ReplyDelta::Reasoning(text.to_owned()));
         }
     }
 
-    fn show(&mut self, text: String, out: &mut VecDeque<Delta>) {
+    fn show(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             self.content.push_str(&text);
-            out.push_back(Delta::Text(text));
+            out.push_back(ReplyDelta::Text(text));
         }
     }
 
-    fn say(&mut self, text: &str, out: &mut VecDeque<Delta>) {
+    fn say(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
         let shown = self.spoken.push(text);
         self.show(shown, out);
     }
 
     /// Text, and what was thought in it.
-    fn parted(&mut self, Parted { thought, text }: Parted, out: &mut VecDeque<Delta>) {
+    fn parted(&mut self, Parted { thought, text }: Parted, out: &mut VecDeque<ReplyDelta>) {
         self.think(&thought, out);
         self.say(&text, out);
     }
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<Taken, ModelError> {
         let line: Line = serde_json::from_str(&event.data)
             .map_err(|error| self.call.malformed(&format!("a line cannot be read ({error}): {}", event.data)))?;
         if let Some(error) = line.error.filter(|error| !error.is_null()) {
@@ -160,7 +160,7 @@ impl Assemble for Assembler {
         Ok(if more || out.len() > shown { Taken::Piece } else { Taken::Nothing })
     }
 
-    fn finish(&mut self) -> Result<Reply, ModelError> {
+    fn finish(&mut self) -> Result<ModelReply, ModelError> {
         let Some(end) = self.end.take() else { return Err(self.call.unfinished()) };
         let stop_reason = match end.as_str() {
             "length" => StopReason::MaxTokens,
@@ -169,7 +169,7 @@ impl Assemble for Assembler {
             _ => StopReason::Other,
         };
         if self.usage.input_tokens.saturating_add(1) >= u64::from(self.window) {
-            self.notices.push(Notice {
+            self.notices.push(ProviderNotice {
                 code: "prompt_cut",
                 message: format!(
                     "The conversation fills the {} tokens of context that `{}` has, and its beginning may have been cut off. \
@@ -179,14 +179,14 @@ impl Assemble for Assembler {
             });
         }
         let reasoning = mem::take(&mut self.reasoning);
-        Ok(Reply {
+        Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
             tool_calls: render::requested_calls(mem::take(&mut self.calls), stop_reason),
             usage: self.usage,
             stop_reason,
             notices: mem::take(&mut self.notices),
-            ..Reply::default()
+            ..ModelReply::default()
         })
     }
 }

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    Protocol, RequestedCall, ToolChoice, testing,
+    ProviderProtocol, RequestedCall, ToolChoice, testing,
     testing::{Answer, Seen, Server, assembled_from, assistant, request, tool, user, watch},
 };
-use k8sops_core::{Effort, StopReason, ToolStatus};
+use k8sops_core::{ReasoningEffort, StopReason, ToolStatus};
 
 fn plan() -> Plan {
     Plan { window: 8192, keep_alive: None, tools: true, think: true, stream: true }
@@ -37,12 +37,12 @@ fn assembler(tools: &[&str]) -> Assembler {
     Assembler::new(testing::some_call(), tools.iter().map(|&name| name.to_owned()).collect(), 8192, Vec::new())
 }
 
-async fn reply_of(body: &[Value]) -> Result<Reply, ModelError> {
+async fn reply_of(body: &[Value]) -> Result<ModelReply, ModelError> {
     assembled_from(Framing::Lines, assembler(&["pods_list"]), lines(body).as_bytes(), 7).await.end
 }
 
 fn provider(url: &str) -> ProviderConfig {
-    ProviderConfig { models: Vec::new(), ..testing::provider(Protocol::Ollama, url) }
+    ProviderConfig { models: Vec::new(), ..testing::provider(ProviderProtocol::Ollama, url) }
 }
 
 fn shown(context: u64) -> Answer {
@@ -50,11 +50,11 @@ fn shown(context: u64) -> Answer {
     Answer::plain(200, "content-type: application/json\r\n", &json!({"model_info": info}).to_string())
 }
 
-async fn ask(model: &Ollama, request: ChatRequest) -> Seen {
+async fn ask(model: &OllamaModel, request: ChatRequest) -> Seen {
     watch(model.stream(request).await.unwrap()).await
 }
 
-fn codes(reply: &Reply) -> Vec<&'static str> {
+fn codes(reply: &ModelReply) -> Vec<&'static str> {
     reply.notices.iter().map(|notice| notice.code).collect()
 }
 
@@ -103,9 +103,12 @@ fn thinking_is_asked_for_in_the_models_own_words_and_given_back_within_the_turn(
         serde_json::to_value(body::of(&request, &plan())).unwrap()["think"].clone()
     };
     assert_eq!(think("qwen3", None), json!(null));
-    assert_eq!((think("qwen3", Some(Effort::Off)), think("qwen3", Some(Effort::Low))), (json!(false), json!(true)));
-    assert_eq!(think("gpt-oss:20b", Some(Effort::High)), "high");
-    assert_eq!(think("gpt-oss:20b", Some(Effort::Off)), "low");
+    assert_eq!(
+        (think("qwen3", Some(ReasoningEffort::Off)), think("qwen3", Some(ReasoningEffort::Low))),
+        (json!(false), json!(true))
+    );
+    assert_eq!(think("gpt-oss:20b", Some(ReasoningEffort::High)), "high");
+    assert_eq!(think("gpt-oss:20b", Some(ReasoningEffort::Off)), "low");
     let turn = [
         user("old"),
         assistant("answer", vec![]),
@@ -136,16 +139,16 @@ async fn a_reply_is_the_same_however_its_bytes_are_cut() {
         call_of("nodes", json!("{\"all\": true}")),
         done("stop"),
     ]);
-    let reply = Reply {
+    let reply = ModelReply {
         content: "Ich prüfe das 🔥.".into(),
         reasoning: Some("Let me see ☸".into()),
         tool_calls: vec![
             RequestedCall { name: "pods_list".into(), arguments: json!({"ns": "shop-ü"}) },
             RequestedCall { name: "nodes".into(), arguments: json!({"all": true}) },
         ],
-        usage: Usage { input_tokens: 90, output_tokens: 12, ..Usage::default() },
+        usage: TokenUsage { input_tokens: 90, output_tokens: 12, ..TokenUsage::default() },
         stop_reason: StopReason::ToolUse,
-        ..Reply::default()
+        ..ModelReply::default()
     };
     for size in (1..40).chain([body.len()]) {
         let seen = assembled_from(Framing::Lines, assembler(&["pods_list"]), body.as_bytes(), size).await;
@@ -195,7 +198,7 @@ async fn the_context_is_what_the_model_takes_in_and_asked_for_once() {
         Answer::lines(&[&lines(&[text("b"), done("stop")])]),
     ];
     let server = Server::start(answers).await;
-    let model = Ollama::new(&provider(&server.url));
+    let model = OllamaModel::new(&provider(&server.url));
     assert_eq!(model.context_window("test-model").await, Some(16_384));
     for _ in 0..2 {
         ask(&model, request(vec![user("hi")])).await.end.unwrap();
@@ -214,12 +217,12 @@ async fn the_context_is_what_the_model_takes_in_and_asked_for_once() {
 #[tokio::test]
 async fn the_context_has_a_bound_and_the_catalog_the_last_word() {
     let server = Server::start([shown(1_000_000), Answer::plain(500, "", "")]).await;
-    let model = Ollama::new(&provider(&server.url));
+    let model = OllamaModel::new(&provider(&server.url));
     assert_eq!(model.context_window("large").await, Some(32_768), "memory is taken for all of it");
     assert_eq!(model.context_window("unknown").await, Some(32_768));
     let mut config = provider(&server.url);
     config.models = vec![ModelConfig { context_window: Some(100_000), ..ModelConfig::named("mine", "") }];
-    assert_eq!(Ollama::new(&config).context_window("mine").await, Some(100_000), "and nobody is asked");
+    assert_eq!(OllamaModel::new(&config).context_window("mine").await, Some(100_000), "and nobody is asked");
 }
 
 #[tokio::test]
@@ -249,7 +252,7 @@ async fn a_model_that_is_not_there_is_told_with_the_line_that_fetches_it() {
         Answer::plain(404, "", "404 page not found"),
     ])
     .await;
-    let model = Ollama::new(&provider(&server.url));
+    let model = OllamaModel::new(&provider(&server.url));
     let error = model.stream(request(vec![user("hi")])).await.err().unwrap();
     assert!(matches!(&error, ModelError::ModelNotFound(m) if m.ends_with("Run: ollama pull test-model")), "{error:?}");
     let error = model.check("test-model").await.unwrap_err();
@@ -270,9 +273,9 @@ async fn what_the_model_cannot_do_is_left_out_and_said() {
     };
     let good = || Answer::lines(&[&lines(&[text("ok"), done("stop")])]);
     let server = Server::start([shown(9000), refused("tools"), refused("thinking"), good(), good()]).await;
-    let model = Ollama::new(&provider(&server.url));
+    let model = OllamaModel::new(&provider(&server.url));
     for _ in 0..2 {
-        let request = ChatRequest { reasoning: Some(Effort::High), ..request(vec![user("hi")]) };
+        let request = ChatRequest { reasoning: Some(ReasoningEffort::High), ..request(vec![user("hi")]) };
         let reply = ask(&model, request).await.end.unwrap();
         assert_eq!(codes(&reply), ["reasoning_ignored", "tools_unsupported"]);
     }
@@ -289,7 +292,7 @@ async fn a_model_that_calls_tools_only_in_one_piece_is_asked_so_from_then_on() {
         "tool_calls": [{"function": {"name": "pods_list", "arguments": {}}}]});
     let whole = || Answer::plain(200, "content-type: application/json\r\n", &whole.to_string());
     let server = Server::start([shown(9000), nothing, whole(), whole()]).await;
-    let model = Ollama::new(&provider(&server.url));
+    let model = OllamaModel::new(&provider(&server.url));
     for times in [2, 1] {
         let reply = ask(&model, request(vec![user("hi")])).await.end.unwrap();
         assert_eq!(reply.tool_calls[0].name, "pods_list");
@@ -304,7 +307,7 @@ async fn a_model_that_calls_tools_only_in_one_piece_is_asked_so_from_then_on() {
 async fn a_reply_with_nothing_in_it_either_way_is_an_empty_reply() {
     let whole = Answer::plain(200, "content-type: application/json\r\n", &done("stop").to_string());
     let server = Server::start([shown(9000), Answer::lines(&[&lines(&[done("stop")])]), whole]).await;
-    let model = Ollama::new(&provider(&server.url));
+    let model = OllamaModel::new(&provider(&server.url));
     let reply = ask(&model, request(vec![user("hi")])).await.end.unwrap();
     assert_eq!((reply.content.as_str(), reply.tool_calls.len(), codes(&reply).len()), ("", 0, 0));
 }
@@ -314,7 +317,7 @@ async fn the_time_that_a_model_is_kept_is_a_number_or_a_duration() {
     for (configured, sent) in [("30m", json!("30m")), ("-1", json!(-1)), ("300", json!(300))] {
         let server = Server::start([shown(9000), Answer::lines(&[&lines(&[text("ok"), done("stop")])])]).await;
         let config = ProviderConfig { keep_alive: Some(configured.into()), ..provider(&server.url) };
-        ask(&Ollama::new(&config), request(vec![user("hi")])).await.end.unwrap();
+        ask(&OllamaModel::new(&config), request(vec![user("hi")])).await.end.unwrap();
         assert_eq!(server.received()[1].body["keep_alive"], sent);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Pen, command, message, message_if_idle, new_session, note, run, user};
-use k8sops_core::{Command, CommandBody, INBOX_LIMIT, INBOX_LIMIT_ALL, Receipt, SessionStore, StoreError};
+use k8sops_core::{
+    CommandBody, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, SessionCommand, SessionStore, StoreError,
+};
 
 pub(super) async fn the_inbox_keeps_its_order_and_is_consumed_with_the_commit(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
@@ -40,11 +42,11 @@ pub(super) async fn a_command_is_taken_once_and_its_receipt_is_kept(store: Arc<d
     let first = command("c1", message("hi"));
     let receipt = store.submit(session, first.clone()).await.expect("taken");
     let position = store.inbox(session).await.expect("the inbox")[0].position;
-    let again = |receipt: &Receipt| Receipt { duplicate: true, ..receipt.clone() };
+    let again = |receipt: &CommandReceipt| CommandReceipt { duplicate: true, ..receipt.clone() };
     // While it waits, and after it was consumed; with ids of its own the second time, as a new request has.
     for _ in 0..2 {
         let CommandBody::Message { content, .. } = &first.body else { unreachable!("it is a message") };
-        let second = Command { body: message(content), ..first.clone() };
+        let second = SessionCommand { body: message(content), ..first.clone() };
         assert_eq!(store.submit(session, second).await.expect("known"), again(&receipt));
         let other = command("c1", CommandBody::Cancel { run_id: None });
         let refused = store.submit(session, other).await;
@@ -54,7 +56,7 @@ pub(super) async fn a_command_is_taken_once_and_its_receipt_is_kept(store: Arc<d
         pen.write(run("hi"), &[position], true).await.expect("a commit");
     }
     // Of somebody else it is another command.
-    let approver = Command { by: user("ben"), ..command("c1", CommandBody::Cancel { run_id: None }) };
+    let approver = SessionCommand { by: user("ben"), ..command("c1", CommandBody::Cancel { run_id: None }) };
     assert_eq!(store.receipt(session, &approver.by, &approver.command_id).await.expect("receipts"), None);
     let theirs = store.submit(session, approver.clone()).await.expect("taken");
     assert!(!theirs.duplicate);

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use super::new_session;
 use k8sops_core::{
-    Meaning, Memory, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, SessionStore, StoredMemory,
-    Timestamp, UserId, Vector,
+    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, SearchEmbedding, SessionStore,
+    StoredMemory, Timestamp, UserId, UserMemory,
 };
 
 fn user(name: &str) -> UserId {
     name.parse().expect("an id")
 }
 
-fn memory(content: &str) -> Memory {
+fn memory(content: &str) -> UserMemory {
     let now = Timestamp::now();
-    Memory {
+    UserMemory {
         id: MemoryId::new(),
         kind: MemoryKind::Semantic,
         content: content.into(),
@@ -29,12 +29,12 @@ fn memory(content: &str) -> Memory {
 }
 
 /// A vector of length 1 in the plane of the first two values, and so many more values.
-fn vector(model: &str, angle: f32, more: usize) -> Vector {
+fn vector(model: &str, angle: f32, more: usize) -> EmbeddingVector {
     let values = [angle.cos(), angle.sin()].into_iter().chain(std::iter::repeat_n(0.0, more));
-    Vector { model: model.into(), values: values.collect() }
+    EmbeddingVector { model: model.into(), values: values.collect() }
 }
 
-fn change(memory: &Memory, meaning: Meaning) -> MemoryChange {
+fn change(memory: &UserMemory, meaning: SearchEmbedding) -> MemoryChange {
     MemoryChange { memory: memory.clone(), meaning }
 }
 
@@ -49,7 +49,7 @@ async fn contents(store: &dyn SessionStore, user: &UserId) -> Vec<String> {
     all.iter().map(|stored| stored.memory.content.clone()).collect()
 }
 
-async fn nearest(store: &dyn SessionStore, user: &UserId, to: &Vector, limit: usize) -> Vec<MemoryId> {
+async fn nearest(store: &dyn SessionStore, user: &UserId, to: &EmbeddingVector, limit: usize) -> Vec<MemoryId> {
     let found = store.nearest(user, to, limit).await.expect("searched");
     assert!(found.is_sorted_by(|a, b| a.1 >= b.1), "the nearest first: {found:?}");
     found.into_iter().map(|(id, _)| id).collect()
@@ -64,8 +64,9 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     let two = memory("no vector yet");
     let meaning = vector("p/m", 0.5, 382);
     assert_eq!(store.memories(&anna).await.expect("read").version, MemoryVersion::default());
-    put(store, &anna, &[change(&two, Meaning::Unknown), change(&one, Meaning::Known(meaning.clone()))]).await;
-    put(store, &ben, &[change(&memory("another's"), Meaning::Unknown)]).await;
+    put(store, &anna, &[change(&two, SearchEmbedding::Unknown), change(&one, SearchEmbedding::Known(meaning.clone()))])
+        .await;
+    put(store, &ben, &[change(&memory("another's"), SearchEmbedding::Unknown)]).await;
     put(store, &anna, &[]).await;
     let all = store.memories(&anna).await.expect("read");
     let expected = [
@@ -77,8 +78,8 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     assert!(all.get(MemoryId::new()).is_none());
     store.delete(session).await.expect("deleted");
     // Written again, it takes the place of what it was.
-    let newer = Memory { content: "mars-18".into(), ..one.clone() };
-    put(store, &anna, &[change(&newer, Meaning::Unknown)]).await;
+    let newer = UserMemory { content: "mars-18".into(), ..one.clone() };
+    put(store, &anna, &[change(&newer, SearchEmbedding::Unknown)]).await;
     assert_eq!(contents(store, &anna).await, ["mars-18", "no vector yet"]);
     assert!(nearest(store, &anna, &meaning, 5).await.is_empty(), "its vector is gone");
 
@@ -96,7 +97,8 @@ pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(stor
     let anna = user("anna");
     let before = store.memories(&anna).await.expect("read").version;
     let write = |version, text: &str| {
-        let (store, anna, changes) = (Arc::clone(&store), anna.clone(), [change(&memory(text), Meaning::Unknown)]);
+        let (store, anna, changes) =
+            (Arc::clone(&store), anna.clone(), [change(&memory(text), SearchEmbedding::Unknown)]);
         async move { store.put_memories(&anna, version, &changes).await.expect("asked") }
     };
     let both = tokio::join!(write(before, "one"), write(before, "two"));
@@ -117,7 +119,7 @@ pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(stor
         let (store, anna) = (Arc::clone(&store), anna.clone());
         tokio::spawn(async move {
             for n in 0..5 {
-                let new = change(&memory(&format!("{writer}/{n}")), Meaning::Known(vector("m", 0.1, 2)));
+                let new = change(&memory(&format!("{writer}/{n}")), SearchEmbedding::Known(vector("m", 0.1, 2)));
                 while {
                     let version = store.memories(&anna).await.expect("read").version;
                     !store.put_memories(&anna, version, std::slice::from_ref(&new)).await.expect("asked")
@@ -135,14 +137,15 @@ pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(stor
 pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let anna = user("anna");
-    let all: Vec<Memory> = (0..60).map(|n| memory(&format!("fact {n}"))).collect();
+    let all: Vec<UserMemory> = (0..60).map(|n| memory(&format!("fact {n}"))).collect();
     // Each a little further away from the first.
     let at = |n: u16| vector("p/m", f32::from(n) * 0.02, 6);
-    let changes: Vec<_> = all.iter().zip(0..).map(|(memory, n)| change(memory, Meaning::Known(at(n)))).collect();
+    let changes: Vec<_> =
+        all.iter().zip(0..).map(|(memory, n)| change(memory, SearchEmbedding::Known(at(n)))).collect();
     for part in changes.chunks(20) {
         put(store, &anna, part).await;
     }
-    put(store, &user("ben"), &[change(&memory("another's"), Meaning::Known(at(0)))]).await;
+    put(store, &user("ben"), &[change(&memory("another's"), SearchEmbedding::Known(at(0)))]).await;
     let ids = |range: std::ops::Range<usize>| -> Vec<MemoryId> { all[range].iter().map(|memory| memory.id).collect() };
     assert_eq!(nearest(store, &anna, &at(0), 5).await, ids(0..5));
     for (id, cosine) in store.nearest(&anna, &at(0), 60).await.expect("searched") {
@@ -166,7 +169,7 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
             } else {
                 memory.superseded_by = Some(all[55].id);
             }
-            change(&memory, Meaning::Kept)
+            change(&memory, SearchEmbedding::Kept)
         })
         .collect();
     put(store, &anna, &ended).await;
@@ -175,7 +178,7 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
     let superseded = spaces.get(all[1].id).expect("it is kept");
     assert_eq!((superseded.space.as_ref(), superseded.memory.content.as_str()), (None, "fact 1"));
     // One that is to hold again does.
-    put(store, &anna, &[change(&all[0], Meaning::Kept), change(&all[1], Meaning::Known(at(1)))]).await;
+    put(store, &anna, &[change(&all[0], SearchEmbedding::Kept), change(&all[1], SearchEmbedding::Known(at(1)))]).await;
     assert_eq!(nearest(store, &anna, &at(0), 3).await, [all[0].id, all[1].id, all[50].id]);
     store.delete_memory(&anna, all[50].id).await.expect("deleted");
     assert_eq!(nearest(store, &anna, &at(0), 3).await, [all[0].id, all[1].id, all[51].id]);
@@ -186,7 +189,7 @@ pub(super) async fn vectors_of_two_spaces_are_never_mixed_and_go_with_their_memo
     let anna = user("anna");
     let [one, two, three] = ["one", "two", "three"].map(memory);
     let (old, other, new) = (vector("p/old", 0.1, 2), vector("p/old", 0.1, 4), vector("p/new {x}:1", 0.1, 2));
-    let known = |memory: &Memory, vector: &Vector| change(memory, Meaning::Known(vector.clone()));
+    let known = |memory: &UserMemory, vector: &EmbeddingVector| change(memory, SearchEmbedding::Known(vector.clone()));
     put(store, &anna, &[known(&one, &old), known(&two, &other), known(&three, &old)]).await;
     assert_eq!(nearest(store, &anna, &other, 5).await, [two.id]);
     assert!(nearest(store, &anna, &new, 5).await.is_empty());
@@ -194,7 +197,7 @@ pub(super) async fn vectors_of_two_spaces_are_never_mixed_and_go_with_their_memo
     assert_eq!(nearest(store, &anna, &new, 5).await, [one.id]);
     assert_eq!(nearest(store, &anna, &old, 5).await, [three.id], "it has left its old space");
     // A write that says nothing of the vector keeps it.
-    put(store, &anna, &[change(&Memory { confidence: 1.0, ..one.clone() }, Meaning::Kept)]).await;
+    put(store, &anna, &[change(&UserMemory { confidence: 1.0, ..one.clone() }, SearchEmbedding::Kept)]).await;
     assert_eq!(nearest(store, &anna, &new, 5).await, [one.id]);
     assert_eq!(store.memories(&anna).await.expect("read").get(one.id).and_then(|s| s.space.clone()), Some(new.space()));
     assert_eq!(store.delete_memories(&anna).await.expect("deleted"), 3);

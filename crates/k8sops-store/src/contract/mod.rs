@@ -15,9 +15,10 @@ mod writes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use k8sops_core::{
-    Actor, Cause, Command, CommandBody, CommandId, Commit, Event, EventBody, EventDraft, Lease, MessageId, OnBusy,
-    Outcome, RunFinished, RunId, RunStarted, SessionCreated, SessionId, SessionState, SessionStore, Settings,
-    StoreError, Timestamp, Usage, UserId, UserMessageEvent, Warning, load_state,
+    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, MessageId, OnBusy, RequestContext,
+    RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent, SessionId, SessionLease,
+    SessionSettings, SessionState, SessionStore, SessionWarning, StoreError, Timestamp, TokenUsage, UserId,
+    UserMessageEvent, load_state,
 };
 
 /// A rule at work.
@@ -72,8 +73,8 @@ rules![
 
 /// The settings of sessions in tests.
 #[must_use]
-pub fn settings() -> Settings {
-    Settings::of("p", "m")
+pub fn settings() -> SessionSettings {
+    SessionSettings::of("p", "m")
 }
 
 /// A user in tests.
@@ -84,8 +85,8 @@ pub fn user(name: &str) -> UserId {
 
 /// A `session_created` at a point in time.
 #[must_use]
-pub fn created(session: SessionId, user: &UserId, at: i64) -> Event {
-    let body = SessionCreated { user_id: user.clone(), title: None, settings: settings(), by: Actor::System };
+pub fn created(session: SessionId, user: &UserId, at: i64) -> SessionEvent {
+    let body = SessionCreated { user_id: user.clone(), title: None, settings: settings(), by: EventAuthor::System };
     EventDraft { ts: Timestamp::from_millis(at), run_id: None, body: EventBody::SessionCreated(body) }.at(session, 1)
 }
 
@@ -98,7 +99,7 @@ pub async fn new_session(store: &dyn SessionStore) -> SessionId {
 
 /// The events of `bodies` after the head of `state`, and the state after them.
 #[must_use]
-pub fn follow(state: &SessionState, drafts: Vec<EventDraft>) -> (Vec<Arc<Event>>, SessionState) {
+pub fn follow(state: &SessionState, drafts: Vec<EventDraft>) -> (Vec<Arc<SessionEvent>>, SessionState) {
     let mut after = state.clone();
     let mut events = Vec::new();
     for draft in drafts {
@@ -112,7 +113,7 @@ pub fn follow(state: &SessionState, drafts: Vec<EventDraft>) -> (Vec<Arc<Event>>
 /// Something small to log.
 #[must_use]
 pub fn note(message: &str) -> EventDraft {
-    EventDraft::new(EventBody::Warning(Warning::new("note", message)))
+    EventDraft::new(EventBody::Warning(SessionWarning::new("note", message)))
 }
 
 /// The events of a whole run.
@@ -120,9 +121,14 @@ pub fn note(message: &str) -> EventDraft {
 pub fn run(content: &str) -> Vec<EventDraft> {
     let run = RunId::new();
     let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
-    let started =
-        RunStarted { provider: "p".into(), model: "m".into(), attempt: 1, memory: false, cause: Cause::default() };
-    let finished = RunFinished { outcome: Outcome::Completed, usage: Usage::default(), duration_ms: 1 };
+    let started = RunStarted {
+        provider: "p".into(),
+        model: "m".into(),
+        attempt: 1,
+        memory: false,
+        cause: RequestContext::default(),
+    };
+    let finished = RunFinished { outcome: RunOutcome::Completed, usage: TokenUsage::default(), duration_ms: 1 };
     vec![
         EventDraft::in_run(run, EventBody::UserMessage(message)),
         EventDraft::in_run(run, EventBody::RunStarted(started)),
@@ -134,7 +140,7 @@ pub fn run(content: &str) -> Vec<EventDraft> {
 pub struct Pen<'a> {
     store: &'a dyn SessionStore,
     /// The lease that it writes under.
-    pub lease: Lease,
+    pub lease: SessionLease,
     /// The state as it believes it to be.
     pub state: SessionState,
 }
@@ -158,7 +164,7 @@ impl<'a> Pen<'a> {
         checkpoint: bool,
     ) -> Result<(), StoreError> {
         let (events, after) = follow(&self.state, drafts);
-        let commit = Commit {
+        let commit = LogCommit {
             session: self.lease.session,
             epoch: self.lease.epoch,
             expected_seq: self.state.last_seq(),
@@ -175,10 +181,10 @@ impl<'a> Pen<'a> {
 
 /// A command.
 #[must_use]
-pub fn command(id: &str, body: CommandBody) -> Command {
+pub fn command(id: &str, body: CommandBody) -> SessionCommand {
     let command_id: CommandId = id.parse().expect("a valid command id");
     let fingerprint = serde_json::to_string(&body).expect("commands serialise");
-    Command { command_id, fingerprint, by: user("anna"), body }
+    SessionCommand { command_id, fingerprint, by: user("anna"), body }
 }
 
 /// A message.
@@ -189,7 +195,7 @@ pub fn message(content: &str) -> CommandBody {
         run_id: RunId::new(),
         content: content.into(),
         on_busy: OnBusy::Enqueue,
-        cause: Cause::default(),
+        cause: RequestContext::default(),
     }
 }
 
@@ -207,7 +213,7 @@ pub fn message_if_idle(content: &str) -> CommandBody {
 }
 
 /// The whole log, read in pages of `limit`.
-pub async fn log(store: &dyn SessionStore, session: SessionId, mut after: u64, limit: usize) -> Vec<Arc<Event>> {
+pub async fn log(store: &dyn SessionStore, session: SessionId, mut after: u64, limit: usize) -> Vec<Arc<SessionEvent>> {
     let mut all = Vec::new();
     loop {
         let page = store.read(session, after, limit).await.expect("the log can be read");
@@ -219,7 +225,7 @@ pub async fn log(store: &dyn SessionStore, session: SessionId, mut after: u64, l
 }
 
 /// Takes the session when its lease has run out.
-async fn acquire_in_a_while(store: &dyn SessionStore, session: SessionId, owner: &str, ttl: Duration) -> Lease {
+async fn acquire_in_a_while(store: &dyn SessionStore, session: SessionId, owner: &str, ttl: Duration) -> SessionLease {
     loop {
         match store.acquire(session, owner, ttl).await {
             Ok(lease) => break lease,

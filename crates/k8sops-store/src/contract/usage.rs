@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::new_session;
-use k8sops_core::{Day, ModelUsage, SessionId, SessionStore, Spent, Usage, UserDay, UserId};
+use k8sops_core::{DailyUsage, ModelUsage, SessionId, SessionStore, TokenUsage, UsageDay, UserDay, UserId};
 
-fn spent(day: Day, tokens: u64) -> Spent {
-    let usage = Usage { input_tokens: tokens, ..Usage::default() };
-    Spent { day, models: vec![ModelUsage { provider: "p".into(), model: "m/x:1".into(), usage }] }
+fn spent(day: UsageDay, tokens: u64) -> DailyUsage {
+    let usage = TokenUsage { input_tokens: tokens, ..TokenUsage::default() };
+    DailyUsage { day, models: vec![ModelUsage { provider: "p".into(), model: "m/x:1".into(), usage }] }
 }
 
-async fn read(store: &dyn SessionStore, user: &UserId, day: Day) -> Vec<(SessionId, u64)> {
+async fn read(store: &dyn SessionStore, user: &UserId, day: UsageDay) -> Vec<(SessionId, u64)> {
     let days = store.usage(user, &[day]).await.expect("read");
     let sessions = days[0].sessions.iter();
     sessions.map(|(session, models)| (*session, models.iter().map(|m| m.usage.input_tokens).sum())).collect()
@@ -19,7 +19,7 @@ async fn read(store: &dyn SessionStore, user: &UserId, day: Day) -> Vec<(Session
 pub(super) async fn what_is_used_is_kept_by_user_and_day_and_outlives_its_session(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let (anna, ben): (UserId, UserId) = ("anna".parse().expect("an id"), "ben@example.com".parse().expect("an id"));
-    let today = Day::today();
+    let today = UsageDay::today();
     let (one, two) = (new_session(store).await, new_session(store).await);
     assert_eq!(read(store, &anna, today).await, []);
     // Noted anew it is not added: a note is what the session has used so far.

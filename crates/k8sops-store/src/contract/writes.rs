@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Pen, acquire_in_a_while, log, new_session, note, run};
-use k8sops_core::{Commit, Epoch, Lease, SessionStore, StoreError, load_state};
+use k8sops_core::{LeaseEpoch, LogCommit, SessionLease, SessionStore, StoreError, load_state};
 
 pub(super) async fn what_is_committed_is_read_back_from_every_cursor(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
@@ -51,7 +51,7 @@ pub(super) async fn a_released_lease_writes_nothing(store: Arc<dyn SessionStore>
     store.release(pen.lease).await.expect("released");
     let refused = pen.write(vec![note("late")], &[], false).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
-    let never = Lease { session, epoch: Epoch(999) };
+    let never = SessionLease { session, epoch: LeaseEpoch(999) };
     let refused = store.renew(never, Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
 }
@@ -74,7 +74,7 @@ pub(super) async fn events_that_do_not_follow_the_head_are_refused(store: Arc<dy
     let pen = Pen::take(store, session, "a").await;
     for seqs in [&[1][..], &[3], &[2, 4], &[2, 2]] {
         let events: Vec<_> = seqs.iter().map(|seq| Arc::new(note("x").at(session, *seq))).collect();
-        let commit = Commit {
+        let commit = LogCommit {
             session,
             epoch: pen.lease.epoch,
             expected_seq: 1,

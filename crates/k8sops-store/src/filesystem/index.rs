@@ -17,7 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::log_file::LogFile;
-use k8sops_core::{ListCursor, SessionId, SessionSummary, Settings, Timestamp, Usage, UserId};
+use k8sops_core::{ListCursor, SessionId, SessionSettings, SessionSummary, Timestamp, TokenUsage, UserId};
 
 /// Garbage that is not worth a compaction.
 const SPARE: u64 = 1024 * 1024;
@@ -84,7 +84,7 @@ impl IndexLine {
     /// What there is to say of a session whose file cannot be read: what was known of it, else when the file was written.
     /// Nobody is to work on it.
     pub(super) fn damaged(user: UserId, session: SessionId, written: Timestamp, known: Option<SessionSummary>) -> Self {
-        let settings = Settings::of("", "");
+        let settings = SessionSettings::of("", "");
         let known = known.unwrap_or_else(|| SessionSummary {
             session_id: session,
             user_id: user,
@@ -96,7 +96,7 @@ impl IndexLine {
             last_seq: 0,
             settings,
             open_run: None,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             to_learn: false,
             waiting: false,
         });

@@ -14,7 +14,10 @@ use super::{
     record::{CheckpointRecord, CommitRecord, Line, is_commit},
 };
 use crate::inbox::{Admission, Inbox, Ownership};
-use k8sops_core::{Command, Commit, Event, EventPage, Receipt, SessionId, SessionState, SessionSummary, StoreError};
+use k8sops_core::{
+    CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionId, SessionState, SessionSummary,
+    StoreError,
+};
 
 /// A session's file. All methods block.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// Makes a session's file with its first event.
-    pub(super) fn create(path: PathBuf, created: &Event) -> Result<Self, StoreError> {
+    pub(super) fn create(path: PathBuf, created: &SessionEvent) -> Result<Self, StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::begin(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
@@ -124,7 +127,7 @@ impl LogFile {
     }
 
     /// See [`k8sops_core::SessionStore::commit`].
-    pub(super) fn commit(&mut self, commit: &Commit<'_>, shallow: bool) -> Result<(), StoreError> {
+    pub(super) fn commit(&mut self, commit: &LogCommit<'_>, shallow: bool) -> Result<(), StoreError> {
         self.ownership.admit(commit, self.summary.last_seq)?;
         let mut bytes = Vec::new();
         if let Some(state) = commit.checkpoint {
@@ -158,7 +161,7 @@ impl LogFile {
     }
 
     /// See [`k8sops_core::SessionStore::submit`].
-    pub(super) fn submit(&mut self, command: Command) -> Result<Receipt, StoreError> {
+    pub(super) fn submit(&mut self, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         let open_run = self.summary.open_run.is_some();
         let last_seq = self.summary.last_seq;
         match self.inbox.admit(self.summary.session_id, command, last_seq, open_run)? {

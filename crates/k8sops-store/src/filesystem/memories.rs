@@ -19,7 +19,9 @@ use crate::{
     memories,
     memories::{Shelf, read, written},
 };
-use k8sops_core::{LongTermStore, Memories, MemoryChange, MemoryId, MemoryVersion, StoreError, UserId, Vector};
+use k8sops_core::{
+    EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryVersion, StoreError, UserId, UserMemories,
+};
 
 /// The most users whose memories are held; those of others are read from the disk when they are wanted.
 const MOST_KNOWN: usize = 64;
@@ -173,12 +175,17 @@ impl LongTermStore for FilesystemStore {
         blocking(move || shared.put(&user, version, &changes)).await
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
+    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         let (shared, user) = (self.0.clone(), user.clone());
         blocking(move || shared.with_shelf(&user, |shelf, _| Ok(shelf.memories()))).await
     }
 
-    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+    async fn nearest(
+        &self,
+        user: &UserId,
+        to: &EmbeddingVector,
+        limit: usize,
+    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
         let (shared, user) = (self.0.clone(), user.clone());
         let slot = blocking(move || shared.with_shelf(&user, |_, _| Ok(())).map(|()| shared.slot(&user))).await?;
         memories::nearest(slot.shelf, to, limit).await

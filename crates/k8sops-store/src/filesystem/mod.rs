@@ -45,8 +45,8 @@ use self::{
     survey::{survey, written},
 };
 use k8sops_core::{
-    Command, CommandId, Commit, Event, EventPage, InboxEntry, Lease, ListCursor, Receipt, SessionId, SessionState,
-    SessionStore, SessionSummary, StoreError, UserId,
+    CommandId, CommandReceipt, EventPage, InboxEntry, ListCursor, LogCommit, SessionCommand, SessionEvent, SessionId,
+    SessionLease, SessionState, SessionStore, SessionSummary, StoreError, UserId,
 };
 
 /// Sessions in files. Cheap to clone.
@@ -278,7 +278,7 @@ impl Shared {
         self.index().summary(session).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
     }
 
-    fn create(&self, created: &Event) -> Result<(), StoreError> {
+    fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::begin(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
@@ -364,7 +364,7 @@ impl SessionStore for FilesystemStore {
         .await
     }
 
-    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let (shared, created) = (self.0.clone(), created.clone());
         blocking(move || shared.create(&created)).await
     }
@@ -420,7 +420,7 @@ impl SessionStore for FilesystemStore {
         .await
     }
 
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
         let owner = owner.to_owned();
         self.with(session, move |shared, file| {
             let floor = shared.newest_epoch.load(Ordering::SeqCst);
@@ -432,11 +432,11 @@ impl SessionStore for FilesystemStore {
         .await
     }
 
-    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
         self.with(lease.session, move |_, file| file.ownership.renew(lease, ttl)).await
     }
 
-    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
         let released = self.with(lease.session, move |shared, file| {
             let released = file.ownership.release(lease);
             if released {
@@ -450,12 +450,12 @@ impl SessionStore for FilesystemStore {
         }
     }
 
-    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
-        let Commit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
+    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
         let (events, consumed) = (events.to_vec(), consumed.to_vec());
         let (summary, checkpoint) = (summary.clone(), checkpoint.cloned());
         self.with(session, move |shared, file| {
-            let commit = Commit {
+            let commit = LogCommit {
                 session,
                 epoch,
                 expected_seq,
@@ -477,7 +477,7 @@ impl SessionStore for FilesystemStore {
         self.with(session, |_, file| file.checkpoint()).await
     }
 
-    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
+    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         self.with(session, move |_, file| file.submit(command)).await
     }
 
@@ -486,7 +486,7 @@ impl SessionStore for FilesystemStore {
         session: SessionId,
         by: &UserId,
         command: &CommandId,
-    ) -> Result<Option<Receipt>, StoreError> {
+    ) -> Result<Option<CommandReceipt>, StoreError> {
         let (by, command) = (by.clone(), command.clone());
         self.with(session, move |_, file| Ok(file.inbox.receipt(&by, &command))).await
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::inbox::Inbox;
-use k8sops_core::{Event, InboxEntry, SessionState};
+use k8sops_core::{InboxEntry, SessionEvent, SessionState};
 
 /// Bytes of a line's beginning that are enough for [`seq_of`] and [`is_checkpoint`].
 pub(super) const HEAD: usize = 48;
@@ -35,7 +35,7 @@ pub(super) struct Line {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CommitRecord {
     pub(super) epoch: u64,
-    pub(super) events: Vec<Arc<Event>>,
+    pub(super) events: Vec<Arc<SessionEvent>>,
     pub(super) consumed: Vec<u64>,
 }
 

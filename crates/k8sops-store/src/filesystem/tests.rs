@@ -34,7 +34,7 @@ async fn the_contract_holds_in_memory() {
 }
 
 /// All that a store says of a session.
-async fn seen(store: &dyn SessionStore, session: SessionId) -> (Vec<Arc<Event>>, SessionState, Vec<InboxEntry>) {
+async fn seen(store: &dyn SessionStore, session: SessionId) -> (Vec<Arc<SessionEvent>>, SessionState, Vec<InboxEntry>) {
     let log = contract::log(store, session, 0, 1000).await;
     let state = load_state(store, session).await.unwrap().state;
     let inbox = store.inbox(session).await.unwrap();
@@ -65,8 +65,8 @@ async fn everything_is_there_after_a_reopen_and_the_epoch_has_grown() {
     let store = open(dir.path()).await;
     assert_eq!(seen(&store, session).await, before);
     assert_eq!(store.unfinished().await.unwrap(), [session]);
-    let again = Command { fingerprint: first.fingerprint.clone(), ..command("c1", message("hi")) };
-    assert_eq!(store.submit(session, again).await.unwrap(), Receipt { duplicate: true, ..first });
+    let again = SessionCommand { fingerprint: first.fingerprint.clone(), ..command("c1", message("hi")) };
+    assert_eq!(store.submit(session, again).await.unwrap(), CommandReceipt { duplicate: true, ..first });
     // Nobody wrote under the newest epoch since; it must not be given out again all the same.
     assert!(Pen::take(&store, session, "b").await.lease.epoch > epoch);
 }
@@ -105,7 +105,7 @@ async fn a_crash_at_any_byte_of_a_commit_leaves_all_of_it_or_nothing() {
         let state = load_state(store, session).await.unwrap().state;
         let lease = store.acquire(session, "a", Duration::from_secs(60)).await.unwrap();
         let (events, after) = contract::follow(&state, run("three events"));
-        let commit = Commit {
+        let commit = LogCommit {
             session,
             epoch: lease.epoch,
             expected_seq: state.last_seq(),
@@ -370,12 +370,18 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 /// A store under test and what its two writers believe.
 struct Side {
     store: Arc<dyn SessionStore>,
-    leases: [Option<Lease>; 2],
+    leases: [Option<SessionLease>; 2],
 }
 
 impl Side {
     /// Does one thing; says what became of it, in words that are the same for all stores.
-    async fn apply(&mut self, session: SessionId, op: &Op, drafts: &[EventDraft], command: Option<Command>) -> String {
+    async fn apply(
+        &mut self,
+        session: SessionId,
+        op: &Op,
+        drafts: &[EventDraft],
+        command: Option<SessionCommand>,
+    ) -> String {
         let store = self.store.as_ref();
         let word = |error: StoreError| format!("{error:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
         match op {
@@ -398,7 +404,7 @@ impl Side {
                 let (events, after) = contract::follow(&state, drafts.to_vec());
                 let waiting = store.inbox(session).await.unwrap();
                 let consumed: Vec<u64> = waiting.iter().filter(|_| *consume).map(|entry| entry.position).collect();
-                let commit = Commit {
+                let commit = LogCommit {
                     session,
                     epoch: lease.epoch,
                     expected_seq: state.last_seq(),
@@ -447,7 +453,7 @@ proptest! {
                     _ => Vec::new(),
                 };
                 let command = match op {
-                    Op::Submit { id, only_if_idle } => Some(Command {
+                    Op::Submit { id, only_if_idle } => Some(SessionCommand {
                         fingerprint: format!("{}", id / 15),
                         ..command(&format!("c{}", id % 15), if *only_if_idle { message_if_idle("hi") } else { message("hi") })
                     }),

@@ -13,14 +13,14 @@ use std::{
 use async_trait::async_trait;
 
 use super::{FilesystemStore, Shared, blocking, log_file::unavailable};
-use k8sops_core::{Day, ModelUsage, SessionId, Spent, StoreError, USAGE_DAYS, UsageStore, UserDay, UserId};
+use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId};
 
 impl Shared {
-    fn usage_file(&self, user: &UserId, day: Day) -> PathBuf {
+    fn usage_file(&self, user: &UserId, day: UsageDay) -> PathBuf {
         self.root.join("usage").join(user.to_string()).join(format!("{day}.json"))
     }
 
-    fn note_usage_of(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+    fn note_usage_of(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         // One at a time: a note is read, changed and written.
         let _one = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.usage_file(user, spent.day);
@@ -57,7 +57,7 @@ fn read(path: &Path) -> Result<BTreeMap<SessionId, Vec<ModelUsage>>, StoreError>
 
 /// Clears away what is older than is kept.
 pub(super) fn clear_old(root: &Path) -> io::Result<()> {
-    let oldest = Day::today().plus(-USAGE_DAYS);
+    let oldest = UsageDay::today().plus(-USAGE_DAYS);
     let users = match fs::read_dir(root.join("usage")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         users => users?,
@@ -65,7 +65,7 @@ pub(super) fn clear_old(root: &Path) -> io::Result<()> {
     for user in users {
         for file in fs::read_dir(user?.path())? {
             let path = file?.path();
-            let day = path.file_stem().and_then(|name| name.to_str()?.parse::<Day>().ok());
+            let day = path.file_stem().and_then(|name| name.to_str()?.parse::<UsageDay>().ok());
             if day.is_some_and(|day| day <= oldest) {
                 fs::remove_file(path)?;
             }
@@ -76,12 +76,12 @@ pub(super) fn clear_old(root: &Path) -> io::Result<()> {
 
 #[async_trait]
 impl UsageStore for FilesystemStore {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let (shared, user, spent) = (self.0.clone(), user.clone(), spent.clone());
         blocking(move || shared.note_usage_of(&user, session, &spent)).await
     }
 
-    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
+    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let (shared, user, days) = (self.0.clone(), user.clone(), days.to_vec());
         blocking(move || {
             days.iter()

@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use std::sync::Arc;
 
 use super::{keys::Keys, link::Link};
-use k8sops_core::{Ring, SessionId, Topic};
+use k8sops_core::{NotificationTopic, SessionId, StoreNotification};
 
 /// How often the connection is asked if it still is one, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(3);
@@ -26,13 +26,13 @@ const WAITING: usize = 4096;
 
 pub(super) struct Bells {
     changes: mpsc::UnboundedSender<Change>,
-    rings: Mutex<mpsc::Receiver<Ring>>,
+    rings: Mutex<mpsc::Receiver<StoreNotification>>,
     _task: AbortOnDropHandle<()>,
 }
 
 enum Change {
-    Listen(SessionId, Topic),
-    Leave(SessionId, Topic),
+    Listen(SessionId, NotificationTopic),
+    Leave(SessionId, NotificationTopic),
 }
 
 impl Bells {
@@ -44,16 +44,16 @@ impl Bells {
         Self { changes, rings: Mutex::new(rings), _task: AbortOnDropHandle::new(tokio::spawn(task.run(to_do))) }
     }
 
-    pub(super) fn listen(&self, session: SessionId, topic: Topic) {
+    pub(super) fn listen(&self, session: SessionId, topic: NotificationTopic) {
         // The listener ends with this, so that it is there.
         let _ = self.changes.send(Change::Listen(session, topic));
     }
 
-    pub(super) fn leave(&self, session: SessionId, topic: Topic) {
+    pub(super) fn leave(&self, session: SessionId, topic: NotificationTopic) {
         let _ = self.changes.send(Change::Leave(session, topic));
     }
 
-    pub(super) async fn ring(&self) -> Ring {
+    pub(super) async fn ring(&self) -> StoreNotification {
         match self.rings.lock().await.recv().await {
             Some(ring) => ring,
             None => std::future::pending().await,
@@ -65,8 +65,8 @@ struct Listener {
     link: Arc<Link>,
     keys: Keys,
     /// What is listened to, but for the channel of the work.
-    channels: HashSet<(SessionId, Topic)>,
-    out: mpsc::Sender<Ring>,
+    channels: HashSet<(SessionId, NotificationTopic)>,
+    out: mpsc::Sender<StoreNotification>,
     /// A ring found no room.
     missed: bool,
 }
@@ -86,7 +86,7 @@ impl Listener {
             };
             wait = RETRY.0;
             // Rings before now were for nobody.
-            self.tell(Ring::All);
+            self.tell(StoreNotification::All);
             match self.attend(&mut connection, &mut to_do).await {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(%error, "the connection for notifications broke; connecting again"),
@@ -136,7 +136,7 @@ impl Listener {
                 Heard::Tick => {
                     if self.missed {
                         self.missed = false;
-                        self.tell(Ring::All);
+                        self.tell(StoreNotification::All);
                     }
                     let answer = timeout(PING, connection.ping::<redis::Value>()).await;
                     answer.map_err(|_| broken("no answer"))??;
@@ -167,7 +167,7 @@ impl Listener {
             let names: Vec<String> = more.iter().map(|(session, topic)| self.keys.channel(*session, *topic)).collect();
             connection.subscribe(&names).await?;
             for (session, topic) in more {
-                self.tell(Ring::Session(session, topic));
+                self.tell(StoreNotification::Session(session, topic));
             }
         }
         Ok(())
@@ -176,13 +176,13 @@ impl Listener {
     fn pass_on(&mut self, message: &Msg) {
         let channel = message.get_channel_name();
         if channel == self.keys.work_channel() {
-            self.tell(Ring::Unfinished);
+            self.tell(StoreNotification::Unfinished);
         } else if let Some((session, topic)) = self.keys.parse_channel(channel) {
-            self.tell(Ring::Session(session, topic));
+            self.tell(StoreNotification::Session(session, topic));
         }
     }
 
-    fn tell(&mut self, ring: Ring) {
+    fn tell(&mut self, ring: StoreNotification) {
         self.missed |= self.out.try_send(ring).is_err();
     }
 }

@@ -24,7 +24,7 @@
 //! `{session}` and `{user:USER}` stand with their braces: they are the hash tags that keep all keys of a session, and all
 //! memories of a user, on one node of a cluster.
 
-use k8sops_core::{Day, SessionId, Space, Topic, UserId};
+use k8sops_core::{EmbeddingSpace, NotificationTopic, SessionId, UsageDay, UserId};
 
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -92,11 +92,11 @@ impl Keys {
     }
 
     /// The vector set of a space.
-    pub(super) fn vector_set(&self, user: &UserId, space: &Space) -> String {
+    pub(super) fn vector_set(&self, user: &UserId, space: &EmbeddingSpace) -> String {
         self.of_memories(user, &format!("vectors:{}:{}", space.model, space.dimensions))
     }
 
-    pub(super) fn usage(&self, user: &UserId, day: Day) -> String {
+    pub(super) fn usage(&self, user: &UserId, day: UsageDay) -> String {
         format!("{}:usage:{user}:{day}", self.prefix)
     }
 
@@ -117,12 +117,12 @@ impl Keys {
     }
 
     /// Where it is said that something happened to a session.
-    pub(super) fn channel(&self, session: SessionId, topic: Topic) -> String {
+    pub(super) fn channel(&self, session: SessionId, topic: NotificationTopic) -> String {
         self.of(
             session,
             match topic {
-                Topic::Log => "log",
-                Topic::Inbox => "inbox",
+                NotificationTopic::Log => "log",
+                NotificationTopic::Inbox => "inbox",
             },
         )
     }
@@ -133,12 +133,12 @@ impl Keys {
     }
 
     /// The session and topic of a channel.
-    pub(super) fn parse_channel(&self, channel: &str) -> Option<(SessionId, Topic)> {
+    pub(super) fn parse_channel(&self, channel: &str) -> Option<(SessionId, NotificationTopic)> {
         let rest = channel.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
         let (session, topic) = rest.split_once("}:")?;
         let topic = match topic {
-            "log" => Topic::Log,
-            "inbox" => Topic::Inbox,
+            "log" => NotificationTopic::Log,
+            "inbox" => NotificationTopic::Inbox,
             _ => return None,
         };
         Some((session.parse().ok()?, topic))

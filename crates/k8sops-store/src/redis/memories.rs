@@ -23,8 +23,8 @@ use crate::{
     memories::{Shelf, from_bytes, to_bytes},
 };
 use k8sops_core::{
-    LongTermStore, Meaning, Memories, Memory, MemoryChange, MemoryId, MemoryVersion, Space, StoreError, Timestamp,
-    UserId, Vector,
+    EmbeddingSpace, EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryVersion, SearchEmbedding, StoreError,
+    Timestamp, UserId, UserMemories, UserMemory,
 };
 
 /// The most users whose memories are held; recall reads those of the one who speaks.
@@ -44,7 +44,7 @@ const ATTEMPTS: usize = 16;
 /// A memory as its field has it.
 #[derive(Serialize, Deserialize)]
 struct Record {
-    memory: Memory,
+    memory: UserMemory,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<Place>,
 }
@@ -52,7 +52,7 @@ struct Record {
 /// Where its vector is. One that is not where the server of now would have it is made anew.
 #[derive(Serialize, Deserialize)]
 struct Place {
-    space: Space,
+    space: EmbeddingSpace,
     in_set: bool,
 }
 
@@ -184,7 +184,7 @@ impl RedisStore {
                     let space = read.space.take();
                     let values = bytes.and_then(|bytes| from_bytes(&bytes));
                     read.vector = space.zip(values).and_then(|(space, values)| {
-                        (values.len() == space.dimensions).then_some(Vector { model: space.model, values })
+                        (values.len() == space.dimensions).then_some(EmbeddingVector { model: space.model, values })
                     });
                 }
             }
@@ -212,10 +212,10 @@ impl RedisStore {
 
 /// A memory that was read.
 struct Read {
-    memory: Memory,
+    memory: UserMemory,
     /// Of a vector that is searched elsewhere.
-    space: Option<Space>,
-    vector: Option<Vector>,
+    space: Option<EmbeddingSpace>,
+    vector: Option<EmbeddingVector>,
 }
 
 impl Read {
@@ -237,7 +237,7 @@ impl LongTermStore for RedisStore {
     ) -> Result<bool, StoreError> {
         // Where the vectors are is known from what is there now; the script sees to it that it is still the same.
         let (slot, in_set) = self.current(user).await?;
-        let spaces: Vec<Option<Space>> = {
+        let spaces: Vec<Option<EmbeddingSpace>> = {
             let shelf = slot.lock();
             if shelf.version != version {
                 return Ok(false);
@@ -249,7 +249,7 @@ impl LongTermStore for RedisStore {
         }
         let mut keys =
             ["memories", "changes", "vectors", "spaces"].map(|name| self.keys.of_memories(user, name)).to_vec();
-        let mut number = |space: &Space| {
+        let mut number = |space: &EmbeddingSpace| {
             let key = self.keys.vector_set(user, space);
             let at = keys.iter().position(|known| *known == key).unwrap_or_else(|| {
                 keys.push(key);
@@ -263,9 +263,9 @@ impl LongTermStore for RedisStore {
         for (MemoryChange { memory, meaning }, old) in changes.iter().zip(&spaces) {
             let (space, vector) = match meaning {
                 _ if memory.superseded_by.is_some() => (None, None),
-                Meaning::Kept => (old.clone(), None),
-                Meaning::Unknown => (None, None),
-                Meaning::Known(vector) => (Some(vector.space()), Some(vector)),
+                SearchEmbedding::Kept => (old.clone(), None),
+                SearchEmbedding::Unknown => (None, None),
+                SearchEmbedding::Known(vector) => (Some(vector.space()), Some(vector)),
             };
             let left = old.as_ref().filter(|old| in_set && space.as_ref() != Some(*old)).map(&mut number);
             let into = space.as_ref().map(|space| if in_set { number(space) } else { "hash".to_owned() });
@@ -287,13 +287,18 @@ impl LongTermStore for RedisStore {
         Ok(written == 1)
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
+    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         let (slot, _) = self.current(user).await?;
         let memories = slot.lock().memories();
         Ok(memories)
     }
 
-    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+    async fn nearest(
+        &self,
+        user: &UserId,
+        to: &EmbeddingVector,
+        limit: usize,
+    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
         let (slot, in_set) = self.current(user).await?;
         if !in_set {
             return memories::nearest(Arc::clone(&slot.shelf), to, limit).await;

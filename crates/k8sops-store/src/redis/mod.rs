@@ -30,9 +30,9 @@ use self::{
     scripts::{Answer, SCRIPTS, Script},
 };
 use k8sops_core::{
-    Command, CommandId, Commit, Epoch, Event, EventBody, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, Lease,
-    ListCursor, MessageId, Preview, PreviewPage, Receipt, Ring, SessionId, SessionState, SessionStore, SessionSummary,
-    SharedStore, StoreError, Topic, UserId,
+    CommandId, CommandReceipt, EventBody, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, LeaseEpoch, ListCursor,
+    LogCommit, MessageId, MessagePreview, NotificationTopic, PreviewPage, SessionCommand, SessionEvent, SessionId,
+    SessionLease, SessionState, SessionStore, SessionSummary, SharedStore, StoreError, StoreNotification, UserId,
 };
 
 /// Receipts that are kept of a session.
@@ -107,7 +107,7 @@ impl SessionStore for RedisStore {
         self.reads.ask::<()>(&redis::cmd("PING")).await
     }
 
-    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::begin(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
@@ -156,10 +156,10 @@ impl SessionStore for RedisStore {
         self.index.claim().await
     }
 
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
         let answer = self.run(&SCRIPTS.acquire, &[self.keys.meta(session)], &[owner.as_bytes(), &millis(ttl)]).await?;
         match (answer.tag(), answer.number()) {
-            ("ok", Some(epoch)) => Ok(Lease { session, epoch: Epoch(epoch) }),
+            ("ok", Some(epoch)) => Ok(SessionLease { session, epoch: LeaseEpoch(epoch) }),
             ("held", Some(left)) => {
                 // Whoever asked had heard of work; it is looked at again when the lease has run out.
                 self.index.schedule(session, Duration::from_millis(left)).await?;
@@ -173,7 +173,7 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
         let epoch = lease.epoch.0.to_string();
         let keys = [self.keys.meta(lease.session)];
         self.run(&SCRIPTS.renew, &keys, &[epoch.as_bytes(), &millis(ttl)])
@@ -181,7 +181,7 @@ impl SessionStore for RedisStore {
             .expect_ok(lease.session, Some(lease.epoch))
     }
 
-    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
         let session = lease.session;
         // Before the look at what is left: what comes in after it changes the schedule, and is not taken off.
         let scheduled = self.index.scheduled(session).await?;
@@ -204,7 +204,7 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
         let session = commit.session;
         let gapless = commit.events.iter().zip(commit.expected_seq + 1..).all(|(event, seq)| event.seq == seq);
         let checkpoint_fits = commit.checkpoint.is_none_or(|state| state.last_seq() == commit.expected_seq);
@@ -228,7 +228,7 @@ impl SessionStore for RedisStore {
             closed.unwrap_or_default().into_bytes(),
             flag(void),
             self.session_ttl.to_string().into_bytes(),
-            self.keys.channel(session, Topic::Log).into_bytes(),
+            self.keys.channel(session, NotificationTopic::Log).into_bytes(),
             commit.consumed.len().to_string().into_bytes(),
         ];
         args.extend(commit.consumed.iter().map(|place| place.to_string().into_bytes()));
@@ -255,7 +255,7 @@ impl SessionStore for RedisStore {
         look.arg("COUNT").arg(limit.max(1));
         let (heads, entries): ((Option<u64>, Option<u64>), Vec<Entry>) = self.reads.ask(&look).await?;
         let (Some(last_seq), Some(oldest_seq)) = heads else { return Err(StoreError::NotFound(session)) };
-        let events: Result<Vec<Arc<Event>>, StoreError> =
+        let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
             entries.iter().map(|entry| parse(entry.field("e")?).map(Arc::new)).collect();
         Ok(EventPage { events: events?, last_seq, oldest_seq })
     }
@@ -270,14 +270,14 @@ impl SessionStore for RedisStore {
         text.map(|text| parse(&text)).transpose()
     }
 
-    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
+    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         // First of all, so that the command is found even if this process ends right after it was taken.
         self.index.schedule(session, COMMAND_DUE).await?;
-        let ours = Receipt::of(&command, 0);
+        let ours = CommandReceipt::of(&command, 0);
         let flag = |is: bool| if is { b"1" as &[u8] } else { b"0" };
         let (messages, all) = (INBOX_LIMIT.to_string(), INBOX_LIMIT_ALL.to_string());
         let (receipts, ttl) = (RECEIPTS.to_string(), self.session_ttl.to_string());
-        let channel = self.keys.channel(session, Topic::Inbox);
+        let channel = self.keys.channel(session, NotificationTopic::Inbox);
         let receipt_id = receipt_id(&command.by, &command.command_id);
         let (receipt, body) = (json(&ours), json(&command));
         let args: [&[u8]; 12] = [
@@ -303,7 +303,7 @@ impl SessionStore for RedisStore {
         // Asked twice when an answer is lost, it is taken once: by its id.
         let answer = self.run(&SCRIPTS.submit, &keys, &args).await?;
         match (answer.tag(), answer.number(), answer.text()) {
-            ("ok", Some(seq), _) => Ok(Receipt { seq, ..ours }),
+            ("ok", Some(seq), _) => Ok(CommandReceipt { seq, ..ours }),
             ("known", _, Some(known)) => {
                 let first = parse_receipt(known)?;
                 if first.fingerprint != command.fingerprint {
@@ -311,7 +311,7 @@ impl SessionStore for RedisStore {
                 }
                 // The ids of what it causes are made anew for every sending: the same ones are of this very one.
                 let this_one = command.is_message() && first.run_id == ours.run_id;
-                Ok(Receipt { duplicate: !this_one, ..first })
+                Ok(CommandReceipt { duplicate: !this_one, ..first })
             }
             ("busy", ..) => Err(StoreError::Busy(session)),
             ("full", Some(limit), _) => Err(StoreError::InboxFull(usize::try_from(limit).unwrap_or(INBOX_LIMIT))),
@@ -328,7 +328,7 @@ impl SessionStore for RedisStore {
         session: SessionId,
         by: &UserId,
         command: &CommandId,
-    ) -> Result<Option<Receipt>, StoreError> {
+    ) -> Result<Option<CommandReceipt>, StoreError> {
         let mut look = redis::pipe();
         look.cmd("EXISTS").arg(self.keys.meta(session));
         // Older versions kept it under the id alone.
@@ -371,7 +371,8 @@ impl RedisStore {
     /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
     async fn remove(&self, session: SessionId, only_idle: bool) -> Result<bool, StoreError> {
         let summary = self.summary(session).await?.ok_or(StoreError::NotFound(session))?;
-        let (log, inbox) = (self.keys.channel(session, Topic::Log), self.keys.channel(session, Topic::Inbox));
+        let (log, inbox) =
+            (self.keys.channel(session, NotificationTopic::Log), self.keys.channel(session, NotificationTopic::Inbox));
         let args: [&[u8]; 3] = [log.as_bytes(), inbox.as_bytes(), if only_idle { b"1" } else { b"0" }];
         let answer = self.run(&SCRIPTS.delete, &self.keys.all(session), &args).await?;
         if answer.tag() == "busy" {
@@ -401,10 +402,15 @@ impl RedisStore {
 
 #[async_trait]
 impl SharedStore for RedisStore {
-    async fn write_preview(&self, lease: Lease, message: MessageId, pieces: &[Preview]) -> Result<(), StoreError> {
+    async fn write_preview(
+        &self,
+        lease: SessionLease,
+        message: MessageId,
+        pieces: &[MessagePreview],
+    ) -> Result<(), StoreError> {
         let session = lease.session;
         let (epoch, message, ttl) = (lease.epoch.0.to_string(), message.to_string(), millis(PREVIEW_TTL));
-        let channel = self.keys.channel(session, Topic::Log);
+        let channel = self.keys.channel(session, NotificationTopic::Log);
         let pieces: Vec<Vec<u8>> = pieces.iter().map(json).collect();
         let mut args: Vec<&[u8]> = vec![epoch.as_bytes(), message.as_bytes(), &ttl, channel.as_bytes()];
         args.extend(pieces.iter().map(Vec::as_slice));
@@ -438,15 +444,15 @@ impl SharedStore for RedisStore {
         self.index.waiting(limit).await
     }
 
-    fn listen(&self, session: SessionId, topic: Topic) {
+    fn listen(&self, session: SessionId, topic: NotificationTopic) {
         self.bells.listen(session, topic);
     }
 
-    fn leave(&self, session: SessionId, topic: Topic) {
+    fn leave(&self, session: SessionId, topic: NotificationTopic) {
         self.bells.leave(session, topic);
     }
 
-    async fn ring(&self) -> Ring {
+    async fn ring(&self) -> StoreNotification {
         self.bells.ring().await
     }
 }
@@ -500,10 +506,10 @@ fn receipt_id(by: &UserId, command: &CommandId) -> String {
 }
 
 /// A receipt as `submit.lua` keeps it: the seq before the rest.
-fn parse_receipt(kept: &str) -> Result<Receipt, StoreError> {
+fn parse_receipt(kept: &str) -> Result<CommandReceipt, StoreError> {
     let (seq, receipt) = kept.split_once(' ').unwrap_or(("", kept));
     let seq = seq.parse().map_err(|_| StoreError::Corrupt("a receipt without a seq".into()))?;
-    Ok(Receipt { seq, ..parse(receipt)? })
+    Ok(CommandReceipt { seq, ..parse(receipt)? })
 }
 
 fn millis(duration: Duration) -> Vec<u8> {

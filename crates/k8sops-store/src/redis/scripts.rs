@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use redis::{ErrorKind, FromRedisValue, ParsingError, RedisResult, ServerErrorKind, Value};
 
 use super::link::Connection;
-use k8sops_core::{Epoch, SessionId, StoreError};
+use k8sops_core::{LeaseEpoch, SessionId, StoreError};
 
 /// A script, known to the server by its digest.
 pub(super) struct Script {
@@ -127,13 +127,13 @@ impl Answer {
     }
 
     /// Nothing, when it was done; else why it was not.
-    pub(super) fn expect_ok(&self, session: SessionId, epoch: Option<Epoch>) -> Result<(), StoreError> {
+    pub(super) fn expect_ok(&self, session: SessionId, epoch: Option<LeaseEpoch>) -> Result<(), StoreError> {
         match (self.tag(), self.number(), epoch) {
             ("ok", ..) => Ok(()),
             ("not_found", ..) => Err(StoreError::NotFound(session)),
             ("exists", ..) => Err(StoreError::Exists(session)),
             ("fenced", Some(current), Some(attempted)) => {
-                Err(StoreError::Fenced { session, attempted, current: Epoch(current) })
+                Err(StoreError::Fenced { session, attempted, current: LeaseEpoch(current) })
             }
             ("conflict", Some(found), _) => Err(StoreError::SeqConflict { session, expected: found, found }),
             _ => Err(self.unexpected()),

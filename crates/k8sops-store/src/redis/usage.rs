@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::RedisStore;
-use k8sops_core::{Day, ModelUsage, SessionId, Spent, StoreError, USAGE_DAYS, UsageStore, UserDay, UserId};
+use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId};
 
 #[async_trait]
 impl UsageStore for RedisStore {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let models = serde_json::to_vec(&spent.models).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let key = self.keys.usage(user, spent.day);
         self.writes
@@ -21,7 +21,7 @@ impl UsageStore for RedisStore {
         Ok(())
     }
 
-    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
+    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);

@@ -15,7 +15,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use k8sops_core::{Event, EventBody, SessionState, ToolCallId, Usage};
+use k8sops_core::{EventBody, SessionEvent, SessionState, TokenUsage, ToolCallId};
 use make::Maker;
 
 /// The label of what is not known by name.
@@ -229,7 +229,7 @@ impl Metrics {
     }
 
     /// Counts what a committed event says; `before` is the session without it.
-    pub fn count_event(&self, event: &Event, before: &SessionState) {
+    pub fn count_event(&self, event: &SessionEvent, before: &SessionState) {
         self.events.inc();
         match &event.body {
             EventBody::RunFinished(e) => self.run_ended(e.outcome.as_str(), Some(e.duration_ms)),
@@ -273,7 +273,7 @@ impl Metrics {
         }
     }
 
-    fn count_usage(&self, [provider, model]: [&str; 2], usage: Usage) {
+    fn count_usage(&self, [provider, model]: [&str; 2], usage: TokenUsage) {
         for (direction, tokens) in [
             ("input", usage.input_tokens),
             ("output", usage.output_tokens),

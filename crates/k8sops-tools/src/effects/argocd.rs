@@ -7,7 +7,7 @@ use super::{
     line::{Part, is_ambiguous},
     secrets,
 };
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 /// `--server`, `--auth-token`, `--insecure` and their like are not here: who asks, and whom, is the server's affair.
 const GLOBAL: Flags =
@@ -119,7 +119,7 @@ pub(super) fn judge(words: &[Word]) -> Part {
         return unclear(format!("`argocd {path}`: a flag within a word or behind `--` is not understood"));
     }
     if parsed.has("refresh") || parsed.has("hard-refresh") {
-        return Judged::new(Effect::Idempotent, format!("`argocd {path}` with a refresh compares anew"))
+        return Judged::new(ToolEffect::Idempotent, format!("`argocd {path}` with a refresh compares anew"))
             .with(*holds)
             .into();
     }

@@ -7,7 +7,7 @@ use super::{
     lexer::{self, Line, Word},
     secrets,
 };
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 /// A program whose command lines are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn judge_lexed(line: &Line, home: Option<Program>) -> Judged {
         }
     }
     let verdict = verdict.unwrap_or_else(|| Judged::mutating("no command is given"));
-    if dry && verdict.effect == Effect::Read && !all_read_it_as_dry(line) {
+    if dry && verdict.effect == ToolEffect::Read && !all_read_it_as_dry(line) {
         return Judged::mutating("`--dry-run` may be read differently").with(verdict.sensitive);
     }
     verdict

@@ -1,7 +1,7 @@
 //! What a tool call does to the world, by what is known here of kubectl, helm and argocd and of the servers that wrap
 //! them.
 //!
-//! This is a gate: what is judged [`Effect::Read`] runs without anybody's approval. So everything in here lists what is
+//! This is a gate: what is judged [`ToolEffect::Read`] runs without anybody's approval. So everything in here lists what is
 //! known to be harmless and takes the rest as mutating: a verb, a flag, a shell construct, an argument that is not in a
 //! table never makes a `Read`.
 //!
@@ -31,13 +31,13 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 /// What is known of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Judged {
     /// What it does.
-    pub effect: Effect,
+    pub effect: ToolEffect,
     /// Whether and how its output holds secret values.
     pub sensitive: Option<Sensitive>,
     /// Why, in words for a person.
@@ -54,16 +54,16 @@ pub(super) enum Sensitive {
 }
 
 impl Judged {
-    fn new(effect: Effect, reason: impl Into<String>) -> Self {
+    fn new(effect: ToolEffect, reason: impl Into<String>) -> Self {
         Self { effect, sensitive: None, reason: reason.into() }
     }
 
     fn read(reason: impl Into<String>) -> Self {
-        Self::new(Effect::Read, reason)
+        Self::new(ToolEffect::Read, reason)
     }
 
     fn mutating(reason: impl Into<String>) -> Self {
-        Self::new(Effect::Mutating, reason)
+        Self::new(ToolEffect::Mutating, reason)
     }
 
     fn with(mut self, sensitive: Option<Sensitive>) -> Self {
@@ -88,11 +88,11 @@ pub(super) struct Preview {
     pub arguments: Map<String, Value>,
 }
 
-fn rank(effect: Effect) -> u8 {
+fn rank(effect: ToolEffect) -> u8 {
     match effect {
-        Effect::Read => 0,
-        Effect::Idempotent => 1,
-        Effect::Mutating => 2,
+        ToolEffect::Read => 0,
+        ToolEffect::Idempotent => 1,
+        ToolEffect::Mutating => 2,
     }
 }
 

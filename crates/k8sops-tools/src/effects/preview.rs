@@ -9,18 +9,18 @@ use super::{
     lexer::{self, Word},
     line::Program,
 };
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 /// The call that shows what this one would do.
 pub(super) fn of(tool: &str, arguments: &Map<String, Value>) -> Option<Preview> {
-    if judge(tool, arguments)?.effect == Effect::Read {
+    if judge(tool, arguments)?.effect == ToolEffect::Read {
         return None;
     }
     let preview = match carriers::home(tool) {
         Some(home) => of_line(tool, arguments, home)?,
         None => of_tool(tool, arguments)?,
     };
-    judge(&preview.tool, &preview.arguments).filter(|judged| judged.effect == Effect::Read)?;
+    judge(&preview.tool, &preview.arguments).filter(|judged| judged.effect == ToolEffect::Read)?;
     Some(preview)
 }
 

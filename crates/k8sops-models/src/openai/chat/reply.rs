@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{API, DETAILS, EXTRA, FIELD, REASONING_FIELDS};
 
 use crate::{
-    Delta, ModelError, Notice, Reply,
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
     fault::{Call, Complaint},
     lenient,
     native::Recorder,
@@ -22,7 +22,7 @@ use crate::{
     sse::{Assemble, Taken},
     tags::{Parted, Tags},
 };
-use k8sops_core::{StopReason, Usage};
+use k8sops_core::{StopReason, TokenUsage};
 
 #[derive(Deserialize)]
 struct Chunk {
@@ -104,7 +104,7 @@ pub(in crate::openai) struct Assembler {
     content: String,
     reasoning: String,
     slots: Vec<Slot>,
-    usage: Usage,
+    usage: TokenUsage,
     finish: Option<String>,
     refused: bool,
     /// Finds what the model thinks, where that comes in its text.
@@ -113,18 +113,18 @@ pub(in crate::openai) struct Assembler {
     spoken: Spoken,
     recorder: Recorder,
     details: Vec<Value>,
-    notices: Vec<Notice>,
+    notices: Vec<ProviderNotice>,
 }
 
 impl Assembler {
     /// For a reply to a request that offers these tools.
-    pub(in crate::openai) fn new(call: Call, tools: Vec<String>, notices: Vec<Notice>) -> Self {
+    pub(in crate::openai) fn new(call: Call, tools: Vec<String>, notices: Vec<ProviderNotice>) -> Self {
         Self {
             call,
             content: String::new(),
             reasoning: String::new(),
             slots: Vec::new(),
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
             finish: None,
             refused: false,
             tags: Tags::default(),
@@ -135,35 +135,35 @@ impl Assembler {
         }
     }
 
-    fn text(&mut self, text: String, out: &mut VecDeque<Delta>) {
+    fn text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             self.recorder.text(&text);
             self.content.push_str(&text);
-            out.push_back(Delta::Text(text));
+            out.push_back(ReplyDelta::Text(text));
         }
     }
 
     /// What the model thinks; from a field of this name, which is where it goes back.
-    fn think(&mut self, text: String, field: Option<&'static str>, out: &mut VecDeque<Delta>) {
+    fn think(&mut self, text: String, field: Option<&'static str>, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             self.recorder.reasoning(&text);
             if let Some(field) = field {
                 self.recorder.reasoning_data(FIELD, Value::from(field));
             }
             self.reasoning.push_str(&text);
-            out.push_back(Delta::Reasoning(text));
+            out.push_back(ReplyDelta::Reasoning(text));
         }
     }
 
     /// Text, and what was thought in it.
-    fn parted(&mut self, Parted { thought, text }: Parted, out: &mut VecDeque<Delta>) {
+    fn parted(&mut self, Parted { thought, text }: Parted, out: &mut VecDeque<ReplyDelta>) {
         self.think(thought, None, out);
         let shown = self.spoken.push(&text);
         self.text(shown, out);
     }
 
     /// At the end of the text: what was held back of it, as text or as calls.
-    fn end_of_text(&mut self, out: &mut VecDeque<Delta>) {
+    fn end_of_text(&mut self, out: &mut VecDeque<ReplyDelta>) {
         let parted = self.tags.finish();
         self.parted(parted, out);
         let (rest, calls) = mem::replace(&mut self.spoken, Spoken::new([])).finish();
@@ -254,7 +254,7 @@ impl Slot {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data == "[DONE]" {
             self.end_of_text(out);
@@ -314,7 +314,7 @@ impl Assemble for Assembler {
         Ok(if more || out.len() > shown { Taken::Piece } else { Taken::Nothing })
     }
 
-    fn finish(&mut self) -> Result<Reply, ModelError> {
+    fn finish(&mut self) -> Result<ModelReply, ModelError> {
         let Some(finish) = self.finish.take() else { return Err(self.call.unfinished()) };
         let stop_reason = self.stop_reason(&finish);
         let mut recorder = mem::take(&mut self.recorder);
@@ -328,7 +328,7 @@ impl Assemble for Assembler {
             calls.push((slot.name, slot.arguments));
         }
         let reasoning = mem::take(&mut self.reasoning);
-        Ok(Reply {
+        Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
             tool_calls: render::requested_calls(calls, stop_reason),
@@ -349,13 +349,13 @@ fn text_of(content: Value) -> String {
     }
 }
 
-fn read_usage(usage: &Value) -> Usage {
+fn read_usage(usage: &Value) -> TokenUsage {
     let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-    Usage {
+    TokenUsage {
         input_tokens: count("/prompt_tokens"),
         output_tokens: count("/completion_tokens"),
         cached_tokens: count("/prompt_tokens_details/cached_tokens").max(count("/prompt_cache_hit_tokens")),
         reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
-        ..Usage::default()
+        ..TokenUsage::default()
     }
 }

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::reply::Assembler;
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, OpenAi, Protocol, Reply, RequestedCall, ToolChoice,
+    ChatModel as _, ChatRequest, ModelError, ModelReply, OpenAiModel, ProviderProtocol, RequestedCall, ToolChoice,
     openai::Plan,
     testing,
     testing::{Answer, Seen, Server, assembled, request, take_all, user, watch},
 };
-use k8sops_core::{AssistantMessage, Message, ProviderData, StopReason, ToolStatus, Usage};
+use k8sops_core::{AssistantMessage, ChatMessage, ProviderData, StopReason, TokenUsage, ToolStatus};
 
 fn body(request: &ChatRequest, completion_limit: bool) -> Value {
     let plan = Plan { completion_limit, own_blocks: true, ..Plan::default() };
@@ -40,8 +40,8 @@ fn requested(name: &str, arguments: Value) -> RequestedCall {
     RequestedCall { name: name.to_owned(), arguments }
 }
 
-fn model(server: &Server) -> OpenAi {
-    OpenAi::new(&testing::provider(Protocol::Openai, &format!("{}/v1", server.url)))
+fn model(server: &Server) -> OpenAiModel {
+    OpenAiModel::new(&testing::provider(ProviderProtocol::Openai, &format!("{}/v1", server.url)))
 }
 
 async fn ask(answer: Answer) -> (Seen, Server) {
@@ -106,7 +106,7 @@ fn options_are_sent_only_when_they_are_set() {
     assert_eq!((without.get("tools"), without.get("tool_choice")), (None, None));
 }
 
-fn rich() -> (String, Reply) {
+fn rich() -> (String, ModelReply) {
     let body = sse(&[
         delta(json!({"role": "assistant", "content": ""})),
         delta(json!({"reasoning_content": "Let me "})),
@@ -125,16 +125,16 @@ fn rich() -> (String, Reply) {
         json!({"choices": [], "usage": {"prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 102,
             "prompt_tokens_details": {"cached_tokens": 64}, "completion_tokens_details": {"reasoning_tokens": 5}}}),
     ]);
-    let reply = Reply {
+    let reply = ModelReply {
         content: "Ich prüfe das 🔥.".into(),
         reasoning: Some("Let me see ☸".into()),
         tool_calls: vec![requested("pods_list", json!({"ns": "shop"})), requested("logs", json!({"pod": "cart-ü"}))],
-        usage: Usage {
+        usage: TokenUsage {
             input_tokens: 90,
             output_tokens: 12,
             cached_tokens: 64,
             reasoning_tokens: 5,
-            ..Usage::default()
+            ..TokenUsage::default()
         },
         stop_reason: StopReason::ToolUse,
         provider_data: Some(ProviderData {
@@ -146,7 +146,7 @@ fn rich() -> (String, Reply) {
                 json!({"part": "call"}),
             ],
         }),
-        ..Reply::default()
+        ..ModelReply::default()
     };
     (body, reply)
 }
@@ -184,7 +184,7 @@ async fn one_connection_serves_one_call_after_the_other() {
     assert_eq!(server.connections(), 1);
 }
 
-fn reply(chunks: &[Value]) -> Result<Reply, ModelError> {
+fn reply(chunks: &[Value]) -> Result<ModelReply, ModelError> {
     take_all(&mut Assembler::new(testing::some_call(), Vec::new(), Vec::new()), chunks)
 }
 
@@ -262,7 +262,10 @@ fn a_reply_of_which_much_is_missing_is_still_a_reply() {
         json!({"choices": [], "usage": null, "timings": {"n": 1}}),
     ])
     .unwrap();
-    assert_eq!((seen.content.as_str(), seen.stop_reason, seen.usage), ("hi", StopReason::EndTurn, Usage::default()));
+    assert_eq!(
+        (seen.content.as_str(), seen.stop_reason, seen.usage),
+        ("hi", StopReason::EndTurn, TokenUsage::default())
+    );
 }
 
 #[test]
@@ -368,15 +371,15 @@ async fn a_refused_request_is_a_typed_error_that_names_no_key() {
 async fn a_server_that_is_not_there_is_named_with_what_to_do() {
     // A port that nobody listens on: bound here, and let go of.
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let model = OpenAi::new(&testing::provider(Protocol::Openai, &format!("http://{host}/v1")));
+    let model = OpenAiModel::new(&testing::provider(ProviderProtocol::Openai, &format!("http://{host}/v1")));
     let error = model.stream(request(vec![user("hi")])).await.err().unwrap();
     let ModelError::Network(message) = error else { panic!("{error:?}") };
     assert!(message.contains(&host) && message.contains("refused") && message.contains("Check"), "{message}");
 
-    let nowhere = OpenAi::new(&testing::provider(Protocol::Openai, "http://nowhere.invalid/v1"));
+    let nowhere = OpenAiModel::new(&testing::provider(ProviderProtocol::Openai, "http://nowhere.invalid/v1"));
     let error = nowhere.stream(request(vec![user("hi")])).await.err().unwrap();
     assert!(matches!(&error, ModelError::Network(m) if m.contains("nowhere.invalid")), "{error:?}");
-    let unparsed = OpenAi::new(&testing::provider(Protocol::Openai, "not a url"));
+    let unparsed = OpenAiModel::new(&testing::provider(ProviderProtocol::Openai, "not a url"));
     let error = unparsed.stream(request(vec![user("hi")])).await.err().unwrap();
     assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("base URL")), "{error:?}");
 }
@@ -385,10 +388,10 @@ async fn a_server_that_is_not_there_is_named_with_what_to_do() {
 async fn a_server_that_falls_silent_is_given_up() {
     let begun = format!("data: {}\n\n", delta(json!({"content": "half a"})));
     let server = Server::start([Answer::stall(&[&begun]), Answer::silence()]).await;
-    let mut config = testing::provider(Protocol::Openai, &server.url);
+    let mut config = testing::provider(ProviderProtocol::Openai, &server.url);
     config.connect_timeout = Duration::from_millis(100);
     config.read_timeout = Duration::from_millis(200);
-    let model = OpenAi::new(&config);
+    let model = OpenAiModel::new(&config);
     let seen = watch(model.stream(request(vec![user("hi")])).await.unwrap()).await;
     assert_eq!(seen.text, "half a");
     assert!(matches!(&seen.end, Err(ModelError::Timeout(m)) if m.contains("0.2 s")), "{seen:?}");
@@ -440,7 +443,7 @@ async fn a_check_finds_the_model_or_says_what_there_is() {
 async fn a_check_of_a_base_url_with_nothing_behind_it_names_the_status_and_the_version() {
     for (list, chat) in [(404, 404), (501, 501), (404, 405), (200, 404)] {
         let server = Server::start([Answer::plain(list, "", "{}"), Answer::plain(chat, "", "<html>")]).await;
-        let model = OpenAi::new(&testing::provider(Protocol::Openai, &format!("{}/v1/v1", server.url)));
+        let model = OpenAiModel::new(&testing::provider(ProviderProtocol::Openai, &format!("{}/v1/v1", server.url)));
         let error = model.check("test-model").await.unwrap_err();
         let ModelError::InvalidRequest(message) = &error else { panic!("{list} {chat}: {error:?}") };
         let says = [&format!("({chat})"), "/v1/v1/chat/completions", "missing or doubled /v1"];
@@ -473,11 +476,11 @@ async fn a_call_whose_arguments_are_long_in_coming_is_waited_for() {
 }
 
 /// The message that a reply becomes, with calls of the ids `c0`, `c1`, ….
-fn said(reply: Reply) -> Arc<Message> {
+fn said(reply: ModelReply) -> Arc<ChatMessage> {
     let calls = reply.tool_calls.iter().enumerate();
     let calls = calls.map(|(n, call)| testing::call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
     match &*testing::assistant(&reply.content, calls) {
-        Message::Assistant(message) => Arc::new(Message::Assistant(AssistantMessage {
+        ChatMessage::Assistant(message) => Arc::new(ChatMessage::Assistant(AssistantMessage {
             reasoning: reply.reasoning,
             provider_data: reply.provider_data,
             ..message.clone()
@@ -500,7 +503,7 @@ fn what_a_server_gave_of_a_models_thoughts_goes_back_under_the_same_name() {
         let thought = fields.iter().map(|fields| delta(fields.clone()));
         said(reply(&thought.chain(done()).collect::<Vec<_>>()).unwrap())
     };
-    let given_back = |message: Arc<Message>, more: &[Arc<Message>]| {
+    let given_back = |message: Arc<ChatMessage>, more: &[Arc<ChatMessage>]| {
         let result = testing::tool("c0", ToolStatus::Ok, "r");
         let request = request([vec![user("hi"), message, result], more.to_vec()].concat());
         body(&request, false)["messages"][2].clone()

@@ -11,13 +11,13 @@ use serde_json::{Map, Value};
 
 use super::{API, thought};
 use crate::{
-    Delta, ModelError, Notice, Reply,
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
     fault::{Call, Complaint},
     native::Recorder,
     render,
     sse::{Assemble, Taken},
 };
-use k8sops_core::{StopReason, Usage};
+use k8sops_core::{StopReason, TokenUsage};
 
 /// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
 #[derive(Deserialize)]
@@ -60,14 +60,14 @@ pub(in crate::openai) struct Assembler {
     /// Where the open item of reasoning begins in all reasoning.
     thinks_from: Option<usize>,
     recorder: Recorder,
-    notices: Vec<Notice>,
+    notices: Vec<ProviderNotice>,
     refused: bool,
     /// The whole response, once it is there.
     response: Option<Value>,
 }
 
 impl Assembler {
-    pub(in crate::openai) fn new(call: Call, notices: Vec<Notice>) -> Self {
+    pub(in crate::openai) fn new(call: Call, notices: Vec<ProviderNotice>) -> Self {
         Self {
             call,
             content: String::new(),
@@ -82,34 +82,34 @@ impl Assembler {
         }
     }
 
-    fn text(&mut self, text: String, out: &mut VecDeque<Delta>) {
+    fn text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             self.said += text.len();
             self.recorder.text(&text);
             self.content.push_str(&text);
-            out.push_back(Delta::Text(text));
+            out.push_back(ReplyDelta::Text(text));
         }
     }
 
-    fn think(&mut self, text: &str, out: &mut VecDeque<Delta>) {
+    fn think(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             if self.thinks_from.is_none() {
                 self.begin_thought(out);
             }
             self.recorder.reasoning(text);
             self.reasoning.push_str(text);
-            out.push_back(Delta::Reasoning(text.to_owned()));
+            out.push_back(ReplyDelta::Reasoning(text.to_owned()));
         }
     }
 
     /// An item of reasoning begins, a blank line after the one before.
-    fn begin_thought(&mut self, out: &mut VecDeque<Delta>) {
+    fn begin_thought(&mut self, out: &mut VecDeque<ReplyDelta>) {
         if !self.reasoning.is_empty() {
             // Of the block before, so that this item's text is all its own.
             self.recorder.reasoning_begins();
             self.recorder.reasoning(thought::GAP);
             self.reasoning.push_str(thought::GAP);
-            out.push_back(Delta::Reasoning(thought::GAP.to_owned()));
+            out.push_back(ReplyDelta::Reasoning(thought::GAP.to_owned()));
         }
         self.recorder.reasoning_begins();
         self.thinks_from = Some(self.reasoning.len());
@@ -130,7 +130,7 @@ impl Assembler {
         &mut self.slots[at]
     }
 
-    fn item_begins(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<Delta>) {
+    fn item_begins(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
         let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
         match word("type") {
             "message" => self.said = 0,
@@ -145,7 +145,7 @@ impl Assembler {
     }
 
     /// A whole item: what it says counts.
-    fn item_is_whole(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<Delta>) {
+    fn item_is_whole(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
         let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
         match word("type") {
             "message" => {
@@ -190,7 +190,7 @@ impl Assembler {
     }
 
     /// The whole response: what was not streamed is taken from it.
-    fn response_is_whole(&mut self, response: Value, out: &mut VecDeque<Delta>) {
+    fn response_is_whole(&mut self, response: Value, out: &mut VecDeque<ReplyDelta>) {
         if self.content.is_empty() && self.slots.is_empty() {
             for (at, item) in response.get("output").and_then(Value::as_array).into_iter().flatten().enumerate() {
                 let is_new = item.get("type").is_some_and(|kind| kind == "message" || kind == "function_call")
@@ -209,7 +209,7 @@ impl Assembler {
 }
 
 impl Assemble for Assembler {
-    fn take(&mut self, event: &Event, out: &mut VecDeque<Delta>) -> Result<Taken, ModelError> {
+    fn take(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<Taken, ModelError> {
         let data = event.data.trim();
         if data.is_empty() || data == "[DONE]" {
             return Ok(Taken::Nothing);
@@ -267,7 +267,7 @@ impl Assemble for Assembler {
         Ok(Taken::Piece)
     }
 
-    fn finish(&mut self) -> Result<Reply, ModelError> {
+    fn finish(&mut self) -> Result<ModelReply, ModelError> {
         let Some(response) = self.response.take() else { return Err(self.call.unfinished()) };
         let why = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
         let stop_reason = match why {
@@ -281,17 +281,17 @@ impl Assemble for Assembler {
         let calls = mem::take(&mut self.slots).into_iter().map(|slot| (slot.name, slot.arguments));
         let reasoning = mem::take(&mut self.reasoning);
         let count = |pointer: &str| response.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
-        Ok(Reply {
+        Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
             tool_calls: render::requested_calls(calls.collect(), stop_reason),
-            usage: Usage {
+            usage: TokenUsage {
                 input_tokens: count("/usage/input_tokens"),
                 output_tokens: count("/usage/output_tokens"),
                 cached_tokens: count("/usage/input_tokens_details/cached_tokens"),
                 cache_write_tokens: count("/usage/input_tokens_details/cache_write_tokens"),
                 reasoning_tokens: count("/usage/output_tokens_details/reasoning_tokens"),
-                ..Usage::default()
+                ..TokenUsage::default()
             },
             stop_reason,
             provider_data: mem::take(&mut self.recorder).finish(API),

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use super::reply::Assembler;
 use crate::{
-    ChatModel as _, ChatRequest, Feature, ModelConfig, ModelError, OpenAi, Protocol, ProviderConfig, Reply,
-    RequestedCall, ToolChoice,
+    ChatModel as _, ChatRequest, ModelConfig, ModelError, ModelFeature, ModelReply, OpenAiModel, ProviderConfig,
+    ProviderProtocol, RequestedCall, ToolChoice,
     openai::Plan,
     testing,
     testing::{Answer, Server, assembled, assistant, request, take_all, tool, user, watch},
 };
-use k8sops_core::{AssistantMessage, Effort, Message, StopReason, ToolStatus, Usage};
+use k8sops_core::{AssistantMessage, ChatMessage, ReasoningEffort, StopReason, TokenUsage, ToolStatus};
 
 fn plan() -> Plan {
     Plan { own_blocks: true, ..Plan::default() }
@@ -58,7 +58,7 @@ fn completed(output: Value) -> Value {
     )
 }
 
-fn reply(events: &[Value]) -> Result<Reply, ModelError> {
+fn reply(events: &[Value]) -> Result<ModelReply, ModelError> {
     take_all(&mut Assembler::new(testing::some_call(), Vec::new()), events)
 }
 
@@ -82,7 +82,7 @@ fn part(text: &str, n: u64) -> [Value; 2] {
     ]
 }
 
-fn rich() -> (Vec<Value>, Reply) {
+fn rich() -> (Vec<Value>, ModelReply) {
     let [first, second] = thoughts();
     let mut events = vec![
         of("response.created", json!({"response": {"status": "in_progress"}})),
@@ -119,32 +119,32 @@ fn rich() -> (Vec<Value>, Reply) {
         whole(4, function("fc_2", "logs", "{\"pod\":\"a-ü\"}")),
         completed(json!([])),
     ]);
-    let reply = Reply {
+    let reply = ModelReply {
         content: "Ich prüfe das 🔥.".into(),
         reasoning: Some("Pods first ☸\n\nthen logs\n\n".into()),
         tool_calls: vec![
             RequestedCall { name: "pods_list".into(), arguments: json!({"ns": "shop"}) },
             RequestedCall { name: "logs".into(), arguments: json!({"pod": "a-ü"}) },
         ],
-        usage: Usage {
+        usage: TokenUsage {
             input_tokens: 90,
             output_tokens: 12,
             cached_tokens: 64,
             reasoning_tokens: 5,
-            ..Usage::default()
+            ..TokenUsage::default()
         },
         stop_reason: StopReason::ToolUse,
-        ..Reply::default()
+        ..ModelReply::default()
     };
     (events, reply)
 }
 
 /// The message that a reply becomes, with calls of the ids `c0`, `c1`, ….
-fn said(reply: Reply) -> Arc<Message> {
+fn said(reply: ModelReply) -> Arc<ChatMessage> {
     let calls = reply.tool_calls.iter().enumerate();
     let calls = calls.map(|(n, call)| testing::call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
     match &*assistant(&reply.content, calls) {
-        Message::Assistant(message) => Arc::new(Message::Assistant(AssistantMessage {
+        ChatMessage::Assistant(message) => Arc::new(ChatMessage::Assistant(AssistantMessage {
             reasoning: reply.reasoning,
             provider_data: reply.provider_data,
             ..message.clone()
@@ -155,7 +155,8 @@ fn said(reply: Reply) -> Arc<Message> {
 
 #[test]
 fn the_request_is_what_the_protocol_says() {
-    let request = ChatRequest { max_tokens: Some(9), reasoning: Some(Effort::Low), ..request(testing::conversation()) };
+    let request =
+        ChatRequest { max_tokens: Some(9), reasoning: Some(ReasoningEffort::Low), ..request(testing::conversation()) };
     assert_eq!(
         body(&request, &plan()),
         json!({
@@ -196,14 +197,14 @@ fn the_request_is_what_the_protocol_says() {
 fn what_is_known_of_a_model_is_not_asked_of_it() {
     let request = ChatRequest {
         temperature: Some(0.1),
-        reasoning: Some(Effort::Off),
+        reasoning: Some(ReasoningEffort::Off),
         tool_choice: ToolChoice::None,
         ..request(vec![user("hi")])
     };
     let all = body(&request, &plan());
     assert_eq!((&all["temperature"], &all["reasoning"]["effort"]), (&json!(0.1), &json!("none")));
     assert_eq!(all["tool_choice"], "none");
-    let plain = body(&request, &Plan { lacks: [Feature::Thinking, Feature::Temperature].into(), ..plan() });
+    let plain = body(&request, &Plan { lacks: [ModelFeature::Thinking, ModelFeature::Temperature].into(), ..plan() });
     for field in ["temperature", "reasoning", "include"] {
         assert_eq!(plain.get(field), None, "{field}");
     }
@@ -217,7 +218,7 @@ async fn a_reply_is_the_same_however_its_bytes_are_cut() {
         let seen = assembled(Assembler::new(testing::some_call(), Vec::new()), bytes.as_bytes(), size).await;
         let seen = seen.end.unwrap();
         assert!(seen.provider_data.is_some());
-        assert_eq!(Reply { provider_data: None, ..seen }, expected, "{size}");
+        assert_eq!(ModelReply { provider_data: None, ..seen }, expected, "{size}");
     }
 }
 
@@ -369,8 +370,8 @@ fn a_refusal_that_comes_whole_is_one() {
 async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
     let words = "Unsupported value: 'none' is not supported with this model. Supported values are: 'low' and 'high'.";
     let server = Server::start([refused(words, "reasoning.effort"), good(), good()]).await;
-    let model = OpenAi::new(&provider(&server));
-    for (reasoning, notices) in [(Effort::Off, vec!["always_thinks"]), (Effort::High, vec![])] {
+    let model = OpenAiModel::new(&provider(&server));
+    for (reasoning, notices) in [(ReasoningEffort::Off, vec!["always_thinks"]), (ReasoningEffort::High, vec![])] {
         let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
         let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
         assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), notices);
@@ -389,8 +390,8 @@ async fn a_thought_without_what_belongs_to_it_is_not_taken_for_a_model_that_does
         let (events, _) = rich();
         let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
         let request = request([vec![user("hi"), said(reply(&events).unwrap())], results.to_vec()].concat());
-        let request = ChatRequest { reasoning: Some(Effort::High), ..request };
-        let reply = watch(OpenAi::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
+        let request = ChatRequest { reasoning: Some(ReasoningEffort::High), ..request };
+        let reply = watch(OpenAiModel::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
         assert_eq!(reply.notices, []);
         let again = &server.received()[1].body;
         assert_eq!(
@@ -410,7 +411,7 @@ fn refused(message: &str, parameter: &str) -> Answer {
 }
 
 fn provider(server: &Server) -> ProviderConfig {
-    testing::provider(Protocol::OpenaiResponses, &format!("{}/v1", server.url))
+    testing::provider(ProviderProtocol::OpenaiResponses, &format!("{}/v1", server.url))
 }
 
 #[tokio::test]
@@ -423,7 +424,7 @@ async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
         good(),
     ])
     .await;
-    let model = OpenAi::new(&provider(&server));
+    let model = OpenAiModel::new(&provider(&server));
     for _ in 0..2 {
         let request = ChatRequest { temperature: Some(0.3), ..request(vec![user("hi")]) };
         let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
@@ -448,7 +449,7 @@ async fn a_conversation_whose_thoughts_are_not_taken_any_more_goes_on_without_th
     let (events, _) = rich();
     let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
     let request = request([vec![user("hi"), said(reply(&events).unwrap())], results.to_vec()].concat());
-    let reply = watch(OpenAi::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
+    let reply = watch(OpenAiModel::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
     assert_eq!(reply.notices, []);
     let sealed: Vec<_> = server.received().iter().map(|r| r.body.to_string().matches("sealed-").count()).collect();
     assert_eq!(sealed, [2, 0]);
@@ -457,23 +458,23 @@ async fn a_conversation_whose_thoughts_are_not_taken_any_more_goes_on_without_th
 
 #[tokio::test]
 async fn the_responses_api_is_spoken_at_openai_itself_and_where_it_is_asked_for() {
-    let path = async |protocol: Protocol| {
+    let path = async |protocol: ProviderProtocol| {
         let server = Server::start([Answer::plain(401, "", "{}")]).await;
         let config = ProviderConfig { protocol, ..provider(&server) };
-        let _ = OpenAi::new(&config).stream(request(vec![user("hi")])).await;
+        let _ = OpenAiModel::new(&config).stream(request(vec![user("hi")])).await;
         server.received()[0].head.split(' ').nth(1).unwrap().to_owned()
     };
-    assert_eq!(path(Protocol::OpenaiResponses).await, "/v1/responses");
-    assert_eq!(path(Protocol::OpenaiChat).await, "/v1/chat/completions");
-    assert_eq!(path(Protocol::Openai).await, "/v1/chat/completions", "elsewhere than at OpenAI");
+    assert_eq!(path(ProviderProtocol::OpenaiResponses).await, "/v1/responses");
+    assert_eq!(path(ProviderProtocol::OpenaiChat).await, "/v1/chat/completions");
+    assert_eq!(path(ProviderProtocol::Openai).await, "/v1/chat/completions", "elsewhere than at OpenAI");
 }
 
 #[tokio::test]
 async fn a_model_of_the_catalog_is_asked_for_what_it_has() {
     let server = Server::start([good()]).await;
-    let features = [Feature::Tools].into();
+    let features = [ModelFeature::Tools].into();
     let models = vec![ModelConfig { features, ..ModelConfig::named("test-model", "") }];
-    let model = OpenAi::new(&ProviderConfig { models, ..provider(&server) });
+    let model = OpenAiModel::new(&ProviderConfig { models, ..provider(&server) });
     let request = ChatRequest { temperature: Some(0.3), ..request(vec![user("hi")]) };
     watch(model.stream(request).await.unwrap()).await.end.unwrap();
     let sent = server.received()[0].body.clone();

@@ -7,7 +7,7 @@ use super::{
     super::{Judged, Sensitive},
     Does, Tool, is_true,
 };
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 const OBJECTS: Does = Does::Reads(Some(Sensitive::Objects));
 
@@ -49,7 +49,7 @@ pub(super) const TOOLS: &[Tool] = &[
 /// A dry run changes nothing in the cluster, but it is recorded as the application's last operation.
 fn sync(arguments: &Map<String, Value>) -> Judged {
     match is_true(arguments, "dryRun") {
-        true => Judged::new(Effect::Idempotent, "`sync_application` with `dryRun` records an operation"),
+        true => Judged::new(ToolEffect::Idempotent, "`sync_application` with `dryRun` records an operation"),
         false => Judged::mutating("`sync_application` deploys an application"),
     }
 }

@@ -8,7 +8,7 @@ mod writing;
 use serde_json::{Map, Value, json};
 
 use super::{Judged, Sensitive, judge};
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 /// Arguments, as a JSON object.
 fn arguments(value: Value) -> Map<String, Value> {
@@ -32,9 +32,9 @@ fn check(table: &str) -> usize {
             let (expected, text) = row.split_once(' ').unwrap();
             let judged = line(&text.replace("⏎", "\n"));
             let effect = match judged.effect {
-                Effect::Read => 'R',
-                Effect::Idempotent => 'I',
-                Effect::Mutating => 'M',
+                ToolEffect::Read => 'R',
+                ToolEffect::Idempotent => 'I',
+                ToolEffect::Mutating => 'M',
             };
             let held = match judged.sensitive {
                 None => '-',

@@ -7,11 +7,11 @@ use super::{
     arguments,
 };
 use k8sops_core::{
-    Effect,
-    Effect::{Idempotent, Mutating, Read},
+    ToolEffect,
+    ToolEffect::{Idempotent, Mutating, Read},
 };
 
-fn effect(tool: &str, said: Value) -> Effect {
+fn effect(tool: &str, said: Value) -> ToolEffect {
     judge(tool, &arguments(said)).unwrap().effect
 }
 

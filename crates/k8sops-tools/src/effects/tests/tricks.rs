@@ -7,7 +7,7 @@ use super::{
     super::{judge, preview},
     arguments, line,
 };
-use k8sops_core::Effect;
+use k8sops_core::ToolEffect;
 
 const MUTATING: &[&str] = &[
     "kubectl delete pod web-0",
@@ -279,7 +279,7 @@ proptest! {
 
     #[test]
     fn no_way_of_writing_makes_a_mutating_line_a_read_one(text in select(MUTATING), tricks in vec(trick(), 1..5)) {
-        prop_assert_eq!(line(text).effect, Effect::Mutating);
+        prop_assert_eq!(line(text).effect, ToolEffect::Mutating);
         // Where a flag makes the line what it is, a sign within the flag makes it another one.
         let by_flag = text.contains("get pods");
         let fair = |trick: &&Trick| !by_flag || !matches!(trick, Trick::Sign(..) | Trick::Case(_) | Trick::QuoteInside(..));
@@ -287,10 +287,10 @@ proptest! {
         let (composed, inner): (Vec<&Trick>, Vec<&Trick>) = tricks.into_iter().partition(|trick| trick.composes());
         let written = inner.into_iter().chain(composed).fold(text.to_owned(), |text, trick| play(&text, trick));
         let judged = line(&written);
-        prop_assert!(judged.effect != Effect::Read, "{written:?} is read: {}", judged.reason);
+        prop_assert!(judged.effect != ToolEffect::Read, "{written:?} is read: {}", judged.reason);
         let words: Vec<&str> = written.split(' ').collect();
         let judged = judge("kubectl", &arguments(json!({ "args": words }))).unwrap();
-        prop_assert!(judged.effect != Effect::Read, "{words:?} is read: {}", judged.reason);
+        prop_assert!(judged.effect != ToolEffect::Read, "{words:?} is read: {}", judged.reason);
     }
 
     #[test]
@@ -310,7 +310,7 @@ proptest! {
         let said = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         judge(tool, &said);
         if let Some(shown) = preview(tool, &said) {
-            prop_assert_eq!(judge(&shown.tool, &shown.arguments).unwrap().effect, Effect::Read);
+            prop_assert_eq!(judge(&shown.tool, &shown.arguments).unwrap().effect, ToolEffect::Read);
         }
     }
 
@@ -319,7 +319,7 @@ proptest! {
         let written = tricks.iter().fold(text.to_owned(), |text, trick| play(&text, trick));
         let said = arguments(json!({ "command": written }));
         if let Some(shown) = preview("bash", &said) {
-            prop_assert_eq!(judge("bash", &shown.arguments).unwrap().effect, Effect::Read);
+            prop_assert_eq!(judge("bash", &shown.arguments).unwrap().effect, ToolEffect::Read);
         }
     }
 }
@@ -327,7 +327,7 @@ proptest! {
 #[test]
 fn a_long_line_is_refused_and_costs_little() {
     let long = format!("kubectl get pods {}", "a ".repeat(1_000_000));
-    assert_eq!(line(&long).effect, Effect::Mutating);
+    assert_eq!(line(&long).effect, ToolEffect::Mutating);
     let many = format!("kubectl get pods {}", "-n x ".repeat(6_000));
-    assert_eq!(line(&many).effect, Effect::Read);
+    assert_eq!(line(&many).effect, ToolEffect::Read);
 }

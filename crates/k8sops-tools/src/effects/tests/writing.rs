@@ -43,7 +43,7 @@ fn signs_that_are_not_what_they_seem_are_mutating() {
         "kubectl get pods \u{2028}kubectl delete pod x",
     ];
     for text in lines {
-        assert_eq!(super::line(text).effect, k8sops_core::Effect::Mutating, "{text:?}");
+        assert_eq!(super::line(text).effect, k8sops_core::ToolEffect::Mutating, "{text:?}");
     }
 }
 
