@@ -304,11 +304,11 @@ async fn invalid_values_are_rejected_with_a_remedy() {
         ),
         ("auth.metrics=everybody", "auth/metrics"),
         ("auth.metrics=admin,serviceMonitor.enabled=true", "in serviceMonitor.bearerTokenSecret.name"),
-        ("serviceAccount.create=false,rbac.rules[0].verbs={get}", "rbac would grant its rules to the account `default`"),
         (
-            "serviceAccount.create=false,rbac.clusterRules[0].verbs={get}",
-            "a dedicated account in serviceAccount.name",
+            "serviceAccount.create=false,rbac.rules[0].verbs={get}",
+            "rbac would grant its rules to the account `default`",
         ),
+        ("serviceAccount.create=false,rbac.clusterRules[0].verbs={get}", "a dedicated account in serviceAccount.name"),
         ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
         ("replica=2", "replica"),
         ("store.redis.ulr=redis://redis", "ulr"),
@@ -506,8 +506,7 @@ async fn audit_trail_is_durable_and_per_pod() {
             "{name}: {set}"
         );
     }
-    let (nowhere, shared) =
-        ("is not on a writable volume that outlives the pod", "put ${HOSTNAME} into the name");
+    let (nowhere, shared) = ("is not on a writable volume that outlives the pod", "put ${HOSTNAME} into the name");
     for (name, set, said) in [
         ("api-key-filesystem-values", "audit.log=/var/log/k8sops/audit.jsonl", nowhere),
         ("api-key-filesystem-values", "audit.log=/data/../tmp/audit.jsonl", nowhere),
