@@ -159,7 +159,7 @@ impl App {
             .into_iter()
             .flat_map(|provider| provider.models.into_iter().map(move |model| (provider.id.clone(), model.id)));
         let chosen = config.llm.fallback.iter().map(|choice| (choice.provider.clone(), choice.model.clone()));
-        metrics.know_models(models.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(chosen));
+        metrics.set_known_models(models.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(chosen));
         let replica = uuid::Uuid::now_v7().to_string();
         let audit = match &config.audit_log {
             Some(to) => Audit::open(to, &replica, metrics.clone())?,
@@ -471,7 +471,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     config.log.level = "warn".into();
-    let _exporter = logs::init(&config.log, None)?;
+    let _exporter = logs::install_subscriber(&config.log, None)?;
     let host = config.server.host.clone();
     let signals = Signals::listen()?;
     let app = App::build_demo(&config).await?;

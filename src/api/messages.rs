@@ -15,7 +15,7 @@ use super::{
 use k8sops_core::{
     ChatMessage, CommandBody, CommandId, CommandReceipt, MessageId, OnBusy, RunId, SessionCommand, SessionId, UserId,
 };
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 
 errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
@@ -137,7 +137,7 @@ pub(super) fn command(
             run_id: RunId::new(),
             content: message.content,
             on_busy: message.on_busy,
-            cause: traces::cause(),
+            cause: trace_context::current_request(),
         },
     })
 }

@@ -56,7 +56,7 @@ use k8sops_agent::{Budget, memory::LongTermMemory};
 use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
 use k8sops_mcp::McpHub;
 use k8sops_models::{ModelCatalog, ModelChoice};
-use k8sops_telemetry::{Metrics, requests, traces};
+use k8sops_telemetry::{Metrics, request_id, spans, trace_context};
 use k8sops_tools::{ToolCatalog, UserTokens};
 
 /// What the handlers reach.
@@ -150,12 +150,13 @@ pub async fn gate<B: MessageBody + 'static>(
     let began = Instant::now();
     let metrics = request.app_data::<web::Data<Api>>().map(|api| api.metrics.clone());
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let id = requests::id_of(header(requests::REQUEST_ID));
+    let id = request_id::accept_or_generate(header(request_id::REQUEST_ID_HEADER));
     let method = request.method().to_string();
     let matched = request.resource_map().match_pattern(request.path());
     // What is no route is one label, whatever was asked for.
     let route = matched.as_deref().unwrap_or("none");
-    let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
+    let span =
+        spans::request_span(&id, &method, route, header(trace_context::TRACEPARENT), header(trace_context::TRACESTATE));
     let shared_with = origin::listed(&request);
     let body = body::lend(&mut request);
     let handled = async {
@@ -164,7 +165,7 @@ pub async fn gate<B: MessageBody + 'static>(
             Err(answer) => Ok(request.into_response(answer).map_into_right_body()),
         }
     };
-    let mut result = requests::within(id.clone(), handled.instrument(span.clone())).await;
+    let mut result = request_id::scope(id.clone(), handled.instrument(span.clone())).await;
     if let (Ok(response), Some(origin)) = (&mut result, shared_with) {
         origin::share(response.headers_mut(), origin);
     }
@@ -172,23 +173,23 @@ pub async fn gate<B: MessageBody + 'static>(
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
-    traces::answered(&span, status.as_u16());
+    spans::record_http_status(&span, status.as_u16());
     if let Some(metrics) = metrics {
-        metrics.answered(route, &method, status.as_u16(), began.elapsed());
+        metrics.record_http_request(route, &method, status.as_u16(), began.elapsed());
         let code = match &result {
             Err(error) => error.as_error::<Problem>().map(|problem| problem.code),
             Ok(response) => response.response().error().and_then(|e| e.as_error::<Problem>()).map(|p| p.code),
         };
         match code {
-            Some(Code::StoreUnavailable) => metrics.store_failed("unavailable"),
-            Some(Code::SessionDamaged) => metrics.store_failed("corrupt"),
+            Some(Code::StoreUnavailable) => metrics.count_store_error("unavailable"),
+            Some(Code::SessionDamaged) => metrics.count_store_error("corrupt"),
             _ => {}
         }
     }
     if let Ok(response) = &mut result
         && let Ok(id) = id.parse()
     {
-        response.headers_mut().insert(HeaderName::from_static(requests::REQUEST_ID), id);
+        response.headers_mut().insert(HeaderName::from_static(request_id::REQUEST_ID_HEADER), id);
     }
     match (result, body) {
         (Ok(response), Some(body)) => Ok(body.until_sent(response)),

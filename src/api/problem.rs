@@ -15,7 +15,7 @@ use utoipa::{
 use crate::runtime::SessionsError;
 use k8sops_core::{InvalidId, StoreError};
 use k8sops_models::InvalidSettings;
-use k8sops_telemetry::requests;
+use k8sops_telemetry::request_id;
 
 /// The stable word for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -226,7 +226,7 @@ impl Problem {
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
-            request_id: requests::current(),
+            request_id: request_id::current(),
             headers: None,
         }
     }
@@ -267,7 +267,7 @@ impl Problem {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if let Some(id) = &self.request_id {
-            response.insert_header((requests::REQUEST_ID, &**id));
+            response.insert_header((request_id::REQUEST_ID_HEADER, &**id));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
     }

@@ -165,9 +165,9 @@ pub(super) async fn metrics(api: web::Data<Api>, request: HttpRequest) -> Result
     if api.metrics_access == MetricsAccess::Admin {
         Caller::<Administers>::extract(&request).await?;
     }
-    api.metrics.set_broken(&api.catalog.broken());
+    api.metrics.set_open_circuits(&api.catalog.broken());
     let servers = api.mcp.statuses();
-    api.metrics.set_servers(servers.iter().map(|server| (&*server.name, server.connected)));
-    api.metrics.set_work(api.sessions.owned(), api.sessions.tasks_alive());
+    api.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
+    api.metrics.set_replica_load(api.sessions.owned(), api.sessions.tasks_alive());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render()))
 }

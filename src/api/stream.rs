@@ -44,7 +44,7 @@ pub(super) enum Format {
 pub(super) enum Until {
     /// It does not, as long as the session and the client are there.
     Forever,
-    /// At the newest event of now.
+    /// SpanContext the newest event of now.
     CaughtUp,
     /// With the end of the run that answers this message; frames of nothing else are shown.
     RunEnds(RunId, MessageId),
@@ -146,9 +146,9 @@ pub(super) fn respond(
     format: Format,
     until: Until,
 ) -> HttpResponse {
-    let counted = api.metrics.stream(match format {
-        Format::Sse => k8sops_telemetry::Stream::Sse,
-        Format::Ndjson => k8sops_telemetry::Stream::Ndjson,
+    let counted = api.metrics.track_stream(match format {
+        Format::Sse => k8sops_telemetry::StreamKind::Sse,
+        Format::Ndjson => k8sops_telemetry::StreamKind::Ndjson,
     });
     let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open, _counted: counted };
     let content_type = match format {
@@ -171,7 +171,7 @@ struct Writer {
     halt: CancellationToken,
     ended: bool,
     open: OpenStream,
-    _counted: k8sops_telemetry::OpenStream,
+    _counted: k8sops_telemetry::OpenStreamGuard,
 }
 
 impl Writer {

@@ -58,7 +58,7 @@ fn take(api: &Api, in_force: &mut Vec<InForce>, new: Loaded) -> Result<Changes, 
     if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(Refused::Unasked);
     }
-    logs::set_level(&config.log.level)?;
+    logs::set_log_level(&config.log.level)?;
     api.defaults.store(defaults.into());
     api.day_budget.store(config.budgets.user_day.into());
     api.sessions.set_limits(run_limits(config));

@@ -97,7 +97,7 @@ impl Trail {
         let synced = self.sync();
         if let Err(error) = &synced {
             tracing::error!(%error, "the audit trail is not durable");
-            self.metrics.audited(false);
+            self.metrics.count_audit_error();
         }
         waiting.drain(..).for_each(|done| tell(done, synced.clone()));
     }
@@ -105,13 +105,13 @@ impl Trail {
     fn write(&mut self, entry: &Entry) -> Result<(), AuditError> {
         let written = self.catch_up().and_then(|()| self.append(entry, entry.action()));
         match &written {
-            Ok(()) => self.metrics.audited(true),
+            Ok(()) => self.metrics.count_audit_record(),
             Err(error) => {
                 if self.lost == 0 {
                     tracing::error!(%error, "the audit trail cannot be written: calls that change something are refused");
                 }
                 self.lost += 1;
-                self.metrics.audited(false);
+                self.metrics.count_audit_error();
             }
         }
         written
@@ -191,12 +191,12 @@ impl Trail {
                 self.chain = chain;
                 if let Err(error) = self.append(&Entry::new(action), action) {
                     tracing::error!(%error, "the new file of the audit trail cannot be written");
-                    self.metrics.audited(false);
+                    self.metrics.count_audit_error();
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "the audit trail goes on in its old file");
-                self.metrics.audited(false);
+                self.metrics.count_audit_error();
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     auth::Identity,
 };
 use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
-use k8sops_telemetry::{requests, traces};
+use k8sops_telemetry::{request_id, spans};
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     /// The request that opened it: all that comes over it belongs to that.
     pub(super) cause: RequestContext,
     pub(super) open: OpenStream,
-    pub(super) _counted: k8sops_telemetry::OpenStream,
+    pub(super) _counted: k8sops_telemetry::OpenStreamGuard,
 }
 
 /// Why a connection ends.
@@ -192,9 +192,9 @@ impl Connection {
             }
         };
         let id = command_id.to_string();
-        let span = traces::command(&self.cause, self.session);
-        let request = requests::id_of(self.cause.request_id.as_deref());
-        match requests::within(request, self.submit(command_id, fields).instrument(span)).await {
+        let span = spans::command_span(&self.cause, self.session);
+        let request = request_id::accept_or_generate(self.cause.request_id.as_deref());
+        match request_id::scope(request, self.submit(command_id, fields).instrument(span)).await {
             Ok(receipt) => acknowledgement(receipt),
             Err(problem) => refusal(Value::String(id), problem),
         }

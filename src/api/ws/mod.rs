@@ -23,7 +23,7 @@ use super::{
 };
 use crate::auth::Identity;
 use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 
 use connection::{Connection, Down};
 pub(super) use frames::{COMMANDS, Frames};
@@ -98,7 +98,7 @@ pub(super) async fn open(
     let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
         .map_err(|error| Problem::invalid(error.to_string()))?;
     let down = Down(socket);
-    let cause = traces::cause();
+    let cause = trace_context::current_request();
     match opened {
         Some(opened) => drop(actix_web::rt::spawn(opened.serve(api, session, cause, down, messages))),
         None => drop(actix_web::rt::spawn(introduce(request, api, session, from, cause, down, messages))),
@@ -135,7 +135,7 @@ impl Opened {
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let Self { caller, hello, cursor, place } = self;
         let connection = Connection {
-            _counted: api.metrics.stream(k8sops_telemetry::Stream::WebSocket),
+            _counted: api.metrics.track_stream(k8sops_telemetry::StreamKind::WebSocket),
             cause,
             api,
             caller: caller.identity,
