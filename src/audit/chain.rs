@@ -6,17 +6,17 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::record::{Action, Entry, hex};
+use super::record::{AuditAction, AuditRecord, hex};
 use crate::session::Timestamp;
 
 /// The `prev` of the first line of all.
-pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const INITIAL_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const FIELD: &str = ",\"hash\":\"";
 const END: &str = "\"}";
 
 /// Where a chain stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Chain {
+pub(super) struct HashChain {
     /// Names it.
     pub(super) id: String,
     /// The number of the next record.
@@ -27,7 +27,7 @@ pub(super) struct Chain {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TrailLine<'a> {
     seq: u64,
     ts: Timestamp,
     chain: &'a str,
@@ -39,16 +39,16 @@ struct Line<'a> {
     torn_line: bool,
     prev: &'a str,
     #[serde(flatten)]
-    entry: &'a Entry,
+    entry: &'a AuditRecord,
 }
 
 /// What a line says of its place.
 #[derive(Debug, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ChainPosition {
     pub(super) seq: u64,
     pub(super) chain: String,
     pub(super) prev: String,
-    pub(super) action: Action,
+    pub(super) action: AuditAction,
     #[serde(default)]
     pub(super) torn_line: bool,
     #[serde(default)]
@@ -57,20 +57,20 @@ pub(super) struct Place {
     pub(super) hash: String,
 }
 
-impl Chain {
+impl HashChain {
     pub(super) fn new(id: String, replica: String, after: String) -> Self {
         Self { id, seq: 0, prev: after, replica }
     }
 
     /// Another chain of the same process, after these lines.
-    pub(super) fn begun_anew(&self, id: String, after: String) -> Self {
+    pub(super) fn start_new(&self, id: String, after: String) -> Self {
         Self { id, seq: 0, prev: after, replica: self.replica.clone() }
     }
 
     /// The line of the next record, with its end of line; and the chain after it. `torn`: the line before it is not whole.
-    pub(super) fn next(&self, entry: &Entry, action: Action, torn: bool) -> (String, Self) {
-        let begins = matches!(action, Action::ChainStarted | Action::ChainContinued);
-        let line = Line {
+    pub(super) fn next_line(&self, entry: &AuditRecord, action: AuditAction, torn: bool) -> (String, Self) {
+        let begins = matches!(action, AuditAction::ChainStarted | AuditAction::ChainContinued);
+        let line = TrailLine {
             seq: self.seq,
             ts: Timestamp::now(),
             chain: &self.id,
@@ -89,12 +89,12 @@ impl Chain {
 }
 
 /// Reads a line without its end of line; `None` when its hash is not that of what it says.
-pub(super) fn read(line: &str) -> Option<Place> {
+pub(super) fn parse_line(line: &str) -> Option<ChainPosition> {
     let (body, hash) = line.strip_suffix(END)?.rsplit_once(FIELD)?;
-    if hash.len() != NOTHING.len() || hex(&Sha256::digest(body)) != hash {
+    if hash.len() != INITIAL_HASH.len() || hex(&Sha256::digest(body)) != hash {
         return None;
     }
-    let mut place: Place = serde_json::from_str(line).ok()?;
+    let mut place: ChainPosition = serde_json::from_str(line).ok()?;
     hash.clone_into(&mut place.hash);
     Some(place)
 }

@@ -10,9 +10,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    AuditError, Order,
-    chain::{self, Chain},
-    record::{Action, Entry},
+    AuditError, WriterCommand,
+    chain::{self, HashChain},
+    record::{AuditAction, AuditRecord},
 };
 use crate::{config::AuditLog, telemetry::Metrics};
 
@@ -20,15 +20,15 @@ use crate::{config::AuditLog, telemetry::Metrics};
 const TAIL: u64 = 64 * 1024;
 
 /// Where lines go.
-enum Place {
+enum TrailDestination {
     Stdout,
     File { path: PathBuf, file: File },
 }
 
 /// A trail as its thread has it.
-pub(super) struct Trail {
-    place: Place,
-    chain: Chain,
+pub(super) struct TrailWriter {
+    destination: TrailDestination,
+    chain: HashChain,
     metrics: Arc<Metrics>,
     /// Records that could not be written since the last that was.
     lost: u64,
@@ -36,45 +36,46 @@ pub(super) struct Trail {
     torn: bool,
 }
 
-impl Trail {
+impl TrailWriter {
     pub(super) fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
-        let (place, after, torn) = match to {
-            AuditLog::Stdout => (Place::Stdout, chain::NOTHING.to_owned(), false),
+        let (destination, after, torn) = match to {
+            AuditLog::Stdout => (TrailDestination::Stdout, chain::INITIAL_HASH.to_owned(), false),
             AuditLog::File(path) => {
-                let (file, after, torn) = open(path)?;
-                (Place::File { path: path.clone(), file }, after, torn)
+                let (file, after, torn) = open_trail_file(path)?;
+                (TrailDestination::File { path: path.clone(), file }, after, torn)
             }
         };
         let id = uuid::Uuid::now_v7().to_string();
-        let mut trail = Self { place, chain: Chain::new(id, replica.to_owned(), after), metrics, lost: 0, torn };
+        let mut trail =
+            Self { destination, chain: HashChain::new(id, replica.to_owned(), after), metrics, lost: 0, torn };
         let before = trail.chain.prev.clone();
-        trail.append(&Entry::new(Action::ChainStarted), Action::ChainStarted)?;
+        trail.append(&AuditRecord::new(AuditAction::ChainStarted), AuditAction::ChainStarted)?;
         trail.sync()?;
         tracing::info!(chain = trail.chain.id, before, head = trail.chain.prev, "the audit trail is open");
         Ok(trail)
     }
 
     /// Does what it is told until nobody is left to tell it anything.
-    pub(super) fn obey(mut self, mut orders: mpsc::Receiver<Order>) {
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<WriterCommand>) {
         let mut waiting = Vec::new();
-        while let Some(order) = orders.blocking_recv() {
-            let mut next = Some(order);
+        while let Some(command) = commands.blocking_recv() {
+            let mut next = Some(command);
             // What has gathered meanwhile shares one fsync.
-            while let Some(order) = next {
-                match order {
-                    Order::Write(entries) => entries.iter().for_each(|entry| {
-                        let _ = self.write(entry);
+            while let Some(command) = next {
+                match command {
+                    WriterCommand::Write(entries) => entries.iter().for_each(|entry| {
+                        let _ = self.write_record(entry);
                     }),
-                    Order::WriteDurably(entry, done) => match self.write(&entry) {
+                    WriterCommand::WriteDurably(entry, done) => match self.write_record(&entry) {
                         Ok(()) => waiting.push(done),
-                        Err(error) => tell(done, Err(error)),
+                        Err(error) => reply(done, Err(error)),
                     },
-                    Order::Reopen => {
-                        self.settle(&mut waiting);
+                    WriterCommand::Reopen => {
+                        self.sync_waiting(&mut waiting);
                         self.reopen();
                     }
-                    Order::Close(done) => {
-                        self.settle(&mut waiting);
+                    WriterCommand::Close(done) => {
+                        self.sync_waiting(&mut waiting);
                         self.close();
                         // Whoever is told may open the file anew.
                         drop(self);
@@ -82,14 +83,14 @@ impl Trail {
                         return;
                     }
                 }
-                next = orders.try_recv().ok();
+                next = commands.try_recv().ok();
             }
-            self.settle(&mut waiting);
+            self.sync_waiting(&mut waiting);
         }
     }
 
     /// Makes what was written durable, for those who wait for that.
-    fn settle(&mut self, waiting: &mut Vec<oneshot::Sender<Result<(), AuditError>>>) {
+    fn sync_waiting(&mut self, waiting: &mut Vec<oneshot::Sender<Result<(), AuditError>>>) {
         if waiting.is_empty() {
             return;
         }
@@ -98,11 +99,11 @@ impl Trail {
             tracing::error!(%error, "the audit trail is not durable");
             self.metrics.audited(false);
         }
-        waiting.drain(..).for_each(|done| tell(done, synced.clone()));
+        waiting.drain(..).for_each(|done| reply(done, synced.clone()));
     }
 
-    fn write(&mut self, entry: &Entry) -> Result<(), AuditError> {
-        let written = self.catch_up().and_then(|()| self.append(entry, entry.action()));
+    fn write_record(&mut self, entry: &AuditRecord) -> Result<(), AuditError> {
+        let written = self.append_lost_count().and_then(|()| self.append(entry, entry.action()));
         match &written {
             Ok(()) => self.metrics.audited(true),
             Err(error) => {
@@ -117,9 +118,9 @@ impl Trail {
     }
 
     /// Says what is missing, before anything else is said.
-    fn catch_up(&mut self) -> Result<(), AuditError> {
+    fn append_lost_count(&mut self) -> Result<(), AuditError> {
         if self.lost > 0 {
-            self.append(&Entry::lost(self.lost), Action::RecordsLost)?;
+            self.append(&AuditRecord::with_lost_count(self.lost), AuditAction::RecordsLost)?;
             tracing::warn!(records = self.lost, "the audit trail can be written again");
             self.lost = 0;
         }
@@ -127,14 +128,14 @@ impl Trail {
     }
 
     /// Adds one line, or nothing of it.
-    fn append(&mut self, entry: &Entry, action: Action) -> Result<(), AuditError> {
-        let (line, after) = self.chain.next(entry, action, self.torn);
-        let written = match &mut self.place {
-            Place::Stdout => {
+    fn append(&mut self, entry: &AuditRecord, action: AuditAction) -> Result<(), AuditError> {
+        let (line, after) = self.chain.next_line(entry, action, self.torn);
+        let written = match &mut self.destination {
+            TrailDestination::Stdout => {
                 let mut out = io::stdout().lock();
                 out.write_all(line.as_bytes()).and_then(|()| out.flush())
             }
-            Place::File { file, .. } => {
+            TrailDestination::File { file, .. } => {
                 // What is torn stays, with its own end of line: a trail is only ever added to.
                 let begin = if self.torn { "\n" } else { "" };
                 let text = format!("{begin}{line}");
@@ -153,9 +154,9 @@ impl Trail {
     }
 
     fn sync(&mut self) -> Result<(), AuditError> {
-        match &self.place {
-            Place::Stdout => Ok(()),
-            Place::File { file, .. } => {
+        match &self.destination {
+            TrailDestination::Stdout => Ok(()),
+            TrailDestination::File { file, .. } => {
                 // A terminal or a pipe has nothing to make durable.
                 let synced = file.sync_data();
                 synced.or_else(|error| match error.kind() {
@@ -167,28 +168,29 @@ impl Trail {
     }
 
     fn reopen(&mut self) {
-        let Place::File { path, .. } = &self.place else { return };
+        let TrailDestination::File { path, .. } = &self.destination else { return };
         let path = path.clone();
         // Without a new file the old one is gone on with.
-        if same_file(&self.place) {
+        if is_same_file(&self.destination) {
             return;
         }
-        let moved = self.append(&Entry::new(Action::ChainMoved), Action::ChainMoved).and_then(|()| self.sync());
-        let opened = moved.and_then(|()| open(&path));
+        let moved =
+            self.append(&AuditRecord::new(AuditAction::ChainMoved), AuditAction::ChainMoved).and_then(|()| self.sync());
+        let opened = moved.and_then(|()| open_trail_file(&path));
         match opened {
             Ok((file, after, torn)) => {
-                let fresh = after == chain::NOTHING && !torn;
-                self.place = Place::File { path, file };
+                let fresh = after == chain::INITIAL_HASH && !torn;
+                self.destination = TrailDestination::File { path, file };
                 self.torn = torn;
                 // Somebody else's lines are there already: they are gone on from, as at a start.
                 let (action, chain) = if fresh {
-                    (Action::ChainContinued, self.chain.clone())
+                    (AuditAction::ChainContinued, self.chain.clone())
                 } else {
                     let id = uuid::Uuid::now_v7().to_string();
-                    (Action::ChainStarted, self.chain.begun_anew(id, after))
+                    (AuditAction::ChainStarted, self.chain.start_new(id, after))
                 };
                 self.chain = chain;
-                if let Err(error) = self.append(&Entry::new(action), action) {
+                if let Err(error) = self.append(&AuditRecord::new(action), action) {
                     tracing::error!(%error, "the new file of the audit trail cannot be written");
                     self.metrics.audited(false);
                 }
@@ -201,7 +203,9 @@ impl Trail {
     }
 
     fn close(&mut self) {
-        let closed = self.catch_up().and_then(|()| self.append(&Entry::new(Action::ChainClosed), Action::ChainClosed));
+        let closed = self
+            .append_lost_count()
+            .and_then(|()| self.append(&AuditRecord::new(AuditAction::ChainClosed), AuditAction::ChainClosed));
         match closed.and_then(|()| self.sync()) {
             Ok(()) => tracing::info!(chain = self.chain.id, head = self.chain.prev, "the audit trail is closed"),
             Err(error) => tracing::error!(%error, "the audit trail could not be closed"),
@@ -209,13 +213,13 @@ impl Trail {
     }
 }
 
-fn tell(done: oneshot::Sender<Result<(), AuditError>>, outcome: Result<(), AuditError>) {
+fn reply(done: oneshot::Sender<Result<(), AuditError>>, outcome: Result<(), AuditError>) {
     // Whoever asked may have gone.
     let _ = done.send(outcome);
 }
 
 /// Opens a file for adding to it, alone; with the hash of its last record and whether its last line is torn.
-fn open(path: &Path) -> Result<(File, String, bool), AuditError> {
+fn open_trail_file(path: &Path) -> Result<(File, String, bool), AuditError> {
     let fault = |why: String| AuditError::Open { path: path.to_owned(), why };
     let opened = OpenOptions::new().read(true).append(true).create(true).open(path);
     // What cannot be read (a pipe) begins with nothing.
@@ -228,7 +232,7 @@ fn open(path: &Path) -> Result<(File, String, bool), AuditError> {
         Err(std::fs::TryLockError::Error(error)) => return Err(fault(error.to_string())),
     }
     if !file.metadata().is_ok_and(|data| data.is_file()) {
-        return Ok((file, chain::NOTHING.to_owned(), false));
+        return Ok((file, chain::INITIAL_HASH.to_owned(), false));
     }
     let length = file.metadata().map_err(|e| fault(e.to_string()))?.len();
     let mut tail = Vec::new();
@@ -239,7 +243,7 @@ fn open(path: &Path) -> Result<(File, String, bool), AuditError> {
     read().map_err(|e| fault(e.to_string()))?;
     let mut torn = !tail.is_empty() && !tail.ends_with(b"\n");
     let mut tail = String::from_utf8_lossy(&tail).into_owned();
-    if torn && tail.lines().next_back().is_some_and(|line| chain::read(line).is_some()) {
+    if torn && tail.lines().next_back().is_some_and(|line| chain::parse_line(line).is_some()) {
         // Only its end of line is missing.
         file.write_all(b"\n").map_err(|e| fault(e.to_string()))?;
         tail.push('\n');
@@ -247,14 +251,14 @@ fn open(path: &Path) -> Result<(File, String, bool), AuditError> {
     }
     let mut whole = tail.split_inclusive('\n').filter(|line| line.ends_with('\n')).rev();
     // What is not a record is for `verify` to find; the chain goes on from the last one that is.
-    let last = whole.find_map(|line| chain::read(line.trim_end()));
-    Ok((file, last.map_or_else(|| chain::NOTHING.to_owned(), |place| place.hash), torn))
+    let last = whole.find_map(|line| chain::parse_line(line.trim_end()));
+    Ok((file, last.map_or_else(|| chain::INITIAL_HASH.to_owned(), |position| position.hash), torn))
 }
 
 /// Whether the file's name still stands for it.
-fn same_file(place: &Place) -> bool {
+fn is_same_file(destination: &TrailDestination) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let Place::File { path, file } = place else { return true };
+    let TrailDestination::File { path, file } = destination else { return true };
     match (std::fs::metadata(path), file.metadata()) {
         (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
         _ => false,

@@ -11,7 +11,7 @@ use crate::session::{
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum AuditAction {
     /// A process began to write here.
     ChainStarted,
     /// The chain of another file goes on here.
@@ -46,8 +46,8 @@ pub enum Action {
 
 /// A record before it has its place in a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
-    action: Action,
+pub struct AuditRecord {
+    action: AuditAction,
     /// A user (`user:anna`), or `system`.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
@@ -80,10 +80,10 @@ pub struct Entry {
     lost: Option<u64>,
 }
 
-impl Entry {
+impl AuditRecord {
     /// A record of an action, and of nothing else yet.
     #[must_use]
-    pub fn new(action: Action) -> Self {
+    pub fn new(action: AuditAction) -> Self {
         Self {
             action,
             actor: None,
@@ -105,31 +105,31 @@ impl Entry {
 
     /// Who did it.
     #[must_use]
-    pub fn by(self, actor: impl Into<String>) -> Self {
+    pub fn with_actor(self, actor: impl Into<String>) -> Self {
         Self { actor: Some(actor.into()), ..self }
     }
 
     /// In which session.
     #[must_use]
-    pub fn in_session(self, session: SessionId) -> Self {
+    pub fn with_session(self, session: SessionId) -> Self {
         Self { session_id: Some(session), ..self }
     }
 
     /// In which run.
     #[must_use]
-    pub fn in_run(self, run: Option<RunId>) -> Self {
+    pub fn with_run(self, run: Option<RunId>) -> Self {
         Self { run_id: run, ..self }
     }
 
     /// With which arguments, of which only the hash is kept.
     #[must_use]
-    pub fn with(self, arguments: &Value) -> Self {
-        Self { arguments_sha256: Some(hash_of(arguments)), ..self }
+    pub fn with_arguments(self, arguments: &Value) -> Self {
+        Self { arguments_sha256: Some(canonical_sha256(arguments)), ..self }
     }
 
     /// Of which tool call.
     #[must_use]
-    pub fn call(self, call: &ToolCallId, server: &str, tool: &str, effect: Effect) -> Self {
+    pub fn with_tool_call(self, call: &ToolCallId, server: &str, tool: &str, effect: Effect) -> Self {
         Self {
             tool_call_id: Some(call.clone()),
             server: Some(server.to_owned()),
@@ -141,37 +141,38 @@ impl Entry {
 
     /// Who approved it.
     #[must_use]
-    pub fn approved(self, by: Option<String>) -> Self {
+    pub fn with_approver(self, by: Option<String>) -> Self {
         Self { approved_by: by, ..self }
     }
 
-    pub(super) fn action(&self) -> Action {
+    pub(super) fn action(&self) -> AuditAction {
         self.action
     }
 
-    pub(super) fn lost(count: u64) -> Self {
-        Self { lost: Some(count), ..Self::new(Action::RecordsLost) }
+    pub(super) fn with_lost_count(count: u64) -> Self {
+        Self { lost: Some(count), ..Self::new(AuditAction::RecordsLost) }
     }
 
     /// What a committed event says, where that belongs into a trail. The start of a tool call does not come from its event:
     /// it is recorded before the call is sent.
     #[must_use]
-    pub fn of_event(event: &Event, user: &UserId) -> Option<Self> {
-        let new = |action| Self::new(action).in_session(event.session_id).in_run(event.run_id);
+    pub fn from_event(event: &Event, user: &UserId) -> Option<Self> {
+        let new = |action| Self::new(action).with_session(event.session_id).with_run(event.run_id);
         Some(match &event.body {
-            EventBody::SessionCreated(e) => {
-                new(Action::SessionCreated).by(e.by.to_string()).with(&serde_json::to_value(&e.settings).ok()?)
-            }
-            EventBody::SettingsChanged(e) => {
-                new(Action::SettingsChanged).by(e.by.to_string()).with(&serde_json::to_value(&e.settings).ok()?)
-            }
+            EventBody::SessionCreated(e) => new(AuditAction::SessionCreated)
+                .with_actor(e.by.to_string())
+                .with_arguments(&serde_json::to_value(&e.settings).ok()?),
+            EventBody::SettingsChanged(e) => new(AuditAction::SettingsChanged)
+                .with_actor(e.by.to_string())
+                .with_arguments(&serde_json::to_value(&e.settings).ok()?),
             EventBody::UserMessage(e) => {
-                let entry =
-                    new(Action::MessageAccepted).by(format!("user:{user}")).with(&Value::String(e.content.clone()));
+                let entry = new(AuditAction::MessageAccepted)
+                    .with_actor(format!("user:{user}"))
+                    .with_arguments(&Value::String(e.content.clone()));
                 Self { message_id: Some(e.message_id), ..entry }
             }
             EventBody::ApprovalRequested(e) => {
-                let entry = new(Action::ApprovalRequested).by("system").with(&e.arguments);
+                let entry = new(AuditAction::ApprovalRequested).with_actor("system").with_arguments(&e.arguments);
                 Self {
                     approval_id: Some(e.approval_id),
                     tool_call_id: Some(e.tool_call_id.clone()),
@@ -181,13 +182,13 @@ impl Entry {
                 }
             }
             EventBody::ApprovalResolved(e) => {
-                let entry = new(Action::ApprovalResolved).by(e.by.to_string());
-                let entry = e.arguments.iter().fold(entry, Self::with);
+                let entry = new(AuditAction::ApprovalResolved).with_actor(e.by.to_string());
+                let entry = e.arguments.iter().fold(entry, Self::with_arguments);
                 let decision = serde_json::to_value(e.decision).ok()?.as_str()?.to_owned();
                 Self { approval_id: Some(e.approval_id), decision: Some(decision), ..entry }
             }
             EventBody::ToolEnd(e) => {
-                let entry = new(Action::ToolCallEnded).by(format!("user:{user}"));
+                let entry = new(AuditAction::ToolCallEnded).with_actor(format!("user:{user}"));
                 Self { tool_call_id: Some(e.tool_call_id.clone()), status: Some(e.status), ..entry }
             }
             _ => return None,
@@ -197,13 +198,13 @@ impl Entry {
 
 /// The SHA-256 of a value's canonical JSON: no spaces, keys of objects in the order of their code points.
 #[must_use]
-pub fn hash_of(value: &Value) -> String {
-    fn canonical(value: &Value, into: &mut String) {
+pub fn canonical_sha256(value: &Value) -> String {
+    fn write_canonical(value: &Value, into: &mut String) {
         match value {
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
                     into.push(if at == 0 { '[' } else { ',' });
-                    canonical(item, into);
+                    write_canonical(item, into);
                 }
                 into.push_str(if items.is_empty() { "[]" } else { "]" });
             }
@@ -214,7 +215,7 @@ pub fn hash_of(value: &Value) -> String {
                     into.push(if at == 0 { '{' } else { ',' });
                     into.push_str(&Value::String((*key).clone()).to_string());
                     into.push(':');
-                    canonical(value, into);
+                    write_canonical(value, into);
                 }
                 into.push_str(if fields.is_empty() { "{}" } else { "}" });
             }
@@ -222,7 +223,7 @@ pub fn hash_of(value: &Value) -> String {
         }
     }
     let mut text = String::new();
-    canonical(value, &mut text);
+    write_canonical(value, &mut text);
     hex(&Sha256::digest(text))
 }
 

@@ -17,15 +17,18 @@ fn to(path: &Path) -> AuditLog {
     AuditLog::File(path.to_owned())
 }
 
-fn entry(n: usize) -> Entry {
+fn entry(n: usize) -> AuditRecord {
     let arguments = json!({"replicas": n});
-    Entry::new(Action::SettingsChanged).by("user:anna").in_session(SessionId::new()).with(&arguments)
+    AuditRecord::new(AuditAction::SettingsChanged)
+        .with_actor("user:anna")
+        .with_session(SessionId::new())
+        .with_arguments(&arguments)
 }
 
 /// A trail of processes that wrote so many records each, and ended in order.
 async fn trail(path: &Path, chains: &[usize]) -> String {
     for records in chains {
-        let audit = Audit::open(&to(path), "replica", metrics()).unwrap();
+        let audit = AuditTrail::open(&to(path), "replica", metrics()).unwrap();
         audit.record((0..*records).map(entry).collect()).await;
         audit.close().await;
     }
@@ -36,7 +39,7 @@ async fn trail(path: &Path, chains: &[usize]) -> String {
 async fn a_trail_of_several_processes_is_one_chain_after_the_other() {
     let dir = TempDir::new().unwrap();
     let text = trail(&dir.path().join("audit"), &[3, 0, 2]).await;
-    let report = verify(&text).unwrap();
+    let report = verify_trail(&text).unwrap();
     assert_eq!((report.records, report.chains, report.closed, report.lost), (3 + 2 + 6, 3, true, 0));
     let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(
@@ -53,26 +56,26 @@ async fn a_chain_that_did_not_end_before_the_next_began_is_told_of() {
     let text = trail(&path, &[3]).await;
     // As after a crash, or when somebody cut the end off: two records of three, and no end.
     std::fs::write(&path, text.split_inclusive('\n').take(3).collect::<String>()).unwrap();
-    let report = verify(&trail(&path, &[1]).await).unwrap();
+    let report = verify_trail(&trail(&path, &[1]).await).unwrap();
     assert_eq!((report.chains, report.broken_off, report.closed), (2, 1, true));
-    assert_eq!(verify(&text).unwrap().broken_off, 0);
+    assert_eq!(verify_trail(&text).unwrap().broken_off, 0);
 }
 
 #[test]
 fn the_hash_of_arguments_does_not_depend_on_how_they_were_written() {
     let a: Value = serde_json::from_str(r#"{"b": [1, {"y": null, "x": "é"}], "a": {}, "c": []}"#).unwrap();
     let b: Value = serde_json::from_str(r#"{"a":{},"c":[],"b":[1,{"x":"\u00e9","y":null}]}"#).unwrap();
-    assert_eq!(hash_of(&a), hash_of(&b));
+    assert_eq!(canonical_sha256(&a), canonical_sha256(&b));
     // `printf '{"a":1}' | sha256sum`
-    assert_eq!(hash_of(&json!({"a": 1})), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
+    assert_eq!(canonical_sha256(&json!({"a": 1})), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
 }
 
 #[tokio::test]
 async fn a_file_belongs_to_one_process_and_a_torn_line_is_told_and_not_hidden() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("audit");
-    let audit = Audit::open(&to(&path), "a", metrics()).unwrap();
-    let error = Audit::open(&to(&path), "b", metrics()).unwrap_err().to_string();
+    let audit = AuditTrail::open(&to(&path), "a", metrics()).unwrap();
+    let error = AuditTrail::open(&to(&path), "b", metrics()).unwrap_err().to_string();
     assert!(error.contains("another process"), "{error}");
     audit.record_durably(entry(1)).await.unwrap();
     audit.close().await;
@@ -80,19 +83,19 @@ async fn a_file_belongs_to_one_process_and_a_torn_line_is_told_and_not_hidden() 
     // Killed in the middle of a line.
     text.push_str("{\"seq\":3,\"ts\":\"2026");
     std::fs::write(&path, &text).unwrap();
-    assert!(verify(&text).is_err());
+    assert!(verify_trail(&text).is_err());
     let text = trail(&path, &[1]).await;
-    assert_eq!(verify(&text).unwrap().chains, 2);
+    assert_eq!(verify_trail(&text).unwrap().chains, 2);
     // The same with a line that was whole is an alteration.
     let altered = text.replacen("settings_changed", "session_deleted", 1);
-    assert_eq!(verify(&altered).unwrap_err().line, 2);
+    assert_eq!(verify_trail(&altered).unwrap_err().line, 2);
 }
 
 #[tokio::test]
 async fn a_moved_file_is_gone_on_from_in_a_new_one() {
     let dir = TempDir::new().unwrap();
     let (path, old) = (dir.path().join("audit"), dir.path().join("audit.1"));
-    let audit = Audit::open(&to(&path), "a", metrics()).unwrap();
+    let audit = AuditTrail::open(&to(&path), "a", metrics()).unwrap();
     audit.record(vec![entry(1)]).await;
     // Nothing was moved: nothing happens.
     audit.reopen().await;
@@ -102,14 +105,14 @@ async fn a_moved_file_is_gone_on_from_in_a_new_one() {
     audit.record_durably(entry(3)).await.unwrap();
     audit.close().await;
     let (first, second) = (std::fs::read_to_string(old).unwrap(), std::fs::read_to_string(path).unwrap());
-    assert!(verify(&first).unwrap().closed && verify(&second).unwrap().closed);
-    let both = verify(&format!("{first}{second}")).unwrap();
+    assert!(verify_trail(&first).unwrap().closed && verify_trail(&second).unwrap().closed);
+    let both = verify_trail(&format!("{first}{second}")).unwrap();
     assert_eq!((both.records, both.chains), (7, 1));
     // The second without its beginning, and both without the end of the first.
     let rest = |text: &str| text.split_inclusive('\n').skip(1).collect::<String>();
-    assert_eq!(verify(&rest(&second)).unwrap_err().line, 1);
+    assert_eq!(verify_trail(&rest(&second)).unwrap_err().line, 1);
     let cut: String = first.split_inclusive('\n').take(2).collect();
-    assert_eq!(verify(&format!("{cut}{second}")).unwrap_err().line, 3);
+    assert_eq!(verify_trail(&format!("{cut}{second}")).unwrap_err().line, 3);
 }
 
 #[tokio::test]
@@ -117,12 +120,17 @@ async fn a_record_that_cannot_be_written_is_an_error_and_a_counted_gap() {
     if !Path::new("/dev/full").exists() {
         return;
     }
-    let error = Audit::open(&to(Path::new("/dev/full")), "a", metrics()).unwrap_err();
+    let error = AuditTrail::open(&to(Path::new("/dev/full")), "a", metrics()).unwrap_err();
     assert!(matches!(error, AuditError::Write(_)), "{error}");
     let dir = TempDir::new().unwrap();
-    assert!(Audit::open(&to(dir.path()), "a", metrics()).is_err(), "a folder is no file");
-    let call = Entry::new(Action::ToolCallStarted).call(&"c1".parse().unwrap(), "s", "t", Effect::Mutating);
-    let audit = Audit::open(&to(&dir.path().join("audit")), "a", metrics()).unwrap();
+    assert!(AuditTrail::open(&to(dir.path()), "a", metrics()).is_err(), "a folder is no file");
+    let call = AuditRecord::new(AuditAction::ToolCallStarted).with_tool_call(
+        &"c1".parse().unwrap(),
+        "s",
+        "t",
+        Effect::Mutating,
+    );
+    let audit = AuditTrail::open(&to(&dir.path().join("audit")), "a", metrics()).unwrap();
     audit.close().await;
     assert_eq!(audit.record_durably(call).await, Err(AuditError::Closed));
 }
@@ -191,11 +199,11 @@ proptest! {
         let dir = TempDir::new().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let text = runtime.block_on(trail(&dir.path().join("audit"), &chains));
-        let whole = verify(&text).unwrap();
+        let whole = verify_trail(&text).unwrap();
         prop_assert!(whole.closed);
         let tampered = tampering.apply(&text);
         prop_assume!(tampered != text);
-        let found = verify(&tampered);
+        let found = verify_trail(&tampered);
         prop_assert!(found.is_err(), "{tampering:?} in {chains:?}: {found:?}\n{tampered}");
     }
 
@@ -206,7 +214,7 @@ proptest! {
         let text = runtime.block_on(trail(&dir.path().join("audit"), &chains));
         let lines: Vec<_> = text.split_inclusive('\n').collect();
         let kept = lines.len().saturating_sub(cut).max(1);
-        let shown = verify(&lines[..kept].concat()).map(|report| report.closed && report.head == verify(&text).unwrap().head);
+        let shown = verify_trail(&lines[..kept].concat()).map(|report| report.closed && report.head == verify_trail(&text).unwrap().head);
         prop_assert!(matches!(shown, Ok(false) | Err(_)), "{shown:?}");
     }
 }

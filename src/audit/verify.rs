@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::{
-    chain::{self, NOTHING},
-    record::Action,
+    chain::{self, INITIAL_HASH},
+    record::AuditAction,
 };
 
 /// What was found in a trail that is as it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct TrailReport {
     /// Records.
     pub records: u64,
     /// Chains: processes that wrote to it.
@@ -27,14 +27,14 @@ pub struct Report {
 
 /// The first line that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct TrailFault {
     /// Its number, from 1 on.
     pub line: u64,
     /// What is wrong.
     pub why: &'static str,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TrailFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.why)
     }
@@ -47,34 +47,34 @@ impl fmt::Display for Fault {
 ///
 /// # Errors
 /// The first line that is wrong.
-pub fn verify(text: &str) -> Result<Report, Fault> {
-    let mut report = Report { head: NOTHING.to_owned(), ..Report::default() };
+pub fn verify_trail(text: &str) -> Result<TrailReport, TrailFault> {
+    let mut report = TrailReport { head: INITIAL_HASH.to_owned(), ..TrailReport::default() };
     let mut chain: Option<(String, u64)> = None;
     let mut number = 0;
     // A line that is no record is torn if the next says so, and altered otherwise.
     let mut unread = None;
     for line in text.split_inclusive('\n') {
         number += 1;
-        let at = |why| Fault { line: number, why };
+        let at = |why| TrailFault { line: number, why };
         let whole = line.strip_suffix('\n');
-        let Some(place) = whole.and_then(chain::read) else {
+        let Some(position) = whole.and_then(chain::parse_line) else {
             if unread.replace(number).is_some() {
                 break;
             }
             continue;
         };
         match unread.take() {
-            Some(torn) if !place.torn_line => return Err(Fault { line: torn, why: ALTERED }),
-            None if place.torn_line => return Err(at("the torn line that it speaks of is not before it")),
+            Some(torn) if !position.torn_line => return Err(TrailFault { line: torn, why: ALTERED }),
+            None if position.torn_line => return Err(at("the torn line that it speaks of is not before it")),
             _ => {}
         }
-        let begins = place.action == Action::ChainStarted;
+        let begins = position.action == AuditAction::ChainStarted;
         let first = report.records == 0;
-        let continues = first && place.action == Action::ChainContinued;
+        let continues = first && position.action == AuditAction::ChainContinued;
         if first && !begins && !continues {
             return Err(at("the trail does not begin here: lines before it are missing"));
         }
-        if place.prev != report.head && !continues {
+        if position.prev != report.head && !continues {
             return Err(at(if first {
                 "lines before it are missing"
             } else {
@@ -82,9 +82,9 @@ pub fn verify(text: &str) -> Result<Report, Fault> {
             }));
         }
         let follows = match &chain {
-            _ if begins => place.seq == 0,
+            _ if begins => position.seq == 0,
             _ if continues => true,
-            Some((id, seq)) => *id == place.chain && place.seq == seq + 1,
+            Some((id, seq)) => *id == position.chain && position.seq == seq + 1,
             None => false,
         };
         if !follows {
@@ -93,14 +93,14 @@ pub fn verify(text: &str) -> Result<Report, Fault> {
         report.chains += u64::from(begins || continues);
         report.broken_off += u64::from(begins && !first && !report.closed);
         report.records += 1;
-        report.lost += place.lost.unwrap_or(0);
-        report.closed = matches!(place.action, Action::ChainClosed | Action::ChainMoved);
-        report.head = place.hash;
-        chain = Some((place.chain, place.seq));
+        report.lost += position.lost.unwrap_or(0);
+        report.closed = matches!(position.action, AuditAction::ChainClosed | AuditAction::ChainMoved);
+        report.head = position.hash;
+        chain = Some((position.chain, position.seq));
     }
     match unread {
-        Some(line) => Err(Fault { line, why: ALTERED }),
-        None if report.records == 0 => Err(Fault { line: 1, why: "there is no record: lines are missing" }),
+        Some(line) => Err(TrailFault { line, why: ALTERED }),
+        None if report.records == 0 => Err(TrailFault { line: 1, why: "there is no record: lines are missing" }),
         None => Ok(report),
     }
 }

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{AuthError, Identity, Lapse, Refusal, Roles, now, user_id};
+use super::{AuthError, AuthRejection, CallerIdentity, CredentialExpiry, RoleSet, unix_now, user_id_from_name};
 use crate::{config::JwtConfig, session::UserId};
 
 /// The least time between two fetches: a flood of tokens with made-up keys costs the issuer no more than this.
@@ -72,7 +72,7 @@ struct Signer {
 /// What a valid token says.
 struct Checked {
     user: UserId,
-    roles: Roles,
+    roles: RoleSet,
     /// Until when it holds, clocks that differ included.
     until: u64,
 }
@@ -102,19 +102,19 @@ impl Jwt {
         Ok(Self { config, issuer, ask })
     }
 
-    pub(super) async fn identify(&self, token: &str) -> Result<Identity, Refusal> {
+    pub(super) async fn authenticate(&self, token: &str) -> Result<CallerIdentity, AuthRejection> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let known = self.known();
         if let Some(checked) = known.as_ref().and_then(|keys| keys.recall(&digest)) {
             return Ok(checked.identity(token));
         }
-        let header = decode_header(token).map_err(|_| Refusal::Invalid("the token is no JWT".into()))?;
+        let header = decode_header(token).map_err(|_| AuthRejection::Invalid("the token is no JWT".into()))?;
         // Only what the operator allows, whatever the token says of itself.
         if !self.config.algorithms.contains(&header.alg) {
-            return Err(Refusal::Invalid("the token's algorithm is not allowed (AUTH_JWT_ALGORITHMS)".into()));
+            return Err(AuthRejection::Invalid("the token's algorithm is not allowed (AUTH_JWT_ALGORITHMS)".into()));
         }
         if header.crit.is_some() {
-            return Err(Refusal::Invalid("the token demands extensions (crit) that are not known".into()));
+            return Err(AuthRejection::Invalid("the token demands extensions (crit) that are not known".into()));
         }
         let (id, algorithm) = (header.kid.as_deref(), header.alg);
         let keys = match known.filter(|keys| keys.find(id, algorithm).is_some()) {
@@ -128,7 +128,7 @@ impl Jwt {
             }
             let why =
                 if id.is_some() { "by a key that its issuer does not name" } else { "and does not say by which key" };
-            return Err(Refusal::Invalid(format!("the token is signed {why}")));
+            return Err(AuthRejection::Invalid(format!("the token is signed {why}")));
         };
         let checked = Arc::new(self.check(token, signer, algorithm)?);
         keys.remember(digest, checked.clone());
@@ -141,7 +141,7 @@ impl Jwt {
     }
 
     /// The keys after the issuer was asked once more, if it may be by now.
-    async fn newer_keys(&self) -> Result<Arc<KeySet>, Refusal> {
+    async fn newer_keys(&self) -> Result<Arc<KeySet>, AuthRejection> {
         let mut issuer = self.issuer.clone();
         let asked = issuer.borrow_and_update().asked;
         if asked.is_none_or(|at| at.elapsed() >= FLOOR) {
@@ -151,15 +151,15 @@ impl Jwt {
         self.known().ok_or_else(|| self.unavailable())
     }
 
-    fn unavailable(&self) -> Refusal {
+    fn unavailable(&self) -> AuthRejection {
         let fault = self.issuer.borrow().fault.clone();
-        Refusal::Unavailable(format!(
+        AuthRejection::Unavailable(format!(
             "tokens cannot be checked now: {}; try again in a moment",
             fault.unwrap_or_else(|| "the issuer has not answered yet".into())
         ))
     }
 
-    fn check(&self, token: &str, signer: &Signer, algorithm: Algorithm) -> Result<Checked, Refusal> {
+    fn check(&self, token: &str, signer: &Signer, algorithm: Algorithm) -> Result<Checked, AuthRejection> {
         let JwtConfig { issuer, audience, clock_skew, user_claim, roles_claim, .. } = &*self.config;
         let mut validation = Validation::new(algorithm);
         validation.leeway = clock_skew.as_secs();
@@ -168,7 +168,7 @@ impl Jwt {
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let claims = decode::<Map<String, Value>>(token, &signer.key, &validation).map_err(|error| {
-            Refusal::Invalid(match error.kind() {
+            AuthRejection::Invalid(match error.kind() {
                 ErrorKind::ExpiredSignature => "the token has expired".into(),
                 ErrorKind::ImmatureSignature => "the token is not valid yet (nbf)".into(),
                 ErrorKind::InvalidIssuer => "the token is of another issuer".into(),
@@ -181,30 +181,30 @@ impl Jwt {
         let claims = claims.claims;
         // A list of issuers that the library takes when ours is among them.
         if !claims.get("iss").is_some_and(Value::is_string) {
-            return Err(Refusal::Invalid("the token is of several issuers".into()));
+            return Err(AuthRejection::Invalid("the token is of several issuers".into()));
         }
         let user = claims.get(user_claim).and_then(Value::as_str).filter(|user| !user.trim().is_empty());
         let user = user.ok_or_else(|| {
-            Refusal::Invalid(format!("the token does not say who it is of: no text in the claim {user_claim}"))
+            AuthRejection::Invalid(format!("the token does not say who it is of: no text in the claim {user_claim}"))
         })?;
         let roles = match roles_claim {
-            None => Roles::USER,
-            Some(claim) => Roles::of_words(words(claim_at(&claims, claim))),
+            None => RoleSet::USER,
+            Some(claim) => RoleSet::from_names(words(claim_at(&claims, claim))),
         };
         let expires = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
         let until = (expires as u64).saturating_add(clock_skew.as_secs());
-        Ok(Checked { user: user_id(user), roles, until })
+        Ok(Checked { user: user_id_from_name(user), roles, until })
     }
 }
 
 impl Checked {
-    fn identity(&self, token: &str) -> Identity {
-        Identity {
+    fn identity(&self, token: &str) -> CallerIdentity {
+        CallerIdentity {
             user: self.user.clone(),
             roles: self.roles,
-            own_token: Some(SecretString::from(token)),
-            lapse: Lapse::At(self.until),
+            user_token: Some(SecretString::from(token)),
+            expiry: CredentialExpiry::At(self.until),
         }
     }
 }
@@ -224,7 +224,7 @@ impl KeySet {
 
     fn recall(&self, digest: &[u8; 32]) -> Option<Arc<Checked>> {
         let checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        checked.get(digest).filter(|checked| checked.until > now()).cloned()
+        checked.get(digest).filter(|checked| checked.until > unix_now()).cloned()
     }
 
     fn remember(&self, digest: [u8; 32], token: Arc<Checked>) {
@@ -375,7 +375,7 @@ mod tests {
     }
 
     fn token_by(key: &str, user: &str) -> String {
-        let claims = json!({"iss": "http://127.0.0.1:9", "aud": "k8sops", "sub": user, "exp": now() + 1_000_000});
+        let claims = json!({"iss": "http://127.0.0.1:9", "aud": "k8sops", "sub": user, "exp": unix_now() + 1_000_000});
         let header = Header { kid: Some(key.into()), ..Header::new(Algorithm::EdDSA) };
         encode(&header, &claims, &EncodingKey::from_ed_der(&BASE64_STANDARD.decode(SECRET).unwrap())).unwrap()
     }
@@ -400,20 +400,23 @@ mod tests {
         let fetching = tokio::spawn(keep_up(http, config, said, ask));
         issuer.clone().wait_for(|issuer| issuer.fault.is_some()).await.unwrap();
         let (seen, unseen) = (token("anna"), token("ben"));
-        assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
+        assert_eq!(jwt.authenticate(&seen).await.unwrap().user.as_str(), "anna");
         // One of a key that is not known may be as good: nobody can say so now.
-        let refused = jwt.identify(&token_by("b", "anna")).await.unwrap_err();
-        assert!(matches!(refused, Refusal::Unavailable(_)), "{refused}");
+        let refused = jwt.authenticate(&token_by("b", "anna")).await.unwrap_err();
+        assert!(matches!(refused, AuthRejection::Unavailable(_)), "{refused}");
         let fetched = issuer.borrow().keys.as_ref().unwrap().fetched;
         let end = fetched + Duration::from_secs(12 * 3600);
         tokio::time::advance(end.duration_since(Instant::now() + Duration::from_secs(60))).await;
-        assert_eq!(jwt.identify(&seen).await.unwrap().user.as_str(), "anna");
-        assert_eq!(jwt.identify(&token("cleo")).await.unwrap().user.as_str(), "cleo");
+        assert_eq!(jwt.authenticate(&seen).await.unwrap().user.as_str(), "anna");
+        assert_eq!(jwt.authenticate(&token("cleo")).await.unwrap().user.as_str(), "cleo");
         tokio::time::advance(Duration::from_secs(60)).await;
         // Not even a token that was found to be good before.
         for token in [seen, unseen] {
-            let refused = jwt.identify(&token).await.unwrap_err();
-            assert!(matches!(&refused, Refusal::Unavailable(why) if why.contains("does not answer")), "{refused}");
+            let refused = jwt.authenticate(&token).await.unwrap_err();
+            assert!(
+                matches!(&refused, AuthRejection::Unavailable(why) if why.contains("does not answer")),
+                "{refused}"
+            );
         }
         assert!(!fetching.is_finished(), "it goes on asking");
         fetching.abort();

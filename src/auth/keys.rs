@@ -17,13 +17,13 @@ use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Identity, Lapse, Refusal, Role, Roles, user_id};
+use super::{AuthRejection, CallerIdentity, CredentialExpiry, RoleSet, UserRole, user_id_from_name};
 use crate::session::{Timestamp, UserId};
 
 /// What a key begins with, so that people and scanners of secrets know one.
 const PREFIX: &str = "k8sops_";
 /// How often the file is looked at. A change holds once it was found twice alike: a writer may be in the middle of it.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest file. An entry has about 150 bytes.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -39,7 +39,7 @@ pub struct KeyFileError {
 #[serde(deny_unknown_fields)]
 struct Entry {
     user: String,
-    roles: Vec<Role>,
+    roles: Vec<UserRole>,
     sha256: String,
     /// For people.
     #[serde(default)]
@@ -53,12 +53,12 @@ struct Entry {
 struct Key {
     hash: [u8; 32],
     user: UserId,
-    roles: Roles,
+    roles: RoleSet,
     expires_at: Option<Timestamp>,
 }
 
 impl Key {
-    fn is_over(&self) -> bool {
+    fn has_expired(&self) -> bool {
         self.expires_at.is_some_and(|at| at <= Timestamp::now())
     }
 }
@@ -77,12 +77,12 @@ impl Keys {
         if tables.borrow().is_empty() {
             tracing::warn!(file = %path.display(), "the file of keys is an empty list, so that nobody can call");
         }
-        let watching = look_again(path.to_owned(), text, table);
+        let watching = watch_key_file(path.to_owned(), text, table);
         tasks.spawn(cancel.clone().run_until_cancelled_owned(watching));
         Ok(Self(tables))
     }
 
-    pub(super) fn identify(&self, token: &str) -> Result<Identity, Refusal> {
+    pub(super) fn authenticate(&self, token: &str) -> Result<CallerIdentity, AuthRejection> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let table = self.0.borrow().clone();
         // All are compared, each in a time that does not tell where they differ.
@@ -93,26 +93,31 @@ impl Keys {
             }
         }
         let Some(key) = found else {
-            return Err(Refusal::Invalid("the key is not known, or was revoked".into()));
+            return Err(AuthRejection::Invalid("the key is not known, or was revoked".into()));
         };
-        if key.is_over() {
-            return Err(Refusal::Invalid("the key has expired".into()));
+        if key.has_expired() {
+            return Err(AuthRejection::Invalid("the key has expired".into()));
         }
-        let held = Held { key: key.clone(), tables: self.0.clone() };
-        Ok(Identity { user: key.user.clone(), roles: key.roles, own_token: None, lapse: Lapse::Key(held) })
+        let held = KeyHandle { key: key.clone(), tables: self.0.clone() };
+        Ok(CallerIdentity {
+            user: key.user.clone(),
+            roles: key.roles,
+            user_token: None,
+            expiry: CredentialExpiry::Key(held),
+        })
     }
 }
 
 /// A key that somebody came in with.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct KeyHandle {
     key: Key,
     tables: watch::Receiver<Table>,
 }
 
-impl Held {
+impl KeyHandle {
     /// Returns when the key is not in force any more as it was.
-    pub(super) async fn lapsed(&self) {
+    pub(super) async fn expired(&self) {
         let expiry = async {
             match self.key.expires_at {
                 Some(at) => super::sleep_until(u64::try_from(at.as_millis()).unwrap_or(0).div_ceil(1000)).await,
@@ -134,11 +139,11 @@ impl Held {
 }
 
 /// Looks at the file for as long as it is run.
-async fn look_again(path: PathBuf, text: String, table: watch::Sender<Table>) {
+async fn watch_key_file(path: PathBuf, text: String, table: watch::Sender<Table>) {
     let mut judged = Ok(text);
     let mut seen = judged.clone();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         let file = path.clone();
         let read = tokio::task::spawn_blocking(move || load(&file).map_err(|error| format!("cannot be read: {error}")));
         let found = read.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -191,7 +196,7 @@ fn parse(text: &str) -> Result<Table, String> {
             return Err(format!("entry {place}: the same key stands above already"));
         }
         let roles = entry.roles.into_iter().collect();
-        keys.push(Key { hash, user: user_id(entry.user.trim()), roles, expires_at: entry.expires_at });
+        keys.push(Key { hash, user: user_id_from_name(entry.user.trim()), roles, expires_at: entry.expires_at });
     }
     Ok(keys.into())
 }
@@ -225,13 +230,13 @@ impl NewKey {
     ///
     /// # Errors
     /// The machine gives no random bytes.
-    pub fn generate(user: &str, roles: &[Role], name: Option<&str>) -> Result<Self, getrandom::Error> {
+    pub fn generate(user: &str, roles: &[UserRole], name: Option<&str>) -> Result<Self, getrandom::Error> {
         let mut random = [0_u8; 32];
         getrandom::fill(&mut random)?;
         let key = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(random));
         let hash = hex(&Sha256::digest(key.as_bytes()));
         let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let roles: Roles = roles.iter().copied().collect();
+        let roles: RoleSet = roles.iter().copied().collect();
         let mut entry = format!("- user: {}\n  roles: [{roles}]\n  sha256: \"{hash}\"\n", quoted(user));
         if let Some(name) = name {
             entry.push_str(&format!("  name: {}\n", quoted(name)));
@@ -246,17 +251,17 @@ mod tests {
 
     #[test]
     fn a_new_key_is_known_by_its_entry_and_no_other_is() {
-        let new = NewKey::generate("anna: \"a\"", &[Role::User, Role::Approver], Some("laptop")).unwrap();
+        let new = NewKey::generate("anna: \"a\"", &[UserRole::User, UserRole::Approver], Some("laptop")).unwrap();
         assert!(new.key.starts_with("k8sops_") && new.key.len() == 7 + 43, "{}", new.key);
         assert!(!new.entry.contains(&new.key));
-        let other = NewKey::generate("ben", &[Role::Viewer], None).unwrap();
+        let other = NewKey::generate("ben", &[UserRole::Viewer], None).unwrap();
         let table = parse(&format!("{}{}", new.entry, other.entry)).unwrap();
         let keys = Keys(watch::channel(table).1);
-        let anna = keys.identify(&new.key).unwrap();
-        assert_eq!((anna.user, anna.roles.to_string().as_str()), (user_id("anna: \"a\""), "user, approver"));
-        assert_eq!(keys.identify(&other.key).unwrap().user.as_str(), "ben");
+        let anna = keys.authenticate(&new.key).unwrap();
+        assert_eq!((anna.user, anna.roles.to_string().as_str()), (user_id_from_name("anna: \"a\""), "user, approver"));
+        assert_eq!(keys.authenticate(&other.key).unwrap().user.as_str(), "ben");
         for wrong in ["", "k8sops_", &new.key[1..], &new.key.to_lowercase(), &format!("{} ", new.key)] {
-            assert!(matches!(keys.identify(wrong), Err(Refusal::Invalid(_))), "{wrong}");
+            assert!(matches!(keys.authenticate(wrong), Err(AuthRejection::Invalid(_))), "{wrong}");
         }
     }
 
@@ -285,17 +290,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_that_expires_or_is_changed_lapses() {
-        let new = NewKey::generate("anna", &[Role::User], None).unwrap();
+        let new = NewKey::generate("anna", &[UserRole::User], None).unwrap();
         let (table, tables) = watch::channel(parse(&new.entry).unwrap());
         let keys = Keys(tables);
-        let anna = keys.identify(&new.key).unwrap();
-        assert!(tokio::time::timeout(Duration::from_secs(3600), anna.lapse()).await.is_err());
+        let anna = keys.authenticate(&new.key).unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(3600), anna.expired()).await.is_err());
         table.send_replace(parse(&new.entry.replace("[user]", "[viewer]")).unwrap());
-        anna.lapse().await;
+        anna.expired().await;
         let expired = format!("{}  expires_at: 2020-01-01T00:00:00Z\n", new.entry);
         table.send_replace(parse(&expired).unwrap());
-        assert_eq!(keys.identify(&new.key).unwrap_err(), Refusal::Invalid("the key has expired".into()));
+        assert_eq!(keys.authenticate(&new.key).unwrap_err(), AuthRejection::Invalid("the key has expired".into()));
         table.send_replace(parse("[]").unwrap());
-        assert!(keys.identify(&new.key).is_err());
+        assert!(keys.authenticate(&new.key).is_err());
     }
 }

@@ -4,11 +4,11 @@
 //! handed what was presented, as text, and says who that is or why it is nobody.
 //!
 //! ```text
-//! Presented ─▶ Authenticator ─┬─ none:  the one user
+//! Credentials ─▶ Authenticator ─┬─ none:  the one user
 //!                             ├─ keys:  a file of hashes, looked at again and again
 //!                             ├─ jwt:   the issuer's public keys, fetched again and again
 //!                             └─ proxy: a header, from listed addresses
-//!                                   └─▶ Identity: user, roles, and when that is over
+//!                                   └─▶ CallerIdentity: user, roles, and when that is over
 //! ```
 
 mod jwt;
@@ -23,8 +23,8 @@ use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use keys::{KeyFileError, NewKey};
-pub use roles::{Role, Roles};
-pub use users::user_id;
+pub use roles::{RoleSet, UserRole};
+pub use users::user_id_from_name;
 
 use crate::{
     config::{AuthConfig, AuthMode},
@@ -36,7 +36,7 @@ use crate::{
 const MAX_TOKEN: usize = 16 * 1024;
 
 /// What came with a request.
-pub struct Presented<'a> {
+pub struct Credentials<'a> {
     /// The bearer token.
     pub bearer: Option<&'a str>,
     /// The address of the other side of the connection, not one that a header claims.
@@ -47,26 +47,26 @@ pub struct Presented<'a> {
 
 /// A caller who is known.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct CallerIdentity {
     /// Whose sessions they reach.
     pub user: UserId,
     /// What they may do.
-    pub roles: Roles,
+    pub roles: RoleSet,
     /// The token that is theirs to be passed on to MCP servers; never a key of k8sops.
-    pub own_token: Option<SecretString>,
-    lapse: Lapse,
+    pub user_token: Option<SecretString>,
+    expiry: CredentialExpiry,
 }
 
-impl Identity {
+impl CallerIdentity {
     /// Is done when the caller is not known any more by what they presented: the key was revoked or changed, the token has
-    /// expired. Never, where nothing can lapse.
-    pub fn lapse(&self) -> impl Future<Output = ()> + Send + use<> {
-        let lapse = self.lapse.clone();
+    /// expired. Never, where nothing can expiry.
+    pub fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
+        let expiry = self.expiry.clone();
         async move {
-            match lapse {
-                Lapse::Never => std::future::pending().await,
-                Lapse::At(at) => sleep_until(at).await,
-                Lapse::Key(key) => key.lapsed().await,
+            match expiry {
+                CredentialExpiry::Never => std::future::pending().await,
+                CredentialExpiry::At(at) => sleep_until(at).await,
+                CredentialExpiry::Key(key) => key.expired().await,
             }
         }
     }
@@ -74,17 +74,17 @@ impl Identity {
 
 /// When an identity is over.
 #[derive(Debug, Clone)]
-enum Lapse {
+enum CredentialExpiry {
     Never,
     /// Seconds since 1970.
     At(u64),
-    Key(keys::Held),
+    Key(keys::KeyHandle),
 }
 
 /// Sleeps until so many seconds since 1970. In pieces, so that a clock that is set is followed.
 async fn sleep_until(at: u64) {
     loop {
-        let left = at.saturating_sub(now());
+        let left = at.saturating_sub(unix_now());
         if left == 0 {
             return;
         }
@@ -93,13 +93,13 @@ async fn sleep_until(at: u64) {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+fn unix_now() -> u64 {
     u64::try_from(crate::session::Timestamp::now().as_millis() / 1000).unwrap_or(0)
 }
 
 /// Why a caller is nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum AuthRejection {
     /// Nothing was presented that could name anybody.
     #[error("{0}")]
     Missing(&'static str),
@@ -123,9 +123,9 @@ pub enum AuthError {
 }
 
 /// Says who callers are.
-pub struct Authenticator(Way);
+pub struct Authenticator(AuthBackend);
 
-enum Way {
+enum AuthBackend {
     None(UserId),
     Keys(keys::Keys),
     Jwt(Box<jwt::Jwt>),
@@ -145,39 +145,39 @@ impl Authenticator {
         cancel: &CancellationToken,
     ) -> Result<Self, AuthError> {
         Ok(Self(match &config.mode {
-            AuthMode::None => Way::None(everybody.clone()),
-            AuthMode::ApiKey { file } => Way::Keys(keys::Keys::open(file, tasks, cancel)?),
-            AuthMode::Jwt(config) => Way::Jwt(Box::new(jwt::Jwt::start(config.clone(), tasks, cancel)?)),
-            AuthMode::Proxy(config) => Way::Proxy(proxy::Proxy::new(config.clone())),
+            AuthMode::None => AuthBackend::None(everybody.clone()),
+            AuthMode::ApiKey { file } => AuthBackend::Keys(keys::Keys::open(file, tasks, cancel)?),
+            AuthMode::Jwt(config) => AuthBackend::Jwt(Box::new(jwt::Jwt::start(config.clone(), tasks, cancel)?)),
+            AuthMode::Proxy(config) => AuthBackend::Proxy(proxy::Proxy::new(config.clone())),
         }))
     }
 
     /// Whether callers are told from each other at all.
     #[must_use]
-    pub fn is_on(&self) -> bool {
-        !matches!(self.0, Way::None(_))
+    pub fn is_enabled(&self) -> bool {
+        !matches!(self.0, AuthBackend::None(_))
     }
 
     /// Whether callers say with a key or a token who they are.
     #[must_use]
-    pub fn takes_tokens(&self) -> bool {
-        matches!(self.0, Way::Keys(_) | Way::Jwt(_))
+    pub fn accepts_tokens(&self) -> bool {
+        matches!(self.0, AuthBackend::Keys(_) | AuthBackend::Jwt(_))
     }
 
     /// The scheme by which a caller is to say who they are, for `WWW-Authenticate`.
     #[must_use]
-    pub fn scheme(&self) -> &'static str {
-        if matches!(self.0, Way::Proxy(_)) { "Proxy" } else { "Bearer" }
+    pub fn challenge_scheme(&self) -> &'static str {
+        if matches!(self.0, AuthBackend::Proxy(_)) { "Proxy" } else { "Bearer" }
     }
 
     /// Who it is.
     ///
     /// # Errors
     /// Nobody.
-    pub async fn identify(&self, presented: &Presented<'_>) -> Result<Identity, Refusal> {
-        match self.at_once(presented) {
+    pub async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<CallerIdentity, AuthRejection> {
+        match self.at_once(credentials) {
             Ok(known) => known,
-            Err((jwt, token)) => jwt.identify(token).await,
+            Err((jwt, token)) => jwt.authenticate(token).await,
         }
     }
 
@@ -185,33 +185,36 @@ impl Authenticator {
     ///
     /// # Errors
     /// Nobody.
-    pub async fn whose(&self, token: &str) -> Result<Identity, Refusal> {
-        let found = self.at_once(&Presented { bearer: Some(token), peer: None, header: &|_| Vec::new() });
+    pub async fn authenticate_token(&self, token: &str) -> Result<CallerIdentity, AuthRejection> {
+        let found = self.at_once(&Credentials { bearer: Some(token), peer: None, header: &|_| Vec::new() });
         match found {
             Ok(known) => known,
-            Err((jwt, token)) => jwt.identify(token).await,
+            Err((jwt, token)) => jwt.authenticate(token).await,
         }
     }
 
     /// Who it is, or the token that the issuer's keys tell.
-    fn at_once<'a>(&'a self, presented: &Presented<'a>) -> Result<Result<Identity, Refusal>, (&'a jwt::Jwt, &'a str)> {
-        let bearer = || match presented.bearer {
-            None => Err(Refusal::Missing("send a key or token: Authorization: Bearer …")),
+    fn at_once<'a>(
+        &'a self,
+        credentials: &Credentials<'a>,
+    ) -> Result<Result<CallerIdentity, AuthRejection>, (&'a jwt::Jwt, &'a str)> {
+        let bearer = || match credentials.bearer {
+            None => Err(AuthRejection::Missing("send a key or token: Authorization: Bearer …")),
             Some(token) if token.len() > MAX_TOKEN => {
-                Err(Refusal::Invalid(format!("the token is longer than {MAX_TOKEN} bytes")))
+                Err(AuthRejection::Invalid(format!("the token is longer than {MAX_TOKEN} bytes")))
             }
             Some(token) => Ok(token),
         };
         Ok(match &self.0 {
-            Way::None(user) => Ok(Identity {
+            AuthBackend::None(user) => Ok(CallerIdentity {
                 user: user.clone(),
-                roles: Roles::ALL,
-                own_token: presented.bearer.map(SecretString::from),
-                lapse: Lapse::Never,
+                roles: RoleSet::ALL,
+                user_token: credentials.bearer.map(SecretString::from),
+                expiry: CredentialExpiry::Never,
             }),
-            Way::Keys(keys) => bearer().and_then(|token| keys.identify(token)),
-            Way::Proxy(proxy) => proxy.identify(presented),
-            Way::Jwt(jwt) => match bearer() {
+            AuthBackend::Keys(keys) => bearer().and_then(|token| keys.authenticate(token)),
+            AuthBackend::Proxy(proxy) => proxy.authenticate(credentials),
+            AuthBackend::Jwt(jwt) => match bearer() {
                 Ok(token) => return Err((jwt, token)),
                 Err(refusal) => Err(refusal),
             },

@@ -8,13 +8,13 @@ use crate::session::UserId;
 const MARK: &str = ".x-";
 /// Characters of the digest: 160 bits.
 const DIGEST: usize = 32;
-/// Characters of the name that are kept, so that people know whose it is.
+/// Characters of the name that are kept, so that people know authenticate_token it is.
 const KEPT: usize = 64 - MARK.len() - DIGEST;
 
 /// The id of a user whom somebody else names. A name that can be an id is one; any other becomes the beginning of it that is
 /// readable and a digest of the whole. No two names have one id: an id with a digest is never a name that was left as it is.
 #[must_use]
-pub fn user_id(name: &str) -> UserId {
+pub fn user_id_from_name(name: &str) -> UserId {
     match name.parse() {
         Ok(id) if !is_made(name) => id,
         _ => made(name),
@@ -57,24 +57,24 @@ mod tests {
     #[test]
     fn a_name_that_can_be_an_id_is_one_and_any_other_is_made_one() {
         for plain in ["anna", "anna.b@example.org", "5f7c-11", "a.x-b"] {
-            assert_eq!(user_id(plain).as_str(), plain);
+            assert_eq!(user_id_from_name(plain).as_str(), plain);
         }
-        let made = user_id("auth0|5f7c");
+        let made = user_id_from_name("auth0|5f7c");
         assert!(made.as_str().starts_with("auth0-5f7c.x-"), "{made}");
         let long = "x".repeat(300);
         for name in ["", ".", "..", "../anna", "a/b", "ä@example.org", "a b", "\0", &long, "auth0|5f7d", ".anna"] {
-            let id = user_id(name);
+            let id = user_id_from_name(name);
             assert!(id.as_str().len() <= 64 && !id.as_str().starts_with('.') && is_made(id.as_str()), "{name}: {id}");
             assert_ne!(id, made);
         }
-        // Somebody whose name is another's id is somebody else.
-        assert_ne!(user_id(made.as_str()), made);
+        // Somebody authenticate_token name is another's id is somebody else.
+        assert_ne!(user_id_from_name(made.as_str()), made);
     }
 
     proptest! {
         #[test]
         fn two_names_are_two_users(names in proptest::collection::hash_set("[ -~ä]{0,70}", 2..20)) {
-            let ids: HashSet<_> = names.iter().map(|name| user_id(name)).collect();
+            let ids: HashSet<_> = names.iter().map(|name| user_id_from_name(name)).collect();
             prop_assert_eq!(ids.len(), names.len());
         }
     }

@@ -39,7 +39,7 @@ use tracing::Instrument as _;
 
 use crate::{
     agent::Limits,
-    audit::Audit,
+    audit::AuditTrail,
     config::{ApprovalBy, ModelChoice},
     memory::LongTermMemory,
     models::Catalog,
@@ -82,7 +82,7 @@ pub struct Parts {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The audit trail.
-    pub audit: Audit,
+    pub audit: AuditTrail,
     /// Names this process in leases and in the audit trail.
     pub replica: String,
 }

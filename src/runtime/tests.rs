@@ -245,10 +245,10 @@ struct World {
 
 impl World {
     async fn new(model: &Arc<ScriptedModel>) -> Self {
-        Self::with_audit(model, Audit::default()).await
+        Self::with_audit(model, AuditTrail::default()).await
     }
 
-    async fn with_audit(model: &Arc<ScriptedModel>, audit: Audit) -> Self {
+    async fn with_audit(model: &Arc<ScriptedModel>, audit: AuditTrail) -> Self {
         let store = Watched::new();
         let mut catalog = Catalog::new(&BTreeMap::new());
         let info = ModelInfo {
@@ -684,7 +684,7 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
     for looks in 0..8 {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let audit = Audit::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
+        let audit = AuditTrail::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
         hang_up_after(looks, world.sessions.create(&world.user, None, Settings::of("p", "m"))).await;
         hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;

@@ -12,7 +12,7 @@ use super::{
     run_log::{Append, Projection},
 };
 use crate::{
-    audit::Entry,
+    audit::AuditRecord,
     session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError},
     telemetry::{Share, traces},
 };
@@ -42,7 +42,7 @@ pub(super) struct Writer {
     /// What the session adds to the gauges.
     share: Share,
     /// What was committed and is to go into the audit trail.
-    records: Vec<Entry>,
+    records: Vec<AuditRecord>,
     /// The span of the run that commits belong to.
     pub(super) span: Span,
 }
@@ -187,7 +187,7 @@ impl Writer {
         metrics.committed(began.elapsed());
         result?;
         let records = self.projection.read(|before| observed::note(metrics, before, &events));
-        if self.shared.parts.audit.is_on() {
+        if self.shared.parts.audit.is_enabled() {
             self.records.extend(records);
         }
         self.projection.fold(&events);

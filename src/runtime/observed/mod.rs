@@ -7,7 +7,7 @@ mod tools;
 use tracing::Span;
 
 use crate::{
-    audit::Entry,
+    audit::AuditRecord,
     session::{Event, EventBody, OpenRun, RunId, SessionId, SessionState, UserId},
     telemetry::{
         Metrics,
@@ -71,10 +71,10 @@ pub(super) fn place(state: &SessionState) -> At {
 }
 
 /// Counts what was committed, and gives the records of it. `before` is the session without these events.
-pub(super) fn note(metrics: &Metrics, before: &SessionState, events: &[std::sync::Arc<Event>]) -> Vec<Entry> {
+pub(super) fn note(metrics: &Metrics, before: &SessionState, events: &[std::sync::Arc<Event>]) -> Vec<AuditRecord> {
     let user: &UserId = &before.summary.user_id;
     for event in events {
         metrics.count_event(event, before);
     }
-    events.iter().filter_map(|event| Entry::of_event(event, user)).collect()
+    events.iter().filter_map(|event| AuditRecord::from_event(event, user)).collect()
 }

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use super::place;
 use crate::{
-    audit::{Action, Audit, Entry},
+    audit::{AuditAction, AuditRecord, AuditTrail},
     models::ToolSpec,
     runtime::{lease::Term, run_log::Projection},
     session::{Effect, ToolCallId, ToolStatus},
@@ -19,7 +19,7 @@ use crate::{
 pub(in crate::runtime) struct WatchedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
     pub(in crate::runtime) projection: Arc<Projection>,
-    pub(in crate::runtime) audit: Audit,
+    pub(in crate::runtime) audit: AuditTrail,
     pub(in crate::runtime) term: Arc<Term>,
 }
 
@@ -29,7 +29,7 @@ impl WatchedTools {
     /// # Errors
     /// Why the call must not be sent.
     async fn admit(&self, class: &CallClass, arguments: &Map<String, Value>, id: &ToolCallId) -> Result<(), String> {
-        if !self.audit.is_on() {
+        if !self.audit.is_enabled() {
             return Ok(());
         }
         let target = &class.target;
@@ -37,13 +37,13 @@ impl WatchedTools {
             let calls = state.run.iter().flat_map(|run| &run.calls);
             let approval = calls.filter(|open| &open.call.id == id).find_map(|open| open.approval.as_ref());
             let approved_by = approval.and_then(|a| a.resolved.as_ref()).map(|resolved| resolved.by.to_string());
-            Entry::new(Action::ToolCallStarted)
-                .by(format!("user:{}", state.summary.user_id))
-                .in_session(state.summary.session_id)
-                .in_run(state.summary.open_run)
-                .call(id, target.server(), target.tool(), class.effect)
-                .with(&Value::Object(arguments.clone()))
-                .approved(approved_by)
+            AuditRecord::new(AuditAction::ToolCallStarted)
+                .with_actor(format!("user:{}", state.summary.user_id))
+                .with_session(state.summary.session_id)
+                .with_run(state.summary.open_run)
+                .with_tool_call(id, target.server(), target.tool(), class.effect)
+                .with_arguments(&Value::Object(arguments.clone()))
+                .with_approver(approved_by)
         });
         if class.effect == Effect::Read {
             self.audit.record(vec![entry]).await;
