@@ -25,6 +25,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+mod error_chain;
 pub mod mcp;
 pub mod memory;
 pub mod models;

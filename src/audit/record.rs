@@ -1,5 +1,6 @@
-//! What a record says.
+//! The content of an audit record.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -8,47 +9,47 @@ use crate::session::{
     ApprovalId, Effect, Event, EventBody, MessageId, RunId, SessionId, ToolCallId, ToolStatus, UserId,
 };
 
-/// What was done.
+/// The action that a record describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditAction {
-    /// A process began to write here.
+    /// A process started to write to this file.
     ChainStarted,
-    /// The chain of another file goes on here.
+    /// The chain of another file continues in this file.
     ChainContinued,
-    /// The chain goes on in another file.
+    /// The chain continues in another file.
     ChainMoved,
-    /// The process ended in order.
+    /// The process shut down gracefully.
     ChainClosed,
-    /// Records before this one could not be written; `lost` says how many.
+    /// Records before this one could not be written; `lost` is their number.
     RecordsLost,
-    /// A session was begun.
+    /// A session was created.
     SessionCreated,
     /// A session was deleted.
     SessionDeleted,
-    /// A message was taken up.
+    /// A message was accepted and its run started.
     MessageAccepted,
-    /// Settings of a session were changed.
+    /// The settings of a session were changed.
     SettingsChanged,
-    /// A tool call waits for an approval.
+    /// A tool call requires approval.
     ApprovalRequested,
-    /// An approval was given, refused, or has expired.
+    /// An approval was granted, denied or expired.
     ApprovalResolved,
     /// A tool call is about to be sent.
     ToolCallStarted,
     /// A tool call has ended.
     ToolCallEnded,
-    /// A memory, or all of a user, was deleted.
+    /// One memory or all memories of a user were deleted.
     MemoryDeleted,
-    /// Callers were not let in: what they presented is not valid. At most one record a minute, however many.
+    /// Requests with invalid credentials were rejected. At most one record per minute is written.
     LoginFailed,
 }
 
-/// A record before it has its place in a chain.
+/// A record before it is added to a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AuditRecord {
     action: AuditAction,
-    /// A user (`user:anna`), or `system`.
+    /// A user (`user:anna`) or `system`.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +68,7 @@ pub struct AuditRecord {
     tool: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effect: Option<Effect>,
-    /// Of their canonical JSON.
+    /// The SHA-256 of the canonical JSON of the arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments_sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
-    /// A record of an action, and of nothing else yet.
+    /// Creates a record that contains only its action.
     #[must_use]
     pub fn new(action: AuditAction) -> Self {
         Self {
@@ -103,31 +104,31 @@ impl AuditRecord {
         }
     }
 
-    /// Who did it.
+    /// Sets the actor: `user:` and the user's id, or `system`.
     #[must_use]
     pub fn with_actor(self, actor: impl Into<String>) -> Self {
         Self { actor: Some(actor.into()), ..self }
     }
 
-    /// In which session.
+    /// Sets the session.
     #[must_use]
     pub fn with_session(self, session: SessionId) -> Self {
         Self { session_id: Some(session), ..self }
     }
 
-    /// In which run.
+    /// Sets the run, if there is one.
     #[must_use]
     pub fn with_run(self, run: Option<RunId>) -> Self {
         Self { run_id: run, ..self }
     }
 
-    /// With which arguments, of which only the hash is kept.
+    /// Sets the hash of the arguments. The arguments themselves are not stored.
     #[must_use]
     pub fn with_arguments(self, arguments: &Value) -> Self {
         Self { arguments_sha256: Some(canonical_sha256(arguments)), ..self }
     }
 
-    /// Of which tool call.
+    /// Sets the tool call.
     #[must_use]
     pub fn with_tool_call(self, call: &ToolCallId, server: &str, tool: &str, effect: Effect) -> Self {
         Self {
@@ -139,7 +140,7 @@ impl AuditRecord {
         }
     }
 
-    /// Who approved it.
+    /// Sets the actor that approved the tool call.
     #[must_use]
     pub fn with_approver(self, by: Option<String>) -> Self {
         Self { approved_by: by, ..self }
@@ -153,8 +154,8 @@ impl AuditRecord {
         Self { lost: Some(count), ..Self::new(AuditAction::RecordsLost) }
     }
 
-    /// What a committed event says, where that belongs into a trail. The start of a tool call does not come from its event:
-    /// it is recorded before the call is sent.
+    /// Creates the record of a committed event. Returns `None` for events that are not audited. The start of a tool call is
+    /// not recorded from its event but before the call is sent.
     #[must_use]
     pub fn from_event(event: &Event, user: &UserId) -> Option<Self> {
         let new = |action| Self::new(action).with_session(event.session_id).with_run(event.run_id);
@@ -166,37 +167,37 @@ impl AuditRecord {
                 .with_actor(e.by.to_string())
                 .with_arguments(&serde_json::to_value(&e.settings).ok()?),
             EventBody::UserMessage(e) => {
-                let entry = new(AuditAction::MessageAccepted)
+                let record = new(AuditAction::MessageAccepted)
                     .with_actor(format!("user:{user}"))
                     .with_arguments(&Value::String(e.content.clone()));
-                Self { message_id: Some(e.message_id), ..entry }
+                Self { message_id: Some(e.message_id), ..record }
             }
             EventBody::ApprovalRequested(e) => {
-                let entry = new(AuditAction::ApprovalRequested).with_actor("system").with_arguments(&e.arguments);
+                let record = new(AuditAction::ApprovalRequested).with_actor("system").with_arguments(&e.arguments);
                 Self {
                     approval_id: Some(e.approval_id),
                     tool_call_id: Some(e.tool_call_id.clone()),
                     tool: Some(e.name.clone()),
                     effect: Some(e.effect),
-                    ..entry
+                    ..record
                 }
             }
             EventBody::ApprovalResolved(e) => {
-                let entry = new(AuditAction::ApprovalResolved).with_actor(e.by.to_string());
-                let entry = e.arguments.iter().fold(entry, Self::with_arguments);
+                let record = new(AuditAction::ApprovalResolved).with_actor(e.by.to_string());
+                let record = e.arguments.iter().fold(record, Self::with_arguments);
                 let decision = serde_json::to_value(e.decision).ok()?.as_str()?.to_owned();
-                Self { approval_id: Some(e.approval_id), decision: Some(decision), ..entry }
+                Self { approval_id: Some(e.approval_id), decision: Some(decision), ..record }
             }
             EventBody::ToolEnd(e) => {
-                let entry = new(AuditAction::ToolCallEnded).with_actor(format!("user:{user}"));
-                Self { tool_call_id: Some(e.tool_call_id.clone()), status: Some(e.status), ..entry }
+                let record = new(AuditAction::ToolCallEnded).with_actor(format!("user:{user}"));
+                Self { tool_call_id: Some(e.tool_call_id.clone()), status: Some(e.status), ..record }
             }
             _ => return None,
         })
     }
 }
 
-/// The SHA-256 of a value's canonical JSON: no spaces, keys of objects in the order of their code points.
+/// Returns the SHA-256 of a value's canonical JSON: no spaces, object keys sorted by code point.
 #[must_use]
 pub fn canonical_sha256(value: &Value) -> String {
     fn write_canonical(value: &Value, into: &mut String) {
@@ -224,13 +225,5 @@ pub fn canonical_sha256(value: &Value) -> String {
     }
     let mut text = String::new();
     write_canonical(value, &mut text);
-    hex(&Sha256::digest(text))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(text))
 }

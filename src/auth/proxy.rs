@@ -1,25 +1,31 @@
-//! Callers whom a proxy has authenticated: believed from its own addresses only.
+//! Callers that a reverse proxy has authenticated. Its headers are accepted from its own addresses only.
 
-use super::{AuthRejection, CallerIdentity, CredentialExpiry, Credentials, RoleSet, user_id_from_name};
+use super::{
+    credentials::Credentials,
+    errors::AuthRejection,
+    identity::{CallerIdentity, CredentialExpiry},
+    roles::RoleSet,
+    user_ids::user_id_from_name,
+};
 use crate::config::ProxyConfig;
 
-/// The longest name of a user, in bytes.
-const MAX_NAME: usize = 512;
+/// The longest user name, in bytes.
+const MAX_NAME_BYTES: usize = 512;
 
-pub(super) struct Proxy(ProxyConfig);
+/// Authenticates by a header of the proxy.
+pub(super) struct ProxyBackend(ProxyConfig);
 
-impl Proxy {
+impl ProxyBackend {
     pub(super) fn new(config: ProxyConfig) -> Self {
         Self(config)
     }
 
-    /// Who the proxy says it is.
     pub(super) fn authenticate(&self, credentials: &Credentials<'_>) -> Result<CallerIdentity, AuthRejection> {
         let Self(config) = self;
         let peer = credentials.peer.map(|peer| peer.to_canonical());
         if !peer.is_some_and(|peer| config.sources.iter().any(|source| source.contains(&peer))) {
             return Err(AuthRejection::Invalid(
-                "requests are taken from the authenticating proxy only; this one came from elsewhere \
+                "requests must come through the authenticating proxy; this request came from another address \
                  (AUTH_PROXY_SOURCES)"
                     .into(),
             ));
@@ -28,24 +34,24 @@ impl Proxy {
         let name = match (names.pop(), names.is_empty()) {
             (Some(name), true) => name,
             (None, _) => return Err(AuthRejection::Missing("the proxy sent no user (AUTH_PROXY_USER_HEADER)")),
-            // One of them came from the client.
+            // One of the values came from the client.
             (Some(_), false) => {
-                return Err(AuthRejection::Invalid("the proxy's header with the user is there twice".into()));
+                return Err(AuthRejection::Invalid("the proxy's user header occurs more than once".into()));
             }
         };
         let name = name.trim();
         if name.is_empty() {
             return Err(AuthRejection::Missing("the proxy sent no user (AUTH_PROXY_USER_HEADER)"));
         }
-        if name.len() > MAX_NAME || name.chars().any(char::is_control) {
-            return Err(AuthRejection::Invalid("the proxy's header with the user holds no name".into()));
+        if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+            return Err(AuthRejection::Invalid("the proxy's user header is not a valid name".into()));
         }
         let roles = match &config.roles_header {
             None => RoleSet::USER,
             Some(header) => match (credentials.header)(header).as_slice() {
                 [] => RoleSet::default(),
                 [one] => RoleSet::from_names(one.split([',', ' ']).map(str::trim)),
-                _ => return Err(AuthRejection::Invalid("the proxy's header with the roles is there twice".into())),
+                _ => return Err(AuthRejection::Invalid("the proxy's roles header occurs more than once".into())),
             },
         };
         Ok(CallerIdentity { user: user_id_from_name(name), roles, user_token: None, expiry: CredentialExpiry::Never })
@@ -58,8 +64,8 @@ mod tests {
 
     use super::*;
 
-    fn ask(peer: &str, headers: &[(&str, &str)]) -> Result<CallerIdentity, AuthRejection> {
-        let proxy = Proxy::new(ProxyConfig {
+    fn authenticate(peer: &str, headers: &[(&str, &str)]) -> Result<CallerIdentity, AuthRejection> {
+        let proxy = ProxyBackend::new(ProxyConfig {
             user_header: "x-user".into(),
             roles_header: Some("x-roles".into()),
             sources: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],
@@ -72,18 +78,19 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_believed_from_the_proxy_alone_and_once() {
-        let anna = ask("10.1.2.3", &[("x-user", "anna@example.org"), ("x-roles", "user, approver,ops")]).unwrap();
+    fn header_is_accepted_from_the_proxy_only() {
+        let anna =
+            authenticate("10.1.2.3", &[("x-user", "anna@example.org"), ("x-roles", "user, approver,ops")]).unwrap();
         assert_eq!((anna.user.as_str(), anna.roles.to_string().as_str()), ("anna@example.org", "user, approver"));
-        assert!(ask("::ffff:10.1.2.3", &[("x-user", "anna")]).is_ok(), "an IPv4 address in an IPv6 socket");
-        assert!(!ask("fd00::1", &[("x-user", "anna")]).unwrap().roles.can_read());
+        assert!(authenticate("::ffff:10.1.2.3", &[("x-user", "anna")]).is_ok(), "IPv4-mapped IPv6 address");
+        assert!(!authenticate("fd00::1", &[("x-user", "anna")]).unwrap().roles.can_read());
         for peer in ["10.2.0.1", "127.0.0.1", "::1", ""] {
             let spoofed = [("x-user", "anna"), ("x-forwarded-for", "10.1.2.3")];
-            assert!(matches!(ask(peer, &spoofed), Err(AuthRejection::Invalid(_))), "{peer}");
+            assert!(matches!(authenticate(peer, &spoofed), Err(AuthRejection::Invalid(_))), "{peer}");
         }
-        assert!(matches!(ask("10.1.2.3", &[]), Err(AuthRejection::Missing(_))));
-        assert!(matches!(ask("10.1.2.3", &[("x-user", " ")]), Err(AuthRejection::Missing(_))));
-        assert!(ask("10.1.2.3", &[("x-user", "anna"), ("x-user", "root")]).is_err());
-        assert!(ask("10.1.2.3", &[("x-user", "a"), ("x-roles", "user"), ("x-roles", "admin")]).is_err());
+        assert!(matches!(authenticate("10.1.2.3", &[]), Err(AuthRejection::Missing(_))));
+        assert!(matches!(authenticate("10.1.2.3", &[("x-user", " ")]), Err(AuthRejection::Missing(_))));
+        assert!(authenticate("10.1.2.3", &[("x-user", "anna"), ("x-user", "root")]).is_err());
+        assert!(authenticate("10.1.2.3", &[("x-user", "a"), ("x-roles", "user"), ("x-roles", "admin")]).is_err());
     }
 }

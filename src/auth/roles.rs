@@ -1,20 +1,20 @@
-//! What callers may do.
+//! Roles, and what each allows.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A role.
+/// A role of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum UserRole {
-    /// Looks at what is theirs.
+    /// May read their own sessions.
     Viewer,
-    /// Does everything with sessions of their own.
+    /// May read and change their own sessions.
     User,
-    /// Answers requests for approval in sessions of others, where that is asked for.
+    /// May approve tool calls in sessions of other users, if `TOOL_APPROVAL_BY=approver`.
     Approver,
-    /// All that a user may, and reads the metrics where they are not open.
+    /// May do all that a user may, and read the metrics if they are not public.
     Admin,
 }
 
@@ -34,46 +34,46 @@ impl UserRole {
 impl FromStr for UserRole {
     type Err = ();
 
-    fn from_str(word: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|role| role.name() == word).ok_or(())
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| role.name() == name).ok_or(())
     }
 }
 
-/// The roles of a caller.
+/// The roles of a caller, as a bit set.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct RoleSet(u8);
 
 impl RoleSet {
-    /// All of them: of the one user there is when nobody is authenticated.
+    /// All roles: those of every caller while authentication is off.
     pub const ALL: Self = Self(0b1111);
-    /// `user` alone: of everybody where roles are not listed.
+    /// Only `user`: the roles of every caller if roles are not configured.
     pub const USER: Self = Self(1 << UserRole::User as u8);
 
-    /// Those of the words that are roles; others are other applications'.
+    /// Parses role names. Unknown names are ignored: they belong to other applications.
     #[must_use]
-    pub fn from_names<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
-        words.into_iter().filter_map(|word| word.parse().ok()).collect()
+    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        names.into_iter().filter_map(|name| name.parse().ok()).collect()
     }
 
-    /// Whether a role is among them.
+    /// Whether the set contains a role.
     #[must_use]
     pub fn contains(self, role: UserRole) -> bool {
         self.0 & (1 << role as u8) != 0
     }
 
-    /// Whether they look: everybody with any role.
+    /// Whether the caller may read their own sessions: true for any role.
     #[must_use]
     pub fn can_read(self) -> bool {
         self.0 != 0
     }
 
-    /// Whether they act in sessions of their own.
+    /// Whether the caller may change their own sessions.
     #[must_use]
     pub fn can_write(self) -> bool {
         self.contains(UserRole::User) || self.contains(UserRole::Admin)
     }
 
-    /// Whether they answer requests for approval, wherever that is theirs to do.
+    /// Whether the caller may answer approval requests.
     #[must_use]
     pub fn can_approve(self) -> bool {
         self.can_write() || self.contains(UserRole::Approver)
@@ -88,8 +88,8 @@ impl FromIterator<UserRole> for RoleSet {
 
 impl fmt::Display for RoleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = UserRole::ALL.into_iter().filter(|role| self.contains(*role)).map(UserRole::name).collect();
-        f.write_str(&words.join(", "))
+        let names: Vec<_> = UserRole::ALL.into_iter().filter(|role| self.contains(*role)).map(UserRole::name).collect();
+        f.write_str(&names.join(", "))
     }
 }
 
@@ -104,13 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_other_applications_give_nothing() {
+    fn unknown_role_names_are_ignored() {
         assert!(!RoleSet::from_names(["Admin", "administrators", "", "user "]).can_read());
         let both = RoleSet::from_names(["offline_access", "viewer", "approver"]);
         assert_eq!(both.to_string(), "viewer, approver");
         assert!(both.can_read() && both.can_approve() && !both.can_write());
         assert!(RoleSet::USER.can_write() && !RoleSet::USER.contains(UserRole::Approver));
-        // Who administers does not approve: that would be one person again.
+        // An admin is not an approver: otherwise one person could do both.
         assert!(!RoleSet::from_names(["admin"]).contains(UserRole::Approver));
     }
 }

@@ -327,18 +327,18 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
     let now = k8sops::session::Timestamp::now().as_millis() / 1000;
     for (bad, why) in [
         (json!({"claims": {"iss": "https://other.example"}}), "another issuer"),
-        (json!({"claims": {"aud": "other"}}), "somebody else"),
+        (json!({"claims": {"aud": "other"}}), "another audience"),
         (json!({"claims": {"aud": null}}), "aud"),
         (json!({"claims": {"exp": now - 60}}), "expired"),
         (json!({"claims": {"exp": null}}), "exp"),
         (json!({"claims": {"nbf": now + 60}}), "not valid yet"),
-        (json!({"claims": {"sub": null}}), "who it is of"),
-        (json!({"claims": {"sub": 7}}), "who it is of"),
+        (json!({"claims": {"sub": null}}), "does not identify a user"),
+        (json!({"claims": {"sub": 7}}), "does not identify a user"),
         (json!({"forge": "other_key"}), "signature"),
         (json!({"forge": "none"}), ""),
         (json!({"alg": "HS256", "forge": "public_key_as_secret"}), "not allowed"),
         (json!({"alg": "PS256"}), "not allowed"),
-        (json!({"header": {"kid": "made-up"}}), "does not name"),
+        (json!({"header": {"kid": "made-up"}}), "does not publish"),
         (json!({"forge": "critical"}), "crit"),
     ] {
         let token = token(bad.clone()).await;

@@ -46,7 +46,11 @@ impl Check for IdentityCheck {
         let auth = match Authenticator::start(&self.config, &self.everybody, &tasks, &cancel) {
             Ok(auth) => auth,
             Err(error) => {
-                return vec![Line::fail(what, error.to_string(), "make a key and its entry with `k8sops key`")];
+                return vec![Line::fail(
+                    what,
+                    crate::error_chain::ErrorChain(&error).to_string(),
+                    "make a key and its entry with `k8sops key`",
+                )];
             }
         };
         let word = self.config.word();

@@ -50,6 +50,7 @@ impl WatchedTools {
             return Ok(());
         }
         self.audit.record_durably(entry).await.map_err(|error| {
+            let error = crate::error_chain::ErrorChain(&error);
             format!("not run: {error}, and nothing is changed without a record of it; tell the operator")
         })?;
         // The disk may have taken its time.
