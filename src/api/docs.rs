@@ -23,7 +23,7 @@ use super::{
     problem::{ProblemDetails, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
-use crate::session::{Event, EventBody, Transient};
+use k8sops_core::{EventBody, SessionEvent, TransientEvent};
 
 /// Bytes of a page that are sent at a time.
 const PIECE: usize = 32 * 1024;

@@ -14,10 +14,9 @@ use secrecy::SecretString;
 use super::{ApiState, ProblemCode, ProblemDetails};
 use crate::{
     audit::{AuditAction, AuditRecord},
-    auth::{AuthRejection, CallerIdentity, Credentials, RoleSet, UserRole},
-    config::MetricsAccess,
-    session::UserId,
+    auth::{AuthRejection, CallerIdentity, Credentials, MetricsAccess, RoleSet, UserRole},
 };
+use k8sops_core::UserId;
 
 /// The sub-protocol of our WebSockets.
 pub(super) const SUBPROTOCOL: &str = "k8sops.v1";

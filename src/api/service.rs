@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::{
     ApiState, ProblemCode, ProblemDetails, extract::Caller, identity::CanAdminister, problem::document_errors,
 };
-use crate::config::MetricsAccess;
+use crate::auth::MetricsAccess;
 
 document_errors!(NotReady: StoreUnavailable, Stopping);
 

@@ -10,7 +10,7 @@ use super::{
     problem::document_errors,
     stream::preferred,
 };
-use crate::session::{SessionId, ToolCallId};
+use k8sops_core::{SessionId, ToolCallId};
 
 document_errors!(OutputErrors: InvalidRequest, SessionNotFound, SessionDamaged, OutputNotFound, StoreUnavailable);
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::record::{AuditAction, AuditRecord};
-use crate::session::Timestamp;
+use k8sops_core::Timestamp;
 
 /// The `prev` of the first line of a trail.
 pub(super) const INITIAL_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::session::{
-    ApprovalId, Effect, Event, EventBody, MessageId, RunId, SessionId, ToolCallId, ToolStatus, UserId,
+use k8sops_core::{
+    ApprovalId, EventBody, MessageId, RunId, SessionEvent, SessionId, ToolCallId, ToolEffect, ToolStatus, UserId,
 };
 
 /// The action that a record describes.
@@ -67,7 +67,7 @@ pub struct AuditRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<Effect>,
+    effect: Option<ToolEffect>,
     /// The SHA-256 of the canonical JSON of the arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments_sha256: Option<String>,
@@ -130,7 +130,7 @@ impl AuditRecord {
 
     /// Sets the tool call.
     #[must_use]
-    pub fn with_tool_call(self, call: &ToolCallId, server: &str, tool: &str, effect: Effect) -> Self {
+    pub fn with_tool_call(self, call: &ToolCallId, server: &str, tool: &str, effect: ToolEffect) -> Self {
         Self {
             tool_call_id: Some(call.clone()),
             server: Some(server.to_owned()),
@@ -157,7 +157,7 @@ impl AuditRecord {
     /// Creates the record of a committed event. Returns `None` for events that are not audited. The start of a tool call is
     /// not recorded from its event but before the call is sent.
     #[must_use]
-    pub fn from_event(event: &Event, user: &UserId) -> Option<Self> {
+    pub fn from_event(event: &SessionEvent, user: &UserId) -> Option<Self> {
         let new = |action| Self::new(action).with_session(event.session_id).with_run(event.run_id);
         Some(match &event.body {
             EventBody::SessionCreated(e) => new(AuditAction::SessionCreated)

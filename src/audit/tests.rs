@@ -7,11 +7,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    config::AuditLog,
-    session::{Effect, SessionId},
-    telemetry::Metrics,
-};
+use crate::audit::AuditLog;
+use k8sops_core::{SessionId, ToolEffect};
+use k8sops_telemetry::Metrics;
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())
@@ -132,7 +130,7 @@ async fn failed_write_is_an_error() {
         &"c1".parse().unwrap(),
         "s",
         "t",
-        Effect::Mutating,
+        ToolEffect::Mutating,
     );
     let audit = AuditTrail::open(&to(&dir.path().join("audit")), "a", metrics()).unwrap();
     audit.close().await;

@@ -9,7 +9,8 @@ use super::{
     record::AuditRecord,
     writer::{TrailWriter, WriterCommand},
 };
-use crate::{config::AuditLog, telemetry::Metrics};
+use crate::audit::AuditLog;
+use k8sops_telemetry::Metrics;
 
 /// Records that may be queued for the writer thread; senders wait while the queue is full.
 const QUEUE_CAPACITY: usize = 1024;

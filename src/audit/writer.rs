@@ -15,7 +15,8 @@ use super::{
     file::{OpenedTrail, is_same_file, open_trail_file},
     record::{AuditAction, AuditRecord},
 };
-use crate::{config::AuditLog, error_chain::ErrorChain, telemetry::Metrics};
+use crate::{audit::AuditLog, error_chain::ErrorChain};
+use k8sops_telemetry::Metrics;
 
 /// What the handle asks of the writer thread.
 pub(super) enum WriterCommand {

@@ -24,7 +24,8 @@ use super::{
     roles::{RoleSet, UserRole},
     user_ids::user_id_from_name,
 };
-use crate::{error_chain::ErrorChain, session::Timestamp};
+use crate::error_chain::ErrorChain;
+use k8sops_core::Timestamp;
 
 /// The prefix of keys, by which people and secret scanners recognize them.
 const KEY_PREFIX: &str = "k8sops_";

@@ -12,10 +12,8 @@ use super::{
     proxy::ProxyBackend,
     roles::RoleSet,
 };
-use crate::{
-    config::{AuthConfig, AuthMode},
-    session::UserId,
-};
+use crate::auth::{AuthConfig, AuthMode};
+use k8sops_core::UserId;
 
 /// Authenticates callers.
 pub struct Authenticator(AuthBackend);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::session::Timestamp;
+use k8sops_core::Timestamp;
 
 /// The longest single sleep of [`sleep_until`].
 const MAX_SLEEP: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{clock::sleep_until, key_table::KeyHandle, roles::RoleSet};
-use crate::session::UserId;
+use k8sops_core::UserId;
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]

@@ -20,7 +20,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{clock::unix_now, errors::AuthRejection, roles::RoleSet};
-use crate::{error_chain::ErrorChain, session::UserId};
+use crate::error_chain::ErrorChain;
+use k8sops_core::UserId;
 
 /// The minimum time between two fetches: a flood of tokens with made-up keys does not cause more requests to the issuer.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use super::{
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::config::JwtConfig;
+use crate::auth::JwtConfig;
 
 /// How long one fetch from the issuer may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

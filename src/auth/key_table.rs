@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
 use super::{clock::sleep_until, roles::RoleSet};
-use crate::session::{Timestamp, UserId};
+use k8sops_core::{Timestamp, UserId};
 
 /// An API key, as listed in the key file.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,7 +7,7 @@ use super::{
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::config::ProxyConfig;
+use crate::auth::ProxyConfig;
 
 /// The longest user name, in bytes.
 const MAX_NAME_BYTES: usize = 512;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use data_encoding::{Encoding, Specification};
 use sha2::{Digest, Sha256};
 
-use crate::session::UserId;
+use k8sops_core::UserId;
 
 /// Separates the readable part from the digest in a derived id.
 const DIGEST_MARK: &str = ".x-";

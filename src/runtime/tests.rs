@@ -16,14 +16,12 @@ use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::{
-    config::AuditLog,
-    models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec},
-    session::*,
-    store::MemoryStore,
-    test_support::scripted::{Gate, ScriptedModel, Step, call, text},
-    tools::{CallClass, CallSite, Gate as ApprovalGate, Target, ToolExecutor, ToolOutcome, Toolbox},
-};
+use crate::audit::AuditLog;
+use k8sops_core::*;
+use k8sops_models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
+use k8sops_store::MemoryStore;
+use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_tools::{CallClass, CallSite, Gate as ApprovalGate, Target, ToolExecutor, ToolOutcome, Toolbox};
 
 /// `look` runs at once, `change` asks.
 struct Tools;
@@ -31,7 +29,7 @@ struct Tools;
 #[async_trait]
 impl ToolExecutor for Tools {
     fn is_secret(&self, text: &str) -> bool {
-        crate::tools::holds_secret(text)
+        k8sops_tools::holds_secret(text)
     }
 
     fn specs(&self) -> Arc<[ToolSpec]> {
@@ -270,7 +268,7 @@ impl World {
             system: "".into(),
             fallback: Vec::new(),
             limits: ArcSwap::from_pointee(Limits {
-                context: crate::agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
+                context: k8sops_agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
                 max_calls: 20,
@@ -409,7 +407,7 @@ fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
         2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
         2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
         1 => Just(vec![call("nothing", json!({}))]),
-        1 => Just(vec![text("broken"), Step::Fail(crate::models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![text("broken"), Step::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
         1 => Just(vec![]),
     ];
     prop::collection::vec(reply, 0..12)

@@ -21,11 +21,9 @@ use super::{
     problem::document_errors,
     stream::{self, OpenStream},
 };
-use crate::{
-    auth::CallerIdentity,
-    session::{Cause, Cursor, Frame, SessionId},
-    telemetry::{self, traces},
-};
+use crate::auth::CallerIdentity;
+use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
+use k8sops_telemetry::{self as telemetry, traces};
 
 use connection::{Connection, Down};
 pub(super) use frames::{COMMANDS, Frames};
@@ -113,8 +111,8 @@ pub(super) async fn open(
 /// A session that somebody may watch, before the first frame.
 struct Opened {
     caller: Caller,
-    hello: Frame,
-    cursor: Cursor,
+    hello: StreamFrame,
+    cursor: EventCursor,
     place: OpenStream,
 }
 
@@ -136,7 +134,7 @@ impl Opened {
         self,
         api: web::Data<ApiState>,
         session: SessionId,
-        cause: Cause,
+        cause: RequestContext,
         down: Down,
         messages: MessageStream,
     ) {
@@ -163,7 +161,7 @@ async fn introduce(
     api: web::Data<ApiState>,
     session: SessionId,
     from: StartAt,
-    cause: Cause,
+    cause: RequestContext,
     mut down: Down,
     messages: MessageStream,
 ) {

@@ -6,10 +6,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Check, Line};
 use crate::{
-    auth::{AuthRejection, Authenticator},
-    config::{AuthConfig, AuthMode, ServerConfig, is_loopback},
-    session::UserId,
+    auth::{AuthConfig, AuthMode, AuthRejection, Authenticator},
+    config::ServerConfig,
 };
+use k8sops_core::{UserId, is_loopback};
 
 /// Tries how callers are known.
 pub struct IdentityCheck {
