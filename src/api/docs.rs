@@ -151,7 +151,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
                        with the number of the last event it has seen misses nothing and gets nothing twice.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(ProblemDetails, Event, EventBody, Transient)),
+    components(schemas(ProblemDetails, SessionEvent, EventBody, TransientEvent)),
     tags(
         (name = "sessions", description = "Conversations and their settings"),
         (name = "messages", description = "Talk to the agent"),

@@ -17,7 +17,6 @@ use k8sops_core::{
     ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
     StreamHello, TransientEvent, UserId,
 };
-use k8sops_telemetry as telemetry;
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -86,7 +85,7 @@ pub(super) fn preferred<'a>(request: &HttpRequest, offers: &[&'a str]) -> &'a st
 pub(super) async fn hello(api: &ApiState, user: &UserId, session: SessionId) -> Result<StreamFrame, ProblemDetails> {
     let summary = api.sessions.get(user, session).await?;
     let oldest_seq = api.sessions.oldest_seq(session).await?;
-    Ok(Frame::Transient(Transient::Hello(StreamHello {
+    Ok(StreamFrame::Transient(TransientEvent::Hello(StreamHello {
         protocol: PROTOCOL,
         session_id: session,
         last_seq: summary.last_seq,
@@ -105,7 +104,7 @@ pub(super) async fn open(
 ) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
     let mut cursor = api.sessions.watch(user, session, after).await?;
     let hello = hello(api, user, session).await?;
-    let Frame::Transient(Transient::Hello(StreamHello { last_seq, .. })) = &hello else {
+    let StreamFrame::Transient(TransientEvent::Hello(StreamHello { last_seq, .. })) = &hello else {
         unreachable!("it is a hello")
     };
     if after > *last_seq {
@@ -148,8 +147,8 @@ pub(super) fn respond(
     until: Until,
 ) -> HttpResponse {
     let counted = api.metrics.stream(match format {
-        Format::Sse => telemetry::Stream::Sse,
-        Format::Ndjson => telemetry::Stream::Ndjson,
+        Format::Sse => k8sops_telemetry::Stream::Sse,
+        Format::Ndjson => k8sops_telemetry::Stream::Ndjson,
     });
     let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open, _counted: counted };
     let content_type = match format {
@@ -172,7 +171,7 @@ struct Writer {
     halt: CancellationToken,
     ended: bool,
     open: OpenStream,
-    _counted: telemetry::OpenStream,
+    _counted: k8sops_telemetry::OpenStream,
 }
 
 impl Writer {
@@ -211,7 +210,7 @@ impl Writer {
             () = self.halt.cancelled() => Ok(Ok(None)),
             () = self.open.lapsed() => {
                 self.ended = true;
-                return Some(Frame::Transient(Transient::Warning(SessionWarning::new(
+                return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                     "unauthenticated",
                     "the key or token does not hold any more; connect again with another",
                 ))));
@@ -223,7 +222,7 @@ impl Writer {
                 self.ended = true;
                 // Nobody else would say that there is nothing to come back to.
                 if self.until != Until::CaughtUp && !self.halt.is_cancelled() {
-                    return Some(Frame::Transient(Transient::Warning(SessionWarning::new(
+                    return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                         "session_deleted",
                         "the session was deleted",
                     ))));
@@ -247,16 +246,18 @@ impl Writer {
     fn write(&mut self, frame: &StreamFrame, piece: &mut String) {
         if let Until::RunEnds(run_id, message_id) = self.until {
             match frame {
-                Frame::Transient(Transient::Hello(_) | TransientEvent::Gap(_) | Transient::Warning(_)) => {}
+                StreamFrame::Transient(
+                    TransientEvent::Hello(_) | TransientEvent::Gap(_) | TransientEvent::Warning(_),
+                ) => {}
                 // The log was cut back since the message was sent; perhaps the run's end is in what was cut.
-                Frame::Transient(TransientEvent::Snapshot(snapshot)) => {
+                StreamFrame::Transient(TransientEvent::Snapshot(snapshot)) => {
                     let begun =
                         |m: &Arc<ChatMessage>| matches!(m.as_ref(), ChatMessage::User(m) if m.message_id == message_id);
                     self.ended = snapshot.open_run != Some(run_id) && snapshot.messages.iter().any(begun);
                 }
                 frame if frame.run_id() != Some(run_id) => return,
                 StreamFrame::Event(event) => self.ended = event.body.ends_run(),
-                Frame::Transient(_) => {}
+                StreamFrame::Transient(_) => {}
             }
         }
         let json = frame.to_json();

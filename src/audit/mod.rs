@@ -16,12 +16,14 @@
 mod chain;
 mod errors;
 mod file;
+mod options;
 mod record;
 mod trail;
 mod verify;
 mod writer;
 
 pub use errors::AuditError;
+pub use options::AuditLog;
 pub use record::{AuditAction, AuditRecord, canonical_sha256};
 pub use trail::AuditTrail;
 pub use verify::{TrailFault, TrailReport, verify_trail};

@@ -71,7 +71,7 @@ mod tests {
             );
             assert_ne!(id, derived);
         }
-        // Somebody authenticate_token name is another's id is somebody else.
+        // A name that equals the derived id of another user belongs to a different user.
         assert_ne!(user_id_from_name(derived.as_str()), derived);
     }
 

@@ -15,7 +15,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{demo::k8sops, service::PATIENCE, testbed};
+use crate::{demo::k8sops, service::PATIENCE};
+use k8sops_testing::testbed;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -189,7 +190,7 @@ async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
     assert_eq!(the(&objects, "Deployment")["spec"].get("replicas"), None);
     let hpa = &the(&objects, "HorizontalPodAutoscaler")["spec"];
     let metric = hpa["metrics"][0]["pods"]["metric"]["name"].as_str().unwrap();
-    assert!(k8sops::telemetry::Metrics::new().render().contains(&format!("\n{metric}{{")), "{metric}");
+    assert!(k8sops_telemetry::Metrics::new().render().contains(&format!("\n{metric}{{")), "{metric}");
     assert_eq!(hpa["scaleTargetRef"]["name"], the(&objects, "Deployment")["metadata"]["name"]);
     assert_eq!(hpa["metrics"][0]["pods"]["target"], json!({"type": "AverageValue", "averageValue": "500"}));
     assert_eq!(config_map(&objects, "-env")["MAX_SESSIONS"], "1000000");

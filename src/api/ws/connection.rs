@@ -20,7 +20,7 @@ use crate::{
     auth::CallerIdentity,
 };
 use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
-use k8sops_telemetry::{self as telemetry, requests, traces};
+use k8sops_telemetry::{requests, traces};
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     /// The request that opened it: all that comes over it belongs to that.
     pub(super) cause: RequestContext,
     pub(super) open: OpenStream,
-    pub(super) _counted: telemetry::OpenStream,
+    pub(super) _counted: k8sops_telemetry::OpenStream,
 }
 
 /// Why a connection ends.

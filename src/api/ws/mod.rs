@@ -23,7 +23,7 @@ use super::{
 };
 use crate::auth::CallerIdentity;
 use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
-use k8sops_telemetry::{self as telemetry, traces};
+use k8sops_telemetry::traces;
 
 use connection::{Connection, Down};
 pub(super) use frames::{COMMANDS, Frames};
@@ -142,7 +142,7 @@ impl Opened {
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let Self { caller, hello, cursor, place } = self;
         let connection = Connection {
-            _counted: api.metrics.stream(telemetry::Stream::WebSocket),
+            _counted: api.metrics.stream(k8sops_telemetry::Stream::WebSocket),
             cause,
             api,
             caller: caller.identity,

@@ -7,10 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Check, Line};
-use crate::{
-    config::{McpConfig, McpServerConfig, McpTransport, mask_url},
-    mcp::{McpHub, ServerStatus, WAITS_FOR_TOKEN, connector_for},
-};
+use k8sops_core::mask_url;
+use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, connector_for};
 
 /// An MCP server.
 pub struct McpCheck {
@@ -142,11 +140,11 @@ mod tests {
             tools: Arc::new([]),
         };
         let down = ServerStatus { connected: false, error: Some("connection refused".into()), ..up.clone() };
-        let tool = crate::mcp::RemoteTool {
+        let tool = k8sops_mcp::RemoteTool {
             name: "t".into(),
             description: String::new(),
             input_schema: serde_json::Map::new(),
-            hints: crate::mcp::ToolHints::default(),
+            hints: k8sops_mcp::ToolHints::default(),
         };
         let with_tools = ServerStatus { tools: Arc::new([tool]), ..up.clone() };
         for status in [Some(&up), Some(&down), Some(&with_tools), None] {

@@ -23,9 +23,9 @@ pub use self::{
 use crate::{
     app,
     config::{ConfigError, Loaded, Origin},
-    models::Catalog,
-    session::StoreError,
 };
+use k8sops_core::StoreError;
+use k8sops_models::ModelCatalog;
 
 /// What to try.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -78,7 +78,7 @@ pub async fn checks(loaded: &Result<Loaded, ConfigError>, options: Options) -> V
         everybody: config.memory.user_id.clone(),
         token: options.token,
     }));
-    let catalog = Catalog::new(&config.providers);
+    let catalog = ModelCatalog::new(&config.providers);
     for (id, provider) in &config.providers {
         let chosen = *id == config.llm.provider;
         let first = provider.models.first().map(|model| model.id.clone());

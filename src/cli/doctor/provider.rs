@@ -5,10 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Check, Line};
-use crate::{
-    config::{ProviderConfig, mask_url},
-    models::{ChatModel, ModelError},
-};
+use k8sops_core::mask_url;
+use k8sops_models::{ChatModel, ModelError, ProviderConfig};
 
 /// A provider and a model of it.
 pub struct ProviderCheck {
@@ -73,10 +71,8 @@ impl Check for ProviderCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        cli::doctor::tests::config,
-        models::{ChatRequest, ReplyStream},
-    };
+    use crate::cli::doctor::tests::config;
+    use k8sops_models::{ChatRequest, ReplyStream};
 
     struct Scripted(Result<(), ModelError>);
 

@@ -5,10 +5,8 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use super::{Check, Line, report::Finding};
-use crate::{
-    config::{Backend, MemoryConfig},
-    session::SessionStore,
-};
+use crate::config::{Backend, MemoryConfig};
+use k8sops_core::SessionStore;
 
 /// Less free disk than this is worth a word.
 const LOW_DISK: u64 = 1 << 30;

@@ -22,9 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
-use crate::{
-    models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall, ToolChoice},
-    session::StopReason,
+use k8sops_core::StopReason;
+use k8sops_models::{
+    ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall, ToolChoice,
 };
 
 use turn::{Step, Turn};
@@ -67,7 +67,7 @@ impl RuleModel {
 impl ChatModel for RuleModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let reply = answer(&request);
-        let deltas = pieces(&reply.content).into_iter().map(Delta::Text).collect::<Vec<_>>();
+        let deltas = pieces(&reply.content).into_iter().map(ReplyDelta::Text).collect::<Vec<_>>();
         let pause = self.pause;
         let paced = stream::iter(deltas.into_iter().enumerate()).then(move |(i, delta)| async move {
             if i > 0 && !pause.is_zero() {
@@ -75,7 +75,7 @@ impl ChatModel for RuleModel {
             }
             Ok(delta)
         });
-        Ok(paced.chain(stream::iter([Ok(Delta::Done(reply))])).boxed())
+        Ok(paced.chain(stream::iter([Ok(ReplyDelta::Done(reply))])).boxed())
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {
@@ -87,7 +87,7 @@ impl ChatModel for RuleModel {
 }
 
 /// The reply to a request.
-fn answer(request: &ChatRequest) -> Reply {
+fn answer(request: &ChatRequest) -> ModelReply {
     let Some(turn) = Turn::read(request) else { return say(plan::HELP.to_owned()) };
     match plan::next(&turn) {
         Step::Say(text) => say(text),
@@ -95,17 +95,17 @@ fn answer(request: &ChatRequest) -> Reply {
             say(unfinished(&turn, "I may not call a tool now"))
         }
         Step::Call { .. } if turn.outcomes.len() > MOST_CALLS => say(unfinished(&turn, "I have called too many tools")),
-        Step::Call { say, calls } => Reply {
+        Step::Call { say, calls } => ModelReply {
             content: say,
             tool_calls: calls.into_iter().map(|(name, arguments)| RequestedCall { name, arguments }).collect(),
             stop_reason: StopReason::ToolUse,
-            ..Reply::default()
+            ..ModelReply::default()
         },
     }
 }
 
-fn say(content: String) -> Reply {
-    Reply { content, ..Reply::default() }
+fn say(content: String) -> ModelReply {
+    ModelReply { content, ..ModelReply::default() }
 }
 
 /// What to say when the turn has to end before its time.

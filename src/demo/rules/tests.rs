@@ -17,13 +17,11 @@ use rmcp::{
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::{
-    demo::{Cluster, connect},
-    models::ToolSpec,
-    session::{
-        AssistantMessage, Message, MessageId, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus, UserMessage,
-    },
+use crate::demo::{Cluster, connect};
+use k8sops_core::{
+    AssistantMessage, ChatMessage, MessageId, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus, UserMessage,
 };
+use k8sops_models::ToolSpec;
 
 struct Client;
 
@@ -40,7 +38,7 @@ struct Chat {
     cluster: Arc<Cluster>,
     tools: Arc<[ToolSpec]>,
     prefix: &'static str,
-    messages: Vec<Arc<Message>>,
+    messages: Vec<Arc<ChatMessage>>,
     choice: ToolChoice,
     /// Answers for a tool in place of the real ones.
     answer: Option<(&'static str, ToolStatus)>,
@@ -86,7 +84,7 @@ impl Chat {
         }
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: ChatMessage) {
         self.messages.push(Arc::new(message));
     }
 
@@ -94,7 +92,7 @@ impl Chat {
     async fn say(&mut self, text: &str) -> String {
         let (seq, ts) = (0, Timestamp::from_millis(0));
         self.steps.clear();
-        self.push(Message::User(UserMessage::unlogged(text)));
+        self.push(ChatMessage::User(UserMessage::unlogged(text)));
         for _ in 0..8 {
             let reply = reply(&RuleModel::with_pause(Duration::ZERO), self.request()).await;
             let calls: Vec<ToolCall> = reply
@@ -102,7 +100,7 @@ impl Chat {
                 .into_iter()
                 .map(|c| ToolCall { id: ToolCallId::generate(), name: c.name, arguments: c.arguments })
                 .collect();
-            self.push(Message::Assistant(AssistantMessage {
+            self.push(ChatMessage::Assistant(AssistantMessage {
                 message_id: MessageId::new(),
                 seq,
                 ts,
@@ -114,7 +112,7 @@ impl Chat {
                 provider: None,
                 model: None,
                 provider_data: None,
-                usage: crate::session::Usage::default(),
+                usage: k8sops_core::TokenUsage::default(),
             }));
             if calls.is_empty() {
                 assert_eq!(reply.stop_reason, StopReason::EndTurn);
@@ -125,7 +123,7 @@ impl Chat {
             for call in calls {
                 let (status, content) = self.call(&call.name, &call.arguments).await;
                 let (tool_call_id, name) = (call.id, call.name);
-                self.push(Message::Tool(ToolMessage { tool_call_id, seq, ts, name, status, content }));
+                self.push(ChatMessage::Tool(ToolMessage { tool_call_id, seq, ts, name, status, content }));
             }
         }
         panic!("no end after 8 steps: {:?}", self.steps);
@@ -153,16 +151,16 @@ impl Chat {
     }
 }
 
-async fn reply(model: &RuleModel, request: ChatRequest) -> Reply {
+async fn reply(model: &RuleModel, request: ChatRequest) -> ModelReply {
     let mut stream = model.stream(request).await.unwrap();
     let mut text = String::new();
     let mut done = None;
     while let Some(delta) = stream.next().await {
         assert!(done.is_none(), "nothing comes after the end");
         match delta.unwrap() {
-            Delta::Text(more) => text += &more,
-            Delta::Reasoning(_) => {}
-            Delta::Done(reply) => done = Some(reply),
+            ReplyDelta::Text(more) => text += &more,
+            ReplyDelta::Reasoning(_) => {}
+            ReplyDelta::Done(reply) => done = Some(reply),
         }
     }
     let done = done.expect("a reply ends with Done");
