@@ -26,7 +26,7 @@ impl OwnToken {
     pub(super) async fn remember(self, api: &Api, user: &UserId, session: SessionId) -> Result<(), Problem> {
         if let Some(token) = self.0 {
             api.sessions.get(user, session).await?;
-            api.tokens.put(session, token);
+            api.tokens.store_token(session, token);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::audit::{Action, Entry};
 use k8sops_agent::memory::Correction;
 use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
-use k8sops_tools::holds_secret;
+use k8sops_tools::contains_secret;
 
 errors!(ListErrors: InvalidRequest, StoreUnavailable);
 errors!(GetErrors: InvalidRequest, MemoryNotFound, StoreUnavailable);
@@ -217,7 +217,7 @@ fn checked(correction: CorrectMemory) -> Result<Correction, Problem> {
         let (most, longest) = MAX_TAGS;
         return Err(Problem::invalid(format!("tags must be at most {most} words of 1 to {longest} characters")));
     }
-    if content.iter().chain(tags.iter().flatten()).any(|text| holds_secret(text)) {
+    if content.iter().chain(tags.iter().flatten()).any(|text| contains_secret(text)) {
         return Err(Problem::invalid("this looks like a credential, and none is ever kept in a memory"));
     }
     Ok(Correction { content, kind, tags })
