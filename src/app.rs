@@ -34,7 +34,7 @@ use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_fo
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
 use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
 use k8sops_telemetry::{Metrics, logs};
-use k8sops_tools::{SessionToolbox, ToolCatalog, UserTokens};
+use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
 
 /// The service, built and bound to a port, not yet running.
 pub struct Application {
@@ -145,7 +145,7 @@ impl Application {
         let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
         let limits = CallLimits { idle: config.mcp.idle_timeout, total: config.mcp.call_timeout };
         let tokens = UserTokens::default();
-        let toolbox = SessionToolbox::new(
+        let toolbox = SessionToolFactory::new(
             tools.clone(),
             mcp.clone(),
             store.clone(),

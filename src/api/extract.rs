@@ -31,7 +31,7 @@ impl UserToken {
     ) -> Result<(), ProblemDetails> {
         if let Some(token) = self.0 {
             api.sessions.get(user, session).await?;
-            api.tokens.put(session, token);
+            api.tokens.store_token(session, token);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::audit::{AuditAction, AuditRecord};
 use k8sops_agent::memory::Correction;
 use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
-use k8sops_tools::holds_secret;
+use k8sops_tools::contains_secret;
 
 document_errors!(ListErrors: InvalidRequest, StoreUnavailable);
 document_errors!(GetErrors: InvalidRequest, MemoryNotFound, StoreUnavailable);
@@ -218,7 +218,7 @@ fn checked(correction: CorrectMemory) -> Result<Correction, ProblemDetails> {
         let (most, longest) = MAX_TAGS;
         return Err(ProblemDetails::invalid(format!("tags must be at most {most} words of 1 to {longest} characters")));
     }
-    if content.iter().chain(tags.iter().flatten()).any(|text| holds_secret(text)) {
+    if content.iter().chain(tags.iter().flatten()).any(|text| contains_secret(text)) {
         return Err(ProblemDetails::invalid("this looks like a credential, and none is ever kept in a memory"));
     }
     Ok(Correction { content, kind, tags })

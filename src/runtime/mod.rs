@@ -42,7 +42,7 @@ use k8sops_agent::{Limits, memory::LongTermMemory};
 use k8sops_core::{SessionId, SessionStore, StoreError};
 use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::Metrics;
-use k8sops_tools::{ApprovalBy, Toolbox};
+use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
 
 pub use approvals::WaitingApproval;
 pub use error::SessionsError;
@@ -60,7 +60,7 @@ pub struct Parts {
     /// Who answers.
     pub catalog: Arc<ModelCatalog>,
     /// What the agent may call.
-    pub tools: Arc<dyn Toolbox>,
+    pub tools: Arc<dyn ToolExecutorFactory>,
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds a run that begins now; one in progress keeps what it began with.

@@ -14,7 +14,7 @@ use crate::{
 use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::traces;
-use k8sops_tools::{CallClass, CallSite, ToolExecutor, ToolOutcome};
+use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome};
 
 pub(in crate::runtime) struct WatchedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
@@ -28,11 +28,16 @@ impl WatchedTools {
     ///
     /// # Errors
     /// Why the call must not be sent.
-    async fn admit(&self, class: &CallClass, arguments: &Map<String, Value>, id: &ToolCallId) -> Result<(), String> {
+    async fn admit(
+        &self,
+        class: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        id: &ToolCallId,
+    ) -> Result<(), String> {
         if !self.audit.is_enabled() {
             return Ok(());
         }
-        let target = &class.target;
+        let target = &class.tool;
         let entry = self.projection.read(|state| {
             let calls = state.run.iter().flat_map(|run| &run.calls);
             let approval = calls.filter(|open| &open.call.id == id).find_map(|open| open.approval.as_ref());
@@ -63,34 +68,39 @@ impl WatchedTools {
 
 #[async_trait]
 impl ToolExecutor for WatchedTools {
-    async fn ready(&self) {
-        self.inner.ready().await;
+    async fn wait_until_ready(&self) {
+        self.inner.wait_until_ready().await;
     }
 
-    fn specs(&self) -> Arc<[ToolSpec]> {
-        self.inner.specs()
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
+        self.inner.tool_specs()
     }
 
-    fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass> {
-        self.inner.classify(name, arguments)
+    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
+        self.inner.classify_call(name, arguments)
     }
 
-    fn is_secret(&self, text: &str) -> bool {
-        self.inner.is_secret(text)
+    fn contains_secret(&self, text: &str) -> bool {
+        self.inner.contains_secret(text)
     }
 
-    async fn preview(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        self.inner.preview(name, arguments).await
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+        self.inner.preview_call(name, arguments).await
     }
 
-    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome {
+    async fn execute_call(
+        &self,
+        class: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        context: ToolCallContext,
+    ) -> ToolOutcome {
         let at = self.projection.read(place);
-        let (server, tool, effect) = (class.target.server(), class.target.tool(), class.effect.as_str());
-        let span = traces::tool(&at, &site.id.to_string(), server, tool, effect);
+        let (server, tool, effect) = (class.tool.server(), class.tool.tool(), class.effect.as_str());
+        let span = traces::tool(&at, &context.id.to_string(), server, tool, effect);
         // Secrets are placeholders here, before the call and after it.
         traces::content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
         let call = async {
-            if let Err(why) = self.admit(class, arguments, &site.id).await {
+            if let Err(why) = self.admit(class, arguments, &context.id).await {
                 tracing::error!(server, tool, why, "a tool call was not sent");
                 let bytes = why.len() as u64;
                 return ToolOutcome {
@@ -101,7 +111,7 @@ impl ToolExecutor for WatchedTools {
                     bytes,
                 };
             }
-            self.inner.call(class, arguments, site).await
+            self.inner.execute_call(class, arguments, context).await
         };
         let outcome = call.instrument(span.clone()).await;
         if outcome.status != ToolStatus::Ok {
