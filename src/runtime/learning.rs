@@ -155,7 +155,7 @@ pub(super) async fn learn(shared: &Arc<Shared>, state: SessionState, tools: &dyn
 
 /// Learns from a session that has gone.
 pub(super) async fn learn_of_gone(shared: &Arc<Shared>, state: SessionState) {
-    let tools = shared.parts.tools.open(state.summary.session_id, &state.summary.user_id);
+    let tools = shared.parts.tools.create_executor(state.summary.session_id, &state.summary.user_id);
     let (user, session, mut spent) = (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone());
     let saved = tokio::select! {
         saved = learn(shared, state, tools.as_ref()) => saved,
@@ -200,7 +200,7 @@ async fn look(
         let question = extraction_question(piece, &known.iter().collect::<Vec<_>>());
         for _ in 0..TRIES {
             let answer = ask(shared, &lineup, &settings, question.clone(), saved).await?;
-            let read = read_extraction(&answer, &user_words, Timestamp::now(), |text| tools.is_secret(text));
+            let read = read_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
             if let Some(found) = read {
                 learned.extend(found);
                 break;

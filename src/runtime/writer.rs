@@ -11,7 +11,7 @@ use super::{
     Shared, observed,
     run_log::{Append, Projection},
 };
-use crate::audit::Entry;
+use crate::audit::AuditRecord;
 use k8sops_core::{
     ApprovalId, EventBody, EventDraft, InputId, LogCommit, SessionEvent, SessionFeed, SessionLease, SessionStore,
     StoreError,
@@ -43,7 +43,7 @@ pub(super) struct Writer {
     /// What the session adds to the gauges.
     gauges: GaugeGuard,
     /// What was committed and is to go into the audit trail.
-    records: Vec<Entry>,
+    records: Vec<AuditRecord>,
     /// The span of the run that commits belong to.
     pub(super) span: Span,
 }
@@ -189,7 +189,7 @@ impl Writer {
         metrics.record_commit(began.elapsed());
         result?;
         let records = self.projection.read(|before| observed::note(metrics, before, &events));
-        if self.shared.parts.audit.is_on() {
+        if self.shared.parts.audit.is_enabled() {
             self.records.extend(records);
         }
         self.projection.fold(&events);

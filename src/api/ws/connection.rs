@@ -12,12 +12,12 @@ use tracing::Instrument as _;
 use super::frames::{Reply, Up, acknowledgement, envelope, refusal};
 use crate::{
     api::{
-        Api, Problem, approvals,
-        extract::{Acts, Answers, Caller},
+        ApiState, ProblemDetails, approvals,
+        extract::{Caller, CanApprove, CanWrite},
         inputs, messages, settings,
         stream::{OpenStream, STORE_RETRY},
     },
-    auth::Identity,
+    auth::CallerIdentity,
 };
 use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
 use k8sops_telemetry::{request_id, spans};
@@ -31,8 +31,8 @@ const STUCK: Duration = Duration::from_secs(60);
 
 /// A WebSocket that is open, and whose client is known.
 pub(super) struct Connection {
-    pub(super) api: web::Data<Api>,
-    pub(super) caller: Identity,
+    pub(super) api: web::Data<ApiState>,
+    pub(super) caller: CallerIdentity,
     pub(super) session: SessionId,
     pub(super) socket: Down,
     /// When the client was last heard of.
@@ -162,7 +162,9 @@ impl Connection {
             Some(Ok(AggregatedMessage::Text(text))) => self.command(&text).await,
             Some(Ok(AggregatedMessage::Binary(_))) => self.refused(
                 Value::Null,
-                Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
+                ProblemDetails::invalid(
+                    "binary frames are not taken; send text: a JSON command, or a message as it is",
+                ),
             ),
             Some(Ok(AggregatedMessage::Ping(bytes))) => return self.socket.pong(&bytes).await,
             Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
@@ -201,16 +203,16 @@ impl Connection {
     }
 
     /// What is no command counts as one.
-    fn refused(&self, id: Value, problem: Problem) -> Reply {
+    fn refused(&self, id: Value, problem: ProblemDetails) -> Reply {
         refusal(id, self.api.quota.request(&self.caller.user).err().unwrap_or(problem))
     }
 
-    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<CommandReceipt, Problem> {
+    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<CommandReceipt, ProblemDetails> {
         let (api, user, session) = (&self.api, &self.caller.user, self.session);
         api.quota.request(user)?;
         match &frame {
-            Up::Resolve(..) => drop(Caller::<Answers>::new(self.caller.clone())?),
-            _ => drop(Caller::<Acts>::new(self.caller.clone())?),
+            Up::Resolve(..) => drop(Caller::<CanApprove>::new(self.caller.clone())?),
+            _ => drop(Caller::<CanWrite>::new(self.caller.clone())?),
         }
         let command = match frame {
             Up::Message(message) => messages::command(api, user, command_id, message)?,

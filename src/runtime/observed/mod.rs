@@ -6,7 +6,7 @@ mod tools;
 
 use tracing::Span;
 
-use crate::audit::Entry;
+use crate::audit::AuditRecord;
 use k8sops_core::{EventBody, OpenRun, RunId, SessionEvent, SessionId, SessionState, UserId};
 use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
@@ -66,10 +66,14 @@ pub(super) fn place(state: &SessionState) -> SpanContext {
 }
 
 /// Counts what was committed, and gives the records of it. `before` is the session without these events.
-pub(super) fn note(metrics: &Metrics, before: &SessionState, events: &[std::sync::Arc<SessionEvent>]) -> Vec<Entry> {
+pub(super) fn note(
+    metrics: &Metrics,
+    before: &SessionState,
+    events: &[std::sync::Arc<SessionEvent>],
+) -> Vec<AuditRecord> {
     let user: &UserId = &before.summary.user_id;
     for event in events {
         metrics.count_event(event, before);
     }
-    events.iter().filter_map(|event| Entry::of_event(event, user)).collect()
+    events.iter().filter_map(|event| AuditRecord::from_event(event, user)).collect()
 }

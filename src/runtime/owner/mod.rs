@@ -200,7 +200,7 @@ impl<'a> Owner<'a> {
         let lease = held.lease;
         let loaded = load_state(shared.parts.store.as_ref(), lease.session).await?;
         let open_run = loaded.state.run.clone();
-        let inner = shared.parts.tools.open(lease.session, &loaded.state.summary.user_id);
+        let inner = shared.parts.tools.create_executor(lease.session, &loaded.state.summary.user_id);
         let last_seq = loaded.state.last_seq();
         let projection = Arc::new(Projection::new(loaded.state));
         let tools = Arc::new(WatchedTools {

@@ -129,7 +129,7 @@ impl Owner<'_> {
         };
         let task = async move {
             tokio::select! {
-                () = run.tools.ready() => {}
+                () = run.tools.wait_until_ready() => {}
                 () = run.cancel.cancelled() => {}
                 () = run.halt.cancelled() => {}
             }
