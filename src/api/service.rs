@@ -165,7 +165,7 @@ pub(super) async fn metrics(api: web::Data<Api>, request: HttpRequest) -> Result
     if api.metrics_access == MetricsAccess::Admin {
         Caller::<Administers>::extract(&request).await?;
     }
-    api.metrics.set_broken(&api.catalog.broken());
+    api.metrics.set_broken(&api.catalog.open_circuits());
     let servers = api.mcp.statuses();
     api.metrics.set_servers(servers.iter().map(|server| (&*server.name, server.connected)));
     api.metrics.set_work(api.sessions.owned(), api.sessions.tasks_alive());
