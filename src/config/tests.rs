@@ -364,10 +364,10 @@ fn a_home_is_needed_only_for_a_path_that_begins_with_it() {
 }
 
 #[test]
-fn the_readme_has_the_table_of_all_variables() {
-    let readme = include_str!("../../README.md");
+fn the_book_has_the_table_of_all_variables() {
+    let page = include_str!("../../docs/src/configuration/reference.md");
     let table = super::settings::markdown();
-    assert!(readme.contains(table.trim()), "put this into README.md:\n{table}");
+    assert!(page.contains(table.trim()), "put this into docs/src/configuration/reference.md:\n{table}");
 }
 
 #[test]

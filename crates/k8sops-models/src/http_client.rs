@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -161,8 +161,8 @@ impl ProviderHttpClient {
         let request = self.http_client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         // Last, so that those of the configuration stand in the place of ours, not beside them.
         let mut request = request.header(header::ACCEPT, accept);
-        if let Some(traceparent) = traces::outgoing() {
-            request = request.header(traces::TRACEPARENT, traceparent);
+        for (name, value) in trace_context::outgoing_headers().iter().flat_map(trace_context::TraceHeaders::pairs) {
+            request = request.header(name, value);
         }
         let request = request.headers(headers);
         let response = self.send_request(call, request).await?;
