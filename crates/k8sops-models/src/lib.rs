@@ -21,6 +21,8 @@ mod embeddings;
 mod error;
 mod error_mapping;
 mod event_stream;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http_client;
 mod lenient_json;
 mod model_reply;
