@@ -8,13 +8,14 @@
 //!
 //! Everything between the two is the service's own: this room knows the ports `ChatModel` and MCP and nothing else.
 
-mod catalog;
 pub mod cluster;
+pub mod mcp_server;
 mod provider;
-pub mod rules;
-pub mod server;
+pub mod rule_model;
+mod tool_arguments;
+mod tool_catalog;
 
-pub use cluster::Cluster;
-pub use provider::{provider_info, settings};
-pub use rules::RuleModel;
-pub use server::connect;
+pub use cluster::SimulatedCluster;
+pub use mcp_server::connect_demo_server;
+pub use provider::{provider_info, session_settings};
+pub use rule_model::RuleModel;

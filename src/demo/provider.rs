@@ -1,6 +1,6 @@
 //! The stand-in for a model as the catalog shows it.
 
-use super::rules::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
+use super::rule_model::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
 use crate::{
     models::{ModelInfo, ProviderInfo},
     session::Settings,
@@ -23,6 +23,6 @@ pub fn provider_info() -> ProviderInfo {
 
 /// The settings of a session of the demo.
 #[must_use]
-pub fn settings() -> Settings {
+pub fn session_settings() -> Settings {
     Settings::of(PROVIDER_ID, MODEL_ID)
 }

@@ -1,10 +1,12 @@
 //! Reads the tables in tool results, and prints the columns that matter.
 
+use super::wording::truncate_chars;
+
 /// One row of a table: its cells under the names of their columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row(Vec<(String, String)>);
+pub(super) struct TableRow(Vec<(String, String)>);
 
-impl Row {
+impl TableRow {
     /// A cell; empty when there is no such column.
     pub fn get(&self, column: &str) -> &str {
         self.0.iter().find(|(name, _)| name == column).map_or("", |(_, cell)| cell)
@@ -18,22 +20,22 @@ impl Row {
 
 /// The rows of the first table in a text. What stands before and after the table (a fence, a note that something was
 /// left out) is passed over.
-pub(super) fn parse(text: &str) -> Vec<Row> {
+pub(super) fn parse_table(text: &str) -> Vec<TableRow> {
     let mut lines = text.lines().map(str::trim_end);
     let is_header = |line: &&str| line.starts_with("NAMESPACE  ") || line.starts_with("NAME  ");
     let Some(header) = lines.find(is_header) else { return Vec::new() };
-    let header = split(header, usize::MAX);
+    let header = split_cells(header, usize::MAX);
     lines
         .filter_map(|line| {
-            let cells = split(line, header.len());
+            let cells = split_cells(line, header.len());
             let whole = cells.len() == header.len();
-            whole.then(|| Row(header.iter().cloned().zip(cells).collect()))
+            whole.then(|| TableRow(header.iter().cloned().zip(cells).collect()))
         })
         .collect()
 }
 
 /// Splits at gaps of two spaces or more, into `most` cells at most: the last keeps its gaps.
-fn split(line: &str, most: usize) -> Vec<String> {
+fn split_cells(line: &str, most: usize) -> Vec<String> {
     let mut cells = Vec::new();
     let mut rest = line.trim();
     while cells.len() + 1 < most
@@ -49,10 +51,10 @@ fn split(line: &str, most: usize) -> Vec<String> {
 }
 
 /// Prints some columns of a table in a code block; a last column that is long is cut.
-pub(super) fn print(rows: &[&Row], columns: &[&str]) -> String {
+pub(super) fn format_columns(rows: &[&TableRow], columns: &[&str]) -> String {
     const LONGEST: usize = 90;
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| (*c).to_owned()).collect()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|c| cut(row.get(c), LONGEST)).collect()));
+    lines.extend(rows.iter().map(|row| columns.iter().map(|c| truncate_chars(row.get(c), LONGEST)).collect()));
     let widths: Vec<usize> =
         (0..columns.len()).map(|i| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0)).collect();
     let lines: Vec<String> = lines
@@ -65,32 +67,24 @@ pub(super) fn print(rows: &[&Row], columns: &[&str]) -> String {
     format!("```\n{}\n```", lines.join("\n"))
 }
 
-/// At most `longest` characters, with a mark where more was.
-pub(super) fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        Some((at, _)) => format!("{}…", text[..at].trim_end()),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::Cluster;
+    use crate::demo::cluster::SimulatedCluster;
 
     #[test]
     fn every_table_of_the_cluster_is_read_whole() {
-        let cluster = Cluster::new();
+        let cluster = SimulatedCluster::new();
         for text in [
-            cluster.pods(None),
-            cluster.deployments(None),
-            cluster.events(None),
-            cluster.nodes(),
-            cluster.services(None),
-            cluster.config_maps(None),
-            cluster.namespaces(),
+            cluster.list_pods(None),
+            cluster.list_deployments(None),
+            cluster.list_events(None),
+            cluster.list_nodes(),
+            cluster.list_services(None),
+            cluster.list_config_maps(None),
+            cluster.list_namespaces(),
         ] {
-            let rows = parse(&text);
+            let rows = parse_table(&text);
             assert_eq!(rows.len() + 1, text.lines().count(), "{text}");
             assert!(rows.iter().all(|r| r.0.iter().all(|(_, cell)| !cell.is_empty())), "{rows:?}");
         }
@@ -99,11 +93,11 @@ mod tests {
     #[test]
     fn what_stands_around_a_table_is_passed_over() {
         let text = "<output>\nNAMESPACE   NAME   MESSAGE\nshop        a      one  two\n[12 lines left out]\n</output>";
-        let rows = parse(text);
+        let rows = parse_table(text);
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].full_name().as_str(), rows[0].get("MESSAGE")), ("shop/a", "one  two"));
-        assert_eq!(parse("No resources found"), []);
-        assert_eq!(print(&[&rows[0]], &["NAME", "MESSAGE"]), "```\nNAME  MESSAGE\na     one  two\n```");
-        assert_eq!(cut("abcdef", 3), "abc…");
+        assert_eq!(parse_table("No resources found"), []);
+        assert_eq!(format_columns(&[&rows[0]], &["NAME", "MESSAGE"]), "```\nNAME  MESSAGE\na     one  two\n```");
+        assert_eq!(truncate_chars("abcdef", 3), "abc…");
     }
 }

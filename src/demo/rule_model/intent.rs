@@ -1,18 +1,18 @@
 //! From the words of a message to what is wanted. Word lists and positions; nothing here understands language.
 
-use super::vocabulary::{CONFIRM, FILLER, TROUBLE, VERBS};
+use super::vocabulary::{CONFIRMATIONS, FILLER_WORDS, RULE_WORDS, TROUBLE_WORDS};
 
 /// What is wanted, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wish {
-    pub intent: Intent,
+pub(super) struct UserRequest {
+    pub intent: UserIntent,
     /// The namespace that was named.
     pub namespace: Option<String>,
 }
 
 /// What is wanted. `names` are the words that may be names, likely ones first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Intent {
+pub(super) enum UserIntent {
     /// None of the rules fits.
     Unknown,
     /// The rule is clear, but something is missing; how to say it.
@@ -22,14 +22,14 @@ pub(super) enum Intent {
     Diagnose {
         names: Vec<String>,
     },
-    List(Listing),
+    List(ListedResource),
     Logs {
         names: Vec<String>,
         tail: u64,
         previous: bool,
     },
     Describe {
-        kind: Kind,
+        kind: DescribedKind,
         names: Vec<String>,
     },
     Status {
@@ -66,7 +66,7 @@ pub(super) enum Intent {
 
 /// What can be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listing {
+pub(super) enum ListedResource {
     Pods,
     Deployments,
     Services,
@@ -78,7 +78,7 @@ pub(super) enum Listing {
 
 /// What can be described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum DescribedKind {
     Any,
     Pod,
     Deployment,
@@ -87,51 +87,53 @@ pub(super) enum Kind {
     Node,
 }
 
-fn listing(word: &str) -> Option<(Listing, Kind)> {
+fn resource_for_word(word: &str) -> Option<(ListedResource, DescribedKind)> {
     Some(match word {
-        "pod" | "pods" | "po" => (Listing::Pods, Kind::Pod),
-        "deployment" | "deployments" | "deploy" | "workloads" | "apps" => (Listing::Deployments, Kind::Deployment),
-        "service" | "services" | "svc" => (Listing::Services, Kind::Service),
-        "configmap" | "configmaps" | "cm" | "config" => (Listing::ConfigMaps, Kind::ConfigMap),
-        "event" | "events" => (Listing::Events, Kind::Any),
-        "node" | "nodes" => (Listing::Nodes, Kind::Node),
-        "namespaces" => (Listing::Namespaces, Kind::Any),
+        "pod" | "pods" | "po" => (ListedResource::Pods, DescribedKind::Pod),
+        "deployment" | "deployments" | "deploy" | "workloads" | "apps" => {
+            (ListedResource::Deployments, DescribedKind::Deployment)
+        }
+        "service" | "services" | "svc" => (ListedResource::Services, DescribedKind::Service),
+        "configmap" | "configmaps" | "cm" | "config" => (ListedResource::ConfigMaps, DescribedKind::ConfigMap),
+        "event" | "events" => (ListedResource::Events, DescribedKind::Any),
+        "node" | "nodes" => (ListedResource::Nodes, DescribedKind::Node),
+        "namespaces" => (ListedResource::Namespaces, DescribedKind::Any),
         _ => return None,
     })
 }
 
 /// A word of the message: as it was written, and for comparing.
 #[derive(Debug, Clone)]
-struct Word {
+struct MessageWord {
     raw: String,
     low: String,
 }
 
-fn words(text: &str) -> Vec<Word> {
+fn split_words(text: &str) -> Vec<MessageWord> {
     let outer = |c: char| "?!,;:.\"'`()<>*".contains(c);
     text.split_whitespace()
         .map(|w| w.trim_matches(outer))
         .filter(|w| !w.is_empty())
-        .map(|w| Word { raw: w.to_owned(), low: w.to_lowercase() })
+        .map(|w| MessageWord { raw: w.to_owned(), low: w.to_lowercase() })
         .collect()
 }
 
 /// Reads a message.
-pub(super) fn read(text: &str) -> Wish {
-    let mut words = words(text);
+pub(super) fn parse_message(text: &str) -> UserRequest {
+    let mut words = split_words(text);
     let plain: Vec<&str> = words.iter().map(|w| w.low.as_str()).collect();
-    if CONFIRM.contains(&plain.join(" ").as_str()) {
-        return Wish { intent: Intent::Confirm, namespace: None };
+    if CONFIRMATIONS.contains(&plain.join(" ").as_str()) {
+        return UserRequest { intent: UserIntent::Confirm, namespace: None };
     }
-    if let Some(wish) = set_config(&words) {
+    if let Some(wish) = parse_set_config(&words) {
         return wish;
     }
-    let namespace = take_namespace(&mut words);
-    Wish { intent: intent(&words), namespace }
+    let namespace = extract_namespace(&mut words);
+    UserRequest { intent: classify_words(&words), namespace }
 }
 
 /// Takes the words that name a namespace out of the message: `in shop`, `namespace shop`, `-n shop`.
-fn take_namespace(words: &mut Vec<Word>) -> Option<String> {
+fn extract_namespace(words: &mut Vec<MessageWord>) -> Option<String> {
     for i in 0..words.len() {
         if let Some(name) = words[i].low.strip_prefix("--namespace=") {
             let name = name.to_owned();
@@ -158,42 +160,45 @@ fn take_namespace(words: &mut Vec<Word>) -> Option<String> {
 }
 
 fn is_filler(low: &str) -> bool {
-    FILLER.contains(&low) || TROUBLE.contains(&low) || VERBS.contains(&low) || listing(low).is_some()
+    FILLER_WORDS.contains(&low)
+        || TROUBLE_WORDS.contains(&low)
+        || RULE_WORDS.contains(&low)
+        || resource_for_word(low).is_some()
 }
 
-fn intent(words: &[Word]) -> Intent {
+fn classify_words(words: &[MessageWord]) -> UserIntent {
     let has = |any: &[&str]| words.iter().any(|w| any.contains(&w.low.as_str()));
     let first = |any: &[&str]| words.first().is_some_and(|w| any.contains(&w.low.as_str()));
-    let names = names(words);
+    let names = candidate_names(words);
     let number = words.iter().find_map(|w| w.low.parse::<u64>().ok());
     let changing = has(&["set", "fix", "change", "update", "upgrade", "use", "lower", "reduce", "raise", "increase"]);
 
     if has(&["scale", "resize"]) {
         return match number {
-            Some(replicas) if !names.is_empty() => Intent::Scale { names, replicas },
-            _ => Intent::Incomplete("To scale I need a name and a number: `scale checkout to 3`."),
+            Some(replicas) if !names.is_empty() => UserIntent::Scale { names, replicas },
+            _ => UserIntent::Incomplete("To scale I need a name and a number: `scale checkout to 3`."),
         };
     }
     if has(&["restart", "bounce"]) && !has(&["why"]) {
         return match names.is_empty() {
-            false => Intent::Restart { names },
-            true => Intent::Incomplete("To restart I need a name: `restart checkout`."),
+            false => UserIntent::Restart { names },
+            true => UserIntent::Incomplete("To restart I need a name: `restart checkout`."),
         };
     }
     if has(&["rollback", "undo", "revert"]) || (has(&["roll"]) && has(&["back"])) {
         return match names.is_empty() {
-            false => Intent::RollBack { names },
-            true => Intent::Incomplete("To roll back I need a name: `roll back storefront`."),
+            false => UserIntent::RollBack { names },
+            true => UserIntent::Incomplete("To roll back I need a name: `roll back storefront`."),
         };
     }
     if changing && has(&["memory", "mem", "cpu"]) {
-        return resources(words, names);
+        return parse_resources(words, names);
     }
-    let image = words.iter().find_map(|w| image(&w.raw));
+    let image = words.iter().find_map(|w| parse_image(&w.raw));
     if changing && (has(&["image", "tag", "version"]) || image.is_some()) {
         return match image {
-            Some(image) if !names.is_empty() => Intent::SetImage { names, image },
-            _ => Intent::Incomplete(
+            Some(image) if !names.is_empty() => UserIntent::SetImage { names, image },
+            _ => UserIntent::Incomplete(
                 "To set an image I need a name and the image with its tag: `set image of storefront to nginx:1.27`.",
             ),
         };
@@ -201,68 +206,70 @@ fn intent(words: &[Word]) -> Intent {
     if has(&["delete", "remove", "kill"]) {
         let other = has(&["deployment", "deploy", "namespace", "service", "node", "configmap"]);
         return match names.is_empty() || other {
-            false => Intent::DeletePod { names },
-            true => Intent::Incomplete("Pods are all that I can delete, one at a time: `delete pod <name>`."),
+            false => UserIntent::DeletePod { names },
+            true => UserIntent::Incomplete("Pods are all that I can delete, one at a time: `delete pod <name>`."),
         };
     }
     if has(&["logs", "log", "tail"]) {
         return match names.is_empty() {
             false => {
-                Intent::Logs { names, tail: number.unwrap_or(20), previous: has(&["previous", "-p", "--previous"]) }
+                UserIntent::Logs { names, tail: number.unwrap_or(20), previous: has(&["previous", "-p", "--previous"]) }
             }
-            true => Intent::Incomplete("Whose logs? For example: `logs of payments-api`."),
+            true => UserIntent::Incomplete("Whose logs? For example: `logs of payments-api`."),
         };
     }
-    let listed = words.iter().find_map(|w| listing(&w.low));
+    let listed = words.iter().find_map(|w| resource_for_word(&w.low));
     if has(&["describe", "inspect", "explain", "yaml"]) {
         return match names.is_empty() {
-            false => Intent::Describe { kind: listed.map_or(Kind::Any, |(_, kind)| kind), names },
-            true => Intent::Incomplete("To describe I need a name: `describe storefront`."),
+            false => UserIntent::Describe { kind: listed.map_or(DescribedKind::Any, |(_, kind)| kind), names },
+            true => UserIntent::Incomplete("To describe I need a name: `describe storefront`."),
         };
     }
     if has(&["status", "rollout"]) {
         // The status of nothing in particular is the status of all.
         return match names.is_empty() {
-            false => Intent::Status { names },
-            true => Intent::Diagnose { names },
+            false => UserIntent::Status { names },
+            true => UserIntent::Diagnose { names },
         };
     }
-    if let Some((what @ Listing::Events, _)) = listed {
-        return Intent::List(what);
+    if let Some((what @ ListedResource::Events, _)) = listed {
+        return UserIntent::List(what);
     }
     let wants_list = first(&["list", "get", "show", "which", "kubectl"]) || words.len() <= 2;
-    if has(TROUBLE) && !(wants_list && listed.is_some() && !has(&["broken", "failing", "unhealthy", "pending"])) {
-        return Intent::Diagnose { names };
+    if has(TROUBLE_WORDS) && !(wants_list && listed.is_some() && !has(&["broken", "failing", "unhealthy", "pending"])) {
+        return UserIntent::Diagnose { names };
     }
     match listed {
-        Some((Listing::ConfigMaps, kind)) if !names.is_empty() => Intent::Describe { kind, names },
-        Some((_, kind @ (Kind::Pod | Kind::Deployment | Kind::Service | Kind::Node)))
-            if !names.is_empty()
-                && words.iter().any(|w| matches!(w.low.as_str(), "pod" | "deployment" | "service" | "node")) =>
+        Some((ListedResource::ConfigMaps, kind)) if !names.is_empty() => UserIntent::Describe { kind, names },
+        Some((
+            _,
+            kind @ (DescribedKind::Pod | DescribedKind::Deployment | DescribedKind::Service | DescribedKind::Node),
+        )) if !names.is_empty()
+            && words.iter().any(|w| matches!(w.low.as_str(), "pod" | "deployment" | "service" | "node")) =>
         {
-            Intent::Describe { kind, names }
+            UserIntent::Describe { kind, names }
         }
-        Some((what, _)) => Intent::List(what),
-        None => Intent::Unknown,
+        Some((what, _)) => UserIntent::List(what),
+        None => UserIntent::Unknown,
     }
 }
 
 /// The words that may be names, those after `of`, `for` and the kinds first.
-fn names(words: &[Word]) -> Vec<String> {
+fn candidate_names(words: &[MessageWord]) -> Vec<String> {
     let mut names: Vec<(bool, String)> = Vec::new();
     for (i, word) in words.iter().enumerate() {
         // `deploy/checkout` as kubectl takes it; `shop/checkout` stays as it is.
         let low = match word.low.split_once('/') {
-            Some((kind, name)) if listing(kind).is_some() => name,
+            Some((kind, name)) if resource_for_word(kind).is_some() => name,
             _ => word.low.as_str(),
         };
         let name = low.chars().all(|c| c.is_ascii_alphanumeric() || "-./".contains(c))
             && low.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !name || is_filler(low) || low.parse::<u64>().is_ok() || quantity(low) {
+        if !name || is_filler(low) || low.parse::<u64>().is_ok() || is_quantity(low) {
             continue;
         }
         let lead = i.checked_sub(1).map(|b| words[b].low.as_str());
-        let likely = lead.is_some_and(|l| matches!(l, "of" | "for") || listing(l).is_some());
+        let likely = lead.is_some_and(|l| matches!(l, "of" | "for") || resource_for_word(l).is_some());
         names.push((likely, low.to_owned()));
     }
     names.sort_by_key(|(likely, _)| !likely);
@@ -270,34 +277,35 @@ fn names(words: &[Word]) -> Vec<String> {
 }
 
 /// `512Mi`, `250m` and the like.
-fn quantity(low: &str) -> bool {
+fn is_quantity(low: &str) -> bool {
     let digits = low.len() - low.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     digits > 0 && matches!(&low[digits..], "m" | "k" | "ki" | "mi" | "m " | "gi" | "g" | "ti" | "t" | "mb" | "gb")
 }
 
 /// An image reference: something with a tag, plain or after `container=`.
-fn image(raw: &str) -> Option<String> {
+fn parse_image(raw: &str) -> Option<String> {
     let reference = raw.split_once('=').map_or(raw, |(_, image)| image);
     let (repo, tag) = reference.rsplit_once(':')?;
     (!repo.is_empty() && !tag.is_empty() && !tag.contains('/')).then(|| reference.to_owned())
 }
 
-fn resources(words: &[Word], names: Vec<String>) -> Intent {
-    let amounts: Vec<&Word> = words.iter().filter(|w| quantity(&w.low) || w.low.parse::<u64>().is_ok()).collect();
+fn parse_resources(words: &[MessageWord], names: Vec<String>) -> UserIntent {
+    let amounts: Vec<&MessageWord> =
+        words.iter().filter(|w| is_quantity(&w.low) || w.low.parse::<u64>().is_ok()).collect();
     let wants = |any: &[&str]| words.iter().any(|w| any.contains(&w.low.as_str()));
     let (memory, cpu) = (wants(&["memory", "mem"]), wants(&["cpu"]));
     match amounts.as_slice() {
-        [amount] if !names.is_empty() && memory != cpu => Intent::SetResources {
+        [amount] if !names.is_empty() && memory != cpu => UserIntent::SetResources {
             names,
-            memory: memory.then(|| kubernetes_unit(&amount.raw)),
+            memory: memory.then(|| normalize_memory_unit(&amount.raw)),
             cpu: cpu.then(|| amount.low.clone()),
         },
-        _ => Intent::Incomplete("For that I need a name and one amount: `set memory of recommendations to 2Gi`."),
+        _ => UserIntent::Incomplete("For that I need a name and one amount: `set memory of recommendations to 2Gi`."),
     }
 }
 
 /// `2GB` and `2gi` as Kubernetes writes them.
-fn kubernetes_unit(raw: &str) -> String {
+fn normalize_memory_unit(raw: &str) -> String {
     let digits = raw.len() - raw.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let unit = match raw[digits..].to_lowercase().as_str() {
         "g" | "gb" | "gi" => "Gi",
@@ -308,11 +316,11 @@ fn kubernetes_unit(raw: &str) -> String {
 }
 
 /// `set KEY in MAP to VALUE`, `set KEY=VALUE in MAP`, `set MAP KEY to VALUE`.
-fn set_config(words: &[Word]) -> Option<Wish> {
+fn parse_set_config(words: &[MessageWord]) -> Option<UserRequest> {
     let at =
         words.iter().position(|w| matches!(w.low.as_str(), "set" | "change" | "add" | "patch" | "put" | "update"))?;
-    let noise = |w: &&Word| !matches!(w.low.as_str(), "the" | "key" | "configmap" | "cm" | "value" | "of" | "a");
-    let rest: Vec<&Word> = words[at + 1..].iter().filter(noise).collect();
+    let noise = |w: &&MessageWord| !matches!(w.low.as_str(), "the" | "key" | "configmap" | "cm" | "value" | "of" | "a");
+    let rest: Vec<&MessageWord> = words[at + 1..].iter().filter(noise).collect();
     let namespace_at = rest.iter().position(|w| w.low == "-n");
     let namespace = namespace_at.and_then(|i| rest.get(i + 1)).map(|w| w.low.clone());
     let rest = &rest[..namespace_at.unwrap_or(rest.len())];
@@ -322,8 +330,8 @@ fn set_config(words: &[Word]) -> Option<Wish> {
     }
     let wish = |map: &str, key: &str, value: String| {
         let value = value.trim_matches(['"', '\'']).to_owned();
-        let intent = Intent::SetConfig { map: map.to_lowercase(), key: key.to_owned(), value };
-        Some(Wish { intent, namespace: namespace.clone() })
+        let intent = UserIntent::SetConfig { map: map.to_lowercase(), key: key.to_owned(), value };
+        Some(UserRequest { intent, namespace: namespace.clone() })
     };
     let value = |from: usize| rest[from..].iter().map(|w| w.raw.as_str()).collect::<Vec<_>>().join(" ");
     match low.as_slice() {
@@ -346,8 +354,8 @@ fn set_config(words: &[Word]) -> Option<Wish> {
 mod tests {
     use super::*;
 
-    fn wish(text: &str) -> (Intent, Option<String>) {
-        let wish = read(text);
+    fn wish(text: &str) -> (UserIntent, Option<String>) {
+        let wish = parse_message(text);
         (wish.intent, wish.namespace)
     }
 
@@ -357,7 +365,7 @@ mod tests {
 
     #[test]
     fn messages_are_sorted_by_their_words() {
-        use Intent::*;
+        use UserIntent::*;
         let shop = || Some("shop".to_owned());
         let image = |i: &str| SetImage { names: n(&["storefront"]), image: i.to_owned() };
         let config = |map: &str, key: &str, value: &str| SetConfig {
@@ -373,14 +381,14 @@ mod tests {
             ("Why are pods pending in the shop namespace?", Diagnose { names: n(&[]) }, shop()),
             ("fix storefront", Diagnose { names: n(&["storefront"]) }, None),
             ("status of the cluster", Diagnose { names: n(&[]) }, None),
-            ("list pods in shop", List(Listing::Pods), shop()),
-            ("kubectl get pods -n shop", List(Listing::Pods), shop()),
-            ("pods", List(Listing::Pods), None),
-            ("show me all deployments", List(Listing::Deployments), None),
-            ("events", List(Listing::Events), None),
-            ("show the warning events in shop", List(Listing::Events), shop()),
-            ("which nodes are there?", List(Listing::Nodes), None),
-            ("list namespaces", List(Listing::Namespaces), None),
+            ("list pods in shop", List(ListedResource::Pods), shop()),
+            ("kubectl get pods -n shop", List(ListedResource::Pods), shop()),
+            ("pods", List(ListedResource::Pods), None),
+            ("show me all deployments", List(ListedResource::Deployments), None),
+            ("events", List(ListedResource::Events), None),
+            ("show the warning events in shop", List(ListedResource::Events), shop()),
+            ("which nodes are there?", List(ListedResource::Nodes), None),
+            ("list namespaces", List(ListedResource::Namespaces), None),
             ("logs of checkout", Logs { names: n(&["checkout"]), tail: 20, previous: false }, None),
             (
                 "show the last 50 lines of the previous log of payments-api",
@@ -407,11 +415,11 @@ mod tests {
             ),
             ("set DB_HOST=postgres in payments-config", config("payments-config", "DB_HOST", "postgres"), None),
             ("set configmap payments-config LOG_LEVEL to debug", config("payments-config", "LOG_LEVEL", "debug"), None),
-            ("describe node node-2", Describe { kind: Kind::Node, names: n(&["node-2"]) }, None),
-            ("describe storefront", Describe { kind: Kind::Any, names: n(&["storefront"]) }, None),
+            ("describe node node-2", Describe { kind: DescribedKind::Node, names: n(&["node-2"]) }, None),
+            ("describe storefront", Describe { kind: DescribedKind::Any, names: n(&["storefront"]) }, None),
             (
                 "show configmap payments-config",
-                Describe { kind: Kind::ConfigMap, names: n(&["payments-config"]) },
+                Describe { kind: DescribedKind::ConfigMap, names: n(&["payments-config"]) },
                 None,
             ),
             ("status of checkout", Status { names: n(&["checkout"]) }, None),
@@ -429,7 +437,7 @@ mod tests {
         for text in
             ["scale checkout", "restart", "logs", "set image of storefront", "delete namespace shop", "set memory of x"]
         {
-            assert!(matches!(wish(text).0, Intent::Incomplete(_)), "{text}");
+            assert!(matches!(wish(text).0, UserIntent::Incomplete(_)), "{text}");
         }
     }
 }

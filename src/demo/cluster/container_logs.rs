@@ -1,46 +1,58 @@
 //! What the programs in the containers write. Made up on demand from the time, so that logs grow without being kept.
 
-use super::state::{Pod, Secs, State, Status, split_image};
+use super::{
+    cluster_error::SimulatedClusterError,
+    cluster_state::{ClusterState, ContainerInstance, PodStatus, SimSeconds, SimulatedPod, split_image},
+};
 
 /// The seconds between two lines of a program that runs.
-const EVERY: Secs = 9;
+const LINE_INTERVAL: SimSeconds = 9;
 /// The most lines of one answer.
-const MOST: usize = 1000;
+const MAX_LINES: usize = 1000;
 
-impl State {
+impl ClusterState {
     /// The last `tail` lines of a pod's log, or why there is none (kubectl's words after `Error from server`).
-    pub fn log(&self, pod: &Pod, tail: usize, previous: bool) -> Result<String, String> {
-        let (name, app, tail) = (&pod.name, &pod.app, tail.min(MOST));
+    pub fn read_log(
+        &self,
+        pod: &SimulatedPod,
+        tail: usize,
+        instance: ContainerInstance,
+    ) -> Result<String, SimulatedClusterError> {
+        let name = &pod.name;
+        let app = &pod.app;
+        let tail = tail.min(MAX_LINES);
+        let bad_request =
+            |why: String| Err(SimulatedClusterError::new(format!("Error from server (BadRequest): {why}")));
         let waiting =
-            |why: &str| Err(format!("(BadRequest): container \"{app}\" in pod \"{name}\" is waiting to start: {why}"));
+            |why: &str| bad_request(format!("container \"{app}\" in pod \"{name}\" is waiting to start: {why}"));
         let lines = match pod.status {
-            Status::Unscheduled { .. } => {
-                return Err(format!("(BadRequest): pod {name} does not have a host assigned"));
+            PodStatus::Unscheduled { .. } => {
+                return bad_request(format!("pod {name} does not have a host assigned"));
             }
-            Status::NoImage { .. } => return waiting("trying and failing to pull image"),
-            Status::NoConfig { .. } => return waiting("CreateContainerConfigError"),
-            Status::Starting { .. } if pod.restarts == 0 => return waiting("ContainerCreating"),
-            Status::Running { .. } if previous && pod.restarts == 0 => {
-                return Err(format!(
-                    "(BadRequest): previous terminated container \"{app}\" in pod \"{name}\" not found"
-                ));
+            PodStatus::ImagePullBackOff { .. } => return waiting("trying and failing to pull image"),
+            PodStatus::ConfigError { .. } => return waiting("CreateContainerConfigError"),
+            PodStatus::Starting { .. } if pod.restarts == 0 => return waiting("ContainerCreating"),
+            PodStatus::Running { .. } if instance == ContainerInstance::Previous && pod.restarts == 0 => {
+                return bad_request(format!("previous terminated container \"{app}\" in pod \"{name}\" not found"));
             }
-            Status::Running { since } if !previous => self.running(pod, since, tail),
-            _ => self.crashed(pod),
+            PodStatus::Running { since } if instance == ContainerInstance::Current => {
+                self.running_log(pod, since, tail)
+            }
+            _ => self.crash_log(pod),
         };
         Ok(lines[lines.len().saturating_sub(tail)..].join("\n"))
     }
 
-    fn stamp(&self, at: Secs) -> String {
+    fn log_timestamp(&self, at: SimSeconds) -> String {
         let time = jiff::Timestamp::from_second(self.start_unix + at).unwrap_or_default();
         time.to_string()
     }
 
     /// The log of a run that ended because a host could not be found. The password in the URL is there on purpose: it
     /// shows that credentials in tool output are masked.
-    fn crashed(&self, pod: &Pod) -> Vec<String> {
+    fn crash_log(&self, pod: &SimulatedPod) -> Vec<String> {
         let host = pod.crashed_on.as_deref().unwrap_or("unknown");
-        let at = self.stamp(pod.last_restart.unwrap_or(pod.created + 3));
+        let at = self.log_timestamp(pod.last_restart.unwrap_or(pod.created + 3));
         let version = split_image(&pod.template.image).1;
         vec![
             format!("{at} INFO  {} {version} starting", pod.app),
@@ -50,21 +62,21 @@ impl State {
         ]
     }
 
-    fn running(&self, pod: &Pod, since: Secs, tail: usize) -> Vec<String> {
-        let last = (self.now - since).max(0) / EVERY;
-        let first = (last + 1 - Secs::try_from(tail).unwrap_or(Secs::MAX)).max(0);
+    fn running_log(&self, pod: &SimulatedPod, since: SimSeconds, tail: usize) -> Vec<String> {
+        let last = (self.now - since).max(0) / LINE_INTERVAL;
+        let first = (last + 1 - SimSeconds::try_from(tail).unwrap_or(SimSeconds::MAX)).max(0);
         (first..=last)
             .map(|i| {
-                let at = self.stamp(since + i * EVERY);
+                let at = self.log_timestamp(since + i * LINE_INTERVAL);
                 // Numbers that look alive, and are the same for the same line whenever it is read.
                 let n = (i + since.rem_euclid(97)) * 2_654_435 % 9_973;
-                format!("{at} {}", line(&pod.template.image, &pod.app, i, n))
+                format!("{at} {}", log_line(&pod.template.image, &pod.app, i, n))
             })
             .collect()
     }
 }
 
-fn line(image: &str, app: &str, i: Secs, n: Secs) -> String {
+fn log_line(image: &str, app: &str, i: SimSeconds, n: SimSeconds) -> String {
     let (repo, version) = split_image(image);
     if i == 0 {
         return format!("INFO  {app} {version} started");

@@ -16,18 +16,22 @@ use rmcp::{
 };
 use serde_json::{Map, Value};
 
-use super::*;
+use super::{
+    MODEL_ID, PROVIDER_ID,
+    model::{RuleModel, split_pieces},
+};
 use crate::{
-    demo::{Cluster, connect},
-    models::ToolSpec,
+    demo::{cluster::SimulatedCluster, mcp_server::connect_demo_server},
+    models::{ChatModel, ChatRequest, Delta, Reply, ToolChoice, ToolSpec},
     session::{
-        AssistantMessage, Message, MessageId, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus, UserMessage,
+        AssistantMessage, Message, MessageId, StopReason, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus,
+        UserMessage,
     },
 };
 
-struct Client;
+struct TestClient;
 
-impl ClientHandler for Client {
+impl ClientHandler for TestClient {
     fn get_info(&self) -> ClientConfig {
         ClientConfig::new(ClientCapabilities::default(), Implementation::new("test", "0"))
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
@@ -35,9 +39,9 @@ impl ClientHandler for Client {
 }
 
 /// A chat with the rules over a cluster whose time goes a second further with every look at it.
-struct Chat {
-    client: RunningService<RoleClient, Client>,
-    cluster: Arc<Cluster>,
+struct RuleChat {
+    client: RunningService<RoleClient, TestClient>,
+    cluster: Arc<SimulatedCluster>,
     tools: Arc<[ToolSpec]>,
     prefix: &'static str,
     messages: Vec<Arc<Message>>,
@@ -48,7 +52,7 @@ struct Chat {
     steps: Vec<Vec<String>>,
 }
 
-impl Chat {
+impl RuleChat {
     async fn new() -> Self {
         Self::with_prefix("").await
     }
@@ -57,8 +61,8 @@ impl Chat {
         let seconds = AtomicU64::new(0);
         let start = "2026-03-02T09:00:00Z".parse().unwrap();
         let clock = move || Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed));
-        let cluster = Arc::new(Cluster::with_clock(start, clock));
-        let client = Client.serve(connect(Arc::clone(&cluster))).await.unwrap();
+        let cluster = Arc::new(SimulatedCluster::with_clock(start, clock));
+        let client = TestClient.serve(connect_demo_server(Arc::clone(&cluster))).await.unwrap();
         let tools = client.list_all_tools().await.unwrap();
         let tools = tools
             .into_iter()
@@ -148,7 +152,7 @@ impl Chat {
 
     /// How many pods of a deployment are shown as running.
     fn running(&self, app: &str) -> usize {
-        let pods = self.cluster.pods(None);
+        let pods = self.cluster.list_pods(None);
         pods.lines().filter(|l| l.contains(&format!(" {app}-")) && l.contains(" Running ")).count()
     }
 }
@@ -179,7 +183,7 @@ fn has(text: &str, parts: &[&str]) {
 
 #[tokio::test]
 async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     let text = chat.say("what is broken?").await;
     has(&text, &["5 of 17 pods are not ready, in 4 workloads."]);
     has(
@@ -225,7 +229,7 @@ async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
 
 #[tokio::test]
 async fn a_question_about_one_workload_or_namespace_is_answered_about_it() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     let text = chat.say("Why is payments-api crashing?").await;
     has(&text, &["payments/payments-api", "no such host"]);
     assert!(!text.contains("storefront") && !text.contains("ledger"), "{text}");
@@ -241,7 +245,7 @@ async fn a_question_about_one_workload_or_namespace_is_answered_about_it() {
 
 #[tokio::test]
 async fn what_is_suggested_mends_what_is_broken() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     chat.say("why is ledger-worker failing?").await;
     let text = chat.say("yes").await;
     has(&text, &["configmap/ledger-config patched", "payments/ledger-worker uses it"]);
@@ -266,7 +270,7 @@ async fn what_is_suggested_mends_what_is_broken() {
 
 #[tokio::test]
 async fn an_image_is_set_and_a_wrong_one_is_reported_as_stuck() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     let text = chat.say("fix the image of storefront to nginx:1.27").await;
     has(&text, &["Done: deployment.apps/storefront image updated", "is complete"]);
     assert_eq!(chat.steps, [["deployments_list"], ["deployment_set_image"], ["rollout_status"]]);
@@ -276,7 +280,7 @@ async fn an_image_is_set_and_a_wrong_one_is_reported_as_stuck() {
 
 #[tokio::test]
 async fn deployments_are_scaled_and_pods_deleted() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     let text = chat.say("scale checkout to 3").await;
     has(&text, &["Done: deployment.apps/checkout scaled", "complete"]);
     assert_eq!(chat.running("checkout"), 3);
@@ -285,13 +289,13 @@ async fn deployments_are_scaled_and_pods_deleted() {
     let name = text.split("- shop/").nth(1).unwrap().trim().to_owned();
     let text = chat.say(&format!("delete pod {name}")).await;
     has(&text, &["deleted", "Its deployment makes a new one."]);
-    assert!(!chat.cluster.pods(None).contains(&name));
+    assert!(!chat.cluster.list_pods(None).contains(&name));
     has(&chat.say("scale gizmo to 2").await, &["I find no deployment called \"gizmo\"", "- shop/cart"]);
 }
 
 #[tokio::test]
 async fn lists_logs_and_descriptions_show_what_the_tools_returned() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     has(&chat.say("list pods in shop").await, &["8 pods in shop:", "ImagePullBackOff", "2 are not ready."]);
     has(&chat.say("list pods in monitoring").await, &["All of them are ready."]);
     has(&chat.say("list pods in nowhere").await, &["There are no pods in nowhere.", "No resources found"]);
@@ -311,7 +315,7 @@ async fn lists_logs_and_descriptions_show_what_the_tools_returned() {
 
 #[tokio::test]
 async fn what_it_does_not_understand_it_says_with_examples_and_calls_nothing() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     for text in ["hello", "write me a poem", "", "🚀", "yes"] {
         let said = chat.say(text).await;
         assert!(chat.steps.is_empty());
@@ -330,7 +334,7 @@ async fn refused_and_lost_changes_are_told_as_what_they_are_and_never_sent_again
         (ToolStatus::Cancelled, "was cancelled"),
         (ToolStatus::Error, "`deployment_scale` failed. It says:"),
     ] {
-        let mut chat = Chat::new().await;
+        let mut chat = RuleChat::new().await;
         chat.answer = Some(("deployment_scale", status));
         has(&chat.say("scale checkout to 5").await, &[words]);
         assert_eq!(chat.steps, [["deployments_list"], ["deployment_scale"]]);
@@ -339,7 +343,7 @@ async fn refused_and_lost_changes_are_told_as_what_they_are_and_never_sent_again
 
 #[tokio::test]
 async fn tools_behind_a_prefix_are_used_and_those_that_are_not_there_are_missed() {
-    let mut chat = Chat::with_prefix("demo__").await;
+    let mut chat = RuleChat::with_prefix("demo__").await;
     has(&chat.say("what is broken?").await, &["in 4 workloads"]);
     assert_eq!(chat.steps[0], ["demo__pods_list", "demo__events_list"]);
     chat.tools = chat.tools.iter().filter(|t| t.name.ends_with("pods_list")).cloned().collect();
@@ -351,7 +355,7 @@ async fn tools_behind_a_prefix_are_used_and_those_that_are_not_there_are_missed(
 
 #[tokio::test]
 async fn no_tool_is_called_when_none_may_be() {
-    let mut chat = Chat::new().await;
+    let mut chat = RuleChat::new().await;
     chat.choice = ToolChoice::None;
     has(&chat.say("what is broken?").await, &["I may not call a tool now"]);
     assert!(chat.steps.is_empty());
@@ -367,7 +371,7 @@ async fn only_its_own_model_is_known() {
 #[test]
 fn a_text_is_cut_into_words_and_code_into_lines() {
     let text = "One two,  three.\n\n- four\n```\na   b\n```\n end";
-    let cut = pieces(text);
+    let cut = split_pieces(text);
     assert_eq!(cut.concat(), text);
     assert_eq!(cut, ["One ", "two,  ", "three.\n", "\n", "- ", "four\n", "```\n", "a   b\n", "```\n", " end"]);
 }

@@ -7,41 +7,25 @@
 //!
 //! It keeps nothing between two calls: like any model it works from the messages of the request alone.
 
-mod diagnose;
-mod find;
-mod intent;
-mod plan;
-mod table;
-#[cfg(test)]
-mod tests;
-mod turn;
-mod vocabulary;
-
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
+use super::{
+    MODEL_ID, planner,
+    run_progress::{NextStep, RunProgress},
+    wording::truncate_chars,
+};
 use crate::{
     models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall, ToolChoice},
     session::StopReason,
 };
 
-use turn::{Step, Turn};
-
-/// The id under which the rules stand among the providers.
-pub const PROVIDER_ID: &str = "demo";
-/// The provider's name, as people are shown it.
-pub const PROVIDER_NAME: &str = "Demo (rules, not a language model)";
-/// The id of the one "model".
-pub const MODEL_ID: &str = "rules";
-/// The model's name, as people are shown it.
-pub const MODEL_NAME: &str = "Rules (not a language model)";
-
 /// How long it waits between two words: about as fast as a model would write.
-const PAUSE: Duration = Duration::from_millis(15);
+const WORD_PAUSE: Duration = Duration::from_millis(15);
 /// After so many calls in one turn something is not as the rules expect; they stop rather than go round in a circle.
-const MOST_CALLS: usize = 40;
+const MAX_TOOL_CALLS: usize = 40;
 
 /// The stand-in for a model.
 #[derive(Debug, Clone)]
@@ -51,7 +35,7 @@ pub struct RuleModel {
 
 impl Default for RuleModel {
     fn default() -> Self {
-        Self { pause: PAUSE }
+        Self { pause: WORD_PAUSE }
     }
 }
 
@@ -66,8 +50,8 @@ impl RuleModel {
 #[async_trait]
 impl ChatModel for RuleModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
-        let reply = answer(&request);
-        let deltas = pieces(&reply.content).into_iter().map(Delta::Text).collect::<Vec<_>>();
+        let reply = build_reply(&request);
+        let deltas = split_pieces(&reply.content).into_iter().map(Delta::Text).collect::<Vec<_>>();
         let pause = self.pause;
         let paced = stream::iter(deltas.into_iter().enumerate()).then(move |(i, delta)| async move {
             if i > 0 && !pause.is_zero() {
@@ -87,16 +71,18 @@ impl ChatModel for RuleModel {
 }
 
 /// The reply to a request.
-fn answer(request: &ChatRequest) -> Reply {
-    let Some(turn) = Turn::read(request) else { return say(plan::HELP.to_owned()) };
-    match plan::next(&turn) {
-        Step::Say(text) => say(text),
-        Step::Call { .. } if request.tool_choice == ToolChoice::None => {
-            say(unfinished(&turn, "I may not call a tool now"))
+fn build_reply(request: &ChatRequest) -> Reply {
+    let Some(run) = RunProgress::from_request(request) else { return text_reply(planner::HELP_TEXT.to_owned()) };
+    match planner::plan_next_step(&run) {
+        NextStep::Reply(text) => text_reply(text),
+        NextStep::CallTools { .. } if request.tool_choice == ToolChoice::None => {
+            text_reply(unfinished_text(&run, "I may not call a tool now"))
         }
-        Step::Call { .. } if turn.outcomes.len() > MOST_CALLS => say(unfinished(&turn, "I have called too many tools")),
-        Step::Call { say, calls } => Reply {
-            content: say,
+        NextStep::CallTools { .. } if run.calls.len() > MAX_TOOL_CALLS => {
+            text_reply(unfinished_text(&run, "I have called too many tools"))
+        }
+        NextStep::CallTools { text, calls } => Reply {
+            content: text,
             tool_calls: calls.into_iter().map(|(name, arguments)| RequestedCall { name, arguments }).collect(),
             stop_reason: StopReason::ToolUse,
             ..Reply::default()
@@ -104,22 +90,22 @@ fn answer(request: &ChatRequest) -> Reply {
     }
 }
 
-fn say(content: String) -> Reply {
+fn text_reply(content: String) -> Reply {
     Reply { content, ..Reply::default() }
 }
 
 /// What to say when the turn has to end before its time.
-fn unfinished(turn: &Turn<'_>, why: &str) -> String {
+fn unfinished_text(run: &RunProgress<'_>, why: &str) -> String {
     let mut text = format!("{why}, so this is as far as I get.");
-    for outcome in &turn.outcomes {
+    for outcome in &run.calls {
         let first = outcome.content.lines().next().unwrap_or("");
-        text += &format!("\n- `{}` ({}): {}", outcome.tool, outcome.status.as_str(), table::cut(first, 100));
+        text += &format!("\n- `{}` ({}): {}", outcome.tool, outcome.status.as_str(), truncate_chars(first, 100));
     }
     text
 }
 
 /// Cuts a text into words with the white space after them, and code blocks into lines.
-fn pieces(text: &str) -> Vec<String> {
+pub(super) fn split_pieces(text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
     let mut in_block = false;
     for line in text.split_inclusive('\n') {

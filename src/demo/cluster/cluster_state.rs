@@ -1,190 +1,208 @@
-//! What is in the simulated cluster. Plain data; [`super::control`] moves it, [`super::print`] shows it.
+//! What is in the simulated cluster. Plain data; [`super::controllers`] moves it, [`super::kubectl_output`] shows it.
 
 use std::collections::BTreeMap;
 
+use super::cluster_error::{SimulatedClusterError, not_found};
+
 /// Seconds since the simulation began; what was there before has negative times.
-pub(super) type Secs = i64;
+pub(super) type SimSeconds = i64;
 
 /// The whole cluster.
 #[derive(Debug, Default)]
-pub(super) struct State {
-    /// The simulation's present. Only [`State::advance`] moves it.
-    pub now: Secs,
+pub(super) struct ClusterState {
+    /// The simulation's present. Only [`ClusterState::advance_to`] moves it.
+    pub now: SimSeconds,
     /// The wall-clock time (Unix seconds) at which `now` was 0; for the timestamps of log lines.
     pub start_unix: i64,
-    pub namespaces: Vec<Namespace>,
-    pub nodes: Vec<Node>,
-    pub deployments: Vec<Deployment>,
-    pub pods: Vec<Pod>,
-    pub services: Vec<Service>,
-    pub config_maps: Vec<ConfigMap>,
-    pub events: Vec<Event>,
+    pub namespaces: Vec<SimulatedNamespace>,
+    pub nodes: Vec<SimulatedNode>,
+    pub deployments: Vec<SimulatedDeployment>,
+    pub pods: Vec<SimulatedPod>,
+    pub services: Vec<SimulatedService>,
+    pub config_maps: Vec<SimulatedConfigMap>,
+    pub events: Vec<SimulatedEvent>,
     /// Counts the pods ever made, so that names and addresses differ and are the same in every run.
     pub serial: u32,
 }
 
 #[derive(Debug)]
-pub(super) struct Namespace {
+pub(super) struct SimulatedNamespace {
     pub name: String,
-    pub created: Secs,
+    pub created: SimSeconds,
 }
 
 #[derive(Debug)]
-pub(super) struct Node {
+pub(super) struct SimulatedNode {
     pub name: String,
     pub ip: String,
     pub control_plane: bool,
     pub cpu: u64,
     pub memory: u64,
-    pub created: Secs,
+    pub created: SimSeconds,
 }
 
 #[derive(Debug)]
-pub(super) struct Deployment {
+pub(super) struct SimulatedDeployment {
     pub namespace: String,
     pub name: String,
-    pub created: Secs,
+    pub created: SimSeconds,
     pub replicas: u32,
     /// Counts the changes of the template.
     pub revision: u32,
     /// The pod templates it has had, the present one last. Never empty.
-    pub templates: Vec<Template>,
+    pub templates: Vec<PodTemplate>,
 }
 
-impl Deployment {
+impl SimulatedDeployment {
     /// The pod template in force.
-    pub fn template(&self) -> &Template {
+    pub fn template(&self) -> &PodTemplate {
         self.templates.last().expect("a deployment is made with a template, and none is ever taken away")
     }
 }
 
 /// What the pods of a deployment are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Template {
+pub(super) struct PodTemplate {
     pub image: String,
     pub port: u16,
     /// Thousandths of a core.
     pub cpu: u64,
     /// Mebibytes.
     pub memory: u64,
-    pub env: Vec<ConfigRef>,
+    pub env: Vec<ConfigMapKeyRef>,
     /// What `rollout restart` writes, so that the template differs and the pods are made anew.
-    pub restarted: Option<Secs>,
+    pub restarted: Option<SimSeconds>,
 }
 
 /// An environment variable that is taken from a ConfigMap when the container starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ConfigRef {
+pub(super) struct ConfigMapKeyRef {
     pub map: String,
     /// The key, which is the variable's name too.
     pub key: String,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Pod {
+pub(super) struct SimulatedPod {
     pub namespace: String,
     pub name: String,
     /// The deployment that controls it.
     pub app: String,
     /// The hash in its ReplicaSet's name.
     pub set: String,
-    pub template: Template,
-    pub created: Secs,
+    pub template: PodTemplate,
+    pub created: SimSeconds,
     pub node: Option<String>,
     pub ip: Option<String>,
-    pub status: Status,
+    pub status: PodStatus,
     pub restarts: u32,
-    pub last_restart: Option<Secs>,
+    pub last_restart: Option<SimSeconds>,
     /// The host that it could not find when it last crashed.
     pub crashed_on: Option<String>,
 }
 
 /// Where a pod stands. The times are when the next thing happens to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Status {
+pub(super) enum PodStatus {
     /// No node has room for it.
-    Unscheduled { retry: Secs },
+    Unscheduled { retry: SimSeconds },
     /// `ContainerCreating`.
-    Starting { until: Secs },
+    Starting { until: SimSeconds },
     /// Ready.
-    Running { since: Secs },
+    Running { since: SimSeconds },
     /// `ImagePullBackOff`.
-    NoImage { retry: Secs },
+    ImagePullBackOff { retry: SimSeconds },
     /// `CreateContainerConfigError`.
-    NoConfig { retry: Secs },
+    ConfigError { retry: SimSeconds },
     /// `CrashLoopBackOff`.
-    Crashing { retry: Secs },
+    CrashLoopBackOff { retry: SimSeconds },
 }
 
-impl Pod {
-    pub fn ready(&self) -> bool {
-        matches!(self.status, Status::Running { .. })
+impl SimulatedPod {
+    pub fn is_ready(&self) -> bool {
+        matches!(self.status, PodStatus::Running { .. })
     }
 
     /// When the next thing happens to it by itself.
-    pub fn due(&self) -> Option<Secs> {
+    pub fn next_change_at(&self) -> Option<SimSeconds> {
         match self.status {
-            Status::Running { .. } => None,
-            Status::Starting { until } => Some(until),
-            Status::Unscheduled { retry }
-            | Status::NoImage { retry }
-            | Status::NoConfig { retry }
-            | Status::Crashing { retry } => Some(retry),
+            PodStatus::Running { .. } => None,
+            PodStatus::Starting { until } => Some(until),
+            PodStatus::Unscheduled { retry }
+            | PodStatus::ImagePullBackOff { retry }
+            | PodStatus::ConfigError { retry }
+            | PodStatus::CrashLoopBackOff { retry } => Some(retry),
         }
     }
 
     /// The STATUS column.
-    pub fn status_word(&self) -> &'static str {
+    pub fn status_text(&self) -> &'static str {
         match self.status {
-            Status::Unscheduled { .. } => "Pending",
-            Status::Starting { .. } => "ContainerCreating",
-            Status::Running { .. } => "Running",
-            Status::NoImage { .. } => "ImagePullBackOff",
-            Status::NoConfig { .. } => "CreateContainerConfigError",
-            Status::Crashing { .. } => "CrashLoopBackOff",
+            PodStatus::Unscheduled { .. } => "Pending",
+            PodStatus::Starting { .. } => "ContainerCreating",
+            PodStatus::Running { .. } => "Running",
+            PodStatus::ImagePullBackOff { .. } => "ImagePullBackOff",
+            PodStatus::ConfigError { .. } => "CreateContainerConfigError",
+            PodStatus::CrashLoopBackOff { .. } => "CrashLoopBackOff",
         }
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct SimulatedService {
     pub namespace: String,
     pub name: String,
     pub ip: String,
     pub port: u16,
-    pub created: Secs,
+    pub created: SimSeconds,
 }
 
 #[derive(Debug)]
-pub(super) struct ConfigMap {
+pub(super) struct SimulatedConfigMap {
     pub namespace: String,
     pub name: String,
-    pub created: Secs,
+    pub created: SimSeconds,
     pub data: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
-pub(super) struct Event {
+pub(super) struct SimulatedEvent {
     pub namespace: String,
     /// `pod/name`.
     pub object: String,
-    pub warning: bool,
+    pub severity: EventSeverity,
     pub reason: &'static str,
     pub message: String,
-    pub first: Secs,
-    pub last: Secs,
+    pub first: SimSeconds,
+    pub last: SimSeconds,
     pub count: u32,
+}
+
+/// The `type` of a Kubernetes event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EventSeverity {
+    Normal,
+    Warning,
+}
+
+/// Which run of a container a log is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerInstance {
+    /// The run in progress.
+    Current,
+    /// The run before the last restart.
+    Previous,
 }
 
 /// Why a container does not start, or does not stay.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum ContainerFault {
     /// The registry does not have the image.
-    Image,
+    MissingImage,
     /// In words, as the kubelet says it.
-    Config(String),
+    ConfigError(String),
     /// The host that the program needs and the cluster's DNS does not know.
-    Host(String),
+    UnknownHost(String),
 }
 
 /// The images that the simulated registries have: repository, tags, and the variable that must name a Service.
@@ -211,45 +229,54 @@ pub(super) fn split_image(image: &str) -> (&str, &str) {
     }
 }
 
-impl State {
+impl ClusterState {
     /// The value of a ConfigMap's key.
-    pub fn config_value(&self, namespace: &str, reference: &ConfigRef) -> Option<&str> {
+    pub fn config_value(&self, namespace: &str, reference: &ConfigMapKeyRef) -> Option<&str> {
         let map = self.config_maps.iter().find(|m| m.namespace == namespace && m.name == reference.map)?;
         map.data.get(&reference.key).map(String::as_str)
     }
 
     /// What would go wrong if a container of this template started now.
-    pub fn fault(&self, namespace: &str, template: &Template) -> Option<Fault> {
+    pub fn container_fault(&self, namespace: &str, template: &PodTemplate) -> Option<ContainerFault> {
         let (repo, tag) = split_image(&template.image);
         let Some((_, _, needs_host)) = IMAGES.iter().find(|(r, tags, _)| *r == repo && tags.contains(&tag)) else {
-            return Some(Fault::Image);
+            return Some(ContainerFault::MissingImage);
         };
         for reference in &template.env {
-            let ConfigRef { map, key } = reference;
+            let ConfigMapKeyRef { map, key } = reference;
             if !self.config_maps.iter().any(|m| m.namespace == namespace && m.name == *map) {
-                return Some(Fault::Config(format!("configmap \"{map}\" not found")));
+                return Some(ContainerFault::ConfigError(format!("configmap \"{map}\" not found")));
             }
             let Some(value) = self.config_value(namespace, reference) else {
-                return Some(Fault::Config(format!("couldn't find key {key} in ConfigMap {namespace}/{map}")));
+                return Some(ContainerFault::ConfigError(format!(
+                    "couldn't find key {key} in ConfigMap {namespace}/{map}"
+                )));
             };
-            if *needs_host == Some(key.as_str()) && !self.resolves(namespace, value) {
-                return Some(Fault::Host(value.to_owned()));
+            if *needs_host == Some(key.as_str()) && !self.resolves_host(namespace, value) {
+                return Some(ContainerFault::UnknownHost(value.to_owned()));
             }
         }
         None
     }
 
     /// Whether the cluster's DNS knows the host, asked from a pod in `namespace`.
-    fn resolves(&self, namespace: &str, host: &str) -> bool {
+    fn resolves_host(&self, namespace: &str, host: &str) -> bool {
         let host = host.trim_end_matches(".cluster.local").trim_end_matches(".svc");
         let (name, ns) = host.split_once('.').unwrap_or((host, namespace));
         self.services.iter().any(|s| s.namespace == ns && s.name == name)
     }
 
     /// Notes an event; one that says the same about the same object is counted, as Kubernetes does it.
-    pub fn note(&mut self, namespace: &str, object: &str, warning: bool, reason: &'static str, message: String) {
+    pub fn record_event(
+        &mut self,
+        namespace: &str,
+        object: &str,
+        severity: EventSeverity,
+        reason: &'static str,
+        message: String,
+    ) {
         let now = self.now;
-        let same = |e: &&mut Event| {
+        let same = |e: &&mut SimulatedEvent| {
             e.namespace == namespace && e.object == object && e.reason == reason && e.message == message
         };
         if let Some(known) = self.events.iter_mut().find(same) {
@@ -260,17 +287,26 @@ impl State {
         // Kubernetes keeps events for an hour.
         self.events.retain(|e| now - e.last < 3600);
         let (namespace, object) = (namespace.to_owned(), object.to_owned());
-        self.events.push(Event { namespace, object, warning, reason, message, first: now, last: now, count: 1 });
+        self.events.push(SimulatedEvent {
+            namespace,
+            object,
+            severity,
+            reason,
+            message,
+            first: now,
+            last: now,
+            count: 1,
+        });
     }
 }
 
 /// Letters for generated names: those that Kubernetes uses, which cannot spell a word.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// A generated name part of `len` letters that is the same for the same `seed` in every run (FNV-1a).
-pub(super) fn letters(seed: &str, len: u32) -> String {
+/// A generated name part of `len` letters that is the same for the same `initial` in every run (FNV-1a).
+pub(super) fn generate_letters(initial: &str, len: u32) -> String {
     let mut hash =
-        seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        initial.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     // FNV's last byte hardly reaches the high bits; mix, so that names that differ in one letter look unlike.
     hash ^= hash >> 32;
     hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -285,6 +321,23 @@ pub(super) fn letters(seed: &str, len: u32) -> String {
 
 /// The hash in the name of the ReplicaSet for a template: the same template gives the same set, so that rolling back
 /// finds the pods that are still there.
-pub(super) fn set_hash(namespace: &str, app: &str, template: &Template) -> String {
-    letters(&format!("{namespace}/{app} {template:?}"), 9)
+pub(super) fn replica_set_hash(namespace: &str, app: &str, template: &PodTemplate) -> String {
+    generate_letters(&format!("{namespace}/{app} {template:?}"), 9)
+}
+
+impl ClusterState {
+    pub fn find_pod(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
+        let at = self.pods.iter().position(|p| p.namespace == namespace && p.name == name);
+        at.ok_or_else(|| not_found("pods", name))
+    }
+
+    pub fn find_deployment(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
+        let at = self.deployments.iter().position(|d| d.namespace == namespace && d.name == name);
+        at.ok_or_else(|| not_found("deployments.apps", name))
+    }
+
+    pub fn find_config_map(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
+        let at = self.config_maps.iter().position(|m| m.namespace == namespace && m.name == name);
+        at.ok_or_else(|| not_found("configmaps", name))
+    }
 }

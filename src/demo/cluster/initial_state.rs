@@ -1,19 +1,20 @@
 //! What the cluster is like at the start: a small shop, four of whose workloads are broken, each in another way.
 
-use super::state::{
-    ConfigMap, ConfigRef, Deployment, Namespace, Node, Pod, Secs, Service, State, Status, Template, set_hash,
+use super::cluster_state::{
+    ClusterState, ConfigMapKeyRef, EventSeverity, PodStatus, PodTemplate, SimSeconds, SimulatedConfigMap,
+    SimulatedDeployment, SimulatedNamespace, SimulatedNode, SimulatedPod, SimulatedService, replica_set_hash,
 };
 
-const MINUTE: Secs = 60;
-const HOUR: Secs = 3600;
-const DAY: Secs = 86_400;
+const MINUTE: SimSeconds = 60;
+const HOUR: SimSeconds = 3600;
+const DAY: SimSeconds = 86_400;
 
 /// A deployment of the start: namespace, name, replicas, image, port, CPU (m), memory (Mi), variables from ConfigMaps,
 /// age.
-type Row =
-    (&'static str, &'static str, u32, &'static str, u16, u64, u64, &'static [(&'static str, &'static str)], Secs);
+type DeploymentRow =
+    (&'static str, &'static str, u32, &'static str, u16, u64, u64, &'static [(&'static str, &'static str)], SimSeconds);
 
-const DEPLOYMENTS: &[Row] = &[
+const DEPLOYMENTS: &[DeploymentRow] = &[
     ("kube-system", "coredns", 2, "registry.k8s.io/coredns/coredns:v1.12.1", 53, 100, 70, &[], 41 * DAY),
     (
         "kube-system",
@@ -68,9 +69,9 @@ const DEPLOYMENTS: &[Row] = &[
 ];
 
 /// A ConfigMap of the start: namespace, name, data.
-type MapRow = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type ConfigMapRow = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-const CONFIG_MAPS: &[MapRow] = &[
+const CONFIG_MAPS: &[ConfigMapRow] = &[
     (
         "kube-system",
         "coredns",
@@ -83,9 +84,9 @@ const CONFIG_MAPS: &[MapRow] = &[
     ("shop", "checkout-config", &[("PAYMENTS_URL", "http://payments-api.payments:8080")]),
 ];
 
-impl State {
+impl ClusterState {
     /// The cluster at time 0, settled.
-    pub fn seed(start_unix: i64) -> Self {
+    pub fn at_start(start_unix: i64) -> Self {
         let mut state = Self { start_unix, ..Self::default() };
         for (name, created) in [
             ("default", 41 * DAY),
@@ -94,10 +95,10 @@ impl State {
             ("payments", 33 * DAY),
             ("shop", 33 * DAY),
         ] {
-            state.namespaces.push(Namespace { name: name.to_owned(), created: -created });
+            state.namespaces.push(SimulatedNamespace { name: name.to_owned(), created: -created });
         }
         for (i, name) in ["node-1", "node-2", "node-3"].into_iter().enumerate() {
-            state.nodes.push(Node {
+            state.nodes.push(SimulatedNode {
                 name: name.to_owned(),
                 ip: format!("192.168.10.{}", 11 + i),
                 control_plane: i == 0,
@@ -109,21 +110,21 @@ impl State {
         for (namespace, name, data) in CONFIG_MAPS {
             let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             let (namespace, name) = ((*namespace).to_owned(), (*name).to_owned());
-            state.config_maps.push(ConfigMap { namespace, name, created: -12 * DAY, data });
+            state.config_maps.push(SimulatedConfigMap { namespace, name, created: -12 * DAY, data });
         }
         for row in DEPLOYMENTS {
-            state.seed_deployment(row);
+            state.add_deployment(row);
         }
         state.break_storefront();
-        state.settle();
+        state.run_until_stable();
         state
     }
 
-    fn seed_deployment(&mut self, row: &Row) {
+    fn add_deployment(&mut self, row: &DeploymentRow) {
         let &(namespace, name, replicas, image, port, cpu, memory, env, age) = row;
         let subnet = self.services.len();
         if !matches!(name, "ledger-worker" | "recommendations") {
-            self.services.push(Service {
+            self.services.push(SimulatedService {
                 namespace: namespace.to_owned(),
                 name: if name == "coredns" { "kube-dns".to_owned() } else { name.to_owned() },
                 ip: format!("10.43.{}.{}", subnet + 1, 10 + 7 * subnet),
@@ -131,9 +132,10 @@ impl State {
                 created: -age,
             });
         }
-        let env = env.iter().map(|(map, key)| ConfigRef { map: (*map).to_owned(), key: (*key).to_owned() }).collect();
-        let template = Template { image: image.to_owned(), port, cpu, memory, env, restarted: None };
-        self.deployments.push(Deployment {
+        let env =
+            env.iter().map(|(map, key)| ConfigMapKeyRef { map: (*map).to_owned(), key: (*key).to_owned() }).collect();
+        let template = PodTemplate { image: image.to_owned(), port, cpu, memory, env, restarted: None };
+        self.deployments.push(SimulatedDeployment {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             created: -age,
@@ -142,40 +144,40 @@ impl State {
             templates: vec![template.clone()],
         });
         for i in 0..replicas {
-            let mut pod = self.new_pod(namespace, name, &template);
-            pod.created = -age + Secs::from(i);
+            let mut pod = self.create_pod(namespace, name, &template);
+            pod.created = -age + SimSeconds::from(i);
             self.bring_to_present(&mut pod);
             self.pods.push(pod);
         }
     }
 
     /// Gives a pod of the start the state that it has had time to get into, and the events that tell of it.
-    fn bring_to_present(&mut self, pod: &mut Pod) {
+    fn bring_to_present(&mut self, pod: &mut SimulatedPod) {
         let object = format!("pod/{}", pod.name);
-        let Some(node) = self.place(&pod.namespace, &pod.template) else {
-            pod.status = Status::Unscheduled { retry: 4 * MINUTE };
-            let message = self.no_room(&pod.namespace, &pod.template);
-            self.past_event(&pod.namespace, &object, "FailedScheduling", message, pod.created, MINUTE, 20);
+        let Some(node) = self.pick_node(&pod.namespace, &pod.template) else {
+            pod.status = PodStatus::Unscheduled { retry: 4 * MINUTE };
+            let message = self.explain_unschedulable(&pod.namespace, &pod.template);
+            self.record_past_event(&pod.namespace, &object, "FailedScheduling", message, pod.created, MINUTE, 20);
             return;
         };
-        pod.ip = Some(self.address(&node));
+        pod.ip = Some(self.allocate_pod_ip(&node));
         pod.node = Some(node);
-        pod.status = Status::Running { since: pod.created + 3 };
+        pod.status = PodStatus::Running { since: pod.created + 3 };
         match pod.app.as_str() {
             "payments-api" => {
                 pod.created += 12 * DAY - 3 * HOUR;
-                pod.status = Status::Crashing { retry: 200 + pod.created % 60 };
+                pod.status = PodStatus::CrashLoopBackOff { retry: 200 + pod.created % 60 };
                 pod.restarts = 39;
                 pod.last_restart = Some(-100 + pod.created % 60);
                 pod.crashed_on = Some("postgres.payment.svc.cluster.local".to_owned());
                 let message = format!("Back-off restarting failed container {} in pod {}", pod.app, pod.name);
-                self.past_event(&pod.namespace, &object, "BackOff", message, -55 * MINUTE, 15, 412);
+                self.record_past_event(&pod.namespace, &object, "BackOff", message, -55 * MINUTE, 15, 412);
             }
             "ledger-worker" => {
                 pod.created = -26 * MINUTE;
-                pod.status = Status::NoConfig { retry: 240 };
+                pod.status = PodStatus::ConfigError { retry: 240 };
                 let message = "Error: couldn't find key LEDGER_TOPIC in ConfigMap payments/ledger-config".to_owned();
-                self.past_event(&pod.namespace, &object, "Failed", message, pod.created, 8, 118);
+                self.record_past_event(&pod.namespace, &object, "Failed", message, pod.created, 8, 118);
             }
             _ => {}
         }
@@ -185,41 +187,41 @@ impl State {
     fn break_storefront(&mut self) {
         let Some(at) = self.deployments.iter().position(|d| d.name == "storefront") else { return };
         let deployment = &mut self.deployments[at];
-        let template = Template { image: "nginx:1.72".to_owned(), ..deployment.template().clone() };
+        let template = PodTemplate { image: "nginx:1.72".to_owned(), ..deployment.template().clone() };
         deployment.templates.push(template.clone());
         deployment.revision += 1;
-        let set = set_hash("shop", "storefront", &template);
+        let set = replica_set_hash("shop", "storefront", &template);
         let since = -42 * MINUTE;
         let message = format!("Scaled up replica set storefront-{set} from 0 to 1");
-        self.past_event("shop", "deployment/storefront", "ScalingReplicaSet", message, since, since.abs(), 1);
-        let mut pod = self.new_pod("shop", "storefront", &template);
+        self.record_past_event("shop", "deployment/storefront", "ScalingReplicaSet", message, since, since.abs(), 1);
+        let mut pod = self.create_pod("shop", "storefront", &template);
         pod.created = since;
-        let node = self.place("shop", &template);
-        pod.ip = node.as_deref().map(|n| self.address(n));
+        let node = self.pick_node("shop", &template);
+        pod.ip = node.as_deref().map(|n| self.allocate_pod_ip(n));
         pod.node = node;
-        pod.status = Status::NoImage { retry: 3 * MINUTE };
+        pod.status = PodStatus::ImagePullBackOff { retry: 3 * MINUTE };
         let object = format!("pod/{}", pod.name);
-        let failure = super::control::pull_failure(&template.image);
-        self.past_event("shop", &object, "Failed", failure, since, 2 * MINUTE, 12);
+        let failure = super::controllers::image_pull_error(&template.image);
+        self.record_past_event("shop", &object, "Failed", failure, since, 2 * MINUTE, 12);
         let message = "Back-off pulling image \"nginx:1.72\"".to_owned();
-        self.past_event("shop", &object, "BackOff", message, since, 20, 171);
+        self.record_past_event("shop", &object, "BackOff", message, since, 20, 171);
         self.pods.push(pod);
     }
 
     /// An event that was seen `count` times from `first` until `ago` before the start.
     #[expect(clippy::too_many_arguments, reason = "one row of the events table")]
-    fn past_event(
+    fn record_past_event(
         &mut self,
         namespace: &str,
         object: &str,
         reason: &'static str,
         message: String,
-        first: Secs,
-        ago: Secs,
+        first: SimSeconds,
+        ago: SimSeconds,
         count: u32,
     ) {
-        let warning = reason != "ScalingReplicaSet";
-        self.note(namespace, object, warning, reason, message);
+        let severity = if reason == "ScalingReplicaSet" { EventSeverity::Normal } else { EventSeverity::Warning };
+        self.record_event(namespace, object, severity, reason, message);
         if let Some(event) = self.events.last_mut() {
             (event.first, event.last, event.count) = (first, -ago, count);
         }

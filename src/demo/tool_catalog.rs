@@ -7,25 +7,31 @@ use serde_json::{Value, json};
 
 /// What a tool does to the cluster.
 #[derive(Clone, Copy)]
-enum Kind {
+enum ToolBehavior {
     /// It only looks.
-    Read,
+    ReadOnly,
     /// Again is the same as once.
-    Sets,
+    Idempotent,
     /// Again does it again.
-    Does,
+    NonIdempotent,
 }
 
 /// A parameter: name, JSON type, whether it is required, description.
-type Parameter = (&'static str, &'static str, bool, &'static str);
+type ToolParameter = (&'static str, &'static str, bool, &'static str);
 
-const ANY_NAMESPACE: Parameter = ("namespace", "string", false, "The namespace; all namespaces when left out");
-const NAMESPACE: Parameter = ("namespace", "string", true, "The namespace");
-const POD: Parameter = ("name", "string", true, "The pod's name");
-const DEPLOYMENT: Parameter = ("name", "string", true, "The deployment's name");
-const CONFIG_MAP: Parameter = ("name", "string", true, "The ConfigMap's name");
+const ANY_NAMESPACE: ToolParameter = ("namespace", "string", false, "The namespace; all namespaces when left out");
+const NAMESPACE: ToolParameter = ("namespace", "string", true, "The namespace");
+const POD: ToolParameter = ("name", "string", true, "The pod's name");
+const DEPLOYMENT: ToolParameter = ("name", "string", true, "The deployment's name");
+const CONFIG_MAP: ToolParameter = ("name", "string", true, "The ConfigMap's name");
 
-fn tool(name: &'static str, title: &str, description: &'static str, kind: Kind, parameters: &[Parameter]) -> Tool {
+fn build_tool(
+    name: &'static str,
+    title: &str,
+    description: &'static str,
+    behavior: ToolBehavior,
+    parameters: &[ToolParameter],
+) -> Tool {
     let properties: JsonObject = parameters
         .iter()
         .map(|(name, of, _, description)| {
@@ -46,24 +52,30 @@ fn tool(name: &'static str, title: &str, description: &'static str, kind: Kind, 
     schema.insert("additionalProperties".to_owned(), json!(false));
 
     let hints = ToolAnnotations::with_title(title).open_world(false);
-    let hints = match kind {
-        Kind::Read => hints.read_only(true),
-        Kind::Sets => hints.read_only(false).destructive(true).idempotent(true),
-        Kind::Does => hints.read_only(false).destructive(true).idempotent(false),
+    let hints = match behavior {
+        ToolBehavior::ReadOnly => hints.read_only(true),
+        ToolBehavior::Idempotent => hints.read_only(false).destructive(true).idempotent(true),
+        ToolBehavior::NonIdempotent => hints.read_only(false).destructive(true).idempotent(false),
     };
     Tool::new(name, description, Arc::new(schema)).with_title(title).with_annotations(hints)
 }
 
 /// All tools, sorted by name.
-pub(super) fn tools() -> Vec<Tool> {
-    use Kind::{Does, Read, Sets};
+pub(super) fn demo_tools() -> Vec<Tool> {
+    use ToolBehavior::{Idempotent, NonIdempotent, ReadOnly};
     vec![
-        tool("configmap_get", "ConfigMap: Get", "Show a ConfigMap with its data", Read, &[NAMESPACE, CONFIG_MAP]),
-        tool(
+        build_tool(
+            "configmap_get",
+            "ConfigMap: Get",
+            "Show a ConfigMap with its data",
+            ReadOnly,
+            &[NAMESPACE, CONFIG_MAP],
+        ),
+        build_tool(
             "configmap_set",
             "ConfigMap: Set key",
             "Set one key of a ConfigMap; containers see it when they start next",
-            Sets,
+            Idempotent,
             &[
                 NAMESPACE,
                 CONFIG_MAP,
@@ -71,40 +83,40 @@ pub(super) fn tools() -> Vec<Tool> {
                 ("value", "string", true, "Its new value"),
             ],
         ),
-        tool("configmaps_list", "ConfigMaps: List", "List ConfigMaps", Read, &[ANY_NAMESPACE]),
-        tool(
+        build_tool("configmaps_list", "ConfigMaps: List", "List ConfigMaps", ReadOnly, &[ANY_NAMESPACE]),
+        build_tool(
             "deployment_restart",
             "Deployment: Restart",
             "Restart a deployment: its pods are replaced one by one",
-            Does,
+            NonIdempotent,
             &[NAMESPACE, DEPLOYMENT],
         ),
-        tool(
+        build_tool(
             "deployment_rollback",
             "Deployment: Roll back",
             "Go back to the pod template that the deployment had before",
-            Does,
+            NonIdempotent,
             &[NAMESPACE, DEPLOYMENT],
         ),
-        tool(
+        build_tool(
             "deployment_scale",
             "Deployment: Scale",
             "Set the number of replicas of a deployment",
-            Sets,
+            Idempotent,
             &[NAMESPACE, DEPLOYMENT, ("replicas", "integer", true, "How many pods there should be")],
         ),
-        tool(
+        build_tool(
             "deployment_set_image",
             "Deployment: Set image",
             "Set the container image of a deployment; its pods are replaced one by one",
-            Sets,
+            Idempotent,
             &[NAMESPACE, DEPLOYMENT, ("image", "string", true, "The image with its tag, as in nginx:1.27")],
         ),
-        tool(
+        build_tool(
             "deployment_set_resources",
             "Deployment: Set resource requests",
             "Set the memory or CPU that a deployment's pods request; what is left out stays",
-            Sets,
+            Idempotent,
             &[
                 NAMESPACE,
                 DEPLOYMENT,
@@ -112,30 +124,48 @@ pub(super) fn tools() -> Vec<Tool> {
                 ("cpu", "string", false, "As in 250m or 2"),
             ],
         ),
-        tool(
+        build_tool(
             "deployments_list",
             "Deployments: List",
             "List deployments with ready and updated pods and their image",
-            Read,
+            ReadOnly,
             &[ANY_NAMESPACE],
         ),
-        tool("events_list", "Events: List", "List the events of the last hour, newest last", Read, &[ANY_NAMESPACE]),
-        tool("namespaces_list", "Namespaces: List", "List the namespaces", Read, &[]),
-        tool("nodes_list", "Nodes: List", "List the nodes with the CPU and memory requested of them", Read, &[]),
-        tool(
+        build_tool(
+            "events_list",
+            "Events: List",
+            "List the events of the last hour, newest last",
+            ReadOnly,
+            &[ANY_NAMESPACE],
+        ),
+        build_tool("namespaces_list", "Namespaces: List", "List the namespaces", ReadOnly, &[]),
+        build_tool(
+            "nodes_list",
+            "Nodes: List",
+            "List the nodes with the CPU and memory requested of them",
+            ReadOnly,
+            &[],
+        ),
+        build_tool(
             "pod_delete",
             "Pod: Delete",
             "Delete a pod; its deployment makes a new one in its place",
-            Does,
+            NonIdempotent,
             &[NAMESPACE, POD],
         ),
-        tool("pods_get", "Pods: Get", "Show a pod as YAML", Read, &[NAMESPACE, POD]),
-        tool("pods_list", "Pods: List", "List pods with status, restarts, node and image", Read, &[ANY_NAMESPACE]),
-        tool(
+        build_tool("pods_get", "Pods: Get", "Show a pod as YAML", ReadOnly, &[NAMESPACE, POD]),
+        build_tool(
+            "pods_list",
+            "Pods: List",
+            "List pods with status, restarts, node and image",
+            ReadOnly,
+            &[ANY_NAMESPACE],
+        ),
+        build_tool(
             "pods_log",
             "Pods: Log",
             "The last lines of a pod's log",
-            Read,
+            ReadOnly,
             &[
                 NAMESPACE,
                 POD,
@@ -143,28 +173,28 @@ pub(super) fn tools() -> Vec<Tool> {
                 ("previous", "boolean", false, "The log of the container before the last restart"),
             ],
         ),
-        tool(
+        build_tool(
             "resources_describe",
             "Resources: Describe",
             "Describe a pod, deployment, service, node or configmap, with its events",
-            Read,
+            ReadOnly,
             &[
                 ("kind", "string", true, "pod, deployment, service, node or configmap"),
                 ("namespace", "string", false, "The namespace; not for nodes"),
                 ("name", "string", true, "The name"),
             ],
         ),
-        tool(
+        build_tool(
             "rollout_status",
             "Rollout: Status",
             "Wait until a deployment's rollout is done, and say how it stands; reports progress while it waits",
-            Read,
+            ReadOnly,
             &[
                 NAMESPACE,
                 DEPLOYMENT,
                 ("timeout_seconds", "integer", false, "How long to wait at most (default 10, at most 60)"),
             ],
         ),
-        tool("services_list", "Services: List", "List services", Read, &[ANY_NAMESPACE]),
+        build_tool("services_list", "Services: List", "List services", ReadOnly, &[ANY_NAMESPACE]),
     ]
 }

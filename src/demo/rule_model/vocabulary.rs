@@ -2,7 +2,7 @@
 
 /// Words that are never names.
 #[rustfmt::skip]
-pub(super) const FILLER: &[&str] = &[
+pub(super) const FILLER_WORDS: &[&str] = &[
     "a", "about", "actually", "again", "all", "an", "and", "any", "anything", "app", "apps", "are", "as", "at",
     "be", "been", "being", "by", "can", "cluster", "could", "currently", "detail", "details", "did", "display",
     "do", "does", "doing", "down", "every", "everything", "for", "from", "get", "give", "going", "happened",
@@ -17,7 +17,7 @@ pub(super) const FILLER: &[&str] = &[
 
 /// Words that ask what is wrong.
 #[rustfmt::skip]
-pub(super) const TROUBLE: &[&str] = &[
+pub(super) const TROUBLE_WORDS: &[&str] = &[
     "alert", "alerts", "bad", "broken", "check", "crash", "crashed", "crashes", "crashing", "crashloop",
     "crashloopbackoff", "debug", "degraded", "diagnose", "diagnosis", "error", "errors", "fail", "failed",
     "failing", "fails", "failure", "failures", "fix", "health", "healthy", "imagepullbackoff", "incident",
@@ -27,7 +27,7 @@ pub(super) const TROUBLE: &[&str] = &[
 
 /// Words of the rules, which are not names either.
 #[rustfmt::skip]
-pub(super) const VERBS: &[&str] = &[
+pub(super) const RULE_WORDS: &[&str] = &[
     "add", "apply", "back", "bounce", "change", "configuration", "cpu", "delete", "describe", "done", "explain",
     "finished", "image", "images", "increase", "inspect", "key", "kill", "lines", "list", "log", "logs", "lower",
     "make", "mem", "memory", "namespace", "namespaces", "ns", "patch", "previous", "put", "raise", "reduce",
@@ -38,6 +38,6 @@ pub(super) const VERBS: &[&str] = &[
 
 /// Messages that say yes to what was proposed.
 #[rustfmt::skip]
-pub(super) const CONFIRM: &[&str] = &[
+pub(super) const CONFIRMATIONS: &[&str] = &[
     "yes", "y", "yes please", "do it", "do that", "ok do it", "go ahead", "yes do it", "please do", "apply it",
 ];

@@ -3,33 +3,37 @@
 //! Time is driven from due time to due time, never by ticking, so that it makes no difference whether anybody looked
 //! in between.
 
-use super::state::{Fault, Pod, Secs, State, Status, Template, letters, set_hash, split_image};
+use super::cluster_state::{
+    ClusterState, ContainerFault,
+    EventSeverity::{Normal, Warning},
+    PodStatus, PodTemplate, SimSeconds, SimulatedPod, generate_letters, replica_set_hash, split_image,
+};
 
 /// From scheduled to started, when all is well.
-const STARTUP: Secs = 2;
+const STARTUP: SimSeconds = 2;
 /// How often what failed is tried again; also the longest back-off of a crash loop.
-const RETRY: Secs = 300;
+const RETRY: SimSeconds = 300;
 /// How much is lived through, at most, when nobody has looked for long.
-const CATCH_UP: Secs = 86_400;
+const CATCH_UP: SimSeconds = 86_400;
 
-impl State {
+impl ClusterState {
     /// Lets everything happen that is due until `to`.
-    pub fn advance(&mut self, to: Secs) {
+    pub fn advance_to(&mut self, to: SimSeconds) {
         self.now = self.now.max(to - CATCH_UP);
-        while let Some(due) = self.pods.iter().filter_map(Pod::due).min()
+        while let Some(due) = self.pods.iter().filter_map(SimulatedPod::next_change_at).min()
             && due <= to
         {
             self.now = self.now.max(due);
-            self.settle();
+            self.run_until_stable();
         }
         self.now = self.now.max(to);
-        self.settle();
+        self.run_until_stable();
     }
 
     /// Runs the control loops at the present until they find nothing to do.
-    pub fn settle(&mut self) {
+    pub fn run_until_stable(&mut self) {
         loop {
-            let changed = self.control_deployments() | self.schedule() | self.run_kubelets();
+            let changed = self.reconcile_deployments() | self.schedule_pods() | self.run_kubelets();
             if !changed {
                 return;
             }
@@ -37,24 +41,24 @@ impl State {
     }
 
     /// Rolling updates with one pod more than asked for and none fewer; broken pods of older templates go first.
-    fn control_deployments(&mut self) -> bool {
+    fn reconcile_deployments(&mut self) -> bool {
         let mut changed = false;
         for i in 0..self.deployments.len() {
             let d = &self.deployments[i];
             let (namespace, app, replicas) = (d.namespace.clone(), d.name.clone(), d.replicas as usize);
             let template = d.template().clone();
-            let set = set_hash(&namespace, &app, &template);
-            let of_set = |p: &Pod| p.namespace == namespace && p.app == app && p.set == set;
-            let of_older = |p: &Pod| p.namespace == namespace && p.app == app && p.set != set;
+            let set = replica_set_hash(&namespace, &app, &template);
+            let of_set = |p: &SimulatedPod| p.namespace == namespace && p.app == app && p.set == set;
+            let of_older = |p: &SimulatedPod| p.namespace == namespace && p.app == app && p.set != set;
 
-            let ready = self.pods.iter().filter(|p| of_set(p) && p.ready()).count().min(replicas);
+            let ready = self.pods.iter().filter(|p| of_set(p) && p.is_ready()).count().min(replicas);
             let mut keep = replicas - ready;
             let surplus: Vec<String> = self
                 .pods
                 .iter()
                 .filter(|p| of_older(p))
                 .filter(|p| {
-                    let stays = p.ready() && keep > 0;
+                    let stays = p.is_ready() && keep > 0;
                     keep -= usize::from(stays);
                     !stays
                 })
@@ -73,17 +77,17 @@ impl State {
             }
             changed = true;
             let direction = if wanted > have { "up" } else { "down" };
-            self.note(
+            self.record_event(
                 &namespace,
                 &format!("deployment/{app}"),
-                false,
+                Normal,
                 "ScalingReplicaSet",
                 format!("Scaled {direction} replica set {app}-{set} from {have} to {wanted}"),
             );
             for _ in have..wanted {
-                let pod = self.new_pod(&namespace, &app, &template);
+                let pod = self.create_pod(&namespace, &app, &template);
                 let message = format!("Created pod: {}", pod.name);
-                self.note(&namespace, &format!("replicaset/{app}-{set}"), false, "SuccessfulCreate", message);
+                self.record_event(&namespace, &format!("replicaset/{app}-{set}"), Normal, "SuccessfulCreate", message);
                 self.pods.push(pod);
             }
             for _ in wanted..have {
@@ -92,7 +96,7 @@ impl State {
                     .pods
                     .iter()
                     .filter(|p| of_set(p))
-                    .max_by_key(|p| (!p.ready(), p.created))
+                    .max_by_key(|p| (!p.is_ready(), p.created))
                     .map(|p| p.name.clone());
                 if let Some(name) = victim {
                     self.remove_pod(&namespace, &name);
@@ -103,11 +107,11 @@ impl State {
     }
 
     /// A pod of this template that no node has yet.
-    pub fn new_pod(&mut self, namespace: &str, app: &str, template: &Template) -> Pod {
+    pub fn create_pod(&mut self, namespace: &str, app: &str, template: &PodTemplate) -> SimulatedPod {
         self.serial += 1;
-        let set = set_hash(namespace, app, template);
-        let suffix = letters(&format!("{namespace}/{app}-{set} {}", self.serial), 5);
-        Pod {
+        let set = replica_set_hash(namespace, app, template);
+        let suffix = generate_letters(&format!("{namespace}/{app}-{set} {}", self.serial), 5);
+        SimulatedPod {
             namespace: namespace.to_owned(),
             name: format!("{app}-{set}-{suffix}"),
             app: app.to_owned(),
@@ -116,7 +120,7 @@ impl State {
             created: self.now,
             node: None,
             ip: None,
-            status: Status::Unscheduled { retry: self.now },
+            status: PodStatus::Unscheduled { retry: self.now },
             restarts: 0,
             last_restart: None,
             crashed_on: None,
@@ -127,19 +131,19 @@ impl State {
     pub fn remove_pod(&mut self, namespace: &str, name: &str) {
         let Some(at) = self.pods.iter().position(|p| p.namespace == namespace && p.name == name) else { return };
         let pod = self.pods.remove(at);
-        if pod.ready() {
+        if pod.is_ready() {
             let message = format!("Stopping container {}", pod.app);
-            self.note(namespace, &format!("pod/{name}"), false, "Killing", message);
+            self.record_event(namespace, &format!("pod/{name}"), Normal, "Killing", message);
         }
     }
 
     /// The node with the most free memory that has room and lets the pod in.
-    pub fn place(&self, namespace: &str, template: &Template) -> Option<String> {
+    pub fn pick_node(&self, namespace: &str, template: &PodTemplate) -> Option<String> {
         self.nodes
             .iter()
             .filter(|n| !n.control_plane || namespace == "kube-system")
             .filter_map(|n| {
-                let (cpu, memory) = self.requested(&n.name);
+                let (cpu, memory) = self.requested_resources(&n.name);
                 let free = n.memory.checked_sub(memory + template.memory)?;
                 (cpu + template.cpu <= n.cpu).then_some((free, n))
             })
@@ -149,36 +153,36 @@ impl State {
     }
 
     /// What the pods on a node ask for: CPU and memory.
-    pub fn requested(&self, node: &str) -> (u64, u64) {
+    pub fn requested_resources(&self, node: &str) -> (u64, u64) {
         let on_node = self.pods.iter().filter(|p| p.node.as_deref() == Some(node));
         on_node.fold((0, 0), |(cpu, memory), p| (cpu + p.template.cpu, memory + p.template.memory))
     }
 
-    fn schedule(&mut self) -> bool {
+    fn schedule_pods(&mut self) -> bool {
         let mut changed = false;
         for i in 0..self.pods.len() {
-            let Status::Unscheduled { retry } = self.pods[i].status else { continue };
+            let PodStatus::Unscheduled { retry } = self.pods[i].status else { continue };
             let pod = &self.pods[i];
             let (namespace, name, object) = (pod.namespace.clone(), pod.name.clone(), format!("pod/{}", pod.name));
-            if let Some(node) = self.place(&namespace, &pod.template) {
+            if let Some(node) = self.pick_node(&namespace, &pod.template) {
                 let message = format!("Successfully assigned {namespace}/{name} to {node}");
-                self.note(&namespace, &object, false, "Scheduled", message);
+                self.record_event(&namespace, &object, Normal, "Scheduled", message);
                 let until = self.now + STARTUP;
-                let ip = self.address(&node);
+                let ip = self.allocate_pod_ip(&node);
                 let pod = &mut self.pods[i];
-                (pod.node, pod.ip, pod.status) = (Some(node), Some(ip), Status::Starting { until });
+                (pod.node, pod.ip, pod.status) = (Some(node), Some(ip), PodStatus::Starting { until });
                 changed = true;
             } else if retry <= self.now {
-                let message = self.no_room(&namespace, &pod.template);
-                self.note(&namespace, &object, true, "FailedScheduling", message);
-                self.pods[i].status = Status::Unscheduled { retry: self.now + RETRY };
+                let message = self.explain_unschedulable(&namespace, &pod.template);
+                self.record_event(&namespace, &object, Warning, "FailedScheduling", message);
+                self.pods[i].status = PodStatus::Unscheduled { retry: self.now + RETRY };
             }
         }
         changed
     }
 
     /// The scheduler's words for a pod that fits nowhere.
-    pub fn no_room(&self, namespace: &str, template: &Template) -> String {
+    pub fn explain_unschedulable(&self, namespace: &str, template: &PodTemplate) -> String {
         let all = self.nodes.len();
         let (mut tainted, mut memory, mut cpu) = (0, 0, 0);
         for node in &self.nodes {
@@ -186,7 +190,7 @@ impl State {
                 tainted += 1;
                 continue;
             }
-            let used = self.requested(&node.name);
+            let used = self.requested_resources(&node.name);
             memory += usize::from(used.1 + template.memory > node.memory);
             cpu += usize::from(used.0 + template.cpu > node.cpu);
         }
@@ -200,7 +204,7 @@ impl State {
     }
 
     /// A pod address on a node.
-    pub fn address(&mut self, node: &str) -> String {
+    pub fn allocate_pod_ip(&mut self, node: &str) -> String {
         self.serial += 1;
         let subnet = self.nodes.iter().position(|n| n.name == node).unwrap_or(0);
         format!("10.42.{subnet}.{}", self.serial % 250 + 2)
@@ -210,7 +214,9 @@ impl State {
         let mut changed = false;
         for i in 0..self.pods.len() {
             let pod = &self.pods[i];
-            if matches!(pod.status, Status::Unscheduled { .. }) || pod.due().is_none_or(|due| due > self.now) {
+            if matches!(pod.status, PodStatus::Unscheduled { .. })
+                || pod.next_change_at().is_none_or(|due| due > self.now)
+            {
                 continue;
             }
             changed = true;
@@ -224,25 +230,31 @@ impl State {
         let (now, pod) = (self.now, &self.pods[i]);
         let (namespace, object, app) = (pod.namespace.clone(), format!("pod/{}", pod.name), pod.app.clone());
         let image = pod.template.image.clone();
-        let again = matches!(pod.status, Status::Crashing { .. });
-        let fault = self.fault(&namespace, &pod.template);
+        let again = matches!(pod.status, PodStatus::CrashLoopBackOff { .. });
+        let fault = self.container_fault(&namespace, &pod.template);
         match fault {
-            None | Some(Fault::Host(_)) => {
+            None | Some(ContainerFault::UnknownHost(_)) => {
                 let pulled = format!("Container image \"{image}\" already present on machine");
-                self.note(&namespace, &object, false, "Pulled", pulled);
-                self.note(&namespace, &object, false, "Started", format!("Started container {app}"));
+                self.record_event(&namespace, &object, Normal, "Pulled", pulled);
+                self.record_event(&namespace, &object, Normal, "Started", format!("Started container {app}"));
             }
-            Some(Fault::Image) => {
-                self.note(&namespace, &object, true, "Failed", pull_failure(&image));
-                self.note(&namespace, &object, true, "BackOff", format!("Back-off pulling image \"{image}\""));
+            Some(ContainerFault::MissingImage) => {
+                self.record_event(&namespace, &object, Warning, "Failed", image_pull_error(&image));
+                self.record_event(
+                    &namespace,
+                    &object,
+                    Warning,
+                    "BackOff",
+                    format!("Back-off pulling image \"{image}\""),
+                );
             }
-            Some(Fault::Config(ref message)) => {
-                self.note(&namespace, &object, true, "Failed", format!("Error: {message}"));
+            Some(ContainerFault::ConfigError(ref message)) => {
+                self.record_event(&namespace, &object, Warning, "Failed", format!("Error: {message}"));
             }
         }
-        if let Some(Fault::Host(_)) = fault {
+        if let Some(ContainerFault::UnknownHost(_)) = fault {
             let message = format!("Back-off restarting failed container {app} in pod {}", &object[4..]);
-            self.note(&namespace, &object, true, "BackOff", message);
+            self.record_event(&namespace, &object, Warning, "BackOff", message);
         }
         let pod = &mut self.pods[i];
         if again {
@@ -250,19 +262,19 @@ impl State {
             pod.last_restart = Some(now);
         }
         pod.status = match fault {
-            None => Status::Running { since: now },
-            Some(Fault::Image) => Status::NoImage { retry: now + RETRY },
-            Some(Fault::Config(_)) => Status::NoConfig { retry: now + RETRY },
-            Some(Fault::Host(host)) => {
+            None => PodStatus::Running { since: now },
+            Some(ContainerFault::MissingImage) => PodStatus::ImagePullBackOff { retry: now + RETRY },
+            Some(ContainerFault::ConfigError(_)) => PodStatus::ConfigError { retry: now + RETRY },
+            Some(ContainerFault::UnknownHost(host)) => {
                 pod.crashed_on = Some(host);
-                Status::Crashing { retry: now + RETRY.min(10 << pod.restarts.min(5)) }
+                PodStatus::CrashLoopBackOff { retry: now + RETRY.min(10 << pod.restarts.min(5)) }
             }
         };
     }
 }
 
 /// The kubelet's words for an image that is not there.
-pub(super) fn pull_failure(image: &str) -> String {
+pub(super) fn image_pull_error(image: &str) -> String {
     let (repo, tag) = split_image(image);
     let full = match repo.split_once('/') {
         None => format!("docker.io/library/{repo}:{tag}"),

@@ -5,43 +5,43 @@ use std::{sync::Arc, time::Duration};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject,
-        ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
-        ServerConfig, ToolsCapability,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListToolsResult,
+        PaginatedRequestParams, ProgressNotificationParam, ProtocolVersion, ServerCapabilities, ServerConfig,
+        ToolsCapability,
     },
     service::RequestContext,
 };
-use serde_json::Value;
 use tokio::{
     io::DuplexStream,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
-    catalog,
-    cluster::{Cluster, ClusterError},
+    cluster::{ContainerInstance, SimulatedCluster},
+    tool_arguments::{CallFailure, ToolArguments, missing_argument},
+    tool_catalog,
 };
 
 /// How often `rollout_status` looks.
-const POLL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The time a client has to open the connection.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the cluster over MCP and gives the client's end of the connection.
 ///
 /// The server runs in a task of its own, which ends when the client's end is dropped. Every call makes a new
 /// connection to the same cluster. Must be called within a tokio runtime.
 #[must_use]
-pub fn connect(cluster: Arc<Cluster>) -> DuplexStream {
+pub fn connect_demo_server(cluster: Arc<SimulatedCluster>) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move {
-        match timeout(HANDSHAKE, DemoServer::new(cluster).serve(server)).await {
+        match timeout(HANDSHAKE_TIMEOUT, DemoServer::new(cluster).serve(server)).await {
             Ok(Ok(running)) => {
                 // Ends with the connection; there is nothing to do about how.
                 let _ = running.waiting().await;
             }
             Ok(Err(error)) => tracing::warn!(%error, "the demo's MCP server could not open a connection"),
-            Err(_) => tracing::warn!("nobody spoke to the demo's MCP server within {HANDSHAKE:?}"),
+            Err(_) => tracing::warn!("nobody spoke to the demo's MCP server within {HANDSHAKE_TIMEOUT:?}"),
         }
     });
     client
@@ -50,62 +50,77 @@ pub fn connect(cluster: Arc<Cluster>) -> DuplexStream {
 /// The MCP server of the simulated cluster.
 #[derive(Debug, Clone)]
 pub struct DemoServer {
-    cluster: Arc<Cluster>,
+    cluster: Arc<SimulatedCluster>,
 }
 
 impl DemoServer {
     /// A server over this cluster.
     #[must_use]
-    pub fn new(cluster: Arc<Cluster>) -> Self {
+    pub fn new(cluster: Arc<SimulatedCluster>) -> Self {
         Self { cluster }
     }
 
     /// Makes the call of any tool but `rollout_status`, which waits.
-    fn run(&self, name: &str, args: &Arguments) -> Result<String, Failure> {
+    fn execute_tool(&self, name: &str, args: &ToolArguments) -> Result<String, CallFailure> {
         let cluster = &self.cluster;
-        let ns = || args.required("namespace");
-        let any = || args.text("namespace");
-        let named = || args.required("name");
+        let ns = || args.required_string("namespace");
+        let any = || args.optional_string("namespace");
+        let named = || args.required_string("name");
         Ok(match name {
-            "namespaces_list" => cluster.namespaces(),
-            "nodes_list" => cluster.nodes(),
-            "pods_list" => cluster.pods(any()?),
-            "events_list" => cluster.events(any()?),
-            "deployments_list" => cluster.deployments(any()?),
-            "services_list" => cluster.services(any()?),
-            "configmaps_list" => cluster.config_maps(any()?),
-            "pods_get" => cluster.pod(ns()?, named()?)?,
-            "configmap_get" => cluster.config_map(ns()?, named()?)?,
+            "namespaces_list" => cluster.list_namespaces(),
+            "nodes_list" => cluster.list_nodes(),
+            "pods_list" => cluster.list_pods(any()?),
+            "events_list" => cluster.list_events(any()?),
+            "deployments_list" => cluster.list_deployments(any()?),
+            "services_list" => cluster.list_services(any()?),
+            "configmaps_list" => cluster.list_config_maps(any()?),
+            "pods_get" => cluster.get_pod(ns()?, named()?)?,
+            "configmap_get" => cluster.get_config_map(ns()?, named()?)?,
             "pods_log" => {
-                let tail = usize::try_from(args.integer("tail")?.unwrap_or(50)).unwrap_or(usize::MAX);
-                let log = cluster.pod_log(ns()?, named()?, tail, args.flag("previous")?)?;
+                let tail = usize::try_from(args.optional_integer("tail")?.unwrap_or(50)).unwrap_or(usize::MAX);
+                let instance = match args.boolean_flag("previous")? {
+                    true => ContainerInstance::Previous,
+                    false => ContainerInstance::Current,
+                };
+                let log = cluster.read_pod_log(ns()?, named()?, tail, instance)?;
                 if log.is_empty() { "(the log is empty)".to_owned() } else { log }
             }
-            "resources_describe" => cluster.describe(args.required("kind")?, any()?.unwrap_or("default"), named()?)?,
-            "configmap_set" => cluster.set_config(ns()?, named()?, args.required("key")?, args.required("value")?)?,
-            "deployment_restart" => cluster.restart(ns()?, named()?)?,
-            "deployment_rollback" => cluster.roll_back(ns()?, named()?)?,
-            "deployment_scale" => {
-                let replicas = args.integer("replicas")?.ok_or_else(|| missing("replicas"))?;
-                cluster.scale(ns()?, named()?, u32::try_from(replicas).unwrap_or(u32::MAX))?
+            "resources_describe" => {
+                cluster.describe_object(args.required_string("kind")?, any()?.unwrap_or("default"), named()?)?
             }
-            "deployment_set_image" => cluster.set_image(ns()?, named()?, args.required("image")?)?,
+            "configmap_set" => cluster.set_config_map_key(
+                ns()?,
+                named()?,
+                args.required_string("key")?,
+                args.required_string("value")?,
+            )?,
+            "deployment_restart" => cluster.restart_deployment(ns()?, named()?)?,
+            "deployment_rollback" => cluster.roll_back_deployment(ns()?, named()?)?,
+            "deployment_scale" => {
+                let replicas = args.optional_integer("replicas")?.ok_or_else(|| missing_argument("replicas"))?;
+                cluster.scale_deployment(ns()?, named()?, u32::try_from(replicas).unwrap_or(u32::MAX))?
+            }
+            "deployment_set_image" => cluster.set_deployment_image(ns()?, named()?, args.required_string("image")?)?,
             "deployment_set_resources" => {
-                let (cpu, memory) = (args.text("cpu")?, args.text("memory")?);
+                let (cpu, memory) = (args.optional_string("cpu")?, args.optional_string("memory")?);
                 if cpu.is_none() && memory.is_none() {
-                    return Err(missing("memory"));
+                    return Err(missing_argument("memory"));
                 }
-                cluster.set_resources(ns()?, named()?, cpu, memory)?
+                cluster.set_deployment_resources(ns()?, named()?, cpu, memory)?
             }
             "pod_delete" => cluster.delete_pod(ns()?, named()?)?,
-            _ => return Err(Failure::UnknownTool),
+            _ => return Err(CallFailure::UnknownTool),
         })
     }
 
     /// Waits for a rollout; tells the client how far it is, if it asked to be told.
-    async fn rollout_status(&self, args: &Arguments, context: &RequestContext<RoleServer>) -> Result<String, Failure> {
-        let (namespace, name) = (args.required("namespace")?, args.required("name")?);
-        let limit = Duration::from_secs(args.integer("timeout_seconds")?.unwrap_or(10).min(60));
+    async fn rollout_status(
+        &self,
+        args: &ToolArguments,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<String, CallFailure> {
+        let (namespace, name) = (args.required_string("namespace")?, args.required_string("name")?);
+        let limit = Duration::from_secs(args.optional_integer("timeout_seconds")?.unwrap_or(10).min(60));
         let token = context.meta.get_progress_token();
         let begun = Instant::now();
         let mut told = None;
@@ -113,7 +128,7 @@ impl DemoServer {
         // time that has passed.
         let mut lines: Vec<String> = Vec::new();
         loop {
-            let rollout = self.cluster.rollout(namespace, name)?;
+            let rollout = self.cluster.rollout_status(namespace, name)?;
             if lines.last() != Some(&rollout.message) {
                 lines.push(rollout.message.clone());
             }
@@ -123,7 +138,7 @@ impl DemoServer {
             let waited = begun.elapsed();
             if waited >= limit {
                 lines.push("error: timed out waiting for the condition".to_owned());
-                return Err(Failure::Tool(lines.join("\n")));
+                return Err(CallFailure::Tool(lines.join("\n")));
             }
             if let Some(token) = &token
                 && told != Some(waited.as_secs())
@@ -137,8 +152,8 @@ impl DemoServer {
                 let _ = context.peer.notify_progress(note).await;
             }
             tokio::select! {
-                () = sleep(POLL) => {}
-                () = context.ct.cancelled() => return Err(Failure::Tool("error: cancelled".to_owned())),
+                () = sleep(POLL_INTERVAL) => {}
+                () = context.ct.cancelled() => return Err(CallFailure::Tool("error: cancelled".to_owned())),
             }
         }
     }
@@ -159,7 +174,7 @@ impl ServerHandler for DemoServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(catalog::tools()))
+        Ok(ListToolsResult::with_all_items(tool_catalog::demo_tools()))
     }
 
     async fn call_tool(
@@ -167,75 +182,18 @@ impl ServerHandler for DemoServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let args = Arguments(request.arguments.unwrap_or_default());
+        let args = ToolArguments(request.arguments.unwrap_or_default());
         let result = if request.name == "rollout_status" {
             self.rollout_status(&args, &context).await
         } else {
-            self.run(&request.name, &args)
+            self.execute_tool(&request.name, &args)
         };
         match result {
             Ok(text) => Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into()),
-            Err(Failure::Tool(text)) => Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into()),
-            Err(Failure::UnknownTool) => {
+            Err(CallFailure::Tool(text)) => Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into()),
+            Err(CallFailure::UnknownTool) => {
                 Err(ErrorData::invalid_params(format!("unknown tool \"{}\"", request.name), None))
             }
-        }
-    }
-}
-
-/// Why a call gave no result.
-#[derive(Debug)]
-enum Failure {
-    /// For the caller to read.
-    Tool(String),
-    UnknownTool,
-}
-
-impl From<ClusterError> for Failure {
-    fn from(error: ClusterError) -> Self {
-        Self::Tool(error.to_string())
-    }
-}
-
-fn missing(name: &str) -> Failure {
-    Failure::Tool(format!("error: the argument \"{name}\" is required"))
-}
-
-/// The arguments of a call, read with clear refusals.
-struct Arguments(JsonObject);
-
-impl Arguments {
-    fn wrong(name: &str, expected: &str, found: &Value) -> Failure {
-        Failure::Tool(format!("error: the argument \"{name}\" must be {expected}, not {found}"))
-    }
-
-    /// A string; empty and null count as absent, since models write either.
-    fn text(&self, name: &str) -> Result<Option<&str>, Failure> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|t| !t.is_empty())),
-            Some(other) => Err(Self::wrong(name, "a string", other)),
-        }
-    }
-
-    fn required(&self, name: &str) -> Result<&str, Failure> {
-        self.text(name)?.ok_or_else(|| missing(name))
-    }
-
-    fn integer(&self, name: &str) -> Result<Option<u64>, Failure> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => {
-                value.as_u64().map(Some).ok_or_else(|| Self::wrong(name, "a whole number of 0 or more", value))
-            }
-        }
-    }
-
-    fn flag(&self, name: &str) -> Result<bool, Failure> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(flag)) => Ok(*flag),
-            Some(other) => Err(Self::wrong(name, "true or false", other)),
         }
     }
 }
@@ -249,14 +207,14 @@ mod tests {
         model::{CallToolRequest, ClientCapabilities, ClientConfig, ClientRequest},
         service::{NotificationContext, PeerRequestOptions, RunningService, ServiceError},
     };
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Client(Arc<Mutex<Vec<ProgressNotificationParam>>>);
+    struct TestClient(Arc<Mutex<Vec<ProgressNotificationParam>>>);
 
-    impl ClientHandler for Client {
+    impl ClientHandler for TestClient {
         fn get_info(&self) -> ClientConfig {
             ClientConfig::new(ClientCapabilities::default(), Implementation::new("test", "0"))
                 .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
@@ -267,8 +225,8 @@ mod tests {
         }
     }
 
-    async fn client() -> RunningService<RoleClient, Client> {
-        Client::default().serve(connect(Arc::new(Cluster::new()))).await.unwrap()
+    async fn client() -> RunningService<RoleClient, TestClient> {
+        TestClient::default().serve(connect_demo_server(Arc::new(SimulatedCluster::new()))).await.unwrap()
     }
 
     fn params(name: &'static str, arguments: Value) -> CallToolRequestParams {
@@ -276,7 +234,11 @@ mod tests {
         CallToolRequestParams::new(name).with_arguments(arguments)
     }
 
-    async fn call(client: &RunningService<RoleClient, Client>, name: &'static str, arguments: Value) -> (bool, String) {
+    async fn call(
+        client: &RunningService<RoleClient, TestClient>,
+        name: &'static str,
+        arguments: Value,
+    ) -> (bool, String) {
         let result = client.call_tool(params(name, arguments)).await.unwrap();
         let text = result.content[0].as_text().unwrap().text.clone();
         (result.is_error == Some(true), text)
@@ -365,9 +327,9 @@ mod tests {
 
     #[tokio::test]
     async fn two_connections_see_one_cluster_and_a_dropped_one_ends_its_server() {
-        let cluster = Arc::new(Cluster::new());
-        let one = Client::default().serve(connect(Arc::clone(&cluster))).await.unwrap();
-        let two = Client::default().serve(connect(Arc::clone(&cluster))).await.unwrap();
+        let cluster = Arc::new(SimulatedCluster::new());
+        let one = TestClient::default().serve(connect_demo_server(Arc::clone(&cluster))).await.unwrap();
+        let two = TestClient::default().serve(connect_demo_server(Arc::clone(&cluster))).await.unwrap();
         call(&one, "deployment_scale", json!({"namespace": "shop", "name": "cart", "replicas": 0})).await;
         let (_, text) = call(&two, "pods_list", json!({"namespace": "shop"})).await;
         assert!(!text.contains("cart-"), "{text}");
