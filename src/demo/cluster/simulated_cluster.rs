@@ -1,9 +1,8 @@
 //! The simulated cluster as its MCP server sees it: one method for each kubectl command.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::{
     cluster_error::{SimulatedClusterError, not_found},
@@ -61,8 +60,7 @@ impl SimulatedCluster {
     /// Brings the state to the present and lets `f` look at it or change it.
     fn with_current_state<R>(&self, f: impl FnOnce(&mut ClusterState) -> R) -> R {
         let now = SimSeconds::try_from((self.clock)().as_secs()).unwrap_or(SimSeconds::MAX);
-        // A panic in another call leaves at worst a half-done simulation step: better to go on than to poison the demo.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.advance_to(now);
         let result = f(&mut state);
         state.run_until_stable();

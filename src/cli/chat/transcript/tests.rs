@@ -1,24 +1,27 @@
-//! Sequences of frames as a service sends them, and what they come to on the screen.
+//! Sequences of frames as a service sends them, and what they show on the screen.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use super::{
+    super::{api_client::ModelSelection, line_source::InputSource},
+    QuestionSubject, ScreenUpdate, TranscriptView,
+};
 
-/// Plays frames to a view; what is on the screen in the end, tones left out.
-fn play(view: &mut View, frames: &[Value]) -> String {
+/// Applies frames to a view and returns what is on the screen, without styles.
+fn play(view: &mut TranscriptView, frames: &[Value]) -> String {
     let mut screen = String::new();
     for frame in frames {
-        for op in view.frame(frame) {
+        for op in view.apply_frame(frame) {
             match op {
-                Op::Text(text) => screen += &text,
-                Op::Line(_, line) => {
+                ScreenUpdate::Text(text) => screen += &text,
+                ScreenUpdate::Line(_, line) => {
                     if !screen.is_empty() && !screen.ends_with('\n') {
                         screen.push('\n');
                     }
                     screen += &line;
                     screen.push('\n');
                 }
-                Op::Activity(_) => {}
+                ScreenUpdate::Activity(_) => {}
             }
         }
     }
@@ -38,16 +41,16 @@ fn reply(seq: u64, id: &str, content: &str) -> Value {
         "usage": {}, "stop_reason": "end_turn"})
 }
 
-fn event(seq: u64, kind: &str, fields: Value) -> Value {
+fn event(seq: u64, event_type: &str, fields: Value) -> Value {
     let mut event = fields;
     event["seq"] = json!(seq);
-    event["type"] = json!(kind);
+    event["type"] = json!(event_type);
     event
 }
 
-/// A run as far as its first words.
-fn begun(view: &mut View) -> String {
-    view.sent("c1", Typed::Yes);
+/// Starts a run and streams the first words of its reply.
+fn start_run(view: &mut TranscriptView) -> String {
+    view.record_sent_message("c1", InputSource::Terminal);
     play(
         view,
         &[
@@ -63,11 +66,11 @@ fn begun(view: &mut View) -> String {
 }
 
 #[test]
-fn text_streams_and_the_last_word_adds_only_what_is_missing() {
-    let mut view = View::default();
-    assert!(view.busy(), "not connected");
-    assert_eq!(begun(&mut view), "It is dö");
-    assert!(view.busy() && view.in_run());
+fn final_message_adds_only_the_missing_text() {
+    let mut view = TranscriptView::default();
+    assert!(view.is_busy(), "not connected");
+    assert_eq!(start_run(&mut view), "It is dö");
+    assert!(view.is_busy() && view.is_in_run());
     let end = play(
         &mut view,
         &[
@@ -81,38 +84,39 @@ fn text_streams_and_the_last_word_adds_only_what_is_missing() {
         ],
     );
     assert_eq!(end, "wn.\n1.5 s · 1.2k tokens in, 34 out\n");
-    assert!(!view.busy());
-    assert_eq!(view.model(), Some(("p", "m")));
+    assert!(!view.is_busy());
+    let model = ModelSelection { provider: "p".to_owned(), model: "m".to_owned() };
+    assert_eq!(view.current_model(), Some(&model));
 }
 
 #[test]
-fn after_a_reconnect_nothing_is_lost_and_nothing_doubled() {
-    let mut view = View::default();
-    assert_eq!(begun(&mut view), "It is dö");
-    view.lost();
-    assert!(view.busy());
-    // The preview begins with what there was so far: less, as much, or more than the old connection had shown.
+fn reconnect_loses_and_repeats_nothing() {
+    let mut view = TranscriptView::default();
+    assert_eq!(start_run(&mut view), "It is dö");
+    view.mark_connection_lost();
+    assert!(view.is_busy());
+    // The preview starts with the text so far: less, as much, or more than the old connection had shown.
     let again = play(&mut view, &[hello(3), token("a", 0, "It "), token("a", 3, "is döwn"), token("a", 11, " again")]);
     assert_eq!(again, "wn again");
     let replayed = play(&mut view, &[event(3, "run_started", json!({})), reply(4, "a", "It is döwn again")]);
-    assert_eq!(replayed, "\n", "an event that was seen is skipped, the message is whole");
-    view.lost();
+    assert_eq!(replayed, "\n", "a known event is skipped, and the message is complete");
+    view.mark_connection_lost();
     let late =
         play(&mut view, &[hello(5), token("a", 0, "It is"), event(5, "run_finished", json!({"outcome": "completed"}))]);
-    assert_eq!(late, "\n", "a preview of a message that is over is not shown");
+    assert_eq!(late, "\n", "a late preview of a finished message is not shown");
 }
 
 #[test]
-fn a_hole_in_the_preview_is_filled_by_the_message() {
-    let mut view = View::default();
-    begun(&mut view);
+fn final_message_fills_a_gap_in_the_preview() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
     assert_eq!(play(&mut view, &[token("a", 90, "lost"), reply(4, "a", "It is döwn, lost")]), "wn, lost\n");
 }
 
 #[test]
-fn a_recovered_run_says_that_the_preview_is_void() {
-    let mut view = View::default();
-    begun(&mut view);
+fn recovered_run_discards_the_preview() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
     let recovered = play(
         &mut view,
         &[
@@ -124,23 +128,23 @@ fn a_recovered_run_says_that_the_preview_is_void() {
     );
     assert_eq!(
         recovered,
-        "\ninterrupted (owner_lost), going on; the unfinished text above is void\nIt is fine\n"
+        "\ninterrupted (owner_lost), resuming; the unfinished text above is discarded\nIt is fine\n"
             .trim_start_matches('\n')
     );
 }
 
 #[test]
-fn a_text_that_begins_anew_and_differs_is_shown_again() {
-    let mut view = View::default();
-    begun(&mut view);
-    let anew = play(&mut view, &[token("a", 0, "No, "), token("a", 4, "it works")]);
-    assert_eq!(anew, "the text above is void, this is how it reads now:\nNo, it works");
+fn restarted_text_that_differs_is_shown_again() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
+    let restarted = play(&mut view, &[token("a", 0, "No, "), token("a", 4, "it works")]);
+    assert_eq!(restarted, "the text above is superseded; the current text is:\nNo, it works");
 }
 
 #[test]
-fn tools_are_shown_as_they_happen() {
-    let mut view = View::default();
-    view.frame(&hello(0));
+fn tool_calls_are_shown_as_they_run() {
+    let mut view = TranscriptView::default();
+    view.apply_frame(&hello(0));
     let call = |id: &str, name: &str| json!({"id": id, "name": name, "arguments": {"namespace": "prod"}});
     let start = |seq, id: &str, name: &str| {
         event(
@@ -165,7 +169,7 @@ fn tools_are_shown_as_they_happen() {
             json!({"type": "tool_progress", "tool_call_id": "t2", "progress": 2.0, "total": 5.0}),
         ],
     );
-    assert_eq!(ended, "pods_list ok · 240 ms · 2.0 KiB · cut for the model\n");
+    assert_eq!(ended, "pods_list ok · 240 ms · 2.0 KiB · truncated for the model\n");
     assert_eq!(view.activity.as_deref(), Some("pods_log 2/5"));
     let failed = play(
         &mut view,
@@ -180,14 +184,14 @@ fn tools_are_shown_as_they_happen() {
     );
     assert_eq!(
         failed,
-        "pods_log error · 5 ms\n  no such pod\u{fffd}[2J\n  l2\n  l3\npods_delete outcome not known: it may have taken effect\n"
+        "pods_log error · 5 ms\n  no such pod\u{fffd}[2J\n  l2\n  l3\npods_delete outcome unknown: it may have taken effect\n"
     );
 }
 
 #[test]
-fn an_approval_shows_its_arguments_in_full_and_waits() {
-    let mut view = View::default();
-    begun(&mut view);
+fn approval_shows_its_arguments_in_full() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
     let long = "x".repeat(500);
     let asked = event(
         4,
@@ -197,12 +201,12 @@ fn an_approval_shows_its_arguments_in_full_and_waits() {
     let shown = play(&mut view, &[reply(5, "a", "It is dö")]);
     assert_eq!(shown, "\n");
     let shown = play(&mut view, &[event(6, "approval_requested", asked)]);
-    assert!(shown.starts_with("scale wants to run and is mutating (it scales)\n") && shown.contains(&long));
-    assert_eq!(view.approval().map(|a| a.id.as_str()), Some("p1"));
-    view.answered("p1", "c9");
-    assert_eq!(view.approval(), None, "answered here, not yet resolved");
+    assert!(shown.starts_with("scale needs approval: it is mutating (it scales)\n") && shown.contains(&long));
+    assert_eq!(view.next_question().map(|a| a.id.as_str()), Some("p1"));
+    view.record_answer("p1", "c9");
+    assert_eq!(view.next_question(), None, "answered here and not resolved yet");
     play(&mut view, &[json!({"type": "error", "command_id": "c9", "code": "invalid_request", "message": "no"})]);
-    assert!(view.approval().is_some(), "refused: asked again");
+    assert!(view.next_question().is_some(), "a rejected answer is asked for again");
     let resolved = event(
         7,
         "approval_resolved",
@@ -212,13 +216,13 @@ fn an_approval_shows_its_arguments_in_full_and_waits() {
         play(&mut view, &[resolved]),
         "scale approved by user:anna, with changed arguments {\"a\":1}: ok then\n"
     );
-    assert_eq!(view.approval(), None);
+    assert_eq!(view.next_question(), None);
 }
 
 #[test]
-fn an_approval_goes_with_its_call() {
-    let mut view = View::default();
-    begun(&mut view);
+fn approval_closes_with_its_call() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
     let asked = |seq, approval: &str, call: &str| {
         let fields = json!({"approval_id": approval, "tool_call_id": call, "name": "scale", "arguments": {}});
         event(seq, "approval_requested", fields)
@@ -228,20 +232,20 @@ fn an_approval_goes_with_its_call() {
         event(seq, "tool_end", fields)
     };
     play(&mut view, &[asked(4, "p1", "t1"), asked(5, "p2", "t2")]);
-    view.answered("p1", "c9");
+    view.record_answer("p1", "c9");
     play(&mut view, &[ended(6, "t1")]);
-    assert_eq!(view.pending("p1"), None);
-    // That the answer came too late does not bring the question back.
+    assert_eq!(view.pending_question("p1"), None);
+    // A late rejection of the answer does not open the question again.
     play(&mut view, &[json!({"type": "error", "command_id": "c9", "code": "approval_closed", "message": "too late"})]);
-    assert_eq!(view.approval().map(|a| a.id.as_str()), Some("p2"), "another call's stands");
+    assert_eq!(view.next_question().map(|a| a.id.as_str()), Some("p2"), "the question of another call stays open");
     play(&mut view, &[ended(7, "t2")]);
-    assert_eq!(view.approval(), None);
-    assert!(view.in_run(), "the run goes on");
+    assert_eq!(view.next_question(), None);
+    assert!(view.is_in_run(), "the run continues");
 }
 
 #[test]
-fn two_runs_follow_each_other_and_unknown_frames_are_skipped() {
-    let mut view = View::default();
+fn unknown_frames_are_skipped() {
+    let mut view = TranscriptView::default();
     let one = |first: u64, text: &str| {
         [
             event(first, "user_message", json!({"message_id": "u", "content": text, "command_id": "other"})),
@@ -256,13 +260,13 @@ fn two_runs_follow_each_other_and_unknown_frames_are_skipped() {
     let frames: Vec<Value> = std::iter::once(hello(10)).chain(one(1, "first")).chain(one(6, "second")).collect();
     let shown = play(&mut view, &frames);
     assert_eq!(shown, "> first\ndone\n10 ms\n> second\ndone\n10 ms\n");
-    assert!(!view.busy());
+    assert!(!view.is_busy());
 }
 
 #[test]
-fn a_cancelled_and_a_failed_run_say_so() {
-    let mut view = View::default();
-    begun(&mut view);
+fn cancelled_and_failed_runs_are_shown() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
     let mut cut = reply(4, "a", "It is dö");
     cut["stop_reason"] = json!("cancelled");
     let shown = play(&mut view, &[cut, event(5, "run_finished", json!({"outcome": "cancelled", "duration_ms": 10}))]);
@@ -271,28 +275,28 @@ fn a_cancelled_and_a_failed_run_say_so() {
     let failed = event(7, "run_failed", json!({"code": "rate_limited", "message": "slow down", "retryable": true}));
     assert_eq!(
         play(&mut view, &[failed]),
-        "the text above was not finished\nrate_limited: slow down (the same message may succeed later)\n"
+        "the text above is incomplete\nrate_limited: slow down (the same message may succeed later)\n"
     );
-    assert!(!view.busy());
+    assert!(!view.is_busy());
 }
 
 #[test]
-fn a_refused_message_gives_the_turn_back() {
-    let mut view = View::default();
-    view.frame(&hello(0));
-    view.sent("c1", Typed::No);
-    assert!(view.busy());
+fn rejected_message_returns_to_the_prompt() {
+    let mut view = TranscriptView::default();
+    view.apply_frame(&hello(0));
+    view.record_sent_message("c1", InputSource::Pipe);
+    assert!(view.is_busy());
     let refusal = json!({"type": "error", "command_id": "c1", "code": "message_too_long", "message": "too long"});
     assert_eq!(play(&mut view, &[refusal]), "too long\n");
-    assert!(!view.busy());
+    assert!(!view.is_busy());
 }
 
 #[test]
-fn a_snapshot_shows_the_newest_messages_and_what_is_going_on() {
-    let mut view = View::default();
+fn snapshot_shows_newest_messages_and_running_tools() {
+    let mut view = TranscriptView::default();
     let mut messages: Vec<Value> =
         (1..=30).map(|seq| json!({"role": "user", "seq": seq, "content": format!("m{seq}")})).collect();
-    messages.push(json!({"role": "assistant", "seq": 31, "content": "I look", "tool_calls": [{"id": "t1", "name": "get"}, {"id": "t2", "name": "scale"}, {"id": "t3", "name": "log"}]}));
+    messages.push(json!({"role": "assistant", "seq": 31, "content": "Checking.", "tool_calls": [{"id": "t1", "name": "get"}, {"id": "t2", "name": "scale"}, {"id": "t3", "name": "log"}]}));
     messages
         .push(json!({"role": "tool", "seq": 32, "tool_call_id": "t1", "name": "get", "status": "ok", "content": "x"}));
     let snapshot = json!({"type": "snapshot", "as_of_seq": 40, "messages": messages, "settings": {"provider": "p", "model": "m"},
@@ -301,29 +305,29 @@ fn a_snapshot_shows_the_newest_messages_and_what_is_going_on() {
     greeting["status"]["is_processing"] = json!(true);
     let shown = play(&mut view, &[greeting, snapshot.clone()]);
     assert!(shown.starts_with("… 20 older messages\n> m21\n"), "{shown}");
-    assert!(shown.contains("I look\nget ok\nscale wants to run"), "{shown}");
-    assert!(view.busy() && view.approval().is_some());
-    assert_eq!(view.running.keys().collect::<Vec<_>>(), ["t3"]);
+    assert!(shown.contains("Checking.\nget ok\nscale needs approval"), "{shown}");
+    assert!(view.is_busy() && view.next_question().is_some());
+    assert_eq!(view.running_tools.keys().collect::<Vec<_>>(), ["t3"]);
     // After a gap on a later connection only what is new is shown.
     let mut later = snapshot;
     later["as_of_seq"] = json!(50);
     later["pending_approvals"] = json!([]);
     later["open_run"] = Value::Null;
     later["messages"].as_array_mut().unwrap().push(json!({"role": "assistant", "seq": 45, "content": "done"}));
-    view.lost();
+    view.mark_connection_lost();
     let shown = play(&mut view, &[hello(50), json!({"type": "gap", "requested": 40, "oldest_seq": 44}), later]);
     assert_eq!(shown, "older events of this session are no longer kept\ndone\n");
-    assert!(!view.busy() && view.approval().is_none());
+    assert!(!view.is_busy() && view.next_question().is_none());
 }
 
 #[test]
-fn the_spinner_says_what_is_going_on() {
-    let mut view = View::default();
-    let said = |view: &mut View, frame: Value| {
-        view.frame(&frame);
+fn spinner_shows_the_activity() {
+    let mut view = TranscriptView::default();
+    let said = |view: &mut TranscriptView, frame: Value| {
+        view.apply_frame(&frame);
         view.activity.clone()
     };
-    view.sent("c", Typed::Yes);
+    view.record_sent_message("c", InputSource::Terminal);
     assert_eq!(said(&mut view, hello(0)).as_deref(), Some("waiting"));
     let user = event(1, "user_message", json!({"content": "x", "command_id": "c"}));
     assert_eq!(said(&mut view, user).as_deref(), Some("waiting"));
@@ -335,17 +339,17 @@ fn the_spinner_says_what_is_going_on() {
 }
 
 #[test]
-fn a_question_of_a_server_is_shown_as_its_own_and_waits() {
-    let mut view = View::default();
-    begun(&mut view);
+fn server_input_is_attributed_to_its_server() {
+    let mut view = TranscriptView::default();
+    start_run(&mut view);
     let asked = json!({"input_id": "i1", "tool_call_id": "t", "server": "prod", "message": "Delete 3 pods?\u{1b}[2J",
         "schema": {"type": "object", "properties": {"confirm": {"type": "boolean", "default": false}}}});
     let shown = play(&mut view, &[event(4, "input_requested", asked)]);
     assert!(shown.starts_with("prod asks: Delete 3 pods?") && !shown.contains('\u{1b}'), "{shown}");
-    let question = view.approval().unwrap();
-    assert_eq!((question.about, question.id.as_str()), (About::Input, "i1"));
+    let question = view.next_question().unwrap();
+    assert_eq!((question.subject, question.id.as_str()), (QuestionSubject::ServerInput, "i1"));
     assert_eq!(question.arguments, json!({"confirm": false}));
     let shown =
         play(&mut view, &[event(5, "input_resolved", json!({"input_id": "i1", "action": "decline", "by": "user:a"}))]);
-    assert_eq!((shown.as_str(), view.approval()), ("declined by user:a\n", None));
+    assert_eq!((shown.as_str(), view.next_question()), ("declined by user:a\n", None));
 }

@@ -1,4 +1,4 @@
-//! A scripted service: real HTTP, real WebSockets, canned answers.
+//! A scripted service: real HTTP, real WebSockets, fixed responses.
 
 use std::{
     collections::VecDeque,
@@ -13,42 +13,42 @@ use tokio::{
 };
 use tokio_tungstenite::{accept_hdr_async, tungstenite::Message};
 
-/// One step of a scripted WebSocket.
-pub(super) enum Step {
-    /// Send this frame.
-    Say(Value),
-    /// Wait for a command of this type; its answer may use the command.
-    Hear(&'static str, fn(&Value) -> Vec<Value>),
-    /// Break the connection off without a word.
+/// A step of a scripted WebSocket.
+pub(super) enum ScriptStep {
+    /// Sends this frame.
+    Send(Value),
+    /// Waits for a command of this type and sends the frames that the function returns for it.
+    Expect(&'static str, fn(&Value) -> Vec<Value>),
+    /// Drops the connection without a close frame.
     Break,
 }
 
-/// What a service was asked and told.
+/// The requests and commands that a service received.
 #[derive(Default)]
-struct Heard {
+struct ServiceLog {
     requests: Vec<String>,
     commands: Vec<Value>,
 }
 
-/// A service that answers REST calls and plays one script for each WebSocket, in turn.
-pub(super) struct Service {
+/// A service that answers REST calls and plays the next script for each WebSocket.
+pub(super) struct ScriptedService {
     pub(super) url: String,
-    heard: Arc<Mutex<Heard>>,
+    log: Arc<Mutex<ServiceLog>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Service {
+impl Drop for ScriptedService {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Service {
-    pub(super) async fn start(scripts: Vec<Vec<Step>>) -> Self {
+impl ScriptedService {
+    pub(super) async fn start(scripts: Vec<Vec<ScriptStep>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let heard = Arc::new(Mutex::new(Heard::default()));
-        let shared = heard.clone();
+        let log = Arc::new(Mutex::new(ServiceLog::default()));
+        let shared = log.clone();
         let task = tokio::spawn(async move {
             let mut scripts = VecDeque::from(scripts);
             let mut open = Vec::new();
@@ -57,27 +57,27 @@ impl Service {
                 let read = stream.peek(&mut first).await.unwrap();
                 let socket = String::from_utf8_lossy(&first[..read]).contains("/ws?");
                 match scripts.pop_front_if(|_| socket) {
-                    Some(script) => open.push(tokio::spawn(play(stream, script, shared.clone()))),
-                    None => rest(stream, &shared).await,
+                    Some(script) => open.push(tokio::spawn(play_script(stream, script, shared.clone()))),
+                    None => answer_rest_call(stream, &shared).await,
                 }
             }
         });
-        Self { url, heard, task }
+        Self { url, log, task }
     }
 
-    pub(super) fn commands(&self, kind: &str) -> Vec<Value> {
-        self.heard.lock().unwrap().commands.iter().filter(|c| c["type"] == kind).cloned().collect()
+    pub(super) fn commands(&self, command_type: &str) -> Vec<Value> {
+        self.log.lock().unwrap().commands.iter().filter(|c| c["type"] == command_type).cloned().collect()
     }
 
     pub(super) fn requests(&self) -> Vec<String> {
-        self.heard.lock().unwrap().requests.clone()
+        self.log.lock().unwrap().requests.clone()
     }
 }
 
-async fn rest(mut stream: TcpStream, log: &Mutex<Heard>) {
+async fn answer_rest_call(mut stream: TcpStream, log: &Mutex<ServiceLog>) {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
-    // Bodies are small and come with their head, or right after it.
+    // Bodies are small and arrive with their head, or right after it.
     loop {
         let read = stream.read(&mut buffer).await.unwrap();
         request.extend(&buffer[..read]);
@@ -90,11 +90,11 @@ async fn rest(mut stream: TcpStream, log: &Mutex<Heard>) {
         if body.len() >= length {
             let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
             log.lock().unwrap().requests.push(format!("{line} {body}").trim_end().to_owned());
-            let (status, answer) = answer(line);
-            let answer = answer.to_string();
+            let (status, body) = response_to(line);
+            let body = body.to_string();
             let response = format!(
-                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{answer}",
-                answer.len()
+                "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
             );
             stream.write_all(response.as_bytes()).await.unwrap();
             return;
@@ -102,7 +102,7 @@ async fn rest(mut stream: TcpStream, log: &Mutex<Heard>) {
     }
 }
 
-fn answer(line: &str) -> (&'static str, Value) {
+fn response_to(line: &str) -> (&'static str, Value) {
     let session = |id: &str, title: &str| {
         json!({"session_id": id, "title": title, "preview": "p", "status": {"is_processing": false},
             "message_count": 3, "updated_at": "2026-11-24T10:00:00.000Z"})
@@ -126,35 +126,35 @@ fn answer(line: &str) -> (&'static str, Value) {
     }
 }
 
-async fn play(stream: TcpStream, script: Vec<Step>, heard: Arc<Mutex<Heard>>) {
-    let log = heard.clone();
+async fn play_script(stream: TcpStream, script: Vec<ScriptStep>, log: Arc<Mutex<ServiceLog>>) {
+    let request_log = log.clone();
     #[allow(clippy::result_large_err)] // the library's signature
     let callback = move |request: &http::Request<()>, response: http::Response<()>| {
-        log.lock().unwrap().requests.push(format!("WS {}", request.uri()));
+        request_log.lock().unwrap().requests.push(format!("WS {}", request.uri()));
         Ok(response)
     };
     let mut socket = accept_hdr_async(stream, callback).await.unwrap();
     for step in script {
         match step {
-            Step::Say(frame) => socket.send(Message::text(frame.to_string())).await.unwrap(),
-            Step::Hear(kind, reply) => loop {
+            ScriptStep::Send(frame) => socket.send(Message::text(frame.to_string())).await.unwrap(),
+            ScriptStep::Expect(command_type, reply) => loop {
                 let Some(Ok(message)) = socket.next().await else { return };
                 let Message::Text(text) = message else { continue };
                 let command: Value = serde_json::from_str(&text).unwrap();
-                heard.lock().unwrap().commands.push(command.clone());
-                assert_eq!(command["type"], kind);
+                log.lock().unwrap().commands.push(command.clone());
+                assert_eq!(command["type"], command_type);
                 for frame in reply(&command) {
                     socket.send(Message::text(frame.to_string())).await.unwrap();
                 }
                 break;
             },
-            Step::Break => return,
+            ScriptStep::Break => return,
         }
     }
-    // The end of a script is no end of the connection.
+    // The connection stays open after the end of the script.
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Text(text) = message {
-            heard.lock().unwrap().commands.push(serde_json::from_str(&text).unwrap());
+            log.lock().unwrap().commands.push(serde_json::from_str(&text).unwrap());
         }
     }
 }
