@@ -20,21 +20,21 @@ use tokio_util::{
 };
 
 use crate::{
-    agent::{self, system_prompt},
-    api::{self, Api, Mode, Quota},
+    api,
+    api::{Api, Mode, Quota},
     audit::Audit,
-    auth::Authenticator,
-    config::{AuthMode, Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
+    auth::{AuthMode, Authenticator},
+    config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
     demo,
-    mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for},
-    memory::LongTermMemory,
-    models::{Catalog, Embedder, ProviderEmbedder, RetryPolicy},
     runtime::{Parts, Room, Sessions},
-    session::{SessionStore, StoreError},
-    store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology},
-    telemetry::{Metrics, logs},
-    tools::{SessionToolbox, ToolCatalog, UserTokens},
 };
+use k8sops_agent::{self as agent, memory::LongTermMemory, system_prompt};
+use k8sops_core::{SessionStore, StoreError};
+use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for};
+use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
+use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_telemetry::{Metrics, logs};
+use k8sops_tools::{SessionToolbox, ToolCatalog, UserTokens};
 
 /// The service, built and bound to a port, not yet running.
 pub struct App {
@@ -61,7 +61,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Overrides {
     /// A catalog with models of the caller's own: for the demo and for tests.
-    pub catalog: Option<Catalog>,
+    pub catalog: Option<ModelCatalog>,
     /// More MCP servers than the configured ones.
     pub servers: Vec<(String, Arc<dyn Connector>)>,
     /// Whether this is the demo.
@@ -85,7 +85,7 @@ impl App {
     pub async fn build_demo(config: &Config) -> anyhow::Result<Self> {
         let cluster = Arc::new(demo::SimulatedCluster::new());
         let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
-        let mut catalog = Catalog::new(&BTreeMap::new());
+        let mut catalog = ModelCatalog::new(&BTreeMap::new());
         catalog.insert(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = Overrides {
             catalog: Some(catalog),
@@ -435,7 +435,7 @@ fn reopen_on_hangup(audit: Audit) -> std::io::Result<AbortOnDropHandle<()>> {
 }
 
 /// What compares memories by meaning, where one is configured.
-fn embedder(config: &Config) -> anyhow::Result<Option<Arc<dyn Embedder>>> {
+fn embedder(config: &Config) -> anyhow::Result<Option<Arc<dyn EmbeddingModel>>> {
     let Some(chosen) = &config.memory.long_term.embeddings else { return Ok(None) };
     let Some(provider) = config.providers.get(&chosen.provider) else {
         anyhow::bail!("EMBEDDING_PROVIDER is {}, and there is no such provider", chosen.provider)

@@ -14,8 +14,8 @@ use k8sops::{
     auth::{NewKey, Role},
     cli::{audit, chat, doctor},
     config::{Config, Loaded, Sources},
-    telemetry::logs,
 };
+use k8sops_telemetry::logs;
 
 /// A headless Kubernetes operations agent.
 #[derive(Debug, Parser)]

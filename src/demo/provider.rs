@@ -1,10 +1,8 @@
 //! The stand-in for a model as the catalog shows it.
 
 use super::rule_model::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
-use crate::{
-    models::{ModelInfo, ProviderInfo},
-    session::Settings,
-};
+use k8sops_core::SessionSettings;
+use k8sops_models::{ModelInfo, ProviderInfo};
 
 /// The demo's only provider.
 #[must_use]
@@ -23,6 +21,6 @@ pub fn provider_info() -> ProviderInfo {
 
 /// The settings of a session of the demo.
 #[must_use]
-pub fn session_settings() -> Settings {
-    Settings::of(PROVIDER_ID, MODEL_ID)
+pub fn session_settings() -> SessionSettings {
+    SessionSettings::of(PROVIDER_ID, MODEL_ID)
 }

@@ -14,9 +14,9 @@ use super::{
 use crate::{
     app,
     config::{ConfigError, Loaded, settings::TOKEN_VARIABLE},
-    models::Catalog,
-    session::StoreError,
 };
+use k8sops_core::StoreError;
+use k8sops_models::ModelCatalog;
 
 /// Options of `k8sops doctor`.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -36,7 +36,7 @@ pub async fn build_checks(loaded: &Result<Loaded, ConfigError>, options: DoctorO
         default_user: config.memory.user_id.clone(),
         token: options.token,
     }));
-    let catalog = Catalog::new(&config.providers);
+    let catalog = ModelCatalog::new(&config.providers);
     for (id, provider) in &config.providers {
         let chosen = *id == config.llm.provider;
         let first = provider.models.first().map(|model| model.id.clone());

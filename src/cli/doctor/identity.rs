@@ -6,10 +6,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
 use crate::{
-    auth::{Authenticator, Refusal},
-    config::{AuthConfig, AuthMode, ServerConfig, is_loopback},
-    session::UserId,
+    auth::{AuthConfig, AuthMode, Authenticator, Refusal},
+    config::ServerConfig,
 };
+use k8sops_core::{UserId, is_loopback};
 
 const SUBJECT: &str = "identity";
 

@@ -7,10 +7,8 @@ use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
-use crate::{
-    config::{McpConfig, McpServerConfig, McpTransport, mask_url},
-    mcp::{McpHub, ServerStatus, WAITS_FOR_TOKEN, connector_for},
-};
+use k8sops_core::mask_url;
+use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, connector_for};
 
 /// Checks the connection to an MCP server.
 pub(super) struct McpServerCheck {
@@ -111,7 +109,7 @@ pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpConfig)
 #[cfg(test)]
 mod tests {
     use super::{super::testing::load_config, *};
-    use crate::mcp::{RemoteTool, ToolHints};
+    use k8sops_mcp::{RemoteTool, ToolHints};
 
     fn disconnected() -> ServerStatus {
         ServerStatus {

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::report::{HealthCheck, ReportLine};
-use crate::{
-    config::{ProviderConfig, mask_url},
-    models::{ChatModel, ModelError},
-};
+use k8sops_core::mask_url;
+use k8sops_models::{ChatModel, ModelError, ProviderConfig};
 
 /// Checks a provider with one of its models.
 pub(super) struct ProviderCheck {
@@ -86,7 +84,7 @@ fn advice_for(error: &ModelError, key: &str, url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::testing::load_config, *};
-    use crate::models::{ChatRequest, ReplyStream};
+    use k8sops_models::{ChatRequest, ReplyStream};
 
     struct ScriptedCheck(Result<(), ModelError>);
 

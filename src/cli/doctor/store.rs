@@ -5,10 +5,8 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use super::report::{CheckFinding, HealthCheck, ReportLine};
-use crate::{
-    config::{Backend, MemoryConfig},
-    session::{SessionStore, StoreError},
-};
+use crate::config::{Backend, MemoryConfig};
+use k8sops_core::{SessionStore, StoreError};
 
 /// Less free disk space than this is reported.
 const LOW_DISK_BYTES: u64 = 1 << 30;

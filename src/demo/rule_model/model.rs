@@ -17,9 +17,9 @@ use super::{
     run_progress::{NextStep, RunProgress},
     wording::truncate_chars,
 };
-use crate::{
-    models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream, RequestedCall, ToolChoice},
-    session::StopReason,
+use k8sops_core::StopReason;
+use k8sops_models::{
+    ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall, ToolChoice,
 };
 
 /// How long it waits between two words: about as fast as a model would write.
@@ -51,7 +51,7 @@ impl RuleModel {
 impl ChatModel for RuleModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let reply = build_reply(&request);
-        let deltas = split_pieces(&reply.content).into_iter().map(Delta::Text).collect::<Vec<_>>();
+        let deltas = split_pieces(&reply.content).into_iter().map(ReplyDelta::Text).collect::<Vec<_>>();
         let pause = self.pause;
         let paced = stream::iter(deltas.into_iter().enumerate()).then(move |(i, delta)| async move {
             if i > 0 && !pause.is_zero() {
@@ -59,7 +59,7 @@ impl ChatModel for RuleModel {
             }
             Ok(delta)
         });
-        Ok(paced.chain(stream::iter([Ok(Delta::Done(reply))])).boxed())
+        Ok(paced.chain(stream::iter([Ok(ReplyDelta::Done(reply))])).boxed())
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {
@@ -71,7 +71,7 @@ impl ChatModel for RuleModel {
 }
 
 /// The reply to a request.
-fn build_reply(request: &ChatRequest) -> Reply {
+fn build_reply(request: &ChatRequest) -> ModelReply {
     let Some(run) = RunProgress::from_request(request) else { return text_reply(planner::HELP_TEXT.to_owned()) };
     match planner::plan_next_step(&run) {
         NextStep::Reply(text) => text_reply(text),
@@ -81,7 +81,7 @@ fn build_reply(request: &ChatRequest) -> Reply {
         NextStep::CallTools { .. } if run.calls.len() > MAX_TOOL_CALLS => {
             text_reply(unfinished_text(&run, "I have called too many tools"))
         }
-        NextStep::CallTools { text, calls } => Reply {
+        NextStep::CallTools { text, calls } => ModelReply {
             content: text,
             tool_calls: calls.into_iter().map(|(name, arguments)| RequestedCall { name, arguments }).collect(),
             stop_reason: StopReason::ToolUse,
@@ -90,8 +90,8 @@ fn build_reply(request: &ChatRequest) -> Reply {
     }
 }
 
-fn text_reply(content: String) -> Reply {
-    Reply { content, ..Reply::default() }
+fn text_reply(content: String) -> ModelReply {
+    ModelReply { content, ..Reply::default() }
 }
 
 /// What to say when the turn has to end before its time.

@@ -3,10 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::wording::code_block;
-use crate::{
-    models::{ChatRequest, ToolSpec},
-    session::{Message, ToolStatus},
-};
+use k8sops_core::{ChatMessage, ToolStatus};
+use k8sops_models::{ChatRequest, ToolSpec};
 
 /// What is to be done next, when the turn is not at its end.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,23 +40,23 @@ impl<'a> RunProgress<'a> {
     pub fn from_request(request: &'a ChatRequest) -> Option<Self> {
         let messages = &request.messages;
         let (at, text) = messages.iter().enumerate().rev().find_map(|(i, m)| match &**m {
-            Message::User(user) => Some((i, user.content.as_str())),
+            ChatMessage::User(user) => Some((i, user.content.as_str())),
             _ => None,
         })?;
         let before = messages[..at].iter().rev().find_map(|m| match &**m {
-            Message::Assistant(a) if !a.content.is_empty() => Some(a.content.as_str()),
+            ChatMessage::Assistant(a) if !a.content.is_empty() => Some(a.content.as_str()),
             _ => None,
         });
         let requested = || {
             messages[at..].iter().flat_map(|m| match &**m {
-                Message::Assistant(a) => a.tool_calls.as_slice(),
+                ChatMessage::Assistant(a) => a.tool_calls.as_slice(),
                 _ => &[],
             })
         };
         let calls = messages[at..]
             .iter()
             .filter_map(|m| match &**m {
-                Message::Tool(tool) => {
+                ChatMessage::Tool(tool) => {
                     let call = requested().find(|c| c.id == tool.tool_call_id)?;
                     let (status, content) = (tool.status, tool.content.as_str());
                     Some(FinishedToolCall { tool: &call.name, arguments: &call.arguments, status, content })

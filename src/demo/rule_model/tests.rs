@@ -20,14 +20,12 @@ use super::{
     MODEL_ID, PROVIDER_ID,
     model::{RuleModel, split_pieces},
 };
-use crate::{
-    demo::{cluster::SimulatedCluster, mcp_server::connect_demo_server},
-    models::{ChatModel, ChatRequest, Delta, Reply, ToolChoice, ToolSpec},
-    session::{
-        AssistantMessage, Message, MessageId, StopReason, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus,
-        UserMessage,
-    },
+use crate::demo::{cluster::SimulatedCluster, mcp_server::connect_demo_server};
+use k8sops_core::{
+    AssistantMessage, ChatMessage, MessageId, StopReason, Timestamp, ToolCall, ToolCallId, ToolMessage, ToolStatus,
+    UserMessage,
 };
+use k8sops_models::{ChatModel, ChatRequest, ModelReply, ReplyDelta, ToolChoice, ToolSpec};
 
 struct TestClient;
 
@@ -44,7 +42,7 @@ struct RuleChat {
     cluster: Arc<SimulatedCluster>,
     tools: Arc<[ToolSpec]>,
     prefix: &'static str,
-    messages: Vec<Arc<Message>>,
+    messages: Vec<Arc<ChatMessage>>,
     choice: ToolChoice,
     /// Answers for a tool in place of the real ones.
     answer: Option<(&'static str, ToolStatus)>,
@@ -90,7 +88,7 @@ impl RuleChat {
         }
     }
 
-    fn push(&mut self, message: Message) {
+    fn push(&mut self, message: ChatMessage) {
         self.messages.push(Arc::new(message));
     }
 
@@ -98,7 +96,7 @@ impl RuleChat {
     async fn say(&mut self, text: &str) -> String {
         let (seq, ts) = (0, Timestamp::from_millis(0));
         self.steps.clear();
-        self.push(Message::User(UserMessage::unlogged(text)));
+        self.push(ChatMessage::User(UserMessage::unlogged(text)));
         for _ in 0..8 {
             let reply = reply(&RuleModel::with_pause(Duration::ZERO), self.request()).await;
             let calls: Vec<ToolCall> = reply
@@ -106,7 +104,7 @@ impl RuleChat {
                 .into_iter()
                 .map(|c| ToolCall { id: ToolCallId::generate(), name: c.name, arguments: c.arguments })
                 .collect();
-            self.push(Message::Assistant(AssistantMessage {
+            self.push(ChatMessage::Assistant(AssistantMessage {
                 message_id: MessageId::new(),
                 seq,
                 ts,
@@ -118,7 +116,7 @@ impl RuleChat {
                 provider: None,
                 model: None,
                 provider_data: None,
-                usage: crate::session::Usage::default(),
+                usage: k8sops_core::TokenUsage::default(),
             }));
             if calls.is_empty() {
                 assert_eq!(reply.stop_reason, StopReason::EndTurn);
@@ -129,7 +127,7 @@ impl RuleChat {
             for call in calls {
                 let (status, content) = self.call(&call.name, &call.arguments).await;
                 let (tool_call_id, name) = (call.id, call.name);
-                self.push(Message::Tool(ToolMessage { tool_call_id, seq, ts, name, status, content }));
+                self.push(ChatMessage::Tool(ToolMessage { tool_call_id, seq, ts, name, status, content }));
             }
         }
         panic!("no end after 8 steps: {:?}", self.steps);
@@ -157,16 +155,16 @@ impl RuleChat {
     }
 }
 
-async fn reply(model: &RuleModel, request: ChatRequest) -> Reply {
+async fn reply(model: &RuleModel, request: ChatRequest) -> ModelReply {
     let mut stream = model.stream(request).await.unwrap();
     let mut text = String::new();
     let mut done = None;
     while let Some(delta) = stream.next().await {
         assert!(done.is_none(), "nothing comes after the end");
         match delta.unwrap() {
-            Delta::Text(more) => text += &more,
-            Delta::Reasoning(_) => {}
-            Delta::Done(reply) => done = Some(reply),
+            ReplyDelta::Text(more) => text += &more,
+            ReplyDelta::Reasoning(_) => {}
+            ReplyDelta::Done(reply) => done = Some(reply),
         }
     }
     let done = done.expect("a reply ends with Done");
