@@ -7,10 +7,17 @@
 #
 #   docker run --read-only -v k8sops:/data -p 127.0.0.1:8080:8080 -e AUTH_MODE=… -e ANTHROPIC_API_KEY k8sops
 #
-# MCP servers that are started as programs (stdio) are not in it: run them beside it, or build an image FROM this one.
+# MCP servers that are started as programs (stdio) are not part of it: run them as containers of their own, or build an
+# image FROM this one.
+#
+# The base images are arguments, for mirrors and for tests/image/run.sh. A program that is already compiled takes the place
+# of the stage `build` with --build-context build=FOLDER (the folder holds `k8sops`, `THIRD-PARTY-LICENSES.txt` and an
+# empty folder `data`).
+ARG BUILD_IMAGE=rust:1.95-bookworm
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
-# Compiled where it runs fastest: on the machine that builds, for the one that is built for.
-FROM --platform=$BUILDPLATFORM rust:1.95-bookworm AS build
+# Cross-compiled: the compiler runs on the architecture of the machine that builds.
+FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
 ARG BUILDARCH
 ARG TARGETARCH
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
@@ -42,10 +49,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     rustup target add "$target"; \
     cargo build --locked --profile dist --bin k8sops --target "$target"; \
     cp "target/$target/dist/k8sops" /k8sops; \
+    python3 deploy/image/third_party_licenses.py "$target" > /THIRD-PARTY-LICENSES.txt; \
     mkdir /data
 
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM ${RUNTIME_IMAGE}
 COPY --from=build /k8sops /usr/local/bin/k8sops
+COPY LICENSE /usr/share/doc/k8sops/
+COPY --from=build /THIRD-PARTY-LICENSES.txt /usr/share/doc/k8sops/
 COPY --from=build --chown=65532:65532 /data /data
 # By number, so that a cluster that forbids root can see that this is not root.
 USER 65532:65532

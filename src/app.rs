@@ -28,7 +28,7 @@ use crate::{
     demo,
     runtime::{Parts, Room, Sessions},
 };
-use k8sops_agent::{self as agent, memory::LongTermMemory, system_prompt};
+use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
@@ -117,7 +117,7 @@ impl App {
         }
         let catalog = Arc::new(match overrides.catalog {
             Some(catalog) => catalog,
-            None => Catalog::new(&config.providers),
+            None => ModelCatalog::new(&config.providers),
         });
         let defaults = if overrides.demo { demo::session_settings() } else { config.llm.settings() };
         // What every new session begins with must be what a session may have.
@@ -323,15 +323,15 @@ async fn serve_http(
 }
 
 /// What bounds a run, as configured.
-fn run_limits(config: &Config) -> agent::Limits {
-    agent::Limits {
+fn run_limits(config: &Config) -> k8sops_agent::Limits {
+    k8sops_agent::Limits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
         max_time: config.agent.max_time,
         max_repeats: config.agent.max_repeats,
         retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
         budgets: config.budgets,
-        context: agent::ContextPolicy {
+        context: k8sops_agent::ContextPolicy {
             threshold: config.memory.context_threshold,
             max_tokens: config.memory.max_context_tokens,
         },

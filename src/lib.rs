@@ -17,7 +17,6 @@
 //! - [`config`], [`telemetry`]: the ground
 #![forbid(unsafe_code)]
 
-pub mod agent;
 pub mod api;
 pub mod app;
 pub mod audit;
@@ -25,18 +24,4 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
-pub mod mcp;
-pub mod memory;
-pub mod models;
 pub mod runtime;
-pub mod session;
-pub mod store;
-pub mod telemetry;
-pub mod tools;
-
-// The tests' scripted model is shared by unit and integration tests, and names the crate as the latter do.
-#[cfg(test)]
-extern crate self as k8sops;
-#[cfg(test)]
-#[path = "../tests/support/mod.rs"]
-mod test_support;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test: unit tests, the integration tests (tests/it), the chaos test in short, the MCP conformance suite
-# (tests/conformance) and the examples in the documentation.
+# Runs the tests: unit tests, the integration tests (tests/it), the chaos test in short, the MCP conformance suite
+# (tests/conformance) and the examples in the documentation. The image has a test of its own: tests/image/run.sh.
 #
 #   bash tests/run.sh [ARGUMENTS OF cargo test]      e.g.  bash tests/run.sh --test it websocket
 #
@@ -10,9 +10,8 @@ set -euo pipefail
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$repo"
 
-# A Rust that rustup has installed is not on the PATH of every shell.
-command -v cargo > /dev/null || export PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-command -v cargo > /dev/null || { echo "tests/run.sh: no cargo found; install Rust first" >&2; exit 1; }
+# shellcheck source=.ci/toolchain.sh
+source .ci/toolchain.sh
 
 testbed=${K8SOPS_TESTBED:-$repo/.testbed}
 bash tests/testbed/setup.sh > /dev/null || { echo "tests/run.sh: the test bed could not be set up" >&2; exit 1; }

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8sops::{
-    session::{LongTermStore, Meaning, Memory, MemoryChange, MemoryId, MemoryKind, Timestamp, UserId, Vector},
-    store::{MemoryStore, RedisConfig, RedisStore, Topology},
+use k8sops_core::{
+    EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryKind, SearchEmbedding, Timestamp, UserId, UserMemory,
 };
+use k8sops_store::{MemoryStore, RedisConfig, RedisStore, Topology};
 
 use crate::support::{Redis, cpu};
 
@@ -20,16 +20,16 @@ const SEARCHES: u32 = 50;
 const LIMIT: usize = 64;
 
 /// Of length 1, in a direction that `seed` decides, always the same.
-fn vector(seed: usize) -> Vector {
+fn vector(seed: usize) -> EmbeddingVector {
     let mut random = fastrand::Rng::with_seed(seed as u64);
     let values: Vec<f32> = (0..DIMENSIONS).map(|_| random.f32() - 0.5).collect();
     let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
-    Vector { model: "bench/random".into(), values: values.iter().map(|v| v / length).collect() }
+    EmbeddingVector { model: "bench/random".into(), values: values.iter().map(|v| v / length).collect() }
 }
 
 fn memory(n: usize) -> MemoryChange {
     let now = Timestamp::now();
-    let memory = Memory {
+    let memory = UserMemory {
         id: MemoryId::new(),
         kind: MemoryKind::Semantic,
         content: format!("service svc-{n} of team-{} runs in namespace ns-{}", n % 17, n % 101),
@@ -41,7 +41,7 @@ fn memory(n: usize) -> MemoryChange {
         expires_at: None,
         superseded_by: None,
     };
-    MemoryChange { memory, meaning: Meaning::Known(vector(n)) }
+    MemoryChange { memory, meaning: SearchEmbedding::Known(vector(n)) }
 }
 
 fn store_in(redis: &Redis) -> Arc<dyn LongTermStore> {

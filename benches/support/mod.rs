@@ -15,12 +15,8 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-#[path = "../../tests/support/nginx.rs"]
-mod nginx;
-
-pub use nginx::Nginx;
-pub use nginx::cpu;
-use nginx::free_port;
+use k8sops_testing::nginx::free_port;
+pub use k8sops_testing::nginx::{Nginx, cpu};
 
 /// Speaks chat completions: every request is answered by so many tokens, so far apart.
 pub struct Upstream {

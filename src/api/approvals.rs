@@ -13,10 +13,10 @@ use super::{
 use crate::{
     auth::{Identity, Role},
     runtime::SessionsError,
-    session::{
-        ApprovalId, ApprovalRequested, ApprovalResolved, Command, CommandBody, CommandId, Decision, EventBody, RunId,
-        SessionId, UserId,
-    },
+};
+use k8sops_core::{
+    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, CommandBody, CommandId, EventBody, RunId,
+    SessionCommand, SessionId, UserId,
 };
 
 errors!(ListErrors: StoreUnavailable);
@@ -142,17 +142,17 @@ pub(super) fn command(
     command_id: CommandId,
     approval_id: ApprovalId,
     answer: ResolveApproval,
-) -> Result<Command, Problem> {
+) -> Result<SessionCommand, Problem> {
     if answer.decision == Verdict::Deny && answer.arguments.is_some() {
         return Err(Problem::invalid("arguments go with \"decision\": \"approve\" only"));
     }
     let fingerprint = fingerprint(&("resolve", approval_id, &answer));
     let decision = match answer.decision {
-        Verdict::Approve => Decision::Approve,
-        Verdict::Deny => Decision::Deny,
+        Verdict::Approve => ApprovalDecision::Approve,
+        Verdict::Deny => ApprovalDecision::Deny,
     };
     let arguments = answer.arguments.map(serde_json::Value::Object);
     let approver = caller.roles.has(Role::Approver);
     let body = CommandBody::Resolve { approval_id, decision, arguments, comment: answer.comment, approver };
-    Ok(Command { command_id, fingerprint, by: caller.user.clone(), body })
+    Ok(SessionCommand { command_id, fingerprint, by: caller.user.clone(), body })
 }

@@ -8,7 +8,8 @@ use super::{
     Api,
     extract::{Acts, Caller},
 };
-use crate::{models::ProviderInfo, tools::ToolInfo};
+use k8sops_models::ProviderInfo;
+use k8sops_tools::ToolInfo;
 
 /// The providers and their models.
 #[derive(Debug, Serialize, ToSchema)]

@@ -23,7 +23,7 @@ use super::{
     problem::{Problem, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
-use crate::session::{Event, EventBody, Transient};
+use k8sops_core::{EventBody, SessionEvent, TransientEvent};
 
 /// Bytes of a page that are sent at a time.
 const PIECE: usize = 32 * 1024;
@@ -151,7 +151,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
                        with the number of the last event it has seen misses nothing and gets nothing twice.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem, Event, EventBody, Transient)),
+    components(schemas(Problem, SessionEvent, EventBody, TransientEvent)),
     tags(
         (name = "sessions", description = "Conversations and their settings"),
         (name = "messages", description = "Talk to the agent"),

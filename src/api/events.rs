@@ -10,7 +10,7 @@ use super::{
     problem::errors,
     stream::{self, Format, OpenStream, Until},
 };
-use crate::session::SessionId;
+use k8sops_core::SessionId;
 
 errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams, StoreUnavailable, Overloaded);
 

@@ -9,10 +9,8 @@ use sha2::{Digest, Sha256};
 
 pub(super) use super::identity::{Acts, Answers, Caller};
 use super::{Api, Code, Problem};
-use crate::{
-    auth::Identity,
-    session::{CommandId, SessionId, UserId},
-};
+use crate::auth::Identity;
+use k8sops_core::{CommandId, SessionId, UserId};
 
 /// How long a body may take to come in. One of `K8SOPS_MAX_FRAME_BYTES` needs 9 kB/s for it.
 const BODY_LIMIT: Duration = Duration::from_secs(30);

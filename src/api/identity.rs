@@ -14,10 +14,9 @@ use secrecy::SecretString;
 use super::{Api, Code, Problem};
 use crate::{
     audit::{Action, Entry},
-    auth::{Identity, Presented, Refusal, Role, Roles},
-    config::MetricsAccess,
-    session::UserId,
+    auth::{Identity, MetricsAccess, Presented, Refusal, Role, Roles},
 };
+use k8sops_core::UserId;
 
 /// The sub-protocol of our WebSockets.
 pub(super) const SUBPROTOCOL: &str = "k8sops.v1";

@@ -9,9 +9,9 @@ use super::{
     extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
-use crate::{
-    runtime::SessionsError,
-    session::{Command, CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionId, UserId},
+use crate::runtime::SessionsError;
+use k8sops_core::{
+    CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionCommand, SessionId, UserId,
 };
 
 errors!(
@@ -75,11 +75,11 @@ pub(super) fn command(
     command_id: CommandId,
     input_id: InputId,
     answer: AnswerInput,
-) -> Result<Command, Problem> {
+) -> Result<SessionCommand, Problem> {
     if answer.action != InputAction::Accept && answer.content.is_some() {
         return Err(Problem::invalid("content goes with \"action\": \"accept\" only"));
     }
     let fingerprint = fingerprint(&("answer", input_id, &answer));
     let body = CommandBody::Answer { input_id, action: answer.action, content: answer.content };
-    Ok(Command { command_id, fingerprint, by: user.clone(), body })
+    Ok(SessionCommand { command_id, fingerprint, by: user.clone(), body })
 }

@@ -12,12 +12,10 @@ use super::{
     extract::{Acts, Body, Caller, Query},
     problem::errors,
 };
-use crate::{
-    audit::{Action, Entry},
-    memory::Correction,
-    session::{Memory, MemoryId, MemoryKind, Timestamp, UserId},
-    tools::holds_secret,
-};
+use crate::audit::{Action, Entry};
+use k8sops_agent::memory::Correction;
+use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
+use k8sops_tools::holds_secret;
 
 errors!(ListErrors: InvalidRequest, StoreUnavailable);
 errors!(GetErrors: InvalidRequest, MemoryNotFound, StoreUnavailable);
@@ -62,7 +60,7 @@ fn default_limit() -> usize {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MemoryView {
     #[serde(flatten)]
-    memory: Memory,
+    memory: UserMemory,
     /// Whether it holds: it is neither superseded nor expired.
     current: bool,
     /// How much it speaks to the query, from 0 to 1.
@@ -71,7 +69,7 @@ pub struct MemoryView {
 }
 
 impl MemoryView {
-    fn new(memory: Memory, score: Option<f32>) -> Self {
+    fn new(memory: UserMemory, score: Option<f32>) -> Self {
         Self { current: memory.is_current(Timestamp::now()), memory, score }
     }
 }
@@ -102,7 +100,7 @@ pub(super) async fn list(
     if !(1..=200).contains(&wanted.limit) {
         return Err(Problem::invalid("limit must be 1 to 200"));
     }
-    let of_kind = |memory: &Memory| wanted.kind.is_none_or(|kind| memory.kind == kind);
+    let of_kind = |memory: &UserMemory| wanted.kind.is_none_or(|kind| memory.kind == kind);
     if let Some(query) = wanted.query.as_deref() {
         if query.trim().is_empty() || wanted.cursor.is_some() || wanted.all {
             return Err(Problem::invalid(
@@ -111,7 +109,7 @@ pub(super) async fn list(
         }
         // All of them: those of another kind are left out afterwards.
         let found = api.memory.search(&caller.user, query, usize::MAX).await?;
-        let mut all: HashMap<MemoryId, Memory> =
+        let mut all: HashMap<MemoryId, UserMemory> =
             api.memory.all(&caller.user).await?.into_iter().map(|memory| (memory.id, memory)).collect();
         let memories = found.into_iter().filter_map(|note| Some((all.remove(&note.id)?, note.score)));
         let memories = memories.filter(|(memory, _)| of_kind(memory)).take(wanted.limit);

@@ -12,10 +12,10 @@ use super::{
     problem::errors,
     stream::{self, Format, OpenStream, Until},
 };
-use crate::{
-    session::{Command, CommandBody, CommandId, Message, MessageId, OnBusy, Receipt, RunId, SessionId, UserId},
-    telemetry::traces,
+use k8sops_core::{
+    ChatMessage, CommandBody, CommandId, CommandReceipt, MessageId, OnBusy, RunId, SessionCommand, SessionId, UserId,
 };
+use k8sops_telemetry::traces;
 
 errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
@@ -51,7 +51,7 @@ pub struct MessageAccepted {
 }
 
 impl MessageAccepted {
-    pub(super) fn of(receipt: Receipt) -> Result<Self, Problem> {
+    pub(super) fn of(receipt: CommandReceipt) -> Result<Self, Problem> {
         let (Some(run_id), Some(message_id)) = (receipt.run_id, receipt.message_id) else {
             return Err(Problem::new(
                 Code::Internal,
@@ -119,7 +119,7 @@ pub(super) fn command(
     user: &UserId,
     command_id: CommandId,
     message: SendMessage,
-) -> Result<Command, Problem> {
+) -> Result<SessionCommand, Problem> {
     if message.content.trim().is_empty() {
         return Err(Problem::invalid("content must not be empty"));
     }
@@ -128,7 +128,7 @@ pub(super) fn command(
         let detail = format!("content has {length} bytes, the limit is {limit} (K8SOPS_MAX_MESSAGE_BYTES)");
         return Err(Problem::new(Code::MessageTooLong, detail));
     }
-    Ok(Command {
+    Ok(SessionCommand {
         command_id,
         fingerprint: fingerprint(&("message", &message)),
         by: user.clone(),
@@ -170,8 +170,8 @@ fn default_limit() -> usize {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageList {
     /// Oldest first.
-    #[schema(value_type = Vec<Message>)]
-    messages: Vec<Arc<Message>>,
+    #[schema(value_type = Vec<ChatMessage>)]
+    messages: Vec<Arc<ChatMessage>>,
     /// `after` for the next page; absent on the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_after: Option<u64>,
@@ -239,8 +239,8 @@ pub(super) async fn cancel(
 }
 
 /// The command for a cancel.
-pub(super) fn cancel_command(user: &UserId, command_id: CommandId) -> Command {
-    Command {
+pub(super) fn cancel_command(user: &UserId, command_id: CommandId) -> SessionCommand {
+    SessionCommand {
         command_id,
         fingerprint: fingerprint(&"cancel"),
         by: user.clone(),

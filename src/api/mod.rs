@@ -48,23 +48,23 @@ pub use service::{DEMO_NOTICE, Mode};
 
 use crate::{
     audit::Audit,
-    auth::Authenticator,
-    config::{Budget, MetricsAccess, ModelChoice, ServerConfig},
-    mcp::McpHub,
-    memory::LongTermMemory,
-    models::Catalog,
+    auth::{Authenticator, MetricsAccess},
+    config::ServerConfig,
     runtime::Sessions,
-    session::{SessionStatus, SessionStore, SessionSummary, Settings},
-    telemetry::{Metrics, requests, traces},
-    tools::{ToolCatalog, UserTokens},
 };
+use k8sops_agent::{Budget, memory::LongTermMemory};
+use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
+use k8sops_mcp::McpHub;
+use k8sops_models::{ModelCatalog, ModelChoice};
+use k8sops_telemetry::{Metrics, requests, traces};
+use k8sops_tools::{ToolCatalog, UserTokens};
 
 /// What the handlers reach.
 pub struct Api {
     /// The sessions.
     pub sessions: Sessions,
     /// The providers and models.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<ModelCatalog>,
     /// The MCP servers.
     pub mcp: Arc<McpHub>,
     /// Their tools.
@@ -90,7 +90,7 @@ pub struct Api {
     /// Who is asked while a session's own model is down.
     pub fallback: Vec<ModelChoice>,
     /// Settings of a new session; replaced when the configuration is read anew.
-    pub defaults: ArcSwap<Settings>,
+    pub defaults: ArcSwap<SessionSettings>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// `serve` or `demo`.

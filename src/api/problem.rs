@@ -12,12 +12,10 @@ use utoipa::{
     openapi::{ContentBuilder, Header, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type},
 };
 
-use crate::{
-    models::InvalidSettings,
-    runtime::SessionsError,
-    session::{InvalidId, StoreError},
-    telemetry::requests,
-};
+use crate::runtime::SessionsError;
+use k8sops_core::{InvalidId, StoreError};
+use k8sops_models::InvalidSettings;
+use k8sops_telemetry::requests;
 
 /// The stable word for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

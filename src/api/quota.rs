@@ -10,7 +10,8 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{Code, Problem};
-use crate::{config::LimitsConfig, session::UserId};
+use crate::config::LimitsConfig;
+use k8sops_core::UserId;
 
 /// Users whose requests are counted. When there are more, those who have asked for nothing lately are forgotten.
 const SWEEP_AT: usize = 10_000;

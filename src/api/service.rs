@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Api, Code, Problem, extract::Caller, identity::Administers, problem::errors};
-use crate::config::MetricsAccess;
+use crate::auth::MetricsAccess;
 
 errors!(NotReady: StoreUnavailable, Stopping);
 

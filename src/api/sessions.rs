@@ -9,9 +9,9 @@ use super::{
     extract::{Acts, Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
     problem::errors,
 };
-use crate::session::{
-    Command, CommandBody, CommandId, Effort, ListCursor, SessionId, SessionStatus, SessionSummary, Settings,
-    SettingsPatch, Timestamp, Usage,
+use k8sops_core::{
+    CommandBody, CommandId, ListCursor, ReasoningEffort, SessionCommand, SessionId, SessionSettings, SessionStatus,
+    SessionSummary, SettingsPatch, Timestamp, TokenUsage,
 };
 
 errors!(CreateErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping);
@@ -43,9 +43,9 @@ pub struct SessionView {
     /// The seq of its newest event: where a stream goes on live.
     pub last_seq: u64,
     /// Its settings.
-    pub settings: Settings,
+    pub settings: SessionSettings,
     /// Tokens that it used so far.
-    pub usage: Usage,
+    pub usage: TokenUsage,
 }
 
 impl SessionView {
@@ -87,7 +87,7 @@ pub struct CreateSession {
     max_tokens: Option<u32>,
     /// How much the model thinks before it answers.
     #[serde(default)]
-    reasoning: Option<Effort>,
+    reasoning: Option<ReasoningEffort>,
     /// Whether memories are recalled and kept; `false` is a session off the record.
     #[serde(default)]
     #[schema(default = true)]
@@ -243,7 +243,7 @@ pub(super) async fn update(
 ) -> Result<web::Json<SessionView>, Problem> {
     let title = checked_title(&body.0.title)?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = Command {
+    let command = SessionCommand {
         command_id: command_id.clone(),
         fingerprint: fingerprint(&("title", &title)),
         by: caller.user.clone(),

@@ -7,7 +7,7 @@ use super::{
     extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
     problem::errors,
 };
-use crate::session::{Command, CommandBody, CommandId, SessionId, Settings, SettingsPatch, UserId};
+use k8sops_core::{CommandBody, CommandId, SessionCommand, SessionId, SessionSettings, SettingsPatch, UserId};
 
 errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
 errors!(
@@ -19,14 +19,14 @@ errors!(
 #[utoipa::path(
     operation_id = "get_settings", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session")),
-    responses((status = 200, description = "The settings", body = Settings), GetErrors)
+    responses((status = 200, description = "The settings", body = SessionSettings), GetErrors)
 )]
 #[get("/sessions/{session_id}/settings")]
 pub(super) async fn get(
     api: web::Data<Api>,
     caller: Caller,
     session: InSession,
-) -> Result<web::Json<Settings>, Problem> {
+) -> Result<web::Json<SessionSettings>, Problem> {
     Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn get(
         ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
     ),
     request_body = SettingsPatch,
-    responses((status = 200, description = "The settings as they are now", body = Settings), UpdateErrors)
+    responses((status = 200, description = "The settings as they are now", body = SessionSettings), UpdateErrors)
 )]
 #[patch("/sessions/{session_id}/settings")]
 pub(super) async fn update(
@@ -49,7 +49,7 @@ pub(super) async fn update(
     session: InSession,
     key: IdempotencyKey,
     body: Body<SettingsPatch>,
-) -> Result<web::Json<Settings>, Problem> {
+) -> Result<web::Json<SessionSettings>, Problem> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&caller.user, command_id.clone(), body.0)?;
     api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
@@ -57,13 +57,13 @@ pub(super) async fn update(
 }
 
 /// The command for a change of settings.
-pub(super) fn command(user: &UserId, command_id: CommandId, patch: SettingsPatch) -> Result<Command, Problem> {
+pub(super) fn command(user: &UserId, command_id: CommandId, patch: SettingsPatch) -> Result<SessionCommand, Problem> {
     if patch == SettingsPatch::default() {
         return Err(Problem::invalid(
             "nothing to change: give provider, model, temperature, max_tokens, reasoning or memory",
         ));
     }
-    Ok(Command {
+    Ok(SessionCommand {
         command_id,
         fingerprint: fingerprint(&("settings", &patch)),
         by: user.clone(),

@@ -12,12 +12,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Api, Code, Problem, quota::Slot};
-use crate::{
-    auth::Identity,
-    session::{
-        Cursor, Frame, Hello, Message, MessageId, PROTOCOL, RunId, SessionId, StoreError, Transient, UserId, Warning,
-    },
-    telemetry,
+use crate::auth::Identity;
+use k8sops_core::{
+    ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
+    StreamHello, TransientEvent, UserId,
 };
 
 /// How often a quiet SSE stream says that it is alive: less than the idle limits of the usual proxies (nginx: 60 s).
@@ -84,10 +82,10 @@ pub(super) fn preferred<'a>(request: &HttpRequest, offers: &[&'a str]) -> &'a st
 }
 
 /// The first frame of a stream.
-pub(super) async fn hello(api: &Api, user: &UserId, session: SessionId) -> Result<Frame, Problem> {
+pub(super) async fn hello(api: &Api, user: &UserId, session: SessionId) -> Result<StreamFrame, Problem> {
     let summary = api.sessions.get(user, session).await?;
     let oldest_seq = api.sessions.oldest_seq(session).await?;
-    Ok(Frame::Transient(Transient::Hello(Hello {
+    Ok(StreamFrame::Transient(TransientEvent::Hello(StreamHello {
         protocol: PROTOCOL,
         session_id: session,
         last_seq: summary.last_seq,
@@ -103,10 +101,12 @@ pub(super) async fn open(
     session: SessionId,
     after: u64,
     snapshot: bool,
-) -> Result<(Frame, Cursor), Problem> {
+) -> Result<(StreamFrame, EventCursor), Problem> {
     let mut cursor = api.sessions.watch(user, session, after).await?;
     let hello = hello(api, user, session).await?;
-    let Frame::Transient(Transient::Hello(Hello { last_seq, .. })) = &hello else { unreachable!("it is a hello") };
+    let StreamFrame::Transient(TransientEvent::Hello(StreamHello { last_seq, .. })) = &hello else {
+        unreachable!("it is a hello")
+    };
     if after > *last_seq {
         let detail =
             format!("after={after} is beyond the newest event, {last_seq}; use the seq of an event that was received");
@@ -141,14 +141,14 @@ impl OpenStream {
 pub(super) fn respond(
     api: &web::Data<Api>,
     open: OpenStream,
-    first: Option<Frame>,
-    cursor: Cursor,
+    first: Option<StreamFrame>,
+    cursor: EventCursor,
     format: Format,
     until: Until,
 ) -> HttpResponse {
     let counted = api.metrics.stream(match format {
-        Format::Sse => telemetry::Stream::Sse,
-        Format::Ndjson => telemetry::Stream::Ndjson,
+        Format::Sse => k8sops_telemetry::Stream::Sse,
+        Format::Ndjson => k8sops_telemetry::Stream::Ndjson,
     });
     let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open, _counted: counted };
     let content_type = match format {
@@ -164,14 +164,14 @@ pub(super) fn respond(
 }
 
 struct Writer {
-    first: Option<Frame>,
-    cursor: Cursor,
+    first: Option<StreamFrame>,
+    cursor: EventCursor,
     format: Format,
     until: Until,
     halt: CancellationToken,
     ended: bool,
     open: OpenStream,
-    _counted: telemetry::OpenStream,
+    _counted: k8sops_telemetry::OpenStream,
 }
 
 impl Writer {
@@ -201,7 +201,7 @@ impl Writer {
     }
 
     /// The next frame. `None`: a keep-alive was written, or the stream has ended.
-    async fn frame(&mut self, piece: &mut String) -> Option<Frame> {
+    async fn frame(&mut self, piece: &mut String) -> Option<StreamFrame> {
         let next = async {
             if self.until == Until::CaughtUp { self.cursor.next_logged().await } else { self.cursor.next().await }
         };
@@ -210,7 +210,7 @@ impl Writer {
             () = self.halt.cancelled() => Ok(Ok(None)),
             () = self.open.lapsed() => {
                 self.ended = true;
-                return Some(Frame::Transient(Transient::Warning(Warning::new(
+                return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                     "unauthenticated",
                     "the key or token does not hold any more; connect again with another",
                 ))));
@@ -222,7 +222,7 @@ impl Writer {
                 self.ended = true;
                 // Nobody else would say that there is nothing to come back to.
                 if self.until != Until::CaughtUp && !self.halt.is_cancelled() {
-                    return Some(Frame::Transient(Transient::Warning(Warning::new(
+                    return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                         "session_deleted",
                         "the session was deleted",
                     ))));
@@ -243,18 +243,21 @@ impl Writer {
         None
     }
 
-    fn write(&mut self, frame: &Frame, piece: &mut String) {
+    fn write(&mut self, frame: &StreamFrame, piece: &mut String) {
         if let Until::RunEnds(run_id, message_id) = self.until {
             match frame {
-                Frame::Transient(Transient::Hello(_) | Transient::Gap(_) | Transient::Warning(_)) => {}
+                StreamFrame::Transient(
+                    TransientEvent::Hello(_) | TransientEvent::Gap(_) | TransientEvent::Warning(_),
+                ) => {}
                 // The log was cut back since the message was sent; perhaps the run's end is in what was cut.
-                Frame::Transient(Transient::Snapshot(snapshot)) => {
-                    let begun = |m: &Arc<Message>| matches!(m.as_ref(), Message::User(m) if m.message_id == message_id);
+                StreamFrame::Transient(TransientEvent::Snapshot(snapshot)) => {
+                    let begun =
+                        |m: &Arc<ChatMessage>| matches!(m.as_ref(), ChatMessage::User(m) if m.message_id == message_id);
                     self.ended = snapshot.open_run != Some(run_id) && snapshot.messages.iter().any(begun);
                 }
                 frame if frame.run_id() != Some(run_id) => return,
-                Frame::Event(event) => self.ended = event.body.ends_run(),
-                Frame::Transient(_) => {}
+                StreamFrame::Event(event) => self.ended = event.body.ends_run(),
+                StreamFrame::Transient(_) => {}
             }
         }
         let json = frame.to_json();

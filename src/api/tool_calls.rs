@@ -10,7 +10,7 @@ use super::{
     problem::errors,
     stream::preferred,
 };
-use crate::session::{SessionId, ToolCallId};
+use k8sops_core::{SessionId, ToolCallId};
 
 errors!(OutputErrors: InvalidRequest, SessionNotFound, SessionDamaged, OutputNotFound, StoreUnavailable);
 

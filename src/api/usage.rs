@@ -9,10 +9,8 @@ use super::{
     extract::{Caller, Query},
     problem::errors,
 };
-use crate::{
-    config::Budget,
-    session::{Day, ModelUsage, Money, Spent, USAGE_DAYS, Usage},
-};
+use k8sops_agent::Budget;
+use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 
 errors!(UsageErrors: InvalidRequest, StoreUnavailable);
 
@@ -26,10 +24,10 @@ const DEFAULT_DAYS: i64 = 30;
 pub struct Days {
     /// The first, in UTC; 29 days before the last by default.
     #[param(value_type = Option<String>, format = "date", example = "2026-11-01")]
-    from: Option<Day>,
+    from: Option<UsageDay>,
     /// The last; today by default.
     #[param(value_type = Option<String>, format = "date", example = "2026-11-23")]
-    to: Option<Day>,
+    to: Option<UsageDay>,
 }
 
 /// What a user has used.
@@ -37,12 +35,12 @@ pub struct Days {
 pub struct UsageReport {
     /// The first day, in UTC.
     #[schema(value_type = String, format = "date")]
-    from: Day,
+    from: UsageDay,
     /// The last day.
     #[schema(value_type = String, format = "date")]
-    to: Day,
+    to: UsageDay,
     /// All of it.
-    total: Usage,
+    total: TokenUsage,
     /// By model, the most tokens first.
     models: Vec<ModelUsage>,
     /// By day; days without any are left out.
@@ -56,9 +54,9 @@ pub struct UsageReport {
 struct DayReport {
     /// The day, in UTC.
     #[schema(value_type = String, format = "date")]
-    date: Day,
+    date: UsageDay,
     /// All of it.
-    total: Usage,
+    total: TokenUsage,
     /// By model, the most tokens first.
     models: Vec<ModelUsage>,
     /// Sessions that used something, those that are deleted since included.
@@ -69,7 +67,7 @@ struct DayReport {
 #[derive(Debug, Serialize, ToSchema)]
 struct BudgetReport {
     /// What was used of it.
-    used: Usage,
+    used: TokenUsage,
     /// The most tokens in and out; absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_tokens: Option<u64>,
@@ -79,15 +77,15 @@ struct BudgetReport {
     /// The most money, in US dollars; absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
-    budget_usd: Option<Money>,
+    budget_usd: Option<UsdAmount>,
     /// What is left of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
-    left_usd: Option<Money>,
+    left_usd: Option<UsdAmount>,
 }
 
 impl BudgetReport {
-    fn new(budget: Budget, used: Usage) -> Self {
+    fn new(budget: Budget, used: TokenUsage) -> Self {
         Self {
             used,
             budget_tokens: budget.tokens,
@@ -113,7 +111,7 @@ pub(super) async fn report(
     caller: Caller,
     query: Query<Days>,
 ) -> Result<web::Json<UsageReport>, Problem> {
-    let today = Day::today();
+    let today = UsageDay::today();
     let to = query.0.to.unwrap_or(today);
     let from = query.0.from.unwrap_or_else(|| to.plus(1 - DEFAULT_DAYS));
     if from > to {
@@ -124,18 +122,18 @@ pub(super) async fn report(
             "`from` and `to` are more than the {USAGE_DAYS} days apart that are kept"
         )));
     }
-    let mut asked: Vec<Day> = from.through(to).collect();
+    let mut asked: Vec<UsageDay> = from.through(to).collect();
     let shown = asked.len();
     asked.push(today);
     let mut found = api.store.usage(&caller.user, &asked).await?;
     let of_today = found.split_off(shown);
-    let mut total = Spent::default();
+    let mut total = DailyUsage::default();
     let mut days = Vec::new();
     for (date, noted) in asked.into_iter().zip(found).filter(|(_, noted)| noted.count() > 0) {
         let sessions = noted.count();
         let spent = summed(noted.without(None));
         for model in &spent.models {
-            total.add(Day::default(), &model.provider, &model.model, model.usage);
+            total.add(UsageDay::default(), &model.provider, &model.model, model.usage);
         }
         days.push(DayReport { date, total: spent.total(), models: spent.models, sessions });
     }
@@ -152,15 +150,15 @@ pub(super) async fn report(
 }
 
 /// All of it by model.
-fn summed<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> Spent {
-    let mut spent = Spent::default();
+fn summed<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> DailyUsage {
+    let mut spent = DailyUsage::default();
     for model in models {
-        spent.add(Day::default(), &model.provider, &model.model, model.usage);
+        spent.add(UsageDay::default(), &model.provider, &model.model, model.usage);
     }
     sorted(spent)
 }
 
-fn sorted(mut spent: Spent) -> Spent {
+fn sorted(mut spent: DailyUsage) -> DailyUsage {
     spent.models.sort_by_key(|model| std::cmp::Reverse(model.usage.tokens()));
     spent
 }

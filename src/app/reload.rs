@@ -11,9 +11,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{room, run_limits};
 use crate::{
     api::Api,
-    config::{ApprovalBy, ApprovalMode, Config, ConfigError, InForce, Loaded, Sources, settings},
-    telemetry::logs,
+    config::{Config, ConfigError, InForce, Loaded, Sources, settings},
 };
+use k8sops_telemetry::logs;
+use k8sops_tools::{ApprovalBy, ApprovalMode};
 
 /// Reads the configuration anew at every SIGHUP, until what is returned is dropped.
 ///
@@ -42,7 +43,7 @@ enum Refused {
     #[error("{}", .0.problems.join("; "))]
     Wrong(#[from] ConfigError),
     #[error("the settings of new sessions: {0}; providers and their models need a restart")]
-    Defaults(#[from] crate::models::InvalidSettings),
+    Defaults(#[from] k8sops_models::InvalidSettings),
     #[error("TOOL_APPROVAL_BY is `approver` until the next start, and with TOOL_APPROVAL=auto nobody would be asked")]
     Unasked,
     #[error(transparent)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::record::{Action, Entry, hex};
-use crate::session::Timestamp;
+use k8sops_core::Timestamp;
 
 /// The `prev` of the first line of all.
 pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";

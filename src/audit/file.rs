@@ -14,7 +14,8 @@ use super::{
     chain::{self, Chain},
     record::{Action, Entry},
 };
-use crate::{config::AuditLog, telemetry::Metrics};
+use crate::audit::AuditLog;
+use k8sops_telemetry::Metrics;
 
 /// How much of a file's end is read for its last record, which is far shorter.
 const TAIL: u64 = 64 * 1024;

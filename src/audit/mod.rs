@@ -14,6 +14,7 @@
 
 mod chain;
 mod file;
+mod options;
 mod record;
 mod verify;
 
@@ -21,11 +22,12 @@ use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use options::AuditLog;
 pub use record::{Action, Entry, hash_of};
 pub use verify::{Fault, Report, verify};
 
-use crate::{config::AuditLog, telemetry::Metrics};
 use file::Trail;
+use k8sops_telemetry::Metrics;
 
 /// Records that may wait for the thread; whoever has one more waits with it.
 const WAITING: usize = 1024;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::session::{
-    ApprovalId, Effect, Event, EventBody, MessageId, RunId, SessionId, ToolCallId, ToolStatus, UserId,
+use k8sops_core::{
+    ApprovalId, EventBody, MessageId, RunId, SessionEvent, SessionId, ToolCallId, ToolEffect, ToolStatus, UserId,
 };
 
 /// What was done.
@@ -66,7 +66,7 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<Effect>,
+    effect: Option<ToolEffect>,
     /// Of their canonical JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments_sha256: Option<String>,
@@ -129,7 +129,7 @@ impl Entry {
 
     /// Of which tool call.
     #[must_use]
-    pub fn call(self, call: &ToolCallId, server: &str, tool: &str, effect: Effect) -> Self {
+    pub fn call(self, call: &ToolCallId, server: &str, tool: &str, effect: ToolEffect) -> Self {
         Self {
             tool_call_id: Some(call.clone()),
             server: Some(server.to_owned()),
@@ -156,7 +156,7 @@ impl Entry {
     /// What a committed event says, where that belongs into a trail. The start of a tool call does not come from its event:
     /// it is recorded before the call is sent.
     #[must_use]
-    pub fn of_event(event: &Event, user: &UserId) -> Option<Self> {
+    pub fn of_event(event: &SessionEvent, user: &UserId) -> Option<Self> {
         let new = |action| Self::new(action).in_session(event.session_id).in_run(event.run_id);
         Some(match &event.body {
             EventBody::SessionCreated(e) => {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::session::{Effect, SessionId};
+use k8sops_core::{SessionId, ToolEffect};
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())
@@ -121,7 +121,7 @@ async fn a_record_that_cannot_be_written_is_an_error_and_a_counted_gap() {
     assert!(matches!(error, AuditError::Write(_)), "{error}");
     let dir = TempDir::new().unwrap();
     assert!(Audit::open(&to(dir.path()), "a", metrics()).is_err(), "a folder is no file");
-    let call = Entry::new(Action::ToolCallStarted).call(&"c1".parse().unwrap(), "s", "t", Effect::Mutating);
+    let call = Entry::new(Action::ToolCallStarted).call(&"c1".parse().unwrap(), "s", "t", ToolEffect::Mutating);
     let audit = Audit::open(&to(&dir.path().join("audit")), "a", metrics()).unwrap();
     audit.close().await;
     assert_eq!(audit.record_durably(call).await, Err(AuditError::Closed));

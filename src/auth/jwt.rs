@@ -25,7 +25,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{AuthError, Identity, Lapse, Refusal, Roles, now, user_id};
-use crate::{config::JwtConfig, session::UserId};
+use crate::auth::JwtConfig;
+use k8sops_core::UserId;
 
 /// The least time between two fetches: a flood of tokens with made-up keys costs the issuer no more than this.
 const FLOOR: Duration = Duration::from_secs(10);

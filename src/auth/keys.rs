@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Identity, Lapse, Refusal, Role, Roles, user_id};
-use crate::session::{Timestamp, UserId};
+use k8sops_core::{Timestamp, UserId};
 
 /// What a key begins with, so that people and scanners of secrets know one.
 const PREFIX: &str = "k8sops_";

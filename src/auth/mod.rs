@@ -13,6 +13,7 @@
 
 mod jwt;
 mod keys;
+mod options;
 mod proxy;
 mod roles;
 mod users;
@@ -23,13 +24,11 @@ use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use keys::{KeyFileError, NewKey};
+pub use options::{AuthConfig, AuthMode, JwtConfig, MetricsAccess, ProxyConfig};
 pub use roles::{Role, Roles};
 pub use users::user_id;
 
-use crate::{
-    config::{AuthConfig, AuthMode},
-    session::UserId,
-};
+use k8sops_core::UserId;
 
 /// The longest token that is looked at, in bytes. Tokens of large organisations have some thousand; a request's head has no
 /// room for more than 128 KiB.
@@ -94,7 +93,7 @@ async fn sleep_until(at: u64) {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    u64::try_from(crate::session::Timestamp::now().as_millis() / 1000).unwrap_or(0)
+    u64::try_from(k8sops_core::Timestamp::now().as_millis() / 1000).unwrap_or(0)
 }
 
 /// Why a caller is nobody.

@@ -1,7 +1,7 @@
 //! Callers whom a proxy has authenticated: believed from its own addresses only.
 
 use super::{Identity, Lapse, Presented, Refusal, Roles, user_id};
-use crate::config::ProxyConfig;
+use crate::auth::ProxyConfig;
 
 /// The longest name of a user, in bytes.
 const MAX_NAME: usize = 512;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::session::UserId;
+use k8sops_core::UserId;
 
 /// Stands before the digest in an id that was made.
 const MARK: &str = ".x-";

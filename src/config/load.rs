@@ -12,11 +12,11 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::session::Effort;
+use k8sops_core::ReasoningEffort;
 
 use super::{
     AgentConfig, ApprovalBy, ApprovalMode, AuditLog, AuthConfig, AuthMode, Backend, Budget, BudgetConfig, Config,
-    Feature, LimitsConfig, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ModelChoice, Sampler,
+    LimitsConfig, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ModelChoice, ModelFeature, Sampler,
     ServerConfig, TelemetryConfig, ToolsConfig, dotenv, parse,
     settings::{self, CONFIG_VARIABLE, SETTINGS, TOKEN_VARIABLE, URL_VARIABLE},
     yaml::{self, Node},
@@ -453,7 +453,7 @@ impl Loader {
             self.optional("llm.temperature", |t| t.parse::<f64>().ok().filter(|t| (0.0..=2.0).contains(t)));
         // Not an error: the variable is one that many have set for their earlier tools.
         let known = providers.get(&provider).and_then(|p| p.models.iter().find(|known| known.id == model));
-        let ignored = temperature.is_some() && known.is_some_and(|model| model.lacks(Feature::Temperature));
+        let ignored = temperature.is_some() && known.is_some_and(|model| model.lacks(ModelFeature::Temperature));
         if ignored {
             self.warnings.push(format!("LLM_TEMPERATURE has no effect: {model} takes no temperature"));
         }
@@ -462,7 +462,7 @@ impl Loader {
             model,
             temperature: temperature.filter(|_| !ignored),
             max_tokens: self.optional("llm.max_tokens", parse::positive),
-            reasoning: self.optional("llm.reasoning", Effort::parse),
+            reasoning: self.optional("llm.reasoning", ReasoningEffort::parse),
             fallback: self.fallback(providers),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    EmbeddingConfig, LongTermConfig, Protocol, ProviderConfig,
+    EmbeddingConfig, LongTermConfig, ProviderConfig, ProviderProtocol,
     load::Loader,
     parse::{self, shown},
 };
@@ -28,7 +28,7 @@ impl Loader {
             }
             return LongTermConfig { enabled, max_memories, embeddings: None };
         };
-        let able = |config: &ProviderConfig| config.protocol != Protocol::Anthropic;
+        let able = |config: &ProviderConfig| config.protocol != ProviderProtocol::Anthropic;
         let Some(config) = providers.get(&provider).filter(|config| able(config)) else {
             let able: Vec<_> = providers.iter().filter(|(_, config)| able(config)).map(|(id, _)| id.as_str()).collect();
             self.wrong("memory.embeddings.provider", &shown(&provider), &origin, &able.join(", "));

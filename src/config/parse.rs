@@ -1,5 +1,7 @@
 //! Values: text to types, and text for people.
 
+pub(super) use k8sops_core::{is_loopback, mask_url, shown};
+
 use std::time::Duration;
 
 /// `true/false/1/0/yes/no/on/off` in any case.
@@ -35,9 +37,9 @@ pub(super) fn keep_alive(text: &str) -> Option<String> {
 }
 
 /// An amount of dollars that is not negative.
-pub(super) fn dollars(text: &str) -> Option<crate::session::Money> {
+pub(super) fn dollars(text: &str) -> Option<k8sops_core::UsdAmount> {
     let dollars = text.trim_start_matches('$').parse::<f64>().ok()?;
-    (0.0..1e6).contains(&dollars).then(|| crate::session::Money::from_dollars(dollars))
+    (0.0..1e6).contains(&dollars).then(|| k8sops_core::UsdAmount::from_dollars(dollars))
 }
 
 /// A number of bytes, with or without `KiB`, `MiB`, `GiB`.
@@ -222,70 +224,6 @@ pub(super) fn mask(secret: &str) -> String {
     format!("****{tail}")
 }
 
-/// Whether a host is this machine's own loopback: `localhost`, a name under it, or an address with or without brackets. No
-/// proxy of the machine leads there.
-#[must_use]
-pub fn is_loopback(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let name = bare.trim_end_matches('.').to_ascii_lowercase();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
-}
-
-/// A URL as it may be shown: without user and password, and without the values of its query and fragment.
-#[must_use]
-pub fn mask_url(text: &str) -> String {
-    let mut url = match reqwest::Url::parse(text) {
-        Ok(url) if !url.cannot_be_a_base() => url,
-        _ => return mask_no_url(text),
-    };
-    let has_userinfo = !url.username().is_empty() || url.password().is_some();
-    if !has_userinfo && url.query().is_none() && url.fragment().is_none() {
-        return shown(text);
-    }
-    if has_userinfo {
-        let _ = url.set_username("****");
-        let _ = url.set_password(None);
-    }
-    if url.query().is_some() {
-        url.set_query(Some("****"));
-    }
-    if url.fragment().is_some() {
-        url.set_fragment(Some("****"));
-    }
-    url.to_string()
-}
-
-/// What should be a URL and is none: whatever stands where a URL has its secrets, or after, is left out.
-fn mask_no_url(text: &str) -> String {
-    let start = text.find("//").map_or(0, |at| at + 2);
-    // A password may hold any character, so that only the last `@` is sure to be its end.
-    let text = match text.rfind('@') {
-        Some(end) if end >= start => format!("{}****{}", &text[..start], &text[end..]),
-        Some(end) => format!("****{}", &text[end..]),
-        None => text.to_owned(),
-    };
-    match text.find(['?', '#']) {
-        Some(end) => shown(&format!("{}****", &text[..=end])),
-        None => shown(&text),
-    }
-}
-
-/// A value as it is shown in a message: one line, of bounded length.
-pub(super) fn shown(text: &str) -> String {
-    const MAX: usize = 80;
-    let mut line: String = text
-        .chars()
-        .take(MAX)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect();
-    if text.chars().nth(MAX).is_some() {
-        line.push('…');
-    }
-    line
-}
-
 /// The one of `known` that was probably meant: at most two letters away, and not a different word altogether.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = if word.chars().count() > 2 { 2 } else { 1 };
@@ -353,41 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_by_each_of_its_names() {
-        for host in
-            ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.8.0.9", "[::1]", "::1", "::ffff:127.0.0.1"]
-        {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["", "localhost.example", "127.0.0.1.example", "10.0.0.1", "[::2]", "0.0.0.0"] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    #[test]
     fn what_is_shown_of_a_secret_cannot_be_used() {
         assert_eq!(mask("short"), "****");
         assert_eq!(mask("sk-ant-0123456789xy"), "****xy");
-        assert_eq!(mask_url("https://u:p@h/x?token=1"), "https://****@h/x?****");
-        assert_eq!(mask_url("http://127.0.0.1:8000/mcp"), "http://127.0.0.1:8000/mcp");
-        assert_eq!(mask_url("https://h/x#token=1"), "https://h/x#****");
         assert_eq!(shown("a\nb"), "a\\nb");
-    }
-
-    #[test]
-    fn what_is_no_url_shows_no_secret_either() {
-        for (text, shown) in [
-            ("//user:secret@host/mcp", "//****@host/mcp"),
-            ("user:secret@host/mcp", "****@host/mcp"),
-            ("http//user:secret@host", "http//****@host"),
-            ("http://user:sec/ret@host", "http://****@host"),
-            ("host:port/mcp?token=secret", "host:port/mcp?****"),
-            ("http://[::1/mcp#secret", "http://[::1/mcp#****"),
-            ("a@b//secret", "****@b//secret"),
-            ("localhost:8000/mcp", "localhost:8000/mcp"),
-        ] {
-            assert_eq!(mask_url(text), shown);
-        }
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::session::Money;
+use k8sops_core::UsdAmount;
 
 use super::{
-    Feature, LongPrices, ModelConfig, Prices, Protocol, ProviderConfig,
+    LongPromptPrices, ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol,
     load::{Found, Layer, Loader, Origin, secret},
     parse,
     settings::{BOOL, DOLLARS, DURATION, KEEP_ALIVE, KEY, POSITIVE, SETTINGS, URL},
@@ -45,7 +45,8 @@ impl Loader {
 
     fn provider(&mut self, id: &str, origin: &Origin) -> ProviderConfig {
         let name = self.provider_field(id, "name").map_or_else(|| id.to_owned(), |f| f.text);
-        let protocol = self.parsed(id, "protocol", Protocol::WORDS, Protocol::Openai, Protocol::parse);
+        let protocol =
+            self.parsed(id, "protocol", ProviderProtocol::WORDS, ProviderProtocol::Openai, ProviderProtocol::parse);
         let key_variable = self
             .provider_field(id, "key_variable")
             .map_or_else(|| format!("{}_API_KEY", id.to_ascii_uppercase().replace('-', "_")), |f| f.text);
@@ -198,18 +199,18 @@ impl Loader {
 /// What was wrong: the field, its value as it may be shown, where it is, and what is allowed.
 type Wrong = (String, String, Origin, &'static str);
 
-fn features(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> BTreeSet<Feature> {
+fn features(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> BTreeSet<ModelFeature> {
     let mut features = BTreeSet::new();
     for found in node.get("features").map(Node::items).unwrap_or_default().iter().filter_map(|n| layer.found(n)) {
-        match Feature::parse(&found.text) {
+        match ModelFeature::parse(&found.text) {
             Some(feature) => drop(features.insert(feature)),
-            None => wrong.push(("features".to_owned(), parse::shown(&found.text), found.origin, Feature::WORDS)),
+            None => wrong.push(("features".to_owned(), parse::shown(&found.text), found.origin, ModelFeature::WORDS)),
         }
     }
     features
 }
 
-fn prices(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> Option<Prices> {
+fn prices(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> Option<ModelPrices> {
     let node = node.get("prices")?;
     let [input, output, cached_input, cache_write] = rates(layer, node, "prices", wrong)?;
     let long = node.get("long").and_then(|node| {
@@ -220,13 +221,13 @@ fn prices(layer: &Layer, node: &Node, wrong: &mut Vec<Wrong>) -> Option<Prices> 
             return None;
         };
         let [input, output, cached_input, cache_write] = rates(layer, node, "prices.long", wrong)?;
-        Some(LongPrices { above, input, output, cached_input, cache_write })
+        Some(LongPromptPrices { above, input, output, cached_input, cache_write })
     });
-    Some(Prices { input, output, cached_input, cache_write, long })
+    Some(ModelPrices { input, output, cached_input, cache_write, long })
 }
 
 /// Input, output, cached input, cache write.
-fn rates(layer: &Layer, node: &Node, path: &str, wrong: &mut Vec<Wrong>) -> Option<[Money; 4]> {
+fn rates(layer: &Layer, node: &Node, path: &str, wrong: &mut Vec<Wrong>) -> Option<[UsdAmount; 4]> {
     let [input, output, cached, write] = ["input", "output", "cached_input", "cache_write"].map(|key| {
         let found = layer.found(node.get(key)?)?;
         let parsed = parse::dollars(&found.text);

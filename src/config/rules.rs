@@ -5,53 +5,16 @@ use std::collections::BTreeMap;
 use regex::Regex;
 
 use super::{
-    ApprovalMode,
     load::{Layer, Loader},
     parse,
     yaml::Node,
 };
-use crate::session::Effect;
+use k8sops_core::ToolEffect;
+use k8sops_tools::{ApprovalMode, ToolRule};
 
 const EFFECT: &str = "read, idempotent or mutating";
 const APPROVAL: &str = "ask, auto or deny";
 const PATTERN: &str = "a regular expression, which must match the whole argument";
-
-/// A rule of `tools.rules`. The first that matches a call says what it says; what it leaves open is judged as without it.
-#[derive(Debug, Clone)]
-pub struct ToolRule {
-    /// Servers by name (`*` for any characters, `?` for one); `None`: all.
-    pub server: Option<Regex>,
-    /// Tools by the name that their server has for them, in the same way; `None`: all.
-    pub tool: Option<Regex>,
-    /// Arguments that the call must have, each matched whole (text as it is, anything else as JSON).
-    pub arguments: BTreeMap<String, Regex>,
-    /// What such a call does to the world.
-    pub effect: Option<Effect>,
-    /// Whether it needs approval, whatever `TOOL_APPROVAL` says.
-    pub approval: Option<ApprovalMode>,
-    /// Why, for whoever is asked.
-    pub reason: Option<String>,
-}
-
-impl ToolRule {
-    /// Whether a call is one that the rule is about.
-    #[must_use]
-    pub fn matches(&self, server: &str, tool: &str, arguments: &serde_json::Map<String, serde_json::Value>) -> bool {
-        self.server.as_ref().is_none_or(|server_is| server_is.is_match(server))
-            && self.tool.as_ref().is_none_or(|tool_is| tool_is.is_match(tool))
-            && self.arguments.iter().all(|(name, is)| match arguments.get(name) {
-                Some(serde_json::Value::String(text)) => is.is_match(text),
-                Some(other) => is.is_match(&other.to_string()),
-                None => false,
-            })
-    }
-
-    /// Whether the rule looks at arguments.
-    #[must_use]
-    pub fn needs_arguments(&self) -> bool {
-        !self.arguments.is_empty()
-    }
-}
 
 impl Loader {
     /// The rules of the strongest layer that has any.
@@ -89,9 +52,9 @@ impl Loader {
         let origin = layer.origin(node);
         let effect = effect.and_then(|text| {
             let effect = match text.as_str() {
-                "read" => Some(Effect::Read),
-                "idempotent" => Some(Effect::Idempotent),
-                "mutating" => Some(Effect::Mutating),
+                "read" => Some(ToolEffect::Read),
+                "idempotent" => Some(ToolEffect::Idempotent),
+                "mutating" => Some(ToolEffect::Mutating),
                 _ => None,
             };
             if effect.is_none() {

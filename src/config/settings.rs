@@ -338,7 +338,7 @@ pub fn by_path(path: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.path == path)
 }
 
-/// The table of all variables as Markdown, for the README.
+/// The table of all variables as Markdown, for docs/src/configuration/reference.md.
 #[must_use]
 pub fn markdown() -> String {
     use std::fmt::Write as _;

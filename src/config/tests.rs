@@ -1,5 +1,7 @@
 use secrecy::ExposeSecret as _;
 
+use k8sops_core::{TokenUsage, UsdAmount};
+
 use super::*;
 
 fn sources(env: &[(&str, &str)]) -> Sources {
@@ -247,7 +249,7 @@ fn providers_and_models_are_added_and_changed_by_yaml() {
     let groq = &config.providers["groq"];
     assert_eq!(
         (groq.protocol, groq.key_variable.as_str(), groq.name.as_str()),
-        (Protocol::Openai, "GROQ_API_KEY", "groq")
+        (ProviderProtocol::Openai, "GROQ_API_KEY", "groq")
     );
     assert!(groq.api_key.is_some());
     assert_eq!(groq.models[0].context_window, Some(131_072));
@@ -362,10 +364,10 @@ fn a_home_is_needed_only_for_a_path_that_begins_with_it() {
 }
 
 #[test]
-fn the_readme_has_the_table_of_all_variables() {
-    let readme = include_str!("../../README.md");
+fn the_book_has_the_table_of_all_variables() {
+    let page = include_str!("../../docs/src/configuration/reference.md");
     let table = super::settings::markdown();
-    assert!(readme.contains(table.trim()), "put this into README.md:\n{table}");
+    assert!(page.contains(table.trim()), "put this into docs/src/configuration/reference.md:\n{table}");
 }
 
 #[test]
@@ -403,13 +405,13 @@ fn a_rule_that_is_wrong_or_says_nothing_stops_the_start() {
 
 #[test]
 fn what_comes_from_the_cache_costs_less_and_what_goes_to_it_and_long_prompts_more() {
-    let usd = Money::from_dollars;
-    let prices = Prices {
+    let usd = UsdAmount::from_dollars;
+    let prices = ModelPrices {
         input: usd(3.0),
         output: usd(15.0),
         cached_input: usd(0.3),
         cache_write: usd(3.75),
-        long: Some(LongPrices {
+        long: Some(LongPromptPrices {
             above: 1_000_000,
             input: usd(6.0),
             output: usd(30.0),
@@ -417,18 +419,18 @@ fn what_comes_from_the_cache_costs_less_and_what_goes_to_it_and_long_prompts_mor
             cache_write: usd(7.5),
         }),
     };
-    let usage = Usage {
+    let usage = TokenUsage {
         input_tokens: 1_000_000,
         cached_tokens: 600_000,
         cache_write_tokens: 300_000,
         output_tokens: 100_000,
-        ..Usage::default()
+        ..TokenUsage::default()
     };
     assert_eq!(prices.cost(&usage), usd(0.3 + 0.18 + 1.125 + 1.5));
-    let long = Usage { input_tokens: 2_000_000, ..Usage::default() };
+    let long = TokenUsage { input_tokens: 2_000_000, ..TokenUsage::default() };
     assert_eq!(prices.cost(&long), usd(12.0));
     // A provider that counts its cache apart from the input does not make a call cost less than nothing.
-    let odd = Usage { input_tokens: 10, cached_tokens: 1_000_000, ..Usage::default() };
+    let odd = TokenUsage { input_tokens: 10, cached_tokens: 1_000_000, ..TokenUsage::default() };
     assert_eq!(prices.cost(&odd), usd(0.3));
 }
 
@@ -441,10 +443,10 @@ fn a_model_of_ones_own_has_features_and_prices() {
     let text = text.lines().filter(|line| !line.contains("odd")).collect::<Vec<_>>().join("\n");
     let config = loaded(yaml(&text)).config;
     let kimi = &config.providers["groq"].models[0];
-    assert!(!kimi.lacks(Feature::Thinking) && kimi.lacks(Feature::Temperature));
+    assert!(!kimi.lacks(ModelFeature::Thinking) && kimi.lacks(ModelFeature::Temperature));
     let prices = kimi.prices.unwrap();
-    assert_eq!((prices.output, prices.cached_input), (Money::from_dollars(3.0), Money::from_dollars(1.5)));
-    assert_eq!(prices.long.map(|long| (long.above, long.cache_write)), Some((1000, Money::from_dollars(3.0))));
+    assert_eq!((prices.output, prices.cached_input), (UsdAmount::from_dollars(3.0), UsdAmount::from_dollars(1.5)));
+    assert_eq!(prices.long.map(|long| (long.above, long.cache_write)), Some((1000, UsdAmount::from_dollars(3.0))));
     assert_eq!(config.providers["groq"].headers["x-team"].expose_secret(), "ops");
 }
 
@@ -468,7 +470,7 @@ fn fallbacks_are_pairs_of_a_provider_and_a_model() {
 fn a_budget_in_money_without_a_price_is_worth_a_warning() {
     let load = |model| loaded(sources(&[("K8SOPS_BUDGET_TURN_USD", "0.5"), ("LLM_MODEL", model)]));
     let unheard_of = load("unheard-of");
-    assert_eq!(unheard_of.config.budgets.turn.usd, Some(Money::from_dollars(0.5)));
+    assert_eq!(unheard_of.config.budgets.turn.usd, Some(UsdAmount::from_dollars(0.5)));
     assert!(unheard_of.warnings.iter().any(|w| w.contains("has no prices")), "{:?}", unheard_of.warnings);
     assert!(load("").warnings.iter().all(|w| !w.contains("has no prices")));
 }

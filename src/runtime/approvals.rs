@@ -1,10 +1,8 @@
 //! Who may answer approvals, and what waits for an answer.
 
 use super::{Sessions, SessionsError, Shared};
-use crate::{
-    config::ApprovalBy,
-    session::{ApprovalRequested, Command, CommandBody, RunId, SessionId, UserId, load_state},
-};
+use k8sops_core::{ApprovalRequested, CommandBody, RunId, SessionCommand, SessionId, UserId, load_state};
+use k8sops_tools::ApprovalBy;
 
 /// An approval that waits for an answer.
 #[derive(Debug, Clone)]
@@ -50,7 +48,7 @@ impl Sessions {
 
 impl Shared {
     /// Whether who sent an answer to an approval may give it. Asked at the door and again before it is logged.
-    pub(super) fn may_answer(&self, command: &Command, owner: &UserId) -> bool {
+    pub(super) fn may_answer(&self, command: &SessionCommand, owner: &UserId) -> bool {
         let CommandBody::Resolve { approver, arguments, .. } = &command.body else { return false };
         match self.parts.approval_by {
             ApprovalBy::Owner => command.by == *owner,

@@ -6,11 +6,9 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{Parts, Shared, observed, run_log::Projection};
-use crate::{
-    agent::{Candidate, Spending},
-    session::{Day, SessionId, Spent, Usage, UserId},
-    telemetry::traces::At,
-};
+use k8sops_agent::{Candidate, Spending};
+use k8sops_core::{DailyUsage, SessionId, TokenUsage, UsageDay, UserId};
+use k8sops_telemetry::traces::At;
 
 /// How long it may take to note or to read what a user has used: a run waits for it.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -47,11 +45,11 @@ pub(super) struct UserSpending {
 
 #[async_trait]
 impl Spending for UserSpending {
-    async fn of_user_today(&self) -> Option<Usage> {
+    async fn of_user_today(&self) -> Option<TokenUsage> {
         let (user, session, own) = self
             .projection
             .read(|state| (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone()));
-        let today = Day::today();
+        let today = UsageDay::today();
         let read = timeout(LIMIT, self.shared.parts.store.usage(&user, &[today])).await;
         let noted = match read {
             Ok(Ok(days)) => days.into_iter().next().unwrap_or_default(),
@@ -63,7 +61,7 @@ impl Spending for UserSpending {
         };
         // What this session has used is in the log already, and may not have been noted yet.
         let own = own.models.iter().filter(|_| own.day == today);
-        Some(noted.without(Some(session)).chain(own).fold(Usage::default(), |mut sum, model| {
+        Some(noted.without(Some(session)).chain(own).fold(TokenUsage::default(), |mut sum, model| {
             sum += model.usage;
             sum
         }))
@@ -81,7 +79,7 @@ pub(super) async fn note_usage(shared: &Shared, projection: &Projection) {
 }
 
 /// Notes what a session has used on a day.
-pub(super) async fn note(shared: &Shared, user: &UserId, session: SessionId, spent: &Spent) {
+pub(super) async fn note(shared: &Shared, user: &UserId, session: SessionId, spent: &DailyUsage) {
     match timeout(LIMIT, shared.parts.store.note_usage(user, session, spent)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%session, %error, "what the session has used is not noted yet"),

@@ -3,14 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Sessions, SessionsError};
-use crate::{
-    config::ApprovalBy,
-    session::{
-        Command, CommandBody, Event, Frame, InboxEntry, InputAction, OnBusy, Receipt, SessionId, SessionSummary,
-        StoreError, load_state,
-    },
-    tools,
+use k8sops_core::{
+    CommandBody, CommandReceipt, InboxEntry, InputAction, OnBusy, SessionCommand, SessionEvent, SessionId,
+    SessionSummary, StoreError, StreamFrame, load_state,
 };
+use k8sops_tools::ApprovalBy;
 
 /// How long a caller waits for a command to take effect before it is told to look again.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,13 +20,13 @@ impl Sessions {
     /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, `ApproverRequired`, `TooManyRuns`,
     /// `Overloaded`, and those of the store: `Busy`, `CommandIdReused`, `InboxFull`. A command that was taken
     /// before is not refused for what has happened since.
-    pub async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, SessionsError> {
+    pub async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, SessionsError> {
         self.refuse_when_stopping()?;
         let this = self.clone();
         self.to_the_end(async move { this.take_in(session, command).await }).await
     }
 
-    async fn take_in(&self, session: SessionId, mut command: Command) -> Result<Receipt, SessionsError> {
+    async fn take_in(&self, session: SessionId, mut command: SessionCommand) -> Result<CommandReceipt, SessionsError> {
         let store = &self.0.parts.store;
         let mut summary = self.addressed(session, &command).await?;
         if let CommandBody::Cancel { run_id } = &mut command.body {
@@ -43,7 +40,9 @@ impl Sessions {
             // What was taken once stays taken, whatever has become since of what it was about.
             Err(refused) => {
                 return match store.receipt(session, &command.by, &command.command_id).await? {
-                    Some(first) if first.fingerprint == command.fingerprint => Ok(Receipt { duplicate: true, ..first }),
+                    Some(first) if first.fingerprint == command.fingerprint => {
+                        Ok(CommandReceipt { duplicate: true, ..first })
+                    }
                     Some(_) => Err(StoreError::CommandIdReused.into()),
                     None => Err(refused),
                 };
@@ -59,7 +58,7 @@ impl Sessions {
     }
 
     /// The session that a command is for: the sender's own or, where approvals are given by others, one that waits for them.
-    async fn addressed(&self, session: SessionId, command: &Command) -> Result<SessionSummary, SessionsError> {
+    async fn addressed(&self, session: SessionId, command: &SessionCommand) -> Result<SessionSummary, SessionsError> {
         let of_others = self.0.parts.approval_by == ApprovalBy::Approver
             && matches!(command.body, CommandBody::Resolve { approver: true, .. });
         if !of_others {
@@ -73,7 +72,7 @@ impl Sessions {
     }
 
     /// Whether a command makes sense as the session stands. True: room was made for a run that it will cause.
-    async fn admit(&self, summary: &SessionSummary, command: &Command) -> Result<bool, SessionsError> {
+    async fn admit(&self, summary: &SessionSummary, command: &SessionCommand) -> Result<bool, SessionsError> {
         if let CommandBody::Message { .. } = &command.body {
             // A session that is busy takes messages into its inbox, by the rules of `on_busy`.
             let idle = !summary.is_processing();
@@ -86,7 +85,7 @@ impl Sessions {
         self.check(summary, command).await.map(|()| false)
     }
 
-    async fn check(&self, summary: &SessionSummary, command: &Command) -> Result<(), SessionsError> {
+    async fn check(&self, summary: &SessionSummary, command: &SessionCommand) -> Result<(), SessionsError> {
         match &command.body {
             CommandBody::Settings(patch) => Ok(self.0.parts.catalog.validate(&patch.apply(&summary.settings))?),
             CommandBody::Resolve { approval_id, arguments, .. } => {
@@ -129,8 +128,8 @@ impl Sessions {
                 match (action, asked.and_then(|asked| asked.schema.as_ref())) {
                     (InputAction::Accept, Some(schema)) => {
                         let mut content = content.clone().unwrap_or_default();
-                        tools::complete_answer(schema, &mut content);
-                        tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
+                        k8sops_tools::complete_answer(schema, &mut content);
+                        k8sops_tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
                     }
                     _ => Ok(()),
                 }
@@ -146,15 +145,15 @@ impl Sessions {
     pub async fn apply(
         &self,
         session: SessionId,
-        command: Command,
-        done: impl Fn(&Event) -> bool,
-    ) -> Result<Arc<Event>, SessionsError> {
+        command: SessionCommand,
+        done: impl Fn(&SessionEvent) -> bool,
+    ) -> Result<Arc<SessionEvent>, SessionsError> {
         let receipt = self.submit(session, command).await?;
         // Who could submit may see what comes of it.
         let mut cursor = self.cursor(None, session, receipt.seq).await?;
         let event = tokio::time::timeout(APPLY_TIMEOUT, async {
             while let Some(frame) = cursor.next().await? {
-                if let Frame::Event(event) = frame
+                if let StreamFrame::Event(event) = frame
                     && done(&event)
                 {
                     return Ok(event);

@@ -1,9 +1,7 @@
 //! Why a request to a session was not done.
 
-use crate::{
-    models::InvalidSettings,
-    session::{ApprovalId, InputId, SessionId, StoreError, ToolCallId},
-};
+use k8sops_core::{ApprovalId, InputId, SessionId, StoreError, ToolCallId};
+use k8sops_models::InvalidSettings;
 
 /// Why a request to a session was not done.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::session::{Feed, READ_PAGE, SessionId, SessionStore, SharedStore, StoreError, Topic};
+use k8sops_core::{NotificationTopic, READ_PAGE, SessionFeed, SessionId, SessionStore, SharedStore, StoreError};
 
 /// How often a session is looked at that nothing was heard of.
 const LOOK: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 struct Followed {
-    feed: Weak<Feed>,
+    feed: Weak<SessionFeed>,
     /// Place in the preview.
     preview: u64,
     /// An owner in this process writes the feed.
@@ -61,7 +61,7 @@ impl Followers {
     }
 
     /// Keeps a feed up to date for as long as somebody holds it.
-    pub(super) fn follow(&self, session: SessionId, feed: &Arc<Feed>) {
+    pub(super) fn follow(&self, session: SessionId, feed: &Arc<SessionFeed>) {
         let Some(shared) = self.shared() else { return };
         let mut inner = self.lock();
         let known = inner.followed.get(&session);
@@ -74,13 +74,13 @@ impl Followers {
         inner.due.push_back(session);
         drop(inner);
         if !owned {
-            shared.listen(session, Topic::Log);
+            shared.listen(session, NotificationTopic::Log);
         }
         self.work.notify_one();
     }
 
     /// An owner in this process begins to write the session's feed, or ends.
-    pub(super) fn owned(&self, session: SessionId, feed: &Arc<Feed>, owned: bool) {
+    pub(super) fn owned(&self, session: SessionId, feed: &Arc<SessionFeed>, owned: bool) {
         let Some(shared) = self.shared() else { return };
         self.follow(session, feed);
         let mut inner = self.lock();
@@ -90,9 +90,9 @@ impl Followers {
         inner.due.push_back(session);
         drop(inner);
         if owned {
-            shared.leave(session, Topic::Log);
+            shared.leave(session, NotificationTopic::Log);
         } else {
-            shared.listen(session, Topic::Log);
+            shared.listen(session, NotificationTopic::Log);
             self.work.notify_one();
         }
     }
@@ -149,7 +149,7 @@ impl Followers {
         followed.retain(|session, followed| {
             let watched = followed.feed.strong_count() > 0;
             if !watched {
-                shared.leave(*session, Topic::Log);
+                shared.leave(*session, NotificationTopic::Log);
             } else if followed.next_look <= now {
                 due.push_back(*session);
             }
@@ -157,7 +157,7 @@ impl Followers {
         });
     }
 
-    fn next_due(&self) -> Option<(SessionId, Arc<Feed>, u64)> {
+    fn next_due(&self) -> Option<(SessionId, Arc<SessionFeed>, u64)> {
         let now = Instant::now();
         let mut inner = self.lock();
         let Inner { followed, due } = &mut *inner;
@@ -177,7 +177,7 @@ impl Followers {
 
     /// The preview before the log: what is read of an open message is then never of one that comes after what was read of
     /// the log.
-    async fn look(&self, session: SessionId, feed: &Feed, mut preview: u64) -> Result<u64, StoreError> {
+    async fn look(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
         let Some(shared) = self.shared() else { return Ok(preview) };
         loop {
             let seen = shared.read_preview(session, preview).await?;
@@ -203,7 +203,7 @@ impl Followers {
         }
     }
 
-    fn looked(&self, session: SessionId, feed: &Arc<Feed>, looked: Result<u64, StoreError>) {
+    fn looked(&self, session: SessionId, feed: &Arc<SessionFeed>, looked: Result<u64, StoreError>) {
         let mut inner = self.lock();
         let Some(entry) = inner.followed.get_mut(&session) else { return };
         if !std::ptr::eq(entry.feed.as_ptr(), Arc::as_ptr(feed)) {

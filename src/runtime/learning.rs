@@ -20,14 +20,17 @@ use super::{
     observed,
     run_log::Projection,
 };
-use crate::{
-    agent::{self, Aside, Candidate, Recall, Spending},
+use k8sops_agent::{
+    Aside, Candidate, Recall, Spending,
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
-    models::tokens,
-    session::{Day, MemoryNote, MemorySaved, Message, SessionId, SessionState, Settings, Timestamp, Usage, UserId},
-    telemetry::{Metrics, Recall as Recalled, traces},
-    tools::ToolExecutor,
 };
+use k8sops_core::{
+    ChatMessage, MemoryNote, MemorySaved, SessionId, SessionSettings, SessionState, Timestamp, TokenUsage, UsageDay,
+    UserId,
+};
+use k8sops_models::tokens;
+use k8sops_telemetry::{Metrics, Recall as Recalled, traces};
+use k8sops_tools::ToolExecutor;
 
 /// Tokens of conversation that are looked at in one call, and the calls of one look: what is older is passed over.
 const PIECE: usize = 12_000;
@@ -159,7 +162,7 @@ pub(super) async fn learn_of_gone(shared: &Arc<Shared>, state: SessionState) {
         () = async { shared.halt.cancelled().await; sleep(LAST).await } => return,
     };
     if let (Some(provider), Some(model)) = (&saved.provider, &saved.model) {
-        spent.add(Day::today(), provider, model, saved.usage);
+        spent.add(UsageDay::today(), provider, model, saved.usage);
         asking::note(shared, &user, session, &spent).await;
     }
 }
@@ -185,10 +188,10 @@ async fn look(
     let settings = state.summary.settings.clone();
     let at = observed::place(&state);
     let budgets = shared.parts.limits.load().budgets;
-    anyhow::ensure!(!agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
+    anyhow::ensure!(!k8sops_agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
     if let Some(today) = spending.of_user_today().await {
-        anyhow::ensure!(!agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
+        anyhow::ensure!(!k8sops_agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
     }
     let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model, &at);
     let mut learned = Vec::new();
@@ -214,7 +217,7 @@ async fn look(
 async fn ask(
     shared: &Shared,
     lineup: &[Candidate],
-    settings: &Settings,
+    settings: &SessionSettings,
     question: String,
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
@@ -222,7 +225,7 @@ async fn ask(
     let limits = shared.parts.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
     for candidate in lineup {
-        let mut usage = Usage::default();
+        let mut usage = TokenUsage::default();
         let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
         saved.usage += candidate.priced(usage);
         match answer {
@@ -238,11 +241,11 @@ async fn ask(
 }
 
 /// The messages since the last look, but for those that were said off the record.
-fn said(state: &SessionState) -> Vec<&Message> {
+fn said(state: &SessionState) -> Vec<&ChatMessage> {
     let mut on_record = false;
     let said = state.messages.iter().map(AsRef::as_ref).filter(|message| {
         // What belongs to a turn stands behind the user's message.
-        if let Message::User(message) = message {
+        if let ChatMessage::User(message) = message {
             on_record = message.memory;
         }
         on_record && message.seq() > state.learned_up_to
@@ -252,17 +255,17 @@ fn said(state: &SessionState) -> Vec<&Message> {
 
 fn words_of_user(state: &SessionState) -> String {
     let users = state.messages.iter().filter_map(|message| match message.as_ref() {
-        Message::User(message) => Some(message.content.as_str()),
+        ChatMessage::User(message) => Some(message.content.as_str()),
         _ => None,
     });
     users.collect::<Vec<_>>().join("\n")
 }
 
 /// The conversation as text, in pieces that a model can take in; the newest of it where there is too much.
-fn pieces(messages: &[&Message]) -> Vec<String> {
+fn pieces(messages: &[&ChatMessage]) -> Vec<String> {
     let mut pieces: Vec<(String, usize)> = Vec::new();
     for message in messages {
-        let line = agent::told(message);
+        let line = k8sops_agent::told(message);
         let size = tokens::count(&line);
         match pieces.last_mut() {
             Some((piece, held)) if *held + size <= PIECE => {

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::session::{Lease, SessionId, SessionStore, StoreError};
+use k8sops_core::{SessionId, SessionLease, SessionStore, StoreError};
 
 /// How long an ownership holds without being renewed (DESIGN section 6).
 pub(super) const LEASE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// A lease that is renewed as long as this lives.
 pub(super) struct HeldLease {
-    pub(super) lease: Lease,
+    pub(super) lease: SessionLease,
     term: Arc<Term>,
     _renewing: Option<AbortOnDropHandle<()>>,
 }
@@ -86,7 +86,7 @@ impl Term {
     }
 }
 
-async fn renew(store: Arc<dyn SessionStore>, lease: Lease, term: Arc<Term>) {
+async fn renew(store: Arc<dyn SessionStore>, lease: SessionLease, term: Arc<Term>) {
     let mut wait = RENEW;
     loop {
         sleep(wait).await;

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use super::{Sessions, SessionsError, Shared, learning};
-use crate::{
-    audit::{Action, Entry},
-    session::{
-        Actor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionState, SessionSummary, Settings,
-        StoreError, UserId, load_state,
-    },
+use crate::audit::{Action, Entry};
+use k8sops_core::{
+    EventAuthor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionSettings, SessionState,
+    SessionSummary, StoreError, UserId, load_state,
 };
 
 impl Sessions {
@@ -21,10 +19,10 @@ impl Sessions {
         &self,
         user: &UserId,
         title: Option<String>,
-        settings: Settings,
+        settings: SessionSettings,
     ) -> Result<SessionSummary, SessionsError> {
         self.refuse_when_stopping()?;
-        let created = SessionCreated { user_id: user.clone(), title, settings, by: Actor::User(user.clone()) };
+        let created = SessionCreated { user_id: user.clone(), title, settings, by: EventAuthor::User(user.clone()) };
         let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
         let (this, user) = (self.clone(), user.clone());
         self.to_the_end(async move {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::SessionsError;
-use crate::session::{SessionId, UserId};
+use k8sops_core::{SessionId, UserId};
 
 /// What there is room for.
 #[derive(Debug, Clone, Copy)]

@@ -37,16 +37,12 @@ use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use crate::{
-    agent::Limits,
-    audit::Audit,
-    config::{ApprovalBy, ModelChoice},
-    memory::LongTermMemory,
-    models::Catalog,
-    session::{SessionId, SessionStore, StoreError},
-    telemetry::Metrics,
-    tools::Toolbox,
-};
+use crate::audit::Audit;
+use k8sops_agent::{Limits, memory::LongTermMemory};
+use k8sops_core::{SessionId, SessionStore, StoreError};
+use k8sops_models::{ModelCatalog, ModelChoice};
+use k8sops_telemetry::Metrics;
+use k8sops_tools::{ApprovalBy, Toolbox};
 
 pub use approvals::WaitingApproval;
 pub use error::SessionsError;
@@ -62,7 +58,7 @@ pub struct Parts {
     /// Where they are kept.
     pub store: Arc<dyn SessionStore>,
     /// Who answers.
-    pub catalog: Arc<Catalog>,
+    pub catalog: Arc<ModelCatalog>,
     /// What the agent may call.
     pub tools: Arc<dyn Toolbox>,
     /// The system prompt.

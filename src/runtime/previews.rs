@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use crate::session::{Lease, MessageId, Preview, RunId, SessionStore, TextDelta};
+use k8sops_core::{MessageId, MessagePreview, RunId, SessionLease, SessionStore, TextDelta};
 
 /// How long text is gathered before it is written.
 const GATHER: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ struct Gathered {
     /// Bytes of the message's text and reasoning so far.
     text: usize,
     reasoning: usize,
-    pieces: Vec<Preview>,
+    pieces: Vec<MessagePreview>,
 }
 
 /// Which of a message's two texts.
@@ -55,7 +55,8 @@ impl Previews {
         let offset = *at;
         *at += content.len();
         let same = match (gathered.pieces.last_mut(), kind) {
-            (Some(Preview::Token(last)), Kind::Text) | (Some(Preview::Reasoning(last)), Kind::Reasoning) => Some(last),
+            (Some(MessagePreview::Token(last)), Kind::Text)
+            | (Some(MessagePreview::Reasoning(last)), Kind::Reasoning) => Some(last),
             _ => None,
         };
         if let Some(last) = same {
@@ -63,8 +64,8 @@ impl Previews {
         } else {
             let delta = TextDelta { message_id, run_id, offset, content: content.to_owned() };
             gathered.pieces.push(match kind {
-                Kind::Text => Preview::Token(delta),
-                Kind::Reasoning => Preview::Reasoning(delta),
+                Kind::Text => MessagePreview::Token(delta),
+                Kind::Reasoning => MessagePreview::Reasoning(delta),
             });
         }
         drop(gathered);
@@ -77,7 +78,7 @@ impl Previews {
     }
 
     /// Writes what comes, for as long as it is let.
-    pub(super) async fn write(self: Arc<Self>, store: Arc<dyn SessionStore>, lease: Lease) {
+    pub(super) async fn write(self: Arc<Self>, store: Arc<dyn SessionStore>, lease: SessionLease) {
         let Some(shared) = store.shared() else { return };
         loop {
             self.more.notified().await;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Sessions, SessionsError};
-use crate::session::{
-    Cursor, ListCursor, Message, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId, UserId,
-    load_state,
+use k8sops_core::{
+    ChatMessage, EventCursor, ListCursor, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId,
+    UserId, load_state,
 };
 
 impl Sessions {
@@ -61,7 +61,7 @@ impl Sessions {
     ///
     /// # Errors
     /// `NotFound`, and those of the store.
-    pub async fn watch(&self, user: &UserId, session: SessionId, after: u64) -> Result<Cursor, SessionsError> {
+    pub async fn watch(&self, user: &UserId, session: SessionId, after: u64) -> Result<EventCursor, SessionsError> {
         self.cursor(Some(user), session, after).await
     }
 
@@ -71,7 +71,7 @@ impl Sessions {
         user: Option<&UserId>,
         session: SessionId,
         after: u64,
-    ) -> Result<Cursor, SessionsError> {
+    ) -> Result<EventCursor, SessionsError> {
         // The feed before the summary: what is committed in between rings the feed.
         let feed = self.0.registry.feed(session);
         self.0.followers.follow(session, &feed);
@@ -80,7 +80,7 @@ impl Sessions {
             None => self.0.parts.store.summary(session).await?.ok_or(SessionsError::NotFound(session))?,
         };
         feed.observe(summary.last_seq);
-        Ok(Cursor::new(self.0.parts.store.clone(), session, feed, after))
+        Ok(EventCursor::new(self.0.parts.store.clone(), session, feed, after))
     }
 
     /// At most `limit` bytes of the whole output of a tool call, from `offset` on.
@@ -102,8 +102,8 @@ impl Sessions {
         }
         // What was not shortened is in the log whole.
         let state = load_state(store, session).await?.state;
-        let of_call = |message: &Arc<Message>| match message.as_ref() {
-            Message::Tool(tool) if &tool.tool_call_id == call => Some(tool.content.clone()),
+        let of_call = |message: &Arc<ChatMessage>| match message.as_ref() {
+            ChatMessage::Tool(tool) if &tool.tool_call_id == call => Some(tool.content.clone()),
             _ => None,
         };
         let output = state.messages.iter().rev().find_map(of_call);

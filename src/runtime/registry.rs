@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::session::{Feed, SessionId};
+use k8sops_core::{SessionFeed, SessionId};
 
 /// The map is swept of feeds that nobody holds when it has grown to this, or to twice what the last sweep left.
 const SWEEP_AT: usize = 1024;
@@ -51,20 +51,20 @@ impl Bell {
 /// An owner's place in the registry.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) feed: Arc<Feed>,
+    pub(super) feed: Arc<SessionFeed>,
     pub(super) bell: Arc<Bell>,
 }
 
 #[derive(Debug, Default)]
 struct Live {
-    feed: Weak<Feed>,
+    feed: Weak<SessionFeed>,
     owner: Option<Arc<Bell>>,
 }
 
 impl Live {
-    fn feed(&mut self) -> Arc<Feed> {
+    fn feed(&mut self) -> Arc<SessionFeed> {
         self.feed.upgrade().unwrap_or_else(|| {
-            let feed = Arc::new(Feed::new(0));
+            let feed = Arc::new(SessionFeed::new(0));
             self.feed = Arc::downgrade(&feed);
             feed
         })
@@ -104,7 +104,7 @@ impl Registry {
     }
 
     /// The session's feed; a new one if nobody holds it.
-    pub(super) fn feed(&self, session: SessionId) -> Arc<Feed> {
+    pub(super) fn feed(&self, session: SessionId) -> Arc<SessionFeed> {
         self.lock().entry(session).feed()
     }
 

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Shared;
-use crate::session::{Ring, StoreError, Topic};
+use k8sops_core::{NotificationTopic, StoreError, StoreNotification};
 
 /// How often this process looks for sessions that nobody works on. With a lease of 10 s, a session is taken over within
 /// this and that.
@@ -32,16 +32,16 @@ pub(super) async fn attend(shared: Arc<Shared>) {
     loop {
         let look_now = tokio::select! {
             ring = store.ring() => match ring {
-                Ring::Session(session, Topic::Log) => {
+                StoreNotification::Session(session, NotificationTopic::Log) => {
                     shared.followers.rung(session);
                     false
                 }
-                Ring::Session(session, Topic::Inbox) => {
+                StoreNotification::Session(session, NotificationTopic::Inbox) => {
                     shared.registry.ring_owner(session);
                     false
                 }
-                Ring::Unfinished => true,
-                Ring::All => {
+                StoreNotification::Unfinished => true,
+                StoreNotification::All => {
                     shared.followers.all_rung();
                     shared.registry.ring_owners();
                     true

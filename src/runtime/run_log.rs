@@ -15,11 +15,9 @@ use super::{
     lease::Term,
     previews::{Kind, Previews},
 };
-use crate::{
-    agent::{LogClosed, Piece, RunLog, RunView},
-    session::{EventBody, EventDraft, Feed, MessageId, RunId, SessionState, ToolProgress},
-    telemetry::Metrics,
-};
+use k8sops_agent::{LogClosed, Piece, RunLog, RunView};
+use k8sops_core::{EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionState, ToolProgress};
+use k8sops_telemetry::Metrics;
 
 /// The committed projection, shared by the owner (who writes it after each commit) and its run (which reads it).
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl Projection {
         }
     }
 
-    pub(super) fn fold(&self, events: &[Arc<crate::session::Event>]) {
+    pub(super) fn fold(&self, events: &[Arc<k8sops_core::SessionEvent>]) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
             state.apply(event);
@@ -71,7 +69,7 @@ pub(super) struct OwnedLog {
     pub(super) run_id: RunId,
     pub(super) appends: mpsc::Sender<Append>,
     pub(super) projection: Arc<Projection>,
-    pub(super) feed: Arc<Feed>,
+    pub(super) feed: Arc<SessionFeed>,
     /// For watchers on other replicas, where there are any.
     pub(super) previews: Option<Arc<Previews>>,
     pub(super) term: Arc<Term>,

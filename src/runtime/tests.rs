@@ -16,14 +16,12 @@ use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::{
-    config::AuditLog,
-    models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec},
-    session::*,
-    store::MemoryStore,
-    test_support::scripted::{Gate, ScriptedModel, Step, call, text},
-    tools::{CallClass, CallSite, Gate as ApprovalGate, Target, ToolExecutor, ToolOutcome, Toolbox},
-};
+use crate::audit::AuditLog;
+use k8sops_core::*;
+use k8sops_models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
+use k8sops_store::MemoryStore;
+use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_tools::{CallClass, CallSite, Gate as ApprovalGate, Target, ToolExecutor, ToolOutcome, Toolbox};
 
 /// `look` runs at once, `change` asks.
 struct Tools;
@@ -31,7 +29,7 @@ struct Tools;
 #[async_trait]
 impl ToolExecutor for Tools {
     fn is_secret(&self, text: &str) -> bool {
-        crate::tools::holds_secret(text)
+        k8sops_tools::holds_secret(text)
     }
 
     fn specs(&self) -> Arc<[ToolSpec]> {
@@ -40,8 +38,8 @@ impl ToolExecutor for Tools {
 
     fn classify(&self, name: &str, _: &Map<String, Value>) -> Option<CallClass> {
         let (effect, gate) = match name {
-            "look" => (Effect::Read, ApprovalGate::Open),
-            "change" => (Effect::Mutating, ApprovalGate::Ask),
+            "look" => (ToolEffect::Read, ApprovalGate::Open),
+            "change" => (ToolEffect::Mutating, ApprovalGate::Ask),
             _ => return None,
         };
         Some(CallClass { target: Target::new("test", name), effect, gate, reason: String::new() })
@@ -112,11 +110,16 @@ impl LongTermStore for Watched {
         self.inner.put_memories(u, v, changes).await
     }
 
-    async fn memories(&self, user: &UserId) -> Result<Memories, StoreError> {
+    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         self.inner.memories(user).await
     }
 
-    async fn nearest(&self, user: &UserId, to: &Vector, limit: usize) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+    async fn nearest(
+        &self,
+        user: &UserId,
+        to: &EmbeddingVector,
+        limit: usize,
+    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
         self.inner.nearest(user, to, limit).await
     }
 
@@ -135,7 +138,7 @@ impl LongTermStore for Watched {
 
 #[async_trait]
 impl UsageStore for Watched {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &Spent) -> Result<(), StoreError> {
+    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         self.inner.note_usage(user, session, spent).await
     }
 
@@ -143,7 +146,7 @@ impl UsageStore for Watched {
         self.inner.close_usage(user, session).await
     }
 
-    async fn usage(&self, user: &UserId, days: &[Day]) -> Result<Vec<UserDay>, StoreError> {
+    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         self.inner.usage(user, days).await
     }
 }
@@ -156,7 +159,7 @@ impl SessionStore for Watched {
     async fn ping(&self) -> Result<(), StoreError> {
         self.inner.ping().await
     }
-    async fn create(&self, created: &Event) -> Result<(), StoreError> {
+    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
         yield_now().await;
         self.inner.create(created).await?;
         yield_now().await;
@@ -188,16 +191,16 @@ impl SessionStore for Watched {
     async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
         self.inner.unfinished().await
     }
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<Lease, StoreError> {
+    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
         self.inner.acquire(session, owner, ttl).await
     }
-    async fn renew(&self, lease: Lease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
         self.inner.renew(lease, ttl).await
     }
-    async fn release(&self, lease: Lease) -> Result<bool, StoreError> {
+    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
         self.inner.release(lease).await
     }
-    async fn commit(&self, commit: Commit<'_>) -> Result<(), StoreError> {
+    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
         let slow = self.slow.lock().unwrap().clone();
         if let Some(gate) = slow {
             gate.pass().await;
@@ -217,7 +220,7 @@ impl SessionStore for Watched {
     async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         self.inner.checkpoint(session).await
     }
-    async fn submit(&self, session: SessionId, command: Command) -> Result<Receipt, StoreError> {
+    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         yield_now().await;
         let receipt = self.inner.submit(session, command).await?;
         yield_now().await;
@@ -228,7 +231,7 @@ impl SessionStore for Watched {
         session: SessionId,
         by: &UserId,
         command: &CommandId,
-    ) -> Result<Option<Receipt>, StoreError> {
+    ) -> Result<Option<CommandReceipt>, StoreError> {
         self.inner.receipt(session, by, command).await
     }
     async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
@@ -250,7 +253,7 @@ impl World {
 
     async fn with_audit(model: &Arc<ScriptedModel>, audit: Audit) -> Self {
         let store = Watched::new();
-        let mut catalog = Catalog::new(&BTreeMap::new());
+        let mut catalog = ModelCatalog::new(&BTreeMap::new());
         let info = ModelInfo {
             id: "m".into(),
             name: "m".into(),
@@ -270,7 +273,7 @@ impl World {
             system: "".into(),
             fallback: Vec::new(),
             limits: ArcSwap::from_pointee(Limits {
-                context: crate::agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
+                context: k8sops_agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
                 max_calls: 20,
@@ -288,27 +291,31 @@ impl World {
             replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings = Settings::of("p", "m");
+        let settings = SessionSettings::of("p", "m");
         let session = sessions.create(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }
 
-    async fn submit(&self, body: CommandBody) -> Result<Receipt, SessionsError> {
-        let command =
-            Command { command_id: CommandId::generate(), fingerprint: String::new(), by: self.user.clone(), body };
+    async fn submit(&self, body: CommandBody) -> Result<CommandReceipt, SessionsError> {
+        let command = SessionCommand {
+            command_id: CommandId::generate(),
+            fingerprint: String::new(),
+            by: self.user.clone(),
+            body,
+        };
         self.sessions.submit(self.session, command).await
     }
 
-    async fn say(&self, content: &str) -> Receipt {
+    async fn say(&self, content: &str) -> CommandReceipt {
         self.submit(message(content, OnBusy::Enqueue)).await.unwrap()
     }
 
-    async fn log(&self) -> Vec<Arc<Event>> {
+    async fn log(&self) -> Vec<Arc<SessionEvent>> {
         self.store.read(self.session, 0, usize::MAX).await.unwrap().events
     }
 
     /// Waits until nothing waits and nothing runs. Approvals that come up on the way are answered with `decide`.
-    async fn rest(&self, decide: Decision) {
+    async fn rest(&self, decide: ApprovalDecision) {
         let head = self.sessions.get(&self.user, self.session).await.unwrap().last_seq;
         let mut cursor = self.sessions.watch(&self.user, self.session, head).await.unwrap();
         loop {
@@ -351,7 +358,7 @@ fn message(content: &str, on_busy: OnBusy) -> CommandBody {
 }
 
 /// What must hold of every log.
-fn assert_whole(log: &[Arc<Event>], state: &SessionState) {
+fn assert_whole(log: &[Arc<SessionEvent>], state: &SessionState) {
     let seqs: Vec<u64> = log.iter().map(|e| e.seq).collect();
     assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "the log has gaps");
     let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
@@ -371,12 +378,12 @@ fn assert_whole(log: &[Arc<Event>], state: &SessionState) {
     }
     assert_eq!(open, None);
     for message in &state.messages {
-        if let Message::Assistant(m) = message.as_ref() {
+        if let ChatMessage::Assistant(m) = message.as_ref() {
             for call in &m.tool_calls {
                 let results = state
                     .messages
                     .iter()
-                    .filter(|m| matches!(m.as_ref(), Message::Tool(t) if t.tool_call_id == call.id));
+                    .filter(|m| matches!(m.as_ref(), ChatMessage::Tool(t) if t.tool_call_id == call.id));
                 assert_eq!(results.count(), 1, "a tool call without its one result");
             }
         }
@@ -409,7 +416,7 @@ fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
         2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
         2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
         1 => Just(vec![call("nothing", json!({}))]),
-        1 => Just(vec![text("broken"), Step::Fail(crate::models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![text("broken"), Step::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
         1 => Just(vec![]),
     ];
     prop::collection::vec(reply, 0..12)
@@ -436,7 +443,7 @@ proptest! {
                 };
                 assert!(matches!(result, Ok(()) | Err(SessionsError::Store(StoreError::Busy(_)))), "{result:?}");
             }
-            world.rest(if approve { Decision::Approve } else { Decision::Deny }).await;
+            world.rest(if approve { ApprovalDecision::Approve } else { ApprovalDecision::Deny }).await;
             let log = world.log().await;
             let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
             assert_whole(&log, &state);
@@ -456,7 +463,7 @@ async fn what_comes_while_a_commit_is_in_flight_goes_into_the_next_one() {
     let looks = (0..8).map(|_| call("look", json!({}))).collect();
     let world = World::new(&ScriptedModel::new([looks])).await;
     world.say("look around").await;
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     let commits = world.store.commits.load(Ordering::SeqCst);
     // 8 starts and 8 ends in four at a time, and five events around them: one commit each would be 21.
     assert!(commits <= 12, "{commits} commits");
@@ -468,7 +475,7 @@ async fn a_store_that_is_away_for_a_while_costs_time_and_nothing_else() {
     let world = World::new(&model).await;
     world.store.failing.store(3, Ordering::SeqCst);
     let receipt = world.say("hi").await;
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     let log = world.log().await;
     let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
     assert_whole(&log, &state);
@@ -479,13 +486,13 @@ async fn a_store_that_is_away_for_a_while_costs_time_and_nothing_else() {
 async fn an_owner_with_nothing_to_do_lets_go() {
     let world = World::new(&ScriptedModel::new([])).await;
     world.say("hi").await;
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     assert_eq!(world.sessions.owned(), 1);
     tokio::time::sleep(Duration::from_secs(11)).await;
     assert_eq!(world.sessions.owned(), 0);
     // And the next message finds a new one.
     world.say("again").await;
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     assert_eq!(world.log().await.iter().filter(|e| e.body.ends_run()).count(), 2);
 }
 
@@ -495,7 +502,7 @@ async fn checkpoints_cost_no_more_than_the_log_itself() {
     let content = "x".repeat(4000);
     for _ in 0..150 {
         world.say(&content).await;
-        world.rest(Decision::Approve).await;
+        world.rest(ApprovalDecision::Approve).await;
     }
     let log: u64 = world.log().await.iter().map(|e| e.weight()).sum();
     let checkpoints = world.store.checkpoints.lock().unwrap();
@@ -514,9 +521,9 @@ async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
     world.submit(CommandBody::Cancel { run_id: None }).await.unwrap();
     *world.store.slow.lock().unwrap() = None;
     gate.open();
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     assert!(
-        matches!(&world.log().await.last().unwrap().body, EventBody::RunFinished(e) if e.outcome == Outcome::Cancelled)
+        matches!(&world.log().await.last().unwrap().body, EventBody::RunFinished(e) if e.outcome == RunOutcome::Cancelled)
     );
 }
 
@@ -526,22 +533,26 @@ async fn of_answers_that_come_together_the_first_counts() {
     let receipt = world.say("hi").await;
     let mut cursor = world.sessions.watch(&world.user, world.session, receipt.seq).await.unwrap();
     let approval_id = loop {
-        if let Some(Frame::Event(event)) = cursor.next().await.unwrap()
+        if let Some(StreamFrame::Event(event)) = cursor.next().await.unwrap()
             && let EventBody::ApprovalRequested(asked) = &event.body
         {
             break asked.approval_id;
         }
     };
-    for decision in [Decision::Deny, Decision::Approve, Decision::Approve] {
+    for decision in [ApprovalDecision::Deny, ApprovalDecision::Approve, ApprovalDecision::Approve] {
         let body = CommandBody::Resolve { approval_id, decision, arguments: None, comment: None, approver: false };
-        let command =
-            Command { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
+        let command = SessionCommand {
+            command_id: CommandId::generate(),
+            fingerprint: String::new(),
+            by: world.user.clone(),
+            body,
+        };
         // Past the door, so that the owner finds them all at once.
         world.store.submit(world.session, command).await.unwrap();
     }
     world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
-    world.rest(Decision::Approve).await;
-    let answers: Vec<Decision> = world
+    world.rest(ApprovalDecision::Approve).await;
+    let answers: Vec<ApprovalDecision> = world
         .log()
         .await
         .iter()
@@ -550,18 +561,18 @@ async fn of_answers_that_come_together_the_first_counts() {
             _ => None,
         })
         .collect();
-    assert_eq!(answers, [Decision::Deny]);
+    assert_eq!(answers, [ApprovalDecision::Deny]);
 }
 
 /// Takes a command past the door: into the inbox, without waking anybody.
 async fn leave(world: &World, body: CommandBody) {
     let command =
-        Command { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
+        SessionCommand { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
     world.store.submit(world.session, command).await.unwrap();
 }
 
 /// How the runs ended, in their order.
-async fn outcomes(world: &World) -> Vec<(Option<RunId>, Outcome)> {
+async fn outcomes(world: &World) -> Vec<(Option<RunId>, RunOutcome)> {
     let ends = world.log().await;
     let ends = ends.iter().filter_map(|event| match &event.body {
         EventBody::RunFinished(end) => Some((event.run_id, end.outcome)),
@@ -580,8 +591,8 @@ async fn a_cancel_that_was_taken_up_outlives_the_owner_that_took_it_up() {
     // The store goes away just when the run would write its end.
     world.store.failing.store(2, Ordering::SeqCst);
     world.submit(CommandBody::Cancel { run_id: None }).await.unwrap();
-    world.rest(Decision::Approve).await;
-    assert_eq!(outcomes(&world).await, [(receipt.run_id, Outcome::Cancelled)]);
+    world.rest(ApprovalDecision::Approve).await;
+    assert_eq!(outcomes(&world).await, [(receipt.run_id, RunOutcome::Cancelled)]);
     assert_eq!(model.requests().len(), 1, "the model is not asked again");
 }
 
@@ -596,9 +607,9 @@ async fn a_cancel_ends_the_run_that_it_was_meant_for_and_no_other() {
     leave(&world, message("two", OnBusy::Enqueue)).await;
     leave(&world, CommandBody::Cancel { run_id: first.run_id }).await;
     gate.open();
-    world.rest(Decision::Approve).await;
-    let outcomes: Vec<Outcome> = outcomes(&world).await.into_iter().map(|(_, outcome)| outcome).collect();
-    assert_eq!(outcomes, [Outcome::Completed; 2]);
+    world.rest(ApprovalDecision::Approve).await;
+    let outcomes: Vec<RunOutcome> = outcomes(&world).await.into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, [RunOutcome::Completed; 2]);
 }
 
 #[tokio::test]
@@ -608,9 +619,9 @@ async fn a_message_that_interrupts_interrupts_one_that_does_so_too() {
     leave(&world, message("one", OnBusy::Interrupt)).await;
     leave(&world, message("two", OnBusy::Interrupt)).await;
     world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
-    world.rest(Decision::Approve).await;
-    let outcomes: Vec<Outcome> = outcomes(&world).await.into_iter().map(|(_, outcome)| outcome).collect();
-    assert_eq!(outcomes, [Outcome::Cancelled, Outcome::Completed]);
+    world.rest(ApprovalDecision::Approve).await;
+    let outcomes: Vec<RunOutcome> = outcomes(&world).await.into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, [RunOutcome::Cancelled, RunOutcome::Completed]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -622,7 +633,7 @@ async fn what_waits_behind_a_run_that_fails_at_its_start_has_its_turn_at_once() 
     leave(&world, message("two", OnBusy::Enqueue)).await;
     let began = tokio::time::Instant::now();
     world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     let failed = world.log().await.iter().filter(|e| matches!(e.body, EventBody::RunFailed(_))).count();
     assert_eq!(failed, 2);
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -633,7 +644,7 @@ async fn a_title_that_the_user_gave_is_kept() {
     let world = World::new(&ScriptedModel::new([])).await;
     leave(&world, CommandBody::Title { title: "mine".into() }).await;
     world.say("a message that a title could be made of").await;
-    world.rest(Decision::Approve).await;
+    world.rest(ApprovalDecision::Approve).await;
     assert_eq!(world.sessions.get(&world.user, world.session).await.unwrap().title, "mine");
 }
 
@@ -674,7 +685,7 @@ async fn a_message_whose_sender_hangs_up_has_its_run_or_never_was() {
         // The one place for a run is free again.
         world.sessions.0.tasks.reopen();
         world.say("again").await;
-        world.rest(Decision::Deny).await;
+        world.rest(ApprovalDecision::Deny).await;
     }
 }
 
@@ -686,7 +697,7 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
         let path = folder.path().join("audit.jsonl");
         let audit = Audit::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
-        hang_up_after(looks, world.sessions.create(&world.user, None, Settings::of("p", "m"))).await;
+        hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::of("p", "m"))).await;
         hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;
         world.sessions.0.tasks.close();
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use crate::session::{SessionId, SessionStore, StoreError, Timestamp};
+use k8sops_core::{SessionId, SessionStore, StoreError, Timestamp};
 
 /// How long the store may take to note it: the session's owner waits.
 const LIMIT: Duration = Duration::from_secs(2);

@@ -11,11 +11,12 @@ use super::{
     Shared, observed,
     run_log::{Append, Projection},
 };
-use crate::{
-    audit::Entry,
-    session::{ApprovalId, Commit, Event, EventBody, EventDraft, Feed, InputId, Lease, SessionStore, StoreError},
-    telemetry::{Share, traces},
+use crate::audit::Entry;
+use k8sops_core::{
+    ApprovalId, EventBody, EventDraft, InputId, LogCommit, SessionEvent, SessionFeed, SessionLease, SessionStore,
+    StoreError,
 };
+use k8sops_telemetry::{Share, traces};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
 /// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
@@ -29,8 +30,8 @@ const SHALLOW_CONVERSATION: u64 = 400 * 1024;
 
 pub(super) struct Writer {
     store: Arc<dyn SessionStore>,
-    lease: Lease,
-    feed: Arc<Feed>,
+    lease: SessionLease,
+    feed: Arc<SessionFeed>,
     pub(super) projection: Arc<Projection>,
     shared: Arc<Shared>,
     next: Batch,
@@ -58,7 +59,7 @@ struct Batch {
 
 struct InFlight {
     commit: BoxFuture<'static, Result<(), StoreError>>,
-    events: Vec<Arc<Event>>,
+    events: Vec<Arc<SessionEvent>>,
     done: Vec<oneshot::Sender<()>>,
     began: Instant,
 }
@@ -66,12 +67,12 @@ struct InFlight {
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        lease: Lease,
-        feed: Arc<Feed>,
+        lease: SessionLease,
+        feed: Arc<SessionFeed>,
         projection: Arc<Projection>,
         replayed: u64,
     ) -> Self {
-        let weight = projection.read(crate::session::SessionState::weight);
+        let weight = projection.read(k8sops_core::SessionState::weight);
         let mut share = shared.parts.metrics.share();
         projection.read(|state| share.set(state.run.is_some(), state.pending_approvals().count()));
         Self {
@@ -145,7 +146,7 @@ impl Writer {
         let (mut summary, checkpoint) =
             self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
-        let events: Vec<Arc<Event>> =
+        let events: Vec<Arc<SessionEvent>> =
             (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.at(session, seq))).collect();
         for event in &events {
             summary.apply(event);
@@ -159,7 +160,7 @@ impl Writer {
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
         let commit = Box::pin(
             async move {
-                let commit = Commit {
+                let commit = LogCommit {
                     session,
                     epoch,
                     expected_seq,
@@ -179,7 +180,7 @@ impl Writer {
     ///
     /// # Errors
     /// The store refused. Nothing more may be written under this lease.
-    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<Event>>, StoreError> {
+    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
         let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
         let result = (&mut in_flight.commit).await;
         let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");

@@ -12,16 +12,6 @@ mod report;
 mod tools;
 mod world;
 
-#[path = "../support/nginx.rs"]
-#[expect(dead_code, reason = "the benches use the rest of it")]
-mod nginx;
-#[path = "../support/redis.rs"]
-#[expect(dead_code, unused_imports, reason = "tests/it uses the rest of it")]
-mod redis_server;
-#[path = "../support/testbed.rs"]
-#[expect(dead_code, reason = "tests/it uses the rest of it")]
-mod testbed;
-
 use std::{
     process::ExitCode,
     sync::Arc,

@@ -9,12 +9,12 @@ use std::{
 
 use serde_json::Value;
 
+use crate::tools::Ran;
 use crate::{
     Plan,
     client::{Accepted, Session},
     killer::Deeds,
     model::Asked,
-    tools::Ran,
     world::World,
 };
 

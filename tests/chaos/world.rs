@@ -20,9 +20,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
+use k8sops_testing::{
     nginx::Nginx,
-    redis_server::{Kind, RedisServer, next_port},
+    redis::{Kind, RedisServer, next_port},
 };
 
 /// A replica that does not answer this long after its start is broken.

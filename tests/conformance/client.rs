@@ -4,9 +4,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use k8sops::{
-    config::{McpConfig, McpTransport},
-    mcp::{Answer, Asker, CallContext, CallLimits, Form, McpHub, Question, RemoteTool, connector_for},
+use k8sops_mcp::{
+    Answer, Asker, CallContext, CallLimits, Form, McpConfig, McpHub, McpTransport, Question, RemoteTool, connector_for,
 };
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::service::{Service, Setup, kinds};
+use k8sops_testing::{
     fake_server::FakeServer,
     scripted::{ScriptedModel, call},
-    service::{Service, Setup, kinds},
     tools::Counting,
 };
 

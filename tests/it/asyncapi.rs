@@ -7,11 +7,13 @@ use tokio::process::Command;
 
 use crate::{
     demo,
-    scripted::{Gate, ScriptedModel, Step, call, text},
     service::{Service, Setup},
+    websocket::Socket,
+};
+use k8sops_testing::{
+    scripted::{Gate, ScriptedModel, Step, call, text},
     testbed,
     tools::Counting,
-    websocket::Socket,
 };
 
 const FILE: &str = include_str!("../../openapi/asyncapi.yaml");

@@ -9,10 +9,13 @@ use tokio::process::Command;
 
 use crate::{
     program::{Program, until},
+    service::{Service, Setup},
+};
+use k8sops_testing::{
     provider::{Dialect, Providers},
     scripted::{ScriptedModel, call, text},
-    service::{Service, Setup},
-    testbed::{self, Peer},
+    testbed,
+    testbed::Peer,
     tools::Counting,
 };
 

@@ -3,10 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::{
-    scripted::ScriptedModel,
-    service::{Service, Setup},
-};
+use crate::service::{Service, Setup};
+use k8sops_testing::scripted::ScriptedModel;
 
 /// Method, path, body; status, code, words of the detail.
 type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
@@ -121,14 +119,14 @@ async fn a_wrong_method_names_the_right_ones_in_the_allow_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inbox_that_is_full_says_so() {
-    let gate = crate::scripted::Gate::new();
-    let model = ScriptedModel::new([vec![crate::scripted::Step::Wait(gate.clone())]]);
+    let gate = k8sops_testing::scripted::Gate::new();
+    let model = ScriptedModel::new([vec![k8sops_testing::scripted::Step::Wait(gate.clone())]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "long"})).await;
     gate.arrived().await;
-    for n in 0..k8sops::session::INBOX_LIMIT {
+    for n in 0..k8sops_core::INBOX_LIMIT {
         service.post(&path, json!({"content": format!("m{n}")})).await;
     }
     let response = service.request(Method::POST, &path).json(&json!({"content": "one more"})).send().await.unwrap();

@@ -8,8 +8,10 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 use crate::{
     demo::{Demo, k8sops},
     keys::Keys,
-    scripted::{ScriptedModel, text},
     service::{PATIENCE, Service, Setup},
+};
+use k8sops_testing::{
+    scripted::{ScriptedModel, text},
     testbed,
 };
 

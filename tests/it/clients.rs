@@ -5,7 +5,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::{demo::Demo, service::PATIENCE, testbed};
+use crate::{demo::Demo, service::PATIENCE};
+use k8sops_testing::testbed;
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");

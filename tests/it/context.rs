@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    provider::{Dialect, GOOD, Providers},
-    service::{Service, Setup, assert_gapless, kinds},
-};
+use crate::service::{Service, Setup, assert_gapless, kinds};
+use k8sops_testing::provider::{Dialect, GOOD, Providers};
 
 fn yaml(providers: &Providers) -> String {
     format!(

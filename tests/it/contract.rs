@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::{
+use crate::service::{PATIENCE, Service, Setup};
+use k8sops_testing::{
     scripted::{ScriptedModel, call},
-    service::{PATIENCE, Service, Setup},
     testbed,
     tools::Counting,
 };

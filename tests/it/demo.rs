@@ -9,7 +9,8 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{service::PATIENCE, testbed};
+use crate::service::PATIENCE;
+use k8sops_testing::testbed;
 
 pub(crate) struct Demo {
     pub(crate) url: String,

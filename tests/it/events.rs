@@ -3,10 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    scripted::{Gate, ScriptedModel, Step, text},
-    service::{Service, assert_gapless, kinds, printed},
-};
+use crate::service::{Service, assert_gapless, kinds, printed};
+use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cursor_replays_exactly_what_comes_after_it() {

@@ -3,10 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    provider::{Answer, Dialect, Providers},
-    service::{Service, Setup},
-};
+use crate::service::{Service, Setup};
+use k8sops_testing::provider::{Answer, Dialect, Providers};
 
 fn down() -> Answer {
     Dialect::Anthropic.refusal(503, "overloaded_error", "Overloaded")

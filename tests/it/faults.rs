@@ -4,10 +4,8 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::{
-    provider::{Answer, Dialect, GOOD, Providers},
-    service::{Service, Setup, assert_gapless, kinds, printed},
-};
+use crate::service::{Service, Setup, assert_gapless, kinds, printed};
+use k8sops_testing::provider::{Answer, Dialect, GOOD, Providers};
 
 /// How a turn with a fault in it is to end.
 enum Expect {
@@ -210,7 +208,7 @@ async fn every_fault_of_a_provider_ends_in_an_answer_or_in_one_clear_failure() {
 async fn a_provider_that_is_not_there_is_told_from_one_that_is_slow() {
     // A server that speaks no TLS, a port that nobody listens on, and a name that nobody has.
     let plain = Providers::start().await;
-    let closed = crate::testbed::free_port();
+    let closed = k8sops_testing::testbed::free_port();
     let places = [
         ("tls", plain.url.replace("http://", "https://")),
         ("refused", format!("http://127.0.0.1:{closed}")),

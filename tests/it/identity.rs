@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use k8sops::{auth::Role, session::SessionId};
+use k8sops::auth::Role;
+use k8sops_core::SessionId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -18,9 +19,12 @@ use tokio_tungstenite::{
 
 use crate::{
     keys::Keys,
-    scripted::{ScriptedModel, call},
     service::{PATIENCE, Service, Setup, problem},
-    testbed::{self, Peer},
+};
+use k8sops_testing::{
+    scripted::{ScriptedModel, call},
+    testbed,
+    testbed::Peer,
     tools::Counting,
 };
 
@@ -324,7 +328,7 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
     service.token = Some(token(json!({"claims": {"sub": "auth0-anna"}})).await);
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
 
-    let now = k8sops::session::Timestamp::now().as_millis() / 1000;
+    let now = k8sops_core::Timestamp::now().as_millis() / 1000;
     for (bad, why) in [
         (json!({"claims": {"iss": "https://other.example"}}), "another issuer"),
         (json!({"claims": {"aud": "other"}}), "somebody else"),

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use k8sops::{
-    mcp::Connector,
-    memory::{Learned, LongTermMemory},
-    session::{MemoryKind, MemorySource, SessionId},
-    store::FilesystemStore,
-};
+use k8sops_agent::memory::{Learned, LongTermMemory};
+use k8sops_core::{MemoryKind, MemorySource, SessionId};
+use k8sops_mcp::Connector;
+use k8sops_store::FilesystemStore;
 use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     fake_server::FakeServer,
     obedient::{Obedient, orders},
-    service::{Service, Setup},
 };
 
 #[derive(Deserialize)]

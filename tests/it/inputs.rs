@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     scripted::{ScriptedModel, call},
-    service::{Service, Setup},
     testbed,
 };
 

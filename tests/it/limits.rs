@@ -21,11 +21,13 @@ use tokio_tungstenite::{connect_async_with_config, tungstenite::protocol::WebSoc
 
 use crate::{
     program::{Program, until},
+    service::{PATIENCE, Service, Setup, problem},
+    websocket::Socket,
+};
+use k8sops_testing::{
     provider::Providers,
     scripted::{ScriptedModel, call},
-    service::{PATIENCE, Service, Setup, problem},
     tools::Counting,
-    websocket::Socket,
 };
 
 async fn service(env: &[(&'static str, &str)]) -> Service {

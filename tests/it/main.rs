@@ -1,27 +1,11 @@
 //! Integration tests: the real service on a free port, talked to as a client would. One file per capability.
 
-#[path = "../support/fake_server.rs"]
-mod fake_server;
 #[path = "../support/keys.rs"]
 mod keys;
-#[path = "../support/obedient.rs"]
-mod obedient;
 #[path = "../support/program.rs"]
 mod program;
-#[path = "../support/provider.rs"]
-mod provider;
-#[path = "../support/redis.rs"]
-mod redis;
-#[path = "../support/rememberer.rs"]
-mod rememberer;
-#[path = "../support/scripted.rs"]
-mod scripted;
 #[path = "../support/service.rs"]
 mod service;
-#[path = "../support/testbed.rs"]
-mod testbed;
-#[path = "../support/tools.rs"]
-mod tools;
 
 mod approvals;
 mod asyncapi;

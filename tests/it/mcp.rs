@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{
+use crate::service::{PATIENCE, Service, Setup};
+use k8sops_testing::{
     scripted::{ScriptedModel, call, text},
-    service::{PATIENCE, Service, Setup},
-    testbed::{self, Peer},
+    testbed,
+    testbed::Peer,
 };
 
 pub(crate) fn everything_over_http(port: u16) -> Command {

@@ -7,9 +7,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use k8sops::{
-    config::{McpConfig, McpTransport},
-    mcp::{Answer, Asker, CallContext, CallLimits, CallOutput, Form, McpHub, Question, connector_for},
+use k8sops_mcp::{
+    Answer, Asker, CallContext, CallLimits, CallOutput, Form, McpConfig, McpHub, McpTransport, Question, connector_for,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -19,8 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     mcp::{cluster, everything_over_http, journal},
     service::PATIENCE,
-    testbed::{self, Peer},
 };
+use k8sops_testing::{testbed, testbed::Peer};
 
 /// A user with one answer to everything.
 struct User {

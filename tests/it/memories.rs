@@ -9,10 +9,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{
+use crate::service::{PATIENCE, Service, Setup, assert_gapless, kinds};
+use k8sops_testing::{
     redis::{Kind, RedisServer},
     rememberer::Rememberer,
-    service::{PATIENCE, Service, Setup, assert_gapless, kinds},
 };
 
 const FACT: &str = "The shop runs on the cluster mars-17.";

@@ -1,13 +1,11 @@
 //! Messages and turns: accepted durably, run one after another, streamed whole, cancelled at will.
 
-use k8sops::models::ModelError;
+use k8sops_models::ModelError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    scripted::{Gate, ScriptedModel, Step, text},
-    service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
-};
+use crate::service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed};
+use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_is_a_whole_turn() {

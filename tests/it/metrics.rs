@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
-use k8sops::telemetry::{Metrics, Recall};
+use k8sops_telemetry::{Metrics, Recall};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     scripted::{ScriptedModel, call, text},
-    service::{Service, Setup},
     testbed,
     tools::Counting,
 };

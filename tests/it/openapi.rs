@@ -3,7 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{scripted::ScriptedModel, service::Service, testbed};
+use crate::service::Service;
+use k8sops_testing::{scripted::ScriptedModel, testbed};
 
 fn operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();

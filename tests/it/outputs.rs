@@ -5,10 +5,10 @@ use std::sync::Arc;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     fake_server::FakeServer,
     scripted::{ScriptedModel, Step, call, text},
-    service::{Service, Setup},
 };
 
 const NEEDLE: &str = "2026-11-23T10:00:00Z ERROR payment 4711 was refused by the bank";

@@ -3,10 +3,8 @@
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{
-    service::{Service, Setup, printed},
-    testbed::{self, Peer},
-};
+use crate::service::{Service, Setup, printed};
+use k8sops_testing::{testbed, testbed::Peer};
 
 async fn llama() -> Peer {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));

@@ -8,17 +8,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use k8sops::{
-    config::{Protocol, ProviderConfig},
-    memory::{Learned, LongTermMemory},
-    models::{Embedder, ModelError, ProviderEmbedder},
-    session::{LongTermStore, MemoryKind, MemorySource, SessionId, UserId, Vector},
-    store::MemoryStore,
-};
+use k8sops_agent::memory::{Learned, LongTermMemory};
+use k8sops_core::{EmbeddingVector, LongTermStore, MemoryKind, MemorySource, SessionId, UserId};
+use k8sops_models::{EmbeddingModel, ModelError, ProviderConfig, ProviderEmbedder, ProviderProtocol};
+use k8sops_store::MemoryStore;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use crate::testbed::{self, Peer};
+use k8sops_testing::{testbed, testbed::Peer};
 
 /// A fact, the same in other words, and a question that it answers and no other does.
 #[derive(Debug, Deserialize)]
@@ -50,13 +47,13 @@ async fn embedding_server() -> Peer {
 
 /// What the model makes of all texts of the facts, made beforehand: recall waits for it only so long, and how busy a machine
 /// is must not decide what is found.
-struct Prepared(HashMap<String, Vector>);
+struct Prepared(HashMap<String, EmbeddingVector>);
 
 impl Prepared {
-    async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn Embedder> {
+    async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
         let config = ProviderConfig {
             name: "llama".into(),
-            protocol: Protocol::OpenaiChat,
+            protocol: ProviderProtocol::OpenaiChat,
             base_url: format!("{}/v1", server.url),
             api_key: None,
             key_optional: true,
@@ -77,12 +74,12 @@ impl Prepared {
 }
 
 #[async_trait]
-impl Embedder for Prepared {
+impl EmbeddingModel for Prepared {
     fn name(&self) -> &'static str {
         "llama/minilm"
     }
 
-    async fn embed(&self, texts: &[String]) -> Result<Vec<Vector>, ModelError> {
+    async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
         Ok(texts.iter().map(|text| self.0[text].clone()).collect())
     }
 }
@@ -127,7 +124,11 @@ async fn measure(memory: &Arc<LongTermMemory>, facts: &[&Fact]) -> Found {
 }
 
 /// All facts, learned ten at a time.
-async fn knowing(store: &Arc<MemoryStore>, embedder: Option<Arc<dyn Embedder>>, facts: &[Fact]) -> Arc<LongTermMemory> {
+async fn knowing(
+    store: &Arc<MemoryStore>,
+    embedder: Option<Arc<dyn EmbeddingModel>>,
+    facts: &[Fact],
+) -> Arc<LongTermMemory> {
     let memory = LongTermMemory::new(store.clone(), embedder, 5);
     let source = MemorySource { session_id: SessionId::new(), seq: 1 };
     for part in facts.chunks(10) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::redis::{Kind, RedisCluster, RedisServer, Sentinel};
+use k8sops_testing::redis::{Kind, RedisCluster, RedisServer, Sentinel};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_is_what_it_is_called() {

@@ -6,12 +6,10 @@ use std::{
     time::Duration,
 };
 
-use k8sops::{
-    session::{SessionStore, StoreError},
-    store::{
-        RedisConfig, RedisStore, Topology,
-        contract::{self, Pen, command, message, new_session, note, run},
-    },
+use k8sops_core::{SessionStore, StoreError};
+use k8sops_store::{
+    RedisConfig, RedisStore, Topology, contract,
+    contract::{Pen, command, message, new_session, note, run},
 };
 
 use tokio::{
@@ -19,10 +17,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     redis::{Kind, RedisCluster, RedisServer, Sentinel},
     scripted::ScriptedModel,
-    service::{Service, Setup},
 };
 
 /// A store of a deployment of its own.

@@ -9,9 +9,11 @@ use tempfile::TempDir;
 
 use crate::{
     keys::Keys,
+    service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
+};
+use k8sops_testing::{
     redis::{Kind, RedisServer, Sentinel},
     scripted::{Gate, ScriptedModel, Step, call, text},
-    service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
     testbed,
     tools::Counting,
 };

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     demo::k8sops,
-    scripted::{Gate, ScriptedModel, Step, call, text},
     service::{PATIENCE, Service, Setup, assert_gapless, problem},
+};
+use k8sops_testing::{
+    scripted::{Gate, ScriptedModel, Step, call, text},
     tools,
 };
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     fake_server::FakeServer,
     scripted::{ScriptedModel, call, text},
-    service::{Service, Setup},
 };
 
 const PLAIN: &str = "tr0ub4dor-and-3-more";

@@ -3,10 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    scripted::{Gate, ScriptedModel, Step, text},
-    service::{Service, Setup},
-};
+use crate::service::{Service, Setup};
+use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
 
 fn ids(list: &Value) -> Vec<String> {
     list["sessions"].as_array().unwrap().iter().map(|s| s["session_id"].as_str().unwrap().to_owned()).collect()

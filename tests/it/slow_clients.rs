@@ -3,12 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::{
-    program::Program,
-    provider::{Dialect, Providers},
-    service::assert_gapless,
-    websocket::Socket,
-};
+use crate::{program::Program, service::assert_gapless, websocket::Socket};
+use k8sops_testing::provider::{Dialect, Providers};
 
 /// Turns while they do not read, and what the model thinks in each: 24 MB, which every client is sent twice, as it comes
 /// and in the log.

@@ -2,8 +2,10 @@
 
 use crate::{
     program::Program,
-    scripted::{Gate, ScriptedModel},
     service::{Service, Setup},
+};
+use k8sops_testing::{
+    scripted::{Gate, ScriptedModel},
     testbed::free_port,
     tools::Counting,
 };

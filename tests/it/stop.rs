@@ -13,9 +13,9 @@ use std::{
 use k8sops::{
     app::{App, Overrides},
     config::{Config, Sources},
-    mcp::InProcessConnector,
-    models::Catalog,
 };
+use k8sops_mcp::InProcessConnector;
+use k8sops_models::ModelCatalog;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -145,7 +145,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = Config::load(Sources { env, ..Sources::default() }).unwrap().config;
     // No provider at all: not the one of new sessions either.
-    let catalog = Some(Catalog::new(&std::collections::BTreeMap::new()));
+    let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
     let refused = App::build_with(&config, Overrides { catalog, servers, demo: false }).await;
     let refused = refused.err().expect("there is no such provider").to_string();

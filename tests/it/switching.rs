@@ -5,9 +5,9 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     provider::{Dialect, Providers, Received},
-    service::{Service, Setup},
     testbed,
     tools::Counting,
 };

@@ -13,10 +13,13 @@ use tokio::{
 
 use crate::{
     program::{Program, gather, until},
+    websocket::Socket,
+};
+use k8sops_testing::{
     provider::{Dialect, Providers},
     redis::{Kind, RedisServer},
-    testbed::{self, Peer, free_port},
-    websocket::Socket,
+    testbed,
+    testbed::{Peer, free_port},
 };
 
 /// A collector by others, which prints what it gets.

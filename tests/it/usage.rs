@@ -3,10 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::service::{Service, Setup};
+use k8sops_testing::{
     provider::{Dialect, Providers},
     redis::{Kind, RedisServer},
-    service::{Service, Setup},
 };
 
 /// The providers of a test, one of them with prices: 100 tokens in, 90 of them cached, and 20 out cost 0.0309 dollars.
@@ -134,7 +134,7 @@ async fn a_turn_and_a_session_that_have_spent_their_money_end_with_a_last_answer
     let frames = service.turn(&session, "hi").await;
     assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_turn"]));
     let answered = frames.iter().rfind(|f| f["type"] == "assistant_message").unwrap();
-    assert_eq!(answered["content"], crate::provider::GOOD);
+    assert_eq!(answered["content"], k8sops_testing::provider::GOOD);
     let asked = providers.received(Dialect::Anthropic, "dear").pop().unwrap();
     assert_eq!(asked.body["tool_choice"], json!({"type": "none"}));
     // The session has none left for another.

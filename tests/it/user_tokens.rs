@@ -14,10 +14,12 @@ use tokio::task::JoinHandle;
 use crate::{
     keys::Keys,
     program::Program,
-    provider::{Dialect, Providers},
-    scripted::{ScriptedModel, call},
     service::{Service, Setup},
     websocket::Socket,
+};
+use k8sops_testing::{
+    provider::{Dialect, Providers},
+    scripted::{ScriptedModel, call},
 };
 
 /// What a server was asked: the method, and all headers.

@@ -22,9 +22,9 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{
+use crate::service::{PATIENCE, Service, Setup, assert_gapless, printed};
+use k8sops_testing::{
     scripted::{Gate, ScriptedModel, Step, text},
-    service::{PATIENCE, Service, Setup, assert_gapless, printed},
     testbed,
 };
 

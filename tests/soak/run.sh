@@ -18,6 +18,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
+# shellcheck source=/dev/null
 [ ! -e "${K8SOPS_TESTBED:-.testbed}/env.sh" ] || source "${K8SOPS_TESTBED:-.testbed}/env.sh"
 result=0
 for store in "${stores[@]}"; do

@@ -6,16 +6,16 @@ use futures_util::StreamExt;
 use k8sops::{
     app::{App, Overrides},
     config::{Config, Sources},
-    mcp::Connector,
-    models::{Catalog, ChatModel, ModelInfo, ProviderInfo},
 };
+use k8sops_mcp::Connector;
+use k8sops_models::{ChatModel, ModelCatalog, ModelInfo, ProviderInfo};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::scripted::ScriptedModel;
+use k8sops_testing::scripted::ScriptedModel;
 
 /// Nothing in these tests takes this long unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(180);
@@ -59,7 +59,7 @@ impl Service {
         let yaml = setup.yaml.map(|text| ("test.yaml".into(), text));
         let loaded = Config::load(Sources { env, dotenv: None, yaml }).unwrap();
         let scripted = setup.model.map(|model| {
-            let mut catalog = Catalog::new(&loaded.config.providers);
+            let mut catalog = ModelCatalog::new(&loaded.config.providers);
             let (provider, model_id) = (&loaded.config.llm.provider, &loaded.config.llm.model);
             catalog.insert(info(provider, model_id), model);
             catalog

@@ -48,7 +48,7 @@ PAYMENTS_LOG = """\
 """
 HEALTHY_LOG = "".join(f"2025-01-01T00:{minute:02}:00Z INFO GET /healthz 200\n" for minute in range(60))
 
-START = datetime.datetime.now(datetime.timezone.utc)
+START = datetime.datetime.now(datetime.UTC)
 
 
 def before_start(**ago):
@@ -212,7 +212,7 @@ def new_pod(deployment, name):
 
 def age(obj):
     created = datetime.datetime.fromisoformat(obj["metadata"]["creationTimestamp"].replace("Z", "+00:00"))
-    seconds = max(0, int((datetime.datetime.now(datetime.timezone.utc) - created).total_seconds()))
+    seconds = max(0, int((datetime.datetime.now(datetime.UTC) - created).total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"
@@ -353,7 +353,7 @@ class Api(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(payload)
         except OSError:
-            self.close_connection = True  # the client has gone; what it asked for is done all the same
+            self.close_connection = True  # the client has disconnected; its request is still carried out
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 

@@ -18,9 +18,9 @@ use crate::{
         stream::{OpenStream, STORE_RETRY},
     },
     auth::Identity,
-    session::{Cause, CommandId, Cursor, Frame, Receipt, SessionId, StoreError},
-    telemetry::{self, requests, traces},
 };
+use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
+use k8sops_telemetry::{requests, traces};
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);
@@ -38,9 +38,9 @@ pub(super) struct Connection {
     /// When the client was last heard of.
     pub(super) heard: Instant,
     /// The request that opened it: all that comes over it belongs to that.
-    pub(super) cause: Cause,
+    pub(super) cause: RequestContext,
     pub(super) open: OpenStream,
-    pub(super) _counted: telemetry::OpenStream,
+    pub(super) _counted: k8sops_telemetry::OpenStream,
 }
 
 /// Why a connection ends.
@@ -92,7 +92,12 @@ fn is_too_large(error: &ProtocolError) -> bool {
 }
 
 impl Connection {
-    pub(super) async fn serve(mut self, hello: Frame, mut cursor: Cursor, mut messages: AggregatedMessageStream) {
+    pub(super) async fn serve(
+        mut self,
+        hello: StreamFrame,
+        mut cursor: EventCursor,
+        mut messages: AggregatedMessageStream,
+    ) {
         let end = match self.socket.text(hello.to_json()).await {
             Err(end) => end,
             Ok(()) => self.exchange(&mut cursor, &mut messages).await,
@@ -104,7 +109,7 @@ impl Connection {
     }
 
     /// Frames down, frames up, signs of life; until there is a reason to end.
-    async fn exchange(&mut self, cursor: &mut Cursor, messages: &mut AggregatedMessageStream) -> End {
+    async fn exchange(&mut self, cursor: &mut EventCursor, messages: &mut AggregatedMessageStream) -> End {
         let mut ping = interval(PING);
         // The first tick is due at once.
         ping.reset();
@@ -127,7 +132,7 @@ impl Connection {
         }
     }
 
-    async fn pass_on(&mut self, frame: Result<Option<Frame>, StoreError>) -> Result<(), End> {
+    async fn pass_on(&mut self, frame: Result<Option<StreamFrame>, StoreError>) -> Result<(), End> {
         match frame {
             Ok(Some(frame)) => self.socket.text(frame.to_json()).await,
             Ok(None) => Err(End::Close(CloseCode::Normal, "the session was deleted")),
@@ -200,7 +205,7 @@ impl Connection {
         refusal(id, self.api.quota.request(&self.caller.user).err().unwrap_or(problem))
     }
 
-    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<Receipt, Problem> {
+    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<CommandReceipt, Problem> {
         let (api, user, session) = (&self.api, &self.caller.user, self.session);
         api.quota.request(user)?;
         match &frame {

@@ -4,15 +4,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-use crate::{
-    api::{
-        Code, Problem,
-        approvals::{ResolveApproval, Verdict},
-        inputs::AnswerInput,
-        messages::SendMessage,
-    },
-    session::{ApprovalId, CommandId, InputAction, InputId, MessageId, Receipt, RunId, SettingsPatch},
+use crate::api::{
+    Code, Problem,
+    approvals::{ResolveApproval, Verdict},
+    inputs::AnswerInput,
+    messages::SendMessage,
 };
+use k8sops_core::{ApprovalId, CommandId, CommandReceipt, InputAction, InputId, MessageId, RunId, SettingsPatch};
 
 /// What a client says first that did not say in the handshake who it is.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -76,8 +74,8 @@ impl Reply {
     }
 }
 
-pub(super) fn acknowledgement(receipt: Receipt) -> Reply {
-    let Receipt { command_id, seq, message_id, run_id, duplicate, .. } = receipt;
+pub(super) fn acknowledgement(receipt: CommandReceipt) -> Reply {
+    let CommandReceipt { command_id, seq, message_id, run_id, duplicate, .. } = receipt;
     Reply::Ack(Ack { command_id, seq, message_id, run_id, duplicate })
 }
 

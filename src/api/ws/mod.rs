@@ -21,11 +21,9 @@ use super::{
     problem::errors,
     stream::{self, OpenStream},
 };
-use crate::{
-    auth::Identity,
-    session::{Cause, Cursor, Frame, SessionId},
-    telemetry::{self, traces},
-};
+use crate::auth::Identity;
+use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
+use k8sops_telemetry::traces;
 
 use connection::{Connection, Down};
 pub(super) use frames::{COMMANDS, Frames};
@@ -111,8 +109,8 @@ pub(super) async fn open(
 /// A session that somebody may watch, before the first frame.
 struct Opened {
     caller: Caller,
-    hello: Frame,
-    cursor: Cursor,
+    hello: StreamFrame,
+    cursor: EventCursor,
     place: OpenStream,
 }
 
@@ -125,12 +123,19 @@ impl Opened {
         Ok(Self { caller, hello, cursor, place })
     }
 
-    async fn serve(self, api: web::Data<Api>, session: SessionId, cause: Cause, down: Down, messages: MessageStream) {
+    async fn serve(
+        self,
+        api: web::Data<Api>,
+        session: SessionId,
+        cause: RequestContext,
+        down: Down,
+        messages: MessageStream,
+    ) {
         let limit = api.server.max_frame_bytes;
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let Self { caller, hello, cursor, place } = self;
         let connection = Connection {
-            _counted: api.metrics.stream(telemetry::Stream::WebSocket),
+            _counted: api.metrics.stream(k8sops_telemetry::Stream::WebSocket),
             cause,
             api,
             caller: caller.identity,
@@ -149,7 +154,7 @@ async fn introduce(
     api: web::Data<Api>,
     session: SessionId,
     from: StartAt,
-    cause: Cause,
+    cause: RequestContext,
     mut down: Down,
     messages: MessageStream,
 ) {

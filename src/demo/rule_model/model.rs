@@ -85,13 +85,13 @@ fn build_reply(request: &ChatRequest) -> ModelReply {
             content: text,
             tool_calls: calls.into_iter().map(|(name, arguments)| RequestedCall { name, arguments }).collect(),
             stop_reason: StopReason::ToolUse,
-            ..Reply::default()
+            ..ModelReply::default()
         },
     }
 }
 
 fn text_reply(content: String) -> ModelReply {
-    ModelReply { content, ..Reply::default() }
+    ModelReply { content, ..ModelReply::default() }
 }
 
 /// What to say when the turn has to end before its time.

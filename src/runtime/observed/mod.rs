@@ -6,14 +6,9 @@ mod tools;
 
 use tracing::Span;
 
-use crate::{
-    audit::Entry,
-    session::{Event, EventBody, OpenRun, RunId, SessionId, SessionState, UserId},
-    telemetry::{
-        Metrics,
-        traces::{self, At},
-    },
-};
+use crate::audit::Entry;
+use k8sops_core::{EventBody, OpenRun, RunId, SessionEvent, SessionId, SessionState, UserId};
+use k8sops_telemetry::{Metrics, traces, traces::At};
 
 pub(super) use model::watched;
 pub(super) use tools::WatchedTools;
@@ -46,7 +41,7 @@ impl RunSpan {
     }
 
     /// Notes how the run ended, and ends the span.
-    pub(super) fn end(&mut self, event: &Event) {
+    pub(super) fn end(&mut self, event: &SessionEvent) {
         let Some((_, span)) = self.0.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
         match &event.body {
             EventBody::RunFinished(e) => {
@@ -71,7 +66,7 @@ pub(super) fn place(state: &SessionState) -> At {
 }
 
 /// Counts what was committed, and gives the records of it. `before` is the session without these events.
-pub(super) fn note(metrics: &Metrics, before: &SessionState, events: &[std::sync::Arc<Event>]) -> Vec<Entry> {
+pub(super) fn note(metrics: &Metrics, before: &SessionState, events: &[std::sync::Arc<SessionEvent>]) -> Vec<Entry> {
     let user: &UserId = &before.summary.user_id;
     for event in events {
         metrics.count_event(event, before);

@@ -7,13 +7,8 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tracing::{Instrument as _, Span};
 
-use crate::{
-    models::{ChatModel, ChatRequest, Delta, ModelError, Reply, ReplyStream},
-    telemetry::{
-        Metrics,
-        traces::{self, At},
-    },
-};
+use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream};
+use k8sops_telemetry::{Metrics, traces, traces::At};
 
 /// `inner`, as it is asked for a session.
 pub(in crate::runtime) fn watched(inner: Arc<dyn ChatModel>, metrics: &Arc<Metrics>, at: At) -> Arc<dyn ChatModel> {
@@ -85,19 +80,19 @@ impl Call {
         }
     }
 
-    fn see(&mut self, piece: &Result<Delta, ModelError>) {
+    fn see(&mut self, piece: &Result<ReplyDelta, ModelError>) {
         if !self.has_begun {
             self.has_begun = true;
             self.metrics.model_began(&self.provider, &self.model, self.began.elapsed());
         }
         match piece {
-            Ok(Delta::Text(_) | Delta::Reasoning(_)) => {}
-            Ok(Delta::Done(reply)) => self.done(reply),
+            Ok(ReplyDelta::Text(_) | ReplyDelta::Reasoning(_)) => {}
+            Ok(ReplyDelta::Done(reply)) => self.done(reply),
             Err(error) => self.failed(error),
         }
     }
 
-    fn done(&mut self, reply: &Reply) {
+    fn done(&mut self, reply: &ModelReply) {
         traces::usage(&self.span, &reply.usage);
         let reason = json!(reply.stop_reason);
         traces::finish_reason(&self.span, reason.as_str().unwrap_or_default());

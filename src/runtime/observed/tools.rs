@@ -9,12 +9,12 @@ use tracing::Instrument as _;
 use super::place;
 use crate::{
     audit::{Action, Audit, Entry},
-    models::ToolSpec,
     runtime::{lease::Term, run_log::Projection},
-    session::{Effect, ToolCallId, ToolStatus},
-    telemetry::traces,
-    tools::{CallClass, CallSite, ToolExecutor, ToolOutcome},
 };
+use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
+use k8sops_models::ToolSpec;
+use k8sops_telemetry::traces;
+use k8sops_tools::{CallClass, CallSite, ToolExecutor, ToolOutcome};
 
 pub(in crate::runtime) struct WatchedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
@@ -45,7 +45,7 @@ impl WatchedTools {
                 .with(&Value::Object(arguments.clone()))
                 .approved(approved_by)
         });
-        if class.effect == Effect::Read {
+        if class.effect == ToolEffect::Read {
             self.audit.record(vec![entry]).await;
             return Ok(());
         }

@@ -1,11 +1,9 @@
 //! What an owner does with the commands that wait for it.
 
 use super::Owner;
-use crate::{
-    runtime::commands::next_message,
-    session::{
-        Actor, CommandBody, EventBody, EventDraft, InboxEntry, OnBusy, SettingsChanged, StoreError, TitleChanged,
-    },
+use crate::runtime::commands::next_message;
+use k8sops_core::{
+    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, OnBusy, SettingsChanged, StoreError, TitleChanged,
 };
 
 impl Owner<'_> {
@@ -17,7 +15,7 @@ impl Owner<'_> {
         let mut titled = self.projection.read(|state| !state.summary.title.is_empty());
         let mut settings = self.projection.read(|state| state.summary.settings.clone());
         for InboxEntry { position, command, .. } in &entries {
-            let by = || Actor::User(command.by.clone());
+            let by = || EventAuthor::User(command.by.clone());
             let command_id = Some(command.command_id.clone());
             let done = match &command.body {
                 CommandBody::Message { on_busy, .. } => {

@@ -22,12 +22,11 @@ use super::{
     run_log::{Append, Projection},
     writer::Writer,
 };
-use crate::{
-    session::{
-        EventBody, EventDraft, Feed, OpenRun, RunId, RunRecovered, SessionId, StoreError, Timestamp, Topic, load_state,
-    },
-    tools::ToolExecutor,
+use k8sops_core::{
+    EventBody, EventDraft, NotificationTopic, OpenRun, RunId, RunRecovered, SessionFeed, SessionId, StoreError,
+    Timestamp, load_state,
 };
+use k8sops_tools::ToolExecutor;
 
 use run::{RunTask, run_ended, superseded};
 
@@ -148,13 +147,13 @@ async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result
 struct Heard<'a> {
     shared: &'a Shared,
     session: SessionId,
-    feed: &'a Arc<Feed>,
+    feed: &'a Arc<SessionFeed>,
 }
 
 impl<'a> Heard<'a> {
-    fn new(shared: &'a Shared, session: SessionId, feed: &'a Arc<Feed>) -> Self {
+    fn new(shared: &'a Shared, session: SessionId, feed: &'a Arc<SessionFeed>) -> Self {
         if let Some(store) = shared.parts.store.shared() {
-            store.listen(session, Topic::Inbox);
+            store.listen(session, NotificationTopic::Inbox);
         }
         shared.followers.owned(session, feed, true);
         Self { shared, session, feed }
@@ -164,7 +163,7 @@ impl<'a> Heard<'a> {
 impl Drop for Heard<'_> {
     fn drop(&mut self) {
         if let Some(store) = self.shared.parts.store.shared() {
-            store.leave(self.session, Topic::Inbox);
+            store.leave(self.session, NotificationTopic::Inbox);
         }
         self.shared.followers.owned(self.session, self.feed, false);
     }

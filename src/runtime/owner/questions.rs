@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::Owner;
-use crate::session::{
-    Actor, ApprovalId, ApprovalResolved, Command, CommandBody, Decision, EventBody, EventDraft, InputAction, InputId,
-    InputResolved, OpenRun, Timestamp,
+use k8sops_core::{
+    ApprovalDecision, ApprovalId, ApprovalResolved, CommandBody, EventAuthor, EventBody, EventDraft, InputAction,
+    InputId, InputResolved, OpenRun, SessionCommand, Timestamp,
 };
 
 impl Owner<'_> {
@@ -21,7 +21,7 @@ impl Owner<'_> {
     }
 
     /// What an answer to an approval has happen; `None` where it comes too late, or is not the sender's to give.
-    pub(super) fn resolve(&self, command: &Command) -> Option<EventDraft> {
+    pub(super) fn resolve(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Resolve { approval_id, decision, arguments, comment, .. } = &command.body else { return None };
         let run_id = self.projection.read(|state| {
             // Whatever let it in: nobody says yes to what is another's to allow.
@@ -35,7 +35,7 @@ impl Owner<'_> {
             approval_id: *approval_id,
             decision: *decision,
             arguments: arguments.clone(),
-            by: Actor::User(command.by.clone()),
+            by: EventAuthor::User(command.by.clone()),
             comment: comment.clone(),
             command_id: Some(command.command_id.clone()),
         };
@@ -43,7 +43,7 @@ impl Owner<'_> {
     }
 
     /// What an answer to a question has happen; `None` where it comes too late.
-    pub(super) fn answer(&self, command: &Command) -> Option<EventDraft> {
+    pub(super) fn answer(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Answer { input_id, action, content } = &command.body else { return None };
         let run_id = self.projection.read(|state| {
             let pending = state.pending_inputs().any(|i| i.input_id == *input_id);
@@ -53,7 +53,7 @@ impl Owner<'_> {
             input_id: *input_id,
             action: *action,
             content: content.clone(),
-            by: Actor::User(command.by.clone()),
+            by: EventAuthor::User(command.by.clone()),
             command_id: Some(command.command_id.clone()),
         };
         Some(EventDraft::in_run(run_id, EventBody::InputResolved(resolved)))
@@ -92,15 +92,15 @@ impl Owner<'_> {
 fn approval_expired(approval_id: ApprovalId) -> EventBody {
     EventBody::ApprovalResolved(ApprovalResolved {
         approval_id,
-        decision: Decision::Expired,
+        decision: ApprovalDecision::Expired,
         arguments: None,
-        by: Actor::System,
+        by: EventAuthor::System,
         comment: None,
         command_id: None,
     })
 }
 
 fn input_expired(input_id: InputId) -> EventBody {
-    let (action, by) = (InputAction::Cancel, Actor::System);
+    let (action, by) = (InputAction::Cancel, EventAuthor::System);
     EventBody::InputResolved(InputResolved { input_id, action, content: None, by, command_id: None })
 }

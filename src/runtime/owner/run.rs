@@ -7,22 +7,21 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
 use super::Owner;
-use crate::{
-    agent::{LogClosed, Recall, Run, RunEnd, failing},
-    runtime::{
-        Shared,
-        asking::{self, UserSpending},
-        learning::{self, UserRecall},
-        observed,
-        registry::Place,
-        run_log::{FirstEvent, OwnedLog},
-    },
-    session::{
-        Actor, CommandBody, EventBody, EventDraft, InboxEntry, MessageId, Preview, RunFailed, RunId, RunStarted,
-        SessionId, Settings, StoreError, TitleChanged, Usage, UserMessageEvent, title_from,
-    },
-    telemetry::traces,
+use crate::runtime::{
+    Shared, asking,
+    asking::UserSpending,
+    learning,
+    learning::UserRecall,
+    observed,
+    registry::Place,
+    run_log::{FirstEvent, OwnedLog},
 };
+use k8sops_agent::{LogClosed, Recall, Run, RunEnd, failing};
+use k8sops_core::{
+    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageId, MessagePreview, RunFailed, RunId,
+    RunStarted, SessionId, SessionSettings, StoreError, TitleChanged, TokenUsage, UserMessageEvent, title_from,
+};
+use k8sops_telemetry::traces;
 
 /// A run on its way.
 pub(super) struct RunTask {
@@ -32,14 +31,14 @@ pub(super) struct RunTask {
 
 impl Owner<'_> {
     /// Puts a message and the start of its run into the next commit.
-    pub(super) fn begin_run(&mut self, entry: &InboxEntry, settings: &Settings, titled: bool) {
+    pub(super) fn begin_run(&mut self, entry: &InboxEntry, settings: &SessionSettings, titled: bool) {
         let CommandBody::Message { message_id, run_id, content, cause, .. } = &entry.command.body else { return };
         let span = traces::run(cause, self.held.lease.session, *run_id, &settings.provider, &settings.model, 1);
         self.span.begin(*run_id, span);
         self.writer.span = self.span.current();
         let title = title_from(content);
         if !titled && !title.is_empty() {
-            let body = TitleChanged { title, by: Actor::System, command_id: None };
+            let body = TitleChanged { title, by: EventAuthor::System, command_id: None };
             self.writer.push([EventDraft::new(EventBody::TitleChanged(body))]);
         }
         let message = UserMessageEvent {
@@ -96,7 +95,7 @@ impl Owner<'_> {
                 code: "provider_unknown".into(),
                 message: format!("provider {provider:?} is not configured any more; choose another in the settings"),
                 retryable: false,
-                usage: Usage::default(),
+                usage: TokenUsage::default(),
             });
             return;
         }
@@ -157,7 +156,7 @@ impl Owner<'_> {
             code: "internal".into(),
             message: "the run broke off because of a fault in k8sops; see its log".into(),
             retryable: true,
-            usage: Usage::default(),
+            usage: TokenUsage::default(),
         });
     }
 
@@ -177,7 +176,7 @@ pub(super) async fn superseded(
     let mut open = place.feed.open_message();
     if let Some(store) = shared.parts.store.shared() {
         let seen = store.read_preview(session, 0).await?;
-        open = open.or(seen.pieces.last().map(Preview::message_id));
+        open = open.or(seen.pieces.last().map(MessagePreview::message_id));
     }
     Ok(open.into_iter().collect())
 }

@@ -1,0 +1,207 @@
+//! What was learned, held against what is known: confirmed, contradicted, or new.
+
+use super::{index::Candidate, telling::Telling};
+use k8sops_core::{
+    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, SearchEmbedding, Timestamp, UserMemories,
+    UserMemory,
+};
+
+/// Something that was learned from a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    /// Its kind.
+    pub kind: MemoryKind,
+    /// What it says.
+    pub content: String,
+    /// Words under which it may be looked for.
+    pub tags: Vec<String>,
+    /// How sure it is, from 0 to 1.
+    pub confidence: f32,
+    /// When it is of no use any more.
+    pub expires_at: Option<Timestamp>,
+    /// The known memory that says the same, if the model has named one.
+    pub same_as: Option<MemoryId>,
+    /// The known memory that it contradicts.
+    pub contradicts: Option<MemoryId>,
+    /// Its meaning.
+    pub vector: Option<EmbeddingVector>,
+}
+
+/// From this cosine on two tellings have the same meaning. All second tellings in `tests/recall` are above it, or have the
+/// words in common (all-MiniLM-L6-v2); of two facts there are pairs up to 0.79, which their names and numbers keep apart.
+const SAME_MEANING: f32 = 0.7;
+/// From this share of common words on, too.
+const SAME_WORDS: f32 = 0.8;
+
+/// The memories to write: those that are new, and those that are changed. Each that was learned comes with the known ones
+/// that it may be the same as; `known` are all.
+pub(super) fn merge(
+    known: &UserMemories,
+    learned: Vec<(Learned, Vec<Candidate>)>,
+    source: &MemorySource,
+    now: Timestamp,
+) -> Vec<MemoryChange> {
+    let mut changed: Vec<MemoryChange> = Vec::new();
+    for (one, candidates) in learned {
+        let telling = Telling::new(&one.content);
+        let is_same = |memory: &UserMemory, cosine: Option<f32>| {
+            memory.is_current(now) && says_the_same(&telling, &Telling::new(&memory.content), cosine)
+        };
+        // What was learned or changed a moment ago is known as well, and as it is now.
+        let lately = |id: MemoryId| changed.iter().find(|change| change.memory.id == id);
+        let named = |id: MemoryId| {
+            let memory = lately(id).map(|change| &change.memory).or_else(|| known.get(id).map(|s| &s.memory))?;
+            memory.is_current(now).then(|| memory.clone())
+        };
+        let same = changed.iter().find(|change| is_same(&change.memory, cosine(&change.meaning, one.vector.as_ref())));
+        let same = same.map(|change| change.memory.clone()).or_else(|| {
+            let mut candidates = candidates.iter().filter(|candidate| lately(candidate.stored.memory.id).is_none());
+            let same = candidates.find(|candidate| is_same(&candidate.stored.memory, candidate.meaning))?;
+            Some(same.stored.memory.clone())
+        });
+        if let Some(mut same) = same.or_else(|| one.same_as.and_then(named)) {
+            same.updated_at = now;
+            same.confidence = same.confidence.max(one.confidence);
+            same.source = Some(source.clone());
+            same.expires_at = one.expires_at.or(same.expires_at);
+            put(&mut changed, same, SearchEmbedding::Kept);
+            continue;
+        }
+        let id = MemoryId::new();
+        if let Some(mut old) = one.contradicts.and_then(named) {
+            old.superseded_by = Some(id);
+            put(&mut changed, old, SearchEmbedding::Kept);
+        }
+        let memory = UserMemory {
+            id,
+            kind: one.kind,
+            content: one.content,
+            tags: one.tags,
+            confidence: one.confidence.clamp(0.0, 1.0),
+            source: Some(source.clone()),
+            created_at: now,
+            updated_at: now,
+            expires_at: one.expires_at,
+            superseded_by: None,
+        };
+        put(&mut changed, memory, one.vector.into());
+    }
+    changed
+}
+
+/// What was changed a moment ago keeps the meaning that it was given then.
+fn put(changed: &mut Vec<MemoryChange>, memory: UserMemory, meaning: SearchEmbedding) {
+    match changed.iter_mut().find(|other| other.memory.id == memory.id) {
+        Some(other) => other.memory = memory,
+        None => changed.push(MemoryChange { memory, meaning }),
+    }
+}
+
+/// Whether a memory says what was learned, so that nothing is kept twice whatever a model says of it.
+fn says_the_same(one: &Telling, other: &Telling, cosine: Option<f32>) -> bool {
+    let alike = cosine.is_some_and(|cosine| cosine >= SAME_MEANING) || one.common(other) >= SAME_WORDS;
+    alike && one.may_be(other)
+}
+
+/// The cosine of two vectors of length 1; `None` when they cannot be compared.
+fn cosine(meaning: &SearchEmbedding, other: Option<&EmbeddingVector>) -> Option<f32> {
+    let (SearchEmbedding::Known(one), Some(other)) = (meaning, other) else { return None };
+    let comparable = one.model == other.model && one.values.len() == other.values.len();
+    comparable.then(|| one.values.iter().zip(&*other.values).map(|(a, b)| a * b).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use k8sops_core::{SessionId, StoredMemory};
+
+    fn learned(content: &str) -> Learned {
+        Learned {
+            kind: MemoryKind::Semantic,
+            content: content.into(),
+            tags: Vec::new(),
+            confidence: 0.6,
+            expires_at: None,
+            same_as: None,
+            contradicts: None,
+            vector: None,
+        }
+    }
+
+    fn source() -> MemorySource {
+        MemorySource { session_id: SessionId::new(), seq: 9 }
+    }
+
+    /// All memories after something was learned, every known one a candidate.
+    fn merged(known: &[MemoryChange], new: Vec<Learned>) -> Vec<MemoryChange> {
+        let vectors: Vec<SearchEmbedding> = known.iter().map(|change| change.meaning.clone()).collect();
+        let all: Vec<_> =
+            known.iter().map(|change| Arc::new(StoredMemory { memory: change.memory.clone(), space: None })).collect();
+        let candidates = |one: &Learned| {
+            let all = all.iter().zip(&vectors);
+            let all = all.filter(|(stored, _)| stored.memory.superseded_by.is_none());
+            all.map(|(stored, meaning)| Candidate {
+                stored: Arc::clone(stored),
+                words: 0.0,
+                meaning: cosine(meaning, one.vector.as_ref()),
+            })
+            .collect()
+        };
+        let new = new.into_iter().map(|one| (one.clone(), candidates(&one))).collect();
+        let memories = UserMemories { all: all.clone().into(), ..UserMemories::default() };
+        merge(&memories, new, &source(), Timestamp::now())
+    }
+
+    #[test]
+    fn the_same_fed_twice_leaves_nothing_twice() {
+        let feed = || {
+            vec![
+                learned("The shop runs on the cluster mars-17."),
+                learned("Anna prefers rollbacks to fixes in the night."),
+            ]
+        };
+        let known = merged(&[], [feed(), feed()].concat());
+        assert_eq!(known.len(), 2);
+        let again = merged(&known, vec![Learned { confidence: 0.9, ..learned("the cluster mars-17 runs the shop") }]);
+        assert_eq!((again.len(), again[0].memory.id), (1, known[0].memory.id));
+        assert!((again[0].memory.confidence - 0.9).abs() < 1e-6 && again[0].memory.content.contains("The shop"));
+    }
+
+    #[test]
+    fn what_differs_in_a_name_is_something_else() {
+        let known = merged(&[], vec![learned("payments-api needs 2 replicas in the shop")]);
+        for other in ["payments-api needs 4 replicas in the shop", "orders-api needs 2 replicas in the shop"] {
+            let same_meaning = EmbeddingVector { model: "m".into(), values: [1.0].into() };
+            let known: Vec<_> = known
+                .iter()
+                .map(|k| MemoryChange { meaning: SearchEmbedding::Known(same_meaning.clone()), ..k.clone() })
+                .collect();
+            let new = merged(&known, vec![Learned { vector: Some(same_meaning.clone()), ..learned(other) }]);
+            assert_ne!(new[0].memory.id, known[0].memory.id, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_newer_of_two_that_contradict_each_other_holds_and_the_older_is_kept() {
+        let known = merged(&[], vec![learned("The shop runs on mars-17")]);
+        let newer = Learned { contradicts: Some(known[0].memory.id), ..learned("The shop was moved to venus-2") };
+        let after = merged(&known, vec![newer]);
+        let (old, new) = (&after[0].memory, &after[1].memory);
+        assert_eq!((old.id, old.superseded_by), (known[0].memory.id, Some(new.id)));
+        assert!(!old.is_current(Timestamp::now()) && new.is_current(Timestamp::now()));
+        // What is superseded is not confirmed by saying it again: it is new.
+        let again = merged(&after, vec![learned("The shop runs on mars-17")]);
+        assert!(again.iter().all(|stored| stored.memory.id != old.id));
+    }
+
+    #[test]
+    fn a_memory_that_the_model_names_is_confirmed_if_it_is_there() {
+        let known = merged(&[], vec![learned("The database of orders is a managed one at the provider")]);
+        let same =
+            Learned { same_as: Some(known[0].memory.id), ..learned("orders keeps its data outside of the cluster") };
+        assert_eq!(merged(&known, vec![same.clone()])[0].memory.id, known[0].memory.id);
+        assert_eq!(merged(&[], vec![same]).len(), 1, "one that is not there is passed over");
+    }
+}

@@ -1,0 +1,343 @@
+//! A run, in all the ways it can go, with a scripted model, tools that tests hold in their hands, and a log in memory.
+mod approvals;
+mod calls;
+mod context;
+mod interrupted;
+mod lineup;
+mod replies;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::BudgetConfig;
+use k8sops_core::*;
+use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
+use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_tools::{CallClass, CallSite, Form, Gate as ApprovalGate, Question, Target, ToolOutcome};
+
+type Watch = Box<dyn Fn(usize) + Send>;
+
+/// A session's log with one run open, in memory.
+struct Log {
+    run_id: RunId,
+    state: RwLock<SessionState>,
+    events: Mutex<Vec<SessionEvent>>,
+    /// Sizes of the commits.
+    commits: Mutex<Vec<usize>>,
+    changes: watch::Sender<u64>,
+    /// Called after each append and each preview, with their number so far.
+    after_step: Mutex<Option<Watch>>,
+    steps: AtomicUsize,
+    holds: AtomicBool,
+}
+
+impl Log {
+    fn new(message: &str) -> Arc<Self> {
+        let session = SessionId::new();
+        let run_id = RunId::new();
+        let settings = SessionSettings::of("scripted", "m");
+        let user: UserId = "default".parse().unwrap();
+        let first = EventBody::SessionCreated(SessionCreated {
+            user_id: user.clone(),
+            title: None,
+            settings,
+            by: EventAuthor::User(user),
+        });
+        let first = EventDraft::new(first).at(session, 1);
+        let log = Self {
+            run_id,
+            state: RwLock::new(SessionState::begin(&first).unwrap()),
+            events: Mutex::new(vec![first]),
+            commits: Mutex::default(),
+            changes: watch::Sender::new(1),
+            after_step: Mutex::default(),
+            steps: AtomicUsize::new(0),
+            holds: AtomicBool::new(true),
+        };
+        again(&log, message);
+        Arc::new(log)
+    }
+
+    fn commit(&self, bodies: Vec<EventBody>) {
+        self.commits.lock().unwrap().push(bodies.len());
+        let mut state = self.state.write().unwrap();
+        for body in bodies {
+            let event = EventDraft::in_run(self.run_id, body).at(state.summary.session_id, state.last_seq() + 1);
+            state.apply(&event);
+            self.events.lock().unwrap().push(event);
+        }
+        self.changes.send_replace(state.last_seq());
+    }
+
+    fn step(&self) {
+        let n = self.steps.fetch_add(1, Ordering::SeqCst);
+        if let Some(after) = &*self.after_step.lock().unwrap() {
+            after(n);
+        }
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        self.events.lock().unwrap().iter().skip(3).map(|e| e.body.kind()).collect()
+    }
+
+    fn ends(&self) -> Vec<(ToolStatus, String)> {
+        let events = self.events.lock().unwrap();
+        let ends = events.iter().filter_map(|e| match &e.body {
+            EventBody::ToolEnd(e) => Some((e.status, e.content.clone())),
+            _ => None,
+        });
+        ends.collect()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let events = self.events.lock().unwrap();
+        let warnings = events.iter().filter_map(|e| match &e.body {
+            EventBody::Warning(e) => Some(e.code.clone()),
+            _ => None,
+        });
+        warnings.collect()
+    }
+
+    /// Waits until a server asks something.
+    async fn input(&self) -> InputRequested {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let pending = self.state.read().unwrap().pending_inputs().next().cloned();
+            if let Some(asked) = pending {
+                return asked;
+            }
+            changes.changed().await.unwrap();
+        }
+    }
+
+    fn last(&self) -> EventBody {
+        self.events.lock().unwrap().last().unwrap().body.clone()
+    }
+
+    fn outcome(&self) -> RunOutcome {
+        match self.last() {
+            EventBody::RunFinished(e) => e.outcome,
+            other => panic!("the run did not finish: {other:?}"),
+        }
+    }
+
+    /// Waits until an approval is asked for; its id.
+    async fn approval(&self) -> ApprovalId {
+        let mut changes = self.changes.subscribe();
+        loop {
+            let pending = self.state.read().unwrap().pending_approvals().next().map(|a| a.approval_id);
+            if let Some(id) = pending {
+                return id;
+            }
+            changes.changed().await.unwrap();
+        }
+    }
+
+    fn resolve(
+        &self,
+        approval_id: ApprovalId,
+        decision: ApprovalDecision,
+        arguments: Option<Value>,
+        comment: Option<&str>,
+    ) {
+        self.commit(vec![EventBody::ApprovalResolved(ApprovalResolved {
+            approval_id,
+            decision,
+            arguments,
+            by: EventAuthor::System,
+            comment: comment.map(Into::into),
+            command_id: None,
+        })]);
+    }
+
+    /// Every tool call in the conversation has its result, and the run has ended.
+    fn assert_can_go_on(&self) {
+        let state = self.state.read().unwrap();
+        assert!(state.run.is_none(), "the run is open: {:?}", state.run);
+        let calls = state.messages.iter().flat_map(|m| match m.as_ref() {
+            ChatMessage::Assistant(m) => m.tool_calls.clone(),
+            _ => Vec::new(),
+        });
+        for call in calls {
+            let results = state
+                .messages
+                .iter()
+                .filter(|m| matches!(m.as_ref(), ChatMessage::Tool(t) if t.tool_call_id == call.id));
+            assert_eq!(results.count(), 1, "call {} has not one result", call.id);
+        }
+    }
+}
+
+#[async_trait]
+impl RunLog for Log {
+    async fn append(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
+        self.commit(events);
+        self.step();
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    fn view(&self) -> RunView {
+        RunView::from(&*self.state.read().unwrap())
+    }
+
+    fn holds(&self) -> bool {
+        self.holds.load(Ordering::SeqCst)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn preview(&self, _message: MessageId, _piece: Piece<'_>) {
+        self.step();
+    }
+
+    fn progress(&self, _progress: ToolProgress) {}
+}
+
+/// Tools by name: `look` is read, `change` mutating and asks, `force` mutating and open, `never` denied.
+#[derive(Default)]
+struct Tools {
+    calls: Mutex<Vec<(String, Value)>>,
+    gates: HashMap<&'static str, Gate>,
+    /// `change` needs no approval.
+    asks_nothing: bool,
+    running: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Tools {
+    fn held(name: &'static str) -> (Arc<Self>, Gate) {
+        let gate = Gate::new();
+        (Arc::new(Self { gates: HashMap::from([(name, gate.clone())]), ..Self::default() }), gate)
+    }
+
+    fn called(&self) -> Vec<(String, Value)> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl ToolExecutor for Tools {
+    fn is_secret(&self, text: &str) -> bool {
+        k8sops_tools::holds_secret(text)
+    }
+
+    fn specs(&self) -> Arc<[ToolSpec]> {
+        Arc::new([])
+    }
+
+    fn classify(&self, name: &str, _arguments: &Map<String, Value>) -> Option<CallClass> {
+        let (effect, gate) = match name {
+            "look" | "asks" => (ToolEffect::Read, ApprovalGate::Open),
+            "trusted" => (ToolEffect::Mutating, ApprovalGate::Trusted),
+            "change" if !self.asks_nothing => (ToolEffect::Mutating, ApprovalGate::Ask),
+            "change" | "force" => (ToolEffect::Mutating, ApprovalGate::Open),
+            "never" => (ToolEffect::Mutating, ApprovalGate::Deny),
+            _ => return None,
+        };
+        Some(CallClass { target: Target::new("test", name), effect, gate, reason: "by test".into() })
+    }
+
+    async fn preview(&self, name: &str, _: &Map<String, Value>) -> Option<String> {
+        (name == "change").then(|| "would change".to_owned())
+    }
+
+    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome {
+        let name = class.target.tool();
+        if name == "asks" {
+            let schema = json!({"type": "object"}).as_object().unwrap().clone();
+            let question = Question { message: "sure?".into(), form: Form::Fields(schema) };
+            let content = format!("{:?}", site.asker.ask(question).await);
+            let bytes = content.len() as u64;
+            return ToolOutcome { status: ToolStatus::Ok, content, structured: None, truncated: false, bytes };
+        }
+        self.calls.lock().unwrap().push((name.into(), Value::Object(arguments.clone())));
+        let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        if let Some(gate) = self.gates.get(name) {
+            gate.pass().await;
+        }
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
+    }
+}
+
+/// A user who has used nothing.
+struct Nothing;
+
+#[async_trait]
+impl Spending for Nothing {
+    async fn of_user_today(&self) -> Option<TokenUsage> {
+        Some(TokenUsage::default())
+    }
+}
+
+/// Begins a run, the first of a session or another.
+fn again(log: &Log, message: &str) {
+    log.commit(vec![
+        EventBody::UserMessage(UserMessageEvent {
+            message_id: MessageId::new(),
+            content: message.into(),
+            command_id: None,
+        }),
+        EventBody::RunStarted(RunStarted {
+            provider: "scripted".into(),
+            model: "m".into(),
+            attempt: 1,
+            memory: false,
+            cause: Default::default(),
+        }),
+    ]);
+}
+
+fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> Candidate {
+    Candidate {
+        provider: provider.into(),
+        model: "m".into(),
+        chat: model.clone(),
+        context_window: None,
+        max_tokens: None,
+        prices: None,
+        circuit: Arc::default(),
+    }
+}
+
+fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
+    Run {
+        log: log.clone(),
+        lineup: vec![candidate("scripted", model)],
+        spending: Arc::new(Nothing),
+        memory: None,
+        tools: tools.clone(),
+        settings: log.state.read().unwrap().summary.settings.clone(),
+        system: "be brief".into(),
+        limits: Limits {
+            context: ContextPolicy { threshold: 75, max_tokens: 100_000 },
+            budgets: BudgetConfig::default(),
+            max_steps: 3,
+            max_calls: 10,
+            max_time: Duration::from_secs(600),
+            max_repeats: 5,
+            retry: RetryPolicy::new(3, Duration::from_mins(2)),
+            parallel_tools: 2,
+            approval_ttl: Duration::from_secs(60),
+        },
+        cancel: CancellationToken::new(),
+        halt: CancellationToken::new(),
+    }
+}

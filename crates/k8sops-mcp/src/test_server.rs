@@ -1,0 +1,221 @@
+//! A server to test against, and the wires to it, which can be cut.
+#![allow(missing_docs, clippy::missing_panics_doc, reason = "a test double")]
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode, ListToolsResult,
+        PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    },
+    service::{Peer, RequestContext},
+};
+use serde_json::{Map, Value, json};
+use tokio::io::DuplexStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{CallContext, CallError, CallLimits, CallOutput, InProcessConnector, McpConfig, McpHub};
+
+/// Longer than anything takes; a test that waits this long has failed.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// What the server is and what happened to it; shared by all its lives.
+#[derive(Default)]
+pub struct World {
+    pub tools: Mutex<Vec<Tool>>,
+    /// The names of the tools called, in order.
+    pub calls: Mutex<Vec<String>>,
+    /// Calls that the client cancelled.
+    pub cancelled: AtomicUsize,
+    /// Connections made.
+    pub lives: AtomicUsize,
+    /// Connections to refuse before the next is made.
+    pub refusals: AtomicUsize,
+    /// Whether `tools/list` gets no answer.
+    pub mute: AtomicBool,
+    pub peer: Mutex<Option<Peer<RoleServer>>>,
+    wire: Mutex<CancellationToken>,
+}
+
+pub fn tool(name: &str, annotations: ToolAnnotations) -> Tool {
+    let mut schema = Map::new();
+    schema.insert("type".to_owned(), json!("object"));
+    Tool::new(name.to_owned(), format!("The tool {name}."), schema).with_annotations(annotations)
+}
+
+impl World {
+    pub fn new() -> Arc<Self> {
+        let read = || ToolAnnotations::new().read_only(true);
+        let tools = vec![
+            tool("echo", read()),
+            tool("steps", read()),
+            tool("hang", ToolAnnotations::new()),
+            tool("fail", read()),
+            tool("big", read()),
+            tool("silent", ToolAnnotations::new().idempotent(true)),
+        ];
+        Arc::new(Self { tools: Mutex::new(tools), ..Self::default() })
+    }
+
+    /// Breaks the connection, as when the server's process is killed.
+    pub fn cut(&self) {
+        self.wire.lock().unwrap().cancel();
+    }
+
+    pub fn calls_of(&self, name: &str) -> usize {
+        self.calls.lock().unwrap().iter().filter(|n| *n == name).count()
+    }
+
+    fn connect(self: &Arc<Self>) -> io::Result<DuplexStream> {
+        if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err(io::Error::other("no server today"));
+        }
+        let (client, mut near) = tokio::io::duplex(64 * 1024);
+        let (mut far, server) = tokio::io::duplex(64 * 1024);
+        let cut = CancellationToken::new();
+        *self.wire.lock().unwrap() = cut.clone();
+        self.lives.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                () = cut.cancelled() => {}
+            }
+        });
+        let world = self.clone();
+        tokio::spawn(async move {
+            if let Ok(service) = TestServer(world.clone()).serve(server).await {
+                *world.peer.lock().unwrap() = Some(service.peer().clone());
+                let _ = service.waiting().await;
+            }
+        });
+        Ok(client)
+    }
+}
+
+struct TestServer(Arc<World>);
+
+impl ServerHandler for TestServer {
+    fn get_info(&self) -> ServerConfig {
+        let mut capabilities = ServerCapabilities::default();
+        capabilities.tools = Some(serde_json::from_value(json!({"listChanged": true})).unwrap());
+        ServerConfig::new(capabilities)
+    }
+
+    /// One tool on each page.
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        if self.0.mute.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        let at: usize = request.and_then(|r| r.cursor).map_or(0, |cursor| cursor.parse().unwrap());
+        let tools = self.0.tools.lock().unwrap();
+        let mut page = ListToolsResult::with_all_items(tools.get(at).cloned().into_iter().collect());
+        page.next_cursor = (at + 1 < tools.len()).then(|| (at + 1).to_string());
+        Ok(page)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        self.0.calls.lock().unwrap().push(request.name.to_string());
+        let text = match &*request.name {
+            "echo" => Value::Object(request.arguments.unwrap_or_default()).to_string(),
+            "steps" => {
+                let token = context.meta.get_progress_token().expect("the client asks for progress");
+                for step in 1..=20u8 {
+                    let progress = ProgressNotificationParam::new(token.clone(), f64::from(step)).with_total(20.0);
+                    let _ = context.peer.notify_progress(progress).await;
+                }
+                "done".to_owned()
+            }
+            "hang" => {
+                context.ct.cancelled().await;
+                self.0.cancelled.fetch_add(1, Ordering::SeqCst);
+                "too late".to_owned()
+            }
+            "confirm" => confirm(&context.peer).await,
+            "fail" => return Ok(CallToolResult::error(vec![ContentBlock::text("no such pod")]).into()),
+            "big" => "0123456789abcde\n".repeat(1024 * 1024 / 16),
+            "silent" => String::new(),
+            "crash" => return Err(ErrorData::internal_error("lost the cluster half-way", None)),
+            "stranger" => return Err(ErrorData::new(ErrorCode(-32_001), "Session not found", None)),
+            "late" => return Err(ErrorData::new(ErrorCode(-32_001), "Request timed out", None)),
+            other => return Err(ErrorData::invalid_params(format!("unknown tool {other}"), None)),
+        };
+        Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into())
+    }
+}
+
+/// Asks the user, and says what came of it.
+pub async fn confirm(peer: &Peer<RoleServer>) -> String {
+    let schema = json!({"type": "object", "required": ["sure"], "properties": {
+        "sure": {"type": "boolean"},
+        "reason": {"type": "string", "default": "none given"},
+    }});
+    let params = json!({"message": "Delete the pod?", "requestedSchema": schema});
+    match peer.create_elicitation(serde_json::from_value(params).unwrap()).await {
+        Ok(result) => serde_json::to_value(result).unwrap().to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Short times, so that a test sees what an operator sees in minutes.
+pub fn config() -> McpConfig {
+    McpConfig {
+        servers: Vec::new(),
+        call_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(10),
+        max_message_bytes: 64 << 20,
+        connect_timeout: Duration::from_secs(10),
+        health_interval: Duration::from_secs(10),
+        max_backoff: Duration::from_millis(20),
+    }
+}
+
+/// A hub on one server.
+pub fn hub_of(worlds: &[(&str, &Arc<World>)], config: &McpConfig) -> Arc<McpHub> {
+    let servers = worlds.iter().map(|(name, world)| {
+        let world = (*world).clone();
+        let connector: Arc<dyn crate::Connector> = Arc::new(InProcessConnector::new(move || world.connect()));
+        ((*name).to_owned(), connector)
+    });
+    McpHub::start(servers.collect(), config, TaskTracker::new(), &CancellationToken::new())
+}
+
+/// A hub that is connected.
+pub async fn connected(world: &Arc<World>, config: &McpConfig) -> Arc<McpHub> {
+    let hub = hub_of(&[("sim", world)], config);
+    until("the server is connected", || hub.all_connected()).await;
+    hub
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let polled = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(LIMIT, polled).await.is_ok(), "not within {LIMIT:?}: {what}");
+}
+
+pub fn unwatched(limit: Duration) -> CallContext {
+    CallContext::within(CallLimits::of(limit))
+}
+
+pub async fn call(hub: &McpHub, tool: &str, timeout: Duration) -> Result<CallOutput, CallError> {
+    hub.call("sim", tool, Map::new(), unwatched(timeout)).await
+}

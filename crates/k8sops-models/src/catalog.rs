@@ -1,0 +1,299 @@
+//! The providers and models on offer: what clients choose from, and what their choice is validated against.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{AnthropicModel, ChatModel, CircuitBreaker, OllamaModel, OpenAiModel, anthropic, circuit::Circuits};
+use crate::{ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol};
+use k8sops_core::{ReasoningEffort, SessionSettings};
+
+/// The longest model id that is taken where the catalog does not list the models.
+const MAX_MODEL_ID: usize = 256;
+
+/// A provider as clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ProviderInfo {
+    /// Its id in settings.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// Whether it can be called: it has its key, or needs none.
+    pub configured: bool,
+    /// Its models; empty: it takes any model id.
+    pub models: Vec<ModelInfo>,
+}
+
+/// A model as clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ModelInfo {
+    /// Its id in settings and at the provider.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// In one line.
+    pub description: String,
+    /// Tokens of prompt and reply together, if known.
+    pub context_window: Option<u32>,
+    /// The most tokens of a reply, if known.
+    pub max_output_tokens: Option<u32>,
+    /// What it can do; empty: not known.
+    pub features: Vec<ModelFeature>,
+    /// What a million of its tokens cost in US dollars, if known.
+    pub prices: Option<ModelPrices>,
+}
+
+impl From<&ModelConfig> for ModelInfo {
+    fn from(config: &ModelConfig) -> Self {
+        Self {
+            id: config.id.clone(),
+            name: config.name.clone(),
+            description: config.description.clone(),
+            context_window: config.context_window,
+            max_output_tokens: config.max_output_tokens,
+            features: config.features.iter().copied().collect(),
+            prices: config.prices,
+        }
+    }
+}
+
+/// Why settings were refused, in words meant for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct InvalidSettings {
+    /// The field of the settings.
+    pub field: &'static str,
+    /// What is wrong with it and what is allowed.
+    pub message: String,
+}
+
+struct Entry {
+    info: ProviderInfo,
+    /// The highest temperature that the provider's protocol knows.
+    max_temperature: f64,
+    model: Arc<dyn ChatModel>,
+}
+
+/// The providers by id. Made at the start and then only read, but for who is down.
+pub struct ModelCatalog {
+    entries: BTreeMap<String, Entry>,
+    circuits: Circuits,
+}
+
+impl ModelCatalog {
+    /// The catalog of the configured providers. Nothing is sent: a provider without a key, or that cannot be reached, is
+    /// in it, and says so when it is called.
+    #[must_use]
+    pub fn new(providers: &BTreeMap<String, ProviderConfig>) -> Self {
+        let entries = providers.iter().map(|(id, config)| {
+            let key = config.api_key.as_ref().is_some_and(|key| !key.expose_secret().trim().is_empty());
+            let info = ProviderInfo {
+                id: id.clone(),
+                name: config.name.clone(),
+                configured: key || config.key_optional,
+                models: config.models.iter().map(ModelInfo::from).collect(),
+            };
+            let (model, max_temperature): (Arc<dyn ChatModel>, _) = match config.protocol {
+                ProviderProtocol::Anthropic => (Arc::new(AnthropicModel::new(config)), anthropic::MAX_TEMPERATURE),
+                ProviderProtocol::Ollama => (Arc::new(OllamaModel::new(config)), 2.0),
+                ProviderProtocol::Openai | ProviderProtocol::OpenaiChat | ProviderProtocol::OpenaiResponses => {
+                    (Arc::new(OpenAiModel::new(config)), 2.0)
+                }
+            };
+            (id.clone(), Entry { info, max_temperature, model })
+        });
+        Self { entries: entries.collect(), circuits: Circuits::default() }
+    }
+
+    /// Adds a provider that is not configured but built in: the demo's stand-in, or a test's script.
+    pub fn insert(&mut self, info: ProviderInfo, model: Arc<dyn ChatModel>) {
+        self.entries.insert(info.id.clone(), Entry { info, max_temperature: 2.0, model });
+    }
+
+    /// All providers, by id.
+    #[must_use]
+    pub fn providers(&self) -> Vec<ProviderInfo> {
+        self.entries.values().map(|entry| entry.info.clone()).collect()
+    }
+
+    /// Whether a provider can be called: it is there, and has its key or needs none.
+    #[must_use]
+    pub fn configured(&self, provider: &str) -> bool {
+        self.entries.get(provider).is_some_and(|entry| entry.info.configured)
+    }
+
+    /// The way to a provider's models.
+    #[must_use]
+    pub fn model(&self, provider: &str) -> Option<Arc<dyn ChatModel>> {
+        self.entries.get(provider).map(|entry| Arc::clone(&entry.model))
+    }
+
+    /// What is known of a model.
+    #[must_use]
+    pub fn info(&self, provider: &str, model: &str) -> Option<&ModelInfo> {
+        self.entries.get(provider)?.info.models.iter().find(|info| info.id == model)
+    }
+
+    /// What is known of whether a model is down.
+    #[must_use]
+    pub fn circuit(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
+        self.circuits.of(provider, model)
+    }
+
+    /// The models, as provider and id, that have failed and have not answered since.
+    #[must_use]
+    pub fn broken(&self) -> Vec<(String, String)> {
+        self.circuits.broken()
+    }
+
+    /// The most tokens of a reply where the settings do not say.
+    #[must_use]
+    pub fn default_max_tokens(&self, provider: &str, model: &str) -> Option<u32> {
+        self.info(provider, model)?.max_output_tokens
+    }
+
+    /// Tokens that the model can take in, where that is known.
+    #[must_use]
+    pub fn context_window(&self, provider: &str, model: &str) -> Option<u32> {
+        self.info(provider, model)?.context_window
+    }
+
+    /// Whether runs can be done with these settings. A provider that lacks its key is not refused here: the key may come
+    /// with the next start, and until then its calls say what is missing.
+    ///
+    /// # Errors
+    /// The first field that is wrong, and what is allowed.
+    pub fn validate(&self, settings: &SessionSettings) -> Result<(), InvalidSettings> {
+        let refuse = |field, message| Err(InvalidSettings { field, message });
+        let SessionSettings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
+        let Some(entry) = self.entries.get(provider) else {
+            let message = format!("there is no provider {}; there are: {}", shown(provider), list(self.entries.keys()));
+            return refuse("provider", message);
+        };
+        let models = &entry.info.models;
+        if models.is_empty() {
+            if model.is_empty() || model.len() > MAX_MODEL_ID || model.chars().any(char::is_control) {
+                return refuse("model", format!("must be 1 to {MAX_MODEL_ID} bytes without control characters"));
+            }
+        } else if models.iter().all(|info| info.id != *model) {
+            let there = list(models.iter().map(|info| &info.id));
+            return refuse("model", format!("{provider} has no model {}; it has: {there}", shown(model)));
+        }
+        let lacks = |features: &[ModelFeature]| {
+            let info = models.iter().find(|info| info.id == *model).filter(|info| !info.features.is_empty());
+            info.is_some_and(|info| features.iter().all(|feature| !info.features.contains(feature)))
+        };
+        if temperature.is_some() && lacks(&[ModelFeature::Temperature]) {
+            return refuse("temperature", format!("{model} takes none; leave it out, or set it to null"));
+        }
+        if reasoning.is_some_and(|effort| effort != ReasoningEffort::Off)
+            && lacks(&[ModelFeature::Thinking, ModelFeature::ThinkingBudget])
+        {
+            return refuse("reasoning", format!("{model} does not think before it answers; set it to null or off"));
+        }
+        let highest = entry.max_temperature;
+        if let Some(temperature) = temperature
+            && !(0.0..=highest).contains(temperature)
+        {
+            return refuse("temperature", format!("must be a number from 0 to {highest} with {provider}"));
+        }
+        if let Some(max_tokens) = *max_tokens {
+            let most = self.default_max_tokens(provider, model);
+            if max_tokens == 0 || most.is_some_and(|most| max_tokens > most) {
+                let most = most.map_or_else(|| "or more".to_owned(), |most| format!("to {most} with {model}"));
+                return refuse("max_tokens", format!("must be 1 {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a caller sent, quoted and bounded for a message.
+fn shown(name: &str) -> String {
+    let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
+    format!("`{name}`")
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.is_empty() { "none".to_owned() } else { names }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ModelError, testing};
+
+    fn catalog() -> ModelCatalog {
+        let mut anthropic = testing::provider(ProviderProtocol::Anthropic, "https://api.anthropic.com");
+        anthropic.api_key = None;
+        anthropic.models[0].max_output_tokens = Some(64_000);
+        let mut local = testing::provider(ProviderProtocol::Openai, "http://127.0.0.1:1/v1");
+        local.api_key = None;
+        local.key_optional = true;
+        local.models.clear();
+        let providers = BTreeMap::from([("anthropic".to_owned(), anthropic), ("local".to_owned(), local)]);
+        ModelCatalog::new(&providers)
+    }
+
+    fn settings(provider: &str, model: &str) -> SessionSettings {
+        SessionSettings::of(provider, model)
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused_with_what_there_is() {
+        let refused = |settings| {
+            let InvalidSettings { field, message } = catalog().validate(&settings).unwrap_err();
+            format!("{field}: {message}")
+        };
+        assert_eq!(
+            refused(settings("gemini", "x")),
+            "provider: there is no provider `gemini`; there are: anthropic, local"
+        );
+        assert_eq!(refused(settings("anthropic", "x\n")), "model: anthropic has no model `x\\n`; it has: test-model");
+        assert!(refused(settings("local", "")).starts_with("model: must be"));
+        assert_eq!(catalog().validate(&settings("anthropic", "test-model")), Ok(()));
+        assert_eq!(catalog().validate(&settings("local", "whatever/it:has")), Ok(()));
+    }
+
+    #[test]
+    fn numbers_stay_within_what_the_model_takes() {
+        let with = |provider: &str, temperature, max_tokens| {
+            let model = settings(provider, "test-model");
+            catalog().validate(&SessionSettings { temperature, max_tokens, ..model }).map_err(|e| e.field)
+        };
+        assert_eq!(with("local", Some(2.0), None), Ok(()));
+        assert_eq!(with("anthropic", Some(1.0), Some(64_000)), Ok(()));
+        for bad in [-0.1, 2.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(with("local", Some(bad), None), Err("temperature"), "{bad}");
+        }
+        assert_eq!(with("anthropic", Some(1.5), None), Err("temperature"));
+        assert_eq!(with("anthropic", None, Some(0)), Err("max_tokens"));
+        assert_eq!(with("anthropic", None, Some(64_001)), Err("max_tokens"));
+        assert_eq!(with("local", None, Some(u32::MAX)), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_provider_without_its_key_is_listed_and_says_what_it_lacks() {
+        let catalog = catalog();
+        let configured: Vec<_> = catalog.providers().into_iter().map(|p| (p.id, p.configured)).collect();
+        assert_eq!(configured, [("anthropic".to_owned(), false), ("local".to_owned(), true)]);
+        let model = catalog.model("anthropic").unwrap();
+        let error = model.stream(testing::request(vec![testing::user("hi")])).await.err().unwrap();
+        assert!(matches!(&error, ModelError::Auth(m) if m.contains("TEST_API_KEY")), "{error:?}");
+        assert_eq!(model.check("test-model").await, Err(error));
+        assert!(catalog.model("gemini").is_none());
+    }
+
+    #[test]
+    fn a_built_in_provider_can_be_added() {
+        let mut catalog = catalog();
+        let scripted = catalog.model("local").unwrap();
+        let info = ProviderInfo { id: "demo".into(), name: "Demo".into(), configured: true, models: Vec::new() };
+        catalog.insert(info, scripted);
+        assert!(catalog.model("demo").is_some());
+        assert_eq!(catalog.validate(&settings("demo", "rules")), Ok(()));
+    }
+}

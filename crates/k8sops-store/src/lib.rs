@@ -1,0 +1,24 @@
+//! The port [`SessionStore`](k8sops_core::SessionStore) made real.
+//!
+//! | backend | for | durability |
+//! |---|---|---|
+//! | [`MemoryStore`] | tests, trying out | none |
+//! | [`FilesystemStore`] | one machine | a write is on the disk before it is acknowledged |
+//! | [`RedisStore`] | any number of processes | that of the Redis |
+//!
+//! What all of them promise is written as a suite that each passes: [`contract`].
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
+mod filesystem;
+mod inbox;
+mod memories;
+mod memory;
+mod outputs;
+mod redis;
+mod scan;
+
+pub use filesystem::FilesystemStore;
+pub use memory::MemoryStore;
+
+pub use self::redis::{RedisConfig, RedisStore, Topology};

@@ -1,0 +1,103 @@
+//! An MCP server of our own, in process: `look` and `change`, which count their calls and can be held.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use k8sops_mcp::{Connector, InProcessConnector};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult, PaginatedRequestParams,
+        ServerCapabilities, ServerConfig, Tool, ToolAnnotations,
+    },
+    service::RequestContext,
+};
+
+use crate::scripted::Gate;
+
+/// The tools, and what became of them.
+#[derive(Clone, Default)]
+pub struct Counting(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    calls: Mutex<HashMap<String, usize>>,
+    held: Mutex<HashMap<String, Gate>>,
+}
+
+impl Counting {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This, as a server of the service under test.
+    pub fn server(&self) -> (String, Arc<dyn Connector>) {
+        let gate = Gate::new();
+        gate.open();
+        self.server_behind(gate)
+    }
+
+    /// This, as a server that answers only once the gate is opened.
+    pub fn server_behind(&self, gate: Gate) -> (String, Arc<dyn Connector>) {
+        let tools = self.clone();
+        let connect = move || {
+            let (client, server) = tokio::io::duplex(64 * 1024);
+            let (tools, gate) = (tools.clone(), gate.clone());
+            tokio::spawn(async move {
+                gate.pass().await;
+                if let Ok(running) = tools.serve(server).await {
+                    let _ = running.waiting().await;
+                }
+            });
+            Ok(client)
+        };
+        ("counting".into(), Arc::new(InProcessConnector::new(connect)))
+    }
+
+    /// How often a tool was called.
+    pub fn calls(&self, name: &str) -> usize {
+        self.0.calls.lock().unwrap().get(name).copied().unwrap_or_default()
+    }
+
+    /// Holds the calls of a tool from now on.
+    pub fn hold(&self, name: &str) -> Gate {
+        let gate = Gate::new();
+        self.0.held.lock().unwrap().insert(name.into(), gate.clone());
+        gate
+    }
+}
+
+impl ServerHandler for Counting {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let tool = |name: &'static str, read_only| {
+            let schema = serde_json::json!({"type": "object", "properties": {}});
+            let tool = Tool::new(name, format!("Does {name}."), schema.as_object().unwrap().clone());
+            tool.with_annotations(ToolAnnotations::new().read_only(read_only))
+        };
+        Ok(ListToolsResult::with_all_items(vec![tool("look", true), tool("change", false)]))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let name = request.name.to_string();
+        *self.0.calls.lock().unwrap().entry(name.clone()).or_default() += 1;
+        let held = self.0.held.lock().unwrap().get(&name).cloned();
+        if let Some(gate) = held {
+            gate.pass().await;
+        }
+        Ok(CallToolResult::success(vec![ContentBlock::text(format!("{name} done"))]).into())
+    }
+}
