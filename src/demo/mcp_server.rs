@@ -1,4 +1,4 @@
-//! A real MCP server over the simulated cluster, served in the process through a pipe.
+//! A real MCP server for the simulated cluster, connected through a pipe inside the process.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,26 +22,26 @@ use super::{
     tool_catalog,
 };
 
-/// How often `rollout_status` looks.
+/// How often `rollout_status` checks the rollout.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// The time a client has to open the connection.
+/// Time limit for a client to complete the MCP handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves the cluster over MCP and gives the client's end of the connection.
+/// Serves the cluster over MCP and returns the client's end of the connection.
 ///
-/// The server runs in a task of its own, which ends when the client's end is dropped. Every call makes a new
-/// connection to the same cluster. Must be called within a tokio runtime.
+/// The server runs in a task that ends when the client's end is dropped. Every call opens another connection to the same
+/// cluster. It must be called within a tokio runtime.
 #[must_use]
 pub fn connect_demo_server(cluster: Arc<SimulatedCluster>) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move {
         match timeout(HANDSHAKE_TIMEOUT, DemoServer::new(cluster).serve(server)).await {
             Ok(Ok(running)) => {
-                // Ends with the connection; there is nothing to do about how.
+                // It ends with the connection. How it ends does not matter.
                 let _ = running.waiting().await;
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the demo's MCP server could not open a connection"),
-            Err(_) => tracing::warn!("nobody spoke to the demo's MCP server within {HANDSHAKE_TIMEOUT:?}"),
+            Ok(Err(error)) => tracing::warn!(%error, "demo MCP handshake failed"),
+            Err(_) => tracing::warn!(timeout = ?HANDSHAKE_TIMEOUT, "demo MCP handshake timed out"),
         }
     });
     client
@@ -54,66 +54,70 @@ pub struct DemoServer {
 }
 
 impl DemoServer {
-    /// A server over this cluster.
+    /// Creates a server for a cluster.
     #[must_use]
     pub fn new(cluster: Arc<SimulatedCluster>) -> Self {
         Self { cluster }
     }
 
-    /// Makes the call of any tool but `rollout_status`, which waits.
+    /// Executes a call of any tool except `rollout_status`, which waits.
     fn execute_tool(&self, name: &str, args: &ToolArguments) -> Result<String, CallFailure> {
         let cluster = &self.cluster;
-        let ns = || args.required_string("namespace");
-        let any = || args.optional_string("namespace");
-        let named = || args.required_string("name");
+        let namespace = || args.required_string("namespace");
+        let any_namespace = || args.optional_string("namespace");
+        let name_argument = || args.required_string("name");
         Ok(match name {
             "namespaces_list" => cluster.list_namespaces(),
             "nodes_list" => cluster.list_nodes(),
-            "pods_list" => cluster.list_pods(any()?),
-            "events_list" => cluster.list_events(any()?),
-            "deployments_list" => cluster.list_deployments(any()?),
-            "services_list" => cluster.list_services(any()?),
-            "configmaps_list" => cluster.list_config_maps(any()?),
-            "pods_get" => cluster.get_pod(ns()?, named()?)?,
-            "configmap_get" => cluster.get_config_map(ns()?, named()?)?,
+            "pods_list" => cluster.list_pods(any_namespace()?),
+            "events_list" => cluster.list_events(any_namespace()?),
+            "deployments_list" => cluster.list_deployments(any_namespace()?),
+            "services_list" => cluster.list_services(any_namespace()?),
+            "configmaps_list" => cluster.list_config_maps(any_namespace()?),
+            "pods_get" => cluster.get_pod(namespace()?, name_argument()?)?,
+            "configmap_get" => cluster.get_config_map(namespace()?, name_argument()?)?,
             "pods_log" => {
                 let tail = usize::try_from(args.optional_integer("tail")?.unwrap_or(50)).unwrap_or(usize::MAX);
                 let instance = match args.boolean_flag("previous")? {
                     true => ContainerInstance::Previous,
                     false => ContainerInstance::Current,
                 };
-                let log = cluster.read_pod_log(ns()?, named()?, tail, instance)?;
+                let log = cluster.read_pod_log(namespace()?, name_argument()?, tail, instance)?;
                 if log.is_empty() { "(the log is empty)".to_owned() } else { log }
             }
-            "resources_describe" => {
-                cluster.describe_object(args.required_string("kind")?, any()?.unwrap_or("default"), named()?)?
-            }
+            "resources_describe" => cluster.describe_object(
+                args.required_string("kind")?,
+                any_namespace()?.unwrap_or("default"),
+                name_argument()?,
+            )?,
             "configmap_set" => cluster.set_config_map_key(
-                ns()?,
-                named()?,
+                namespace()?,
+                name_argument()?,
                 args.required_string("key")?,
                 args.required_string("value")?,
             )?,
-            "deployment_restart" => cluster.restart_deployment(ns()?, named()?)?,
-            "deployment_rollback" => cluster.roll_back_deployment(ns()?, named()?)?,
+            "deployment_restart" => cluster.restart_deployment(namespace()?, name_argument()?)?,
+            "deployment_rollback" => cluster.roll_back_deployment(namespace()?, name_argument()?)?,
             "deployment_scale" => {
                 let replicas = args.optional_integer("replicas")?.ok_or_else(|| missing_argument("replicas"))?;
-                cluster.scale_deployment(ns()?, named()?, u32::try_from(replicas).unwrap_or(u32::MAX))?
+                cluster.scale_deployment(namespace()?, name_argument()?, u32::try_from(replicas).unwrap_or(u32::MAX))?
             }
-            "deployment_set_image" => cluster.set_deployment_image(ns()?, named()?, args.required_string("image")?)?,
+            "deployment_set_image" => {
+                cluster.set_deployment_image(namespace()?, name_argument()?, args.required_string("image")?)?
+            }
             "deployment_set_resources" => {
                 let (cpu, memory) = (args.optional_string("cpu")?, args.optional_string("memory")?);
                 if cpu.is_none() && memory.is_none() {
                     return Err(missing_argument("memory"));
                 }
-                cluster.set_deployment_resources(ns()?, named()?, cpu, memory)?
+                cluster.set_deployment_resources(namespace()?, name_argument()?, cpu, memory)?
             }
-            "pod_delete" => cluster.delete_pod(ns()?, named()?)?,
+            "pod_delete" => cluster.delete_pod(namespace()?, name_argument()?)?,
             _ => return Err(CallFailure::UnknownTool),
         })
     }
 
-    /// Waits for a rollout; tells the client how far it is, if it asked to be told.
+    /// Waits for a rollout and sends progress to a client that requested it.
     async fn rollout_status(
         &self,
         args: &ToolArguments,
@@ -122,10 +126,9 @@ impl DemoServer {
         let (namespace, name) = (args.required_string("namespace")?, args.required_string("name")?);
         let limit = Duration::from_secs(args.optional_integer("timeout_seconds")?.unwrap_or(10).min(60));
         let token = context.meta.get_progress_token();
-        let begun = Instant::now();
-        let mut told = None;
-        // Progress must grow with every notification, and a rollout that is stuck does not: so what counts is the
-        // time that has passed.
+        let started = Instant::now();
+        let mut reported_second = None;
+        // Progress must grow with every notification, which a stuck rollout does not: so it counts the elapsed time.
         let mut lines: Vec<String> = Vec::new();
         loop {
             let rollout = self.cluster.rollout_status(namespace, name)?;
@@ -135,21 +138,21 @@ impl DemoServer {
             if rollout.done {
                 return Ok(lines.join("\n"));
             }
-            let waited = begun.elapsed();
+            let waited = started.elapsed();
             if waited >= limit {
                 lines.push("error: timed out waiting for the condition".to_owned());
                 return Err(CallFailure::Tool(lines.join("\n")));
             }
             if let Some(token) = &token
-                && told != Some(waited.as_secs())
+                && reported_second != Some(waited.as_secs())
             {
-                told = Some(waited.as_secs());
+                reported_second = Some(waited.as_secs());
                 let message = format!("{}/{} new pods ready", rollout.ready, rollout.replicas);
-                let note = ProgressNotificationParam::new(token.clone(), waited.as_secs_f64())
+                let progress = ProgressNotificationParam::new(token.clone(), waited.as_secs_f64())
                     .with_total(limit.as_secs_f64())
                     .with_message(message);
-                // Progress is a courtesy: a client that cannot take it still gets its result.
-                let _ = context.peer.notify_progress(note).await;
+                // Progress is optional: a client that cannot receive it still gets its result.
+                let _ = context.peer.notify_progress(progress).await;
             }
             tokio::select! {
                 () = sleep(POLL_INTERVAL) => {}
@@ -166,7 +169,7 @@ impl ServerHandler for DemoServer {
         ServerConfig::new(capabilities)
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
             .with_server_info(Implementation::new("k8sops-demo-cluster", env!("CARGO_PKG_VERSION")))
-            .with_instructions("A simulated Kubernetes cluster. Nothing here is real, and nothing can break.")
+            .with_instructions("A simulated Kubernetes cluster. Nothing in it is real, and nothing can break.")
     }
 
     async fn list_tools(
@@ -245,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_tools_are_listed_with_true_hints() {
+    async fn tools_are_listed_with_hints() {
         let tools = client().await.list_all_tools().await.unwrap();
         let shown: Vec<String> = tools
             .iter()
@@ -285,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failing_call_is_a_result_and_only_an_unknown_tool_is_a_protocol_error() {
+    async fn only_an_unknown_tool_is_a_protocol_error() {
         let client = client().await;
         let said = call(&client, "pods_get", json!({"namespace": "shop", "name": "x"})).await;
         assert_eq!(said, (true, "Error from server (NotFound): pods \"x\" not found".to_owned()));
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_reading_tool_answers() {
+    async fn every_list_tool_returns_a_table() {
         let client = client().await;
         for tool in ["namespaces_list", "nodes_list", "pods_list", "events_list", "deployments_list", "services_list"] {
             let (failed, text) = call(&client, tool, json!({})).await;
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rollout_reports_its_progress() {
+    async fn rollout_reports_progress() {
         let client = client().await;
         let (failed, _) =
             call(&client, "deployment_scale", json!({"namespace": "shop", "name": "cart", "replicas": 3})).await;
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn two_connections_see_one_cluster_and_a_dropped_one_ends_its_server() {
+    async fn connections_share_the_cluster_and_end_their_server() {
         let cluster = Arc::new(SimulatedCluster::new());
         let one = TestClient::default().serve(connect_demo_server(Arc::clone(&cluster))).await.unwrap();
         let two = TestClient::default().serve(connect_demo_server(Arc::clone(&cluster))).await.unwrap();

@@ -5,11 +5,12 @@ use serde_json::Value;
 
 use super::cluster::SimulatedClusterError;
 
-/// Why a call gave no result.
+/// Why a tool call failed.
 #[derive(Debug)]
 pub(super) enum CallFailure {
-    /// For the caller to read.
+    /// The tool failed; with the message for the model.
     Tool(String),
+    /// The server has no such tool.
     UnknownTool,
 }
 
@@ -23,7 +24,7 @@ pub(super) fn missing_argument(name: &str) -> CallFailure {
     CallFailure::Tool(format!("error: the argument \"{name}\" is required"))
 }
 
-/// The arguments of a call, read with clear refusals.
+/// The arguments of a tool call. Getters fail with a message that names the argument.
 pub(super) struct ToolArguments(pub(super) JsonObject);
 
 impl ToolArguments {
@@ -31,7 +32,7 @@ impl ToolArguments {
         CallFailure::Tool(format!("error: the argument \"{name}\" must be {expected}, not {found}"))
     }
 
-    /// A string; empty and null count as absent, since models write either.
+    /// Returns a string argument. Empty and null count as absent, because models write either.
     pub(super) fn optional_string(&self, name: &str) -> Result<Option<&str>, CallFailure> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),

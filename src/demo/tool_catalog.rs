@@ -1,25 +1,25 @@
-//! The tools of the simulated cluster's MCP server, as it tells clients of them.
+//! The tool descriptions that the demo's MCP server sends to clients.
 
 use std::sync::Arc;
 
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
-/// What a tool does to the cluster.
+/// How a tool affects the cluster.
 #[derive(Clone, Copy)]
 enum ToolBehavior {
-    /// It only looks.
+    /// It changes nothing.
     ReadOnly,
-    /// Again is the same as once.
+    /// Calling it again changes nothing more.
     Idempotent,
-    /// Again does it again.
+    /// Each call has its own effect.
     NonIdempotent,
 }
 
 /// A parameter: name, JSON type, whether it is required, description.
 type ToolParameter = (&'static str, &'static str, bool, &'static str);
 
-const ANY_NAMESPACE: ToolParameter = ("namespace", "string", false, "The namespace; all namespaces when left out");
+const ANY_NAMESPACE: ToolParameter = ("namespace", "string", false, "The namespace; all namespaces if omitted");
 const NAMESPACE: ToolParameter = ("namespace", "string", true, "The namespace");
 const POD: ToolParameter = ("name", "string", true, "The pod's name");
 const DEPLOYMENT: ToolParameter = ("name", "string", true, "The deployment's name");
@@ -34,9 +34,9 @@ fn build_tool(
 ) -> Tool {
     let properties: JsonObject = parameters
         .iter()
-        .map(|(name, of, _, description)| {
-            let mut schema = json!({"type": of, "description": description});
-            if *of == "integer" {
+        .map(|(name, json_type, _, description)| {
+            let mut schema = json!({"type": json_type, "description": description});
+            if *json_type == "integer" {
                 schema["minimum"] = json!(0);
             }
             ((*name).to_owned(), schema)
@@ -60,7 +60,7 @@ fn build_tool(
     Tool::new(name, description, Arc::new(schema)).with_title(title).with_annotations(hints)
 }
 
-/// All tools, sorted by name.
+/// Returns all tools, sorted by name.
 pub(super) fn demo_tools() -> Vec<Tool> {
     use ToolBehavior::{Idempotent, NonIdempotent, ReadOnly};
     vec![
@@ -74,7 +74,7 @@ pub(super) fn demo_tools() -> Vec<Tool> {
         build_tool(
             "configmap_set",
             "ConfigMap: Set key",
-            "Set one key of a ConfigMap; containers see it when they start next",
+            "Set one key of a ConfigMap; containers read it when they start",
             Idempotent,
             &[
                 NAMESPACE,
@@ -94,7 +94,7 @@ pub(super) fn demo_tools() -> Vec<Tool> {
         build_tool(
             "deployment_rollback",
             "Deployment: Roll back",
-            "Go back to the pod template that the deployment had before",
+            "Return to the previous pod template of the deployment",
             NonIdempotent,
             &[NAMESPACE, DEPLOYMENT],
         ),
@@ -103,25 +103,25 @@ pub(super) fn demo_tools() -> Vec<Tool> {
             "Deployment: Scale",
             "Set the number of replicas of a deployment",
             Idempotent,
-            &[NAMESPACE, DEPLOYMENT, ("replicas", "integer", true, "How many pods there should be")],
+            &[NAMESPACE, DEPLOYMENT, ("replicas", "integer", true, "The desired number of pods")],
         ),
         build_tool(
             "deployment_set_image",
             "Deployment: Set image",
             "Set the container image of a deployment; its pods are replaced one by one",
             Idempotent,
-            &[NAMESPACE, DEPLOYMENT, ("image", "string", true, "The image with its tag, as in nginx:1.27")],
+            &[NAMESPACE, DEPLOYMENT, ("image", "string", true, "The image with its tag, such as nginx:1.27")],
         ),
         build_tool(
             "deployment_set_resources",
             "Deployment: Set resource requests",
-            "Set the memory or CPU that a deployment's pods request; what is left out stays",
+            "Set the memory or CPU that a deployment's pods request; omitted values are kept",
             Idempotent,
             &[
                 NAMESPACE,
                 DEPLOYMENT,
-                ("memory", "string", false, "As in 512Mi or 2Gi"),
-                ("cpu", "string", false, "As in 250m or 2"),
+                ("memory", "string", false, "Such as 512Mi or 2Gi"),
+                ("cpu", "string", false, "Such as 250m or 2"),
             ],
         ),
         build_tool(
@@ -139,17 +139,11 @@ pub(super) fn demo_tools() -> Vec<Tool> {
             &[ANY_NAMESPACE],
         ),
         build_tool("namespaces_list", "Namespaces: List", "List the namespaces", ReadOnly, &[]),
-        build_tool(
-            "nodes_list",
-            "Nodes: List",
-            "List the nodes with the CPU and memory requested of them",
-            ReadOnly,
-            &[],
-        ),
+        build_tool("nodes_list", "Nodes: List", "List the nodes with their requested CPU and memory", ReadOnly, &[]),
         build_tool(
             "pod_delete",
             "Pod: Delete",
-            "Delete a pod; its deployment makes a new one in its place",
+            "Delete a pod; its deployment creates a replacement",
             NonIdempotent,
             &[NAMESPACE, POD],
         ),
@@ -164,13 +158,13 @@ pub(super) fn demo_tools() -> Vec<Tool> {
         build_tool(
             "pods_log",
             "Pods: Log",
-            "The last lines of a pod's log",
+            "Show the last lines of a pod's log",
             ReadOnly,
             &[
                 NAMESPACE,
                 POD,
-                ("tail", "integer", false, "How many lines (default 50, at most 1000)"),
-                ("previous", "boolean", false, "The log of the container before the last restart"),
+                ("tail", "integer", false, "Number of lines (default 50, at most 1000)"),
+                ("previous", "boolean", false, "Show the log of the container before its last restart"),
             ],
         ),
         build_tool(
@@ -180,19 +174,19 @@ pub(super) fn demo_tools() -> Vec<Tool> {
             ReadOnly,
             &[
                 ("kind", "string", true, "pod, deployment, service, node or configmap"),
-                ("namespace", "string", false, "The namespace; not for nodes"),
+                ("namespace", "string", false, "The namespace; not used for nodes"),
                 ("name", "string", true, "The name"),
             ],
         ),
         build_tool(
             "rollout_status",
             "Rollout: Status",
-            "Wait until a deployment's rollout is done, and say how it stands; reports progress while it waits",
+            "Wait until a deployment's rollout is complete and show its status; reports progress while waiting",
             ReadOnly,
             &[
                 NAMESPACE,
                 DEPLOYMENT,
-                ("timeout_seconds", "integer", false, "How long to wait at most (default 10, at most 60)"),
+                ("timeout_seconds", "integer", false, "Longest time to wait (default 10, at most 60)"),
             ],
         ),
         build_tool("services_list", "Services: List", "List services", ReadOnly, &[ANY_NAMESPACE]),

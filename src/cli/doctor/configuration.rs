@@ -17,13 +17,13 @@ impl ConfigurationCheck {
         Self(match loaded {
             Err(error) => {
                 let advice = "`k8sops config` shows the settings in force";
-                error.problems.iter().map(|problem| ReportLine::fail(SUBJECT, problem, advice)).collect()
+                error.problems.iter().map(|problem| ReportLine::failed(SUBJECT, problem, advice)).collect()
             }
             Ok(loaded) => {
                 let set = loaded.origins.iter().filter(|origin| origin.origin != Origin::Default).count();
                 let fact = format!("{} settings, {set} of them not defaults", loaded.origins.len());
-                let warnings = loaded.warnings.iter().map(|warning| ReportLine::note(SUBJECT, warning));
-                std::iter::once(ReportLine::ok(SUBJECT, fact)).chain(warnings).collect()
+                let warnings = loaded.warnings.iter().map(|warning| ReportLine::notice(SUBJECT, warning));
+                std::iter::once(ReportLine::passed(SUBJECT, fact)).chain(warnings).collect()
             }
         })
     }

@@ -48,25 +48,25 @@ impl IdentityCheck {
         let auth = match Authenticator::start(&self.config, &self.default_user, &tasks, &cancel) {
             Ok(auth) => auth,
             Err(error) => {
-                return ReportLine::fail(SUBJECT, error.to_string(), "create a key and its entry with `k8sops key`");
+                return ReportLine::failed(SUBJECT, error.to_string(), "create a key and its entry with `k8sops key`");
             }
         };
         let mode = self.config.word();
         let (AuthMode::ApiKey { .. } | AuthMode::Jwt(_)) = self.config.mode else {
-            return ReportLine::ok(SUBJECT, format!("AUTH_MODE={mode}"));
+            return ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}"));
         };
         let token = self.token.as_ref().map_or(UNSIGNED_TOKEN, |token| token.expose_secret());
         match (auth.whose(token).await, &self.token) {
             (Ok(caller), _) => {
                 let found = format!("AUTH_MODE={mode}; the key or token belongs to {} ({})", caller.user, caller.roles);
-                ReportLine::ok(SUBJECT, found)
+                ReportLine::passed(SUBJECT, found)
             }
-            (Err(Refusal::Unavailable(why)), _) => ReportLine::fail(SUBJECT, why, "check AUTH_JWT_ISSUER"),
+            (Err(Refusal::Unavailable(why)), _) => ReportLine::failed(SUBJECT, why, "check AUTH_JWT_ISSUER"),
             (Err(refusal), Some(_)) => {
-                ReportLine::fail(SUBJECT, refusal.to_string(), "use another --token or K8SOPS_TOKEN")
+                ReportLine::failed(SUBJECT, refusal.to_string(), "use another --token or K8SOPS_TOKEN")
             }
             (Err(_), None) => {
-                ReportLine::ok(SUBJECT, format!("AUTH_MODE={mode}; --token shows whose a key or token is"))
+                ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}; --token shows whose a key or token is"))
             }
         }
     }
@@ -75,12 +75,15 @@ impl IdentityCheck {
     fn check_exposure(&self) -> ReportLine {
         let host = &self.server.host;
         if is_loopback(host) {
-            ReportLine::ok(SUBJECT, format!("AUTH_MODE=none on {host} only: all local callers are one user"))
+            ReportLine::passed(SUBJECT, format!("AUTH_MODE=none on {host} only: all local callers are one user"))
         } else if self.config.allow_insecure {
-            ReportLine::note(SUBJECT, "callers are not authenticated, on an exposed address (AUTH_ALLOW_INSECURE=true)")
+            ReportLine::notice(
+                SUBJECT,
+                "callers are not authenticated, on an exposed address (AUTH_ALLOW_INSECURE=true)",
+            )
         } else {
             let found = format!("AUTH_MODE=none, and {host} is not the loopback interface");
-            ReportLine::fail(SUBJECT, found, "set AUTH_MODE to api_key, jwt or proxy, or K8SOPS_HOST=127.0.0.1")
+            ReportLine::failed(SUBJECT, found, "set AUTH_MODE to api_key, jwt or proxy, or K8SOPS_HOST=127.0.0.1")
         }
     }
 }

@@ -49,21 +49,21 @@ fn status_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> Repor
     };
     match status {
         Some(status) if status.connected && status.tools.is_empty() => {
-            ReportLine::note(subject, format!("connected to {location}, which offers no tools"))
+            ReportLine::notice(subject, format!("connected to {location}, which offers no tools"))
         }
         Some(status) if status.connected => {
-            ReportLine::ok(subject, format!("{} tools at {location}", status.tools.len()))
+            ReportLine::passed(subject, format!("{} tools at {location}", status.tools.len()))
         }
         Some(status) if status.error.as_deref() == Some(WAITS_FOR_TOKEN) => {
-            ReportLine::note(subject, format!("not checked: {WAITS_FOR_TOKEN} ({location})"))
+            ReportLine::notice(subject, format!("not checked: {WAITS_FOR_TOKEN} ({location})"))
         }
         Some(status) => {
             let error = status.error.as_deref().unwrap_or("no connection yet");
             // Many errors name the location themselves.
             let found = if error.contains(&location) { error.to_owned() } else { format!("{error} at {location}") };
-            ReportLine::fail(subject, found, advice)
+            ReportLine::failed(subject, found, advice)
         }
-        None => ReportLine::fail(subject, format!("not started ({location})"), advice),
+        None => ReportLine::failed(subject, format!("not started ({location})"), advice),
     }
 }
 
@@ -78,7 +78,7 @@ impl HealthCheck for NoMcpServersCheck {
 
     async fn run(self: Box<Self>) -> Vec<ReportLine> {
         let found = "no server is configured, so the agent has no tools: set MCP_SERVER_URL or MCP_SERVER_COMMAND";
-        vec![ReportLine::note(self.subject(), found)]
+        vec![ReportLine::notice(self.subject(), found)]
     }
 }
 

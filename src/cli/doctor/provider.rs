@@ -39,26 +39,26 @@ impl ProviderCheck {
         if self.config.api_key.is_none() && !self.config.key_optional {
             return if self.chosen {
                 let advice = format!("set {key}, or choose another provider with LLM_PROVIDER");
-                ReportLine::fail(subject, "the API key is missing", advice)
+                ReportLine::failed(subject, "the API key is missing", advice)
             } else {
-                ReportLine::note(subject, format!("not checked: the API key is missing ({key})"))
+                ReportLine::notice(subject, format!("not checked: the API key is missing ({key})"))
             };
         }
         if self.model.is_empty() {
-            return ReportLine::note(subject, "not checked: the catalog names no model of this provider");
+            return ReportLine::notice(subject, "not checked: the catalog names no model of this provider");
         }
         let Some(chat) = &self.chat else {
-            return ReportLine::fail(subject, "not in the catalog", "check `providers` in your YAML");
+            return ReportLine::failed(subject, "not in the catalog", "check `providers` in your YAML");
         };
         let model = &self.model;
         let Err(error) = chat.check(model).await else {
-            return ReportLine::ok(subject, format!("model {model} answers at {url}"));
+            return ReportLine::passed(subject, format!("model {model} answers at {url}"));
         };
         let advice = advice_for(&error, key, &url);
         if self.chosen {
-            ReportLine::fail(subject, format!("model {model}: {error}"), advice)
+            ReportLine::failed(subject, format!("model {model}: {error}"), advice)
         } else {
-            ReportLine::note(subject, format!("model {model}: {error}; {advice}"))
+            ReportLine::notice(subject, format!("model {model}: {error}; {advice}"))
         }
     }
 }

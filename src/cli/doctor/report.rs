@@ -37,15 +37,15 @@ pub struct ReportLine {
 }
 
 impl ReportLine {
-    pub(super) fn ok(subject: impl Into<String>, fact: impl Into<String>) -> Self {
+    pub(super) fn passed(subject: impl Into<String>, fact: impl Into<String>) -> Self {
         Self { subject: subject.into(), finding: CheckFinding::Ok(fact.into()) }
     }
 
-    pub(super) fn note(subject: impl Into<String>, fact: impl Into<String>) -> Self {
+    pub(super) fn notice(subject: impl Into<String>, fact: impl Into<String>) -> Self {
         Self { subject: subject.into(), finding: CheckFinding::Note(fact.into()) }
     }
 
-    pub(super) fn fail(subject: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(super) fn failed(subject: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
         let finding = CheckFinding::Fail { found: found.into(), advice: advice.into() };
         Self { subject: subject.into(), finding }
     }
@@ -95,7 +95,7 @@ async fn run_checks_within(
         let subject = check.subject();
         timeout(limit, check.run()).await.unwrap_or_else(|_| {
             let found = format!("no answer within {} s", limit.as_secs_f32());
-            vec![ReportLine::fail(subject, found, "check that it can be reached from here")]
+            vec![ReportLine::failed(subject, found, "check that it can be reached from here")]
         })
     });
     let mut reports = stream::iter(running).buffered(MAX_CONCURRENT_CHECKS);
@@ -124,7 +124,7 @@ mod tests {
         async fn run(self: Box<Self>) -> Vec<ReportLine> {
             match self.0 {
                 "hangs" => std::future::pending().await,
-                other => vec![ReportLine::ok(other, "fine")],
+                other => vec![ReportLine::passed(other, "fine")],
             }
         }
     }

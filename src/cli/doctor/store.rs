@@ -41,7 +41,7 @@ impl HealthCheck for StoreCheck {
         match self.config.backend {
             Backend::Memory => {
                 let found = "sessions are lost when the process ends; MEMORY_BACKEND=filesystem keeps them";
-                vec![ReportLine::note(self.subject(), found)]
+                vec![ReportLine::notice(self.subject(), found)]
             }
             Backend::Filesystem => self.check_filesystem().await,
             Backend::Redis => vec![self.check_redis().await],
@@ -54,12 +54,13 @@ impl StoreCheck {
         let subject = self.subject();
         let path = &self.config.path;
         let location = path.display().to_string();
-        let failed =
-            |found: String| vec![ReportLine::fail(&subject, format!("{location}: {found}"), MemoryConfig::PATH_ADVICE)];
+        let failed = |found: String| {
+            vec![ReportLine::failed(&subject, format!("{location}: {found}"), MemoryConfig::PATH_ADVICE)]
+        };
         let line = match &self.opening {
             StoreOpening::Failed(error) => return failed(error.to_string()),
             StoreOpening::InUse(owner) => {
-                ReportLine::note(&subject, format!("{owner}; this is expected while the service runs"))
+                ReportLine::notice(&subject, format!("{owner}; this is expected while the service runs"))
             }
             StoreOpening::Opened(store) => {
                 if let Err(error) = store.ping().await {
@@ -68,19 +69,19 @@ impl StoreCheck {
                 if let Err(error) = probe_write_access(path) {
                     return failed(format!("not writable: {error}"));
                 }
-                ReportLine::ok(&subject, format!("{location} is writable"))
+                ReportLine::passed(&subject, format!("{location} is writable"))
             }
         };
         let mut lines = match free_disk_bytes(path) {
             Some(free) if free < LOW_DISK_BYTES => {
                 let found = format!("only {} MiB are free at {location}", free >> 20);
                 let advice = "free disk space, or set MEMORY_SHALLOW=true or MAX_SESSIONS";
-                vec![line, ReportLine::note(&subject, format!("{found}; {advice}"))]
+                vec![line, ReportLine::notice(&subject, format!("{found}; {advice}"))]
             }
             Some(free) => {
                 let ReportLine { subject, finding } = line;
                 vec![match finding {
-                    CheckFinding::Ok(fact) => ReportLine::ok(subject, format!("{fact}, {} GiB free", free >> 30)),
+                    CheckFinding::Ok(fact) => ReportLine::passed(subject, format!("{fact}, {} GiB free", free >> 30)),
                     finding => ReportLine { subject, finding },
                 }]
             }
@@ -97,14 +98,14 @@ impl StoreCheck {
         let location = self.config.redis.shown();
         let found = match &self.opening {
             StoreOpening::Opened(store) => match store.ping().await {
-                Ok(()) => return ReportLine::ok(subject, format!("{location} answers and is writable")),
+                Ok(()) => return ReportLine::passed(subject, format!("{location} answers and is writable")),
                 Err(error) => error.to_string(),
             },
             StoreOpening::Failed(error) => error.to_string(),
             StoreOpening::InUse(owner) => owner.clone(),
         };
         let advice = "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE";
-        ReportLine::fail(subject, format!("{location}: {found}"), advice)
+        ReportLine::failed(subject, format!("{location}: {found}"), advice)
     }
 }
 
@@ -114,11 +115,11 @@ async fn damaged_session_lines(store: &dyn SessionStore, subject: &str) -> Vec<R
         Ok(damaged) => {
             let line = |(session, found)| {
                 let advice = format!("repair it there, or delete the session (DELETE /v1/sessions/{session})");
-                ReportLine::fail(subject, format!("session {session}: {found}"), advice)
+                ReportLine::failed(subject, format!("session {session}: {found}"), advice)
             };
             damaged.into_iter().map(line).collect()
         }
-        Err(error) => vec![ReportLine::fail(subject, error.to_string(), MemoryConfig::PATH_ADVICE)],
+        Err(error) => vec![ReportLine::failed(subject, error.to_string(), MemoryConfig::PATH_ADVICE)],
     }
 }
 

@@ -1,18 +1,18 @@
-//! What is in the simulated cluster. Plain data; [`super::controllers`] moves it, [`super::kubectl_output`] shows it.
+//! The objects of the simulated cluster. [`super::controllers`] changes them, [`super::kubectl_output`] prints them.
 
 use std::collections::BTreeMap;
 
 use super::cluster_error::{SimulatedClusterError, not_found};
 
-/// Seconds since the simulation began; what was there before has negative times.
+/// Seconds since the simulation started; negative for earlier times.
 pub(super) type SimSeconds = i64;
 
 /// The whole cluster.
 #[derive(Debug, Default)]
 pub(super) struct ClusterState {
-    /// The simulation's present. Only [`ClusterState::advance_to`] moves it.
+    /// The current time. Only [`ClusterState::advance_to`] changes it.
     pub now: SimSeconds,
-    /// The wall-clock time (Unix seconds) at which `now` was 0; for the timestamps of log lines.
+    /// The Unix time in seconds at which `now` was 0, for the timestamps of log lines.
     pub start_unix: i64,
     pub namespaces: Vec<SimulatedNamespace>,
     pub nodes: Vec<SimulatedNode>,
@@ -21,7 +21,7 @@ pub(super) struct ClusterState {
     pub services: Vec<SimulatedService>,
     pub config_maps: Vec<SimulatedConfigMap>,
     pub events: Vec<SimulatedEvent>,
-    /// Counts the pods ever made, so that names and addresses differ and are the same in every run.
+    /// Counts generated names and addresses, so that they are unique and the same in every run.
     pub serial: u32,
 }
 
@@ -47,38 +47,38 @@ pub(super) struct SimulatedDeployment {
     pub name: String,
     pub created: SimSeconds,
     pub replicas: u32,
-    /// Counts the changes of the template.
+    /// The number of template changes.
     pub revision: u32,
-    /// The pod templates it has had, the present one last. Never empty.
+    /// The history of pod templates, the current one last. Never empty.
     pub templates: Vec<PodTemplate>,
 }
 
 impl SimulatedDeployment {
-    /// The pod template in force.
+    /// Returns the current pod template.
     pub fn template(&self) -> &PodTemplate {
-        self.templates.last().expect("a deployment is made with a template, and none is ever taken away")
+        self.templates.last().expect("a deployment is created with a template, and the last one is never removed")
     }
 }
 
-/// What the pods of a deployment are made from.
+/// The template of a deployment's pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodTemplate {
     pub image: String,
     pub port: u16,
-    /// Thousandths of a core.
+    /// Requested CPU in thousandths of a core.
     pub cpu: u64,
-    /// Mebibytes.
+    /// Requested memory in MiB.
     pub memory: u64,
     pub env: Vec<ConfigMapKeyRef>,
-    /// What `rollout restart` writes, so that the template differs and the pods are made anew.
+    /// Set by `rollout restart`, so that the template differs and the pods are replaced.
     pub restarted: Option<SimSeconds>,
 }
 
-/// An environment variable that is taken from a ConfigMap when the container starts.
+/// An environment variable whose value is read from a ConfigMap when the container starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ConfigMapKeyRef {
     pub map: String,
-    /// The key, which is the variable's name too.
+    /// The key, which is also the name of the variable.
     pub key: String,
 }
 
@@ -86,9 +86,9 @@ pub(super) struct ConfigMapKeyRef {
 pub(super) struct SimulatedPod {
     pub namespace: String,
     pub name: String,
-    /// The deployment that controls it.
+    /// The deployment of the pod.
     pub app: String,
-    /// The hash in its ReplicaSet's name.
+    /// The hash in the name of its ReplicaSet.
     pub set: String,
     pub template: PodTemplate,
     pub created: SimSeconds,
@@ -97,18 +97,18 @@ pub(super) struct SimulatedPod {
     pub status: PodStatus,
     pub restarts: u32,
     pub last_restart: Option<SimSeconds>,
-    /// The host that it could not find when it last crashed.
+    /// The host that was not found when it last crashed.
     pub crashed_on: Option<String>,
 }
 
-/// Where a pod stands. The times are when the next thing happens to it.
+/// The state of a pod, with the time of its next change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PodStatus {
-    /// No node has room for it.
+    /// No node has enough free resources.
     Unscheduled { retry: SimSeconds },
     /// `ContainerCreating`.
     Starting { until: SimSeconds },
-    /// Ready.
+    /// The container runs and is ready.
     Running { since: SimSeconds },
     /// `ImagePullBackOff`.
     ImagePullBackOff { retry: SimSeconds },
@@ -123,7 +123,7 @@ impl SimulatedPod {
         matches!(self.status, PodStatus::Running { .. })
     }
 
-    /// When the next thing happens to it by itself.
+    /// Returns when the pod changes next without an external cause.
     pub fn next_change_at(&self) -> Option<SimSeconds> {
         match self.status {
             PodStatus::Running { .. } => None,
@@ -135,7 +135,7 @@ impl SimulatedPod {
         }
     }
 
-    /// The STATUS column.
+    /// Returns the text of the STATUS column.
     pub fn status_text(&self) -> &'static str {
         match self.status {
             PodStatus::Unscheduled { .. } => "Pending",
@@ -168,7 +168,7 @@ pub(super) struct SimulatedConfigMap {
 #[derive(Debug)]
 pub(super) struct SimulatedEvent {
     pub namespace: String,
-    /// `pod/name`.
+    /// The object as `kind/name`.
     pub object: String,
     pub severity: EventSeverity,
     pub reason: &'static str,
@@ -194,18 +194,18 @@ pub enum ContainerInstance {
     Previous,
 }
 
-/// Why a container does not start, or does not stay.
+/// Why a container does not start, or exits again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ContainerFault {
     /// The registry does not have the image.
     MissingImage,
-    /// In words, as the kubelet says it.
+    /// The configuration is incomplete; with the kubelet's message.
     ConfigError(String),
-    /// The host that the program needs and the cluster's DNS does not know.
+    /// The cluster's DNS does not resolve this host, which the program needs.
     UnknownHost(String),
 }
 
-/// The images that the simulated registries have: repository, tags, and the variable that must name a Service.
+/// The images in the simulated registries: repository, tags, and the variable whose value must be the host of a Service.
 const IMAGES: &[(&str, &[&str], Option<&str>)] = &[
     ("nginx", &["1.25", "1.26", "1.27", "1.28", "1.29", "latest"], None),
     ("postgres", &["16.9", "17.5"], None),
@@ -223,20 +223,20 @@ const IMAGES: &[(&str, &[&str], Option<&str>)] = &[
 /// Splits an image reference into repository and tag.
 pub(super) fn split_image(image: &str) -> (&str, &str) {
     match image.rsplit_once(':') {
-        // A colon before a slash belongs to a registry's port.
+        // A colon before a slash separates the registry's port.
         Some((repo, tag)) if !tag.contains('/') => (repo.trim_start_matches("docker.io/library/"), tag),
         _ => (image.trim_start_matches("docker.io/library/"), "latest"),
     }
 }
 
 impl ClusterState {
-    /// The value of a ConfigMap's key.
+    /// Returns the value of a ConfigMap key.
     pub fn config_value(&self, namespace: &str, reference: &ConfigMapKeyRef) -> Option<&str> {
         let map = self.config_maps.iter().find(|m| m.namespace == namespace && m.name == reference.map)?;
         map.data.get(&reference.key).map(String::as_str)
     }
 
-    /// What would go wrong if a container of this template started now.
+    /// Returns why a container of this template would fail if it started now.
     pub fn container_fault(&self, namespace: &str, template: &PodTemplate) -> Option<ContainerFault> {
         let (repo, tag) = split_image(&template.image);
         let Some((_, _, needs_host)) = IMAGES.iter().find(|(r, tags, _)| *r == repo && tags.contains(&tag)) else {
@@ -259,14 +259,14 @@ impl ClusterState {
         None
     }
 
-    /// Whether the cluster's DNS knows the host, asked from a pod in `namespace`.
+    /// Returns whether the cluster's DNS resolves a host for a pod in `namespace`.
     fn resolves_host(&self, namespace: &str, host: &str) -> bool {
         let host = host.trim_end_matches(".cluster.local").trim_end_matches(".svc");
         let (name, ns) = host.split_once('.').unwrap_or((host, namespace));
         self.services.iter().any(|s| s.namespace == ns && s.name == name)
     }
 
-    /// Notes an event; one that says the same about the same object is counted, as Kubernetes does it.
+    /// Records an event. An identical event of the same object is counted, as Kubernetes does.
     pub fn record_event(
         &mut self,
         namespace: &str,
@@ -300,14 +300,15 @@ impl ClusterState {
     }
 }
 
-/// Letters for generated names: those that Kubernetes uses, which cannot spell a word.
+/// The letters that Kubernetes uses for generated names, chosen so that they cannot form words.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// A generated name part of `len` letters that is the same for the same `initial` in every run (FNV-1a).
-pub(super) fn generate_letters(initial: &str, len: u32) -> String {
+/// Generates a name part of `len` letters that is always the same for the same `seed` (FNV-1a).
+pub(super) fn generate_letters(seed: &str, len: u32) -> String {
     let mut hash =
-        initial.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    // FNV's last byte hardly reaches the high bits; mix, so that names that differ in one letter look unlike.
+        seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    // The last byte hardly affects the high bits of FNV, so the hash is mixed: seeds that differ in one letter must give
+    // different names.
     hash ^= hash >> 32;
     hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^= hash >> 29;
@@ -319,8 +320,8 @@ pub(super) fn generate_letters(initial: &str, len: u32) -> String {
     name
 }
 
-/// The hash in the name of the ReplicaSet for a template: the same template gives the same set, so that rolling back
-/// finds the pods that are still there.
+/// Returns the hash in the name of the ReplicaSet of a template. Equal templates have equal hashes, so that a rollback
+/// keeps the pods that still exist.
 pub(super) fn replica_set_hash(namespace: &str, app: &str, template: &PodTemplate) -> String {
     generate_letters(&format!("{namespace}/{app} {template:?}"), 9)
 }

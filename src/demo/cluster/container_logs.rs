@@ -1,17 +1,17 @@
-//! What the programs in the containers write. Made up on demand from the time, so that logs grow without being kept.
+//! Logs of the simulated containers. They are generated from the time on each read, so that they grow without being stored.
 
 use super::{
     cluster_error::SimulatedClusterError,
     cluster_state::{ClusterState, ContainerInstance, PodStatus, SimSeconds, SimulatedPod, split_image},
 };
 
-/// The seconds between two lines of a program that runs.
+/// Seconds between two log lines of a running program.
 const LINE_INTERVAL: SimSeconds = 9;
-/// The most lines of one answer.
+/// Limit for the lines of one read.
 const MAX_LINES: usize = 1000;
 
 impl ClusterState {
-    /// The last `tail` lines of a pod's log, or why there is none (kubectl's words after `Error from server`).
+    /// Returns the last `tail` lines of a pod's log.
     pub fn read_log(
         &self,
         pod: &SimulatedPod,
@@ -23,15 +23,15 @@ impl ClusterState {
         let tail = tail.min(MAX_LINES);
         let bad_request =
             |why: String| Err(SimulatedClusterError::new(format!("Error from server (BadRequest): {why}")));
-        let waiting =
+        let waiting_to_start =
             |why: &str| bad_request(format!("container \"{app}\" in pod \"{name}\" is waiting to start: {why}"));
         let lines = match pod.status {
             PodStatus::Unscheduled { .. } => {
                 return bad_request(format!("pod {name} does not have a host assigned"));
             }
-            PodStatus::ImagePullBackOff { .. } => return waiting("trying and failing to pull image"),
-            PodStatus::ConfigError { .. } => return waiting("CreateContainerConfigError"),
-            PodStatus::Starting { .. } if pod.restarts == 0 => return waiting("ContainerCreating"),
+            PodStatus::ImagePullBackOff { .. } => return waiting_to_start("trying and failing to pull image"),
+            PodStatus::ConfigError { .. } => return waiting_to_start("CreateContainerConfigError"),
+            PodStatus::Starting { .. } if pod.restarts == 0 => return waiting_to_start("ContainerCreating"),
             PodStatus::Running { .. } if instance == ContainerInstance::Previous && pod.restarts == 0 => {
                 return bad_request(format!("previous terminated container \"{app}\" in pod \"{name}\" not found"));
             }
@@ -48,8 +48,8 @@ impl ClusterState {
         time.to_string()
     }
 
-    /// The log of a run that ended because a host could not be found. The password in the URL is there on purpose: it
-    /// shows that credentials in tool output are masked.
+    /// Returns the log of a container that exited because a host was not found. The URL contains a password to show that
+    /// credentials in tool output are masked.
     fn crash_log(&self, pod: &SimulatedPod) -> Vec<String> {
         let host = pod.crashed_on.as_deref().unwrap_or("unknown");
         let at = self.log_timestamp(pod.last_restart.unwrap_or(pod.created + 3));
@@ -66,26 +66,26 @@ impl ClusterState {
         let last = (self.now - since).max(0) / LINE_INTERVAL;
         let first = (last + 1 - SimSeconds::try_from(tail).unwrap_or(SimSeconds::MAX)).max(0);
         (first..=last)
-            .map(|i| {
-                let at = self.log_timestamp(since + i * LINE_INTERVAL);
-                // Numbers that look alive, and are the same for the same line whenever it is read.
-                let n = (i + since.rem_euclid(97)) * 2_654_435 % 9_973;
-                format!("{at} {}", log_line(&pod.template.image, &pod.app, i, n))
+            .map(|index| {
+                let at = self.log_timestamp(since + index * LINE_INTERVAL);
+                // The numbers look plausible and are the same each time the line is read.
+                let n = (index + since.rem_euclid(97)) * 2_654_435 % 9_973;
+                format!("{at} {}", log_line(&pod.template.image, &pod.app, index, n))
             })
             .collect()
     }
 }
 
-fn log_line(image: &str, app: &str, i: SimSeconds, n: SimSeconds) -> String {
+fn log_line(image: &str, app: &str, index: SimSeconds, n: SimSeconds) -> String {
     let (repo, version) = split_image(image);
-    if i == 0 {
+    if index == 0 {
         return format!("INFO  {app} {version} started");
     }
     match repo.rsplit('/').next().unwrap_or(repo) {
         "checkout" => format!("INFO  order {} placed, {} items, {} ms", 40_000 + n, n % 5 + 1, n % 80 + 12),
         "cart" => format!("INFO  PUT /cart/{n}/items 200 {} ms", n % 20 + 2),
         "nginx" => {
-            let path = match i % 4 {
+            let path = match index % 4 {
                 0 => "healthz",
                 1 => "",
                 2 => "products",
@@ -98,6 +98,6 @@ fn log_line(image: &str, app: &str, i: SimSeconds, n: SimSeconds) -> String {
         "ledger-worker" => format!("INFO  booked batch {n} of {} entries", n % 40 + 1),
         "recommendations" => format!("INFO  model scored {} products in {} ms", n % 300, n % 90 + 5),
         "coredns" => format!("[INFO] 10.42.1.{} \"A IN payments-api.payments.svc.cluster.local.\" NOERROR", n % 250),
-        _ => format!("level=info msg=\"all is well\" seq={i}"),
+        _ => format!("level=info msg=\"all is well\" seq={index}"),
     }
 }

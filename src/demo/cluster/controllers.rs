@@ -1,7 +1,6 @@
-//! What moves the cluster: the deployment controller, the scheduler and the kubelet, each in a few lines.
+//! The controllers of the simulated cluster: the deployment controller, the scheduler and the kubelet, each simplified.
 //!
-//! Time is driven from due time to due time, never by ticking, so that it makes no difference whether anybody looked
-//! in between.
+//! Time advances from one due change to the next, never by ticks, so that reads in between make no difference.
 
 use super::cluster_state::{
     ClusterState, ContainerFault,
@@ -9,15 +8,15 @@ use super::cluster_state::{
     PodStatus, PodTemplate, SimSeconds, SimulatedPod, generate_letters, replica_set_hash, split_image,
 };
 
-/// From scheduled to started, when all is well.
+/// Time from scheduled to started.
 const STARTUP: SimSeconds = 2;
-/// How often what failed is tried again; also the longest back-off of a crash loop.
+/// Retry interval after a failure, and the longest back-off of a crash loop.
 const RETRY: SimSeconds = 300;
-/// How much is lived through, at most, when nobody has looked for long.
+/// Longest time span that is simulated after a long pause between reads.
 const CATCH_UP: SimSeconds = 86_400;
 
 impl ClusterState {
-    /// Lets everything happen that is due until `to`.
+    /// Applies all changes that are due until `to`.
     pub fn advance_to(&mut self, to: SimSeconds) {
         self.now = self.now.max(to - CATCH_UP);
         while let Some(due) = self.pods.iter().filter_map(SimulatedPod::next_change_at).min()
@@ -30,7 +29,7 @@ impl ClusterState {
         self.run_until_stable();
     }
 
-    /// Runs the control loops at the present until they find nothing to do.
+    /// Runs the controllers at the current time until none of them changes anything.
     pub fn run_until_stable(&mut self) {
         loop {
             let changed = self.reconcile_deployments() | self.schedule_pods() | self.run_kubelets();
@@ -40,7 +39,8 @@ impl ClusterState {
         }
     }
 
-    /// Rolling updates with one pod more than asked for and none fewer; broken pods of older templates go first.
+    /// Performs rolling updates with a surge of one pod and none unavailable. Broken pods of older templates are removed
+    /// first.
     fn reconcile_deployments(&mut self) -> bool {
         let mut changed = false;
         for i in 0..self.deployments.len() {
@@ -91,7 +91,7 @@ impl ClusterState {
                 self.pods.push(pod);
             }
             for _ in wanted..have {
-                // The unready first, then the youngest, as the ReplicaSet controller does it.
+                // As the ReplicaSet controller does: pods that are not ready first, then the newest.
                 let victim = self
                     .pods
                     .iter()
@@ -106,7 +106,7 @@ impl ClusterState {
         changed
     }
 
-    /// A pod of this template that no node has yet.
+    /// Creates a pod of this template that is not scheduled yet.
     pub fn create_pod(&mut self, namespace: &str, app: &str, template: &PodTemplate) -> SimulatedPod {
         self.serial += 1;
         let set = replica_set_hash(namespace, app, template);
@@ -127,7 +127,7 @@ impl ClusterState {
         }
     }
 
-    /// Takes a pod away; its events stay for their hour.
+    /// Removes a pod. Its events are kept for an hour.
     pub fn remove_pod(&mut self, namespace: &str, name: &str) {
         let Some(at) = self.pods.iter().position(|p| p.namespace == namespace && p.name == name) else { return };
         let pod = self.pods.remove(at);
@@ -137,7 +137,7 @@ impl ClusterState {
         }
     }
 
-    /// The node with the most free memory that has room and lets the pod in.
+    /// Returns the suitable node with the most free memory.
     pub fn pick_node(&self, namespace: &str, template: &PodTemplate) -> Option<String> {
         self.nodes
             .iter()
@@ -147,12 +147,12 @@ impl ClusterState {
                 let free = n.memory.checked_sub(memory + template.memory)?;
                 (cpu + template.cpu <= n.cpu).then_some((free, n))
             })
-            // Of equals the first: `max_by_key` would take the last.
+            // The first of equal nodes, where `max_by_key` would return the last.
             .reduce(|best, next| if next.0 > best.0 { next } else { best })
             .map(|(_, n)| n.name.clone())
     }
 
-    /// What the pods on a node ask for: CPU and memory.
+    /// Returns the CPU and memory that the pods on a node request.
     pub fn requested_resources(&self, node: &str) -> (u64, u64) {
         let on_node = self.pods.iter().filter(|p| p.node.as_deref() == Some(node));
         on_node.fold((0, 0), |(cpu, memory), p| (cpu + p.template.cpu, memory + p.template.memory))
@@ -181,7 +181,7 @@ impl ClusterState {
         changed
     }
 
-    /// The scheduler's words for a pod that fits nowhere.
+    /// Returns the scheduler's message for a pod that no node can run.
     pub fn explain_unschedulable(&self, namespace: &str, template: &PodTemplate) -> String {
         let all = self.nodes.len();
         let (mut tainted, mut memory, mut cpu) = (0, 0, 0);
@@ -194,16 +194,16 @@ impl ClusterState {
             memory += usize::from(used.1 + template.memory > node.memory);
             cpu += usize::from(used.0 + template.cpu > node.cpu);
         }
-        let parts = [
+        let counts = [
             (tainted, "node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }"),
             (cpu, "Insufficient cpu"),
             (memory, "Insufficient memory"),
         ];
-        let reasons: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, r)| format!("{n} {r}")).collect();
+        let reasons: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, r)| format!("{n} {r}")).collect();
         format!("0/{all} nodes are available: {}.", reasons.join(", "))
     }
 
-    /// A pod address on a node.
+    /// Allocates a pod IP address on a node.
     pub fn allocate_pod_ip(&mut self, node: &str) -> String {
         self.serial += 1;
         let subnet = self.nodes.iter().position(|n| n.name == node).unwrap_or(0);
@@ -225,12 +225,12 @@ impl ClusterState {
         changed
     }
 
-    /// Tries to start the container of a pod, with what the cluster is like now.
+    /// Tries to start the container of a pod in the current state of the cluster.
     fn start_container(&mut self, i: usize) {
         let (now, pod) = (self.now, &self.pods[i]);
         let (namespace, object, app) = (pod.namespace.clone(), format!("pod/{}", pod.name), pod.app.clone());
         let image = pod.template.image.clone();
-        let again = matches!(pod.status, PodStatus::CrashLoopBackOff { .. });
+        let restarted = matches!(pod.status, PodStatus::CrashLoopBackOff { .. });
         let fault = self.container_fault(&namespace, &pod.template);
         match fault {
             None | Some(ContainerFault::UnknownHost(_)) => {
@@ -257,7 +257,7 @@ impl ClusterState {
             self.record_event(&namespace, &object, Warning, "BackOff", message);
         }
         let pod = &mut self.pods[i];
-        if again {
+        if restarted {
             pod.restarts += 1;
             pod.last_restart = Some(now);
         }
@@ -273,7 +273,7 @@ impl ClusterState {
     }
 }
 
-/// The kubelet's words for an image that is not there.
+/// Returns the kubelet's message for an image that does not exist.
 pub(super) fn image_pull_error(image: &str) -> String {
     let (repo, tag) = split_image(image);
     let full = match repo.split_once('/') {

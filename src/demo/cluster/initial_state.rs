@@ -1,4 +1,4 @@
-//! What the cluster is like at the start: a small shop, four of whose workloads are broken, each in another way.
+//! The initial state of the cluster: a small shop with four broken workloads, each broken in a different way.
 
 use super::cluster_state::{
     ClusterState, ConfigMapKeyRef, EventSeverity, PodStatus, PodTemplate, SimSeconds, SimulatedConfigMap,
@@ -9,8 +9,7 @@ const MINUTE: SimSeconds = 60;
 const HOUR: SimSeconds = 3600;
 const DAY: SimSeconds = 86_400;
 
-/// A deployment of the start: namespace, name, replicas, image, port, CPU (m), memory (Mi), variables from ConfigMaps,
-/// age.
+/// An initial deployment: namespace, name, replicas, image, port, CPU (m), memory (Mi), variables from ConfigMaps, age.
 type DeploymentRow =
     (&'static str, &'static str, u32, &'static str, u16, u64, u64, &'static [(&'static str, &'static str)], SimSeconds);
 
@@ -68,7 +67,7 @@ const DEPLOYMENTS: &[DeploymentRow] = &[
     ("shop", "storefront", 2, "nginx:1.26", 80, 100, 128, &[], 20 * DAY),
 ];
 
-/// A ConfigMap of the start: namespace, name, data.
+/// An initial ConfigMap: namespace, name, data.
 type ConfigMapRow = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 const CONFIG_MAPS: &[ConfigMapRow] = &[
@@ -77,15 +76,15 @@ const CONFIG_MAPS: &[ConfigMapRow] = &[
         "coredns",
         &[("Corefile", ".:53 {\n    errors\n    health\n    kubernetes cluster.local\n    cache 30\n}")],
     ),
-    // LEDGER_TOPIC is missing: ledger-worker cannot be started.
+    // LEDGER_TOPIC is missing, so ledger-worker cannot start.
     ("payments", "ledger-config", &[("LEDGER_QUEUE", "ledger-in")]),
-    // The namespace is `payments`, not `payment`: payments-api does not find its database.
+    // The namespace is `payments`, not `payment`, so payments-api does not find its database.
     ("payments", "payments-config", &[("DB_HOST", "postgres.payment.svc.cluster.local"), ("LOG_LEVEL", "info")]),
     ("shop", "checkout-config", &[("PAYMENTS_URL", "http://payments-api.payments:8080")]),
 ];
 
 impl ClusterState {
-    /// The cluster at time 0, settled.
+    /// Creates the cluster at time 0.
     pub fn at_start(start_unix: i64) -> Self {
         let mut state = Self { start_unix, ..Self::default() };
         for (name, created) in [
@@ -151,7 +150,7 @@ impl ClusterState {
         }
     }
 
-    /// Gives a pod of the start the state that it has had time to get into, and the events that tell of it.
+    /// Sets the state that an initial pod has reached by time 0, and records its events.
     fn bring_to_present(&mut self, pod: &mut SimulatedPod) {
         let object = format!("pod/{}", pod.name);
         let Some(node) = self.pick_node(&pod.namespace, &pod.template) else {
@@ -183,7 +182,7 @@ impl ClusterState {
         }
     }
 
-    /// A rollout that got stuck 42 minutes ago: somebody mistyped 1.27 as 1.72.
+    /// Adds a rollout that got stuck 42 minutes ago, because 1.27 was mistyped as 1.72.
     fn break_storefront(&mut self) {
         let Some(at) = self.deployments.iter().position(|d| d.name == "storefront") else { return };
         let deployment = &mut self.deployments[at];
@@ -208,7 +207,7 @@ impl ClusterState {
         self.pods.push(pod);
     }
 
-    /// An event that was seen `count` times from `first` until `ago` before the start.
+    /// Records an event that was seen `count` times, from `first` until `ago` seconds before the start.
     #[expect(clippy::too_many_arguments, reason = "one row of the events table")]
     fn record_past_event(
         &mut self,

@@ -1,4 +1,4 @@
-//! How the cluster shows itself: the tables of `kubectl get`, and `kubectl describe` in short.
+//! The output of kubectl: the tables of `kubectl get`, and a short form of `kubectl describe`.
 
 use super::{
     cluster_state::{
@@ -22,7 +22,7 @@ impl TextTable {
         self.rows.push(cells.iter().map(|c| (*c).to_owned()).collect());
     }
 
-    /// The table, or kubectl's word for its being empty.
+    /// Formats the table, or returns kubectl's message for an empty one.
     fn render(self, namespace: Option<&str>) -> String {
         if self.rows.len() == 1 {
             return namespace
@@ -43,9 +43,9 @@ impl TextTable {
     }
 }
 
-/// Whether a thing is in the namespace that was asked for; `None` asks for all.
-fn is_in_namespace(namespace: Option<&str>, of: &str) -> bool {
-    namespace.is_none_or(|ns| ns == of)
+/// Returns whether an object is in the selected namespace; `None` selects all.
+fn is_in_namespace(namespace: Option<&str>, object_namespace: &str) -> bool {
+    namespace.is_none_or(|ns| ns == object_namespace)
 }
 
 impl ClusterState {
@@ -117,7 +117,7 @@ impl ClusterState {
         table.render(namespace)
     }
 
-    /// Ready, up to date and available pods of a deployment.
+    /// Returns the number of ready, updated and available pods of a deployment.
     pub fn count_pods(&self, d: &SimulatedDeployment) -> (usize, usize, usize) {
         let set = replica_set_hash(&d.namespace, &d.name, d.template());
         let pods = || self.pods.iter().filter(|p| p.namespace == d.namespace && p.app == d.name);
@@ -171,7 +171,7 @@ impl ClusterState {
         table.render(namespace)
     }
 
-    /// The events of the last hour, the newest last.
+    /// Returns the events of the last hour, newest last.
     fn recent_events(&self, wanted: impl Fn(&SimulatedEvent) -> bool) -> Vec<&SimulatedEvent> {
         let mut events: Vec<&SimulatedEvent> =
             self.events.iter().filter(|e| self.now - e.last < 3600 && wanted(e)).collect();
@@ -195,7 +195,7 @@ impl ClusterState {
         format!("Events:\n  {}", table.render(None).replace('\n', "\n  "))
     }
 
-    /// The lines on a container that pods and deployments share.
+    /// Returns the description of a container, which pods and deployments share.
     fn describe_container(d: &super::cluster_state::PodTemplate, name: &str) -> String {
         let mut lines = vec![
             format!("  {name}:"),
@@ -290,7 +290,7 @@ impl ClusterState {
     }
 
     pub fn describe_service(&self, s: &super::cluster_state::SimulatedService) -> String {
-        // kube-dns is the one service that is not named like its deployment.
+        // kube-dns is the only service whose name differs from its deployment.
         let app = if s.name == "kube-dns" { "coredns" } else { &s.name };
         let ready = self.pods.iter().filter(|p| p.namespace == s.namespace && p.app == app && p.is_ready());
         let endpoints: Vec<String> = ready.filter_map(|p| p.ip.as_ref()).map(|ip| format!("{ip}:{}", s.port)).collect();

@@ -10,24 +10,24 @@ use super::{
     quantity,
 };
 
-/// How far a rollout is.
+/// The state of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutStatus {
-    /// Whether every pod is of the newest template and ready.
+    /// Whether all pods have the newest template and are ready.
     pub done: bool,
-    /// How many pods are of the newest template and ready.
+    /// The number of ready pods with the newest template.
     pub ready: u32,
-    /// How many are wanted.
+    /// The desired number of pods.
     pub replicas: u32,
-    /// In the words of `kubectl rollout status`.
+    /// The message of `kubectl rollout status`.
     pub message: String,
 }
 
-/// The simulated cluster. All answers are text as kubectl prints it.
+/// The simulated cluster. All results are text as kubectl prints it.
 pub struct SimulatedCluster {
-    /// The time since the simulation began.
+    /// Returns the time since the simulation started.
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
-    /// A plain mutex: held for one call that only computes, never across an await.
+    /// A blocking mutex, because a call only computes while it holds the lock.
     state: Mutex<ClusterState>,
 }
 
@@ -44,20 +44,20 @@ impl Default for SimulatedCluster {
 }
 
 impl SimulatedCluster {
-    /// A cluster that begins now and lives in real time.
+    /// Creates a cluster that starts now and runs in real time.
     #[must_use]
     pub fn new() -> Self {
-        let begun = Instant::now();
-        Self::with_clock(jiff::Timestamp::now(), move || begun.elapsed())
+        let started = Instant::now();
+        Self::with_clock(jiff::Timestamp::now(), move || started.elapsed())
     }
 
-    /// A cluster that began at `start` and for which `clock` tells the time since then.
+    /// Creates a cluster that started at `start`, where `clock` returns the time since then.
     #[must_use]
     pub fn with_clock(start: jiff::Timestamp, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self { clock: Box::new(clock), state: Mutex::new(ClusterState::at_start(start.as_second())) }
     }
 
-    /// Brings the state to the present and lets `f` look at it or change it.
+    /// Advances the state to the current time, calls `f` with it, and runs the controllers.
     fn with_current_state<R>(&self, f: impl FnOnce(&mut ClusterState) -> R) -> R {
         let now = SimSeconds::try_from((self.clock)().as_secs()).unwrap_or(SimSeconds::MAX);
         let mut state = self.state.lock();
@@ -67,49 +67,49 @@ impl SimulatedCluster {
         result
     }
 
-    /// `kubectl get namespaces`.
+    /// Returns the output of `kubectl get namespaces`.
     #[must_use]
     pub fn list_namespaces(&self) -> String {
         self.with_current_state(|s| s.print_namespaces())
     }
 
-    /// `kubectl get nodes`, with what is requested of them.
+    /// Returns the output of `kubectl get nodes`, with the requested resources.
     #[must_use]
     pub fn list_nodes(&self) -> String {
         self.with_current_state(|s| s.print_nodes())
     }
 
-    /// `kubectl get pods`, of one namespace or of all.
+    /// Returns the output of `kubectl get pods` for one namespace or all.
     #[must_use]
     pub fn list_pods(&self, namespace: Option<&str>) -> String {
         self.with_current_state(|s| s.print_pods(namespace))
     }
 
-    /// `kubectl get deployments`, of one namespace or of all.
+    /// Returns the output of `kubectl get deployments` for one namespace or all.
     #[must_use]
     pub fn list_deployments(&self, namespace: Option<&str>) -> String {
         self.with_current_state(|s| s.print_deployments(namespace))
     }
 
-    /// `kubectl get services`, of one namespace or of all.
+    /// Returns the output of `kubectl get services` for one namespace or all.
     #[must_use]
     pub fn list_services(&self, namespace: Option<&str>) -> String {
         self.with_current_state(|s| s.print_services(namespace))
     }
 
-    /// `kubectl get configmaps`, of one namespace or of all.
+    /// Returns the output of `kubectl get configmaps` for one namespace or all.
     #[must_use]
     pub fn list_config_maps(&self, namespace: Option<&str>) -> String {
         self.with_current_state(|s| s.print_config_maps(namespace))
     }
 
-    /// `kubectl get events`, of one namespace or of all; the newest last.
+    /// Returns the output of `kubectl get events` for one namespace or all, newest last.
     #[must_use]
     pub fn list_events(&self, namespace: Option<&str>) -> String {
         self.with_current_state(|s| s.print_events(namespace))
     }
 
-    /// One pod as YAML, in short.
+    /// Returns the main fields of a pod as YAML.
     pub fn get_pod(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         self.with_current_state(|s| {
             let p = &s.pods[s.find_pod(namespace, name)?];
@@ -150,7 +150,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl logs`: the last `tail` lines, of this run of the container or of the one before.
+    /// Returns the last `tail` lines of `kubectl logs`.
     pub fn read_pod_log(
         &self,
         namespace: &str,
@@ -164,7 +164,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl get configmap -o yaml`.
+    /// Returns the output of `kubectl get configmap -o yaml`.
     pub fn get_config_map(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         self.with_current_state(|s| {
             let map = &s.config_maps[s.find_config_map(namespace, name)?];
@@ -186,7 +186,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl describe`, of a pod, deployment, node, service or ConfigMap.
+    /// Returns the output of `kubectl describe` for a pod, deployment, node, service or ConfigMap.
     pub fn describe_object(&self, kind: &str, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         let lower = kind.to_ascii_lowercase();
         match lower.as_str() {
@@ -208,7 +208,7 @@ impl SimulatedCluster {
         }
     }
 
-    /// `kubectl rollout status`, without waiting.
+    /// Returns the current state of a rollout, as `kubectl rollout status` does without waiting.
     pub fn rollout_status(&self, namespace: &str, name: &str) -> Result<RolloutStatus, SimulatedClusterError> {
         self.with_current_state(|s| {
             let d = &s.deployments[s.find_deployment(namespace, name)?];
@@ -232,7 +232,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl scale deployment`.
+    /// Sets the number of replicas, as `kubectl scale deployment` does.
     pub fn scale_deployment(
         &self,
         namespace: &str,
@@ -241,7 +241,7 @@ impl SimulatedCluster {
     ) -> Result<String, SimulatedClusterError> {
         if replicas > MAX_REPLICAS {
             return Err(SimulatedClusterError::new(format!(
-                "error: the simulated cluster takes at most {MAX_REPLICAS} replicas, not {replicas}"
+                "error: the simulated cluster supports at most {MAX_REPLICAS} replicas, not {replicas}"
             )));
         }
         self.with_current_state(|s| {
@@ -251,7 +251,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl rollout restart deployment`.
+    /// Restarts a deployment, as `kubectl rollout restart` does.
     pub fn restart_deployment(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         self.with_current_state(|s| {
             let now = s.now;
@@ -260,7 +260,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl rollout undo deployment`.
+    /// Returns a deployment to its previous template, as `kubectl rollout undo` does.
     pub fn roll_back_deployment(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         self.with_current_state(|s| {
             let at = s.find_deployment(namespace, name)?;
@@ -277,7 +277,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl set image deployment`.
+    /// Sets the image of a deployment, as `kubectl set image` does.
     pub fn set_deployment_image(
         &self,
         namespace: &str,
@@ -294,7 +294,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl set resources deployment --requests`; what is `None` stays.
+    /// Sets resource requests, as `kubectl set resources --requests` does. `None` keeps a value.
     pub fn set_deployment_resources(
         &self,
         namespace: &str,
@@ -316,7 +316,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl patch configmap`: sets one key. Containers see it when they start next.
+    /// Sets one key, as `kubectl patch configmap` does. Containers read it when they start.
     pub fn set_config_map_key(
         &self,
         namespace: &str,
@@ -331,7 +331,7 @@ impl SimulatedCluster {
             )));
         }
         if value.len() > 64 * 1024 {
-            return Err(SimulatedClusterError::new("error: the simulated cluster takes values of at most 64 KiB"));
+            return Err(SimulatedClusterError::new("error: the simulated cluster supports values of at most 64 KiB"));
         }
         self.with_current_state(|s| {
             let at = s.find_config_map(namespace, name)?;
@@ -340,7 +340,7 @@ impl SimulatedCluster {
                 return Ok(format!("configmap/{name} patched (no change)"));
             }
             data.insert(key.to_owned(), value.to_owned());
-            // The kubelet watches the ConfigMaps that its pods wait for, and tries again at once.
+            // The kubelet watches the ConfigMaps that its pods wait for, and retries immediately.
             let soon = s.now + 1;
             for pod in s.pods.iter_mut().filter(|p| p.namespace == namespace) {
                 if matches!(pod.status, PodStatus::ConfigError { .. }) {
@@ -351,7 +351,7 @@ impl SimulatedCluster {
         })
     }
 
-    /// `kubectl delete pod`.
+    /// Deletes a pod, as `kubectl delete pod` does.
     pub fn delete_pod(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         self.with_current_state(|s| {
             s.find_pod(namespace, name)?;
@@ -361,18 +361,18 @@ impl SimulatedCluster {
     }
 }
 
-/// The most pods of one deployment: enough to play with, and no way to fill the memory.
+/// Limit for the pods of one deployment, so that memory stays bounded.
 const MAX_REPLICAS: u32 = 50;
 
 impl ClusterState {
-    /// Gives a deployment a changed pod template; one that it had before comes back to the top, as a ReplicaSet does.
+    /// Changes the pod template of a deployment. A template from its history becomes current again, as a ReplicaSet does.
     fn change_pod_template(
         &mut self,
         namespace: &str,
         name: &str,
         change: impl FnOnce(&mut PodTemplate),
     ) -> Result<(), SimulatedClusterError> {
-        /// How many templates are kept to roll back to, as Kubernetes' `revisionHistoryLimit`.
+        /// The number of templates that are kept for a rollback, as with `revisionHistoryLimit`.
         const HISTORY: usize = 10;
         let at = self.find_deployment(namespace, name)?;
         let d = &mut self.deployments[at];

@@ -1,4 +1,4 @@
-//! What holds of the simulated cluster: how it is at the start, and that every change has its consequence.
+//! The initial state of the simulated cluster, and the consequences of changes.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use super::*;
 
-/// A cluster whose time stands still until it is moved.
+/// A cluster whose clock advances only on request.
 struct TestCluster {
     cluster: SimulatedCluster,
     seconds: Arc<AtomicU64>,
@@ -29,7 +29,7 @@ impl TestCluster {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    /// NAME and STATUS of the pods of an app.
+    /// Returns NAME and STATUS of the pods of an app.
     fn pods(&self, app: &str) -> Vec<(String, String)> {
         let table = self.cluster.list_pods(None);
         let cells = table.lines().map(|l| l.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect::<Vec<_>>());
@@ -46,7 +46,7 @@ impl TestCluster {
 }
 
 #[test]
-fn four_workloads_are_broken_at_the_start_and_the_rest_is_well() {
+fn four_workloads_are_broken_initially() {
     let lab = TestCluster::new();
     assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"]);
     assert_eq!(lab.statuses("ledger-worker"), ["CreateContainerConfigError"]);
@@ -58,13 +58,13 @@ fn four_workloads_are_broken_at_the_start_and_the_rest_is_well() {
 }
 
 #[test]
-fn the_same_calls_give_the_same_cluster() {
+fn simulation_is_deterministic() {
     let show = |lab: &TestCluster| {
         [lab.cluster.list_pods(None), lab.cluster.list_events(None), lab.cluster.list_nodes()].join("\n")
     };
     let (one, two) = (TestCluster::new(), TestCluster::new());
     assert_eq!(show(&one), show(&two));
-    // Looking in between makes no difference.
+    // Reads in between make no difference.
     for _ in 0..900 {
         one.wait(1);
         let _ = one.cluster.list_pods(None);
@@ -94,12 +94,12 @@ fn events_and_logs_name_the_causes() {
 }
 
 #[test]
-fn an_existing_image_heals_a_stuck_rollout_and_the_old_pods_go_one_by_one() {
+fn existing_image_completes_a_stuck_rollout() {
     let lab = TestCluster::new();
     lab.cluster.set_deployment_image("shop", "storefront", "nginx:1.27").unwrap();
     let running = |lab: &TestCluster| lab.statuses("storefront").iter().filter(|s| *s == "Running").count();
     while !lab.done("shop", "storefront") {
-        assert!(running(&lab) >= 2, "a rolling update never has fewer pods than asked for");
+        assert!(running(&lab) >= 2, "a rolling update never has fewer pods than replicas");
         lab.wait(1);
         assert!(lab.seconds.load(Ordering::Relaxed) < 30);
     }
@@ -108,7 +108,7 @@ fn an_existing_image_heals_a_stuck_rollout_and_the_old_pods_go_one_by_one() {
 }
 
 #[test]
-fn a_missing_image_stops_a_rollout_and_rolling_back_undoes_it() {
+fn rollback_undoes_a_missing_image() {
     let lab = TestCluster::new();
     let before = lab.pods("cart");
     lab.cluster.set_deployment_image("shop", "cart", "registry.local/shop/cart:9").unwrap();
@@ -121,7 +121,7 @@ fn a_missing_image_stops_a_rollout_and_rolling_back_undoes_it() {
 }
 
 #[test]
-fn a_config_key_heals_the_config_error_by_itself() {
+fn config_key_resolves_the_config_error() {
     let lab = TestCluster::new();
     lab.cluster.set_config_map_key("payments", "ledger-config", "LEDGER_TOPIC", "ledger.v2").unwrap();
     lab.wait(2);
@@ -130,11 +130,11 @@ fn a_config_key_heals_the_config_error_by_itself() {
 }
 
 #[test]
-fn a_crash_loop_heals_with_its_next_try_or_at_once_with_a_restart() {
+fn crash_loop_ends_with_the_next_attempt_or_a_restart() {
     let lab = TestCluster::new();
     lab.cluster.set_config_map_key("payments", "payments-config", "DB_HOST", "postgres.payments").unwrap();
     lab.wait(5);
-    assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"], "the back-off is not over");
+    assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"], "the back-off has not ended");
     let patient = TestCluster::new();
     patient.cluster.set_config_map_key("payments", "payments-config", "DB_HOST", "postgres").unwrap();
     patient.wait(300);
@@ -147,7 +147,7 @@ fn a_crash_loop_heals_with_its_next_try_or_at_once_with_a_restart() {
 }
 
 #[test]
-fn a_restart_with_the_cause_still_there_crashes_again() {
+fn restart_without_a_fix_crashes_again() {
     let lab = TestCluster::new();
     lab.cluster.restart_deployment("payments", "payments-api").unwrap();
     lab.wait(3);
@@ -155,7 +155,7 @@ fn a_restart_with_the_cause_still_there_crashes_again() {
 }
 
 #[test]
-fn a_smaller_memory_request_schedules_the_pending_pod() {
+fn smaller_memory_request_schedules_the_pod() {
     let lab = TestCluster::new();
     lab.cluster.set_deployment_resources("shop", "recommendations", None, Some("2Gi")).unwrap();
     lab.wait(3);
@@ -164,7 +164,7 @@ fn a_smaller_memory_request_schedules_the_pending_pod() {
 }
 
 #[test]
-fn scaling_makes_and_removes_pods() {
+fn scaling_adds_and_removes_pods() {
     let lab = TestCluster::new();
     lab.cluster.scale_deployment("shop", "checkout", 5).unwrap();
     lab.wait(3);
@@ -176,7 +176,7 @@ fn scaling_makes_and_removes_pods() {
 }
 
 #[test]
-fn a_deleted_pod_is_replaced() {
+fn deleted_pod_is_replaced() {
     let lab = TestCluster::new();
     let before = lab.pods("cart");
     lab.cluster.delete_pod("shop", &before[0].0).unwrap();
@@ -187,7 +187,7 @@ fn a_deleted_pod_is_replaced() {
 }
 
 #[test]
-fn a_restart_renews_every_pod() {
+fn restart_replaces_every_pod() {
     let lab = TestCluster::new();
     let before = lab.pods("checkout");
     lab.cluster.restart_deployment("shop", "checkout").unwrap();
@@ -198,7 +198,7 @@ fn a_restart_renews_every_pod() {
 }
 
 #[test]
-fn unknown_names_are_refused_in_kubectls_words() {
+fn unknown_names_get_kubectl_errors() {
     let lab = TestCluster::new();
     let said = |r: Result<String, SimulatedClusterError>| r.unwrap_err().to_string();
     assert_eq!(said(lab.cluster.delete_pod("shop", "x")), "Error from server (NotFound): pods \"x\" not found");
@@ -214,7 +214,7 @@ fn unknown_names_are_refused_in_kubectls_words() {
 }
 
 #[test]
-fn descriptions_show_what_matters() {
+fn descriptions_show_image_state_and_endpoints() {
     let lab = TestCluster::new();
     let deployment = lab.cluster.describe_object("deployment", "shop", "storefront").unwrap();
     assert!(deployment.contains("Image:     nginx:1.72"), "{deployment}");
@@ -227,10 +227,10 @@ fn descriptions_show_what_matters() {
 }
 
 #[test]
-fn a_month_of_nobody_looking_is_caught_up_quickly() {
+fn long_pause_is_simulated_quickly() {
     let lab = TestCluster::new();
     lab.wait(30 * 86_400);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(lab.statuses("payments-api").len(), 2);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -1,5 +1,5 @@
-//! What is wrong, and what would mend it: pods and events first, then logs and descriptions of what fails, then what a
-//! log points to.
+//! Diagnoses failing workloads and suggests fixes: reads pods and events first, then logs and descriptions of what fails,
+//! then the objects that a log points to.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::demo::cluster::quantity::{format_memory, parse_memory};
 
-/// The most workloads that are looked into in one turn.
+/// Limit for the workloads that are diagnosed in one run.
 const MAX_WORKLOADS: usize = 6;
 
 /// A workload with pods that are not ready.
@@ -27,10 +27,10 @@ impl BrokenWorkload<'_> {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// The pod that tells most: the one with the most restarts.
+    /// Returns the pod with the most restarts, which is the most informative.
     fn most_restarted_pod(&self) -> &TableRow {
         let restarts = |p: &&&TableRow| p.get("RESTARTS").split(' ').next().and_then(|n| n.parse::<u32>().ok());
-        self.pods.iter().max_by_key(restarts).expect("a broken workload is made from a pod")
+        self.pods.iter().max_by_key(restarts).expect("a broken workload has at least one pod")
     }
 
     fn status(&self) -> &str {
@@ -47,27 +47,27 @@ impl BrokenWorkload<'_> {
     }
 }
 
-/// The answer to "what is wrong", of all or of what `names` names.
+/// Plans the answer to "what is wrong", for all pods or for those that `names` match.
 pub(super) fn plan_diagnosis(
     run: &RunProgress<'_>,
     names: &[String],
     namespace: Option<&str>,
 ) -> Result<String, NextStep> {
     let all = namespace_arguments(namespace);
-    let place = namespace.map_or_else(|| "all namespaces".to_owned(), |ns| format!("the namespace {ns}"));
-    let say = format!("I look at the pods and the recent events of {place}.");
-    run.request_calls(&say, &[("pods_list", all.clone()), ("events_list", all.clone())])?;
-    let pods = table::parse_table(run.require_result(&say, "pods_list", &all)?);
+    let scope = namespace.map_or_else(|| "all namespaces".to_owned(), |ns| format!("the namespace {ns}"));
+    let announcement = format!("Checking pods and recent events in {scope}.");
+    run.request_calls(&announcement, &[("pods_list", all.clone()), ("events_list", all.clone())])?;
+    let pods = table::parse_table(run.require_result(&announcement, "pods_list", &all)?);
     let events = table::parse_table(run.successful_result("events_list", &all).unwrap_or_default());
     if pods.is_empty() {
-        return Ok(format!("There are no pods in {place}. Next: `list namespaces` shows which there are."));
+        return Ok(format!("There are no pods in {scope}. Next: `list namespaces` shows the available ones."));
     }
 
     let (about, note) = select_pods(&pods, names);
     let broken = group_broken(&about);
     if broken.is_empty() {
         return Ok(format!(
-            "{note}All is well: {} in {place} {} ready.",
+            "{note}No problems found: {} in {scope} {} ready.",
             count_noun(about.len(), "pod"),
             is_or_are(about.len())
         ));
@@ -82,9 +82,9 @@ pub(super) fn plan_diagnosis(
         calls.push(("nodes_list", json!({})));
     }
     let found = count_noun(broken.len(), "workload");
-    run.request_calls(&format!("{found} with pods that are not ready. I read their logs and descriptions."), &calls)?;
+    run.request_calls(&format!("{found} with pods that are not ready. Reading their logs and descriptions."), &calls)?;
 
-    // What a log points to: the services that there are, and the configuration that names the wrong one.
+    // A log may point to a wrong host: compare the existing services with the configuration.
     let mut calls: Vec<(&str, Value)> = Vec::new();
     for workload in broken.iter().take(MAX_WORKLOADS) {
         if unresolved_host(run, workload).is_some() {
@@ -94,7 +94,7 @@ pub(super) fn plan_diagnosis(
     }
     calls.dedup();
     run.request_calls(
-        "A log names a host that is not found. I compare it with the services and the configuration.",
+        "A log names a host that was not found. Comparing it with the services and the configuration.",
         &calls,
     )?;
 
@@ -115,13 +115,13 @@ pub(super) fn plan_diagnosis(
         );
     }
     if broken.len() > MAX_WORKLOADS {
-        text += &format!("\n\nAnd {} more; ask about them by name.", broken.len() - MAX_WORKLOADS);
+        text += &format!("\n\n{} more workloads are not shown; ask about them by name.", broken.len() - MAX_WORKLOADS);
     }
-    text += "\n\nNothing has been changed. Type one of the commands, or `yes` for the first.";
+    text += "\n\nNothing was changed. Enter one of the commands, or `yes` for the first one.";
     Ok(text)
 }
 
-/// The pods that a message is about: of the namespace, or of the workload, that one of its words names.
+/// Returns the pods that a message is about: those of the namespace or workload that one of its words names.
 fn select_pods<'r>(pods: &'r [TableRow], names: &[String]) -> (Vec<&'r TableRow>, String) {
     for name in names {
         let of_namespace: Vec<&TableRow> = pods.iter().filter(|p| p.get("NAMESPACE") == name).collect();
@@ -137,7 +137,7 @@ fn select_pods<'r>(pods: &'r [TableRow], names: &[String]) -> (Vec<&'r TableRow>
         }
         NameMatch::Nothing => {
             let note = match names.first() {
-                Some(name) => format!("I find no pod called \"{name}\", so this is about all.\n\n"),
+                Some(name) => format!("No pod is named \"{name}\", so this covers all pods.\n\n"),
                 None => String::new(),
             };
             (pods.iter().collect(), note)
@@ -157,21 +157,21 @@ fn group_broken<'r>(pods: &[&'r TableRow]) -> Vec<BrokenWorkload<'r>> {
     groups
 }
 
-/// The line of a crashing workload's log that tells why.
+/// Returns the log line that shows why a workload crashes.
 fn failure_line<'a>(run: &RunProgress<'a>, workload: &BrokenWorkload<'_>) -> Option<&'a str> {
     let log = run.successful_result("pods_log", &workload.log_call()?)?;
     let bad = |line: &&str| ["ERROR", "FATAL", "panic", "rror:"].iter().any(|w| line.contains(w));
     log.lines().find(bad).or_else(|| log.lines().last())
 }
 
-/// The host that a crashing workload's log says is not found.
+/// Returns the host that was not found, according to the log of a crashing workload.
 fn unresolved_host<'a>(run: &RunProgress<'a>, workload: &BrokenWorkload<'_>) -> Option<&'a str> {
     let log = run.successful_result("pods_log", &workload.log_call()?)?;
     let line = log.lines().find(|l| l.contains("no such host"))?;
     line.split_once("lookup ")?.1.split([' ', ':']).next()
 }
 
-/// The calls that get the ConfigMaps which a workload's description names.
+/// Returns the calls that read the ConfigMaps in a workload's description.
 fn config_map_calls(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>) -> Vec<Value> {
     let description = run.successful_result("resources_describe", &workload.describe_call()).unwrap_or_default();
     let mut calls: Vec<Value> = description
@@ -183,7 +183,7 @@ fn config_map_calls(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>) -> Vec
     calls
 }
 
-/// What is said of a broken workload.
+/// The diagnosis of a broken workload.
 struct WorkloadDiagnosis {
     cause: String,
     evidence: String,
@@ -206,11 +206,11 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
             let evidence = shown(failure_line(run, workload).or_else(|| event("")));
             match unresolved_host(run, workload) {
                 Some(host) => {
-                    let cause = format!("it starts, does not find the host `{host}`, and exits.");
+                    let cause = format!("it starts, cannot find the host `{host}`, and exits.");
                     WorkloadDiagnosis { cause, evidence, next: suggest_host(run, workload, host) }
                 }
                 None => WorkloadDiagnosis {
-                    cause: "its container starts and exits again.".to_owned(),
+                    cause: "its container exits soon after its start.".to_owned(),
                     evidence,
                     next: format!("`logs of {name}`"),
                 },
@@ -222,7 +222,7 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
             let older = older.map(|(_, rest)| rest.trim_end_matches(')'));
             let (rest, next) = match older {
                 Some(old) => (
-                    format!("; pods with {old} still serve"),
+                    format!("; pods with {old} still serve requests"),
                     format!("`roll back {name}`, or `set image of {name} to <image:tag>`"),
                 ),
                 None => (String::new(), format!("`set image of {name} to <image:tag>`")),
@@ -239,47 +239,47 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
                     let guess = key.to_lowercase().replace('_', "-");
                     (
                         format!("the key `{key}` is missing in the ConfigMap `{map}`."),
-                        format!("`set {key} in {map} to {guess}` (the value is a guess: put in yours)"),
+                        format!("`set {key} in {map} to {guess}` (the value is a guess: replace it with yours)"),
                     )
                 }
-                None => ("the container's configuration is not complete.".to_owned(), format!("`describe {name}`")),
+                None => ("the configuration of the container is incomplete.".to_owned(), format!("`describe {name}`")),
             };
             WorkloadDiagnosis { cause, evidence: shown(message), next }
         }
         "Pending" => {
             let message = event("nodes are available").or_else(|| event(""));
-            let wants = description.lines().find_map(|l| l.split_once("memory: ")).map(|(_, m)| m.trim());
+            let requested = description.lines().find_map(|l| l.split_once("memory: ")).map(|(_, m)| m.trim());
             let short = message.is_some_and(|m| m.contains("Insufficient memory"));
-            match (wants, largest_free_memory(run)) {
-                (Some(wants), Some(free)) if short => WorkloadDiagnosis {
+            match (requested, largest_free_memory(run)) {
+                (Some(requested), Some(free)) if short => WorkloadDiagnosis {
                     cause: format!(
-                        "each pod asks for {wants} of memory, and no node has more than {} free.",
+                        "each pod requests {requested} of memory, and no node has more than {} free.",
                         format_memory(free)
                     ),
                     evidence: shown(message),
                     next: format!("`set memory of {name} to {}`", format_memory(round_memory_request(free))),
                 },
                 _ => WorkloadDiagnosis {
-                    cause: "no node takes it.".to_owned(),
+                    cause: "no node can run it.".to_owned(),
                     evidence: shown(message),
                     next: format!("`describe {name}`"),
                 },
             }
         }
         "ContainerCreating" => WorkloadDiagnosis {
-            cause: "it is being started just now.".to_owned(),
+            cause: "it is starting.".to_owned(),
             evidence: format!("its pod is {} old", workload.most_restarted_pod().get("AGE")),
             next: format!("`status of {name}`"),
         },
         _ => WorkloadDiagnosis {
-            cause: "I have no rule for this state.".to_owned(),
+            cause: "the rules do not cover this state.".to_owned(),
             evidence: shown(event("")),
             next: format!("`describe {name}`"),
         },
     }
 }
 
-/// A command that points the configuration at a service that there is.
+/// Returns a command that changes the configuration to an existing service.
 fn suggest_host(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, host: &str) -> String {
     let services = table::parse_table(run.successful_result("services_list", &json!({})).unwrap_or_default());
     let first = host.split('.').next().unwrap_or(host);
@@ -292,13 +292,13 @@ fn suggest_host(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, host: &str
     match (service, key) {
         (Some(service), Some((key, map))) => {
             let right = format!("{first}.{}.svc.cluster.local", service.get("NAMESPACE"));
-            format!("`set {key} in {map} to {right}` (there is a service {})", service.full_name())
+            format!("`set {key} in {map} to {right}` (the service {} exists)", service.full_name())
         }
-        _ => format!("`logs of {}`, and find out where that host should be", workload.name),
+        _ => format!("`logs of {}`, and check the host in its configuration", workload.name),
     }
 }
 
-/// The most memory (Mi) that a node for workloads has free.
+/// Returns the largest free memory (MiB) of a worker node.
 fn largest_free_memory(run: &RunProgress<'_>) -> Option<u64> {
     let nodes = table::parse_table(run.successful_result("nodes_list", &json!({}))?);
     let free = |node: &TableRow| {
@@ -308,7 +308,7 @@ fn largest_free_memory(run: &RunProgress<'_>) -> Option<u64> {
     nodes.iter().filter(|n| n.get("ROLES") != "control-plane").filter_map(free).max()
 }
 
-/// A round amount (Mi) that fits well: the greatest power of two of at most half.
+/// Returns a round amount (MiB) that fits easily: the largest power of two that is at most half of it.
 fn round_memory_request(free: u64) -> u64 {
     (free / 2).max(1).checked_ilog2().map_or(1, |log| 1 << log)
 }

@@ -1,23 +1,23 @@
-//! From the words of a message to what is wanted. Word lists and positions; nothing here understands language.
+//! Derives the intent of a message from word lists and word positions, without any language understanding.
 
 use super::vocabulary::{CONFIRMATIONS, FILLER_WORDS, RULE_WORDS, TROUBLE_WORDS};
 
-/// What is wanted, and where.
+/// A parsed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UserRequest {
     pub intent: UserIntent,
-    /// The namespace that was named.
+    /// The namespace that the message names.
     pub namespace: Option<String>,
 }
 
-/// What is wanted. `names` are the words that may be names, likely ones first.
+/// What the user wants. `names` are the words that may be names of objects, the most likely first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum UserIntent {
-    /// None of the rules fits.
+    /// No rule matches.
     Unknown,
-    /// The rule is clear, but something is missing; how to say it.
+    /// A rule matches, but the message lacks a part; with a hint.
     Incomplete(&'static str),
-    /// What was suggested before.
+    /// The user accepts the last suggestion.
     Confirm,
     Diagnose {
         names: Vec<String>,
@@ -64,7 +64,7 @@ pub(super) enum UserIntent {
     },
 }
 
-/// What can be listed.
+/// The resources that can be listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListedResource {
     Pods,
@@ -76,7 +76,7 @@ pub(super) enum ListedResource {
     Namespaces,
 }
 
-/// What can be described.
+/// The kinds of objects that can be described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DescribedKind {
     Any,
@@ -102,11 +102,11 @@ fn resource_for_word(word: &str) -> Option<(ListedResource, DescribedKind)> {
     })
 }
 
-/// A word of the message: as it was written, and for comparing.
+/// A word of the message: as written, and in lower case.
 #[derive(Debug, Clone)]
 struct MessageWord {
     raw: String,
-    low: String,
+    lowercase: String,
 }
 
 fn split_words(text: &str) -> Vec<MessageWord> {
@@ -114,43 +114,44 @@ fn split_words(text: &str) -> Vec<MessageWord> {
     text.split_whitespace()
         .map(|w| w.trim_matches(outer))
         .filter(|w| !w.is_empty())
-        .map(|w| MessageWord { raw: w.to_owned(), low: w.to_lowercase() })
+        .map(|w| MessageWord { raw: w.to_owned(), lowercase: w.to_lowercase() })
         .collect()
 }
 
-/// Reads a message.
+/// Parses a message.
 pub(super) fn parse_message(text: &str) -> UserRequest {
     let mut words = split_words(text);
-    let plain: Vec<&str> = words.iter().map(|w| w.low.as_str()).collect();
+    let plain: Vec<&str> = words.iter().map(|w| w.lowercase.as_str()).collect();
     if CONFIRMATIONS.contains(&plain.join(" ").as_str()) {
         return UserRequest { intent: UserIntent::Confirm, namespace: None };
     }
-    if let Some(wish) = parse_set_config(&words) {
-        return wish;
+    if let Some(request) = parse_set_config(&words) {
+        return request;
     }
     let namespace = extract_namespace(&mut words);
     UserRequest { intent: classify_words(&words), namespace }
 }
 
-/// Takes the words that name a namespace out of the message: `in shop`, `namespace shop`, `-n shop`.
+/// Removes the words that name a namespace from the message: `in shop`, `namespace shop`, `-n shop`.
 fn extract_namespace(words: &mut Vec<MessageWord>) -> Option<String> {
     for i in 0..words.len() {
-        if let Some(name) = words[i].low.strip_prefix("--namespace=") {
+        if let Some(name) = words[i].lowercase.strip_prefix("--namespace=") {
             let name = name.to_owned();
             words.remove(i);
             return Some(name);
         }
-        if !matches!(words[i].low.as_str(), "in" | "namespace" | "ns" | "-n" | "--namespace") {
+        if !matches!(words[i].lowercase.as_str(), "in" | "namespace" | "ns" | "-n" | "--namespace") {
             continue;
         }
-        let skip = words[i + 1..].iter().take_while(|w| matches!(w.low.as_str(), "the" | "namespace" | "ns")).count();
+        let skip =
+            words[i + 1..].iter().take_while(|w| matches!(w.lowercase.as_str(), "the" | "namespace" | "ns")).count();
         let Some(word) = words.get(i + 1 + skip) else { continue };
-        if is_filler(&word.low) || word.low.parse::<u64>().is_ok() {
+        if is_filler(&word.lowercase) || word.lowercase.parse::<u64>().is_ok() {
             continue;
         }
-        let name = word.low.clone();
+        let name = word.lowercase.clone();
         let mut end = i + 2 + skip;
-        if words.get(end).is_some_and(|w| w.low == "namespace") {
+        if words.get(end).is_some_and(|w| w.lowercase == "namespace") {
             end += 1;
         }
         words.drain(i..end);
@@ -167,28 +168,28 @@ fn is_filler(low: &str) -> bool {
 }
 
 fn classify_words(words: &[MessageWord]) -> UserIntent {
-    let has = |any: &[&str]| words.iter().any(|w| any.contains(&w.low.as_str()));
-    let first = |any: &[&str]| words.first().is_some_and(|w| any.contains(&w.low.as_str()));
+    let has = |any: &[&str]| words.iter().any(|w| any.contains(&w.lowercase.as_str()));
+    let first = |any: &[&str]| words.first().is_some_and(|w| any.contains(&w.lowercase.as_str()));
     let names = candidate_names(words);
-    let number = words.iter().find_map(|w| w.low.parse::<u64>().ok());
+    let number = words.iter().find_map(|w| w.lowercase.parse::<u64>().ok());
     let changing = has(&["set", "fix", "change", "update", "upgrade", "use", "lower", "reduce", "raise", "increase"]);
 
     if has(&["scale", "resize"]) {
         return match number {
             Some(replicas) if !names.is_empty() => UserIntent::Scale { names, replicas },
-            _ => UserIntent::Incomplete("To scale I need a name and a number: `scale checkout to 3`."),
+            _ => UserIntent::Incomplete("Scaling needs a name and a number: `scale checkout to 3`."),
         };
     }
     if has(&["restart", "bounce"]) && !has(&["why"]) {
         return match names.is_empty() {
             false => UserIntent::Restart { names },
-            true => UserIntent::Incomplete("To restart I need a name: `restart checkout`."),
+            true => UserIntent::Incomplete("A restart needs a name: `restart checkout`."),
         };
     }
     if has(&["rollback", "undo", "revert"]) || (has(&["roll"]) && has(&["back"])) {
         return match names.is_empty() {
             false => UserIntent::RollBack { names },
-            true => UserIntent::Incomplete("To roll back I need a name: `roll back storefront`."),
+            true => UserIntent::Incomplete("A rollback needs a name: `roll back storefront`."),
         };
     }
     if changing && has(&["memory", "mem", "cpu"]) {
@@ -199,7 +200,7 @@ fn classify_words(words: &[MessageWord]) -> UserIntent {
         return match image {
             Some(image) if !names.is_empty() => UserIntent::SetImage { names, image },
             _ => UserIntent::Incomplete(
-                "To set an image I need a name and the image with its tag: `set image of storefront to nginx:1.27`.",
+                "Setting an image needs a name and an image with its tag: `set image of storefront to nginx:1.27`.",
             ),
         };
     }
@@ -207,7 +208,7 @@ fn classify_words(words: &[MessageWord]) -> UserIntent {
         let other = has(&["deployment", "deploy", "namespace", "service", "node", "configmap"]);
         return match names.is_empty() || other {
             false => UserIntent::DeletePod { names },
-            true => UserIntent::Incomplete("Pods are all that I can delete, one at a time: `delete pod <name>`."),
+            true => UserIntent::Incomplete("Only pods can be deleted, one at a time: `delete pod <name>`."),
         };
     }
     if has(&["logs", "log", "tail"]) {
@@ -215,18 +216,18 @@ fn classify_words(words: &[MessageWord]) -> UserIntent {
             false => {
                 UserIntent::Logs { names, tail: number.unwrap_or(20), previous: has(&["previous", "-p", "--previous"]) }
             }
-            true => UserIntent::Incomplete("Whose logs? For example: `logs of payments-api`."),
+            true => UserIntent::Incomplete("Logs need a name: `logs of payments-api`."),
         };
     }
-    let listed = words.iter().find_map(|w| resource_for_word(&w.low));
+    let listed = words.iter().find_map(|w| resource_for_word(&w.lowercase));
     if has(&["describe", "inspect", "explain", "yaml"]) {
         return match names.is_empty() {
             false => UserIntent::Describe { kind: listed.map_or(DescribedKind::Any, |(_, kind)| kind), names },
-            true => UserIntent::Incomplete("To describe I need a name: `describe storefront`."),
+            true => UserIntent::Incomplete("A description needs a name: `describe storefront`."),
         };
     }
     if has(&["status", "rollout"]) {
-        // The status of nothing in particular is the status of all.
+        // Without a name, the message asks for the status of the whole cluster.
         return match names.is_empty() {
             false => UserIntent::Status { names },
             true => UserIntent::Diagnose { names },
@@ -245,7 +246,7 @@ fn classify_words(words: &[MessageWord]) -> UserIntent {
             _,
             kind @ (DescribedKind::Pod | DescribedKind::Deployment | DescribedKind::Service | DescribedKind::Node),
         )) if !names.is_empty()
-            && words.iter().any(|w| matches!(w.low.as_str(), "pod" | "deployment" | "service" | "node")) =>
+            && words.iter().any(|w| matches!(w.lowercase.as_str(), "pod" | "deployment" | "service" | "node")) =>
         {
             UserIntent::Describe { kind, names }
         }
@@ -254,21 +255,21 @@ fn classify_words(words: &[MessageWord]) -> UserIntent {
     }
 }
 
-/// The words that may be names, those after `of`, `for` and the kinds first.
+/// Returns the words that may be names of objects, those after `of`, `for` or a kind first.
 fn candidate_names(words: &[MessageWord]) -> Vec<String> {
     let mut names: Vec<(bool, String)> = Vec::new();
     for (i, word) in words.iter().enumerate() {
-        // `deploy/checkout` as kubectl takes it; `shop/checkout` stays as it is.
-        let low = match word.low.split_once('/') {
+        // `deploy/checkout` is a kind and a name, as in kubectl; `shop/checkout` is a namespace and a name.
+        let low = match word.lowercase.split_once('/') {
             Some((kind, name)) if resource_for_word(kind).is_some() => name,
-            _ => word.low.as_str(),
+            _ => word.lowercase.as_str(),
         };
         let name = low.chars().all(|c| c.is_ascii_alphanumeric() || "-./".contains(c))
             && low.starts_with(|c: char| c.is_ascii_alphanumeric());
         if !name || is_filler(low) || low.parse::<u64>().is_ok() || is_quantity(low) {
             continue;
         }
-        let lead = i.checked_sub(1).map(|b| words[b].low.as_str());
+        let lead = i.checked_sub(1).map(|b| words[b].lowercase.as_str());
         let likely = lead.is_some_and(|l| matches!(l, "of" | "for") || resource_for_word(l).is_some());
         names.push((likely, low.to_owned()));
     }
@@ -276,13 +277,13 @@ fn candidate_names(words: &[MessageWord]) -> Vec<String> {
     names.into_iter().map(|(_, name)| name).collect()
 }
 
-/// `512Mi`, `250m` and the like.
+/// Returns whether a word is a quantity such as `512Mi` or `250m`.
 fn is_quantity(low: &str) -> bool {
     let digits = low.len() - low.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     digits > 0 && matches!(&low[digits..], "m" | "k" | "ki" | "mi" | "m " | "gi" | "g" | "ti" | "t" | "mb" | "gb")
 }
 
-/// An image reference: something with a tag, plain or after `container=`.
+/// Returns the image reference in a word: an image with a tag, alone or after `container=`.
 fn parse_image(raw: &str) -> Option<String> {
     let reference = raw.split_once('=').map_or(raw, |(_, image)| image);
     let (repo, tag) = reference.rsplit_once(':')?;
@@ -291,20 +292,22 @@ fn parse_image(raw: &str) -> Option<String> {
 
 fn parse_resources(words: &[MessageWord], names: Vec<String>) -> UserIntent {
     let amounts: Vec<&MessageWord> =
-        words.iter().filter(|w| is_quantity(&w.low) || w.low.parse::<u64>().is_ok()).collect();
-    let wants = |any: &[&str]| words.iter().any(|w| any.contains(&w.low.as_str()));
+        words.iter().filter(|w| is_quantity(&w.lowercase) || w.lowercase.parse::<u64>().is_ok()).collect();
+    let wants = |any: &[&str]| words.iter().any(|w| any.contains(&w.lowercase.as_str()));
     let (memory, cpu) = (wants(&["memory", "mem"]), wants(&["cpu"]));
     match amounts.as_slice() {
         [amount] if !names.is_empty() && memory != cpu => UserIntent::SetResources {
             names,
             memory: memory.then(|| normalize_memory_unit(&amount.raw)),
-            cpu: cpu.then(|| amount.low.clone()),
+            cpu: cpu.then(|| amount.lowercase.clone()),
         },
-        _ => UserIntent::Incomplete("For that I need a name and one amount: `set memory of recommendations to 2Gi`."),
+        _ => UserIntent::Incomplete(
+            "Setting a resource request needs a name and one amount: `set memory of recommendations to 2Gi`.",
+        ),
     }
 }
 
-/// `2GB` and `2gi` as Kubernetes writes them.
+/// Returns a memory quantity in the notation of Kubernetes: `2GB` and `2gi` become `2Gi`.
 fn normalize_memory_unit(raw: &str) -> String {
     let digits = raw.len() - raw.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let unit = match raw[digits..].to_lowercase().as_str() {
@@ -315,37 +318,39 @@ fn normalize_memory_unit(raw: &str) -> String {
     format!("{}{unit}", &raw[..digits])
 }
 
-/// `set KEY in MAP to VALUE`, `set KEY=VALUE in MAP`, `set MAP KEY to VALUE`.
+/// Parses `set KEY in MAP to VALUE`, `set KEY=VALUE in MAP` and `set MAP KEY to VALUE`.
 fn parse_set_config(words: &[MessageWord]) -> Option<UserRequest> {
-    let at =
-        words.iter().position(|w| matches!(w.low.as_str(), "set" | "change" | "add" | "patch" | "put" | "update"))?;
-    let noise = |w: &&MessageWord| !matches!(w.low.as_str(), "the" | "key" | "configmap" | "cm" | "value" | "of" | "a");
+    let at = words
+        .iter()
+        .position(|w| matches!(w.lowercase.as_str(), "set" | "change" | "add" | "patch" | "put" | "update"))?;
+    let noise =
+        |w: &&MessageWord| !matches!(w.lowercase.as_str(), "the" | "key" | "configmap" | "cm" | "value" | "of" | "a");
     let rest: Vec<&MessageWord> = words[at + 1..].iter().filter(noise).collect();
-    let namespace_at = rest.iter().position(|w| w.low == "-n");
-    let namespace = namespace_at.and_then(|i| rest.get(i + 1)).map(|w| w.low.clone());
+    let namespace_at = rest.iter().position(|w| w.lowercase == "-n");
+    let namespace = namespace_at.and_then(|i| rest.get(i + 1)).map(|w| w.lowercase.clone());
     let rest = &rest[..namespace_at.unwrap_or(rest.len())];
-    let low: Vec<&str> = rest.iter().map(|w| w.low.as_str()).collect();
-    if low.iter().any(|w| matches!(*w, "image" | "memory" | "mem" | "cpu" | "replicas" | "resources")) {
+    let lowercase: Vec<&str> = rest.iter().map(|w| w.lowercase.as_str()).collect();
+    if lowercase.iter().any(|w| matches!(*w, "image" | "memory" | "mem" | "cpu" | "replicas" | "resources")) {
         return None;
     }
-    let wish = |map: &str, key: &str, value: String| {
+    let request = |map: &str, key: &str, value: String| {
         let value = value.trim_matches(['"', '\'']).to_owned();
         let intent = UserIntent::SetConfig { map: map.to_lowercase(), key: key.to_owned(), value };
         Some(UserRequest { intent, namespace: namespace.clone() })
     };
     let value = |from: usize| rest[from..].iter().map(|w| w.raw.as_str()).collect::<Vec<_>>().join(" ");
-    match low.as_slice() {
-        [_, "in" | "on", _, "to" | "as", _, ..] => wish(&rest[2].raw, &rest[0].raw, value(4)),
+    match lowercase.as_slice() {
+        [_, "in" | "on", _, "to" | "as", _, ..] => request(&rest[2].raw, &rest[0].raw, value(4)),
         [pair, "in" | "on", _] if pair.contains('=') => {
             let (key, value) = rest[0].raw.split_once('=')?;
-            wish(&rest[2].raw, key, value.to_owned())
+            request(&rest[2].raw, key, value.to_owned())
         }
         [_, pair] if pair.contains('=') && !pair.contains(':') => {
             let (key, value) = rest[1].raw.split_once('=')?;
-            wish(&rest[0].raw, key, value.to_owned())
+            request(&rest[0].raw, key, value.to_owned())
         }
-        // A key is told from other words by its capitals.
-        [_, key, "to" | "as", _, ..] if *key != rest[1].raw => wish(&rest[0].raw, &rest[1].raw, value(3)),
+        // The key is recognized by its upper-case letters.
+        [_, key, "to" | "as", _, ..] if *key != rest[1].raw => request(&rest[0].raw, &rest[1].raw, value(3)),
         _ => None,
     }
 }
@@ -354,9 +359,9 @@ fn parse_set_config(words: &[MessageWord]) -> Option<UserRequest> {
 mod tests {
     use super::*;
 
-    fn wish(text: &str) -> (UserIntent, Option<String>) {
-        let wish = parse_message(text);
-        (wish.intent, wish.namespace)
+    fn parse(text: &str) -> (UserIntent, Option<String>) {
+        let request = parse_message(text);
+        (request.intent, request.namespace)
     }
 
     fn n(names: &[&str]) -> Vec<String> {
@@ -364,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_sorted_by_their_words() {
+    fn messages_map_to_intents() {
         use UserIntent::*;
         let shop = || Some("shop".to_owned());
         let image = |i: &str| SetImage { names: n(&["storefront"]), image: i.to_owned() };
@@ -428,16 +433,16 @@ mod tests {
             ("write me a poem", Unknown, None),
             ("", Unknown, None),
         ] {
-            assert_eq!(wish(text), (intent, namespace), "{text}");
+            assert_eq!(parse(text), (intent, namespace), "{text}");
         }
     }
 
     #[test]
-    fn what_lacks_a_part_says_which() {
+    fn incomplete_messages_get_a_hint() {
         for text in
             ["scale checkout", "restart", "logs", "set image of storefront", "delete namespace shop", "set memory of x"]
         {
-            assert!(matches!(wish(text).0, UserIntent::Incomplete(_)), "{text}");
+            assert!(matches!(parse(text).0, UserIntent::Incomplete(_)), "{text}");
         }
     }
 }

@@ -1,11 +1,4 @@
-//! A rule-based stand-in for a language model. It looks for words that it knows, calls the tools that go with them, and
-//! reports what they return. It is **not** a language model, and says so wherever it is named.
-//!
-//! ```text
-//! ChatRequest ─▶ Turn (what was said, what tools answered) ─▶ intent (words) ─▶ plan ─▶ calls, or the last words
-//! ```
-//!
-//! It keeps nothing between two calls: like any model it works from the messages of the request alone.
+//! The model itself: builds a reply from the planned step and streams it.
 
 use std::time::Duration;
 
@@ -22,12 +15,12 @@ use k8sops_models::{
     ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall, ToolChoice,
 };
 
-/// How long it waits between two words: about as fast as a model would write.
+/// Pause between two streamed words, so that text arrives about as fast as from a model.
 const WORD_PAUSE: Duration = Duration::from_millis(15);
-/// After so many calls in one turn something is not as the rules expect; they stop rather than go round in a circle.
+/// A run with more tool calls than this is stopped, because the rules are probably in a loop.
 const MAX_TOOL_CALLS: usize = 40;
 
-/// The stand-in for a model.
+/// A rule-based stand-in for a model.
 #[derive(Debug, Clone)]
 pub struct RuleModel {
     pause: Duration,
@@ -40,7 +33,7 @@ impl Default for RuleModel {
 }
 
 impl RuleModel {
-    /// With another pause between two words; zero for none.
+    /// Creates a model that pauses for `pause` between two words.
     #[must_use]
     pub fn with_pause(pause: Duration) -> Self {
         Self { pause }
@@ -66,20 +59,20 @@ impl ChatModel for RuleModel {
         if model == MODEL_ID {
             return Ok(());
         }
-        Err(ModelError::InvalidRequest(format!("the demo has the model `{MODEL_ID}` and no `{model}`")))
+        Err(ModelError::InvalidRequest(format!("the demo has only the model `{MODEL_ID}`, not `{model}`")))
     }
 }
 
-/// The reply to a request.
+/// Returns the reply to a request.
 fn build_reply(request: &ChatRequest) -> ModelReply {
     let Some(run) = RunProgress::from_request(request) else { return text_reply(planner::HELP_TEXT.to_owned()) };
     match planner::plan_next_step(&run) {
         NextStep::Reply(text) => text_reply(text),
         NextStep::CallTools { .. } if request.tool_choice == ToolChoice::None => {
-            text_reply(unfinished_text(&run, "I may not call a tool now"))
+            text_reply(unfinished_text(&run, "Tool calls are not allowed in this request"))
         }
         NextStep::CallTools { .. } if run.calls.len() > MAX_TOOL_CALLS => {
-            text_reply(unfinished_text(&run, "I have called too many tools"))
+            text_reply(unfinished_text(&run, "The limit of tool calls is reached"))
         }
         NextStep::CallTools { text, calls } => ModelReply {
             content: text,
@@ -94,17 +87,17 @@ fn text_reply(content: String) -> ModelReply {
     ModelReply { content, ..ModelReply::default() }
 }
 
-/// What to say when the turn has to end before its time.
+/// Returns the reply of a run that has to end early.
 fn unfinished_text(run: &RunProgress<'_>, why: &str) -> String {
-    let mut text = format!("{why}, so this is as far as I get.");
-    for outcome in &run.calls {
-        let first = outcome.content.lines().next().unwrap_or("");
-        text += &format!("\n- `{}` ({}): {}", outcome.tool, outcome.status.as_str(), truncate_chars(first, 100));
+    let mut text = format!("{why}, so the run ends here.");
+    for call in &run.calls {
+        let first = call.content.lines().next().unwrap_or("");
+        text += &format!("\n- `{}` ({}): {}", call.tool, call.status.as_str(), truncate_chars(first, 100));
     }
     text
 }
 
-/// Cuts a text into words with the white space after them, and code blocks into lines.
+/// Splits a text into words with their trailing white space, and code blocks into lines.
 pub(super) fn split_pieces(text: &str) -> Vec<String> {
     let mut pieces = Vec::new();
     let mut in_block = false;

@@ -1,18 +1,18 @@
-//! Finds what a message names in the tables that the tools gave.
+//! Finds the table rows that the words of a message name.
 
 use super::{run_progress::NextStep, table::TableRow};
 
-/// What a message's words fit.
+/// The rows that match the words of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NameMatch<'r> {
-    /// Rows that one word fits equally well; at least one.
+    /// One or more rows that match a word equally well.
     Rows(Vec<&'r TableRow>),
-    /// No word fits a row.
+    /// No row matches any word.
     Nothing,
 }
 
-/// The rows that the first fitting word fits best: by its whole name, else by how it begins, else by a part of it.
-/// `shop/cart` asks for the namespace too.
+/// Returns the best matches of the first word that matches any row: by whole name, else by prefix, else by substring.
+/// A word such as `shop/cart` also selects the namespace.
 pub(super) fn match_rows<'r>(rows: &'r [TableRow], names: &[String]) -> NameMatch<'r> {
     let tests: [fn(&str, &str) -> bool; 3] = [
         |name, word| name == word,
@@ -22,8 +22,9 @@ pub(super) fn match_rows<'r>(rows: &'r [TableRow], names: &[String]) -> NameMatc
     for word in names {
         let (namespace, word) = word.split_once('/').map_or((None, word.as_str()), |(ns, name)| (Some(ns), name));
         for test in tests {
-            let fits = |r: &&TableRow| namespace.is_none_or(|ns| r.get("NAMESPACE") == ns) && test(r.get("NAME"), word);
-            let rows: Vec<&TableRow> = rows.iter().filter(fits).collect();
+            let matches =
+                |r: &&TableRow| namespace.is_none_or(|ns| r.get("NAMESPACE") == ns) && test(r.get("NAME"), word);
+            let rows: Vec<&TableRow> = rows.iter().filter(matches).collect();
             if !rows.is_empty() {
                 return NameMatch::Rows(rows);
             }
@@ -32,46 +33,46 @@ pub(super) fn match_rows<'r>(rows: &'r [TableRow], names: &[String]) -> NameMatc
     NameMatch::Nothing
 }
 
-/// The one row that a message names; ends the turn when there is none or more than one.
+/// Returns the only row that a message names. The run ends with a reply if there is none, or more than one.
 pub(super) fn require_one_row<'r>(
     rows: &'r [TableRow],
     names: &[String],
-    what: &str,
+    noun: &str,
 ) -> Result<&'r TableRow, NextStep> {
     match match_rows(rows, names) {
         NameMatch::Rows(found) if found.len() == 1 => Ok(found[0]),
         NameMatch::Rows(found) => Err(NextStep::Reply(format!(
-            "That fits {} {what}s. Say which one, by its whole name:\n\n{}",
+            "{} {noun}s match. Repeat the command with one of these names:\n\n{}",
             found.len(),
             bullet_list(&found)
         ))),
-        NameMatch::Nothing => Err(NextStep::Reply(no_match_text(rows, names, what))),
+        NameMatch::Nothing => Err(NextStep::Reply(no_match_text(rows, names, noun))),
     }
 }
 
-/// What to say when nothing fits.
-pub(super) fn no_match_text(rows: &[TableRow], names: &[String], what: &str) -> String {
-    let asked = names.first().map_or("that", String::as_str);
+/// Returns the reply if no row matches.
+pub(super) fn no_match_text(rows: &[TableRow], names: &[String], noun: &str) -> String {
+    let named = names.first().map_or("that", String::as_str);
     let all: Vec<&TableRow> = rows.iter().collect();
     if all.is_empty() {
-        return format!("I find no {what} called \"{asked}\", and no other {what} either.");
+        return format!("No {noun} is named \"{named}\", and there is no other {noun}.");
     }
-    format!("I find no {what} called \"{asked}\". There are:\n\n{}", bullet_list(&all))
+    format!("No {noun} is named \"{named}\". Available:\n\n{}", bullet_list(&all))
 }
 
 fn bullet_list(rows: &[&TableRow]) -> String {
     rows.iter().map(|r| format!("- {}", r.full_name())).collect::<Vec<_>>().join("\n")
 }
 
-/// The deployment in a pod's name, which ends in the hash of its ReplicaSet and five letters of its own.
+/// Returns the deployment in a pod's name, which ends in the hash of its ReplicaSet and five random letters.
 pub(super) fn workload_name(pod: &str) -> &str {
     pod.rsplitn(3, '-').nth(2).unwrap_or(pod)
 }
 
-/// Whether a pod's row shows it as it should be.
+/// Returns whether a pod's row shows a ready or completed pod.
 pub(super) fn is_healthy(pod: &TableRow) -> bool {
-    let whole = pod.get("READY").split_once('/').is_some_and(|(ready, all)| ready == all);
-    matches!(pod.get("STATUS"), "Completed" | "Succeeded") || (pod.get("STATUS") == "Running" && whole)
+    let all_ready = pod.get("READY").split_once('/').is_some_and(|(ready, all)| ready == all);
+    matches!(pod.get("STATUS"), "Completed" | "Succeeded") || (pod.get("STATUS") == "Running" && all_ready)
 }
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ mod tests {
     use crate::demo::rule_model::table::parse_table;
 
     #[test]
-    fn whole_names_go_before_beginnings_and_those_before_parts() {
+    fn whole_names_match_before_prefixes_and_substrings() {
         let rows = parse_table("NAMESPACE  NAME\na  cart\na  cart-db\nb  my-cart\nb  web");
         let names = |words: &[&str]| match match_rows(&rows, &words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>())
         {

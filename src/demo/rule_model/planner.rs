@@ -1,5 +1,5 @@
-//! From a wish and what the tools have said so far to the next step. Every function here reads as the whole turn would
-//! run; where a result is still missing, `?` ends it with the call that brings it.
+//! Plans the next step from the intent of the user and the tool results so far. Every function reads like the whole run:
+//! where a result is missing, `?` returns the step that requests it.
 
 use serde_json::{Value, json};
 
@@ -12,10 +12,10 @@ use super::{
     wording::{code_block, count_noun},
 };
 
-/// What the model says when it understands nothing, or is greeted.
+/// The reply if no rule matches, or to a greeting.
 pub(super) const HELP_TEXT: &str = "\
-I am a set of rules, not a language model: I look for words that I know, call the tools that go with them, and report \
-what they return. The cluster is simulated. Try one of these:
+This demo uses rules, not a language model: it searches your message for known words, calls the matching tools, and \
+reports what they return. The cluster is simulated. Try one of these:
 
 - `what is broken?`
 - `why is payments-api crashing?`
@@ -30,31 +30,29 @@ what they return. The cluster is simulated. Try one of these:
 - `restart payments-api`
 - `roll back storefront`
 - `delete pod <name>`
-- `yes`, to do what I suggested last";
+- `yes`, to run the last suggestion";
 
-/// The next step for what the user said last.
+/// Returns the next step for the last user message.
 pub(super) fn plan_next_step(run: &RunProgress<'_>) -> NextStep {
     let request = match intent::parse_message(run.text) {
-        UserRequest { intent: UserIntent::Confirm, .. } => match last_suggestion(run.before) {
+        UserRequest { intent: UserIntent::Confirm, .. } => match last_suggestion(run.last_reply) {
             Some(request) => request,
             None => {
-                return NextStep::Reply(
-                    "Yes to what? I have suggested nothing just now. Try `what is broken?`.".to_owned(),
-                );
+                return NextStep::Reply("There is no suggestion to confirm. Try `what is broken?`.".to_owned());
             }
         },
         request => request,
     };
-    // Either way it ends in a step: the last words, or what is missing for them.
+    // Both the final reply and a missing result are steps.
     plan_intent(run, &request).map_or_else(|step| step, NextStep::Reply)
 }
 
-/// What the model suggested when it spoke last: the first command after `Next:`.
-fn last_suggestion(before: Option<&str>) -> Option<UserRequest> {
-    let (_, after) = before?.split_once("Next:")?;
+/// Returns the suggestion of the model's last reply: the first command after `Next:`.
+fn last_suggestion(last_reply: Option<&str>) -> Option<UserRequest> {
+    let (_, after) = last_reply?.split_once("Next:")?;
     let command = after.split('`').nth(1)?;
     let request = intent::parse_message(command);
-    // A suggestion of `yes` would go round in a circle.
+    // A suggestion of `yes` would refer to itself.
     (!matches!(request.intent, UserIntent::Confirm | UserIntent::Unknown)).then_some(request)
 }
 
@@ -76,28 +74,30 @@ fn plan_intent(run: &RunProgress<'_>, request: &UserRequest) -> Result<String, N
             let target = find_deployment(run, names, &all)?;
             let (namespace, name) = (target.get("NAMESPACE"), target.get("NAME"));
             let ready = target.get("READY");
-            let say = format!("I scale {} to {replicas}; now {ready} pods are ready.", target.full_name());
+            let announcement =
+                format!("Scaling {} to {replicas}; currently {ready} pods are ready.", target.full_name());
             let arguments = json!({"namespace": namespace, "name": name, "replicas": replicas});
-            change_and_watch(run, &target, "deployment_scale", &arguments, &say)
+            change_and_watch(run, &target, "deployment_scale", &arguments, &announcement)
         }
         UserIntent::Restart { names } => {
             let target = find_deployment(run, names, &all)?;
-            let say = format!("I restart {}: its pods are replaced one by one.", target.full_name());
+            let announcement = format!("Restarting {}: its pods are replaced one by one.", target.full_name());
             let arguments = json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME")});
-            change_and_watch(run, &target, "deployment_restart", &arguments, &say)
+            change_and_watch(run, &target, "deployment_restart", &arguments, &announcement)
         }
         UserIntent::RollBack { names } => {
             let target = find_deployment(run, names, &all)?;
             let image = target.get("IMAGE");
-            let say = format!("I roll {} back to what it was before {image}.", target.full_name());
+            let announcement = format!("Rolling {} back to its template before {image}.", target.full_name());
             let arguments = json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME")});
-            change_and_watch(run, &target, "deployment_rollback", &arguments, &say)
+            change_and_watch(run, &target, "deployment_rollback", &arguments, &announcement)
         }
         UserIntent::SetImage { names, image } => {
             let target = find_deployment(run, names, &all)?;
-            let say = format!("I set the image of {} from {} to {image}.", target.full_name(), target.get("IMAGE"));
+            let announcement =
+                format!("Setting the image of {} from {} to {image}.", target.full_name(), target.get("IMAGE"));
             let arguments = json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME"), "image": image});
-            change_and_watch(run, &target, "deployment_set_image", &arguments, &say)
+            change_and_watch(run, &target, "deployment_set_image", &arguments, &announcement)
         }
         UserIntent::SetResources { names, memory, cpu } => {
             let target = find_deployment(run, names, &all)?;
@@ -109,79 +109,80 @@ fn plan_intent(run: &RunProgress<'_>, request: &UserRequest) -> Result<String, N
                     wanted.push(format!("{what} {amount}"));
                 }
             }
-            let say = format!("I set the request of {} to {}.", target.full_name(), wanted.join(", "));
-            change_and_watch(run, &target, "deployment_set_resources", &arguments, &say)
+            let announcement =
+                format!("Setting the resource request of {} to {}.", target.full_name(), wanted.join(", "));
+            change_and_watch(run, &target, "deployment_set_resources", &arguments, &announcement)
         }
         UserIntent::SetConfig { map, key, value } => set_config_key(run, map, key, value, &all),
         UserIntent::DeletePod { names } => delete_pod(run, names, &all),
     }
 }
 
-/// The deployment that the message names.
+/// Returns the deployment that the message names.
 fn find_deployment(run: &RunProgress<'_>, names: &[String], scope: &Value) -> Result<TableRow, NextStep> {
-    let table = run.require_result("I look for the deployment.", "deployments_list", scope)?;
+    let table = run.require_result("Looking up the deployment.", "deployments_list", scope)?;
     name_matching::require_one_row(&table::parse_table(table), names, "deployment").cloned()
 }
 
-/// Changes a deployment, and watches what comes of it.
+/// Changes a deployment and waits for the rollout.
 fn change_and_watch(
     run: &RunProgress<'_>,
     target: &TableRow,
     tool: &str,
     arguments: &Value,
-    say: &str,
+    announcement: &str,
 ) -> Result<String, NextStep> {
-    let said = run.apply_change(say, tool, arguments)?;
+    let output = run.apply_change(announcement, tool, arguments)?;
     let status = watch_rollout(run, target)?;
-    Ok(format!("Done: {}.\n\n{status}", said.trim().trim_end_matches('.')))
+    Ok(format!("Done: {}.\n\n{status}", output.trim().trim_end_matches('.')))
 }
 
-/// How the rollout of a deployment goes, in words.
+/// Returns a description of a deployment's rollout.
 fn watch_rollout(run: &RunProgress<'_>, target: &TableRow) -> Result<String, NextStep> {
     let arguments = json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME"), "timeout_seconds": 15});
-    run.request_calls("I watch the rollout.", &[("rollout_status", arguments.clone())])?;
+    run.request_calls("Waiting for the rollout.", &[("rollout_status", arguments.clone())])?;
     let full = target.full_name();
     Ok(match (run.successful_result("rollout_status", &arguments), run.find_call("rollout_status", &arguments)) {
-        (Some(said), _) => {
-            let last = said.lines().rev().find(|l| l.contains("deployment")).unwrap_or(said);
+        (Some(output), _) => {
+            let last = output.lines().rev().find(|l| l.contains("deployment")).unwrap_or(output);
             format!(
                 "The rollout of {full} is complete; all its pods are up to date and ready.\nEvidence: {}",
                 last.trim()
             )
         }
-        (None, Some(outcome)) if outcome.content.contains("timed out") => {
-            let last = outcome.content.lines().rev().find(|l| l.contains("Waiting")).unwrap_or(outcome.content);
+        (None, Some(call)) if call.content.contains("timed out") => {
+            let last = call.content.lines().rev().find(|l| l.contains("Waiting")).unwrap_or(call.content);
             format!(
-                "The rollout of {full} is not complete, and does not seem to get on.\nEvidence: {}\nNext: `why is {full} \
+                "The rollout of {full} is not complete and makes no progress.\nEvidence: {}\nNext: `why is {full} \
                  stuck?`",
                 last.trim()
             )
         }
-        _ => format!("How the rollout of {full} goes I could not see. Next: `why is {full} stuck?`"),
+        _ => format!("The status of the rollout of {full} is not available. Next: `why is {full} stuck?`"),
     })
 }
 
 fn set_config_key(run: &RunProgress<'_>, map: &str, key: &str, value: &str, scope: &Value) -> Result<String, NextStep> {
-    let table = run.require_result("I look for the ConfigMap.", "configmaps_list", scope)?;
+    let table = run.require_result("Looking up the ConfigMap.", "configmaps_list", scope)?;
     let rows = table::parse_table(table);
     let target = name_matching::require_one_row(&rows, &[map.to_owned()], "ConfigMap")?;
     let (full, namespace) = (target.full_name(), target.get("NAMESPACE"));
     let arguments = json!({"namespace": namespace, "name": target.get("NAME"), "key": key, "value": value});
-    let said = run.apply_change(&format!("I set {key} in {full} to {value}."), "configmap_set", &arguments)?;
-    let mut text = format!("Done: {}. Containers see it when they start next.", said.trim());
+    let output = run.apply_change(&format!("Setting {key} in {full} to {value}."), "configmap_set", &arguments)?;
+    let mut text = format!("Done: {}. Containers read it when they start.", output.trim());
     for (app, status) in workloads_using(run, target)? {
         text += &match status.as_str() {
             "CrashLoopBackOff" => format!(
-                "\n\n{namespace}/{app} uses it and is in {status}. It sees the new value when its back-off is over (up to \
-                 five minutes), or at once after a restart.\nNext: `restart {app}`"
+                "\n\n{namespace}/{app} uses it and is in {status}. It reads the new value when its back-off ends (up to \
+                 five minutes), or immediately after a restart.\nNext: `restart {app}`"
             ),
             "Running" => format!(
-                "\n\n{namespace}/{app} uses it and is running. What started before this has the old value until \
+                "\n\n{namespace}/{app} uses it and is running. Running containers keep the old value until \
                  `restart {app}`."
             ),
             _ => {
                 format!(
-                    "\n\n{namespace}/{app} uses it and is in {status}. It is tried again by itself.\nNext: `status of {app}`"
+                    "\n\n{namespace}/{app} uses it and is in {status}. It is retried automatically.\nNext: `status of {app}`"
                 )
             }
         };
@@ -189,13 +190,13 @@ fn set_config_key(run: &RunProgress<'_>, map: &str, key: &str, value: &str, scop
     Ok(text)
 }
 
-/// The workloads that use a ConfigMap, each with the status of its worst pod; none when that cannot be seen.
+/// Returns the workloads that use a ConfigMap, each with the status of its worst pod; none if that cannot be determined.
 fn workloads_using(run: &RunProgress<'_>, map: &TableRow) -> Result<Vec<(String, String)>, NextStep> {
-    /// More than that are not looked through.
-    const MOST: usize = 12;
+    /// Limit for the workloads that are described.
+    const MAX_DESCRIBED: usize = 12;
     let (namespace, name) = (map.get("NAMESPACE"), map.get("NAME"));
     let pods = json!({ "namespace": namespace });
-    run.request_calls(&format!("I look at what in {namespace} uses it."), &[("pods_list", pods.clone())])?;
+    run.request_calls(&format!("Checking which workloads in {namespace} use it."), &[("pods_list", pods.clone())])?;
     let mut apps: Vec<(String, String)> = Vec::new();
     for pod in table::parse_table(run.successful_result("pods_list", &pods).unwrap_or_default()) {
         let app = workload_name(pod.get("NAME"));
@@ -205,29 +206,30 @@ fn workloads_using(run: &RunProgress<'_>, map: &TableRow) -> Result<Vec<(String,
             None => apps.push((app.to_owned(), pod.get("STATUS").to_owned())),
         }
     }
-    apps.truncate(MOST);
-    let call = |app: &str| json!({"kind": "deployment", "namespace": namespace, "name": app});
-    let calls: Vec<(&str, Value)> = apps.iter().map(|(app, _)| ("resources_describe", call(app))).collect();
+    apps.truncate(MAX_DESCRIBED);
+    let describe_call = |app: &str| json!({"kind": "deployment", "namespace": namespace, "name": app});
+    let calls: Vec<(&str, Value)> = apps.iter().map(|(app, _)| ("resources_describe", describe_call(app))).collect();
     run.request_calls("", &calls)?;
     let mark = format!("of config map '{name}'");
-    let uses =
-        |app: &str| run.successful_result("resources_describe", &call(app)).is_some_and(|text| text.contains(&mark));
+    let uses = |app: &str| {
+        run.successful_result("resources_describe", &describe_call(app)).is_some_and(|text| text.contains(&mark))
+    };
     apps.retain(|(app, _)| uses(app));
     Ok(apps)
 }
 
 fn delete_pod(run: &RunProgress<'_>, names: &[String], scope: &Value) -> Result<String, NextStep> {
-    let table = run.require_result("I look for the pod.", "pods_list", scope)?;
+    let table = run.require_result("Looking up the pod.", "pods_list", scope)?;
     let rows = table::parse_table(table);
     let target = name_matching::require_one_row(&rows, names, "pod")?;
     let (full, namespace, name) = (target.full_name(), target.get("NAMESPACE"), target.get("NAME"));
     let arguments = json!({"namespace": namespace, "name": name});
-    let said = run.apply_change(&format!("I delete {full}."), "pod_delete", &arguments)?;
+    let output = run.apply_change(&format!("Deleting {full}."), "pod_delete", &arguments)?;
     let app = workload_name(name);
-    // What the deployment does about it can be seen in its rollout, which is not complete while a pod is missing.
+    // The rollout shows the reaction of the deployment: it is not complete while a pod is missing.
     let deployment = table::parse_table(&format!("NAMESPACE  NAME\n{namespace}  {app}"));
     let status = deployment.first().map(|d| watch_rollout(run, d)).transpose()?.unwrap_or_default();
-    Ok(format!("Done: {}. Its deployment makes a new one.\n\n{status}", said.trim()))
+    Ok(format!("Done: {}. Its deployment creates a replacement.\n\n{status}", output.trim()))
 }
 
 fn list_resources(run: &RunProgress<'_>, what: ListedResource, namespace: Option<&str>) -> Result<String, NextStep> {
@@ -245,16 +247,16 @@ fn list_resources(run: &RunProgress<'_>, what: ListedResource, namespace: Option
         ListedResource::Namespaces => ("namespaces_list", "namespace", &["NAME", "STATUS", "AGE"]),
     };
     let namespace = namespace.filter(|_| !matches!(what, ListedResource::Nodes | ListedResource::Namespaces));
-    let place = namespace.map_or_else(String::new, |ns| format!(" in {ns}"));
-    let said = run.require_result(&format!("I list the {noun}s{place}."), tool, &namespace_arguments(namespace))?;
-    let rows = table::parse_table(said);
+    let scope = namespace.map_or_else(String::new, |ns| format!(" in {ns}"));
+    let output = run.require_result(&format!("Listing {noun}s{scope}."), tool, &namespace_arguments(namespace))?;
+    let rows = table::parse_table(output);
     let rows: Vec<&TableRow> = rows.iter().collect();
     if rows.is_empty() {
-        let hint = if namespace.is_some() { " Next: `list namespaces` shows which there are." } else { "" };
-        return Ok(format!("There are no {noun}s{place}. The tool says: {}{hint}", said.trim()));
+        let hint = if namespace.is_some() { " Next: `list namespaces` shows the available ones." } else { "" };
+        return Ok(format!("There are no {noun}s{scope}. Tool output: {}{hint}", output.trim()));
     }
     let count = count_noun(rows.len(), noun);
-    let mut text = format!("{count}{place}:\n\n{}", table::format_columns(&rows, columns));
+    let mut text = format!("{count}{scope}:\n\n{}", table::format_columns(&rows, columns));
     if what == ListedResource::Pods {
         let broken: Vec<&&TableRow> = rows.iter().filter(|p| !is_healthy(p)).collect();
         text += &match broken.first() {
@@ -278,12 +280,12 @@ fn show_logs(
     tail: u64,
     previous: bool,
 ) -> Result<String, NextStep> {
-    let table = run.require_result("I look for the pod.", "pods_list", scope)?;
+    let table = run.require_result("Looking up the pod.", "pods_list", scope)?;
     let rows = table::parse_table(table);
     let NameMatch::Rows(found) = name_matching::match_rows(&rows, names) else {
         return Ok(name_matching::no_match_text(&rows, names, "pod"));
     };
-    // One pod's log tells most; of several take one that is in trouble and has run at all.
+    // Of several pods, the log of a crashing one is the most useful, then that of a running one.
     let rank = |p: &&&TableRow| match p.get("STATUS") {
         "CrashLoopBackOff" | "Error" | "OOMKilled" => 0,
         "Running" => 1,
@@ -295,14 +297,14 @@ fn show_logs(
         arguments["previous"] = json!(true);
     }
     let full = pod.full_name();
-    let log = run.require_result(&format!("I read the log of {full}."), "pods_log", &arguments)?;
+    let log = run.require_result(&format!("Reading the log of {full}."), "pods_log", &arguments)?;
     let lines = log.lines().count();
     let others = match found.len() - 1 {
         0 => String::new(),
         n => format!(
-            "\n\n{} fit{} too: `list pods in {}`.",
+            "\n\n{} also match{}: `list pods in {}`.",
             count_noun(n, "other pod"),
-            if n == 1 { "s" } else { "" },
+            if n == 1 { "es" } else { "" },
             pod.get("NAMESPACE")
         ),
     };
@@ -334,11 +336,11 @@ fn describe_object(
         DescribedKind::ConfigMap => &[("configmaps_list", "configmap")],
         DescribedKind::Node => &[("nodes_list", "node")],
     };
-    let of = |tool: &str| if tool == "nodes_list" { json!({}) } else { scope.clone() };
-    let calls: Vec<(&str, Value)> = lists.iter().map(|(tool, _)| (*tool, of(tool))).collect();
-    run.request_calls("I look for what has that name.", &calls)?;
+    let scope_of = |tool: &str| if tool == "nodes_list" { json!({}) } else { scope.clone() };
+    let calls: Vec<(&str, Value)> = lists.iter().map(|(tool, _)| (*tool, scope_of(tool))).collect();
+    run.request_calls("Looking up the name.", &calls)?;
     for (tool, noun) in lists {
-        let rows = table::parse_table(run.successful_result(tool, &of(tool)).unwrap_or_default());
+        let rows = table::parse_table(run.successful_result(tool, &scope_of(tool)).unwrap_or_default());
         let NameMatch::Rows(found) = name_matching::match_rows(&rows, names) else { continue };
         let Some(target) = found.first() else { continue };
         let mut arguments = json!({"kind": noun, "name": target.get("NAME")});
@@ -347,15 +349,15 @@ fn describe_object(
             arguments["namespace"] = json!(target.get("NAMESPACE"));
             full = target.full_name();
         }
-        let said = match *noun {
+        let output = match *noun {
             "configmap" => {
                 let arguments = json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME")});
-                run.require_result(&format!("I get the ConfigMap {full}."), "configmap_get", &arguments)?
+                run.require_result(&format!("Reading the ConfigMap {full}."), "configmap_get", &arguments)?
             }
-            _ => run.require_result(&format!("I describe the {noun} {full}."), "resources_describe", &arguments)?,
+            _ => run.require_result(&format!("Describing the {noun} {full}."), "resources_describe", &arguments)?,
         };
-        return Ok(format!("The {noun} {full}:\n\n{}", code_block(said)));
+        return Ok(format!("The {noun} {full}:\n\n{}", code_block(output)));
     }
-    let asked = names.first().map_or("that", String::as_str);
-    Ok(format!("I find nothing called \"{asked}\". Next: `list deployments` shows what there is."))
+    let named = names.first().map_or("that", String::as_str);
+    Ok(format!("Nothing is named \"{named}\". Next: `list deployments` shows the deployments."))
 }

@@ -1,25 +1,25 @@
-//! Reads the tables in tool results, and prints the columns that matter.
+//! Parses the tables in tool results and formats selected columns.
 
 use super::wording::truncate_chars;
 
-/// One row of a table: its cells under the names of their columns.
+/// A row of a table: column names with their cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TableRow(Vec<(String, String)>);
 
 impl TableRow {
-    /// A cell; empty when there is no such column.
+    /// Returns a cell; empty if the column does not exist.
     pub fn get(&self, column: &str) -> &str {
         self.0.iter().find(|(name, _)| name == column).map_or("", |(_, cell)| cell)
     }
 
-    /// `namespace/name`.
+    /// Returns `namespace/name`.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.get("NAMESPACE"), self.get("NAME"))
     }
 }
 
-/// The rows of the first table in a text. What stands before and after the table (a fence, a note that something was
-/// left out) is passed over.
+/// Returns the rows of the first table in a text. Lines before and after the table (a fence, a note about omitted lines)
+/// are skipped.
 pub(super) fn parse_table(text: &str) -> Vec<TableRow> {
     let mut lines = text.lines().map(str::trim_end);
     let is_header = |line: &&str| line.starts_with("NAMESPACE  ") || line.starts_with("NAME  ");
@@ -28,17 +28,17 @@ pub(super) fn parse_table(text: &str) -> Vec<TableRow> {
     lines
         .filter_map(|line| {
             let cells = split_cells(line, header.len());
-            let whole = cells.len() == header.len();
-            whole.then(|| TableRow(header.iter().cloned().zip(cells).collect()))
+            let complete = cells.len() == header.len();
+            complete.then(|| TableRow(header.iter().cloned().zip(cells).collect()))
         })
         .collect()
 }
 
-/// Splits at gaps of two spaces or more, into `most` cells at most: the last keeps its gaps.
-fn split_cells(line: &str, most: usize) -> Vec<String> {
+/// Splits a line at gaps of two or more spaces into at most `max_cells` cells. The last cell keeps its gaps.
+fn split_cells(line: &str, max_cells: usize) -> Vec<String> {
     let mut cells = Vec::new();
     let mut rest = line.trim();
-    while cells.len() + 1 < most
+    while cells.len() + 1 < max_cells
         && let Some((cell, more)) = rest.split_once("  ")
     {
         cells.push(cell.to_owned());
@@ -50,11 +50,11 @@ fn split_cells(line: &str, most: usize) -> Vec<String> {
     cells
 }
 
-/// Prints some columns of a table in a code block; a last column that is long is cut.
+/// Formats some columns of a table in a code block. Long cells are truncated.
 pub(super) fn format_columns(rows: &[&TableRow], columns: &[&str]) -> String {
-    const LONGEST: usize = 90;
+    const MAX_CELL: usize = 90;
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| (*c).to_owned()).collect()];
-    lines.extend(rows.iter().map(|row| columns.iter().map(|c| truncate_chars(row.get(c), LONGEST)).collect()));
+    lines.extend(rows.iter().map(|row| columns.iter().map(|c| truncate_chars(row.get(c), MAX_CELL)).collect()));
     let widths: Vec<usize> =
         (0..columns.len()).map(|i| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0)).collect();
     let lines: Vec<String> = lines
@@ -73,7 +73,7 @@ mod tests {
     use crate::demo::cluster::SimulatedCluster;
 
     #[test]
-    fn every_table_of_the_cluster_is_read_whole() {
+    fn every_cluster_table_is_parsed() {
         let cluster = SimulatedCluster::new();
         for text in [
             cluster.list_pods(None),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_a_table_is_passed_over() {
+    fn text_around_a_table_is_skipped() {
         let text = "<output>\nNAMESPACE   NAME   MESSAGE\nshop        a      one  two\n[12 lines left out]\n</output>";
         let rows = parse_table(text);
         assert_eq!(rows.len(), 1);

@@ -1,4 +1,4 @@
-//! What holds of the rules, driven as the agent drives a model: over a real MCP connection to the simulated cluster.
+//! The rules, driven as the agent drives a model, over a real MCP connection to the simulated cluster.
 
 use std::{
     sync::{
@@ -36,7 +36,7 @@ impl ClientHandler for TestClient {
     }
 }
 
-/// A chat with the rules over a cluster whose time goes a second further with every look at it.
+/// A chat with the rules. The clock of its cluster advances one second with every read.
 struct RuleChat {
     client: RunningService<RoleClient, TestClient>,
     cluster: Arc<SimulatedCluster>,
@@ -44,9 +44,9 @@ struct RuleChat {
     prefix: &'static str,
     messages: Vec<Arc<ChatMessage>>,
     choice: ToolChoice,
-    /// Answers for a tool in place of the real ones.
-    answer: Option<(&'static str, ToolStatus)>,
-    /// The tools of the last turn, a step each.
+    /// A tool whose calls return this status instead of being executed.
+    forced_status: Option<(&'static str, ToolStatus)>,
+    /// The tools of the last run, by step.
     steps: Vec<Vec<String>>,
 }
 
@@ -71,7 +71,7 @@ impl RuleChat {
             })
             .collect();
         let (messages, steps) = (Vec::new(), Vec::new());
-        Self { client, cluster, tools, prefix, messages, choice: ToolChoice::Auto, answer: None, steps }
+        Self { client, cluster, tools, prefix, messages, choice: ToolChoice::Auto, forced_status: None, steps }
     }
 
     fn request(&self) -> ChatRequest {
@@ -92,7 +92,7 @@ impl RuleChat {
         self.messages.push(Arc::new(message));
     }
 
-    /// One turn: what the model says at its end.
+    /// Sends a message and returns the final reply of its run.
     async fn say(&mut self, text: &str) -> String {
         let (seq, ts) = (0, Timestamp::from_millis(0));
         self.steps.clear();
@@ -134,21 +134,20 @@ impl RuleChat {
     }
 
     async fn call(&self, name: &str, arguments: &Value) -> (ToolStatus, String) {
-        let name = name.strip_prefix(self.prefix).expect("a tool that is on offer").to_owned();
-        if let Some((tool, status)) = self.answer
+        let name = name.strip_prefix(self.prefix).expect("an offered tool").to_owned();
+        if let Some((tool, status)) = self.forced_status
             && tool == name
         {
             return (status, "no answer".to_owned());
         }
         let arguments: Map<String, Value> = arguments.as_object().expect("arguments are an object").clone();
-        // A wait in the rollout is a wait in this test: the cluster's clock runs with each look, five times a second.
         let params = CallToolRequestParams::new(name).with_arguments(arguments);
         let result = self.client.call_tool(params).await.unwrap();
         let status = if result.is_error == Some(true) { ToolStatus::Error } else { ToolStatus::Ok };
         (status, result.content[0].as_text().unwrap().text.clone())
     }
 
-    /// How many pods of a deployment are shown as running.
+    /// Returns the number of running pods of a deployment.
     fn running(&self, app: &str) -> usize {
         let pods = self.cluster.list_pods(None);
         pods.lines().filter(|l| l.contains(&format!(" {app}-")) && l.contains(" Running ")).count()
@@ -160,7 +159,7 @@ async fn reply(model: &RuleModel, request: ChatRequest) -> ModelReply {
     let mut text = String::new();
     let mut done = None;
     while let Some(delta) = stream.next().await {
-        assert!(done.is_none(), "nothing comes after the end");
+        assert!(done.is_none(), "nothing follows the end");
         match delta.unwrap() {
             ReplyDelta::Text(more) => text += &more,
             ReplyDelta::Reasoning(_) => {}
@@ -180,7 +179,7 @@ fn has(text: &str, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
+async fn diagnosis_has_cause_evidence_and_fix() {
     let mut chat = RuleChat::new().await;
     let text = chat.say("what is broken?").await;
     has(&text, &["5 of 17 pods are not ready, in 4 workloads."]);
@@ -197,7 +196,7 @@ async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
         &text,
         &[
             "**payments/payments-api**: CrashLoopBackOff (2 pods)",
-            "does not find the host `postgres.payment.svc.cluster.local`",
+            "cannot find the host `postgres.payment.svc.cluster.local`",
             "no such host",
             "`set DB_HOST in payments-config to postgres.payments.svc.cluster.local`",
         ],
@@ -206,7 +205,7 @@ async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
         &text,
         &[
             "**shop/recommendations**: Pending (1 pod)",
-            "asks for 24Gi of memory",
+            "requests 24Gi of memory",
             "2 Insufficient memory",
             "`set memory of recommendations to ",
         ],
@@ -215,18 +214,18 @@ async fn everything_that_is_broken_is_found_with_its_cause_evidence_and_cure() {
         &text,
         &[
             "**shop/storefront**: ImagePullBackOff (1 pod)",
-            "the image `nginx:1.72` cannot be pulled; pods with nginx:1.26 still serve",
+            "the image `nginx:1.72` cannot be pulled; pods with nginx:1.26 still serve requests",
             "Failed to pull image \"nginx:1.72\"",
             "`roll back storefront`",
         ],
     );
-    assert_eq!(chat.steps[0], ["pods_list", "events_list"], "the first look is two tools at once");
-    assert!(chat.steps[1].contains(&"pods_log".to_owned()), "then the logs of what fails");
+    assert_eq!(chat.steps[0], ["pods_list", "events_list"], "the first step calls two tools");
+    assert!(chat.steps[1].contains(&"pods_log".to_owned()), "the second step reads logs");
     assert_eq!(chat.steps.len(), 3);
 }
 
 #[tokio::test]
-async fn a_question_about_one_workload_or_namespace_is_answered_about_it() {
+async fn diagnosis_covers_only_the_named_workload() {
     let mut chat = RuleChat::new().await;
     let text = chat.say("Why is payments-api crashing?").await;
     has(&text, &["payments/payments-api", "no such host"]);
@@ -234,15 +233,15 @@ async fn a_question_about_one_workload_or_namespace_is_answered_about_it() {
     let text = chat.say("why is payments crashing?").await;
     has(&text, &["In the namespace payments:", "ledger-worker", "payments-api"]);
     let text = chat.say("what is wrong in monitoring?").await;
-    has(&text, &["All is well: 2 pods in the namespace monitoring are ready."]);
+    has(&text, &["No problems found: 2 pods in the namespace monitoring are ready."]);
     let text = chat.say("what is wrong with the gadgets?").await;
-    has(&text, &["I find no pod called \"gadgets\"", "in 4 workloads"]);
+    has(&text, &["No pod is named \"gadgets\"", "in 4 workloads"]);
     let text = chat.say("problems in nowhere?").await;
     has(&text, &["There are no pods in the namespace nowhere."]);
 }
 
 #[tokio::test]
-async fn what_is_suggested_mends_what_is_broken() {
+async fn suggestions_fix_what_is_broken() {
     let mut chat = RuleChat::new().await;
     chat.say("why is ledger-worker failing?").await;
     let text = chat.say("yes").await;
@@ -272,8 +271,8 @@ async fn an_image_is_set_and_a_wrong_one_is_reported_as_stuck() {
     let text = chat.say("fix the image of storefront to nginx:1.27").await;
     has(&text, &["Done: deployment.apps/storefront image updated", "is complete"]);
     assert_eq!(chat.steps, [["deployments_list"], ["deployment_set_image"], ["rollout_status"]]);
-    chat.answer = Some(("rollout_status", ToolStatus::Error));
-    has(&chat.say("set image of cart to nginx:9").await, &["I could not see", "Next:"]);
+    chat.forced_status = Some(("rollout_status", ToolStatus::Error));
+    has(&chat.say("set image of cart to nginx:9").await, &["is not available", "Next:"]);
 }
 
 #[tokio::test]
@@ -283,12 +282,12 @@ async fn deployments_are_scaled_and_pods_deleted() {
     has(&text, &["Done: deployment.apps/checkout scaled", "complete"]);
     assert_eq!(chat.running("checkout"), 3);
     let text = chat.say("delete pod cart").await;
-    has(&text, &["That fits 2 pods.", "- shop/cart-"]);
+    has(&text, &["2 pods match.", "- shop/cart-"]);
     let name = text.split("- shop/").nth(1).unwrap().trim().to_owned();
     let text = chat.say(&format!("delete pod {name}")).await;
-    has(&text, &["deleted", "Its deployment makes a new one."]);
+    has(&text, &["deleted", "Its deployment creates a replacement."]);
     assert!(!chat.cluster.list_pods(None).contains(&name));
-    has(&chat.say("scale gizmo to 2").await, &["I find no deployment called \"gizmo\"", "- shop/cart"]);
+    has(&chat.say("scale gizmo to 2").await, &["No deployment is named \"gizmo\"", "- shop/cart"]);
 }
 
 #[tokio::test]
@@ -302,17 +301,17 @@ async fn lists_logs_and_descriptions_show_what_the_tools_returned() {
     has(&chat.say("show services").await, &["postgres", "kube-dns"]);
     has(&chat.say("list namespaces").await, &["5 namespaces", "kube-system"]);
     has(&chat.say("deployments in payments").await, &["3 deployments in payments", "0/2"]);
-    has(&chat.say("logs of payments-api").await, &["no such host", "(CrashLoopBackOff)", "1 other pod fits too"]);
+    has(&chat.say("logs of payments-api").await, &["no such host", "(CrashLoopBackOff)", "1 other pod also matches"]);
     has(&chat.say("logs of checkout").await, &["The last 20 lines of shop/checkout-", "order "]);
     has(&chat.say("logs of recommendations").await, &["`pods_log` failed", "does not have a host assigned"]);
     has(&chat.say("describe storefront").await, &["The deployment shop/storefront", "nginx:1.72"]);
     has(&chat.say("describe node node-2").await, &["The node node-2", "Allocatable"]);
     has(&chat.say("show configmap payments-config").await, &["DB_HOST: postgres.payment.svc.cluster.local"]);
-    has(&chat.say("describe gizmo").await, &["I find nothing called \"gizmo\""]);
+    has(&chat.say("describe gizmo").await, &["Nothing is named \"gizmo\""]);
 }
 
 #[tokio::test]
-async fn what_it_does_not_understand_it_says_with_examples_and_calls_nothing() {
+async fn unknown_messages_get_help_without_tool_calls() {
     let mut chat = RuleChat::new().await;
     for text in ["hello", "write me a poem", "", "🚀", "yes"] {
         let said = chat.say(text).await;
@@ -324,23 +323,23 @@ async fn what_it_does_not_understand_it_says_with_examples_and_calls_nothing() {
 }
 
 #[tokio::test]
-async fn refused_and_lost_changes_are_told_as_what_they_are_and_never_sent_again() {
+async fn failed_changes_are_reported_and_not_repeated() {
     for (status, words) in [
         (ToolStatus::Denied, "was not approved, so it did not run"),
-        (ToolStatus::Unknown, "I do not know whether `deployment_scale` took effect"),
-        (ToolStatus::Timeout, "it may have done so all the same"),
+        (ToolStatus::Unknown, "It is unknown whether `deployment_scale` took effect"),
+        (ToolStatus::Timeout, "A change may have taken effect"),
         (ToolStatus::Cancelled, "was cancelled"),
-        (ToolStatus::Error, "`deployment_scale` failed. It says:"),
+        (ToolStatus::Error, "`deployment_scale` failed with this output:"),
     ] {
         let mut chat = RuleChat::new().await;
-        chat.answer = Some(("deployment_scale", status));
+        chat.forced_status = Some(("deployment_scale", status));
         has(&chat.say("scale checkout to 5").await, &[words]);
         assert_eq!(chat.steps, [["deployments_list"], ["deployment_scale"]]);
     }
 }
 
 #[tokio::test]
-async fn tools_behind_a_prefix_are_used_and_those_that_are_not_there_are_missed() {
+async fn prefixed_tools_are_used_and_missing_tools_reported() {
     let mut chat = RuleChat::with_prefix("demo__").await;
     has(&chat.say("what is broken?").await, &["in 4 workloads"]);
     assert_eq!(chat.steps[0], ["demo__pods_list", "demo__events_list"]);
@@ -348,26 +347,26 @@ async fn tools_behind_a_prefix_are_used_and_those_that_are_not_there_are_missed(
     has(&chat.say("what is broken?").await, &["in 4 workloads", "no event or log line was found"]);
     assert_eq!(chat.steps, [["demo__pods_list"]]);
     chat.tools = Arc::new([]);
-    has(&chat.say("what is broken?").await, &["needs the tool `pods_list`", "no connected server offers it"]);
+    has(&chat.say("what is broken?").await, &["needs the tool `pods_list`", "which no connected server offers"]);
 }
 
 #[tokio::test]
-async fn no_tool_is_called_when_none_may_be() {
+async fn tool_choice_none_prevents_tool_calls() {
     let mut chat = RuleChat::new().await;
     chat.choice = ToolChoice::None;
-    has(&chat.say("what is broken?").await, &["I may not call a tool now"]);
+    has(&chat.say("what is broken?").await, &["Tool calls are not allowed"]);
     assert!(chat.steps.is_empty());
 }
 
 #[tokio::test]
-async fn only_its_own_model_is_known() {
+async fn only_the_demo_model_exists() {
     let model = RuleModel::default();
     model.check(MODEL_ID).await.unwrap();
     assert_eq!(model.check("gpt").await.unwrap_err().code(), "invalid_request");
 }
 
 #[test]
-fn a_text_is_cut_into_words_and_code_into_lines() {
+fn text_streams_by_word_and_code_by_line() {
     let text = "One two,  three.\n\n- four\n```\na   b\n```\n end";
     let cut = split_pieces(text);
     assert_eq!(cut.concat(), text);

@@ -1,6 +1,6 @@
-//! The words that the rules know.
+//! The words that the rules recognize.
 
-/// Words that are never names.
+/// Words that cannot be names of objects.
 #[rustfmt::skip]
 pub(super) const FILLER_WORDS: &[&str] = &[
     "a", "about", "actually", "again", "all", "an", "and", "any", "anything", "app", "apps", "are", "as", "at",
@@ -15,7 +15,7 @@ pub(super) const FILLER_WORDS: &[&str] = &[
     "would", "yaml", "you", "your",
 ];
 
-/// Words that ask what is wrong.
+/// Words that ask for a diagnosis.
 #[rustfmt::skip]
 pub(super) const TROUBLE_WORDS: &[&str] = &[
     "alert", "alerts", "bad", "broken", "check", "crash", "crashed", "crashes", "crashing", "crashloop",
@@ -25,7 +25,7 @@ pub(super) const TROUBLE_WORDS: &[&str] = &[
     "troubleshoot", "unhealthy", "unready", "well", "why", "wrong",
 ];
 
-/// Words of the rules, which are not names either.
+/// Words of the rules, which cannot be names of objects either.
 #[rustfmt::skip]
 pub(super) const RULE_WORDS: &[&str] = &[
     "add", "apply", "back", "bounce", "change", "configuration", "cpu", "delete", "describe", "done", "explain",
@@ -36,7 +36,7 @@ pub(super) const RULE_WORDS: &[&str] = &[
     "value", "version", "warning", "warnings", "workload", "workloads",
 ];
 
-/// Messages that say yes to what was proposed.
+/// Messages that confirm the last suggestion.
 #[rustfmt::skip]
 pub(super) const CONFIRMATIONS: &[&str] = &[
     "yes", "y", "yes please", "do it", "do that", "ok do it", "go ahead", "yes do it", "please do", "apply it",
