@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
-    auth::{NewKey, Role},
+    auth::{NewKey, UserRole},
     cli::{audit, chat, doctor},
     config::{Config, Loaded, Sources},
 };
@@ -49,7 +49,7 @@ enum CliCommand {
         user: String,
         /// Role of the key; may be given several times.
         #[arg(long, value_enum, required = true)]
-        role: Vec<Role>,
+        role: Vec<UserRole>,
         /// Name of the key, to distinguish the keys of a user.
         #[arg(long)]
         name: Option<String>,
@@ -82,12 +82,12 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
         CliCommand::Serve => {
             let loaded = load_config()?;
             print_warnings(&loaded);
-            let exporter = logs::init(&loaded.config.log, Some(&loaded.config.telemetry))?;
+            let exporter = logs::install_subscriber(&loaded.config.log, Some(&loaded.config.telemetry))?;
             let served = app::serve(loaded).await;
-            exporter.flush().await;
+            exporter.shutdown().await;
             served?;
         }
-        CliCommand::Demo { host, port } => app::demo(app::DemoOptions { host, port }).await?,
+        CliCommand::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
         CliCommand::Chat(options) => chat::run(options).await?,
         CliCommand::Key { user, role, name } => {
             anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");

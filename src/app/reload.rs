@@ -8,9 +8,9 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{room, run_limits};
+use super::{capacity_limits, run_limits};
 use crate::{
-    api::Api,
+    api::ApiState,
     config::{Config, ConfigError, InForce, Loaded, Sources, settings},
 };
 use k8sops_telemetry::logs;
@@ -20,7 +20,7 @@ use k8sops_tools::{ApprovalBy, ApprovalMode};
 ///
 /// # Errors
 /// The signal cannot be listened to.
-pub(super) fn on_hangup(loaded: &Loaded, api: web::Data<Api>) -> std::io::Result<AbortOnDropHandle<()>> {
+pub(super) fn on_hangup(loaded: &Loaded, api: web::Data<ApiState>) -> std::io::Result<AbortOnDropHandle<()>> {
     let mut hangups = signal(SignalKind::hangup())?;
     let mut in_force = loaded.origins.clone();
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -51,18 +51,18 @@ enum Refused {
 }
 
 /// Puts in force what can be. All that can fail comes first.
-fn take(api: &Api, in_force: &mut Vec<InForce>, new: Loaded) -> Result<Changes, Refused> {
+fn take(api: &ApiState, in_force: &mut Vec<InForce>, new: Loaded) -> Result<Changes, Refused> {
     let config = &new.config;
     let defaults = config.llm.settings();
     api.catalog.validate(&defaults)?;
     if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(Refused::Unasked);
     }
-    logs::set_level(&config.log.level)?;
+    logs::set_log_level(&config.log.level)?;
     api.defaults.store(defaults.into());
     api.day_budget.store(config.budgets.user_day.into());
     api.sessions.set_limits(run_limits(config));
-    api.sessions.set_room(room(config));
+    api.sessions.set_room(capacity_limits(config));
     api.quota.set_limits(config.limits);
     api.tools.set_policy(&config.tools);
     for warning in &new.warnings {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 
 use super::CommandOutcome;
-use crate::audit::{Report, verify};
+use crate::audit::{TrailReport, verify_trail};
 
 /// What to do with an audit trail.
 #[derive(Debug, Subcommand)]
@@ -41,7 +41,7 @@ pub fn run(command: AuditCommand, out: &mut impl Write) -> anyhow::Result<Comman
         file_starts.push((text.matches('\n').count() as u64, path));
         text.push_str(&String::from_utf8_lossy(&bytes));
     }
-    let report = match verify(&text) {
+    let report = match verify_trail(&text) {
         Ok(report) => report,
         Err(fault) => {
             let file = file_starts.iter().rev().find(|(lines_before, _)| *lines_before < fault.line);
@@ -62,7 +62,7 @@ pub fn run(command: AuditCommand, out: &mut impl Write) -> anyhow::Result<Comman
     Ok(CommandOutcome::Passed)
 }
 
-fn write_report(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
+fn write_report(report: &TrailReport, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{} records in {}, all unaltered", report.records, count_chains(report.chains))?;
     if report.lost > 0 {
         writeln!(out, "{} records could not be written and are missing", report.lost)?;

@@ -81,7 +81,7 @@ async fn a_trail_says_who_did_what_and_who_approved_and_holds_no_output() {
         ("server", "counting"),
         ("effect", "mutating"),
         ("session_id", session.rsplit('/').next().unwrap()),
-        ("arguments_sha256", &k8sops::audit::hash_of(&json!({}))),
+        ("arguments_sha256", &k8sops::audit::canonical_sha256(&json!({}))),
     ] {
         assert_eq!(change[field], value, "{change}");
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8sops::auth::Role;
+use k8sops::auth::UserRole;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -101,8 +101,8 @@ async fn what_waits_for_a_yes_on_one_replica_is_listed_and_answered_on_the_other
         let redis = RedisServer::start(Kind::Debian).await;
         let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]), Counting::new());
         let mut keys = Keys::new();
-        let anna = keys.add("anna", &[Role::User, Role::Approver]);
-        let (ben, cleo) = (keys.add("ben", &[Role::Approver]), keys.add("cleo", &[Role::User]));
+        let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
+        let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
         let mut env = keys.env();
         env.push(("TOOL_APPROVAL_BY", if by_approver { "approver" } else { "owner" }.into()));
         let mut one = replica_with(&redis, &model, &tools, env.clone()).await;

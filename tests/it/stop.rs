@@ -11,7 +11,7 @@ use std::{
 };
 
 use k8sops::{
-    app::{App, Overrides},
+    app::{Application, BuildOverrides},
     config::{Config, Sources},
 };
 use k8sops_mcp::InProcessConnector;
@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{demo::k8sops, service::PATIENCE};
+use crate::{program::k8sops_command, service::PATIENCE};
 
 /// An MCP server that leaves neither when its input ends nor when it is asked to.
 const STUBBORN: &str = r#"
@@ -53,7 +53,7 @@ impl Program {
         let data = TempDir::new().unwrap();
         let pid_file = data.path().join("server.pid");
         let args = serde_json::to_string(&["-c", STUBBORN, "sh", pid_file.to_str().unwrap()]).unwrap();
-        let mut command = k8sops();
+        let mut command = k8sops_command();
         command
             .arg("serve")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -147,7 +147,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     // No provider at all: not the one of new sessions either.
     let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
-    let refused = App::build_with(&config, Overrides { catalog, servers, demo: false }).await;
+    let refused = Application::build_with(&config, BuildOverrides { catalog, servers, demo: false }).await;
     let refused = refused.err().expect("there is no such provider").to_string();
     assert!(refused.contains("the settings of new sessions are refused"), "{refused}");
     // Whatever was started would run now.

@@ -6,8 +6,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
 use crate::{
-    auth::{AuthConfig, AuthMode, Authenticator, Refusal},
+    auth::{AuthConfig, AuthMode, AuthRejection, Authenticator},
     config::ServerConfig,
+    error_chain::ErrorChain,
 };
 use k8sops_core::{UserId, is_loopback};
 
@@ -48,7 +49,11 @@ impl IdentityCheck {
         let auth = match Authenticator::start(&self.config, &self.default_user, &tasks, &cancel) {
             Ok(auth) => auth,
             Err(error) => {
-                return ReportLine::failed(SUBJECT, error.to_string(), "create a key and its entry with `k8sops key`");
+                return ReportLine::failed(
+                    SUBJECT,
+                    ErrorChain(&error).to_string(),
+                    "create a key and its entry with `k8sops key`",
+                );
             }
         };
         let mode = self.config.word();
@@ -56,14 +61,14 @@ impl IdentityCheck {
             return ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}"));
         };
         let token = self.token.as_ref().map_or(UNSIGNED_TOKEN, |token| token.expose_secret());
-        match (auth.whose(token).await, &self.token) {
+        match (auth.authenticate_token(token).await, &self.token) {
             (Ok(caller), _) => {
                 let found = format!("AUTH_MODE={mode}; the key or token belongs to {} ({})", caller.user, caller.roles);
                 ReportLine::passed(SUBJECT, found)
             }
-            (Err(Refusal::Unavailable(why)), _) => ReportLine::failed(SUBJECT, why, "check AUTH_JWT_ISSUER"),
-            (Err(refusal), Some(_)) => {
-                ReportLine::failed(SUBJECT, refusal.to_string(), "use another --token or K8SOPS_TOKEN")
+            (Err(AuthRejection::Unavailable(why)), _) => ReportLine::failed(SUBJECT, why, "check AUTH_JWT_ISSUER"),
+            (Err(rejection), Some(_)) => {
+                ReportLine::failed(SUBJECT, rejection.to_string(), "use another --token or K8SOPS_TOKEN")
             }
             (Err(_), None) => {
                 ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}; --token shows whose a key or token is"))

@@ -262,7 +262,7 @@ async fn suggestions_fix_what_is_broken() {
     chat.say("diagnose storefront").await;
     has(&chat.say("go ahead").await, &["rolled back", "is complete"]);
 
-    has(&chat.say("what is broken?").await, &["All is well: 16 pods in all namespaces are ready."]);
+    has(&chat.say("what is broken?").await, &["No problems found: 16 pods in all namespaces are ready."]);
 }
 
 #[tokio::test]

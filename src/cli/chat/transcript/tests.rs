@@ -3,7 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{api_client::ModelSelection, line_source::InputSource},
+    super::{
+        api_client::ModelSelection,
+        line_source::InputSource,
+        screen::{TerminalCapabilities, TerminalScreen},
+    },
     QuestionSubject, ScreenUpdate, TranscriptView,
 };
 
@@ -352,4 +356,106 @@ fn server_input_is_attributed_to_its_server() {
     let shown =
         play(&mut view, &[event(5, "input_resolved", json!({"input_id": "i1", "action": "decline", "by": "user:a"}))]);
     assert_eq!((shown.as_str(), view.next_question()), ("declined by user:a\n", None));
+}
+
+#[test]
+fn run_with_every_kind_of_line_is_rendered() {
+    let scale = json!({"namespace": "shop", "name": "cart", "replicas": 5});
+    let mut first_reply = reply(6, "a", "Checking pods.\nScaling cart.");
+    first_reply["tool_calls"] = json!([{"id": "t1", "name": "pods_list"}, {"id": "t2", "name": "deployment_scale"}]);
+    let frames = [
+        hello(0),
+        event(1, "session_created", json!({"settings": {"provider": "openai", "model": "gpt"}})),
+        event(2, "user_message", json!({"message_id": "u", "content": "scale cart to 5", "command_id": "other"})),
+        event(3, "title_changed", json!({"title": "Cart", "by": "user:anna"})),
+        event(4, "run_started", json!({"attempt": 1})),
+        event(5, "memory_recalled", json!({"memories": [{"content": "cart runs in shop"}]})),
+        token("a", 0, "Checking"),
+        first_reply,
+        event(7, "tool_start", json!({"tool_call_id": "t1", "name": "pods_list", "arguments": {}, "attempt": 1})),
+        event(
+            8,
+            "tool_end",
+            json!({"tool_call_id": "t1", "status": "ok", "bytes": 2048, "duration_ms": 240, "truncated": true}),
+        ),
+        event(
+            9,
+            "approval_requested",
+            json!({"approval_id": "p1", "tool_call_id": "t2", "name": "deployment_scale", "arguments": scale,
+                "effect": "mutating", "reason": "it scales", "preview": "replicas: 2 -> 5"}),
+        ),
+        event(
+            10,
+            "approval_resolved",
+            json!({"approval_id": "p1", "decision": "approve", "by": "user:anna", "comment": "ok"}),
+        ),
+        event(
+            11,
+            "tool_start",
+            json!({"tool_call_id": "t2", "name": "deployment_scale", "arguments": scale, "attempt": 2}),
+        ),
+        event(
+            12,
+            "input_requested",
+            json!({"input_id": "i1", "tool_call_id": "t2", "server": "prod", "message": "Sure?", "url": "https://prod.example/ok",
+                "schema": {"properties": {"confirm": {"type": "boolean"}}}}),
+        ),
+        event(13, "input_resolved", json!({"input_id": "i1", "action": "accept", "by": "user:anna"})),
+        event(
+            14,
+            "tool_end",
+            json!({"tool_call_id": "t2", "status": "timeout", "content": "no answer", "duration_ms": 61_500}),
+        ),
+        event(15, "context_compacted", json!({"tokens_before": 120_000, "tokens_after": 9_500})),
+        event(16, "warning", json!({"message": "the budget is almost used up"})),
+        event(17, "settings_changed", json!({"settings": {"provider": "demo", "model": "rules"}})),
+        event(18, "run_recovered", json!({"superseded": [], "reason": "owner_lost"})),
+        reply(19, "b", "The scaling timed out."),
+        event(20, "memory_saved", json!({"memories": [{"content": "scaling cart is slow"}]})),
+        event(
+            21,
+            "run_finished",
+            json!({"outcome": "limit", "duration_ms": 75_000,
+                "usage": {"input_tokens": 12_345, "output_tokens": 678, "cost_usd": 0.0123}}),
+        ),
+    ];
+    let mut output = Vec::new();
+    let capabilities = TerminalCapabilities { overwrite: false, colors: false };
+    let mut screen = TerminalScreen::new(&mut output, capabilities, None);
+    let mut view = TranscriptView::default();
+    for frame in &frames {
+        screen.apply_updates(view.apply_frame(frame)).unwrap();
+    }
+    insta::assert_snapshot!(String::from_utf8(output).unwrap(), @r#"
+    > scale cart to 5
+    · title: Cart
+    · recalled: cart runs in shop
+    Checking pods.
+    Scaling cart.
+    → pods_list {}
+    ✓ pods_list ok · 240 ms · 2.0 KiB · truncated for the model
+    ? deployment_scale needs approval: it is mutating (it scales)
+      {
+        "name": "cart",
+        "namespace": "shop",
+        "replicas": 5
+      }
+    · preview of its effect:
+    replicas: 2 -> 5
+    · deployment_scale approved by user:anna: ok
+    → deployment_scale {"name":"cart","namespace":"shop","replicas":5} (attempt 2)
+    ? prod asks: Sure?
+    open https://prod.example/ok if you trust it
+      confirm: {"type":"boolean"}
+    · answered by user:anna
+    ✗ deployment_scale timeout · 1 min 1 s
+      no answer
+    · older turns were summarized: 120.0k tokens reduced to 9.5k
+    ✗ warning: the budget is almost used up
+    · model: demo/rules
+    · interrupted (owner_lost), resuming
+    The scaling timed out.
+    · remembered: scaling cart is slow
+    · stopped at a limit · 1 min 15 s · 12.3k tokens in, 678 out · $0.0123
+    "#);
 }
