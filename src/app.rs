@@ -86,7 +86,7 @@ impl Application {
         let cluster = Arc::new(demo::SimulatedCluster::new());
         let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
-        catalog.insert(demo::provider_info(), Arc::new(demo::RuleModel::default()));
+        catalog.register_provider(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = BuildOverrides {
             catalog: Some(catalog),
             servers: vec![("demo-cluster".into(), Arc::new(connector))],
@@ -121,7 +121,7 @@ impl Application {
         });
         let defaults = if overrides.demo { demo::session_settings() } else { config.llm.settings() };
         // What every new session begins with must be what a session may have.
-        catalog.validate(&defaults).map_err(|error| {
+        catalog.validate_settings(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
         })?;
         let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
@@ -411,7 +411,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     if config.memory.backend == Backend::Memory {
         println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");
     }
-    if !app.api.catalog.configured(&config.llm.provider) {
+    if !app.api.catalog.is_configured(&config.llm.provider) {
         println!(
             "Provider {} has no key, so that runs will fail; `k8sops doctor` says what to do.",
             config.llm.provider

@@ -50,7 +50,12 @@ pub(super) async fn providers(api: web::Data<ApiState>, _caller: Caller) -> web:
             .iter()
             .map(|choice| ModelName { provider: choice.provider.clone(), model: choice.model.clone() })
             .collect(),
-        unavailable: api.catalog.broken().into_iter().map(|(provider, model)| ModelName { provider, model }).collect(),
+        unavailable: api
+            .catalog
+            .open_circuits()
+            .into_iter()
+            .map(|(provider, model)| ModelName { provider, model })
+            .collect(),
         providers: api.catalog.providers(),
     })
 }

@@ -45,6 +45,8 @@ pub use docs::openapi_json;
 pub use problem::{ProblemCode, ProblemDetails};
 pub use quota::RequestQuota;
 pub use service::{DEMO_NOTICE, ServiceMode};
+#[cfg(fuzzing)]
+pub use ws::fuzzing::check_client_frame;
 
 use crate::{
     audit::AuditTrail,
@@ -105,7 +107,7 @@ impl ApiState {
     pub fn status(&self, summary: &SessionSummary) -> SessionStatus {
         SessionStatus {
             mcp_connected: self.mcp.all_connected(),
-            agent_ready: self.catalog.configured(&summary.settings.provider),
+            agent_ready: self.catalog.is_configured(&summary.settings.provider),
             is_processing: summary.is_processing(),
         }
     }

@@ -87,7 +87,9 @@ impl Sessions {
 
     async fn check(&self, summary: &SessionSummary, command: &SessionCommand) -> Result<(), SessionsError> {
         match &command.body {
-            CommandBody::Settings(patch) => Ok(self.0.parts.catalog.validate(&patch.apply(&summary.settings))?),
+            CommandBody::Settings(patch) => {
+                Ok(self.0.parts.catalog.validate_settings(&patch.apply(&summary.settings))?)
+            }
             CommandBody::Resolve { approval_id, arguments, .. } => {
                 let state = load_state(self.0.parts.store.as_ref(), summary.session_id).await?.state;
                 match state.run.as_ref().and_then(|run| run.is_answered(*approval_id)) {

@@ -61,7 +61,7 @@ impl Service {
         let scripted = setup.model.map(|model| {
             let mut catalog = ModelCatalog::new(&loaded.config.providers);
             let (provider, model_id) = (&loaded.config.llm.provider, &loaded.config.llm.model);
-            catalog.insert(info(provider, model_id), model);
+            catalog.register_provider(info(provider, model_id), model);
             catalog
         });
         let overrides = BuildOverrides { catalog: scripted, servers: setup.servers, demo: false };
