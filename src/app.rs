@@ -30,7 +30,7 @@ use crate::{
 };
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
-use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for};
+use k8sops_mcp::{CallLimits, InProcessConnector, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
 use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
 use k8sops_telemetry::{Metrics, logs};
@@ -63,7 +63,7 @@ pub struct BuildOverrides {
     /// A catalog with models of the caller's own: for the demo and for tests.
     pub catalog: Option<ModelCatalog>,
     /// More MCP servers than the configured ones.
-    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    pub servers: Vec<(String, Arc<dyn McpConnector>)>,
     /// Whether this is the demo.
     pub demo: bool,
 }
@@ -124,9 +124,9 @@ impl Application {
         catalog.validate_settings(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
         })?;
-        let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
+        let mut servers: Vec<(String, Arc<dyn McpConnector>)> = Vec::new();
         for server in &config.mcp.servers {
-            servers.push((server.name.clone(), connector_for(&server.transport)?));
+            servers.push((server.name.clone(), build_connector(&server.transport)?));
         }
         servers.extend(overrides.servers);
         let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
@@ -281,7 +281,7 @@ impl Application {
         tokio::select! {
             biased;
             () = signals.at_once.cancelled() => {
-                api.mcp.kill().await;
+                api.mcp.close_immediately().await;
                 anyhow::bail!("stopped at once; what was in progress is recovered at the next start")
             }
             ended = in_order => ended,

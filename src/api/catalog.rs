@@ -87,6 +87,6 @@ pub(super) async fn tools(api: web::Data<ApiState>, _caller: Caller) -> web::Jso
 )]
 #[post("/tools/refresh")]
 pub(super) async fn refresh(api: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
-    api.mcp.refresh().await;
+    api.mcp.refresh_tools().await;
     web::Json(ToolList { tools: api.tools.list() })
 }

@@ -131,8 +131,8 @@ impl Sessions {
                 match (action, asked.and_then(|asked| asked.schema.as_ref())) {
                     (InputAction::Accept, Some(schema)) => {
                         let mut content = content.clone().unwrap_or_default();
-                        k8sops_tools::complete_answer(schema, &mut content);
-                        k8sops_tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
+                        k8sops_tools::fill_elicitation_defaults(schema, &mut content);
+                        k8sops_tools::validate_elicitation_answer(schema, &content).map_err(SessionsError::DoesNotFit)
                     }
                     _ => Ok(()),
                 }

@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
-use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, connector_for};
+use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
 /// Checks the connection to an MCP server.
 pub(super) struct McpServerCheck {
@@ -85,7 +85,7 @@ impl HealthCheck for NoMcpServersCheck {
 /// Tries to connect to an MCP server once and returns its status.
 pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
     let tasks = TaskTracker::new();
-    let connector = match connector_for(&server.transport) {
+    let connector = match build_connector(&server.transport) {
         Ok(connector) => connector,
         Err(error) => {
             return Some(Arc::new(ServerStatus {
@@ -98,7 +98,7 @@ pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpConfig)
         }
     };
     let hub = McpHub::start(vec![(server.name, connector)], &config, tasks.clone(), &CancellationToken::new());
-    hub.refresh().await;
+    hub.refresh_tools().await;
     let status = hub.statuses().pop();
     hub.close().await;
     tasks.close();
