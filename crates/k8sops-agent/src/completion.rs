@@ -1,33 +1,33 @@
-//! A question to a model beside the conversation: no tools, nothing is shown, one answer that is read by k8sops.
+//! One-shot completions: a request outside the conversation, without tools, whose answer k8sops itself reads.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 
-use super::Candidate;
+use crate::model_selection::ModelCandidate;
 use k8sops_core::{ChatMessage, SessionSettings, StopReason, TokenUsage, UserMessage};
 use k8sops_models::{ChatRequest, ModelError, ReplyDelta, RetryPolicy, ToolChoice};
 
-/// A question to a model.
-pub struct Aside<'a> {
-    /// What the model is told of its task.
+/// A request to a model outside the conversation.
+pub struct OneShotCompletion<'a> {
+    /// The system prompt.
     pub system: &'a str,
-    /// What it is asked.
+    /// The user message.
     pub question: String,
-    /// Tokens that its answer should have at most.
+    /// Upper bound of the answer, in tokens.
     pub most: usize,
-    /// Temperature and reasoning.
+    /// Temperature and reasoning effort.
     pub settings: &'a SessionSettings,
 }
 
-impl Aside<'_> {
-    /// The answer, asked for as often as a reply would be, with the same waits between. What it cost is added to `usage`.
+impl OneShotCompletion<'_> {
+    /// Requests the answer, with the retries of a reply. Adds the token usage to `usage`.
     ///
     /// # Errors
-    /// The last of the provider's; an answer that is empty, or has no end.
+    /// The provider's last error, or an answer that is empty or incomplete.
     pub async fn ask(
         &self,
-        candidate: &Candidate,
+        candidate: &ModelCandidate,
         retry: &RetryPolicy,
         usage: &mut TokenUsage,
     ) -> Result<String, ModelError> {
@@ -45,12 +45,12 @@ impl Aside<'_> {
         }
     }
 
-    /// The answer, asked for once.
+    /// Requests the answer once. Adds the token usage to `usage`.
     ///
     /// # Errors
-    /// The provider's; an answer that is empty, refused, or has no end.
-    pub async fn ask_once(&self, candidate: &Candidate, usage: &mut TokenUsage) -> Result<String, ModelError> {
-        // What the model thinks before it writes counts too.
+    /// The provider's error, or an answer that is empty, refused or incomplete.
+    pub async fn ask_once(&self, candidate: &ModelCandidate, usage: &mut TokenUsage) -> Result<String, ModelError> {
+        // Reasoning tokens count against the limit as well.
         let most = u32::try_from(4 * self.most).unwrap_or(u32::MAX);
         let request = ChatRequest {
             provider: candidate.provider.clone(),

@@ -1,16 +1,16 @@
-//! Questions of an MCP server in the middle of a call: put to the user by an event, answered by a command.
+//! Elicitation: a question of an MCP server during a call becomes an event, and a command of the user answers it.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
-use super::{Run, RunLog};
+use crate::{run::Run, run_log::RunLog};
 use k8sops_core::{EventBody, InputAction, InputId, InputRequested, Timestamp, ToolCallId};
 use k8sops_tools::{Answer, Asker, Form, Question};
 
-/// Asks the user of the run that a call belongs to.
-pub(super) struct UserAsker {
+/// Puts the questions of one tool call to the user of its run.
+pub(crate) struct UserElicitation {
     log: Arc<dyn RunLog>,
     call: ToolCallId,
     server: String,
@@ -18,14 +18,14 @@ pub(super) struct UserAsker {
     halt: CancellationToken,
 }
 
-impl UserAsker {
-    pub(super) fn new(run: &Run, call: ToolCallId, server: String) -> Self {
+impl UserElicitation {
+    pub(crate) fn new(run: &Run, call: ToolCallId, server: String) -> Self {
         Self { log: run.log.clone(), call, server, ttl: run.limits.approval_ttl, halt: run.halt.clone() }
     }
 }
 
 #[async_trait]
-impl Asker for UserAsker {
+impl Asker for UserElicitation {
     async fn ask(&self, question: Question) -> Answer {
         let input_id = InputId::new();
         let (schema, url) = match question.form {
@@ -41,8 +41,8 @@ impl Asker for UserAsker {
             url,
             expires_at: Timestamp::now().plus(self.ttl),
         };
-        let mut changes = self.log.changes();
-        if self.log.append(vec![EventBody::InputRequested(request)]).await.is_err() {
+        let mut changes = self.log.subscribe();
+        if self.log.append_events(vec![EventBody::InputRequested(request)]).await.is_err() {
             return Answer::Cancel;
         }
         loop {
@@ -59,12 +59,12 @@ impl Asker for UserAsker {
                     };
                 }
                 Some(None) => {}
-                // The call has ended meanwhile.
+                // The call has ended in the meantime.
                 None => return Answer::Cancel,
             }
             tokio::select! {
                 next = changes.changed() => if next.is_err() { return Answer::Cancel },
-                // A call ends before a stop does, and this one cannot without an answer.
+                // A shutdown waits for calls, and this call cannot end without an answer.
                 () = self.halt.cancelled() => return Answer::Cancel,
             }
         }

@@ -1,7 +1,7 @@
 //! Models that are down, too small, too dear; and what stands in for them.
 
 use super::*;
-use crate::Budget;
+use crate::SpendingLimit;
 use k8sops_models::{CircuitAdmission, ModelPrices, ModelReply, ProviderNotice};
 
 fn down() -> Vec<Step> {
@@ -10,7 +10,7 @@ fn down() -> Vec<Step> {
 
 fn two(log: &Arc<Log>, first: &Arc<ScriptedModel>, second: &Arc<ScriptedModel>) -> Run {
     let mut run = run(log, first, &Arc::default());
-    run.lineup.push(candidate("second", second));
+    run.candidates.push(candidate("second", second));
     run
 }
 
@@ -29,32 +29,32 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
     let log = Log::new("go");
     let (first, second) = (ScriptedModel::new([down(), down(), down()]), ScriptedModel::new([]));
     let run = two(&log, &first, &second);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), writers(&log)), (RunOutcome::Completed, vec!["second".to_owned()]));
     assert_eq!(log.warnings(), ["overloaded", "overloaded", "fallback"]);
 
     // The next turn does not find out anew.
     again(&log, "and now?");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(first.requests().len(), 3, "it is left alone");
     assert_eq!(writers(&log), ["second", "second"]);
     assert_eq!(log.warnings()[3..], ["fallback"], "the turn says who answers");
 
     // Later one turn looks, once, and without waiting.
-    let CircuitAdmission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
+    let CircuitAdmission::Refused(left) = run.candidates[0].circuit.admission() else { panic!() };
     tokio::time::advance(left).await;
     first.say([down()]);
     again(&log, "and now?");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!((first.requests().len(), writers(&log).len()), (4, 3));
 
-    let CircuitAdmission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
+    let CircuitAdmission::Refused(left) = run.candidates[0].circuit.admission() else { panic!() };
     assert!(left > Duration::from_secs(30), "and is left alone for longer");
     tokio::time::advance(left).await;
     again(&log, "and now?");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(writers(&log)[3], "scripted", "it is back");
-    assert_eq!(run.lineup[0].circuit.admission(), CircuitAdmission::Open);
+    assert_eq!(run.candidates[0].circuit.admission(), CircuitAdmission::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +64,7 @@ async fn a_turn_that_has_begun_goes_on_with_the_next_and_keeps_what_it_knows() {
         ScriptedModel::new([vec![call("look", json!({}))], vec![Step::Fail(ModelError::Quota("empty".into()))]]);
     let second = ScriptedModel::new([vec![text("seen")]]);
     let run = two(&log, &first, &second);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(writers(&log), ["scripted", "second"]);
     assert_eq!(log.warnings(), ["fallback"], "an empty account is not asked again");
     let asked = second.requests().pop().unwrap();
@@ -78,10 +78,10 @@ async fn what_is_wrong_with_the_request_is_not_tried_elsewhere() {
     let first = ScriptedModel::new([vec![Step::Fail(ModelError::InvalidRequest("no".into()))]]);
     let second = ScriptedModel::new([]);
     let run = two(&log, &first, &second);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "invalid_request"));
     assert!(second.requests().is_empty());
-    assert_eq!(run.lineup[0].circuit.admission(), CircuitAdmission::Open);
+    assert_eq!(run.candidates[0].circuit.admission(), CircuitAdmission::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,10 +89,10 @@ async fn when_all_are_down_the_run_fails_once_and_the_next_run_asks_all_the_same
     let log = Log::new("go");
     let (first, second) = (ScriptedModel::new((0..3).map(|_| down())), ScriptedModel::new((0..3).map(|_| down())));
     let run = two(&log, &first, &second);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "overloaded" && f.retryable));
     again(&log, "and now?");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), writers(&log)), (RunOutcome::Completed, vec!["scripted".to_owned()]));
 }
 
@@ -105,7 +105,7 @@ async fn waits_have_a_budget_and_say_how_long_they_are() {
     let log = Log::new("go");
     let model = ScriptedModel::new([limited(50), limited(90)]);
     let run = run(&log, &model, &Arc::default());
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(model.requests().len(), 2, "the second asked for more than is left of two minutes");
     let events = log.events.lock().unwrap();
     let EventBody::Warning(warning) = &events[3].body else { panic!() };
@@ -124,7 +124,7 @@ async fn a_wait_ends_when_the_user_cancels() {
     let cancel = run.cancel.clone();
     let began = tokio::time::Instant::now();
     *log.after_step.lock().unwrap() = Some(Box::new(move |_| cancel.cancel()));
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), began.elapsed()), (RunOutcome::Cancelled, Duration::ZERO));
 }
 
@@ -134,12 +134,12 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
     let too_long = || vec![Step::Fail(ModelError::ContextTooLong("too long".into()))];
     let model = ScriptedModel::new([vec![text(&"a".repeat(3000))], vec![text(&"b".repeat(1000))]]);
     let run = run(&log, &model, &Arc::default());
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     again(&log, "second");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     again(&log, "third");
     model.say([too_long(), too_long(), vec![call("look", json!({}))], vec![text("fine")]]);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Completed);
     assert_eq!(
         log.warnings(),
@@ -156,7 +156,7 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
 async fn a_message_that_no_model_can_take_fails_the_run_and_says_what_to_do() {
     let log = Log::new("far too long");
     let model = ScriptedModel::new((0..20).map(|_| vec![Step::Fail(ModelError::ContextTooLong("too long".into()))]));
-    run(&log, &model, &Arc::default()).drive().await.unwrap();
+    run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     let EventBody::RunFailed(failed) = log.last() else { panic!("{:?}", log.kinds()) };
     assert_eq!(failed.code, "context_too_long");
     assert!(failed.message.contains("larger context window"), "{}", failed.message);
@@ -167,7 +167,7 @@ async fn a_message_that_no_model_can_take_fails_the_run_and_says_what_to_do() {
 async fn a_paused_reply_goes_on_by_itself() {
     let log = Log::new("go");
     let model = ScriptedModel::new([vec![text("so far"), Step::End(StopReason::Paused)], vec![text("done")]]);
-    run(&log, &model, &Arc::default()).drive().await.unwrap();
+    run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(
         (log.outcome(), log.kinds()),
         (RunOutcome::Completed, vec!["assistant_message", "assistant_message", "run_finished"])
@@ -179,14 +179,14 @@ async fn a_paused_reply_goes_on_by_itself() {
 struct Used(Mutex<Option<TokenUsage>>);
 
 #[async_trait]
-impl Spending for Used {
-    async fn of_user_today(&self) -> Option<TokenUsage> {
+impl UsageSource for Used {
+    async fn user_usage_today(&self) -> Option<TokenUsage> {
         *self.0.lock().unwrap()
     }
 }
 
-fn tokens(tokens: u64) -> Budget {
-    Budget { tokens: Some(tokens), usd: None }
+fn tokens(tokens: u64) -> SpendingLimit {
+    SpendingLimit { tokens: Some(tokens), usd: None }
 }
 
 #[tokio::test]
@@ -200,14 +200,14 @@ async fn a_turn_that_reaches_its_budget_ends_with_an_answer() {
     ]);
     let mut run = run(&log, &model, &Arc::default());
     run.limits.budgets.turn = tokens(30);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Limit);
     assert_eq!(log.warnings(), ["budget_turn"]);
     assert_eq!(model.requests()[2].tool_choice, ToolChoice::None);
     log.assert_can_go_on();
     // A new turn has a budget of its own.
     again(&log, "more");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Completed);
 }
 
@@ -216,16 +216,16 @@ async fn a_session_or_a_user_that_has_nothing_left_is_told_so_without_another_ca
     for (of_session, code) in [(true, "budget_session"), (false, "budget_user_day")] {
         let log = Log::new("go");
         let model = ScriptedModel::new([]);
-        let spending = Arc::new(Used(Mutex::default()));
+        let usage_source = Arc::new(Used(Mutex::default()));
         let mut run = run(&log, &model, &Arc::default());
-        run.spending = spending.clone();
+        run.usage_source = usage_source.clone();
         let budget = if of_session { &mut run.limits.budgets.session } else { &mut run.limits.budgets.user_day };
         *budget = tokens(15);
-        run.drive().await.unwrap();
+        run.run_to_completion().await.unwrap();
         assert_eq!(log.outcome(), RunOutcome::Completed, "what cannot be known does not stop a turn");
-        *spending.0.lock().unwrap() = Some(log.state.read().unwrap().summary.usage);
+        *usage_source.0.lock().unwrap() = Some(log.state.read().unwrap().summary.usage);
         again(&log, "more");
-        run.drive().await.unwrap();
+        run.run_to_completion().await.unwrap();
         assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Limit, vec![code.to_owned()]));
         assert_eq!(model.requests().len(), 1);
     }
@@ -238,15 +238,15 @@ async fn a_reply_costs_what_the_catalog_says_and_the_budget_may_be_in_money() {
     let mut run = run(&log, &model, &Arc::default());
     let usd = UsdAmount::from_dollars;
     // 10 tokens in, 5 out.
-    run.lineup[0].prices = Some(ModelPrices {
+    run.candidates[0].prices = Some(ModelPrices {
         input: usd(1000.0),
         output: usd(2000.0),
         cached_input: UsdAmount::ZERO,
         cache_write: UsdAmount::ZERO,
         long: None,
     });
-    run.limits.budgets.turn = Budget { tokens: None, usd: Some(usd(0.02)) };
-    run.drive().await.unwrap();
+    run.limits.budgets.turn = SpendingLimit { tokens: None, usd: Some(usd(0.02)) };
+    run.run_to_completion().await.unwrap();
     let EventBody::RunFinished(end) = log.last() else { panic!() };
     assert_eq!((end.outcome, end.usage.cost_usd), (RunOutcome::Limit, usd(0.04)));
     let state = log.state.read().unwrap();
@@ -274,10 +274,10 @@ impl k8sops_models::ChatModel for Odd {
 async fn a_session_is_told_once_of_what_a_model_cannot_do() {
     let log = Log::new("go");
     let mut run = run(&log, &ScriptedModel::new([]), &Arc::default());
-    run.lineup[0].chat = Arc::new(Odd);
-    run.drive().await.unwrap();
+    run.candidates[0].chat = Arc::new(Odd);
+    run.run_to_completion().await.unwrap();
     again(&log, "more");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(log.warnings(), ["temperature_ignored"]);
     assert_eq!(writers(&log).len(), 2);
 }

@@ -8,7 +8,7 @@ async fn calls_that_only_look_run_side_by_side_up_to_the_limit_and_the_model_see
     let looks = (0..5).map(|n| call("look", json!({"n": n}))).collect();
     let model = ScriptedModel::new([looks, vec![text("seen")]]);
     let tools = Arc::<Tools>::default();
-    run(&log, &model, &tools).drive().await.unwrap();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert_eq!(tools.called().len(), 5);
     assert_eq!(tools.most.load(Ordering::SeqCst), 2);
     let results = model.requests()[1].messages.iter().filter(|m| matches!(m.as_ref(), ChatMessage::Tool(_))).count();
@@ -22,7 +22,7 @@ async fn calls_that_change_something_never_run_side_by_side() {
     let log = Log::new("change it all");
     let model = ScriptedModel::new([(0..4).map(|n| call("force", json!({"n": n}))).collect()]);
     let tools = Arc::<Tools>::default();
-    run(&log, &model, &tools).drive().await.unwrap();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert_eq!((tools.called().len(), tools.most.load(Ordering::SeqCst)), (4, 1));
 }
 
@@ -31,7 +31,7 @@ async fn at_the_limit_of_steps_the_model_is_asked_once_more_without_tools() {
     let log = Log::new("loop");
     let again = || vec![call("look", json!({}))];
     let model = ScriptedModel::new([again(), again(), again(), vec![text("so far"), call("look", json!({}))]]);
-    run(&log, &model, &Arc::default()).drive().await.unwrap();
+    run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     let choices: Vec<_> = model.requests().iter().map(|r| r.tool_choice).collect();
     assert_eq!(choices, [ToolChoice::Auto, ToolChoice::Auto, ToolChoice::Auto, ToolChoice::None]);
     assert_eq!(log.outcome(), RunOutcome::Limit);
@@ -44,7 +44,7 @@ async fn what_the_model_gets_wrong_in_a_call_is_told_to_it() {
     let model =
         ScriptedModel::new([vec![call("dance", json!({})), call("look", json!("{broken")), call("never", json!({}))]]);
     let tools = Arc::<Tools>::default();
-    run(&log, &model, &tools).drive().await.unwrap();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
     let ends = log.ends();
     let of = |part: &str| ends.iter().find(|(_, content)| content.contains(part)).map(|(status, _)| *status);
     assert_eq!(of("no tool \"dance\""), Some(ToolStatus::Error));
@@ -59,7 +59,7 @@ async fn a_call_that_was_cut_at_the_limit_of_tokens_is_not_run_and_the_model_is_
     let log = Log::new("go");
     let model = ScriptedModel::new([vec![call("force", json!("")), Step::End(StopReason::MaxTokens)]]);
     let tools = Arc::<Tools>::default();
-    run(&log, &model, &tools).drive().await.unwrap();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert!(tools.called().is_empty());
     assert!(log.ends()[0].1.contains("cut at the limit of its tokens"), "{:?}", log.ends());
     assert_eq!(log.outcome(), RunOutcome::Completed);
@@ -72,7 +72,7 @@ async fn at_the_limit_of_calls_the_rest_is_not_run_and_the_model_answers() {
     let looks = (0..15).map(|n| call("look", json!({"n": n}))).collect();
     let model = ScriptedModel::new([looks, vec![text("so far")]]);
     let tools = Arc::<Tools>::default();
-    run(&log, &model, &tools).drive().await.unwrap();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert_eq!(tools.called().len(), 10);
     let refused = log.ends().iter().filter(|(_, content)| content.contains("limit of 10 tool calls")).count();
     assert_eq!(refused, 5);
@@ -88,7 +88,7 @@ async fn a_run_that_has_worked_for_too_long_ends_with_an_answer() {
     let model = ScriptedModel::new([vec![text("nothing yet")]]);
     let mut run = run(&log, &model, &Arc::default());
     run.limits.max_time = Duration::ZERO;
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(model.requests()[0].tool_choice, ToolChoice::None);
     assert_eq!((log.warnings(), log.outcome()), (vec!["limit_time".to_owned()], RunOutcome::Limit));
 }
@@ -101,7 +101,7 @@ async fn the_same_call_over_and_over_is_remarked_then_refused_then_ends_the_run(
     let tools = Arc::<Tools>::default();
     let mut run = run(&log, &model, &tools);
     run.limits.max_steps = 20;
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     let contents: Vec<String> = log.ends().into_iter().map(|(_, content)| content).collect();
     assert_eq!(contents[..2], ["done", "done"]);
     assert!(contents[2].contains("the 3. time"), "{}", contents[2]);
@@ -120,7 +120,7 @@ async fn calls_with_other_arguments_are_not_the_same() {
     let tools = Arc::<Tools>::default();
     let mut run = run(&log, &model, &tools);
     run.limits.max_steps = 20;
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert!(log.ends().iter().all(|(_, content)| content == "done"));
     assert_eq!(log.outcome(), RunOutcome::Completed);
 }
