@@ -45,6 +45,8 @@ pub use docs::openapi_json;
 pub use problem::{ProblemCode, ProblemDetails};
 pub use quota::RequestQuota;
 pub use service::{DEMO_NOTICE, ServiceMode};
+#[cfg(fuzzing)]
+pub use ws::fuzzing::check_client_frame;
 
 use crate::{
     audit::AuditTrail,

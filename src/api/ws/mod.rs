@@ -2,6 +2,8 @@
 
 mod connection;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 
 use std::time::{Duration, Instant};
 
