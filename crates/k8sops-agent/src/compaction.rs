@@ -199,7 +199,7 @@ impl Run {
                 Ok(summary) => return Ok(SummaryOutcome::PartialReply(summary)),
                 Err(error) => error,
             };
-            let wait = if target.is_probe { None } else { self.limits.retry.delay(attempt, *waited, &error) };
+            let wait = if target.is_probe { None } else { self.limits.retry.retry_delay(attempt, *waited, &error) };
             let Some(wait) = wait else { return Ok(SummaryOutcome::Failed(error)) };
             *waited += wait;
             self.log.append_events(vec![retry_warning(&error, attempt, wait)]).await?;
@@ -307,7 +307,7 @@ fn placeholder_summary(earlier: &str, messages: &[Arc<ChatMessage>]) -> String {
 
 /// Truncates a summary to `most` tokens, so that the next request has room for it.
 fn truncate_to_tokens(mut summary: String, most: usize) -> String {
-    while !tokens::within(&summary, most) {
+    while !tokens::fits_within(&summary, most) {
         // The most important part comes first.
         let shorter = summary.floor_char_boundary(summary.len() / 10 * 9);
         summary.truncate(shorter);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{run::Run, run_log::RunLog};
 use k8sops_core::{EventBody, InputAction, InputId, InputRequested, Timestamp, ToolCallId};
-use k8sops_tools::{Answer, Asker, Form, Question};
+use k8sops_tools::{ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest};
 
 /// Puts the questions of one tool call to the user of its run.
 pub(crate) struct UserElicitation {
@@ -25,25 +25,25 @@ impl UserElicitation {
 }
 
 #[async_trait]
-impl Asker for UserElicitation {
-    async fn ask(&self, question: Question) -> Answer {
+impl ElicitationHandler for UserElicitation {
+    async fn handle_elicitation(&self, request: ElicitationRequest) -> ElicitationAnswer {
         let input_id = InputId::new();
-        let (schema, url) = match question.form {
-            Form::Fields(schema) => (Some(schema), None),
-            Form::Page { url } => (None, Some(url)),
+        let (schema, url) = match request.form {
+            ElicitationForm::Fields(schema) => (Some(schema), None),
+            ElicitationForm::Page { url } => (None, Some(url)),
         };
-        let request = InputRequested {
+        let event = InputRequested {
             input_id,
             tool_call_id: self.call.clone(),
             server: self.server.clone(),
-            message: question.message,
+            message: request.message,
             schema,
             url,
             expires_at: Timestamp::now().plus(self.ttl),
         };
         let mut changes = self.log.subscribe();
-        if self.log.append_events(vec![EventBody::InputRequested(request)]).await.is_err() {
-            return Answer::Cancel;
+        if self.log.append_events(vec![EventBody::InputRequested(event)]).await.is_err() {
+            return ElicitationAnswer::Cancel;
         }
         loop {
             changes.mark_unchanged();
@@ -53,19 +53,19 @@ impl Asker for UserElicitation {
             match inputs.next().map(|input| &input.resolved) {
                 Some(Some(resolved)) => {
                     return match resolved.action {
-                        InputAction::Accept => Answer::Accept(resolved.content.clone().unwrap_or_default()),
-                        InputAction::Decline => Answer::Decline,
-                        InputAction::Cancel => Answer::Cancel,
+                        InputAction::Accept => ElicitationAnswer::Accept(resolved.content.clone().unwrap_or_default()),
+                        InputAction::Decline => ElicitationAnswer::Decline,
+                        InputAction::Cancel => ElicitationAnswer::Cancel,
                     };
                 }
                 Some(None) => {}
                 // The call has ended in the meantime.
-                None => return Answer::Cancel,
+                None => return ElicitationAnswer::Cancel,
             }
             tokio::select! {
-                next = changes.changed() => if next.is_err() { return Answer::Cancel },
+                next = changes.changed() => if next.is_err() { return ElicitationAnswer::Cancel },
                 // A shutdown waits for calls, and this call cannot end without an answer.
-                () = self.halt.cancelled() => return Answer::Cancel,
+                () = self.halt.cancelled() => return ElicitationAnswer::Cancel,
             }
         }
     }

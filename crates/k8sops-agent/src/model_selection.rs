@@ -76,10 +76,10 @@ pub(crate) fn attempt_order(
     // If every circuit breaker is open, the first model is called: no run ends without a model call.
     let mut refused = 0;
     let last = candidates.len();
-    candidates.iter().enumerate().map(move |(at, candidate)| match candidate.circuit.admission() {
-        CircuitAdmission::Open => Ok(ModelAttempt { index: at, candidate, is_probe: false }),
+    candidates.iter().enumerate().map(move |(at, candidate)| match candidate.circuit.admit_call() {
+        CircuitAdmission::Allowed => Ok(ModelAttempt { index: at, candidate, is_probe: false }),
         CircuitAdmission::Probe => Ok(ModelAttempt { index: at, candidate, is_probe: last > 1 }),
-        CircuitAdmission::Refused(left) => {
+        CircuitAdmission::Rejected(left) => {
             refused += 1;
             if refused == last {
                 Ok(ModelAttempt { index: 0, candidate: &candidates[0], is_probe: false })

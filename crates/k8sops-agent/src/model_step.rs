@@ -66,7 +66,7 @@ impl Run {
             let request = |routing: &ModelRouting| self.build_request(view, target.candidate, reached, routing);
             match self.attempt_reply(run, &target, routing, request).await? {
                 StepOutcome::Answered(message_id, reply) => {
-                    target.candidate.circuit.answered();
+                    target.candidate.circuit.record_success();
                     return self.commit_reply(view, run, target.candidate, message_id, *reply, reached).await;
                 }
                 StepOutcome::Stopped(message_id, partial) => {
@@ -75,7 +75,7 @@ impl Run {
                 StepOutcome::Interrupted => return Ok(()),
                 StepOutcome::GaveUp(error) => {
                     if is_provider_fault(&error) {
-                        target.candidate.circuit.failed();
+                        target.candidate.circuit.record_failure();
                     }
                     let is_last = target.index + 1 >= self.candidates.len();
                     if is_last || !is_provider_fault(&error) {
@@ -282,7 +282,7 @@ fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {
     EventBody::RunFailed(RunFailed {
         code: error.code().into(),
         message: error.to_string(),
-        retryable: error.retryable(),
+        retryable: error.is_retryable(),
         usage: run.usage,
     })
 }

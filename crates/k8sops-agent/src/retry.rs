@@ -110,7 +110,7 @@ impl Run {
                 }
                 continue;
             }
-            let wait = if target.is_probe { None } else { self.limits.retry.delay(attempt, waited, &error) };
+            let wait = if target.is_probe { None } else { self.limits.retry.retry_delay(attempt, waited, &error) };
             let Some(wait) = wait else {
                 if !events.is_empty() {
                     self.log.append_events(events).await?;

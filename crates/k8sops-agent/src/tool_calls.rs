@@ -173,9 +173,13 @@ impl Run {
             let CallProgress { progress, total, message } = p;
             log.send_progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
-        let asker = Arc::new(UserElicitation::new(self, call.id.clone(), class.tool.server().to_owned()));
-        let context =
-            ToolCallContext { id: call.id.clone(), progress, asker, context_window: environment.context_window };
+        let elicitation_handler = Arc::new(UserElicitation::new(self, call.id.clone(), class.tool.server().to_owned()));
+        let context = ToolCallContext {
+            id: call.id.clone(),
+            progress,
+            elicitation_handler,
+            context_window: environment.context_window,
+        };
         // A halt does not interrupt a call, because its outcome would be lost. The call ends within its own time limit.
         let outcome = tokio::select! {
             biased;
