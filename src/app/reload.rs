@@ -54,7 +54,7 @@ enum Refused {
 fn take(api: &ApiState, in_force: &mut Vec<InForce>, new: Loaded) -> Result<Changes, Refused> {
     let config = &new.config;
     let defaults = config.llm.settings();
-    api.catalog.validate(&defaults)?;
+    api.catalog.validate_settings(&defaults)?;
     if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(Refused::Unasked);
     }
