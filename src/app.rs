@@ -32,7 +32,7 @@ use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, InProcessConnector, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
-use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_store::{FilesystemStore, InMemoryStore, RedisConfig, RedisStore, Topology};
 use k8sops_telemetry::{Metrics, logs};
 use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
 
@@ -148,6 +148,7 @@ impl Application {
         let toolbox = SessionToolFactory::new(
             tools.clone(),
             mcp.clone(),
+            store.clone(),
             store.clone(),
             limits,
             tokens.clone(),
@@ -352,7 +353,7 @@ fn capacity_limits(config: &Config) -> Room {
 /// Opens the configured store.
 pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match config.backend {
-        Backend::Memory => Arc::new(MemoryStore::new(config.shallow)),
+        Backend::Memory => Arc::new(InMemoryStore::new(config.shallow)),
         Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
         Backend::Redis => Arc::new(RedisStore::new(&redis_config(config)?)?),
     })
@@ -362,7 +363,7 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
     let redis = &config.redis;
     let read = |path: &PathBuf| {
         std::fs::read(path)
-            .map_err(|error| StoreError::Unavailable(format!("cannot read REDIS_CA_FILE {}: {error}", path.display())))
+            .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
     };
     Ok(RedisConfig {
         urls: redis.urls.clone(),
