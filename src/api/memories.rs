@@ -70,7 +70,7 @@ pub struct MemoryView {
 
 impl MemoryView {
     fn new(memory: UserMemory, score: Option<f32>) -> Self {
-        Self { current: memory.is_current(Timestamp::now()), memory, score }
+        Self { current: memory.is_valid_at(Timestamp::now()), memory, score }
     }
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn list(
     let now = Timestamp::now();
     let all = api.memory.all(&caller.user).await?.into_iter();
     let mut rest = all
-        .filter(|memory| of_kind(memory) && (wanted.all || memory.is_current(now)))
+        .filter(|memory| of_kind(memory) && (wanted.all || memory.is_valid_at(now)))
         .filter(|memory| wanted.cursor.is_none_or(|before| memory.id < before))
         .map(|memory| MemoryView::new(memory, None));
     let memories: Vec<MemoryView> = rest.by_ref().take(wanted.limit).collect();

@@ -99,7 +99,7 @@ pub(super) async fn send(
     let accepted = MessageAccepted::of(receipt)?;
     if let Some(open) = open {
         // The run may be over before its stream is open.
-        let cursor = api.sessions.watch(&caller.user, session.0, accepted.seq).await?.with_all_text();
+        let cursor = api.sessions.watch(&caller.user, session.0, accepted.seq).await?.with_full_text();
         let hello = stream::hello(&api, &caller.user, session.0).await?;
         return Ok(stream::respond(
             &api,

@@ -121,7 +121,7 @@ pub(super) async fn create(
         reasoning: reasoning.map(Some),
         memory: memory.map(Some),
     };
-    let settings = patch.apply(&api.defaults.load());
+    let settings = patch.apply_to(&api.defaults.load());
     if patch != SettingsPatch::default() {
         api.catalog.validate_settings(&settings)?;
     }

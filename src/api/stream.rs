@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ApiState, ProblemCode, ProblemDetails, quota::StreamPermit};
 use crate::auth::CallerIdentity;
 use k8sops_core::{
-    ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
+    ChatMessage, EventCursor, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
     StreamHello, TransientEvent, UserId,
 };
 
@@ -86,7 +86,7 @@ pub(super) async fn hello(api: &ApiState, user: &UserId, session: SessionId) -> 
     let summary = api.sessions.get(user, session).await?;
     let oldest_seq = api.sessions.oldest_seq(session).await?;
     Ok(StreamFrame::Transient(TransientEvent::Hello(StreamHello {
-        protocol: PROTOCOL,
+        protocol: PROTOCOL_VERSION,
         session_id: session,
         last_seq: summary.last_seq,
         oldest_seq,
@@ -113,7 +113,7 @@ pub(super) async fn open(
         return Err(ProblemDetails::new(ProblemCode::CursorBeyondHead, detail));
     }
     if snapshot {
-        cursor.begin_with_snapshot().await?;
+        cursor.start_with_snapshot().await?;
     }
     Ok((hello, cursor))
 }
@@ -192,7 +192,7 @@ impl Writer {
             }
             self.write(&first, &mut piece);
         }
-        while !self.ended && (piece.is_empty() || (self.cursor.has_ready() && piece.len() < PIECE)) {
+        while !self.ended && (piece.is_empty() || (self.cursor.has_ready_frame() && piece.len() < PIECE)) {
             if let Some(frame) = self.frame(&mut piece).await {
                 self.write(&frame, &mut piece);
             }
@@ -273,7 +273,7 @@ impl Writer {
                     piece.push('\n');
                 }
                 piece.push_str("event: ");
-                piece.push_str(frame.kind());
+                piece.push_str(frame.event_type());
                 piece.push_str("\ndata: ");
                 piece.push_str(&json);
                 piece.push_str("\n\n");

@@ -10,7 +10,7 @@ use super::{
     problem::document_errors,
 };
 use k8sops_agent::SpendingLimit;
-use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
+use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_RETENTION_DAYS, UsageDay, UsdAmount};
 
 document_errors!(UsageErrors: InvalidRequest, StoreUnavailable);
 
@@ -89,9 +89,9 @@ impl BudgetReport {
         Self {
             used,
             budget_tokens: budget.tokens,
-            left_tokens: budget.tokens.map(|most| most.saturating_sub(used.tokens())),
+            left_tokens: budget.tokens.map(|most| most.saturating_sub(used.total_tokens())),
             budget_usd: budget.usd,
-            left_usd: budget.usd.map(|most| most.minus(used.cost_usd)),
+            left_usd: budget.usd.map(|most| most.saturating_sub(used.cost_usd)),
         }
     }
 }
@@ -113,36 +113,36 @@ pub(super) async fn report(
 ) -> Result<web::Json<UsageReport>, ProblemDetails> {
     let today = UsageDay::today();
     let to = query.0.to.unwrap_or(today);
-    let from = query.0.from.unwrap_or_else(|| to.plus(1 - DEFAULT_DAYS));
+    let from = query.0.from.unwrap_or_else(|| to.add_days(1 - DEFAULT_DAYS));
     if from > to {
         return Err(ProblemDetails::invalid(format!("the query parameter `from` ({from}) is after `to` ({to})")));
     }
-    if from.plus(USAGE_DAYS) < to {
+    if from.add_days(USAGE_RETENTION_DAYS) < to {
         return Err(ProblemDetails::invalid(format!(
-            "`from` and `to` are more than the {USAGE_DAYS} days apart that are kept"
+            "`from` and `to` are more than the {USAGE_RETENTION_DAYS} days apart that are kept"
         )));
     }
-    let mut asked: Vec<UsageDay> = from.through(to).collect();
+    let mut asked: Vec<UsageDay> = from.days_through(to).collect();
     let shown = asked.len();
     asked.push(today);
     let mut found = api.store.read_usage(&caller.user, &asked).await?;
     let of_today = found.split_off(shown);
     let mut total = DailyUsage::default();
     let mut days = Vec::new();
-    for (date, noted) in asked.into_iter().zip(found).filter(|(_, noted)| noted.count() > 0) {
-        let sessions = noted.count();
-        let spent = summed(noted.without(None));
+    for (date, noted) in asked.into_iter().zip(found).filter(|(_, noted)| noted.session_count() > 0) {
+        let sessions = noted.session_count();
+        let spent = summed(noted.all_usage());
         for model in &spent.models {
-            total.add(UsageDay::default(), &model.provider, &model.model, model.usage);
+            total.add_usage(UsageDay::default(), &model.provider, &model.model, model.usage);
         }
-        days.push(DayReport { date, total: spent.total(), models: spent.models, sessions });
+        days.push(DayReport { date, total: spent.total_usage(), models: spent.models, sessions });
     }
-    let used = summed(of_today.iter().flat_map(|day| day.without(None))).total();
+    let used = summed(of_today.iter().flat_map(|day| day.all_usage())).total_usage();
     let total = sorted(total);
     Ok(web::Json(UsageReport {
         from,
         to,
-        total: total.total(),
+        total: total.total_usage(),
         models: total.models,
         days,
         today: BudgetReport::new(**api.day_budget.load(), used),
@@ -153,12 +153,12 @@ pub(super) async fn report(
 fn summed<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> DailyUsage {
     let mut spent = DailyUsage::default();
     for model in models {
-        spent.add(UsageDay::default(), &model.provider, &model.model, model.usage);
+        spent.add_usage(UsageDay::default(), &model.provider, &model.model, model.usage);
     }
     sorted(spent)
 }
 
 fn sorted(mut spent: DailyUsage) -> DailyUsage {
-    spent.models.sort_by_key(|model| std::cmp::Reverse(model.usage.tokens()));
+    spent.models.sort_by_key(|model| std::cmp::Reverse(model.usage.total_tokens()));
     spent
 }

@@ -133,7 +133,7 @@ impl LlmConfig {
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             reasoning: self.reasoning,
-            ..k8sops_core::SessionSettings::of(&self.provider, &self.model)
+            ..k8sops_core::SessionSettings::for_model(&self.provider, &self.model)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Values: text to types, and text for people.
 
-pub(super) use k8sops_core::{is_loopback, mask_url, shown};
+pub(super) use k8sops_core::{is_loopback, mask_url, printable_excerpt as shown};
 
 use std::time::Duration;
 

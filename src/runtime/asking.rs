@@ -61,7 +61,7 @@ impl UsageSource for UserSpending {
         };
         // What this session has used is in the log already, and may not have been noted yet.
         let own = own.models.iter().filter(|_| own.day == today);
-        Some(noted.without(Some(session)).chain(own).fold(TokenUsage::default(), |mut sum, model| {
+        Some(noted.usage_except(session).chain(own).fold(TokenUsage::default(), |mut sum, model| {
             sum += model.usage;
             sum
         }))

@@ -12,7 +12,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use k8sops_core::{NotificationTopic, Notifications, READ_PAGE, SessionFeed, SessionId, SessionStore, StoreError};
+use k8sops_core::{
+    NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore, StoreError,
+};
 
 /// How often a session is looked at that nothing was heard of.
 const LOOK: Duration = Duration::from_secs(5);
@@ -181,7 +183,7 @@ impl Followers {
         let Some(shared) = self.notifications() else { return Ok(preview) };
         loop {
             let seen = shared.read_preview(session, preview).await?;
-            let page = match self.store.read_events(session, feed.seen(), READ_PAGE).await {
+            let page = match self.store.read_events(session, feed.published_seq(), REPLAY_PAGE_SIZE).await {
                 Err(StoreError::NotFound(_)) => {
                     feed.close();
                     return Ok(preview);
@@ -194,10 +196,10 @@ impl Followers {
                 return Ok(preview);
             }
             for piece in &seen.pieces {
-                feed.preview(piece);
+                feed.apply_preview(piece);
             }
-            feed.publish(&page.events);
-            if page.events.len() < READ_PAGE {
+            feed.publish_events(&page.events);
+            if page.events.len() < REPLAY_PAGE_SIZE {
                 return Ok(preview);
             }
         }
@@ -214,7 +216,7 @@ impl Followers {
             Ok(preview) => entry.preview = preview,
             Err(error) => {
                 tracing::debug!(%session, %error, "the session could not be looked at; trying again");
-                feed.warn_unavailable();
+                feed.warn_store_unavailable();
                 entry.next_look = Instant::now() + TICK;
             }
         }

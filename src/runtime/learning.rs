@@ -162,7 +162,7 @@ pub(super) async fn learn_of_gone(shared: &Arc<Shared>, state: SessionState) {
         () = async { shared.halt.cancelled().await; sleep(LAST).await } => return,
     };
     if let (Some(provider), Some(model)) = (&saved.provider, &saved.model) {
-        spent.add(UsageDay::today(), provider, model, saved.usage);
+        spent.add_usage(UsageDay::today(), provider, model, saved.usage);
         asking::note(shared, &user, session, &spent).await;
     }
 }

@@ -40,15 +40,15 @@ impl Projection {
     /// Cuts a conversation back that weighs more than twice `keep`.
     pub(super) fn forget_oldest(&self, keep: u64) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.weight() > 2 * keep {
-            state.forget_oldest(keep);
+        if state.estimated_bytes() > 2 * keep {
+            state.drop_oldest_turns(keep);
         }
     }
 
     pub(super) fn fold(&self, events: &[Arc<k8sops_core::SessionEvent>]) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            state.apply(event);
+            state.apply_event(event);
         }
         let last_seq = state.last_seq();
         drop(state);
@@ -124,21 +124,21 @@ impl RunLog for OwnedLog {
         self.first.shown();
         match piece {
             PreviewChunk::Text(text) => {
-                self.feed.text(self.run_id, message, text);
+                self.feed.append_text(self.run_id, message, text);
                 self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Text, text));
             }
             PreviewChunk::Reasoning(text) => {
-                self.feed.reasoning(self.run_id, message, text);
+                self.feed.append_reasoning(self.run_id, message, text);
                 self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Reasoning, text));
             }
             PreviewChunk::Void => {
-                self.feed.void();
+                self.feed.discard_open_message();
                 self.previews.iter().for_each(|p| p.clear());
             }
         }
     }
 
     fn send_progress(&self, progress: ToolProgress) {
-        self.feed.progress(progress);
+        self.feed.update_progress(progress);
     }
 }

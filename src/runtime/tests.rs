@@ -96,7 +96,7 @@ impl StoreHooks for CommitWatch {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::weight));
+        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl World {
             replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings = SessionSettings::of("p", "m");
+        let settings = SessionSettings::for_model("p", "m");
         let session = sessions.create(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }
@@ -229,7 +229,7 @@ fn message(content: &str, on_busy: OnBusy) -> CommandBody {
 fn assert_whole(log: &[Arc<SessionEvent>], state: &SessionState) {
     let seqs: Vec<u64> = log.iter().map(|e| e.seq).collect();
     assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "the log has gaps");
-    let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
+    let fold = SessionState::fold_events(None, log.iter().map(AsRef::as_ref)).unwrap();
     assert_eq!(&fold, state, "the fold of the log is not the stored state");
     let mut open: Option<RunId> = None;
     for event in log {
@@ -372,7 +372,7 @@ async fn checkpoints_cost_no_more_than_the_log_itself() {
         world.say(&content).await;
         world.rest(ApprovalDecision::Approve).await;
     }
-    let log: u64 = world.log().await.iter().map(|e| e.weight()).sum();
+    let log: u64 = world.log().await.iter().map(|e| e.estimated_bytes()).sum();
     let checkpoints = world.store.checkpoints.lock().unwrap();
     let written: u64 = checkpoints.iter().sum();
     assert!(checkpoints.len() >= 3, "{checkpoints:?}");
@@ -568,7 +568,7 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
         let path = folder.path().join("audit.jsonl");
         let audit = AuditTrail::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
-        hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::of("p", "m"))).await;
+        hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::for_model("p", "m"))).await;
         hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;
         world.sessions.0.tasks.close();
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();

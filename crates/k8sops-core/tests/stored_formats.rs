@@ -24,7 +24,7 @@ fn events() -> Vec<SessionEvent> {
 #[test]
 fn events_keep_their_format() {
     let events = events();
-    let mut kinds: Vec<&str> = events.iter().map(|event| event.body.kind()).collect();
+    let mut kinds: Vec<&str> = events.iter().map(|event| event.body.event_type()).collect();
     for (line, kind) in EVENTS.lines().zip(&kinds) {
         assert!(line.contains(&format!("\"type\":\"{kind}\"")), "{line}");
     }
@@ -36,9 +36,9 @@ fn events_keep_their_format() {
 #[test]
 fn checkpoints_keep_their_format() {
     let events = events();
-    let pending = events.iter().position(|event| event.body.kind() == "input_requested").unwrap() + 1;
+    let pending = events.iter().position(|event| event.body.event_type() == "input_requested").unwrap() + 1;
     for (count, checkpoint) in [(pending, OPEN_RUN), (events.len(), FINISHED)] {
-        let state = SessionState::fold(None, &events[..count]).unwrap();
+        let state = SessionState::fold_events(None, &events[..count]).unwrap();
         assert_eq!(state, assert_round_trip::<SessionState>(checkpoint));
     }
 }

@@ -27,7 +27,9 @@ impl Owner<'_> {
                     continue;
                 }
                 // It stays until its run has ended: an owner after this one must find it.
-                CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.begins(*run_id)) => continue,
+                CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.starts_run(*run_id)) => {
+                    continue;
+                }
                 CommandBody::Cancel { run_id: Some(run_id) } if open == Some(*run_id) => {
                     self.cancel_run(*run_id);
                     continue;
@@ -37,7 +39,7 @@ impl Owner<'_> {
                 CommandBody::Resolve { .. } => self.resolve(command),
                 CommandBody::Answer { .. } => self.answer(command),
                 CommandBody::Settings(patch) => {
-                    settings = patch.apply(&settings);
+                    settings = patch.apply_to(&settings);
                     let body = SettingsChanged { settings: settings.clone(), by: by(), command_id };
                     Some(EventDraft::new(EventBody::SettingsChanged(body)))
                 }

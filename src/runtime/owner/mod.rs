@@ -95,7 +95,7 @@ async fn own_while_needed(shared: &Arc<Shared>, session: SessionId, place: &Plac
             Err(error) => {
                 tracing::warn!(%session, %error, "the session cannot be worked on now; trying again");
                 if matches!(error, StoreError::Unavailable(_)) {
-                    place.feed.warn_unavailable();
+                    place.feed.warn_store_unavailable();
                 }
                 tokio::select! {
                     () = sleep(wait) => {}
@@ -209,7 +209,8 @@ impl<'a> Owner<'a> {
             audit: shared.parts.audit.clone(),
             term: held.term(),
         });
-        let mut writer = Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
+        let mut writer =
+            Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed_bytes);
         let mut span = RunSpan::default();
         if let Some(run) = open_run {
             shared.parts.metrics.count_takeover();
@@ -222,7 +223,7 @@ impl<'a> Owner<'a> {
             };
             writer.push([EventDraft::in_run(run.run_id, EventBody::RunRecovered(recovered))]);
         }
-        place.feed.take_over(last_seq);
+        place.feed.reset_for_owner(last_seq);
         // As many as a reply has parallel calls, give or take; more wait in the run, which is theirs to do anyway.
         let (to_appends, appends) = mpsc::channel(16);
         let store = &shared.parts.store;
@@ -291,7 +292,7 @@ impl<'a> Owner<'a> {
                         self.span.end(end);
                         self.writer.span = self.span.current();
                     }
-                    if committed.iter().any(|event| event.body.usage().is_some()) {
+                    if committed.iter().any(|event| event.body.model_usage().is_some()) {
                         asking::note_usage(self.shared, &self.projection).await;
                     }
                     self.start_run();

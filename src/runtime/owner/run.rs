@@ -19,7 +19,7 @@ use crate::runtime::{
 use k8sops_agent::{LogClosed, MemoryRetriever, Run, RunEnd, run_failure_events};
 use k8sops_core::{
     CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageId, MessagePreview, RunFailed, RunId,
-    RunStarted, SessionId, SessionSettings, StoreError, TitleChanged, TokenUsage, UserMessageEvent, title_from,
+    RunStarted, SessionId, SessionSettings, StoreError, TitleChanged, TokenUsage, UserMessageEvent, derive_title,
 };
 use k8sops_telemetry::spans;
 
@@ -36,7 +36,7 @@ impl Owner<'_> {
         let span = spans::run_span(cause, self.held.lease.session, *run_id, &settings.provider, &settings.model, 1);
         self.span.begin(*run_id, span);
         self.writer.span = self.span.current();
-        let title = title_from(content);
+        let title = derive_title(content);
         if !titled && !title.is_empty() {
             let body = TitleChanged { title, by: EventAuthor::System, command_id: None };
             self.writer.push([EventDraft::new(EventBody::TitleChanged(body))]);
@@ -174,7 +174,7 @@ pub(super) async fn superseded(
     session: SessionId,
     place: &Place,
 ) -> Result<Vec<MessageId>, StoreError> {
-    let mut open = place.feed.open_message();
+    let mut open = place.feed.open_message_id();
     if let Some(store) = shared.parts.store.notifications() {
         let seen = store.read_preview(session, 0).await?;
         open = open.or(seen.pieces.last().map(MessagePreview::message_id));

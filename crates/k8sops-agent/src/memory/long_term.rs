@@ -16,8 +16,8 @@ use super::{
     upkeep::Upkeep,
 };
 use k8sops_core::{
-    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, MemoryStore, MemoryWrite,
-    SearchEmbedding, SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
+    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, MemoryStore,
+    MemoryWrite, SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
 };
 use k8sops_models::EmbeddingModel;
 
@@ -261,7 +261,7 @@ impl LongTermMemory {
             }
         };
         if let Some(upkeep) =
-            self.upkeep.as_ref().filter(|_| changed.iter().any(|c| c.meaning == SearchEmbedding::Unknown))
+            self.upkeep.as_ref().filter(|_| changed.iter().any(|c| c.embedding == EmbeddingChange::Clear))
         {
             upkeep.tend(user);
         }
@@ -319,7 +319,7 @@ impl LongTermMemory {
         loop {
             let known = self.store.read_memories(user).await?;
             let Some(stored) = known.get(id) else { return Ok(None) };
-            let (mut memory, mut meaning) = (stored.memory.clone(), SearchEmbedding::Kept);
+            let (mut memory, mut meaning) = (stored.memory.clone(), EmbeddingChange::Keep);
             if let Some(content) = &content {
                 memory.content.clone_from(content);
                 // Nobody is surer than the user.
@@ -332,9 +332,9 @@ impl LongTermMemory {
                 memory.tags.clone_from(tags);
             }
             memory.updated_at = Timestamp::now();
-            let change = MemoryChange { memory, meaning };
+            let change = MemoryChange { memory, embedding: meaning };
             if self.put(user, &known, std::slice::from_ref(&change), &mut attempt).await? {
-                if let Some(upkeep) = self.upkeep.as_ref().filter(|_| change.meaning == SearchEmbedding::Unknown) {
+                if let Some(upkeep) = self.upkeep.as_ref().filter(|_| change.embedding == EmbeddingChange::Clear) {
                     upkeep.tend(user);
                 }
                 return Ok(Some(change.memory));

@@ -56,7 +56,7 @@ pub(super) fn rank(candidates: Vec<MemoryCandidate>, limit: usize, now: Timestam
 
 /// What a memory is worth by its age and how sure it is.
 fn worth(memory: &UserMemory, now: Timestamp) -> f32 {
-    let age = now.since(memory.updated_at).as_secs_f32() / FADES.as_secs_f32();
+    let age = now.saturating_duration_since(memory.updated_at).as_secs_f32() / FADES.as_secs_f32();
     let old = AGE * (1.0 - (-age).exp());
     let unsure = DOUBT * (1.0 - memory.confidence.clamp(0.0, 1.0));
     1.0 - old - unsure

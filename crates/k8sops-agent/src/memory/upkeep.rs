@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryWrite, SearchEmbedding, StoreError,
+    EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryWrite, StoreError,
     UpkeepClaim, UserId, UserMemory,
 };
 use k8sops_models::{EmbeddingModel, ModelError};
@@ -140,7 +140,7 @@ impl Upkeep {
             let is_poison =
                 |memory: &UserMemory| poison.get(&memory.id).is_some_and(|(text, _)| *text == digest(memory));
             let lacking = memories.all.iter().filter(|stored| !self.is_wanted(stored.space.as_ref()));
-            let lacking = lacking.map(|stored| &stored.memory).filter(|memory| memory.is_current(now));
+            let lacking = lacking.map(|stored| &stored.memory).filter(|memory| memory.is_valid_at(now));
             lacking.filter(|memory| !is_poison(memory)).take(STEP).cloned().collect()
         };
         if lacking.is_empty() {
@@ -191,8 +191,9 @@ impl Upkeep {
                 .iter()
                 .filter_map(|(before, vector)| {
                     let memory = &memories.get(before.id)?.memory;
-                    let meaning = SearchEmbedding::Known(vector.clone());
-                    (memory.content == before.content).then(|| MemoryChange { memory: memory.clone(), meaning })
+                    let meaning = EmbeddingChange::Set(vector.clone());
+                    (memory.content == before.content)
+                        .then(|| MemoryChange { memory: memory.clone(), embedding: meaning })
                 })
                 .collect();
             // When somebody else has written meanwhile: once more.

@@ -23,7 +23,7 @@ use crate::{
     memories::{Shelf, from_bytes, to_bytes},
 };
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, SearchEmbedding,
+    EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
     StoreError, Timestamp, UpkeepClaim, UserId, UserMemories, UserMemory,
 };
 
@@ -260,16 +260,16 @@ impl MemoryStore for RedisStore {
         let after = Shelf::after(version);
         let [found, writes, epoch] = [version.epoch, version.writes, after.epoch].map(|n| n.to_string());
         let mut args = vec![found.into_bytes(), writes.into_bytes(), epoch.into_bytes()];
-        for (MemoryChange { memory, meaning }, old) in changes.iter().zip(&spaces) {
-            let (space, vector) = match meaning {
+        for (MemoryChange { memory, embedding }, old) in changes.iter().zip(&spaces) {
+            let (space, vector) = match embedding {
                 _ if memory.superseded_by.is_some() => (None, None),
-                SearchEmbedding::Kept => (old.clone(), None),
-                SearchEmbedding::Unknown => (None, None),
-                SearchEmbedding::Known(vector) => (Some(vector.space()), Some(vector)),
+                EmbeddingChange::Keep => (old.clone(), None),
+                EmbeddingChange::Clear => (None, None),
+                EmbeddingChange::Set(vector) => (Some(vector.space()), Some(vector)),
             };
             let left = old.as_ref().filter(|old| in_set && space.as_ref() != Some(*old)).map(&mut number);
             let into = space.as_ref().map(|space| if in_set { number(space) } else { "hash".to_owned() });
-            let until = memory.holds_until().map_or(FOR_GOOD, Timestamp::as_millis);
+            let until = memory.valid_until().map_or(FOR_GOOD, Timestamp::as_millis);
             let place = space.map(|space| Place { space, in_set });
             let record = serde_json::to_vec(&Record { memory: memory.clone(), vector: place })
                 .map_err(|error| StoreError::corrupt("Redis", error))?;

@@ -117,7 +117,7 @@ impl SessionStore for RedisStore {
 impl SessionLog for RedisStore {
     async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
-        let summary = SessionSummary::begin(created)
+        let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
         // In the list first: a session that is in no list could never be found and deleted.
         self.index.add(&summary).await?;
@@ -207,7 +207,7 @@ impl Inbox for RedisStore {
     async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         // First of all, so that the command is found even if this process ends right after it was taken.
         self.index.schedule(session, COMMAND_DUE).await?;
-        let ours = CommandReceipt::of(&command, 0);
+        let ours = CommandReceipt::for_command(&command, 0);
         let flag = |is: bool| if is { b"1" as &[u8] } else { b"0" };
         let (messages, all) = (INBOX_LIMIT.to_string(), INBOX_LIMIT_ALL.to_string());
         let (receipts, ttl) = (RECEIPTS.to_string(), self.session_ttl.to_string());

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::RedisStore;
-use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId};
+use k8sops_core::{
+    DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage, UserId,
+};
 
 #[async_trait]
 impl UsageStore for RedisStore {
@@ -16,17 +18,17 @@ impl UsageStore for RedisStore {
             .ask::<redis::Value>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models) as &_)
             .await?;
         // From the last note on: a day is noted on that day, give or take a clock.
-        let keep = USAGE_DAYS * 24 * 60 * 60;
+        let keep = USAGE_RETENTION_DAYS * 24 * 60 * 60;
         self.writes.ask::<redis::Value>(redis::cmd("EXPIRE").arg(&key).arg(keep) as &_).await?;
         Ok(())
     }
 
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);
             let fields: HashMap<String, Vec<u8>> = self.reads.ask(redis::cmd("HGETALL").arg(&key) as &_).await?;
-            let mut sessions = UserDay::default();
+            let mut sessions = UserDailyUsage::default();
             for (session, models) in fields {
                 let unreadable = |what: String| StoreError::Corrupt(format!("{key}: {what}").into());
                 let session: SessionId =
