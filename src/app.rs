@@ -268,7 +268,7 @@ impl Application {
                 Some(ended) => ended,
                 None => server.await,
             };
-            api.memory.stop().await;
+            api.memory.shutdown().await;
             api.sessions.close();
             audit.close().await;
             api.mcp.close().await;
