@@ -35,6 +35,7 @@ mod options;
 mod rounds;
 mod scan;
 mod server;
+mod server_options;
 mod stdio;
 mod users;
 mod watch;
@@ -53,6 +54,7 @@ pub use handler::{Handler, OnProgress};
 pub use http::HttpConnector;
 pub use hub::McpHub;
 pub use options::*;
+pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use stdio::StdioConnector;
 pub use users::WAITS_FOR_TOKEN;
 

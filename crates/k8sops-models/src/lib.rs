@@ -24,6 +24,7 @@ mod native;
 mod ollama;
 mod openai;
 mod options;
+mod provider_options;
 mod quirks;
 mod render;
 mod retry;
@@ -48,6 +49,7 @@ pub use error::ModelError;
 pub use ollama::OllamaModel;
 pub use openai::OpenAiModel;
 pub use options::*;
+pub use provider_options::{ModelConfig, PROVIDER_VARIABLES, ProviderConfig, ProvidersOptions};
 pub use retry::RetryPolicy;
 
 use k8sops_core::{ChatMessage, ProviderData, ReasoningEffort, StopReason, TokenUsage};
