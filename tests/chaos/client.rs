@@ -1,4 +1,4 @@
-//! A client as the README tells clients to be: it sends messages with an `Idempotency-Key` until they are taken, follows
+//! A client as the book tells clients to be: it sends messages with an `Idempotency-Key` until they are taken, follows
 //! the session's events with `Last-Event-ID`, and connects again, anywhere, when a stream breaks. It notes all it sees.
 
 use std::{

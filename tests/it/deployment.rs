@@ -1,4 +1,4 @@
-//! What is deployed: the recipe of the image, the chart, and the plain manifests that are rendered from it.
+//! The Dockerfile, the Helm chart, and the plain manifests that are rendered from it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,14 +20,14 @@ use k8sops_testing::testbed;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Variables of the chart that are not in the table of settings, since another standard or another room names them.
+/// Variables of the chart that are not in the table of settings.
 const OTHERS: [&str; 1] = ["K8SOPS_CONFIG"];
 
 fn chart() -> PathBuf {
     Path::new(ROOT).join("deploy/helm/k8sops")
 }
 
-/// The chart's files of values, by name.
+/// The example values of the chart, by file name.
 fn values_files() -> BTreeMap<String, PathBuf> {
     let files = std::fs::read_dir(chart().join("ci")).unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path));
@@ -53,19 +53,19 @@ async fn output(command: &mut Command, input: Option<&str>) -> Result<String, St
 
 fn helm(variable: &str, args: &[&str]) -> Command {
     let mut command = Command::new(testbed::path(variable));
-    // It keeps files in the home folder.
+    // Helm keeps files in the home folder.
     command.env("HOME", std::env::temp_dir()).args(args);
     command
 }
 
-/// What the chart renders, as text; or what it says when it refuses.
+/// Renders the chart. An error holds the message of a failed validation.
 async fn rendered(variable: &str, args: &[&str]) -> Result<String, String> {
     let chart = chart();
     let all = ["template", "ops", chart.to_str().unwrap(), "--namespace", "ops", "--kube-version", "1.31"];
     output(&mut helm(variable, &[&all, args].concat()), None).await
 }
 
-/// The objects in a text of manifests; an API server would take them.
+/// Parses manifests and validates the objects against the schemas of Kubernetes.
 async fn objects(manifests: &str) -> Vec<Value> {
     let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     python.arg(testbed::path("K8SOPS_TEST_KUBE_OBJECTS")).args(["1.30", "1.37"]);
@@ -100,7 +100,7 @@ fn config_map<'a>(objects: &'a [Value], end: &str) -> &'a serde_json::Map<String
 }
 
 #[tokio::test]
-async fn the_recipe_of_the_image_passes_its_linter_and_its_user_is_not_root() {
+async fn dockerfile_passes_hadolint_and_runs_as_non_root() {
     let recipe = Path::new(ROOT).join("Dockerfile");
     output(Command::new(testbed::path("K8SOPS_TEST_HADOLINT")).arg(&recipe), None).await.unwrap();
     let text = std::fs::read_to_string(recipe).unwrap();
@@ -110,7 +110,7 @@ async fn the_recipe_of_the_image_passes_its_linter_and_its_user_is_not_root() {
 }
 
 #[tokio::test]
-async fn an_api_server_takes_what_the_chart_renders_with_helm_4_and_helm_3() {
+async fn chart_renders_valid_objects_with_helm_3_and_4() {
     let chart = chart();
     for (name, values) in values_files() {
         let values = values.to_str().unwrap();
@@ -126,7 +126,7 @@ async fn an_api_server_takes_what_the_chart_renders_with_helm_4_and_helm_3() {
 }
 
 #[tokio::test]
-async fn every_container_is_restricted_and_gets_no_token_of_the_cluster() {
+async fn containers_are_restricted_and_have_no_cluster_token() {
     for (name, values) in values_files() {
         let objects = objects_of(&values, &[]).await;
         let pod = pod(&objects);
@@ -155,7 +155,7 @@ async fn every_container_is_restricted_and_gets_no_token_of_the_cluster() {
 }
 
 #[tokio::test]
-async fn what_a_pod_is_asked_and_told_is_what_the_service_has() {
+async fn probes_and_variables_of_the_chart_exist() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     for (name, values) in values_files() {
         let objects = objects_of(&values, &[]).await;
@@ -168,7 +168,7 @@ async fn what_a_pod_is_asked_and_told_is_what_the_service_has() {
         let env = config_map(&objects, "-env");
         let stop: u64 = env["K8SOPS_SHUTDOWN_TIMEOUT"].as_str().unwrap().trim_end_matches('s').parse().unwrap();
         let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or_default();
-        // Connections, the MCP servers, and those of them that do not leave by themselves.
+        // Closing connections, stopping MCP servers, and killing those that do not stop.
         let whole = waits + stop + 5 + 10 + 5;
         assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() >= whole, "{name}");
         let extra = list(&container["env"]).iter().map(|entry| entry["name"].as_str().unwrap());
@@ -185,7 +185,7 @@ async fn what_a_pod_is_asked_and_told_is_what_the_service_has() {
 }
 
 #[tokio::test]
-async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
+async fn autoscaling_uses_an_existing_metric() {
     let objects = objects_of(&values_files()["redis-jwt-values"], &[]).await;
     assert_eq!(the(&objects, "Deployment")["spec"].get("replicas"), None);
     let hpa = &the(&objects, "HorizontalPodAutoscaler")["spec"];
@@ -199,7 +199,7 @@ async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
     let service = the(&objects, "Service");
     assert_eq!(route["backendRefs"][0]["name"], service["metadata"]["name"]);
     assert_eq!(route["backendRefs"][0]["port"], service["spec"]["ports"][0]["port"]);
-    // A Service that both would match had every pod scraped twice.
+    // The ServiceMonitor must not match the headless Service: every pod would be scraped twice.
     let monitor = &the(&objects, "ServiceMonitor")["spec"];
     assert_eq!(monitor["endpoints"][0]["path"], "/metrics");
     let headless = objects.iter().find(|o| o["kind"] == "Service" && o["spec"]["clusterIP"] == "None").unwrap();
@@ -207,7 +207,7 @@ async fn replicas_scale_on_open_streams_by_a_metric_that_exists() {
 }
 
 #[tokio::test]
-async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
+async fn ingress_excludes_metrics_and_probes() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let files = values_files();
     let values = &files["redis-jwt-values"];
@@ -230,19 +230,19 @@ async fn clients_are_routed_to_what_they_need_and_not_to_metrics_and_probes() {
     assert_eq!(the(&objects, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]["path"], "/");
 }
 
-/// The settings.yaml that a pod gets.
+/// The settings.yaml that the chart gives a pod.
 fn settings(objects: &[Value]) -> &str {
     config_map(objects, "-k8sops")["settings.yaml"].as_str().unwrap()
 }
 
-/// Where the NetworkPolicy lets a pod go.
+/// The ports that the NetworkPolicy opens for egress.
 fn ports(objects: &[Value]) -> Vec<u64> {
     let rules = list(&the(objects, "NetworkPolicy")["spec"]["egress"]).iter();
     rules.flat_map(|rule| list(&rule["ports"])).map(|port| port["port"].as_u64().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
+async fn network_policy_opens_only_configured_ports() {
     let files = values_files();
     assert_eq!(ports(&objects_of(&files["api-key-filesystem-values"], &[]).await), [53, 53, 443]);
     assert_eq!(ports(&objects_of(&files["redis-jwt-values"], &[]).await), [53, 53, 26379, 6379, 443, 8443, 4317, 4318]);
@@ -254,7 +254,7 @@ async fn a_pod_reaches_what_it_was_told_to_use_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_pod_reaches_redis_where_the_values_say_that_it_is() {
+async fn network_policy_follows_the_redis_url() {
     let files = values_files();
     let good = &files["api-key-filesystem-values"];
     for (redis, expected) in [
@@ -278,17 +278,17 @@ async fn a_pod_reaches_redis_where_the_values_say_that_it_is() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused_with_what_to_do() {
+async fn invalid_values_are_rejected_with_a_remedy() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
     for (set, said) in [
         ("auth.mode=", "auth.mode is not set: choose api_key, jwt, proxy, or none"),
-        ("auth.mode=none", "Set auth.allowInsecure: true if that is meant"),
+        ("auth.mode=none", "Set auth.allowInsecure: true if that is intended"),
         ("auth.mode=oidc", "auth/mode"),
         ("auth.mode=jwt", "set auth.jwt.issuer and auth.jwt.audience"),
         ("auth.mode=proxy", "set auth.proxy.userHeader and auth.proxy.sources"),
         ("auth.apiKeys.existingSecret=", "name the Secret with the file of keys in auth.apiKeys.existingSecret"),
-        ("replicas=2", "store.backend is filesystem, which one replica can use"),
-        ("autoscaling.enabled=true", "store.backend is filesystem, which one replica can use"),
+        ("replicas=2", "store.backend is filesystem, which supports one replica only"),
+        ("autoscaling.enabled=true", "store.backend is filesystem, which supports one replica only"),
         ("store.backend=redis", "set store.redis.url, or name a Secret"),
         ("store.backend=postgres", "store/backend"),
         ("store.redis.url=redis redis", "store/redis/url"),
@@ -296,19 +296,19 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("httpRoute.enabled=true", "name the Gateway in httpRoute.parentRefs"),
         (
             "ingress.enabled=true,ingress.hosts={ops.example.com},ingress.paths={/}",
-            "ingress.paths: / leads to /metrics, which anybody may read",
+            "ingress.paths: / exposes /metrics, which needs no authentication",
         ),
         (
             "httpRoute.enabled=true,httpRoute.parentRefs[0].name=public,httpRoute.paths={/v1,/metrics}",
-            "httpRoute.paths: /metrics leads to /metrics, which anybody may read",
+            "httpRoute.paths: /metrics exposes /metrics, which needs no authentication",
         ),
         ("auth.metrics=everybody", "auth/metrics"),
         ("auth.metrics=admin,serviceMonitor.enabled=true", "in serviceMonitor.bearerTokenSecret.name"),
-        ("serviceAccount.create=false,rbac.rules[0].verbs={get}", "rbac would give its rules to the account `default`"),
         (
-            "serviceAccount.create=false,rbac.clusterRules[0].verbs={get}",
-            "an account of its own in serviceAccount.name",
+            "serviceAccount.create=false,rbac.rules[0].verbs={get}",
+            "rbac would grant its rules to the account `default`",
         ),
+        ("serviceAccount.create=false,rbac.clusterRules[0].verbs={get}", "a dedicated account in serviceAccount.name"),
         ("mcp.sidecar.enabled=true", "set mcp.sidecar.image"),
         ("replica=2", "replica"),
         ("store.redis.ulr=redis://redis", "ulr"),
@@ -316,20 +316,20 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         ("service.port=http", "service/port"),
         (
             "settings.tools.approval_by=approver,settings.tools.approval=auto",
-            "nobody would be asked: set the latter to ask",
+            "no approval would be requested: set the latter to ask",
         ),
-        ("settings.tools.approval_by=approver,env.TOOL_APPROVAL=auto", "nobody would be asked"),
-        ("env.TOOL_APPROVAL_BY=approver,settings.tools.approval=auto", "nobody would be asked"),
+        ("settings.tools.approval_by=approver,env.TOOL_APPROVAL=auto", "no approval would be requested"),
+        ("env.TOOL_APPROVAL_BY=approver,settings.tools.approval=auto", "no approval would be requested"),
         (
             "env.TOOL_APPROVAL_BY=approver,extraEnv[0].name=TOOL_APPROVAL,extraEnv[0].value=auto",
-            "nobody would be asked",
+            "no approval would be requested",
         ),
         (
             "env.TOOL_APPROVAL_BY=approver,auth.mode=none,auth.allowInsecure=true",
-            "nobody could approve: choose another auth.mode",
+            "no other user could approve: choose another auth.mode",
         ),
         ("tracing.otlpEndpoint=collector:4318", "tracing/otlpEndpoint"),
-        ("tracing.otlpEndpoint=http://$(HOST_IP):4318", "a variable of extraEnv is written ${NAME} here"),
+        ("tracing.otlpEndpoint=http://$(HOST_IP):4318", "refer to a variable of extraEnv as ${NAME}"),
         (
             "autoscaling.enabled=true,autoscaling.maxReplicas=1,store.backend=redis,store.redis.url=redis://redis",
             "raise autoscaling.maxReplicas",
@@ -338,14 +338,14 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         for variable in ["K8SOPS_TEST_HELM", "K8SOPS_TEST_HELM3"] {
             let refused = rendered(variable, &["--values", &good, "--set", set]).await;
             let refused = refused.expect_err(set);
-            // The two versions write the place of a value in different ways.
+            // Helm 3 and 4 write the path of a value differently.
             assert!(refused.replace('.', "/").contains(&said.replace('.', "/")), "{set}: {refused}");
         }
     }
 }
 
 #[tokio::test]
-async fn two_people_are_asked_for_where_somebody_is_asked() {
+async fn approver_rule_is_accepted_unless_approval_is_auto() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
     for set in [
         "settings.tools.approval_by=approver",
@@ -359,7 +359,7 @@ async fn two_people_are_asked_for_where_somebody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference() {
+async fn literal_secrets_are_rejected() {
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
     let server = |rest: &str| format!("mcp.servers[0].name=one,mcp.servers[0].transport=http,mcp.servers[0].{rest}");
     let args = |words: &[&str]| {
@@ -453,12 +453,12 @@ async fn a_secret_is_refused_where_everybody_reads_it_unless_it_is_a_reference()
 }
 
 #[tokio::test]
-async fn what_the_chart_sets_is_set_in_no_other_place() {
+async fn managed_settings_are_rejected_elsewhere() {
     let mut own = BTreeSet::from(["AUDIT_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT", "REDIS_URL"].map(str::to_owned));
     for values in values_files().values() {
         own.extend(config_map(&objects_of(values, &[]).await, "-env").keys().cloned());
     }
-    // In the `env` of a file of values.
+    // These come from `env` of an example.
     assert!(own.remove("MAX_SESSIONS") && own.remove("MEMORY_SHALLOW"), "{own:?}");
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
     for variable in own {
@@ -476,7 +476,7 @@ async fn what_the_chart_sets_is_set_in_no_other_place() {
 }
 
 #[tokio::test]
-async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
+async fn audit_trail_is_durable_and_per_pod() {
     let files = values_files();
     let objects = objects_of(&files["redis-jwt-values"], &[]).await;
     assert!(settings(&objects).contains("log: /var/log/k8sops/${HOSTNAME}.jsonl\n"), "{}", settings(&objects));
@@ -506,8 +506,7 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
             "{name}: {set}"
         );
     }
-    let (nowhere, shared) =
-        ("is on no volume that can be written and outlives the pod", "put ${HOSTNAME} into the name");
+    let (nowhere, shared) = ("is not on a writable volume that outlives the pod", "put ${HOSTNAME} into the name");
     for (name, set, said) in [
         ("api-key-filesystem-values", "audit.log=/var/log/k8sops/audit.jsonl", nowhere),
         ("api-key-filesystem-values", "audit.log=/data/../tmp/audit.jsonl", nowhere),
@@ -520,7 +519,7 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
         ),
         ("api-key-filesystem-values", "audit.log=audit.jsonl", "audit"),
         ("try-out-values", "audit.log=/data/audit.jsonl", nowhere),
-        ("try-out-values", "audit.existingClaim=audit", "name a file in there in audit.log"),
+        ("try-out-values", "audit.existingClaim=audit", "set audit.log to a file in that folder"),
         ("redis-jwt-values", "audit.existingClaim=,audit.log=/data/${HOSTNAME}.jsonl", nowhere),
         ("redis-jwt-values", "audit.log=/var/log/k8sops/audit.jsonl", shared),
         ("redis-jwt-values", "autoscaling.enabled=false,audit.log=/var/log/k8sops/audit.jsonl", shared),
@@ -537,7 +536,7 @@ async fn an_audit_trail_outlives_its_pod_and_no_two_pods_write_to_one_file() {
     }
 }
 
-/// The settings that the chart gives a pod, made to fit a test: other paths, a free port of the loopback interface.
+/// The settings that the chart gives a pod, adapted to a test: other paths, and a free port on loopback.
 fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     let yaml = folder.path().join("settings.yaml");
     std::fs::write(&yaml, settings(objects)).unwrap();
@@ -548,7 +547,7 @@ fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
     env.insert("K8SOPS_PORT".into(), "0".into());
     env.insert("MEMORY_FILESYSTEM_PATH".into(), folder.path().join("data").to_str().unwrap().into());
     env.insert("HOSTNAME".into(), "ops-0".into());
-    // The Secrets of the cluster are not here.
+    // A test has no Secrets.
     if env.contains_key("AUTH_API_KEYS_FILE") {
         let keys = folder.path().join("api-keys");
         std::fs::write(&keys, "[]\n").unwrap();
@@ -558,7 +557,7 @@ fn given(objects: &[Value], folder: &TempDir) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn the_service_takes_every_setting_that_the_chart_gives_it() {
+async fn service_accepts_all_settings_of_the_chart() {
     for (name, values) in values_files() {
         let folder = TempDir::new().unwrap();
         let objects = objects_of(&values, &[]).await;
@@ -583,7 +582,7 @@ async fn the_service_takes_every_setting_that_the_chart_gives_it() {
 }
 
 #[tokio::test]
-async fn traces_go_to_the_collector_of_the_pod_s_own_node() {
+async fn otlp_endpoint_may_refer_to_the_node_address() {
     let values = [
         "extraEnv[0].name=HOST_IP,extraEnv[0].valueFrom.fieldRef.fieldPath=status.hostIP",
         "tracing.otlpEndpoint=http://${HOST_IP}:4318,settings.telemetry.service_name=ops",
@@ -603,7 +602,7 @@ async fn traces_go_to_the_collector_of_the_pod_s_own_node() {
 }
 
 #[tokio::test]
-async fn the_service_starts_with_what_the_chart_gives_it() {
+async fn service_starts_with_the_settings_of_the_chart() {
     for name in ["api-key-filesystem-values", "try-out-values"] {
         let folder = TempDir::new().unwrap();
         let objects = objects_of(&values_files()[name], &[]).await;
@@ -624,7 +623,7 @@ async fn the_service_starts_with_what_the_chart_gives_it() {
 }
 
 #[tokio::test]
-async fn the_plain_manifests_are_what_the_chart_renders_today() {
+async fn plain_manifests_are_up_to_date() {
     let written = TempDir::new().unwrap();
     let folder = Path::new(ROOT).join("deploy/manifests");
     let mut script = Command::new("bash");
@@ -637,14 +636,14 @@ async fn the_plain_manifests_are_what_the_chart_renders_today() {
         files.map(|path| (path.file_name().unwrap().to_owned(), std::fs::read_to_string(&path).unwrap())).collect()
     };
     let (there, today): (BTreeMap<_, String>, BTreeMap<_, String>) = (yaml(&folder), yaml(written.path()));
-    assert_eq!(there, today, "write them anew: HELM=… bash deploy/manifests/render.sh");
+    assert_eq!(there, today, "render them again: HELM=… bash deploy/manifests/render.sh");
     for text in there.values() {
         assert!(objects(text).await.len() >= 7);
     }
 }
 
 #[tokio::test]
-async fn the_chart_s_readme_has_every_value_with_its_default() {
+async fn chart_readme_lists_all_values() {
     let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     python.args(["-c", "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)"]);
     let values = std::fs::read_to_string(chart().join("values.yaml")).unwrap();

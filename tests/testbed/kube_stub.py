@@ -353,7 +353,7 @@ class Api(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(payload)
         except OSError:
-            self.close_connection = True  # the client has gone; what it asked for is done all the same
+            self.close_connection = True  # the client has disconnected; its request is still carried out
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 

@@ -38,7 +38,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.store.filesystem.existingClaim | default (include "k8sops.fullname" .) }}
 {{- end }}
 
-{{/* What the restricted Pod Security Standard asks of every container. */}}
+{{/* The security context that the restricted Pod Security Standard requires of every container. */}}
 {{- define "k8sops.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -47,7 +47,7 @@ capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
-{{/* settings.yaml: the user's, with the MCP servers, and with what may have a variable in it, which is put in here alone. */}}
+{{/* settings.yaml: the value `settings`, with the MCP servers, and with the values in which references are expanded. */}}
 {{- define "k8sops.settings" -}}
 {{- $settings := deepCopy .Values.settings }}
 {{- $servers := .Values.mcp.servers }}
@@ -67,7 +67,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- toYaml $settings }}
 {{- end }}
 
-{{/* The variables that are no secret, as a dictionary. What the chart decides is last, so that it cannot be undone. */}}
+{{/* The variables that are not secret, as a dictionary. Managed settings come last, so that they cannot be overridden. */}}
 {{- define "k8sops.env" -}}
 {{- $env := dict
   "LOG_LEVEL" .Values.log.level
@@ -75,7 +75,7 @@ seccompProfile: {type: RuntimeDefault}
 }}
 {{- with .Values.cors.origins }}{{ $_ := set $env "K8SOPS_CORS_ORIGINS" (join "," .) }}{{ end }}
 {{- range $name, $value := .Values.env }}
-{{- /* A whole number is a float here, and a large one would be written as 1e+06. */}}
+{{- /* Helm parses whole numbers as floats, and would write large ones as 1e+06. */}}
 {{- if kindIs "float64" $value }}
 {{- if eq $value (floor $value) }}{{ $value = int64 $value }}{{ end }}
 {{- end }}
