@@ -7,7 +7,7 @@ use k8sops::{
     api, app,
     auth::{NewKey, Role},
     cli::{audit, chat, doctor},
-    config::{Config, Loaded, Sources},
+    config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_telemetry::logs;
 
@@ -48,8 +48,8 @@ enum Command {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Print the settings in force and where each comes from; secrets masked.
-    Config,
+    /// Print the settings in effect and where each comes from, secrets masked.
+    Config(DocumentChoice),
     /// Look through an audit trail.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -57,6 +57,36 @@ enum Command {
     Openapi,
     /// Print the AsyncAPI description of the WebSocket.
     Asyncapi,
+}
+
+/// A document in place of the settings in effect.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct DocumentChoice {
+    /// Print the reference of all settings (Markdown).
+    #[arg(long)]
+    reference: bool,
+    /// Print a `.env` file with all variables.
+    #[arg(long)]
+    env_example: bool,
+    /// Print a YAML file with all settings and their defaults.
+    #[arg(long)]
+    yaml: bool,
+    /// Print the JSON schema of the YAML.
+    #[arg(long)]
+    schema: bool,
+}
+
+impl DocumentChoice {
+    fn document(&self) -> Option<GeneratedDocument> {
+        let choices = [
+            (self.reference, GeneratedDocument::Reference),
+            (self.env_example, GeneratedDocument::EnvExample),
+            (self.yaml, GeneratedDocument::YamlDefaults),
+            (self.schema, GeneratedDocument::JsonSchema),
+        ];
+        choices.into_iter().find(|(is_chosen, _)| *is_chosen).map(|(_, document)| document)
+    }
 }
 
 fn main() -> ExitCode {
@@ -93,18 +123,21 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             print(&new.entry)?;
         }
         Command::Doctor(options) => {
-            let loaded = Sources::from_process().and_then(Config::load);
+            let loaded = LoadedConfig::load_from_process();
             if !doctor::run(doctor::checks(&loaded, options).await, &mut std::io::stdout()).await? {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        Command::Config => {
-            let loaded = load()?;
-            print(&loaded.render())?;
-            for warning in &loaded.warnings {
-                eprintln!("k8sops: warning: {warning}");
+        Command::Config(choice) => match choice.document() {
+            Some(document) => print(&document.render())?,
+            None => {
+                let loaded = load()?;
+                print(&loaded.render())?;
+                for warning in &loaded.warnings {
+                    eprintln!("k8sops: warning: {warning}");
+                }
             }
-        }
+        },
         Command::Audit(command) => {
             if !audit::run(command, &mut std::io::stdout())? {
                 return Ok(ExitCode::FAILURE);
@@ -116,8 +149,8 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load() -> anyhow::Result<Loaded> {
-    Ok(Sources::from_process().and_then(Config::load)?)
+fn load() -> anyhow::Result<LoadedConfig> {
+    Ok(LoadedConfig::load_from_process()?)
 }
 
 /// Writes a text to standard output; that nobody reads on (`| head`) is no fault.

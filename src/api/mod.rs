@@ -15,6 +15,7 @@ mod identity;
 mod inputs;
 mod memories;
 mod messages;
+mod options;
 mod origin;
 mod problem;
 mod quota;
@@ -42,6 +43,7 @@ use tracing::Instrument as _;
 
 pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
+pub use options::{LimitOptions, ServerOptions};
 pub use problem::{Code, Problem};
 pub use quota::Quota;
 pub use service::{DEMO_NOTICE, Mode};
@@ -49,7 +51,6 @@ pub use service::{DEMO_NOTICE, Mode};
 use crate::{
     audit::Audit,
     auth::{Authenticator, MetricsAccess},
-    config::ServerConfig,
     runtime::Sessions,
 };
 use k8sops_agent::{Budget, memory::LongTermMemory};
@@ -84,7 +85,7 @@ pub struct Api {
     /// What a user, and all together, may ask for.
     pub quota: Quota,
     /// Limits of requests.
-    pub server: ServerConfig,
+    pub server: ServerOptions,
     /// What a user may use on a day; replaced when the configuration is read anew.
     pub day_budget: ArcSwap<Budget>,
     /// Who is asked while a session's own model is down.

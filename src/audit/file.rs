@@ -14,7 +14,7 @@ use super::{
     chain::{self, Chain},
     record::{Action, Entry},
 };
-use crate::audit::AuditLog;
+use crate::audit::AuditDestination;
 use k8sops_telemetry::Metrics;
 
 /// How much of a file's end is read for its last record, which is far shorter.
@@ -38,10 +38,10 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
+    pub(super) fn open(to: &AuditDestination, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
         let (place, after, torn) = match to {
-            AuditLog::Stdout => (Place::Stdout, chain::NOTHING.to_owned(), false),
-            AuditLog::File(path) => {
+            AuditDestination::Stdout => (Place::Stdout, chain::NOTHING.to_owned(), false),
+            AuditDestination::File(path) => {
                 let (file, after, torn) = open(path)?;
                 (Place::File { path: path.clone(), file }, after, torn)
             }

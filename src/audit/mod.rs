@@ -22,7 +22,7 @@ use std::{path::PathBuf, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use options::AuditLog;
+pub use options::{AuditDestination, AuditOptions};
 pub use record::{Action, Entry, hash_of};
 pub use verify::{Fault, Report, verify};
 
@@ -74,7 +74,7 @@ impl Audit {
     ///
     /// # Errors
     /// The file cannot be opened, or another process writes to it.
-    pub fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
+    pub fn open(to: &AuditDestination, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
         let trail = Trail::open(to, replica, metrics)?;
         let (orders, received) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new()

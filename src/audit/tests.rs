@@ -13,8 +13,8 @@ fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())
 }
 
-fn to(path: &Path) -> AuditLog {
-    AuditLog::File(path.to_owned())
+fn to(path: &Path) -> AuditDestination {
+    AuditDestination::File(path.to_owned())
 }
 
 fn entry(n: usize) -> Entry {

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{AuthError, Identity, Lapse, Refusal, Roles, now, user_id};
-use crate::auth::JwtConfig;
+use crate::auth::JwtOptions;
 use k8sops_core::UserId;
 
 /// The least time between two fetches: a flood of tokens with made-up keys costs the issuer no more than this.
@@ -79,14 +79,18 @@ struct Checked {
 }
 
 pub(super) struct Jwt {
-    config: Arc<JwtConfig>,
+    config: Arc<JwtOptions>,
     issuer: watch::Receiver<Issuer>,
     ask: Arc<Notify>,
 }
 
 impl Jwt {
     /// Fetches keys until `cancel`.
-    pub(super) fn start(config: JwtConfig, tasks: &TaskTracker, cancel: &CancellationToken) -> Result<Self, AuthError> {
+    pub(super) fn start(
+        config: JwtOptions,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<Self, AuthError> {
         let mut http = reqwest::Client::builder()
             .timeout(FETCH)
             // A redirect could lead to where no TLS vouches for the keys.
@@ -161,7 +165,7 @@ impl Jwt {
     }
 
     fn check(&self, token: &str, signer: &Signer, algorithm: Algorithm) -> Result<Checked, Refusal> {
-        let JwtConfig { issuer, audience, clock_skew, user_claim, roles_claim, .. } = &*self.config;
+        let JwtOptions { issuer, audience, clock_skew, user_claim, roles_claim, .. } = &*self.config;
         let mut validation = Validation::new(algorithm);
         validation.leeway = clock_skew.as_secs();
         validation.validate_nbf = true;
@@ -255,7 +259,7 @@ fn words(value: Option<&Value>) -> Vec<&str> {
 }
 
 /// Fetches the issuer's keys for as long as it is run.
-async fn keep_up(http: reqwest::Client, config: Arc<JwtConfig>, said: watch::Sender<Issuer>, ask: Arc<Notify>) {
+async fn keep_up(http: reqwest::Client, config: Arc<JwtOptions>, said: watch::Sender<Issuer>, ask: Arc<Notify>) {
     loop {
         let fetched = fetch(&http, &config.issuer).await;
         let asked = Instant::now();
@@ -383,7 +387,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_of_an_issuer_that_stays_away_hold_for_twelve_hours_and_no_longer() {
-        let config = Arc::new(JwtConfig {
+        let config = Arc::new(JwtOptions {
             // Nobody listens there.
             issuer: "http://127.0.0.1:9".into(),
             audience: "k8sops".into(),

@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use keys::{KeyFileError, NewKey};
-pub use options::{AuthConfig, AuthMode, JwtConfig, MetricsAccess, ProxyConfig};
+pub use options::{AuthConfig, AuthMode, AuthModeName, AuthOptions, JwtOptions, MetricsAccess, ProxyOptions};
 pub use roles::{Role, Roles};
 pub use users::user_id;
 

@@ -1,15 +1,15 @@
 //! Callers whom a proxy has authenticated: believed from its own addresses only.
 
 use super::{Identity, Lapse, Presented, Refusal, Roles, user_id};
-use crate::auth::ProxyConfig;
+use crate::auth::ProxyOptions;
 
 /// The longest name of a user, in bytes.
 const MAX_NAME: usize = 512;
 
-pub(super) struct Proxy(ProxyConfig);
+pub(super) struct Proxy(ProxyOptions);
 
 impl Proxy {
-    pub(super) fn new(config: ProxyConfig) -> Self {
+    pub(super) fn new(config: ProxyOptions) -> Self {
         Self(config)
     }
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn ask(peer: &str, headers: &[(&str, &str)]) -> Result<Identity, Refusal> {
-        let proxy = Proxy::new(ProxyConfig {
+        let proxy = Proxy::new(ProxyOptions {
             user_header: "x-user".into(),
             roles_header: Some("x-roles".into()),
             sources: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],

@@ -1,8 +1,6 @@
 //! The documents that are made from the declarations of settings.
 
-use k8sops_settings::render::{
-    render_env_example, render_json_schema, render_reference, render_yaml_defaults,
-};
+use k8sops_settings::render::{render_env_example, render_json_schema, render_reference, render_yaml_defaults};
 
 use super::settings_catalog;
 

@@ -32,8 +32,7 @@ options! {
     }
 }
 
-const PROVIDER_ID: ValueFormat<String> =
-    ValueFormat::described("the id of a provider", |text| Some(text.to_owned()));
+const PROVIDER_ID: ValueFormat<String> = ValueFormat::described("the id of a provider", |text| Some(text.to_owned()));
 
 const FALLBACK_LIST: ValueFormat<String> =
     ValueFormat::described("provider/model pairs with commas between", |text| Some(text.to_owned()));
@@ -69,10 +68,7 @@ impl LlmConfig {
 
     /// Reads the section. A model that it names and the catalog does not know becomes part of the catalog: people run servers
     /// whose models have any name.
-    pub(super) fn read_settings(
-        reader: &mut SettingReader,
-        providers: &mut BTreeMap<String, ProviderConfig>,
-    ) -> Self {
+    pub(super) fn read_settings(reader: &mut SettingReader, providers: &mut BTreeMap<String, ProviderConfig>) -> Self {
         let options: LlmOptions = reader.read_section();
         if !providers.contains_key(&options.provider) {
             let origin = reader.origin_of("llm.provider");
@@ -142,7 +138,9 @@ fn add_named_model(
 }
 
 fn warn_of_missing_key(reader: &mut SettingReader, provider: Option<&ProviderConfig>) {
-    let Some(provider) = provider.filter(|provider| provider.api_key.is_none() && !provider.key_optional) else { return };
+    let Some(provider) = provider.filter(|provider| provider.api_key.is_none() && !provider.key_optional) else {
+        return;
+    };
     let ProviderConfig { name, key_variable, .. } = provider;
     reader.report_warning(format!(
         "{name} is the provider of new sessions and has no key: set {key_variable}, or choose another in LLM_PROVIDER"

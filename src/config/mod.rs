@@ -16,6 +16,8 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
+pub use k8sops_settings::{SettingOrigin, SettingSources};
+
 pub use app_config::{AppConfig, ConfigError, LoadedConfig};
 pub use catalog::{CONFIG_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, settings_catalog};
 pub use generated::GeneratedDocument;

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use k8sops_mcp::{
-    Answer, Asker, CallContext, CallLimits, Form, McpConfig, McpHub, McpTransport, Question, RemoteTool, connector_for,
+    Answer, Asker, CallContext, CallLimits, Form, McpHub, McpOptions, McpTransport, Question, RemoteTool, connector_for,
 };
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -35,7 +35,7 @@ pub async fn run(scenario: &str) -> ExitCode {
         eprintln!("the suite gives the URL of its server as the last argument");
         return ExitCode::FAILURE;
     };
-    let config = McpConfig {
+    let config = McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(20),

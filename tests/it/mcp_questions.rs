@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use k8sops_mcp::{
-    Answer, Asker, CallContext, CallLimits, CallOutput, Form, McpConfig, McpHub, McpTransport, Question, connector_for,
+    Answer, Asker, CallContext, CallLimits, CallOutput, Form, McpHub, McpOptions, McpTransport, Question, connector_for,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -52,7 +52,7 @@ fn yes(values: Value) -> Answer {
 }
 
 async fn hub(transport: McpTransport) -> Arc<McpHub> {
-    let config = McpConfig {
+    let config = McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(2),

@@ -100,10 +100,10 @@ options! {
 const CONTEXT_SHARE: ValueFormat<u8> =
     ValueFormat::described("a share from 0.1 to 0.95, like 0.75", parse_context_share);
 
-const EMBEDDING_PROVIDER: ValueFormat<String> = ValueFormat::described(
-    "the id of a provider that speaks the API of OpenAI or Ollama",
-    |text| Some(text.to_owned()),
-);
+const EMBEDDING_PROVIDER: ValueFormat<String> =
+    ValueFormat::described("the id of a provider that speaks the API of OpenAI or Ollama", |text| {
+        Some(text.to_owned())
+    });
 
 impl BudgetOptions {
     /// The budgets by what they are for.

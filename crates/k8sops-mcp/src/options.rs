@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8sops_settings::{
-    FieldShape, SettingsSection as _,
+    FieldShape,
     declaration::{custom, required},
     formats::{BYTE_SIZE, DURATION, TEXT},
     options,

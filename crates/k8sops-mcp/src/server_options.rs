@@ -47,7 +47,7 @@ const fn default_server_variable(
 
 options! {
     /// A server of `mcp.servers`.
-    pub struct ServerFields at "" {
+    pub(crate) struct ServerFields at "" {
         /// Name of the server, unique: 1 to 32 characters of a-z 0-9 -.
         name: String = or_empty(TEXT),
         /// Transport; it can be left out where only a URL or only a command is set.
@@ -77,7 +77,8 @@ const TRANSPORT_NAME: ValueFormat<TransportName> =
     words! { "http" => TransportName::Http, "stdio" => TransportName::Stdio };
 
 const ENVIRONMENT_VALUE: ValueFormat<SecretString> =
-    ValueFormat::described("a text without NUL", |text| (!text.contains('\0')).then(|| text.to_owned().into())).secret();
+    ValueFormat::described("a text without NUL", |text| (!text.contains('\0')).then(|| text.to_owned().into()))
+        .secret();
 
 /// Reads the servers of the strongest layer that lists any, and the variables of the server `default` over them.
 pub(crate) fn read_servers(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<McpServerConfig> {

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::io::DuplexStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{CallContext, CallError, CallLimits, CallOutput, InProcessConnector, McpConfig, McpHub};
+use crate::{CallContext, CallError, CallLimits, CallOutput, InProcessConnector, McpHub, McpOptions};
 
 /// Longer than anything takes; a test that waits this long has failed.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -173,8 +173,8 @@ pub async fn confirm(peer: &Peer<RoleServer>) -> String {
 }
 
 /// Short times, so that a test sees what an operator sees in minutes.
-pub fn config() -> McpConfig {
-    McpConfig {
+pub fn config() -> McpOptions {
+    McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
@@ -186,7 +186,7 @@ pub fn config() -> McpConfig {
 }
 
 /// A hub on one server.
-pub fn hub_of(worlds: &[(&str, &Arc<World>)], config: &McpConfig) -> Arc<McpHub> {
+pub fn hub_of(worlds: &[(&str, &Arc<World>)], config: &McpOptions) -> Arc<McpHub> {
     let servers = worlds.iter().map(|(name, world)| {
         let world = (*world).clone();
         let connector: Arc<dyn crate::Connector> = Arc::new(InProcessConnector::new(move || world.connect()));
@@ -196,7 +196,7 @@ pub fn hub_of(worlds: &[(&str, &Arc<World>)], config: &McpConfig) -> Arc<McpHub>
 }
 
 /// A hub that is connected.
-pub async fn connected(world: &Arc<World>, config: &McpConfig) -> Arc<McpHub> {
+pub async fn connected(world: &Arc<World>, config: &McpOptions) -> Arc<McpHub> {
     let hub = hub_of(&[("sim", world)], config);
     until("the server is connected", || hub.all_connected()).await;
     hub

@@ -14,9 +14,7 @@ use k8sops_settings::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::options::{
-    LongPromptPrices, MODEL_FEATURE, ModelFeature, ModelPrices, PROVIDER_PROTOCOL, ProviderProtocol,
-};
+use crate::options::{LongPromptPrices, MODEL_FEATURE, ModelFeature, ModelPrices, PROVIDER_PROTOCOL, ProviderProtocol};
 
 /// The variables of the providers that are compiled in.
 pub const PROVIDER_VARIABLES: &[ItemVariable] = &[

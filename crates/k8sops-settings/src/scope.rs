@@ -136,7 +136,9 @@ impl<'r> SettingScope<'r> {
         }
         let has_variable = !declaration.variable.is_empty() || self.item_variables.iter().any(|(k, _)| *k == key);
         if self.listing == ListingMode::All || has_variable {
-            self.record_effective(key, &format.mask(declaration.default), &SettingOrigin::Default);
+            let default = declaration.default;
+            let shown = if default.is_empty() { String::new() } else { format.mask(default) };
+            self.record_effective(key, &shown, &SettingOrigin::Default);
         }
         format.parse(declaration.default).filter(|_| !declaration.default.is_empty())
     }

@@ -80,7 +80,8 @@ const REDIS_TOPOLOGY: ValueFormat<RedisTopology> = words! {
 };
 
 const REDIS_URLS: ValueFormat<Vec<SecretString>> =
-    ValueFormat::described("redis:// or rediss:// URLs with commas between", parse_redis_urls).masked_by(mask_redis_urls);
+    ValueFormat::described("redis:// or rediss:// URLs with commas between", parse_redis_urls)
+        .masked_by(mask_redis_urls);
 
 const SESSION_TTL: ValueFormat<Duration> = duration_in(Duration::from_mins(1), Duration::from_hours(3650 * 24));
 

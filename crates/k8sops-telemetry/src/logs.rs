@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, sync::OnceLock};
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use super::traces::{self, Exporter, TraceError};
-use crate::{LogConfig, LogFormat, TelemetryConfig};
+use crate::{LogFormat, LogOptions, TelemetryOptions};
 
 /// Libraries that say at `info` and `debug` what an operator of this service does not ask for with `LOG_LEVEL=debug`.
 /// Who wants it names them: `LOG_LEVEL=debug,hyper=debug`.
@@ -43,7 +43,7 @@ static FILTER: OnceLock<Replace> = OnceLock::new();
 ///
 /// # Errors
 /// `LOG_LEVEL` is no filter (the configuration has checked it), there is no way to the collector, or it was done before.
-pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<Exporter, LogError> {
+pub fn init(config: &LogOptions, telemetry: Option<&TelemetryOptions>) -> Result<Exporter, LogError> {
     // Of the lines alone: what is traced does not depend on what is logged.
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(directives(&config.level))?);
     let (spans, exporter) = traces::layer(telemetry)?;

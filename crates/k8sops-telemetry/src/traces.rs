@@ -27,7 +27,7 @@ use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
 use super::requests;
-use crate::{RootSampler, Sampler, TelemetryConfig};
+use crate::{RootSampler, TelemetryOptions, TraceSampler};
 use k8sops_core::{RequestContext, RunId, SessionId, TokenUsage};
 
 /// The header, and the field of MCP's `_meta`, that carries the context of a trace.
@@ -69,14 +69,15 @@ impl Exporter {
 type Spans<S> = tracing_subscriber::filter::Filtered<OpenTelemetryLayer<S, Tracer>, FilterFn, S>;
 
 /// The layer that hands spans to a collector; none without an endpoint.
-pub(super) fn layer<S>(config: Option<&TelemetryConfig>) -> Result<(Option<Spans<S>>, Exporter), TraceError>
+pub(super) fn layer<S>(config: Option<&TelemetryOptions>) -> Result<(Option<Spans<S>>, Exporter), TraceError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let Some((config, endpoint)) = config.and_then(|config| Some((config, config.endpoint.clone()?))) else {
+    let Some((config, endpoint)) = config.and_then(|config| Some((config, config.otlp_endpoint.clone()?))) else {
         return Ok((None, Exporter::default()));
     };
-    let headers = config.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
+    let headers =
+        config.otlp_headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
     let build = move || {
         opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -115,7 +116,7 @@ fn is_ours(meta: &tracing::Metadata<'_>) -> bool {
     meta.is_span() && meta.target() == "k8sops::turn"
 }
 
-fn sampler(Sampler { parent_based, root }: Sampler, share: f64) -> SdkSampler {
+fn sampler(TraceSampler { parent_based, root }: TraceSampler, share: f64) -> SdkSampler {
     let root = match root {
         RootSampler::AlwaysOn => SdkSampler::AlwaysOn,
         RootSampler::AlwaysOff => SdkSampler::AlwaysOff,

@@ -16,7 +16,7 @@ use super::{
     effects::Sensitive,
     naming, schema, words,
 };
-use crate::{ApprovalMode, ToolRule, ToolsConfig};
+use crate::{ApprovalMode, ToolOptions, ToolRule};
 use k8sops_core::{ToolEffect, ToolStatus};
 use k8sops_mcp::{CallError, McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
@@ -39,9 +39,9 @@ struct Policy {
     rules: Vec<ToolRule>,
 }
 
-impl From<&ToolsConfig> for Policy {
-    fn from(config: &ToolsConfig) -> Self {
-        let ToolsConfig { approval, approve_untrusted, ref rules, .. } = *config;
+impl From<&ToolOptions> for Policy {
+    fn from(config: &ToolOptions) -> Self {
+        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
         Self { approval, approve_untrusted, rules: rules.clone() }
     }
 }
@@ -91,14 +91,14 @@ struct Entry {
 
 impl ToolCatalog {
     /// The catalog of what `hub` has, now and later.
-    pub fn new(hub: Arc<McpHub>, config: &ToolsConfig) -> Self {
+    pub fn new(hub: Arc<McpHub>, config: &ToolOptions) -> Self {
         let current = ArcSwap::from_pointee(Snapshot::of(&hub));
         Self { hub, policy: ArcSwap::from_pointee(config.into()), current }
     }
 
     /// Takes another policy on approvals and other rules. What is looked at from now on is judged by them, in runs in progress
     /// too: an operator who allows nothing any more means now.
-    pub fn set_policy(&self, config: &ToolsConfig) {
+    pub fn set_policy(&self, config: &ToolOptions) {
         self.policy.store(Arc::new(config.into()));
     }
 

@@ -125,7 +125,8 @@ fn read_rule(scope: &mut SettingScope<'_>) -> Option<ToolRule> {
     let rule = ToolRule::read_from(scope);
     let is_valid = scope.reader().problem_count() == problems_before;
     if is_valid && rule.effect.is_none() && rule.approval.is_none() {
-        let problem = format!("{}: {} decides nothing; give it an effect, an approval or both", scope.origin(), scope.path());
+        let problem =
+            format!("{}: {} decides nothing; give it an effect, an approval or both", scope.origin(), scope.path());
         scope.reader().report_problem(problem);
         return None;
     }

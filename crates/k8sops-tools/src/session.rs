@@ -23,7 +23,7 @@ use super::{
     output::{self, Budget},
     secrets::{Expect, Vault, holds_secret},
 };
-use crate::ToolsConfig;
+use crate::ToolOptions;
 use k8sops_core::{SessionId, SessionStore, ToolCallId, ToolEffect, ToolStatus, UserId};
 use k8sops_mcp::{CallContext, CallError, CallLimits, CallOutput, CallProgress, McpHub};
 use k8sops_models::ToolSpec;
@@ -42,7 +42,7 @@ struct Shared {
     limits: CallLimits,
     tokens: UserTokens,
     vaults: Vaults,
-    config: ToolsConfig,
+    config: ToolOptions,
 }
 
 impl SessionToolbox {
@@ -55,7 +55,7 @@ impl SessionToolbox {
         store: Arc<dyn SessionStore>,
         limits: CallLimits,
         tokens: UserTokens,
-        config: ToolsConfig,
+        config: ToolOptions,
     ) -> Self {
         Self(Arc::new(Shared { catalog, hub, store, limits, tokens, vaults: Vaults::default(), config }))
     }

@@ -9,7 +9,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::settings::TOKEN_VARIABLE;
+use crate::config::TOKEN_VARIABLE;
 use k8sops_core::{is_loopback, mask_url};
 
 /// No answer of the service takes longer.

@@ -48,10 +48,10 @@ const READING: Duration = Duration::from_millis(300);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Where the service is.
-    #[arg(long, env = crate::config::settings::URL_VARIABLE, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = crate::config::URL_VARIABLE, default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The key or token of its user; better in the variable, where other users of this machine do not see it.
-    #[arg(long, env = crate::config::settings::TOKEN_VARIABLE, hide_env_values = true)]
+    #[arg(long, env = crate::config::TOKEN_VARIABLE, hide_env_values = true)]
     token: Option<SecretString>,
     /// The session to go on with: an id, or the beginning of one.
     #[arg(long, conflicts_with = "resume")]

@@ -6,8 +6,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Check, Line};
 use crate::{
+    api::ServerOptions,
     auth::{AuthConfig, AuthMode, Authenticator, Refusal},
-    config::ServerConfig,
 };
 use k8sops_core::{UserId, is_loopback};
 
@@ -16,7 +16,7 @@ pub struct IdentityCheck {
     /// How.
     pub config: AuthConfig,
     /// Where it listens.
-    pub server: ServerConfig,
+    pub server: ServerOptions,
     /// The user when nobody is authenticated.
     pub everybody: UserId,
     /// Who somebody with this would be.
@@ -49,7 +49,7 @@ impl Check for IdentityCheck {
                 return vec![Line::fail(what, error.to_string(), "make a key and its entry with `k8sops key`")];
             }
         };
-        let word = self.config.word();
+        let word = self.config.mode_name();
         let (AuthMode::ApiKey { .. } | AuthMode::Jwt(_)) = self.config.mode else {
             return vec![Line::ok(what, format!("AUTH_MODE={word}"))];
         };

@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Check, Line};
 use k8sops_core::mask_url;
-use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, connector_for};
+use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, connector_for};
 
 /// An MCP server.
 pub struct McpCheck {
@@ -81,7 +81,7 @@ impl Check for NoMcpServers {
 }
 
 /// An MCP server as it stands once it is connected, or the first attempt has failed.
-pub(super) async fn connected_once(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
+pub(super) async fn connected_once(server: McpServerConfig, config: McpOptions) -> Option<Arc<ServerStatus>> {
     let tasks = TaskTracker::new();
     let connector = match connector_for(&server.transport) {
         Ok(connector) => connector,

@@ -22,7 +22,7 @@ pub use self::{
 };
 use crate::{
     app,
-    config::{ConfigError, Loaded, Origin},
+    config::{ConfigError, LoadedConfig, SettingOrigin, TOKEN_VARIABLE},
 };
 use k8sops_core::StoreError;
 use k8sops_models::ModelCatalog;
@@ -31,7 +31,7 @@ use k8sops_models::ModelCatalog;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
     /// A key or token, to see whose it is.
-    #[arg(long, env = crate::config::settings::TOKEN_VARIABLE, hide_env_values = true)]
+    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true)]
     pub token: Option<SecretString>,
 }
 
@@ -41,15 +41,15 @@ pub struct ConfigurationCheck(Vec<Line>);
 impl ConfigurationCheck {
     /// What loading it said.
     #[must_use]
-    pub fn new(loaded: &Result<Loaded, ConfigError>) -> Self {
+    pub fn new(loaded: &Result<LoadedConfig, ConfigError>) -> Self {
         let what = "configuration";
         Self(match loaded {
             Err(error) => {
-                error.problems.iter().map(|p| Line::fail(what, p, "`k8sops config` shows what is in force")).collect()
+                error.problems().iter().map(|p| Line::fail(what, p, "`k8sops config` shows what is in force")).collect()
             }
             Ok(loaded) => {
-                let set = loaded.origins.iter().filter(|o| o.origin != Origin::Default).count();
-                let fact = format!("{} settings, {set} of them yours", loaded.origins.len());
+                let set = loaded.effective.iter().filter(|setting| setting.origin != SettingOrigin::Default).count();
+                let fact = format!("{} settings, {set} of them yours", loaded.effective.len());
                 let warnings = loaded.warnings.iter().map(|warning| Line::note(what, warning));
                 std::iter::once(Line::ok(what, fact)).chain(warnings).collect()
             }
@@ -69,13 +69,13 @@ impl Check for ConfigurationCheck {
 }
 
 /// All that is tried: what loading the configuration said and, when it can be used, the parts that a start would use.
-pub async fn checks(loaded: &Result<Loaded, ConfigError>, options: Options) -> Vec<Box<dyn Check>> {
+pub async fn checks(loaded: &Result<LoadedConfig, ConfigError>, options: Options) -> Vec<Box<dyn Check>> {
     let mut checks: Vec<Box<dyn Check>> = vec![Box::new(ConfigurationCheck::new(loaded))];
-    let Ok(Loaded { config, .. }) = loaded else { return checks };
+    let Ok(LoadedConfig { config, .. }) = loaded else { return checks };
     checks.push(Box::new(IdentityCheck {
         config: config.auth.clone(),
         server: config.server.clone(),
-        everybody: config.memory.user_id.clone(),
+        everybody: config.sessions.user_id.clone(),
         token: options.token,
     }));
     let catalog = ModelCatalog::new(&config.providers);
@@ -93,33 +93,37 @@ pub async fn checks(loaded: &Result<Loaded, ConfigError>, options: Options) -> V
         let status = mcp::connected_once(server.clone(), config.mcp.clone()).boxed();
         checks.push(Box::new(McpCheck { config: server.clone(), status }));
     }
-    let opened = match app::open_store(&config.memory).await {
+    let opened = match app::open_store(&config.store, &config.redis).await {
         Ok(store) => Opened::Store(store),
         Err(StoreError::InUse(why)) => Opened::InUse(why),
         Err(error) => Opened::Failed(error.to_string()),
     };
-    checks.push(Box::new(StoreCheck { config: config.memory.clone(), opened }));
+    checks.push(Box::new(StoreCheck { config: config.store.clone(), redis: config.redis.clone(), opened }));
     checks
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources};
+    use crate::config::{AppConfig, SettingSources};
 
-    pub(super) fn config(env: &[(&str, &str)]) -> Loaded {
+    pub(super) fn config(env: &[(&str, &str)]) -> LoadedConfig {
         let env = env.iter().chain(&[("HOME", "/h")]).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Config::load(Sources { env, ..Sources::default() }).unwrap()
+        AppConfig::load(SettingSources { env, ..SettingSources::default() }).unwrap()
     }
 
     #[tokio::test]
     async fn a_wrong_configuration_is_one_line_for_each_fault() {
-        let sources = Sources { env: [("K8SOPS_PORT".to_owned(), "x".to_owned())].into(), ..Sources::default() };
+        let sources =
+            SettingSources { env: [("K8SOPS_PORT".to_owned(), "x".to_owned())].into(), ..SettingSources::default() };
         let mut out = Vec::new();
-        let check = ConfigurationCheck::new(&Config::load(sources));
+        let check = ConfigurationCheck::new(&AppConfig::load(sources));
         assert!(!run(vec![Box::new(check)], &mut out).await.unwrap());
         let report = String::from_utf8(out).unwrap();
-        assert!(report.starts_with("FAIL  configuration: K8SOPS_PORT is `x`; allowed: a port number"), "{report}");
+        assert!(
+            report.starts_with("FAIL  configuration: K8SOPS_PORT is `x`; allowed: a whole number from 0 to 65535"),
+            "{report}"
+        );
         let mut out = Vec::new();
         assert!(run(vec![Box::new(ConfigurationCheck::new(&Ok(config(&[]))))], &mut out).await.unwrap());
         assert!(String::from_utf8(out).unwrap().contains("note  configuration: Anthropic"));

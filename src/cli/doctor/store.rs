@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use super::{Check, Line, report::Finding};
-use crate::config::{Backend, MemoryConfig};
 use k8sops_core::SessionStore;
+use k8sops_store::{RedisOptions, StoreBackend, StoreOptions};
 
 /// Less free disk than this is worth a word.
 const LOW_DISK: u64 = 1 << 30;
@@ -23,8 +23,10 @@ pub enum Opened {
 
 /// The store.
 pub struct StoreCheck {
-    /// Its configuration.
-    pub config: MemoryConfig,
+    /// Its options.
+    pub config: StoreOptions,
+    /// Where Redis is.
+    pub redis: RedisOptions,
     /// What opening it gave.
     pub opened: Opened,
 }
@@ -33,26 +35,26 @@ pub struct StoreCheck {
 impl Check for StoreCheck {
     fn what(&self) -> String {
         match self.config.backend {
-            Backend::Memory => "store memory".to_owned(),
-            Backend::Filesystem => "store filesystem".to_owned(),
-            Backend::Redis => "store redis".to_owned(),
+            StoreBackend::Memory => "store memory".to_owned(),
+            StoreBackend::Filesystem => "store filesystem".to_owned(),
+            StoreBackend::Redis => "store redis".to_owned(),
         }
     }
 
     async fn run(self: Box<Self>) -> Vec<Line> {
         let what = self.what();
-        if self.config.backend == Backend::Memory {
+        if self.config.backend == StoreBackend::Memory {
             return vec![Line::note(
                 what,
                 "sessions are lost when the process ends; MEMORY_BACKEND=filesystem keeps them",
             )];
         }
-        if self.config.backend == Backend::Redis {
+        if self.config.backend == StoreBackend::Redis {
             return vec![self.redis().await];
         }
         let path = &self.config.path;
         let place = path.display().to_string();
-        let advice = MemoryConfig::PATH_ADVICE;
+        let advice = StoreOptions::PATH_ADVICE;
         let line = match &self.opened {
             Opened::Failed(error) => return vec![Line::fail(what, format!("{place}: {error}"), advice)],
             Opened::InUse(words) => Line::note(&what, format!("{words}; if that is the service, all is well")),
@@ -98,14 +100,14 @@ async fn damaged(store: &dyn SessionStore, what: &str) -> Vec<Line> {
             };
             damaged.into_iter().map(line).collect()
         }
-        Err(error) => vec![Line::fail(what, error.to_string(), MemoryConfig::PATH_ADVICE)],
+        Err(error) => vec![Line::fail(what, error.to_string(), StoreOptions::PATH_ADVICE)],
     }
 }
 
 impl StoreCheck {
     async fn redis(&self) -> Line {
         let what = self.what();
-        let place = self.config.redis.shown();
+        let place = self.redis.masked_urls();
         let advice = "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE";
         let answered = match &self.opened {
             Opened::Store(store) => store.ping().await.map_err(|error| error.to_string()),
@@ -147,9 +149,11 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_cannot_be_used_is_a_fault_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = config(&[]).config.memory;
+        let loaded = config(&[]).config;
+        let redis = loaded.redis;
+        let mut config = loaded.store;
         config.path = folder.path().to_owned();
-        let report = |opened| Box::new(StoreCheck { config: config.clone(), opened }).run();
+        let report = |opened| Box::new(StoreCheck { config: config.clone(), redis: redis.clone(), opened }).run();
         let failed = report(Opened::Failed("permission denied".into())).await;
         assert!(failed[0].render().starts_with("FAIL  store filesystem: "), "{failed:?}");
         let used = report(Opened::InUse("process 7 has it".into())).await;
