@@ -21,8 +21,8 @@ use tokio_util::{
 
 use crate::{
     api,
-    api::{Api, Mode, Quota},
-    audit::Audit,
+    api::{ApiState, RequestQuota, ServiceMode},
+    audit::AuditTrail,
     auth::{AuthMode, Authenticator},
     config::{AppConfig, LoadedConfig, SettingSources},
     demo,
@@ -37,14 +37,14 @@ use k8sops_store::{
     Topology,
 };
 use k8sops_telemetry::{Metrics, logs};
-use k8sops_tools::{SessionToolbox, ToolCatalog, UserTokens};
+use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
 
 /// The service, built and bound to a port, not yet running.
-pub struct App {
+pub struct Application {
     listener: TcpListener,
     bound: SocketAddr,
-    api: web::Data<Api>,
-    audit: Audit,
+    api: web::Data<ApiState>,
+    audit: AuditTrail,
     tasks: TaskTracker,
     /// Ends what runs beside the sessions, the supervisors of the MCP servers, when it is dropped.
     background: DropGuard,
@@ -62,7 +62,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is put in place of the configured parts.
 #[derive(Default)]
-pub struct Overrides {
+pub struct BuildOverrides {
     /// A catalog with models of the caller's own: for the demo and for tests.
     pub catalog: Option<ModelCatalog>,
     /// More MCP servers than the configured ones.
@@ -71,13 +71,13 @@ pub struct Overrides {
     pub demo: bool,
 }
 
-impl App {
+impl Application {
     /// Builds the service as configured.
     ///
     /// # Errors
     /// What cannot be had: the port, the store.
     pub async fn build(config: &AppConfig) -> anyhow::Result<Self> {
-        Self::build_with(config, Overrides::default()).await
+        Self::build_with(config, BuildOverrides::default()).await
     }
 
     /// Builds the demo: a rule-based stand-in for the model, an in-process MCP server over a simulated cluster. All that is
@@ -90,7 +90,7 @@ impl App {
         let connector = InProcessConnector::new(move || Ok(demo::connect(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         catalog.insert(demo::provider_info(), Arc::new(demo::RuleModel::default()));
-        let overrides = Overrides {
+        let overrides = BuildOverrides {
             catalog: Some(catalog),
             servers: vec![("demo-cluster".into(), Arc::new(connector))],
             demo: true,
@@ -102,7 +102,7 @@ impl App {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub async fn build_with(config: &AppConfig, overrides: Overrides) -> anyhow::Result<Self> {
+    pub async fn build_with(config: &AppConfig, overrides: BuildOverrides) -> anyhow::Result<Self> {
         let address = format!("{}:{}", config.server.host, config.server.port);
         let listener = sockets::listen(&address)?;
         let bound = listener.local_addr()?;
@@ -149,7 +149,7 @@ impl App {
         let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
         let limits = CallLimits { idle: config.mcp.idle_timeout, total: config.mcp.call_timeout };
         let tokens = UserTokens::default();
-        let toolbox = SessionToolbox::new(
+        let toolbox = SessionToolFactory::new(
             tools.clone(),
             mcp.clone(),
             store.clone(),
@@ -163,11 +163,11 @@ impl App {
             .into_iter()
             .flat_map(|provider| provider.models.into_iter().map(move |model| (provider.id.clone(), model.id)));
         let chosen = config.llm.fallback.iter().map(|choice| (choice.provider.clone(), choice.model.clone()));
-        metrics.know_models(models.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(chosen));
+        metrics.set_known_models(models.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(chosen));
         let replica = uuid::Uuid::now_v7().to_string();
         let audit = match &config.audit.log {
-            Some(to) => Audit::open(to, &replica, metrics.clone())?,
-            None => Audit::default(),
+            Some(to) => AuditTrail::open(to, &replica, metrics.clone())?,
+            None => AuditTrail::default(),
         };
         let long_term = &config.long_term;
         let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
@@ -179,14 +179,14 @@ impl App {
             limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
-            room: ArcSwap::from_pointee(room(config)),
+            room: ArcSwap::from_pointee(capacity_limits(config)),
             shallow: config.store.shallow,
             approval_by: config.tools.approval_by,
             metrics: metrics.clone(),
             audit: audit.clone(),
             replica,
         });
-        let api = web::Data::new(Api {
+        let api = web::Data::new(ApiState {
             sessions,
             catalog,
             mcp,
@@ -197,13 +197,13 @@ impl App {
             store,
             auth,
             metrics_access: config.auth.metrics,
-            quota: Quota::new(config.limits),
+            quota: RequestQuota::new(config.limits),
             server: config.server.clone(),
             day_budget: ArcSwap::from_pointee(config.budgets.user_day),
             fallback: config.llm.fallback.clone(),
             defaults: ArcSwap::from_pointee(defaults),
             metrics,
-            mode: if overrides.demo { Mode::Demo } else { Mode::Serve },
+            mode: if overrides.demo { ServiceMode::Demo } else { ServiceMode::Serve },
             halt: CancellationToken::new(),
         });
         Ok(Self {
@@ -232,7 +232,7 @@ impl App {
 
     /// What the handlers reach; for tests and for what is printed at the start.
     #[must_use]
-    pub fn api(&self) -> web::Data<Api> {
+    pub fn api(&self) -> web::Data<ApiState> {
         self.api.clone()
     }
 
@@ -296,7 +296,7 @@ impl App {
 /// Takes up what an earlier process left, and answers requests until `stops`.
 async fn serve_http(
     listener: TcpListener,
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     connections: usize,
     stops: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -345,7 +345,7 @@ fn run_limits(config: &AppConfig) -> k8sops_agent::Limits {
 }
 
 /// What there is room for, as configured.
-fn room(config: &AppConfig) -> Room {
+fn capacity_limits(config: &AppConfig) -> Room {
     Room {
         sessions_per_user: config.sessions.max_sessions,
         runs: config.limits.runs,
@@ -393,7 +393,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     // Before anything is said: whoever reads it may stop the program at once.
     let signals = Signals::listen()?;
     let files = sockets::raise_file_limit();
-    let mut app = App::build(config).await?;
+    let mut app = Application::build(config).await?;
     if let Some(files) = files.filter(|files| sockets::connections_within(*files) < app.connections) {
         let fit = sockets::connections_within(files);
         tracing::warn!(
@@ -406,7 +406,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     // Ends with this function.
     let _reloading = reload::reload_on_hangup(&loaded, app.api())?;
     let port = app.port();
-    if app.is_exposed() && !app.api.auth.is_on() {
+    if app.is_exposed() && !app.api.auth.is_enabled() {
         eprintln!(
             "k8sops: warning: NOBODY IS AUTHENTICATED (AUTH_MODE=none, AUTH_ALLOW_INSECURE=true): anybody who can reach \
              {}:{port} can use your model, your tools and your clusters; set AUTH_MODE, or K8SOPS_HOST=127.0.0.1",
@@ -431,7 +431,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
 }
 
 /// Has the audit trail go on in a new file whenever SIGHUP says that the old one was moved away.
-fn reopen_on_hangup(audit: Audit) -> std::io::Result<AbortOnDropHandle<()>> {
+fn reopen_on_hangup(audit: AuditTrail) -> std::io::Result<AbortOnDropHandle<()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -464,7 +464,7 @@ pub struct DemoOptions {
 ///
 /// # Errors
 /// It cannot start, or broke off.
-pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
+pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
     // The folder is not used; without a name for it the home folder would have to be known.
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
     let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -477,10 +477,10 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<()> {
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     config.log.level = "warn".into();
-    let _exporter = logs::init(&config.log, None)?;
+    let _exporter = logs::install_subscriber(&config.log, None)?;
     let host = config.server.host.clone();
     let signals = Signals::listen()?;
-    let app = App::build_demo(&config).await?;
+    let app = Application::build_demo(&config).await?;
     let url = format!("http://{host}:{}", app.port());
     println!("{}\n", api::DEMO_NOTICE);
     println!("k8sops demo listens on {url}  (its API as pages: {url}/docs)");

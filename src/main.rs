@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
-    auth::{NewKey, Role},
+    auth::{NewKey, UserRole},
     cli::{audit, chat, doctor},
     config::{GeneratedDocument, LoadedConfig},
 };
@@ -43,7 +43,7 @@ enum Command {
         user: String,
         /// What it allows; may be given several times.
         #[arg(long, value_enum, required = true)]
-        role: Vec<Role>,
+        role: Vec<UserRole>,
         /// What it is called, to tell a user's keys from each other.
         #[arg(long)]
         name: Option<String>,
@@ -108,12 +108,12 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             for warning in &loaded.warnings {
                 eprintln!("k8sops: warning: {warning}");
             }
-            let exporter = logs::init(&loaded.config.log, Some(&loaded.config.telemetry))?;
+            let exporter = logs::install_subscriber(&loaded.config.log, Some(&loaded.config.telemetry))?;
             let served = app::serve(loaded).await;
-            exporter.flush().await;
+            exporter.shutdown().await;
             served?;
         }
-        Command::Demo { host, port } => app::demo(app::DemoOptions { host, port }).await?,
+        Command::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
         Command::Chat(options) => chat::run(options).await?,
         Command::Key { user, role, name } => {
             anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");

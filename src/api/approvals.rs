@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Api, Code, Problem,
-    extract::{Answers, Body, Caller, IdempotencyKey, InSession, fingerprint},
-    problem::errors,
+    ApiState, ProblemCode, ProblemDetails,
+    extract::{Body, Caller, CanApprove, IdempotencyKey, SessionPath, fingerprint},
+    problem::document_errors,
 };
 use crate::{
-    auth::{Identity, Role},
+    auth::{CallerIdentity, UserRole},
     runtime::SessionsError,
 };
 use k8sops_core::{
@@ -19,8 +19,8 @@ use k8sops_core::{
     SessionCommand, SessionId, UserId,
 };
 
-errors!(ListErrors: StoreUnavailable);
-errors!(
+document_errors!(ListErrors: StoreUnavailable);
+document_errors!(
     ResolveErrors: InvalidJson, InvalidRequest, ApproverRequired, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge,
     CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
@@ -55,8 +55,8 @@ struct PendingApproval {
     responses((status = 200, description = "What waits", body = ApprovalList), ListErrors)
 )]
 #[get("/approvals")]
-pub(super) async fn list(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let found = api.sessions.approvals(&caller.user, caller.identity.roles.has(Role::Approver)).await?;
+pub(super) async fn list(api: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
+    let found = api.sessions.approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
     let approvals = found.into_iter().map(|waiting| PendingApproval {
         session_id: waiting.session,
         user_id: waiting.user,
@@ -107,19 +107,19 @@ pub enum Verdict {
 )]
 #[post("/sessions/{session_id}/approvals/{approval_id}")]
 pub(super) async fn resolve(
-    api: web::Data<Api>,
-    caller: Caller<Answers>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    caller: Caller<CanApprove>,
+    session: SessionPath,
     path: web::Path<(String, String)>,
     key: IdempotencyKey,
     body: Body<ResolveApproval>,
-) -> Result<web::Json<ApprovalResolved>, Problem> {
+) -> Result<web::Json<ApprovalResolved>, ProblemDetails> {
     let approval_id: ApprovalId = path.1.parse()?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&caller.identity, command_id.clone(), approval_id, body.0)?;
     match session.1.remember(&api, &caller.user, session.0).await {
         // It may be an approver's, whose token is no business of the session's.
-        Err(problem) if problem.code != Code::SessionNotFound => return Err(problem),
+        Err(problem) if problem.code != ProblemCode::SessionNotFound => return Err(problem),
         _ => {}
     }
     let event = api
@@ -138,13 +138,13 @@ pub(super) async fn resolve(
 
 /// The command for an answer.
 pub(super) fn command(
-    caller: &Identity,
+    caller: &CallerIdentity,
     command_id: CommandId,
     approval_id: ApprovalId,
     answer: ResolveApproval,
-) -> Result<SessionCommand, Problem> {
+) -> Result<SessionCommand, ProblemDetails> {
     if answer.decision == Verdict::Deny && answer.arguments.is_some() {
-        return Err(Problem::invalid("arguments go with \"decision\": \"approve\" only"));
+        return Err(ProblemDetails::invalid("arguments go with \"decision\": \"approve\" only"));
     }
     let fingerprint = fingerprint(&("resolve", approval_id, &answer));
     let decision = match answer.decision {
@@ -152,7 +152,7 @@ pub(super) fn command(
         Verdict::Deny => ApprovalDecision::Deny,
     };
     let arguments = answer.arguments.map(serde_json::Value::Object);
-    let approver = caller.roles.has(Role::Approver);
+    let approver = caller.roles.contains(UserRole::Approver);
     let body = CommandBody::Resolve { approval_id, decision, arguments, comment: answer.comment, approver };
     Ok(SessionCommand { command_id, fingerprint, by: caller.user.clone(), body })
 }

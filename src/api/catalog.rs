@@ -5,8 +5,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    Api,
-    extract::{Acts, Caller},
+    ApiState,
+    extract::{Caller, CanWrite},
 };
 use k8sops_models::ProviderInfo;
 use k8sops_tools::ToolInfo;
@@ -41,7 +41,7 @@ struct ModelName {
     responses((status = 200, description = "The catalog", body = ProviderList))
 )]
 #[get("/providers")]
-pub(super) async fn providers(api: web::Data<Api>, _caller: Caller) -> web::Json<ProviderList> {
+pub(super) async fn providers(api: web::Data<ApiState>, _caller: Caller) -> web::Json<ProviderList> {
     web::Json(ProviderList {
         default_provider: api.defaults.load().provider.clone(),
         default_model: api.defaults.load().model.clone(),
@@ -71,7 +71,7 @@ pub struct ToolList {
     responses((status = 200, description = "The tools", body = ToolList))
 )]
 #[get("/tools")]
-pub(super) async fn tools(api: web::Data<Api>, _caller: Caller) -> web::Json<ToolList> {
+pub(super) async fn tools(api: web::Data<ApiState>, _caller: Caller) -> web::Json<ToolList> {
     web::Json(ToolList { tools: api.tools.list() })
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn tools(api: web::Data<Api>, _caller: Caller) -> web::Json<Too
     responses((status = 200, description = "The tools as they are now", body = ToolList))
 )]
 #[post("/tools/refresh")]
-pub(super) async fn refresh(api: web::Data<Api>, _caller: Caller<Acts>) -> web::Json<ToolList> {
+pub(super) async fn refresh(api: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
     api.mcp.refresh().await;
     web::Json(ToolList { tools: api.tools.list() })
 }

@@ -19,8 +19,8 @@ use utoipa_actix_web::{AppExt, service_config::ServiceConfig};
 use utoipa_swagger_ui::Config;
 
 use super::{
-    Code, approvals, asyncapi, catalog, events, examples, inputs, memories, messages, no_route,
-    problem::{Problem, documented},
+    ProblemCode, approvals, asyncapi, catalog, events, examples, inputs, memories, messages, no_route,
+    problem::{ProblemDetails, documented},
     service, sessions, settings, tool_calls, usage, ws,
 };
 use k8sops_core::{EventBody, SessionEvent, TransientEvent};
@@ -45,19 +45,19 @@ fn add_errors_of_all(contract: &mut openapi::OpenApi) {
     for (path, item) in &mut contract.paths.paths {
         let operations = [&mut item.delete, &mut item.get, &mut item.patch, &mut item.post, &mut item.put];
         for operation in operations.into_iter().flatten() {
-            let mut codes = vec![Code::OriginNotAllowed, Code::Internal];
+            let mut codes = vec![ProblemCode::OriginNotAllowed, ProblemCode::Internal];
             if path.starts_with("/v1/") || path == "/metrics" {
                 codes.extend([
-                    Code::Unauthenticated,
-                    Code::RoleRequired,
-                    Code::TooManyRequests,
-                    Code::IdentityUnavailable,
+                    ProblemCode::Unauthenticated,
+                    ProblemCode::RoleRequired,
+                    ProblemCode::TooManyRequests,
+                    ProblemCode::IdentityUnavailable,
                 ]);
                 let none: [&str; 0] = [];
                 operation.security = Some(vec![SecurityRequirement::new("bearer", none)]);
             }
             if operation.request_body.is_some() {
-                codes.push(Code::RequestTimeout);
+                codes.push(ProblemCode::RequestTimeout);
             }
             for (status, answer) in documented(&codes) {
                 match (operation.responses.responses.get_mut(&status), answer) {
@@ -151,7 +151,7 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
                        with the number of the last event it has seen misses nothing and gets nothing twice.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(Problem, SessionEvent, EventBody, TransientEvent)),
+    components(schemas(ProblemDetails, SessionEvent, EventBody, TransientEvent)),
     tags(
         (name = "sessions", description = "Conversations and their settings"),
         (name = "messages", description = "Talk to the agent"),
@@ -252,7 +252,7 @@ async fn docs_file(request: HttpRequest) -> HttpResponse {
             response.content_type(file.content_type).body(in_pieces(page))
         }
         Ok(None) => no_route(request).await,
-        Err(error) => Problem::new(Code::Internal, error.to_string()).response(),
+        Err(error) => ProblemDetails::new(ProblemCode::Internal, error.to_string()).response(),
     }
 }
 

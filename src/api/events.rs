@@ -5,14 +5,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    Api, Problem,
-    extract::{Caller, InSession, Query},
-    problem::errors,
+    ApiState, ProblemDetails,
+    extract::{Caller, Query, SessionPath},
+    problem::document_errors,
     stream::{self, Format, OpenStream, Until},
 };
 use k8sops_core::SessionId;
 
-errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams, StoreUnavailable, Overloaded);
+document_errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams, StoreUnavailable, Overloaded);
 
 /// From where, and to where.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -54,15 +54,15 @@ pub struct StartAt {
 #[get("/sessions/{session_id}/events")]
 pub(super) async fn follow(
     request: HttpRequest,
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
-    session: InSession,
+    session: SessionPath,
     Query(from): Query<StartAt>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     let last_event_id = request.headers().get("last-event-id").filter(|value| !value.is_empty());
     let after = match last_event_id {
         Some(value) => value.to_str().ok().and_then(|v| v.trim().parse().ok()).ok_or_else(|| {
-            Problem::invalid("the header Last-Event-ID must be the id of an event that was received, a number")
+            ProblemDetails::invalid("the header Last-Event-ID must be the id of an event that was received, a number")
         })?,
         None => from.after,
     };

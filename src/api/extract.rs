@@ -7,39 +7,50 @@ use secrecy::SecretString;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-pub(super) use super::identity::{Acts, Answers, Caller};
-use super::{Api, Code, Problem};
-use crate::auth::Identity;
+pub(super) use super::identity::{Caller, CanApprove, CanWrite};
+use super::{ApiState, ProblemCode, ProblemDetails};
+use crate::auth::CallerIdentity;
 use k8sops_core::{CommandId, SessionId, UserId};
 
 /// How long a body may take to come in. One of `K8SOPS_MAX_FRAME_BYTES` needs 9 kB/s for it.
 const BODY_LIMIT: Duration = Duration::from_secs(30);
 
 /// The session id of the path, and the token that came with the request.
-pub(super) struct InSession(pub(super) SessionId, pub(super) OwnToken);
+pub(super) struct SessionPath(pub(super) SessionId, pub(super) UserToken);
 
 /// The token of a request that is the user's own, for MCP servers that are called with it.
-pub(super) struct OwnToken(pub(super) Option<SecretString>);
+pub(super) struct UserToken(pub(super) Option<SecretString>);
 
-impl OwnToken {
+impl UserToken {
     /// Remembers the token for the session, once it is known that the session is the user's.
-    pub(super) async fn remember(self, api: &Api, user: &UserId, session: SessionId) -> Result<(), Problem> {
+    pub(super) async fn remember(
+        self,
+        api: &ApiState,
+        user: &UserId,
+        session: SessionId,
+    ) -> Result<(), ProblemDetails> {
         if let Some(token) = self.0 {
             api.sessions.get(user, session).await?;
-            api.tokens.put(session, token);
+            api.tokens.store_token(session, token);
         }
         Ok(())
     }
 }
 
-impl FromRequest for InSession {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+impl FromRequest for SessionPath {
+    type Error = ProblemDetails;
+    type Future = Ready<Result<Self, ProblemDetails>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let own_token = OwnToken(request.extensions().get::<Identity>().and_then(|caller| caller.own_token.clone()));
+        let user_token =
+            UserToken(request.extensions().get::<CallerIdentity>().and_then(|caller| caller.user_token.clone()));
         std::future::ready(
-            request.match_info().query("session_id").parse().map(|id| Self(id, own_token)).map_err(Problem::from),
+            request
+                .match_info()
+                .query("session_id")
+                .parse()
+                .map(|id| Self(id, user_token))
+                .map_err(ProblemDetails::from),
         )
     }
 }
@@ -48,13 +59,13 @@ impl FromRequest for InSession {
 pub(super) struct IdempotencyKey(pub(super) Option<CommandId>);
 
 impl FromRequest for IdempotencyKey {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Error = ProblemDetails;
+    type Future = Ready<Result<Self, ProblemDetails>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let key = request.headers().get("idempotency-key").map(|value| {
             let text = value.to_str().unwrap_or_default();
-            text.parse().map_err(|error| Problem::invalid(format!("the header Idempotency-Key: {error}")))
+            text.parse().map_err(|error| ProblemDetails::invalid(format!("the header Idempotency-Key: {error}")))
         });
         std::future::ready(key.transpose().map(Self))
     }
@@ -64,8 +75,8 @@ impl FromRequest for IdempotencyKey {
 pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest for Query<T> {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Error = ProblemDetails;
+    type Future = Ready<Result<Self, ProblemDetails>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let read = |text| web::Query::<T>::from_query(text);
@@ -76,7 +87,7 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
             let (pair, error) = wrong.unwrap_or((query, error));
             let error = error.to_string();
             let why = error.strip_prefix("Query deserialize error: ").unwrap_or(&error);
-            Problem::invalid(format!("the query parameter `{pair}`: {why}"))
+            ProblemDetails::invalid(format!("the query parameter `{pair}`: {why}"))
         });
         std::future::ready(read_all)
     }
@@ -86,20 +97,26 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
-    type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+    type Error = ProblemDetails;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ProblemDetails>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = web::Bytes::from_request(request, payload);
         Box::pin(async move {
             let late = |_| {
-                Problem::new(Code::RequestTimeout, format!("the body did not come within {} s", BODY_LIMIT.as_secs()))
+                ProblemDetails::new(
+                    ProblemCode::RequestTimeout,
+                    format!("the body did not come within {} s", BODY_LIMIT.as_secs()),
+                )
             };
             let bytes = tokio::time::timeout(BODY_LIMIT, bytes).await.map_err(late)?.map_err(|error| {
                 if error.as_response_error().status_code() == actix_web::http::StatusCode::PAYLOAD_TOO_LARGE {
-                    Problem::new(Code::PayloadTooLarge, "the body is larger than K8SOPS_MAX_FRAME_BYTES allows")
+                    ProblemDetails::new(
+                        ProblemCode::PayloadTooLarge,
+                        "the body is larger than K8SOPS_MAX_FRAME_BYTES allows",
+                    )
                 } else {
-                    Problem::new(Code::InvalidJson, error.to_string())
+                    ProblemDetails::new(ProblemCode::InvalidJson, error.to_string())
                 }
             })?;
             parse(&bytes).map(Self)
@@ -108,13 +125,13 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
 }
 
 /// Reads a JSON body; an empty one is an empty object.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProblemDetails> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     // serde would take an array for an object whose fields come in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new(Code::InvalidJson, "the body is an array; an object is expected"));
+        return Err(ProblemDetails::new(ProblemCode::InvalidJson, "the body is an array; an object is expected"));
     }
-    serde_json::from_slice(bytes).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
 }
 
 /// A digest of what a client asked for, to know it again.
@@ -137,7 +154,7 @@ mod tests {
     use super::*;
 
     /// What becomes of a body whose pieces come with a second before each, and of the time.
-    async fn dripped(pieces: &[&'static str], ends: bool) -> (Result<Value, Problem>, Duration) {
+    async fn dripped(pieces: &[&'static str], ends: bool) -> (Result<Value, ProblemDetails>, Duration) {
         let pieces = stream::iter(pieces.to_owned()).then(async |piece| {
             sleep(Duration::from_secs(1)).await;
             Ok::<_, PayloadError>(Bytes::from_static(piece.as_bytes()))
@@ -159,7 +176,7 @@ mod tests {
         for pieces in [&[" "; 100][..], &["{}"], &[]] {
             let (read, took) = dripped(pieces, false).await;
             let problem = read.unwrap_err();
-            assert_eq!((problem.code, problem.response().status().as_u16()), (Code::RequestTimeout, 408));
+            assert_eq!((problem.code, problem.response().status().as_u16()), (ProblemCode::RequestTimeout, 408));
             assert_eq!(took.as_secs(), BODY_LIMIT.as_secs(), "{} pieces", pieces.len());
         }
     }

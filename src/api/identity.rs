@@ -11,10 +11,10 @@ use actix_web::{
 };
 use secrecy::SecretString;
 
-use super::{Api, Code, Problem};
+use super::{ApiState, ProblemCode, ProblemDetails};
 use crate::{
-    audit::{Action, Entry},
-    auth::{Identity, MetricsAccess, Presented, Refusal, Role, Roles},
+    audit::{AuditAction, AuditRecord},
+    auth::{AuthRejection, CallerIdentity, Credentials, MetricsAccess, RoleSet, UserRole},
 };
 use k8sops_core::UserId;
 
@@ -31,19 +31,19 @@ fn is_open(path: &str) -> bool {
 }
 
 /// Lets a request through to its route: with the identity of its caller, or where none is needed.
-pub(super) async fn admit(request: &ServiceRequest) -> Result<(), Problem> {
-    let Some(api) = request.app_data::<web::Data<Api>>() else { return Ok(()) };
+pub(super) async fn admit(request: &ServiceRequest) -> Result<(), ProblemDetails> {
+    let Some(api) = request.app_data::<web::Data<ApiState>>() else { return Ok(()) };
     let path = request.path();
     if is_open(path) || (path == "/metrics" && api.metrics_access == MetricsAccess::Open) {
         return Ok(());
     }
     let token = bearer(request.request()).or_else(|| offered_token(request.request()));
-    if token.is_none() && api.auth.takes_tokens() && says_who_later(request) {
+    if token.is_none() && api.auth.accepts_tokens() && says_who_later(request) {
         return Ok(());
     }
     let mut identity = identify(api, request.request(), token.as_deref()).await?;
     if let Some(own) = request.headers().get(MCP_TOKEN).and_then(|value| value.to_str().ok()) {
-        identity.own_token = token_of(own);
+        identity.user_token = token_of(own);
     }
     api.quota.request(&identity.user)?;
     request.extensions_mut().insert(identity);
@@ -51,23 +51,27 @@ pub(super) async fn admit(request: &ServiceRequest) -> Result<(), Problem> {
 }
 
 /// Who presents a token, or comes from a proxy.
-pub(super) async fn identify(api: &Api, request: &HttpRequest, token: Option<&str>) -> Result<Identity, Problem> {
+pub(super) async fn identify(
+    api: &ApiState,
+    request: &HttpRequest,
+    token: Option<&str>,
+) -> Result<CallerIdentity, ProblemDetails> {
     let header = |name: &str| -> Vec<String> {
         request.headers().get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
     };
     let peer = request.peer_addr().map(|peer| peer.ip());
-    let identified = api.auth.identify(&Presented { bearer: token, peer, header: &header }).await;
-    if matches!(identified, Err(Refusal::Invalid(_))) && api.quota.note_refusal() {
-        api.audit.record(vec![Entry::new(Action::LoginFailed)]).await;
+    let identified = api.auth.authenticate(&Credentials { bearer: token, peer, header: &header }).await;
+    if matches!(identified, Err(AuthRejection::Invalid(_))) && api.quota.note_refusal() {
+        api.audit.record(vec![AuditRecord::new(AuditAction::LoginFailed)]).await;
     }
     identified.map_err(|refusal| {
-        let scheme = api.auth.scheme();
+        let scheme = api.auth.challenge_scheme();
         match refusal {
-            Refusal::Missing(why) => Problem::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
-            Refusal::Invalid(why) => {
-                Problem::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
+            AuthRejection::Missing(why) => ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
+            AuthRejection::Invalid(why) => {
+                ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
             }
-            Refusal::Unavailable(why) => Problem::new(Code::IdentityUnavailable, why),
+            AuthRejection::Unavailable(why) => ProblemDetails::new(ProblemCode::IdentityUnavailable, why),
         }
     })
 }
@@ -120,69 +124,69 @@ pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
 }
 
 /// What a caller must be allowed to reach a handler.
-pub(super) trait Needs {
+pub(super) trait AccessRequirement {
     /// The roles of which one is needed, for whoever has none of them.
     const ROLES: &'static str;
 
-    fn met_by(roles: Roles) -> bool;
+    fn met_by(roles: RoleSet) -> bool;
 }
 
 /// Looking at what is one's own.
-pub(super) struct Looks;
+pub(super) struct CanRead;
 
-impl Needs for Looks {
+impl AccessRequirement for CanRead {
     const ROLES: &'static str = "viewer, user, approver or admin";
 
-    fn met_by(roles: Roles) -> bool {
-        roles.may_look()
+    fn met_by(roles: RoleSet) -> bool {
+        roles.can_read()
     }
 }
 
 /// Changing what is one's own.
-pub(super) struct Acts;
+pub(super) struct CanWrite;
 
-impl Needs for Acts {
+impl AccessRequirement for CanWrite {
     const ROLES: &'static str = "user or admin";
 
-    fn met_by(roles: Roles) -> bool {
-        roles.may_act()
+    fn met_by(roles: RoleSet) -> bool {
+        roles.can_write()
     }
 }
 
 /// Answering a request for approval.
-pub(super) struct Answers;
+pub(super) struct CanApprove;
 
-impl Needs for Answers {
+impl AccessRequirement for CanApprove {
     const ROLES: &'static str = "user, approver or admin";
 
-    fn met_by(roles: Roles) -> bool {
-        roles.may_answer()
+    fn met_by(roles: RoleSet) -> bool {
+        roles.can_approve()
     }
 }
 
 /// Reading what concerns all.
-pub(super) struct Administers;
+pub(super) struct CanAdminister;
 
-impl Needs for Administers {
+impl AccessRequirement for CanAdminister {
     const ROLES: &'static str = "admin";
 
-    fn met_by(roles: Roles) -> bool {
-        roles.has(Role::Admin)
+    fn met_by(roles: RoleSet) -> bool {
+        roles.contains(UserRole::Admin)
     }
 }
 
 /// The user who makes the request, and may do what the handler does. A handler that lacks it cannot reach a session.
-pub(super) struct Caller<N = Looks> {
+pub(super) struct Caller<N = CanRead> {
     /// Whose sessions they reach.
     pub(super) user: UserId,
     /// Who they are.
-    pub(super) identity: Identity,
+    pub(super) identity: CallerIdentity,
     needs: PhantomData<N>,
 }
 
-impl<N: Needs> Caller<N> {
+impl<N: AccessRequirement> Caller<N> {
     /// A caller, if their roles are enough.
-    pub(super) fn new(identity: Identity) -> Result<Self, Problem> {
+    pub(super) fn new(identity: CallerIdentity) -> Result<Self, ProblemDetails> {
         if !N::met_by(identity.roles) {
             return Err(role_required(N::ROLES, identity.roles));
         }
@@ -190,18 +194,18 @@ impl<N: Needs> Caller<N> {
     }
 }
 
-impl<N: Needs> FromRequest for Caller<N> {
-    type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+impl<N: AccessRequirement> FromRequest for Caller<N> {
+    type Error = ProblemDetails;
+    type Future = Ready<Result<Self, ProblemDetails>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let identity = request.extensions().get::<Identity>().cloned();
-        let nobody = || Problem::unauthenticated("it is not known who calls", "Bearer realm=\"k8sops\"".into());
+        let identity = request.extensions().get::<CallerIdentity>().cloned();
+        let nobody = || ProblemDetails::unauthenticated("it is not known who calls", "Bearer realm=\"k8sops\"".into());
         std::future::ready(identity.ok_or_else(nobody).and_then(Self::new))
     }
 }
 
-fn role_required(needed: &str, roles: Roles) -> Problem {
-    let yours = if roles.may_look() { format!("yours: {roles}") } else { "you have none".to_owned() };
-    Problem::new(Code::RoleRequired, format!("this needs the role {needed}; {yours}"))
+fn role_required(needed: &str, roles: RoleSet) -> ProblemDetails {
+    let yours = if roles.can_read() { format!("yours: {roles}") } else { "you have none".to_owned() };
+    ProblemDetails::new(ProblemCode::RoleRequired, format!("this needs the role {needed}; {yours}"))
 }

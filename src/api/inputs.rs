@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Api, Problem,
-    extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
-    problem::errors,
+    ApiState, ProblemDetails,
+    extract::{Body, Caller, CanWrite, IdempotencyKey, SessionPath, fingerprint},
+    problem::document_errors,
 };
 use crate::runtime::SessionsError;
 use k8sops_core::{
     CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionCommand, SessionId, UserId,
 };
 
-errors!(
+document_errors!(
     AnswerErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, InputNotFound, InputClosed, DoesNotFit,
     PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
@@ -44,13 +44,13 @@ pub struct AnswerInput {
 )]
 #[post("/sessions/{session_id}/inputs/{input_id}")]
 pub(super) async fn answer_input(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+    session: SessionPath,
     path: web::Path<(String, String)>,
     key: IdempotencyKey,
     body: Body<AnswerInput>,
-) -> Result<web::Json<InputResolved>, Problem> {
+) -> Result<web::Json<InputResolved>, ProblemDetails> {
     let input_id: InputId = path.1.parse()?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&caller.user, command_id.clone(), input_id, body.0)?;
@@ -75,9 +75,9 @@ pub(super) fn command(
     command_id: CommandId,
     input_id: InputId,
     answer: AnswerInput,
-) -> Result<SessionCommand, Problem> {
+) -> Result<SessionCommand, ProblemDetails> {
     if answer.action != InputAction::Accept && answer.content.is_some() {
-        return Err(Problem::invalid("content goes with \"action\": \"accept\" only"));
+        return Err(ProblemDetails::invalid("content goes with \"action\": \"accept\" only"));
     }
     let fingerprint = fingerprint(&("answer", input_id, &answer));
     let body = CommandBody::Answer { input_id, action: answer.action, content: answer.content };

@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Api, Code, Problem,
-    extract::{Acts, Body, Caller, Query},
-    problem::errors,
+    ApiState, ProblemCode, ProblemDetails,
+    extract::{Body, Caller, CanWrite, Query},
+    problem::document_errors,
 };
-use crate::audit::{Action, Entry};
+use crate::audit::{AuditAction, AuditRecord};
 use k8sops_agent::memory::Correction;
 use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
-use k8sops_tools::holds_secret;
+use k8sops_tools::contains_secret;
 
-errors!(ListErrors: InvalidRequest, StoreUnavailable);
-errors!(GetErrors: InvalidRequest, MemoryNotFound, StoreUnavailable);
-errors!(UpdateErrors: InvalidJson, InvalidRequest, MemoryNotFound, PayloadTooLarge, StoreUnavailable);
-errors!(ForgetAllErrors: StoreUnavailable);
+document_errors!(ListErrors: InvalidRequest, StoreUnavailable);
+document_errors!(GetErrors: InvalidRequest, MemoryNotFound, StoreUnavailable);
+document_errors!(UpdateErrors: InvalidJson, InvalidRequest, MemoryNotFound, PayloadTooLarge, StoreUnavailable);
+document_errors!(ForgetAllErrors: StoreUnavailable);
 
 /// The most characters of a memory that its user writes: several times what one is that k8sops found itself.
 const MAX_CONTENT: usize = 2000;
@@ -93,17 +93,17 @@ pub struct MemoryList {
 )]
 #[get("/memories")]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
     Query(wanted): Query<Wanted>,
-) -> Result<web::Json<MemoryList>, Problem> {
+) -> Result<web::Json<MemoryList>, ProblemDetails> {
     if !(1..=200).contains(&wanted.limit) {
-        return Err(Problem::invalid("limit must be 1 to 200"));
+        return Err(ProblemDetails::invalid("limit must be 1 to 200"));
     }
     let of_kind = |memory: &UserMemory| wanted.kind.is_none_or(|kind| memory.kind == kind);
     if let Some(query) = wanted.query.as_deref() {
         if query.trim().is_empty() || wanted.cursor.is_some() || wanted.all {
-            return Err(Problem::invalid(
+            return Err(ProblemDetails::invalid(
                 "query must not be empty, and goes without cursor and all: it finds what holds, in one page",
             ));
         }
@@ -136,11 +136,12 @@ pub(super) async fn list(
     )
 )]
 #[get("/memories/export")]
-pub(super) async fn export(api: web::Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn export(api: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
     let mut lines = Vec::new();
     for memory in api.memory.all(&caller.user).await? {
-        serde_json::to_writer(&mut lines, &memory)
-            .map_err(|error| Problem::new(Code::Internal, format!("a memory cannot be written: {error}")))?;
+        serde_json::to_writer(&mut lines, &memory).map_err(|error| {
+            ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be written: {error}"))
+        })?;
         lines.push(b'\n');
     }
     Ok(HttpResponse::Ok()
@@ -157,10 +158,10 @@ pub(super) async fn export(api: web::Data<Api>, caller: Caller) -> Result<HttpRe
 )]
 #[get("/memories/{memory_id}")]
 pub(super) async fn get(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
     path: web::Path<String>,
-) -> Result<web::Json<MemoryView>, Problem> {
+) -> Result<web::Json<MemoryView>, ProblemDetails> {
     let id: MemoryId = path.parse()?;
     let memory = api.memory.all(&caller.user).await?.into_iter().find(|memory| memory.id == id);
     memory.map(|memory| web::Json(MemoryView::new(memory, None))).ok_or_else(|| not_found(id))
@@ -190,24 +191,24 @@ pub struct CorrectMemory {
 )]
 #[patch("/memories/{memory_id}")]
 pub(super) async fn correct(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
     path: web::Path<String>,
     body: Body<CorrectMemory>,
-) -> Result<web::Json<MemoryView>, Problem> {
+) -> Result<web::Json<MemoryView>, ProblemDetails> {
     let id: MemoryId = path.parse()?;
     let corrected = api.memory.correct(&caller.user, id, checked(body.0)?).await?;
     corrected.map(|memory| web::Json(MemoryView::new(memory, None))).ok_or_else(|| not_found(id))
 }
 
-fn checked(correction: CorrectMemory) -> Result<Correction, Problem> {
+fn checked(correction: CorrectMemory) -> Result<Correction, ProblemDetails> {
     let CorrectMemory { content, kind, tags } = correction;
     if content.is_none() && kind.is_none() && tags.is_none() {
-        return Err(Problem::invalid("nothing to correct: give content, kind or tags"));
+        return Err(ProblemDetails::invalid("nothing to correct: give content, kind or tags"));
     }
     let content = content.map(|content| content.trim().to_owned());
     if content.as_ref().is_some_and(|content| content.is_empty() || content.chars().count() > MAX_CONTENT) {
-        return Err(Problem::invalid(format!(
+        return Err(ProblemDetails::invalid(format!(
             "content must be 1 to {MAX_CONTENT} characters; DELETE the memory to be rid of it"
         )));
     }
@@ -215,10 +216,10 @@ fn checked(correction: CorrectMemory) -> Result<Correction, Problem> {
     let fits = |tag: &String| !tag.is_empty() && tag.chars().count() <= MAX_TAGS.1;
     if tags.as_ref().is_some_and(|tags| tags.len() > MAX_TAGS.0 || !tags.iter().all(fits)) {
         let (most, longest) = MAX_TAGS;
-        return Err(Problem::invalid(format!("tags must be at most {most} words of 1 to {longest} characters")));
+        return Err(ProblemDetails::invalid(format!("tags must be at most {most} words of 1 to {longest} characters")));
     }
-    if content.iter().chain(tags.iter().flatten()).any(|text| holds_secret(text)) {
-        return Err(Problem::invalid("this looks like a credential, and none is ever kept in a memory"));
+    if content.iter().chain(tags.iter().flatten()).any(|text| contains_secret(text)) {
+        return Err(ProblemDetails::invalid("this looks like a credential, and none is ever kept in a memory"));
     }
     Ok(Correction { content, kind, tags })
 }
@@ -231,10 +232,10 @@ fn checked(correction: CorrectMemory) -> Result<Correction, Problem> {
 )]
 #[delete("/memories/{memory_id}")]
 pub(super) async fn forget(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
     path: web::Path<String>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     let id: MemoryId = path.parse()?;
     let (forgetting, user) = (api.clone(), caller.user);
     let forgotten = async move {
@@ -261,7 +262,10 @@ pub struct Forgotten {
     responses((status = 200, description = "All of it is gone", body = Forgotten), ForgetAllErrors)
 )]
 #[delete("/memories")]
-pub(super) async fn forget_all(api: web::Data<Api>, caller: Caller<Acts>) -> Result<web::Json<Forgotten>, Problem> {
+pub(super) async fn forget_all(
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+) -> Result<web::Json<Forgotten>, ProblemDetails> {
     let (forgetting, user) = (api.clone(), caller.user);
     let forgotten = async move {
         let deleted = forgetting.memory.forget_all(&user).await;
@@ -273,10 +277,13 @@ pub(super) async fn forget_all(api: web::Data<Api>, caller: Caller<Acts>) -> Res
     Ok(web::Json(Forgotten { deleted: api.sessions.to_the_end(forgotten).await? }))
 }
 
-async fn note_deleted(api: &Api, user: &UserId) {
-    api.audit.record(vec![Entry::new(Action::MemoryDeleted).by(format!("user:{user}"))]).await;
+async fn note_deleted(api: &ApiState, user: &UserId) {
+    api.audit.record(vec![AuditRecord::new(AuditAction::MemoryDeleted).with_actor(format!("user:{user}"))]).await;
 }
 
-fn not_found(id: MemoryId) -> Problem {
-    Problem::new(Code::MemoryNotFound, format!("there is no memory {id}; GET /v1/memories lists what there is"))
+fn not_found(id: MemoryId) -> ProblemDetails {
+    ProblemDetails::new(
+        ProblemCode::MemoryNotFound,
+        format!("there is no memory {id}; GET /v1/memories lists what there is"),
+    )
 }

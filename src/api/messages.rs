@@ -7,22 +7,22 @@ use utoipa::{IntoParams, ToSchema};
 use std::sync::Arc;
 
 use super::{
-    Api, Code, Problem,
-    extract::{Acts, Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
-    problem::errors,
+    ApiState, ProblemCode, ProblemDetails,
+    extract::{Body, Caller, CanWrite, IdempotencyKey, Query, SessionPath, fingerprint},
+    problem::document_errors,
     stream::{self, Format, OpenStream, Until},
 };
 use k8sops_core::{
     ChatMessage, CommandBody, CommandId, CommandReceipt, MessageId, OnBusy, RunId, SessionCommand, SessionId, UserId,
 };
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 
-errors!(
+document_errors!(
     SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
     InboxFull, TooManyRuns, TooManyStreams, StoreUnavailable, Stopping, Overloaded
 );
-errors!(ListErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
-errors!(CancelErrors: InvalidRequest, SessionNotFound, SessionDamaged, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
+document_errors!(ListErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+document_errors!(CancelErrors: InvalidRequest, SessionNotFound, SessionDamaged, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
 
 /// A message for the agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -51,10 +51,10 @@ pub struct MessageAccepted {
 }
 
 impl MessageAccepted {
-    pub(super) fn of(receipt: CommandReceipt) -> Result<Self, Problem> {
+    pub(super) fn of(receipt: CommandReceipt) -> Result<Self, ProblemDetails> {
         let (Some(run_id), Some(message_id)) = (receipt.run_id, receipt.message_id) else {
-            return Err(Problem::new(
-                Code::Internal,
+            return Err(ProblemDetails::new(
+                ProblemCode::Internal,
                 "the store answered a message with the receipt of another command",
             ));
         };
@@ -83,12 +83,12 @@ impl MessageAccepted {
 #[post("/sessions/{session_id}/messages")]
 pub(super) async fn send(
     request: HttpRequest,
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+    session: SessionPath,
     key: IdempotencyKey,
     body: Body<SendMessage>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&api, &caller.user, command_id, body.0)?;
     session.1.remember(&api, &caller.user, session.0).await?;
@@ -115,18 +115,18 @@ pub(super) async fn send(
 
 /// The command for a message, once it is known to be a valid one.
 pub(super) fn command(
-    api: &Api,
+    api: &ApiState,
     user: &UserId,
     command_id: CommandId,
     message: SendMessage,
-) -> Result<SessionCommand, Problem> {
+) -> Result<SessionCommand, ProblemDetails> {
     if message.content.trim().is_empty() {
-        return Err(Problem::invalid("content must not be empty"));
+        return Err(ProblemDetails::invalid("content must not be empty"));
     }
     let (length, limit) = (message.content.len(), api.server.max_message_bytes);
     if length > limit {
         let detail = format!("content has {length} bytes, the limit is {limit} (K8SOPS_MAX_MESSAGE_BYTES)");
-        return Err(Problem::new(Code::MessageTooLong, detail));
+        return Err(ProblemDetails::new(ProblemCode::MessageTooLong, detail));
     }
     Ok(SessionCommand {
         command_id,
@@ -137,7 +137,7 @@ pub(super) fn command(
             run_id: RunId::new(),
             content: message.content,
             on_busy: message.on_busy,
-            cause: traces::cause(),
+            cause: trace_context::current_request(),
         },
     })
 }
@@ -185,13 +185,13 @@ pub struct MessageList {
 )]
 #[get("/sessions/{session_id}/messages")]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
-    session: InSession,
+    session: SessionPath,
     Query(page): Query<Page>,
-) -> Result<web::Json<MessageList>, Problem> {
+) -> Result<web::Json<MessageList>, ProblemDetails> {
     if !(1..=1000).contains(&page.limit) {
-        return Err(Problem::invalid("limit must be 1 to 1000"));
+        return Err(ProblemDetails::invalid("limit must be 1 to 1000"));
     }
     let state = api.sessions.state(&caller.user, session.0).await?;
     let mut messages: Vec<_> =
@@ -226,11 +226,11 @@ pub struct CancelAccepted {
 )]
 #[post("/sessions/{session_id}/cancel")]
 pub(super) async fn cancel(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+    session: SessionPath,
     key: IdempotencyKey,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     let command = cancel_command(&caller.user, key.0.unwrap_or_else(CommandId::generate));
     let receipt = api.sessions.submit(session.0, command).await?;
     Ok(HttpResponse::Accepted()

@@ -44,12 +44,14 @@ use tracing::Instrument as _;
 pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
 pub use options::{LimitOptions, ServerOptions};
-pub use problem::{Code, Problem};
-pub use quota::Quota;
-pub use service::{DEMO_NOTICE, Mode};
+pub use problem::{ProblemCode, ProblemDetails};
+pub use quota::RequestQuota;
+pub use service::{DEMO_NOTICE, ServiceMode};
+#[cfg(fuzzing)]
+pub use ws::fuzzing::check_client_frame;
 
 use crate::{
-    audit::Audit,
+    audit::AuditTrail,
     auth::{Authenticator, MetricsAccess},
     runtime::Sessions,
 };
@@ -57,11 +59,11 @@ use k8sops_agent::{Budget, memory::LongTermMemory};
 use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
 use k8sops_mcp::McpHub;
 use k8sops_models::{ModelCatalog, ModelChoice};
-use k8sops_telemetry::{Metrics, requests, traces};
+use k8sops_telemetry::{Metrics, request_id, spans, trace_context};
 use k8sops_tools::{ToolCatalog, UserTokens};
 
 /// What the handlers reach.
-pub struct Api {
+pub struct ApiState {
     /// The sessions.
     pub sessions: Sessions,
     /// The providers and models.
@@ -73,7 +75,7 @@ pub struct Api {
     /// What users bring for MCP servers that are called with their own tokens.
     pub tokens: UserTokens,
     /// The audit trail, for what happens in no session.
-    pub audit: Audit,
+    pub audit: AuditTrail,
     /// What is remembered of users.
     pub memory: Arc<LongTermMemory>,
     /// For the readiness probe.
@@ -83,7 +85,7 @@ pub struct Api {
     /// Who may read the metrics.
     pub metrics_access: MetricsAccess,
     /// What a user, and all together, may ask for.
-    pub quota: Quota,
+    pub quota: RequestQuota,
     /// Limits of requests.
     pub server: ServerOptions,
     /// What a user may use on a day; replaced when the configuration is read anew.
@@ -95,12 +97,12 @@ pub struct Api {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// `serve` or `demo`.
-    pub mode: Mode,
+    pub mode: ServiceMode,
     /// Streams end when this is cancelled.
     pub halt: CancellationToken,
 }
 
-impl Api {
+impl ApiState {
     /// Whether a session can work, and does.
     #[must_use]
     pub fn status(&self, summary: &SessionSummary) -> SessionStatus {
@@ -113,12 +115,14 @@ impl Api {
 }
 
 /// All routes, and the answers for whatever is none.
-pub fn routes(config: &mut web::ServiceConfig, api: &web::Data<Api>) {
+pub fn routes(config: &mut web::ServiceConfig, api: &web::Data<ApiState>) {
     let limit = api.server.max_frame_bytes;
     config
         .app_data(api.clone())
         .app_data(web::PayloadConfig::new(limit))
-        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::invalid(error.to_string()).into()))
+        .app_data(
+            web::PathConfig::default().error_handler(|error, _| ProblemDetails::invalid(error.to_string()).into()),
+        )
         .configure(docs::serve)
         .default_service(web::to(no_route));
 }
@@ -128,11 +132,11 @@ async fn no_route(request: HttpRequest) -> HttpResponse {
     let methods = docs::methods_of(request.path());
     if methods.is_empty() {
         let detail = format!("no route {}; the routes are in /openapi.json and /docs", request.path());
-        return Problem::new(Code::NotFound, detail).response();
+        return ProblemDetails::new(ProblemCode::NotFound, detail).response();
     }
     let allow = methods.join(", ");
     let detail = format!("{} is not allowed at {}; allowed: {allow}", request.method(), request.path());
-    let mut response = Problem::new(Code::MethodNotAllowed, detail).response();
+    let mut response = ProblemDetails::new(ProblemCode::MethodNotAllowed, detail).response();
     if let Ok(value) = allow.parse() {
         response.headers_mut().insert(actix_web::http::header::ALLOW, value);
     }
@@ -149,14 +153,15 @@ pub async fn gate<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let began = Instant::now();
-    let metrics = request.app_data::<web::Data<Api>>().map(|api| api.metrics.clone());
+    let metrics = request.app_data::<web::Data<ApiState>>().map(|api| api.metrics.clone());
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let id = requests::id_of(header(requests::REQUEST_ID));
+    let id = request_id::accept_or_generate(header(request_id::REQUEST_ID_HEADER));
     let method = request.method().to_string();
     let matched = request.resource_map().match_pattern(request.path());
     // What is no route is one label, whatever was asked for.
     let route = matched.as_deref().unwrap_or("none");
-    let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
+    let span =
+        spans::request_span(&id, &method, route, header(trace_context::TRACEPARENT), header(trace_context::TRACESTATE));
     let shared_with = origin::listed(&request);
     let body = body::lend(&mut request);
     let handled = async {
@@ -165,7 +170,7 @@ pub async fn gate<B: MessageBody + 'static>(
             Err(answer) => Ok(request.into_response(answer).map_into_right_body()),
         }
     };
-    let mut result = requests::within(id.clone(), handled.instrument(span.clone())).await;
+    let mut result = request_id::scope(id.clone(), handled.instrument(span.clone())).await;
     if let (Ok(response), Some(origin)) = (&mut result, shared_with) {
         origin::share(response.headers_mut(), origin);
     }
@@ -173,23 +178,23 @@ pub async fn gate<B: MessageBody + 'static>(
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
-    traces::answered(&span, status.as_u16());
+    spans::record_http_status(&span, status.as_u16());
     if let Some(metrics) = metrics {
-        metrics.answered(route, &method, status.as_u16(), began.elapsed());
+        metrics.record_http_request(route, &method, status.as_u16(), began.elapsed());
         let code = match &result {
-            Err(error) => error.as_error::<Problem>().map(|problem| problem.code),
-            Ok(response) => response.response().error().and_then(|e| e.as_error::<Problem>()).map(|p| p.code),
+            Err(error) => error.as_error::<ProblemDetails>().map(|problem| problem.code),
+            Ok(response) => response.response().error().and_then(|e| e.as_error::<ProblemDetails>()).map(|p| p.code),
         };
         match code {
-            Some(Code::StoreUnavailable) => metrics.store_failed("unavailable"),
-            Some(Code::SessionDamaged) => metrics.store_failed("corrupt"),
+            Some(ProblemCode::StoreUnavailable) => metrics.count_store_error("unavailable"),
+            Some(ProblemCode::SessionDamaged) => metrics.count_store_error("corrupt"),
             _ => {}
         }
     }
     if let Ok(response) = &mut result
         && let Ok(id) = id.parse()
     {
-        response.headers_mut().insert(HeaderName::from_static(requests::REQUEST_ID), id);
+        response.headers_mut().insert(HeaderName::from_static(request_id::REQUEST_ID_HEADER), id);
     }
     match (result, body) {
         (Ok(response), Some(body)) => Ok(body.until_sent(response)),

@@ -17,24 +17,24 @@ use actix_web::{
     web,
 };
 
-use super::{Api, Code, Problem};
+use super::{ApiState, ProblemCode, ProblemDetails};
 
 /// Refuses a request that a web page of another origin makes, or that names a host which is not this one.
-pub(super) fn check(request: &ServiceRequest) -> Result<(), Problem> {
+pub(super) fn check(request: &ServiceRequest) -> Result<(), ProblemDetails> {
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text(header::HOST).unwrap_or_default();
-    let loopback = request.app_data::<web::Data<Api>>().is_some_and(|api| is_loopback(&api.server.host));
+    let loopback = request.app_data::<web::Data<ApiState>>().is_some_and(|api| is_loopback(&api.server.host));
     if loopback && !is_loopback(name_of(host)) {
         let detail =
             format!("this service listens on the loopback interface and is not {host:?}; use localhost or 127.0.0.1");
-        return Err(Problem::new(Code::OriginNotAllowed, detail));
+        return Err(ProblemDetails::new(ProblemCode::OriginNotAllowed, detail));
     }
     match text(header::ORIGIN) {
         Some(origin) if !same_origin(origin, host) && listed(request).is_none() => {
             let detail = format!(
                 "pages of {origin} may not use this service; only its own origin may, and those in K8SOPS_CORS_ORIGINS"
             );
-            Err(Problem::new(Code::OriginNotAllowed, detail))
+            Err(ProblemDetails::new(ProblemCode::OriginNotAllowed, detail))
         }
         _ => Ok(()),
     }
@@ -49,7 +49,7 @@ const EXPOSED_HEADERS: &str = "location, retry-after, www-authenticate, x-reques
 /// The request's origin, if the operator lists it.
 pub(super) fn listed(request: &ServiceRequest) -> Option<HeaderValue> {
     let origin = request.headers().get(header::ORIGIN)?;
-    let api = request.app_data::<web::Data<Api>>()?;
+    let api = request.app_data::<web::Data<ApiState>>()?;
     api.server.cors_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 

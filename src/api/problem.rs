@@ -15,12 +15,13 @@ use utoipa::{
 use crate::runtime::SessionsError;
 use k8sops_core::{InvalidId, StoreError};
 use k8sops_models::InvalidSettings;
-use k8sops_telemetry::requests;
+use k8sops_telemetry::request_id;
 
 /// The stable word for an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+#[schema(as = Code)]
+pub enum ProblemCode {
     /// The body is not JSON, or not of the expected shape.
     InvalidJson,
     /// A value is not allowed; `detail` says which and what is.
@@ -93,7 +94,7 @@ pub enum Code {
     Internal,
 }
 
-impl Code {
+impl ProblemCode {
     /// The status that goes with it.
     #[must_use]
     pub fn status(self) -> StatusCode {
@@ -186,7 +187,8 @@ impl Code {
 
 /// An error as the API answers it (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct ProblemDetails {
     /// A URI that names the kind of problem: `urn:k8sops:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
@@ -195,7 +197,7 @@ pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// The stable word.
-    pub code: Code,
+    pub code: ProblemCode,
     /// What was attempted, what was found, what to do.
     pub detail: String,
     /// The id of the request, as the log has it.
@@ -216,17 +218,17 @@ enum Headers {
     WwwAuthenticate(String),
 }
 
-impl Problem {
+impl ProblemDetails {
     /// A problem with its explanation.
     #[must_use]
-    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self {
             kind: format!("urn:k8sops:problem:{}", code.word()),
             title: code.title(),
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
-            request_id: requests::current(),
+            request_id: request_id::current(),
             headers: None,
         }
     }
@@ -235,7 +237,7 @@ impl Problem {
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>, challenge: String) -> Self {
         let headers = Some(Box::new(Headers::WwwAuthenticate(challenge)));
-        Self { headers, ..Self::new(Code::Unauthenticated, detail) }
+        Self { headers, ..Self::new(ProblemCode::Unauthenticated, detail) }
     }
 
     /// The same with the seconds after which the request may do better.
@@ -247,7 +249,7 @@ impl Problem {
     /// A value that is not allowed.
     #[must_use]
     pub fn invalid(detail: impl Into<String>) -> Self {
-        Self::new(Code::InvalidRequest, detail)
+        Self::new(ProblemCode::InvalidRequest, detail)
     }
 
     /// The answer.
@@ -267,19 +269,19 @@ impl Problem {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if let Some(id) = &self.request_id {
-            response.insert_header((requests::REQUEST_ID, &**id));
+            response.insert_header((request_id::REQUEST_ID_HEADER, &**id));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ProblemDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.title, self.detail)
     }
 }
 
-impl ResponseError for Problem {
+impl ResponseError for ProblemDetails {
     fn status_code(&self) -> StatusCode {
         self.code.status()
     }
@@ -289,77 +291,80 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<InvalidId> for Problem {
+impl From<InvalidId> for ProblemDetails {
     fn from(error: InvalidId) -> Self {
         Self::invalid(error.to_string())
     }
 }
 
-impl From<InvalidSettings> for Problem {
+impl From<InvalidSettings> for ProblemDetails {
     fn from(error: InvalidSettings) -> Self {
         Self::invalid(error.to_string())
     }
 }
 
-impl From<SessionsError> for Problem {
+impl From<SessionsError> for ProblemDetails {
     fn from(error: SessionsError) -> Self {
         let detail = error.to_string();
         let code = match error {
-            SessionsError::NotFound(_) => Code::SessionNotFound,
-            SessionsError::TooMany(_) => Code::TooManySessions,
-            SessionsError::ApprovalNotFound(_) => Code::ApprovalNotFound,
-            SessionsError::ApprovalClosed(_) => Code::ApprovalClosed,
-            SessionsError::ApproverRequired => Code::ApproverRequired,
-            SessionsError::TooManyRuns(_) => Code::TooManyRuns,
-            SessionsError::Overloaded(_) => Code::Overloaded,
-            SessionsError::DoesNotFit(_) => Code::DoesNotFit,
-            SessionsError::InputNotFound(_) => Code::InputNotFound,
-            SessionsError::InputClosed(_) => Code::InputClosed,
-            SessionsError::OutputNotFound(_) => Code::OutputNotFound,
+            SessionsError::NotFound(_) => ProblemCode::SessionNotFound,
+            SessionsError::TooMany(_) => ProblemCode::TooManySessions,
+            SessionsError::ApprovalNotFound(_) => ProblemCode::ApprovalNotFound,
+            SessionsError::ApprovalClosed(_) => ProblemCode::ApprovalClosed,
+            SessionsError::ApproverRequired => ProblemCode::ApproverRequired,
+            SessionsError::TooManyRuns(_) => ProblemCode::TooManyRuns,
+            SessionsError::Overloaded(_) => ProblemCode::Overloaded,
+            SessionsError::DoesNotFit(_) => ProblemCode::DoesNotFit,
+            SessionsError::InputNotFound(_) => ProblemCode::InputNotFound,
+            SessionsError::InputClosed(_) => ProblemCode::InputClosed,
+            SessionsError::OutputNotFound(_) => ProblemCode::OutputNotFound,
             SessionsError::Settings(error) => return error.into(),
-            SessionsError::Pending => Code::Pending,
-            SessionsError::Stopping => Code::Stopping,
+            SessionsError::Pending => ProblemCode::Pending,
+            SessionsError::Stopping => ProblemCode::Stopping,
             SessionsError::Store(error) => return error.into(),
         };
         Self::new(code, detail)
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
-            StoreError::NotFound(_) => Self::new(Code::SessionNotFound, detail),
+            StoreError::NotFound(_) => Self::new(ProblemCode::SessionNotFound, detail),
             StoreError::Busy(_) => Self::new(
-                Code::Busy,
+                ProblemCode::Busy,
                 format!("{detail}; send with \"on_busy\": \"enqueue\" or \"interrupt\", or wait for its run_finished"),
             ),
-            StoreError::CommandIdReused => Self::new(Code::CommandIdReused, detail),
-            StoreError::InboxFull(_) => Self::new(Code::InboxFull, detail),
+            StoreError::CommandIdReused => Self::new(ProblemCode::CommandIdReused, detail),
+            StoreError::InboxFull(_) => Self::new(ProblemCode::InboxFull, detail),
             StoreError::Corrupt(_) => {
                 tracing::error!(error = %detail, "a damaged session was asked for");
                 Self::new(
-                    Code::SessionDamaged,
+                    ProblemCode::SessionDamaged,
                     format!(
                         "{detail}; repair what is stored there, or delete the session. Other sessions are not affected"
                     ),
                 )
             }
-            StoreError::Unavailable(_) => Self::new(Code::StoreUnavailable, detail),
+            StoreError::Unavailable(_) => Self::new(ProblemCode::StoreUnavailable, detail),
             StoreError::Exists(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)
             | StoreError::SeqConflict { .. } => {
                 tracing::error!(error = %detail, "a store error reached the API");
-                Self::new(Code::Internal, "the request could not be done because of a fault; see the service's log")
+                Self::new(
+                    ProblemCode::Internal,
+                    "the request could not be done because of a fault; see the service's log",
+                )
             }
         }
     }
 }
 
 /// The error answers of an operation, for the OpenAPI document: one per status, naming its codes.
-pub(super) fn documented(codes: &[Code]) -> BTreeMap<String, RefOr<Response>> {
+pub(super) fn documented(codes: &[ProblemCode]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for code in codes {
         by_status.entry(code.status().as_str().to_owned()).or_default().push(format!("`{}`", code.word()));
@@ -387,16 +392,16 @@ fn described(says: &str) -> Header {
 }
 
 /// Declares a type that documents the errors of an operation.
-macro_rules! errors {
+macro_rules! document_errors {
     ($name:ident: $($code:ident),+ $(,)?) => {
         struct $name;
 
         impl utoipa::IntoResponses for $name {
             fn responses()
             -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
-                $crate::api::problem::documented(&[$($crate::api::Code::$code),+])
+                $crate::api::problem::documented(&[$($crate::api::ProblemCode::$code),+])
             }
         }
     };
 }
-pub(super) use errors;
+pub(super) use document_errors;

@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Code, LimitOptions, Problem};
+use super::{LimitOptions, ProblemCode, ProblemDetails};
 use k8sops_core::UserId;
 
 /// Users whose requests are counted. When there are more, those who have asked for nothing lately are forgotten.
@@ -18,7 +18,7 @@ const SWEEP_AT: usize = 10_000;
 const TELL: Duration = Duration::from_secs(60);
 
 /// The quota of a process.
-pub struct Quota {
+pub struct RequestQuota {
     limits: ArcSwap<LimitOptions>,
     // Plain mutexes: held for a look-up, never across an await.
     requests: Mutex<HashMap<UserId, Instant>>,
@@ -32,7 +32,7 @@ struct Streams {
     by_user: HashMap<UserId, usize>,
 }
 
-impl Quota {
+impl RequestQuota {
     /// Nothing used yet.
     #[must_use]
     pub fn new(limits: LimitOptions) -> Self {
@@ -51,11 +51,11 @@ impl Quota {
 
     /// Counts a request, or a command on a WebSocket. A bucket of a minute's worth that fills steadily, kept as the one
     /// instant at which it is full again.
-    pub(super) fn request(&self, user: &UserId) -> Result<(), Problem> {
+    pub(super) fn request(&self, user: &UserId) -> Result<(), ProblemDetails> {
         self.request_at(user, Instant::now())
     }
 
-    fn request_at(&self, user: &UserId, now: Instant) -> Result<(), Problem> {
+    fn request_at(&self, user: &UserId, now: Instant) -> Result<(), ProblemDetails> {
         let per_minute = self.limits.load().requests_per_minute;
         let (whole, one) = (Duration::from_secs(60), Duration::from_secs(60) / per_minute);
         let mut requests = lock(&self.requests);
@@ -69,14 +69,14 @@ impl Quota {
             let detail = format!(
                 "{per_minute} requests in a minute are the limit (K8SOPS_MAX_REQUESTS_PER_MINUTE); try again in {wait} s"
             );
-            return Err(Problem::new(Code::TooManyRequests, detail).retry_after(wait));
+            return Err(ProblemDetails::new(ProblemCode::TooManyRequests, detail).retry_after(wait));
         }
         requests.insert(user.clone(), full_at);
         Ok(())
     }
 
     /// A place for a stream, held for as long as the slot lives.
-    pub(super) fn stream(&self, user: &UserId) -> Result<Slot, Problem> {
+    pub(super) fn stream(&self, user: &UserId) -> Result<StreamPermit, ProblemDetails> {
         let LimitOptions { streams_per_user, streams: most, .. } = **self.limits.load();
         let mut streams = lock(&self.streams);
         if streams.by_user.get(user).is_some_and(|theirs| *theirs >= streams_per_user) {
@@ -84,15 +84,15 @@ impl Quota {
                 "{streams_per_user} of your streams are open on this replica, which is the limit \
                  (K8SOPS_MAX_STREAMS_PER_USER); close one"
             );
-            return Err(Problem::new(Code::TooManyStreams, detail));
+            return Err(ProblemDetails::new(ProblemCode::TooManyStreams, detail));
         }
         if streams.all >= most {
             let detail = format!("{most} streams are open on this replica, which is the limit; try again in a moment");
-            return Err(Problem::new(Code::Overloaded, detail));
+            return Err(ProblemDetails::new(ProblemCode::Overloaded, detail));
         }
         streams.all += 1;
         *streams.by_user.entry(user.clone()).or_default() += 1;
-        Ok(Slot { streams: self.streams.clone(), user: user.clone() })
+        Ok(StreamPermit { streams: self.streams.clone(), user: user.clone() })
     }
 
     /// Counts a caller who presented what is not valid. Told in the log now and then, never once for each: a flood of them
@@ -109,13 +109,13 @@ impl Quota {
     }
 }
 
-/// See [`Quota::stream`].
-pub(super) struct Slot {
+/// See [`RequestQuota::stream`].
+pub(super) struct StreamPermit {
     streams: Arc<Mutex<Streams>>,
     user: UserId,
 }
 
-impl Drop for Slot {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let mut streams = lock(&self.streams);
         streams.all -= 1;
@@ -136,8 +136,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn quota() -> Quota {
-        Quota::new(LimitOptions {
+    fn quota() -> RequestQuota {
+        RequestQuota::new(LimitOptions {
             requests_per_minute: 60,
             runs_per_user: 1,
             runs: 1,
@@ -154,7 +154,7 @@ mod tests {
         for _ in 0..60 {
             quota.request_at(&anna, now).unwrap();
         }
-        assert_eq!(quota.request_at(&anna, now).unwrap_err().code, Code::TooManyRequests);
+        assert_eq!(quota.request_at(&anna, now).unwrap_err().code, ProblemCode::TooManyRequests);
         quota.request_at(&ben, now).unwrap();
         let later = now + Duration::from_secs(2);
         assert!(quota.request_at(&anna, later).is_ok() && quota.request_at(&anna, later).is_ok());
@@ -166,9 +166,9 @@ mod tests {
         let quota = quota();
         let [anna, ben]: [UserId; 2] = ["anna", "ben"].map(|user| user.parse().unwrap());
         let (first, second) = (quota.stream(&anna).ok().unwrap(), quota.stream(&anna).ok().unwrap());
-        assert_eq!(quota.stream(&anna).err().unwrap().code, Code::TooManyStreams);
+        assert_eq!(quota.stream(&anna).err().unwrap().code, ProblemCode::TooManyStreams);
         let third = quota.stream(&ben).ok().unwrap();
-        assert_eq!(quota.stream(&ben).err().unwrap().code, Code::Overloaded);
+        assert_eq!(quota.stream(&ben).err().unwrap().code, ProblemCode::Overloaded);
         drop((first, third));
         assert!(quota.stream(&anna).is_ok());
         drop(second);

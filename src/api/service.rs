@@ -4,15 +4,18 @@ use actix_web::{FromRequest as _, HttpRequest, HttpResponse, get, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Api, Code, Problem, extract::Caller, identity::Administers, problem::errors};
+use super::{
+    ApiState, ProblemCode, ProblemDetails, extract::Caller, identity::CanAdminister, problem::document_errors,
+};
 use crate::auth::MetricsAccess;
 
-errors!(NotReady: StoreUnavailable, Stopping);
+document_errors!(NotReady: StoreUnavailable, Stopping);
 
 /// How the service was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+#[schema(as = Mode)]
+pub enum ServiceMode {
     /// The real service.
     Serve,
     /// A rule-based stand-in for the model and a simulated cluster.
@@ -29,7 +32,7 @@ pub struct Info {
     /// The process that answered, by its name in the leases of sessions; another after every start.
     replica: String,
     /// `serve` or `demo`.
-    mode: Mode,
+    mode: ServiceMode,
     /// Whether a language model answers. False in the demo.
     language_model: bool,
     /// What a user should know before anything else; absent when there is nothing.
@@ -95,7 +98,7 @@ pub const DEMO_NOTICE: &str = "This is the demo: there is no language model in i
     responses((status = 200, description = "The facts", body = Info))
 )]
 #[get("/info")]
-pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info> {
+pub(super) async fn info(api: web::Data<ApiState>, _caller: Caller) -> web::Json<Info> {
     let mcp_servers = api.mcp.statuses().into_iter().map(|s| McpServerInfo {
         name: s.name.clone(),
         transport: s.transport,
@@ -109,8 +112,8 @@ pub(super) async fn info(api: web::Data<Api>, _caller: Caller) -> web::Json<Info
         version: env!("CARGO_PKG_VERSION"),
         replica: api.sessions.replica().to_owned(),
         mode: api.mode,
-        language_model: api.mode == Mode::Serve,
-        notice: (api.mode == Mode::Demo).then_some(DEMO_NOTICE),
+        language_model: api.mode == ServiceMode::Serve,
+        notice: (api.mode == ServiceMode::Demo).then_some(DEMO_NOTICE),
         store: StoreInfo { backend, durable: backend != "memory" },
         mcp_servers: mcp_servers.collect(),
         mcp_connected: api.mcp.all_connected(),
@@ -144,10 +147,10 @@ pub(super) async fn healthz() -> web::Json<Health> {
     responses((status = 200, description = "It takes requests", body = Health), NotReady)
 )]
 #[get("/readyz")]
-pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Problem> {
+pub(super) async fn readyz(api: web::Data<ApiState>) -> Result<web::Json<Health>, ProblemDetails> {
     if api.sessions.is_stopping() {
-        return Err(Problem::new(
-            Code::Stopping,
+        return Err(ProblemDetails::new(
+            ProblemCode::Stopping,
             "the service is stopping; send requests to another replica, or try again in a moment",
         ));
     }
@@ -161,13 +164,13 @@ pub(super) async fn readyz(api: web::Data<Api>) -> Result<web::Json<Health>, Pro
     responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
 )]
 #[get("/metrics")]
-pub(super) async fn metrics(api: web::Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn metrics(api: web::Data<ApiState>, request: HttpRequest) -> Result<HttpResponse, ProblemDetails> {
     if api.metrics_access == MetricsAccess::Admin {
-        Caller::<Administers>::extract(&request).await?;
+        Caller::<CanAdminister>::extract(&request).await?;
     }
-    api.metrics.set_broken(&api.catalog.broken());
+    api.metrics.set_open_circuits(&api.catalog.broken());
     let servers = api.mcp.statuses();
-    api.metrics.set_servers(servers.iter().map(|server| (&*server.name, server.connected)));
-    api.metrics.set_work(api.sessions.owned(), api.sessions.tasks_alive());
+    api.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
+    api.metrics.set_replica_load(api.sessions.owned(), api.sessions.tasks_alive());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render()))
 }

@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Api, Problem,
-    extract::{Acts, Body, Caller, IdempotencyKey, InSession, Query, fingerprint},
-    problem::errors,
+    ApiState, ProblemDetails,
+    extract::{Body, Caller, CanWrite, IdempotencyKey, Query, SessionPath, fingerprint},
+    problem::document_errors,
 };
 use k8sops_core::{
     CommandBody, CommandId, ListCursor, ReasoningEffort, SessionCommand, SessionId, SessionSettings, SessionStatus,
     SessionSummary, SettingsPatch, Timestamp, TokenUsage,
 };
 
-errors!(CreateErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping);
-errors!(ListErrors: InvalidRequest, StoreUnavailable);
-errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
-errors!(UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending);
-errors!(DeleteErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
+document_errors!(CreateErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping);
+document_errors!(ListErrors: InvalidRequest, StoreUnavailable);
+document_errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+document_errors!(UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending);
+document_errors!(DeleteErrors: InvalidRequest, SessionNotFound, StoreUnavailable);
 
 /// The most characters of a title.
 const MAX_TITLE: usize = 200;
@@ -49,7 +49,7 @@ pub struct SessionView {
 }
 
 impl SessionView {
-    pub(super) fn new(api: &Api, summary: SessionSummary) -> Self {
+    pub(super) fn new(api: &ApiState, summary: SessionSummary) -> Self {
         Self {
             status: api.status(&summary),
             session_id: summary.session_id,
@@ -107,10 +107,10 @@ pub struct CreateSession {
 )]
 #[post("/sessions")]
 pub(super) async fn create(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
     body: Body<CreateSession>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory } = body.0;
     let title = title.map(|title| checked_title(&title)).transpose()?;
     let patch = SettingsPatch {
@@ -169,12 +169,12 @@ pub struct SessionList {
 )]
 #[get("/sessions")]
 pub(super) async fn list(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
     Query(page): Query<Page>,
-) -> Result<web::Json<SessionList>, Problem> {
+) -> Result<web::Json<SessionList>, ProblemDetails> {
     if !(1..=200).contains(&page.limit) {
-        return Err(Problem::invalid("limit must be 1 to 200"));
+        return Err(ProblemDetails::invalid("limit must be 1 to 200"));
     }
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
     let mut sessions = api.sessions.list(&caller.user, after, page.limit + 1).await?;
@@ -186,11 +186,11 @@ pub(super) async fn list(
     Ok(web::Json(SessionList { sessions, next_cursor }))
 }
 
-fn read_cursor(text: &str) -> Result<ListCursor, Problem> {
+fn read_cursor(text: &str) -> Result<ListCursor, ProblemDetails> {
     let parsed = text.split_once('.').and_then(|(ms, id)| {
         Some(ListCursor { updated_at: Timestamp::from_millis(ms.parse().ok()?), session_id: id.parse().ok()? })
     });
-    parsed.ok_or_else(|| Problem::invalid("cursor must be the next_cursor of a page before"))
+    parsed.ok_or_else(|| ProblemDetails::invalid("cursor must be the next_cursor of a page before"))
 }
 
 /// One session.
@@ -204,10 +204,10 @@ fn read_cursor(text: &str) -> Result<ListCursor, Problem> {
 )]
 #[get("/sessions/{session_id}")]
 pub(super) async fn get(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
-    session: InSession,
-) -> Result<web::Json<SessionView>, Problem> {
+    session: SessionPath,
+) -> Result<web::Json<SessionView>, ProblemDetails> {
     let summary = api.sessions.get(&caller.user, session.0).await?;
     Ok(web::Json(SessionView::new(&api, summary)))
 }
@@ -235,12 +235,12 @@ pub struct UpdateSession {
 )]
 #[patch("/sessions/{session_id}")]
 pub(super) async fn update(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+    session: SessionPath,
     key: IdempotencyKey,
     body: Body<UpdateSession>,
-) -> Result<web::Json<SessionView>, Problem> {
+) -> Result<web::Json<SessionView>, ProblemDetails> {
     let title = checked_title(&body.0.title)?;
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = SessionCommand {
@@ -265,18 +265,18 @@ pub(super) async fn update(
 )]
 #[delete("/sessions/{session_id}")]
 pub(super) async fn delete(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
-    session: InSession,
-) -> Result<HttpResponse, Problem> {
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+    session: SessionPath,
+) -> Result<HttpResponse, ProblemDetails> {
     api.sessions.delete(&caller.user, session.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-fn checked_title(title: &str) -> Result<String, Problem> {
+fn checked_title(title: &str) -> Result<String, ProblemDetails> {
     let title = title.trim();
     if title.is_empty() || title.chars().count() > MAX_TITLE || title.chars().any(char::is_control) {
-        return Err(Problem::invalid(format!(
+        return Err(ProblemDetails::invalid(format!(
             "title must be one line of 1 to {MAX_TITLE} characters, at least one of them not white space"
         )));
     }

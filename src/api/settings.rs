@@ -3,14 +3,14 @@
 use actix_web::{get, patch, web};
 
 use super::{
-    Api, Problem,
-    extract::{Acts, Body, Caller, IdempotencyKey, InSession, fingerprint},
-    problem::errors,
+    ApiState, ProblemDetails,
+    extract::{Body, Caller, CanWrite, IdempotencyKey, SessionPath, fingerprint},
+    problem::document_errors,
 };
 use k8sops_core::{CommandBody, CommandId, SessionCommand, SessionId, SessionSettings, SettingsPatch, UserId};
 
-errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
-errors!(
+document_errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+document_errors!(
     UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused, InboxFull,
     StoreUnavailable, Stopping, Pending
 );
@@ -23,10 +23,10 @@ errors!(
 )]
 #[get("/sessions/{session_id}/settings")]
 pub(super) async fn get(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
-    session: InSession,
-) -> Result<web::Json<SessionSettings>, Problem> {
+    session: SessionPath,
+) -> Result<web::Json<SessionSettings>, ProblemDetails> {
     Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
 }
 
@@ -44,12 +44,12 @@ pub(super) async fn get(
 )]
 #[patch("/sessions/{session_id}/settings")]
 pub(super) async fn update(
-    api: web::Data<Api>,
-    caller: Caller<Acts>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    caller: Caller<CanWrite>,
+    session: SessionPath,
     key: IdempotencyKey,
     body: Body<SettingsPatch>,
-) -> Result<web::Json<SessionSettings>, Problem> {
+) -> Result<web::Json<SessionSettings>, ProblemDetails> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&caller.user, command_id.clone(), body.0)?;
     api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
@@ -57,9 +57,13 @@ pub(super) async fn update(
 }
 
 /// The command for a change of settings.
-pub(super) fn command(user: &UserId, command_id: CommandId, patch: SettingsPatch) -> Result<SessionCommand, Problem> {
+pub(super) fn command(
+    user: &UserId,
+    command_id: CommandId,
+    patch: SettingsPatch,
+) -> Result<SessionCommand, ProblemDetails> {
     if patch == SettingsPatch::default() {
-        return Err(Problem::invalid(
+        return Err(ProblemDetails::invalid(
             "nothing to change: give provider, model, temperature, max_tokens, reasoning or memory",
         ));
     }

@@ -11,8 +11,8 @@ use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, Code, Problem, quota::Slot};
-use crate::auth::Identity;
+use super::{ApiState, ProblemCode, ProblemDetails, quota::StreamPermit};
+use crate::auth::CallerIdentity;
 use k8sops_core::{
     ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
     StreamHello, TransientEvent, UserId,
@@ -44,7 +44,7 @@ pub(super) enum Format {
 pub(super) enum Until {
     /// It does not, as long as the session and the client are there.
     Forever,
-    /// At the newest event of now.
+    /// SpanContext the newest event of now.
     CaughtUp,
     /// With the end of the run that answers this message; frames of nothing else are shown.
     RunEnds(RunId, MessageId),
@@ -82,7 +82,7 @@ pub(super) fn preferred<'a>(request: &HttpRequest, offers: &[&'a str]) -> &'a st
 }
 
 /// The first frame of a stream.
-pub(super) async fn hello(api: &Api, user: &UserId, session: SessionId) -> Result<StreamFrame, Problem> {
+pub(super) async fn hello(api: &ApiState, user: &UserId, session: SessionId) -> Result<StreamFrame, ProblemDetails> {
     let summary = api.sessions.get(user, session).await?;
     let oldest_seq = api.sessions.oldest_seq(session).await?;
     Ok(StreamFrame::Transient(TransientEvent::Hello(StreamHello {
@@ -96,12 +96,12 @@ pub(super) async fn hello(api: &Api, user: &UserId, session: SessionId) -> Resul
 
 /// Opens a cursor for a client, with the frame that its stream begins with.
 pub(super) async fn open(
-    api: &Api,
+    api: &ApiState,
     user: &UserId,
     session: SessionId,
     after: u64,
     snapshot: bool,
-) -> Result<(StreamFrame, EventCursor), Problem> {
+) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
     let mut cursor = api.sessions.watch(user, session, after).await?;
     let hello = hello(api, user, session).await?;
     let StreamFrame::Transient(TransientEvent::Hello(StreamHello { last_seq, .. })) = &hello else {
@@ -110,7 +110,7 @@ pub(super) async fn open(
     if after > *last_seq {
         let detail =
             format!("after={after} is beyond the newest event, {last_seq}; use the seq of an event that was received");
-        return Err(Problem::new(Code::CursorBeyondHead, detail));
+        return Err(ProblemDetails::new(ProblemCode::CursorBeyondHead, detail));
     }
     if snapshot {
         cursor.begin_with_snapshot().await?;
@@ -121,14 +121,14 @@ pub(super) async fn open(
 /// A stream that a user holds open: it has its place, and ends when its user is not known any more.
 pub(super) struct OpenStream {
     lapse: BoxFuture<'static, ()>,
-    _slot: Slot,
+    _slot: StreamPermit,
 }
 
 impl OpenStream {
     /// A place for one more stream.
-    pub(super) fn new(api: &Api, caller: &Identity) -> Result<Self, Problem> {
+    pub(super) fn new(api: &ApiState, caller: &CallerIdentity) -> Result<Self, ProblemDetails> {
         let slot = api.quota.stream(&caller.user)?;
-        Ok(Self { lapse: caller.lapse().boxed(), _slot: slot })
+        Ok(Self { lapse: caller.expired().boxed(), _slot: slot })
     }
 
     /// Returns when the caller's key or token does not hold any more. Not to be asked again after that.
@@ -139,16 +139,16 @@ impl OpenStream {
 
 /// The response that carries a stream.
 pub(super) fn respond(
-    api: &web::Data<Api>,
+    api: &web::Data<ApiState>,
     open: OpenStream,
     first: Option<StreamFrame>,
     cursor: EventCursor,
     format: Format,
     until: Until,
 ) -> HttpResponse {
-    let counted = api.metrics.stream(match format {
-        Format::Sse => k8sops_telemetry::Stream::Sse,
-        Format::Ndjson => k8sops_telemetry::Stream::Ndjson,
+    let counted = api.metrics.track_stream(match format {
+        Format::Sse => k8sops_telemetry::StreamKind::Sse,
+        Format::Ndjson => k8sops_telemetry::StreamKind::Ndjson,
     });
     let writer = Writer { first, cursor, format, until, halt: api.halt.clone(), ended: false, open, _counted: counted };
     let content_type = match format {
@@ -171,7 +171,7 @@ struct Writer {
     halt: CancellationToken,
     ended: bool,
     open: OpenStream,
-    _counted: k8sops_telemetry::OpenStream,
+    _counted: k8sops_telemetry::OpenStreamGuard,
 }
 
 impl Writer {

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Api, Problem,
-    extract::{Caller, InSession, Query},
-    problem::errors,
+    ApiState, ProblemDetails,
+    extract::{Caller, Query, SessionPath},
+    problem::document_errors,
     stream::preferred,
 };
 use k8sops_core::{SessionId, ToolCallId};
 
-errors!(OutputErrors: InvalidRequest, SessionNotFound, SessionDamaged, OutputNotFound, StoreUnavailable);
+document_errors!(OutputErrors: InvalidRequest, SessionNotFound, SessionDamaged, OutputNotFound, StoreUnavailable);
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
@@ -74,15 +74,15 @@ pub struct OutputPage {
 )]
 #[get("/sessions/{session_id}/tool_calls/{tool_call_id}/output")]
 pub(super) async fn output(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
-    session: InSession,
+    session: SessionPath,
     path: web::Path<(String, String)>,
     request: HttpRequest,
     Query(Part { offset, limit }): Query<Part>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     if !(CHARACTER..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::invalid(format!("limit must be {CHARACTER} to {MAX_LIMIT}")));
+        return Err(ProblemDetails::invalid(format!("limit must be {CHARACTER} to {MAX_LIMIT}")));
     }
     let call: ToolCallId = path.1.parse()?;
     let before = offset.min(CHARACTER as u64 - 1);

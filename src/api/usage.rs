@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Api, Problem,
+    ApiState, ProblemDetails,
     extract::{Caller, Query},
-    problem::errors,
+    problem::document_errors,
 };
 use k8sops_agent::Budget;
 use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 
-errors!(UsageErrors: InvalidRequest, StoreUnavailable);
+document_errors!(UsageErrors: InvalidRequest, StoreUnavailable);
 
 /// Days that are shown when the client does not say which: today and the 29 before.
 const DEFAULT_DAYS: i64 = 30;
@@ -107,18 +107,18 @@ impl BudgetReport {
 )]
 #[get("/usage")]
 pub(super) async fn report(
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     caller: Caller,
     query: Query<Days>,
-) -> Result<web::Json<UsageReport>, Problem> {
+) -> Result<web::Json<UsageReport>, ProblemDetails> {
     let today = UsageDay::today();
     let to = query.0.to.unwrap_or(today);
     let from = query.0.from.unwrap_or_else(|| to.plus(1 - DEFAULT_DAYS));
     if from > to {
-        return Err(Problem::invalid(format!("the query parameter `from` ({from}) is after `to` ({to})")));
+        return Err(ProblemDetails::invalid(format!("the query parameter `from` ({from}) is after `to` ({to})")));
     }
     if from.plus(USAGE_DAYS) < to {
-        return Err(Problem::invalid(format!(
+        return Err(ProblemDetails::invalid(format!(
             "`from` and `to` are more than the {USAGE_DAYS} days apart that are kept"
         )));
     }

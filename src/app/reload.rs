@@ -8,9 +8,9 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{room, run_limits};
+use super::{capacity_limits, run_limits};
 use crate::{
-    api::Api,
+    api::ApiState,
     config::{ConfigError, LoadedConfig, settings_catalog},
 };
 use k8sops_settings::{EffectiveSetting, SettingsCatalog};
@@ -21,7 +21,10 @@ use k8sops_tools::{ApprovalBy, ApprovalMode};
 ///
 /// # Errors
 /// The signal cannot be listened to.
-pub(super) fn reload_on_hangup(loaded: &LoadedConfig, api: web::Data<Api>) -> std::io::Result<AbortOnDropHandle<()>> {
+pub(super) fn reload_on_hangup(
+    loaded: &LoadedConfig,
+    api: web::Data<ApiState>,
+) -> std::io::Result<AbortOnDropHandle<()>> {
     let mut hangups = signal(SignalKind::hangup())?;
     let catalog = settings_catalog();
     let mut effective = loaded.effective.clone();
@@ -59,7 +62,7 @@ enum ReloadError {
 
 /// Applies what is live. Everything that can fail comes first.
 fn apply_config(
-    api: &Api,
+    api: &ApiState,
     catalog: &SettingsCatalog,
     effective: &mut Vec<EffectiveSetting>,
     loaded: LoadedConfig,
@@ -70,11 +73,11 @@ fn apply_config(
     if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(ReloadError::NoApproval);
     }
-    logs::set_level(&config.log.level)?;
+    logs::set_log_level(&config.log.level)?;
     api.defaults.store(defaults.into());
     api.day_budget.store(config.budgets.user_day.into());
     api.sessions.set_limits(run_limits(config));
-    api.sessions.set_room(room(config));
+    api.sessions.set_room(capacity_limits(config));
     api.quota.set_limits(config.limits);
     api.tools.set_policy(&config.tools);
     for warning in &loaded.warnings {

@@ -1,33 +1,34 @@
-//! A chain: what makes a record into a line, and a line into a record.
+//! The hash chain: formats a record as a line, and parses a line.
 //!
-//! A line is a flat JSON object that ends with `,"hash":"…"}`. The hash is over all of the line before it, as it stands,
-//! so that there is no question of how JSON is to be written; `prev` in it is the hash of the line before.
+//! A line is a flat JSON object that ends with `,"hash":"…"}`. The hash covers the exact bytes of the line before that
+//! suffix, so that verification needs no canonical form of JSON. The field `prev` is the hash of the previous line.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::record::{Action, Entry, hex};
+use super::record::{AuditAction, AuditRecord};
 use k8sops_core::Timestamp;
 
-/// The `prev` of the first line of all.
-pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const FIELD: &str = ",\"hash\":\"";
-const END: &str = "\"}";
+/// The `prev` of the first line of a trail.
+pub(super) const INITIAL_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// Separates the hashed part of a line from its hash.
+const HASH_FIELD: &str = ",\"hash\":\"";
+const LINE_SUFFIX: &str = "\"}";
 
-/// Where a chain stands.
+/// The state of a chain after its newest record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Chain {
-    /// Names it.
+pub(super) struct HashChain {
     pub(super) id: String,
     /// The number of the next record.
     pub(super) seq: u64,
-    /// The hash of the newest.
+    /// The hash of the newest record.
     pub(super) prev: String,
     replica: String,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TrailLine<'a> {
     seq: u64,
     ts: Timestamp,
     chain: &'a str,
@@ -39,16 +40,16 @@ struct Line<'a> {
     torn_line: bool,
     prev: &'a str,
     #[serde(flatten)]
-    entry: &'a Entry,
+    record: &'a AuditRecord,
 }
 
-/// What a line says of its place.
+/// The fields of a line that define its position in the chain.
 #[derive(Debug, Deserialize)]
-pub(super) struct Place {
+pub(super) struct ChainPosition {
     pub(super) seq: u64,
     pub(super) chain: String,
     pub(super) prev: String,
-    pub(super) action: Action,
+    pub(super) action: AuditAction,
     #[serde(default)]
     pub(super) torn_line: bool,
     #[serde(default)]
@@ -57,44 +58,54 @@ pub(super) struct Place {
     pub(super) hash: String,
 }
 
-impl Chain {
+/// Whether the line before a record is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PreviousLine {
+    /// It is complete, or the file is empty.
+    Whole,
+    /// It was cut off in the middle, for example by a crash.
+    Torn,
+}
+
+impl HashChain {
+    /// Creates a chain that follows the record with the hash `after`.
     pub(super) fn new(id: String, replica: String, after: String) -> Self {
         Self { id, seq: 0, prev: after, replica }
     }
 
-    /// Another chain of the same process, after these lines.
-    pub(super) fn begun_anew(&self, id: String, after: String) -> Self {
+    /// Creates another chain of the same process that follows the record with the hash `after`.
+    pub(super) fn start_new(&self, id: String, after: String) -> Self {
         Self { id, seq: 0, prev: after, replica: self.replica.clone() }
     }
 
-    /// The line of the next record, with its end of line; and the chain after it. `torn`: the line before it is not whole.
-    pub(super) fn next(&self, entry: &Entry, action: Action, torn: bool) -> (String, Self) {
-        let begins = matches!(action, Action::ChainStarted | Action::ChainContinued);
-        let line = Line {
+    /// Formats the next record as a line that ends with a newline. Also returns the chain after that line.
+    pub(super) fn format_next(&self, record: &AuditRecord, previous: PreviousLine) -> (String, Self) {
+        let starts_file = matches!(record.action(), AuditAction::ChainStarted | AuditAction::ChainContinued);
+        let line = TrailLine {
             seq: self.seq,
             ts: Timestamp::now(),
             chain: &self.id,
-            replica: begins.then_some(self.replica.as_str()),
-            version: begins.then_some(env!("CARGO_PKG_VERSION")),
-            torn_line: torn,
+            replica: starts_file.then_some(self.replica.as_str()),
+            version: starts_file.then_some(env!("CARGO_PKG_VERSION")),
+            torn_line: previous == PreviousLine::Torn,
             prev: &self.prev,
-            entry,
+            record,
         };
         let mut text = serde_json::to_string(&line).expect("a record has string keys and no failing Serialize");
         text.pop();
-        let hash = hex(&Sha256::digest(&text));
-        text.extend([FIELD, &hash, END, "\n"]);
+        let hash = HEXLOWER.encode(&Sha256::digest(&text));
+        text.extend([HASH_FIELD, &hash, LINE_SUFFIX, "\n"]);
         (text, Self { seq: self.seq + 1, prev: hash, ..self.clone() })
     }
 }
 
-/// Reads a line without its end of line; `None` when its hash is not that of what it says.
-pub(super) fn read(line: &str) -> Option<Place> {
-    let (body, hash) = line.strip_suffix(END)?.rsplit_once(FIELD)?;
-    if hash.len() != NOTHING.len() || hex(&Sha256::digest(body)) != hash {
+/// Parses a line without its newline. Returns `None` if its hash does not match its content.
+pub(super) fn parse_line(line: &str) -> Option<ChainPosition> {
+    let (body, hash) = line.strip_suffix(LINE_SUFFIX)?.rsplit_once(HASH_FIELD)?;
+    if hash.len() != INITIAL_HASH.len() || HEXLOWER.encode(&Sha256::digest(body)) != hash {
         return None;
     }
-    let mut place: Place = serde_json::from_str(line).ok()?;
-    hash.clone_into(&mut place.hash);
-    Some(place)
+    let mut position: ChainPosition = serde_json::from_str(line).ok()?;
+    hash.clone_into(&mut position.hash);
+    Some(position)
 }

@@ -1,5 +1,6 @@
-//! What a record says.
+//! The content of an audit record.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -8,47 +9,47 @@ use k8sops_core::{
     ApprovalId, EventBody, MessageId, RunId, SessionEvent, SessionId, ToolCallId, ToolEffect, ToolStatus, UserId,
 };
 
-/// What was done.
+/// The action that a record describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// A process began to write here.
+pub enum AuditAction {
+    /// A process started to write to this file.
     ChainStarted,
-    /// The chain of another file goes on here.
+    /// The chain of another file continues in this file.
     ChainContinued,
-    /// The chain goes on in another file.
+    /// The chain continues in another file.
     ChainMoved,
-    /// The process ended in order.
+    /// The process shut down gracefully.
     ChainClosed,
-    /// Records before this one could not be written; `lost` says how many.
+    /// Records before this one could not be written; `lost` is their number.
     RecordsLost,
-    /// A session was begun.
+    /// A session was created.
     SessionCreated,
     /// A session was deleted.
     SessionDeleted,
-    /// A message was taken up.
+    /// A message was accepted and its run started.
     MessageAccepted,
-    /// Settings of a session were changed.
+    /// The settings of a session were changed.
     SettingsChanged,
-    /// A tool call waits for an approval.
+    /// A tool call requires approval.
     ApprovalRequested,
-    /// An approval was given, refused, or has expired.
+    /// An approval was granted, denied or expired.
     ApprovalResolved,
     /// A tool call is about to be sent.
     ToolCallStarted,
     /// A tool call has ended.
     ToolCallEnded,
-    /// A memory, or all of a user, was deleted.
+    /// One memory or all memories of a user were deleted.
     MemoryDeleted,
-    /// Callers were not let in: what they presented is not valid. At most one record a minute, however many.
+    /// Requests with invalid credentials were rejected. At most one record per minute is written.
     LoginFailed,
 }
 
-/// A record before it has its place in a chain.
+/// A record before it is added to a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Entry {
-    action: Action,
-    /// A user (`user:anna`), or `system`.
+pub struct AuditRecord {
+    action: AuditAction,
+    /// A user (`user:anna`) or `system`.
     #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +68,7 @@ pub struct Entry {
     tool: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     effect: Option<ToolEffect>,
-    /// Of their canonical JSON.
+    /// The SHA-256 of the canonical JSON of the arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments_sha256: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,10 +81,10 @@ pub struct Entry {
     lost: Option<u64>,
 }
 
-impl Entry {
-    /// A record of an action, and of nothing else yet.
+impl AuditRecord {
+    /// Creates a record that contains only its action.
     #[must_use]
-    pub fn new(action: Action) -> Self {
+    pub fn new(action: AuditAction) -> Self {
         Self {
             action,
             actor: None,
@@ -103,33 +104,33 @@ impl Entry {
         }
     }
 
-    /// Who did it.
+    /// Sets the actor: `user:` and the user's id, or `system`.
     #[must_use]
-    pub fn by(self, actor: impl Into<String>) -> Self {
+    pub fn with_actor(self, actor: impl Into<String>) -> Self {
         Self { actor: Some(actor.into()), ..self }
     }
 
-    /// In which session.
+    /// Sets the session.
     #[must_use]
-    pub fn in_session(self, session: SessionId) -> Self {
+    pub fn with_session(self, session: SessionId) -> Self {
         Self { session_id: Some(session), ..self }
     }
 
-    /// In which run.
+    /// Sets the run, if there is one.
     #[must_use]
-    pub fn in_run(self, run: Option<RunId>) -> Self {
+    pub fn with_run(self, run: Option<RunId>) -> Self {
         Self { run_id: run, ..self }
     }
 
-    /// With which arguments, of which only the hash is kept.
+    /// Sets the hash of the arguments. The arguments themselves are not stored.
     #[must_use]
-    pub fn with(self, arguments: &Value) -> Self {
-        Self { arguments_sha256: Some(hash_of(arguments)), ..self }
+    pub fn with_arguments(self, arguments: &Value) -> Self {
+        Self { arguments_sha256: Some(canonical_sha256(arguments)), ..self }
     }
 
-    /// Of which tool call.
+    /// Sets the tool call.
     #[must_use]
-    pub fn call(self, call: &ToolCallId, server: &str, tool: &str, effect: ToolEffect) -> Self {
+    pub fn with_tool_call(self, call: &ToolCallId, server: &str, tool: &str, effect: ToolEffect) -> Self {
         Self {
             tool_call_id: Some(call.clone()),
             server: Some(server.to_owned()),
@@ -139,71 +140,72 @@ impl Entry {
         }
     }
 
-    /// Who approved it.
+    /// Sets the actor that approved the tool call.
     #[must_use]
-    pub fn approved(self, by: Option<String>) -> Self {
+    pub fn with_approver(self, by: Option<String>) -> Self {
         Self { approved_by: by, ..self }
     }
 
-    pub(super) fn action(&self) -> Action {
+    pub(super) fn action(&self) -> AuditAction {
         self.action
     }
 
-    pub(super) fn lost(count: u64) -> Self {
-        Self { lost: Some(count), ..Self::new(Action::RecordsLost) }
+    pub(super) fn with_lost_count(count: u64) -> Self {
+        Self { lost: Some(count), ..Self::new(AuditAction::RecordsLost) }
     }
 
-    /// What a committed event says, where that belongs into a trail. The start of a tool call does not come from its event:
-    /// it is recorded before the call is sent.
+    /// Creates the record of a committed event. Returns `None` for events that are not audited. The start of a tool call is
+    /// not recorded from its event but before the call is sent.
     #[must_use]
-    pub fn of_event(event: &SessionEvent, user: &UserId) -> Option<Self> {
-        let new = |action| Self::new(action).in_session(event.session_id).in_run(event.run_id);
+    pub fn from_event(event: &SessionEvent, user: &UserId) -> Option<Self> {
+        let new = |action| Self::new(action).with_session(event.session_id).with_run(event.run_id);
         Some(match &event.body {
-            EventBody::SessionCreated(e) => {
-                new(Action::SessionCreated).by(e.by.to_string()).with(&serde_json::to_value(&e.settings).ok()?)
-            }
-            EventBody::SettingsChanged(e) => {
-                new(Action::SettingsChanged).by(e.by.to_string()).with(&serde_json::to_value(&e.settings).ok()?)
-            }
+            EventBody::SessionCreated(e) => new(AuditAction::SessionCreated)
+                .with_actor(e.by.to_string())
+                .with_arguments(&serde_json::to_value(&e.settings).ok()?),
+            EventBody::SettingsChanged(e) => new(AuditAction::SettingsChanged)
+                .with_actor(e.by.to_string())
+                .with_arguments(&serde_json::to_value(&e.settings).ok()?),
             EventBody::UserMessage(e) => {
-                let entry =
-                    new(Action::MessageAccepted).by(format!("user:{user}")).with(&Value::String(e.content.clone()));
-                Self { message_id: Some(e.message_id), ..entry }
+                let record = new(AuditAction::MessageAccepted)
+                    .with_actor(format!("user:{user}"))
+                    .with_arguments(&Value::String(e.content.clone()));
+                Self { message_id: Some(e.message_id), ..record }
             }
             EventBody::ApprovalRequested(e) => {
-                let entry = new(Action::ApprovalRequested).by("system").with(&e.arguments);
+                let record = new(AuditAction::ApprovalRequested).with_actor("system").with_arguments(&e.arguments);
                 Self {
                     approval_id: Some(e.approval_id),
                     tool_call_id: Some(e.tool_call_id.clone()),
                     tool: Some(e.name.clone()),
                     effect: Some(e.effect),
-                    ..entry
+                    ..record
                 }
             }
             EventBody::ApprovalResolved(e) => {
-                let entry = new(Action::ApprovalResolved).by(e.by.to_string());
-                let entry = e.arguments.iter().fold(entry, Self::with);
+                let record = new(AuditAction::ApprovalResolved).with_actor(e.by.to_string());
+                let record = e.arguments.iter().fold(record, Self::with_arguments);
                 let decision = serde_json::to_value(e.decision).ok()?.as_str()?.to_owned();
-                Self { approval_id: Some(e.approval_id), decision: Some(decision), ..entry }
+                Self { approval_id: Some(e.approval_id), decision: Some(decision), ..record }
             }
             EventBody::ToolEnd(e) => {
-                let entry = new(Action::ToolCallEnded).by(format!("user:{user}"));
-                Self { tool_call_id: Some(e.tool_call_id.clone()), status: Some(e.status), ..entry }
+                let record = new(AuditAction::ToolCallEnded).with_actor(format!("user:{user}"));
+                Self { tool_call_id: Some(e.tool_call_id.clone()), status: Some(e.status), ..record }
             }
             _ => return None,
         })
     }
 }
 
-/// The SHA-256 of a value's canonical JSON: no spaces, keys of objects in the order of their code points.
+/// Returns the SHA-256 of a value's canonical JSON: no spaces, object keys sorted by code point.
 #[must_use]
-pub fn hash_of(value: &Value) -> String {
-    fn canonical(value: &Value, into: &mut String) {
+pub fn canonical_sha256(value: &Value) -> String {
+    fn write_canonical(value: &Value, into: &mut String) {
         match value {
             Value::Array(items) => {
                 for (at, item) in items.iter().enumerate() {
                     into.push(if at == 0 { '[' } else { ',' });
-                    canonical(item, into);
+                    write_canonical(item, into);
                 }
                 into.push_str(if items.is_empty() { "[]" } else { "]" });
             }
@@ -214,7 +216,7 @@ pub fn hash_of(value: &Value) -> String {
                     into.push(if at == 0 { '{' } else { ',' });
                     into.push_str(&Value::String((*key).clone()).to_string());
                     into.push(':');
-                    canonical(value, into);
+                    write_canonical(value, into);
                 }
                 into.push_str(if fields.is_empty() { "{}" } else { "}" });
             }
@@ -222,14 +224,6 @@ pub fn hash_of(value: &Value) -> String {
         }
     }
     let mut text = String::new();
-    canonical(value, &mut text);
-    hex(&Sha256::digest(text))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    write_canonical(value, &mut text);
+    HEXLOWER.encode(&Sha256::digest(text))
 }

@@ -1,108 +1,110 @@
-//! Whether a trail is as it was written.
+//! Verifies that a trail is unmodified.
 
 use std::fmt;
 
 use super::{
-    chain::{self, NOTHING},
-    record::Action,
+    chain::{self, INITIAL_HASH},
+    record::AuditAction,
 };
 
-/// What was found in a trail that is as it was written.
+/// Findings of a trail whose every line is intact.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Records.
+pub struct TrailReport {
+    /// The number of records.
     pub records: u64,
-    /// Chains: processes that wrote to it.
+    /// The number of chains: processes that wrote to the trail.
     pub chains: u64,
-    /// Records that could not be written at the time, by the trail's own word.
+    /// The number of records that could not be written, as counted by the trail itself.
     pub lost: u64,
-    /// Chains before the last one that were not ended in order: their process was killed, or lines were cut off before the
-    /// next one began.
+    /// The number of chains before the last one without a closing record: their process was killed, or lines were cut off
+    /// before the next chain started.
     pub broken_off: u64,
-    /// Whether the last chain was ended in order.
+    /// Whether the last chain has its closing record.
     pub closed: bool,
-    /// The hash of the last record: what was noted elsewhere can be held against it.
+    /// The hash of the last record, to be compared with a copy that is stored elsewhere.
     pub head: String,
 }
 
-/// The first line that is not as it was written.
+/// The first line that was modified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Its number, from 1 on.
+pub struct TrailFault {
+    /// The line number, counted from 1.
     pub line: u64,
-    /// What is wrong.
+    /// What is wrong with the line.
     pub why: &'static str,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for TrailFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.why)
     }
 }
 
-/// Looks through the text of a trail, or of the files of one in their order.
+const ALTERED: &str = "the line was altered or cut off";
+
+/// Verifies the text of a trail. The files of a rotated trail are concatenated, oldest first.
 ///
-/// Whoever can write the file can write a whole new one; that is seen only where its head is kept elsewhere (the service logs
-/// it when it begins and when it stops).
+/// An attacker who can write the file can also replace it by a whole new trail. That is only detected if the head is stored
+/// elsewhere; the service logs it at startup and at shutdown.
 ///
 /// # Errors
-/// The first line that is wrong.
-pub fn verify(text: &str) -> Result<Report, Fault> {
-    let mut report = Report { head: NOTHING.to_owned(), ..Report::default() };
+/// The first modified line.
+pub fn verify_trail(text: &str) -> Result<TrailReport, TrailFault> {
+    let mut report = TrailReport { head: INITIAL_HASH.to_owned(), ..TrailReport::default() };
     let mut chain: Option<(String, u64)> = None;
     let mut number = 0;
-    // A line that is no record is torn if the next says so, and altered otherwise.
-    let mut unread = None;
+    // A line that is not a record is a torn write if the next record says so, and an alteration otherwise.
+    let mut unparsed = None;
     for line in text.split_inclusive('\n') {
         number += 1;
-        let at = |why| Fault { line: number, why };
+        let fault = |why| TrailFault { line: number, why };
         let whole = line.strip_suffix('\n');
-        let Some(place) = whole.and_then(chain::read) else {
-            if unread.replace(number).is_some() {
+        let Some(position) = whole.and_then(chain::parse_line) else {
+            if unparsed.replace(number).is_some() {
                 break;
             }
             continue;
         };
-        match unread.take() {
-            Some(torn) if !place.torn_line => return Err(Fault { line: torn, why: ALTERED }),
-            None if place.torn_line => return Err(at("the torn line that it speaks of is not before it")),
+        match unparsed.take() {
+            Some(torn) if !position.torn_line => return Err(TrailFault { line: torn, why: ALTERED }),
+            None if position.torn_line => {
+                return Err(fault("the line refers to a torn line that is missing before it"));
+            }
             _ => {}
         }
-        let begins = place.action == Action::ChainStarted;
+        let starts = position.action == AuditAction::ChainStarted;
         let first = report.records == 0;
-        let continues = first && place.action == Action::ChainContinued;
-        if first && !begins && !continues {
-            return Err(at("the trail does not begin here: lines before it are missing"));
+        let continues = first && position.action == AuditAction::ChainContinued;
+        if first && !starts && !continues {
+            return Err(fault("the trail does not start here: earlier lines are missing"));
         }
-        if place.prev != report.head && !continues {
-            return Err(at(if first {
-                "lines before it are missing"
+        if position.prev != report.head && !continues {
+            return Err(fault(if first {
+                "earlier lines are missing"
             } else {
-                "it does not follow the line before it: lines between them are missing, or moved"
+                "the line does not follow the previous line: lines are missing or were moved"
             }));
         }
         let follows = match &chain {
-            _ if begins => place.seq == 0,
+            _ if starts => position.seq == 0,
             _ if continues => true,
-            Some((id, seq)) => *id == place.chain && place.seq == seq + 1,
+            Some((id, seq)) => *id == position.chain && position.seq == seq + 1,
             None => false,
         };
         if !follows {
-            return Err(at("its number does not follow that of the line before it"));
+            return Err(fault("the record number does not follow that of the previous line"));
         }
-        report.chains += u64::from(begins || continues);
-        report.broken_off += u64::from(begins && !first && !report.closed);
+        report.chains += u64::from(starts || continues);
+        report.broken_off += u64::from(starts && !first && !report.closed);
         report.records += 1;
-        report.lost += place.lost.unwrap_or(0);
-        report.closed = matches!(place.action, Action::ChainClosed | Action::ChainMoved);
-        report.head = place.hash;
-        chain = Some((place.chain, place.seq));
+        report.lost += position.lost.unwrap_or(0);
+        report.closed = matches!(position.action, AuditAction::ChainClosed | AuditAction::ChainMoved);
+        report.head = position.hash;
+        chain = Some((position.chain, position.seq));
     }
-    match unread {
-        Some(line) => Err(Fault { line, why: ALTERED }),
-        None if report.records == 0 => Err(Fault { line: 1, why: "there is no record: lines are missing" }),
+    match unparsed {
+        Some(line) => Err(TrailFault { line, why: ALTERED }),
+        None if report.records == 0 => Err(TrailFault { line: 1, why: "the trail is empty: lines are missing" }),
         None => Ok(report),
     }
 }
-
-const ALTERED: &str = "it is not as it was written: altered, or cut off";

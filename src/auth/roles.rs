@@ -1,27 +1,27 @@
-//! What callers may do.
+//! Roles, and what each allows.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A role.
+/// A role of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Looks at what is theirs.
+pub enum UserRole {
+    /// May read their own sessions.
     Viewer,
-    /// Does everything with sessions of their own.
+    /// May read and change their own sessions.
     User,
-    /// Answers requests for approval in sessions of others, where that is asked for.
+    /// May approve tool calls in sessions of other users, if `TOOL_APPROVAL_BY=approver`.
     Approver,
-    /// All that a user may, and reads the metrics where they are not open.
+    /// May do all that a user may, and read the metrics if they are not public.
     Admin,
 }
 
-impl Role {
+impl UserRole {
     const ALL: [Self; 4] = [Self::Viewer, Self::User, Self::Approver, Self::Admin];
 
-    fn word(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
             Self::User => "user",
@@ -31,69 +31,69 @@ impl Role {
     }
 }
 
-impl FromStr for Role {
+impl FromStr for UserRole {
     type Err = ();
 
-    fn from_str(word: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|role| role.word() == word).ok_or(())
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| role.name() == name).ok_or(())
     }
 }
 
-/// The roles of a caller.
+/// The roles of a caller, as a bit set.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Roles(u8);
+pub struct RoleSet(u8);
 
-impl Roles {
-    /// All of them: of the one user there is when nobody is authenticated.
+impl RoleSet {
+    /// All roles: those of every caller while authentication is off.
     pub const ALL: Self = Self(0b1111);
-    /// `user` alone: of everybody where roles are not listed.
-    pub const USER: Self = Self(1 << Role::User as u8);
+    /// Only `user`: the roles of every caller if roles are not configured.
+    pub const USER: Self = Self(1 << UserRole::User as u8);
 
-    /// Those of the words that are roles; others are other applications'.
+    /// Parses role names. Unknown names are ignored: they belong to other applications.
     #[must_use]
-    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
-        words.into_iter().filter_map(|word| word.parse().ok()).collect()
+    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        names.into_iter().filter_map(|name| name.parse().ok()).collect()
     }
 
-    /// Whether a role is among them.
+    /// Whether the set contains a role.
     #[must_use]
-    pub fn has(self, role: Role) -> bool {
+    pub fn contains(self, role: UserRole) -> bool {
         self.0 & (1 << role as u8) != 0
     }
 
-    /// Whether they look: everybody with any role.
+    /// Whether the caller may read their own sessions: true for any role.
     #[must_use]
-    pub fn may_look(self) -> bool {
+    pub fn can_read(self) -> bool {
         self.0 != 0
     }
 
-    /// Whether they act in sessions of their own.
+    /// Whether the caller may change their own sessions.
     #[must_use]
-    pub fn may_act(self) -> bool {
-        self.has(Role::User) || self.has(Role::Admin)
+    pub fn can_write(self) -> bool {
+        self.contains(UserRole::User) || self.contains(UserRole::Admin)
     }
 
-    /// Whether they answer requests for approval, wherever that is theirs to do.
+    /// Whether the caller may answer approval requests.
     #[must_use]
-    pub fn may_answer(self) -> bool {
-        self.may_act() || self.has(Role::Approver)
+    pub fn can_approve(self) -> bool {
+        self.can_write() || self.contains(UserRole::Approver)
     }
 }
 
-impl FromIterator<Role> for Roles {
-    fn from_iter<T: IntoIterator<Item = Role>>(roles: T) -> Self {
+impl FromIterator<UserRole> for RoleSet {
+    fn from_iter<T: IntoIterator<Item = UserRole>>(roles: T) -> Self {
         Self(roles.into_iter().fold(0, |bits, role| bits | 1 << role as u8))
     }
 }
 
-impl fmt::Display for Roles {
+impl fmt::Display for RoleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<_> = Role::ALL.into_iter().filter(|role| self.has(*role)).map(Role::word).collect();
-        f.write_str(&words.join(", "))
+        let names: Vec<_> = UserRole::ALL.into_iter().filter(|role| self.contains(*role)).map(UserRole::name).collect();
+        f.write_str(&names.join(", "))
     }
 }
 
-impl fmt::Debug for Roles {
+impl fmt::Debug for RoleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -104,13 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_other_applications_give_nothing() {
-        assert!(!Roles::of_words(["Admin", "administrators", "", "user "]).may_look());
-        let both = Roles::of_words(["offline_access", "viewer", "approver"]);
+    fn unknown_role_names_are_ignored() {
+        assert!(!RoleSet::from_names(["Admin", "administrators", "", "user "]).can_read());
+        let both = RoleSet::from_names(["offline_access", "viewer", "approver"]);
         assert_eq!(both.to_string(), "viewer, approver");
-        assert!(both.may_look() && both.may_answer() && !both.may_act());
-        assert!(Roles::USER.may_act() && !Roles::USER.has(Role::Approver));
-        // Who administers does not approve: that would be one person again.
-        assert!(!Roles::of_words(["admin"]).has(Role::Approver));
+        assert!(both.can_read() && both.can_approve() && !both.can_write());
+        assert!(RoleSet::USER.can_write() && !RoleSet::USER.contains(UserRole::Approver));
+        // An admin is not an approver: otherwise one person could do both.
+        assert!(!RoleSet::from_names(["admin"]).contains(UserRole::Approver));
     }
 }

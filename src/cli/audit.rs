@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use clap::Subcommand;
 
-use crate::audit::verify;
+use crate::audit::verify_trail;
 
 /// What to do with an audit trail.
 #[derive(Debug, Subcommand)]
@@ -35,7 +35,7 @@ pub fn run(command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
         begins.push((text.matches('\n').count() as u64, path));
         text.push_str(&String::from_utf8_lossy(&bytes));
     }
-    let report = match verify(&text) {
+    let report = match verify_trail(&text) {
         Ok(report) => report,
         Err(fault) => {
             let at = begins.iter().rev().find(|(before, _)| *before < fault.line);

@@ -112,7 +112,8 @@ impl Sessions {
                 let asked = state.pending_approvals().find(|asked| asked.approval_id == *approval_id);
                 match (asked, arguments.as_ref().and_then(|arguments| arguments.as_object())) {
                     (Some(asked), Some(edited)) => {
-                        self.0.parts.tools.check(&asked.name, edited).map_err(SessionsError::DoesNotFit)
+                        let valid = self.0.parts.tools.validate_arguments(&asked.name, edited);
+                        valid.map_err(|mismatch| SessionsError::DoesNotFit(mismatch.to_string()))
                     }
                     _ => Ok(()),
                 }

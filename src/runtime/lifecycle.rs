@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Sessions, SessionsError, Shared, learning};
-use crate::audit::{Action, Entry};
+use crate::audit::{AuditAction, AuditRecord};
 use k8sops_core::{
     EventAuthor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionSettings, SessionState,
     SessionSummary, StoreError, UserId, load_state,
@@ -29,7 +29,7 @@ impl Sessions {
             let _one_at_a_time = this.0.creating.lock().await;
             this.make_room(&user).await?;
             this.0.parts.store.create(&event).await?;
-            this.0.parts.audit.record(Entry::of_event(&event, &user).into_iter().collect()).await;
+            this.0.parts.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
             Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
         })
         .await
@@ -99,7 +99,7 @@ impl Sessions {
     }
 
     async fn note_deleted(&self, by: String, session: SessionId) {
-        let entry = Entry::new(Action::SessionDeleted).by(by).in_session(session);
+        let entry = AuditRecord::new(AuditAction::SessionDeleted).with_actor(by).with_session(session);
         self.0.parts.audit.record(vec![entry]).await;
     }
 }

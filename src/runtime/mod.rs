@@ -38,12 +38,12 @@ use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use crate::audit::Audit;
+use crate::audit::AuditTrail;
 use k8sops_agent::{Limits, memory::LongTermMemory};
 use k8sops_core::{SessionId, SessionStore, StoreError};
 use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::Metrics;
-use k8sops_tools::{ApprovalBy, Toolbox};
+use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
 
 pub use approvals::WaitingApproval;
 pub use error::SessionsError;
@@ -62,7 +62,7 @@ pub struct Parts {
     /// Who answers.
     pub catalog: Arc<ModelCatalog>,
     /// What the agent may call.
-    pub tools: Arc<dyn Toolbox>,
+    pub tools: Arc<dyn ToolExecutorFactory>,
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds a run that begins now; one in progress keeps what it began with.
@@ -80,7 +80,7 @@ pub struct Parts {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The audit trail.
-    pub audit: Audit,
+    pub audit: AuditTrail,
     /// Names this process in leases and in the audit trail.
     pub replica: String,
 }

@@ -21,43 +21,49 @@ use k8sops_core::*;
 use k8sops_models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
 use k8sops_store::MemoryStore;
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
-use k8sops_tools::{CallClass, CallSite, Gate as ApprovalGate, Target, ToolExecutor, ToolOutcome, Toolbox};
+use k8sops_tools::{
+    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor, ToolExecutorFactory,
+    ToolOutcome, ToolRef,
+};
 
 /// `look` runs at once, `change` asks.
 struct Tools;
 
 #[async_trait]
 impl ToolExecutor for Tools {
-    fn is_secret(&self, text: &str) -> bool {
-        k8sops_tools::holds_secret(text)
+    fn contains_secret(&self, text: &str) -> bool {
+        k8sops_tools::contains_secret(text)
     }
 
-    fn specs(&self) -> Arc<[ToolSpec]> {
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
         Arc::new([])
     }
 
-    fn classify(&self, name: &str, _: &Map<String, Value>) -> Option<CallClass> {
-        let (effect, gate) = match name {
-            "look" => (ToolEffect::Read, ApprovalGate::Open),
-            "change" => (ToolEffect::Mutating, ApprovalGate::Ask),
+    fn classify_call(&self, name: &str, _: &Map<String, Value>) -> Option<ClassifiedCall> {
+        let (effect, approval) = match name {
+            "look" => (ToolEffect::Read, ApprovalRequirement::NotRequired),
+            "change" => (ToolEffect::Mutating, ApprovalRequirement::Required),
             _ => return None,
         };
-        Some(CallClass { target: Target::new("test", name), effect, gate, reason: String::new() })
+        Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: String::new() })
     }
 
-    async fn call(&self, _: &CallClass, _: &Map<String, Value>, _: CallSite) -> ToolOutcome {
+    async fn execute_call(&self, _: &ClassifiedCall, _: &Map<String, Value>, _: ToolCallContext) -> ToolOutcome {
         tokio::task::yield_now().await;
         ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
     }
 }
 
-impl Toolbox for Tools {
-    fn open(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
+impl ToolExecutorFactory for Tools {
+    fn create_executor(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(Self)
     }
 
-    fn check(&self, _: &str, arguments: &Map<String, Value>) -> Result<(), String> {
-        if arguments.contains_key("wrong") { Err("`wrong` is not allowed".into()) } else { Ok(()) }
+    fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
+        if arguments.contains_key("wrong") {
+            return Err(ArgumentMismatch { tool: name.to_owned(), problems: vec!["`wrong` is not allowed".into()] });
+        }
+        Ok(())
     }
 }
 
@@ -248,10 +254,10 @@ struct World {
 
 impl World {
     async fn new(model: &Arc<ScriptedModel>) -> Self {
-        Self::with_audit(model, Audit::default()).await
+        Self::with_audit(model, AuditTrail::default()).await
     }
 
-    async fn with_audit(model: &Arc<ScriptedModel>, audit: Audit) -> Self {
+    async fn with_audit(model: &Arc<ScriptedModel>, audit: AuditTrail) -> Self {
         let store = Watched::new();
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         let info = ModelInfo {
@@ -695,7 +701,7 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
     for looks in 0..8 {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let audit = Audit::open(&AuditDestination::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
+        let audit = AuditTrail::open(&AuditDestination::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
         hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::of("p", "m"))).await;
         hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;

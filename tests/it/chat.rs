@@ -2,7 +2,7 @@
 
 use std::process::{Output, Stdio};
 
-use k8sops::auth::Role;
+use k8sops::auth::UserRole;
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
@@ -102,7 +102,7 @@ async fn chat(mut command: Command, typed: &str) -> Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_is_that_of_the_user_whose_key_it_is_given() {
     let mut keys = Keys::new();
-    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let replies = [vec![text("hello anna")], vec![text("hello again")]];
     let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new(replies)), ..Setup::default() };
     let mut service = Service::start(setup).await;
@@ -138,7 +138,7 @@ async fn a_chat_is_that_of_the_user_whose_key_it_is_given() {
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_says_whose_key_it_is() {
     let mut keys = Keys::new();
-    let (anna, data) = (keys.add("anna", &[Role::User, Role::Approver]), tempfile::tempdir().unwrap());
+    let (anna, data) = (keys.add("anna", &[UserRole::User, UserRole::Approver]), tempfile::tempdir().unwrap());
     let env = keys.env();
     let ask = async |arguments: &[&str]| {
         let mut command = k8sops();

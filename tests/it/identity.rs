@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use k8sops::auth::Role;
+use k8sops::auth::UserRole;
 use k8sops_core::SessionId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) ->
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there() {
     let mut keys = Keys::new();
-    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User, Role::Approver]));
+    let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User, UserRole::Approver]));
     let tools = Counting::new();
     let mut service = Service::start(with_change(keys.env(), &tools)).await;
     service.token = Some(anna);
@@ -155,10 +155,10 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
     let mut keys = Keys::new();
-    let anna = keys.add("anna", &[Role::User]);
+    let anna = keys.add("anna", &[UserRole::User]);
     let mut service =
         Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
-    let ben = keys.add("ben", &[Role::User]);
+    let ben = keys.add("ben", &[UserRole::User]);
     until("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
     service.token = Some(ben.clone());
     let session = service.session().await;
@@ -195,13 +195,13 @@ async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart() {
     let mut keys = Keys::mounted();
-    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() };
     let mut service = Service::start(setup).await;
     service.token = Some(ben.clone());
     let session = service.session().await;
     let stream = service.events(&session, "").await;
-    let cleo = keys.add("cleo", &[Role::User]);
+    let cleo = keys.add("cleo", &[UserRole::User]);
     until("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
     keys.remove("ben");
     until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
@@ -214,8 +214,8 @@ async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart()
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_bound_what_a_caller_does() {
     let mut keys = Keys::new();
-    let (anna, viewer) = (keys.add("anna", &[Role::User]), keys.add("anna", &[Role::Viewer]));
-    let admin = keys.add("root", &[Role::Admin]);
+    let (anna, viewer) = (keys.add("anna", &[UserRole::User]), keys.add("anna", &[UserRole::Viewer]));
+    let admin = keys.add("root", &[UserRole::Admin]);
     let mut env = keys.env();
     env.push(("AUTH_METRICS", "admin".into()));
     let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
@@ -245,8 +245,8 @@ async fn roles_bound_what_a_caller_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_needs_the_yes_of_somebody_else() {
     let mut keys = Keys::new();
-    let anna = keys.add("anna", &[Role::User, Role::Approver]);
-    let (ben, cleo) = (keys.add("ben", &[Role::Approver]), keys.add("cleo", &[Role::User]));
+    let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
+    let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
     let tools = Counting::new();
     let mut env = keys.env();
     env.push(("TOOL_APPROVAL_BY", "approver".into()));
@@ -299,6 +299,7 @@ async fn post(issuer: &Peer, path: &str, body: Value) -> Value {
     http.post(format!("{}{path}", issuer.url)).json(&body).send().await.unwrap().json().await.unwrap()
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_the_issuer_is_believed_and_no_other() {
     let issuer = issuer().await;
@@ -331,18 +332,18 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
     let now = k8sops_core::Timestamp::now().as_millis() / 1000;
     for (bad, why) in [
         (json!({"claims": {"iss": "https://other.example"}}), "another issuer"),
-        (json!({"claims": {"aud": "other"}}), "somebody else"),
+        (json!({"claims": {"aud": "other"}}), "another audience"),
         (json!({"claims": {"aud": null}}), "aud"),
         (json!({"claims": {"exp": now - 60}}), "expired"),
         (json!({"claims": {"exp": null}}), "exp"),
         (json!({"claims": {"nbf": now + 60}}), "not valid yet"),
-        (json!({"claims": {"sub": null}}), "who it is of"),
-        (json!({"claims": {"sub": 7}}), "who it is of"),
+        (json!({"claims": {"sub": null}}), "does not identify a user"),
+        (json!({"claims": {"sub": 7}}), "does not identify a user"),
         (json!({"forge": "other_key"}), "signature"),
         (json!({"forge": "none"}), ""),
         (json!({"alg": "HS256", "forge": "public_key_as_secret"}), "not allowed"),
         (json!({"alg": "PS256"}), "not allowed"),
-        (json!({"header": {"kid": "made-up"}}), "does not name"),
+        (json!({"header": {"kid": "made-up"}}), "does not publish"),
         (json!({"forge": "critical"}), "crit"),
     ] {
         let token = token(bad.clone()).await;
@@ -411,7 +412,7 @@ async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
     let mut keys = Keys::new();
-    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let mut service =
         Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
     service.token = Some(anna.clone());
@@ -458,7 +459,7 @@ async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_listed_origins_may_call_and_no_others() {
     let mut keys = Keys::new();
-    let anna = keys.add("anna", &[Role::User]);
+    let anna = keys.add("anna", &[UserRole::User]);
     let mut env = keys.env();
     env.push(("K8SOPS_CORS_ORIGINS", "https://ops.example.com".into()));
     let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;

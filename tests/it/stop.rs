@@ -11,7 +11,7 @@ use std::{
 };
 
 use k8sops::{
-    app::{App, Overrides},
+    app::{Application, BuildOverrides},
     config::{AppConfig, SettingSources},
 };
 use k8sops_mcp::InProcessConnector;
@@ -147,7 +147,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     // No provider at all: not the one of new sessions either.
     let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
-    let refused = App::build_with(&config, Overrides { catalog, servers, demo: false }).await;
+    let refused = Application::build_with(&config, BuildOverrides { catalog, servers, demo: false }).await;
     let refused = refused.err().expect("there is no such provider").to_string();
     assert!(refused.contains("the settings of new sessions are refused"), "{refused}");
     // Whatever was started would run now.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
-use k8sops::auth::Role;
+use k8sops::auth::UserRole;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -162,7 +162,7 @@ async fn with_a_key_the_token_comes_beside_it_and_goes_nowhere_but_to_the_server
         other.url
     );
     let mut keys = Keys::new();
-    let (anna, ben) = (keys.add("anna", &[Role::User]), keys.add("ben", &[Role::User]));
+    let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let keys_file = keys.path();
     let env = [
         ("AUTH_MODE", "api_key"),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8sops::auth::{NewKey, Role};
+use k8sops::auth::{NewKey, UserRole};
 use tempfile::TempDir;
 
 /// A file of keys, and the key of each user in it.
@@ -36,7 +36,7 @@ impl Keys {
         keys
     }
 
-    pub fn add(&mut self, user: &str, roles: &[Role]) -> String {
+    pub fn add(&mut self, user: &str, roles: &[UserRole]) -> String {
         let new = NewKey::generate(user, roles, None).unwrap();
         self.entries.push((user.to_owned(), new.entry));
         self.write();

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use k8sops::{
-    app::{App, Overrides},
+    app::{Application, BuildOverrides},
     config::{AppConfig, SettingSources},
 };
 use k8sops_mcp::Connector;
@@ -64,12 +64,12 @@ impl Service {
             catalog.insert(info(provider, model_id), model);
             catalog
         });
-        let overrides = Overrides { catalog: scripted, servers: setup.servers, demo: false };
-        let app = App::build_with(&loaded.config, overrides).await.unwrap();
+        let overrides = BuildOverrides { catalog: scripted, servers: setup.servers, demo: false };
+        let app = Application::build_with(&loaded.config, overrides).await.unwrap();
         Self::run(app, data)
     }
 
-    pub fn run(app: App, data: TempDir) -> Self {
+    pub fn run(app: Application, data: TempDir) -> Self {
         let base = format!("http://127.0.0.1:{}", app.port());
         let stop = CancellationToken::new();
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));

@@ -14,7 +14,7 @@ use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ChatMessage, EventBody, OpenRun, OpenToolCall,
     RunId, StopReason, Timestamp, ToolCall, ToolEffect, ToolEnd, ToolProgress, ToolStart, ToolStatus,
 };
-use k8sops_tools::{CallClass, CallSite, Gate, Progress, ToolOutcome};
+use k8sops_tools::{ApprovalRequirement, CallProgress, ClassifiedCall, ToolCallContext, ToolOutcome};
 
 /// How long finding out what a call would do may take, before the user is asked without.
 const PREVIEW_LIMIT: Duration = Duration::from_secs(20);
@@ -80,32 +80,32 @@ impl Run {
         if let Some(why) = self.limits.refuses(call, messages) {
             return end(ToolStatus::Error, &why).await;
         }
-        let Some(mut class) = self.tools.classify(&call.name, arguments) else {
+        let Some(mut class) = self.tools.classify_call(&call.name, arguments) else {
             let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
             return end(ToolStatus::Error, &message).await;
         };
-        if class.gate == Gate::Deny {
+        if class.approval == ApprovalRequirement::Denied {
             let message = format!(
                 "not allowed: this call would change something ({}), and the operator allows none",
                 class.reason
             );
             return end(ToolStatus::Denied, &message).await;
         }
-        if class.gate == Gate::Trusted
-            && let Some((word, place)) = word_from_outside(arguments, messages, &self.tools.specs())
+        if class.approval == ApprovalRequirement::RequiredIfUntrusted
+            && let Some((word, place)) = word_from_outside(arguments, messages, &self.tools.tool_specs())
         {
-            class.gate = Gate::Ask;
+            class.approval = ApprovalRequirement::Required;
             class.reason = format!("{}; {word:?} in its arguments comes from {place}", class.reason);
         }
         // What was asked is answered, whatever the operator's rules have become since: a refusal stands, and so do edited
         // arguments.
-        let arguments = if class.gate == Gate::Ask || open.approval.is_some() {
+        let arguments = if class.approval == ApprovalRequirement::Required || open.approval.is_some() {
             match self.approval(open, &class, arguments).await? {
                 Answer::Approved(Some(edited)) => {
-                    let Some(edited_class) = self.tools.classify(&call.name, &edited) else {
+                    let Some(edited_class) = self.tools.classify_call(&call.name, &edited) else {
                         return end(ToolStatus::Error, "the tool is not there any more; nothing was run").await;
                     };
-                    if edited_class.gate == Gate::Deny {
+                    if edited_class.approval == ApprovalRequirement::Denied {
                         let message = format!("not allowed, even as edited ({})", edited_class.reason);
                         return end(ToolStatus::Denied, &message).await;
                     }
@@ -137,7 +137,7 @@ impl Run {
         &self,
         run_id: RunId,
         call: &ToolCall,
-        class: &CallClass,
+        class: &ClassifiedCall,
         arguments: Map<String, Value>,
         attempt: u32,
         scene: &Scene<'_>,
@@ -145,7 +145,7 @@ impl Run {
         let start = ToolStart {
             tool_call_id: call.id.clone(),
             name: call.name.clone(),
-            server: class.target.server().to_owned(),
+            server: class.tool.server().to_owned(),
             arguments: Value::Object(arguments.clone()),
             effect: class.effect,
             attempt,
@@ -161,16 +161,16 @@ impl Run {
         }
         let began = Instant::now();
         let (log, id) = (self.log.clone(), call.id.clone());
-        let progress = Arc::new(move |p: Progress| {
-            let Progress { progress, total, message } = p;
+        let progress = Arc::new(move |p: CallProgress| {
+            let CallProgress { progress, total, message } = p;
             log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
-        let asker = Arc::new(UserAsker::new(self, call.id.clone(), class.target.server().to_owned()));
-        let site = CallSite { id: call.id.clone(), progress, asker, context_window: scene.context_window };
+        let asker = Arc::new(UserAsker::new(self, call.id.clone(), class.tool.server().to_owned()));
+        let context = ToolCallContext { id: call.id.clone(), progress, asker, context_window: scene.context_window };
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.call(class, &arguments, site) => Some(outcome),
+            outcome = self.tools.execute_call(class, &arguments, context) => Some(outcome),
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -201,13 +201,13 @@ impl Run {
     async fn approval(
         &self,
         open: &OpenToolCall,
-        class: &CallClass,
+        class: &ClassifiedCall,
         arguments: &Map<String, Value>,
     ) -> Result<Answer, LogClosed> {
         let mut changes = self.log.changes();
         if open.approval.is_none() {
             let preview = tokio::select! {
-                preview = tokio::time::timeout(PREVIEW_LIMIT, self.tools.preview(&open.call.name, arguments)) => {
+                preview = tokio::time::timeout(PREVIEW_LIMIT, self.tools.preview_call(&open.call.name, arguments)) => {
                     preview.ok().flatten()
                 }
                 () = self.cancel.cancelled() => return Ok(Answer::Cancelled),

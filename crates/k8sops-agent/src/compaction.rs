@@ -80,7 +80,7 @@ impl Run {
     ) -> Result<bool, LogClosed> {
         let candidate = turn.candidate;
         let limit = self.limits.context.limit(course.window);
-        let tools = self.tools.specs();
+        let tools = self.tools.tool_specs();
         let before = context::estimate(view, limit, &self.system, &tools);
         if before <= limit {
             return Ok(false);

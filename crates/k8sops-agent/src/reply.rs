@@ -124,7 +124,7 @@ impl Run {
             model: candidate.model.clone(),
             system: self.system.clone(),
             messages,
-            tools: self.tools.specs(),
+            tools: self.tools.tool_specs(),
             tool_choice: if reached.is_some() { ToolChoice::None } else { ToolChoice::Auto },
             temperature: self.settings.temperature,
             max_tokens: candidate.max_tokens.map(limit).or(self.settings.max_tokens),
@@ -236,7 +236,7 @@ impl Run {
         if !written.text.is_empty() {
             // The provider counts when a reply is whole, and bills what was sent and written all the same.
             let limit = self.limits.context.limit(course.window);
-            let sent = context::estimate(view, limit, &self.system, &self.tools.specs());
+            let sent = context::estimate(view, limit, &self.system, &self.tools.tool_specs());
             let came = tokens::count(&written.text) + tokens::count(&written.reasoning);
             usage = candidate.priced(TokenUsage {
                 input_tokens: sent as u64,

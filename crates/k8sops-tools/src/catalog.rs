@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
-    CallClass, Gate, Target, builtin,
+    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolRef, builtin,
     classify::{Candidate, Verdict, classify},
     effects::Sensitive,
     naming, schema, words,
@@ -48,7 +48,7 @@ impl From<&ToolOptions> for Policy {
 
 /// A call that was looked up and judged.
 pub(super) struct Found {
-    pub(super) class: CallClass,
+    pub(super) class: ClassifiedCall,
     /// What is known of secrets in its output.
     pub(super) sensitive: Option<Sensitive>,
     /// What the operator says of its approval.
@@ -72,7 +72,7 @@ pub struct ToolInfo {
     /// What a call does to the world, as far as the tool alone tells.
     pub effect: ToolEffect,
     /// Whether a call runs at once, after a user's approval, or never.
-    pub gate: Gate,
+    pub gate: ApprovalRequirement,
     /// Where the effect comes from, in words.
     pub reason: String,
 }
@@ -114,7 +114,7 @@ impl ToolCatalog {
                 description: spec.description.clone(),
                 input_schema: spec.input_schema.clone(),
                 effect: class.effect,
-                gate: class.gate,
+                gate: class.approval,
                 reason: class.reason,
             }
         });
@@ -132,16 +132,20 @@ impl ToolCatalog {
     }
 
     /// The same for a tool by the name that its server has for it.
-    pub(super) fn find_remote(&self, target: &Target, arguments: &Map<String, Value>) -> Option<Found> {
+    pub(super) fn find_remote(&self, target: &ToolRef, arguments: &Map<String, Value>) -> Option<Found> {
         Some(self.judge(self.snapshot().entry(target)?, Some(arguments)))
     }
 
     /// Whether arguments fit the schema that a tool's server gave.
-    pub(super) fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+    pub(super) fn validate_arguments(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+    ) -> Result<(), ArgumentMismatch> {
         let snapshot = self.snapshot();
         let Some(entry) = snapshot.tools.get(name) else { return Ok(()) };
-        schema::fits(&entry.tool.input_schema, &Value::Object(arguments.clone()))
-            .map_err(|why| format!("the arguments do not fit the tool {name}: {why}"))
+        let problems = schema::find_mismatches(&entry.tool.input_schema, &Value::Object(arguments.clone()));
+        if problems.is_empty() { Ok(()) } else { Err(ArgumentMismatch { tool: name.to_owned(), problems }) }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -160,18 +164,18 @@ impl ToolCatalog {
         let candidate = Candidate { server, tool, arguments, rules: &policy.rules };
         let Verdict { effect, reason, sensitive, approval } = classify(&candidate);
         let gate = match (approval, effect, policy.approval) {
-            (Some(ApprovalMode::Auto), ..) | (None, ToolEffect::Read, _) => Gate::Open,
-            (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => Gate::Ask,
-            (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => Gate::Deny,
-            (None, _, ApprovalMode::Auto) if policy.approve_untrusted => Gate::Open,
-            (None, _, ApprovalMode::Auto) => Gate::Trusted,
+            (Some(ApprovalMode::Auto), ..) | (None, ToolEffect::Read, _) => ApprovalRequirement::NotRequired,
+            (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => ApprovalRequirement::Required,
+            (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => ApprovalRequirement::Denied,
+            (None, _, ApprovalMode::Auto) if policy.approve_untrusted => ApprovalRequirement::NotRequired,
+            (None, _, ApprovalMode::Auto) => ApprovalRequirement::RequiredIfUntrusted,
         };
         let reason = match sensitive {
             Some(_) => format!("{reason}; secrets in its output are masked"),
             None => reason,
         };
         Found {
-            class: CallClass { target: Target::new(server, &tool.name), effect, gate, reason },
+            class: ClassifiedCall { tool: ToolRef::new(server, &tool.name), effect, approval: gate, reason },
             sensitive,
             approval,
         }
@@ -181,11 +185,11 @@ impl ToolCatalog {
     /// its output.
     pub(super) fn still_is(
         &self,
-        class: &CallClass,
+        class: &ClassifiedCall,
         arguments: &Map<String, Value>,
     ) -> Result<Option<Sensitive>, String> {
-        let (server, tool) = (class.target.server(), class.target.tool());
-        let Some(now) = self.find_remote(&class.target, arguments) else {
+        let (server, tool) = (class.tool.server(), class.tool.tool());
+        let Some(now) = self.find_remote(&class.tool, arguments) else {
             return Err(format!("The MCP server {server} no longer has the tool {tool}."));
         };
         if weight(now.class.effect) > weight(class.effect) {
@@ -231,7 +235,7 @@ impl Snapshot {
         Self { version, specs: specs.collect(), tools }
     }
 
-    fn entry(&self, target: &Target) -> Option<&Entry> {
+    fn entry(&self, target: &ToolRef) -> Option<&Entry> {
         self.tools.values().find(|entry| entry.server == target.server() && entry.tool.name == target.tool())
     }
 }

@@ -20,21 +20,25 @@ pub(super) fn for_providers(schema: &Map<String, Value>) -> Map<String, Value> {
     clean
 }
 
-/// Whether a value fits a schema. A schema that is none fits everything: then its server is the one to say.
-///
-/// # Errors
-/// What does not fit, and where; at most three things.
-pub fn fits(schema: &Map<String, Value>, value: &Value) -> Result<(), String> {
-    let Ok(validator) = jsonschema::validator_for(&Value::Object(schema.clone())) else { return Ok(()) };
-    let wrong: Vec<String> = validator
-        .iter_errors(value)
-        .take(3)
-        .map(|error| {
-            let place = error.instance_path().to_string();
-            if place.is_empty() { error.to_string() } else { format!("{place}: {error}") }
-        })
-        .collect();
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+/// The arguments of a call violate the schema of its tool.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the arguments do not fit the tool {tool}: {}", problems.join("; "))]
+pub struct ArgumentMismatch {
+    /// Name under which the model calls the tool.
+    pub tool: String,
+    /// What does not fit, and where.
+    pub problems: Vec<String>,
+}
+
+/// Returns what in a value violates a schema: at most three problems, none if it fits. A schema that is itself invalid accepts
+/// everything; then the server checks the arguments.
+pub(super) fn find_mismatches(schema: &Map<String, Value>, value: &Value) -> Vec<String> {
+    let Ok(validator) = jsonschema::validator_for(&Value::Object(schema.clone())) else { return Vec::new() };
+    let problems = validator.iter_errors(value).take(3).map(|error| {
+        let path = error.instance_path().to_string();
+        if path.is_empty() { error.to_string() } else { format!("{path}: {error}") }
+    });
+    problems.collect()
 }
 
 #[cfg(test)]

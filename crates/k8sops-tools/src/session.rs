@@ -16,12 +16,12 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::{
-    Answer, Asker, CallClass, CallSite, Form, Gate, Progress, Question, Target, ToolCatalog, ToolExecutor, ToolOutcome,
-    Toolbox, UserTokens, builtin,
+    Answer, ApprovalRequirement, ArgumentMismatch, Asker, ClassifiedCall, Form, Question, ToolCallContext, ToolCatalog,
+    ToolExecutor, ToolExecutorFactory, ToolOutcome, ToolRef, UserTokens, builtin,
     catalog::{Found, explain},
     effects::{self, Sensitive},
     output::{self, Budget},
-    secrets::{Expect, Vault, holds_secret},
+    secrets::{Expect, Vault, contains_secret},
 };
 use crate::ToolOptions;
 use k8sops_core::{SessionId, SessionStore, ToolCallId, ToolEffect, ToolStatus, UserId};
@@ -33,7 +33,7 @@ const PREVIEW_TOKENS: usize = 2_000;
 
 /// Gives each session its tools: those of the catalog, and our own. Cheap to clone.
 #[derive(Clone)]
-pub struct SessionToolbox(Arc<Shared>);
+pub struct SessionToolFactory(Arc<Shared>);
 
 struct Shared {
     catalog: Arc<ToolCatalog>,
@@ -45,7 +45,7 @@ struct Shared {
     config: ToolOptions,
 }
 
-impl SessionToolbox {
+impl SessionToolFactory {
     /// The tools of `catalog`, called through `hub` within `limits`, with the users' own `tokens` where a server wants them;
     /// whole outputs are kept in `store`.
     #[must_use]
@@ -61,13 +61,13 @@ impl SessionToolbox {
     }
 }
 
-impl Toolbox for SessionToolbox {
-    fn open(&self, session: SessionId, _user: &UserId) -> Arc<dyn ToolExecutor> {
+impl ToolExecutorFactory for SessionToolFactory {
+    fn create_executor(&self, session: SessionId, _user: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(SessionTools { shared: self.0.clone(), session, vault: self.0.vaults.of(session) })
     }
 
-    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
-        self.0.catalog.check(name, arguments)
+    fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
+        self.0.catalog.validate_arguments(name, arguments)
     }
 }
 
@@ -133,7 +133,7 @@ impl SessionTools {
     /// Sends one call, with real values in place of placeholders, and masks all that comes back.
     async fn send(
         &self,
-        target: &Target,
+        target: &ToolRef,
         effect: ToolEffect,
         expect: Expect,
         arguments: &Map<String, Value>,
@@ -239,47 +239,49 @@ fn holds_placeholder(value: &Value) -> bool {
 
 #[async_trait]
 impl ToolExecutor for SessionTools {
-    async fn ready(&self) {
+    async fn wait_until_ready(&self) {
         self.shared.hub.settled().await;
-        if let Some(token) = self.shared.tokens.of(self.session) {
+        if let Some(token) = self.shared.tokens.token_of(self.session) {
             self.shared.hub.welcome(&token).await;
         }
     }
 
-    fn specs(&self) -> Arc<[ToolSpec]> {
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
         self.shared.catalog.specs()
     }
 
-    fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass> {
+    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
         let Found { mut class, approval, .. } = self.shared.catalog.find(name, Some(arguments))?;
         // Whoever writes to a log could have the model send a secret anywhere, even by a call that only reads.
-        if matches!(class.gate, Gate::Open | Gate::Trusted)
+        if matches!(class.approval, ApprovalRequirement::NotRequired | ApprovalRequirement::RequiredIfUntrusted)
             && approval.is_none()
             && arguments.values().any(holds_placeholder)
         {
-            class.gate = Gate::Ask;
+            class.approval = ApprovalRequirement::Required;
             class.reason = format!("{}; it hands the real value of a secret to the tool", class.reason);
         }
         Some(class)
     }
 
-    fn is_secret(&self, text: &str) -> bool {
+    fn contains_secret(&self, text: &str) -> bool {
         // What is known of the session's secrets, where anything is.
         let known = self.vault.get().is_some_and(|vault| matches!(vault.mask(text, Expect::Any), Cow::Owned(_)));
-        known || holds_secret(text)
+        known || contains_secret(text)
     }
 
-    async fn preview(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        let asked = self.shared.catalog.find(name, Some(arguments))?.class.target;
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+        let asked = self.shared.catalog.find(name, Some(arguments))?.class.tool;
         let dry = effects::preview(asked.tool(), arguments)?;
-        let target = Target::new(asked.server(), &dry.tool);
+        let target = ToolRef::new(asked.server(), &dry.tool);
         let Found { class, sensitive, .. } = self.shared.catalog.find_remote(&target, &dry.arguments)?;
         // By what is known here, not by what the server says of itself: it has not been approved.
         if class.effect != ToolEffect::Read || effects::judge(&dry.tool, &dry.arguments)?.effect != ToolEffect::Read {
             return None;
         }
-        let context =
-            CallContext { user_token: self.shared.tokens.of(self.session), ..CallContext::within(self.shared.limits) };
+        let context = CallContext {
+            user_token: self.shared.tokens.token_of(self.session),
+            ..CallContext::within(self.shared.limits)
+        };
         let shown = self.send(&target, ToolEffect::Read, expect(sensitive), &dry.arguments, context).await;
         let budget = Budget { tokens: PREVIEW_TOKENS, bytes: self.shared.config.max_output_bytes };
         let fitted = output::fit(&shown.text, None, budget, None);
@@ -290,11 +292,16 @@ impl ToolExecutor for SessionTools {
         })
     }
 
-    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome {
-        let budget = self.budget(site.context_window);
-        if class.target.server() == builtin::SERVER {
+    async fn execute_call(
+        &self,
+        call: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        context: ToolCallContext,
+    ) -> ToolOutcome {
+        let budget = self.budget(context.context_window);
+        if call.tool.server() == builtin::SERVER {
             let answer =
-                builtin::call(self.shared.store.as_ref(), self.session, class.target.tool(), arguments, budget).await;
+                builtin::call(self.shared.store.as_ref(), self.session, call.tool.tool(), arguments, budget).await;
             let (status, content) = match answer {
                 // It was masked when it was kept; more may be known by now.
                 Ok(content) => (ToolStatus::Ok, self.vault().await.mask(&content, Expect::Any).into_owned()),
@@ -303,21 +310,21 @@ impl ToolExecutor for SessionTools {
             let bytes = content.len() as u64;
             return ToolOutcome { status, content, structured: None, truncated: false, bytes };
         }
-        let sensitive = match self.shared.catalog.still_is(class, arguments) {
+        let sensitive = match self.shared.catalog.still_is(call, arguments) {
             Ok(sensitive) => sensitive,
             Err(why) => return Self::nothing_was_run(format!("{why} Nothing was run.")),
         };
         let vault = self.vault().await;
-        let (sink, masked) = (site.progress, vault.clone());
-        let progress = Arc::new(move |CallProgress { progress, total, message }| {
-            let message = message.map(|message| masked.mask(&message, Expect::Any).into_owned());
-            sink(Progress { progress, total, message });
+        let (sink, masked) = (context.progress, vault.clone());
+        let progress = Arc::new(move |mut progress: CallProgress| {
+            progress.message = progress.message.map(|message| masked.mask(&message, Expect::Any).into_owned());
+            sink(progress);
         });
-        let asker = Some(Arc::new(MaskedAsker { vault, asker: site.asker }) as Arc<dyn Asker>);
-        let user_token = self.shared.tokens.of(self.session);
-        let context = CallContext { limits: self.shared.limits, progress, asker, user_token };
-        let shown = self.send(&class.target, class.effect, expect(sensitive), arguments, context).await;
-        self.fit(&site.id, shown, budget).await
+        let asker = Some(Arc::new(MaskedAsker { vault, asker: context.asker }) as Arc<dyn Asker>);
+        let user_token = self.shared.tokens.token_of(self.session);
+        let mcp_context = CallContext { limits: self.shared.limits, progress, asker, user_token };
+        let shown = self.send(&call.tool, call.effect, expect(sensitive), arguments, mcp_context).await;
+        self.fit(&context.id, shown, budget).await
     }
 }
 

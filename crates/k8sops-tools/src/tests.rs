@@ -7,8 +7,8 @@ use rmcp::model::ToolAnnotations;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Asker, CallClass, CallSite, Gate, Question, SessionToolbox, ToolCatalog, ToolExecutor, ToolOutcome,
-    Toolbox, UserTokens,
+    Answer, ApprovalRequirement, Asker, ClassifiedCall, Question, SessionToolFactory, ToolCallContext, ToolCatalog,
+    ToolExecutor, ToolExecutorFactory, ToolOutcome, UserTokens,
 };
 use crate::{ApprovalMode, ToolOptions};
 use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
@@ -35,7 +35,7 @@ fn policy(approval: ApprovalMode) -> ToolOptions {
 /// The tools of a session, over a catalog of the hub's.
 struct Tools {
     catalog: Arc<ToolCatalog>,
-    toolbox: SessionToolbox,
+    toolbox: SessionToolFactory,
     tools: Arc<dyn ToolExecutor>,
     store: Arc<MemoryStore>,
     session: SessionId,
@@ -55,13 +55,13 @@ impl Tools {
         let session = contract::new_session(store.as_ref()).await;
         let limits = CallLimits::of(Duration::from_secs(10));
         let toolbox =
-            SessionToolbox::new(catalog.clone(), hub.clone(), store.clone(), limits, UserTokens::default(), config);
-        let tools = toolbox.open(session, &contract::user("anna"));
+            SessionToolFactory::new(catalog.clone(), hub.clone(), store.clone(), limits, UserTokens::default(), config);
+        let tools = toolbox.create_executor(session, &contract::user("anna"));
         Self { catalog, toolbox, tools, store, session }
     }
 
-    fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass> {
-        self.tools.classify(name, arguments)
+    fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
+        self.tools.classify_call(name, arguments)
     }
 }
 
@@ -83,12 +83,12 @@ async fn call(catalog: &Tools, name: &str) -> ToolOutcome {
     run(catalog, &class).await
 }
 
-fn site(id: &ToolCallId) -> CallSite {
-    CallSite { id: id.clone(), progress: Arc::new(|_| {}), asker: Arc::new(NobodyToAsk), context_window: None }
+fn site(id: &ToolCallId) -> ToolCallContext {
+    ToolCallContext { id: id.clone(), progress: Arc::new(|_| {}), asker: Arc::new(NobodyToAsk), context_window: None }
 }
 
-async fn run(catalog: &Tools, class: &CallClass) -> ToolOutcome {
-    catalog.tools.call(class, &Map::new(), site(&ToolCallId::generate())).await
+async fn run(catalog: &Tools, class: &ClassifiedCall) -> ToolOutcome {
+    catalog.tools.execute_call(class, &Map::new(), site(&ToolCallId::generate())).await
 }
 
 #[tokio::test]
@@ -128,14 +128,16 @@ async fn tools_of_two_servers_with_one_name_are_told_apart() {
 #[tokio::test]
 async fn the_gate_follows_the_effect_and_the_policy() {
     let hub = connected(&World::new(), &config()).await;
-    for (approval, gate) in
-        [(ApprovalMode::Ask, Gate::Ask), (ApprovalMode::Auto, Gate::Trusted), (ApprovalMode::Deny, Gate::Deny)]
-    {
+    for (approval, gate) in [
+        (ApprovalMode::Ask, ApprovalRequirement::Required),
+        (ApprovalMode::Auto, ApprovalRequirement::RequiredIfUntrusted),
+        (ApprovalMode::Deny, ApprovalRequirement::Denied),
+    ] {
         let catalog = Tools::with(&hub, policy(approval)).await;
         let read = catalog.classify("echo", &Map::new()).unwrap();
-        assert_eq!((read.effect, read.gate), (ToolEffect::Read, Gate::Open));
+        assert_eq!((read.effect, read.approval), (ToolEffect::Read, ApprovalRequirement::NotRequired));
         let mutating = catalog.classify("hang", &Map::new()).unwrap();
-        assert_eq!((mutating.effect, mutating.gate), (ToolEffect::Mutating, gate));
+        assert_eq!((mutating.effect, mutating.approval), (ToolEffect::Mutating, gate));
         assert_eq!(mutating.reason, "no annotation by server sim: treated as mutating");
         assert_eq!(catalog.classify("silent", &Map::new()).unwrap().effect, ToolEffect::Idempotent);
     }
@@ -206,7 +208,7 @@ async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its
     let moved = prod.tools.lock().unwrap().remove(0);
     test.tools.lock().unwrap().push(moved);
     hub.refresh().await;
-    assert_eq!(catalog.classify("echo", &Map::new()).unwrap().target.server(), "test");
+    assert_eq!(catalog.classify("echo", &Map::new()).unwrap().tool.server(), "test");
     let outcome = run(&catalog, &class).await;
     assert_eq!(outcome.status, ToolStatus::Error);
     assert_eq!(outcome.content, "The MCP server prod no longer has the tool echo. Nothing was run.");
@@ -251,18 +253,18 @@ async fn the_whole_of_a_shortened_output_is_kept_and_read_by_our_own_tools() {
     let tools = catalog(&hub).await;
     let class = tools.classify("big", &Map::new()).unwrap();
     let id = ToolCallId::generate();
-    let outcome = tools.tools.call(&class, &Map::new(), site(&id)).await;
+    let outcome = tools.tools.execute_call(&class, &Map::new(), site(&id)).await;
     assert!(outcome.truncated && outcome.content.contains(id.as_str()), "{}", outcome.content);
     let kept = tools.store.read_output(tools.session, &id, 0, 10).await.unwrap().unwrap();
     assert_eq!(kept.total, outcome.bytes);
     let read = json!({"call": id.as_str(), "from_line": 1, "lines": 1}).as_object().unwrap().clone();
     let class = tools.classify("read_output", &read).unwrap();
-    assert_eq!((class.effect, class.gate), (ToolEffect::Read, Gate::Open));
-    let shown = tools.tools.call(&class, &read, site(&ToolCallId::generate())).await;
+    assert_eq!((class.effect, class.approval), (ToolEffect::Read, ApprovalRequirement::NotRequired));
+    let shown = tools.tools.execute_call(&class, &read, site(&ToolCallId::generate())).await;
     assert_eq!(shown.status, ToolStatus::Ok);
     assert!(!shown.content.is_empty() && shown.content.len() <= 4096 + 256, "{} bytes", shown.content.len());
     let nobodys = json!({"call": "call_x"}).as_object().unwrap().clone();
-    let refused = tools.tools.call(&class, &nobodys, site(&ToolCallId::generate())).await;
+    let refused = tools.tools.execute_call(&class, &nobodys, site(&ToolCallId::generate())).await;
     assert_eq!(refused.status, ToolStatus::Error);
     hub.close().await;
 }
@@ -274,14 +276,14 @@ async fn what_a_session_has_seen_of_secrets_outlives_its_owner() {
     let user = contract::user("anna");
     let arguments = json!({"text": "password: s3cr3t-of-anna"}).as_object().unwrap().clone();
     let echo = tools.classify("echo", &arguments).unwrap();
-    let shown = tools.tools.call(&echo, &arguments, site(&ToolCallId::generate())).await.content;
+    let shown = tools.tools.execute_call(&echo, &arguments, site(&ToolCallId::generate())).await.content;
     assert!(shown.contains("[secret:password:") && !shown.contains("s3cr3t"), "{shown}");
-    let again = tools.toolbox.open(tools.session, &user);
+    let again = tools.toolbox.create_executor(tools.session, &user);
     let plain = json!({"text": "s3cr3t-of-anna"}).as_object().unwrap().clone();
-    let shown = again.call(&echo, &plain, site(&ToolCallId::generate())).await.content;
+    let shown = again.execute_call(&echo, &plain, site(&ToolCallId::generate())).await.content;
     assert!(!shown.contains("s3cr3t"), "{shown}");
-    let elsewhere = tools.toolbox.open(SessionId::new(), &user);
-    let shown = elsewhere.call(&echo, &plain, site(&ToolCallId::generate())).await.content;
+    let elsewhere = tools.toolbox.create_executor(SessionId::new(), &user);
+    let shown = elsewhere.execute_call(&echo, &plain, site(&ToolCallId::generate())).await.content;
     assert!(shown.contains("s3cr3t-of-anna"), "another session knows nothing of it: {shown}");
     hub.close().await;
 }

@@ -20,7 +20,7 @@ pub struct UserTokens(Arc<Mutex<HashMap<SessionId, SecretString>>>);
 
 impl UserTokens {
     /// Remembers the token that came with a request to a session.
-    pub fn put(&self, session: SessionId, token: SecretString) {
+    pub fn store_token(&self, session: SessionId, token: SecretString) {
         let mut tokens = self.lock();
         if tokens.len() >= MAX_SESSIONS && !tokens.contains_key(&session) {
             tokens.clear();
@@ -30,7 +30,7 @@ impl UserTokens {
 
     /// The newest token of a session's user.
     #[must_use]
-    pub fn of(&self, session: SessionId) -> Option<SecretString> {
+    pub fn token_of(&self, session: SessionId) -> Option<SecretString> {
         self.lock().get(&session).cloned()
     }
 
@@ -49,10 +49,10 @@ mod tests {
     #[test]
     fn the_newest_token_of_a_session_is_its_users() {
         let (tokens, session) = (UserTokens::default(), SessionId::new());
-        assert!(tokens.of(session).is_none());
-        tokens.put(session, "a".into());
-        tokens.put(session, "b".into());
-        assert_eq!(tokens.of(session).unwrap().expose_secret(), "b");
-        assert!(tokens.of(SessionId::new()).is_none());
+        assert!(tokens.token_of(session).is_none());
+        tokens.store_token(session, "a".into());
+        tokens.store_token(session, "b".into());
+        assert_eq!(tokens.token_of(session).unwrap().expose_secret(), "b");
+        assert!(tokens.token_of(SessionId::new()).is_none());
     }
 }

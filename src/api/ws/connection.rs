@@ -12,15 +12,15 @@ use tracing::Instrument as _;
 use super::frames::{Reply, Up, acknowledgement, envelope, refusal};
 use crate::{
     api::{
-        Api, Problem, approvals,
-        extract::{Acts, Answers, Caller},
+        ApiState, ProblemDetails, approvals,
+        extract::{Caller, CanApprove, CanWrite},
         inputs, messages, settings,
         stream::{OpenStream, STORE_RETRY},
     },
-    auth::Identity,
+    auth::CallerIdentity,
 };
 use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
-use k8sops_telemetry::{requests, traces};
+use k8sops_telemetry::{request_id, spans};
 
 /// How often the server asks whether the client is there.
 const PING: Duration = Duration::from_secs(20);
@@ -31,8 +31,8 @@ const STUCK: Duration = Duration::from_secs(60);
 
 /// A WebSocket that is open, and whose client is known.
 pub(super) struct Connection {
-    pub(super) api: web::Data<Api>,
-    pub(super) caller: Identity,
+    pub(super) api: web::Data<ApiState>,
+    pub(super) caller: CallerIdentity,
     pub(super) session: SessionId,
     pub(super) socket: Down,
     /// When the client was last heard of.
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     /// The request that opened it: all that comes over it belongs to that.
     pub(super) cause: RequestContext,
     pub(super) open: OpenStream,
-    pub(super) _counted: k8sops_telemetry::OpenStream,
+    pub(super) _counted: k8sops_telemetry::OpenStreamGuard,
 }
 
 /// Why a connection ends.
@@ -162,7 +162,9 @@ impl Connection {
             Some(Ok(AggregatedMessage::Text(text))) => self.command(&text).await,
             Some(Ok(AggregatedMessage::Binary(_))) => self.refused(
                 Value::Null,
-                Problem::invalid("binary frames are not taken; send text: a JSON command, or a message as it is"),
+                ProblemDetails::invalid(
+                    "binary frames are not taken; send text: a JSON command, or a message as it is",
+                ),
             ),
             Some(Ok(AggregatedMessage::Ping(bytes))) => return self.socket.pong(&bytes).await,
             Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
@@ -192,25 +194,25 @@ impl Connection {
             }
         };
         let id = command_id.to_string();
-        let span = traces::command(&self.cause, self.session);
-        let request = requests::id_of(self.cause.request_id.as_deref());
-        match requests::within(request, self.submit(command_id, fields).instrument(span)).await {
+        let span = spans::command_span(&self.cause, self.session);
+        let request = request_id::accept_or_generate(self.cause.request_id.as_deref());
+        match request_id::scope(request, self.submit(command_id, fields).instrument(span)).await {
             Ok(receipt) => acknowledgement(receipt),
             Err(problem) => refusal(Value::String(id), problem),
         }
     }
 
     /// What is no command counts as one.
-    fn refused(&self, id: Value, problem: Problem) -> Reply {
+    fn refused(&self, id: Value, problem: ProblemDetails) -> Reply {
         refusal(id, self.api.quota.request(&self.caller.user).err().unwrap_or(problem))
     }
 
-    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<CommandReceipt, Problem> {
+    async fn submit(&self, command_id: CommandId, frame: Up) -> Result<CommandReceipt, ProblemDetails> {
         let (api, user, session) = (&self.api, &self.caller.user, self.session);
         api.quota.request(user)?;
         match &frame {
-            Up::Resolve(..) => drop(Caller::<Answers>::new(self.caller.clone())?),
-            _ => drop(Caller::<Acts>::new(self.caller.clone())?),
+            Up::Resolve(..) => drop(Caller::<CanApprove>::new(self.caller.clone())?),
+            _ => drop(Caller::<CanWrite>::new(self.caller.clone())?),
         }
         let command = match frame {
             Up::Message(message) => messages::command(api, user, command_id, message)?,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::api::{
-    Code, Problem,
+    ProblemCode, ProblemDetails,
     approvals::{ResolveApproval, Verdict},
     inputs::AnswerInput,
     messages::SendMessage,
@@ -63,7 +63,7 @@ pub(super) struct Refusal {
     /// What was given as `command_id`, whatever it is; `null`: nothing was.
     command_id: Value,
     /// The stable word.
-    code: Code,
+    code: ProblemCode,
     /// What was attempted, what was found, what to do.
     message: String,
 }
@@ -79,7 +79,7 @@ pub(super) fn acknowledgement(receipt: CommandReceipt) -> Reply {
     Reply::Ack(Ack { command_id, seq, message_id, run_id, duplicate })
 }
 
-pub(super) fn refusal(command_id: Value, problem: Problem) -> Reply {
+pub(super) fn refusal(command_id: Value, problem: ProblemDetails) -> Reply {
     Reply::Error(Refusal { command_id, code: problem.code, message: problem.detail })
 }
 
@@ -94,7 +94,7 @@ pub(in crate::api) const COMMANDS: [(&str, &str, &str); 6] = [
     ("cancel", "Nothing", "Cancels the run in progress."),
     ("approve", "Answer", "Lets a tool call run that waits for approval."),
     ("deny", "Answer", "Refuses a tool call that waits for approval."),
-    ("answer", "InputAnswer", "Answers a question of an MCP server."),
+    ("answer", "InputAnswer", "CanApprove a question of an MCP server."),
     ("settings", "SettingsPatch", "Changes some settings; they apply from the next run on."),
 ];
 
@@ -143,16 +143,16 @@ pub(super) struct InputAnswer {
 pub(super) struct Nothing {}
 
 /// Reads a text frame. The error names the command that it answers, where one was given.
-pub(super) fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, Problem)>> {
+pub(super) fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, ProblemDetails)>> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
         return Ok((CommandId::generate(), Up::Message(text.to_owned().into())));
     };
     let given = fields.remove("command_id").unwrap_or(Value::Null);
-    let refuse = |problem: Problem| Box::new((given.clone(), problem));
+    let refuse = |problem: ProblemDetails| Box::new((given.clone(), problem));
     let command_id = match &given {
         Value::Null => CommandId::generate(),
-        Value::String(id) => id.parse().map_err(|error| refuse(Problem::from(error)))?,
-        _ => return Err(refuse(Problem::invalid("command_id must be a string"))),
+        Value::String(id) => id.parse().map_err(|error| refuse(ProblemDetails::from(error)))?,
+        _ => return Err(refuse(ProblemDetails::invalid("command_id must be a string"))),
     };
     let kind = fields.remove("type");
     let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
@@ -164,7 +164,9 @@ pub(super) fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, Proble
         "answer" => read(fields)
             .map(|InputAnswer { input_id, action, content }| Up::Answer(input_id, AnswerInput { action, content })),
         "settings" => read(fields).map(Up::Settings),
-        _ => Err(Problem::invalid(format!("type must be one of {}", COMMANDS.map(|(kind, ..)| kind).join(", ")))),
+        _ => {
+            Err(ProblemDetails::invalid(format!("type must be one of {}", COMMANDS.map(|(kind, ..)| kind).join(", "))))
+        }
     };
     Ok((command_id, up.map_err(refuse)?))
 }
@@ -174,8 +176,9 @@ fn resolve(decision: Verdict, answer: Answer) -> Up {
     Up::Resolve(approval_id, ResolveApproval { decision, arguments, comment })
 }
 
-fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, Problem> {
-    serde_json::from_value(Value::Object(fields)).map_err(|error| Problem::new(Code::InvalidJson, error.to_string()))
+fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, ProblemDetails> {
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
 }
 
 #[cfg(test)]
@@ -195,17 +198,17 @@ mod tests {
     fn every_command_that_is_told_of_is_taken() {
         for (kind, ..) in COMMANDS {
             let read = envelope(&json!({"type": kind, "no such field": 1}).to_string());
-            assert_eq!(read.unwrap_err().1.code, Code::InvalidJson, "{kind}");
+            assert_eq!(read.unwrap_err().1.code, ProblemCode::InvalidJson, "{kind}");
         }
     }
 
     #[test]
     fn an_error_names_the_command_that_it_answers() {
         let (id, problem) = *envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
-        assert_eq!((id, problem.code), (json!("c1"), Code::InvalidJson));
+        assert_eq!((id, problem.code), (json!("c1"), ProblemCode::InvalidJson));
         assert!(problem.detail.contains("contnet"), "{}", problem.detail);
         let (id, problem) = *envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
-        assert_eq!((id, problem.code), (json!("c2"), Code::InvalidRequest));
+        assert_eq!((id, problem.code), (json!("c2"), ProblemCode::InvalidRequest));
         let (id, _) = *envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
         assert_eq!(id, json!(7));
         assert!(envelope(r#"{"type":"cancel","command_id":"has space"}"#).is_err());

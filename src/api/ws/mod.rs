@@ -2,6 +2,8 @@
 
 mod connection;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 
 use std::time::{Duration, Instant};
 
@@ -14,22 +16,22 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{
-    Api, Code, Problem,
+    ApiState, ProblemCode, ProblemDetails,
     body::says_body,
-    extract::{Caller, InSession, OwnToken, Query},
+    extract::{Caller, Query, SessionPath, UserToken},
     identity::{SUBPROTOCOL, identify, is_upgrade, token_of},
-    problem::errors,
+    problem::document_errors,
     stream::{self, OpenStream},
 };
-use crate::auth::Identity;
+use crate::auth::CallerIdentity;
 use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 
 use connection::{Connection, Down};
 pub(super) use frames::{COMMANDS, Frames};
 use frames::{Introduction, refusal};
 
-errors!(
+document_errors!(
     OpenErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
     StoreUnavailable, Overloaded
 );
@@ -75,30 +77,32 @@ pub struct StartAt {
 pub(super) async fn open(
     request: HttpRequest,
     payload: web::Payload,
-    api: web::Data<Api>,
-    session: InSession,
+    api: web::Data<ApiState>,
+    session: SessionPath,
     Query(from): Query<StartAt>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ProblemDetails> {
     if !is_upgrade(&request) {
-        let mut response =
-            Problem::new(Code::UpgradeRequired, "connect with a WebSocket client, or use …/events for SSE and NDJSON")
-                .response();
+        let mut response = ProblemDetails::new(
+            ProblemCode::UpgradeRequired,
+            "connect with a WebSocket client, or use …/events for SSE and NDJSON",
+        )
+        .response();
         response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
         return Ok(response);
     }
-    let InSession(session, _) = session;
-    let known = request.extensions().get::<Identity>().cloned();
+    let SessionPath(session, _) = session;
+    let known = request.extensions().get::<CallerIdentity>().cloned();
     let opened = match known {
         Some(identity) => Some(Opened::new(&api, identity, session, &from).await?),
         None => None,
     };
     if says_body(&request) {
-        return Err(Problem::invalid("a handshake has no body: leave Content-Length and Transfer-Encoding out"));
+        return Err(ProblemDetails::invalid("a handshake has no body: leave Content-Length and Transfer-Encoding out"));
     }
     let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
-        .map_err(|error| Problem::invalid(error.to_string()))?;
+        .map_err(|error| ProblemDetails::invalid(error.to_string()))?;
     let down = Down(socket);
-    let cause = traces::cause();
+    let cause = trace_context::current_request();
     match opened {
         Some(opened) => drop(actix_web::rt::spawn(opened.serve(api, session, cause, down, messages))),
         None => drop(actix_web::rt::spawn(introduce(request, api, session, from, cause, down, messages))),
@@ -115,17 +119,22 @@ struct Opened {
 }
 
 impl Opened {
-    async fn new(api: &Api, identity: Identity, session: SessionId, from: &StartAt) -> Result<Self, Problem> {
+    async fn new(
+        api: &ApiState,
+        identity: CallerIdentity,
+        session: SessionId,
+        from: &StartAt,
+    ) -> Result<Self, ProblemDetails> {
         let caller = Caller::new(identity)?;
         let place = OpenStream::new(api, &caller.identity)?;
         let (hello, cursor) = stream::open(api, &caller.user, session, from.after, from.snapshot).await?;
-        OwnToken(caller.identity.own_token.clone()).remember(api, &caller.user, session).await?;
+        UserToken(caller.identity.user_token.clone()).remember(api, &caller.user, session).await?;
         Ok(Self { caller, hello, cursor, place })
     }
 
     async fn serve(
         self,
-        api: web::Data<Api>,
+        api: web::Data<ApiState>,
         session: SessionId,
         cause: RequestContext,
         down: Down,
@@ -135,7 +144,7 @@ impl Opened {
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let Self { caller, hello, cursor, place } = self;
         let connection = Connection {
-            _counted: api.metrics.stream(k8sops_telemetry::Stream::WebSocket),
+            _counted: api.metrics.track_stream(k8sops_telemetry::StreamKind::WebSocket),
             cause,
             api,
             caller: caller.identity,
@@ -151,7 +160,7 @@ impl Opened {
 /// Hears who the client is, and serves it, or closes.
 async fn introduce(
     request: HttpRequest,
-    api: web::Data<Api>,
+    api: web::Data<ApiState>,
     session: SessionId,
     from: StartAt,
     cause: RequestContext,
@@ -173,7 +182,7 @@ async fn introduce(
     let opened = async {
         let mut identity = identify(&api, &request, Some(&token)).await?;
         if let Some(own) = mcp_token {
-            identity.own_token = token_of(&own);
+            identity.user_token = token_of(&own);
         }
         api.quota.request(&identity.user)?;
         Opened::new(&api, identity, session, &from).await

@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Check, Line};
 use crate::{
     api::ServerOptions,
-    auth::{AuthConfig, AuthMode, Authenticator, Refusal},
+    auth::{AuthConfig, AuthMode, AuthRejection, Authenticator},
 };
 use k8sops_core::{UserId, is_loopback};
 
@@ -46,7 +46,11 @@ impl Check for IdentityCheck {
         let auth = match Authenticator::start(&self.config, &self.everybody, &tasks, &cancel) {
             Ok(auth) => auth,
             Err(error) => {
-                return vec![Line::fail(what, error.to_string(), "make a key and its entry with `k8sops key`")];
+                return vec![Line::fail(
+                    what,
+                    crate::error_chain::ErrorChain(&error).to_string(),
+                    "make a key and its entry with `k8sops key`",
+                )];
             }
         };
         let word = self.config.mode_name();
@@ -56,11 +60,11 @@ impl Check for IdentityCheck {
         // Without a token something that is none is asked about: that fetches the issuer's keys, too.
         let nobody = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImRvY3RvciJ9.e30.AA";
         let token = self.token.as_ref().map_or(nobody, |token| token.expose_secret());
-        vec![match (auth.whose(token).await, &self.token) {
+        vec![match (auth.authenticate_token(token).await, &self.token) {
             (Ok(caller), _) => {
                 Line::ok(what, format!("AUTH_MODE={word}; the key or token is {}'s ({})", caller.user, caller.roles))
             }
-            (Err(Refusal::Unavailable(why)), _) => Line::fail(what, why, "see to AUTH_JWT_ISSUER"),
+            (Err(AuthRejection::Unavailable(why)), _) => Line::fail(what, why, "see to AUTH_JWT_ISSUER"),
             (Err(refusal), Some(_)) => Line::fail(what, refusal.to_string(), "give another --token, or K8SOPS_TOKEN"),
             (Err(_), None) => Line::ok(what, format!("AUTH_MODE={word}; --token tells whose a key or token is")),
         }]

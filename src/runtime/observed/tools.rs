@@ -8,18 +8,18 @@ use tracing::Instrument as _;
 
 use super::place;
 use crate::{
-    audit::{Action, Audit, Entry},
+    audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::Term, run_log::Projection},
 };
 use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
-use k8sops_telemetry::traces;
-use k8sops_tools::{CallClass, CallSite, ToolExecutor, ToolOutcome};
+use k8sops_telemetry::spans;
+use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome};
 
 pub(in crate::runtime) struct WatchedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
     pub(in crate::runtime) projection: Arc<Projection>,
-    pub(in crate::runtime) audit: Audit,
+    pub(in crate::runtime) audit: AuditTrail,
     pub(in crate::runtime) term: Arc<Term>,
 }
 
@@ -28,28 +28,34 @@ impl WatchedTools {
     ///
     /// # Errors
     /// Why the call must not be sent.
-    async fn admit(&self, class: &CallClass, arguments: &Map<String, Value>, id: &ToolCallId) -> Result<(), String> {
-        if !self.audit.is_on() {
+    async fn admit(
+        &self,
+        class: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        id: &ToolCallId,
+    ) -> Result<(), String> {
+        if !self.audit.is_enabled() {
             return Ok(());
         }
-        let target = &class.target;
+        let target = &class.tool;
         let entry = self.projection.read(|state| {
             let calls = state.run.iter().flat_map(|run| &run.calls);
             let approval = calls.filter(|open| &open.call.id == id).find_map(|open| open.approval.as_ref());
             let approved_by = approval.and_then(|a| a.resolved.as_ref()).map(|resolved| resolved.by.to_string());
-            Entry::new(Action::ToolCallStarted)
-                .by(format!("user:{}", state.summary.user_id))
-                .in_session(state.summary.session_id)
-                .in_run(state.summary.open_run)
-                .call(id, target.server(), target.tool(), class.effect)
-                .with(&Value::Object(arguments.clone()))
-                .approved(approved_by)
+            AuditRecord::new(AuditAction::ToolCallStarted)
+                .with_actor(format!("user:{}", state.summary.user_id))
+                .with_session(state.summary.session_id)
+                .with_run(state.summary.open_run)
+                .with_tool_call(id, target.server(), target.tool(), class.effect)
+                .with_arguments(&Value::Object(arguments.clone()))
+                .with_approver(approved_by)
         });
         if class.effect == ToolEffect::Read {
             self.audit.record(vec![entry]).await;
             return Ok(());
         }
         self.audit.record_durably(entry).await.map_err(|error| {
+            let error = crate::error_chain::ErrorChain(&error);
             format!("not run: {error}, and nothing is changed without a record of it; tell the operator")
         })?;
         // The disk may have taken its time.
@@ -62,34 +68,39 @@ impl WatchedTools {
 
 #[async_trait]
 impl ToolExecutor for WatchedTools {
-    async fn ready(&self) {
-        self.inner.ready().await;
+    async fn wait_until_ready(&self) {
+        self.inner.wait_until_ready().await;
     }
 
-    fn specs(&self) -> Arc<[ToolSpec]> {
-        self.inner.specs()
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
+        self.inner.tool_specs()
     }
 
-    fn classify(&self, name: &str, arguments: &Map<String, Value>) -> Option<CallClass> {
-        self.inner.classify(name, arguments)
+    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
+        self.inner.classify_call(name, arguments)
     }
 
-    fn is_secret(&self, text: &str) -> bool {
-        self.inner.is_secret(text)
+    fn contains_secret(&self, text: &str) -> bool {
+        self.inner.contains_secret(text)
     }
 
-    async fn preview(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        self.inner.preview(name, arguments).await
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+        self.inner.preview_call(name, arguments).await
     }
 
-    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome {
+    async fn execute_call(
+        &self,
+        class: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        context: ToolCallContext,
+    ) -> ToolOutcome {
         let at = self.projection.read(place);
-        let (server, tool, effect) = (class.target.server(), class.target.tool(), class.effect.as_str());
-        let span = traces::tool(&at, &site.id.to_string(), server, tool, effect);
+        let (server, tool, effect) = (class.tool.server(), class.tool.tool(), class.effect.as_str());
+        let span = spans::tool_call_span(&at, &context.id.to_string(), server, tool, effect);
         // Secrets are placeholders here, before the call and after it.
-        traces::content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
+        spans::record_content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
         let call = async {
-            if let Err(why) = self.admit(class, arguments, &site.id).await {
+            if let Err(why) = self.admit(class, arguments, &context.id).await {
                 tracing::error!(server, tool, why, "a tool call was not sent");
                 let bytes = why.len() as u64;
                 return ToolOutcome {
@@ -100,13 +111,13 @@ impl ToolExecutor for WatchedTools {
                     bytes,
                 };
             }
-            self.inner.call(class, arguments, site).await
+            self.inner.execute_call(class, arguments, context).await
         };
         let outcome = call.instrument(span.clone()).await;
         if outcome.status != ToolStatus::Ok {
-            traces::failed(&span, outcome.status.as_str());
+            spans::record_failure(&span, outcome.status.as_str());
         }
-        traces::content(&span, "gen_ai.tool.call.result", || outcome.content.clone());
+        spans::record_content(&span, "gen_ai.tool.call.result", || outcome.content.clone());
         outcome
     }
 }

@@ -25,7 +25,7 @@ use crate::BudgetConfig;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
-use k8sops_tools::{CallClass, CallSite, Form, Gate as ApprovalGate, Question, Target, ToolOutcome};
+use k8sops_tools::{ApprovalRequirement, ClassifiedCall, Form, Question, ToolCallContext, ToolOutcome, ToolRef};
 
 type Watch = Box<dyn Fn(usize) + Send>;
 
@@ -232,36 +232,41 @@ impl Tools {
 
 #[async_trait]
 impl ToolExecutor for Tools {
-    fn is_secret(&self, text: &str) -> bool {
-        k8sops_tools::holds_secret(text)
+    fn contains_secret(&self, text: &str) -> bool {
+        k8sops_tools::contains_secret(text)
     }
 
-    fn specs(&self) -> Arc<[ToolSpec]> {
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
         Arc::new([])
     }
 
-    fn classify(&self, name: &str, _arguments: &Map<String, Value>) -> Option<CallClass> {
-        let (effect, gate) = match name {
-            "look" | "asks" => (ToolEffect::Read, ApprovalGate::Open),
-            "trusted" => (ToolEffect::Mutating, ApprovalGate::Trusted),
-            "change" if !self.asks_nothing => (ToolEffect::Mutating, ApprovalGate::Ask),
-            "change" | "force" => (ToolEffect::Mutating, ApprovalGate::Open),
-            "never" => (ToolEffect::Mutating, ApprovalGate::Deny),
+    fn classify_call(&self, name: &str, _arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
+        let (effect, approval) = match name {
+            "look" | "asks" => (ToolEffect::Read, ApprovalRequirement::NotRequired),
+            "trusted" => (ToolEffect::Mutating, ApprovalRequirement::RequiredIfUntrusted),
+            "change" if !self.asks_nothing => (ToolEffect::Mutating, ApprovalRequirement::Required),
+            "change" | "force" => (ToolEffect::Mutating, ApprovalRequirement::NotRequired),
+            "never" => (ToolEffect::Mutating, ApprovalRequirement::Denied),
             _ => return None,
         };
-        Some(CallClass { target: Target::new("test", name), effect, gate, reason: "by test".into() })
+        Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: "by test".into() })
     }
 
-    async fn preview(&self, name: &str, _: &Map<String, Value>) -> Option<String> {
+    async fn preview_call(&self, name: &str, _: &Map<String, Value>) -> Option<String> {
         (name == "change").then(|| "would change".to_owned())
     }
 
-    async fn call(&self, class: &CallClass, arguments: &Map<String, Value>, site: CallSite) -> ToolOutcome {
-        let name = class.target.tool();
+    async fn execute_call(
+        &self,
+        class: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        context: ToolCallContext,
+    ) -> ToolOutcome {
+        let name = class.tool.tool();
         if name == "asks" {
             let schema = json!({"type": "object"}).as_object().unwrap().clone();
             let question = Question { message: "sure?".into(), form: Form::Fields(schema) };
-            let content = format!("{:?}", site.asker.ask(question).await);
+            let content = format!("{:?}", context.asker.ask(question).await);
             let bytes = content.len() as u64;
             return ToolOutcome { status: ToolStatus::Ok, content, structured: None, truncated: false, bytes };
         }

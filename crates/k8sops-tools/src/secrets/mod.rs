@@ -63,7 +63,7 @@ impl fmt::Display for Unknown {
 
 /// Whether a text has something in it that looks like a secret, or a placeholder of one.
 #[must_use]
-pub fn holds_secret(text: &str) -> bool {
+pub fn contains_secret(text: &str) -> bool {
     // However a model has copied the rest of it.
     text.contains(placeholder::BEGINS) || !detect::all(text, false).is_empty()
 }

@@ -1,0 +1,87 @@
+//! The port through which the agent sees the tools of a session.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use k8sops_core::{SessionId, ToolCallId, ToolStatus, UserId};
+use k8sops_mcp::{Asker, CallProgress};
+use k8sops_models::ToolSpec;
+
+use crate::{ArgumentMismatch, ClassifiedCall};
+
+/// Creates the tool executor of each session.
+pub trait ToolExecutorFactory: Send + Sync + 'static {
+    /// Creates the executor of a session, for as long as this process owns the session.
+    fn create_executor(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor>;
+
+    /// Checks arguments that a person edited against the schema of the tool that a call names.
+    ///
+    /// # Errors
+    /// The arguments violate the schema.
+    fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch>;
+}
+
+/// The tools of one session.
+#[async_trait]
+pub trait ToolExecutor: Send + Sync + 'static {
+    /// Waits, for a bounded time, until the tools of the MCP servers have been discovered. A run starts after that, so that
+    /// a run which is resumed after a restart finds its tools.
+    async fn wait_until_ready(&self) {}
+
+    /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
+    fn tool_specs(&self) -> Arc<[ToolSpec]>;
+
+    /// Classifies a call without running it; `None` if there is no tool of that name.
+    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall>;
+
+    /// Returns whether a text contains something that must not be stored: a credential, a value of a Secret, or a
+    /// placeholder of one.
+    fn contains_secret(&self, text: &str) -> bool;
+
+    /// Shows what a call would do by a dry run or a diff; `None` if there is no such preview.
+    async fn preview_call(&self, _name: &str, _arguments: &Map<String, Value>) -> Option<String> {
+        None
+    }
+
+    /// Runs the call that was classified. If the tool has become stricter or is gone since then, nothing runs. Dropping the
+    /// future cancels the call at its server.
+    async fn execute_call(
+        &self,
+        call: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        context: ToolCallContext,
+    ) -> ToolOutcome;
+}
+
+/// What a call needs besides its arguments.
+#[derive(Clone)]
+pub struct ToolCallContext {
+    /// Id of the call in the session.
+    pub id: ToolCallId,
+    /// Receives the progress that the server reports.
+    pub progress: ProgressSink,
+    /// Receives the questions of the server to the user.
+    pub asker: Arc<dyn Asker>,
+    /// Context window of the model in tokens, if it is known. The output gets a share of it.
+    pub context_window: Option<u32>,
+}
+
+/// Receives the progress of a call; must not block.
+pub type ProgressSink = Arc<dyn Fn(CallProgress) + Send + Sync>;
+
+/// Result of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolOutcome {
+    /// `ok`, `error`, `timeout` or `unknown`.
+    pub status: ToolStatus,
+    /// The output, truncated to the budget.
+    pub content: String,
+    /// The structured output, if it fits the budget.
+    pub structured: Option<Value>,
+    /// Whether `content` holds less than the server sent.
+    pub truncated: bool,
+    /// Size of the server's output in bytes.
+    pub bytes: u64,
+}
