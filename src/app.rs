@@ -30,7 +30,7 @@ use crate::{
 };
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
-use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for};
+use k8sops_mcp::{CallLimits, InProcessConnector, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
 use k8sops_store::{
     FilesystemStore, MemoryStore, RedisConfig, RedisOptions, RedisStore, RedisTopology, StoreBackend, StoreOptions,
@@ -66,7 +66,7 @@ pub struct BuildOverrides {
     /// A catalog with models of the caller's own: for the demo and for tests.
     pub catalog: Option<ModelCatalog>,
     /// More MCP servers than the configured ones.
-    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    pub servers: Vec<(String, Arc<dyn McpConnector>)>,
     /// Whether this is the demo.
     pub demo: bool,
 }
@@ -89,7 +89,7 @@ impl Application {
         let cluster = Arc::new(demo::Cluster::new());
         let connector = InProcessConnector::new(move || Ok(demo::connect(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
-        catalog.insert(demo::provider_info(), Arc::new(demo::RuleModel::default()));
+        catalog.register_provider(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = BuildOverrides {
             catalog: Some(catalog),
             servers: vec![("demo-cluster".into(), Arc::new(connector))],
@@ -124,12 +124,12 @@ impl Application {
         });
         let defaults = if overrides.demo { demo::settings() } else { config.llm.session_settings() };
         // What every new session begins with must be what a session may have.
-        catalog.validate(&defaults).map_err(|error| {
+        catalog.validate_settings(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
         })?;
-        let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
+        let mut servers: Vec<(String, Arc<dyn McpConnector>)> = Vec::new();
         for server in &config.mcp.servers {
-            servers.push((server.name.clone(), connector_for(&server.transport)?));
+            servers.push((server.name.clone(), build_connector(&server.transport)?));
         }
         servers.extend(overrides.servers);
         let store =
@@ -285,7 +285,7 @@ impl Application {
         tokio::select! {
             biased;
             () = signals.at_once.cancelled() => {
-                api.mcp.kill().await;
+                api.mcp.close_immediately().await;
                 anyhow::bail!("stopped at once; what was in progress is recovered at the next start")
             }
             ended = in_order => ended,
@@ -417,7 +417,7 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     if config.store.backend == StoreBackend::Memory {
         println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");
     }
-    if !app.api.catalog.configured(&config.llm.provider) {
+    if !app.api.catalog.is_configured(&config.llm.provider) {
         println!(
             "Provider {} has no key, so that runs will fail; `k8sops doctor` says what to do.",
             config.llm.provider

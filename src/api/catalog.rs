@@ -50,7 +50,12 @@ pub(super) async fn providers(api: web::Data<ApiState>, _caller: Caller) -> web:
             .iter()
             .map(|choice| ModelName { provider: choice.provider.clone(), model: choice.model.clone() })
             .collect(),
-        unavailable: api.catalog.broken().into_iter().map(|(provider, model)| ModelName { provider, model }).collect(),
+        unavailable: api
+            .catalog
+            .open_circuits()
+            .into_iter()
+            .map(|(provider, model)| ModelName { provider, model })
+            .collect(),
         providers: api.catalog.providers(),
     })
 }
@@ -82,6 +87,6 @@ pub(super) async fn tools(api: web::Data<ApiState>, _caller: Caller) -> web::Jso
 )]
 #[post("/tools/refresh")]
 pub(super) async fn refresh(api: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
-    api.mcp.refresh().await;
+    api.mcp.refresh_tools().await;
     web::Json(ToolList { tools: api.tools.list() })
 }

@@ -108,7 +108,7 @@ impl ApiState {
     pub fn status(&self, summary: &SessionSummary) -> SessionStatus {
         SessionStatus {
             mcp_connected: self.mcp.all_connected(),
-            agent_ready: self.catalog.configured(&summary.settings.provider),
+            agent_ready: self.catalog.is_configured(&summary.settings.provider),
             is_processing: summary.is_processing(),
         }
     }

@@ -168,7 +168,7 @@ pub(super) async fn metrics(api: web::Data<ApiState>, request: HttpRequest) -> R
     if api.metrics_access == MetricsAccess::Admin {
         Caller::<CanAdminister>::extract(&request).await?;
     }
-    api.metrics.set_open_circuits(&api.catalog.broken());
+    api.metrics.set_open_circuits(&api.catalog.open_circuits());
     let servers = api.mcp.statuses();
     api.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
     api.metrics.set_replica_load(api.sessions.owned(), api.sessions.tasks_alive());

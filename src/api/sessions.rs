@@ -123,7 +123,7 @@ pub(super) async fn create(
     };
     let settings = patch.apply(&api.defaults.load());
     if patch != SettingsPatch::default() {
-        api.catalog.validate(&settings)?;
+        api.catalog.validate_settings(&settings)?;
     }
     let summary = api.sessions.create(&caller.user, title, settings).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);

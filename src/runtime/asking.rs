@@ -17,21 +17,21 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// such provider. Their calls are seen as `at` says.
 pub(super) fn lineup(parts: &Parts, provider: &str, model: &str, at: &SpanContext) -> Vec<Candidate> {
     let candidate = |provider: &str, model: &str| {
-        let info = parts.catalog.info(provider, model);
+        let info = parts.catalog.model_info(provider, model);
         Some(Candidate {
             provider: provider.to_owned(),
             model: model.to_owned(),
-            chat: observed::watched(parts.catalog.model(provider)?, &parts.metrics, at.clone()),
+            chat: observed::watched(parts.catalog.chat_model(provider)?, &parts.metrics, at.clone()),
             context_window: parts.catalog.context_window(provider, model),
             max_tokens: parts.catalog.default_max_tokens(provider, model),
             prices: info.and_then(|info| info.prices),
-            circuit: parts.catalog.circuit(provider, model),
+            circuit: parts.catalog.circuit_breaker(provider, model),
         })
     };
     let Some(own) = candidate(provider, model) else { return Vec::new() };
     let others = parts.fallback.iter().filter(|choice| {
         (choice.provider.as_str(), choice.model.as_str()) != (provider, model)
-            && parts.catalog.configured(&choice.provider)
+            && parts.catalog.is_configured(&choice.provider)
     });
     let others = others.filter_map(|choice| candidate(&choice.provider, &choice.model));
     std::iter::once(own).chain(others).collect()

@@ -87,7 +87,9 @@ impl Sessions {
 
     async fn check(&self, summary: &SessionSummary, command: &SessionCommand) -> Result<(), SessionsError> {
         match &command.body {
-            CommandBody::Settings(patch) => Ok(self.0.parts.catalog.validate(&patch.apply(&summary.settings))?),
+            CommandBody::Settings(patch) => {
+                Ok(self.0.parts.catalog.validate_settings(&patch.apply(&summary.settings))?)
+            }
             CommandBody::Resolve { approval_id, arguments, .. } => {
                 let state = load_state(self.0.parts.store.as_ref(), summary.session_id).await?.state;
                 match state.run.as_ref().and_then(|run| run.is_answered(*approval_id)) {
@@ -129,8 +131,8 @@ impl Sessions {
                 match (action, asked.and_then(|asked| asked.schema.as_ref())) {
                     (InputAction::Accept, Some(schema)) => {
                         let mut content = content.clone().unwrap_or_default();
-                        k8sops_tools::complete_answer(schema, &mut content);
-                        k8sops_tools::check_answer(schema, &content).map_err(SessionsError::DoesNotFit)
+                        k8sops_tools::fill_elicitation_defaults(schema, &mut content);
+                        k8sops_tools::validate_elicitation_answer(schema, &content).map_err(SessionsError::DoesNotFit)
                     }
                     _ => Ok(()),
                 }

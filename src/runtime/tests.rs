@@ -270,7 +270,7 @@ impl World {
             prices: None,
         };
         let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
-        catalog.insert(provider, model.clone());
+        catalog.register_provider(provider, model.clone());
         let sessions = Sessions::new(Parts {
             store: store.clone(),
             catalog: Arc::new(catalog),

@@ -38,7 +38,7 @@ impl Aside<'_> {
                 Err(error) => error,
                 answer => return answer,
             };
-            let Some(wait) = retry.delay(attempt, waited, &error) else { return Err(error) };
+            let Some(wait) = retry.retry_delay(attempt, waited, &error) else { return Err(error) };
             waited += wait;
             attempt += 1;
             tokio::time::sleep(wait).await;

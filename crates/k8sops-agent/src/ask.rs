@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Run, RunLog};
 use k8sops_core::{EventBody, InputAction, InputId, InputRequested, Timestamp, ToolCallId};
-use k8sops_tools::{Answer, Asker, Form, Question};
+use k8sops_tools::{ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest};
 
 /// Asks the user of the run that a call belongs to.
 pub(super) struct UserAsker {
@@ -25,12 +25,12 @@ impl UserAsker {
 }
 
 #[async_trait]
-impl Asker for UserAsker {
-    async fn ask(&self, question: Question) -> Answer {
+impl ElicitationHandler for UserAsker {
+    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         let input_id = InputId::new();
         let (schema, url) = match question.form {
-            Form::Fields(schema) => (Some(schema), None),
-            Form::Page { url } => (None, Some(url)),
+            ElicitationForm::Fields(schema) => (Some(schema), None),
+            ElicitationForm::Page { url } => (None, Some(url)),
         };
         let request = InputRequested {
             input_id,
@@ -43,7 +43,7 @@ impl Asker for UserAsker {
         };
         let mut changes = self.log.changes();
         if self.log.append(vec![EventBody::InputRequested(request)]).await.is_err() {
-            return Answer::Cancel;
+            return ElicitationAnswer::Cancel;
         }
         loop {
             changes.mark_unchanged();
@@ -53,19 +53,19 @@ impl Asker for UserAsker {
             match inputs.next().map(|input| &input.resolved) {
                 Some(Some(resolved)) => {
                     return match resolved.action {
-                        InputAction::Accept => Answer::Accept(resolved.content.clone().unwrap_or_default()),
-                        InputAction::Decline => Answer::Decline,
-                        InputAction::Cancel => Answer::Cancel,
+                        InputAction::Accept => ElicitationAnswer::Accept(resolved.content.clone().unwrap_or_default()),
+                        InputAction::Decline => ElicitationAnswer::Decline,
+                        InputAction::Cancel => ElicitationAnswer::Cancel,
                     };
                 }
                 Some(None) => {}
                 // The call has ended meanwhile.
-                None => return Answer::Cancel,
+                None => return ElicitationAnswer::Cancel,
             }
             tokio::select! {
-                next = changes.changed() => if next.is_err() { return Answer::Cancel },
+                next = changes.changed() => if next.is_err() { return ElicitationAnswer::Cancel },
                 // A call ends before a stop does, and this one cannot without an answer.
-                () = self.halt.cancelled() => return Answer::Cancel,
+                () = self.halt.cancelled() => return ElicitationAnswer::Cancel,
             }
         }
     }

@@ -108,7 +108,7 @@ impl Run {
                 }
                 continue;
             }
-            let wait = if turn.probe { None } else { self.limits.retry.delay(attempt, waited, &error) };
+            let wait = if turn.probe { None } else { self.limits.retry.retry_delay(attempt, waited, &error) };
             let Some(wait) = wait else {
                 if !events.is_empty() {
                     self.log.append(events).await?;

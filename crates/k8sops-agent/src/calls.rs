@@ -165,8 +165,13 @@ impl Run {
             let CallProgress { progress, total, message } = p;
             log.progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
-        let asker = Arc::new(UserAsker::new(self, call.id.clone(), class.tool.server().to_owned()));
-        let context = ToolCallContext { id: call.id.clone(), progress, asker, context_window: scene.context_window };
+        let elicitation_handler = Arc::new(UserAsker::new(self, call.id.clone(), class.tool.server().to_owned()));
+        let context = ToolCallContext {
+            id: call.id.clone(),
+            progress,
+            elicitation_handler,
+            context_window: scene.context_window,
+        };
         // A halt does not break off a call: its outcome would be lost. It has the call's own time limit to end.
         let outcome = tokio::select! {
             biased;

@@ -195,7 +195,7 @@ impl Run {
                 Ok(summary) => return Ok(Summarised::Written(summary)),
                 Err(error) => error,
             };
-            let wait = if turn.probe { None } else { self.limits.retry.delay(attempt, *waited, &error) };
+            let wait = if turn.probe { None } else { self.limits.retry.retry_delay(attempt, *waited, &error) };
             let Some(wait) = wait else { return Ok(Summarised::Failed(error)) };
             *waited += wait;
             self.log.append(vec![waits(&error, attempt, wait)]).await?;
@@ -295,7 +295,7 @@ fn without_a_summary(earlier: &str, messages: &[Arc<ChatMessage>]) -> String {
 
 /// A summary of at most so many tokens: whatever a model writes, the next request has room for it.
 fn cut_to(mut summary: String, most: usize) -> String {
-    while !tokens::within(&summary, most) {
+    while !tokens::fits_within(&summary, most) {
         // What is most important comes first.
         let shorter = summary.floor_char_boundary(summary.len() / 10 * 9);
         summary.truncate(shorter);

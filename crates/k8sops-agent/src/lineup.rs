@@ -74,10 +74,10 @@ pub(super) fn order(lineup: &[Candidate]) -> impl Iterator<Item = Result<Turn<'_
     // When all are down, the first is asked all the same: a turn never ends without anybody having been asked.
     let mut refused = 0;
     let last = lineup.len();
-    lineup.iter().enumerate().map(move |(at, candidate)| match candidate.circuit.admission() {
-        CircuitAdmission::Open => Ok(Turn { at, candidate, probe: false }),
+    lineup.iter().enumerate().map(move |(at, candidate)| match candidate.circuit.admit_call() {
+        CircuitAdmission::Allowed => Ok(Turn { at, candidate, probe: false }),
         CircuitAdmission::Probe => Ok(Turn { at, candidate, probe: last > 1 }),
-        CircuitAdmission::Refused(left) => {
+        CircuitAdmission::Rejected(left) => {
             refused += 1;
             if refused == last { Ok(Turn { at: 0, candidate: &lineup[0], probe: false }) } else { Err((at, left)) }
         }

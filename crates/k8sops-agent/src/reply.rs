@@ -56,7 +56,7 @@ impl Run {
             let request = |course: &Course| self.request(view, turn.candidate, reached, course);
             match self.attempts(run, &turn, course, request).await? {
                 Asked::Answered(message_id, reply) => {
-                    turn.candidate.circuit.answered();
+                    turn.candidate.circuit.record_success();
                     return self.commit_reply(view, run, turn.candidate, message_id, *reply, reached).await;
                 }
                 Asked::Stopped(message_id, written) => {
@@ -65,7 +65,7 @@ impl Run {
                 Asked::Interrupted => return Ok(()),
                 Asked::GaveUp(error) => {
                     if speaks_of_the_model(&error) {
-                        turn.candidate.circuit.failed();
+                        turn.candidate.circuit.record_failure();
                     }
                     let is_last = turn.at + 1 >= self.lineup.len();
                     if is_last || !speaks_of_the_model(&error) {
@@ -269,7 +269,7 @@ fn failed(run: &OpenRun, error: &ModelError) -> EventBody {
     EventBody::RunFailed(RunFailed {
         code: error.code().into(),
         message: error.to_string(),
-        retryable: error.retryable(),
+        retryable: error.is_retryable(),
         usage: run.usage,
     })
 }

@@ -16,8 +16,9 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::{
-    Answer, ApprovalRequirement, ArgumentMismatch, Asker, ClassifiedCall, Form, Question, ToolCallContext, ToolCatalog,
-    ToolExecutor, ToolExecutorFactory, ToolOutcome, ToolRef, UserTokens, builtin,
+    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ElicitationAnswer, ElicitationForm, ElicitationHandler,
+    ElicitationRequest, ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolOutcome, ToolRef,
+    UserTokens, builtin,
     catalog::{Found, explain},
     effects::{self, Sensitive},
     output::{self, Budget},
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::ToolOptions;
 use k8sops_core::{SessionId, SessionStore, ToolCallId, ToolEffect, ToolStatus, UserId};
-use k8sops_mcp::{CallContext, CallError, CallLimits, CallOutput, CallProgress, McpHub};
+use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, McpCallContext, McpHub};
 use k8sops_models::ToolSpec;
 
 /// The most tokens of what is shown of a dry run.
@@ -137,7 +138,7 @@ impl SessionTools {
         effect: ToolEffect,
         expect: Expect,
         arguments: &Map<String, Value>,
-        context: CallContext,
+        context: McpCallContext,
     ) -> Shown {
         let vault = self.vault().await;
         let real = match vault.reveal(arguments) {
@@ -147,7 +148,7 @@ impl SessionTools {
                 return Shown { status: ToolStatus::Error, text, structured: None };
             }
         };
-        let answer = self.shared.hub.call(target.server(), target.tool(), real, context).await;
+        let answer = self.shared.hub.call_tool(target.server(), target.tool(), real, context).await;
         let hide = move || match answer {
             Ok(CallOutput { text, mut structured, is_error }) => {
                 // What a tool says of a failure is words, and no values.
@@ -240,9 +241,9 @@ fn holds_placeholder(value: &Value) -> bool {
 #[async_trait]
 impl ToolExecutor for SessionTools {
     async fn wait_until_ready(&self) {
-        self.shared.hub.settled().await;
+        self.shared.hub.wait_for_first_attempts().await;
         if let Some(token) = self.shared.tokens.token_of(self.session) {
-            self.shared.hub.welcome(&token).await;
+            self.shared.hub.connect_user(&token).await;
         }
     }
 
@@ -278,9 +279,9 @@ impl ToolExecutor for SessionTools {
         if class.effect != ToolEffect::Read || effects::judge(&dry.tool, &dry.arguments)?.effect != ToolEffect::Read {
             return None;
         }
-        let context = CallContext {
+        let context = McpCallContext {
             user_token: self.shared.tokens.token_of(self.session),
-            ..CallContext::within(self.shared.limits)
+            ..McpCallContext::with_limits(self.shared.limits)
         };
         let shown = self.send(&target, ToolEffect::Read, expect(sensitive), &dry.arguments, context).await;
         let budget = Budget { tokens: PREVIEW_TOKENS, bytes: self.shared.config.max_output_bytes };
@@ -320,9 +321,11 @@ impl ToolExecutor for SessionTools {
             progress.message = progress.message.map(|message| masked.mask(&message, Expect::Any).into_owned());
             sink(progress);
         });
-        let asker = Some(Arc::new(MaskedAsker { vault, asker: context.asker }) as Arc<dyn Asker>);
+        let elicitation_handler =
+            Some(Arc::new(MaskedAsker { vault, elicitation_handler: context.elicitation_handler })
+                as Arc<dyn ElicitationHandler>);
         let user_token = self.shared.tokens.token_of(self.session);
-        let mcp_context = CallContext { limits: self.shared.limits, progress, asker, user_token };
+        let mcp_context = McpCallContext { limits: self.shared.limits, progress, elicitation_handler, user_token };
         let shown = self.send(&call.tool, call.effect, expect(sensitive), arguments, mcp_context).await;
         self.fit(&context.id, shown, budget).await
     }
@@ -331,21 +334,21 @@ impl ToolExecutor for SessionTools {
 /// Brings a server's questions to the user without the secrets that may be in them.
 struct MaskedAsker {
     vault: Arc<Vault>,
-    asker: Arc<dyn Asker>,
+    elicitation_handler: Arc<dyn ElicitationHandler>,
 }
 
 #[async_trait]
-impl Asker for MaskedAsker {
-    async fn ask(&self, question: Question) -> Answer {
+impl ElicitationHandler for MaskedAsker {
+    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         let message = self.vault.mask(&question.message, Expect::Any).into_owned();
         let form = match question.form {
-            Form::Fields(schema) => {
+            ElicitationForm::Fields(schema) => {
                 let mut schema = Value::Object(schema);
                 self.vault.mask_json(&mut schema, Expect::Any);
-                Form::Fields(schema.as_object().cloned().unwrap_or_default())
+                ElicitationForm::Fields(schema.as_object().cloned().unwrap_or_default())
             }
-            page @ Form::Page { .. } => page,
+            page @ ElicitationForm::Page { .. } => page,
         };
-        self.asker.ask(Question { message, form }).await
+        self.elicitation_handler.handle_elicitation(ElicitationRequest { message, form }).await
     }
 }

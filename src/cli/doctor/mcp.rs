@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Check, Line};
 use k8sops_core::mask_url;
-use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, connector_for};
+use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
 /// An MCP server.
 pub struct McpCheck {
@@ -83,7 +83,7 @@ impl Check for NoMcpServers {
 /// An MCP server as it stands once it is connected, or the first attempt has failed.
 pub(super) async fn connected_once(server: McpServerConfig, config: McpOptions) -> Option<Arc<ServerStatus>> {
     let tasks = TaskTracker::new();
-    let connector = match connector_for(&server.transport) {
+    let connector = match build_connector(&server.transport) {
         Ok(connector) => connector,
         Err(error) => {
             return Some(Arc::new(ServerStatus {
@@ -96,7 +96,7 @@ pub(super) async fn connected_once(server: McpServerConfig, config: McpOptions) 
         }
     };
     let hub = McpHub::start(vec![(server.name, connector)], &config, tasks.clone(), &CancellationToken::new());
-    hub.refresh().await;
+    hub.refresh_tools().await;
     let status = hub.statuses().pop();
     hub.close().await;
     tasks.close();

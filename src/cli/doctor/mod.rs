@@ -83,7 +83,7 @@ pub async fn checks(loaded: &Result<LoadedConfig, ConfigError>, options: Options
         let chosen = *id == config.llm.provider;
         let first = provider.models.first().map(|model| model.id.clone());
         let model = if chosen { config.llm.model.clone() } else { first.unwrap_or_default() };
-        let chat = catalog.model(id);
+        let chat = catalog.chat_model(id);
         checks.push(Box::new(ProviderCheck { id: id.clone(), config: provider.clone(), model, chosen, chat }));
     }
     if config.mcp.servers.is_empty() {

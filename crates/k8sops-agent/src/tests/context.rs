@@ -141,7 +141,7 @@ async fn a_conversation_of_thousands_of_turns_never_gets_too_long_and_keeps_what
     for (n, one) in compactions.iter().enumerate() {
         assert!(one.tokens_after < one.tokens_before, "{one:?}");
         assert!(one.summary.contains("mars-17"), "{n}: {one:?}");
-        assert!(tokens::within(&one.summary, 1000), "{one:?}");
+        assert!(tokens::fits_within(&one.summary, 1000), "{one:?}");
     }
     let sent = sent(&model);
     assert!(
@@ -207,7 +207,7 @@ async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_
         let compactions = compactions(&log);
         assert!((2..60).contains(&compactions.len()), "{answer:?}: {}", compactions.len());
         let last = compactions.last().unwrap();
-        assert!(tokens::within(&last.summary, 1000), "{answer:?}");
+        assert!(tokens::fits_within(&last.summary, 1000), "{answer:?}");
         assert_paired(&sent(&model));
     }
 }

@@ -41,20 +41,20 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
     assert_eq!(log.warnings()[3..], ["fallback"], "the turn says who answers");
 
     // Later one turn looks, once, and without waiting.
-    let CircuitAdmission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
+    let CircuitAdmission::Rejected(left) = run.lineup[0].circuit.admit_call() else { panic!() };
     tokio::time::advance(left).await;
     first.say([down()]);
     again(&log, "and now?");
     run.drive().await.unwrap();
     assert_eq!((first.requests().len(), writers(&log).len()), (4, 3));
 
-    let CircuitAdmission::Refused(left) = run.lineup[0].circuit.admission() else { panic!() };
+    let CircuitAdmission::Rejected(left) = run.lineup[0].circuit.admit_call() else { panic!() };
     assert!(left > Duration::from_secs(30), "and is left alone for longer");
     tokio::time::advance(left).await;
     again(&log, "and now?");
     run.drive().await.unwrap();
     assert_eq!(writers(&log)[3], "scripted", "it is back");
-    assert_eq!(run.lineup[0].circuit.admission(), CircuitAdmission::Open);
+    assert_eq!(run.lineup[0].circuit.admit_call(), CircuitAdmission::Allowed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,7 +81,7 @@ async fn what_is_wrong_with_the_request_is_not_tried_elsewhere() {
     run.drive().await.unwrap();
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "invalid_request"));
     assert!(second.requests().is_empty());
-    assert_eq!(run.lineup[0].circuit.admission(), CircuitAdmission::Open);
+    assert_eq!(run.lineup[0].circuit.admit_call(), CircuitAdmission::Allowed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,9 @@ use crate::BudgetConfig;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
-use k8sops_tools::{ApprovalRequirement, ClassifiedCall, Form, Question, ToolCallContext, ToolOutcome, ToolRef};
+use k8sops_tools::{
+    ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolOutcome, ToolRef,
+};
 
 type Watch = Box<dyn Fn(usize) + Send>;
 
@@ -265,8 +267,8 @@ impl ToolExecutor for Tools {
         let name = class.tool.tool();
         if name == "asks" {
             let schema = json!({"type": "object"}).as_object().unwrap().clone();
-            let question = Question { message: "sure?".into(), form: Form::Fields(schema) };
-            let content = format!("{:?}", context.asker.ask(question).await);
+            let question = ElicitationRequest { message: "sure?".into(), form: ElicitationForm::Fields(schema) };
+            let content = format!("{:?}", context.elicitation_handler.handle_elicitation(question).await);
             let bytes = content.len() as u64;
             return ToolOutcome { status: ToolStatus::Ok, content, structured: None, truncated: false, bytes };
         }
