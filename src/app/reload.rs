@@ -69,7 +69,7 @@ fn apply_config(
 ) -> Result<ConfigChanges, ReloadError> {
     let config = &loaded.config;
     let defaults = config.llm.session_settings();
-    api.catalog.validate_settings(api.catalog.validate(&defaults)defaults)?;
+    api.catalog.validate_settings(&defaults)?;
     if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(ReloadError::NoApproval);
     }
