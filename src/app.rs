@@ -86,8 +86,8 @@ impl Application {
     /// # Errors
     /// As [`Self::build`].
     pub async fn build_demo(config: &AppConfig) -> anyhow::Result<Self> {
-        let cluster = Arc::new(demo::Cluster::new());
-        let connector = InProcessConnector::new(move || Ok(demo::connect(cluster.clone())));
+        let cluster = Arc::new(demo::SimulatedCluster::new());
+        let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         catalog.register_provider(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = BuildOverrides {
@@ -122,7 +122,7 @@ impl Application {
             Some(catalog) => catalog,
             None => ModelCatalog::new(&config.providers),
         });
-        let defaults = if overrides.demo { demo::settings() } else { config.llm.session_settings() };
+        let defaults = if overrides.demo { demo::session_settings() } else { config.llm.session_settings() };
         // What every new session begins with must be what a session may have.
         catalog.validate_settings(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
