@@ -33,7 +33,7 @@ use k8sops_core::{SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, InProcessConnector, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
 use k8sops_store::{
-    FilesystemStore, MemoryStore, RedisConfig, RedisOptions, RedisStore, RedisTopology, StoreBackend, StoreOptions,
+    FilesystemStore, InMemoryStore, RedisConfig, RedisOptions, RedisStore, RedisTopology, StoreBackend, StoreOptions,
     Topology,
 };
 use k8sops_telemetry::{Metrics, logs};
@@ -152,6 +152,7 @@ impl Application {
         let toolbox = SessionToolFactory::new(
             tools.clone(),
             mcp.clone(),
+            store.clone(),
             store.clone(),
             limits,
             tokens.clone(),
@@ -359,7 +360,7 @@ pub(crate) async fn open_store(
     redis: &RedisOptions,
 ) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match store.backend {
-        StoreBackend::Memory => Arc::new(MemoryStore::new(store.shallow)),
+        StoreBackend::Memory => Arc::new(InMemoryStore::new(store.shallow)),
         StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, store.shallow).await?),
         StoreBackend::Redis => Arc::new(RedisStore::new(&redis_config(store, redis)?)?),
     })
@@ -368,7 +369,7 @@ pub(crate) async fn open_store(
 fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfig, StoreError> {
     let read = |path: &PathBuf| {
         std::fs::read(path)
-            .map_err(|error| StoreError::Unavailable(format!("cannot read REDIS_CA_FILE {}: {error}", path.display())))
+            .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
     };
     Ok(RedisConfig {
         urls: redis.url.clone(),

@@ -125,7 +125,7 @@ pub(super) async fn report(
     let mut asked: Vec<UsageDay> = from.through(to).collect();
     let shown = asked.len();
     asked.push(today);
-    let mut found = api.store.usage(&caller.user, &asked).await?;
+    let mut found = api.store.read_usage(&caller.user, &asked).await?;
     let of_today = found.split_off(shown);
     let mut total = DailyUsage::default();
     let mut days = Vec::new();

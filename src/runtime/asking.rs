@@ -50,7 +50,7 @@ impl Spending for UserSpending {
             .projection
             .read(|state| (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone()));
         let today = UsageDay::today();
-        let read = timeout(LIMIT, self.shared.parts.store.usage(&user, &[today])).await;
+        let read = timeout(LIMIT, self.shared.parts.store.read_usage(&user, &[today])).await;
         let noted = match read {
             Ok(Ok(days)) => days.into_iter().next().unwrap_or_default(),
             Ok(Err(error)) => {
@@ -80,7 +80,7 @@ pub(super) async fn note_usage(shared: &Shared, projection: &Projection) {
 
 /// Notes what a session has used on a day.
 pub(super) async fn note(shared: &Shared, user: &UserId, session: SessionId, spent: &DailyUsage) {
-    match timeout(LIMIT, shared.parts.store.note_usage(user, session, spent)).await {
+    match timeout(LIMIT, shared.parts.store.record_usage(user, session, spent)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%session, %error, "what the session has used is not noted yet"),
         Err(_) => tracing::warn!(%session, "what the session has used is not noted yet: the store does not answer"),

@@ -144,7 +144,7 @@ impl Sessions {
     /// # Errors
     /// Those of a store that is not shared. One that is may be away now, and is asked again.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        if self.0.parts.store.shared().is_none() {
+        if self.0.parts.store.notifications().is_none() {
             return self.0.take_over().await;
         }
         let (closed, runtime) = (&self.0.closed, &self.0.runtime);

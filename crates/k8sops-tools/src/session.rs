@@ -25,7 +25,7 @@ use super::{
     secrets::{Expect, Vault, contains_secret},
 };
 use crate::ToolOptions;
-use k8sops_core::{SessionId, SessionStore, ToolCallId, ToolEffect, ToolStatus, UserId};
+use k8sops_core::{OutputStore, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId};
 use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, McpCallContext, McpHub};
 use k8sops_models::ToolSpec;
 
@@ -39,7 +39,8 @@ pub struct SessionToolFactory(Arc<Shared>);
 struct Shared {
     catalog: Arc<ToolCatalog>,
     hub: Arc<McpHub>,
-    store: Arc<dyn SessionStore>,
+    outputs: Arc<dyn OutputStore>,
+    log: Arc<dyn SessionLog>,
     limits: CallLimits,
     tokens: UserTokens,
     vaults: Vaults,
@@ -48,17 +49,18 @@ struct Shared {
 
 impl SessionToolFactory {
     /// The tools of `catalog`, called through `hub` within `limits`, with the users' own `tokens` where a server wants them;
-    /// whole outputs are kept in `store`.
+    /// whole outputs are saved in `outputs`, those that were not saved are read from `log`.
     #[must_use]
     pub fn new(
         catalog: Arc<ToolCatalog>,
         hub: Arc<McpHub>,
-        store: Arc<dyn SessionStore>,
+        outputs: Arc<dyn OutputStore>,
+        log: Arc<dyn SessionLog>,
         limits: CallLimits,
         tokens: UserTokens,
         config: ToolOptions,
     ) -> Self {
-        Self(Arc::new(Shared { catalog, hub, store, limits, tokens, vaults: Vaults::default(), config }))
+        Self(Arc::new(Shared { catalog, hub, outputs, log, limits, tokens, vaults: Vaults::default(), config }))
     }
 }
 
@@ -114,7 +116,7 @@ impl SessionTools {
     /// What the session knows of secrets.
     async fn vault(&self) -> Arc<Vault> {
         let made = self.vault.get_or_init(|| async {
-            let key = self.shared.store.deployment_key().await.unwrap_or_else(|error| {
+            let key = self.shared.outputs.deployment_key().await.unwrap_or_else(|error| {
                 // Placeholders are then not those of an earlier owner; no secret is shown for it.
                 tracing::warn!(session = %self.session, %error, "the deployment's key cannot be read");
                 k8sops_core::random_key()
@@ -201,7 +203,7 @@ impl SessionTools {
         };
         if fitted.truncated {
             let room = self.shared.config.keep_output_bytes;
-            if let Err(error) = self.shared.store.keep_output(self.session, call, text, room).await {
+            if let Err(error) = self.shared.outputs.save_output(self.session, call, text, room).await {
                 tracing::warn!(session = %self.session, %call, %error, "the whole of an output is not kept");
             }
         }
@@ -301,8 +303,15 @@ impl ToolExecutor for SessionTools {
     ) -> ToolOutcome {
         let budget = self.budget(context.context_window);
         if call.tool.server() == builtin::SERVER {
-            let answer =
-                builtin::call(self.shared.store.as_ref(), self.session, call.tool.tool(), arguments, budget).await;
+            let answer = builtin::call(
+                self.shared.outputs.as_ref(),
+                self.shared.log.as_ref(),
+                self.session,
+                call.tool.tool(),
+                arguments,
+                budget,
+            )
+            .await;
             let (status, content) = match answer {
                 // It was masked when it was kept; more may be known by now.
                 Ok(content) => (ToolStatus::Ok, self.vault().await.mask(&content, Expect::Any).into_owned()),

@@ -16,7 +16,7 @@ use k8sops_mcp::{
     CallLimits, McpHub,
     test_server::{TestMcpServer, connect_test_hub, eventually, start_test_hub, test_options, tool},
 };
-use k8sops_store::{MemoryStore, contract};
+use k8sops_store::{InMemoryStore, contract};
 
 fn policy(approval: ApprovalMode) -> ToolOptions {
     ToolOptions {
@@ -37,7 +37,7 @@ struct Tools {
     catalog: Arc<ToolCatalog>,
     toolbox: SessionToolFactory,
     tools: Arc<dyn ToolExecutor>,
-    store: Arc<MemoryStore>,
+    store: Arc<InMemoryStore>,
     session: SessionId,
 }
 
@@ -51,11 +51,18 @@ impl std::ops::Deref for Tools {
 impl Tools {
     async fn with(hub: &Arc<McpHub>, config: ToolOptions) -> Self {
         let catalog = Arc::new(ToolCatalog::new(hub.clone(), &config));
-        let store = Arc::new(MemoryStore::new(false));
+        let store = Arc::new(InMemoryStore::new(false));
         let session = contract::new_session(store.as_ref()).await;
         let limits = CallLimits::uniform(Duration::from_secs(10));
-        let toolbox =
-            SessionToolFactory::new(catalog.clone(), hub.clone(), store.clone(), limits, UserTokens::default(), config);
+        let toolbox = SessionToolFactory::new(
+            catalog.clone(),
+            hub.clone(),
+            store.clone(),
+            store.clone(),
+            limits,
+            UserTokens::default(),
+            config,
+        );
         let tools = toolbox.create_executor(session, &contract::user("anna"));
         Self { catalog, toolbox, tools, store, session }
     }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use super::report::{CheckFinding, HealthCheck, ReportLine};
-use k8sops_core::{SessionStore, StoreError};
+use k8sops_core::{DamagedSession, SessionIndex, SessionStore, StoreError};
 use k8sops_store::{RedisOptions, StoreBackend, StoreOptions};
 
 /// Less free disk space than this is reported.
@@ -111,10 +111,10 @@ impl StoreCheck {
 }
 
 /// Returns a line for each session that cannot be read.
-async fn damaged_session_lines(store: &dyn SessionStore, subject: &str) -> Vec<ReportLine> {
-    match store.damaged().await {
+async fn damaged_session_lines(store: &dyn SessionIndex, subject: &str) -> Vec<ReportLine> {
+    match store.list_damaged_sessions().await {
         Ok(damaged) => {
-            let line = |(session, found)| {
+            let line = |DamagedSession { session_id: session, error: found }| {
                 let advice = format!("repair it there, or delete the session (DELETE /v1/sessions/{session})");
                 ReportLine::failed(subject, format!("session {session}: {found}"), advice)
             };

@@ -174,7 +174,7 @@ pub(super) async fn superseded(
     place: &Place,
 ) -> Result<Vec<MessageId>, StoreError> {
     let mut open = place.feed.open_message();
-    if let Some(store) = shared.parts.store.shared() {
+    if let Some(store) = shared.parts.store.notifications() {
         let seen = store.read_preview(session, 0).await?;
         open = open.or(seen.pieces.last().map(MessagePreview::message_id));
     }
