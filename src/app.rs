@@ -328,8 +328,8 @@ async fn serve_http(
 }
 
 /// What bounds a run, as configured.
-fn run_limits(config: &AppConfig) -> k8sops_agent::Limits {
-    k8sops_agent::Limits {
+fn run_limits(config: &AppConfig) -> k8sops_agent::RunLimits {
+    k8sops_agent::RunLimits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
         max_time: config.agent.max_time,

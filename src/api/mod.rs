@@ -55,7 +55,7 @@ use crate::{
     auth::{Authenticator, MetricsAccess},
     runtime::Sessions,
 };
-use k8sops_agent::{Budget, memory::LongTermMemory};
+use k8sops_agent::{SpendingLimit, memory::LongTermMemory};
 use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
 use k8sops_mcp::McpHub;
 use k8sops_models::{ModelCatalog, ModelChoice};
@@ -89,7 +89,7 @@ pub struct ApiState {
     /// Limits of requests.
     pub server: ServerOptions,
     /// What a user may use on a day; replaced when the configuration is read anew.
-    pub day_budget: ArcSwap<Budget>,
+    pub day_budget: ArcSwap<SpendingLimit>,
     /// Who is asked while a session's own model is down.
     pub fallback: Vec<ModelChoice>,
     /// Settings of a new session; replaced when the configuration is read anew.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8sops_agent::{AgentOptions, BudgetConfig, BudgetOptions, ContextOptions};
+use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, SpendingLimits};
 use k8sops_core::mask_url;
 use k8sops_mcp::McpOptions;
 use k8sops_models::{ProviderConfig, ProvidersOptions};
@@ -58,7 +58,7 @@ pub struct AppConfig {
     /// Section `agent`.
     pub agent: AgentOptions,
     /// Section `budgets`.
-    pub budgets: BudgetConfig,
+    pub budgets: SpendingLimits,
     /// Section `tools`.
     pub tools: ToolOptions,
     /// Section `log`.
@@ -148,7 +148,7 @@ impl AppConfig {
         let sessions = reader.read_section();
         let context = reader.read_section();
         let long_term = LongTermConfig::read_settings(reader, &providers);
-        let budgets = reader.read_section::<BudgetOptions>().budgets();
+        let budgets = reader.read_section::<BudgetOptions>().spending_limits();
         warn_of_missing_prices(reader, &budgets, &llm, &providers);
         let tools: ToolOptions = reader.read_section();
         check_approval(reader, &tools, &auth);
@@ -186,7 +186,7 @@ fn check_redis(reader: &mut SettingReader, store: &StoreOptions, redis: &RedisOp
 
 fn warn_of_missing_prices(
     reader: &mut SettingReader,
-    budgets: &BudgetConfig,
+    budgets: &SpendingLimits,
     llm: &LlmConfig,
     providers: &BTreeMap<String, ProviderConfig>,
 ) {

@@ -140,7 +140,7 @@ impl World {
             memory: None,
             system: "".into(),
             fallback: Vec::new(),
-            limits: ArcSwap::from_pointee(Limits {
+            limits: ArcSwap::from_pointee(RunLimits {
                 context: k8sops_agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,

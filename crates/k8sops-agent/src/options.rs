@@ -106,31 +106,31 @@ const EMBEDDING_PROVIDER: ValueFormat<String> =
     });
 
 impl BudgetOptions {
-    /// The budgets by what they are for.
+    /// Returns the budgets by what they are for.
     #[must_use]
-    pub fn budgets(&self) -> BudgetConfig {
-        BudgetConfig {
-            turn: Budget { tokens: self.turn_tokens, usd: self.turn_usd },
-            session: Budget { tokens: self.session_tokens, usd: self.session_usd },
-            user_day: Budget { tokens: self.user_day_tokens, usd: self.user_day_usd },
+    pub fn spending_limits(&self) -> SpendingLimits {
+        SpendingLimits {
+            turn: SpendingLimit { tokens: self.turn_tokens, usd: self.turn_usd },
+            session: SpendingLimit { tokens: self.session_tokens, usd: self.session_usd },
+            user_day: SpendingLimit { tokens: self.user_day_tokens, usd: self.user_day_usd },
         }
     }
 }
 
 /// Budgets by what they are for. They are checked between model calls, so that the call that reaches one is not interrupted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BudgetConfig {
+pub struct SpendingLimits {
     /// Budget of one run.
-    pub turn: Budget,
+    pub turn: SpendingLimit,
     /// Budget of all runs of one session.
-    pub session: Budget,
+    pub session: SpendingLimit,
     /// Budget of all sessions of one user on one day (UTC).
-    pub user_day: Budget,
+    pub user_day: SpendingLimit,
 }
 
 /// What may be spent; `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Budget {
+pub struct SpendingLimit {
     /// Tokens in and out.
     pub tokens: Option<u64>,
     /// Cost.

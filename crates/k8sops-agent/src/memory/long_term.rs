@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Learned,
-    index::{Candidate, Index},
+    index::{Index, MemoryCandidate},
     lru::Lru,
     merge::merge,
     rank::rank,
@@ -133,7 +133,7 @@ impl LongTermMemory {
         Ok(ranked.into_iter().map(|(found, _)| StoredMemory::clone(&found.stored)).collect())
     }
 
-    async fn ranked(&self, user: &UserId, text: &str, limit: usize) -> Result<Vec<(Candidate, f32)>, StoreError> {
+    async fn ranked(&self, user: &UserId, text: &str, limit: usize) -> Result<Vec<(MemoryCandidate, f32)>, StoreError> {
         let memories = self.store.read_memories(user).await?;
         if memories.all.is_empty() {
             return Ok(Vec::new());
@@ -151,7 +151,7 @@ impl LongTermMemory {
         memories: &UserMemories,
         texts: Vec<(String, Option<EmbeddingVector>)>,
         most: usize,
-    ) -> Result<Vec<Vec<Candidate>>, StoreError> {
+    ) -> Result<Vec<Vec<MemoryCandidate>>, StoreError> {
         let mut near = Vec::with_capacity(texts.len());
         for (text, vector) in texts {
             let nearest = match &vector {
