@@ -1,12 +1,7 @@
-//! Options of this crate: providers, their models and what these cost.
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+//! What options of this crate are made of: protocols, features and prices. [`crate::provider_options`] has the providers.
 
 use k8sops_core::{TokenUsage, UsdAmount};
-use secrecy::SecretString;
+use k8sops_settings::{ValueFormat, words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,94 +29,13 @@ pub enum ProviderProtocol {
     Ollama,
 }
 
-impl ProviderProtocol {
-    /// The accepted names, for error messages.
-    pub const WORDS: &'static str = "anthropic, openai, openai-chat, openai-responses or ollama";
-
-    /// Parses a name; `None` when it is not one of [`Self::WORDS`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "anthropic" => Some(Self::Anthropic),
-            "openai" => Some(Self::Openai),
-            "openai-chat" => Some(Self::OpenaiChat),
-            "openai-responses" => Some(Self::OpenaiResponses),
-            "ollama" => Some(Self::Ollama),
-            _ => None,
-        }
-    }
-}
-
-/// One provider of models.
-#[derive(Debug, Clone)]
-pub struct ProviderConfig {
-    /// Its name for people.
-    pub name: String,
-    /// What it speaks.
-    pub protocol: ProviderProtocol,
-    /// Where, without a trailing slash (`https://api.openai.com/v1`, `https://api.anthropic.com`).
-    pub base_url: String,
-    /// The key; servers on one's own machine often need none.
-    pub api_key: Option<SecretString>,
-    /// Whether it can be used without a key.
-    pub key_optional: bool,
-    /// The environment variable that holds the key, for messages.
-    pub key_variable: String,
-    /// How long to wait for a connection (10 s).
-    pub connect_timeout: Duration,
-    /// The longest gap between two pieces of a stream, the first included (120 s).
-    pub read_timeout: Duration,
-    /// More headers of every request.
-    pub headers: BTreeMap<String, SecretString>,
-    /// The most tokens of context that are asked of a server which must be told (Ollama), where its catalog entry does not
-    /// say (32768).
-    pub max_context: u32,
-    /// How long Ollama keeps a model in memory after a call, in its own words (`30m`).
-    pub keep_alive: Option<String>,
-    /// Its models.
-    pub models: Vec<ModelConfig>,
-}
-
-/// One model of the catalog.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelConfig {
-    /// The id that the provider knows.
-    pub id: String,
-    /// Its name for people.
-    pub name: String,
-    /// In one line.
-    pub description: String,
-    /// Tokens of prompt and reply together, if known.
-    pub context_window: Option<u32>,
-    /// The most tokens of a reply, if known.
-    pub max_output_tokens: Option<u32>,
-    /// What it can do; empty: not known.
-    pub features: BTreeSet<ModelFeature>,
-    /// What it costs, if known.
-    pub prices: Option<ModelPrices>,
-}
-
-impl ModelConfig {
-    /// A model of which nothing but its id is known.
-    #[must_use]
-    pub fn named(id: &str, description: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            name: id.to_owned(),
-            description: description.to_owned(),
-            context_window: None,
-            max_output_tokens: None,
-            features: BTreeSet::new(),
-            prices: None,
-        }
-    }
-
-    /// Whether it is known to lack a feature.
-    #[must_use]
-    pub fn lacks(&self, feature: ModelFeature) -> bool {
-        !self.features.is_empty() && !self.features.contains(&feature)
-    }
-}
+pub(crate) const PROVIDER_PROTOCOL: ValueFormat<ProviderProtocol> = words! {
+    "anthropic" => ProviderProtocol::Anthropic,
+    "openai" => ProviderProtocol::Openai,
+    "openai-chat" => ProviderProtocol::OpenaiChat,
+    "openai-responses" => ProviderProtocol::OpenaiResponses,
+    "ollama" => ProviderProtocol::Ollama,
+};
 
 /// What a model can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -138,22 +52,12 @@ pub enum ModelFeature {
     Temperature,
 }
 
-impl ModelFeature {
-    /// The accepted names, for error messages.
-    pub const WORDS: &'static str = "tools, thinking, thinking_budget or temperature";
-
-    /// Parses a name; `None` when it is not one of [`Self::WORDS`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "tools" => Some(Self::Tools),
-            "thinking" => Some(Self::Thinking),
-            "thinking_budget" => Some(Self::ThinkingBudget),
-            "temperature" => Some(Self::Temperature),
-            _ => None,
-        }
-    }
-}
+pub(crate) const MODEL_FEATURE: ValueFormat<ModelFeature> = words! {
+    "tools" => ModelFeature::Tools,
+    "thinking" => ModelFeature::Thinking,
+    "thinking_budget" => ModelFeature::ThinkingBudget,
+    "temperature" => ModelFeature::Temperature,
+};
 
 /// What a million tokens of a model cost, in US dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
