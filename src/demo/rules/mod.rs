@@ -82,7 +82,7 @@ impl ChatModel for RuleModel {
         if model == MODEL_ID {
             return Ok(());
         }
-        Err(ModelError::InvalidRequest(format!("the demo has the model `{MODEL_ID}` and no `{model}`")))
+        Err(ModelError::InvalidRequest(format!("the demo has the model `{MODEL_ID}` and no `{model}`").into()))
     }
 }
 
