@@ -30,9 +30,9 @@ use crate::{
 };
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
-use k8sops_mcp::{CallLimits, Connector, InProcessConnector, McpHub, connector_for};
+use k8sops_mcp::{CallLimits, InProcessConnector, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
-use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_store::{FilesystemStore, InMemoryStore, RedisConfig, RedisStore, Topology};
 use k8sops_telemetry::{Metrics, logs};
 use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
 
@@ -63,7 +63,7 @@ pub struct BuildOverrides {
     /// A catalog with models of the caller's own: for the demo and for tests.
     pub catalog: Option<ModelCatalog>,
     /// More MCP servers than the configured ones.
-    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    pub servers: Vec<(String, Arc<dyn McpConnector>)>,
     /// Whether this is the demo.
     pub demo: bool,
 }
@@ -83,8 +83,8 @@ impl Application {
     /// # Errors
     /// As [`Self::build`].
     pub async fn build_demo(config: &Config) -> anyhow::Result<Self> {
-        let cluster = Arc::new(demo::Cluster::new());
-        let connector = InProcessConnector::new(move || Ok(demo::connect(cluster.clone())));
+        let cluster = Arc::new(demo::SimulatedCluster::new());
+        let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         catalog.register_provider(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = BuildOverrides {
@@ -119,14 +119,14 @@ impl Application {
             Some(catalog) => catalog,
             None => ModelCatalog::new(&config.providers),
         });
-        let defaults = if overrides.demo { demo::settings() } else { config.llm.settings() };
+        let defaults = if overrides.demo { demo::session_settings() } else { config.llm.settings() };
         // What every new session begins with must be what a session may have.
         catalog.validate_settings(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
         })?;
-        let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
+        let mut servers: Vec<(String, Arc<dyn McpConnector>)> = Vec::new();
         for server in &config.mcp.servers {
-            servers.push((server.name.clone(), connector_for(&server.transport)?));
+            servers.push((server.name.clone(), build_connector(&server.transport)?));
         }
         servers.extend(overrides.servers);
         let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
@@ -148,6 +148,7 @@ impl Application {
         let toolbox = SessionToolFactory::new(
             tools.clone(),
             mcp.clone(),
+            store.clone(),
             store.clone(),
             limits,
             tokens.clone(),
@@ -281,7 +282,7 @@ impl Application {
         tokio::select! {
             biased;
             () = signals.at_once.cancelled() => {
-                api.mcp.kill().await;
+                api.mcp.close_immediately().await;
                 anyhow::bail!("stopped at once; what was in progress is recovered at the next start")
             }
             ended = in_order => ended,
@@ -323,8 +324,8 @@ async fn serve_http(
 }
 
 /// What bounds a run, as configured.
-fn run_limits(config: &Config) -> k8sops_agent::Limits {
-    k8sops_agent::Limits {
+fn run_limits(config: &Config) -> k8sops_agent::RunLimits {
+    k8sops_agent::RunLimits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
         max_time: config.agent.max_time,
@@ -352,7 +353,7 @@ fn capacity_limits(config: &Config) -> Room {
 /// Opens the configured store.
 pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match config.backend {
-        Backend::Memory => Arc::new(MemoryStore::new(config.shallow)),
+        Backend::Memory => Arc::new(InMemoryStore::new(config.shallow)),
         Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
         Backend::Redis => Arc::new(RedisStore::new(&redis_config(config)?)?),
     })
@@ -362,7 +363,7 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
     let redis = &config.redis;
     let read = |path: &PathBuf| {
         std::fs::read(path)
-            .map_err(|error| StoreError::Unavailable(format!("cannot read REDIS_CA_FILE {}: {error}", path.display())))
+            .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
     };
     Ok(RedisConfig {
         urls: redis.urls.clone(),

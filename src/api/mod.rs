@@ -54,7 +54,7 @@ use crate::{
     config::ServerConfig,
     runtime::Sessions,
 };
-use k8sops_agent::{Budget, memory::LongTermMemory};
+use k8sops_agent::{SpendingLimit, memory::LongTermMemory};
 use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
 use k8sops_mcp::McpHub;
 use k8sops_models::{ModelCatalog, ModelChoice};
@@ -88,7 +88,7 @@ pub struct ApiState {
     /// Limits of requests.
     pub server: ServerConfig,
     /// What a user may use on a day; replaced when the configuration is read anew.
-    pub day_budget: ArcSwap<Budget>,
+    pub day_budget: ArcSwap<SpendingLimit>,
     /// Who is asked while a session's own model is down.
     pub fallback: Vec<ModelChoice>,
     /// Settings of a new session; replaced when the configuration is read anew.

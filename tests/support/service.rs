@@ -7,7 +7,7 @@ use k8sops::{
     app::{Application, BuildOverrides},
     config::{Config, Sources},
 };
-use k8sops_mcp::Connector;
+use k8sops_mcp::McpConnector;
 use k8sops_models::{ChatModel, ModelCatalog, ModelInfo, ProviderInfo};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub struct Setup {
     pub env: Vec<(&'static str, String)>,
     pub yaml: Option<String>,
     pub model: Option<Arc<dyn ChatModel>>,
-    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    pub servers: Vec<(String, Arc<dyn McpConnector>)>,
     /// A folder of an earlier service, to go on with.
     pub data: Option<TempDir>,
 }
