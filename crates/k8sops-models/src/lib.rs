@@ -93,6 +93,7 @@ mod openai;
 mod options;
 mod prompt;
 mod provider_blocks;
+mod provider_options;
 mod quirks;
 mod reply_assembly;
 mod requested_calls;
@@ -113,7 +114,6 @@ pub use error::{ErrorDetail, ModelError};
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
 pub use ollama::OllamaModel;
 pub use openai::OpenAiModel;
-pub use options::{
-    LongPromptPrices, ModelChoice, ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol,
-};
+pub use options::{LongPromptPrices, ModelChoice, ModelFeature, ModelPrices, ProviderProtocol};
+pub use provider_options::{ModelConfig, PROVIDER_VARIABLES, ProviderConfig, ProvidersOptions};
 pub use retry::RetryPolicy;

@@ -1,12 +1,7 @@
-//! The options of this crate: providers, their models, and the prices of these.
-
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+//! Values of the options: protocols, features and prices. The options themselves are in [`crate::provider_options`].
 
 use k8sops_core::{TokenUsage, UsdAmount};
-use secrecy::SecretString;
+use k8sops_settings::{ValueFormat, words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,94 +29,13 @@ pub enum ProviderProtocol {
     Ollama,
 }
 
-impl ProviderProtocol {
-    /// The accepted names, for error messages.
-    pub const WORDS: &'static str = "anthropic, openai, openai-chat, openai-responses or ollama";
-
-    /// Parses a name. Returns `None` if it is not one of [`Self::WORDS`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "anthropic" => Some(Self::Anthropic),
-            "openai" => Some(Self::Openai),
-            "openai-chat" => Some(Self::OpenaiChat),
-            "openai-responses" => Some(Self::OpenaiResponses),
-            "ollama" => Some(Self::Ollama),
-            _ => None,
-        }
-    }
-}
-
-/// A provider of models.
-#[derive(Debug, Clone)]
-pub struct ProviderConfig {
-    /// The display name.
-    pub name: String,
-    /// The wire protocol.
-    pub protocol: ProviderProtocol,
-    /// The base URL without a trailing slash (`https://api.openai.com/v1`, `https://api.anthropic.com`).
-    pub base_url: String,
-    /// The API key. Local servers often need none.
-    pub api_key: Option<SecretString>,
-    /// Whether the provider can be called without an API key.
-    pub key_optional: bool,
-    /// The environment variable of the API key, for error messages.
-    pub key_variable: String,
-    /// The time limit for a connection (10 s).
-    pub connect_timeout: Duration,
-    /// The longest gap between two pieces of a stream, and before the first one (120 s).
-    pub read_timeout: Duration,
-    /// Additional headers of every request.
-    pub headers: BTreeMap<String, SecretString>,
-    /// The upper bound of the context length that is requested from a server which must be told it (Ollama), unless the
-    /// catalog names the model's (32768 tokens).
-    pub max_context: u32,
-    /// How long Ollama keeps a model loaded after a call, in its own notation (`30m`).
-    pub keep_alive: Option<String>,
-    /// The models of the provider.
-    pub models: Vec<ModelConfig>,
-}
-
-/// A model in the catalog.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ModelConfig {
-    /// The id at the provider.
-    pub id: String,
-    /// The display name.
-    pub name: String,
-    /// A one-line description.
-    pub description: String,
-    /// The maximum number of tokens of prompt and reply together, if known.
-    pub context_window: Option<u32>,
-    /// The maximum number of tokens of a reply, if known.
-    pub max_output_tokens: Option<u32>,
-    /// The features of the model. If the set is empty, they are not known.
-    pub features: BTreeSet<ModelFeature>,
-    /// The prices, if known.
-    pub prices: Option<ModelPrices>,
-}
-
-impl ModelConfig {
-    /// Creates a model of which only the id and a description are known.
-    #[must_use]
-    pub fn named(id: &str, description: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            name: id.to_owned(),
-            description: description.to_owned(),
-            context_window: None,
-            max_output_tokens: None,
-            features: BTreeSet::new(),
-            prices: None,
-        }
-    }
-
-    /// Returns whether the model is known to lack a feature.
-    #[must_use]
-    pub fn lacks(&self, feature: ModelFeature) -> bool {
-        !self.features.is_empty() && !self.features.contains(&feature)
-    }
-}
+pub(crate) const PROVIDER_PROTOCOL: ValueFormat<ProviderProtocol> = words! {
+    "anthropic" => ProviderProtocol::Anthropic,
+    "openai" => ProviderProtocol::Openai,
+    "openai-chat" => ProviderProtocol::OpenaiChat,
+    "openai-responses" => ProviderProtocol::OpenaiResponses,
+    "ollama" => ProviderProtocol::Ollama,
+};
 
 /// A feature of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -138,22 +52,12 @@ pub enum ModelFeature {
     Temperature,
 }
 
-impl ModelFeature {
-    /// The accepted names, for error messages.
-    pub const WORDS: &'static str = "tools, thinking, thinking_budget or temperature";
-
-    /// Parses a name. Returns `None` if it is not one of [`Self::WORDS`].
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "tools" => Some(Self::Tools),
-            "thinking" => Some(Self::Thinking),
-            "thinking_budget" => Some(Self::ThinkingBudget),
-            "temperature" => Some(Self::Temperature),
-            _ => None,
-        }
-    }
-}
+pub(crate) const MODEL_FEATURE: ValueFormat<ModelFeature> = words! {
+    "tools" => ModelFeature::Tools,
+    "thinking" => ModelFeature::Thinking,
+    "thinking_budget" => ModelFeature::ThinkingBudget,
+    "temperature" => ModelFeature::Temperature,
+};
 
 /// The prices of a model in US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]

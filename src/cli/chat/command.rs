@@ -9,7 +9,7 @@ use super::{
     screen::{TerminalCapabilities, TerminalScreen},
     terminal_chat::TerminalChat,
 };
-use crate::config::settings::{TOKEN_VARIABLE, URL_VARIABLE};
+use crate::config::{TOKEN_VARIABLE, URL_VARIABLE};
 
 /// Options of `k8sops chat`.
 #[derive(Debug, Clone, clap::Args)]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app,
-    config::{ConfigError, Loaded, settings::TOKEN_VARIABLE},
+    config::{ConfigError, LoadedConfig, TOKEN_VARIABLE},
 };
 use k8sops_core::StoreError;
 use k8sops_models::ModelCatalog;
@@ -27,13 +27,16 @@ pub struct DoctorOptions {
 }
 
 /// Returns all checks: the result of loading the configuration and, if it is valid, the parts that the service would use.
-pub async fn build_checks(loaded: &Result<Loaded, ConfigError>, options: DoctorOptions) -> Vec<Box<dyn HealthCheck>> {
+pub async fn build_checks(
+    loaded: &Result<LoadedConfig, ConfigError>,
+    options: DoctorOptions,
+) -> Vec<Box<dyn HealthCheck>> {
     let mut checks: Vec<Box<dyn HealthCheck>> = vec![Box::new(ConfigurationCheck::new(loaded))];
-    let Ok(Loaded { config, .. }) = loaded else { return checks };
+    let Ok(LoadedConfig { config, .. }) = loaded else { return checks };
     checks.push(Box::new(IdentityCheck {
         config: config.auth.clone(),
         server: config.server.clone(),
-        default_user: config.memory.user_id.clone(),
+        default_user: config.sessions.user_id.clone(),
         token: options.token,
     }));
     let catalog = ModelCatalog::new(&config.providers);
@@ -51,11 +54,11 @@ pub async fn build_checks(loaded: &Result<Loaded, ConfigError>, options: DoctorO
         let status = probe_mcp_server(server.clone(), config.mcp.clone()).boxed();
         checks.push(Box::new(McpServerCheck { config: server.clone(), status }));
     }
-    let opening = match app::open_store(&config.memory).await {
+    let opening = match app::open_store(&config.store, &config.redis).await {
         Ok(store) => StoreOpening::Opened(store),
         Err(StoreError::InUse(owner)) => StoreOpening::InUse(owner),
         Err(error) => StoreOpening::Failed(error),
     };
-    checks.push(Box::new(StoreCheck { config: config.memory.clone(), opening }));
+    checks.push(Box::new(StoreCheck { config: config.store.clone(), redis: config.redis.clone(), opening }));
     checks
 }
