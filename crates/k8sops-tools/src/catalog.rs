@@ -16,7 +16,7 @@ use k8sops_mcp::{McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolRef, ToolRule, ToolsConfig,
+    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolOptions, ToolRef, ToolRule,
     argument_schema::{find_mismatches, schema_for_providers},
     call_policy::{CallCandidate, EffectDecision, decide_effect},
     output_tools,
@@ -42,9 +42,9 @@ struct ApprovalPolicy {
     rules: Vec<ToolRule>,
 }
 
-impl From<&ToolsConfig> for ApprovalPolicy {
-    fn from(config: &ToolsConfig) -> Self {
-        let ToolsConfig { approval, approve_untrusted, ref rules, .. } = *config;
+impl From<&ToolOptions> for ApprovalPolicy {
+    fn from(config: &ToolOptions) -> Self {
+        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
         Self { approval, approve_untrusted, rules: rules.clone() }
     }
 }
@@ -106,13 +106,13 @@ struct CatalogTool {
 
 impl ToolCatalog {
     /// Creates the catalog of the tools that `hub` has now and later.
-    pub fn new(hub: Arc<McpHub>, config: &ToolsConfig) -> Self {
+    pub fn new(hub: Arc<McpHub>, config: &ToolOptions) -> Self {
         let current = ArcSwap::from_pointee(CatalogSnapshot::from_hub(&hub));
         Self { hub, policy: ArcSwap::from_pointee(config.into()), current }
     }
 
     /// Replaces the approval policy and the operator's rules. They apply immediately, also to runs in progress.
-    pub fn set_policy(&self, config: &ToolsConfig) {
+    pub fn set_policy(&self, config: &ToolOptions) {
         self.policy.store(Arc::new(config.into()));
     }
 

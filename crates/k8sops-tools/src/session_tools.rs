@@ -16,7 +16,7 @@ use k8sops_models::ToolSpec;
 
 use crate::{
     ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor,
-    ToolExecutorFactory, ToolOutcome, ToolRef, ToolsConfig, UserTokens,
+    ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UserTokens,
     call_errors::explain_call_error,
     catalog::ResolvedCall,
     contains_secret,
@@ -42,7 +42,7 @@ struct SharedTools {
     limits: CallLimits,
     tokens: UserTokens,
     vaults: VaultRegistry,
-    config: ToolsConfig,
+    config: ToolOptions,
 }
 
 impl SessionToolFactory {
@@ -56,7 +56,7 @@ impl SessionToolFactory {
         log: Arc<dyn SessionLog>,
         limits: CallLimits,
         tokens: UserTokens,
-        config: ToolsConfig,
+        config: ToolOptions,
     ) -> Self {
         Self(Arc::new(SharedTools {
             catalog,

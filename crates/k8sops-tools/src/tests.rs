@@ -10,7 +10,7 @@ use super::{
     ApprovalRequirement, ClassifiedCall, ElicitationAnswer, ElicitationHandler, ElicitationRequest, SessionToolFactory,
     ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolOutcome, UserTokens,
 };
-use crate::{ApprovalMode, ToolsConfig};
+use crate::{ApprovalMode, ToolOptions};
 use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_mcp::{
     CallLimits, McpHub,
@@ -18,8 +18,8 @@ use k8sops_mcp::{
 };
 use k8sops_store::{InMemoryStore, contract};
 
-fn policy(approval: ApprovalMode) -> ToolsConfig {
-    ToolsConfig {
+fn policy(approval: ApprovalMode) -> ToolOptions {
+    ToolOptions {
         approval,
         approval_by: crate::ApprovalBy::Owner,
         approve_untrusted: false,
@@ -42,7 +42,7 @@ struct SessionFixture {
 }
 
 impl SessionFixture {
-    async fn new(hub: &Arc<McpHub>, config: ToolsConfig) -> Self {
+    async fn new(hub: &Arc<McpHub>, config: ToolOptions) -> Self {
         let catalog = Arc::new(ToolCatalog::new(hub.clone(), &config));
         let store = Arc::new(InMemoryStore::new(false));
         let session = contract::new_session(store.as_ref()).await;
@@ -120,7 +120,8 @@ async fn tool_specs_are_sorted_and_cached() {
 
 #[tokio::test]
 async fn shared_tool_names_get_their_server_as_prefix() {
-    let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
+    let prod = TestMcpServer::new();
+    let test = TestMcpServer::new();
     test.tools.lock().unwrap().truncate(1);
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
@@ -207,7 +208,8 @@ async fn mutating_call_with_server_error_is_unknown() {
 
 #[tokio::test]
 async fn approved_call_never_runs_on_another_server() {
-    let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
+    let prod = TestMcpServer::new();
+    let test = TestMcpServer::new();
     test.tools.lock().unwrap().clear();
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
