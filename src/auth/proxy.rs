@@ -4,10 +4,10 @@ use super::{
     credentials::Credentials,
     errors::AuthRejection,
     identity::{CallerIdentity, CredentialExpiry},
+    options::ProxyConfig,
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::auth::ProxyConfig;
 
 /// The longest user name, in bytes.
 const MAX_NAME_BYTES: usize = 512;

@@ -159,7 +159,7 @@ async fn where_others_can_reach_it_nobody_unknown_is_let_in_unless_that_is_said_
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it stops").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
-        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("NOBODY IS AUTHENTICATED")).collect();
+        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("AUTHENTICATION IS OFF")).collect();
         assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
         assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
     }
