@@ -78,9 +78,9 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             for warning in &loaded.warnings {
                 eprintln!("k8sops: warning: {warning}");
             }
-            let exporter = logs::init(&loaded.config.log, Some(&loaded.config.telemetry))?;
+            let exporter = logs::install_subscriber(&loaded.config.log, Some(&loaded.config.telemetry))?;
             let served = app::serve(loaded).await;
-            exporter.flush().await;
+            exporter.shutdown().await;
             served?;
         }
         Command::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,

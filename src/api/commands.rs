@@ -5,7 +5,7 @@ use k8sops_core::{
     ApprovalDecision, ApprovalId, CommandBody, CommandId, InputAction, InputId, MessageId, OnBusy, RunId,
     SessionCommand, SettingsPatch, UserId,
 };
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -95,7 +95,7 @@ pub(super) fn message_command(
             run_id: RunId::new(),
             content: message.content,
             on_busy: message.on_busy,
-            cause: traces::cause(),
+            cause: trace_context::current_request(),
         },
     })
 }

@@ -8,7 +8,7 @@ use k8sops_core::{
     ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
     StreamHello, TransientEvent, UserId,
 };
-use k8sops_telemetry::{OpenStream, Stream as StreamMetric};
+use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -132,9 +132,9 @@ impl EventStream {
     /// Returns the response that carries the stream.
     pub(super) fn into_response(self, state: &ApiState) -> HttpResponse {
         let Self { guard, hello, cursor, format, end } = self;
-        let counted = state.metrics.stream(match format {
-            StreamFormat::Sse => StreamMetric::Sse,
-            StreamFormat::Ndjson => StreamMetric::Ndjson,
+        let counted = state.metrics.track_stream(match format {
+            StreamFormat::Sse => StreamKind::Sse,
+            StreamFormat::Ndjson => StreamKind::Ndjson,
         });
         let shutdown = state.shutdown.clone();
         let first = Some(hello);
@@ -160,7 +160,7 @@ struct StreamWriter {
     shutdown: CancellationToken,
     ended: bool,
     guard: StreamGuard,
-    _counted: OpenStream,
+    _counted: OpenStreamGuard,
 }
 
 impl StreamWriter {

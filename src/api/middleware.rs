@@ -10,7 +10,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use k8sops_telemetry::{requests, traces};
+use k8sops_telemetry::{request_id, spans, trace_context};
 use tracing::Instrument as _;
 
 use super::{
@@ -32,11 +32,12 @@ pub async fn track_request<B: MessageBody + 'static>(
     let started = Instant::now();
     let metrics = request.app_data::<web::Data<ApiState>>().map(|state| state.metrics.clone());
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let id = requests::id_of(header(requests::REQUEST_ID));
+    let id = request_id::accept_or_generate(header(request_id::REQUEST_ID_HEADER));
     let method = request.method().to_string();
     let matched = request.resource_map().match_pattern(request.path());
     let route = matched.as_deref().unwrap_or(UNMATCHED_ROUTE);
-    let span = traces::request(&id, &method, route, header(traces::TRACEPARENT));
+    let span =
+        spans::request_span(&id, &method, route, header(trace_context::TRACEPARENT), header(trace_context::TRACESTATE));
     let body = retain_body(&mut request);
     let handled = async {
         match check_origin(&request) {
@@ -44,24 +45,24 @@ pub async fn track_request<B: MessageBody + 'static>(
             Err(problem) => Ok(request.into_response(problem.response()).map_into_right_body()),
         }
     };
-    let mut result = requests::within(id.clone(), handled.instrument(span.clone())).await;
+    let mut result = request_id::scope(id.clone(), handled.instrument(span.clone())).await;
     let status = match &result {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
     };
-    traces::answered(&span, status.as_u16());
+    spans::record_http_status(&span, status.as_u16());
     if let Some(metrics) = metrics {
-        metrics.answered(route, &method, status.as_u16(), started.elapsed());
+        metrics.record_http_request(route, &method, status.as_u16(), started.elapsed());
         match problem_code(&result) {
-            Some(ProblemCode::StoreUnavailable) => metrics.store_failed("unavailable"),
-            Some(ProblemCode::SessionDamaged) => metrics.store_failed("corrupt"),
+            Some(ProblemCode::StoreUnavailable) => metrics.count_store_error("unavailable"),
+            Some(ProblemCode::SessionDamaged) => metrics.count_store_error("corrupt"),
             _ => {}
         }
     }
     if let Ok(response) = &mut result
         && let Ok(id) = id.parse()
     {
-        response.headers_mut().insert(HeaderName::from_static(requests::REQUEST_ID), id);
+        response.headers_mut().insert(HeaderName::from_static(request_id::REQUEST_ID_HEADER), id);
     }
     result.map(|response| match body {
         Some(body) => body.attach_to(response),

@@ -54,3 +54,5 @@ pub use quota::RequestQuota;
 pub use routes::register_routes;
 pub use service::DEMO_NOTICE;
 pub use state::{ApiState, ServiceMode};
+#[cfg(fuzzing)]
+pub use ws::fuzzing::check_client_frame;

@@ -8,7 +8,7 @@ use actix_web::{
 };
 use k8sops_core::{InvalidId, StoreError};
 use k8sops_models::InvalidSettings;
-use k8sops_telemetry::requests;
+use k8sops_telemetry::request_id;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -58,7 +58,7 @@ impl ProblemDetails {
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
-            request_id: requests::current(),
+            request_id: request_id::current(),
             header: None,
         }
     }
@@ -99,7 +99,7 @@ impl ProblemDetails {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if let Some(id) = &self.request_id {
-            response.insert_header((requests::REQUEST_ID, &**id));
+            response.insert_header((request_id::REQUEST_ID_HEADER, &**id));
         }
         response.body(serde_json::to_vec(self).expect("a problem has string keys and no failing Serialize"))
     }

@@ -170,9 +170,9 @@ pub(super) async fn get_metrics(
     if state.metrics_access == MetricsAccess::Admin {
         Caller::<CanAdminister>::extract(&request).await?;
     }
-    state.metrics.set_broken(&state.catalog.broken());
+    state.metrics.set_open_circuits(&state.catalog.broken());
     let servers = state.mcp.statuses();
-    state.metrics.set_servers(servers.iter().map(|server| (&*server.name, server.connected)));
-    state.metrics.set_work(state.sessions.owned(), state.sessions.tasks_alive());
+    state.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
+    state.metrics.set_replica_load(state.sessions.owned(), state.sessions.tasks_alive());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
 }

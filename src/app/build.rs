@@ -183,7 +183,7 @@ fn register_models(metrics: &Metrics, catalog: &ModelCatalog, defaults: &Session
         .into_iter()
         .flat_map(|provider| provider.models.into_iter().map(move |model| (provider.id.clone(), model.id)));
     let fallback = config.llm.fallback.iter().map(|choice| (choice.provider.clone(), choice.model.clone()));
-    metrics.know_models(listed.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(fallback));
+    metrics.set_known_models(listed.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(fallback));
 }
 
 /// Returns the model that compares memories by meaning, if one is configured.

@@ -39,7 +39,7 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     config.log.level = "warn".into();
-    let _exporter = logs::init(&config.log, None)?;
+    let _exporter = logs::install_subscriber(&config.log, None)?;
     let signals = ShutdownSignals::listen()?;
     let app = Application::build_demo(&config).await?;
     print_instructions(&format!("http://{}:{}", config.server.host, app.port()));

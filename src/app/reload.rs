@@ -72,7 +72,7 @@ fn apply_config(state: &ApiState, in_force: &mut Vec<InForce>, new: Loaded) -> R
     if state.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(ReloadError::NoApprovals);
     }
-    logs::set_level(&config.log.level)?;
+    logs::set_log_level(&config.log.level)?;
     state.default_settings.store(default_settings.into());
     state.day_budget.store(config.budgets.user_day.into());
     state.sessions.set_limits(run_limits(config));

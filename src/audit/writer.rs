@@ -104,7 +104,7 @@ impl TrailWriter {
         let synced = self.sync();
         if let Err(error) = &synced {
             tracing::error!(error = %ErrorChain(error), "audit trail fsync failed");
-            self.metrics.audited(false);
+            self.metrics.count_audit_error();
         }
         awaiting_sync.drain(..).for_each(|done| send_outcome(done, synced.clone()));
     }
@@ -112,13 +112,13 @@ impl TrailWriter {
     fn write_record(&mut self, record: &AuditRecord) -> Result<(), AuditError> {
         let written = self.append_lost_count().and_then(|()| self.append(record));
         match &written {
-            Ok(()) => self.metrics.audited(true),
+            Ok(()) => self.metrics.count_audit_record(),
             Err(error) => {
                 if self.lost_records == 0 {
                     tracing::error!(error = %ErrorChain(error), "audit trail write failed, rejecting mutating tool calls");
                 }
                 self.lost_records += 1;
-                self.metrics.audited(false);
+                self.metrics.count_audit_error();
             }
         }
         written
@@ -194,12 +194,12 @@ impl TrailWriter {
                 };
                 if let Err(error) = self.append(&AuditRecord::new(action)) {
                     tracing::error!(error = %ErrorChain(&error), "new audit trail file cannot be written");
-                    self.metrics.audited(false);
+                    self.metrics.count_audit_error();
                 }
             }
             Err(error) => {
                 tracing::error!(error = %ErrorChain(&error), "audit trail rotation failed, keeping the old file");
-                self.metrics.audited(false);
+                self.metrics.count_audit_error();
             }
         }
     }

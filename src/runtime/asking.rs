@@ -8,14 +8,14 @@ use tokio::time::timeout;
 use super::{Parts, Shared, observed, run_log::Projection};
 use k8sops_agent::{Candidate, Spending};
 use k8sops_core::{DailyUsage, SessionId, TokenUsage, UsageDay, UserId};
-use k8sops_telemetry::traces::At;
+use k8sops_telemetry::spans::SpanContext;
 
 /// How long it may take to note or to read what a user has used: a run waits for it.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The models that a run of these settings may ask: its own, then the fallbacks that are configured. Empty when there is no
 /// such provider. Their calls are seen as `at` says.
-pub(super) fn lineup(parts: &Parts, provider: &str, model: &str, at: &At) -> Vec<Candidate> {
+pub(super) fn lineup(parts: &Parts, provider: &str, model: &str, at: &SpanContext) -> Vec<Candidate> {
     let candidate = |provider: &str, model: &str| {
         let info = parts.catalog.info(provider, model);
         Some(Candidate {

@@ -29,7 +29,7 @@ use k8sops_core::{
     UserId,
 };
 use k8sops_models::tokens;
-use k8sops_telemetry::{Metrics, Recall as Recalled, traces};
+use k8sops_telemetry::{Metrics, RecallOutcome as Recalled, spans};
 use k8sops_tools::ToolExecutor;
 
 /// Tokens of conversation that are looked at in one call, and the calls of one look: what is older is passed over.
@@ -71,7 +71,7 @@ async fn recall(memory: &Arc<LongTermMemory>, metrics: &Metrics, user: &UserId, 
         Some(found) if found.is_empty() => Recalled::Nothing,
         Some(_) => Recalled::Found,
     };
-    metrics.recalled(outcome, began.elapsed());
+    metrics.record_memory_recall(outcome, began.elapsed());
     found.unwrap_or_default()
 }
 
@@ -136,20 +136,20 @@ pub(super) async fn learn(shared: &Arc<Shared>, state: SessionState, tools: &dyn
     let up_to_seq = state.learned_up_to;
     let mut saved = MemorySaved { up_to_seq, ..MemorySaved::default() };
     let settings = &state.summary.settings;
-    let span = traces::learning(session, &settings.provider, &settings.model);
+    let span = spans::memory_extraction_span(session, &settings.provider, &settings.model);
     let look = look(shared, state, tools, &mut saved).instrument(span.clone());
     match timeout(LIMIT, look).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            traces::failed(&span, "not_learned");
+            spans::record_failure(&span, "not_learned");
             tracing::warn!(%session, %error, "nothing is remembered of the session for now");
         }
         Err(_) => {
-            traces::failed(&span, "timeout");
+            spans::record_failure(&span, "timeout");
             tracing::warn!(%session, "nothing is remembered of the session for now: it took too long");
         }
     }
-    traces::usage(&span, &saved.usage);
+    spans::record_usage(&span, &saved.usage);
     saved
 }
 

@@ -91,7 +91,7 @@ impl FirstEvent {
     fn shown(&self) {
         // Looked at for every token, written once.
         if !self.shown.load(Ordering::Relaxed) && !self.shown.swap(true, Ordering::Relaxed) {
-            self.metrics.first_event(self.began.elapsed());
+            self.metrics.record_first_event(self.began.elapsed());
         }
     }
 }

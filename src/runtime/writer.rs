@@ -16,7 +16,7 @@ use k8sops_core::{
     ApprovalId, EventBody, EventDraft, InputId, LogCommit, SessionEvent, SessionFeed, SessionLease, SessionStore,
     StoreError,
 };
-use k8sops_telemetry::{Share, traces};
+use k8sops_telemetry::{GaugeGuard, spans};
 
 /// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
 /// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
@@ -41,7 +41,7 @@ pub(super) struct Writer {
     /// Weight of the newest checkpoint.
     checkpoint_weight: u64,
     /// What the session adds to the gauges.
-    share: Share,
+    gauges: GaugeGuard,
     /// What was committed and is to go into the audit trail.
     records: Vec<AuditRecord>,
     /// The span of the run that commits belong to.
@@ -73,8 +73,9 @@ impl Writer {
         replayed: u64,
     ) -> Self {
         let weight = projection.read(k8sops_core::SessionState::weight);
-        let mut share = shared.parts.metrics.share();
-        projection.read(|state| share.set(state.run.is_some(), state.pending_approvals().count()));
+        let mut gauges = shared.parts.metrics.gauge_guard();
+        projection
+            .read(|state| gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count()));
         Self {
             store: shared.parts.store.clone(),
             lease,
@@ -85,7 +86,7 @@ impl Writer {
             in_flight: None,
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
-            share,
+            gauges,
             records: Vec::new(),
             span: Span::none(),
         }
@@ -156,7 +157,7 @@ impl Writer {
             self.since_checkpoint = 0;
         }
         self.since_checkpoint += events.iter().map(|event| event.weight()).sum::<u64>();
-        let span = traces::commit(&self.span, session, events.len());
+        let span = spans::commit_span(&self.span, session, events.len());
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
         let commit = Box::pin(
             async move {
@@ -185,7 +186,7 @@ impl Writer {
         let result = (&mut in_flight.commit).await;
         let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
         let metrics = &self.shared.parts.metrics;
-        metrics.committed(began.elapsed());
+        metrics.record_commit(began.elapsed());
         result?;
         let records = self.projection.read(|before| observed::note(metrics, before, &events));
         if self.shared.parts.audit.is_enabled() {
@@ -193,7 +194,9 @@ impl Writer {
         }
         self.projection.fold(&events);
         self.feed.publish(&events);
-        self.projection.read(|state| self.share.set(state.run.is_some(), state.pending_approvals().count()));
+        self.projection.read(|state| {
+            self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count())
+        });
         for done in done {
             // A run that was broken off does not wait any more.
             let _ = done.send(());

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8sops_testing::testbed;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::{JoinError, JoinSet},
@@ -97,6 +98,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(code) = testbed::skip_without("chaos", &["K8SOPS_TEST_REDIS_SERVER", "K8SOPS_TEST_NGINX"]) {
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(run(plan))
 }

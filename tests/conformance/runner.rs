@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use k8sops_testing::testbed;
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
@@ -50,10 +51,11 @@ pub async fn run(args: Vec<String>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let filter = args.iter().find(|arg| !arg.starts_with('-')).cloned().unwrap_or_default();
-    let (Ok(node), Ok(suite)) = (std::env::var("K8SOPS_TEST_NODE"), std::env::var("K8SOPS_TEST_CONFORMANCE")) else {
-        eprintln!("K8SOPS_TEST_CONFORMANCE is not set; run the tests with: bash tests/run.sh");
-        return ExitCode::FAILURE;
-    };
+    if let Some(code) = testbed::skip_without("conformance", &["K8SOPS_TEST_NODE", "K8SOPS_TEST_CONFORMANCE"]) {
+        return code;
+    }
+    let node = testbed::path("K8SOPS_TEST_NODE");
+    let suite = testbed::path("K8SOPS_TEST_CONFORMANCE");
     let runs = match scenarios(&node, &suite).await {
         Ok(runs) => runs.into_iter().filter(|run| run.scenario.contains(&filter)).collect::<Vec<_>>(),
         Err(why) => {

@@ -99,6 +99,7 @@ async fn asks_for_a_form(transport: McpTransport) {
     hub.close().await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_of_a_server_over_stdio_is_filled_in_by_the_user() {
     let node = testbed::path("K8SOPS_TEST_NODE");
@@ -134,6 +135,7 @@ async fn confirms_a_deletion(transport: McpTransport, cluster: &Peer) {
     hub.close().await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kubernetes_server_over_stdio_has_a_deletion_confirmed() {
     let (cluster, dir, kubeconfig) = cluster().await;
@@ -152,6 +154,7 @@ async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> 
     Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kubernetes_server_over_http_has_a_deletion_confirmed() {
     let (cluster, dir, kubeconfig) = cluster().await;
@@ -159,6 +162,7 @@ async fn a_kubernetes_server_over_http_has_a_deletion_confirmed() {
     confirms_a_deletion(http(&peer), &cluster).await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kubernetes_server_that_cannot_ask_in_the_new_era_deletes_nothing() {
     let (cluster, dir, kubeconfig) = cluster().await;

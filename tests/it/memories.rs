@@ -301,6 +301,7 @@ async fn an_embedding_model_that_is_away_or_silent_costs_the_meaning_and_never_t
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_share_what_is_remembered_and_one_learns_what_another_left() {
     for kind in [Kind::Debian, Kind::Redis8] {

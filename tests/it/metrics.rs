@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
-use k8sops_telemetry::{Metrics, Recall};
+use k8sops_telemetry::{Metrics, RecallOutcome};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, process::Command};
@@ -50,6 +50,7 @@ async fn busy() -> (Service, String) {
     (service, session)
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_has_nothing_to_say_and_no_label_is_an_id() {
     let (service, session) = busy().await;
@@ -103,8 +104,8 @@ fn named(text: &str) -> BTreeSet<String> {
 async fn every_metric_of_the_dashboard_and_the_alerts_is_there() {
     let (service, _) = busy().await;
     let rare = Metrics::new();
-    rare.recalled(Recall::Found, Duration::from_millis(3));
-    rare.set_broken(&[("openai".into(), "m".into())]);
+    rare.record_memory_recall(RecallOutcome::Found, Duration::from_millis(3));
+    rare.set_open_circuits(&[("openai".into(), "m".into())]);
     let scraped = scrape(&service).await + &rare.render();
     // A retry has a label by what went wrong, and there was none.
     let mut there: BTreeSet<String> =
@@ -115,12 +116,13 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_there() {
     assert!(dashboard.len() > 25 && alerts.len() > 8);
     let missing: Vec<_> = dashboard.union(&alerts).filter(|name| !there.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?} of {there:?}");
-    // And what is counted is shown.
-    let unseen: Vec<_> = there.difference(&dashboard).filter(|name| *name != "process_start_time_seconds").collect();
+    // And the dashboard shows each of our own metrics.
+    let unseen: Vec<_> = there.difference(&dashboard).filter(|name| !name.starts_with("process_")).collect();
     assert!(unseen.is_empty(), "{unseen:?}");
     service.stop().await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
 async fn the_alerts_ring_when_they_should_and_only_then() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/k8sops-rules.yaml");

@@ -138,6 +138,7 @@ async fn knowing(
     memory
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn questions_in_other_words_find_the_fact_that_answers_them() {
     let facts = facts();
@@ -168,6 +169,7 @@ async fn questions_in_other_words_find_the_fact_that_answers_them() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice() {
     let facts = facts();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8sops_testing::redis::{Kind, RedisCluster, RedisServer, Sentinel};
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_is_what_it_is_called() {
     for kind in Kind::ALL {
@@ -16,6 +17,7 @@ async fn each_kind_is_what_it_is_called() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_has_its_keys_after_a_crash() {
     for kind in Kind::ALL {
@@ -30,6 +32,7 @@ async fn a_server_has_its_keys_after_a_crash() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_server_is_silent_until_it_goes_on() {
     let server = RedisServer::start(Kind::Debian).await;
@@ -50,6 +53,7 @@ async fn a_paused_server_is_silent_until_it_goes_on() {
     tokio::time::timeout(Duration::from_secs(10), refused).await.expect("a paused server ends with its test");
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_with_tls_answers_those_who_trust_its_ca() {
     let server = RedisServer::start_tls().await;
@@ -71,6 +75,7 @@ async fn a_server_with_tls_answers_those_who_trust_its_ca() {
     assert!(other.contains("InvalidCertificate"), "{other}");
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_has_keys_on_each_node_and_outlives_the_crash_of_one() {
     for kind in Kind::ALL {
@@ -92,6 +97,7 @@ async fn a_cluster_has_keys_on_each_node_and_outlives_the_crash_of_one() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sentinel_promotes_the_replica_of_a_killed_master() {
     for kind in Kind::ALL {

@@ -42,6 +42,7 @@ async fn the_contract_holds(new_config: impl Fn() -> RedisConfig) {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_on_redis_7_and_8_and_on_valkey() {
     for kind in [Kind::Debian, Kind::Redis8, Kind::Valkey] {
@@ -50,12 +51,14 @@ async fn the_contract_holds_on_redis_7_and_8_and_on_valkey() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_on_a_cluster_of_three_nodes() {
     let cluster = RedisCluster::start(Kind::Redis8).await;
     the_contract_holds(|| config(cluster.urls(), Topology::Cluster)).await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_behind_a_sentinel_and_over_tls() {
     let sentinel = Sentinel::start(Kind::Debian).await;
@@ -65,6 +68,7 @@ async fn the_contract_holds_behind_a_sentinel_and_over_tls() {
     the_contract_holds(|| RedisConfig { ca: Some(ca.clone()), ..config(vec![server.url()], Topology::Single) }).await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_session_leaves_no_key_and_neither_does_what_its_owner_still_tries() {
     let server = RedisServer::start(Kind::Debian).await;
@@ -81,6 +85,7 @@ async fn a_deleted_session_leaves_no_key_and_neither_does_what_its_owner_still_t
     assert_eq!(server.cli(&["keys", "*"]).await, "");
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_read_back_and_written_once() {
     let server = RedisServer::start(Kind::Debian).await;
@@ -107,6 +112,7 @@ async fn a_commit_whose_answer_is_lost_is_read_back_and_written_once() {
     assert_eq!(store.inbox(session).await.unwrap().len(), 2);
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_nothing_happens_to_is_deleted_after_its_time() {
     let server = RedisServer::start(Kind::Debian).await;
@@ -128,6 +134,7 @@ async fn a_session_that_nothing_happens_to_is_deleted_after_its_time() {
     assert!(store.list(&contract::user("anna"), None, 10).await.unwrap().is_empty());
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shallow_session_stays_small_over_two_thousand_turns() {
     let redis = RedisServer::start(Kind::Debian).await;

@@ -49,6 +49,7 @@ fn logged(frames: &[Value]) -> Vec<Value> {
     frames.iter().filter(|frame| frame["seq"].is_u64()).cloned().collect()
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_on_one_replica_is_seen_live_and_steered_on_the_other() {
     let redis = RedisServer::start(Kind::Debian).await;
@@ -95,6 +96,7 @@ async fn a_turn_on_one_replica_is_seen_live_and_steered_on_the_other() {
     eventually("no key of the session is left", async || redis.cli(&["keys", "*{*"]).await.is_empty()).await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_a_yes_on_one_replica_is_listed_and_answered_on_the_other() {
     for by_approver in [false, true] {
@@ -149,6 +151,7 @@ async fn what_waits_for_a_yes_on_one_replica_is_listed_and_answered_on_the_other
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_on_another_replica_ends_the_run() {
     let redis = RedisServer::start(Kind::Debian).await;
@@ -164,6 +167,7 @@ async fn a_cancel_on_another_replica_ends_the_run() {
     assert_eq!(frames.last().unwrap()["outcome"], "cancelled");
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_hands_its_runs_on_at_once() {
     let redis = RedisServer::start(Kind::Debian).await;
@@ -189,6 +193,7 @@ async fn a_replica_that_stops_hands_its_runs_on_at_once() {
     assert_eq!(printed(&frames), "whole");
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_away_it_is_said_and_when_it_is_back_all_goes_on() {
     let redis = RedisServer::start(Kind::Debian).await;
@@ -280,6 +285,7 @@ impl Drop for Nginx {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
     let redis = RedisServer::start(Kind::Debian).await;
@@ -333,6 +339,7 @@ async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
     }
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn any_number_of_watchers_shares_a_few_connections_to_redis() {
     let redis = RedisServer::start(Kind::Debian).await;
@@ -357,6 +364,7 @@ async fn any_number_of_watchers_shares_a_few_connections_to_redis() {
     assert!(clients <= 7, "{clients} connections for {} watchers", watchers.len());
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn when_a_replica_of_redis_is_promoted_all_goes_on() {
     let sentinel = Sentinel::start(Kind::Debian).await;

@@ -35,6 +35,7 @@ fn text(request: &Received) -> String {
     request.body.to_string()
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn one_conversation_goes_through_all_providers_and_back() {
     let providers = Providers::start().await;

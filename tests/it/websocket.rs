@@ -231,6 +231,7 @@ async fn a_stopping_service_says_goodbye() {
     assert_eq!(code, CloseCode::Away);
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn websocat_can_hold_a_conversation() {
     let service = Service::with(&ScriptedModel::new([vec![text("hello from here")]])).await;

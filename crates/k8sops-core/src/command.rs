@@ -107,6 +107,9 @@ pub struct RequestContext {
     /// Its W3C trace context (`traceparent`); absent when it is not traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// What other tracing systems added to the trace (`tracestate`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracestate: Option<String>,
     /// Its id in the logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -116,7 +119,7 @@ impl RequestContext {
     /// Whether nothing is known of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.traceparent.is_none() && self.request_id.is_none()
+        self.traceparent.is_none() && self.tracestate.is_none() && self.request_id.is_none()
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     rounds::{MAX_ROUNDS, next_round},
     server::{Live, Server},
 };
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 
 /// How long telling a server that a call was given up may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
@@ -44,9 +44,11 @@ pub(super) async fn call(
     let _over = flight.over_when_dropped();
     let call = Call { server, live: &live, flight: &flight, tracker };
     let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-    if let Some(traceparent) = traces::outgoing() {
+    if let Some(headers) = trace_context::outgoing_headers() {
         let meta = params.meta.get_or_insert_default();
-        meta.insert(traces::TRACEPARENT.to_owned(), Value::String(traceparent));
+        for (name, value) in headers.pairs() {
+            meta.insert(name.to_owned(), Value::String(value.to_owned()));
+        }
     }
     tokio::select! {
         // An answer that came just in time counts.

@@ -22,7 +22,7 @@ use rmcp::{
 use serde::de::IgnoredAny;
 
 use super::{lines, listing};
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 
 type Headers = HashMap<HeaderName, HeaderValue>;
 type Answer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
@@ -92,12 +92,16 @@ fn event_data(data: String, request: &Asked) -> String {
     }
 }
 
-/// The trace that a call belongs to. The SDK sends from a task of its own, so that only the message knows.
-fn traceparent(message: &ClientJsonRpcMessage) -> Option<HeaderValue> {
-    let ClientJsonRpcMessage::Request(request) = message else { return None };
-    let ClientRequest::CallToolRequest(call) = &request.request else { return None };
-    let given = call.params.meta.as_ref()?.get(traces::TRACEPARENT)?;
-    HeaderValue::try_from(given.as_str()?).ok()
+/// Returns the trace headers of a tool call. The SDK sends from a task of its own, so that only the message has them.
+fn trace_headers(message: &ClientJsonRpcMessage) -> Vec<(HeaderName, HeaderValue)> {
+    let ClientJsonRpcMessage::Request(request) = message else { return Vec::new() };
+    let ClientRequest::CallToolRequest(call) = &request.request else { return Vec::new() };
+    let Some(meta) = &call.params.meta else { return Vec::new() };
+    let header = |name: &'static str| {
+        let value = HeaderValue::try_from(meta.get(name)?.as_str()?).ok()?;
+        Some((HeaderName::from_static(name), value))
+    };
+    [TRACEPARENT, TRACESTATE].into_iter().filter_map(header).collect()
 }
 
 impl StreamableHttpClient for Correlating {
@@ -124,9 +128,7 @@ impl StreamableHttpClient for Correlating {
         mut custom_headers: Headers,
         limits: StreamableHttpResponseLimits,
     ) -> Answer<StreamableHttpPostResponse> {
-        if let Some(traceparent) = traceparent(&message) {
-            custom_headers.insert(HeaderName::from_static(traces::TRACEPARENT), traceparent);
-        }
+        custom_headers.extend(trace_headers(&message));
         let request = match &message {
             ClientJsonRpcMessage::Request(request) => {
                 let lists_tools = matches!(request.request, ClientRequest::ListToolsRequest(_));

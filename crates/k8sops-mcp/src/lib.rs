@@ -25,6 +25,8 @@ mod correlate;
 mod elicit;
 mod flight;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handler;
 mod http;
 mod hub;

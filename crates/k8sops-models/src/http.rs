@@ -22,7 +22,7 @@ use super::{
     sse::{Framing, SseEvents},
 };
 use crate::ProviderConfig;
-use k8sops_telemetry::traces;
+use k8sops_telemetry::trace_context;
 
 /// The most bytes that are read of an answer with an error status.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -159,8 +159,8 @@ impl Endpoint {
         let request = self.client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         // Last, so that those of the configuration stand in the place of ours, not beside them.
         let mut request = request.header(header::ACCEPT, accept);
-        if let Some(traceparent) = traces::outgoing() {
-            request = request.header(traces::TRACEPARENT, traceparent);
+        for (name, value) in trace_context::outgoing_headers().iter().flat_map(trace_context::TraceHeaders::pairs) {
+            request = request.header(name, value);
         }
         let request = request.headers(headers);
         let response = self.send(call, request).await?;

@@ -18,6 +18,8 @@ mod circuit;
 mod embeddings;
 mod error;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http;
 mod lenient;
 mod native;

@@ -1,52 +1,55 @@
-//! Logs: one line each to standard error, for people or for machines.
+//! The subscriber of the process: log lines to standard error, as text or JSON, and spans to a collector.
 
 use std::{io::IsTerminal as _, sync::OnceLock};
 
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
-use super::traces::{self, Exporter, TraceError};
-use crate::{LogConfig, LogFormat, TelemetryConfig};
+use crate::{
+    exporter::{SpanExporterGuard, TraceExportError, export_layer},
+    options::{LogConfig, LogFormat, TelemetryConfig},
+};
 
-/// Libraries that say at `info` and `debug` what an operator of this service does not ask for with `LOG_LEVEL=debug`.
-/// Who wants it names them: `LOG_LEVEL=debug,hyper=debug`.
-const QUIET: [(&str, &str); 5] =
+/// Libraries whose `info` and `debug` lines are not about this service. `LOG_LEVEL=debug,hyper=debug` shows them.
+const QUIET_LIBRARIES: [(&str, &str); 5] =
     [("hyper", "warn"), ("reqwest", "warn"), ("h2", "warn"), ("rustls", "warn"), ("actix_server", "warn")];
 
-/// What a library says that is not to be heard at any level: the warnings and errors of rmcp hold whole addresses of
-/// servers, with what is secret in them, and repeat what `mcp` reports.
-const SILENT: (&str, &str) = ("rmcp", "off");
+/// A library that is silent at every level: warnings and errors of rmcp hold whole server URLs, which can contain
+/// credentials, and repeat what `k8sops_mcp` logs.
+const SILENT_LIBRARY: (&str, &str) = ("rmcp", "off");
 
-/// Why logs could not be set up.
+/// Why the subscriber could not be installed or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `LOG_LEVEL` is no filter.
+    /// `LOG_LEVEL` is not a valid filter.
     #[error("LOG_LEVEL is not a filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Something else in this process receives the logs already.
-    #[error("logs are set up already: {0}")]
-    Twice(#[from] tracing_subscriber::util::TryInitError),
-    /// Traces cannot be sent.
+    InvalidFilter(#[from] tracing_subscriber::filter::ParseError),
+    /// Another subscriber is installed in this process.
+    #[error("a log subscriber is already installed: {0}")]
+    AlreadyInstalled(#[from] tracing_subscriber::util::TryInitError),
+    /// Traces cannot be exported.
     #[error(transparent)]
-    Traces(#[from] TraceError),
-    /// The filter cannot be replaced: logs were not set up here.
-    #[error("logs are not set up: {0}")]
-    NotThere(#[from] reload::Error),
+    TraceExport(#[from] TraceExportError),
+    /// The filter cannot be replaced, because the subscriber is gone.
+    #[error("the log filter cannot be replaced: {0}")]
+    NotInstalled(#[from] reload::Error),
 }
 
-type Replace = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+type ReplaceFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
-/// Replaces the filter in force. One for the process, as the logs are.
-static FILTER: OnceLock<Replace> = OnceLock::new();
+/// Replaces the filter in force. One per process, as the subscriber is.
+static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
 
-/// Sends the logs of this process to standard error from now on, and its traces to a collector, if one is named. Traces end
-/// when what is returned is dropped.
+/// Installs the subscriber of this process. Spans are exported until the returned guard is shut down.
 ///
 /// # Errors
-/// `LOG_LEVEL` is no filter (the configuration has checked it), there is no way to the collector, or it was done before.
-pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<Exporter, LogError> {
-    // Of the lines alone: what is traced does not depend on what is logged.
-    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(directives(&config.level))?);
-    let (spans, exporter) = traces::layer(telemetry)?;
+/// `LOG_LEVEL` is not a filter (the configuration has checked it), the exporter cannot be built, or a subscriber is installed.
+pub fn install_subscriber(
+    config: &LogConfig,
+    telemetry: Option<&TelemetryConfig>,
+) -> Result<SpanExporterGuard, LogError> {
+    // The filter applies to log lines only: LOG_LEVEL does not decide what is traced.
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter_directives(&config.level))?);
+    let (spans, exporter) = export_layer(telemetry)?;
     let registry = tracing_subscriber::registry().with(spans);
     match config.format {
         LogFormat::Json => {
@@ -54,46 +57,48 @@ pub fn init(config: &LogConfig, telemetry: Option<&TelemetryConfig>) -> Result<E
             registry.with(lines.with_writer(std::io::stderr).with_filter(filter)).try_init()?;
         }
         LogFormat::Text => {
-            let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            let lines = fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+            let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            let lines = fmt::layer().with_ansi(colors).with_writer(std::io::stderr);
             registry.with(lines.with_filter(filter)).try_init()?;
         }
     }
-    // It is empty: whoever comes second has been refused above.
-    let _ = FILTER.set(Box::new(move |filter| handle.reload(filter)));
+    // The cell is empty: a second call fails above.
+    let _ = REPLACE_FILTER.set(Box::new(move |filter| handle.reload(filter)));
     Ok(exporter)
 }
 
-/// Logs as much as `level` says from now on.
+/// Replaces the log filter in force. Does nothing before [`install_subscriber`].
 ///
 /// # Errors
-/// It is no filter. Without [`init`] nothing happens.
-pub fn set_level(level: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(directives(level))?;
-    if let Some(replace) = FILTER.get() {
+/// `level` is not a filter.
+pub fn set_log_level(level: &str) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(filter_directives(level))?;
+    if let Some(replace) = REPLACE_FILTER.get() {
         replace(filter)?;
     }
     Ok(())
 }
 
-/// The user's filter, with the chatty libraries held down unless it speaks of them.
-fn directives(level: &str) -> String {
+/// Returns the operator's filter, extended by directives for noisy libraries that it does not name itself.
+fn filter_directives(level: &str) -> String {
     let parts: Vec<&str> = level.split(',').map(str::trim).collect();
-    let bare = |levels: &[&str]| parts.iter().any(|part| levels.contains(&part.to_ascii_lowercase().as_str()));
-    // Where the rest of the program says less than warnings, a `warn` for a library would say more, not less.
-    let talkative = bare(&["info", "debug", "trace"]);
-    let speaks = talkative || bare(&["warn", "error"]);
-    let held = speaks.then_some(SILENT).into_iter().chain(QUIET.into_iter().filter(|_| talkative));
-    let mut all = level.to_owned();
-    for (library, most) in held {
-        let named = |part: &str| {
+    let has_bare_level =
+        |levels: &[&str]| parts.iter().any(|part| levels.contains(&part.to_ascii_lowercase().as_str()));
+    // With a level below `warn`, a `warn` for a library would show more of it, not less.
+    let is_verbose = has_bare_level(&["info", "debug", "trace"]);
+    let is_logging = is_verbose || has_bare_level(&["warn", "error"]);
+    let quieted =
+        is_logging.then_some(SILENT_LIBRARY).into_iter().chain(QUIET_LIBRARIES.into_iter().filter(|_| is_verbose));
+    let mut directives = level.to_owned();
+    for (library, max_level) in quieted {
+        let names_library = |part: &str| {
             part.strip_prefix(library).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
         };
-        if !parts.iter().any(|part| named(part)) {
-            all.extend([",", library, "=", most]);
+        if !parts.iter().any(|part| names_library(part)) {
+            directives.extend([",", library, "=", max_level]);
         }
     }
-    all
+    directives
 }
 
 #[cfg(test)]
@@ -101,24 +106,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_are_quiet_unless_they_are_named() {
-        assert_eq!(directives("info"), "info,rmcp=off,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn");
-        let own = directives("debug,rmcp::service=trace,h2=info");
+    fn noisy_libraries_are_quiet_unless_named() {
+        assert_eq!(
+            filter_directives("info"),
+            "info,rmcp=off,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn"
+        );
+        let own = filter_directives("debug,rmcp::service=trace,h2=info");
         assert!(!own.contains("rmcp=off") && !own.contains("h2=warn") && own.contains("hyper=warn"), "{own}");
         for quiet in ["off", "k8sops=debug"] {
-            assert_eq!(directives(quiet), quiet);
+            assert_eq!(filter_directives(quiet), quiet);
         }
     }
 
     #[test]
-    fn rmcp_is_silent_at_every_level_unless_it_is_named() {
+    fn rmcp_is_silent_unless_named() {
         for level in ["error", "warn", "WARN", "info", "trace", "error,k8sops=debug"] {
-            let all = directives(level);
+            let all = filter_directives(level);
             assert!(all.ends_with(",rmcp=off") || all.contains(",rmcp=off,"), "{all}");
         }
-        assert_eq!(directives("warn"), "warn,rmcp=off");
+        assert_eq!(filter_directives("warn"), "warn,rmcp=off");
         for named in ["warn,rmcp=warn", "error,rmcp::transport=error"] {
-            assert_eq!(directives(named), named);
+            assert_eq!(filter_directives(named), named);
         }
     }
 }

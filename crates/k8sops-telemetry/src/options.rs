@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-/// Logs of the service.
+/// Options of the log lines.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
     /// `LOG_LEVEL`: `error`, `warn`, `info`, `debug`, `trace`, or filter directives.
@@ -13,49 +13,49 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Readable text.
     Text,
-    /// For machines.
+    /// One JSON object per line.
     Json,
 }
 
-/// Traces over OTLP.
+/// Options of the trace export over OTLP.
 #[derive(Debug, Clone)]
 pub struct TelemetryConfig {
-    /// The collector's base URL; absent: nothing is exported.
+    /// The collector's base URL; `None` exports nothing.
     pub endpoint: Option<String>,
-    /// Headers of every export.
+    /// Headers of every export request.
     pub headers: BTreeMap<String, SecretString>,
-    /// The service's name (`k8sops`).
+    /// `service.name` of the exported spans (default `k8sops`).
     pub service_name: String,
-    /// Which traces are kept (`parentbased_always_on`).
+    /// Which traces are exported (default `parentbased_always_on`).
     pub sampler: Sampler,
-    /// The share that a ratio keeps, 0 to 1.
+    /// The ratio of traces that [`RootSampler::Ratio`] keeps, 0 to 1.
     pub sampler_arg: f64,
-    /// Whether prompts, arguments and outputs are in them (no).
+    /// Whether prompts, arguments and outputs are recorded (default false).
     pub capture_content: bool,
 }
 
-/// Which traces are kept, in OpenTelemetry's words.
+/// Which traces are exported, in the terms of `OTEL_TRACES_SAMPLER`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampler {
-    /// Whether a caller that has decided already is followed.
+    /// Whether the caller's sampling decision is followed.
     pub parent_based: bool,
-    /// What is decided otherwise.
+    /// The decision for traces without a sampled parent.
     pub root: RootSampler,
 }
 
-/// What becomes of a trace that begins here.
+/// The sampling decision for a trace that starts here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootSampler {
-    /// It is kept.
+    /// Every trace is exported.
     AlwaysOn,
-    /// It is dropped.
+    /// No trace is exported.
     AlwaysOff,
-    /// A share of them is kept.
+    /// A ratio of the traces is exported.
     Ratio,
 }
 

@@ -1,6 +1,9 @@
 //! Programs of others that tests talk to; `tests/testbed/setup.sh` installs them and `tests/run.sh` names them.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
@@ -12,6 +15,19 @@ use tokio::{
 /// The path in an environment variable of the test bed.
 pub fn path(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run the tests with: bash tests/run.sh"))
+}
+
+/// Reports that a test binary with a runner of its own is skipped, if the test bed lacks a program that it needs.
+///
+/// The exit code is that of a failure with `K8SOPS_TEST_SKIP=fail`, which `tests/run.sh` sets. `None`: nothing is missing.
+/// All other tests that need the test bed have `#[ignore = "needs the test bed: bash tests/run.sh"]`.
+pub fn skip_without(test: &str, variables: &[&str]) -> Option<ExitCode> {
+    let missing = variables.iter().find(|variable| std::env::var_os(variable).is_none())?;
+    let is_failure = std::env::var("K8SOPS_TEST_SKIP").is_ok_and(|value| value == "fail");
+    let outcome = if is_failure { "FAILED" } else { "ok" };
+    println!("\ntest {test} ... ignored, needs the test bed: bash tests/run.sh ({missing} is not set)");
+    println!("\ntest result: {outcome}. 0 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n");
+    Some(if is_failure { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// A free port on the loopback interface. Another program may take it first; who needs it says so at its start.

@@ -26,6 +26,8 @@ mod classified_call;
 mod classify;
 mod effects;
 mod executor;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod naming;
 mod options;
 mod output;

@@ -6,7 +6,7 @@ use actix_web::web;
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolError};
 use futures_util::StreamExt;
 use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
-use k8sops_telemetry::{OpenStream, requests, traces};
+use k8sops_telemetry::{OpenStreamGuard, request_id, spans};
 use serde_json::Value;
 use tokio::time::{interval, sleep};
 use tracing::Instrument as _;
@@ -43,7 +43,7 @@ pub(super) struct WsConnection {
     /// The handshake request. All commands of the connection belong to it.
     pub(super) context: RequestContext,
     pub(super) guard: StreamGuard,
-    pub(super) _counted: OpenStream,
+    pub(super) _counted: OpenStreamGuard,
 }
 
 /// Whether a client sent a message over the limit, in one frame or in several.
@@ -169,9 +169,9 @@ impl WsConnection {
             }
         };
         let id = command_id.to_string();
-        let span = traces::command(&self.context, self.session);
-        let request = requests::id_of(self.context.request_id.as_deref());
-        match requests::within(request, self.submit_command(command_id, frame).instrument(span)).await {
+        let span = spans::command_span(&self.context, self.session);
+        let request = request_id::accept_or_generate(self.context.request_id.as_deref());
+        match request_id::scope(request, self.submit_command(command_id, frame).instrument(span)).await {
             Ok(receipt) => CommandReply::accepted(receipt),
             Err(problem) => CommandReply::rejected(Value::String(id), problem),
         }

@@ -6,7 +6,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, 
 use actix_ws::{CloseCode, Message, MessageStream};
 use futures_util::StreamExt;
 use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
-use k8sops_telemetry::{Stream as StreamMetric, traces};
+use k8sops_telemetry::{StreamKind, trace_context};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -103,7 +103,13 @@ pub(in crate::api) async fn open_websocket(
     }
     let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
         .map_err(|error| ProblemDetails::invalid(error.to_string()))?;
-    let socket = OpenSocket { state, session, context: traces::cause(), sender: WsSender::new(socket), messages };
+    let socket = OpenSocket {
+        state,
+        session,
+        context: trace_context::current_request(),
+        sender: WsSender::new(socket),
+        messages,
+    };
     match authorized {
         Some(stream) => drop(actix_web::rt::spawn(socket.run(stream))),
         None => drop(actix_web::rt::spawn(socket.authenticate(request, start))),
@@ -150,7 +156,7 @@ impl OpenSocket {
         let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
-            _counted: state.metrics.stream(StreamMetric::WebSocket),
+            _counted: state.metrics.track_stream(StreamKind::WebSocket),
             context,
             state,
             caller: caller.identity,

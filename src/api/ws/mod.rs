@@ -8,6 +8,8 @@
 mod connection;
 mod endpoint;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod sender;
 
 pub(super) use endpoint::open_websocket;

@@ -8,7 +8,7 @@ use tracing::Span;
 
 use crate::audit::AuditRecord;
 use k8sops_core::{EventBody, OpenRun, RunId, SessionEvent, SessionId, SessionState, UserId};
-use k8sops_telemetry::{Metrics, traces, traces::At};
+use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
 pub(super) use model::watched;
 pub(super) use tools::WatchedTools;
@@ -23,7 +23,7 @@ impl RunSpan {
         match &self.0 {
             Some((id, span)) if *id == run.run_id => span.clone(),
             _ => {
-                let span = traces::run(&run.cause, session, run.run_id, &run.provider, &run.model, run.attempt);
+                let span = spans::run_span(&run.cause, session, run.run_id, &run.provider, &run.model, run.attempt);
                 self.0 = Some((run.run_id, span.clone()));
                 span
             }
@@ -45,13 +45,13 @@ impl RunSpan {
         let Some((_, span)) = self.0.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
         match &event.body {
             EventBody::RunFinished(e) => {
-                traces::usage(&span, &e.usage);
-                traces::outcome(&span, e.outcome.as_str());
+                spans::record_usage(&span, &e.usage);
+                spans::record_run_outcome(&span, e.outcome.as_str());
             }
             EventBody::RunFailed(e) => {
-                traces::usage(&span, &e.usage);
-                traces::outcome(&span, "failed");
-                traces::failed(&span, &e.code);
+                spans::record_usage(&span, &e.usage);
+                spans::record_run_outcome(&span, "failed");
+                spans::record_failure(&span, &e.code);
             }
             _ => {}
         }
@@ -59,10 +59,10 @@ impl RunSpan {
 }
 
 /// Where a session is now.
-pub(super) fn place(state: &SessionState) -> At {
+pub(super) fn place(state: &SessionState) -> SpanContext {
     let run = state.run.as_ref();
     let request = run.and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
-    At { session: state.summary.session_id, run: run.map(|run| run.run_id), request }
+    SpanContext { session: state.summary.session_id, run: run.map(|run| run.run_id), request }
 }
 
 /// Counts what was committed, and gives the records of it. `before` is the session without these events.

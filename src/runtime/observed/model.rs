@@ -8,17 +8,21 @@ use serde_json::json;
 use tracing::{Instrument as _, Span};
 
 use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream};
-use k8sops_telemetry::{Metrics, traces, traces::At};
+use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
 /// `inner`, as it is asked for a session.
-pub(in crate::runtime) fn watched(inner: Arc<dyn ChatModel>, metrics: &Arc<Metrics>, at: At) -> Arc<dyn ChatModel> {
+pub(in crate::runtime) fn watched(
+    inner: Arc<dyn ChatModel>,
+    metrics: &Arc<Metrics>,
+    at: SpanContext,
+) -> Arc<dyn ChatModel> {
     Arc::new(Watched { inner, metrics: metrics.clone(), at })
 }
 
 struct Watched {
     inner: Arc<dyn ChatModel>,
     metrics: Arc<Metrics>,
-    at: At,
+    at: SpanContext,
 }
 
 #[async_trait]
@@ -62,11 +66,11 @@ struct Call {
 
 impl Call {
     fn begin(watched: &Watched, request: &ChatRequest) -> Self {
-        let span = traces::chat(&watched.at, &request.provider, &request.model);
-        traces::content(&span, "gen_ai.system_instructions", || {
+        let span = spans::model_call_span(&watched.at, &request.provider, &request.model);
+        spans::record_content(&span, "gen_ai.system_instructions", || {
             json!([{"type": "text", "content": &*request.system}]).to_string()
         });
-        traces::content(&span, "gen_ai.input.messages", || {
+        spans::record_content(&span, "gen_ai.input.messages", || {
             json!(request.messages.iter().map(|message| json!(message.as_ref())).collect::<Vec<_>>()).to_string()
         });
         Self {
@@ -83,7 +87,7 @@ impl Call {
     fn see(&mut self, piece: &Result<ReplyDelta, ModelError>) {
         if !self.has_begun {
             self.has_begun = true;
-            self.metrics.model_began(&self.provider, &self.model, self.began.elapsed());
+            self.metrics.record_first_token(&self.provider, &self.model, self.began.elapsed());
         }
         match piece {
             Ok(ReplyDelta::Text(_) | ReplyDelta::Reasoning(_)) => {}
@@ -93,10 +97,10 @@ impl Call {
     }
 
     fn done(&mut self, reply: &ModelReply) {
-        traces::usage(&self.span, &reply.usage);
+        spans::record_usage(&self.span, &reply.usage);
         let reason = json!(reply.stop_reason);
-        traces::finish_reason(&self.span, reason.as_str().unwrap_or_default());
-        traces::content(&self.span, "gen_ai.output.messages", || {
+        spans::record_finish_reason(&self.span, reason.as_str().unwrap_or_default());
+        spans::record_content(&self.span, "gen_ai.output.messages", || {
             let calls =
                 reply.tool_calls.iter().map(|c| json!({"type": "tool_call", "name": c.name, "arguments": c.arguments}));
             let parts = std::iter::once(json!({"type": "text", "content": reply.content})).chain(calls);
@@ -106,13 +110,13 @@ impl Call {
     }
 
     fn failed(&mut self, error: &ModelError) {
-        traces::failed(&self.span, error.code());
+        spans::record_failure(&self.span, error.code());
         self.end(error.code());
     }
 
     fn end(&mut self, outcome: &str) {
         self.ended = true;
-        self.metrics.model_called(&self.provider, &self.model, outcome, self.began.elapsed());
+        self.metrics.record_model_call(&self.provider, &self.model, outcome, self.began.elapsed());
         // The stream may be held for longer than it has something to say.
         self.span = Span::none();
     }
@@ -121,7 +125,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            traces::failed(&self.span, "cancelled");
+            spans::record_failure(&self.span, "cancelled");
             self.end("cancelled");
         }
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
-use k8sops_telemetry::traces;
+use k8sops_telemetry::spans;
 use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome};
 
 pub(in crate::runtime) struct WatchedTools {
@@ -96,9 +96,9 @@ impl ToolExecutor for WatchedTools {
     ) -> ToolOutcome {
         let at = self.projection.read(place);
         let (server, tool, effect) = (class.tool.server(), class.tool.tool(), class.effect.as_str());
-        let span = traces::tool(&at, &context.id.to_string(), server, tool, effect);
+        let span = spans::tool_call_span(&at, &context.id.to_string(), server, tool, effect);
         // Secrets are placeholders here, before the call and after it.
-        traces::content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
+        spans::record_content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
         let call = async {
             if let Err(why) = self.admit(class, arguments, &context.id).await {
                 tracing::error!(server, tool, why, "a tool call was not sent");
@@ -115,9 +115,9 @@ impl ToolExecutor for WatchedTools {
         };
         let outcome = call.instrument(span.clone()).await;
         if outcome.status != ToolStatus::Ok {
-            traces::failed(&span, outcome.status.as_str());
+            spans::record_failure(&span, outcome.status.as_str());
         }
-        traces::content(&span, "gen_ai.tool.call.result", || outcome.content.clone());
+        spans::record_content(&span, "gen_ai.tool.call.result", || outcome.content.clone());
         outcome
     }
 }

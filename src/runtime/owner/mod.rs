@@ -113,12 +113,12 @@ async fn own_while_needed(shared: &Arc<Shared>, session: SessionId, place: &Plac
 fn count(shared: &Shared, error: &StoreError) {
     let metrics = &shared.parts.metrics;
     match error {
-        StoreError::Unavailable(_) => metrics.store_failed("unavailable"),
-        StoreError::Corrupt(_) => metrics.store_failed("corrupt"),
-        StoreError::SeqConflict { .. } => metrics.store_failed("seq_conflict"),
+        StoreError::Unavailable(_) => metrics.count_store_error("unavailable"),
+        StoreError::Corrupt(_) => metrics.count_store_error("corrupt"),
+        StoreError::SeqConflict { .. } => metrics.count_store_error("seq_conflict"),
         StoreError::Fenced { .. } => {
-            metrics.lease_lost();
-            metrics.store_failed("fenced");
+            metrics.count_lease_loss();
+            metrics.count_store_error("fenced");
         }
         _ => {}
     }
@@ -212,7 +212,7 @@ impl<'a> Owner<'a> {
         let mut writer = Writer::new(shared.clone(), lease, place.feed.clone(), projection.clone(), loaded.replayed);
         let mut span = RunSpan::default();
         if let Some(run) = open_run {
-            shared.parts.metrics.took_over();
+            shared.parts.metrics.count_takeover();
             let run = OpenRun { attempt: run.attempt + 1, ..run };
             writer.span = span.of(lease.session, &run);
             let recovered = RunRecovered {

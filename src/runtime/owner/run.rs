@@ -21,7 +21,7 @@ use k8sops_core::{
     CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageId, MessagePreview, RunFailed, RunId,
     RunStarted, SessionId, SessionSettings, StoreError, TitleChanged, TokenUsage, UserMessageEvent, title_from,
 };
-use k8sops_telemetry::traces;
+use k8sops_telemetry::spans;
 
 /// A run on its way.
 pub(super) struct RunTask {
@@ -33,7 +33,7 @@ impl Owner<'_> {
     /// Puts a message and the start of its run into the next commit.
     pub(super) fn begin_run(&mut self, entry: &InboxEntry, settings: &SessionSettings, titled: bool) {
         let CommandBody::Message { message_id, run_id, content, cause, .. } = &entry.command.body else { return };
-        let span = traces::run(cause, self.held.lease.session, *run_id, &settings.provider, &settings.model, 1);
+        let span = spans::run_span(cause, self.held.lease.session, *run_id, &settings.provider, &settings.model, 1);
         self.span.begin(*run_id, span);
         self.writer.span = self.span.current();
         let title = title_from(content);

@@ -1,0 +1,60 @@
+//! Properties of the readers of a provider's stream that hold for any input. The target in `fuzz/` looks for a
+//! counterexample; the test tries the seeds.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+
+use crate::{
+    fault::{Call, Peer},
+    sse::{Framing, SseEvents},
+};
+
+/// Checks that a stream has the same events however its bytes are cut, as server-sent events and as lines.
+///
+/// # Panics
+/// If the events depend on how the bytes arrive.
+pub fn check_stream(bytes: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime needs no I/O");
+    for framing in [Framing::Sse, Framing::Lines] {
+        let whole = runtime.block_on(events(vec![bytes], framing));
+        let halves = bytes.split_at(bytes.len() / 2);
+        assert_eq!(whole, runtime.block_on(events(vec![halves.0, halves.1], framing)));
+        assert_eq!(whole, runtime.block_on(events(bytes.chunks(3).collect(), framing)));
+    }
+}
+
+/// The events until the end or the first error; of the error only that there is one.
+async fn events(pieces: Vec<&[u8]>, framing: Framing) -> (Vec<(String, String)>, bool) {
+    let pieces: Vec<Result<Bytes, String>> =
+        pieces.into_iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let peer = Peer {
+        name: "Provider".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        key: None,
+        secrets: Vec::new(),
+        key_variable: "API_KEY".to_owned(),
+    };
+    let call = Call { peer: Arc::new(peer), model: "model".to_owned() };
+    let mut stream = SseEvents::new(stream::iter(pieces), framing, Duration::from_secs(5), call);
+    let mut found = Vec::new();
+    loop {
+        match stream.next().await {
+            Ok(Some(event)) => found.push((event.event, event.data)),
+            Ok(None) => return (found, false),
+            Err(_) => return (found, true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn properties_hold_for_the_seeds() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/provider_stream");
+        for seed in std::fs::read_dir(&folder).unwrap() {
+            super::check_stream(&std::fs::read(seed.unwrap().path()).unwrap());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The export of spans over OTLP.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{Sampler as SdkSampler, SdkTracerProvider, Tracer},
+};
+use secrecy::ExposeSecret as _;
+use tracing::Subscriber;
+use tracing_opentelemetry::OpenTelemetryLayer;
+use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
+
+use crate::{
+    options::{RootSampler, Sampler, TelemetryConfig},
+    spans::SPAN_TARGET,
+};
+
+/// Time limit of one export. An unreachable collector costs spans and nothing else.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit of the last export, which delays the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Whether prompts, arguments and outputs are recorded. One flag per process, as there is one subscriber per process.
+static CAPTURE_CONTENT: AtomicBool = AtomicBool::new(false);
+
+/// Why spans cannot be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceExportError {
+    /// The exporter could not be built from the options.
+    #[error("cannot export traces to OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
+    Build(#[source] ExporterBuildError),
+    /// The thread that builds the exporter panicked.
+    #[error("cannot export traces to OTEL_EXPORTER_OTLP_ENDPOINT: the exporter panicked while it was built")]
+    Panicked,
+}
+
+/// Exports spans for as long as it lives; does nothing where no collector is configured.
+#[derive(Debug, Default)]
+pub struct SpanExporterGuard(Option<SdkTracerProvider>);
+
+impl SpanExporterGuard {
+    /// Exports the spans that are left and shuts the exporter down, within 3 s.
+    pub async fn shutdown(self) {
+        let Some(provider) = self.0 else { return };
+        // The SDK's shutdown blocks its thread.
+        let flushed = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "span export failed at shutdown");
+        }
+    }
+}
+
+type ExportLayer<S> = tracing_subscriber::filter::Filtered<OpenTelemetryLayer<S, Tracer>, FilterFn, S>;
+
+/// Builds the layer that exports spans; `None` without an endpoint.
+pub(crate) fn export_layer<S>(
+    config: Option<&TelemetryConfig>,
+) -> Result<(Option<ExportLayer<S>>, SpanExporterGuard), TraceExportError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
+{
+    let Some((config, endpoint)) = config.and_then(|config| Some((config, config.endpoint.clone()?))) else {
+        return Ok((None, SpanExporterGuard::default()));
+    };
+    let headers = config.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
+    let build = move || {
+        opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .with_timeout(EXPORT_TIMEOUT)
+            .with_headers(headers)
+            .build()
+    };
+    // reqwest's blocking client must not be built on a thread of the async runtime.
+    let exporter =
+        std::thread::spawn(build).join().map_err(|_| TraceExportError::Panicked)?.map_err(TraceExportError::Build)?;
+    let resource = Resource::builder()
+        .with_service_name(config.service_name.clone())
+        .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(sdk_sampler(config.sampler, config.sampler_arg))
+        .with_resource(resource)
+        .build();
+    CAPTURE_CONTENT.store(config.capture_content, Ordering::Relaxed);
+    let layer = OpenTelemetryLayer::new(provider.tracer("k8sops"))
+        .with_location(false)
+        .with_threads(false)
+        .with_level(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false);
+    Ok((Some(layer.with_filter(FilterFn::new(is_exported))), SpanExporterGuard(Some(provider))))
+}
+
+/// Returns whether prompts, arguments and outputs may be recorded on spans.
+pub(crate) fn captures_content() -> bool {
+    CAPTURE_CONTENT.load(Ordering::Relaxed)
+}
+
+fn is_exported(metadata: &tracing::Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target() == SPAN_TARGET
+}
+
+fn sdk_sampler(Sampler { parent_based, root }: Sampler, ratio: f64) -> SdkSampler {
+    let root = match root {
+        RootSampler::AlwaysOn => SdkSampler::AlwaysOn,
+        RootSampler::AlwaysOff => SdkSampler::AlwaysOff,
+        RootSampler::Ratio => SdkSampler::TraceIdRatioBased(ratio),
+    };
+    if parent_based { SdkSampler::ParentBased(Box::new(root)) } else { root }
+}
