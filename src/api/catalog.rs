@@ -42,7 +42,7 @@ struct ModelName {
 )]
 #[get("/providers")]
 pub(super) async fn list_providers(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ProviderList> {
-    let unavailable = state.catalog.broken().into_iter();
+    let unavailable = state.catalog.open_circuits().into_iter();
     web::Json(ProviderList {
         default_provider: state.default_settings.load().provider.clone(),
         default_model: state.default_settings.load().model.clone(),
@@ -82,6 +82,6 @@ pub(super) async fn list_tools(state: web::Data<ApiState>, _caller: Caller) -> w
 )]
 #[post("/tools/refresh")]
 pub(super) async fn refresh_tools(state: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
-    state.mcp.refresh().await;
+    state.mcp.refresh_tools().await;
     web::Json(ToolList { tools: state.tools.list() })
 }

@@ -101,7 +101,7 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
         error: s.error.clone(),
         tools: s.tools.len(),
     });
-    let backend = state.store.backend();
+    let backend = state.store.backend_name();
     web::Json(ServiceInfo {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
@@ -170,7 +170,7 @@ pub(super) async fn get_metrics(
     if state.metrics_access == MetricsAccess::Admin {
         Caller::<CanAdminister>::extract(&request).await?;
     }
-    state.metrics.set_open_circuits(&state.catalog.broken());
+    state.metrics.set_open_circuits(&state.catalog.open_circuits());
     let servers = state.mcp.statuses();
     state.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
     state.metrics.set_replica_load(state.sessions.owned(), state.sessions.tasks_alive());

@@ -129,7 +129,7 @@ pub(super) async fn create_session(
     };
     let settings = patch.apply(&state.default_settings.load());
     if patch != SettingsPatch::default() {
-        state.catalog.validate(&settings)?;
+        state.catalog.validate_settings(&settings)?;
     }
     let summary = state.sessions.create(&caller.user, title, settings).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use k8sops_agent::{Budget, memory::LongTermMemory};
+use k8sops_agent::{SpendingLimit, memory::LongTermMemory};
 use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
 use k8sops_mcp::McpHub;
 use k8sops_models::{ModelCatalog, ModelChoice};
@@ -48,7 +48,7 @@ pub struct ApiState {
     /// Limits of a single request, and the accepted origins.
     pub server: ServerConfig,
     /// What a user may spend per day. Replaced by a config reload.
-    pub day_budget: ArcSwap<Budget>,
+    pub day_budget: ArcSwap<SpendingLimit>,
     /// The models that are tried when a session's own model is unavailable.
     pub fallback: Vec<ModelChoice>,
     /// The settings of a new session. Replaced by a config reload.
@@ -67,7 +67,7 @@ impl ApiState {
     pub fn session_status(&self, summary: &SessionSummary) -> SessionStatus {
         SessionStatus {
             mcp_connected: self.mcp.all_connected(),
-            agent_ready: self.catalog.configured(&summary.settings.provider),
+            agent_ready: self.catalog.is_configured(&summary.settings.provider),
             is_processing: summary.is_processing(),
         }
     }

@@ -1,7 +1,7 @@
 //! `/v1/usage`: what the calling user has used by day and model, and what remains of the daily budget.
 
 use actix_web::{get, web};
-use k8sops_agent::Budget;
+use k8sops_agent::SpendingLimit;
 use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -84,7 +84,7 @@ struct BudgetReport {
 }
 
 impl BudgetReport {
-    fn new(budget: Budget, used: TokenUsage) -> Self {
+    fn new(budget: SpendingLimit, used: TokenUsage) -> Self {
         Self {
             used,
             budget_tokens: budget.tokens,
@@ -123,7 +123,7 @@ pub(super) async fn get_usage(
     }
     let reported: Vec<UsageDay> = from.through(to).collect();
     let requested: Vec<UsageDay> = reported.iter().copied().chain([today]).collect();
-    let mut found = state.store.usage(&caller.user, &requested).await?;
+    let mut found = state.store.read_usage(&caller.user, &requested).await?;
     let usage_today = found.split_off(reported.len());
     let mut total = DailyUsage::default();
     let mut days = Vec::new();

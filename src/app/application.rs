@@ -100,7 +100,7 @@ impl Application {
         tokio::select! {
             biased;
             () = signals.stop_now.cancelled() => {
-                state.mcp.kill().await;
+                state.mcp.close_immediately().await;
                 anyhow::bail!("stopped immediately; work in progress is recovered at the next start")
             }
             ended = graceful => ended,

@@ -6,7 +6,7 @@ use actix_web::web;
 use arc_swap::ArcSwap;
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionSettings, SessionStore, StoreError};
-use k8sops_mcp::{CallLimits, Connector, McpHub, connector_for};
+use k8sops_mcp::{CallLimits, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder};
 use k8sops_telemetry::Metrics;
 use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
@@ -24,6 +24,7 @@ use crate::{
     auth::{AuthMode, Authenticator},
     config::{Backend, Config, MemoryConfig},
     demo,
+    error_chain::ErrorChain,
     runtime::{Parts, Sessions},
 };
 
@@ -33,7 +34,7 @@ pub struct BuildOverrides {
     /// A catalog with other models, for the demo and for tests.
     pub catalog: Option<ModelCatalog>,
     /// MCP servers in addition to the configured ones.
-    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    pub servers: Vec<(String, Arc<dyn McpConnector>)>,
     /// Whether this is the demo.
     pub demo: bool,
 }
@@ -61,19 +62,19 @@ impl Application {
         }
         let catalog = Arc::new(overrides.catalog.unwrap_or_else(|| ModelCatalog::new(&config.providers)));
         let default_settings = match mode {
-            ServiceMode::Demo => demo::settings(),
+            ServiceMode::Demo => demo::session_settings(),
             ServiceMode::Serve => config.llm.settings(),
         };
         // New sessions start with these settings, so they must be valid.
-        catalog.validate(&default_settings).map_err(|error| {
+        catalog.validate_settings(&default_settings).map_err(|error| {
             anyhow::anyhow!(
                 "the default settings of sessions are invalid: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, \
                  LLM_MAX_TOKENS)"
             )
         })?;
-        let mut servers: Vec<(String, Arc<dyn Connector>)> = Vec::new();
+        let mut servers: Vec<(String, Arc<dyn McpConnector>)> = Vec::new();
         for server in &config.mcp.servers {
-            servers.push((server.name.clone(), connector_for(&server.transport)?));
+            servers.push((server.name.clone(), build_connector(&server.transport)?));
         }
         servers.extend(overrides.servers);
         let store = open_session_store(&config.memory).await?;
@@ -89,6 +90,7 @@ impl Application {
         let session_tools = SessionToolFactory::new(
             tools.clone(),
             mcp.clone(),
+            store.clone(),
             store.clone(),
             call_limits,
             user_tokens.clone(),
@@ -170,6 +172,7 @@ async fn open_session_store(config: &MemoryConfig) -> anyhow::Result<Arc<dyn Ses
     open_store(config).await.map_err(|error| match (config.backend, error) {
         (Backend::Filesystem, StoreError::Unavailable(why)) => {
             let folder = config.path.display();
+            let why = ErrorChain(&why);
             anyhow::anyhow!("cannot store sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
         }
         (_, error) => error.into(),

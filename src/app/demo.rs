@@ -64,10 +64,10 @@ impl Application {
     /// # Errors
     /// As for [`Self::build`].
     pub async fn build_demo(config: &Config) -> anyhow::Result<Self> {
-        let cluster = Arc::new(demo::Cluster::new());
-        let connector = InProcessConnector::new(move || Ok(demo::connect(cluster.clone())));
+        let cluster = Arc::new(demo::SimulatedCluster::new());
+        let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
-        catalog.insert(demo::provider_info(), Arc::new(demo::RuleModel::default()));
+        catalog.register_provider(demo::provider_info(), Arc::new(demo::RuleModel::default()));
         let overrides = BuildOverrides {
             catalog: Some(catalog),
             servers: vec![("demo-cluster".into(), Arc::new(connector))],

@@ -6,8 +6,8 @@ use k8sops_models::RetryPolicy;
 use crate::{config::Config, runtime::Room};
 
 /// Returns the limits of a run.
-pub(super) fn run_limits(config: &Config) -> agent::Limits {
-    agent::Limits {
+pub(super) fn run_limits(config: &Config) -> agent::RunLimits {
+    agent::RunLimits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
         max_time: config.agent.max_time,

@@ -68,7 +68,7 @@ impl From<ConfigError> for ReloadError {
 fn apply_config(state: &ApiState, in_force: &mut Vec<InForce>, new: Loaded) -> Result<SettingChanges, ReloadError> {
     let config = &new.config;
     let default_settings = config.llm.settings();
-    state.catalog.validate(&default_settings)?;
+    state.catalog.validate_settings(&default_settings)?;
     if state.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(ReloadError::NoApprovals);
     }

@@ -52,7 +52,7 @@ fn print_startup(app: &Application, config: &Config) {
     if config.memory.backend == Backend::Memory {
         println!("Sessions are stored in memory and lost at exit (MEMORY_BACKEND=filesystem keeps them).");
     }
-    if !app.state.catalog.configured(&config.llm.provider) {
+    if !app.state.catalog.is_configured(&config.llm.provider) {
         println!("Provider {} has no API key, so runs will fail; `k8sops doctor` has advice.", config.llm.provider);
     }
     if config.mcp.servers.is_empty() {

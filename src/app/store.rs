@@ -3,14 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use k8sops_core::{SessionStore, StoreError};
-use k8sops_store::{FilesystemStore, MemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_store::{FilesystemStore, InMemoryStore, RedisConfig, RedisStore, Topology};
 
 use crate::config::{Backend, MemoryConfig, RedisTopology};
 
 /// Opens the configured store.
 pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
     Ok(match config.backend {
-        Backend::Memory => Arc::new(MemoryStore::new(config.shallow)),
+        Backend::Memory => Arc::new(InMemoryStore::new(config.shallow)),
         Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
         Backend::Redis => Arc::new(RedisStore::new(&redis_config(config)?)?),
     })
@@ -20,7 +20,7 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
     let redis = &config.redis;
     let read = |path: &PathBuf| {
         std::fs::read(path)
-            .map_err(|error| StoreError::Unavailable(format!("cannot read REDIS_CA_FILE {}: {error}", path.display())))
+            .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
     };
     Ok(RedisConfig {
         urls: redis.urls.clone(),

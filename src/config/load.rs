@@ -15,9 +15,9 @@ use secrecy::SecretString;
 use k8sops_core::ReasoningEffort;
 
 use super::{
-    AgentConfig, ApprovalBy, ApprovalMode, AuditLog, AuthConfig, AuthMode, Backend, Budget, BudgetConfig, Config,
+    AgentConfig, ApprovalBy, ApprovalMode, AuditLog, AuthConfig, AuthMode, Backend, BudgetOptions, Config,
     LimitsConfig, LlmConfig, LogConfig, LogFormat, McpConfig, MemoryConfig, ModelChoice, ModelFeature, Sampler,
-    ServerConfig, TelemetryConfig, ToolsConfig, dotenv, parse,
+    ServerConfig, SpendingLimit, TelemetryConfig, ToolsConfig, dotenv, parse,
     settings::{self, CONFIG_VARIABLE, SETTINGS, TOKEN_VARIABLE, URL_VARIABLE},
     yaml::{self, Node},
 };
@@ -501,12 +501,12 @@ impl Loader {
         choices
     }
 
-    fn budgets(&mut self, llm: &LlmConfig, providers: &BTreeMap<String, super::ProviderConfig>) -> BudgetConfig {
-        let mut budget = |tokens, usd| Budget {
+    fn budgets(&mut self, llm: &LlmConfig, providers: &BTreeMap<String, super::ProviderConfig>) -> BudgetOptions {
+        let mut budget = |tokens, usd| SpendingLimit {
             tokens: self.optional(tokens, parse::positive),
             usd: self.optional(usd, parse::dollars),
         };
-        let budgets = BudgetConfig {
+        let budgets = BudgetOptions {
             turn: budget("budgets.turn_tokens", "budgets.turn_usd"),
             session: budget("budgets.session_tokens", "budgets.session_usd"),
             user_day: budget("budgets.user_day_tokens", "budgets.user_day_usd"),

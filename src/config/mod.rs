@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use k8sops_agent::{Budget, BudgetConfig};
+use k8sops_agent::{BudgetOptions, SpendingLimit};
 use k8sops_core::ReasoningEffort;
 use k8sops_mcp::{McpConfig, McpServerConfig, McpTransport, USER_TOKEN};
 use k8sops_models::{
@@ -63,7 +63,7 @@ pub struct Config {
     /// `agent` section.
     pub agent: AgentConfig,
     /// `budgets` section.
-    pub budgets: BudgetConfig,
+    pub budgets: BudgetOptions,
     /// `tools` section; `TOOL_APPROVAL`.
     pub tools: ToolsConfig,
     /// `log` section; `LOG_LEVEL`, `LOG_FORMAT`.

@@ -21,7 +21,7 @@ use super::{
     run_log::Projection,
 };
 use k8sops_agent::{
-    Aside, Candidate, Recall, Spending,
+    MemoryRetriever, ModelCandidate, OneShotCompletion, UsageSource,
     memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
 };
 use k8sops_core::{
@@ -82,8 +82,8 @@ impl UserRecall {
 }
 
 #[async_trait]
-impl Recall for UserRecall {
-    async fn recall(&self, message: &str) -> Vec<MemoryNote> {
+impl MemoryRetriever for UserRecall {
+    async fn retrieve_memories(&self, message: &str) -> Vec<MemoryNote> {
         let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
         match begun {
             Some(begun) => begun.await.unwrap_or_default(),
@@ -188,18 +188,24 @@ async fn look(
     let settings = state.summary.settings.clone();
     let at = observed::place(&state);
     let budgets = shared.parts.limits.load().budgets;
-    anyhow::ensure!(!k8sops_agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
+    anyhow::ensure!(
+        !k8sops_agent::is_budget_spent(&budgets.session, &state.summary.usage),
+        "the session's budget is used up"
+    );
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
-    if let Some(today) = spending.of_user_today().await {
-        anyhow::ensure!(!k8sops_agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
+    if let Some(today) = spending.user_usage_today().await {
+        anyhow::ensure!(
+            !k8sops_agent::is_budget_spent(&budgets.user_day, &today),
+            "the user's budget of today is used up"
+        );
     }
-    let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model, &at);
+    let candidates = asking::model_candidates(&shared.parts, &settings.provider, &settings.model, &at);
     let mut learned = Vec::new();
     for piece in &pieces {
         let known = memory.near(&user, piece).await?;
         let question = extraction_question(piece, &known.iter().collect::<Vec<_>>());
         for _ in 0..TRIES {
-            let answer = ask(shared, &lineup, &settings, question.clone(), saved).await?;
+            let answer = ask(shared, &candidates, &settings, question.clone(), saved).await?;
             let read = read_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
             if let Some(found) = read {
                 learned.extend(found);
@@ -216,18 +222,18 @@ async fn look(
 /// Asks the first of the models that answers.
 async fn ask(
     shared: &Shared,
-    lineup: &[Candidate],
+    candidates: &[ModelCandidate],
     settings: &SessionSettings,
     question: String,
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
-    let aside = Aside { system: EXTRACTION_TASK, question, most: ANSWER, settings };
+    let aside = OneShotCompletion { system: EXTRACTION_TASK, question, most: ANSWER, settings };
     let limits = shared.parts.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
-    for candidate in lineup {
+    for candidate in candidates {
         let mut usage = TokenUsage::default();
         let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
-        saved.usage += candidate.priced(usage);
+        saved.usage += candidate.with_cost(usage);
         match answer {
             Ok(answer) => {
                 saved.provider = Some(candidate.provider.clone());
@@ -265,7 +271,7 @@ fn words_of_user(state: &SessionState) -> String {
 fn pieces(messages: &[&ChatMessage]) -> Vec<String> {
     let mut pieces: Vec<(String, usize)> = Vec::new();
     for message in messages {
-        let line = k8sops_agent::told(message);
+        let line = k8sops_agent::transcript_line(message);
         let size = tokens::count(&line);
         match pieces.last_mut() {
             Some((piece, held)) if *held + size <= PIECE => {

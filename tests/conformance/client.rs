@@ -5,7 +5,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use k8sops_mcp::{
-    Answer, Asker, CallContext, CallLimits, Form, McpConfig, McpHub, McpTransport, Question, RemoteTool, connector_for,
+    CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext, McpConfig,
+    McpHub, McpTransport, RemoteTool, build_connector,
 };
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,11 +22,11 @@ const SERVER: &str = "scenario";
 struct Agreeable;
 
 #[async_trait]
-impl Asker for Agreeable {
-    async fn ask(&self, question: Question) -> Answer {
-        Answer::Accept(match &question.form {
-            Form::Fields(schema) => sample(schema),
-            Form::Page { .. } => Map::new(),
+impl ElicitationHandler for Agreeable {
+    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
+        ElicitationAnswer::Accept(match &question.form {
+            ElicitationForm::Fields(schema) => sample(schema),
+            ElicitationForm::Page { .. } => Map::new(),
         })
     }
 }
@@ -45,7 +46,7 @@ pub async fn run(scenario: &str) -> ExitCode {
         max_backoff: Duration::from_secs(1),
     };
     let transport = McpTransport::Http { url, headers: Default::default(), ssl_verify: true };
-    let connector = match connector_for(&transport) {
+    let connector = match build_connector(&transport) {
         Ok(connector) => connector,
         Err(error) => {
             eprintln!("{error}");
@@ -54,7 +55,7 @@ pub async fn run(scenario: &str) -> ExitCode {
     };
     let servers = vec![(SERVER.to_owned(), connector)];
     let hub = McpHub::start(servers, &config, TaskTracker::new(), &CancellationToken::new());
-    hub.settled().await;
+    hub.wait_for_first_attempts().await;
     let status = hub.statuses().remove(0);
     if let Some(error) = &status.error {
         eprintln!("not connected: {error}");
@@ -78,10 +79,11 @@ async fn call_all(hub: &McpHub, tools: &[RemoteTool]) {
             .collect(),
         None => tools.iter().map(|tool| (tool.name.clone(), arguments(tool, tools))).collect(),
     };
-    let limits = CallLimits::of(Duration::from_secs(20));
+    let limits = CallLimits::uniform(Duration::from_secs(20));
     join_all(calls.into_iter().map(async |(name, arguments)| {
-        let context = CallContext { asker: Some(Arc::new(Agreeable)), ..CallContext::within(limits) };
-        println!("{name}: {:?}", hub.call(SERVER, &name, arguments, context).await);
+        let context =
+            McpCallContext { elicitation_handler: Some(Arc::new(Agreeable)), ..McpCallContext::with_limits(limits) };
+        println!("{name}: {:?}", hub.call_tool(SERVER, &name, arguments, context).await);
     }))
     .await;
 }

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{demo::k8sops, service::PATIENCE};
+use crate::{program::k8sops_command, service::PATIENCE};
 use k8sops_testing::testbed;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -575,7 +575,7 @@ async fn service_accepts_all_settings_of_the_chart() {
     for (name, values) in values_files() {
         let folder = TempDir::new().unwrap();
         let objects = objects_of(&values, &[]).await;
-        let mut program = k8sops();
+        let mut program = k8sops_command();
         program.arg("config").envs(given(&objects, &folder)).env("ANTHROPIC_API_KEY", "k").env("OPENAI_API_KEY", "k");
         let program = program.output().await.unwrap();
         let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
@@ -605,7 +605,7 @@ async fn otlp_endpoint_may_refer_to_the_node_address() {
     let objects = objects_of(&values_files()["api-key-filesystem-values"], &["--set", &values.join(",")]).await;
     assert!(ports(&objects).contains(&4318));
     let folder = TempDir::new().unwrap();
-    let mut program = k8sops();
+    let mut program = k8sops_command();
     program.arg("config").envs(given(&objects, &folder)).env("ANTHROPIC_API_KEY", "k").env("HOST_IP", "10.0.0.7");
     let program = program.output().await.unwrap();
     let (out, err) = (String::from_utf8_lossy(&program.stdout), String::from_utf8_lossy(&program.stderr));
@@ -622,7 +622,7 @@ async fn service_starts_with_the_settings_of_the_chart() {
     for name in ["api-key-filesystem-values", "try-out-values"] {
         let folder = TempDir::new().unwrap();
         let objects = objects_of(&values_files()[name], &[]).await;
-        let mut program = k8sops();
+        let mut program = k8sops_command();
         program.arg("serve").envs(given(&objects, &folder)).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = program.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8sops_agent::memory::{Learned, LongTermMemory};
 use k8sops_core::{MemoryKind, MemorySource, SessionId};
-use k8sops_mcp::Connector;
+use k8sops_mcp::McpConnector;
 use k8sops_store::FilesystemStore;
 use serde::Deserialize;
 use serde_json::json;
@@ -67,7 +67,7 @@ fn cluster(channel: &str, words: &str) -> FakeServer {
 
 /// One turn. The tools that were called, and whether the user was asked.
 async fn turn(approval: &str, cluster: &FakeServer, note: Option<&str>, message: &str) -> (Service, bool) {
-    let servers: Vec<(String, Arc<dyn Connector>)> = vec![cluster.server("prod")];
+    let servers: Vec<(String, Arc<dyn McpConnector>)> = vec![cluster.server("prod")];
     let mut env = vec![("TOOL_APPROVAL", approval.to_owned())];
     let data = match note {
         Some(note) => {

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use k8sops_mcp::{
-    Answer, Asker, CallContext, CallLimits, CallOutput, Form, McpConfig, McpHub, McpTransport, Question, connector_for,
+    CallLimits, CallOutput, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext,
+    McpConfig, McpHub, McpTransport, build_connector,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -23,23 +24,23 @@ use k8sops_testing::{testbed, testbed::Peer};
 
 /// A user with one answer to everything.
 struct User {
-    answer: Answer,
-    asked: Mutex<Vec<Question>>,
+    answer: ElicitationAnswer,
+    asked: Mutex<Vec<ElicitationRequest>>,
 }
 
 impl User {
-    fn who(answer: Answer) -> Arc<Self> {
+    fn who(answer: ElicitationAnswer) -> Arc<Self> {
         Arc::new(Self { answer, asked: Mutex::default() })
     }
 
-    fn questions(&self) -> Vec<Question> {
+    fn questions(&self) -> Vec<ElicitationRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
 
 #[async_trait]
-impl Asker for User {
-    async fn ask(&self, question: Question) -> Answer {
+impl ElicitationHandler for User {
+    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         self.asked.lock().unwrap().push(question);
         // As a person does, and longer than the call may take.
         tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -47,8 +48,8 @@ impl Asker for User {
     }
 }
 
-fn yes(values: Value) -> Answer {
-    Answer::Accept(serde_json::from_value(values).unwrap())
+fn yes(values: Value) -> ElicitationAnswer {
+    ElicitationAnswer::Accept(serde_json::from_value(values).unwrap())
 }
 
 async fn hub(transport: McpTransport) -> Arc<McpHub> {
@@ -61,9 +62,9 @@ async fn hub(transport: McpTransport) -> Arc<McpHub> {
         health_interval: Duration::from_secs(5),
         max_backoff: Duration::from_secs(1),
     };
-    let servers = vec![("one".to_owned(), connector_for(&transport).unwrap())];
+    let servers = vec![("one".to_owned(), build_connector(&transport).unwrap())];
     let hub = McpHub::start(servers, &config, TaskTracker::new(), &CancellationToken::new());
-    hub.settled().await;
+    hub.wait_for_first_attempts().await;
     assert!(hub.all_connected(), "{:?}", hub.statuses());
     hub
 }
@@ -77,10 +78,10 @@ fn http(peer: &Peer) -> McpTransport {
 }
 
 async fn call(hub: &McpHub, tool: &str, arguments: Value, user: &Arc<User>) -> CallOutput {
-    let limits = CallLimits::of(Duration::from_secs(2));
-    let context = CallContext { asker: Some(user.clone()), ..CallContext::within(limits) };
+    let limits = CallLimits::uniform(Duration::from_secs(2));
+    let context = McpCallContext { elicitation_handler: Some(user.clone()), ..McpCallContext::with_limits(limits) };
     let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
-    let called = tokio::time::timeout(PATIENCE, hub.call("one", tool, arguments, context));
+    let called = tokio::time::timeout(PATIENCE, hub.call_tool("one", tool, arguments, context));
     called.await.expect("the call ends").expect("there is an answer")
 }
 
@@ -91,9 +92,9 @@ async fn asks_for_a_form(transport: McpTransport) {
     assert!(output.text.contains("Anna"), "{}", output.text);
     let questions = user.questions();
     assert_eq!(questions.len(), 1);
-    let Form::Fields(schema) = &questions[0].form else { panic!("{questions:?}") };
+    let ElicitationForm::Fields(schema) = &questions[0].form else { panic!("{questions:?}") };
     assert_eq!(schema["properties"]["name"]["type"], "string");
-    let nobody = User::who(Answer::Decline);
+    let nobody = User::who(ElicitationAnswer::Decline);
     let output = call(&hub, "trigger-elicitation-request", json!({}), &nobody).await;
     assert!(output.text.contains("declined"), "{}", output.text);
     hub.close().await;
@@ -126,7 +127,7 @@ async fn confirms_a_deletion(transport: McpTransport, cluster: &Peer) {
     let deletes = || async { journal(cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
     let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
     let before = deletes().await;
-    for (answer, deleted) in [(Answer::Decline, 0), (Answer::Cancel, 0), (yes(json!({})), 1)] {
+    for (answer, deleted) in [(ElicitationAnswer::Decline, 0), (ElicitationAnswer::Cancel, 0), (yes(json!({})), 1)] {
         let user = User::who(answer);
         let output = call(&hub, "pods_delete", pod.clone(), &user).await;
         assert_eq!(user.questions().iter().filter(|q| q.message.contains("Delete it?")).count(), 1, "{output:?}");

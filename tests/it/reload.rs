@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{demo::k8sops, service::PATIENCE};
+use crate::{program::k8sops_command, service::PATIENCE};
 
 /// An MCP server with one tool, of which it says nothing.
 const SERVER: &str = r#"
@@ -44,7 +44,7 @@ impl Program {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("settings.yaml"), yaml).unwrap();
         let args = serde_json::to_string(&["-c", SERVER]).unwrap();
-        let mut command = k8sops();
+        let mut command = k8sops_command();
         command
             .arg("serve")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

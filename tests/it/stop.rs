@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{demo::k8sops, service::PATIENCE};
+use crate::{program::k8sops_command, service::PATIENCE};
 
 /// An MCP server that leaves neither when its input ends nor when it is asked to.
 const STUBBORN: &str = r#"
@@ -53,7 +53,7 @@ impl Program {
         let data = TempDir::new().unwrap();
         let pid_file = data.path().join("server.pid");
         let args = serde_json::to_string(&["-c", STUBBORN, "sh", pid_file.to_str().unwrap()]).unwrap();
-        let mut command = k8sops();
+        let mut command = k8sops_command();
         command
             .arg("serve")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

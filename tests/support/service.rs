@@ -7,7 +7,7 @@ use k8sops::{
     app::{Application, BuildOverrides},
     config::{Config, Sources},
 };
-use k8sops_mcp::Connector;
+use k8sops_mcp::McpConnector;
 use k8sops_models::{ChatModel, ModelCatalog, ModelInfo, ProviderInfo};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ pub struct Setup {
     pub env: Vec<(&'static str, String)>,
     pub yaml: Option<String>,
     pub model: Option<Arc<dyn ChatModel>>,
-    pub servers: Vec<(String, Arc<dyn Connector>)>,
+    pub servers: Vec<(String, Arc<dyn McpConnector>)>,
     /// A folder of an earlier service, to go on with.
     pub data: Option<TempDir>,
 }
@@ -61,7 +61,7 @@ impl Service {
         let scripted = setup.model.map(|model| {
             let mut catalog = ModelCatalog::new(&loaded.config.providers);
             let (provider, model_id) = (&loaded.config.llm.provider, &loaded.config.llm.model);
-            catalog.insert(info(provider, model_id), model);
+            catalog.register_provider(info(provider, model_id), model);
             catalog
         });
         let overrides = BuildOverrides { catalog: scripted, servers: setup.servers, demo: false };

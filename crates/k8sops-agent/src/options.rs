@@ -1,23 +1,23 @@
-//! Options of this crate: what runs may spend.
+//! Options of this crate: budgets.
 
 use k8sops_core::UsdAmount;
 
-/// What may be spent; absent: without limit. Looked at between model calls, so that the call which reaches one is not cut.
+/// Budgets; an absent limit does not apply. They are checked between model calls, so that no reply is cut.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BudgetConfig {
-    /// Of one run.
-    pub turn: Budget,
-    /// Of all runs of one session.
-    pub session: Budget,
-    /// Of all sessions of one user on one day (UTC).
-    pub user_day: Budget,
+pub struct BudgetOptions {
+    /// Limit of one run.
+    pub turn: SpendingLimit,
+    /// Limit of all runs of a session.
+    pub session: SpendingLimit,
+    /// Limit of all sessions of a user on one day (UTC).
+    pub user_day: SpendingLimit,
 }
 
-/// What may be spent on one thing.
+/// A limit in tokens, in US dollars, or both.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Budget {
-    /// Tokens in and out.
+pub struct SpendingLimit {
+    /// Input and output tokens.
     pub tokens: Option<u64>,
-    /// Money.
+    /// US dollars.
     pub usd: Option<UsdAmount>,
 }

@@ -7,20 +7,20 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::OnProgress;
+use super::ProgressCallback;
 
 /// A question of a server to the user. All of it is the server's word.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Question {
+pub struct ElicitationRequest {
     /// What it wants to know, in words.
     pub message: String,
     /// How it is to be answered.
-    pub form: Form,
+    pub form: ElicitationForm,
 }
 
 /// How a question is to be answered.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Form {
+pub enum ElicitationForm {
     /// With an object that fits this JSON Schema (flat: strings, numbers, booleans and choices).
     Fields(Map<String, Value>),
     /// By opening a page in a browser; the answer only says whether the user agrees to.
@@ -30,9 +30,9 @@ pub enum Form {
     },
 }
 
-/// The user's answer to a [`Question`].
+/// The user's answer to a [`ElicitationRequest`].
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub enum ElicitationAnswer {
     /// With these values; empty for a page.
     Accept(Map<String, Value>),
     /// The user does not want to.
@@ -43,9 +43,9 @@ pub enum Answer {
 
 /// Brings questions to the user.
 #[async_trait]
-pub trait Asker: Send + Sync {
+pub trait ElicitationHandler: Send + Sync {
     /// Asks, and waits for the answer for as long as the user may take. Dropping the future withdraws the question.
-    async fn ask(&self, question: Question) -> Answer;
+    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer;
 }
 
 /// How long a call may take. The time that a user takes to answer a question does not count.
@@ -60,33 +60,33 @@ pub struct CallLimits {
 impl CallLimits {
     /// One limit for both.
     #[must_use]
-    pub fn of(limit: Duration) -> Self {
+    pub fn uniform(limit: Duration) -> Self {
         Self { idle: limit, total: limit }
     }
 }
 
 /// What goes with a call besides its arguments.
 #[derive(Clone)]
-pub struct CallContext {
+pub struct McpCallContext {
     /// How long it may take.
     pub limits: CallLimits,
     /// Takes its progress; must not block.
-    pub progress: OnProgress,
+    pub progress: ProgressCallback,
     /// Takes the server's questions; `None`: they are declined.
-    pub asker: Option<Arc<dyn Asker>>,
+    pub elicitation_handler: Option<Arc<dyn ElicitationHandler>>,
     /// The calling user's own token, for servers whose headers name `${user.token}`.
     pub user_token: Option<SecretString>,
 }
 
-impl CallContext {
+impl McpCallContext {
     /// A call that nobody watches.
     #[must_use]
-    pub fn within(limits: CallLimits) -> Self {
-        Self { limits, progress: Arc::new(|_| {}), asker: None, user_token: None }
+    pub fn with_limits(limits: CallLimits) -> Self {
+        Self { limits, progress: Arc::new(|_| {}), elicitation_handler: None, user_token: None }
     }
 }
 
-impl fmt::Debug for CallContext {
+impl fmt::Debug for McpCallContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallContext").field("limits", &self.limits).finish_non_exhaustive()
     }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CallContext, CallError, CallOutput,
+    CallError, CallOutput, McpCallContext,
     connect::quote,
     content::call_output,
     flight::Flight,
@@ -27,12 +27,12 @@ use k8sops_telemetry::trace_context;
 /// How long telling a server that a call was given up may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 
-/// See [`McpHub::call`](super::McpHub::call).
+/// See [`McpHub::call_tool`](super::McpHub::call_tool).
 pub(super) async fn call(
     server: &Server,
     tool: &str,
     arguments: Map<String, Value>,
-    context: CallContext,
+    context: McpCallContext,
     tracker: &TaskTracker,
 ) -> Result<CallOutput, CallError> {
     let Some(live) = server.live() else {

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tokio::io::DuplexStream;
 
 use super::{
-    Handler, HttpConnector, StdioConnector,
+    ConnectionHandler, HttpConnector, StdioConnector,
     http::{self, SendFault},
     lines::Lines,
     watch::Watched,
@@ -20,14 +20,14 @@ use super::{
 use crate::McpTransport;
 
 /// A connection that has been shaken hands on.
-pub type Connection = RunningService<RoleClient, Handler>;
+pub type McpConnection = RunningService<RoleClient, ConnectionHandler>;
 
 /// The most of a server's own words in an error.
 const MAX_QUOTE: usize = 400;
 
 /// Makes connections to one server.
 #[async_trait]
-pub trait Connector: Send + Sync + 'static {
+pub trait McpConnector: Send + Sync + 'static {
     /// `stdio`, `http` or `in-process`.
     fn transport(&self) -> &'static str;
 
@@ -36,7 +36,7 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// What went wrong, for the operator, without secrets.
-    async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError>;
+    async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError>;
 
     /// Whether the server wants the own token of the user whose call it is, so that nobody else can connect.
     fn is_per_user(&self) -> bool {
@@ -47,7 +47,7 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`ConnectError::Config`] for a token that cannot be sent.
-    fn for_user(&self, _token: &SecretString) -> Result<Arc<dyn Connector>, ConnectError> {
+    fn for_user(&self, _token: &SecretString) -> Result<Arc<dyn McpConnector>, ConnectError> {
         Err(ConnectError::Config("the MCP server takes no tokens of users".to_owned()))
     }
 }
@@ -73,7 +73,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// [`ConnectError::Config`] for a URL, a header or a command that can never work.
-pub fn connector_for(transport: &McpTransport) -> Result<Arc<dyn Connector>, ConnectError> {
+pub fn build_connector(transport: &McpTransport) -> Result<Arc<dyn McpConnector>, ConnectError> {
     Ok(match transport {
         McpTransport::Stdio { command, args, env } => {
             Arc::new(StdioConnector::new(command.clone(), args.clone(), env.clone())?)
@@ -97,12 +97,12 @@ impl InProcessConnector {
 }
 
 #[async_trait]
-impl Connector for InProcessConnector {
+impl McpConnector for InProcessConnector {
     fn transport(&self) -> &'static str {
         "in-process"
     }
 
-    async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError> {
+    async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError> {
         let pipe = (self.0)().map_err(|e| ConnectError::Unreachable(format!("the server did not start: {e}")))?;
         let (read, write) = tokio::io::split(pipe);
         serve(handler.clone(), Lines::new(read, write, handler), ClientLifecycleMode::Initialize, limit).await
@@ -111,11 +111,11 @@ impl Connector for InProcessConnector {
 
 /// Shakes hands over a transport and keeps watch for its end.
 pub(super) async fn serve<T>(
-    handler: Handler,
+    handler: ConnectionHandler,
     transport: T,
     lifecycle: ClientLifecycleMode,
     limit: Duration,
-) -> Result<Connection, ConnectError>
+) -> Result<McpConnection, ConnectError>
 where
     T: Transport<RoleClient> + 'static,
 {
@@ -131,7 +131,7 @@ where
     }
 }
 
-fn handshake_error(error: &ClientInitializeError, handler: &Handler) -> ConnectError {
+fn handshake_error(error: &ClientInitializeError, handler: &ConnectionHandler) -> ConnectError {
     if let Some(reason) = handler.known_close_reason() {
         return ConnectError::Unreachable(reason);
     }

@@ -25,7 +25,7 @@ use super::{lines, listing};
 use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 
 type Headers = HashMap<HeaderName, HeaderValue>;
-type Answer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
+type ElicitationAnswer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
 
 /// See the module.
 #[derive(Clone)]
@@ -114,7 +114,7 @@ impl StreamableHttpClient for Correlating {
         session_id: Option<Arc<str>>,
         auth_header: Option<String>,
         custom_headers: Headers,
-    ) -> Answer<StreamableHttpPostResponse> {
+    ) -> ElicitationAnswer<StreamableHttpPostResponse> {
         let limits = StreamableHttpResponseLimits::default();
         self.post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits).await
     }
@@ -127,7 +127,7 @@ impl StreamableHttpClient for Correlating {
         auth_header: Option<String>,
         mut custom_headers: Headers,
         limits: StreamableHttpResponseLimits,
-    ) -> Answer<StreamableHttpPostResponse> {
+    ) -> ElicitationAnswer<StreamableHttpPostResponse> {
         custom_headers.extend(trace_headers(&message));
         let request = match &message {
             ClientJsonRpcMessage::Request(request) => {
@@ -163,7 +163,7 @@ impl StreamableHttpClient for Correlating {
         session_id: Arc<str>,
         auth_header: Option<String>,
         custom_headers: Headers,
-    ) -> Answer<()> {
+    ) -> ElicitationAnswer<()> {
         self.client.delete_session(uri, session_id, auth_header, custom_headers).await
     }
 
@@ -174,7 +174,7 @@ impl StreamableHttpClient for Correlating {
         last_event_id: Option<String>,
         auth_header: Option<String>,
         custom_headers: Headers,
-    ) -> Answer<BoxedSseResponse> {
+    ) -> ElicitationAnswer<BoxedSseResponse> {
         self.client.get_stream(uri, session_id, last_event_id, auth_header, custom_headers).await
     }
 
@@ -186,7 +186,7 @@ impl StreamableHttpClient for Correlating {
         auth_header: Option<String>,
         custom_headers: Headers,
         max_sse_event_size: usize,
-    ) -> Answer<BoxedSseResponse> {
+    ) -> ElicitationAnswer<BoxedSseResponse> {
         self.client
             .get_stream_with_max_sse_event_size(
                 uri,

@@ -1,10 +1,10 @@
-//! Elicitation between MCP's words and ours: what a server asks becomes a [`Question`], the [`Answer`] goes back.
+//! Elicitation between MCP's words and ours: what a server asks becomes a [`ElicitationRequest`], the [`ElicitationAnswer`] goes back.
 
 use reqwest::Url;
 use rmcp::model::{ElicitRequestParams, ElicitResult, ElicitationAction};
 use serde_json::Value;
 
-use super::{Answer, Form, Question, flight::Flight, form};
+use super::{ElicitationAnswer, ElicitationForm, ElicitationRequest, flight::Flight, form};
 
 /// The most of a question that is brought to a user; a larger one is none that a person reads.
 const MAX_QUESTION: usize = 64 * 1024;
@@ -19,10 +19,10 @@ pub(super) async fn elicit(server: &str, flight: &Flight, request: ElicitRequest
         }
     };
     let asked = question.form.clone();
-    reply(server, &asked, flight.ask(question).await)
+    reply(server, &asked, flight.elicit(question).await)
 }
 
-fn question(request: ElicitRequestParams) -> Result<Question, &'static str> {
+fn question(request: ElicitRequestParams) -> Result<ElicitationRequest, &'static str> {
     let (message, form) = match request {
         ElicitRequestParams::FormElicitationParams { message, requested_schema, .. } => {
             let Ok(Value::Object(schema)) = serde_json::to_value(requested_schema) else {
@@ -31,30 +31,30 @@ fn question(request: ElicitRequestParams) -> Result<Question, &'static str> {
             if Value::Object(schema.clone()).to_string().len() > MAX_QUESTION {
                 return Err("its form is too large");
             }
-            (message, Form::Fields(schema))
+            (message, ElicitationForm::Fields(schema))
         }
         ElicitRequestParams::UrlElicitationParams { message, url, .. } => {
             // A page is opened by a person's browser; what is no page must not get there.
             if url.len() > MAX_QUESTION || !Url::parse(&url).is_ok_and(|u| matches!(u.scheme(), "http" | "https")) {
                 return Err("its page is not at an http(s) URL");
             }
-            (message, Form::Page { url })
+            (message, ElicitationForm::Page { url })
         }
         _ => return Err("it is of a kind that is not known here"),
     };
     if message.len() > MAX_QUESTION {
         return Err("its message is too long");
     }
-    Ok(Question { message, form })
+    Ok(ElicitationRequest { message, form })
 }
 
-fn reply(server: &str, form: &Form, answer: Answer) -> ElicitResult {
+fn reply(server: &str, form: &ElicitationForm, answer: ElicitationAnswer) -> ElicitResult {
     let mut values = match answer {
-        Answer::Accept(values) => values,
-        Answer::Decline => return ElicitResult::new(ElicitationAction::Decline),
-        Answer::Cancel => return ElicitResult::new(ElicitationAction::Cancel),
+        ElicitationAnswer::Accept(values) => values,
+        ElicitationAnswer::Decline => return ElicitResult::new(ElicitationAction::Decline),
+        ElicitationAnswer::Cancel => return ElicitResult::new(ElicitationAction::Cancel),
     };
-    let Form::Fields(schema) = form else { return ElicitResult::new(ElicitationAction::Accept) };
+    let ElicitationForm::Fields(schema) = form else { return ElicitResult::new(ElicitationAction::Accept) };
     form::complete(schema, &mut values);
     // Whoever takes the user's answer checks it first, so this is a fault of ours or a default that does not fit. Nothing
     // may be sent that nobody meant.
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(params: Value) -> Result<Question, &'static str> {
+    fn asked(params: Value) -> Result<ElicitationRequest, &'static str> {
         question(serde_json::from_value(params).unwrap())
     }
 
@@ -80,9 +80,9 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]});
         let form = asked(json!({"message": "Delete it?", "requestedSchema": schema})).unwrap();
         assert_eq!(form.message, "Delete it?");
-        assert_eq!(form.form, Form::Fields(serde_json::from_value(schema).unwrap()));
+        assert_eq!(form.form, ElicitationForm::Fields(serde_json::from_value(schema).unwrap()));
         let page = json!({"mode": "url", "message": "Log in", "url": "https://idp.example/x", "elicitationId": "1"});
-        assert_eq!(asked(page).unwrap().form, Form::Page { url: "https://idp.example/x".to_owned() });
+        assert_eq!(asked(page).unwrap().form, ElicitationForm::Page { url: "https://idp.example/x".to_owned() });
     }
 
     #[test]
@@ -95,8 +95,9 @@ mod tests {
     #[test]
     fn an_answer_that_does_not_fit_is_not_sent() {
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "default": 3}}});
-        let form = Form::Fields(serde_json::from_value(schema).unwrap());
-        let answer = |values: Value| reply("s", &form, Answer::Accept(serde_json::from_value(values).unwrap()));
+        let form = ElicitationForm::Fields(serde_json::from_value(schema).unwrap());
+        let answer =
+            |values: Value| reply("s", &form, ElicitationAnswer::Accept(serde_json::from_value(values).unwrap()));
         assert_eq!(answer(json!({})).content, Some(json!({"n": 3})));
         let wrong = answer(json!({"n": "three"}));
         assert_eq!((wrong.action, wrong.content), (ElicitationAction::Cancel, None));

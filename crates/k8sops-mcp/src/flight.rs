@@ -12,15 +12,18 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Answer, Asker, CallContext, CallLimits, CallProgress, OnProgress, Overrun, Question};
+use super::{
+    CallLimits, CallProgress, DeadlineExceeded, ElicitationAnswer, ElicitationHandler, ElicitationRequest,
+    McpCallContext, ProgressCallback,
+};
 
 /// Questions of one call that may be open at once; more are declined. A user is no queue.
 const MAX_QUESTIONS: usize = 32;
 
 /// See the module. It lives as long as the call, however often that is sent again because its server asked for it.
 pub(super) struct Flight {
-    progress: OnProgress,
-    asker: Option<Arc<dyn Asker>>,
+    progress: ProgressCallback,
+    elicitation_handler: Option<Arc<dyn ElicitationHandler>>,
     limits: CallLimits,
     /// A `std` lock: held for a look only, and never across an await.
     clock: Mutex<Clock>,
@@ -45,7 +48,7 @@ struct Clock {
 }
 
 impl Flight {
-    pub(super) fn new(context: CallContext) -> Arc<Self> {
+    pub(super) fn new(context: McpCallContext) -> Arc<Self> {
         let now = Instant::now();
         let clock = Clock {
             started: now,
@@ -57,7 +60,7 @@ impl Flight {
         };
         Arc::new(Self {
             progress: context.progress,
-            asker: context.asker,
+            elicitation_handler: context.elicitation_handler,
             limits: context.limits,
             clock: Mutex::new(clock),
             resumed: Notify::new(),
@@ -67,7 +70,7 @@ impl Flight {
 
     /// Whether somebody answers its questions.
     pub(super) fn has_asker(&self) -> bool {
-        self.asker.is_some()
+        self.elicitation_handler.is_some()
     }
 
     /// Takes a notification: it is a sign of life, and news if it is further than the last.
@@ -89,18 +92,18 @@ impl Flight {
     }
 
     /// Asks the user. While they think, the time of the call stands still.
-    pub(super) async fn ask(&self, question: Question) -> Answer {
-        let Some(asker) = &self.asker else { return Answer::Decline };
-        let Some(_thinking) = Thinking::begin(self) else { return Answer::Decline };
+    pub(super) async fn elicit(&self, question: ElicitationRequest) -> ElicitationAnswer {
+        let Some(elicitation_handler) = &self.elicitation_handler else { return ElicitationAnswer::Decline };
+        let Some(_thinking) = Thinking::begin(self) else { return ElicitationAnswer::Decline };
         tokio::select! {
             biased;
-            () = self.over.cancelled() => Answer::Cancel,
-            answer = asker.ask(question) => answer,
+            () = self.over.cancelled() => ElicitationAnswer::Cancel,
+            answer = elicitation_handler.handle_elicitation(question) => answer,
         }
     }
 
     /// Resolves when the call has taken too long.
-    pub(super) async fn overrun(&self) -> Overrun {
+    pub(super) async fn overrun(&self) -> DeadlineExceeded {
         loop {
             let next = {
                 let clock = self.clock();
@@ -108,9 +111,9 @@ impl Flight {
                     let total = clock.started + clock.thinking + self.limits.total;
                     let idle = clock.last_sign + self.limits.idle;
                     if idle < total {
-                        (idle, Overrun::Idle(self.limits.idle))
+                        (idle, DeadlineExceeded::Idle(self.limits.idle))
                     } else {
-                        (total, Overrun::Total(self.limits.total))
+                        (total, DeadlineExceeded::Total(self.limits.total))
                     }
                 })
             };
@@ -172,14 +175,17 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::Form;
+    use crate::ElicitationForm;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
     }
 
-    fn flight(asker: Option<Arc<dyn Asker>>) -> Arc<Flight> {
-        Flight::new(CallContext { asker, ..CallContext::within(CallLimits { idle: secs(10), total: secs(25) }) })
+    fn flight(elicitation_handler: Option<Arc<dyn ElicitationHandler>>) -> Arc<Flight> {
+        Flight::new(McpCallContext {
+            elicitation_handler,
+            ..McpCallContext::with_limits(CallLimits { idle: secs(10), total: secs(25) })
+        })
     }
 
     fn step(progress: f64) -> ProgressNotificationParam {
@@ -189,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_without_a_sign_of_life_ends_before_its_whole_time() {
         let start = Instant::now();
-        assert_eq!(flight(None).overrun().await, Overrun::Idle(secs(10)));
+        assert_eq!(flight(None).overrun().await, DeadlineExceeded::Idle(secs(10)));
         assert_eq!(start.elapsed(), secs(10));
     }
 
@@ -203,21 +209,21 @@ mod tests {
             }
         };
         let (overrun, ()) = tokio::join!(async { (flight.overrun().await, start.elapsed()) }, steps);
-        assert_eq!(overrun, (Overrun::Total(secs(25)), secs(25)));
+        assert_eq!(overrun, (DeadlineExceeded::Total(secs(25)), secs(25)));
     }
 
     struct Slow(Duration);
 
     #[async_trait]
-    impl Asker for Slow {
-        async fn ask(&self, _: Question) -> Answer {
+    impl ElicitationHandler for Slow {
+        async fn handle_elicitation(&self, _: ElicitationRequest) -> ElicitationAnswer {
             tokio::time::sleep(self.0).await;
-            Answer::Accept(Map::new())
+            ElicitationAnswer::Accept(Map::new())
         }
     }
 
-    fn question() -> Question {
-        Question { message: "Sure?".to_owned(), form: Form::Fields(Map::new()) }
+    fn question() -> ElicitationRequest {
+        ElicitationRequest { message: "Sure?".to_owned(), form: ElicitationForm::Fields(Map::new()) }
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,25 +232,25 @@ mod tests {
         let asking = async {
             tokio::time::sleep(secs(5)).await;
             // Two that overlap are not counted twice.
-            tokio::join!(flight.ask(question()), flight.ask(question()))
+            tokio::join!(flight.elicit(question()), flight.elicit(question()))
         };
         let (overrun, answers) = tokio::join!(async { (flight.overrun().await, start.elapsed()) }, asking);
-        assert_eq!(answers, (Answer::Accept(Map::new()), Answer::Accept(Map::new())));
-        assert_eq!(overrun, (Overrun::Idle(secs(10)), secs(3600 + 5 + 10)));
+        assert_eq!(answers, (ElicitationAnswer::Accept(Map::new()), ElicitationAnswer::Accept(Map::new())));
+        assert_eq!(overrun, (DeadlineExceeded::Idle(secs(10)), secs(3600 + 5 + 10)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_user_is_not_asked_more_at_once_than_a_person_reads() {
         let flight = flight(Some(Arc::new(Slow(secs(1)))));
-        let answers = futures_util::future::join_all((0..50).map(|_| flight.ask(question()))).await;
-        assert_eq!(answers.iter().filter(|answer| **answer == Answer::Decline).count(), 50 - MAX_QUESTIONS);
+        let answers = futures_util::future::join_all((0..50).map(|_| flight.elicit(question()))).await;
+        assert_eq!(answers.iter().filter(|answer| **answer == ElicitationAnswer::Decline).count(), 50 - MAX_QUESTIONS);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_questions_of_a_call_that_is_given_up_are_withdrawn() {
         let flight = flight(Some(Arc::new(Slow(secs(3600)))));
         let over = flight.over_when_dropped();
-        let (answer, ()) = tokio::join!(flight.ask(question()), async { drop(over) });
-        assert_eq!(answer, Answer::Cancel);
+        let (answer, ()) = tokio::join!(flight.elicit(question()), async { drop(over) });
+        assert_eq!(answer, ElicitationAnswer::Cancel);
     }
 }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{CallProgress, elicit::elicit, flight::Flight};
 
 /// Takes the progress of a call; must not block.
-pub type OnProgress = Arc<dyn Fn(CallProgress) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(CallProgress) + Send + Sync>;
 
 /// Progress kept for requests whose token is not known yet; of more than these the oldest is dropped.
 const MAX_EARLY: usize = 32;
@@ -39,9 +39,9 @@ const MAX_QUESTIONS: usize = 512;
 /// It declares that questions to a user (elicitation) can be answered and nothing else: requests for sampling or roots are
 /// not announced, and declined when they come all the same. One handler lives as long as one connection.
 #[derive(Clone)]
-pub struct Handler(Arc<Inner>);
+pub struct ConnectionHandler(Arc<Inner>);
 
-impl fmt::Debug for Handler {
+impl fmt::Debug for ConnectionHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Handler").field(&self.0.server).finish()
     }
@@ -81,7 +81,7 @@ struct Entry {
     flight: Arc<Flight>,
 }
 
-impl Handler {
+impl ConnectionHandler {
     /// For one connection to the server of this name.
     pub fn new(server: Arc<str>) -> Self {
         Self::of_crew(server, CancellationToken::new(), MAX_MESSAGE)
@@ -241,7 +241,7 @@ impl Handler {
     }
 }
 
-impl ClientHandler for Handler {
+impl ClientHandler for ConnectionHandler {
     fn get_info(&self) -> ClientConfig {
         let mut capabilities = ClientCapabilities::default();
         let form = FormElicitationCapability::new().with_schema_validation(true);
@@ -290,7 +290,7 @@ impl ClientHandler for Handler {
 
 /// Ends the entry of a request when dropped.
 pub(super) struct EntryGuard {
-    handler: Handler,
+    handler: ConnectionHandler,
     request: RequestId,
     token: ProgressToken,
 }
@@ -304,7 +304,7 @@ impl Drop for EntryGuard {
 }
 
 /// A question that waits for a user.
-pub(super) struct QuestionGuard<'a>(&'a Handler);
+pub(super) struct QuestionGuard<'a>(&'a ConnectionHandler);
 
 impl Drop for QuestionGuard<'_> {
     fn drop(&mut self) {

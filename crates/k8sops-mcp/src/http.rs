@@ -22,8 +22,8 @@ use rmcp::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Handler,
-    connect::{ConnectError, Connection, Connector, quote, serve},
+    ConnectionHandler,
+    connect::{ConnectError, McpConnection, McpConnector, quote, serve},
     correlate::Correlating,
     users::WAITS_FOR_TOKEN,
 };
@@ -139,12 +139,12 @@ fn client(url: &Url, ssl_verify: bool) -> reqwest::Result<reqwest::Client> {
 }
 
 #[async_trait]
-impl Connector for HttpConnector {
+impl McpConnector for HttpConnector {
     fn transport(&self) -> &'static str {
         "http"
     }
 
-    async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError> {
+    async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError> {
         let Headers::Fixed(headers) = &self.headers else {
             return Err(ConnectError::Config(WAITS_FOR_TOKEN.to_owned()));
         };
@@ -172,7 +172,7 @@ impl Connector for HttpConnector {
         matches!(self.headers, Headers::PerUser(_))
     }
 
-    fn for_user(&self, token: &SecretString) -> Result<Arc<dyn Connector>, ConnectError> {
+    fn for_user(&self, token: &SecretString) -> Result<Arc<dyn McpConnector>, ConnectError> {
         let Headers::PerUser(template) = &self.headers else {
             return Err(ConnectError::Config("the MCP server takes no tokens of users".to_owned()));
         };

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    CallContext, CallError, CallOutput, Connector, ServerStatus, call,
+    CallError, CallOutput, McpCallContext, McpConnector, ServerStatus, call,
     server::{Crew, Server, Timings},
     users::PerUser,
 };
@@ -49,7 +49,7 @@ impl McpHub {
     ///
     /// Of two servers of one name the first is taken; the configuration has no such two.
     pub fn start(
-        servers: Vec<(String, Arc<dyn Connector>)>,
+        servers: Vec<(String, Arc<dyn McpConnector>)>,
         config: &McpConfig,
         tracker: TaskTracker,
         cancel: &CancellationToken,
@@ -107,7 +107,7 @@ impl McpHub {
 
     /// Waits until every server is connected, or the first attempt to connect to it has failed. Takes no longer than the time
     /// limit on connecting.
-    pub async fn settled(&self) {
+    pub async fn wait_for_first_attempts(&self) {
         let tried = join_all(self.servers.iter().map(|server| server.tried.cancelled()));
         let _ = tokio::time::timeout(self.connect_timeout, tried).await;
     }
@@ -124,7 +124,7 @@ impl McpHub {
 
     /// Discovers the tools of all servers anew, and tries those that are not connected at once. Takes no longer than the
     /// time limit on connecting; a server that is still at it then is left to it.
-    pub async fn refresh(&self) {
+    pub async fn refresh_tools(&self) {
         let connections = self.by_name.values().flat_map(|place| match place {
             Place::Shared(server) => vec![server.clone()],
             Place::PerUser(users) => users.servers(),
@@ -140,12 +140,12 @@ impl McpHub {
     ///
     /// # Errors
     /// [`CallError`], which says whether the request can have had an effect.
-    pub async fn call(
+    pub async fn call_tool(
         &self,
         server: &str,
         tool: &str,
         arguments: Map<String, Value>,
-        context: CallContext,
+        context: McpCallContext,
     ) -> Result<CallOutput, CallError> {
         match self.by_name.get(server) {
             None => Err(CallError::NotSent(format!("there is no MCP server named {server:?}"))),
@@ -159,7 +159,7 @@ impl McpHub {
 
     /// Connects the user with this token to the servers that want every user's own, so that their tools become known.
     /// Takes no longer than the time limit on connecting; what fails is told again by the first call.
-    pub async fn welcome(&self, token: &SecretString) {
+    pub async fn connect_user(&self, token: &SecretString) {
         let users = self.by_name.values().filter_map(|place| match place {
             Place::Shared(_) => None,
             Place::PerUser(users) => Some(users),
@@ -178,13 +178,13 @@ impl McpHub {
         self.tasks.close();
         if tokio::time::timeout(CLOSE_LIMIT, self.tasks.wait()).await.is_err() {
             tracing::warn!("not all MCP servers closed in time");
-            self.kill().await;
+            self.close_immediately().await;
         }
     }
 
     /// As [`close`](Self::close), and child processes get no time to leave by themselves: a process that ends must not leave
     /// them behind, as they are in process groups of their own.
-    pub async fn kill(&self) {
+    pub async fn close_immediately(&self) {
         self.cancel.cancel();
         self.hurry.cancel();
         self.tasks.close();

@@ -48,10 +48,10 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-pub use ask::{Answer, Asker, CallContext, CallLimits, Form, Question};
-pub use connect::{ConnectError, Connection, Connector, InProcessConnector, connector_for};
-pub use form::{check as check_answer, complete as complete_answer};
-pub use handler::{Handler, OnProgress};
+pub use ask::{CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext};
+pub use connect::{ConnectError, InProcessConnector, McpConnection, McpConnector, build_connector};
+pub use form::{check as validate_elicitation_answer, complete as fill_elicitation_defaults};
+pub use handler::{ConnectionHandler, ProgressCallback};
 pub use http::HttpConnector;
 pub use hub::McpHub;
 pub use options::*;
@@ -129,12 +129,12 @@ pub enum CallError {
     Broken(String),
     /// No answer in time: what became of it is not known.
     #[error("{0}")]
-    Timeout(Overrun),
+    Timeout(DeadlineExceeded),
 }
 
 /// Which of its limits a call has run into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Overrun {
+pub enum DeadlineExceeded {
     /// The server gave no sign of life for so long.
     #[error("no answer and no progress for {} s", .0.as_secs_f32())]
     Idle(Duration),

@@ -18,7 +18,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use super::{Handler, connect::quote, scan::Scan};
+use super::{ConnectionHandler, connect::quote, scan::Scan};
 
 /// A buffer that has grown beyond this is let go after its message.
 const KEEP: usize = 1 << 20;
@@ -32,7 +32,7 @@ pub(super) struct Lines<R, W> {
     /// What is being thrown away, if the line is too large.
     excess: Option<Excess>,
     write: Arc<Mutex<Option<W>>>,
-    handler: Handler,
+    handler: ConnectionHandler,
 }
 
 /// A line that is too large.
@@ -51,7 +51,7 @@ enum Step {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
-    pub(super) fn new(read: R, write: W, handler: Handler) -> Self {
+    pub(super) fn new(read: R, write: W, handler: ConnectionHandler) -> Self {
         Self {
             read: BufReader::with_capacity(64 << 10, read),
             line: Vec::new(),
@@ -112,7 +112,7 @@ pub(super) fn error(why: String, id: RequestId) -> ServerJsonRpcMessage {
     ServerJsonRpcMessage::error(ErrorData::internal_error(why, None), Some(id))
 }
 
-fn parse(line: &[u8], handler: &Handler) -> Step {
+fn parse(line: &[u8], handler: &ConnectionHandler) -> Step {
     if let Some(message) = large_result(line) {
         return Step::Message(Box::new(message));
     }
@@ -133,7 +133,7 @@ fn parse(line: &[u8], handler: &Handler) -> Step {
 /// A large result of a call.
 fn large_result(line: &[u8]) -> Option<ServerJsonRpcMessage> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct ElicitationAnswer<'a> {
         id: RequestId,
         #[serde(borrow)]
         result: &'a RawValue,
@@ -141,7 +141,7 @@ fn large_result(line: &[u8]) -> Option<ServerJsonRpcMessage> {
     if line.len() < LARGE {
         return None;
     }
-    let Answer { id, result } = serde_json::from_slice(line).ok()?;
+    let ElicitationAnswer { id, result } = serde_json::from_slice(line).ok()?;
     let result: CallToolResult = serde_json::from_str(result.get()).ok()?;
     Some(ServerJsonRpcMessage::response(ServerResult::CallToolResult(result), id))
 }
@@ -207,14 +207,14 @@ mod tests {
     const LIMIT: usize = 1000;
 
     /// A transport with a small limit, and the server's end of it.
-    fn lines() -> (impl Transport<RoleClient>, DuplexStream, Handler) {
+    fn lines() -> (impl Transport<RoleClient>, DuplexStream, ConnectionHandler) {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
-        let handler = Handler::of_crew("s".into(), tokio_util::sync::CancellationToken::new(), LIMIT);
+        let handler = ConnectionHandler::of_crew("s".into(), tokio_util::sync::CancellationToken::new(), LIMIT);
         let (read, write) = split(ours);
         (Lines::new(read, write, handler.clone()), theirs, handler)
     }
 
-    async fn received(text: &str) -> (Vec<Value>, Handler) {
+    async fn received(text: &str) -> (Vec<Value>, ConnectionHandler) {
         let (mut lines, mut server, handler) = lines();
         server.write_all(text.as_bytes()).await.unwrap();
         drop(server);

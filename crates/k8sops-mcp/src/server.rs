@@ -27,7 +27,7 @@ use tokio_util::{
 };
 
 use super::{
-    Connection, Connector, Handler, RemoteTool, ServerStatus,
+    ConnectionHandler, McpConnection, McpConnector, RemoteTool, ServerStatus,
     connect::{ConnectError, quote},
     http,
     listing::{Dropped, Fault, discover, listen},
@@ -59,14 +59,14 @@ pub(super) struct Server {
 /// A connection that calls can be made on.
 pub(super) struct Live {
     pub(super) peer: Peer<RoleClient>,
-    pub(super) handler: Handler,
+    pub(super) handler: ConnectionHandler,
     /// One token per call in flight.
     calls: TaskTracker,
     pub(super) dropped: Dropped,
 }
 
 impl Live {
-    fn new(peer: Peer<RoleClient>, handler: Handler) -> Self {
+    fn new(peer: Peer<RoleClient>, handler: ConnectionHandler) -> Self {
         Self { peer, handler, calls: TaskTracker::new(), dropped: Dropped::default() }
     }
 
@@ -172,7 +172,7 @@ impl Crew {
     pub(super) fn supervise(
         &self,
         name: String,
-        connector: Arc<dyn Connector>,
+        connector: Arc<dyn McpConnector>,
         changes: watch::Sender<u64>,
     ) -> Arc<Server> {
         let (server, asked) = Server::new(name, connector.transport(), changes);
@@ -190,7 +190,7 @@ impl Crew {
 /// Keeps one server connected until cancelled.
 struct Supervisor {
     server: Arc<Server>,
-    connector: Arc<dyn Connector>,
+    connector: Arc<dyn McpConnector>,
     asked: mpsc::Receiver<oneshot::Sender<()>>,
     crew: Crew,
 }
@@ -248,10 +248,11 @@ impl Supervisor {
     }
 
     /// Connects and discovers the tools. When it is cancelled it ends with an error, and has left nothing behind then.
-    async fn connect(&self) -> Result<(Connection, Arc<Live>, Vec<RemoteTool>), ConnectError> {
+    async fn connect(&self) -> Result<(McpConnection, Arc<Live>, Vec<RemoteTool>), ConnectError> {
         let limit = self.crew.timings.connect;
         let deadline = Instant::now() + limit;
-        let handler = Handler::of_crew(self.server.name.clone(), self.crew.hurry.clone(), self.crew.max_message_bytes);
+        let handler =
+            ConnectionHandler::of_crew(self.server.name.clone(), self.crew.hurry.clone(), self.crew.max_message_bytes);
         let stopped = || Fault::Failed("the service is stopping".to_owned());
         let mut connection = tokio::select! {
             biased;
@@ -335,7 +336,7 @@ impl Supervisor {
     }
 
     /// Ends a connection in the background. Calls that are still in flight on one that is not dead may end first.
-    fn retire(&self, mut connection: Connection, live: Arc<Live>) {
+    fn retire(&self, mut connection: McpConnection, live: Arc<Live>) {
         let (cancel, limit) = (self.crew.cancel.clone(), self.crew.timings.call);
         let retiring = async move {
             live.calls.close();

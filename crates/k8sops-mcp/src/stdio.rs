@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use super::{
-    Handler,
-    connect::{ConnectError, Connection, Connector, quote, serve},
+    ConnectionHandler,
+    connect::{ConnectError, McpConnection, McpConnector, quote, serve},
     lines::Lines,
     mask::Mask,
 };
@@ -83,7 +83,7 @@ impl StdioConnector {
         Ok(Self { command, args, env, mask })
     }
 
-    fn spawn(&self, handler: &Handler) -> Result<StdioTransport, ConnectError> {
+    fn spawn(&self, handler: &ConnectionHandler) -> Result<StdioTransport, ConnectError> {
         let mut command = Command::new(&self.command);
         command
             .args(&self.args)
@@ -118,12 +118,12 @@ impl StdioConnector {
 }
 
 #[async_trait]
-impl Connector for StdioConnector {
+impl McpConnector for StdioConnector {
     fn transport(&self) -> &'static str {
         "stdio"
     }
 
-    async fn connect(&self, handler: Handler, limit: Duration) -> Result<Connection, ConnectError> {
+    async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError> {
         let transport = self.spawn(&handler)?;
         let tail = transport.tail.clone();
         // The old handshake: a server that does not know the question of the new one may leave it unanswered, and the
@@ -141,7 +141,7 @@ struct StdioTransport {
     group: Group,
     drain: Drain,
     tail: Arc<Tail>,
-    handler: Handler,
+    handler: ConnectionHandler,
 }
 
 impl StdioTransport {
@@ -216,7 +216,7 @@ impl Group {
 
     /// The input is closed: waits for the child to leave, asks it to, and kills what is left of the group. In a hurry it is
     /// killed at once.
-    async fn stop(&mut self, handler: &Handler) {
+    async fn stop(&mut self, handler: &ConnectionHandler) {
         if self.gone {
             return;
         }
@@ -288,7 +288,7 @@ impl Tail {
 
 /// Reads standard error to its end, so that the child never blocks on it. What is secret is taken out of each line before
 /// anything is done with it.
-async fn drain(mut stderr: ChildStderr, tail: Arc<Tail>, mask: Arc<Mask>, handler: Handler) {
+async fn drain(mut stderr: ChildStderr, tail: Arc<Tail>, mask: Arc<Mask>, handler: ConnectionHandler) {
     let mut chunk = [0; 4096];
     let mut line = Vec::new();
     // Of a line that is cut so much more is read that no secret before the cut is without its end.

@@ -22,26 +22,26 @@ use serde_json::{Map, Value, json};
 use tokio::io::DuplexStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{CallContext, CallError, CallLimits, CallOutput, InProcessConnector, McpConfig, McpHub};
+use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpConfig, McpHub};
 
 /// Longer than anything takes; a test that waits this long has failed.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the server is and what happened to it; shared by all its lives.
 #[derive(Default)]
-pub struct World {
+pub struct TestMcpServer {
     pub tools: Mutex<Vec<Tool>>,
     /// The names of the tools called, in order.
-    pub calls: Mutex<Vec<String>>,
+    pub called_tools: Mutex<Vec<String>>,
     /// Calls that the client cancelled.
-    pub cancelled: AtomicUsize,
+    pub cancelled_calls: AtomicUsize,
     /// Connections made.
-    pub lives: AtomicUsize,
+    pub connection_count: AtomicUsize,
     /// Connections to refuse before the next is made.
-    pub refusals: AtomicUsize,
+    pub connections_to_refuse: AtomicUsize,
     /// Whether `tools/list` gets no answer.
-    pub mute: AtomicBool,
-    pub peer: Mutex<Option<Peer<RoleServer>>>,
+    pub ignores_tool_listing: AtomicBool,
+    pub client_peer: Mutex<Option<Peer<RoleServer>>>,
     wire: Mutex<CancellationToken>,
 }
 
@@ -51,7 +51,7 @@ pub fn tool(name: &str, annotations: ToolAnnotations) -> Tool {
     Tool::new(name.to_owned(), format!("The tool {name}."), schema).with_annotations(annotations)
 }
 
-impl World {
+impl TestMcpServer {
     pub fn new() -> Arc<Self> {
         let read = || ToolAnnotations::new().read_only(true);
         let tools = vec![
@@ -66,23 +66,23 @@ impl World {
     }
 
     /// Breaks the connection, as when the server's process is killed.
-    pub fn cut(&self) {
+    pub fn cut_connection(&self) {
         self.wire.lock().unwrap().cancel();
     }
 
-    pub fn calls_of(&self, name: &str) -> usize {
-        self.calls.lock().unwrap().iter().filter(|n| *n == name).count()
+    pub fn call_count(&self, name: &str) -> usize {
+        self.called_tools.lock().unwrap().iter().filter(|n| *n == name).count()
     }
 
     fn connect(self: &Arc<Self>) -> io::Result<DuplexStream> {
-        if self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+        if self.connections_to_refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
             return Err(io::Error::other("no server today"));
         }
         let (client, mut near) = tokio::io::duplex(64 * 1024);
         let (mut far, server) = tokio::io::duplex(64 * 1024);
         let cut = CancellationToken::new();
         *self.wire.lock().unwrap() = cut.clone();
-        self.lives.fetch_add(1, Ordering::SeqCst);
+        self.connection_count.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
@@ -92,7 +92,7 @@ impl World {
         let world = self.clone();
         tokio::spawn(async move {
             if let Ok(service) = TestServer(world.clone()).serve(server).await {
-                *world.peer.lock().unwrap() = Some(service.peer().clone());
+                *world.client_peer.lock().unwrap() = Some(service.peer().clone());
                 let _ = service.waiting().await;
             }
         });
@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-struct TestServer(Arc<World>);
+struct TestServer(Arc<TestMcpServer>);
 
 impl ServerHandler for TestServer {
     fn get_info(&self) -> ServerConfig {
@@ -115,7 +115,7 @@ impl ServerHandler for TestServer {
         request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        if self.0.mute.load(Ordering::SeqCst) {
+        if self.0.ignores_tool_listing.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
         let at: usize = request.and_then(|r| r.cursor).map_or(0, |cursor| cursor.parse().unwrap());
@@ -130,7 +130,7 @@ impl ServerHandler for TestServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.0.calls.lock().unwrap().push(request.name.to_string());
+        self.0.called_tools.lock().unwrap().push(request.name.to_string());
         let text = match &*request.name {
             "echo" => Value::Object(request.arguments.unwrap_or_default()).to_string(),
             "steps" => {
@@ -143,10 +143,10 @@ impl ServerHandler for TestServer {
             }
             "hang" => {
                 context.ct.cancelled().await;
-                self.0.cancelled.fetch_add(1, Ordering::SeqCst);
+                self.0.cancelled_calls.fetch_add(1, Ordering::SeqCst);
                 "too late".to_owned()
             }
-            "confirm" => confirm(&context.peer).await,
+            "confirm" => request_confirmation(&context.peer).await,
             "fail" => return Ok(CallToolResult::error(vec![ContentBlock::text("no such pod")]).into()),
             "big" => "0123456789abcde\n".repeat(1024 * 1024 / 16),
             "silent" => String::new(),
@@ -160,7 +160,7 @@ impl ServerHandler for TestServer {
 }
 
 /// Asks the user, and says what came of it.
-pub async fn confirm(peer: &Peer<RoleServer>) -> String {
+pub async fn request_confirmation(peer: &Peer<RoleServer>) -> String {
     let schema = json!({"type": "object", "required": ["sure"], "properties": {
         "sure": {"type": "boolean"},
         "reason": {"type": "string", "default": "none given"},
@@ -173,7 +173,7 @@ pub async fn confirm(peer: &Peer<RoleServer>) -> String {
 }
 
 /// Short times, so that a test sees what an operator sees in minutes.
-pub fn config() -> McpConfig {
+pub fn test_options() -> McpConfig {
     McpConfig {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(10),
@@ -186,36 +186,36 @@ pub fn config() -> McpConfig {
 }
 
 /// A hub on one server.
-pub fn hub_of(worlds: &[(&str, &Arc<World>)], config: &McpConfig) -> Arc<McpHub> {
+pub fn start_test_hub(worlds: &[(&str, &Arc<TestMcpServer>)], config: &McpConfig) -> Arc<McpHub> {
     let servers = worlds.iter().map(|(name, world)| {
         let world = (*world).clone();
-        let connector: Arc<dyn crate::Connector> = Arc::new(InProcessConnector::new(move || world.connect()));
+        let connector: Arc<dyn crate::McpConnector> = Arc::new(InProcessConnector::new(move || world.connect()));
         ((*name).to_owned(), connector)
     });
     McpHub::start(servers.collect(), config, TaskTracker::new(), &CancellationToken::new())
 }
 
 /// A hub that is connected.
-pub async fn connected(world: &Arc<World>, config: &McpConfig) -> Arc<McpHub> {
-    let hub = hub_of(&[("sim", world)], config);
-    until("the server is connected", || hub.all_connected()).await;
+pub async fn connect_test_hub(world: &Arc<TestMcpServer>, config: &McpConfig) -> Arc<McpHub> {
+    let hub = start_test_hub(&[("sim", world)], config);
+    eventually("the server is connected", || hub.all_connected()).await;
     hub
 }
 
 /// Waits until something holds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let polled = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(tokio::time::timeout(LIMIT, polled).await.is_ok(), "not within {LIMIT:?}: {what}");
+    assert!(tokio::time::timeout(TEST_TIMEOUT, polled).await.is_ok(), "not within {TEST_TIMEOUT:?}: {what}");
 }
 
-pub fn unwatched(limit: Duration) -> CallContext {
-    CallContext::within(CallLimits::of(limit))
+pub fn test_call_context(limit: Duration) -> McpCallContext {
+    McpCallContext::with_limits(CallLimits::uniform(limit))
 }
 
 pub async fn call(hub: &McpHub, tool: &str, timeout: Duration) -> Result<CallOutput, CallError> {
-    hub.call("sim", tool, Map::new(), unwatched(timeout)).await
+    hub.call_tool("sim", tool, Map::new(), test_call_context(timeout)).await
 }

@@ -2,7 +2,7 @@
 //!
 //! A session of a server belongs to the identity that it was opened with, so none is ever shared, and there is no
 //! connection that a call without a token could fall back to. A connection is opened by the first call (or by
-//! [`McpHub::welcome`](super::McpHub::welcome)) and closed when its user has not used it for a while. Which tools the server
+//! [`McpHub::connect_user`](super::McpHub::connect_user)) and closed when its user has not used it for a while. Which tools the server
 //! has is what it tells the user who has been connected for longest.
 
 use std::{
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CallError, Connector,
+    CallError, McpConnector,
     server::{Crew, Server},
 };
 
@@ -39,7 +39,7 @@ type Key = [u8; 32];
 pub(super) struct PerUser {
     /// What is shown of the server.
     pub(super) front: Arc<Server>,
-    connector: Arc<dyn Connector>,
+    connector: Arc<dyn McpConnector>,
     crew: Crew,
     /// A `std` lock: held for a look-up only, never across an await.
     links: Mutex<Links>,
@@ -68,7 +68,7 @@ impl Drop for Link {
 }
 
 impl PerUser {
-    pub(super) fn new(front: Arc<Server>, connector: Arc<dyn Connector>, crew: Crew) -> Arc<Self> {
+    pub(super) fn new(front: Arc<Server>, connector: Arc<dyn McpConnector>, crew: Crew) -> Arc<Self> {
         front.show(false, Some(WAITS_FOR_TOKEN.to_owned()), None);
         Arc::new(Self { front, connector, crew, links: Mutex::default() })
     }
@@ -120,7 +120,7 @@ impl PerUser {
         Ok(InUse { users: self.clone(), key, number: link.number, server: link.server.clone() })
     }
 
-    fn open(self: &Arc<Self>, key: Key, number: u64, connector: Arc<dyn Connector>) -> Link {
+    fn open(self: &Arc<Self>, key: Key, number: u64, connector: Arc<dyn McpConnector>) -> Link {
         let changes = watch::Sender::new(0);
         let news = changes.subscribe();
         let cancel = self.crew.cancel.child_token();

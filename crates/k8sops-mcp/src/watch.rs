@@ -16,7 +16,7 @@ use rmcp::{
     transport::Transport,
 };
 
-use super::{Handler, listing};
+use super::{ConnectionHandler, listing};
 
 /// Requests of a server that may wait for our answer. What comes on top gets none.
 const MAX_REQUESTS: usize = 1024;
@@ -24,14 +24,14 @@ const MAX_REQUESTS: usize = 1024;
 /// See the module.
 pub(super) struct Watched<T> {
     transport: T,
-    handler: Handler,
+    handler: ConnectionHandler,
     /// The server's requests that have no answer yet. A `std` lock: held for a look only.
     open: Arc<Mutex<HashSet<RequestId>>>,
     warned: bool,
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(transport: T, handler: Handler) -> Self {
+    pub(super) fn new(transport: T, handler: ConnectionHandler) -> Self {
         Self { transport, handler, open: Arc::default(), warned: false }
     }
 

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8sops_core::{ReasoningEffort, SessionSettings};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{AnthropicModel, ChatModel, CircuitBreaker, OllamaModel, OpenAiModel, anthropic, circuit::Circuits};
-use crate::{ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol};
-use k8sops_core::{ReasoningEffort, SessionSettings};
+use crate::{
+    AnthropicModel, ChatModel, CircuitBreaker, ModelConfig, ModelFeature, ModelPrices, OllamaModel, OpenAiModel,
+    ProviderConfig, ProviderProtocol, anthropic::MAX_TEMPERATURE, circuit_breaker::CircuitBreakers,
+};
 
 /// The longest model id that is taken where the catalog does not list the models.
-const MAX_MODEL_ID: usize = 256;
+const MAX_MODEL_ID_BYTES: usize = 256;
 
 /// A provider as clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -69,7 +71,7 @@ pub struct InvalidSettings {
     pub message: String,
 }
 
-struct Entry {
+struct RegisteredProvider {
     info: ProviderInfo,
     /// The highest temperature that the provider's protocol knows.
     max_temperature: f64,
@@ -78,8 +80,8 @@ struct Entry {
 
 /// The providers by id. Made at the start and then only read, but for who is down.
 pub struct ModelCatalog {
-    entries: BTreeMap<String, Entry>,
-    circuits: Circuits,
+    entries: BTreeMap<String, RegisteredProvider>,
+    circuits: CircuitBreakers,
 }
 
 impl ModelCatalog {
@@ -96,20 +98,20 @@ impl ModelCatalog {
                 models: config.models.iter().map(ModelInfo::from).collect(),
             };
             let (model, max_temperature): (Arc<dyn ChatModel>, _) = match config.protocol {
-                ProviderProtocol::Anthropic => (Arc::new(AnthropicModel::new(config)), anthropic::MAX_TEMPERATURE),
+                ProviderProtocol::Anthropic => (Arc::new(AnthropicModel::new(config)), MAX_TEMPERATURE),
                 ProviderProtocol::Ollama => (Arc::new(OllamaModel::new(config)), 2.0),
                 ProviderProtocol::Openai | ProviderProtocol::OpenaiChat | ProviderProtocol::OpenaiResponses => {
                     (Arc::new(OpenAiModel::new(config)), 2.0)
                 }
             };
-            (id.clone(), Entry { info, max_temperature, model })
+            (id.clone(), RegisteredProvider { info, max_temperature, model })
         });
-        Self { entries: entries.collect(), circuits: Circuits::default() }
+        Self { entries: entries.collect(), circuits: CircuitBreakers::default() }
     }
 
     /// Adds a provider that is not configured but built in: the demo's stand-in, or a test's script.
-    pub fn insert(&mut self, info: ProviderInfo, model: Arc<dyn ChatModel>) {
-        self.entries.insert(info.id.clone(), Entry { info, max_temperature: 2.0, model });
+    pub fn register_provider(&mut self, info: ProviderInfo, model: Arc<dyn ChatModel>) {
+        self.entries.insert(info.id.clone(), RegisteredProvider { info, max_temperature: 2.0, model });
     }
 
     /// All providers, by id.
@@ -120,44 +122,44 @@ impl ModelCatalog {
 
     /// Whether a provider can be called: it is there, and has its key or needs none.
     #[must_use]
-    pub fn configured(&self, provider: &str) -> bool {
+    pub fn is_configured(&self, provider: &str) -> bool {
         self.entries.get(provider).is_some_and(|entry| entry.info.configured)
     }
 
     /// The way to a provider's models.
     #[must_use]
-    pub fn model(&self, provider: &str) -> Option<Arc<dyn ChatModel>> {
+    pub fn chat_model(&self, provider: &str) -> Option<Arc<dyn ChatModel>> {
         self.entries.get(provider).map(|entry| Arc::clone(&entry.model))
     }
 
     /// What is known of a model.
     #[must_use]
-    pub fn info(&self, provider: &str, model: &str) -> Option<&ModelInfo> {
+    pub fn model_info(&self, provider: &str, model: &str) -> Option<&ModelInfo> {
         self.entries.get(provider)?.info.models.iter().find(|info| info.id == model)
     }
 
     /// What is known of whether a model is down.
     #[must_use]
-    pub fn circuit(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
-        self.circuits.of(provider, model)
+    pub fn circuit_breaker(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
+        self.circuits.for_model(provider, model)
     }
 
     /// The models, as provider and id, that have failed and have not answered since.
     #[must_use]
-    pub fn broken(&self) -> Vec<(String, String)> {
-        self.circuits.broken()
+    pub fn open_circuits(&self) -> Vec<(String, String)> {
+        self.circuits.open_circuits()
     }
 
     /// The most tokens of a reply where the settings do not say.
     #[must_use]
     pub fn default_max_tokens(&self, provider: &str, model: &str) -> Option<u32> {
-        self.info(provider, model)?.max_output_tokens
+        self.model_info(provider, model)?.max_output_tokens
     }
 
     /// Tokens that the model can take in, where that is known.
     #[must_use]
     pub fn context_window(&self, provider: &str, model: &str) -> Option<u32> {
-        self.info(provider, model)?.context_window
+        self.model_info(provider, model)?.context_window
     }
 
     /// Whether runs can be done with these settings. A provider that lacks its key is not refused here: the key may come
@@ -165,21 +167,25 @@ impl ModelCatalog {
     ///
     /// # Errors
     /// The first field that is wrong, and what is allowed.
-    pub fn validate(&self, settings: &SessionSettings) -> Result<(), InvalidSettings> {
+    pub fn validate_settings(&self, settings: &SessionSettings) -> Result<(), InvalidSettings> {
         let refuse = |field, message| Err(InvalidSettings { field, message });
         let SessionSettings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
         let Some(entry) = self.entries.get(provider) else {
-            let message = format!("there is no provider {}; there are: {}", shown(provider), list(self.entries.keys()));
+            let message = format!(
+                "there is no provider {}; there are: {}",
+                quote_name(provider),
+                join_names(self.entries.keys())
+            );
             return refuse("provider", message);
         };
         let models = &entry.info.models;
         if models.is_empty() {
-            if model.is_empty() || model.len() > MAX_MODEL_ID || model.chars().any(char::is_control) {
-                return refuse("model", format!("must be 1 to {MAX_MODEL_ID} bytes without control characters"));
+            if model.is_empty() || model.len() > MAX_MODEL_ID_BYTES || model.chars().any(char::is_control) {
+                return refuse("model", format!("must be 1 to {MAX_MODEL_ID_BYTES} bytes without control characters"));
             }
         } else if models.iter().all(|info| info.id != *model) {
-            let there = list(models.iter().map(|info| &info.id));
-            return refuse("model", format!("{provider} has no model {}; it has: {there}", shown(model)));
+            let there = join_names(models.iter().map(|info| &info.id));
+            return refuse("model", format!("{provider} has no model {}; it has: {there}", quote_name(model)));
         }
         let lacks = |features: &[ModelFeature]| {
             let info = models.iter().find(|info| info.id == *model).filter(|info| !info.features.is_empty());
@@ -211,12 +217,12 @@ impl ModelCatalog {
 }
 
 /// What a caller sent, quoted and bounded for a message.
-fn shown(name: &str) -> String {
+fn quote_name(name: &str) -> String {
     let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
     format!("`{name}`")
 }
 
-fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
+fn join_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
     let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
     if names.is_empty() { "none".to_owned() } else { names }
 }
@@ -224,13 +230,13 @@ fn list<'a>(names: impl Iterator<Item = &'a String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ModelError, testing};
+    use crate::{ModelError, test_support};
 
     fn catalog() -> ModelCatalog {
-        let mut anthropic = testing::provider(ProviderProtocol::Anthropic, "https://api.anthropic.com");
+        let mut anthropic = test_support::provider_config(ProviderProtocol::Anthropic, "https://api.anthropic.com");
         anthropic.api_key = None;
         anthropic.models[0].max_output_tokens = Some(64_000);
-        let mut local = testing::provider(ProviderProtocol::Openai, "http://127.0.0.1:1/v1");
+        let mut local = test_support::provider_config(ProviderProtocol::Openai, "http://127.0.0.1:1/v1");
         local.api_key = None;
         local.key_optional = true;
         local.models.clear();
@@ -243,9 +249,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_refused_with_what_there_is() {
+    fn unknown_names_are_rejected_with_alternatives() {
         let refused = |settings| {
-            let InvalidSettings { field, message } = catalog().validate(&settings).unwrap_err();
+            let InvalidSettings { field, message } = catalog().validate_settings(&settings).unwrap_err();
             format!("{field}: {message}")
         };
         assert_eq!(
@@ -254,15 +260,15 @@ mod tests {
         );
         assert_eq!(refused(settings("anthropic", "x\n")), "model: anthropic has no model `x\\n`; it has: test-model");
         assert!(refused(settings("local", "")).starts_with("model: must be"));
-        assert_eq!(catalog().validate(&settings("anthropic", "test-model")), Ok(()));
-        assert_eq!(catalog().validate(&settings("local", "whatever/it:has")), Ok(()));
+        assert_eq!(catalog().validate_settings(&settings("anthropic", "test-model")), Ok(()));
+        assert_eq!(catalog().validate_settings(&settings("local", "whatever/it:has")), Ok(()));
     }
 
     #[test]
-    fn numbers_stay_within_what_the_model_takes() {
+    fn numeric_settings_are_range_checked() {
         let with = |provider: &str, temperature, max_tokens| {
             let model = settings(provider, "test-model");
-            catalog().validate(&SessionSettings { temperature, max_tokens, ..model }).map_err(|e| e.field)
+            catalog().validate_settings(&SessionSettings { temperature, max_tokens, ..model }).map_err(|e| e.field)
         };
         assert_eq!(with("local", Some(2.0), None), Ok(()));
         assert_eq!(with("anthropic", Some(1.0), Some(64_000)), Ok(()));
@@ -276,24 +282,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_provider_without_its_key_is_listed_and_says_what_it_lacks() {
+    async fn provider_without_key_is_listed_and_names_variable() {
         let catalog = catalog();
         let configured: Vec<_> = catalog.providers().into_iter().map(|p| (p.id, p.configured)).collect();
         assert_eq!(configured, [("anthropic".to_owned(), false), ("local".to_owned(), true)]);
-        let model = catalog.model("anthropic").unwrap();
-        let error = model.stream(testing::request(vec![testing::user("hi")])).await.err().unwrap();
+        let model = catalog.chat_model("anthropic").unwrap();
+        let error =
+            model.stream(test_support::chat_request(vec![test_support::user_message("hi")])).await.err().unwrap();
         assert!(matches!(&error, ModelError::Auth(m) if m.contains("TEST_API_KEY")), "{error:?}");
         assert_eq!(model.check("test-model").await, Err(error));
-        assert!(catalog.model("gemini").is_none());
+        assert!(catalog.chat_model("gemini").is_none());
     }
 
     #[test]
-    fn a_built_in_provider_can_be_added() {
+    fn built_in_provider_can_be_registered() {
         let mut catalog = catalog();
-        let scripted = catalog.model("local").unwrap();
+        let scripted = catalog.chat_model("local").unwrap();
         let info = ProviderInfo { id: "demo".into(), name: "Demo".into(), configured: true, models: Vec::new() };
-        catalog.insert(info, scripted);
-        assert!(catalog.model("demo").is_some());
-        assert_eq!(catalog.validate(&settings("demo", "rules")), Ok(()));
+        catalog.register_provider(info, scripted);
+        assert!(catalog.chat_model("demo").is_some());
+        assert_eq!(catalog.validate_settings(&settings("demo", "rules")), Ok(()));
     }
 }

@@ -4,20 +4,19 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use http::header;
+use k8sops_core::EmbeddingVector;
 use serde_json::{Value, json};
 
-use super::{
-    ModelError,
-    fault::Call,
-    http::{self as wire, Endpoint},
+use crate::{
+    ModelError, ProviderConfig, ProviderProtocol,
+    error_mapping::ProviderCall,
+    http_client::{AZURE_API_KEY, ProviderHttpClient},
 };
-use crate::{ProviderConfig, ProviderProtocol};
-use k8sops_core::EmbeddingVector;
 
 /// Texts of one call: servers take some hundreds at most, and a long call would hold up those behind it.
-const BATCH: usize = 64;
+const BATCH_SIZE: usize = 64;
 /// Characters that are sent of one text; the models take some hundreds of tokens, and servers refuse more.
-const MOST_CHARS: usize = 1500;
+const MAX_TEXT_BYTES: usize = 1500;
 
 /// What makes vectors of texts.
 #[async_trait]
@@ -39,14 +38,14 @@ pub trait EmbeddingModel: Send + Sync + 'static {
 
 /// An embedding model of a configured provider.
 pub struct ProviderEmbedder {
-    endpoint: Endpoint,
+    client: ProviderHttpClient,
     model: String,
     name: Arc<str>,
     ollama: bool,
     /// Asked of the provider, and held against what it gives.
     dimensions: Option<usize>,
     /// What it gives, once it has.
-    found: OnceLock<usize>,
+    observed_dimensions: OnceLock<usize>,
 }
 
 impl ProviderEmbedder {
@@ -62,20 +61,20 @@ impl ProviderEmbedder {
             )));
         }
         Ok(Self {
-            endpoint: Endpoint::new(config),
+            client: ProviderHttpClient::new(config),
             model: model.to_owned(),
             name: format!("{id}/{model}").into(),
             ollama: config.protocol == ProviderProtocol::Ollama,
             dimensions,
-            found: OnceLock::new(),
+            observed_dimensions: OnceLock::new(),
         })
     }
 
-    async fn batch(&self, call: &Call, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let input: Vec<&str> = texts.iter().map(|text| &text[..text.floor_char_boundary(MOST_CHARS)]).collect();
-        let headers = self.endpoint.authorise(|endpoint, key| {
-            if endpoint.is_azure() {
-                vec![(wire::AZURE_KEY, key.to_owned())]
+    async fn embed_batch(&self, call: &ProviderCall, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let input: Vec<&str> = texts.iter().map(|text| &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]).collect();
+        let headers = self.client.request_headers(|client, key| {
+            if client.is_azure() {
+                vec![(AZURE_API_KEY, key.to_owned())]
             } else {
                 vec![(header::AUTHORIZATION, format!("Bearer {key}"))]
             }
@@ -89,28 +88,28 @@ impl ProviderEmbedder {
             }
             (&["embeddings"], body)
         };
-        let answer = self.endpoint.ask(call, path, headers, &body).await?;
-        let vectors = if self.ollama { of_ollama(&answer) } else { of_openai(&answer) };
+        let answer = self.client.post_for_json(call, path, headers, &body).await?;
+        let vectors = if self.ollama { parse_ollama_vectors(&answer) } else { parse_openai_vectors(&answer) };
         vectors.filter(|vectors| vectors.len() == texts.len()).ok_or_else(|| {
-            call.malformed(&format!("{} texts were sent, and not as many vectors came back", texts.len()))
+            call.malformed_error(&format!("{} texts were sent, and not as many vectors came back", texts.len()))
         })
     }
 
     /// A vector of length 1, if it is one of this model.
-    fn checked(&self, call: &Call, values: Vec<f32>) -> Result<EmbeddingVector, ModelError> {
-        let expected = self.dimensions.unwrap_or_else(|| *self.found.get_or_init(|| values.len()));
+    fn normalize_vector(&self, call: &ProviderCall, values: Vec<f32>) -> Result<EmbeddingVector, ModelError> {
+        let expected = self.dimensions.unwrap_or_else(|| *self.observed_dimensions.get_or_init(|| values.len()));
         if values.len() != expected {
             return Err(ModelError::InvalidRequest(format!(
                 "`{}` at {} gives vectors of {} dimensions, not of {expected}. Set EMBEDDING_DIMS to what it gives, or \
                  leave it out.",
                 self.model,
-                call.who(),
+                call.provider_label(),
                 values.len()
             )));
         }
         let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
         if !length.is_finite() || length == 0.0 {
-            return Err(call.malformed("a vector has no length"));
+            return Err(call.malformed_error("a vector has no length"));
         }
         let values: Arc<[f32]> = values.into_iter().map(|v| v / length).collect();
         Ok(EmbeddingVector { model: Arc::clone(&self.name), values })
@@ -124,15 +123,15 @@ impl EmbeddingModel for ProviderEmbedder {
     }
 
     fn dimensions(&self) -> Option<usize> {
-        self.dimensions.or_else(|| self.found.get().copied())
+        self.dimensions.or_else(|| self.observed_dimensions.get().copied())
     }
 
     async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
-        let call = self.endpoint.call(&self.model);
+        let call = self.client.provider_call(&self.model);
         let mut vectors = Vec::with_capacity(texts.len());
-        for batch in texts.chunks(BATCH) {
-            for values in self.batch(&call, batch).await? {
-                vectors.push(self.checked(&call, values)?);
+        for batch in texts.chunks(BATCH_SIZE) {
+            for values in self.embed_batch(&call, batch).await? {
+                vectors.push(self.normalize_vector(&call, values)?);
             }
         }
         Ok(vectors)
@@ -140,14 +139,14 @@ impl EmbeddingModel for ProviderEmbedder {
 }
 
 /// `{"data": [{"index": 0, "embedding": [..]}, ..]}`; the order is that of the indices.
-fn of_openai(answer: &Value) -> Option<Vec<Vec<f32>>> {
+fn parse_openai_vectors(answer: &Value) -> Option<Vec<Vec<f32>>> {
     let data = answer.get("data")?.as_array()?;
     let mut vectors: Vec<(u64, Vec<f32>)> = data
         .iter()
         .enumerate()
         .map(|(at, item)| {
             let index = item.get("index").and_then(Value::as_u64).unwrap_or(at as u64);
-            Some((index, numbers(item.get("embedding")?)?))
+            Some((index, parse_numbers(item.get("embedding")?)?))
         })
         .collect::<Option<_>>()?;
     vectors.sort_by_key(|(index, _)| *index);
@@ -155,14 +154,14 @@ fn of_openai(answer: &Value) -> Option<Vec<Vec<f32>>> {
 }
 
 /// `{"embeddings": [[..], ..]}`; from some servers `embedding`, for one text.
-fn of_ollama(answer: &Value) -> Option<Vec<Vec<f32>>> {
+fn parse_ollama_vectors(answer: &Value) -> Option<Vec<Vec<f32>>> {
     match answer.get("embeddings").or_else(|| answer.get("embedding"))?.as_array()?.as_slice() {
-        [first, ..] if first.is_number() => Some(vec![numbers(answer.get("embedding")?)?]),
-        vectors => vectors.iter().map(numbers).collect(),
+        [first, ..] if first.is_number() => Some(vec![parse_numbers(answer.get("embedding")?)?]),
+        vectors => vectors.iter().map(parse_numbers).collect(),
     }
 }
 
-fn numbers(value: &Value) -> Option<Vec<f32>> {
+fn parse_numbers(value: &Value) -> Option<Vec<f32>> {
     #[allow(clippy::cast_possible_truncation, reason = "a vector's values are of single precision")]
     let number = |value: &Value| value.as_f64().map(|number| number as f32);
     value.as_array()?.iter().map(number).collect()
@@ -172,27 +171,27 @@ fn numbers(value: &Value) -> Option<Vec<f32>> {
 mod tests {
     use super::*;
     use crate::{
-        testing,
-        testing::{Answer, Server},
+        test_support,
+        test_support::{ScriptedProvider, ScriptedResponse},
     };
 
     fn texts(count: usize) -> Vec<String> {
         (0..count).map(|n| format!("text {n}")).collect()
     }
 
-    fn answer(body: &Value) -> Answer {
-        Answer::plain(200, "content-type: application/json\r\n", &body.to_string())
+    fn answer(body: &Value) -> ScriptedResponse {
+        ScriptedResponse::plain(200, "content-type: application/json\r\n", &body.to_string())
     }
 
-    fn embedder(server: &Server, protocol: ProviderProtocol, dimensions: Option<usize>) -> ProviderEmbedder {
+    fn embedder(server: &ScriptedProvider, protocol: ProviderProtocol, dimensions: Option<usize>) -> ProviderEmbedder {
         let base = if protocol == ProviderProtocol::Ollama { server.url.clone() } else { format!("{}/v1", server.url) };
-        ProviderEmbedder::new("p", &testing::provider(protocol, &base), "minilm", dimensions).unwrap()
+        ProviderEmbedder::new("p", &test_support::provider_config(protocol, &base), "minilm", dimensions).unwrap()
     }
 
     #[tokio::test]
-    async fn vectors_have_the_order_of_their_texts_and_length_one() {
+    async fn vectors_keep_text_order_and_have_unit_length() {
         let body = json!({"data": [{"index": 1, "embedding": [0.0, 2.0]}, {"index": 0, "embedding": [3.0, 4.0]}]});
-        let server = Server::start([answer(&body)]).await;
+        let server = ScriptedProvider::start([answer(&body)]).await;
         let vectors = embedder(&server, ProviderProtocol::OpenaiChat, None).embed(&texts(2)).await.unwrap();
         assert_eq!((&*vectors[0].values, &*vectors[1].values), (&[0.6, 0.8][..], &[0.0, 1.0][..]));
         assert_eq!(&*vectors[0].model, "p/minilm");
@@ -202,10 +201,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ollama_is_asked_in_its_own_way() {
-        let server =
-            Server::start([answer(&json!({"embeddings": [[3.0, 4.0]]})), answer(&json!({"embedding": [0.0, 1.0]}))])
-                .await;
+    async fn ollama_uses_its_own_endpoint() {
+        let server = ScriptedProvider::start([
+            answer(&json!({"embeddings": [[3.0, 4.0]]})),
+            answer(&json!({"embedding": [0.0, 1.0]})),
+        ])
+        .await;
         let embedder = embedder(&server, ProviderProtocol::Ollama, None);
         for first in [0.6, 0.0] {
             assert!((embedder.embed(&texts(1)).await.unwrap()[0].values[0] - first).abs() < 1e-6);
@@ -214,23 +215,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_texts_go_in_batches_and_long_ones_are_cut() {
+    async fn texts_are_batched_and_truncated() {
         let batch = |count: usize| {
             let data: Vec<Value> = (0..count).map(|n| json!({"index": n, "embedding": [1.0]})).collect();
             answer(&json!({ "data": data }))
         };
-        let server = Server::start([batch(BATCH), batch(2)]).await;
-        let mut many = texts(BATCH + 2);
-        many[BATCH + 1] = "é".repeat(5000);
-        assert_eq!(embedder(&server, ProviderProtocol::OpenaiChat, None).embed(&many).await.unwrap().len(), BATCH + 2);
+        let server = ScriptedProvider::start([batch(BATCH_SIZE), batch(2)]).await;
+        let mut many = texts(BATCH_SIZE + 2);
+        many[BATCH_SIZE + 1] = "é".repeat(5000);
+        assert_eq!(
+            embedder(&server, ProviderProtocol::OpenaiChat, None).embed(&many).await.unwrap().len(),
+            BATCH_SIZE + 2
+        );
         let last = server.received()[1].body["input"][1].as_str().unwrap().len();
-        assert_eq!(last, MOST_CHARS);
+        assert_eq!(last, MAX_TEXT_BYTES);
     }
 
     #[tokio::test]
-    async fn vectors_that_are_not_as_expected_are_refused_with_what_to_do() {
+    async fn unexpected_vectors_are_rejected_with_remedy() {
         let one = |values: Value| answer(&json!({"data": [{"embedding": values}]}));
-        let server = Server::start([
+        let server = ScriptedProvider::start([
             one(json!([1.0, 0.0])),
             one(json!([1.0, 0.0, 0.0])),
             one(json!([0.0, 0.0])),
@@ -244,12 +248,12 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(embedder.embed(&texts(1)).await, Err(ModelError::MalformedStream(_))));
         }
-        let server = Server::start([one(json!([1.0, 0.0]))]).await;
+        let server = ScriptedProvider::start([one(json!([1.0, 0.0]))]).await;
         let strict = super::tests::embedder(&server, ProviderProtocol::OpenaiChat, Some(384));
         let error = strict.embed(&texts(1)).await.unwrap_err();
         assert!(error.to_string().contains("EMBEDDING_DIMS"), "{error}");
         assert_eq!(server.received()[0].body["dimensions"], 384);
-        let anthropic = testing::provider(ProviderProtocol::Anthropic, "http://127.0.0.1:1");
+        let anthropic = test_support::provider_config(ProviderProtocol::Anthropic, "http://127.0.0.1:1");
         assert!(ProviderEmbedder::new("a", &anthropic, "m", None).is_err());
     }
 }

@@ -62,7 +62,7 @@ impl ModelError {
 
     /// Whether the same request may succeed later.
     #[must_use]
-    pub fn retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::RateLimited { .. }
             | Self::Overloaded(_)

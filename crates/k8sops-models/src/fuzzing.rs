@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::{
-    fault::{Call, Peer},
-    sse::{Framing, SseEvents},
+    error_mapping::{ProviderCall, ProviderEndpoint},
+    event_stream::{EventFraming, ProviderEventStream},
 };
 
 /// Checks that a stream has the same events however its bytes are cut, as server-sent events and as lines.
@@ -17,7 +17,7 @@ use crate::{
 /// If the events depend on how the bytes arrive.
 pub fn check_stream(bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime needs no I/O");
-    for framing in [Framing::Sse, Framing::Lines] {
+    for framing in [EventFraming::Sse, EventFraming::Lines] {
         let whole = runtime.block_on(events(vec![bytes], framing));
         let halves = bytes.split_at(bytes.len() / 2);
         assert_eq!(whole, runtime.block_on(events(vec![halves.0, halves.1], framing)));
@@ -26,18 +26,18 @@ pub fn check_stream(bytes: &[u8]) {
 }
 
 /// The events until the end or the first error; of the error only that there is one.
-async fn events(pieces: Vec<&[u8]>, framing: Framing) -> (Vec<(String, String)>, bool) {
+async fn events(pieces: Vec<&[u8]>, framing: EventFraming) -> (Vec<(String, String)>, bool) {
     let pieces: Vec<Result<Bytes, String>> =
         pieces.into_iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
-    let peer = Peer {
+    let endpoint = ProviderEndpoint {
         name: "Provider".to_owned(),
         host: "127.0.0.1".to_owned(),
         key: None,
         secrets: Vec::new(),
         key_variable: "API_KEY".to_owned(),
     };
-    let call = Call { peer: Arc::new(peer), model: "model".to_owned() };
-    let mut stream = SseEvents::new(stream::iter(pieces), framing, Duration::from_secs(5), call);
+    let call = ProviderCall { endpoint: Arc::new(endpoint), model: "model".to_owned() };
+    let mut stream = ProviderEventStream::new(stream::iter(pieces), framing, Duration::from_secs(5), call);
     let mut found = Vec::new();
     loop {
         match stream.next().await {

@@ -1,16 +1,15 @@
 //! What a model, or its server, does not take, learnt from its refusals: the parameter is left out, and the call is made
 //! again at once. Hardly two servers agree on the optional ones, and a list of who takes what would be wrong within a month.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::{BTreeSet, HashMap};
 
-use super::{ModelError, ProviderNotice};
+use parking_lot::Mutex;
+
+use crate::{ModelError, ProviderNotice};
 
 /// A part of a request that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Quirk {
+pub(crate) enum ModelQuirk {
     /// No sampling temperature.
     NoTemperature,
     /// Its thinking cannot be turned off.
@@ -35,9 +34,9 @@ pub(super) enum Quirk {
     NoStreamedCalls,
 }
 
-impl Quirk {
+impl ModelQuirk {
     /// Words, any of which in a refusal means this one. All in lower case.
-    fn words(self) -> &'static [&'static str] {
+    fn rejection_keywords(self) -> &'static [&'static str] {
         match self {
             Self::NoTemperature => &["temperature"],
             Self::NoReasoningSummary => &["reasoning.summary", "reasoning summar"],
@@ -92,31 +91,37 @@ impl Quirk {
 }
 
 /// Bytes of the shortest of [`Quirk::words`].
-const SHORTEST_WORD: usize = 5;
+const MIN_KEYWORD_BYTES: usize = 5;
 
 /// The quirks of each model of one provider, as far as they are known. A plain lock: held for a look.
 #[derive(Debug, Default)]
-pub(super) struct Quirks(Mutex<HashMap<String, BTreeSet<Quirk>>>);
+pub(crate) struct LearnedQuirks(Mutex<HashMap<String, BTreeSet<ModelQuirk>>>);
 
-impl Quirks {
+impl LearnedQuirks {
     /// Those of `model`.
-    pub(super) fn of(&self, model: &str) -> BTreeSet<Quirk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(model).cloned().unwrap_or_default()
+    pub(crate) fn for_model(&self, model: &str) -> BTreeSet<ModelQuirk> {
+        self.0.lock().get(model).cloned().unwrap_or_default()
     }
 
     /// Notes one; whether it is new.
-    pub(super) fn learn(&self, model: &str, quirk: Quirk) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(model.to_owned()).or_default().insert(quirk)
+    pub(crate) fn insert(&self, model: &str, quirk: ModelQuirk) -> bool {
+        self.0.lock().entry(model.to_owned()).or_default().insert(quirk)
     }
 
     /// Whether a refusal is about one of what was `sent` by a call that knew of `known`; then it is noted, and the call is
     /// worth making again without, also when another call has learnt the same meanwhile.
-    pub(super) fn learn_from(&self, model: &str, error: &ModelError, sent: &[Quirk], known: &BTreeSet<Quirk>) -> bool {
-        let Some(words) = words_of(error, model) else { return false };
-        let about = |quirk: &&Quirk| quirk.words().iter().any(|word| words.contains(word));
+    pub(crate) fn learn_from_rejection(
+        &self,
+        model: &str,
+        error: &ModelError,
+        sent: &[ModelQuirk],
+        known: &BTreeSet<ModelQuirk>,
+    ) -> bool {
+        let Some(words) = rejection_text(error, model) else { return false };
+        let about = |quirk: &&ModelQuirk| quirk.rejection_keywords().iter().any(|word| words.contains(word));
         let found = sent.iter().filter(|quirk| !known.contains(quirk)).find(about);
         if let Some(quirk) = found {
-            self.learn(model, *quirk);
+            self.insert(model, *quirk);
         }
         found.is_some()
     }
@@ -124,17 +129,17 @@ impl Quirks {
 
 /// What a provider said when it did not take a request, in lower case: without its own name and the model's, which may hold
 /// any word (`kimi-k2-thinking`).
-fn words_of(error: &ModelError, model: &str) -> Option<String> {
+fn rejection_text(error: &ModelError, model: &str) -> Option<String> {
     let ModelError::InvalidRequest(message) = error else { return None };
     // What stands before is ours: who was asked for what, and the status in brackets.
     let words = message.split_once("): ").map_or(message.as_str(), |(_, words)| words);
     let words = words.to_lowercase();
     // A short id holds no word that is looked for, and may be a part of one.
-    Some(if model.len() < SHORTEST_WORD { words } else { words.replace(&model.to_lowercase(), "") })
+    Some(if model.len() < MIN_KEYWORD_BYTES { words } else { words.replace(&model.to_lowercase(), "") })
 }
 
 /// Words of refusals of what a model gets back of its own replies.
-const OWN_BLOCKS: [&str; 11] = [
+const RETURNED_BLOCK_KEYWORDS: [&str; 11] = [
     "cannot be modified",
     "must remain as they were",
     "signature",
@@ -150,12 +155,12 @@ const OWN_BLOCKS: [&str; 11] = [
 
 /// Whether a refusal is about what the model got back of its own replies: signatures run out, and are bound to accounts and
 /// to conversations that were not cut down since. The conversation goes on without them rather than never again.
-pub(super) fn refuses_own_blocks(error: &ModelError, model: &str) -> bool {
-    words_of(error, model).is_some_and(|words| OWN_BLOCKS.iter().any(|word| words.contains(word)))
+pub(crate) fn rejects_returned_blocks(error: &ModelError, model: &str) -> bool {
+    rejection_text(error, model).is_some_and(|words| RETURNED_BLOCK_KEYWORDS.iter().any(|word| words.contains(word)))
 }
 
 /// What a session is told of quirks.
-pub(super) fn notices<'a>(quirks: impl IntoIterator<Item = &'a Quirk>, model: &str) -> Vec<ProviderNotice> {
+pub(crate) fn quirk_notices<'a>(quirks: impl IntoIterator<Item = &'a ModelQuirk>, model: &str) -> Vec<ProviderNotice> {
     quirks.into_iter().filter_map(|quirk| quirk.notice(model)).collect()
 }
 
@@ -164,46 +169,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_is_left_out_and_nothing_else_is_guessed() {
-        let quirks = Quirks::default();
+    fn only_rejected_parameters_are_learned() {
+        let quirks = LearnedQuirks::default();
         let refused = |words: &str| ModelError::InvalidRequest(words.to_owned());
-        let sent = [Quirk::NoTemperature, Quirk::NoThinking];
+        let sent = [ModelQuirk::NoTemperature, ModelQuirk::NoThinking];
         let none = BTreeSet::new();
-        assert!(!quirks.learn_from("m", &refused("no such field: tools"), &sent, &none));
-        assert!(!quirks.learn_from("m", &ModelError::Auth("temperature".into()), &sent, &none));
+        assert!(!quirks.learn_from_rejection("m", &refused("no such field: tools"), &sent, &none));
+        assert!(!quirks.learn_from_rejection("m", &ModelError::Auth("temperature".into()), &sent, &none));
         let temperature = refused("Unsupported parameter: 'temperature'");
-        assert!(quirks.learn_from("m", &temperature, &sent, &none));
-        assert!(quirks.learn_from("m", &temperature, &sent, &none), "by a call that was under way already");
-        assert!(!quirks.learn_from("m", &temperature, &sent, &quirks.of("m")), "once is enough");
-        assert!(quirks.learn_from("m", &refused("\"m\" does not support thinking"), &sent, &quirks.of("m")));
-        assert_eq!(quirks.of("m"), BTreeSet::from(sent));
-        assert!(quirks.of("n").is_empty());
-        assert_eq!(notices(&quirks.of("m"), "m").len(), 2);
+        assert!(quirks.learn_from_rejection("m", &temperature, &sent, &none));
+        assert!(quirks.learn_from_rejection("m", &temperature, &sent, &none), "by a call that was under way already");
+        assert!(!quirks.learn_from_rejection("m", &temperature, &sent, &quirks.for_model("m")), "once is enough");
+        assert!(quirks.learn_from_rejection(
+            "m",
+            &refused("\"m\" does not support thinking"),
+            &sent,
+            &quirks.for_model("m")
+        ));
+        assert_eq!(quirks.for_model("m"), BTreeSet::from(sent));
+        assert!(quirks.for_model("n").is_empty());
+        assert_eq!(quirk_notices(&quirks.for_model("m"), "m").len(), 2);
     }
 
     #[test]
-    fn the_names_of_a_model_and_its_provider_say_nothing_of_what_they_take() {
+    fn model_and_provider_names_are_not_keywords() {
         let model = "Kimi-K2-Thinking";
-        let sent = [Quirk::NoThinking, Quirk::NoTemperature];
+        let sent = [ModelQuirk::NoThinking, ModelQuirk::NoTemperature];
         let learns = |words: &str| {
             let message = format!(
                 "Thinking Machines (reasoning.example.com) did not take the request for `{model}` (400): {words}."
             );
-            let quirks = Quirks::default();
-            quirks.learn_from(model, &ModelError::InvalidRequest(message), &sent, &BTreeSet::new());
-            quirks.of(model).into_iter().collect::<Vec<_>>()
+            let quirks = LearnedQuirks::default();
+            quirks.learn_from_rejection(model, &ModelError::InvalidRequest(message), &sent, &BTreeSet::new());
+            quirks.for_model(model).into_iter().collect::<Vec<_>>()
         };
         assert_eq!(learns("Invalid schema for function 'look'"), []);
         assert_eq!(learns("kimi-k2-thinking is busy with something else"), []);
-        assert_eq!(learns("kimi-k2-thinking takes no temperature"), [Quirk::NoTemperature]);
-        assert_eq!(learns("`reasoning_effort` is not known"), [Quirk::NoThinking]);
+        assert_eq!(learns("kimi-k2-thinking takes no temperature"), [ModelQuirk::NoTemperature]);
+        assert_eq!(learns("`reasoning_effort` is not known"), [ModelQuirk::NoThinking]);
     }
 
     #[test]
-    fn a_complaint_about_a_call_of_the_conversation_does_not_take_the_tools_away() {
+    fn error_about_past_call_does_not_disable_tools() {
         let learns = |words: &str| {
             let error = ModelError::InvalidRequest(words.to_owned());
-            Quirks::default().learn_from("m", &error, &[Quirk::NoTools], &BTreeSet::new())
+            LearnedQuirks::default().learn_from_rejection("m", &error, &[ModelQuirk::NoTools], &BTreeSet::new())
         };
         for words in
             ["Function calling is not enabled for m", "m does not support tools", "tool calling is not supported"]

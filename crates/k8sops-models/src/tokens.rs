@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use tiktoken::CoreBpe;
 
 /// Bytes of the longest token of o200k: 128 spaces.
-const LONGEST: usize = 128;
+const MAX_TOKEN_BYTES: usize = 128;
 
 /// Unpacked when the first text is counted.
 static O200K: LazyLock<&CoreBpe> =
@@ -20,8 +20,8 @@ pub fn count(text: &str) -> usize {
 
 /// Whether a text has at most so many tokens. One that is far too long is known by its length.
 #[must_use]
-pub fn within(text: &str, limit: usize) -> bool {
-    text.len() <= limit || (text.len() <= limit.saturating_mul(LONGEST) && count(text) <= limit)
+pub fn fits_within(text: &str, limit: usize) -> bool {
+    text.len() <= limit || (text.len() <= limit.saturating_mul(MAX_TOKEN_BYTES) && count(text) <= limit)
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_counted_as_the_vocabulary_has_them() {
+    fn token_counts_match_vocabulary() {
         assert_eq!(count(""), 0);
         assert_eq!(count("hello world"), 2);
         assert_eq!(count("Über die Straße läuft 日本語 ein Hund."), 9);
@@ -38,27 +38,27 @@ mod tests {
     }
 
     #[test]
-    fn no_token_is_longer_than_the_longest() {
-        assert_eq!(count(&" ".repeat(LONGEST)), 1);
-        assert_eq!(O200K.encode(&" ".repeat(LONGEST)).len(), 1);
+    fn longest_token_has_max_token_bytes() {
+        assert_eq!(count(&" ".repeat(MAX_TOKEN_BYTES)), 1);
+        assert_eq!(O200K.encode(&" ".repeat(MAX_TOKEN_BYTES)).len(), 1);
         let longest = (0..O200K.vocab_size()).map(|id| O200K.decode(&[u32::try_from(id).unwrap()]).len()).max();
-        assert_eq!(longest, Some(LONGEST));
+        assert_eq!(longest, Some(MAX_TOKEN_BYTES));
     }
 
     #[test]
-    fn a_text_is_within_what_it_counts_and_not_within_less() {
+    fn text_fits_exactly_its_token_count() {
         for text in ["word ".repeat(10_000), " ".repeat(10_000), "a".repeat(10_000), "日本語 und 🙂\n".repeat(1_000)]
         {
             let tokens = count(&text);
-            assert!(within(&text, tokens) && within(&text, tokens + 1), "{tokens}");
-            assert!(!within(&text, tokens - 1) && !within(&text, 1), "{tokens}");
+            assert!(fits_within(&text, tokens) && fits_within(&text, tokens + 1), "{tokens}");
+            assert!(!fits_within(&text, tokens - 1) && !fits_within(&text, 1), "{tokens}");
         }
     }
 
     /// What comes from outside has no spaces, or nothing else, when somebody wants to keep the machine busy: pieces of a
     /// million bytes that merge in all ways, and must neither overflow the stack nor take the square of their length.
     #[test]
-    fn a_piece_without_end_is_counted() {
+    fn million_byte_words_are_counted() {
         for piece in ["a", " ", "\n", "-=", " \t", "é"] {
             assert!(count(&piece.repeat(1_000_000)) > 1_000, "{piece:?}");
         }

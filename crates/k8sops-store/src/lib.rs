@@ -2,7 +2,7 @@
 //!
 //! | backend | for | durability |
 //! |---|---|---|
-//! | [`MemoryStore`] | tests, trying out | none |
+//! | [`InMemoryStore`] | tests, trying out | none |
 //! | [`FilesystemStore`] | one machine | a write is on the disk before it is acknowledged |
 //! | [`RedisStore`] | any number of processes | that of the Redis |
 //!
@@ -19,6 +19,6 @@ mod redis;
 mod scan;
 
 pub use filesystem::FilesystemStore;
-pub use memory::MemoryStore;
+pub use memory::InMemoryStore;
 
 pub use self::redis::{RedisConfig, RedisStore, Topology};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use k8sops_mcp::{Connector, InProcessConnector};
+use k8sops_mcp::{InProcessConnector, McpConnector};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
@@ -58,7 +58,7 @@ impl FakeServer {
     }
 
     /// This, as a server of the service under test.
-    pub fn server(&self, name: &str) -> (String, Arc<dyn Connector>) {
+    pub fn server(&self, name: &str) -> (String, Arc<dyn McpConnector>) {
         let fake = self.clone();
         let connect = move || {
             let (client, server) = tokio::io::duplex(1 << 20);

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use k8sops_mcp::{Connector, InProcessConnector};
+use k8sops_mcp::{InProcessConnector, McpConnector};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
@@ -33,14 +33,14 @@ impl Counting {
     }
 
     /// This, as a server of the service under test.
-    pub fn server(&self) -> (String, Arc<dyn Connector>) {
+    pub fn server(&self) -> (String, Arc<dyn McpConnector>) {
         let gate = Gate::new();
         gate.open();
         self.server_behind(gate)
     }
 
     /// This, as a server that answers only once the gate is opened.
-    pub fn server_behind(&self, gate: Gate) -> (String, Arc<dyn Connector>) {
+    pub fn server_behind(&self, gate: Gate) -> (String, Arc<dyn McpConnector>) {
         let tools = self.clone();
         let connect = move || {
             let (client, server) = tokio::io::duplex(64 * 1024);

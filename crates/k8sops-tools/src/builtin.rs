@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::output::{self, Budget};
-use k8sops_core::{ChatMessage, SessionId, SessionStore, ToolCallId, load_state};
+use k8sops_core::{ChatMessage, OutputStore, SessionId, SessionLog, ToolCallId, load_state};
 use k8sops_mcp::{RemoteTool, ToolHints};
 
 /// The name under which they stand beside the MCP servers.
@@ -73,7 +73,8 @@ struct Search {
 
 /// Makes a call. The error is what to tell the model.
 pub(super) async fn call(
-    store: &dyn SessionStore,
+    outputs: &dyn OutputStore,
+    log: &dyn SessionLog,
     session: SessionId,
     name: &str,
     arguments: &Map<String, Value>,
@@ -84,13 +85,13 @@ pub(super) async fn call(
     match name {
         READ => {
             let Read { call, from_line, lines } = serde_json::from_value(arguments).map_err(wrong)?;
-            let text = whole(store, session, &call).await?;
+            let text = whole(outputs, log, session, &call).await?;
             let page = output::range(&text, from_line.unwrap_or(1).max(1), lines.unwrap_or(200).max(1), budget);
             Ok(page)
         }
         SEARCH => {
             let Search { call, pattern, context, max_matches } = serde_json::from_value(arguments).map_err(wrong)?;
-            let text = whole(store, session, &call).await?;
+            let text = whole(outputs, log, session, &call).await?;
             let (context, most) = (context.unwrap_or(2), max_matches.unwrap_or(20).max(1));
             let found = move || output::search(&text, &pattern, context, most, budget);
             tokio::task::spawn_blocking(found).await.map_err(|error| error.to_string())
@@ -100,19 +101,24 @@ pub(super) async fn call(
 }
 
 /// The whole output of a call: what was kept, else what the log has.
-async fn whole(store: &dyn SessionStore, session: SessionId, call: &str) -> Result<Arc<str>, String> {
+async fn whole(
+    outputs: &dyn OutputStore,
+    log: &dyn SessionLog,
+    session: SessionId,
+    call: &str,
+) -> Result<Arc<str>, String> {
     let none = || format!("there is no output of a call {call:?}; use the id that the shortened output names");
     let call: ToolCallId = call.parse().map_err(|_| none())?;
     let mut bytes = Vec::new();
     loop {
-        let part = store.read_output(session, &call, bytes.len() as u64, PART).await;
+        let part = outputs.read_output(session, &call, bytes.len() as u64, PART).await;
         let Some(part) = part.map_err(|error| error.to_string())? else { break };
         bytes.extend(part.bytes);
         if bytes.len() as u64 >= part.total {
             return Ok(String::from_utf8(bytes).map_err(|error| error.to_string())?.into());
         }
     }
-    let state = load_state(store, session).await.map_err(|error| error.to_string())?.state;
+    let state = load_state(log, session).await.map_err(|error| error.to_string())?.state;
     let of_call = |message: &Arc<ChatMessage>| match message.as_ref() {
         ChatMessage::Tool(tool) if tool.tool_call_id == call => Some(tool.content.as_str().into()),
         _ => None,

@@ -288,7 +288,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use k8sops_mcp::Overrun;
+    use k8sops_mcp::DeadlineExceeded;
 
     #[test]
     fn a_broken_call_is_unknown_unless_it_only_reads() {
@@ -323,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_timeout_says_how_long_and_what_is_known() {
-        let (status, text) = explain(&CallError::Timeout(Overrun::Total(Duration::from_mins(1))), ToolEffect::Mutating);
+        let (status, text) =
+            explain(&CallError::Timeout(DeadlineExceeded::Total(Duration::from_mins(1))), ToolEffect::Mutating);
         assert_eq!(status, ToolStatus::Timeout);
         assert!(text.starts_with("No answer within 60 s. Whether it took effect is not known."), "{text}");
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use k8sops_core::{SessionId, ToolCallId, ToolStatus, UserId};
-use k8sops_mcp::{Asker, CallProgress};
+use k8sops_mcp::{CallProgress, ElicitationHandler};
 use k8sops_models::ToolSpec;
 
 use crate::{ArgumentMismatch, ClassifiedCall};
@@ -63,7 +63,7 @@ pub struct ToolCallContext {
     /// Receives the progress that the server reports.
     pub progress: ProgressSink,
     /// Receives the questions of the server to the user.
-    pub asker: Arc<dyn Asker>,
+    pub elicitation_handler: Arc<dyn ElicitationHandler>,
     /// Context window of the model in tokens, if it is known. The output gets a share of it.
     pub context_window: Option<u32>,
 }

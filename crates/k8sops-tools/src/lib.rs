@@ -48,4 +48,7 @@ pub use secrets::contains_secret;
 pub use session::SessionToolFactory;
 pub use user_tokens::UserTokens;
 
-pub use k8sops_mcp::{Answer, Asker, CallProgress, Form, Question, check_answer, complete_answer};
+pub use k8sops_mcp::{
+    CallProgress, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest,
+    fill_elicitation_defaults, validate_elicitation_answer,
+};

@@ -16,16 +16,17 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 
 use super::{
-    Answer, ApprovalRequirement, ArgumentMismatch, Asker, ClassifiedCall, Form, Question, ToolCallContext, ToolCatalog,
-    ToolExecutor, ToolExecutorFactory, ToolOutcome, ToolRef, UserTokens, builtin,
+    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ElicitationAnswer, ElicitationForm, ElicitationHandler,
+    ElicitationRequest, ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolOutcome, ToolRef,
+    UserTokens, builtin,
     catalog::{Found, explain},
     effects::{self, Sensitive},
     output::{self, Budget},
     secrets::{Expect, Vault, contains_secret},
 };
 use crate::ToolsConfig;
-use k8sops_core::{SessionId, SessionStore, ToolCallId, ToolEffect, ToolStatus, UserId};
-use k8sops_mcp::{CallContext, CallError, CallLimits, CallOutput, CallProgress, McpHub};
+use k8sops_core::{OutputStore, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId};
+use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, McpCallContext, McpHub};
 use k8sops_models::ToolSpec;
 
 /// The most tokens of what is shown of a dry run.
@@ -38,7 +39,8 @@ pub struct SessionToolFactory(Arc<Shared>);
 struct Shared {
     catalog: Arc<ToolCatalog>,
     hub: Arc<McpHub>,
-    store: Arc<dyn SessionStore>,
+    outputs: Arc<dyn OutputStore>,
+    log: Arc<dyn SessionLog>,
     limits: CallLimits,
     tokens: UserTokens,
     vaults: Vaults,
@@ -47,17 +49,18 @@ struct Shared {
 
 impl SessionToolFactory {
     /// The tools of `catalog`, called through `hub` within `limits`, with the users' own `tokens` where a server wants them;
-    /// whole outputs are kept in `store`.
+    /// whole outputs are saved in `outputs`, those that were not saved are read from `log`.
     #[must_use]
     pub fn new(
         catalog: Arc<ToolCatalog>,
         hub: Arc<McpHub>,
-        store: Arc<dyn SessionStore>,
+        outputs: Arc<dyn OutputStore>,
+        log: Arc<dyn SessionLog>,
         limits: CallLimits,
         tokens: UserTokens,
         config: ToolsConfig,
     ) -> Self {
-        Self(Arc::new(Shared { catalog, hub, store, limits, tokens, vaults: Vaults::default(), config }))
+        Self(Arc::new(Shared { catalog, hub, outputs, log, limits, tokens, vaults: Vaults::default(), config }))
     }
 }
 
@@ -113,7 +116,7 @@ impl SessionTools {
     /// What the session knows of secrets.
     async fn vault(&self) -> Arc<Vault> {
         let made = self.vault.get_or_init(|| async {
-            let key = self.shared.store.deployment_key().await.unwrap_or_else(|error| {
+            let key = self.shared.outputs.deployment_key().await.unwrap_or_else(|error| {
                 // Placeholders are then not those of an earlier owner; no secret is shown for it.
                 tracing::warn!(session = %self.session, %error, "the deployment's key cannot be read");
                 k8sops_core::random_key()
@@ -137,7 +140,7 @@ impl SessionTools {
         effect: ToolEffect,
         expect: Expect,
         arguments: &Map<String, Value>,
-        context: CallContext,
+        context: McpCallContext,
     ) -> Shown {
         let vault = self.vault().await;
         let real = match vault.reveal(arguments) {
@@ -147,7 +150,7 @@ impl SessionTools {
                 return Shown { status: ToolStatus::Error, text, structured: None };
             }
         };
-        let answer = self.shared.hub.call(target.server(), target.tool(), real, context).await;
+        let answer = self.shared.hub.call_tool(target.server(), target.tool(), real, context).await;
         let hide = move || match answer {
             Ok(CallOutput { text, mut structured, is_error }) => {
                 // What a tool says of a failure is words, and no values.
@@ -200,7 +203,7 @@ impl SessionTools {
         };
         if fitted.truncated {
             let room = self.shared.config.keep_output_bytes;
-            if let Err(error) = self.shared.store.keep_output(self.session, call, text, room).await {
+            if let Err(error) = self.shared.outputs.save_output(self.session, call, text, room).await {
                 tracing::warn!(session = %self.session, %call, %error, "the whole of an output is not kept");
             }
         }
@@ -240,9 +243,9 @@ fn holds_placeholder(value: &Value) -> bool {
 #[async_trait]
 impl ToolExecutor for SessionTools {
     async fn wait_until_ready(&self) {
-        self.shared.hub.settled().await;
+        self.shared.hub.wait_for_first_attempts().await;
         if let Some(token) = self.shared.tokens.token_of(self.session) {
-            self.shared.hub.welcome(&token).await;
+            self.shared.hub.connect_user(&token).await;
         }
     }
 
@@ -278,9 +281,9 @@ impl ToolExecutor for SessionTools {
         if class.effect != ToolEffect::Read || effects::judge(&dry.tool, &dry.arguments)?.effect != ToolEffect::Read {
             return None;
         }
-        let context = CallContext {
+        let context = McpCallContext {
             user_token: self.shared.tokens.token_of(self.session),
-            ..CallContext::within(self.shared.limits)
+            ..McpCallContext::with_limits(self.shared.limits)
         };
         let shown = self.send(&target, ToolEffect::Read, expect(sensitive), &dry.arguments, context).await;
         let budget = Budget { tokens: PREVIEW_TOKENS, bytes: self.shared.config.max_output_bytes };
@@ -300,8 +303,15 @@ impl ToolExecutor for SessionTools {
     ) -> ToolOutcome {
         let budget = self.budget(context.context_window);
         if call.tool.server() == builtin::SERVER {
-            let answer =
-                builtin::call(self.shared.store.as_ref(), self.session, call.tool.tool(), arguments, budget).await;
+            let answer = builtin::call(
+                self.shared.outputs.as_ref(),
+                self.shared.log.as_ref(),
+                self.session,
+                call.tool.tool(),
+                arguments,
+                budget,
+            )
+            .await;
             let (status, content) = match answer {
                 // It was masked when it was kept; more may be known by now.
                 Ok(content) => (ToolStatus::Ok, self.vault().await.mask(&content, Expect::Any).into_owned()),
@@ -320,9 +330,11 @@ impl ToolExecutor for SessionTools {
             progress.message = progress.message.map(|message| masked.mask(&message, Expect::Any).into_owned());
             sink(progress);
         });
-        let asker = Some(Arc::new(MaskedAsker { vault, asker: context.asker }) as Arc<dyn Asker>);
+        let elicitation_handler =
+            Some(Arc::new(MaskedAsker { vault, elicitation_handler: context.elicitation_handler })
+                as Arc<dyn ElicitationHandler>);
         let user_token = self.shared.tokens.token_of(self.session);
-        let mcp_context = CallContext { limits: self.shared.limits, progress, asker, user_token };
+        let mcp_context = McpCallContext { limits: self.shared.limits, progress, elicitation_handler, user_token };
         let shown = self.send(&call.tool, call.effect, expect(sensitive), arguments, mcp_context).await;
         self.fit(&context.id, shown, budget).await
     }
@@ -331,21 +343,21 @@ impl ToolExecutor for SessionTools {
 /// Brings a server's questions to the user without the secrets that may be in them.
 struct MaskedAsker {
     vault: Arc<Vault>,
-    asker: Arc<dyn Asker>,
+    elicitation_handler: Arc<dyn ElicitationHandler>,
 }
 
 #[async_trait]
-impl Asker for MaskedAsker {
-    async fn ask(&self, question: Question) -> Answer {
+impl ElicitationHandler for MaskedAsker {
+    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         let message = self.vault.mask(&question.message, Expect::Any).into_owned();
         let form = match question.form {
-            Form::Fields(schema) => {
+            ElicitationForm::Fields(schema) => {
                 let mut schema = Value::Object(schema);
                 self.vault.mask_json(&mut schema, Expect::Any);
-                Form::Fields(schema.as_object().cloned().unwrap_or_default())
+                ElicitationForm::Fields(schema.as_object().cloned().unwrap_or_default())
             }
-            page @ Form::Page { .. } => page,
+            page @ ElicitationForm::Page { .. } => page,
         };
-        self.asker.ask(Question { message, form }).await
+        self.elicitation_handler.handle_elicitation(ElicitationRequest { message, form }).await
     }
 }

@@ -7,16 +7,16 @@ use rmcp::model::ToolAnnotations;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, ApprovalRequirement, Asker, ClassifiedCall, Question, SessionToolFactory, ToolCallContext, ToolCatalog,
-    ToolExecutor, ToolExecutorFactory, ToolOutcome, UserTokens,
+    ApprovalRequirement, ClassifiedCall, ElicitationAnswer, ElicitationHandler, ElicitationRequest, SessionToolFactory,
+    ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolOutcome, UserTokens,
 };
 use crate::{ApprovalMode, ToolsConfig};
 use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_mcp::{
     CallLimits, McpHub,
-    test_server::{World, config, connected, hub_of, tool, until},
+    test_server::{TestMcpServer, connect_test_hub, eventually, start_test_hub, test_options, tool},
 };
-use k8sops_store::{MemoryStore, contract};
+use k8sops_store::{InMemoryStore, contract};
 
 fn policy(approval: ApprovalMode) -> ToolsConfig {
     ToolsConfig {
@@ -37,7 +37,7 @@ struct Tools {
     catalog: Arc<ToolCatalog>,
     toolbox: SessionToolFactory,
     tools: Arc<dyn ToolExecutor>,
-    store: Arc<MemoryStore>,
+    store: Arc<InMemoryStore>,
     session: SessionId,
 }
 
@@ -51,11 +51,18 @@ impl std::ops::Deref for Tools {
 impl Tools {
     async fn with(hub: &Arc<McpHub>, config: ToolsConfig) -> Self {
         let catalog = Arc::new(ToolCatalog::new(hub.clone(), &config));
-        let store = Arc::new(MemoryStore::new(false));
+        let store = Arc::new(InMemoryStore::new(false));
         let session = contract::new_session(store.as_ref()).await;
-        let limits = CallLimits::of(Duration::from_secs(10));
-        let toolbox =
-            SessionToolFactory::new(catalog.clone(), hub.clone(), store.clone(), limits, UserTokens::default(), config);
+        let limits = CallLimits::uniform(Duration::from_secs(10));
+        let toolbox = SessionToolFactory::new(
+            catalog.clone(),
+            hub.clone(),
+            store.clone(),
+            store.clone(),
+            limits,
+            UserTokens::default(),
+            config,
+        );
         let tools = toolbox.create_executor(session, &contract::user("anna"));
         Self { catalog, toolbox, tools, store, session }
     }
@@ -68,9 +75,9 @@ impl Tools {
 struct NobodyToAsk;
 
 #[async_trait]
-impl Asker for NobodyToAsk {
-    async fn ask(&self, _: Question) -> Answer {
-        Answer::Cancel
+impl ElicitationHandler for NobodyToAsk {
+    async fn handle_elicitation(&self, _: ElicitationRequest) -> ElicitationAnswer {
+        ElicitationAnswer::Cancel
     }
 }
 
@@ -84,7 +91,12 @@ async fn call(catalog: &Tools, name: &str) -> ToolOutcome {
 }
 
 fn site(id: &ToolCallId) -> ToolCallContext {
-    ToolCallContext { id: id.clone(), progress: Arc::new(|_| {}), asker: Arc::new(NobodyToAsk), context_window: None }
+    ToolCallContext {
+        id: id.clone(),
+        progress: Arc::new(|_| {}),
+        elicitation_handler: Arc::new(NobodyToAsk),
+        context_window: None,
+    }
 }
 
 async fn run(catalog: &Tools, class: &ClassifiedCall) -> ToolOutcome {
@@ -93,8 +105,8 @@ async fn run(catalog: &Tools, class: &ClassifiedCall) -> ToolOutcome {
 
 #[tokio::test]
 async fn specs_are_sorted_and_made_anew_only_on_change() {
-    let world = World::new();
-    let hub = connected(&world, &config()).await;
+    let world = TestMcpServer::new();
+    let hub = connect_test_hub(&world, &test_options()).await;
     let catalog = catalog(&hub).await;
     let specs = catalog.specs();
     assert_eq!(
@@ -104,21 +116,21 @@ async fn specs_are_sorted_and_made_anew_only_on_change() {
     assert!(Arc::ptr_eq(&specs, &catalog.specs()));
     assert_eq!(specs[0].input_schema.get("properties"), Some(&json!({})));
     world.tools.lock().unwrap().truncate(2);
-    hub.refresh().await;
+    hub.refresh_tools().await;
     assert_eq!(catalog.specs().len(), 4);
     hub.close().await;
 }
 
 #[tokio::test]
 async fn tools_of_two_servers_with_one_name_are_told_apart() {
-    let (prod, test) = (World::new(), World::new());
+    let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
     test.tools.lock().unwrap().truncate(1);
-    let hub = hub_of(&[("prod", &prod), ("test", &test)], &config());
-    until("both are connected", || hub.all_connected()).await;
+    let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
+    eventually("both are connected", || hub.all_connected()).await;
     let catalog = catalog(&hub).await;
     assert!(catalog.classify("echo", &Map::new()).is_none());
     assert_eq!(call(&catalog, "test_echo").await.status, ToolStatus::Ok);
-    assert_eq!((prod.calls_of("echo"), test.calls_of("echo")), (0, 1));
+    assert_eq!((prod.call_count("echo"), test.call_count("echo")), (0, 1));
     let infos = catalog.list();
     let info = infos.iter().find(|i| i.name == "prod_echo").unwrap();
     assert_eq!((info.server.as_str(), info.remote_name.as_str()), ("prod", "echo"));
@@ -127,7 +139,7 @@ async fn tools_of_two_servers_with_one_name_are_told_apart() {
 
 #[tokio::test]
 async fn the_gate_follows_the_effect_and_the_policy() {
-    let hub = connected(&World::new(), &config()).await;
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     for (approval, gate) in [
         (ApprovalMode::Ask, ApprovalRequirement::Required),
         (ApprovalMode::Auto, ApprovalRequirement::RequiredIfUntrusted),
@@ -146,7 +158,7 @@ async fn the_gate_follows_the_effect_and_the_policy() {
 
 #[tokio::test]
 async fn a_megabyte_is_cut_to_the_budget() {
-    let hub = connected(&World::new(), &config()).await;
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let outcome = call(&catalog(&hub).await, "big").await;
     assert_eq!((outcome.status, outcome.truncated, outcome.bytes), (ToolStatus::Ok, true, 1024 * 1024));
     assert!(outcome.content.len() <= 4096);
@@ -156,7 +168,7 @@ async fn a_megabyte_is_cut_to_the_budget() {
 
 #[tokio::test]
 async fn failures_of_every_kind_are_told_to_the_model() {
-    let hub = connected(&World::new(), &config()).await;
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let catalog = catalog(&hub).await;
     let failed = call(&catalog, "fail").await;
     assert_eq!((failed.status, failed.content.as_str()), (ToolStatus::Error, "no such pod"));
@@ -170,14 +182,14 @@ async fn failures_of_every_kind_are_told_to_the_model() {
 
 #[tokio::test]
 async fn a_mutating_call_whose_connection_breaks_is_unknown() {
-    let world = World::new();
-    let hub = connected(&world, &config()).await;
+    let world = TestMcpServer::new();
+    let hub = connect_test_hub(&world, &test_options()).await;
     let running = tokio::spawn({
         let catalog = catalog(&hub).await;
         async move { call(&catalog, "hang").await }
     });
-    until("the call runs", || world.calls_of("hang") == 1).await;
-    world.cut();
+    eventually("the call runs", || world.call_count("hang") == 1).await;
+    world.cut_connection();
     let outcome = running.await.unwrap();
     assert_eq!(outcome.status, ToolStatus::Unknown);
     assert!(outcome.content.contains("Check the state before doing it again."), "{}", outcome.content);
@@ -186,9 +198,9 @@ async fn a_mutating_call_whose_connection_breaks_is_unknown() {
 
 #[tokio::test]
 async fn a_change_that_the_server_broke_off_is_unknown() {
-    let world = World::new();
+    let world = TestMcpServer::new();
     world.tools.lock().unwrap().push(tool("crash", ToolAnnotations::new()));
-    let hub = connected(&world, &config()).await;
+    let hub = connect_test_hub(&world, &test_options()).await;
     let outcome = call(&catalog(&hub).await, "crash").await;
     assert_eq!(outcome.status, ToolStatus::Unknown);
     assert!(outcome.content.contains("lost the cluster half-way"), "{}", outcome.content);
@@ -198,35 +210,35 @@ async fn a_change_that_the_server_broke_off_is_unknown() {
 
 #[tokio::test]
 async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its_name() {
-    let (prod, test) = (World::new(), World::new());
+    let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
     test.tools.lock().unwrap().clear();
-    let hub = hub_of(&[("prod", &prod), ("test", &test)], &config());
-    until("both are connected", || hub.all_connected()).await;
+    let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
+    eventually("both are connected", || hub.all_connected()).await;
     let catalog = catalog(&hub).await;
     let class = catalog.classify("echo", &Map::new()).unwrap();
     // The name goes from one server to the other while the call waits for its approval.
     let moved = prod.tools.lock().unwrap().remove(0);
     test.tools.lock().unwrap().push(moved);
-    hub.refresh().await;
+    hub.refresh_tools().await;
     assert_eq!(catalog.classify("echo", &Map::new()).unwrap().tool.server(), "test");
     let outcome = run(&catalog, &class).await;
     assert_eq!(outcome.status, ToolStatus::Error);
     assert_eq!(outcome.content, "The MCP server prod no longer has the tool echo. Nothing was run.");
-    assert_eq!((prod.calls_of("echo"), test.calls_of("echo")), (0, 0));
+    assert_eq!((prod.call_count("echo"), test.call_count("echo")), (0, 0));
     // A new name for the same tool is no other tool.
     let class = catalog.classify("fail", &Map::new()).unwrap();
     test.tools.lock().unwrap().push(tool("fail", ToolAnnotations::new()));
-    hub.refresh().await;
+    hub.refresh_tools().await;
     assert_eq!(catalog.classify("fail", &Map::new()), None);
     assert_eq!(run(&catalog, &class).await.content, "no such pod");
-    assert_eq!((prod.calls_of("fail"), test.calls_of("fail")), (1, 0));
+    assert_eq!((prod.call_count("fail"), test.call_count("fail")), (1, 0));
     hub.close().await;
 }
 
 #[tokio::test]
 async fn a_call_does_not_run_when_its_effect_has_become_stricter() {
-    let world = World::new();
-    let hub = connected(&world, &config()).await;
+    let world = TestMcpServer::new();
+    let hub = connect_test_hub(&world, &test_options()).await;
     let catalog = catalog(&hub).await;
     let [read, idempotent] = ["echo", "silent"].map(|name| catalog.classify(name, &Map::new()).unwrap());
     for (name, annotations) in
@@ -236,12 +248,12 @@ async fn a_call_does_not_run_when_its_effect_has_become_stricter() {
         let old = tools.iter_mut().find(|t| t.name == name).unwrap();
         *old = tool(name, annotations);
     }
-    hub.refresh().await;
+    hub.refresh_tools().await;
     let outcome = run(&catalog, &read).await;
     assert_eq!(outcome.status, ToolStatus::Error);
     assert!(outcome.content.contains("is mutating now and was read when"), "{}", outcome.content);
     assert!(outcome.content.ends_with("Nothing was run."), "{}", outcome.content);
-    assert_eq!(world.calls_of("echo"), 0);
+    assert_eq!(world.call_count("echo"), 0);
     // One that has become milder runs.
     assert_eq!(run(&catalog, &idempotent).await.status, ToolStatus::Ok);
     hub.close().await;
@@ -249,7 +261,7 @@ async fn a_call_does_not_run_when_its_effect_has_become_stricter() {
 
 #[tokio::test]
 async fn the_whole_of_a_shortened_output_is_kept_and_read_by_our_own_tools() {
-    let hub = connected(&World::new(), &config()).await;
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let tools = catalog(&hub).await;
     let class = tools.classify("big", &Map::new()).unwrap();
     let id = ToolCallId::generate();
@@ -271,7 +283,7 @@ async fn the_whole_of_a_shortened_output_is_kept_and_read_by_our_own_tools() {
 
 #[tokio::test]
 async fn what_a_session_has_seen_of_secrets_outlives_its_owner() {
-    let hub = connected(&World::new(), &config()).await;
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let tools = catalog(&hub).await;
     let user = contract::user("anna");
     let arguments = json!({"text": "password: s3cr3t-of-anna"}).as_object().unwrap().clone();

@@ -10,7 +10,7 @@ use k8sops_core::{EmbeddingSpace, MemoryId, StoredMemory, Timestamp, UserMemorie
 
 /// A memory that may speak to a question.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(super) struct MemoryCandidate {
     pub(super) stored: Arc<StoredMemory>,
     /// How much of what the question says stands in it, from 0 to 1.
     pub(super) words: f32,
@@ -121,7 +121,7 @@ impl Index {
         near: &[(MemoryId, f32)],
         most: usize,
         now: Timestamp,
-    ) -> Vec<Candidate> {
+    ) -> Vec<MemoryCandidate> {
         let words = words::of(text);
         let asked: Vec<(u32, f32)> = words
             .iter()
@@ -155,7 +155,7 @@ impl Index {
             .filter(|(place, _)| seen.insert(*place))
             .filter_map(|(place, meaning)| {
                 let stored = Arc::clone(&holds(place)?.stored);
-                Some(Candidate { stored, words: share(place), meaning })
+                Some(MemoryCandidate { stored, words: share(place), meaning })
             })
             .collect()
     }

@@ -9,15 +9,15 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     Learned,
-    index::{Candidate, Index},
+    index::{Index, MemoryCandidate},
     lru::Lru,
     merge::merge,
     rank::rank,
     upkeep::Upkeep,
 };
 use k8sops_core::{
-    EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, SearchEmbedding,
-    SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
+    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, MemoryStore, MemoryWrite,
+    SearchEmbedding, SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
 };
 use k8sops_models::EmbeddingModel;
 
@@ -57,7 +57,7 @@ pub struct Correction {
 
 /// The long-term memory of all users.
 pub struct LongTermMemory {
-    store: Arc<dyn LongTermStore>,
+    store: Arc<dyn MemoryStore>,
     embedder: Option<Arc<dyn EmbeddingModel>>,
     /// Makes the vectors that are missing, where there is an embedder.
     upkeep: Option<Arc<Upkeep>>,
@@ -72,7 +72,7 @@ impl LongTermMemory {
     /// Memories in `store`, compared by meaning with `embedder`, or by their words alone.
     #[must_use]
     pub fn new(
-        store: Arc<dyn LongTermStore>,
+        store: Arc<dyn MemoryStore>,
         embedder: Option<Arc<dyn EmbeddingModel>>,
         max_memories: usize,
     ) -> Arc<Self> {
@@ -133,8 +133,8 @@ impl LongTermMemory {
         Ok(ranked.into_iter().map(|(found, _)| StoredMemory::clone(&found.stored)).collect())
     }
 
-    async fn ranked(&self, user: &UserId, text: &str, limit: usize) -> Result<Vec<(Candidate, f32)>, StoreError> {
-        let memories = self.store.memories(user).await?;
+    async fn ranked(&self, user: &UserId, text: &str, limit: usize) -> Result<Vec<(MemoryCandidate, f32)>, StoreError> {
+        let memories = self.store.read_memories(user).await?;
         if memories.all.is_empty() {
             return Ok(Vec::new());
         }
@@ -151,11 +151,11 @@ impl LongTermMemory {
         memories: &UserMemories,
         texts: Vec<(String, Option<EmbeddingVector>)>,
         most: usize,
-    ) -> Result<Vec<Vec<Candidate>>, StoreError> {
+    ) -> Result<Vec<Vec<MemoryCandidate>>, StoreError> {
         let mut near = Vec::with_capacity(texts.len());
         for (text, vector) in texts {
             let nearest = match &vector {
-                Some(vector) => self.store.nearest(user, vector, most).await?,
+                Some(vector) => self.store.find_nearest_memories(user, vector, most).await?,
                 None => Vec::new(),
             };
             near.push((text, nearest));
@@ -180,7 +180,7 @@ impl LongTermMemory {
             let found = near.iter().map(|(text, nearest)| index.candidates(text, nearest, most, now)).collect();
             (found, lacks)
         });
-        let broke_off = |error| StoreError::Unavailable(format!("the search broke off: {error}"));
+        let broke_off = |error| StoreError::unavailable("the search was aborted", error);
         let (found, lacks) = looking.await.map_err(broke_off)?;
         if let Some(upkeep) = self.upkeep.as_ref().filter(|_| lacks) {
             upkeep.tend(user);
@@ -193,7 +193,7 @@ impl LongTermMemory {
     /// # Errors
     /// Those of the store.
     pub async fn look(&self, user: &UserId, session: SessionId, after: u64) -> Result<Look, StoreError> {
-        let known = self.store.memories(user).await?;
+        let known = self.store.read_memories(user).await?;
         Ok(Look { session, after, epoch: known.version.epoch, taken_in: taken_in(&known, session, after) })
     }
 
@@ -243,7 +243,7 @@ impl LongTermMemory {
         }
         let mut attempt = 0;
         let changed = loop {
-            let known = self.store.memories(user).await?;
+            let known = self.store.read_memories(user).await?;
             if let Some(look) = look {
                 if let Some((notes, _)) = taken_in(&known, look.session, look.after) {
                     return Ok(notes);
@@ -278,12 +278,14 @@ impl LongTermMemory {
         changes: &[MemoryChange],
         attempt: &mut u32,
     ) -> Result<bool, StoreError> {
-        if self.store.put_memories(user, known.version, changes).await? {
+        if self.store.write_memories(user, known.version, changes).await? == MemoryWrite::Written {
             return Ok(true);
         }
         *attempt += 1;
         if *attempt == ATTEMPTS {
-            return Err(StoreError::Unavailable(format!("others write the memories of {user} all the time")));
+            return Err(StoreError::Unavailable(
+                format!("the memories of {user} are changed by others all the time").into(),
+            ));
         }
         sleep(ATTEMPT_WAIT.mul_f64(fastrand::f64() * f64::from((*attempt).min(8)))).await;
         Ok(false)
@@ -294,7 +296,7 @@ impl LongTermMemory {
     /// # Errors
     /// Those of the store.
     pub async fn all(&self, user: &UserId) -> Result<Vec<UserMemory>, StoreError> {
-        let memories = self.store.memories(user).await?;
+        let memories = self.store.read_memories(user).await?;
         Ok(memories.all.iter().rev().map(|stored| stored.memory.clone()).collect())
     }
 
@@ -315,7 +317,7 @@ impl LongTermMemory {
         };
         let mut attempt = 0;
         loop {
-            let known = self.store.memories(user).await?;
+            let known = self.store.read_memories(user).await?;
             let Some(stored) = known.get(id) else { return Ok(None) };
             let (mut memory, mut meaning) = (stored.memory.clone(), SearchEmbedding::Kept);
             if let Some(content) = &content {
@@ -353,7 +355,7 @@ impl LongTermMemory {
     /// # Errors
     /// Those of the store.
     pub async fn forget_all(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.store.delete_memories(user).await
+        self.store.delete_all_memories(user).await
     }
 
     /// The meaning of a question, which may have been asked before.

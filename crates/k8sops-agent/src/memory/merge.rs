@@ -1,6 +1,6 @@
 //! What was learned, held against what is known: confirmed, contradicted, or new.
 
-use super::{index::Candidate, telling::Telling};
+use super::{index::MemoryCandidate, telling::Telling};
 use k8sops_core::{
     EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, SearchEmbedding, Timestamp, UserMemories,
     UserMemory,
@@ -37,7 +37,7 @@ const SAME_WORDS: f32 = 0.8;
 /// that it may be the same as; `known` are all.
 pub(super) fn merge(
     known: &UserMemories,
-    learned: Vec<(Learned, Vec<Candidate>)>,
+    learned: Vec<(Learned, Vec<MemoryCandidate>)>,
     source: &MemorySource,
     now: Timestamp,
 ) -> Vec<MemoryChange> {
@@ -142,7 +142,7 @@ mod tests {
         let candidates = |one: &Learned| {
             let all = all.iter().zip(&vectors);
             let all = all.filter(|(stored, _)| stored.memory.superseded_by.is_none());
-            all.map(|(stored, meaning)| Candidate {
+            all.map(|(stored, meaning)| MemoryCandidate {
                 stored: Arc::clone(stored),
                 words: 0.0,
                 meaning: cosine(meaning, one.vector.as_ref()),

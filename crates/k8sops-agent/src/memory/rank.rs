@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, time::Duration};
 
-use super::index::Candidate;
+use super::index::MemoryCandidate;
 use k8sops_core::{Timestamp, UserMemory};
 
 // `MEANING`, `WORDS_ALONE` and `LEAST` were found with the even half of `tests/recall` and all-MiniLM-L6-v2, and tried on the
@@ -27,9 +27,9 @@ const FADES: Duration = Duration::from_hours(24 * 90);
 
 /// The best of the candidates with their scores from 0 to 1, at most `limit`, the best first. One that has the words and was
 /// not among the nearest is not nearer than the last of those.
-pub(super) fn rank(candidates: Vec<Candidate>, limit: usize, now: Timestamp) -> Vec<(Candidate, f32)> {
+pub(super) fn rank(candidates: Vec<MemoryCandidate>, limit: usize, now: Timestamp) -> Vec<(MemoryCandidate, f32)> {
     let farthest = candidates.iter().filter_map(|candidate| candidate.meaning).reduce(f32::min);
-    let mut ranked: Vec<(Candidate, f32)> = candidates
+    let mut ranked: Vec<(MemoryCandidate, f32)> = candidates
         .into_iter()
         .map(|candidate| {
             let words = candidate.words;
@@ -70,12 +70,12 @@ mod tests {
     use crate::memory::index::tests::stored;
     use k8sops_core::{EmbeddingSpace, StoredMemory};
 
-    fn candidate(stored: StoredMemory, words: f32, meaning: Option<f32>) -> Candidate {
+    fn candidate(stored: StoredMemory, words: f32, meaning: Option<f32>) -> MemoryCandidate {
         let space = meaning.map(|_| EmbeddingSpace { model: "m".into(), dimensions: 3 });
-        Candidate { stored: Arc::new(StoredMemory { space, ..stored }), words, meaning }
+        MemoryCandidate { stored: Arc::new(StoredMemory { space, ..stored }), words, meaning }
     }
 
-    fn found(candidates: Vec<Candidate>) -> Vec<String> {
+    fn found(candidates: Vec<MemoryCandidate>) -> Vec<String> {
         let ranked = rank(candidates, 5, Timestamp::now());
         ranked.into_iter().map(|(candidate, _)| candidate.stored.memory.content.clone()).collect()
     }

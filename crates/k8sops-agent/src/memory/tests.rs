@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 
 use super::*;
-use k8sops_core::{EmbeddingVector, LongTermStore, MemoryKind, MemorySource, SessionId, UserId};
+use k8sops_core::{EmbeddingVector, MemoryKind, MemorySource, MemoryStore, SessionId, UserId};
 use k8sops_models::{EmbeddingModel, ModelError};
-use k8sops_store::MemoryStore;
+use k8sops_store::InMemoryStore;
 
 /// Texts about the same of these words have the same meaning.
 const MEANINGS: [&[&str]; 3] =
@@ -72,8 +72,8 @@ fn learned(content: &str) -> Learned {
     }
 }
 
-async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc<MemoryStore>) {
-    let store = Arc::new(MemoryStore::new(false));
+async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc<InMemoryStore>) {
+    let store = Arc::new(InMemoryStore::new(false));
     let embedder = embedder.map(|embedder| embedder as Arc<dyn EmbeddingModel>);
     let memory = LongTermMemory::new(store.clone(), embedder, 2);
     let source = MemorySource { session_id: SessionId::new(), seq: 5 };
@@ -88,8 +88,8 @@ async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc
 }
 
 /// The models of the vectors of all memories.
-async fn spaces(store: &MemoryStore) -> Vec<Option<String>> {
-    let all = store.memories(&user()).await.unwrap().all;
+async fn spaces(store: &InMemoryStore) -> Vec<Option<String>> {
+    let all = store.read_memories(&user()).await.unwrap().all;
     all.iter().map(|stored| stored.space.as_ref().map(|space| space.model.to_string())).collect()
 }
 
@@ -147,7 +147,7 @@ async fn a_part_of_a_session_is_taken_in_once_however_many_have_looked_at_it() {
     assert_eq!(memory.learn_from(&user(), &one, 9, facts("needs")).await.unwrap().len(), 2);
     let again = memory.learn_from(&user(), &other, 8, facts("cannot do without")).await.unwrap();
     assert!(again.len() == 2 && again[0].content == "payments-api needs redis", "{again:?}");
-    assert_eq!(store.memories(&user()).await.unwrap().all.len(), 6);
+    assert_eq!(store.read_memories(&user()).await.unwrap().all.len(), 6);
     // One who comes after a crash hears of it before anybody is asked; the next part is new.
     let late = memory.look(&user(), session, 3).await.unwrap();
     assert_eq!(late.taken_in.map(|(notes, up_to)| (notes.len(), up_to)), Some((2, 9)));
@@ -156,7 +156,7 @@ async fn a_part_of_a_session_is_taken_in_once_however_many_have_looked_at_it() {
     // What is erased meanwhile does not come back.
     memory.forget_all(&user()).await.unwrap();
     assert!(memory.learn_from(&user(), &next, 12, facts("has")).await.unwrap().is_empty());
-    assert!(store.memories(&user()).await.unwrap().all.is_empty());
+    assert!(store.read_memories(&user()).await.unwrap().all.is_empty());
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn a_user_corrects_and_erases_what_is_remembered() {
     assert!(!memory.forget(&ben, id).await.unwrap());
     assert!(memory.forget(&user(), id).await.unwrap());
     assert_eq!(memory.forget_all(&user()).await.unwrap(), 3);
-    assert!(store.memories(&user()).await.unwrap().all.is_empty());
+    assert!(store.read_memories(&user()).await.unwrap().all.is_empty());
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn the_same_sessions_fed_twice_leave_no_duplicates() {
                 memory.learn(&user(), &source, all).await.unwrap();
             }
         }
-        assert_eq!(store.memories(&user()).await.unwrap().all.len(), 54);
+        assert_eq!(store.read_memories(&user()).await.unwrap().all.len(), 54);
     }
 }
 
@@ -260,7 +260,7 @@ async fn a_stop_ends_what_waits_for_the_embedder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_learn_at_once_lose_nothing_and_keep_nothing_twice() {
-    let store = Arc::new(MemoryStore::new(false));
+    let store = Arc::new(InMemoryStore::new(false));
     let learners = (0..4).map(|_| {
         let memory = LongTermMemory::new(store.clone(), None, 5);
         tokio::spawn(async move {
@@ -274,5 +274,5 @@ async fn two_who_learn_at_once_lose_nothing_and_keep_nothing_twice() {
     for learner in learners.collect::<Vec<_>>() {
         learner.await.unwrap();
     }
-    assert_eq!(store.memories(&user()).await.unwrap().all.len(), 10);
+    assert_eq!(store.read_memories(&user()).await.unwrap().all.len(), 10);
 }

@@ -15,8 +15,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, LongTermStore, MemoryChange, MemoryId, SearchEmbedding, StoreError, UserId,
-    UserMemory,
+    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryWrite, SearchEmbedding, StoreError,
+    UpkeepClaim, UserId, UserMemory,
 };
 use k8sops_models::{EmbeddingModel, ModelError};
 
@@ -39,7 +39,7 @@ const HARMLESS: &str = "kubernetes";
 
 /// The care for vectors.
 pub(super) struct Upkeep {
-    store: Arc<dyn LongTermStore>,
+    store: Arc<dyn MemoryStore>,
     embedder: Arc<dyn EmbeddingModel>,
     /// What this process is called by the others.
     holder: String,
@@ -63,7 +63,7 @@ enum StepError {
 }
 
 impl Upkeep {
-    pub(super) fn new(store: Arc<dyn LongTermStore>, embedder: Arc<dyn EmbeddingModel>) -> Arc<Self> {
+    pub(super) fn new(store: Arc<dyn MemoryStore>, embedder: Arc<dyn EmbeddingModel>) -> Arc<Self> {
         Arc::new(Self {
             store,
             embedder,
@@ -110,7 +110,7 @@ impl Upkeep {
         let mut wait = FIRST_WAIT;
         loop {
             let step = async {
-                if !self.store.claim_upkeep(user, &self.holder, CLAIM).await? {
+                if self.store.claim_embedding_upkeep(user, &self.holder, CLAIM).await? == UpkeepClaim::HeldByAnother {
                     // Another process is at it.
                     return Ok(true);
                 }
@@ -127,12 +127,12 @@ impl Upkeep {
             }
         }
         // Should this fail, the claim runs out.
-        let _ = self.store.claim_upkeep(user, &self.holder, Duration::ZERO).await;
+        let _ = self.store.release_embedding_upkeep(user, &self.holder).await;
     }
 
     /// Makes some vectors; whether all are made.
     async fn step(&self, user: &UserId) -> Result<bool, StepError> {
-        let memories = self.store.memories(user).await?;
+        let memories = self.store.read_memories(user).await?;
         let now = k8sops_core::Timestamp::now();
         let lacking: Vec<UserMemory> = {
             let mut poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +186,7 @@ impl Upkeep {
     /// Those that were corrected or forgotten in the meantime are left alone.
     async fn write(&self, user: &UserId, made: &[(UserMemory, EmbeddingVector)]) -> Result<(), StoreError> {
         loop {
-            let memories = self.store.memories(user).await?;
+            let memories = self.store.read_memories(user).await?;
             let changes: Vec<MemoryChange> = made
                 .iter()
                 .filter_map(|(before, vector)| {
@@ -196,7 +196,7 @@ impl Upkeep {
                 })
                 .collect();
             // When somebody else has written meanwhile: once more.
-            if self.store.put_memories(user, memories.version, &changes).await? {
+            if self.store.write_memories(user, memories.version, &changes).await? == MemoryWrite::Written {
                 return Ok(());
             }
         }

@@ -16,8 +16,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CallError, ConnectError, Handler, McpHub, McpTransport, connector_for,
-    test_server::{LIMIT, config, until, unwatched},
+    CallError, ConnectError, ConnectionHandler, McpHub, McpTransport, build_connector,
+    test_server::{TEST_TIMEOUT, eventually, test_call_context, test_options},
 };
 
 /// What came and what to answer.
@@ -29,10 +29,10 @@ pub(super) struct Request {
     pub(super) params: Value,
 }
 
-pub(super) type Answer = (&'static str, Value);
+pub(super) type ElicitationAnswer = (&'static str, Value);
 
 /// A server that answers each request as it is told.
-pub(super) async fn serve(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> SocketAddr {
+pub(super) async fn serve(answer: impl Fn(&Request) -> ElicitationAnswer + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let answer = Arc::new(answer);
@@ -44,7 +44,7 @@ pub(super) async fn serve(answer: impl Fn(&Request) -> Answer + Send + Sync + 's
     address
 }
 
-async fn exchange(stream: TcpStream, answer: Arc<impl Fn(&Request) -> Answer>) -> std::io::Result<()> {
+async fn exchange(stream: TcpStream, answer: Arc<impl Fn(&Request) -> ElicitationAnswer>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut headers = String::new();
     while !headers.ends_with("\r\n\r\n") {
@@ -64,12 +64,12 @@ async fn exchange(stream: TcpStream, answer: Arc<impl Fn(&Request) -> Answer>) -
     stream.write_all(format!("{head}\r\nconnection: close\r\n\r\n{body}").as_bytes()).await
 }
 
-pub(super) fn result(request: &Request, result: &Value) -> Answer {
+pub(super) fn result(request: &Request, result: &Value) -> ElicitationAnswer {
     ("200 OK", json!({"jsonrpc": "2.0", "id": request.id, "result": result}))
 }
 
 /// A server with sessions and one tool, which knows nothing newer than the old handshake.
-pub(super) fn old_server(request: &Request) -> Answer {
+pub(super) fn old_server(request: &Request) -> ElicitationAnswer {
     match request.method.as_str() {
         "server/discover" => {
             let error = json!({"code": -32022, "message": "version", "data": {"supported": ["2025-11-25"]}});
@@ -92,7 +92,7 @@ pub(super) fn old_server(request: &Request) -> Answer {
 }
 
 /// A server without sessions, of the era in which there is no handshake, with one tool.
-pub(super) fn new_server(request: &Request) -> Answer {
+pub(super) fn new_server(request: &Request) -> ElicitationAnswer {
     match request.method.as_str() {
         "server/discover" => result(
             request,
@@ -119,19 +119,23 @@ fn http(address: SocketAddr) -> McpTransport {
 }
 
 pub(super) fn hub_on(address: SocketAddr) -> Arc<McpHub> {
-    let servers = vec![("web".to_owned(), connector_for(&http(address)).unwrap())];
-    McpHub::start(servers, &config(), TaskTracker::new(), &CancellationToken::new())
+    let servers = vec![("web".to_owned(), build_connector(&http(address)).unwrap())];
+    McpHub::start(servers, &test_options(), TaskTracker::new(), &CancellationToken::new())
 }
 
 async fn refused(address: SocketAddr) -> ConnectError {
-    connector_for(&http(address)).unwrap().connect(Handler::new("web".into()), LIMIT).await.expect_err("no server")
+    build_connector(&http(address))
+        .unwrap()
+        .connect(ConnectionHandler::new("web".into()), TEST_TIMEOUT)
+        .await
+        .expect_err("no server")
 }
 
 #[tokio::test]
 async fn a_server_that_knows_only_older_versions_is_shaken_hands_with_the_old_way() {
     let hub = hub_on(serve(old_server).await);
-    until("the server is connected", || hub.all_connected()).await;
-    let output = hub.call("web", "t", Map::new(), unwatched(LIMIT)).await.unwrap();
+    eventually("the server is connected", || hub.all_connected()).await;
+    let output = hub.call_tool("web", "t", Map::new(), test_call_context(TEST_TIMEOUT)).await.unwrap();
     assert_eq!(output.text, "fine");
     hub.close().await;
 }
@@ -153,12 +157,12 @@ async fn a_refusal_without_an_id_reaches_its_caller_and_has_the_server_looked_at
     })
     .await;
     let hub = hub_on(address);
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     restarted.store(true, Ordering::SeqCst);
-    let outcome = hub.call("web", "t", Map::new(), unwatched(LIMIT)).await;
+    let outcome = hub.call_tool("web", "t", Map::new(), test_call_context(TEST_TIMEOUT)).await;
     assert_eq!(outcome, Err(CallError::Refused("no valid session".to_owned())));
-    until("there is a new session", || hub.version() >= 3 && hub.all_connected()).await;
-    assert!(hub.call("web", "t", Map::new(), unwatched(LIMIT)).await.is_ok());
+    eventually("there is a new session", || hub.version() >= 3 && hub.all_connected()).await;
+    assert!(hub.call_tool("web", "t", Map::new(), test_call_context(TEST_TIMEOUT)).await.is_ok());
     hub.close().await;
 }
 
@@ -193,7 +197,7 @@ async fn a_redirect_to_another_origin_is_not_followed() {
 fn what_is_no_http_url_or_header_is_refused_without_being_quoted() {
     let http = |url: &str, name: &str, value: &str| {
         let headers = BTreeMap::from([(name.to_owned(), SecretString::from(value))]);
-        connector_for(&McpTransport::Http { url: url.to_owned(), headers, ssl_verify: true }).err()
+        build_connector(&McpTransport::Http { url: url.to_owned(), headers, ssl_verify: true }).err()
     };
     assert_eq!(http("https://mcp.example/mcp", "x-key", "v"), None);
     for error in [http("ftp://hunter2@x", "a", "v"), http("no url", "a", "v"), http("http://x", "a", "hunter2\n")] {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::http::hub_on;
-use crate::test_server::until;
+use crate::test_server::eventually;
 
 /// A server of 2026 that gets a second tool when told to, and tells those who listen.
 struct Growing {
@@ -93,10 +93,10 @@ async fn changed_tools_of_a_server_of_the_new_era_are_noticed_through_a_subscrip
         }
     });
     let hub = hub_on(address);
-    until("somebody listens", || server.listeners.load(Ordering::SeqCst) == 1).await;
+    eventually("somebody listens", || server.listeners.load(Ordering::SeqCst) == 1).await;
     for tools in [2, 3] {
         server.grow.notify_one();
-        until("the new tool is there", || hub.statuses()[0].tools.len() == tools).await;
+        eventually("the new tool is there", || hub.statuses()[0].tools.len() == tools).await;
     }
     hub.close().await;
 }

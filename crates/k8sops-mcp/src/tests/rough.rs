@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CallContext, CallError, CallOutput, InProcessConnector, McpHub, connector_for,
-    test_server::{LIMIT, config, until, unwatched},
+    CallError, CallOutput, InProcessConnector, McpCallContext, McpHub, build_connector,
+    test_server::{TEST_TIMEOUT, eventually, test_call_context, test_options},
 };
 
 /// Sooner than any time limit.
@@ -88,11 +88,11 @@ async fn hub_with_limit(words: Words, limit: usize) -> (Arc<McpHub>, Arc<Mutex<V
         let seen = seen.clone();
         move || Ok(rough(words, &seen))
     });
-    let mut config = config();
+    let mut config = test_options();
     config.max_message_bytes = limit;
-    let servers = vec![("rough".to_owned(), Arc::new(connector) as Arc<dyn crate::Connector>)];
+    let servers = vec![("rough".to_owned(), Arc::new(connector) as Arc<dyn crate::McpConnector>)];
     let hub = McpHub::start(servers, &config, TaskTracker::new(), &CancellationToken::new());
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     (hub, seen)
 }
 
@@ -132,17 +132,17 @@ fn stream_of(events: &str) -> String {
 async fn hub_on_events(words: Words, limit: usize) -> Arc<McpHub> {
     let url = format!("http://{}/mcp", events(words).await);
     let transport = crate::McpTransport::Http { url, headers: Default::default(), ssl_verify: true };
-    let mut config = config();
+    let mut config = test_options();
     config.max_message_bytes = limit;
-    let servers = vec![("rough".to_owned(), connector_for(&transport).unwrap())];
+    let servers = vec![("rough".to_owned(), build_connector(&transport).unwrap())];
     let hub = McpHub::start(servers, &config, TaskTracker::new(), &CancellationToken::new());
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     hub
 }
 
 async fn call(hub: &McpHub, tool: &str) -> Result<CallOutput, CallError> {
     let started = Instant::now();
-    let outcome = hub.call("rough", tool, Map::new(), unwatched(LIMIT)).await;
+    let outcome = hub.call_tool("rough", tool, Map::new(), test_call_context(TEST_TIMEOUT)).await;
     assert!(started.elapsed() < AT_ONCE, "{outcome:?} came after {:?}", started.elapsed());
     outcome
 }
@@ -187,7 +187,7 @@ async fn an_answer_that_is_larger_than_the_sdk_takes_by_itself_arrives_whole() {
     let (pipe, _) = hub_with_limit(|id| format!("{}\n", result_of(id, SIZE)), 2 * SIZE).await;
     let web = hub_on_events(|id| format!("data: {}\n\n", result_of(id, SIZE)), 2 * SIZE).await;
     for hub in [pipe, web] {
-        let output = hub.call("rough", "first", Map::new(), unwatched(LIMIT)).await.unwrap();
+        let output = hub.call_tool("rough", "first", Map::new(), test_call_context(TEST_TIMEOUT)).await.unwrap();
         assert_eq!(output.text.len(), SIZE);
         hub.close().await;
     }
@@ -246,8 +246,8 @@ async fn a_flood_of_notifications_and_requests_holds_up_nothing() {
     let steps = Arc::new(Mutex::new(Vec::new()));
     let sink = steps.clone();
     let progress = Arc::new(move |p: crate::CallProgress| sink.lock().unwrap().push(p.progress));
-    let context = CallContext { progress, ..unwatched(LIMIT) };
-    let outcome = hub.call("rough", "first", Map::new(), context).await;
+    let context = McpCallContext { progress, ..test_call_context(TEST_TIMEOUT) };
+    let outcome = hub.call_tool("rough", "first", Map::new(), context).await;
     assert_eq!(outcome.unwrap().text, "xxxxx");
     assert!(steps.lock().unwrap().len() <= 1, "the progress of others is not taken for the call's");
     assert_eq!(call(&hub, "last").await.unwrap().text, "fine");

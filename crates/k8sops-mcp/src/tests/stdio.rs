@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ConnectError, Handler, McpHub, McpTransport, connector_for,
-    test_server::{LIMIT, config, until},
+    ConnectError, ConnectionHandler, McpHub, McpTransport, build_connector,
+    test_server::{TEST_TIMEOUT, eventually, test_options},
 };
 
 /// A server in a few lines of shell: it answers the handshake and `tools/list`, each with the id it was asked with.
@@ -34,13 +34,13 @@ fn shell(script: &str, env: &[(&str, &str)]) -> McpTransport {
 }
 
 fn hub_on(transport: &McpTransport) -> Arc<McpHub> {
-    let servers = vec![("sh".to_owned(), connector_for(transport).unwrap())];
-    McpHub::start(servers, &config(), TaskTracker::new(), &CancellationToken::new())
+    let servers = vec![("sh".to_owned(), build_connector(transport).unwrap())];
+    McpHub::start(servers, &test_options(), TaskTracker::new(), &CancellationToken::new())
 }
 
 async fn refused(transport: &McpTransport, limit: Duration) -> ConnectError {
-    let connector = connector_for(transport).unwrap();
-    connector.connect(Handler::new("sh".into()), limit).await.expect_err("this is no server")
+    let connector = build_connector(transport).unwrap();
+    connector.connect(ConnectionHandler::new("sh".into()), limit).await.expect_err("this is no server")
 }
 
 fn read_pid(file: &Path) -> Option<String> {
@@ -60,11 +60,11 @@ async fn closing_leaves_no_orphan() {
     let pid_file = dir.path().join("pid");
     let script = format!("sleep 1000 & echo $! > {}; {SERVER}", pid_file.display());
     let hub = hub_on(&shell(&script, &[]));
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     let pid = read_pid(&pid_file).expect("the server has written it");
     assert!(!is_gone(&pid));
     hub.close().await;
-    until("the grandchild is gone", || is_gone(&pid)).await;
+    eventually("the grandchild is gone", || is_gone(&pid)).await;
 }
 
 #[tokio::test]
@@ -73,10 +73,10 @@ async fn a_server_that_ignores_its_end_is_killed() {
     let pid_file = dir.path().join("pid");
     let script = format!("trap '' TERM; echo $$ > {}; {SERVER} while :; do sleep 1; done", pid_file.display());
     let hub = hub_on(&shell(&script, &[]));
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     let pid = read_pid(&pid_file).expect("the server has written it");
     hub.close().await;
-    until("the server is gone", || is_gone(&pid)).await;
+    eventually("the server is gone", || is_gone(&pid)).await;
 }
 
 #[tokio::test]
@@ -85,15 +85,15 @@ async fn a_server_that_ignores_its_end_is_killed_at_once_in_a_hurry() {
     let pid_file = dir.path().join("pid");
     let script = format!("trap '' TERM; echo $$ > {}; {SERVER} while :; do sleep 1; done", pid_file.display());
     let hub = hub_on(&shell(&script, &[]));
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     let pid = read_pid(&pid_file).expect("the server has written it");
     // It comes while the server has its time to leave by itself.
     let closing = tokio::spawn({
         let hub = hub.clone();
         async move { hub.close().await }
     });
-    until("it closes", || !hub.all_connected()).await;
-    hub.kill().await;
+    eventually("it closes", || !hub.all_connected()).await;
+    hub.close_immediately().await;
     assert!(closing.is_finished() || tokio::time::timeout(Duration::from_secs(1), closing).await.is_ok());
     assert!(is_gone(&pid));
 }
@@ -105,7 +105,7 @@ async fn a_server_that_is_not_done_with_its_tools_at_the_end_is_not_left_behind(
     let silent = SERVER.replace("*tools/list*) printf", &format!("*tools/list*) : > {}; : printf", asked.display()));
     let script = format!("trap '' TERM; echo $$ > {}; {silent} while :; do sleep 1; done", pid_file.display());
     let hub = hub_on(&shell(&script, &[]));
-    until("the server is asked for its tools", || asked.exists()).await;
+    eventually("the server is asked for its tools", || asked.exists()).await;
     let pid = read_pid(&pid_file).expect("the server has written it");
     hub.close().await;
     assert!(is_gone(&pid));
@@ -122,13 +122,13 @@ async fn a_silent_server_is_given_up_and_killed() {
         "{error}"
     );
     let pid = read_pid(&pid_file).expect("the server has written it");
-    until("the server is gone", || is_gone(&pid)).await;
+    eventually("the server is gone", || is_gone(&pid)).await;
 }
 
 #[tokio::test]
 async fn a_server_that_dies_at_start_has_its_last_words_told_without_secrets() {
     let transport = shell("echo \"bad token $TOKEN\" >&2; exit 3", &[("TOKEN", "hunter2hunter2")]);
-    let error = refused(&transport, LIMIT).await;
+    let error = refused(&transport, TEST_TIMEOUT).await;
     assert_eq!(
         error,
         ConnectError::Unreachable("the server's process ended (exit status: 3); it said: bad token ***".to_owned())
@@ -167,7 +167,7 @@ async fn what_a_server_says_is_logged_and_told_without_its_variables_and_secret_
         unreachable!("the shell is a program")
     };
     args.extend(["sh", "--token", "swordfish", "--api-key=open-sesame", "plain"].map(str::to_owned));
-    let error = refused(&McpTransport::Stdio { command, args, env }, LIMIT).await.to_string();
+    let error = refused(&McpTransport::Stdio { command, args, env }, TEST_TIMEOUT).await.to_string();
     assert!(error.ends_with("it said: bad ***, ***, ***, plain"), "{error}");
     let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("bad ***, ***, ***, plain"), "{logged}");
@@ -180,7 +180,7 @@ async fn what_a_server_says_is_logged_and_told_without_its_variables_and_secret_
 async fn a_program_that_is_not_there_is_named() {
     let transport =
         McpTransport::Stdio { command: "no-such-mcp-server".to_owned(), args: Vec::new(), env: BTreeMap::new() };
-    let error = refused(&transport, LIMIT).await.to_string();
+    let error = refused(&transport, TEST_TIMEOUT).await.to_string();
     assert!(error.starts_with("cannot start `no-such-mcp-server`: "), "{error}");
 }
 
@@ -188,7 +188,7 @@ async fn a_program_that_is_not_there_is_named() {
 async fn a_server_gets_the_allowed_environment_and_what_is_configured() {
     // Cargo sets CARGO_MANIFEST_DIR for tests; it stands for all that must not be passed on.
     let script = "echo \"[$CARGO_MANIFEST_DIR] [${PATH:+path}] [$MODE]\" >&2; exit 1";
-    let error = refused(&shell(script, &[("MODE", "ro")]), LIMIT).await.to_string();
+    let error = refused(&shell(script, &[("MODE", "ro")]), TEST_TIMEOUT).await.to_string();
     assert!(error.ends_with("it said: [] [path] [ro]"), "{error}");
 }
 
@@ -198,10 +198,11 @@ async fn a_killed_server_is_started_again() {
     let pid_file = dir.path().join("pid");
     let script = format!("echo $$ > {}; {SERVER}", pid_file.display());
     let hub = hub_on(&shell(&script, &[]));
-    until("the server is connected", || hub.all_connected()).await;
+    eventually("the server is connected", || hub.all_connected()).await;
     let first = read_pid(&pid_file).expect("the server has written it");
     let killed = std::process::Command::new("kill").args(["-9", &first]).status().unwrap();
     assert!(killed.success());
-    until("another is connected", || hub.all_connected() && read_pid(&pid_file).is_some_and(|pid| pid != first)).await;
+    eventually("another is connected", || hub.all_connected() && read_pid(&pid_file).is_some_and(|pid| pid != first))
+        .await;
     hub.close().await;
 }

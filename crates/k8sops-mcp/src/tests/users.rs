@@ -10,8 +10,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::http::{Request, new_server, old_server, serve};
 use crate::{
-    CallContext, CallError, CallOutput, Handler, McpHub, McpTransport, WAITS_FOR_TOKEN, connector_for,
-    test_server::{LIMIT, config, until, unwatched},
+    CallError, CallOutput, ConnectionHandler, McpCallContext, McpHub, McpTransport, WAITS_FOR_TOKEN, build_connector,
+    test_server::{TEST_TIMEOUT, eventually, test_call_context, test_options},
 };
 
 /// What every request came with: its method, its token and its session.
@@ -46,13 +46,13 @@ fn per_user(address: SocketAddr) -> McpTransport {
 }
 
 fn hub_on(address: SocketAddr) -> Arc<McpHub> {
-    let servers = vec![("web".to_owned(), connector_for(&per_user(address)).unwrap())];
-    McpHub::start(servers, &config(), TaskTracker::new(), &CancellationToken::new())
+    let servers = vec![("web".to_owned(), build_connector(&per_user(address)).unwrap())];
+    McpHub::start(servers, &test_options(), TaskTracker::new(), &CancellationToken::new())
 }
 
 async fn call_as(hub: &McpHub, token: Option<&str>) -> Result<CallOutput, CallError> {
-    let context = CallContext { user_token: token.map(SecretString::from), ..unwatched(LIMIT) };
-    hub.call("web", "t", Map::new(), context).await
+    let context = McpCallContext { user_token: token.map(SecretString::from), ..test_call_context(TEST_TIMEOUT) };
+    hub.call_tool("web", "t", Map::new(), context).await
 }
 
 fn sessions_and_tokens_of(seen: &Seen, method: &str) -> Vec<(String, String)> {
@@ -96,8 +96,8 @@ async fn users_of_a_server_without_sessions_are_kept_apart_too() {
 async fn without_a_token_nothing_is_sent() {
     let (address, seen) = server(old_server).await;
     let hub = hub_on(address);
-    hub.settled().await;
-    hub.refresh().await;
+    hub.wait_for_first_attempts().await;
+    hub.refresh_tools().await;
     assert!(!hub.all_connected());
     assert_eq!(hub.statuses()[0].error.as_deref(), Some(WAITS_FOR_TOKEN));
     for token in [None, Some(""), Some(" ")] {
@@ -113,8 +113,8 @@ async fn without_a_token_nothing_is_sent() {
     assert!(matches!(call_as(&hub, None).await, Err(CallError::NotSent(_))));
     assert_eq!(seen.lock().unwrap().len(), before);
     // Nor by the connector itself, which would send the words `${user.token}`.
-    let alone = connector_for(&per_user(address)).unwrap();
-    assert!(alone.connect(Handler::new("web".into()), LIMIT).await.is_err());
+    let alone = build_connector(&per_user(address)).unwrap();
+    assert!(alone.connect(ConnectionHandler::new("web".into()), TEST_TIMEOUT).await.is_err());
     assert_eq!(seen.lock().unwrap().len(), before);
     hub.close().await;
 }
@@ -137,10 +137,10 @@ async fn a_user_who_is_not_let_in_has_nobody_elses_connection() {
 async fn the_tools_are_known_as_soon_as_a_user_is_welcomed() {
     let (address, _) = server(new_server).await;
     let hub = hub_on(address);
-    hub.welcome(&SecretString::from("mallory")).await;
+    hub.connect_user(&SecretString::from("mallory")).await;
     assert!(hub.statuses()[0].tools.is_empty());
-    hub.welcome(&SecretString::from("ben")).await;
-    until("the tools are there", || hub.statuses()[0].tools.len() == 1 && hub.all_connected()).await;
+    hub.connect_user(&SecretString::from("ben")).await;
+    eventually("the tools are there", || hub.statuses()[0].tools.len() == 1 && hub.all_connected()).await;
     hub.close().await;
     assert!(!hub.all_connected());
     assert_eq!(hub.statuses()[0].tools.len(), 1, "the tools stay known");

@@ -1,69 +1,92 @@
+//! Tests of Ollama's API.
+
 #![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
 
-use super::*;
-use crate::{
-    ProviderProtocol, RequestedCall, ToolChoice, testing,
-    testing::{Answer, Seen, Server, assembled_from, assistant, request, tool, user, watch},
-};
-use k8sops_core::{ReasoningEffort, StopReason, ToolStatus};
+use k8sops_core::{ReasoningEffort, StopReason, TokenUsage, ToolStatus};
+use serde_json::{Value, json};
 
-fn plan() -> Plan {
-    Plan { window: 8192, keep_alive: None, tools: true, think: true, stream: true }
+use super::{
+    OllamaModel,
+    reply_assembler::OllamaAssembler,
+    request_body::{OllamaBody, OllamaPlan, offered_tool_names},
+};
+use crate::{
+    ChatModel as _, ChatRequest, ModelConfig, ModelError, ModelReply, ProviderConfig, ProviderProtocol, RequestedCall,
+    ToolChoice,
+    event_stream::EventFraming,
+    test_support,
+    test_support::{
+        ObservedReply, ScriptedProvider, ScriptedResponse, assemble_framed, assistant_message, chat_request,
+        collect_reply, tool_message, user_message,
+    },
+};
+
+fn default_plan() -> OllamaPlan {
+    OllamaPlan { window: 8192, keep_alive: None, tools: true, think: true, stream: true }
 }
 
-fn lines(lines: &[Value]) -> String {
+fn json_lines(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>().concat()
 }
 
-fn piece(message: Value) -> Value {
+fn message_line(message: Value) -> Value {
     json!({"model": "m", "created_at": "t", "message": message, "done": false})
 }
 
-fn text(text: &str) -> Value {
-    piece(json!({"role": "assistant", "content": text}))
+fn text_line(text: &str) -> Value {
+    message_line(json!({"role": "assistant", "content": text}))
 }
 
-fn call_of(name: &str, arguments: Value) -> Value {
+fn call_line(name: &str, arguments: Value) -> Value {
     let call = json!({"function": {"name": name, "arguments": arguments}});
-    piece(json!({"role": "assistant", "content": "", "tool_calls": [call]}))
+    message_line(json!({"role": "assistant", "content": "", "tool_calls": [call]}))
 }
 
-fn done(reason: &str) -> Value {
+fn done_line(reason: &str) -> Value {
     json!({"model": "m", "message": {"role": "assistant", "content": ""}, "done": true, "done_reason": reason,
         "prompt_eval_count": 90, "eval_count": 12})
 }
 
-fn assembler(tools: &[&str]) -> Assembler {
-    Assembler::new(testing::some_call(), tools.iter().map(|&name| name.to_owned()).collect(), 8192, Vec::new())
+fn assembler_for(tools: &[&str]) -> OllamaAssembler {
+    OllamaAssembler::new(
+        test_support::test_call(),
+        tools.iter().map(|&name| name.to_owned()).collect(),
+        8192,
+        Vec::new(),
+    )
 }
 
-async fn reply_of(body: &[Value]) -> Result<ModelReply, ModelError> {
-    assembled_from(Framing::Lines, assembler(&["pods_list"]), lines(body).as_bytes(), 7).await.end
+async fn assemble(body: &[Value]) -> Result<ModelReply, ModelError> {
+    assemble_framed(EventFraming::Lines, assembler_for(&["pods_list"]), json_lines(body).as_bytes(), 7).await.end
 }
 
-fn provider(url: &str) -> ProviderConfig {
-    ProviderConfig { models: Vec::new(), ..testing::provider(ProviderProtocol::Ollama, url) }
+fn provider_at(url: &str) -> ProviderConfig {
+    ProviderConfig { models: Vec::new(), ..test_support::provider_config(ProviderProtocol::Ollama, url) }
 }
 
-fn shown(context: u64) -> Answer {
+fn show_response(context: u64) -> ScriptedResponse {
     let info = json!({"general.architecture": "qwen3", "qwen3.context_length": context});
-    Answer::plain(200, "content-type: application/json\r\n", &json!({"model_info": info}).to_string())
+    ScriptedResponse::plain(200, "content-type: application/json\r\n", &json!({"model_info": info}).to_string())
 }
 
-async fn ask(model: &OllamaModel, request: ChatRequest) -> Seen {
-    watch(model.stream(request).await.unwrap()).await
+async fn ask_model(model: &OllamaModel, request: ChatRequest) -> ObservedReply {
+    collect_reply(model.stream(request).await.unwrap()).await
 }
 
-fn codes(reply: &ModelReply) -> Vec<&'static str> {
+fn notice_codes(reply: &ModelReply) -> Vec<&'static str> {
     reply.notices.iter().map(|notice| notice.code).collect()
 }
 
 #[test]
-fn the_request_is_what_the_protocol_says() {
-    let request = ChatRequest { temperature: Some(0.5), max_tokens: Some(9), ..request(testing::conversation()) };
-    let plan = Plan { keep_alive: Some(json!("30m")), ..plan() };
+fn request_body_matches_protocol() {
+    let request = ChatRequest {
+        temperature: Some(0.5),
+        max_tokens: Some(9),
+        ..chat_request(test_support::sample_conversation())
+    };
+    let plan = OllamaPlan { keep_alive: Some(json!("30m")), ..default_plan() };
     assert_eq!(
-        serde_json::to_value(body::of(&request, &plan)).unwrap(),
+        serde_json::to_value(OllamaBody::build(&request, &plan)).unwrap(),
         json!({
             "model": "test-model",
             "stream": true,
@@ -97,10 +120,10 @@ fn the_request_is_what_the_protocol_says() {
 }
 
 #[test]
-fn thinking_is_asked_for_in_the_models_own_words_and_given_back_within_the_turn() {
+fn think_value_depends_on_model_and_reasoning_stays_in_turn() {
     let think = |model: &str, reasoning| {
-        let request = ChatRequest { model: model.into(), reasoning, ..request(vec![user("hi")]) };
-        serde_json::to_value(body::of(&request, &plan())).unwrap()["think"].clone()
+        let request = ChatRequest { model: model.into(), reasoning, ..chat_request(vec![user_message("hi")]) };
+        serde_json::to_value(OllamaBody::build(&request, &default_plan())).unwrap()["think"].clone()
     };
     assert_eq!(think("qwen3", None), json!(null));
     assert_eq!(
@@ -110,17 +133,17 @@ fn thinking_is_asked_for_in_the_models_own_words_and_given_back_within_the_turn(
     assert_eq!(think("gpt-oss:20b", Some(ReasoningEffort::High)), "high");
     assert_eq!(think("gpt-oss:20b", Some(ReasoningEffort::Off)), "low");
     let turn = [
-        user("old"),
-        assistant("answer", vec![]),
-        user("hi"),
-        assistant("", vec![testing::call("a", "pods_list", json!({}))]),
-        tool("a", ToolStatus::Ok, "none"),
+        user_message("old"),
+        assistant_message("answer", vec![]),
+        user_message("hi"),
+        assistant_message("", vec![test_support::tool_call("a", "pods_list", json!({}))]),
+        tool_message("a", ToolStatus::Ok, "none"),
     ];
     let given_back = |request: &ChatRequest| -> Vec<Value> {
-        let body = serde_json::to_value(body::of(request, &plan())).unwrap();
+        let body = serde_json::to_value(OllamaBody::build(request, &default_plan())).unwrap();
         body["messages"].as_array().unwrap().iter().map(|message| message["thinking"].clone()).collect()
     };
-    let mut request = request(turn.to_vec());
+    let mut request = chat_request(turn.to_vec());
     let null = json!(null);
     assert_eq!(given_back(&request), [null.clone(), null.clone(), null.clone(), null.clone(), json!("private"), null]);
     request.model = "another".into();
@@ -128,16 +151,16 @@ fn thinking_is_asked_for_in_the_models_own_words_and_given_back_within_the_turn(
 }
 
 #[tokio::test]
-async fn a_reply_is_the_same_however_its_bytes_are_cut() {
-    let body = lines(&[
-        piece(json!({"role": "assistant", "content": "", "thinking": "Let me "})),
-        piece(json!({"role": "assistant", "content": "", "thinking": "see ☸"})),
-        text("Ich prüfe "),
-        text("das 🔥."),
-        call_of("pods_list", json!({"ns": "shop-ü"})),
+async fn reply_is_independent_of_chunk_boundaries() {
+    let body = json_lines(&[
+        message_line(json!({"role": "assistant", "content": "", "thinking": "Let me "})),
+        message_line(json!({"role": "assistant", "content": "", "thinking": "see ☸"})),
+        text_line("Ich prüfe "),
+        text_line("das 🔥."),
+        call_line("pods_list", json!({"ns": "shop-ü"})),
         // Some versions write the object as text.
-        call_of("nodes", json!("{\"all\": true}")),
-        done("stop"),
+        call_line("nodes", json!("{\"all\": true}")),
+        done_line("stop"),
     ]);
     let reply = ModelReply {
         content: "Ich prüfe das 🔥.".into(),
@@ -151,57 +174,58 @@ async fn a_reply_is_the_same_however_its_bytes_are_cut() {
         ..ModelReply::default()
     };
     for size in (1..40).chain([body.len()]) {
-        let seen = assembled_from(Framing::Lines, assembler(&["pods_list"]), body.as_bytes(), size).await;
+        let seen = assemble_framed(EventFraming::Lines, assembler_for(&["pods_list"]), body.as_bytes(), size).await;
         assert_eq!(seen.end.as_ref(), Ok(&reply), "{size}");
     }
 }
 
 #[tokio::test]
-async fn a_thought_in_the_text_is_taken_out_of_it_wherever_it_is_cut() {
+async fn think_tags_are_split_at_any_chunk_boundary() {
     let whole = "\n<think>\nFirst < look, </then>.\n</think>\n\nAll well.";
     for at in whole.char_indices().map(|(at, _)| at) {
-        let reply = reply_of(&[text(&whole[..at]), text(&whole[at..]), done("stop")]).await.unwrap();
+        let reply = assemble(&[text_line(&whole[..at]), text_line(&whole[at..]), done_line("stop")]).await.unwrap();
         assert_eq!(reply.reasoning.as_deref(), Some("First < look, </then>."), "{at}");
         assert_eq!(reply.content, "All well.", "{at}");
     }
-    let none = reply_of(&[text("a <think> in the middle"), done("stop")]).await.unwrap();
+    let none = assemble(&[text_line("a <think> in the middle"), done_line("stop")]).await.unwrap();
     assert_eq!((none.content.as_str(), none.reasoning), ("a <think> in the middle", None));
-    let unfinished = reply_of(&[text("<think>hmm"), done("length")]).await.unwrap();
+    let unfinished = assemble(&[text_line("<think>hmm"), done_line("length")]).await.unwrap();
     assert_eq!((unfinished.reasoning.as_deref(), unfinished.stop_reason), (Some("hmm"), StopReason::MaxTokens));
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_whole_is_no_reply() {
-    assert!(matches!(reply_of(&[text("half")]).await, Err(ModelError::MalformedStream(_))));
-    let broken = reply_of(&[text("half"), json!({"error": "an error was encountered while running the model"})]).await;
+async fn incomplete_stream_is_an_error() {
+    assert!(matches!(assemble(&[text_line("half")]).await, Err(ModelError::MalformedStream(_))));
+    let broken =
+        assemble(&[text_line("half"), json!({"error": "an error was encountered while running the model"})]).await;
     assert!(matches!(&broken, Err(ModelError::Overloaded(m)) if m.contains("while running")), "{broken:?}");
-    let garbage = assembled_from(Framing::Lines, assembler(&[]), b"{\"message\": {{\n", 100).await.end;
+    let garbage = assemble_framed(EventFraming::Lines, assembler_for(&[]), b"{\"message\": {{\n", 100).await.end;
     assert!(matches!(garbage, Err(ModelError::MalformedStream(_))), "{garbage:?}");
-    assert_eq!(reply_of(&[done("load")]).await.unwrap().stop_reason, StopReason::EndTurn);
-    assert_eq!(reply_of(&[done("who knows")]).await.unwrap().stop_reason, StopReason::Other);
+    assert_eq!(assemble(&[done_line("load")]).await.unwrap().stop_reason, StopReason::EndTurn);
+    assert_eq!(assemble(&[done_line("who knows")]).await.unwrap().stop_reason, StopReason::Other);
 }
 
 #[tokio::test]
-async fn calls_that_are_written_as_text_are_calls_and_it_is_said() {
+async fn tool_calls_in_text_are_parsed_with_notice() {
     let written = ["<tool_call>{\"name\": \"pods_", "list\", \"arguments\": {}}</tool_call>"];
-    let reply = reply_of(&[text(written[0]), text(written[1]), done("stop")]).await.unwrap();
+    let reply = assemble(&[text_line(written[0]), text_line(written[1]), done_line("stop")]).await.unwrap();
     assert_eq!((reply.content.as_str(), reply.stop_reason), ("", StopReason::ToolUse));
     assert_eq!(reply.tool_calls, [RequestedCall { name: "pods_list".into(), arguments: json!({}) }]);
-    assert_eq!(codes(&reply), ["tool_calls_as_text"]);
+    assert_eq!(notice_codes(&reply), ["tool_calls_as_text"]);
 }
 
 #[tokio::test]
-async fn the_context_is_what_the_model_takes_in_and_asked_for_once() {
+async fn context_length_is_queried_once() {
     let answers = [
-        shown(16_384),
-        Answer::lines(&[&lines(&[text("a"), done("stop")])]),
-        Answer::lines(&[&lines(&[text("b"), done("stop")])]),
+        show_response(16_384),
+        ScriptedResponse::lines(&[&json_lines(&[text_line("a"), done_line("stop")])]),
+        ScriptedResponse::lines(&[&json_lines(&[text_line("b"), done_line("stop")])]),
     ];
-    let server = Server::start(answers).await;
-    let model = OllamaModel::new(&provider(&server.url));
+    let server = ScriptedProvider::start(answers).await;
+    let model = OllamaModel::new(&provider_at(&server.url));
     assert_eq!(model.context_window("test-model").await, Some(16_384));
     for _ in 0..2 {
-        ask(&model, request(vec![user("hi")])).await.end.unwrap();
+        ask_model(&model, chat_request(vec![user_message("hi")])).await.end.unwrap();
     }
     let received = server.received();
     assert!(received[0].head.starts_with("POST /api/show "), "{}", received[0].head);
@@ -215,45 +239,53 @@ async fn the_context_is_what_the_model_takes_in_and_asked_for_once() {
 }
 
 #[tokio::test]
-async fn the_context_has_a_bound_and_the_catalog_the_last_word() {
-    let server = Server::start([shown(1_000_000), Answer::plain(500, "", "")]).await;
-    let model = OllamaModel::new(&provider(&server.url));
+async fn context_is_bounded_unless_catalog_sets_it() {
+    let server = ScriptedProvider::start([show_response(1_000_000), ScriptedResponse::plain(500, "", "")]).await;
+    let model = OllamaModel::new(&provider_at(&server.url));
     assert_eq!(model.context_window("large").await, Some(32_768), "memory is taken for all of it");
     assert_eq!(model.context_window("unknown").await, Some(32_768));
-    let mut config = provider(&server.url);
+    let mut config = provider_at(&server.url);
     config.models = vec![ModelConfig { context_window: Some(100_000), ..ModelConfig::named("mine", "") }];
     assert_eq!(OllamaModel::new(&config).context_window("mine").await, Some(100_000), "and nobody is asked");
 }
 
 #[tokio::test]
-async fn a_prompt_that_fills_the_context_was_cut_and_the_setting_is_named() {
+async fn full_context_adds_prompt_cut_notice() {
     let full = json!({"done": true, "done_reason": "stop", "prompt_eval_count": 8192, "eval_count": 1});
-    let reply = reply_of(&[text("hm"), full]).await.unwrap();
-    assert_eq!(codes(&reply), ["prompt_cut"]);
+    let reply = assemble(&[text_line("hm"), full]).await.unwrap();
+    assert_eq!(notice_codes(&reply), ["prompt_cut"]);
     assert!(reply.notices[0].message.contains("OLLAMA_MAX_CONTEXT"));
 }
 
 #[tokio::test]
-async fn a_usage_that_is_no_count_does_not_cost_the_reply() {
+async fn invalid_usage_values_are_ignored() {
     for nonsense in [json!(-1), json!("many"), json!(1.5), json!(u64::MAX)] {
         let end = json!({"done": true, "done_reason": "stop", "prompt_eval_count": nonsense, "eval_count": nonsense});
-        assert_eq!(reply_of(&[text("hm"), end]).await.unwrap().content, "hm", "{nonsense}");
+        assert_eq!(assemble(&[text_line("hm"), end]).await.unwrap().content, "hm", "{nonsense}");
     }
 }
 
 #[tokio::test]
-async fn a_model_that_is_not_there_is_told_with_the_line_that_fetches_it() {
+async fn missing_model_error_names_pull_command() {
     let missing = json!({"error": "model 'test-model' not found"}).to_string();
-    let server = Server::start([
-        Answer::plain(404, "", "{}"),
-        Answer::plain(404, "content-type: application/json\r\n", &missing),
-        Answer::plain(200, "", &json!({"models": [{"name": "qwen3:8b"}, {"name": "llama:latest"}]}).to_string()),
-        Answer::plain(200, "", &json!({"models": [{"name": "qwen3:8b"}, {"name": "llama:latest"}]}).to_string()),
-        Answer::plain(404, "", "404 page not found"),
+    let server = ScriptedProvider::start([
+        ScriptedResponse::plain(404, "", "{}"),
+        ScriptedResponse::plain(404, "content-type: application/json\r\n", &missing),
+        ScriptedResponse::plain(
+            200,
+            "",
+            &json!({"models": [{"name": "qwen3:8b"}, {"name": "llama:latest"}]}).to_string(),
+        ),
+        ScriptedResponse::plain(
+            200,
+            "",
+            &json!({"models": [{"name": "qwen3:8b"}, {"name": "llama:latest"}]}).to_string(),
+        ),
+        ScriptedResponse::plain(404, "", "404 page not found"),
     ])
     .await;
-    let model = OllamaModel::new(&provider(&server.url));
-    let error = model.stream(request(vec![user("hi")])).await.err().unwrap();
+    let model = OllamaModel::new(&provider_at(&server.url));
+    let error = model.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
     assert!(matches!(&error, ModelError::ModelNotFound(m) if m.ends_with("Run: ollama pull test-model")), "{error:?}");
     let error = model.check("test-model").await.unwrap_err();
     assert!(
@@ -266,18 +298,19 @@ async fn a_model_that_is_not_there_is_told_with_the_line_that_fetches_it() {
 }
 
 #[tokio::test]
-async fn what_the_model_cannot_do_is_left_out_and_said() {
+async fn unsupported_features_are_dropped_with_notice() {
     let refused = |what: &str| {
         let words = json!({"error": format!("registry.ollama.ai/library/x:latest does not support {what}")});
-        Answer::plain(400, "content-type: application/json\r\n", &words.to_string())
+        ScriptedResponse::plain(400, "content-type: application/json\r\n", &words.to_string())
     };
-    let good = || Answer::lines(&[&lines(&[text("ok"), done("stop")])]);
-    let server = Server::start([shown(9000), refused("tools"), refused("thinking"), good(), good()]).await;
-    let model = OllamaModel::new(&provider(&server.url));
+    let good = || ScriptedResponse::lines(&[&json_lines(&[text_line("ok"), done_line("stop")])]);
+    let server =
+        ScriptedProvider::start([show_response(9000), refused("tools"), refused("thinking"), good(), good()]).await;
+    let model = OllamaModel::new(&provider_at(&server.url));
     for _ in 0..2 {
-        let request = ChatRequest { reasoning: Some(ReasoningEffort::High), ..request(vec![user("hi")]) };
-        let reply = ask(&model, request).await.end.unwrap();
-        assert_eq!(codes(&reply), ["reasoning_ignored", "tools_unsupported"]);
+        let request = ChatRequest { reasoning: Some(ReasoningEffort::High), ..chat_request(vec![user_message("hi")]) };
+        let reply = ask_model(&model, request).await.end.unwrap();
+        assert_eq!(notice_codes(&reply), ["reasoning_ignored", "tools_unsupported"]);
     }
     let sent: Vec<_> =
         server.received()[1..].iter().map(|r| (r.body.get("tools").is_some(), r.body.get("think").is_some())).collect();
@@ -285,47 +318,56 @@ async fn what_the_model_cannot_do_is_left_out_and_said() {
 }
 
 #[tokio::test]
-async fn a_model_that_calls_tools_only_in_one_piece_is_asked_so_from_then_on() {
-    let nothing = Answer::lines(&[&lines(&[done("stop")])]);
-    let mut whole = done("stop");
+async fn model_without_streamed_calls_is_not_streamed_again() {
+    let nothing = ScriptedResponse::lines(&[&json_lines(&[done_line("stop")])]);
+    let mut whole = done_line("stop");
     whole["message"] = json!({"role": "assistant", "content": "",
         "tool_calls": [{"function": {"name": "pods_list", "arguments": {}}}]});
-    let whole = || Answer::plain(200, "content-type: application/json\r\n", &whole.to_string());
-    let server = Server::start([shown(9000), nothing, whole(), whole()]).await;
-    let model = OllamaModel::new(&provider(&server.url));
+    let whole = || ScriptedResponse::plain(200, "content-type: application/json\r\n", &whole.to_string());
+    let server = ScriptedProvider::start([show_response(9000), nothing, whole(), whole()]).await;
+    let model = OllamaModel::new(&provider_at(&server.url));
     for times in [2, 1] {
-        let reply = ask(&model, request(vec![user("hi")])).await.end.unwrap();
+        let reply = ask_model(&model, chat_request(vec![user_message("hi")])).await.end.unwrap();
         assert_eq!(reply.tool_calls[0].name, "pods_list");
         assert_eq!(reply.usage.input_tokens, 90 * times, "both calls are counted");
-        assert_eq!(codes(&reply), ["not_streamed"]);
+        assert_eq!(notice_codes(&reply), ["not_streamed"]);
     }
     let streamed: Vec<_> = server.received()[1..].iter().map(|r| r.body["stream"].clone()).collect();
     assert_eq!(streamed, [true, false, false]);
 }
 
 #[tokio::test]
-async fn a_reply_with_nothing_in_it_either_way_is_an_empty_reply() {
-    let whole = Answer::plain(200, "content-type: application/json\r\n", &done("stop").to_string());
-    let server = Server::start([shown(9000), Answer::lines(&[&lines(&[done("stop")])]), whole]).await;
-    let model = OllamaModel::new(&provider(&server.url));
-    let reply = ask(&model, request(vec![user("hi")])).await.end.unwrap();
-    assert_eq!((reply.content.as_str(), reply.tool_calls.len(), codes(&reply).len()), ("", 0, 0));
+async fn empty_unstreamed_reply_stays_empty() {
+    let whole = ScriptedResponse::plain(200, "content-type: application/json\r\n", &done_line("stop").to_string());
+    let server = ScriptedProvider::start([
+        show_response(9000),
+        ScriptedResponse::lines(&[&json_lines(&[done_line("stop")])]),
+        whole,
+    ])
+    .await;
+    let model = OllamaModel::new(&provider_at(&server.url));
+    let reply = ask_model(&model, chat_request(vec![user_message("hi")])).await.end.unwrap();
+    assert_eq!((reply.content.as_str(), reply.tool_calls.len(), notice_codes(&reply).len()), ("", 0, 0));
 }
 
 #[tokio::test]
-async fn the_time_that_a_model_is_kept_is_a_number_or_a_duration() {
+async fn keep_alive_is_number_or_duration() {
     for (configured, sent) in [("30m", json!("30m")), ("-1", json!(-1)), ("300", json!(300))] {
-        let server = Server::start([shown(9000), Answer::lines(&[&lines(&[text("ok"), done("stop")])])]).await;
-        let config = ProviderConfig { keep_alive: Some(configured.into()), ..provider(&server.url) };
-        ask(&OllamaModel::new(&config), request(vec![user("hi")])).await.end.unwrap();
+        let server = ScriptedProvider::start([
+            show_response(9000),
+            ScriptedResponse::lines(&[&json_lines(&[text_line("ok"), done_line("stop")])]),
+        ])
+        .await;
+        let config = ProviderConfig { keep_alive: Some(configured.into()), ..provider_at(&server.url) };
+        ask_model(&OllamaModel::new(&config), chat_request(vec![user_message("hi")])).await.end.unwrap();
         assert_eq!(server.received()[1].body["keep_alive"], sent);
     }
 }
 
 #[tokio::test]
-async fn tools_that_may_not_be_called_are_not_offered() {
-    let request = ChatRequest { tool_choice: ToolChoice::None, ..request(vec![user("hi")]) };
-    let body = serde_json::to_value(body::of(&request, &plan())).unwrap();
+async fn forbidden_tools_are_not_sent() {
+    let request = ChatRequest { tool_choice: ToolChoice::None, ..chat_request(vec![user_message("hi")]) };
+    let body = serde_json::to_value(OllamaBody::build(&request, &default_plan())).unwrap();
     assert_eq!(body.get("tools"), None);
-    assert!(body::names(&request).is_empty());
+    assert!(offered_tool_names(&request).is_empty());
 }

@@ -38,7 +38,7 @@ pub(super) struct Budget {
 impl Budget {
     /// Whether a text is within it.
     fn holds(self, text: &str) -> bool {
-        text.len() <= self.bytes && tokens::within(text, self.tokens)
+        text.len() <= self.bytes && tokens::fits_within(text, self.tokens)
     }
 
     /// Bytes that are worth trying.
@@ -80,7 +80,7 @@ pub(super) fn fit(text: &str, structured: Option<Value>, budget: Budget, whole: 
 
 fn holds_both(text: &str, structured: &Value, budget: Budget) -> bool {
     let used = tokens::count(text);
-    used < budget.tokens && tokens::within(&structured.to_string(), budget.tokens - used)
+    used < budget.tokens && tokens::fits_within(&structured.to_string(), budget.tokens - used)
 }
 
 /// Whether the JSON of a value is no longer than `room`; stops counting where it is.

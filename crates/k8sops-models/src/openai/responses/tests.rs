@@ -1,55 +1,58 @@
+//! Tests of the Responses API.
+
 #![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
 
-use std::sync::Arc;
-
+use k8sops_core::{ReasoningEffort, StopReason, TokenUsage, ToolStatus};
 use serde_json::{Value, json};
 
-use super::reply::Assembler;
+use super::{reply_assembler::ResponsesAssembler, request_body::ResponsesBody};
 use crate::{
     ChatModel as _, ChatRequest, ModelConfig, ModelError, ModelFeature, ModelReply, OpenAiModel, ProviderConfig,
     ProviderProtocol, RequestedCall, ToolChoice,
-    openai::Plan,
-    testing,
-    testing::{Answer, Server, assembled, assistant, request, take_all, tool, user, watch},
+    openai::request_plan::OpenAiPlan,
+    test_support,
+    test_support::{
+        ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, chat_request, collect_reply,
+        message_from_reply, tool_message, user_message,
+    },
 };
-use k8sops_core::{AssistantMessage, ChatMessage, ReasoningEffort, StopReason, TokenUsage, ToolStatus};
 
-fn plan() -> Plan {
-    Plan { own_blocks: true, ..Plan::default() }
+fn default_plan() -> OpenAiPlan {
+    OpenAiPlan { return_blocks: true, ..OpenAiPlan::default() }
 }
 
-fn body(request: &ChatRequest, plan: &Plan) -> Value {
-    serde_json::to_value(super::body::of(request, plan)).unwrap()
+fn request_body(request: &ChatRequest, plan: &OpenAiPlan) -> Value {
+    serde_json::to_value(ResponsesBody::build(request, plan)).unwrap()
 }
 
-fn sse(events: &[Value]) -> String {
+fn sse_body(events: &[Value]) -> String {
     let event = |event: &Value| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap());
     events.iter().map(event).collect::<Vec<_>>().concat()
 }
 
-fn of(kind: &str, mut fields: Value) -> Value {
+fn event(kind: &str, mut fields: Value) -> Value {
     fields["type"] = json!(kind);
     fields
 }
 
-fn text(text: &str) -> Value {
-    of("response.output_text.delta", json!({"item_id": "msg_1", "output_index": 1, "delta": text}))
+fn text_event(text: &str) -> Value {
+    event("response.output_text.delta", json!({"item_id": "msg_1", "output_index": 1, "delta": text}))
 }
 
-fn added(index: u64, item: Value) -> Value {
-    of("response.output_item.added", json!({"output_index": index, "item": item}))
+fn item_added(index: u64, item: Value) -> Value {
+    event("response.output_item.added", json!({"output_index": index, "item": item}))
 }
 
-fn whole(index: u64, item: Value) -> Value {
-    of("response.output_item.done", json!({"output_index": index, "item": item}))
+fn item_done(index: u64, item: Value) -> Value {
+    event("response.output_item.done", json!({"output_index": index, "item": item}))
 }
 
-fn function(id: &str, name: &str, arguments: &str) -> Value {
+fn function_call(id: &str, name: &str, arguments: &str) -> Value {
     json!({"type": "function_call", "id": id, "call_id": format!("call_{id}"), "name": name, "arguments": arguments})
 }
 
-fn completed(output: Value) -> Value {
-    of(
+fn completed_event(output: Value) -> Value {
+    event(
         "response.completed",
         json!({"response": {"id": "resp", "status": "completed", "output": output, "usage": {
             "input_tokens": 90, "input_tokens_details": {"cached_tokens": 64},
@@ -58,66 +61,66 @@ fn completed(output: Value) -> Value {
     )
 }
 
-fn reply(events: &[Value]) -> Result<ModelReply, ModelError> {
-    take_all(&mut Assembler::new(testing::some_call(), Vec::new()), events)
+fn assemble(events: &[Value]) -> Result<ModelReply, ModelError> {
+    assemble_events(&mut ResponsesAssembler::new(test_support::test_call(), Vec::new()), events)
 }
 
-fn summary(parts: &[&str]) -> Value {
+fn summary_parts(parts: &[&str]) -> Value {
     parts.iter().map(|text| json!({"type": "summary_text", "text": text})).collect()
 }
 
 /// Two items of reasoning, the first with a summary in two parts, the second without any.
-fn thoughts() -> [Value; 2] {
+fn reasoning_items() -> [Value; 2] {
     [
-        json!({"type": "reasoning", "id": "rs_1", "summary": summary(&["Pods first ☸", "then logs"]),
+        json!({"type": "reasoning", "id": "rs_1", "summary": summary_parts(&["Pods first ☸", "then logs"]),
             "encrypted_content": "sealed-1", "status": null}),
         json!({"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "sealed-2"}),
     ]
 }
 
-fn part(text: &str, n: u64) -> [Value; 2] {
+fn summary_part_events(text: &str, n: u64) -> [Value; 2] {
     [
-        of("response.reasoning_summary_part.added", json!({"output_index": 0, "summary_index": n, "part": {}})),
-        of("response.reasoning_summary_text.delta", json!({"output_index": 0, "summary_index": n, "delta": text})),
+        event("response.reasoning_summary_part.added", json!({"output_index": 0, "summary_index": n, "part": {}})),
+        event("response.reasoning_summary_text.delta", json!({"output_index": 0, "summary_index": n, "delta": text})),
     ]
 }
 
-fn rich() -> (Vec<Value>, ModelReply) {
-    let [first, second] = thoughts();
+fn full_reply() -> (Vec<Value>, ModelReply) {
+    let [first, second] = reasoning_items();
     let mut events = vec![
-        of("response.created", json!({"response": {"status": "in_progress"}})),
-        added(0, json!({"type": "reasoning", "id": "rs_1", "summary": []})),
+        event("response.created", json!({"response": {"status": "in_progress"}})),
+        item_added(0, json!({"type": "reasoning", "id": "rs_1", "summary": []})),
     ];
-    events.extend(part("Pods first ☸", 0));
-    events.extend(part("then logs", 1));
+    events.extend(summary_part_events("Pods first ☸", 0));
+    events.extend(summary_part_events("then logs", 1));
     events.extend([
-        whole(0, first),
-        added(1, json!({"type": "message", "id": "msg_1", "content": []})),
-        text("Ich prüfe "),
-        of("response.brand_new", json!({"output_index": "not a number, and not read"})),
-        text("das 🔥."),
-        whole(1, json!({"type": "message", "content": [{"type": "output_text", "text": "Ich prüfe das 🔥."}]})),
-        added(2, json!({"type": "reasoning", "id": "rs_2", "summary": []})),
-        whole(2, second),
-        added(3, function("fc_1", "pods_list", "")),
-        added(4, function("fc_2", "logs", "")),
+        item_done(0, first),
+        item_added(1, json!({"type": "message", "id": "msg_1", "content": []})),
+        text_event("Ich prüfe "),
+        event("response.brand_new", json!({"output_index": "not a number, and not read"})),
+        text_event("das 🔥."),
+        item_done(1, json!({"type": "message", "content": [{"type": "output_text", "text": "Ich prüfe das 🔥."}]})),
+        item_added(2, json!({"type": "reasoning", "id": "rs_2", "summary": []})),
+        item_done(2, second),
+        item_added(3, function_call("fc_1", "pods_list", "")),
+        item_added(4, function_call("fc_2", "logs", "")),
         // Their pieces may be mixed.
-        of(
+        event(
             "response.function_call_arguments.delta",
             json!({"item_id": "fc_2", "output_index": 4, "delta": "{\"pod\":"}),
         ),
-        of(
+        event(
             "response.function_call_arguments.delta",
             json!({"item_id": "fc_1", "output_index": 3, "delta": "{\"ns\": \"sh"}),
         ),
-        of(
+        event(
             "response.function_call_arguments.delta",
             json!({"item_id": "fc_2", "output_index": 4, "delta": "\"a-ü\"}"}),
         ),
-        of("response.function_call_arguments.done", json!({"item_id": "fc_1", "arguments": "{\"ns\": \"shop\"}"})),
-        whole(3, function("fc_1", "pods_list", "{\"ns\": \"shop\"}")),
-        whole(4, function("fc_2", "logs", "{\"pod\":\"a-ü\"}")),
-        completed(json!([])),
+        event("response.function_call_arguments.done", json!({"item_id": "fc_1", "arguments": "{\"ns\": \"shop\"}"})),
+        item_done(3, function_call("fc_1", "pods_list", "{\"ns\": \"shop\"}")),
+        item_done(4, function_call("fc_2", "logs", "{\"pod\":\"a-ü\"}")),
+        completed_event(json!([])),
     ]);
     let reply = ModelReply {
         content: "Ich prüfe das 🔥.".into(),
@@ -139,26 +142,15 @@ fn rich() -> (Vec<Value>, ModelReply) {
     (events, reply)
 }
 
-/// The message that a reply becomes, with calls of the ids `c0`, `c1`, ….
-fn said(reply: ModelReply) -> Arc<ChatMessage> {
-    let calls = reply.tool_calls.iter().enumerate();
-    let calls = calls.map(|(n, call)| testing::call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
-    match &*assistant(&reply.content, calls) {
-        ChatMessage::Assistant(message) => Arc::new(ChatMessage::Assistant(AssistantMessage {
-            reasoning: reply.reasoning,
-            provider_data: reply.provider_data,
-            ..message.clone()
-        })),
-        _ => unreachable!(),
-    }
-}
-
 #[test]
-fn the_request_is_what_the_protocol_says() {
-    let request =
-        ChatRequest { max_tokens: Some(9), reasoning: Some(ReasoningEffort::Low), ..request(testing::conversation()) };
+fn request_body_matches_protocol() {
+    let request = ChatRequest {
+        max_tokens: Some(9),
+        reasoning: Some(ReasoningEffort::Low),
+        ..chat_request(test_support::sample_conversation())
+    };
     assert_eq!(
-        body(&request, &plan()),
+        request_body(&request, &default_plan()),
         json!({
             "model": "test-model",
             "instructions": "Be brief.",
@@ -194,28 +186,32 @@ fn the_request_is_what_the_protocol_says() {
 }
 
 #[test]
-fn what_is_known_of_a_model_is_not_asked_of_it() {
+fn lacking_features_are_not_sent() {
     let request = ChatRequest {
         temperature: Some(0.1),
         reasoning: Some(ReasoningEffort::Off),
         tool_choice: ToolChoice::None,
-        ..request(vec![user("hi")])
+        ..chat_request(vec![user_message("hi")])
     };
-    let all = body(&request, &plan());
+    let all = request_body(&request, &default_plan());
     assert_eq!((&all["temperature"], &all["reasoning"]["effort"]), (&json!(0.1), &json!("none")));
     assert_eq!(all["tool_choice"], "none");
-    let plain = body(&request, &Plan { lacks: [ModelFeature::Thinking, ModelFeature::Temperature].into(), ..plan() });
+    let plain = request_body(
+        &request,
+        &OpenAiPlan { lacks: [ModelFeature::Thinking, ModelFeature::Temperature].into(), ..default_plan() },
+    );
     for field in ["temperature", "reasoning", "include"] {
         assert_eq!(plain.get(field), None, "{field}");
     }
 }
 
 #[tokio::test]
-async fn a_reply_is_the_same_however_its_bytes_are_cut() {
-    let (events, expected) = rich();
-    let bytes = sse(&events);
+async fn reply_is_independent_of_chunk_boundaries() {
+    let (events, expected) = full_reply();
+    let bytes = sse_body(&events);
     for size in (1..40).chain([bytes.len()]) {
-        let seen = assembled(Assembler::new(testing::some_call(), Vec::new()), bytes.as_bytes(), size).await;
+        let seen =
+            assemble_sse(ResponsesAssembler::new(test_support::test_call(), Vec::new()), bytes.as_bytes(), size).await;
         let seen = seen.end.unwrap();
         assert!(seen.provider_data.is_some());
         assert_eq!(ModelReply { provider_data: None, ..seen }, expected, "{size}");
@@ -223,67 +219,74 @@ async fn a_reply_is_the_same_however_its_bytes_are_cut() {
 }
 
 #[test]
-fn what_a_model_thought_goes_back_to_it_to_the_letter_and_to_no_other() {
-    let (events, _) = rich();
-    let reply = reply(&events).unwrap();
+fn reasoning_returns_unchanged_to_same_model_only() {
+    let (events, _) = full_reply();
+    let reply = assemble(&events).unwrap();
     let kept = serde_json::to_string(&reply.provider_data).unwrap();
     assert!(!kept.contains("Pods first"), "nothing is kept twice: {kept}");
-    let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
-    let mut request = request([vec![user("hi"), said(reply)], results.to_vec()].concat());
-    let input = |request: &ChatRequest, plan: &Plan| body(request, plan)["input"].as_array().unwrap()[1..].to_vec();
-    let [first, second] = thoughts();
+    let results = [tool_message("c0", ToolStatus::Ok, "a"), tool_message("c1", ToolStatus::Ok, "b")];
+    let mut request = chat_request([vec![user_message("hi"), message_from_reply(reply)], results.to_vec()].concat());
+    let input = |request: &ChatRequest, plan: &OpenAiPlan| {
+        request_body(request, plan)["input"].as_array().unwrap()[1..].to_vec()
+    };
+    let [first, second] = reasoning_items();
     let spoken = json!({"role": "assistant", "content": "Ich prüfe das 🔥."});
-    let given = input(&request, &plan());
+    let given = input(&request, &default_plan());
     assert_eq!(given[..3], [first, spoken.clone(), second]);
     let kinds: Vec<_> = given[3..].iter().map(|item| item["type"].clone()).collect();
     assert_eq!(kinds, ["function_call", "function_call", "function_call_output", "function_call_output"]);
-    let without = input(&request, &Plan { own_blocks: false, ..plan() });
+    let without = input(&request, &OpenAiPlan { return_blocks: false, ..default_plan() });
     assert_eq!(without[0], spoken);
     request.model = "another".into();
-    assert_eq!(input(&request, &plan()), without);
+    assert_eq!(input(&request, &default_plan()), without);
 }
 
 #[test]
-fn what_is_not_encrypted_cannot_go_back_and_does_not() {
+fn unencrypted_reasoning_is_not_returned() {
     for item in [
-        json!({"type": "reasoning", "id": "rs_1", "summary": summary(&["hm"])}),
-        json!({"type": "reasoning", "id": "rs_1", "summary": summary(&["hm"]), "encrypted_content": null}),
+        json!({"type": "reasoning", "id": "rs_1", "summary": summary_parts(&["hm"])}),
+        json!({"type": "reasoning", "id": "rs_1", "summary": summary_parts(&["hm"]), "encrypted_content": null}),
         json!({"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]}),
     ] {
         let events = [
-            added(0, json!({"type": "reasoning"})),
-            of("response.reasoning_text.delta", json!({"delta": "hm"})),
-            whole(0, item),
-            text("ok"),
-            completed(json!([])),
+            item_added(0, json!({"type": "reasoning"})),
+            event("response.reasoning_text.delta", json!({"delta": "hm"})),
+            item_done(0, item),
+            text_event("ok"),
+            completed_event(json!([])),
         ];
-        let reply = reply(&events).unwrap();
+        let reply = assemble(&events).unwrap();
         assert_eq!(reply.reasoning.as_deref(), Some("hm"));
-        let request = request(vec![user("hi"), said(reply), user("more")]);
-        assert_eq!(body(&request, &plan())["input"][1], json!({"role": "assistant", "content": "ok"}));
+        let request = chat_request(vec![user_message("hi"), message_from_reply(reply), user_message("more")]);
+        assert_eq!(request_body(&request, &default_plan())["input"][1], json!({"role": "assistant", "content": "ok"}));
     }
 }
 
 #[test]
-fn a_server_that_leaves_events_out_is_still_understood() {
+fn missing_events_are_filled_from_done_items() {
     let message = json!({"type": "message", "content": [{"type": "output_text", "text": "Hello."}]});
-    let call = function("fc", "logs", "{\"a\":1}");
-    let thought = json!({"type": "reasoning", "summary": summary(&["hm"]), "encrypted_content": "s"});
+    let call = function_call("fc", "logs", "{\"a\":1}");
+    let thought = json!({"type": "reasoning", "summary": summary_parts(&["hm"]), "encrypted_content": "s"});
     let all = json!([thought, message, call]);
     for events in [
         // Only whole items; only the whole response; pieces without ids; no word of an item's beginning.
-        vec![whole(0, thought.clone()), whole(1, message.clone()), whole(2, call.clone()), completed(json!([]))],
-        vec![completed(all.clone())],
         vec![
-            whole(0, thought.clone()),
-            of("response.output_text.delta", json!({"delta": "Hello."})),
-            of("response.output_item.added", json!({"item": {"type": "function_call", "name": "logs"}})),
-            of("response.function_call_arguments.delta", json!({"delta": "{\"a\":"})),
-            of("response.function_call_arguments.delta", json!({"delta": "1}"})),
-            completed(all),
+            item_done(0, thought.clone()),
+            item_done(1, message.clone()),
+            item_done(2, call.clone()),
+            completed_event(json!([])),
+        ],
+        vec![completed_event(all.clone())],
+        vec![
+            item_done(0, thought.clone()),
+            event("response.output_text.delta", json!({"delta": "Hello."})),
+            event("response.output_item.added", json!({"item": {"type": "function_call", "name": "logs"}})),
+            event("response.function_call_arguments.delta", json!({"delta": "{\"a\":"})),
+            event("response.function_call_arguments.delta", json!({"delta": "1}"})),
+            completed_event(all),
         ],
     ] {
-        let reply = reply(&events).unwrap();
+        let reply = assemble(&events).unwrap();
         assert_eq!((reply.content.as_str(), reply.reasoning.as_deref()), ("Hello.", Some("hm")), "{events:?}");
         assert_eq!(reply.tool_calls, [RequestedCall { name: "logs".into(), arguments: json!({"a": 1}) }]);
         let parts: Vec<_> = reply.provider_data.unwrap().blocks.iter().map(|block| block["part"].clone()).collect();
@@ -292,88 +295,97 @@ fn a_server_that_leaves_events_out_is_still_understood() {
 }
 
 #[test]
-fn the_reason_of_the_end_is_told() {
+fn stop_reasons_are_mapped() {
     let incomplete = |reason: &str| {
-        of(
+        event(
             "response.incomplete",
             json!({"response": {"status": "incomplete", "incomplete_details": {"reason": reason}}}),
         )
     };
     for (last, reason) in [
-        (completed(json!([])), StopReason::EndTurn),
+        (completed_event(json!([])), StopReason::EndTurn),
         (incomplete("max_output_tokens"), StopReason::MaxTokens),
         (incomplete("content_filter"), StopReason::Refusal),
         (incomplete("who knows"), StopReason::Other),
     ] {
-        assert_eq!(reply(&[text("a"), last]).unwrap().stop_reason, reason);
+        assert_eq!(assemble(&[text_event("a"), last]).unwrap().stop_reason, reason);
     }
-    let refused = of("response.refusal.delta", json!({"delta": "I will not."}));
-    let refused = reply(&[refused, completed(json!([]))]).unwrap();
+    let refused = event("response.refusal.delta", json!({"delta": "I will not."}));
+    let refused = assemble(&[refused, completed_event(json!([]))]).unwrap();
     assert_eq!((refused.content.as_str(), refused.stop_reason), ("I will not.", StopReason::Refusal));
 }
 
 #[test]
-fn a_call_that_was_cut_is_not_one_without_arguments() {
-    let cut = of("response.incomplete", json!({"response": {"incomplete_details": {"reason": "max_output_tokens"}}}));
-    let reply = reply(&[added(0, function("fc_1", "logs", "")), cut]).unwrap();
+fn truncated_call_without_arguments_is_invalid() {
+    let cut =
+        event("response.incomplete", json!({"response": {"incomplete_details": {"reason": "max_output_tokens"}}}));
+    let reply = assemble(&[item_added(0, function_call("fc_1", "logs", "")), cut]).unwrap();
     assert_eq!((reply.stop_reason, &reply.tool_calls[0].arguments), (StopReason::MaxTokens, &json!("")));
 }
 
 #[test]
-fn a_stream_that_is_not_whole_is_no_reply_and_an_error_in_it_is_typed() {
-    assert!(matches!(reply(&[text("half")]), Err(ModelError::MalformedStream(_))));
-    let failed = |error: Value| of("response.failed", json!({"response": {"status": "failed", "error": error}}));
+fn incomplete_and_failed_streams_are_mapped() {
+    assert!(matches!(assemble(&[text_event("half")]), Err(ModelError::MalformedStream(_))));
+    let failed = |error: Value| event("response.failed", json!({"response": {"status": "failed", "error": error}}));
     for (event, code) in [
         (failed(json!({"code": "server_error", "message": "m"})), "overloaded"),
         (failed(json!({"code": "rate_limit_exceeded", "message": "m"})), "rate_limited"),
         (failed(json!({"code": "context_length_exceeded", "message": "m"})), "context_too_long"),
         (failed(json!({"code": "insufficient_quota", "message": "m"})), "quota_exhausted"),
-        (of("error", json!({"code": "server_error", "message": "m", "param": null})), "overloaded"),
-        (of("error", json!({"error": {"type": "invalid_request_error", "message": "m"}})), "invalid_request"),
+        (event("error", json!({"code": "server_error", "message": "m", "param": null})), "overloaded"),
+        (event("error", json!({"error": {"type": "invalid_request_error", "message": "m"}})), "invalid_request"),
     ] {
-        assert_eq!(reply(&[text("half"), event.clone()]).unwrap_err().code(), code, "{event}");
+        assert_eq!(assemble(&[text_event("half"), event.clone()]).unwrap_err().code(), code, "{event}");
     }
-    let mut assembler = Assembler::new(testing::some_call(), Vec::new());
-    let garbage = take_all(&mut assembler, &[json!({"type": "response.output_text.delta", "delta": {"no": "text"}})]);
+    let mut assembler = ResponsesAssembler::new(test_support::test_call(), Vec::new());
+    let garbage =
+        assemble_events(&mut assembler, &[json!({"type": "response.output_text.delta", "delta": {"no": "text"}})]);
     assert!(matches!(garbage, Err(ModelError::MalformedStream(_))), "{garbage:?}");
 }
 
 #[test]
-fn a_thought_that_nothing_follows_does_not_go_back() {
-    let [first, second] = thoughts();
+fn trailing_reasoning_is_not_returned() {
+    let [first, second] = reasoning_items();
     let events = [
-        added(0, json!({"type": "reasoning"})),
-        whole(0, first),
-        added(1, json!({"type": "message", "content": []})),
-        text("ok"),
-        added(2, json!({"type": "reasoning"})),
-        whole(2, second.clone()),
-        completed(json!([])),
+        item_added(0, json!({"type": "reasoning"})),
+        item_done(0, first),
+        item_added(1, json!({"type": "message", "content": []})),
+        text_event("ok"),
+        item_added(2, json!({"type": "reasoning"})),
+        item_done(2, second.clone()),
+        completed_event(json!([])),
     ];
-    let request = request(vec![user("hi"), said(reply(&events).unwrap()), user("more")]);
-    let kinds: Vec<_> =
-        body(&request, &plan())["input"].as_array().unwrap().iter().map(|i| i["role"].clone()).collect();
+    let request =
+        chat_request(vec![user_message("hi"), message_from_reply(assemble(&events).unwrap()), user_message("more")]);
+    let kinds: Vec<_> = request_body(&request, &default_plan())["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i["role"].clone())
+        .collect();
     assert_eq!(kinds, [json!("user"), json!(null), json!("assistant"), json!("user")]);
-    let alone = reply(&[added(0, json!({"type": "reasoning"})), whole(0, second), completed(json!([]))]).unwrap();
-    let request = testing::request(vec![user("hi"), said(alone), user("more")]);
-    assert_eq!(body(&request, &plan())["input"].as_array().unwrap().len(), 2);
+    let alone =
+        assemble(&[item_added(0, json!({"type": "reasoning"})), item_done(0, second), completed_event(json!([]))])
+            .unwrap();
+    let request = test_support::chat_request(vec![user_message("hi"), message_from_reply(alone), user_message("more")]);
+    assert_eq!(request_body(&request, &default_plan())["input"].as_array().unwrap().len(), 2);
 }
 
 #[test]
-fn a_refusal_that_comes_whole_is_one() {
+fn refusal_in_done_item_is_detected() {
     let message = json!({"type": "message", "content": [{"type": "refusal", "refusal": "I will not."}]});
-    let refused = reply(&[whole(0, message), completed(json!([]))]).unwrap();
+    let refused = assemble(&[item_done(0, message), completed_event(json!([]))]).unwrap();
     assert_eq!((refused.content.as_str(), refused.stop_reason), ("I will not.", StopReason::Refusal));
 }
 
 #[tokio::test]
-async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
+async fn always_thinking_model_gets_lowest_effort() {
     let words = "Unsupported value: 'none' is not supported with this model. Supported values are: 'low' and 'high'.";
-    let server = Server::start([refused(words, "reasoning.effort"), good(), good()]).await;
-    let model = OpenAiModel::new(&provider(&server));
+    let server = ScriptedProvider::start([rejection(words, "reasoning.effort"), ok_response(), ok_response()]).await;
+    let model = OpenAiModel::new(&provider_at(&server));
     for (reasoning, notices) in [(ReasoningEffort::Off, vec!["always_thinks"]), (ReasoningEffort::High, vec![])] {
-        let request = ChatRequest { reasoning: Some(reasoning), ..request(vec![user("hi")]) };
-        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        let request = ChatRequest { reasoning: Some(reasoning), ..chat_request(vec![user_message("hi")]) };
+        let reply = collect_reply(model.stream(request).await.unwrap()).await.end.unwrap();
         assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), notices);
     }
     let sent: Vec<_> = server.received().iter().map(|r| r.body["reasoning"]["effort"].clone()).collect();
@@ -381,17 +393,20 @@ async fn a_model_that_always_thinks_is_asked_for_as_little_of_it_as_it_can() {
 }
 
 #[tokio::test]
-async fn a_thought_without_what_belongs_to_it_is_not_taken_for_a_model_that_does_not_think() {
+async fn reasoning_item_rejection_keeps_effort() {
     for words in [
         "Item 'rs_1' of type 'reasoning' was provided without its required following item.",
         "Item 'msg_1' of type 'message' was provided without its required 'reasoning' item: 'rs_1'.",
     ] {
-        let server = Server::start([refused(words, "input"), good()]).await;
-        let (events, _) = rich();
-        let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
-        let request = request([vec![user("hi"), said(reply(&events).unwrap())], results.to_vec()].concat());
+        let server = ScriptedProvider::start([rejection(words, "input"), ok_response()]).await;
+        let (events, _) = full_reply();
+        let results = [tool_message("c0", ToolStatus::Ok, "a"), tool_message("c1", ToolStatus::Ok, "b")];
+        let request = chat_request(
+            [vec![user_message("hi"), message_from_reply(assemble(&events).unwrap())], results.to_vec()].concat(),
+        );
         let request = ChatRequest { reasoning: Some(ReasoningEffort::High), ..request };
-        let reply = watch(OpenAiModel::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
+        let reply =
+            collect_reply(OpenAiModel::new(&provider_at(&server)).stream(request).await.unwrap()).await.end.unwrap();
         assert_eq!(reply.notices, []);
         let again = &server.received()[1].body;
         assert_eq!(
@@ -401,33 +416,33 @@ async fn a_thought_without_what_belongs_to_it_is_not_taken_for_a_model_that_does
     }
 }
 
-fn good() -> Answer {
-    Answer::stream(&[&sse(&[text("ok"), completed(json!([]))])])
+fn ok_response() -> ScriptedResponse {
+    ScriptedResponse::stream(&[&sse_body(&[text_event("ok"), completed_event(json!([]))])])
 }
 
-fn refused(message: &str, parameter: &str) -> Answer {
+fn rejection(message: &str, parameter: &str) -> ScriptedResponse {
     let error = json!({"error": {"type": "invalid_request_error", "message": message, "param": parameter}});
-    Answer::plain(400, "content-type: application/json\r\n", &error.to_string())
+    ScriptedResponse::plain(400, "content-type: application/json\r\n", &error.to_string())
 }
 
-fn provider(server: &Server) -> ProviderConfig {
-    testing::provider(ProviderProtocol::OpenaiResponses, &format!("{}/v1", server.url))
+fn provider_at(server: &ScriptedProvider) -> ProviderConfig {
+    test_support::provider_config(ProviderProtocol::OpenaiResponses, &format!("{}/v1", server.url))
 }
 
 #[tokio::test]
-async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
-    let server = Server::start([
-        refused("Unsupported parameter: 'temperature' is not supported with this model.", "temperature"),
-        refused("Your organization must be verified to generate reasoning summaries.", "reasoning.summary"),
-        refused("Encrypted content is not supported with this model.", "include"),
-        good(),
-        good(),
+async fn rejected_parameters_are_dropped_and_request_resent() {
+    let server = ScriptedProvider::start([
+        rejection("Unsupported parameter: 'temperature' is not supported with this model.", "temperature"),
+        rejection("Your organization must be verified to generate reasoning summaries.", "reasoning.summary"),
+        rejection("Encrypted content is not supported with this model.", "include"),
+        ok_response(),
+        ok_response(),
     ])
     .await;
-    let model = OpenAiModel::new(&provider(&server));
+    let model = OpenAiModel::new(&provider_at(&server));
     for _ in 0..2 {
-        let request = ChatRequest { temperature: Some(0.3), ..request(vec![user("hi")]) };
-        let reply = watch(model.stream(request).await.unwrap()).await.end.unwrap();
+        let request = ChatRequest { temperature: Some(0.3), ..chat_request(vec![user_message("hi")]) };
+        let reply = collect_reply(model.stream(request).await.unwrap()).await.end.unwrap();
         assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), ["temperature_ignored"]);
     }
     let received = server.received();
@@ -443,13 +458,16 @@ async fn what_the_model_refuses_is_left_out_and_the_call_made_again() {
 }
 
 #[tokio::test]
-async fn a_conversation_whose_thoughts_are_not_taken_any_more_goes_on_without_them() {
-    let refusal = refused("The encrypted content for item rs_1 could not be verified.", "input");
-    let server = Server::start([refusal, good()]).await;
-    let (events, _) = rich();
-    let results = [tool("c0", ToolStatus::Ok, "a"), tool("c1", ToolStatus::Ok, "b")];
-    let request = request([vec![user("hi"), said(reply(&events).unwrap())], results.to_vec()].concat());
-    let reply = watch(OpenAiModel::new(&provider(&server)).stream(request).await.unwrap()).await.end.unwrap();
+async fn rejected_reasoning_is_dropped_and_request_resent() {
+    let refusal = rejection("The encrypted content for item rs_1 could not be verified.", "input");
+    let server = ScriptedProvider::start([refusal, ok_response()]).await;
+    let (events, _) = full_reply();
+    let results = [tool_message("c0", ToolStatus::Ok, "a"), tool_message("c1", ToolStatus::Ok, "b")];
+    let request = chat_request(
+        [vec![user_message("hi"), message_from_reply(assemble(&events).unwrap())], results.to_vec()].concat(),
+    );
+    let reply =
+        collect_reply(OpenAiModel::new(&provider_at(&server)).stream(request).await.unwrap()).await.end.unwrap();
     assert_eq!(reply.notices, []);
     let sealed: Vec<_> = server.received().iter().map(|r| r.body.to_string().matches("sealed-").count()).collect();
     assert_eq!(sealed, [2, 0]);
@@ -457,11 +475,11 @@ async fn a_conversation_whose_thoughts_are_not_taken_any_more_goes_on_without_th
 }
 
 #[tokio::test]
-async fn the_responses_api_is_spoken_at_openai_itself_and_where_it_is_asked_for() {
+async fn request_path_follows_protocol() {
     let path = async |protocol: ProviderProtocol| {
-        let server = Server::start([Answer::plain(401, "", "{}")]).await;
-        let config = ProviderConfig { protocol, ..provider(&server) };
-        let _ = OpenAiModel::new(&config).stream(request(vec![user("hi")])).await;
+        let server = ScriptedProvider::start([ScriptedResponse::plain(401, "", "{}")]).await;
+        let config = ProviderConfig { protocol, ..provider_at(&server) };
+        let _ = OpenAiModel::new(&config).stream(chat_request(vec![user_message("hi")])).await;
         server.received()[0].head.split(' ').nth(1).unwrap().to_owned()
     };
     assert_eq!(path(ProviderProtocol::OpenaiResponses).await, "/v1/responses");
@@ -470,13 +488,13 @@ async fn the_responses_api_is_spoken_at_openai_itself_and_where_it_is_asked_for(
 }
 
 #[tokio::test]
-async fn a_model_of_the_catalog_is_asked_for_what_it_has() {
-    let server = Server::start([good()]).await;
+async fn unsupported_catalog_features_are_not_sent() {
+    let server = ScriptedProvider::start([ok_response()]).await;
     let features = [ModelFeature::Tools].into();
     let models = vec![ModelConfig { features, ..ModelConfig::named("test-model", "") }];
-    let model = OpenAiModel::new(&ProviderConfig { models, ..provider(&server) });
-    let request = ChatRequest { temperature: Some(0.3), ..request(vec![user("hi")]) };
-    watch(model.stream(request).await.unwrap()).await.end.unwrap();
+    let model = OpenAiModel::new(&ProviderConfig { models, ..provider_at(&server) });
+    let request = ChatRequest { temperature: Some(0.3), ..chat_request(vec![user_message("hi")]) };
+    collect_reply(model.stream(request).await.unwrap()).await.end.unwrap();
     let sent = server.received()[0].body.clone();
     assert_eq!((sent.get("reasoning"), sent.get("include"), sent.get("temperature")), (None, None, None));
 }

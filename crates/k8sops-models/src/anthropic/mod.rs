@@ -1,0 +1,10 @@
+//! Anthropic's Messages API, and servers that speak it.
+
+mod model;
+mod reply_assembler;
+mod request_body;
+#[cfg(test)]
+mod tests;
+
+pub use model::AnthropicModel;
+pub(crate) use request_body::MAX_TEMPERATURE;

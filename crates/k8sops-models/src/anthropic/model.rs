@@ -1,0 +1,112 @@
+//! Anthropic's Messages API, and servers that speak it.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue, header};
+
+use super::{
+    reply_assembler::MessagesAssembler,
+    request_body::{MessagesBody, MessagesPlan, ThinkingMode, affects_request},
+};
+use crate::{
+    ChatModel, ChatRequest, ModelConfig, ModelError, ModelFeature, ProviderConfig, ReplyStream,
+    event_stream::EventFraming,
+    http_client::ProviderHttpClient,
+    quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
+    reply_assembly::reply_stream,
+};
+
+const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+const VERSION_HEADER: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
+/// The API wants a limit on every reply; this one where neither the request nor the catalog has one.
+pub(crate) const DEFAULT_MAX_TOKENS: u32 = 4096;
+
+/// A provider that speaks Anthropic's Messages API.
+pub struct AnthropicModel {
+    client: ProviderHttpClient,
+    models: HashMap<String, ModelConfig>,
+    quirks: LearnedQuirks,
+}
+
+impl AnthropicModel {
+    /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
+    #[must_use]
+    pub fn new(config: &ProviderConfig) -> Self {
+        let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
+        Self { client: ProviderHttpClient::new(config), models, quirks: LearnedQuirks::default() }
+    }
+
+    pub(crate) fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
+        let mut headers = self.client.request_headers(|client, key| {
+            let mut headers = vec![(API_KEY_HEADER, key.to_owned())];
+            // Anthropic takes a bearer token for OAuth and refuses a key there; proxies and other servers often look
+            // there only.
+            if !client.is_host("api.anthropic.com") {
+                headers.push((header::AUTHORIZATION, format!("Bearer {key}")));
+            }
+            headers
+        })?;
+        // Unless the configuration names another.
+        headers.entry(VERSION_HEADER.0).or_insert(VERSION_HEADER.1);
+        Ok(headers)
+    }
+
+    /// How the body is to be, beyond the request.
+    fn plan_request(&self, request: &ChatRequest) -> MessagesPlan {
+        let model = self.models.get(&request.model);
+        let has = |feature| model.is_some_and(|model| model.features.contains(&feature));
+        let thinking = match model {
+            _ if has(ModelFeature::Thinking) => ThinkingMode::Adaptive,
+            _ if has(ModelFeature::ThinkingBudget) => ThinkingMode::Budget,
+            Some(model) if model.lacks(ModelFeature::Thinking) => ThinkingMode::No,
+            _ => ThinkingMode::Unknown,
+        };
+        let max_tokens = request.max_tokens.or_else(|| model?.max_output_tokens).unwrap_or(DEFAULT_MAX_TOKENS);
+        let takes_temperature = !model.is_some_and(|model| model.lacks(ModelFeature::Temperature));
+        MessagesPlan {
+            max_tokens,
+            thinking,
+            takes_temperature,
+            quirks: self.quirks.for_model(&request.model),
+            return_blocks: true,
+        }
+    }
+}
+
+#[async_trait]
+impl ChatModel for AnthropicModel {
+    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+        let call = self.client.provider_call(&request.model);
+        let headers = self.protocol_headers()?;
+        let mut plan = self.plan_request(&request);
+        loop {
+            let body = MessagesBody::build(&request, &plan);
+            let sent = body.removable_parameters();
+            let error = match self
+                .client
+                .post_streaming(&call, &["v1", "messages"], headers.clone(), &body, EventFraming::Sse)
+                .await
+            {
+                Ok(events) => {
+                    let asked = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
+                    let notices = quirk_notices(asked, &request.model);
+                    return Ok(reply_stream(events, MessagesAssembler::new(call, notices)));
+                }
+                Err(error) => error,
+            };
+            if plan.return_blocks && body.has_returned_blocks() && rejects_returned_blocks(&error, &request.model) {
+                plan.return_blocks = false;
+            } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks) {
+                plan.quirks = self.quirks.for_model(&request.model);
+            } else {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn check(&self, model: &str) -> Result<(), ModelError> {
+        self.client.check_model(model, &["v1", "models"], &["v1", "messages"], self.protocol_headers()?).await
+    }
+}

@@ -1,0 +1,305 @@
+//! From the events of the Messages API to a reply.
+
+use std::{collections::VecDeque, mem};
+
+use eventsource_stream::Event;
+use k8sops_core::{StopReason, TokenUsage};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
+    error_mapping::{ProviderCall, ProviderErrorBody},
+    lenient_json::deserialize_or_none,
+    provider_blocks::{BlockFormat, ProviderBlockRecorder},
+    reply_assembly::{EventProgress, ReplyAssembler},
+    requested_calls::{WrittenToolCall, parse_requested_calls},
+};
+
+/// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
+#[derive(Deserialize)]
+struct MessagesEvent {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    index: u64,
+    #[serde(default)]
+    message: Option<MessageStart>,
+    #[serde(default)]
+    content_block: Option<Value>,
+    #[serde(default)]
+    delta: Option<BlockDelta>,
+    #[serde(default)]
+    usage: Option<MessagesUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct MessageStart {
+    #[serde(default)]
+    usage: Option<MessagesUsage>,
+}
+
+#[derive(Deserialize)]
+struct BlockDelta {
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    signature: Option<String>,
+    #[serde(default)]
+    partial_json: Option<String>,
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct MessagesUsage {
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    output_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    cache_read_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    cache_creation_input_tokens: Option<u64>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    output_tokens_details: Option<OutputTokenDetails>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+struct OutputTokenDetails {
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    thinking_tokens: Option<u64>,
+}
+
+impl MessagesUsage {
+    /// Takes over what a later report says; it repeats some figures and leaves out others.
+    fn merge(&mut self, newer: &Self) {
+        self.input_tokens = newer.input_tokens.or(self.input_tokens);
+        self.output_tokens = newer.output_tokens.or(self.output_tokens);
+        self.cache_read_input_tokens = newer.cache_read_input_tokens.or(self.cache_read_input_tokens);
+        self.cache_creation_input_tokens = newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.output_tokens_details = newer.output_tokens_details.or(self.output_tokens_details);
+    }
+
+    /// In our terms: this API does not count what its cache took part in among the input.
+    fn to_token_usage(&self) -> TokenUsage {
+        let read = self.cache_read_input_tokens.unwrap_or_default();
+        let created = self.cache_creation_input_tokens.unwrap_or_default();
+        TokenUsage {
+            input_tokens: self.input_tokens.unwrap_or_default().saturating_add(read).saturating_add(created),
+            output_tokens: self.output_tokens.unwrap_or_default(),
+            cached_tokens: read,
+            cache_write_tokens: created,
+            reasoning_tokens: self
+                .output_tokens_details
+                .and_then(|details| details.thinking_tokens)
+                .unwrap_or_default(),
+            ..TokenUsage::default()
+        }
+    }
+}
+
+/// A tool call that is being put together.
+struct ToolUseBuffer {
+    /// The index of its block.
+    index: u64,
+    name: String,
+    /// What the block began with; the pieces, if any come, take its place.
+    input: Option<Value>,
+    json: String,
+}
+
+impl ToolUseBuffer {
+    /// The input as it was written. The empty object that every block begins with is nothing written yet.
+    fn into_arguments(self) -> String {
+        match self.input {
+            Some(Value::Object(input)) if self.json.is_empty() && !input.is_empty() => Value::Object(input).to_string(),
+            _ => self.json,
+        }
+    }
+}
+
+/// Puts the events of one reply together.
+pub(crate) struct MessagesAssembler {
+    call: ProviderCall,
+    content: String,
+    reasoning: String,
+    /// In the order in which they began: some servers give all blocks the same index.
+    tool_uses: Vec<ToolUseBuffer>,
+    /// A block of a tool that the server runs itself, and the input that is being written.
+    server_tool: Option<(u64, Value, String)>,
+    recorder: ProviderBlockRecorder,
+    notices: Vec<ProviderNotice>,
+    usage: MessagesUsage,
+    stop_reason: Option<String>,
+    stopped: bool,
+}
+
+impl MessagesAssembler {
+    pub(crate) fn new(call: ProviderCall, notices: Vec<ProviderNotice>) -> Self {
+        Self {
+            call,
+            content: String::new(),
+            reasoning: String::new(),
+            tool_uses: Vec::new(),
+            server_tool: None,
+            recorder: ProviderBlockRecorder::default(),
+            notices,
+            usage: MessagesUsage::default(),
+            stop_reason: None,
+            stopped: false,
+        }
+    }
+
+    fn push_text(&mut self, text: Option<String>, out: &mut VecDeque<ReplyDelta>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.recorder.record_text(&text);
+            self.content.push_str(&text);
+            out.push_back(ReplyDelta::Text(text));
+        }
+    }
+
+    fn push_reasoning(&mut self, text: Option<String>, out: &mut VecDeque<ReplyDelta>) {
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            self.recorder.record_reasoning(&text);
+            self.reasoning.push_str(&text);
+            out.push_back(ReplyDelta::Reasoning(text));
+        }
+    }
+
+    fn record_signature(&mut self, signature: Option<String>) {
+        if let Some(signature) = signature.filter(|signature| !signature.is_empty()) {
+            self.recorder.annotate_reasoning("signature", Value::String(signature));
+        }
+    }
+
+    /// Writes down a block that is not ours, once it is whole.
+    fn finish_server_tool(&mut self) {
+        let Some((_, mut block, written)) = self.server_tool.take() else { return };
+        if let (Some(fields), Ok(input)) = (block.as_object_mut(), serde_json::from_str(&written)) {
+            fields.insert("input".to_owned(), input);
+        }
+        self.recorder.record_opaque(block);
+    }
+}
+
+impl ReplyAssembler for MessagesAssembler {
+    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
+        let data = event.data.trim();
+        if data.is_empty() || data == "[DONE]" {
+            return Ok(EventProgress::KeepAlive);
+        }
+        let piece: MessagesEvent = match serde_json::from_str(data) {
+            Ok(piece) => piece,
+            // An event of a kind that is not known yet may use the names of our fields for something else.
+            Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
+            Err(error) => return Err(self.call.malformed_error(&format!("an event cannot be read ({error}): {data}"))),
+        };
+        match piece.kind.as_str() {
+            "message_start" => {
+                if let Some(usage) = piece.message.and_then(|message| message.usage) {
+                    self.usage.merge(&usage);
+                }
+            }
+            "content_block_start" => {
+                let Some(block) = piece.content_block else { return Ok(EventProgress::KeepAlive) };
+                let word = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
+                self.finish_server_tool();
+                match block.get("type").and_then(Value::as_str).unwrap_or_default() {
+                    "text" => self.push_text(word("text"), out),
+                    "thinking" => {
+                        self.recorder.start_reasoning();
+                        self.push_reasoning(word("thinking"), out);
+                        self.record_signature(word("signature"));
+                    }
+                    "tool_use" => {
+                        let (name, input) = (word("name").unwrap_or_default(), block.get("input").cloned());
+                        self.recorder.record_call(Map::new());
+                        self.tool_uses.push(ToolUseBuffer { index: piece.index, name, input, json: String::new() });
+                    }
+                    _ => self.server_tool = Some((piece.index, block, String::new())),
+                }
+            }
+            "content_block_delta" => {
+                let Some(delta) = piece.delta else { return Ok(EventProgress::KeepAlive) };
+                self.push_text(delta.text, out);
+                self.push_reasoning(delta.thinking, out);
+                self.record_signature(delta.signature);
+                if let Some(json) = delta.partial_json {
+                    if let Some((index, _, written)) = &mut self.server_tool
+                        && *index == piece.index
+                    {
+                        written.push_str(&json);
+                    } else if let Some(tool_use) =
+                        self.tool_uses.iter_mut().rfind(|tool_use| tool_use.index == piece.index)
+                    {
+                        tool_use.json.push_str(&json);
+                    }
+                }
+            }
+            "message_delta" => {
+                if let Some(usage) = piece.usage {
+                    self.usage.merge(&usage);
+                }
+                self.stop_reason = piece.delta.and_then(|delta| delta.stop_reason).or(self.stop_reason.take());
+            }
+            "message_stop" => {
+                self.stopped = true;
+                return Ok(EventProgress::End);
+            }
+            "error" => {
+                return Err(self
+                    .call
+                    .rejection_error(&ProviderErrorBody::from_error(&piece.error.unwrap_or_default())));
+            }
+            _ => {
+                if let Some(error) = piece.error.filter(|error| !error.is_null()) {
+                    return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+                }
+                return Ok(EventProgress::KeepAlive);
+            }
+        }
+        Ok(EventProgress::Content)
+    }
+
+    fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
+        if !self.stopped {
+            return Err(self.call.unfinished_error());
+        }
+        let stop_reason = match self.stop_reason.as_deref() {
+            Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
+            Some("refusal") => StopReason::Refusal,
+            Some("pause_turn") => StopReason::Paused,
+            _ if !self.tool_uses.is_empty() => StopReason::ToolUse,
+            Some("end_turn" | "stop_sequence" | "tool_use") => StopReason::EndTurn,
+            _ => StopReason::Other,
+        };
+        self.finish_server_tool();
+        let calls = mem::take(&mut self.tool_uses).into_iter().map(|mut tool_use| WrittenToolCall {
+            name: mem::take(&mut tool_use.name),
+            arguments: tool_use.into_arguments(),
+        });
+        let reasoning = mem::take(&mut self.reasoning);
+        Ok(ModelReply {
+            content: mem::take(&mut self.content),
+            reasoning: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls: parse_requested_calls(calls.collect(), stop_reason),
+            usage: self.usage.to_token_usage(),
+            stop_reason,
+            provider_data: mem::take(&mut self.recorder).finish(BlockFormat::AnthropicMessages),
+            notices: mem::take(&mut self.notices),
+        })
+    }
+}
+
+/// Whether this is a whole event of a kind that we do not read.
+fn is_unknown_event(data: &str) -> bool {
+    const READ: [&str; 6] =
+        ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error"];
+    let event = serde_json::from_str::<Value>(data).unwrap_or_default();
+    event.get("type").and_then(Value::as_str).is_some_and(|kind| !READ.contains(&kind))
+}

@@ -1,0 +1,193 @@
+//! From the lines of Ollama to a reply.
+
+use std::{collections::VecDeque, mem};
+
+use eventsource_stream::Event;
+use k8sops_core::{StopReason, TokenUsage};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
+    error_mapping::{ProviderCall, ProviderErrorBody},
+    lenient_json::deserialize_or_none,
+    reply_assembly::{EventProgress, ReplyAssembler},
+    requested_calls::{WrittenToolCall, parse_requested_calls},
+    text_tool_calls::{TextToolCallParser, text_tool_calls_notice},
+    think_tags::{SplitText, ThinkTagSplitter},
+};
+
+#[derive(Deserialize)]
+struct OllamaLine {
+    #[serde(default)]
+    message: Option<OllamaLineMessage>,
+    #[serde(default)]
+    done: bool,
+    #[serde(default)]
+    done_reason: Option<String>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    prompt_eval_count: Option<u64>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    eval_count: Option<u64>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct OllamaLineMessage {
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<OllamaLineToolCall>>,
+}
+
+#[derive(Deserialize)]
+struct OllamaLineToolCall {
+    #[serde(default)]
+    function: Option<OllamaLineFunction>,
+}
+
+#[derive(Deserialize)]
+struct OllamaLineFunction {
+    #[serde(default)]
+    name: Option<String>,
+    /// The object; from some versions its text.
+    #[serde(default)]
+    arguments: Option<Value>,
+}
+
+/// Puts the lines of one reply together.
+pub(crate) struct OllamaAssembler {
+    call: ProviderCall,
+    content: String,
+    reasoning: String,
+    /// Names and arguments, as they were written.
+    calls: Vec<WrittenToolCall>,
+    think_tags: ThinkTagSplitter,
+    text_calls: TextToolCallParser,
+    window: u32,
+    notices: Vec<ProviderNotice>,
+    usage: TokenUsage,
+    /// Why it ended; `None` until it has.
+    end: Option<String>,
+}
+
+impl OllamaAssembler {
+    /// For a reply to a request that offers these tools, in a context of `window` tokens.
+    pub(crate) fn new(call: ProviderCall, tools: Vec<String>, window: u32, notices: Vec<ProviderNotice>) -> Self {
+        Self {
+            call,
+            content: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
+            think_tags: ThinkTagSplitter::default(),
+            text_calls: TextToolCallParser::new(tools),
+            window,
+            notices,
+            usage: TokenUsage::default(),
+            end: None,
+        }
+    }
+
+    fn push_reasoning(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
+        if !text.is_empty() {
+            self.reasoning.push_str(text);
+            out.push_back(ReplyDelta::Reasoning(text.to_owned()));
+        }
+    }
+
+    fn push_text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
+        if !text.is_empty() {
+            self.content.push_str(&text);
+            out.push_back(ReplyDelta::Text(text));
+        }
+    }
+
+    fn push_parsed_text(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
+        let shown = self.text_calls.push(text);
+        self.push_text(shown, out);
+    }
+
+    /// Text, and what was thought in it.
+    fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
+        self.push_reasoning(&reasoning, out);
+        self.push_parsed_text(&text, out);
+    }
+}
+
+impl ReplyAssembler for OllamaAssembler {
+    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
+        let line: OllamaLine = serde_json::from_str(&event.data)
+            .map_err(|error| self.call.malformed_error(&format!("a line cannot be read ({error}): {}", event.data)))?;
+        if let Some(error) = line.error.filter(|error| !error.is_null()) {
+            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+        }
+        let piece = line.message.unwrap_or_default();
+        let (shown, mut more) = (out.len(), false);
+        if let Some(thinking) = piece.thinking.filter(|thinking| !thinking.is_empty()) {
+            // A server that tells them apart leaves no tags in the text.
+            self.push_reasoning(&thinking, out);
+        }
+        if let Some(content) = piece.content.filter(|content| !content.is_empty()) {
+            more = true;
+            let split = self.think_tags.push(&content);
+            self.push_split_text(split, out);
+        }
+        for function in piece.tool_calls.into_iter().flatten().filter_map(|call| call.function) {
+            let arguments = match function.arguments {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => text,
+                Some(arguments) => arguments.to_string(),
+            };
+            more = true;
+            self.calls.push(WrittenToolCall { name: function.name.unwrap_or_default(), arguments });
+        }
+        if line.done {
+            self.usage.input_tokens = line.prompt_eval_count.unwrap_or_default();
+            self.usage.output_tokens = line.eval_count.unwrap_or_default();
+            self.end = Some(line.done_reason.unwrap_or_default());
+            let split = self.think_tags.finish();
+            self.push_split_text(split, out);
+            let (rest, calls) = mem::replace(&mut self.text_calls, TextToolCallParser::new([])).finish();
+            self.push_text(rest, out);
+            if !calls.is_empty() {
+                self.calls.extend(calls);
+                self.notices.push(text_tool_calls_notice(&self.call.model));
+            }
+            return Ok(EventProgress::End);
+        }
+        Ok(if more || out.len() > shown { EventProgress::Content } else { EventProgress::KeepAlive })
+    }
+
+    fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
+        let Some(end) = self.end.take() else { return Err(self.call.unfinished_error()) };
+        let stop_reason = match end.as_str() {
+            "length" => StopReason::MaxTokens,
+            _ if !self.calls.is_empty() => StopReason::ToolUse,
+            "stop" | "load" | "unload" | "" => StopReason::EndTurn,
+            _ => StopReason::Other,
+        };
+        if self.usage.input_tokens.saturating_add(1) >= u64::from(self.window) {
+            self.notices.push(ProviderNotice {
+                code: "prompt_cut",
+                message: format!(
+                    "The conversation fills the {} tokens of context that `{}` has, and its beginning may have been cut off. \
+                     Raise OLLAMA_MAX_CONTEXT, or the model's context_window in the catalog",
+                    self.window, self.call.model
+                ),
+            });
+        }
+        let reasoning = mem::take(&mut self.reasoning);
+        Ok(ModelReply {
+            content: mem::take(&mut self.content),
+            reasoning: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls: parse_requested_calls(mem::take(&mut self.calls), stop_reason),
+            usage: self.usage,
+            stop_reason,
+            notices: mem::take(&mut self.notices),
+            ..ModelReply::default()
+        })
+    }
+}

@@ -1,0 +1,370 @@
+//! From the chunks of chat completions to a reply.
+//!
+//! The structs are our own and lenient, because hardly two servers agree: ids and indices are missing or repeated, new
+//! finish reasons appear, an error comes where a chunk should be. One thing is strict: a reply without a finish reason is
+//! not complete, however the stream ended.
+
+use std::{collections::VecDeque, mem};
+
+use eventsource_stream::Event;
+use k8sops_core::{StopReason, TokenUsage};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONING_FIELDS};
+use crate::{
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
+    error_mapping::{ProviderCall, ProviderErrorBody},
+    lenient_json::deserialize_or_none,
+    provider_blocks::{BlockFormat, ProviderBlockRecorder},
+    reply_assembly::{EventProgress, ReplyAssembler},
+    requested_calls::{WrittenToolCall, parse_requested_calls},
+    text_tool_calls::{TextToolCallParser, text_tool_calls_notice},
+    think_tags::{SplitText, ThinkTagSplitter},
+};
+
+#[derive(Deserialize)]
+struct CompletionChunk {
+    #[serde(default)]
+    object: Option<String>,
+    #[serde(default)]
+    choices: Option<Vec<ChunkChoice>>,
+    #[serde(default)]
+    usage: Option<Value>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct ChunkChoice {
+    #[serde(default)]
+    delta: Option<ChunkDelta>,
+    /// What some servers write in the place of `delta`, mostly with all of it at once.
+    #[serde(default)]
+    message: Option<ChunkDelta>,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ChunkDelta {
+    /// Text, or a list of parts with text.
+    #[serde(default)]
+    content: Option<Value>,
+    #[serde(default)]
+    reasoning_content: Option<Value>,
+    #[serde(default)]
+    reasoning: Option<Value>,
+    #[serde(default)]
+    refusal: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<ToolCallChunk>>,
+    /// The older form of a single call.
+    #[serde(default)]
+    function_call: Option<FunctionChunk>,
+    #[serde(default)]
+    reasoning_details: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct ToolCallChunk {
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    index: Option<u64>,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    id: Option<String>,
+    #[serde(default)]
+    function: Option<FunctionChunk>,
+    #[serde(default)]
+    extra_content: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct FunctionChunk {
+    #[serde(default)]
+    name: Option<String>,
+    /// A piece of JSON text; from some servers the object itself.
+    #[serde(default)]
+    arguments: Option<Value>,
+}
+
+/// A tool call that is being put together.
+#[derive(Default)]
+struct ToolCallBuffer {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+    extra: Option<Value>,
+}
+
+/// Puts the chunks of one reply together.
+pub(crate) struct ChatCompletionsAssembler {
+    call: ProviderCall,
+    content: String,
+    reasoning: String,
+    tool_calls: Vec<ToolCallBuffer>,
+    usage: TokenUsage,
+    finish_reason: Option<String>,
+    refused: bool,
+    /// Finds what the model thinks, where that comes in its text.
+    think_tags: ThinkTagSplitter,
+    /// Finds the calls that a model writes as text.
+    text_calls: TextToolCallParser,
+    recorder: ProviderBlockRecorder,
+    details: Vec<Value>,
+    notices: Vec<ProviderNotice>,
+}
+
+impl ChatCompletionsAssembler {
+    /// For a reply to a request that offers these tools.
+    pub(crate) fn new(call: ProviderCall, tools: Vec<String>, notices: Vec<ProviderNotice>) -> Self {
+        Self {
+            call,
+            content: String::new(),
+            reasoning: String::new(),
+            tool_calls: Vec::new(),
+            usage: TokenUsage::default(),
+            finish_reason: None,
+            refused: false,
+            think_tags: ThinkTagSplitter::default(),
+            text_calls: TextToolCallParser::new(tools),
+            recorder: ProviderBlockRecorder::default(),
+            details: Vec::new(),
+            notices,
+        }
+    }
+
+    fn push_text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
+        if !text.is_empty() {
+            self.recorder.record_text(&text);
+            self.content.push_str(&text);
+            out.push_back(ReplyDelta::Text(text));
+        }
+    }
+
+    /// What the model thinks; from a field of this name, which is where it goes back.
+    fn push_reasoning(&mut self, text: String, field: Option<&'static str>, out: &mut VecDeque<ReplyDelta>) {
+        if !text.is_empty() {
+            self.recorder.record_reasoning(&text);
+            if let Some(field) = field {
+                self.recorder.annotate_reasoning(FIELD_NAME, Value::from(field));
+            }
+            self.reasoning.push_str(&text);
+            out.push_back(ReplyDelta::Reasoning(text));
+        }
+    }
+
+    /// Text, and what was thought in it.
+    fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
+        self.push_reasoning(reasoning, None, out);
+        let shown = self.text_calls.push(&text);
+        self.push_text(shown, out);
+    }
+
+    /// At the end of the text: what was held back of it, as text or as calls.
+    fn flush_held_text(&mut self, out: &mut VecDeque<ReplyDelta>) {
+        let split = self.think_tags.finish();
+        self.push_split_text(split, out);
+        let (rest, calls) = mem::replace(&mut self.text_calls, TextToolCallParser::new([])).finish();
+        self.push_text(rest, out);
+        if calls.is_empty() {
+            return;
+        }
+        self.notices.push(text_tool_calls_notice(&self.call.model));
+        let tool_calls = calls.into_iter().map(|WrittenToolCall { name, arguments }| ToolCallBuffer {
+            name,
+            arguments,
+            ..ToolCallBuffer::default()
+        });
+        self.tool_calls.extend(tool_calls);
+    }
+
+    fn apply_call_chunk(&mut self, chunk: ToolCallChunk) {
+        let id = chunk.id.unwrap_or_default();
+        let (name, arguments) = chunk.function.map_or((None, None), |f| (f.name, f.arguments));
+        let name = name.unwrap_or_default();
+        let at = self.find_or_add_call(chunk.index, &id, &name, arguments.as_ref());
+        let buffer = &mut self.tool_calls[at];
+        buffer.extra = chunk.extra_content.or(buffer.extra.take());
+        if buffer.id.is_empty() {
+            buffer.id = id;
+        }
+        // Some servers repeat the name with every piece.
+        if buffer.name.is_empty() {
+            buffer.name = name;
+        }
+        match arguments {
+            None | Some(Value::Null) => {}
+            Some(Value::String(piece)) => buffer.arguments.push_str(&piece),
+            Some(whole) => buffer.arguments.push_str(&whole.to_string()),
+        }
+    }
+
+    /// Which call a piece belongs to.
+    fn find_or_add_call(&mut self, index: Option<u64>, id: &str, name: &str, arguments: Option<&Value>) -> usize {
+        let same_index = index.and_then(|index| self.tool_calls.iter().rposition(|buffer| buffer.index == Some(index)));
+        let same_id = || self.tool_calls.iter().rposition(|buffer| !id.is_empty() && buffer.id == id);
+        let found = match (same_index, index) {
+            // Some servers give every call of a reply the index 0: another id with a name begins another call.
+            (Some(at), _) if !id.is_empty() && !self.tool_calls[at].id.is_empty() && self.tool_calls[at].id != id => {
+                same_id().or_else(|| name.is_empty().then_some(at))
+            }
+            (Some(at), _) => Some(at),
+            (None, Some(_)) => None,
+            (None, None) if !id.is_empty() => same_id(),
+            (None, None) => self.tool_calls.len().checked_sub(1),
+        };
+        // What a server says of them may be the same for all its calls.
+        let found = found.filter(|at| !self.tool_calls[*at].is_followed_by(name, arguments));
+        found.unwrap_or_else(|| {
+            self.tool_calls.push(ToolCallBuffer { index, ..ToolCallBuffer::default() });
+            self.tool_calls.len() - 1
+        })
+    }
+
+    fn stop_reason(&self, finish: &str) -> StopReason {
+        let calls = !self.tool_calls.is_empty();
+        match finish {
+            _ if self.refused => StopReason::Refusal,
+            "length" | "max_tokens" => StopReason::MaxTokens,
+            "content_filter" => StopReason::Refusal,
+            // Several servers say `stop`, or a word of their own, after tool calls.
+            _ if calls => StopReason::ToolUse,
+            "stop" | "tool_calls" | "function_call" | "eos" | "eos_token" | "end_turn" => StopReason::EndTurn,
+            _ => StopReason::Other,
+        }
+    }
+}
+
+impl ToolCallBuffer {
+    /// Whether a piece with this name and these arguments begins another call: this one is whole, and the piece is no end of
+    /// it. Some servers repeat the name with every piece.
+    fn is_followed_by(&self, name: &str, arguments: Option<&Value>) -> bool {
+        let begins = match arguments {
+            None | Some(Value::Null) => name != self.name,
+            Some(Value::String(piece)) if piece.is_empty() => name != self.name,
+            Some(Value::String(piece)) => piece.trim_start().starts_with('{'),
+            Some(_) => true,
+        };
+        !name.is_empty() && !self.name.is_empty() && begins && self.is_complete()
+    }
+
+    fn is_complete(&self) -> bool {
+        // Looked at first: the rest would be read anew for each piece.
+        self.arguments.trim_end().ends_with('}')
+            && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+}
+
+impl ReplyAssembler for ChatCompletionsAssembler {
+    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
+        let data = event.data.trim();
+        if data == "[DONE]" {
+            self.flush_held_text(out);
+            return Ok(EventProgress::End);
+        }
+        if data.is_empty() {
+            return Ok(EventProgress::KeepAlive);
+        }
+        let chunk: CompletionChunk = serde_json::from_str(data)
+            .map_err(|error| self.call.malformed_error(&format!("a piece cannot be read ({error}): {data}")))?;
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+        }
+        // Older servers send the error itself in place of the chunk.
+        if event.event == "error" || chunk.object.as_deref() == Some("error") {
+            let error = serde_json::from_str(data).unwrap_or_default();
+            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+        }
+        if let Some(usage) = chunk.usage.filter(Value::is_object) {
+            self.usage = parse_usage(&usage);
+        }
+        // We ask for one choice.
+        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
+        let (shown, mut more) = (out.len(), false);
+        if let Some(delta) = choice.delta.or(choice.message) {
+            let [content, other] = REASONING_FIELDS;
+            let fields = [(content, delta.reasoning_content), (other, delta.reasoning)];
+            // Those that write both write the same.
+            let thought = fields.into_iter().map(|(field, text)| (field, text.map(content_text).unwrap_or_default()));
+            if let Some((field, text)) = thought.into_iter().find(|(_, text)| !text.is_empty()) {
+                self.push_reasoning(text, Some(field), out);
+            }
+            self.details.extend(delta.reasoning_details.into_iter().flatten());
+            let text = delta.content.map(content_text).unwrap_or_default();
+            more |= !text.is_empty();
+            let split = self.think_tags.push(&text);
+            self.push_split_text(split, out);
+            if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
+                self.refused = true;
+                self.push_text(refusal, out);
+            }
+            for chunk in delta.tool_calls.into_iter().flatten() {
+                more = true;
+                self.apply_call_chunk(chunk);
+            }
+            if let Some(function) = delta.function_call {
+                more = true;
+                self.apply_call_chunk(ToolCallChunk {
+                    index: None,
+                    id: None,
+                    function: Some(function),
+                    extra_content: None,
+                });
+            }
+        }
+        if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
+            self.finish_reason = Some(finish);
+            self.flush_held_text(out);
+            more = true;
+        }
+        // Some servers keep a connection alive with chunks in which nothing is.
+        Ok(if more || out.len() > shown { EventProgress::Content } else { EventProgress::KeepAlive })
+    }
+
+    fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
+        let Some(finish) = self.finish_reason.take() else { return Err(self.call.unfinished_error()) };
+        let stop_reason = self.stop_reason(&finish);
+        let mut recorder = mem::take(&mut self.recorder);
+        if !self.details.is_empty() {
+            let details = mem::take(&mut self.details);
+            recorder
+                .record_opaque(Value::Object(Map::from_iter([(REASONING_DETAILS.to_owned(), Value::Array(details))])));
+        }
+        let mut calls = Vec::with_capacity(self.tool_calls.len());
+        for buffer in mem::take(&mut self.tool_calls) {
+            recorder.record_call(buffer.extra.map(|extra| (EXTRA_CONTENT.to_owned(), extra)).into_iter().collect());
+            calls.push(WrittenToolCall { name: buffer.name, arguments: buffer.arguments });
+        }
+        let reasoning = mem::take(&mut self.reasoning);
+        Ok(ModelReply {
+            content: mem::take(&mut self.content),
+            reasoning: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls: parse_requested_calls(calls, stop_reason),
+            usage: self.usage,
+            stop_reason,
+            provider_data: recorder.finish(BlockFormat::ChatCompletions),
+            notices: mem::take(&mut self.notices),
+        })
+    }
+}
+
+/// The text of a piece, which is text or a list of parts.
+fn content_text(content: Value) -> String {
+    match content {
+        Value::String(text) => text,
+        Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
+        _ => String::new(),
+    }
+}
+
+fn parse_usage(usage: &Value) -> TokenUsage {
+    let count = |pointer: &str| usage.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    TokenUsage {
+        input_tokens: count("/prompt_tokens"),
+        output_tokens: count("/completion_tokens"),
+        cached_tokens: count("/prompt_tokens_details/cached_tokens").max(count("/prompt_cache_hit_tokens")),
+        reasoning_tokens: count("/completion_tokens_details/reasoning_tokens"),
+        ..TokenUsage::default()
+    }
+}

@@ -1,0 +1,170 @@
+//! OpenAI's two protocols, and the servers that speak them: the Responses API, which is OpenAI's own, and chat completions,
+//! which nearly everybody else speaks (vLLM, llama.cpp, LM Studio, Gemini, OpenRouter, Azure, …).
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use http::header;
+
+use super::{
+    chat::{ChatCompletionsAssembler, ChatCompletionsBody, offered_tool_names},
+    request_plan::{OpenAiPlan, affects_request},
+    responses::{ResponsesAssembler, ResponsesBody},
+};
+use crate::{
+    ChatModel, ChatRequest, ModelConfig, ModelError, ModelFeature, ProviderConfig, ProviderProtocol, ReplyStream,
+    event_stream::EventFraming,
+    http_client::{AZURE_API_KEY, ProviderHttpClient},
+    quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
+    reply_assembly::reply_stream,
+};
+
+/// OpenAI itself.
+const OPENAI_HOST: &str = "api.openai.com";
+
+/// A provider that speaks one of OpenAI's protocols.
+pub struct OpenAiModel {
+    client: ProviderHttpClient,
+    api: OpenAiApi,
+    models: HashMap<String, ModelConfig>,
+    quirks: LearnedQuirks,
+}
+
+/// Which of the protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OpenAiApi {
+    Chat,
+    Responses,
+}
+
+impl OpenAiApi {
+    /// The path that takes calls.
+    fn request_path(self) -> &'static [&'static str] {
+        match self {
+            Self::Chat => &["chat", "completions"],
+            Self::Responses => &["responses"],
+        }
+    }
+}
+
+impl OpenAiModel {
+    /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
+    #[must_use]
+    pub fn new(config: &ProviderConfig) -> Self {
+        let client = ProviderHttpClient::new(config);
+        let api = match config.protocol {
+            ProviderProtocol::OpenaiResponses => OpenAiApi::Responses,
+            ProviderProtocol::OpenaiChat => OpenAiApi::Chat,
+            _ if client.is_host(OPENAI_HOST) => OpenAiApi::Responses,
+            _ => OpenAiApi::Chat,
+        };
+        let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
+        Self { client, api, models, quirks: LearnedQuirks::default() }
+    }
+
+    fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
+        self.client.request_headers(|client, key| {
+            if client.is_azure() {
+                vec![(AZURE_API_KEY, key.to_owned())]
+            } else {
+                vec![(header::AUTHORIZATION, format!("Bearer {key}"))]
+            }
+        })
+    }
+
+    /// How the body of a request is to be, by what is known of the server and the model.
+    fn plan_request(&self, request: &ChatRequest) -> OpenAiPlan {
+        let quirks = self.quirks.for_model(&request.model);
+        let model = self.models.get(&request.model);
+        let lacks = [ModelFeature::Thinking, ModelFeature::Temperature].into_iter();
+        OpenAiPlan {
+            // OpenAI's newer models refuse `max_tokens`; many other servers know nothing else.
+            completion_limit: self.client.is_host(OPENAI_HOST) != quirks.contains(&ModelQuirk::OtherLimit),
+            lacks: lacks.filter(|feature| model.is_some_and(|model| model.lacks(*feature))).collect(),
+            return_blocks: true,
+            quirks,
+        }
+    }
+}
+
+#[async_trait]
+impl ChatModel for OpenAiModel {
+    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+        let call = self.client.provider_call(&request.model);
+        let headers = self.protocol_headers()?;
+        let mut plan = self.plan_request(&request);
+        loop {
+            let path = self.api.request_path();
+            let (posted, sent, own) = match self.api {
+                OpenAiApi::Chat => {
+                    let body = ChatCompletionsBody::build(&request, &plan);
+                    let posted =
+                        self.client.post_streaming(&call, path, headers.clone(), &body, EventFraming::Sse).await;
+                    (posted, body.removable_parameters(), false)
+                }
+                OpenAiApi::Responses => {
+                    let body = ResponsesBody::build(&request, &plan);
+                    let posted =
+                        self.client.post_streaming(&call, path, headers.clone(), &body, EventFraming::Sse).await;
+                    (posted, body.removable_parameters(), body.has_returned_blocks())
+                }
+            };
+            let error = match posted {
+                Ok(events) => {
+                    let asked = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
+                    let notices = quirk_notices(asked, &request.model);
+                    return Ok(match self.api {
+                        OpenAiApi::Chat => {
+                            let offered = offered_tool_names(&request, &plan);
+                            reply_stream(events, ChatCompletionsAssembler::new(call, offered, notices))
+                        }
+                        OpenAiApi::Responses => reply_stream(events, ResponsesAssembler::new(call, notices)),
+                    });
+                }
+                Err(error) => error,
+            };
+            if plan.return_blocks && own && rejects_returned_blocks(&error, &request.model) {
+                plan.return_blocks = false;
+            } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks) {
+                plan = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
+            } else {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn check(&self, model: &str) -> Result<(), ModelError> {
+        self.client.check_model(model, &["models"], self.api.request_path(), self.protocol_headers()?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support;
+
+    #[test]
+    fn azure_hosts_get_api_key_header() {
+        let headers = |base_url: &str| {
+            let names = OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, base_url))
+                .protocol_headers()
+                .unwrap();
+            names.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        for azure in ["https://x.openai.azure.com/openai/v1", "https://x.services.ai.azure.com/openai/v1"] {
+            assert_eq!(headers(azure), ["api-key"], "{azure}");
+        }
+        for other in ["https://api.openai.com/v1", "https://azure.com.example.org/v1", "http://127.0.0.1:1/v1"] {
+            assert_eq!(headers(other), ["authorization"], "{other}");
+        }
+    }
+
+    #[test]
+    fn protocol_is_chosen_by_host() {
+        let api = |protocol, base_url: &str| OpenAiModel::new(&test_support::provider_config(protocol, base_url)).api;
+        assert_eq!(api(ProviderProtocol::Openai, "https://api.openai.com/v1"), OpenAiApi::Responses);
+        assert_eq!(api(ProviderProtocol::OpenaiChat, "https://api.openai.com/v1"), OpenAiApi::Chat);
+        assert_eq!(api(ProviderProtocol::Openai, "http://127.0.0.1:8081/v1"), OpenAiApi::Chat);
+        assert_eq!(api(ProviderProtocol::OpenaiResponses, "http://127.0.0.1:8081/v1"), OpenAiApi::Responses);
+    }
+}

@@ -1,0 +1,339 @@
+//! From the events of the Responses API to a reply.
+//!
+//! Lenient to servers that leave events out: what is only in a whole item, or only in the whole response, is taken from
+//! there. Strict in one thing: a reply without `response.completed` or `response.incomplete` is not complete.
+
+use std::{collections::VecDeque, mem};
+
+use eventsource_stream::Event;
+use k8sops_core::{StopReason, TokenUsage};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::reasoning_items::{PART_SEPARATOR, record_item, summary_texts};
+use crate::{
+    ModelError, ModelReply, ProviderNotice, ReplyDelta,
+    error_mapping::{ProviderCall, ProviderErrorBody},
+    provider_blocks::{BlockFormat, ProviderBlockRecorder},
+    reply_assembly::{EventProgress, ReplyAssembler},
+    requested_calls::{WrittenToolCall, parse_requested_calls},
+};
+
+/// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
+#[derive(Deserialize)]
+struct ResponsesEvent {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    output_index: Option<u64>,
+    #[serde(default)]
+    item_id: Option<String>,
+    #[serde(default)]
+    item: Option<Value>,
+    #[serde(default)]
+    delta: Option<String>,
+    #[serde(default)]
+    arguments: Option<String>,
+    #[serde(default)]
+    response: Option<Value>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+/// A tool call that is being put together.
+#[derive(Default)]
+struct FunctionCallBuffer {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+/// Puts the events of one reply together.
+pub(crate) struct ResponsesAssembler {
+    call: ProviderCall,
+    content: String,
+    reasoning: String,
+    function_calls: Vec<FunctionCallBuffer>,
+    /// Bytes of text of the message that is open.
+    message_bytes: usize,
+    /// Where the open item of reasoning begins in all reasoning.
+    reasoning_start: Option<usize>,
+    recorder: ProviderBlockRecorder,
+    notices: Vec<ProviderNotice>,
+    refused: bool,
+    /// The whole response, once it is there.
+    response: Option<Value>,
+}
+
+impl ResponsesAssembler {
+    pub(crate) fn new(call: ProviderCall, notices: Vec<ProviderNotice>) -> Self {
+        Self {
+            call,
+            content: String::new(),
+            reasoning: String::new(),
+            function_calls: Vec::new(),
+            message_bytes: 0,
+            reasoning_start: None,
+            recorder: ProviderBlockRecorder::default(),
+            notices,
+            refused: false,
+            response: None,
+        }
+    }
+
+    fn push_text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
+        if !text.is_empty() {
+            self.message_bytes += text.len();
+            self.recorder.record_text(&text);
+            self.content.push_str(&text);
+            out.push_back(ReplyDelta::Text(text));
+        }
+    }
+
+    fn push_reasoning(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
+        if !text.is_empty() {
+            if self.reasoning_start.is_none() {
+                self.start_reasoning_item(out);
+            }
+            self.recorder.record_reasoning(text);
+            self.reasoning.push_str(text);
+            out.push_back(ReplyDelta::Reasoning(text.to_owned()));
+        }
+    }
+
+    /// An item of reasoning begins, a blank line after the one before.
+    fn start_reasoning_item(&mut self, out: &mut VecDeque<ReplyDelta>) {
+        if !self.reasoning.is_empty() {
+            // Of the block before, so that this item's text is all its own.
+            self.recorder.start_reasoning();
+            self.recorder.record_reasoning(PART_SEPARATOR);
+            self.reasoning.push_str(PART_SEPARATOR);
+            out.push_back(ReplyDelta::Reasoning(PART_SEPARATOR.to_owned()));
+        }
+        self.recorder.start_reasoning();
+        self.reasoning_start = Some(self.reasoning.len());
+    }
+
+    /// The call that a piece belongs to; a new one if it is the first of it.
+    fn find_or_add_call(&mut self, index: Option<u64>, id: Option<&str>) -> &mut FunctionCallBuffer {
+        let id = id.filter(|id| !id.is_empty());
+        let by_id = id.and_then(|id| self.function_calls.iter().position(|buffer| buffer.id == id));
+        let by_index =
+            || index.and_then(|index| self.function_calls.iter().position(|buffer| buffer.index == Some(index)));
+        // Without either it belongs to the newest.
+        let newest = || self.function_calls.len().checked_sub(1).filter(|_| id.is_none() && index.is_none());
+        let at = by_id.or_else(by_index).or_else(newest).unwrap_or_else(|| {
+            self.recorder.record_call(Map::new());
+            self.function_calls.push(FunctionCallBuffer {
+                index,
+                id: id.unwrap_or_default().to_owned(),
+                ..FunctionCallBuffer::default()
+            });
+            self.function_calls.len() - 1
+        });
+        &mut self.function_calls[at]
+    }
+
+    fn start_item(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
+        let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        match word("type") {
+            "message" => self.message_bytes = 0,
+            "reasoning" => self.start_reasoning_item(out),
+            "function_call" => {
+                self.recorder.record_call(Map::new());
+                let (id, name) = (word("id").to_owned(), word("name").to_owned());
+                self.function_calls.push(FunctionCallBuffer {
+                    index,
+                    id,
+                    name,
+                    arguments: word("arguments").to_owned(),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// A whole item: what it says counts.
+    fn finish_item(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
+        let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        match word("type") {
+            "message" => {
+                let parts = || item.get("content").and_then(Value::as_array).into_iter().flatten();
+                let text: String =
+                    parts().filter_map(|part| part.get("text").or_else(|| part.get("refusal"))?.as_str()).collect();
+                self.refused |= parts().any(|part| part.get("refusal").is_some_and(Value::is_string));
+                if self.message_bytes == 0 {
+                    self.push_text(text, out);
+                }
+                self.message_bytes = 0;
+            }
+            "reasoning" => {
+                if self.reasoning_start.is_none() {
+                    self.start_reasoning_item(out);
+                }
+                let from = self.reasoning_start.unwrap_or_default();
+                if self.reasoning.len() == from {
+                    let whole = summary_texts(item).join(PART_SEPARATOR);
+                    self.push_reasoning(&whole, out);
+                }
+                record_item(&mut self.recorder, item, &self.reasoning[from..]);
+                self.reasoning_start = None;
+            }
+            "function_call" => {
+                let (name, arguments) = (word("name").to_owned(), word("arguments").to_owned());
+                let id = Some(word("id")).filter(|id| !id.is_empty());
+                // One that says neither which it is nor where it stands is one of its own.
+                let known = id.is_some()
+                    || index.is_some()
+                    || self.function_calls.last().is_some_and(|buffer| buffer.name == name);
+                if !known {
+                    self.recorder.record_call(Map::new());
+                    self.function_calls.push(FunctionCallBuffer::default());
+                }
+                let buffer = self.find_or_add_call(index, id);
+                buffer.name = name;
+                if !arguments.is_empty() {
+                    buffer.arguments = arguments;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The whole response: what was not streamed is taken from it.
+    fn finish_response(&mut self, response: Value, out: &mut VecDeque<ReplyDelta>) {
+        if self.content.is_empty() && self.function_calls.is_empty() {
+            for (at, item) in response.get("output").and_then(Value::as_array).into_iter().flatten().enumerate() {
+                let is_new = item.get("type").is_some_and(|kind| kind == "message" || kind == "function_call")
+                    || self.reasoning.is_empty();
+                if is_new {
+                    self.finish_item(Some(at as u64), item, out);
+                }
+            }
+        }
+        self.response = Some(response);
+    }
+
+    fn stream_error(&self, error: &Value) -> ModelError {
+        self.call.rejection_error(&ProviderErrorBody::from_error(error))
+    }
+}
+
+impl ReplyAssembler for ResponsesAssembler {
+    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
+        let data = event.data.trim();
+        if data.is_empty() || data == "[DONE]" {
+            return Ok(EventProgress::KeepAlive);
+        }
+        let piece: ResponsesEvent = match serde_json::from_str(data) {
+            Ok(piece) => piece,
+            // An event of a kind that is not known yet may use the names of our fields for something else.
+            Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
+            Err(error) => return Err(self.call.malformed_error(&format!("an event cannot be read ({error}): {data}"))),
+        };
+        let ResponsesEvent { kind, output_index, item_id, item, delta, arguments, response, error } = piece;
+        let delta = delta.unwrap_or_default();
+        match kind.as_str() {
+            "response.output_item.added" => self.start_item(output_index, &item.unwrap_or_default(), out),
+            "response.output_item.done" => self.finish_item(output_index, &item.unwrap_or_default(), out),
+            "response.output_text.delta" => self.push_text(delta, out),
+            "response.refusal.delta" => {
+                self.refused = true;
+                self.push_text(delta, out);
+            }
+            "response.reasoning_summary_part.added" => {
+                // Another part of the same summary.
+                if self.reasoning_start.is_some_and(|from| self.reasoning.len() > from) {
+                    self.push_reasoning(PART_SEPARATOR, out);
+                }
+            }
+            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
+                self.push_reasoning(&delta, out)
+            }
+            "response.function_call_arguments.delta" => {
+                self.find_or_add_call(output_index, item_id.as_deref()).arguments.push_str(&delta);
+            }
+            "response.function_call_arguments.done" => {
+                if let Some(arguments) = arguments {
+                    self.find_or_add_call(output_index, item_id.as_deref()).arguments = arguments;
+                }
+            }
+            "response.completed" | "response.incomplete" => {
+                self.finish_response(response.unwrap_or_default(), out);
+                return Ok(EventProgress::End);
+            }
+            "response.failed" => {
+                let response = response.unwrap_or_default();
+                return Err(
+                    self.stream_error(response.get("error").filter(|error| !error.is_null()).unwrap_or(&response))
+                );
+            }
+            "error" => {
+                let whole = serde_json::from_str(data).unwrap_or_default();
+                return Err(self.stream_error(error.as_ref().filter(|error| !error.is_null()).unwrap_or(&whole)));
+            }
+            _ => {
+                if let Some(error) = error.filter(|error| !error.is_null()) {
+                    return Err(self.stream_error(&error));
+                }
+                return Ok(EventProgress::KeepAlive);
+            }
+        }
+        Ok(EventProgress::Content)
+    }
+
+    fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
+        let Some(response) = self.response.take() else { return Err(self.call.unfinished_error()) };
+        let why = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
+        let stop_reason = match why {
+            _ if self.refused => StopReason::Refusal,
+            Some("max_output_tokens") => StopReason::MaxTokens,
+            Some("content_filter") => StopReason::Refusal,
+            _ if !self.function_calls.is_empty() => StopReason::ToolUse,
+            None => StopReason::EndTurn,
+            Some(_) => StopReason::Other,
+        };
+        let calls = mem::take(&mut self.function_calls)
+            .into_iter()
+            .map(|buffer| WrittenToolCall { name: buffer.name, arguments: buffer.arguments });
+        let reasoning = mem::take(&mut self.reasoning);
+        let count = |pointer: &str| response.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+        Ok(ModelReply {
+            content: mem::take(&mut self.content),
+            reasoning: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls: parse_requested_calls(calls.collect(), stop_reason),
+            usage: TokenUsage {
+                input_tokens: count("/usage/input_tokens"),
+                output_tokens: count("/usage/output_tokens"),
+                cached_tokens: count("/usage/input_tokens_details/cached_tokens"),
+                cache_write_tokens: count("/usage/input_tokens_details/cache_write_tokens"),
+                reasoning_tokens: count("/usage/output_tokens_details/reasoning_tokens"),
+                ..TokenUsage::default()
+            },
+            stop_reason,
+            provider_data: mem::take(&mut self.recorder).finish(BlockFormat::OpenaiResponses),
+            notices: mem::take(&mut self.notices),
+        })
+    }
+}
+
+/// Whether this is a whole event of a kind that we do not read.
+fn is_unknown_event(data: &str) -> bool {
+    const READ: [&str; 12] = [
+        "response.output_item.added",
+        "response.output_item.done",
+        "response.output_text.delta",
+        "response.refusal.delta",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_text.delta",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.completed",
+        "response.incomplete",
+        "error",
+    ];
+    let event = serde_json::from_str::<Value>(data).unwrap_or_default();
+    event.get("type").and_then(Value::as_str).is_some_and(|kind| !READ.contains(&kind))
+}

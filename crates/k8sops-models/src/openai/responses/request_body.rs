@@ -1,0 +1,196 @@
+//! The request as the Responses API takes it.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::reasoning_items::{rebuild_item, returnable_item};
+use crate::{
+    ChatRequest, ToolChoice,
+    openai::request_plan::{NO_EFFORT, OpenAiPlan, reasoning_effort_value},
+    prompt::{PromptTurn, ToolExchange, arguments_object, prompt_turns, sanitize_tool_name},
+    provider_blocks::{BlockFormat, ReplyPart, without_trailing_reasoning},
+    quirks::ModelQuirk,
+};
+
+/// What the model thought comes encrypted, so that it can go back: nothing is kept at the provider.
+const ENCRYPTED_REASONING: &str = "reasoning.encrypted_content";
+
+/// The body of a request.
+#[derive(Serialize)]
+pub(crate) struct ResponsesBody<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    instructions: &'a str,
+    input: Vec<ResponsesItem<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<ResponsesTool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_output_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<ReasoningOptions>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    include: Vec<&'static str>,
+    store: bool,
+    stream: bool,
+}
+
+#[derive(Serialize)]
+struct ReasoningOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ResponsesItem<'a> {
+    User {
+        role: &'static str,
+        content: [InputText<'a>; 1],
+    },
+    Assistant {
+        role: &'static str,
+        content: &'a str,
+    },
+    FunctionCall {
+        r#type: &'static str,
+        call_id: &'a str,
+        name: Cow<'a, str>,
+        /// JSON in a string, as the protocol has it.
+        arguments: String,
+    },
+    FunctionOutput {
+        r#type: &'static str,
+        call_id: &'a str,
+        output: Cow<'a, str>,
+    },
+    /// What the model thought, as it came.
+    Reasoning(Value),
+}
+
+#[derive(Serialize)]
+struct InputText<'a> {
+    r#type: &'static str,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct ResponsesTool<'a> {
+    r#type: &'static str,
+    name: &'a str,
+    description: &'a str,
+    parameters: &'a Map<String, Value>,
+    /// The schemas of MCP servers are seldom of the kind that can be enforced.
+    strict: bool,
+}
+
+impl ResponsesBody<'_> {
+    /// What of it can be left out, the more telling words first.
+    pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
+        let reasoning = self.reasoning.as_ref();
+        let parts = [
+            (self.temperature.is_some(), ModelQuirk::NoTemperature),
+            (!self.include.is_empty(), ModelQuirk::NoEncryptedReasoning),
+            (reasoning.is_some_and(|reasoning| reasoning.summary.is_some()), ModelQuirk::NoReasoningSummary),
+            (reasoning.is_some_and(|reasoning| reasoning.effort == Some(NO_EFFORT)), ModelQuirk::AlwaysThinks),
+            (reasoning.is_some(), ModelQuirk::NoThinking),
+            (self.tool_choice.is_some(), ModelQuirk::NoToolChoice),
+            (!self.tools.is_empty(), ModelQuirk::NoTools),
+        ];
+        parts.into_iter().filter_map(|(sent, quirk)| sent.then_some(quirk)).collect()
+    }
+
+    /// Whether the model gets anything back that only it can read.
+    pub(crate) fn has_returned_blocks(&self) -> bool {
+        self.input.iter().any(|item| matches!(item, ResponsesItem::Reasoning(_)))
+    }
+}
+
+impl<'a> ResponsesBody<'a> {
+    /// The body of a request.
+    pub(crate) fn build(request: &'a ChatRequest, plan: &OpenAiPlan) -> Self {
+        let offered = if plan.allows(ModelQuirk::NoTools) { &request.tools[..] } else { &[] };
+        let tools: Vec<_> = offered
+            .iter()
+            .map(|tool| ResponsesTool {
+                r#type: "function",
+                name: &tool.name,
+                description: &tool.description,
+                parameters: &tool.input_schema,
+                strict: false,
+            })
+            .collect();
+        let forbidden =
+            request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.allows(ModelQuirk::NoToolChoice);
+        let thinks = plan.allows(ModelQuirk::NoThinking);
+        let reasoning = ReasoningOptions {
+            effort: reasoning_effort_value(request, plan),
+            summary: plan.allows(ModelQuirk::NoReasoningSummary).then_some("auto"),
+        };
+        let says_something = reasoning.effort.is_some() || reasoning.summary.is_some();
+        let encrypted = plan.allows(ModelQuirk::NoEncryptedReasoning);
+        Self {
+            model: &request.model,
+            instructions: &request.system,
+            input: build_items(request, plan.return_blocks),
+            tools,
+            tool_choice: forbidden.then_some("none"),
+            temperature: request.temperature.filter(|_| plan.allows(ModelQuirk::NoTemperature)),
+            max_output_tokens: request.max_tokens,
+            reasoning: (thinks && says_something).then_some(reasoning),
+            include: if encrypted { vec![ENCRYPTED_REASONING] } else { Vec::new() },
+            store: false,
+            stream: true,
+        }
+    }
+}
+
+fn build_items(request: &ChatRequest, return_blocks: bool) -> Vec<ResponsesItem<'_>> {
+    let mut items = Vec::with_capacity(request.messages.len());
+    for turn in prompt_turns(request, BlockFormat::OpenaiResponses) {
+        match turn {
+            PromptTurn::User(text) => {
+                items.push(ResponsesItem::User { role: "user", content: [InputText { r#type: "input_text", text }] });
+            }
+            PromptTurn::Assistant { text, exchanges, own } => {
+                let (calls, outputs): (Vec<_>, Vec<_>) = exchanges.into_iter().map(tool_items).unzip();
+                if let Some(parts) = own.filter(|_| return_blocks).and_then(|own| own.parts) {
+                    let mut calls = calls.into_iter();
+                    items.extend(without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
+                        ReplyPart::Text(text) => Some(ResponsesItem::Assistant { role: "assistant", content: text }),
+                        ReplyPart::Reasoning(text, data) => rebuild_item(text, data).map(ResponsesItem::Reasoning),
+                        ReplyPart::Opaque(item) => returnable_item(item).map(ResponsesItem::Reasoning),
+                        ReplyPart::Call(_) => calls.next(),
+                    }));
+                } else {
+                    items.extend(text.map(|text| ResponsesItem::Assistant { role: "assistant", content: text }));
+                    items.extend(calls);
+                }
+                items.extend(outputs);
+            }
+        }
+    }
+    items
+}
+
+fn tool_items(exchange: ToolExchange<'_>) -> (ResponsesItem<'_>, ResponsesItem<'_>) {
+    let ToolExchange { call, result, .. } = exchange;
+    let call_id = call.id.as_str();
+    let arguments = json!(arguments_object(call)).to_string();
+    (
+        ResponsesItem::FunctionCall {
+            r#type: "function_call",
+            call_id,
+            name: sanitize_tool_name(&call.name),
+            arguments,
+        },
+        ResponsesItem::FunctionOutput { r#type: "function_call_output", call_id, output: result },
+    )
+}

@@ -1,0 +1,250 @@
+//! What a provider wants back of its own reply: how it is written down while the reply comes, and read again when the
+//! conversation goes on.
+//!
+//! Text, reasoning and calls stand in the message already; the blocks only say how long a piece of them each is, and hold
+//! what else belongs to it (a signature, an encrypted thought). So nothing is kept twice, and a message that was changed
+//! since is noticed: its blocks do not fit it any more, and are not sent.
+
+use k8sops_core::{AssistantMessage, ProviderData};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The wire protocol whose blocks are stored, by the name that [`ProviderData::api`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BlockFormat {
+    AnthropicMessages,
+    ChatCompletions,
+    OpenaiResponses,
+    OllamaChat,
+}
+
+impl BlockFormat {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AnthropicMessages => "anthropic_messages",
+            Self::ChatCompletions => "chat_completions",
+            Self::OpenaiResponses => "openai_responses",
+            Self::OllamaChat => "ollama_chat",
+        }
+    }
+}
+
+/// A block of a reply, as [`ProviderData`] keeps it. Lengths are bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "part", rename_all = "snake_case")]
+enum ProviderBlock {
+    Text {
+        length: usize,
+    },
+    Reasoning {
+        length: usize,
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        data: Map<String, Value>,
+    },
+    Call {
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        data: Map<String, Value>,
+    },
+    Opaque {
+        data: Value,
+    },
+}
+
+/// Writes the blocks of a reply down, in the order in which they come.
+#[derive(Debug, Default)]
+pub(crate) struct ProviderBlockRecorder {
+    blocks: Vec<ProviderBlock>,
+}
+
+impl ProviderBlockRecorder {
+    /// More text: of the block before, if that is text.
+    pub(crate) fn record_text(&mut self, piece: &str) {
+        match self.blocks.last_mut() {
+            Some(ProviderBlock::Text { length }) => *length += piece.len(),
+            _ => self.blocks.push(ProviderBlock::Text { length: piece.len() }),
+        }
+    }
+
+    /// A block of reasoning begins.
+    pub(crate) fn start_reasoning(&mut self) {
+        self.blocks.push(ProviderBlock::Reasoning { length: 0, data: Map::new() });
+    }
+
+    /// More reasoning: of the block before, if that is reasoning.
+    pub(crate) fn record_reasoning(&mut self, piece: &str) {
+        if !matches!(self.blocks.last(), Some(ProviderBlock::Reasoning { .. })) {
+            self.start_reasoning();
+        }
+        if let Some(ProviderBlock::Reasoning { length, .. }) = self.blocks.last_mut() {
+            *length += piece.len();
+        }
+    }
+
+    /// What else belongs to the newest block of reasoning.
+    pub(crate) fn annotate_reasoning(&mut self, name: &str, value: Value) {
+        let newest = self.blocks.iter_mut().rev().find_map(|block| match block {
+            ProviderBlock::Reasoning { data, .. } => Some(data),
+            _ => None,
+        });
+        if let Some(data) = newest {
+            data.insert(name.to_owned(), value);
+        }
+    }
+
+    /// A call, with what belongs to it besides its name and arguments.
+    pub(crate) fn record_call(&mut self, data: Map<String, Value>) {
+        self.blocks.push(ProviderBlock::Call { data });
+    }
+
+    /// A block that means nothing to us.
+    pub(crate) fn record_opaque(&mut self, data: Value) {
+        self.blocks.push(ProviderBlock::Opaque { data });
+    }
+
+    /// The blocks, for the log; `None` when they say nothing that the message does not.
+    pub(crate) fn finish(self, format: BlockFormat) -> Option<ProviderData> {
+        let says_more = self.blocks.iter().any(|block| match block {
+            ProviderBlock::Text { .. } => false,
+            ProviderBlock::Reasoning { data, .. } | ProviderBlock::Call { data } => !data.is_empty(),
+            ProviderBlock::Opaque { .. } => true,
+        });
+        let blocks = self.blocks.into_iter().filter_map(|block| serde_json::to_value(block).ok()).collect();
+        says_more.then(|| ProviderData { api: format.as_str().to_owned(), blocks })
+    }
+}
+
+/// A part of a past reply as its provider gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ReplyPart<'a> {
+    /// Never empty.
+    Text(&'a str),
+    Reasoning(&'a str, Map<String, Value>),
+    /// The next of the reply's calls.
+    Call(Map<String, Value>),
+    Opaque(Value),
+}
+
+/// The parts of a past reply; `None` when it has no blocks, or they do not fit it.
+pub(crate) fn split_reply_parts<'a>(message: &'a AssistantMessage, format: BlockFormat) -> Option<Vec<ReplyPart<'a>>> {
+    let data = message.provider_data.as_ref().filter(|data| data.api == format.as_str())?;
+    let (mut text, mut reasoning) = (message.content.as_str(), message.reasoning.as_deref().unwrap_or_default());
+    let mut calls = 0;
+    let mut parts = Vec::with_capacity(data.blocks.len());
+    for block in &data.blocks {
+        parts.push(match ProviderBlock::deserialize(block).ok()? {
+            ProviderBlock::Text { length } => {
+                let (piece, rest) = text.split_at_checked(length)?;
+                text = rest;
+                if piece.trim().is_empty() {
+                    continue;
+                }
+                ReplyPart::Text(piece)
+            }
+            ProviderBlock::Reasoning { length, data } => {
+                let (piece, rest) = reasoning.split_at_checked(length)?;
+                reasoning = rest;
+                ReplyPart::Reasoning(piece, data)
+            }
+            ProviderBlock::Call { data } => {
+                calls += 1;
+                ReplyPart::Call(data)
+            }
+            ProviderBlock::Opaque { data } => ReplyPart::Opaque(data),
+        });
+    }
+    (text.is_empty() && reasoning.is_empty() && calls == message.tool_calls.len()).then_some(parts)
+}
+
+/// The parts up to the last one that is no thought. A reply may end in the middle of one, and providers that want thoughts
+/// back refuse those that nothing follows.
+pub(crate) fn without_trailing_reasoning(mut parts: Vec<ReplyPart<'_>>) -> Vec<ReplyPart<'_>> {
+    let thought = |part: &ReplyPart<'_>| match part {
+        ReplyPart::Reasoning(..) => true,
+        ReplyPart::Opaque(data) => data
+            .get("type")
+            .is_some_and(|kind| ["thinking", "redacted_thinking", "reasoning"].iter().any(|t| kind == t)),
+        ReplyPart::Text(_) | ReplyPart::Call(_) => false,
+    };
+    let end = parts.iter().rposition(|part| !thought(part)).map_or(0, |at| at + 1);
+    parts.truncate(end);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_support::{assistant_message, tool_call};
+    use k8sops_core::ChatMessage;
+
+    fn message(text: &str, calls: usize, data: Option<ProviderData>) -> AssistantMessage {
+        let calls = (0..calls).map(|n| tool_call(&format!("c{n}"), "t", json!({}))).collect();
+        match &*assistant_message(text, calls) {
+            ChatMessage::Assistant(message) => {
+                AssistantMessage { reasoning: Some("hmm, so".into()), provider_data: data, ..message.clone() }
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn blocks_round_trip_without_duplicating_text() {
+        let mut recorder = ProviderBlockRecorder::default();
+        recorder.start_reasoning();
+        recorder.record_reasoning("hmm, ");
+        recorder.annotate_reasoning("signature", json!("s1"));
+        recorder.record_text("I ");
+        recorder.record_text("look.");
+        recorder.start_reasoning();
+        recorder.record_reasoning("so");
+        recorder.record_opaque(json!({"type": "redacted_thinking", "data": "x"}));
+        recorder.record_call(Map::new());
+        let data = recorder.finish(BlockFormat::AnthropicMessages).unwrap();
+        assert!(!serde_json::to_string(&data).unwrap().contains("look"));
+        let message = message("I look.", 1, Some(data));
+        let signature = Map::from_iter([("signature".to_owned(), json!("s1"))]);
+        let expected = [
+            ReplyPart::Reasoning("hmm, ", signature),
+            ReplyPart::Text("I look."),
+            ReplyPart::Reasoning("so", Map::new()),
+            ReplyPart::Opaque(json!({"type": "redacted_thinking", "data": "x"})),
+            ReplyPart::Call(Map::new()),
+        ];
+        assert_eq!(split_reply_parts(&message, BlockFormat::AnthropicMessages).unwrap(), expected);
+        assert_eq!(split_reply_parts(&message, BlockFormat::OllamaChat), None);
+    }
+
+    #[test]
+    fn mismatched_blocks_are_ignored() {
+        let data = |blocks: Value| {
+            let Value::Array(blocks) = blocks else { unreachable!() };
+            Some(ProviderData { api: "anthropic_messages".into(), blocks })
+        };
+        for blocks in [
+            json!([{"part": "text", "length": 3}, {"part": "reasoning", "length": 7}]),
+            json!([{"part": "text", "length": 2}, {"part": "reasoning", "length": 6}]),
+            json!([{"part": "text", "length": 2}, {"part": "reasoning", "length": 7}, {"part": "call"}]),
+            json!([{"part": "text", "length": 1}, {"part": "reasoning", "length": 7}]),
+            json!([{"part": "what"}]),
+            json!([7]),
+        ] {
+            assert_eq!(
+                split_reply_parts(&message("é", 0, data(blocks.clone())), BlockFormat::AnthropicMessages),
+                None,
+                "{blocks}"
+            );
+        }
+        let fits = json!([{"part": "text", "length": 2}, {"part": "reasoning", "length": 7}]);
+        assert!(split_reply_parts(&message("é", 0, data(fits)), BlockFormat::AnthropicMessages).is_some());
+    }
+
+    #[test]
+    fn plain_reply_stores_no_blocks() {
+        let mut recorder = ProviderBlockRecorder::default();
+        recorder.record_text("hello");
+        recorder.record_reasoning("hm");
+        recorder.record_call(Map::new());
+        assert_eq!(recorder.finish(BlockFormat::AnthropicMessages), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! What a model thinks, where its server leaves it in the text: between `<think>` and `</think>` at its beginning.
+
+use std::mem;
+
+const OPEN_TAG: &str = "<think>";
+const CLOSE_TAG: &str = "</think>";
+
+/// Takes what stands between the tags at the beginning of a text out of it. The text comes in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct ThinkTagSplitter {
+    position: TagPosition,
+    /// Text of which it is not known yet what it is.
+    held: String,
+    /// Some thought has been given.
+    has_reasoning: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum TagPosition {
+    /// It may still begin with the tag.
+    #[default]
+    Start,
+    Inside,
+    /// Right behind it, where white space is of no use.
+    AfterTag,
+    /// Further behind it, or there was none.
+    PlainText,
+}
+
+/// What a piece held, or a part of it.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct SplitText {
+    pub(crate) reasoning: String,
+    /// Always behind the thought.
+    pub(crate) text: String,
+}
+
+impl ThinkTagSplitter {
+    /// Takes in a piece, and gives what of it, and of those before, is known by now.
+    pub(crate) fn push(&mut self, piece: &str) -> SplitText {
+        let mut split = SplitText::default();
+        match self.position {
+            TagPosition::PlainText => piece.clone_into(&mut split.text),
+            TagPosition::AfterTag => split.text = self.trim_after_tag(piece),
+            TagPosition::Start | TagPosition::Inside => {
+                self.held.push_str(piece);
+                if self.position == TagPosition::Inside || self.starts_with_tag(&mut split) {
+                    self.split_inside(&mut split);
+                }
+            }
+        }
+        split
+    }
+
+    /// At the end of the text: what is left.
+    pub(crate) fn finish(&mut self) -> SplitText {
+        let held = mem::take(&mut self.held);
+        match mem::replace(&mut self.position, TagPosition::PlainText) {
+            TagPosition::Inside => SplitText { reasoning: held, text: String::new() },
+            TagPosition::Start | TagPosition::AfterTag | TagPosition::PlainText => {
+                SplitText { reasoning: String::new(), text: held }
+            }
+        }
+    }
+
+    /// Whether the text begins with the tag, as far as that is known; when it does not, it is text.
+    fn starts_with_tag(&mut self, split: &mut SplitText) -> bool {
+        let beginning = self.held.trim_start();
+        if let Some(inside) = beginning.strip_prefix(OPEN_TAG) {
+            self.position = TagPosition::Inside;
+            self.held = inside.to_owned();
+            return true;
+        }
+        if !OPEN_TAG.starts_with(beginning) {
+            self.position = TagPosition::PlainText;
+            split.text = mem::take(&mut self.held);
+        }
+        false
+    }
+
+    fn split_inside(&mut self, split: &mut SplitText) {
+        if !self.has_reasoning {
+            self.held.drain(..self.held.len() - self.held.trim_start().len());
+        }
+        if let Some((thought, after)) = self.held.split_once(CLOSE_TAG) {
+            let after = after.to_owned();
+            thought.trim_end().clone_into(&mut split.reasoning);
+            self.held.clear();
+            self.position = TagPosition::AfterTag;
+            split.text = self.trim_after_tag(&after);
+            return;
+        }
+        // White space and what may be the beginning of the end stay back.
+        let may_end = |at: usize| CLOSE_TAG.starts_with(&self.held[at..]);
+        let end =
+            self.held.char_indices().map(|(at, _)| at).rev().take(CLOSE_TAG.len()).filter(|at| may_end(*at)).last();
+        let sure = self.held[..end.unwrap_or(self.held.len())].trim_end().len();
+        let rest = self.held.split_off(sure);
+        split.reasoning = mem::replace(&mut self.held, rest);
+        self.has_reasoning |= !split.reasoning.is_empty();
+    }
+
+    fn trim_after_tag(&mut self, piece: &str) -> String {
+        let text = piece.trim_start();
+        if !text.is_empty() {
+            self.position = TagPosition::PlainText;
+        }
+        text.to_owned()
+    }
+}
