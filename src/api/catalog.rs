@@ -72,7 +72,7 @@ pub struct ToolList {
 )]
 #[get("/tools")]
 pub(super) async fn list_tools(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ToolList> {
-    web::Json(ToolList { tools: state.tools.list() })
+    web::Json(ToolList { tools: state.tools.list_tools() })
 }
 
 /// Queries all MCP servers for their tools, and returns them.
@@ -83,5 +83,5 @@ pub(super) async fn list_tools(state: web::Data<ApiState>, _caller: Caller) -> w
 #[post("/tools/refresh")]
 pub(super) async fn refresh_tools(state: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
     state.mcp.refresh_tools().await;
-    web::Json(ToolList { tools: state.tools.list() })
+    web::Json(ToolList { tools: state.tools.list_tools() })
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use actix_web::{HttpResponse, delete, get, http::header, patch, web};
-use k8sops_agent::memory::Correction;
+use k8sops_agent::memory::MemoryCorrection;
 use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
 use k8sops_tools::contains_secret;
 use serde::{Deserialize, Serialize};
@@ -131,9 +131,9 @@ async fn search_memories(
         ));
     }
     // All memories are searched, because those of other kinds are removed only afterwards.
-    let found = state.memory.search(user, text, usize::MAX).await?;
+    let found = state.memory.search_memories(user, text, usize::MAX).await?;
     let mut by_id: HashMap<MemoryId, UserMemory> =
-        state.memory.all(user).await?.into_iter().map(|memory| (memory.id, memory)).collect();
+        state.memory.list_memories(user).await?.into_iter().map(|memory| (memory.id, memory)).collect();
     let memories = found.into_iter().filter_map(|note| Some((by_id.remove(&note.id)?, note.score)));
     let memories = memories.filter(|(memory, _)| query.matches_kind(memory)).take(query.limit);
     let memories = memories.map(|(memory, score)| MemoryView::with_score(memory, score)).collect();
@@ -146,7 +146,7 @@ async fn list_newest_memories(
     query: &MemoryListQuery,
 ) -> Result<MemoryList, ProblemDetails> {
     let now = Timestamp::now();
-    let all = state.memory.all(user).await?.into_iter();
+    let all = state.memory.list_memories(user).await?.into_iter();
     let mut remaining = all
         .filter(|memory| query.matches_kind(memory) && (query.all || memory.is_current(now)))
         .filter(|memory| query.cursor.is_none_or(|cursor| memory.id < cursor))
@@ -176,7 +176,7 @@ pub(super) async fn export_memories(
     caller: Caller,
 ) -> Result<HttpResponse, ProblemDetails> {
     let mut lines = Vec::new();
-    for memory in state.memory.all(&caller.user).await? {
+    for memory in state.memory.list_memories(&caller.user).await? {
         serde_json::to_writer(&mut lines, &memory).map_err(|error| {
             ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be serialized: {error}"))
         })?;
@@ -201,7 +201,7 @@ pub(super) async fn get_memory(
     path: web::Path<String>,
 ) -> Result<web::Json<MemoryView>, ProblemDetails> {
     let id: MemoryId = path.parse()?;
-    let memory = state.memory.all(&caller.user).await?.into_iter().find(|memory| memory.id == id);
+    let memory = state.memory.list_memories(&caller.user).await?.into_iter().find(|memory| memory.id == id);
     memory.map(|memory| web::Json(MemoryView::new(memory))).ok_or_else(|| memory_not_found(id))
 }
 
@@ -235,11 +235,11 @@ pub(super) async fn correct_memory(
     body: JsonBody<CorrectMemory>,
 ) -> Result<web::Json<MemoryView>, ProblemDetails> {
     let id: MemoryId = path.parse()?;
-    let corrected = state.memory.correct(&caller.user, id, validate_correction(body.0)?).await?;
+    let corrected = state.memory.correct_memory(&caller.user, id, validate_correction(body.0)?).await?;
     corrected.map(|memory| web::Json(MemoryView::new(memory))).ok_or_else(|| memory_not_found(id))
 }
 
-fn validate_correction(correction: CorrectMemory) -> Result<Correction, ProblemDetails> {
+fn validate_correction(correction: CorrectMemory) -> Result<MemoryCorrection, ProblemDetails> {
     let CorrectMemory { content, kind, tags } = correction;
     if content.is_none() && kind.is_none() && tags.is_none() {
         return Err(ProblemDetails::invalid("the request changes nothing: set content, kind or tags"));
@@ -260,7 +260,7 @@ fn validate_correction(correction: CorrectMemory) -> Result<Correction, ProblemD
     if content.iter().chain(tags.iter().flatten()).any(|text| contains_secret(text)) {
         return Err(ProblemDetails::invalid("the text looks like a credential, which cannot be stored in a memory"));
     }
-    Ok(Correction { content, kind, tags })
+    Ok(MemoryCorrection { content, kind, tags })
 }
 
 /// Deletes a memory and its embedding.
@@ -279,7 +279,7 @@ pub(super) async fn delete_memory(
     let user = caller.user;
     let task_state = state.clone();
     let deletion = async move {
-        let deleted = task_state.memory.forget(&user, id).await;
+        let deleted = task_state.memory.delete_memory(&user, id).await;
         if matches!(deleted, Ok(true)) {
             audit_deletion(&task_state, &user).await;
         }
@@ -315,7 +315,7 @@ pub(super) async fn delete_memories(
     let user = caller.user;
     let task_state = state.clone();
     let deletion = async move {
-        let deleted = task_state.memory.forget_all(&user).await;
+        let deleted = task_state.memory.delete_all_memories(&user).await;
         if deleted.is_ok() {
             audit_deletion(&task_state, &user).await;
         }

@@ -11,8 +11,7 @@ use arc_swap::ArcSwap;
 use k8sops_core::UserId;
 use parking_lot::Mutex;
 
-use super::{problem::ProblemDetails, problem_code::ProblemCode};
-use crate::config::LimitsConfig;
+use super::{options::LimitOptions, problem::ProblemDetails, problem_code::ProblemCode};
 
 /// The number of users above which the counters of idle users are removed.
 const SWEEP_THRESHOLD: usize = 10_000;
@@ -21,7 +20,7 @@ const REJECTION_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The request limits of a process. No lock is held across an await.
 pub struct RequestQuota {
-    limits: ArcSwap<LimitsConfig>,
+    limits: ArcSwap<LimitOptions>,
     /// When the bucket of each user is full again.
     requests: Mutex<HashMap<UserId, Instant>>,
     streams: Arc<Mutex<StreamCounts>>,
@@ -58,7 +57,7 @@ impl RejectionReport {
 impl RequestQuota {
     /// Creates a quota of which nothing is used.
     #[must_use]
-    pub fn new(limits: LimitsConfig) -> Self {
+    pub fn new(limits: LimitOptions) -> Self {
         Self {
             limits: ArcSwap::from_pointee(limits),
             requests: Mutex::default(),
@@ -68,7 +67,7 @@ impl RequestQuota {
     }
 
     /// Replaces the limits. Streams that are open stay open.
-    pub fn set_limits(&self, limits: LimitsConfig) {
+    pub fn set_limits(&self, limits: LimitOptions) {
         self.limits.store(Arc::new(limits));
     }
 
@@ -101,7 +100,7 @@ impl RequestQuota {
 
     /// Reserves a stream for as long as the permit exists.
     pub(super) fn acquire_stream(&self, user: &UserId) -> Result<StreamPermit, ProblemDetails> {
-        let LimitsConfig { streams_per_user, streams: max_streams, .. } = **self.limits.load();
+        let LimitOptions { streams_per_user, streams: max_streams, .. } = **self.limits.load();
         let mut streams = self.streams.lock();
         if streams.by_user.get(user).is_some_and(|count| *count >= streams_per_user) {
             let detail = format!(
@@ -157,7 +156,7 @@ mod tests {
     use super::*;
 
     fn quota() -> RequestQuota {
-        RequestQuota::new(LimitsConfig {
+        RequestQuota::new(LimitOptions {
             requests_per_minute: 60,
             runs_per_user: 1,
             runs: 1,

@@ -13,11 +13,10 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::quota::RequestQuota;
+use super::{options::ServerOptions, quota::RequestQuota};
 use crate::{
     audit::AuditTrail,
     auth::{Authenticator, MetricsAccess},
-    config::ServerConfig,
     runtime::Sessions,
 };
 
@@ -46,7 +45,7 @@ pub struct ApiState {
     /// Limits of requests and streams, per user and in total.
     pub quota: RequestQuota,
     /// Limits of a single request, and the accepted origins.
-    pub server: ServerConfig,
+    pub server: ServerOptions,
     /// What a user may spend per day. Replaced by a config reload.
     pub day_budget: ArcSwap<SpendingLimit>,
     /// The models that are tried when a session's own model is unavailable.

@@ -86,7 +86,7 @@ impl Application {
                 Some(ended) => ended,
                 None => server.await,
             };
-            state.memory.stop().await;
+            state.memory.shutdown().await;
             state.sessions.close();
             audit.close().await;
             state.mcp.close().await;

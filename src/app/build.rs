@@ -8,6 +8,7 @@ use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionSettings, SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder};
+use k8sops_store::{StoreBackend, StoreOptions};
 use k8sops_telemetry::Metrics;
 use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,7 +23,7 @@ use crate::{
     api::{ApiState, RequestQuota, ServiceMode},
     audit::AuditTrail,
     auth::{AuthMode, Authenticator},
-    config::{Backend, Config, MemoryConfig},
+    config::AppConfig,
     demo,
     error_chain::ErrorChain,
     runtime::{Parts, Sessions},
@@ -44,7 +45,7 @@ impl Application {
     ///
     /// # Errors
     /// A required resource is unavailable, such as the port or the store.
-    pub async fn build(config: &Config) -> anyhow::Result<Self> {
+    pub async fn build(config: &AppConfig) -> anyhow::Result<Self> {
         Self::build_with(config, BuildOverrides::default()).await
     }
 
@@ -52,7 +53,7 @@ impl Application {
     ///
     /// # Errors
     /// As for [`Self::build`].
-    pub async fn build_with(config: &Config, overrides: BuildOverrides) -> anyhow::Result<Self> {
+    pub async fn build_with(config: &AppConfig, overrides: BuildOverrides) -> anyhow::Result<Self> {
         let listener = sockets::listen(&format!("{}:{}", config.server.host, config.server.port))?;
         let bound = listener.local_addr()?;
         let mode = if overrides.demo { ServiceMode::Demo } else { ServiceMode::Serve };
@@ -63,7 +64,7 @@ impl Application {
         let catalog = Arc::new(overrides.catalog.unwrap_or_else(|| ModelCatalog::new(&config.providers)));
         let default_settings = match mode {
             ServiceMode::Demo => demo::session_settings(),
-            ServiceMode::Serve => config.llm.settings(),
+            ServiceMode::Serve => config.llm.session_settings(),
         };
         // New sessions start with these settings, so they must be valid.
         catalog.validate_settings(&default_settings).map_err(|error| {
@@ -77,11 +78,11 @@ impl Application {
             servers.push((server.name.clone(), build_connector(&server.transport)?));
         }
         servers.extend(overrides.servers);
-        let store = open_session_store(&config.memory).await?;
+        let store = open_session_store(config).await?;
         // Authentication is started last of the parts that can fail. Later parts would have to be stopped again.
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
-        let authenticator = Authenticator::start(&config.auth, &config.memory.user_id, &tasks, &background)?;
+        let authenticator = Authenticator::start(&config.auth, &config.sessions.user_id, &tasks, &background)?;
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
         let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
@@ -99,11 +100,11 @@ impl Application {
         let metrics = Arc::new(Metrics::new());
         register_models(&metrics, &catalog, &default_settings, config);
         let replica = uuid::Uuid::now_v7().to_string();
-        let audit = match &config.audit_log {
+        let audit = match &config.audit.log {
             Some(to) => AuditTrail::open(to, &replica, metrics.clone())?,
             None => AuditTrail::default(),
         };
-        let long_term = &config.memory.long_term;
+        let long_term = &config.long_term;
         let memory = LongTermMemory::new(store.clone(), embedding_model(config)?, long_term.max_memories);
         let sessions = Sessions::new(Parts {
             store: store.clone(),
@@ -114,7 +115,7 @@ impl Application {
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
             room: ArcSwap::from_pointee(capacity_limits(config)),
-            shallow: config.memory.shallow,
+            shallow: config.store.shallow,
             approval_by: config.tools.approval_by,
             metrics: metrics.clone(),
             audit: audit.clone(),
@@ -154,7 +155,7 @@ impl Application {
 }
 
 /// Rejects a configuration that lets everyone on the network use the service without authentication.
-fn check_open_access(config: &Config, mode: ServiceMode) -> anyhow::Result<()> {
+fn check_open_access(config: &AppConfig, mode: ServiceMode) -> anyhow::Result<()> {
     let host = &config.server.host;
     match mode {
         ServiceMode::Demo => {
@@ -168,19 +169,19 @@ fn check_open_access(config: &Config, mode: ServiceMode) -> anyhow::Result<()> {
     }
 }
 
-async fn open_session_store(config: &MemoryConfig) -> anyhow::Result<Arc<dyn SessionStore>> {
-    open_store(config).await.map_err(|error| match (config.backend, error) {
-        (Backend::Filesystem, StoreError::Unavailable(why)) => {
-            let folder = config.path.display();
+async fn open_session_store(config: &AppConfig) -> anyhow::Result<Arc<dyn SessionStore>> {
+    open_store(&config.store, &config.redis).await.map_err(|error| match (config.store.backend, error) {
+        (StoreBackend::Filesystem, StoreError::Unavailable(why)) => {
+            let folder = config.store.path.display();
             let why = ErrorChain(&why);
-            anyhow::anyhow!("cannot store sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
+            anyhow::anyhow!("cannot store sessions in {folder}: {why}; {}", StoreOptions::PATH_ADVICE)
         }
         (_, error) => error.into(),
     })
 }
 
 /// Registers the models that metrics may have as labels.
-fn register_models(metrics: &Metrics, catalog: &ModelCatalog, defaults: &SessionSettings, config: &Config) {
+fn register_models(metrics: &Metrics, catalog: &ModelCatalog, defaults: &SessionSettings, config: &AppConfig) {
     let listed = catalog
         .providers()
         .into_iter()
@@ -190,8 +191,8 @@ fn register_models(metrics: &Metrics, catalog: &ModelCatalog, defaults: &Session
 }
 
 /// Returns the model that compares memories by meaning, if one is configured.
-fn embedding_model(config: &Config) -> anyhow::Result<Option<Arc<dyn EmbeddingModel>>> {
-    let Some(choice) = &config.memory.long_term.embeddings else { return Ok(None) };
+fn embedding_model(config: &AppConfig) -> anyhow::Result<Option<Arc<dyn EmbeddingModel>>> {
+    let Some(choice) = &config.long_term.embeddings else { return Ok(None) };
     let Some(provider) = config.providers.get(&choice.provider) else {
         anyhow::bail!("EMBEDDING_PROVIDER is {}, which is not a known provider", choice.provider)
     };

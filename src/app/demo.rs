@@ -9,7 +9,7 @@ use k8sops_telemetry::logs;
 use super::{application::Application, build::BuildOverrides, signals::ShutdownSignals};
 use crate::{
     api,
-    config::{Config, Sources},
+    config::{AppConfig, SettingSources},
     demo,
 };
 
@@ -35,7 +35,7 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
     for (name, _) in from_environment.into_iter().filter(|(_, is_read)| *is_read) {
         env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
     }
-    let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
+    let mut config = AppConfig::load(SettingSources { env, ..SettingSources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     config.log.level = "warn".into();
@@ -63,7 +63,7 @@ impl Application {
     ///
     /// # Errors
     /// As for [`Self::build`].
-    pub async fn build_demo(config: &Config) -> anyhow::Result<Self> {
+    pub async fn build_demo(config: &AppConfig) -> anyhow::Result<Self> {
         let cluster = Arc::new(demo::SimulatedCluster::new());
         let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());

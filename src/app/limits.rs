@@ -3,10 +3,10 @@
 use k8sops_agent as agent;
 use k8sops_models::RetryPolicy;
 
-use crate::{config::Config, runtime::Room};
+use crate::{config::AppConfig, runtime::Room};
 
 /// Returns the limits of a run.
-pub(super) fn run_limits(config: &Config) -> agent::RunLimits {
+pub(super) fn run_limits(config: &AppConfig) -> agent::RunLimits {
     agent::RunLimits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
@@ -15,8 +15,8 @@ pub(super) fn run_limits(config: &Config) -> agent::RunLimits {
         retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
         budgets: config.budgets,
         context: agent::ContextPolicy {
-            threshold: config.memory.context_threshold,
-            max_tokens: config.memory.max_context_tokens,
+            threshold: config.context.context_threshold,
+            max_tokens: config.context.max_context_tokens,
         },
         parallel_tools: config.agent.parallel_tools,
         approval_ttl: config.tools.approval_ttl,
@@ -24,9 +24,9 @@ pub(super) fn run_limits(config: &Config) -> agent::RunLimits {
 }
 
 /// Returns the limits of sessions and concurrent runs.
-pub(super) fn capacity_limits(config: &Config) -> Room {
+pub(super) fn capacity_limits(config: &AppConfig) -> Room {
     Room {
-        sessions_per_user: config.memory.max_sessions,
+        sessions_per_user: config.sessions.max_sessions,
         runs: config.limits.runs,
         runs_per_user: config.limits.runs_per_user,
     }

@@ -1,8 +1,8 @@
-//! Reloads the configuration at SIGHUP. A reload is applied as a whole or rejected as a whole, and affects the settings that can
-//! change at runtime ([`settings::LIVE`]).
+//! Reloads the configuration at SIGHUP. A reload is applied as a whole or rejected as a whole. It affects the settings that are
+//! declared as live; the others need a restart.
 
 use actix_web::web;
-use k8sops_models::InvalidSettings;
+use k8sops_settings::{EffectiveSetting, SettingsCatalog};
 use k8sops_telemetry::logs;
 use k8sops_tools::{ApprovalBy, ApprovalMode};
 use tokio::{
@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::limits::{capacity_limits, run_limits};
 use crate::{
     api::ApiState,
-    config::{Config, ConfigError, InForce, Loaded, Sources, settings},
+    config::{ConfigError, LoadedConfig, settings_catalog},
     error_chain::ErrorChain,
 };
 
@@ -22,21 +22,25 @@ use crate::{
 ///
 /// # Errors
 /// The signal handler cannot be installed.
-pub(super) fn reload_on_hangup(loaded: &Loaded, state: web::Data<ApiState>) -> std::io::Result<AbortOnDropHandle<()>> {
+pub(super) fn reload_on_hangup(
+    loaded: &LoadedConfig,
+    state: web::Data<ApiState>,
+) -> std::io::Result<AbortOnDropHandle<()>> {
     let mut hangups = signal(SignalKind::hangup())?;
-    let mut in_force = loaded.origins.clone();
+    let catalog = settings_catalog();
+    let mut effective = loaded.effective.clone();
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            let read = spawn_blocking(|| Sources::from_process().and_then(Config::load)).await;
-            match read
-                .map(|read| read.map_err(ReloadError::from).and_then(|new| apply_config(&state, &mut in_force, new)))
-            {
-                Ok(Ok(changes)) => changes.log(),
-                Ok(Err(error)) => {
-                    let error = ErrorChain(&error);
-                    tracing::error!(%error, "config reload rejected, keeping previous");
+            let loaded = match spawn_blocking(LoadedConfig::load_from_process).await {
+                Ok(loaded) => loaded.map_err(ReloadError::from),
+                Err(error) => {
+                    tracing::error!(%error, "config reload failed, keeping previous");
+                    continue;
                 }
-                Err(error) => tracing::error!(%error, "config reload failed, keeping previous"),
+            };
+            match loaded.and_then(|loaded| apply_config(&state, &catalog, &mut effective, loaded)) {
+                Ok(changes) => changes.log(),
+                Err(error) => tracing::error!(error = %ErrorChain(&error), "config reload rejected, keeping previous"),
             }
         }
     })))
@@ -45,17 +49,16 @@ pub(super) fn reload_on_hangup(loaded: &Loaded, state: web::Data<ApiState>) -> s
 /// Why a configuration is rejected. No part of it is applied.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
-    #[error("{}", .0.problems.join("; "))]
+    #[error("{}", .0.problems().join("; "))]
     Config(ConfigError),
     #[error("the default settings of sessions are invalid; changes of providers and their models need a restart")]
-    DefaultSettings(#[from] InvalidSettings),
+    Defaults(#[from] k8sops_models::InvalidSettings),
     #[error(
-        "TOOL_APPROVAL=auto is not allowed while TOOL_APPROVAL_BY is `approver`, because no approval would be requested; a \
-         change of TOOL_APPROVAL_BY needs a restart"
+        "TOOL_APPROVAL_BY is `approver` until a restart, and with TOOL_APPROVAL=auto no approval would be requested"
     )]
-    NoApprovals,
+    NoApproval,
     #[error(transparent)]
-    LogLevel(#[from] logs::LogError),
+    LogFilter(#[from] logs::LogError),
 }
 
 impl From<ConfigError> for ReloadError {
@@ -64,53 +67,59 @@ impl From<ConfigError> for ReloadError {
     }
 }
 
-/// Applies the settings that can change at runtime. Everything that can fail comes first.
-fn apply_config(state: &ApiState, in_force: &mut Vec<InForce>, new: Loaded) -> Result<SettingChanges, ReloadError> {
-    let config = &new.config;
-    let default_settings = config.llm.settings();
-    state.catalog.validate_settings(&default_settings)?;
+/// Applies the live settings. Everything that can fail comes first.
+fn apply_config(
+    state: &ApiState,
+    catalog: &SettingsCatalog,
+    effective: &mut Vec<EffectiveSetting>,
+    loaded: LoadedConfig,
+) -> Result<ConfigChanges, ReloadError> {
+    let config = &loaded.config;
+    let defaults = config.llm.session_settings();
+    state.catalog.validate_settings(&defaults)?;
     if state.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
-        return Err(ReloadError::NoApprovals);
+        return Err(ReloadError::NoApproval);
     }
     logs::set_log_level(&config.log.level)?;
-    state.default_settings.store(default_settings.into());
+    state.default_settings.store(defaults.into());
     state.day_budget.store(config.budgets.user_day.into());
     state.sessions.set_limits(run_limits(config));
     state.sessions.set_room(capacity_limits(config));
     state.quota.set_limits(config.limits);
     state.tools.set_policy(&config.tools);
-    for warning in &new.warnings {
+    for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let changes = SettingChanges::between(in_force, &new.origins);
+    let changes = ConfigChanges::between(catalog, effective, &loaded.effective);
     // Settings that need a restart keep their old value in this list, so that the next reload reports them again.
-    in_force.retain(|setting| !settings::is_live(&setting.path));
-    in_force.extend(new.origins.into_iter().filter(|setting| settings::is_live(&setting.path)));
+    effective.retain(|setting| !catalog.is_live(&setting.path));
+    effective.extend(loaded.effective.into_iter().filter(|setting| catalog.is_live(&setting.path)));
     Ok(changes)
 }
 
 /// The settings that have changed. A change of a secret is not noticed if its redacted form is the same.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct SettingChanges {
+struct ConfigChanges {
     applied: Vec<String>,
-    needs_restart: Vec<String>,
+    need_restart: Vec<String>,
 }
 
-impl SettingChanges {
-    fn between(old: &[InForce], new: &[InForce]) -> Self {
-        let value_in = |all: &[InForce], path: &str| all.iter().find(|s| s.path == path).map(|s| s.value.clone());
+impl ConfigChanges {
+    fn between(catalog: &SettingsCatalog, old: &[EffectiveSetting], new: &[EffectiveSetting]) -> Self {
+        let value_in =
+            |all: &[EffectiveSetting], path: &str| all.iter().find(|s| s.path == path).map(|s| s.value.clone());
         let mut paths: Vec<&str> = old.iter().chain(new).map(|setting| setting.path.as_str()).collect();
         paths.sort_unstable();
         paths.dedup();
         let changed = paths.into_iter().filter(|path| value_in(old, path) != value_in(new, path)).map(str::to_owned);
-        let (applied, needs_restart) = changed.partition(|path| settings::is_live(path));
-        Self { applied, needs_restart }
+        let (applied, need_restart) = changed.partition(|path| catalog.is_live(path));
+        Self { applied, need_restart }
     }
 
     fn log(&self) {
         tracing::info!(changed = self.applied.join(", "), "config reloaded");
-        if !self.needs_restart.is_empty() {
-            tracing::warn!(changed = self.needs_restart.join(", "), "config changes need a restart");
+        if !self.need_restart.is_empty() {
+            tracing::warn!(settings = self.need_restart.join(", "), "config changes need a restart");
         }
     }
 }
@@ -118,19 +127,20 @@ impl SettingChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Origin;
+    use crate::config::SettingOrigin;
 
-    fn setting(path: &str, value: &str) -> InForce {
-        InForce { path: path.into(), value: value.into(), origin: Origin::Default }
+    fn setting(path: &str, value: &str) -> EffectiveSetting {
+        EffectiveSetting { path: path.into(), value: value.into(), origin: SettingOrigin::Default }
     }
 
     #[test]
     fn change_is_applied_or_needs_a_restart() {
+        let catalog = settings_catalog();
         let old = [setting("log.level", "info"), setting("server.port", "1"), setting("tools.rules[0].tool", "a")];
         let new = [setting("log.level", "debug"), setting("server.port", "2"), setting("budgets.turn_usd", "1")];
-        let SettingChanges { applied, needs_restart } = SettingChanges::between(&old, &new);
+        let ConfigChanges { applied, need_restart } = ConfigChanges::between(&catalog, &old, &new);
         assert_eq!(applied, ["budgets.turn_usd", "log.level", "tools.rules[0].tool"]);
-        assert_eq!(needs_restart, ["server.port"]);
-        assert_eq!(SettingChanges::between(&new, &new), SettingChanges::default());
+        assert_eq!(need_restart, ["server.port"]);
+        assert_eq!(ConfigChanges::between(&catalog, &new, &new), ConfigChanges::default());
     }
 }

@@ -1,19 +1,20 @@
 //! `k8sops serve`.
 
+use k8sops_store::StoreBackend;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{application::Application, reload::reload_on_hangup, signals::ShutdownSignals, sockets};
 use crate::{
     audit::AuditTrail,
-    config::{Backend, Config, Loaded},
+    config::{AppConfig, LoadedConfig},
 };
 
 /// Runs the service until the process is told to stop.
 ///
 /// # Errors
 /// The service cannot start, or failed.
-pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Before anything is printed: a reader of the output may stop the program right away.
     let signals = ShutdownSignals::listen()?;
@@ -34,12 +35,12 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     // Both tasks end with this function.
     let _reloading = reload_on_hangup(&loaded, app.state())?;
     print_startup(&app, config);
-    let _reopening = config.audit_log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
+    let _reopening = config.audit.log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
     app.run_until_signaled(signals).await
 }
 
 /// Prints the address, and what an operator should know about the configuration.
-fn print_startup(app: &Application, config: &Config) {
+fn print_startup(app: &Application, config: &AppConfig) {
     let host = &config.server.host;
     let port = app.port();
     if app.is_exposed() && !app.state.authenticator.is_enabled() {
@@ -49,7 +50,7 @@ fn print_startup(app: &Application, config: &Config) {
         );
     }
     println!("k8sops listens on http://{host}:{port}");
-    if config.memory.backend == Backend::Memory {
+    if config.store.backend == StoreBackend::Memory {
         println!("Sessions are stored in memory and lost at exit (MEMORY_BACKEND=filesystem keeps them).");
     }
     if !app.state.catalog.is_configured(&config.llm.provider) {

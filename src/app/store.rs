@@ -3,27 +3,30 @@
 use std::{path::PathBuf, sync::Arc};
 
 use k8sops_core::{SessionStore, StoreError};
-use k8sops_store::{FilesystemStore, InMemoryStore, RedisConfig, RedisStore, Topology};
-
-use crate::config::{Backend, MemoryConfig, RedisTopology};
+use k8sops_store::{
+    FilesystemStore, InMemoryStore, RedisConfig, RedisOptions, RedisStore, RedisTopology, StoreBackend, StoreOptions,
+    Topology,
+};
 
 /// Opens the configured store.
-pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
-    Ok(match config.backend {
-        Backend::Memory => Arc::new(InMemoryStore::new(config.shallow)),
-        Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
-        Backend::Redis => Arc::new(RedisStore::new(&redis_config(config)?)?),
+pub(crate) async fn open_store(
+    store: &StoreOptions,
+    redis: &RedisOptions,
+) -> Result<Arc<dyn SessionStore>, StoreError> {
+    Ok(match store.backend {
+        StoreBackend::Memory => Arc::new(InMemoryStore::new(store.shallow)),
+        StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, store.shallow).await?),
+        StoreBackend::Redis => Arc::new(RedisStore::new(&redis_config(store, redis)?)?),
     })
 }
 
-fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
-    let redis = &config.redis;
+fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfig, StoreError> {
     let read = |path: &PathBuf| {
         std::fs::read(path)
             .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
     };
     Ok(RedisConfig {
-        urls: redis.urls.clone(),
+        urls: redis.url.clone(),
         topology: match redis.topology {
             RedisTopology::Single => Topology::Single,
             RedisTopology::Cluster => Topology::Cluster,
@@ -32,6 +35,6 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
         ca: redis.ca_file.as_ref().map(read).transpose()?,
         prefix: redis.prefix.clone(),
         session_ttl: redis.session_ttl,
-        shallow: config.shallow,
+        shallow: store.shallow,
     })
 }

@@ -8,14 +8,14 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{options::AuditLog, *};
+use super::{options::AuditDestination, *};
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())
 }
 
-fn to(path: &Path) -> AuditLog {
-    AuditLog::File(path.to_owned())
+fn to(path: &Path) -> AuditDestination {
+    AuditDestination::File(path.to_owned())
 }
 
 fn entry(n: usize) -> AuditRecord {

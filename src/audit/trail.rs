@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     errors::AuditError,
-    options::AuditLog,
+    options::AuditDestination,
     record::AuditRecord,
     writer::{TrailWriter, WriterCommand},
 };
@@ -31,7 +31,7 @@ impl AuditTrail {
     ///
     /// # Errors
     /// The file cannot be opened or written, or another process writes to it.
-    pub fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
+    pub fn open(to: &AuditDestination, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
         let writer = TrailWriter::open(to, replica, metrics)?;
         let (commands, received) = mpsc::channel(QUEUE_CAPACITY);
         let thread = std::thread::Builder::new()

@@ -14,7 +14,7 @@ use super::{
     chain::{self, HashChain, PreviousLine},
     errors::AuditError,
     file::{OpenedTrail, is_same_file, open_trail_file},
-    options::AuditLog,
+    options::AuditDestination,
     record::{AuditAction, AuditRecord},
 };
 use crate::error_chain::ErrorChain;
@@ -45,10 +45,10 @@ pub(super) struct TrailWriter {
 }
 
 impl TrailWriter {
-    pub(super) fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
+    pub(super) fn open(to: &AuditDestination, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
         let (destination, after, last_line) = match to {
-            AuditLog::Stdout => (TrailDestination::Stdout, chain::INITIAL_HASH.to_owned(), PreviousLine::Whole),
-            AuditLog::File(path) => {
+            AuditDestination::Stdout => (TrailDestination::Stdout, chain::INITIAL_HASH.to_owned(), PreviousLine::Whole),
+            AuditDestination::File(path) => {
                 let OpenedTrail { file, last_hash, last_line } = open_trail_file(path)?;
                 (TrailDestination::File { path: path.clone(), file }, last_hash, last_line)
             }

@@ -14,6 +14,7 @@ mod lease;
 mod lifecycle;
 mod load;
 mod observed;
+mod options;
 mod owner;
 mod previews;
 mod reading;
@@ -47,6 +48,7 @@ use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
 pub use approvals::WaitingApproval;
 pub use error::SessionsError;
 pub use load::Room;
+pub use options::SessionOptions;
 
 use follow::Followers;
 use load::Load;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::options::{BudgetOptions, SpendingLimit};
+use crate::options::{SpendingLimit, SpendingLimits};
 use k8sops_core::TokenUsage;
 
 /// The scope of a budget.
@@ -30,7 +30,7 @@ impl BudgetScope {
         }
     }
 
-    pub(crate) fn describe(self, budgets: &BudgetOptions) -> String {
+    pub(crate) fn describe(self, budgets: &SpendingLimits) -> String {
         let (budget, of) = match self {
             Self::ModelAttempt => (budgets.turn, "for this turn"),
             Self::Session => (budgets.session, "for this session"),
@@ -51,7 +51,7 @@ pub fn is_budget_spent(budget: &SpendingLimit, usage: &TokenUsage) -> bool {
 
 /// Returns the budget that is used up, if any. Reads the usage of the user only when users have a limit.
 pub(crate) async fn find_spent_budget(
-    budgets: &BudgetOptions,
+    budgets: &SpendingLimits,
     turn: &TokenUsage,
     session: &TokenUsage,
     usage_source: &dyn UsageSource,

@@ -58,7 +58,9 @@ pub use context::ContextPolicy;
 pub use limits::RunLimits;
 pub use memory_context::MemoryRetriever;
 pub use model_selection::ModelCandidate;
-pub use options::{BudgetOptions, SpendingLimit};
+pub use options::{
+    AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions, SpendingLimit, SpendingLimits,
+};
 pub use prompt::system_prompt;
 pub use run::{Run, RunEnd};
 pub use run_events::run_failure_events;

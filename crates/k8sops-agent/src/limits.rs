@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     budget::{self, BudgetScope},
     context::ContextPolicy,
-    options::BudgetOptions,
+    options::SpendingLimits,
 };
 use k8sops_core::{ChatMessage, OpenRun, Timestamp, ToolCall};
 use k8sops_models::RetryPolicy;
@@ -28,7 +28,7 @@ pub struct RunLimits {
     /// How long an approval request or a question waits for the user.
     pub approval_ttl: Duration,
     /// The budgets.
-    pub budgets: BudgetOptions,
+    pub budgets: SpendingLimits,
     /// How much of the context window a request may fill.
     pub context: ContextPolicy,
 }

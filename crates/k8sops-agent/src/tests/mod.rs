@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::BudgetOptions;
+use crate::SpendingLimits;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
@@ -336,7 +336,7 @@ fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
         system: "be brief".into(),
         limits: RunLimits {
             context: ContextPolicy { threshold: 75, max_tokens: 100_000 },
-            budgets: BudgetOptions::default(),
+            budgets: SpendingLimits::default(),
             max_steps: 3,
             max_calls: 10,
             max_time: Duration::from_secs(600),
