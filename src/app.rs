@@ -26,7 +26,7 @@ use crate::{
     auth::{AuthMode, Authenticator},
     config::{AppConfig, LoadedConfig, SettingSources},
     demo,
-    runtime::{Parts, Room, Sessions},
+    runtime::{CapacityLimits, Dependencies, Sessions},
 };
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
@@ -172,7 +172,7 @@ impl Application {
         };
         let long_term = &config.long_term;
         let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
-        let sessions = Sessions::new(Parts {
+        let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: catalog.clone(),
             tools: Arc::new(toolbox),
@@ -180,7 +180,7 @@ impl Application {
             limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
-            room: ArcSwap::from_pointee(capacity_limits(config)),
+            capacity: ArcSwap::from_pointee(capacity_limits(config)),
             shallow: config.store.shallow,
             approval_by: config.tools.approval_by,
             metrics: metrics.clone(),
@@ -265,7 +265,7 @@ impl Application {
                 ended = &mut server => Some(ended),
             };
             tracing::info!("stopping");
-            api.sessions.stop(shutdown_timeout).await;
+            api.sessions.shutdown(shutdown_timeout).await;
             api.halt.cancel();
             server_stops.cancel();
             let ended = match early {
@@ -273,7 +273,7 @@ impl Application {
                 None => server.await,
             };
             api.memory.shutdown().await;
-            api.sessions.close();
+            api.sessions.stop_following();
             audit.close().await;
             api.mcp.close().await;
             drop(background);
@@ -301,7 +301,7 @@ async fn serve_http(
     connections: usize,
     stops: CancellationToken,
 ) -> anyhow::Result<()> {
-    let recovered = api.sessions.recover().await?;
+    let recovered = api.sessions.start().await?;
     if recovered > 0 {
         tracing::info!(sessions = recovered, "going on with what an earlier process left");
     }
@@ -346,8 +346,8 @@ fn run_limits(config: &AppConfig) -> k8sops_agent::RunLimits {
 }
 
 /// What there is room for, as configured.
-fn capacity_limits(config: &AppConfig) -> Room {
-    Room {
+fn capacity_limits(config: &AppConfig) -> CapacityLimits {
+    CapacityLimits {
         sessions_per_user: config.sessions.max_sessions,
         runs: config.limits.runs,
         runs_per_user: config.limits.runs_per_user,

@@ -56,7 +56,8 @@ struct PendingApproval {
 )]
 #[get("/approvals")]
 pub(super) async fn list(api: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
-    let found = api.sessions.approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
+    let found =
+        api.sessions.list_pending_approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
     let approvals = found.into_iter().map(|waiting| PendingApproval {
         session_id: waiting.session,
         user_id: waiting.user,
@@ -124,7 +125,7 @@ pub(super) async fn resolve(
     }
     let event = api
         .sessions
-        .apply(session.0, command, |event| match &event.body {
+        .apply_command(session.0, command, |event| match &event.body {
             EventBody::ApprovalResolved(e) => e.approval_id == approval_id,
             // The run ended first, so that nothing will answer.
             body => body.ends_run(),

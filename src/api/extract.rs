@@ -30,7 +30,7 @@ impl UserToken {
         session: SessionId,
     ) -> Result<(), ProblemDetails> {
         if let Some(token) = self.0 {
-            api.sessions.get(user, session).await?;
+            api.sessions.get_session(user, session).await?;
             api.tokens.store_token(session, token);
         }
         Ok(())

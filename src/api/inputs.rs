@@ -57,7 +57,7 @@ pub(super) async fn answer_input(
     session.1.remember(&api, &caller.user, session.0).await?;
     let event = api
         .sessions
-        .apply(session.0, command, |event| match &event.body {
+        .apply_command(session.0, command, |event| match &event.body {
             EventBody::InputResolved(e) => e.input_id == input_id,
             // The run ended first, so that nothing will answer.
             body => body.ends_run(),

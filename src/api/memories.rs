@@ -245,7 +245,11 @@ pub(super) async fn forget(
         }
         forgotten
     };
-    if api.sessions.to_the_end(forgotten).await? { Ok(HttpResponse::NoContent().finish()) } else { Err(not_found(id)) }
+    if api.sessions.run_to_completion(forgotten).await? {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(not_found(id))
+    }
 }
 
 /// What was forgotten.
@@ -274,7 +278,7 @@ pub(super) async fn forget_all(
         }
         deleted
     };
-    Ok(web::Json(Forgotten { deleted: api.sessions.to_the_end(forgotten).await? }))
+    Ok(web::Json(Forgotten { deleted: api.sessions.run_to_completion(forgotten).await? }))
 }
 
 async fn note_deleted(api: &ApiState, user: &UserId) {

@@ -95,11 +95,11 @@ pub(super) async fn send(
     let streams = stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE;
     // Before the message is taken: who is told that there is no room must be able to send it again.
     let open = streams.then(|| OpenStream::new(&api, &caller.identity)).transpose()?;
-    let receipt = api.sessions.submit(session.0, command).await?;
+    let receipt = api.sessions.submit_command(session.0, command).await?;
     let accepted = MessageAccepted::of(receipt)?;
     if let Some(open) = open {
         // The run may be over before its stream is open.
-        let cursor = api.sessions.watch(&caller.user, session.0, accepted.seq).await?.with_all_text();
+        let cursor = api.sessions.open_cursor(&caller.user, session.0, accepted.seq).await?.with_all_text();
         let hello = stream::hello(&api, &caller.user, session.0).await?;
         return Ok(stream::respond(
             &api,
@@ -193,7 +193,7 @@ pub(super) async fn list(
     if !(1..=1000).contains(&page.limit) {
         return Err(ProblemDetails::invalid("limit must be 1 to 1000"));
     }
-    let state = api.sessions.state(&caller.user, session.0).await?;
+    let state = api.sessions.load_session_state(&caller.user, session.0).await?;
     let mut messages: Vec<_> =
         state.messages.into_iter().filter(|m| m.seq() > page.after).take(page.limit + 1).collect();
     let more = messages.len() > page.limit;
@@ -232,7 +232,7 @@ pub(super) async fn cancel(
     key: IdempotencyKey,
 ) -> Result<HttpResponse, ProblemDetails> {
     let command = cancel_command(&caller.user, key.0.unwrap_or_else(CommandId::generate));
-    let receipt = api.sessions.submit(session.0, command).await?;
+    let receipt = api.sessions.submit_command(session.0, command).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(CancelAccepted { run_id: receipt.run_id, seq: receipt.seq }))

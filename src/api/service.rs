@@ -110,7 +110,7 @@ pub(super) async fn info(api: web::Data<ApiState>, _caller: Caller) -> web::Json
     web::Json(Info {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        replica: api.sessions.replica().to_owned(),
+        replica: api.sessions.replica_name().to_owned(),
         mode: api.mode,
         language_model: api.mode == ServiceMode::Serve,
         notice: (api.mode == ServiceMode::Demo).then_some(DEMO_NOTICE),
@@ -119,7 +119,7 @@ pub(super) async fn info(api: web::Data<ApiState>, _caller: Caller) -> web::Json
         mcp_connected: api.mcp.all_connected(),
         default_provider: api.defaults.load().provider.clone(),
         default_model: api.defaults.load().model.clone(),
-        long_term_memory: api.sessions.remembers(),
+        long_term_memory: api.sessions.has_long_term_memory(),
         limits: Limits { max_message_bytes: api.server.max_message_bytes, max_frame_bytes: api.server.max_frame_bytes },
     })
 }
@@ -171,6 +171,6 @@ pub(super) async fn metrics(api: web::Data<ApiState>, request: HttpRequest) -> R
     api.metrics.set_open_circuits(&api.catalog.open_circuits());
     let servers = api.mcp.statuses();
     api.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
-    api.metrics.set_replica_load(api.sessions.owned(), api.sessions.tasks_alive());
+    api.metrics.set_replica_load(api.sessions.owned_count(), api.sessions.alive_task_count());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render()))
 }

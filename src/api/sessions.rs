@@ -125,7 +125,7 @@ pub(super) async fn create(
     if patch != SettingsPatch::default() {
         api.catalog.validate_settings(&settings)?;
     }
-    let summary = api.sessions.create(&caller.user, title, settings).await?;
+    let summary = api.sessions.create_session(&caller.user, title, settings).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(SessionView::new(&api, summary)))
 }
@@ -177,7 +177,7 @@ pub(super) async fn list(
         return Err(ProblemDetails::invalid("limit must be 1 to 200"));
     }
     let after = page.cursor.as_deref().map(read_cursor).transpose()?;
-    let mut sessions = api.sessions.list(&caller.user, after, page.limit + 1).await?;
+    let mut sessions = api.sessions.list_sessions(&caller.user, after, page.limit + 1).await?;
     let more = sessions.len() > page.limit;
     sessions.truncate(page.limit);
     let next_cursor =
@@ -208,7 +208,7 @@ pub(super) async fn get(
     caller: Caller,
     session: SessionPath,
 ) -> Result<web::Json<SessionView>, ProblemDetails> {
-    let summary = api.sessions.get(&caller.user, session.0).await?;
+    let summary = api.sessions.get_session(&caller.user, session.0).await?;
     Ok(web::Json(SessionView::new(&api, summary)))
 }
 
@@ -249,8 +249,8 @@ pub(super) async fn update(
         by: caller.user.clone(),
         body: CommandBody::Title { title },
     };
-    api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    let summary = api.sessions.get(&caller.user, session.0).await?;
+    api.sessions.apply_command(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
+    let summary = api.sessions.get_session(&caller.user, session.0).await?;
     Ok(web::Json(SessionView::new(&api, summary)))
 }
 
@@ -269,7 +269,7 @@ pub(super) async fn delete(
     caller: Caller<CanWrite>,
     session: SessionPath,
 ) -> Result<HttpResponse, ProblemDetails> {
-    api.sessions.delete(&caller.user, session.0).await?;
+    api.sessions.delete_session(&caller.user, session.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn get(
     caller: Caller,
     session: SessionPath,
 ) -> Result<web::Json<SessionSettings>, ProblemDetails> {
-    Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
+    Ok(web::Json(api.sessions.get_session(&caller.user, session.0).await?.settings))
 }
 
 /// Changes some settings; they apply from the next run on.
@@ -52,8 +52,8 @@ pub(super) async fn update(
 ) -> Result<web::Json<SessionSettings>, ProblemDetails> {
     let command_id = key.0.unwrap_or_else(CommandId::generate);
     let command = command(&caller.user, command_id.clone(), body.0)?;
-    api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
+    api.sessions.apply_command(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
+    Ok(web::Json(api.sessions.get_session(&caller.user, session.0).await?.settings))
 }
 
 /// The command for a change of settings.

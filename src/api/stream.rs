@@ -83,7 +83,7 @@ pub(super) fn preferred<'a>(request: &HttpRequest, offers: &[&'a str]) -> &'a st
 
 /// The first frame of a stream.
 pub(super) async fn hello(api: &ApiState, user: &UserId, session: SessionId) -> Result<StreamFrame, ProblemDetails> {
-    let summary = api.sessions.get(user, session).await?;
+    let summary = api.sessions.get_session(user, session).await?;
     let oldest_seq = api.sessions.oldest_seq(session).await?;
     Ok(StreamFrame::Transient(TransientEvent::Hello(StreamHello {
         protocol: PROTOCOL,
@@ -102,7 +102,7 @@ pub(super) async fn open(
     after: u64,
     snapshot: bool,
 ) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
-    let mut cursor = api.sessions.watch(user, session, after).await?;
+    let mut cursor = api.sessions.open_cursor(user, session, after).await?;
     let hello = hello(api, user, session).await?;
     let StreamFrame::Transient(TransientEvent::Hello(StreamHello { last_seq, .. })) = &hello else {
         unreachable!("it is a hello")

@@ -87,7 +87,7 @@ pub(super) async fn output(
     let call: ToolCallId = path.1.parse()?;
     let before = offset.min(CHARACTER as u64 - 1);
     let asked = usize::try_from(before).unwrap_or(0) + limit + CHARACTER;
-    let found = api.sessions.output(&caller.user, session.0, &call, offset - before, asked).await?;
+    let found = api.sessions.read_tool_output(&caller.user, session.0, &call, offset - before, asked).await?;
     let start = boundary(&found.bytes, usize::try_from(before).unwrap_or(0));
     let end = boundary(&found.bytes, start + limit);
     let content = String::from_utf8_lossy(&found.bytes[start..end]).into_owned();

@@ -76,8 +76,8 @@ fn apply_config(
     logs::set_log_level(&config.log.level)?;
     api.defaults.store(defaults.into());
     api.day_budget.store(config.budgets.user_day.into());
-    api.sessions.set_limits(run_limits(config));
-    api.sessions.set_room(capacity_limits(config));
+    api.sessions.set_run_limits(run_limits(config));
+    api.sessions.set_capacity_limits(capacity_limits(config));
     api.quota.set_limits(config.limits);
     api.tools.set_policy(&config.tools);
     for warning in &loaded.warnings {

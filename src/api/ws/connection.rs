@@ -221,7 +221,7 @@ impl Connection {
             Up::Answer(input_id, answer) => inputs::command(user, command_id, input_id, answer)?,
             Up::Settings(patch) => settings::command(user, command_id, patch)?,
         };
-        Ok(api.sessions.submit(session, command).await?)
+        Ok(api.sessions.submit_command(session, command).await?)
     }
 }
 
