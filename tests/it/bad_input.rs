@@ -10,7 +10,7 @@ use k8sops_testing::scripted::ScriptedModel;
 type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
+async fn bad_requests_return_helpful_problems() {
     let model = ScriptedModel::new([]);
     let service = Service::start(Setup {
         model: Some(model),
@@ -94,7 +94,7 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_is_no_key_or_no_cursor_is_refused() {
+async fn invalid_header_values_are_rejected() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let long = "k".repeat(129);
@@ -111,14 +111,14 @@ async fn a_header_that_is_no_key_or_no_cursor_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_method_names_the_right_ones_in_the_allow_header() {
+async fn wrong_method_returns_allow_header() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let response = service.request(Method::PUT, "/v1/sessions").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, POST"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_inbox_that_is_full_says_so() {
+async fn full_inbox_is_reported() {
     let gate = k8sops_testing::scripted::Gate::new();
     let model = ScriptedModel::new([vec![k8sops_testing::scripted::Step::Wait(gate.clone())]]);
     let service = Service::with(&model).await;
@@ -136,7 +136,7 @@ async fn an_inbox_that_is_full_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn web_pages_of_other_origins_and_foreign_host_names_are_kept_out() {
+async fn foreign_origins_and_hosts_are_rejected() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let own = service.base.clone();
     for (header, value, status) in [

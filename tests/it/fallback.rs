@@ -20,7 +20,7 @@ fn warnings(frames: &[Value]) -> Vec<&Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_model_answers_while_the_first_is_down_and_all_can_see_it() {
+async fn fallback_model_answers_while_the_first_is_down() {
     let providers = Providers::start().await;
     let env = vec![
         ("LLM_PROVIDER", "test-anthropic".to_owned()),

@@ -60,7 +60,7 @@ pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there() {
+async fn every_route_enforces_authentication_and_ownership() {
     let mut keys = Keys::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User, UserRole::Approver]));
     let tools = Counting::new();
@@ -153,7 +153,7 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
+async fn key_file_changes_apply_without_restart() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let mut service =
@@ -193,7 +193,7 @@ async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart() {
+async fn mounted_secret_update_changes_the_keys() {
     let mut keys = Keys::mounted();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() };
@@ -212,7 +212,7 @@ async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn roles_bound_what_a_caller_does() {
+async fn roles_limit_what_a_caller_may_do() {
     let mut keys = Keys::new();
     let (anna, viewer) = (keys.add("anna", &[UserRole::User]), keys.add("anna", &[UserRole::Viewer]));
     let admin = keys.add("root", &[UserRole::Admin]);
@@ -243,7 +243,7 @@ async fn roles_bound_what_a_caller_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_needs_the_yes_of_somebody_else() {
+async fn change_needs_approval_by_another_user() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
@@ -301,7 +301,7 @@ async fn post(issuer: &Peer, path: &str, body: Value) -> Value {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_the_issuer_is_believed_and_no_other() {
+async fn only_valid_jwts_of_the_issuer_are_accepted() {
     let issuer = issuer().await;
     let env = vec![
         ("AUTH_MODE", "jwt".into()),
@@ -384,7 +384,7 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
+async fn proxy_header_is_accepted_from_trusted_addresses_only() {
     for (sources, known) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
         let env = vec![
             ("AUTH_MODE", "proxy".into()),
@@ -410,7 +410,7 @@ async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
+async fn websocket_authenticates_by_subprotocol_or_first_message() {
     let mut keys = Keys::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let mut service =
@@ -457,7 +457,7 @@ async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_listed_origins_may_call_and_no_others() {
+async fn cors_allows_only_listed_origins() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let mut env = keys.env();

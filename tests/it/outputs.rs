@@ -35,7 +35,7 @@ fn tool_end(frames: &[Value], n: usize) -> &Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_output_is_shortened_and_its_whole_is_read_in_parts() {
+async fn truncated_output_is_readable_in_pages() {
     let whole = log(40_000);
     let (said, cluster) = (whole.clone(), FakeServer::new());
     let cluster = cluster.reads("pods_log", "The log of a pod.", move |_| Ok(said.clone()));
@@ -70,7 +70,7 @@ async fn a_long_output_is_shortened_and_its_whole_is_read_in_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_model_finds_the_one_line_that_matters() {
+async fn model_finds_a_line_in_a_truncated_output() {
     let whole = log(60_000);
     let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", move |_| Ok(whole.clone()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("hm")]]);
@@ -103,7 +103,7 @@ async fn the_model_finds_the_one_line_that_matters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_shortened_is_read_as_it_is() {
+async fn short_output_is_returned_unchanged() {
     let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", |_| Ok("täil".into()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))]]);
     let (service, session) = service(&model, &cluster).await;

@@ -140,7 +140,7 @@ async fn knowing(
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_in_other_words_find_the_fact_that_answers_them() {
+async fn paraphrased_questions_find_their_facts() {
     let facts = facts();
     assert!(facts.len() >= 200);
     let server = embedding_server().await;
@@ -171,7 +171,7 @@ async fn questions_in_other_words_find_the_fact_that_answers_them() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice() {
+async fn paraphrased_facts_are_not_stored_twice() {
     let facts = facts();
     let server = embedding_server().await;
     let store = Arc::new(InMemoryStore::new(false));

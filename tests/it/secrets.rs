@@ -35,7 +35,7 @@ fn contents(folder: &Path, into: &mut String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_is_a_placeholder_for_all_but_the_tool_that_it_is_handed_to() {
+async fn secret_values_reach_only_the_tool() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.say([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
@@ -82,7 +82,7 @@ async fn a_value_is_a_placeholder_for_all_but_the_tool_that_it_is_handed_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restart_a_placeholder_is_used_again_once_its_secret_was_read_again() {
+async fn placeholder_resolves_after_rereading_the_secret() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = || call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.say([vec![get()], vec![text("I see")]]);

@@ -145,7 +145,7 @@ fn told(frames: &[Value]) -> Value {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
+async fn turn_is_one_trace_from_request_to_tool() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), ("OTEL_SERVICE_NAME", "ops")]].concat();
     let program = Program::start(&world.yaml, &env).await;
@@ -205,7 +205,7 @@ async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_at_the_end_of_a_pipe_is_told_of_the_trace_too() {
+async fn stdio_server_receives_the_trace_context() {
     let (collector, world) = (Collector::start().await, World::over_stdio().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
     let program = Program::start(&world.yaml, &env).await;
@@ -217,7 +217,7 @@ async fn a_server_at_the_end_of_a_pipe_is_told_of_the_trace_too() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_over_a_websocket_is_in_the_trace_that_opened_it() {
+async fn websocket_commands_join_the_trace_of_the_handshake() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
     let program = Program::start(&world.yaml, &env).await;
@@ -242,7 +242,7 @@ async fn what_comes_over_a_websocket_is_in_the_trace_that_opened_it() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_another_replica_takes_over_stays_in_its_trace() {
+async fn taken_over_run_stays_in_its_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let redis = RedisServer::start(Kind::Debian).await;
     let redis_url = redis.url();
@@ -272,7 +272,7 @@ async fn a_run_that_another_replica_takes_over_stays_in_its_trace() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_for_memories_is_a_trace_of_its_own() {
+async fn memory_extraction_is_a_separate_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)];
     let program = Program::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
@@ -294,7 +294,7 @@ async fn a_look_for_memories_is_a_trace_of_its_own() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_is_in_traces_only_when_that_is_asked_for() {
+async fn content_is_traced_only_on_request() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let capture = ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), capture]].concat();
@@ -316,7 +316,7 @@ async fn what_was_said_is_in_traces_only_when_that_is_asked_for() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_exported_by_default_and_a_dead_collector_harms_nothing() {
+async fn dead_collector_does_not_affect_the_service() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let program = Program::start(&world.yaml, &MODEL).await;
     let frames = world.turn(&program).await;
@@ -336,7 +336,7 @@ async fn nothing_is_exported_by_default_and_a_dead_collector_harms_nothing() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_are_json_and_hold_no_secret_at_any_level() {
+async fn log_lines_are_json_without_secrets() {
     let world = World::new().await;
     let env = [
         &MODEL[..],

@@ -100,7 +100,7 @@ fn with_users_token(name: &str, url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_sees_the_token_that_came_with_the_message_and_without_one_nothing_is_sent() {
+async fn user_token_is_forwarded_to_the_server() {
     let server = Noting::start("whoami");
     let yaml = format!("mcp:\n  servers:\n{}", with_users_token("mine", &server.url));
     let model = ScriptedModel::new([vec![call("whoami", json!({}))]]);
@@ -153,7 +153,7 @@ fn ends(frames: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_key_the_token_comes_beside_it_and_goes_nowhere_but_to_the_server_that_wants_it() {
+async fn user_token_header_reaches_only_its_server() {
     let (mine, other, providers) = (Noting::start("whoami"), Noting::start("weather"), Providers::start().await);
     let yaml = format!(
         "{}mcp:\n  servers:\n{}  - name: other\n    url: {}\n",
