@@ -49,7 +49,7 @@ async fn asyncapi_document_is_served() {
 async fn asyncapi_file_is_up_to_date() {
     let output = k8sops_command().arg("asyncapi").output().await.unwrap();
     let written = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(written, FILE, "write it anew: cargo run -- asyncapi > openapi/asyncapi.yaml");
+    assert_eq!(written, FILE, "regenerate it: cargo run -- asyncapi > openapi/asyncapi.yaml");
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -109,8 +109,8 @@ async fn every_websocket_frame_is_documented() {
     gate.arrived().await;
     send(&mut socket, json!({"type": "cancel"})).await;
     frames.extend(socket.until("run_finished").await);
-    let nobody = "018f0000-0000-7000-8000-000000000000";
-    send(&mut socket, json!({"type": "answer", "input_id": nobody, "action": "decline"})).await;
+    let unknown = "018f0000-0000-7000-8000-000000000000";
+    send(&mut socket, json!({"type": "answer", "input_id": unknown, "action": "decline"})).await;
     frames.extend(socket.until("error").await);
     assert_eq!(tried, up, "a command of the document was not tried");
 

@@ -98,7 +98,7 @@ async fn audit_log_names_actor_and_approver_without_outputs() {
     let file = path.to_str().unwrap();
     let (good, says) = verify(&["--closed", file]).await;
     assert!(good && says.contains("12 records in 1 chain"), "{says}");
-    // Somebody puts another name to it.
+    // An attacker replaces the approver's name.
     let altered = dir.path().join("altered");
     std::fs::write(&altered, text.replacen("\"approved_by\":\"user:default\"", "\"approved_by\":\"user:boss\"", 1))
         .unwrap();
@@ -163,7 +163,7 @@ async fn change_is_refused_when_audit_write_fails() {
     let metrics = program.request(reqwest::Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(!metrics.contains("k8sops_audit_errors_total 0"), "{metrics}");
 
-    // What only looks is done all the same.
+    // A read-only call runs without an audit record.
     let looking = program.session().await;
     providers.script(Dialect::Chat, "l", [Dialect::Chat.call("whence", "{}"), Dialect::Chat.text("It is said.")]);
     let settings = program.request(reqwest::Method::PATCH, &format!("{looking}/settings"));

@@ -21,7 +21,7 @@ async fn bad_requests_return_helpful_problems() {
     let session = service.session().await;
     let messages = format!("{session}/messages");
     let settings = format!("{session}/settings");
-    let nobody = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
+    let unknown = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
     let long = format!(r#"{{"content": "{}"}}"#, "x".repeat(101));
     let huge = format!(r#"{{"content": "{}"}}"#, "x".repeat(5000));
     let cases: Vec<Case> = vec![
@@ -37,7 +37,7 @@ async fn bad_requests_return_helpful_problems() {
         (Method::POST, messages.clone(), long.as_bytes(), 413, "message_too_long", "limit is 100"),
         (Method::POST, messages.clone(), huge.as_bytes(), 413, "payload_too_large", "K8SOPS_MAX_FRAME_BYTES"),
         (Method::PATCH, settings.clone(), b"{}", 400, "invalid_request", "nothing to change"),
-        (Method::PATCH, settings.clone(), br#"{"provider": "nobody"}"#, 400, "invalid_request", "nobody"),
+        (Method::PATCH, settings.clone(), br#"{"provider": "unknown"}"#, 400, "invalid_request", "unknown"),
         (Method::PATCH, settings.clone(), br#"{"model": "gpt-0"}"#, 400, "invalid_request", "gpt-0"),
         (Method::PATCH, settings.clone(), br#"{"provider": null}"#, 400, "invalid_json", "leave"),
         (Method::PATCH, settings.clone(), br#"{"model": null, "temperature": 1}"#, 400, "invalid_json", "leave"),
@@ -63,8 +63,8 @@ async fn bad_requests_return_helpful_problems() {
         (Method::GET, "/v1/sessions/7".into(), b"", 400, "invalid_request", "UUID"),
         (Method::GET, "/v1/sessions/..%2f..%2fetc%2fpasswd".into(), b"", 400, "invalid_request", "UUID"),
         (Method::DELETE, format!("/v1/sessions/{}", "A".repeat(300)), b"", 400, "invalid_request", "UUID"),
-        (Method::GET, nobody.into(), b"", 404, "session_not_found", ""),
-        (Method::POST, format!("{nobody}/messages"), br#"{"content": "x"}"#, 404, "session_not_found", ""),
+        (Method::GET, unknown.into(), b"", 404, "session_not_found", ""),
+        (Method::POST, format!("{unknown}/messages"), br#"{"content": "x"}"#, 404, "session_not_found", ""),
         (Method::POST, format!("{session}/approvals/7"), br#"{"decision": "approve"}"#, 400, "invalid_request", "UUID"),
         (
             Method::POST,

@@ -206,7 +206,7 @@ async fn provider_faults_end_in_reply_or_clear_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unreachable_and_slow_providers_are_distinguished() {
-    // A server that speaks no TLS, a port that nobody listens on, and a name that nobody has.
+    // A server without TLS, a closed port, and a host name that does not resolve.
     let plain = Providers::start().await;
     let closed = k8sops_testing::testbed::free_port();
     let places = [

@@ -71,7 +71,7 @@ async fn every_route_enforces_authentication_and_ownership() {
 
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let open = ["/healthz", "/readyz", "/openapi.json", "/asyncapi.json", "/metrics"];
-    // Answered with the caller's own, whoever calls; what a route that is added later does must be said here.
+    // Routes that return the caller's own data. A route that is added later must be listed here.
     let own = [
         "/v1/sessions",
         "/v1/usage",
@@ -139,14 +139,14 @@ async fn every_route_enforces_authentication_and_ownership() {
                 continue;
             }
             let (status, found) = problem(ask(Some(&ben)).send().await.unwrap()).await;
-            assert_eq!(status, 404, "{method} {path} as somebody else: {found}");
+            assert_eq!(status, 404, "{method} {path} as another user: {found}");
             foreign += 1;
         }
     }
     assert!(unknown >= 40 && foreign >= 12, "{unknown} {foreign}");
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (status, _) = problem(http.get(format!("{}/v1/nothing", service.base)).send().await.unwrap()).await;
-    assert_eq!(status, 401, "what there is is nobody's business");
+    assert_eq!(status, 401, "an unknown route does not reveal that it is unknown");
     // Nothing of it had an effect.
     assert_eq!(service.log(&session).await.len(), before);
     assert_eq!(tools.calls("change"), 0);
@@ -275,7 +275,7 @@ async fn change_needs_approval_by_another_user() {
     // Ben sees the question, and nothing else of the session.
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
     service.connected().await;
-    // Who asks for a change and who allows it are two: nobody allows what they wrote themselves.
+    // Requester and approver must differ: editing the arguments makes the approver a requester.
     let own = json!({"decision": "approve", "arguments": {"replicas": 300}});
     let (status, found) = service.refused(service.request(Method::POST, &path).json(&own)).await;
     assert_eq!((status, &found["code"]), (422, &json!("does_not_fit")), "{found}");
@@ -322,7 +322,7 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
         let token = token(good.clone()).await;
         assert_eq!(status(&service, Some(&token)).await, 200, "{good}");
     }
-    // Somebody whose name cannot be a folder's has sessions of their own all the same.
+    // A user whose name is not a valid folder name has sessions, too.
     service.token = Some(token(json!({"claims": {"sub": "auth0|anna"}})).await);
     let session = service.session().await;
     service.get(&session).await;
@@ -356,8 +356,8 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
     }
     // One key fits RS256 and none is named: it is that one.
     assert_eq!(status(&service, Some(&token(json!({"header": {"kid": null}})).await)).await, 200);
-    let nobody = token(json!({"claims": {"realm_access": {"roles": ["offline_access"]}}})).await;
-    assert_eq!(status(&service, Some(&nobody)).await, 403);
+    let without_roles = token(json!({"claims": {"realm_access": {"roles": ["offline_access"]}}})).await;
+    assert_eq!(status(&service, Some(&without_roles)).await, 403);
 
     // The issuer rotates: the new key is found, the old one does not hold any more.
     let old = token(json!({})).await;
@@ -372,7 +372,7 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
         http.get(format!("{}/count", issuer.url)).send().await.unwrap().json().await.unwrap()
     };
     let (before, began) = (count().await, std::time::Instant::now());
-    let forged = token(json!({"header": {"kid": "nobody's"}})).await;
+    let forged = token(json!({"header": {"kid": "unknown"}})).await;
     for _ in 0..200 {
         assert_eq!(status(&service, Some(&forged)).await, 401);
     }

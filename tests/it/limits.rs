@@ -39,7 +39,7 @@ fn address(service: &Service) -> String {
     service.base.trim_start_matches("http://").to_owned()
 }
 
-/// All that the service says to somebody until it closes.
+/// Reads from a socket until the service closes it.
 async fn rest(socket: &mut TcpStream) -> String {
     let mut said = Vec::new();
     // A reset is an end, too.
@@ -62,7 +62,7 @@ async fn rate_limit_returns_retry_after() {
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(problem(refused).await.1["code"], "too_many_requests");
-    // Probes are nobody's.
+    // Probes are not rate limited.
     service.get("/readyz").await;
 }
 
@@ -284,7 +284,7 @@ async fn idle_sockets_do_not_block_requests() {
     })
     .await;
     assert!(websockets.iter().all(|socket| !socket.is_finished()), "none was closed");
-    // Those that do nothing are not kept for ever.
+    // Idle connections are closed after a while.
     for socket in &mut idle {
         rest(socket).await;
     }
@@ -306,7 +306,7 @@ async fn connections_wait_when_descriptors_run_out() {
     ];
     let program = program_after("ulimit -n 600", &providers.yaml(), &env).await;
     let session = program.session().await;
-    // More than there are files for. Who is in nobody's queue yet goes on trying.
+    // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying.
     let mut flood = JoinSet::new();
     for _ in 0..640 {
         let address = program.url.trim_start_matches("http://").to_owned();

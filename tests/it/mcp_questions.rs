@@ -94,8 +94,8 @@ async fn asks_for_a_form(transport: McpTransport) {
     assert_eq!(questions.len(), 1);
     let ElicitationForm::Fields(schema) = &questions[0].form else { panic!("{questions:?}") };
     assert_eq!(schema["properties"]["name"]["type"], "string");
-    let nobody = User::who(ElicitationAnswer::Decline);
-    let output = call(&hub, "trigger-elicitation-request", json!({}), &nobody).await;
+    let declining = User::who(ElicitationAnswer::Decline);
+    let output = call(&hub, "trigger-elicitation-request", json!({}), &declining).await;
     assert!(output.text.contains("declined"), "{}", output.text);
     hub.close().await;
 }

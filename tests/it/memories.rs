@@ -160,7 +160,7 @@ async fn failed_extraction_is_retried_with_the_next_turn() {
     assert_eq!((looks[0]["memories"].as_array().unwrap().len(), looks[0]["up_to_seq"].as_u64()), (0, Some(0)));
     service.turn(&session, "REMEMBER Anna is on call.").await;
     assert_eq!(saved(&service, &session, 2).await[1]["memories"].as_array().unwrap().len(), 2);
-    // An answer that is no list is no reason to look for ever.
+    // An invalid reply is not retried without end.
     *model.answer.lock().unwrap() = Some("I found nothing of note.".into());
     service.turn(&session, "REMEMBER nothing of this").await;
     let looks = saved(&service, &session, 3).await;

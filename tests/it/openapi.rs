@@ -24,7 +24,7 @@ async fn openapi_file_is_up_to_date() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let served = service.get("/openapi.json").await;
     let file: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
-    assert_eq!(served, file, "write it anew: cargo run -- openapi > openapi/openapi.json");
+    assert_eq!(served, file, "regenerate it: cargo run -- openapi > openapi/openapi.json");
 }
 
 #[tokio::test(flavor = "multi_thread")]

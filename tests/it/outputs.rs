@@ -65,8 +65,8 @@ async fn truncated_output_is_readable_in_pages() {
     let data = service.stop().await;
     let again = Service::start(Setup { data: Some(data), ..Setup::default() }).await;
     assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
-    let nobody = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
-    assert_eq!(again.refused(nobody).await.1["code"], json!("output_not_found"));
+    let missing = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
+    assert_eq!(again.refused(missing).await.1["code"], json!("output_not_found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +81,7 @@ async fn model_finds_a_line_in_a_truncated_output() {
         vec![
             call("search_output", json!({"call": id, "pattern": "error|fatal", "context": 0})),
             call("read_output", json!({"call": id, "from_line": 30_001, "lines": 1})),
-            call("read_output", json!({"call": "call_of_nobody"})),
+            call("read_output", json!({"call": "call_of_missing"})),
         ],
         vec![Step::Text("found".into())],
     ]);

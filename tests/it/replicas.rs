@@ -1,4 +1,4 @@
-//! Several replicas on one Redis: any of them takes any request, and what one begins another goes on with.
+//! Several replicas on one Redis: any of them serves any request, and resumes the runs of one that is gone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -182,7 +182,7 @@ async fn stopping_replica_hands_over_its_runs() {
     let half = watching.until("token").await;
     let began = std::time::Instant::now();
     let (_, frames) = tokio::join!(one.stop(), watching.until("run_finished"));
-    // Not by a timeout: a lease that nobody gave back would run for ten seconds.
+    // The lease was released: one that has to expire would take ten seconds.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_gapless(&[half.clone(), frames.clone()].concat(), 1);
     let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
@@ -299,7 +299,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
     let metrics = client.get(format!("{}/metrics", nginx.base)).send().await.unwrap();
-    assert_eq!(metrics.status(), 404, "nobody reads them from outside");
+    assert_eq!(metrics.status(), 404, "metrics are not exposed");
     // Before there is a session it is the client that stays.
     let first = client.get(format!("{}/v1/info", nginx.base)).send().await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Restart and go on: what was durable is there, what was in progress is gone on with, nothing runs twice.
+//! Restarts: durable data is kept, runs in progress are resumed, no tool call runs twice.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Values of Secrets reach nobody but the tool that they are for.
+//! Values of Secrets reach only the tool that they are for.
 
 use std::path::Path;
 
@@ -68,7 +68,7 @@ async fn secret_values_reach_only_the_tool() {
     let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
     assert!(end["content"].as_str().unwrap().starts_with("logged in with \"[secret:"), "{end}");
 
-    // Nobody else has seen it: neither the model, nor a client, nor the disk.
+    // The value reached neither the model, nor a client, nor the disk.
     let requests: Vec<Value> = model
         .requests()
         .iter()

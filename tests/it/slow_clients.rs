@@ -1,4 +1,4 @@
-//! A client that stops reading costs the service a bounded piece of memory, and nobody anything else.
+//! A client that stops reading costs a bounded amount of memory and does not slow other clients down.
 
 use futures_util::future::join_all;
 use serde_json::Value;

@@ -137,8 +137,8 @@ impl World {
     }
 }
 
-/// What the tool said that it was sent.
-fn told(frames: &[Value]) -> Value {
+/// Returns the trace context that the tool received.
+fn received_context(frames: &[Value]) -> Value {
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     serde_json::from_str(end["content"].as_str().unwrap()).unwrap_or_else(|_| panic!("{end}"))
 }
@@ -188,7 +188,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
         assert_eq!(attribute(span, key), Some(value), "{key} of {span}");
     }
     // What goes out of the program names the span that it is sent in.
-    let told = told(&frames);
+    let told = received_context(&frames);
     assert_eq!((&told["header"], &told["meta"]), (&context(tool).into(), &context(tool).into()));
     let sent: Vec<String> =
         world.providers.received(Dialect::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
@@ -209,7 +209,7 @@ async fn stdio_server_receives_the_trace_context() {
     let (collector, world) = (Collector::start().await, World::over_stdio().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
     let program = Program::start(&world.yaml, &env).await;
-    let told = told(&world.turn(&program).await);
+    let told = received_context(&world.turn(&program).await);
     program.stop().await;
     let tool = the_one(&collector, "execute_tool whence").await;
     assert_eq!((&told["header"], &told["meta"]), (&Value::Null, &context(&tool).into()));
@@ -226,7 +226,7 @@ async fn websocket_commands_join_the_trace_of_the_handshake() {
     let path = format!("{}/ws", program.session().await);
     let mut socket = Socket::open_at(&program.url, &path, &[("traceparent", &traceparent())]).await;
     socket.send(json!({"type": "message", "content": "my question"})).await;
-    let told = told(&socket.until("run_finished").await);
+    let told = received_context(&socket.until("run_finished").await);
     drop(socket);
     program.stop().await;
     let upgrade = the_one(&collector, "GET /v1/sessions/{session_id}/ws").await;
@@ -267,7 +267,7 @@ async fn taken_over_run_stays_in_its_trace() {
     let run = the_one(&collector, "invoke_agent k8sops").await;
     assert_eq!((attribute(&run, "k8sops.run.attempt"), &run["parentSpanId"]), (Some("2"), &request["spanId"]), "{run}");
     let tool = the_one(&collector, "execute_tool whence").await;
-    assert_eq!((&tool["parentSpanId"], &told(&frames)["meta"]), (&run["spanId"], &context(&tool).into()));
+    assert_eq!((&tool["parentSpanId"], &received_context(&frames)["meta"]), (&run["spanId"], &context(&tool).into()));
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -321,13 +321,13 @@ async fn dead_collector_does_not_affect_the_service() {
     let program = Program::start(&world.yaml, &MODEL).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    assert_eq!(told(&frames)["header"], Value::Null);
+    assert_eq!(received_context(&frames)["header"], Value::Null);
     assert!(world.providers.received(Dialect::Chat, "m").iter().all(|r| !r.headers.contains_key("traceparent")));
     program.stop().await;
     assert_eq!(collector.spans(), Vec::<Value>::new());
 
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*nobody)]].concat();
+    let closed = format!("http://127.0.0.1:{}", free_port());
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*closed)]].concat();
     let program = Program::start(&world.yaml, &env).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");

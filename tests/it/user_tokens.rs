@@ -107,7 +107,7 @@ async fn user_token_is_forwarded_to_the_server() {
     let setup = Setup { model: Some(model.clone()), yaml: Some(yaml), ..Setup::default() };
     let service = Service::start(setup).await;
     let session = service.session().await;
-    // Without a token there is no tool, and nobody is asked as anybody else.
+    // Without a token there is no tool, and no connection under another identity.
     let frames = service.turn(&session, "who am I?").await;
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     assert_eq!(end["status"], json!("error"), "{end}");
@@ -182,10 +182,10 @@ async fn user_token_header_reaches_only_its_server() {
     };
     let session = program.session().await;
 
-    // The key alone is for nobody but k8sops.
+    // The API key alone is not forwarded.
     asks(&["whoami"]);
     assert_eq!(ends(&program.turn(&session, &[]).await), ["error"]);
-    assert!(mine.asked().is_empty(), "nobody is asked without a token");
+    assert!(mine.asked().is_empty(), "without a token no request is sent");
     // Beside the key, with `Bearer` before it or without.
     let (mut expected, mut last) = (Vec::new(), 0);
     for value in ["Bearer annas-first-token", "annas-second-token"] {
