@@ -210,7 +210,7 @@ async fn user_manages_memories_over_the_api() {
     );
     assert_eq!(contents(&first, "?query=svc-4").await[0], "svc-4 is retired.");
     for (method, path, body, says) in [
-        (Method::PATCH, path.clone(), json!({}), "nothing to correct"),
+        (Method::PATCH, path.clone(), json!({}), "changes nothing"),
         (Method::PATCH, path.clone(), json!({"content": "  "}), "1 to 2000"),
         (
             Method::PATCH,
