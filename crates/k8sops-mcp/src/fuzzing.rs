@@ -4,7 +4,7 @@
 use rmcp::model::RequestId;
 use serde_json::Value;
 
-use crate::scan::Scan;
+use crate::transport::id_scanner::Scan;
 
 /// Checks that the scanner finds the same id however the bytes are cut, and that of a response.
 ///

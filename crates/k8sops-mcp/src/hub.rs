@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    CallError, CallOutput, McpCallContext, McpConnector, ServerStatus, call,
-    server::{Crew, Server, Timings},
-    users::PerUser,
-};
 use crate::McpConfig;
+use crate::{
+    CallError, CallOutput, McpCallContext, McpConnector, ServerStatus,
+    per_user::PerUser,
+    supervisor::{Crew, Server, Timings},
+    tool_call,
+};
 
 /// How long closing all servers may take: a bit more than one may.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -149,10 +150,10 @@ impl McpHub {
     ) -> Result<CallOutput, CallError> {
         match self.by_name.get(server) {
             None => Err(CallError::NotSent(format!("there is no MCP server named {server:?}"))),
-            Some(Place::Shared(server)) => call::call(server, tool, arguments, context, &self.tracker).await,
+            Some(Place::Shared(server)) => tool_call::call(server, tool, arguments, context, &self.tracker).await,
             Some(Place::PerUser(users)) => {
                 let link = users.link(context.user_token.as_ref()).await?;
-                call::call(&link.server, tool, arguments, context, &self.tracker).await
+                tool_call::call(&link.server, tool, arguments, context, &self.tracker).await
             }
         }
     }

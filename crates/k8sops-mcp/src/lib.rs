@@ -17,29 +17,22 @@
 //! server, which can hold a credential, at `warn` and `error`. All that matters to an operator is logged here in words, so
 //! a subscriber should set `rmcp=off` unless it is asked for more by name.
 
-mod ask;
-mod call;
-mod connect;
-mod content;
-mod correlate;
-mod elicit;
-mod flight;
-mod form;
+mod connection_handler;
+mod convert;
+mod elicitation;
+mod elicitation_relay;
+mod elicitation_schema;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod handler;
-mod http;
 mod hub;
-mod lines;
-mod listing;
-mod mask;
+mod in_flight_call;
+mod input_required;
 mod options;
-mod rounds;
-mod scan;
-mod server;
-mod stdio;
-mod users;
-mod watch;
+mod per_user;
+mod supervisor;
+mod tool_call;
+mod tool_discovery;
+mod transport;
 
 #[cfg(any(test, feature = "test-server"))]
 pub mod test_server;
@@ -48,15 +41,17 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-pub use ask::{CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext};
-pub use connect::{ConnectError, InProcessConnector, McpConnection, McpConnector, build_connector};
-pub use form::{check as validate_elicitation_answer, complete as fill_elicitation_defaults};
-pub use handler::{ConnectionHandler, ProgressCallback};
-pub use http::HttpConnector;
+pub use connection_handler::{ConnectionHandler, ProgressCallback};
+pub use elicitation::{
+    CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext,
+};
+pub use elicitation_schema::{check as validate_elicitation_answer, complete as fill_elicitation_defaults};
 pub use hub::McpHub;
 pub use options::*;
-pub use stdio::StdioConnector;
-pub use users::WAITS_FOR_TOKEN;
+pub use per_user::WAITS_FOR_TOKEN;
+pub use transport::handshake::{ConnectError, InProcessConnector, McpConnection, McpConnector, build_connector};
+pub use transport::http_connector::HttpConnector;
+pub use transport::stdio_connector::StdioConnector;
 
 use serde_json::{Map, Value};
 

@@ -1,9 +1,9 @@
 //! The room as a whole, against a server in this process and against child processes.
 
-mod ask;
+mod elicitation;
 mod http;
 mod hub;
-mod listen;
-mod rough;
+mod malformed_messages;
+mod per_user;
 mod stdio;
-mod users;
+mod tool_subscription;

@@ -11,13 +11,13 @@ use rmcp::{
 use secrecy::SecretString;
 use tokio::io::DuplexStream;
 
-use super::{
-    ConnectionHandler, HttpConnector, StdioConnector,
-    http::{self, SendFault},
-    lines::Lines,
-    watch::Watched,
-};
 use crate::McpTransport;
+use crate::{
+    ConnectionHandler, HttpConnector, StdioConnector,
+    transport::http_connector::{self, SendFault},
+    transport::inbound_filter::Watched,
+    transport::line_transport::Lines,
+};
 
 /// A connection that has been shaken hands on.
 pub type McpConnection = RunningService<RoleClient, ConnectionHandler>;
@@ -110,7 +110,7 @@ impl McpConnector for InProcessConnector {
 }
 
 /// Shakes hands over a transport and keeps watch for its end.
-pub(super) async fn serve<T>(
+pub(crate) async fn serve<T>(
     handler: ConnectionHandler,
     transport: T,
     lifecycle: ClientLifecycleMode,
@@ -137,7 +137,7 @@ fn handshake_error(error: &ClientInitializeError, handler: &ConnectionHandler) -
     }
     match error {
         ClientInitializeError::LegacyFallbackFailed { fallback, .. } => handshake_error(fallback, handler),
-        ClientInitializeError::TransportError { error, .. } => match http::fault(error) {
+        ClientInitializeError::TransportError { error, .. } => match http_connector::fault(error) {
             SendFault::Unknown(text) => ConnectError::Handshake(text),
             SendFault::NotSent(text) | SendFault::Refused(text) => ConnectError::Unreachable(text),
         },
@@ -159,7 +159,7 @@ fn handshake_error(error: &ClientInitializeError, handler: &ConnectionHandler) -
 }
 
 /// Words of a server for an error message: one line, bounded.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.len() <= MAX_QUOTE {
         return line;

@@ -8,10 +8,10 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use super::{elicit::elicit, flight::Flight, server::Live};
+use crate::{elicitation_relay::elicit, in_flight_call::Flight, supervisor::Live};
 
 /// How often a call is sent again because its server asks for it; more is a server that goes in circles.
-pub(super) const MAX_ROUNDS: usize = 10;
+pub(crate) const MAX_ROUNDS: usize = 10;
 /// How long a server that only wants to be asked again later is left alone.
 const LATER: Duration = Duration::from_millis(250);
 /// Questions of one answer.
@@ -21,7 +21,7 @@ const MAX_INPUTS: usize = 32;
 ///
 /// # Errors
 /// What the server asks that is not offered here.
-pub(super) async fn next_round(
+pub(crate) async fn next_round(
     live: &Live,
     flight: &Flight,
     mut params: CallToolRequestParams,

@@ -2,7 +2,7 @@
 //!
 //! A session of a server belongs to the identity that it was opened with, so none is ever shared, and there is no
 //! connection that a call without a token could fall back to. A connection is opened by the first call (or by
-//! [`McpHub::connect_user`](super::McpHub::connect_user)) and closed when its user has not used it for a while. Which tools the server
+//! [`McpHub::connect_user`](crate::McpHub::connect_user)) and closed when its user has not used it for a while. Which tools the server
 //! has is what it tells the user who has been connected for longest.
 
 use std::{
@@ -19,9 +19,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
+use crate::{
     CallError, McpConnector,
-    server::{Crew, Server},
+    supervisor::{Crew, Server},
 };
 
 /// What the status of such a server says while no user is connected.
@@ -36,9 +36,9 @@ const IDLE: Duration = Duration::from_secs(600);
 type Key = [u8; 32];
 
 /// See the module.
-pub(super) struct PerUser {
+pub(crate) struct PerUser {
     /// What is shown of the server.
-    pub(super) front: Arc<Server>,
+    pub(crate) front: Arc<Server>,
     connector: Arc<dyn McpConnector>,
     crew: Crew,
     /// A `std` lock: held for a look-up only, never across an await.
@@ -68,7 +68,7 @@ impl Drop for Link {
 }
 
 impl PerUser {
-    pub(super) fn new(front: Arc<Server>, connector: Arc<dyn McpConnector>, crew: Crew) -> Arc<Self> {
+    pub(crate) fn new(front: Arc<Server>, connector: Arc<dyn McpConnector>, crew: Crew) -> Arc<Self> {
         front.show(false, Some(WAITS_FOR_TOKEN.to_owned()), None);
         Arc::new(Self { front, connector, crew, links: Mutex::default() })
     }
@@ -77,7 +77,7 @@ impl PerUser {
     ///
     /// # Errors
     /// [`CallError::NotSent`] without a token, or when there is no connection with it.
-    pub(super) async fn link(self: &Arc<Self>, token: Option<&SecretString>) -> Result<InUse, CallError> {
+    pub(crate) async fn link(self: &Arc<Self>, token: Option<&SecretString>) -> Result<InUse, CallError> {
         let name = &self.front.name;
         let Some(token) = token.filter(|token| !token.expose_secret().trim().is_empty()) else {
             return Err(CallError::NotSent(format!(
@@ -177,7 +177,7 @@ impl PerUser {
     }
 
     /// The connections as they are now.
-    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         self.links().by_user.values().map(|link| link.server.clone()).collect()
     }
 
@@ -187,11 +187,11 @@ impl PerUser {
 }
 
 /// A user's connection while it is used.
-pub(super) struct InUse {
+pub(crate) struct InUse {
     users: Arc<PerUser>,
     key: Key,
     number: u64,
-    pub(super) server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
 }
 
 impl Drop for InUse {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::ProgressCallback;
+use crate::ProgressCallback;
 
 /// A question of a server to the user. All of it is the server's word.
 #[derive(Debug, Clone, PartialEq)]

@@ -21,7 +21,7 @@ use rmcp::{
 
 use serde::de::IgnoredAny;
 
-use super::{lines, listing};
+use crate::{tool_discovery, transport::line_transport};
 use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 
 type Headers = HashMap<HeaderName, HeaderValue>;
@@ -29,8 +29,8 @@ type ElicitationAnswer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Correlating {
-    pub(super) client: reqwest::Client,
+pub(crate) struct Correlating {
+    pub(crate) client: reqwest::Client,
 }
 
 /// What is known of the request that an answer belongs to.
@@ -42,7 +42,8 @@ struct Asked {
 
 impl Asked {
     fn told_too_large(&self) -> String {
-        serde_json::to_string(&lines::error(lines::too_large(self.limit), self.id.clone())).unwrap_or_default()
+        serde_json::to_string(&line_transport::error(line_transport::too_large(self.limit), self.id.clone()))
+            .unwrap_or_default()
     }
 }
 
@@ -65,7 +66,7 @@ fn matched(mut message: ServerJsonRpcMessage, request: &Asked) -> ServerJsonRpcM
         ServerJsonRpcMessage::Error(error) if error.id.is_none() => error.id = Some(request.id.clone()),
         // Here and not only later: from here on the SDK learns which arguments go into headers.
         ServerJsonRpcMessage::Response(response) if request.lists_tools => {
-            listing::mend(&mut response.result);
+            tool_discovery::mend(&mut response.result);
         }
         _ => {}
     }
@@ -86,7 +87,7 @@ fn event_data(data: String, request: &Asked) -> String {
     match serde_json::from_str::<IgnoredAny>(&data) {
         Ok(_) => data,
         Err(fault) => {
-            let told = lines::error(format!("its answer cannot be read: {fault}"), request.id.clone());
+            let told = line_transport::error(format!("its answer cannot be read: {fault}"), request.id.clone());
             serde_json::to_string(&told).unwrap_or(data)
         }
     }

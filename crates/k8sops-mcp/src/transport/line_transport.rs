@@ -18,7 +18,7 @@ use tokio::{
     sync::Mutex,
 };
 
-use super::{ConnectionHandler, connect::quote, scan::Scan};
+use crate::{ConnectionHandler, transport::handshake::quote, transport::id_scanner::Scan};
 
 /// A buffer that has grown beyond this is let go after its message.
 const KEEP: usize = 1 << 20;
@@ -26,7 +26,7 @@ const KEEP: usize = 1 << 20;
 const LARGE: usize = 1 << 20;
 
 /// See the module.
-pub(super) struct Lines<R, W> {
+pub(crate) struct Lines<R, W> {
     read: BufReader<R>,
     line: Vec<u8>,
     /// What is being thrown away, if the line is too large.
@@ -51,7 +51,7 @@ enum Step {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
-    pub(super) fn new(read: R, write: W, handler: ConnectionHandler) -> Self {
+    pub(crate) fn new(read: R, write: W, handler: ConnectionHandler) -> Self {
         Self {
             read: BufReader::with_capacity(64 << 10, read),
             line: Vec::new(),
@@ -104,11 +104,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Lines<R, W> {
 }
 
 /// What is said of an answer that is larger than it may be.
-pub(super) fn too_large(limit: usize) -> String {
+pub(crate) fn too_large(limit: usize) -> String {
     format!("its answer has more than {limit} bytes and was thrown away (mcp.max_message_bytes)")
 }
 
-pub(super) fn error(why: String, id: RequestId) -> ServerJsonRpcMessage {
+pub(crate) fn error(why: String, id: RequestId) -> ServerJsonRpcMessage {
     ServerJsonRpcMessage::error(ErrorData::internal_error(why, None), Some(id))
 }
 

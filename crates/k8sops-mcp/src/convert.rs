@@ -2,10 +2,10 @@
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
 
-use super::{CallOutput, RemoteTool, ToolHints};
+use crate::{CallOutput, RemoteTool, ToolHints};
 
 /// A tool as its server describes it.
-pub(super) fn remote_tool(tool: Tool) -> RemoteTool {
+pub(crate) fn remote_tool(tool: Tool) -> RemoteTool {
     let hints = tool.annotations.as_ref().map_or_else(ToolHints::default, |a| ToolHints {
         read_only: a.read_only_hint,
         destructive: a.destructive_hint,
@@ -21,7 +21,7 @@ pub(super) fn remote_tool(tool: Tool) -> RemoteTool {
 }
 
 /// The result of a call.
-pub(super) fn call_output(result: CallToolResult) -> CallOutput {
+pub(crate) fn call_output(result: CallToolResult) -> CallOutput {
     let mut text = String::new();
     for (i, block) in result.content.into_iter().enumerate() {
         if i > 0 {

@@ -12,11 +12,11 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 
-use super::{
+use crate::{
     RemoteTool,
-    connect::{ConnectError, quote},
-    content::remote_tool,
-    server::{Live, service_error},
+    convert::remote_tool,
+    supervisor::{Live, service_error},
+    transport::handshake::{ConnectError, quote},
 };
 
 /// More pages of tools than this is a server that goes in circles.
@@ -32,7 +32,7 @@ const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Why the tools of a server could not be listed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("the server does not answer")]
     Silent,
     #[error("the tools of the server cannot be listed: {0}")]
@@ -40,7 +40,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn into_connect_error(self, limit: Duration) -> ConnectError {
+    pub(crate) fn into_connect_error(self, limit: Duration) -> ConnectError {
         match self {
             Self::Silent => {
                 ConnectError::Timeout(format!("the server did not list its tools within {} s", limit.as_secs_f32()))
@@ -52,7 +52,7 @@ impl Fault {
 
 /// The tools of one connection that were warned about: a list is read again and again.
 #[derive(Debug, Default)]
-pub(super) struct Dropped(Mutex<HashSet<String>>);
+pub(crate) struct Dropped(Mutex<HashSet<String>>);
 
 impl Dropped {
     fn warn(&self, server: &str, tool: &str, why: &str) {
@@ -64,7 +64,7 @@ impl Dropped {
 }
 
 /// Lists all tools; this is also how a server is asked whether it is there.
-pub(super) async fn discover(live: &Live, limit: Duration) -> Result<Vec<RemoteTool>, Fault> {
+pub(crate) async fn discover(live: &Live, limit: Duration) -> Result<Vec<RemoteTool>, Fault> {
     tokio::time::timeout(limit, list(live)).await.unwrap_or(Err(Fault::Silent))
 }
 
@@ -118,7 +118,7 @@ fn fault_of(tool: &Tool) -> Option<&'static str> {
 
 /// Makes a list of tools of an answer that the SDK could not read as one; the tools that are to blame are marked, to be left
 /// out by [`list`]. Any other answer stays as it is.
-pub(super) fn mend(result: &mut ServerResult) -> bool {
+pub(crate) fn mend(result: &mut ServerResult) -> bool {
     let ServerResult::CustomResult(custom) = result else { return false };
     let Value::Object(answer) = &mut custom.0 else { return false };
     let Some(Value::Array(tools)) = answer.get_mut("tools") else { return false };
@@ -134,7 +134,7 @@ pub(super) fn mend(result: &mut ServerResult) -> bool {
 }
 
 /// Listens for changes of the tools, on a server of the era in which that must be asked for. Never ends.
-pub(super) async fn listen(live: &Live) -> std::convert::Infallible {
+pub(crate) async fn listen(live: &Live) -> std::convert::Infallible {
     let subscribes = live.peer.peer_info().is_some_and(|info| {
         !info.protocol_version.has_initialize()
             && info.capabilities.tools.as_ref().is_some_and(|tools| tools.list_changed == Some(true))

@@ -16,13 +16,13 @@ use rmcp::{
     transport::Transport,
 };
 
-use super::{ConnectionHandler, listing};
+use crate::{ConnectionHandler, tool_discovery};
 
 /// Requests of a server that may wait for our answer. What comes on top gets none.
 const MAX_REQUESTS: usize = 1024;
 
 /// See the module.
-pub(super) struct Watched<T> {
+pub(crate) struct Watched<T> {
     transport: T,
     handler: ConnectionHandler,
     /// The server's requests that have no answer yet. A `std` lock: held for a look only.
@@ -31,7 +31,7 @@ pub(super) struct Watched<T> {
 }
 
 impl<T> Watched<T> {
-    pub(super) fn new(transport: T, handler: ConnectionHandler) -> Self {
+    pub(crate) fn new(transport: T, handler: ConnectionHandler) -> Self {
         Self { transport, handler, open: Arc::default(), warned: false }
     }
 
@@ -54,7 +54,7 @@ impl<T> Watched<T> {
                 open.insert(request.id.clone());
             }
             RxJsonRpcMessage::<RoleClient>::Response(response) => {
-                listing::mend(&mut response.result);
+                tool_discovery::mend(&mut response.result);
             }
             RxJsonRpcMessage::<RoleClient>::Error(_) => {}
         }

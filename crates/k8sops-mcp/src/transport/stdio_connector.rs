@@ -22,11 +22,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
+use crate::{
     ConnectionHandler,
-    connect::{ConnectError, McpConnection, McpConnector, quote, serve},
-    lines::Lines,
-    mask::Mask,
+    transport::handshake::{ConnectError, McpConnection, McpConnector, quote, serve},
+    transport::line_transport::Lines,
+    transport::redact::Mask,
 };
 
 /// The variables that a server gets of our own environment. Everything else (API keys above all) stays here; what more a

@@ -7,7 +7,7 @@ const MAX_TOKEN: usize = 128;
 
 /// Reads a message byte by byte and keeps nothing of it but its id.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     depth: usize,
     text: Text,
     in_value: bool,
@@ -29,14 +29,14 @@ enum Text {
 
 impl Scan {
     /// Reads on.
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.step(byte);
         }
     }
 
     /// The request that the message answers, as far as it is known.
-    pub(super) fn answers(&self) -> Option<RequestId> {
+    pub(crate) fn answers(&self) -> Option<RequestId> {
         // An id that is still being read may go on.
         let complete = !self.in_value || self.depth == 0 || self.key != b"id";
         if !complete || !self.is_answer || self.is_request {

@@ -4,13 +4,13 @@ use reqwest::Url;
 use rmcp::model::{ElicitRequestParams, ElicitResult, ElicitationAction};
 use serde_json::Value;
 
-use super::{ElicitationAnswer, ElicitationForm, ElicitationRequest, flight::Flight, form};
+use crate::{ElicitationAnswer, ElicitationForm, ElicitationRequest, elicitation_schema, in_flight_call::Flight};
 
 /// The most of a question that is brought to a user; a larger one is none that a person reads.
 const MAX_QUESTION: usize = 64 * 1024;
 
 /// Brings a server's question to the user of this call, and makes their answer fit for sending.
-pub(super) async fn elicit(server: &str, flight: &Flight, request: ElicitRequestParams) -> ElicitResult {
+pub(crate) async fn elicit(server: &str, flight: &Flight, request: ElicitRequestParams) -> ElicitResult {
     let question = match question(request) {
         Ok(question) => question,
         Err(why) => {
@@ -55,10 +55,10 @@ fn reply(server: &str, form: &ElicitationForm, answer: ElicitationAnswer) -> Eli
         ElicitationAnswer::Cancel => return ElicitResult::new(ElicitationAction::Cancel),
     };
     let ElicitationForm::Fields(schema) = form else { return ElicitResult::new(ElicitationAction::Accept) };
-    form::complete(schema, &mut values);
+    elicitation_schema::complete(schema, &mut values);
     // Whoever takes the user's answer checks it first, so this is a fault of ours or a default that does not fit. Nothing
     // may be sent that nobody meant.
-    if let Err(why) = form::check(schema, &values) {
+    if let Err(why) = elicitation_schema::check(schema, &values) {
         tracing::warn!(server, why, "an answer that does not fit its form was not sent to the MCP server");
         return ElicitResult::new(ElicitationAction::Cancel);
     }

@@ -22,7 +22,7 @@ use rmcp::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{CallProgress, elicit::elicit, flight::Flight};
+use crate::{CallProgress, elicitation_relay::elicit, in_flight_call::Flight};
 
 /// Takes the progress of a call; must not block.
 pub type ProgressCallback = Arc<dyn Fn(CallProgress) + Send + Sync>;
@@ -88,7 +88,7 @@ impl ConnectionHandler {
     }
 
     /// For one connection whose end is hurried when `hurry` is cancelled, and whose messages have this size at most.
-    pub(super) fn of_crew(server: Arc<str>, hurry: CancellationToken, max_message_bytes: usize) -> Self {
+    pub(crate) fn of_crew(server: Arc<str>, hurry: CancellationToken, max_message_bytes: usize) -> Self {
         Self(Arc::new(Inner {
             server,
             max_message_bytes,
@@ -104,17 +104,17 @@ impl ConnectionHandler {
     }
 
     /// For another connection to the same server.
-    pub(super) fn renewed(&self) -> Self {
+    pub(crate) fn renewed(&self) -> Self {
         Self::of_crew(self.0.server.clone(), self.0.hurry.clone(), self.0.max_message_bytes)
     }
 
     /// The largest message that is taken from the server.
-    pub(super) fn max_message_bytes(&self) -> usize {
+    pub(crate) fn max_message_bytes(&self) -> usize {
         self.0.max_message_bytes
     }
 
     /// Resolves when there is no time for a server to leave by itself.
-    pub(super) async fn hurried(&self) {
+    pub(crate) async fn hurried(&self) {
         self.0.hurry.cancelled().await;
     }
 
@@ -124,52 +124,52 @@ impl ConnectionHandler {
     }
 
     /// Says why the connection is about to end; the first reason stays.
-    pub(super) fn set_close_reason(&self, reason: String) {
+    pub(crate) fn set_close_reason(&self, reason: String) {
         let _ = self.0.close_reason.set(reason);
     }
 
     /// Says that nothing more will come from the server.
-    pub(super) fn mark_closed(&self) {
+    pub(crate) fn mark_closed(&self) {
         self.0.closed.cancel();
     }
 
     /// Resolves when the connection has ended.
-    pub(super) async fn closed(&self) {
+    pub(crate) async fn closed(&self) {
         self.0.closed.cancelled().await;
     }
 
     /// Whether the connection has ended.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.closed.is_cancelled()
     }
 
     /// Why the connection ended, in words.
-    pub(super) fn close_reason(&self) -> String {
+    pub(crate) fn close_reason(&self) -> String {
         self.0.close_reason.get().cloned().unwrap_or_else(|| "the server closed the connection".to_owned())
     }
 
     /// Why the connection ended, when more is known than that it did.
-    pub(super) fn known_close_reason(&self) -> Option<String> {
+    pub(crate) fn known_close_reason(&self) -> Option<String> {
         self.0.close_reason.get().cloned()
     }
 
     /// Resolves when the server has said that its tools changed, since the last time this resolved.
-    pub(super) async fn tools_changed(&self) {
+    pub(crate) async fn tools_changed(&self) {
         self.0.tools_changed.notified().await;
     }
 
     /// Says that the server's tools have changed.
-    pub(super) fn note_tools_changed(&self) {
+    pub(crate) fn note_tools_changed(&self) {
         self.0.tools_changed.notify_one();
     }
 
     /// Notes that the server has answered.
-    pub(super) fn hear(&self) {
+    pub(crate) fn hear(&self) {
         *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// For how long the server has said nothing. While it waits for a user it has nothing to say.
-    pub(super) fn silence(&self) -> Duration {
+    pub(crate) fn silence(&self) -> Duration {
         if self.0.questions.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
@@ -177,12 +177,12 @@ impl ConnectionHandler {
     }
 
     /// To be held from before a request is sent until it is [entered](Self::enter).
-    pub(super) async fn sending(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    pub(crate) async fn sending(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.sending.lock().await
     }
 
     /// Brings the progress and the questions of a request to its call, until the returned guard is dropped.
-    pub(super) fn enter(&self, request: RequestId, token: ProgressToken, flight: &Arc<Flight>) -> EntryGuard {
+    pub(crate) fn enter(&self, request: RequestId, token: ProgressToken, flight: &Arc<Flight>) -> EntryGuard {
         let mut calls = self.calls();
         let number = calls.next;
         calls.next += 1;
@@ -199,7 +199,7 @@ impl ConnectionHandler {
     }
 
     /// Takes the progress of a call; never waits.
-    pub(super) fn note_progress(&self, params: ProgressNotificationParam) {
+    pub(crate) fn note_progress(&self, params: ProgressNotificationParam) {
         self.hear();
         let mut calls = self.calls();
         // Passed on under the lock: none comes after the call has left.
@@ -235,7 +235,7 @@ impl ConnectionHandler {
     }
 
     /// Counts a question that waits for a user, if there are not too many.
-    pub(super) fn open_question(&self) -> Option<QuestionGuard<'_>> {
+    pub(crate) fn open_question(&self) -> Option<QuestionGuard<'_>> {
         let guard = QuestionGuard(self);
         (self.0.questions.fetch_add(1, Ordering::Relaxed) < MAX_QUESTIONS).then_some(guard)
     }
@@ -289,7 +289,7 @@ impl ClientHandler for ConnectionHandler {
 }
 
 /// Ends the entry of a request when dropped.
-pub(super) struct EntryGuard {
+pub(crate) struct EntryGuard {
     handler: ConnectionHandler,
     request: RequestId,
     token: ProgressToken,
@@ -304,7 +304,7 @@ impl Drop for EntryGuard {
 }
 
 /// A question that waits for a user.
-pub(super) struct QuestionGuard<'a>(&'a ConnectionHandler);
+pub(crate) struct QuestionGuard<'a>(&'a ConnectionHandler);
 
 impl Drop for QuestionGuard<'_> {
     fn drop(&mut self) {

@@ -26,11 +26,11 @@ use tokio_util::{
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 
-use super::{
+use crate::{
     ConnectionHandler, McpConnection, McpConnector, RemoteTool, ServerStatus,
-    connect::{ConnectError, quote},
-    http,
-    listing::{Dropped, Fault, discover, listen},
+    tool_discovery::{Dropped, Fault, discover, listen},
+    transport::handshake::{ConnectError, quote},
+    transport::http_connector,
 };
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
@@ -39,11 +39,11 @@ const MIN_CHECK_GAP: Duration = Duration::from_millis(250);
 /// How long one connection may take to close: the drain of the SDK, then twice the grace of a child.
 const CLOSE_LIMIT: Duration = Duration::from_secs(8);
 /// Requests to look at once that may wait; more than these are one of them.
-pub(super) const MAX_WAITING: usize = 16;
+pub(crate) const MAX_WAITING: usize = 16;
 
 /// What is known of a server; shared by its supervisor (who alone writes) and all callers.
-pub(super) struct Server {
-    pub(super) name: Arc<str>,
+pub(crate) struct Server {
+    pub(crate) name: Arc<str>,
     /// Replaced as a whole, so that a reader never sees half a change.
     status: ArcSwap<ServerStatus>,
     /// `Some` exactly while `status.connected`.
@@ -53,16 +53,16 @@ pub(super) struct Server {
     /// Counts changes of the hub; only ever grows.
     changes: watch::Sender<u64>,
     /// Cancelled when the first attempt to connect has ended.
-    pub(super) tried: CancellationToken,
+    pub(crate) tried: CancellationToken,
 }
 
 /// A connection that calls can be made on.
-pub(super) struct Live {
-    pub(super) peer: Peer<RoleClient>,
-    pub(super) handler: ConnectionHandler,
+pub(crate) struct Live {
+    pub(crate) peer: Peer<RoleClient>,
+    pub(crate) handler: ConnectionHandler,
     /// One token per call in flight.
     calls: TaskTracker,
-    pub(super) dropped: Dropped,
+    pub(crate) dropped: Dropped,
 }
 
 impl Live {
@@ -71,13 +71,13 @@ impl Live {
     }
 
     /// To be held for as long as a call is in flight.
-    pub(super) fn in_flight(&self) -> TaskTrackerToken {
+    pub(crate) fn in_flight(&self) -> TaskTrackerToken {
         self.calls.token()
     }
 }
 
 impl Server {
-    pub(super) fn new(
+    pub(crate) fn new(
         name: String,
         transport: &'static str,
         changes: watch::Sender<u64>,
@@ -102,21 +102,21 @@ impl Server {
         (Arc::new(server), asked)
     }
 
-    pub(super) fn status(&self) -> Arc<ServerStatus> {
+    pub(crate) fn status(&self) -> Arc<ServerStatus> {
         self.status.load_full()
     }
 
-    pub(super) fn live(&self) -> Option<Arc<Live>> {
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
         self.live.load_full()
     }
 
     /// Has the supervisor see soon whether the server is still there.
-    pub(super) fn recheck(&self) {
+    pub(crate) fn recheck(&self) {
         self.recheck.notify_one();
     }
 
     /// Has the supervisor discover now. The receiver resolves when it has; `None` when enough others wait for that.
-    pub(super) fn look(&self) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn look(&self) -> Option<oneshot::Receiver<()>> {
         let (done, looked) = oneshot::channel();
         self.looks.try_send(done).ok().map(|()| looked)
     }
@@ -128,7 +128,7 @@ impl Server {
     }
 
     /// Makes known how the server stands.
-    pub(super) fn show(&self, connected: bool, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
+    pub(crate) fn show(&self, connected: bool, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
         let before = self.status.load_full();
         let tools = match tools {
             Some(tools) if *tools != *before.tools => tools.into(),
@@ -146,30 +146,30 @@ impl Server {
 
 /// The durations that a supervisor goes by.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timings {
-    pub(super) connect: Duration,
-    pub(super) call: Duration,
-    pub(super) health: Duration,
-    pub(super) max_backoff: Duration,
+pub(crate) struct Timings {
+    pub(crate) connect: Duration,
+    pub(crate) call: Duration,
+    pub(crate) health: Duration,
+    pub(crate) max_backoff: Duration,
 }
 
 /// What all supervisors of a hub have in common.
 #[derive(Clone)]
-pub(super) struct Crew {
-    pub(super) timings: Timings,
-    pub(super) max_message_bytes: usize,
-    pub(super) cancel: CancellationToken,
+pub(crate) struct Crew {
+    pub(crate) timings: Timings,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) cancel: CancellationToken,
     /// Cancelled when connections must end at once.
-    pub(super) hurry: CancellationToken,
+    pub(crate) hurry: CancellationToken,
     /// Of the whole process.
-    pub(super) tracker: TaskTracker,
-    /// Of the hub: what [`McpHub::close`](super::McpHub::close) waits for.
-    pub(super) tasks: TaskTracker,
+    pub(crate) tracker: TaskTracker,
+    /// Of the hub: what [`McpHub::close`](crate::McpHub::close) waits for.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Crew {
     /// Starts to keep a server connected.
-    pub(super) fn supervise(
+    pub(crate) fn supervise(
         &self,
         name: String,
         connector: Arc<dyn McpConnector>,
@@ -182,7 +182,7 @@ impl Crew {
     }
 
     /// Runs a task that the hub waits for at its end.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(self.tasks.track_future(task));
     }
 }
@@ -361,10 +361,10 @@ fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
 }
 
 /// A failure of the connection or of the server, in words.
-pub(super) fn service_error(error: &ServiceError, live: &Live) -> String {
+pub(crate) fn service_error(error: &ServiceError, live: &Live) -> String {
     match error {
         ServiceError::McpError(e) => quote(&e.message),
-        ServiceError::TransportSend(e) => http::fault(e).into_text(),
+        ServiceError::TransportSend(e) => http_connector::fault(e).into_text(),
         ServiceError::TransportClosed => live.handler.close_reason(),
         other => quote(&other.to_string()),
     }

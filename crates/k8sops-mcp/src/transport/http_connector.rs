@@ -21,13 +21,13 @@ use rmcp::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{
-    ConnectionHandler,
-    connect::{ConnectError, McpConnection, McpConnector, quote, serve},
-    correlate::Correlating,
-    users::WAITS_FOR_TOKEN,
-};
 use crate::USER_TOKEN;
+use crate::{
+    ConnectionHandler,
+    per_user::WAITS_FOR_TOKEN,
+    transport::correlating_client::Correlating,
+    transport::handshake::{ConnectError, McpConnection, McpConnector, quote, serve},
+};
 use k8sops_core::is_loopback;
 
 /// How long a TCP and TLS connection may take.
@@ -187,7 +187,7 @@ impl McpConnector for HttpConnector {
 
 /// What a failure to send means for the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SendFault {
+pub(crate) enum SendFault {
     /// It never reached the server.
     NotSent(String),
     /// The server, or what stands before it, turned it away.
@@ -198,7 +198,7 @@ pub(super) enum SendFault {
 
 impl SendFault {
     /// The words alone.
-    pub(super) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         match self {
             Self::NotSent(text) | Self::Refused(text) | Self::Unknown(text) => text,
         }
@@ -206,7 +206,7 @@ impl SendFault {
 }
 
 /// Reads an error of a transport: what is known, in words without the URL (it can hold a credential).
-pub(super) fn fault(error: &DynamicTransportError) -> SendFault {
+pub(crate) fn fault(error: &DynamicTransportError) -> SendFault {
     type Http = StreamableHttpError<reqwest::Error>;
     let Some(error) = error.error.downcast_ref::<Http>() else {
         return SendFault::Unknown(format!("the connection broke: {}", quote(&error.error.to_string())));

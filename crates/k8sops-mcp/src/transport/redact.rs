@@ -12,14 +12,14 @@ const MIN_RANDOM: usize = 16;
 const SECRET_NAMES: [&str; 8] = ["token", "key", "secret", "pass", "auth", "credential", "bearer", "cookie"];
 
 /// Takes the secrets of one server out of its words.
-pub(super) struct Mask {
+pub(crate) struct Mask {
     /// Longest first: one that is part of another must not leave the rest of it.
     secrets: Vec<SecretString>,
 }
 
 impl Mask {
     /// For a server that got these variables, all of them secret, and these arguments, of which some look it.
-    pub(super) fn new(args: &[String], env: &BTreeMap<String, SecretString>) -> Self {
+    pub(crate) fn new(args: &[String], env: &BTreeMap<String, SecretString>) -> Self {
         // Of a value of several lines one is said at a time.
         let values = env.values().flat_map(|value| value.expose_secret().lines());
         let mut secrets: Vec<&str> = values.chain(secret_arguments(args)).map(str::trim).collect();
@@ -29,12 +29,12 @@ impl Mask {
     }
 
     /// The length of the longest secret.
-    pub(super) fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         self.secrets.first().map_or(0, |secret| secret.expose_secret().len())
     }
 
     /// A text without the secrets.
-    pub(super) fn apply(&self, text: &str) -> String {
+    pub(crate) fn apply(&self, text: &str) -> String {
         self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "***"))
     }
 }

@@ -13,22 +13,22 @@ use rmcp::{
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
-use super::{
+use crate::{
     CallError, CallOutput, McpCallContext,
-    connect::quote,
-    content::call_output,
-    flight::Flight,
-    http::{self, SendFault},
-    rounds::{MAX_ROUNDS, next_round},
-    server::{Live, Server},
+    convert::call_output,
+    in_flight_call::Flight,
+    input_required::{MAX_ROUNDS, next_round},
+    supervisor::{Live, Server},
+    transport::handshake::quote,
+    transport::http_connector::{self, SendFault},
 };
 use k8sops_telemetry::trace_context;
 
 /// How long telling a server that a call was given up may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 
-/// See [`McpHub::call_tool`](super::McpHub::call_tool).
-pub(super) async fn call(
+/// See [`McpHub::call_tool`](crate::McpHub::call_tool).
+pub(crate) async fn call(
     server: &Server,
     tool: &str,
     arguments: Map<String, Value>,
@@ -144,7 +144,7 @@ fn failure(server: &Server, live: &Live, error: ServiceError) -> CallError {
                 CallError::Failed(e.message.into_owned())
             };
         }
-        ServiceError::TransportSend(e) => match http::fault(&e) {
+        ServiceError::TransportSend(e) => match http_connector::fault(&e) {
             SendFault::NotSent(why) => CallError::NotSent(of(why)),
             SendFault::Refused(why) => CallError::Refused(of(why)),
             SendFault::Unknown(why) => CallError::Broken(of(why)),

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{
+use crate::{
     CallLimits, CallProgress, DeadlineExceeded, ElicitationAnswer, ElicitationHandler, ElicitationRequest,
     McpCallContext, ProgressCallback,
 };
@@ -21,7 +21,7 @@ use super::{
 const MAX_QUESTIONS: usize = 32;
 
 /// See the module. It lives as long as the call, however often that is sent again because its server asked for it.
-pub(super) struct Flight {
+pub(crate) struct Flight {
     progress: ProgressCallback,
     elicitation_handler: Option<Arc<dyn ElicitationHandler>>,
     limits: CallLimits,
@@ -48,7 +48,7 @@ struct Clock {
 }
 
 impl Flight {
-    pub(super) fn new(context: McpCallContext) -> Arc<Self> {
+    pub(crate) fn new(context: McpCallContext) -> Arc<Self> {
         let now = Instant::now();
         let clock = Clock {
             started: now,
@@ -69,12 +69,12 @@ impl Flight {
     }
 
     /// Whether somebody answers its questions.
-    pub(super) fn has_asker(&self) -> bool {
+    pub(crate) fn has_asker(&self) -> bool {
         self.elicitation_handler.is_some()
     }
 
     /// Takes a notification: it is a sign of life, and news if it is further than the last.
-    pub(super) fn note_progress(&self, params: ProgressNotificationParam) {
+    pub(crate) fn note_progress(&self, params: ProgressNotificationParam) {
         {
             let mut clock = self.clock();
             clock.last_sign = Instant::now();
@@ -87,12 +87,12 @@ impl Flight {
     }
 
     /// Notes that the server has said something else.
-    pub(super) fn note_life(&self) {
+    pub(crate) fn note_life(&self) {
         self.clock().last_sign = Instant::now();
     }
 
     /// Asks the user. While they think, the time of the call stands still.
-    pub(super) async fn elicit(&self, question: ElicitationRequest) -> ElicitationAnswer {
+    pub(crate) async fn elicit(&self, question: ElicitationRequest) -> ElicitationAnswer {
         let Some(elicitation_handler) = &self.elicitation_handler else { return ElicitationAnswer::Decline };
         let Some(_thinking) = Thinking::begin(self) else { return ElicitationAnswer::Decline };
         tokio::select! {
@@ -103,7 +103,7 @@ impl Flight {
     }
 
     /// Resolves when the call has taken too long.
-    pub(super) async fn overrun(&self) -> DeadlineExceeded {
+    pub(crate) async fn overrun(&self) -> DeadlineExceeded {
         loop {
             let next = {
                 let clock = self.clock();
@@ -129,7 +129,7 @@ impl Flight {
     }
 
     /// The call is over when the guard is dropped.
-    pub(super) fn over_when_dropped(&self) -> DropGuard {
+    pub(crate) fn over_when_dropped(&self) -> DropGuard {
         self.over.clone().drop_guard()
     }
 
