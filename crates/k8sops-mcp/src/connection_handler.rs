@@ -1,15 +1,16 @@
-//! Our end of one connection: what a server may say to us without being asked.
+//! The client side of one connection: handles what a server sends on its own.
 
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use rmcp::{
     ClientHandler, ErrorData, RoleClient,
     model::{
@@ -22,222 +23,221 @@ use rmcp::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{CallProgress, elicitation_relay::elicit, in_flight_call::Flight};
+use crate::{close_reason::CloseReason, elicitation_relay::relay_elicitation, in_flight_call::InFlightCall};
 
-/// Takes the progress of a call; must not block.
-pub type ProgressCallback = Arc<dyn Fn(CallProgress) + Send + Sync>;
+/// Progress notifications kept for requests whose token is not known yet. Beyond this number the oldest is dropped.
+const MAX_EARLY_PROGRESS: usize = 32;
+/// Largest message of a server if nothing else is configured.
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 256 << 20;
+/// Open elicitations of one server, to all users together; more are declined.
+const MAX_OPEN_ELICITATIONS: usize = 512;
 
-/// Progress kept for requests whose token is not known yet; of more than these the oldest is dropped.
-const MAX_EARLY: usize = 32;
-/// The largest message of a server, where nothing else is configured.
-const MAX_MESSAGE: usize = 256 << 20;
-/// Questions of one server that may be open at once, to all users together; more are declined.
-const MAX_QUESTIONS: usize = 512;
-
-/// Receives what a server sends on its own: progress, questions, changes of its tools, and the end of the connection.
+/// Handles what a server sends on its own: progress, elicitations, changes of its tools, and the end of the connection.
 ///
-/// It declares that questions to a user (elicitation) can be answered and nothing else: requests for sampling or roots are
-/// not announced, and declined when they come all the same. One handler lives as long as one connection.
+/// It announces elicitation as its only capability. Requests for sampling or roots are rejected. One handler lives as long as
+/// one connection.
 #[derive(Clone)]
-pub struct ConnectionHandler(Arc<Inner>);
+pub struct ConnectionHandler(Arc<HandlerState>);
 
 impl fmt::Debug for ConnectionHandler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Handler").field(&self.0.server).finish()
+        f.debug_tuple("ConnectionHandler").field(&self.0.server).finish()
     }
 }
 
-struct Inner {
+struct HandlerState {
     server: Arc<str>,
     max_message_bytes: usize,
-    /// The calls in flight. A `std` lock: held for a look-up only, never across an await.
-    calls: Mutex<Calls>,
-    /// Held while a request is sent and entered in `calls`: the SDK tells its id only after sending, so a question that
-    /// overtakes us has to wait here instead of finding no call.
-    sending: tokio::sync::Mutex<()>,
+    /// Never held across an await.
+    calls: Mutex<RegisteredCalls>,
+    /// Held while a request is sent and registered in `calls`. The SDK returns the id of a request only after sending it, so
+    /// an elicitation that arrives first waits for this lock instead of finding no call.
+    send_lock: tokio::sync::Mutex<()>,
     tools_changed: Notify,
     closed: CancellationToken,
-    /// Cancelled when a server that does not leave by itself is to be ended at once.
-    hurry: CancellationToken,
-    close_reason: OnceLock<String>,
-    /// When the server last said anything that matters. A `std` lock: held for a copy only.
-    heard: Mutex<Instant>,
-    /// Questions that wait for a user.
-    questions: AtomicUsize,
+    /// Cancelled when servers get no time to exit by themselves.
+    immediate_shutdown: CancellationToken,
+    close_reason: OnceLock<CloseReason>,
+    /// When the server last answered or reported progress.
+    last_activity: Mutex<Instant>,
+    open_elicitations: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Calls {
-    next: u64,
-    by_request: HashMap<RequestId, Entry>,
-    by_token: HashMap<ProgressToken, Arc<Flight>>,
-    /// Progress of requests that are being sent. It comes on the connection's own task, which must not wait for `sending`.
-    early: VecDeque<ProgressNotificationParam>,
+struct RegisteredCalls {
+    next_sequence: u64,
+    by_request: HashMap<RequestId, RegisteredCall>,
+    by_token: HashMap<ProgressToken, Arc<InFlightCall>>,
+    /// Progress of requests that are being sent. It arrives on the connection's own task, which must not wait for `send_lock`.
+    early_progress: VecDeque<ProgressNotificationParam>,
 }
 
-struct Entry {
-    /// Counts up: the least is the oldest.
-    number: u64,
-    flight: Arc<Flight>,
+struct RegisteredCall {
+    /// Counts up, so that the oldest call has the smallest.
+    sequence: u64,
+    call: Arc<InFlightCall>,
 }
 
 impl ConnectionHandler {
-    /// For one connection to the server of this name.
+    /// Creates the handler of one connection to the named server.
     pub fn new(server: Arc<str>) -> Self {
-        Self::of_crew(server, CancellationToken::new(), MAX_MESSAGE)
+        Self::with_options(server, CancellationToken::new(), DEFAULT_MAX_MESSAGE_BYTES)
     }
 
-    /// For one connection whose end is hurried when `hurry` is cancelled, and whose messages have this size at most.
-    pub(crate) fn of_crew(server: Arc<str>, hurry: CancellationToken, max_message_bytes: usize) -> Self {
-        Self(Arc::new(Inner {
+    /// Creates the handler of one connection. When `immediate_shutdown` is cancelled, the server is ended without grace period.
+    pub(crate) fn with_options(
+        server: Arc<str>,
+        immediate_shutdown: CancellationToken,
+        max_message_bytes: usize,
+    ) -> Self {
+        Self(Arc::new(HandlerState {
             server,
             max_message_bytes,
             calls: Mutex::default(),
-            sending: tokio::sync::Mutex::default(),
+            send_lock: tokio::sync::Mutex::default(),
             tools_changed: Notify::new(),
             closed: CancellationToken::new(),
-            hurry,
+            immediate_shutdown,
             close_reason: OnceLock::new(),
-            heard: Mutex::new(Instant::now()),
-            questions: AtomicUsize::new(0),
+            last_activity: Mutex::new(Instant::now()),
+            open_elicitations: AtomicUsize::new(0),
         }))
     }
 
-    /// For another connection to the same server.
-    pub(crate) fn renewed(&self) -> Self {
-        Self::of_crew(self.0.server.clone(), self.0.hurry.clone(), self.0.max_message_bytes)
+    /// Creates a handler with the same options for another connection to the same server.
+    pub(crate) fn new_for_retry(&self) -> Self {
+        Self::with_options(self.0.server.clone(), self.0.immediate_shutdown.clone(), self.0.max_message_bytes)
     }
 
-    /// The largest message that is taken from the server.
-    pub(crate) fn max_message_bytes(&self) -> usize {
-        self.0.max_message_bytes
-    }
-
-    /// Resolves when there is no time for a server to leave by itself.
-    pub(crate) async fn hurried(&self) {
-        self.0.hurry.cancelled().await;
-    }
-
-    /// The server's name in the configuration, for logs.
+    /// The name of the server in the configuration.
     pub fn server(&self) -> &str {
         &self.0.server
     }
 
-    /// Says why the connection is about to end; the first reason stays.
-    pub(crate) fn set_close_reason(&self, reason: String) {
+    /// The largest message that is accepted from the server.
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        self.0.max_message_bytes
+    }
+
+    /// Resolves when servers get no time to exit by themselves.
+    pub(crate) async fn wait_for_immediate_shutdown(&self) {
+        self.0.immediate_shutdown.cancelled().await;
+    }
+
+    /// Records why the connection is about to end. The first reason is kept.
+    pub(crate) fn set_close_reason(&self, reason: CloseReason) {
         let _ = self.0.close_reason.set(reason);
     }
 
-    /// Says that nothing more will come from the server.
+    /// Records that nothing more will arrive from the server.
     pub(crate) fn mark_closed(&self) {
         self.0.closed.cancel();
     }
 
     /// Resolves when the connection has ended.
-    pub(crate) async fn closed(&self) {
+    pub(crate) async fn wait_until_closed(&self) {
         self.0.closed.cancelled().await;
     }
 
-    /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.closed.is_cancelled()
     }
 
-    /// Why the connection ended, in words.
-    pub(crate) fn close_reason(&self) -> String {
-        self.0.close_reason.get().cloned().unwrap_or_else(|| "the server closed the connection".to_owned())
+    /// Why the connection ended.
+    pub(crate) fn close_reason(&self) -> CloseReason {
+        self.recorded_close_reason().unwrap_or(CloseReason::ClosedByServer)
     }
 
-    /// Why the connection ended, when more is known than that it did.
-    pub(crate) fn known_close_reason(&self) -> Option<String> {
+    /// Why the connection ended, if more is known than that it did.
+    pub(crate) fn recorded_close_reason(&self) -> Option<CloseReason> {
         self.0.close_reason.get().cloned()
     }
 
-    /// Resolves when the server has said that its tools changed, since the last time this resolved.
-    pub(crate) async fn tools_changed(&self) {
+    /// Resolves when the server has announced changed tools since the last time that this resolved.
+    pub(crate) async fn wait_for_changed_tools(&self) {
         self.0.tools_changed.notified().await;
     }
 
-    /// Says that the server's tools have changed.
-    pub(crate) fn note_tools_changed(&self) {
+    pub(crate) fn notify_tools_changed(&self) {
         self.0.tools_changed.notify_one();
     }
 
-    /// Notes that the server has answered.
-    pub(crate) fn hear(&self) {
-        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// Records that the server is alive.
+    pub(crate) fn record_activity(&self) {
+        *self.0.last_activity.lock() = Instant::now();
     }
 
-    /// For how long the server has said nothing. While it waits for a user it has nothing to say.
-    pub(crate) fn silence(&self) -> Duration {
-        if self.0.questions.load(Ordering::Relaxed) > 0 {
+    /// How long the server has been silent. A server that waits for a user counts as active.
+    pub(crate) fn silent_for(&self) -> Duration {
+        if self.0.open_elicitations.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
-        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.0.last_activity.lock().elapsed()
     }
 
-    /// To be held from before a request is sent until it is [entered](Self::enter).
-    pub(crate) async fn sending(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.0.sending.lock().await
+    /// Locks sending. The guard is held from before a request is sent until it is [registered](Self::register_call).
+    pub(crate) async fn lock_sending(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.send_lock.lock().await
     }
 
-    /// Brings the progress and the questions of a request to its call, until the returned guard is dropped.
-    pub(crate) fn enter(&self, request: RequestId, token: ProgressToken, flight: &Arc<Flight>) -> EntryGuard {
-        let mut calls = self.calls();
-        let number = calls.next;
-        calls.next += 1;
-        calls.by_request.insert(request.clone(), Entry { number, flight: flight.clone() });
-        calls.by_token.insert(token.clone(), flight.clone());
-        for early in std::mem::take(&mut calls.early) {
+    /// Routes the progress and the elicitations of a request to its call until the returned guard is dropped.
+    pub(crate) fn register_call(
+        &self,
+        request: RequestId,
+        token: ProgressToken,
+        call: &Arc<InFlightCall>,
+    ) -> CallRegistration {
+        let mut calls = self.0.calls.lock();
+        let sequence = calls.next_sequence;
+        calls.next_sequence += 1;
+        calls.by_request.insert(request.clone(), RegisteredCall { sequence, call: call.clone() });
+        calls.by_token.insert(token.clone(), call.clone());
+        for early in std::mem::take(&mut calls.early_progress) {
             if early.progress_token == token {
-                flight.note_progress(early);
+                call.report_progress(early);
             } else {
-                calls.early.push_back(early);
+                calls.early_progress.push_back(early);
             }
         }
-        EntryGuard { handler: self.clone(), request, token }
+        CallRegistration { handler: self.clone(), request, token }
     }
 
-    /// Takes the progress of a call; never waits.
-    pub(crate) fn note_progress(&self, params: ProgressNotificationParam) {
-        self.hear();
-        let mut calls = self.calls();
-        // Passed on under the lock: none comes after the call has left.
-        if let Some(flight) = calls.by_token.get(&params.progress_token) {
-            flight.note_progress(params);
+    /// Routes a progress notification to its call. It never waits.
+    pub(crate) fn route_progress(&self, params: ProgressNotificationParam) {
+        self.record_activity();
+        let mut calls = self.0.calls.lock();
+        // Reported under the lock, so that a call gets no progress after it has ended.
+        if let Some(call) = calls.by_token.get(&params.progress_token) {
+            call.report_progress(params);
             return;
         }
-        if calls.early.len() == MAX_EARLY {
-            calls.early.pop_front();
+        if calls.early_progress.len() == MAX_EARLY_PROGRESS {
+            calls.early_progress.pop_front();
         }
-        calls.early.push_back(params);
+        calls.early_progress.push_back(params);
     }
 
-    fn calls(&self) -> MutexGuard<'_, Calls> {
-        // A sink that panicked leaves the maps whole.
-        self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The call that a question belongs to.
+    /// Returns the call that an elicitation belongs to.
     ///
-    /// Over HTTP it often comes in the stream of the call's answer, and then there is no doubt. Otherwise MCP does not say
-    /// whose it is: then it is that of the only call with somebody to ask, and of several the oldest, because a server
-    /// that does one thing at a time, as most over stdio do, is at that one.
-    fn asks_for(&self, origin: Option<&InboundStreamOrigin>) -> Option<Arc<Flight>> {
-        let calls = self.calls();
+    /// Over HTTP it usually arrives in the response stream of its call, which identifies it. Otherwise MCP does not say which
+    /// call it belongs to. Then it is the oldest call with a user, because servers that handle one call at a time, as most
+    /// stdio servers do, are working on that one.
+    fn find_elicited_call(&self, origin: Option<&InboundStreamOrigin>) -> Option<Arc<InFlightCall>> {
+        let calls = self.0.calls.lock();
         if let Some(InboundStreamOrigin::OutboundRequest(request)) = origin
-            && let Some(entry) = calls.by_request.get(request)
+            && let Some(registered) = calls.by_request.get(request)
         {
-            return Some(entry.flight.clone());
+            return Some(registered.call.clone());
         }
-        let entries = calls.by_request.values().filter(|entry| entry.flight.has_asker());
-        entries.min_by_key(|entry| entry.number).map(|entry| entry.flight.clone())
+        let with_user = calls.by_request.values().filter(|registered| registered.call.can_elicit());
+        with_user.min_by_key(|registered| registered.sequence).map(|registered| registered.call.clone())
     }
 
-    /// Counts a question that waits for a user, if there are not too many.
-    pub(crate) fn open_question(&self) -> Option<QuestionGuard<'_>> {
-        let guard = QuestionGuard(self);
-        (self.0.questions.fetch_add(1, Ordering::Relaxed) < MAX_QUESTIONS).then_some(guard)
+    /// Counts an elicitation until the guard is dropped; `None` if the server has too many open ones.
+    pub(crate) fn open_elicitation(&self) -> Option<OpenElicitation<'_>> {
+        let guard = OpenElicitation(self);
+        let open_before = self.0.open_elicitations.fetch_add(1, Ordering::Relaxed);
+        (open_before < MAX_OPEN_ELICITATIONS).then_some(guard)
     }
 }
 
@@ -247,8 +247,8 @@ impl ClientHandler for ConnectionHandler {
         let form = FormElicitationCapability::new().with_schema_validation(true);
         let elicitation = ElicitationCapability::new().with_form(form).with_url(UrlElicitationCapability::new());
         capabilities.elicitation = Some(elicitation);
-        // The newest version that has a handshake: proposing one that knows none in a handshake is an error, and the
-        // lifecycle that asks with `server/discover` names its versions itself.
+        // The newest version that has a handshake. Proposing a version without handshake in a handshake is an error, and the
+        // lifecycle that starts with `server/discover` names its versions itself.
         ClientConfig::new(capabilities, Implementation::new("k8sops", env!("CARGO_PKG_VERSION")))
             .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
     }
@@ -258,20 +258,21 @@ impl ClientHandler for ConnectionHandler {
         request: ElicitRequestParams,
         context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        drop(self.sending().await);
-        let Some(flight) = self.asks_for(context.extensions.get()) else {
-            tracing::warn!(server = self.server(), "a question of an MCP server that belongs to no call was declined");
+        drop(self.lock_sending().await);
+        let Some(call) = self.find_elicited_call(context.extensions.get()) else {
+            tracing::warn!(server = self.server(), "mcp elicitation declined: it belongs to no call");
             return Ok(ElicitResult::new(ElicitationAction::Decline));
         };
-        let Some(_question) = self.open_question() else {
-            tracing::warn!(server = self.server(), "a question of an MCP server that asks too many was declined");
+        let Some(_open) = self.open_elicitation() else {
+            let limit = MAX_OPEN_ELICITATIONS;
+            tracing::warn!(server = self.server(), limit, "mcp elicitation declined: too many are open");
             return Ok(ElicitResult::new(ElicitationAction::Decline));
         };
         tokio::select! {
             biased;
-            // The server has withdrawn it, or is gone.
+            // The server has withdrawn the request, or the connection has ended.
             () = context.ct.cancelled() => Ok(ElicitResult::new(ElicitationAction::Cancel)),
-            result = elicit(self.server(), &flight, request) => Ok(result),
+            result = relay_elicitation(self.server(), &call, request) => Ok(result),
         }
     }
 
@@ -280,35 +281,35 @@ impl ClientHandler for ConnectionHandler {
         request: CustomRequest,
         _: RequestContext<RoleClient>,
     ) -> Result<CustomResult, ErrorData> {
-        // The SDK hands on here what it knows the method of and cannot read.
+        // The SDK also passes on requests of known methods whose parameters it cannot parse.
         if request.method == "elicitation/create" {
-            return Err(ErrorData::invalid_params("the requested form is not one that MCP knows", None));
+            return Err(ErrorData::invalid_params("the requested form is not valid in MCP", None));
         }
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None))
     }
 }
 
-/// Ends the entry of a request when dropped.
-pub(crate) struct EntryGuard {
+/// Ends the routing of a request's progress and elicitations when dropped.
+pub(crate) struct CallRegistration {
     handler: ConnectionHandler,
     request: RequestId,
     token: ProgressToken,
 }
 
-impl Drop for EntryGuard {
+impl Drop for CallRegistration {
     fn drop(&mut self) {
-        let mut calls = self.handler.calls();
+        let mut calls = self.handler.0.calls.lock();
         calls.by_request.remove(&self.request);
         calls.by_token.remove(&self.token);
     }
 }
 
-/// A question that waits for a user.
-pub(crate) struct QuestionGuard<'a>(&'a ConnectionHandler);
+/// An elicitation that waits for a user.
+pub(crate) struct OpenElicitation<'a>(&'a ConnectionHandler);
 
-impl Drop for QuestionGuard<'_> {
+impl Drop for OpenElicitation<'_> {
     fn drop(&mut self) {
-        self.0.hear();
-        self.0.0.questions.fetch_sub(1, Ordering::Relaxed);
+        self.0.record_activity();
+        self.0.0.open_elicitations.fetch_sub(1, Ordering::Relaxed);
     }
 }

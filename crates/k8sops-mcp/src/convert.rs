@@ -1,41 +1,42 @@
-//! What comes back from a server, in our own words.
+//! Translation of the SDK's types into the types of this crate.
+
+use std::{borrow::Cow, sync::Arc};
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
 
 use crate::{CallOutput, RemoteTool, ToolHints};
 
-/// A tool as its server describes it.
-pub(crate) fn remote_tool(tool: Tool) -> RemoteTool {
-    let hints = tool.annotations.as_ref().map_or_else(ToolHints::default, |a| ToolHints {
-        read_only: a.read_only_hint,
-        destructive: a.destructive_hint,
-        idempotent: a.idempotent_hint,
-        open_world: a.open_world_hint,
+pub(crate) fn to_remote_tool(tool: Tool) -> RemoteTool {
+    let hints = tool.annotations.as_ref().map_or_else(ToolHints::default, |annotations| ToolHints {
+        read_only: annotations.read_only_hint,
+        destructive: annotations.destructive_hint,
+        idempotent: annotations.idempotent_hint,
+        open_world: annotations.open_world_hint,
     });
     RemoteTool {
         name: tool.name.into_owned(),
-        description: tool.description.map(std::borrow::Cow::into_owned).or(tool.title).unwrap_or_default(),
-        input_schema: std::sync::Arc::unwrap_or_clone(tool.input_schema),
+        description: tool.description.map(Cow::into_owned).or(tool.title).unwrap_or_default(),
+        input_schema: Arc::unwrap_or_clone(tool.input_schema),
         hints,
     }
 }
 
-/// The result of a call.
-pub(crate) fn call_output(result: CallToolResult) -> CallOutput {
+pub(crate) fn to_call_output(result: CallToolResult) -> CallOutput {
     let mut text = String::new();
     for (i, block) in result.content.into_iter().enumerate() {
         if i > 0 {
             text.push('\n');
         }
-        match block_text(block) {
-            whole if text.is_empty() => text = whole,
-            more => text.push_str(&more),
+        match to_text(block) {
+            // Most results are one large block, which is not copied.
+            only if text.is_empty() => text = only,
+            next => text.push_str(&next),
         }
     }
     CallOutput { text, structured: result.structured_content, is_error: result.is_error.unwrap_or(false) }
 }
 
-fn block_text(block: ContentBlock) -> String {
+fn to_text(block: ContentBlock) -> String {
     match block {
         ContentBlock::Text(text) => text.text,
         ContentBlock::Image(image) => format!("[image, {}, {} bytes]", image.mime_type, decoded_len(&image.data)),
@@ -43,20 +44,20 @@ fn block_text(block: ContentBlock) -> String {
         ContentBlock::Resource(embedded) => match embedded.resource {
             ResourceContents::TextResourceContents { uri, text, .. } => format!("[resource {uri}]\n{text}"),
             ResourceContents::BlobResourceContents { uri, mime_type, blob, .. } => {
-                let kind = mime_type.unwrap_or_else(|| "unknown type".to_owned());
-                format!("[resource {uri}, {kind}, {} bytes]", decoded_len(&blob))
+                let mime_type = mime_type.unwrap_or_else(|| "unknown type".to_owned());
+                format!("[resource {uri}, {mime_type}, {} bytes]", decoded_len(&blob))
             }
-            _ => "[resource of a kind that is not known here]".to_owned(),
+            _ => "[resource of an unknown kind]".to_owned(),
         },
         ContentBlock::ResourceLink(link) => {
-            let kind = link.mime_type.map(|kind| format!(", {kind}")).unwrap_or_default();
-            format!("[resource link {}: {}{kind}]", link.name, link.uri)
+            let mime_type = link.mime_type.map(|mime_type| format!(", {mime_type}")).unwrap_or_default();
+            format!("[resource link {}: {}{mime_type}]", link.name, link.uri)
         }
-        _ => "[content of a kind that is not known here]".to_owned(),
+        _ => "[content of an unknown kind]".to_owned(),
     }
 }
 
-/// Bytes behind a base64 text.
+/// Returns the number of bytes that a base64 text encodes.
 fn decoded_len(base64: &str) -> usize {
     base64.trim_end_matches('=').len() * 3 / 4
 }
@@ -69,8 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_that_is_not_text_becomes_a_note() {
-        let output = call_output(CallToolResult::success(vec![
+    fn non_text_content_is_described() {
+        let output = to_call_output(CallToolResult::success(vec![
             ContentBlock::text("pods:"),
             ContentBlock::image("aGVsbG8=", "image/png"),
             ContentBlock::embedded_text("file:///a.yaml", "kind: Pod"),
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn structured_content_is_kept() {
-        let output = call_output(CallToolResult::structured(json!({"ready": 3})));
+        let output = to_call_output(CallToolResult::structured(json!({"ready": 3})));
         assert_eq!(output.structured, Some(json!({"ready": 3})));
     }
 }

@@ -1,65 +1,85 @@
-//! Elicitation between MCP's words and ours: what a server asks becomes a [`ElicitationRequest`], the [`ElicitationAnswer`] goes back.
+//! Relays a server's elicitation to the user of a call, and the user's answer back, in MCP's terms.
 
 use reqwest::Url;
 use rmcp::model::{ElicitRequestParams, ElicitResult, ElicitationAction};
 use serde_json::Value;
 
-use crate::{ElicitationAnswer, ElicitationForm, ElicitationRequest, elicitation_schema, in_flight_call::Flight};
+use crate::{
+    ElicitationAnswer, ElicitationForm, ElicitationRequest,
+    elicitation_schema::{fill_elicitation_defaults, validate_elicitation_answer},
+    in_flight_call::InFlightCall,
+};
 
-/// The most of a question that is brought to a user; a larger one is none that a person reads.
-const MAX_QUESTION: usize = 64 * 1024;
+/// Largest message, form and URL of an elicitation. No user reads a larger one.
+const MAX_PART_BYTES: usize = 64 * 1024;
 
-/// Brings a server's question to the user of this call, and makes their answer fit for sending.
-pub(crate) async fn elicit(server: &str, flight: &Flight, request: ElicitRequestParams) -> ElicitResult {
-    let question = match question(request) {
-        Ok(question) => question,
-        Err(why) => {
-            tracing::warn!(server, why, "a question of an MCP server was declined");
+/// Why an elicitation is declined without asking the user.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum UnsupportedElicitation {
+    #[error("its form is not a JSON Schema of an object")]
+    NotAnObjectSchema,
+    #[error("its form is larger than {MAX_PART_BYTES} bytes")]
+    FormTooLarge,
+    #[error("its page is not at an http(s) URL")]
+    NotAWebPage,
+    #[error("its message is larger than {MAX_PART_BYTES} bytes")]
+    MessageTooLarge,
+    #[error("its mode is unknown")]
+    UnknownMode,
+}
+
+/// Puts an elicitation of the server to the user of a call and returns the result for the server.
+pub(crate) async fn relay_elicitation(server: &str, call: &InFlightCall, params: ElicitRequestParams) -> ElicitResult {
+    let request = match parse_request(params) {
+        Ok(request) => request,
+        Err(reason) => {
+            tracing::warn!(server, %reason, "mcp elicitation declined");
             return ElicitResult::new(ElicitationAction::Decline);
         }
     };
-    let asked = question.form.clone();
-    reply(server, &asked, flight.elicit(question).await)
+    let form = request.form.clone();
+    build_result(server, &form, call.elicit(request).await)
 }
 
-fn question(request: ElicitRequestParams) -> Result<ElicitationRequest, &'static str> {
-    let (message, form) = match request {
+fn parse_request(params: ElicitRequestParams) -> Result<ElicitationRequest, UnsupportedElicitation> {
+    let (message, form) = match params {
         ElicitRequestParams::FormElicitationParams { message, requested_schema, .. } => {
             let Ok(Value::Object(schema)) = serde_json::to_value(requested_schema) else {
-                return Err("its form is not a schema of an object");
+                return Err(UnsupportedElicitation::NotAnObjectSchema);
             };
-            if Value::Object(schema.clone()).to_string().len() > MAX_QUESTION {
-                return Err("its form is too large");
+            if Value::Object(schema.clone()).to_string().len() > MAX_PART_BYTES {
+                return Err(UnsupportedElicitation::FormTooLarge);
             }
             (message, ElicitationForm::Fields(schema))
         }
         ElicitRequestParams::UrlElicitationParams { message, url, .. } => {
-            // A page is opened by a person's browser; what is no page must not get there.
-            if url.len() > MAX_QUESTION || !Url::parse(&url).is_ok_and(|u| matches!(u.scheme(), "http" | "https")) {
-                return Err("its page is not at an http(s) URL");
+            // The user's browser opens the page, so schemes like `javascript:` must not get there.
+            let is_web_page = Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if url.len() > MAX_PART_BYTES || !is_web_page {
+                return Err(UnsupportedElicitation::NotAWebPage);
             }
             (message, ElicitationForm::Page { url })
         }
-        _ => return Err("it is of a kind that is not known here"),
+        _ => return Err(UnsupportedElicitation::UnknownMode),
     };
-    if message.len() > MAX_QUESTION {
-        return Err("its message is too long");
+    if message.len() > MAX_PART_BYTES {
+        return Err(UnsupportedElicitation::MessageTooLarge);
     }
     Ok(ElicitationRequest { message, form })
 }
 
-fn reply(server: &str, form: &ElicitationForm, answer: ElicitationAnswer) -> ElicitResult {
+fn build_result(server: &str, form: &ElicitationForm, answer: ElicitationAnswer) -> ElicitResult {
     let mut values = match answer {
         ElicitationAnswer::Accept(values) => values,
         ElicitationAnswer::Decline => return ElicitResult::new(ElicitationAction::Decline),
         ElicitationAnswer::Cancel => return ElicitResult::new(ElicitationAction::Cancel),
     };
     let ElicitationForm::Fields(schema) = form else { return ElicitResult::new(ElicitationAction::Accept) };
-    elicitation_schema::complete(schema, &mut values);
-    // Whoever takes the user's answer checks it first, so this is a fault of ours or a default that does not fit. Nothing
-    // may be sent that nobody meant.
-    if let Err(why) = elicitation_schema::check(schema, &values) {
-        tracing::warn!(server, why, "an answer that does not fit its form was not sent to the MCP server");
+    fill_elicitation_defaults(schema, &mut values);
+    // The user's answer was validated when it arrived, so this is a bug of ours or an invalid default of the server.
+    // Values that the user did not intend are not sent.
+    if let Err(mismatch) = validate_elicitation_answer(schema, &values) {
+        tracing::warn!(server, %mismatch, "mcp elicitation cancelled: the answer does not conform to the form");
         return ElicitResult::new(ElicitationAction::Cancel);
     }
     ElicitResult::new(ElicitationAction::Accept).with_content(Value::Object(values))
@@ -71,35 +91,37 @@ mod tests {
 
     use super::*;
 
-    fn asked(params: Value) -> Result<ElicitationRequest, &'static str> {
-        question(serde_json::from_value(params).unwrap())
+    fn parse(params: Value) -> Result<ElicitationRequest, UnsupportedElicitation> {
+        parse_request(serde_json::from_value(params).unwrap())
     }
 
     #[test]
-    fn a_form_and_a_page_become_questions() {
+    fn forms_and_pages_are_parsed() {
         let schema = json!({"type": "object", "properties": {"sure": {"type": "boolean"}}, "required": ["sure"]});
-        let form = asked(json!({"message": "Delete it?", "requestedSchema": schema})).unwrap();
-        assert_eq!(form.message, "Delete it?");
-        assert_eq!(form.form, ElicitationForm::Fields(serde_json::from_value(schema).unwrap()));
+        let request = parse(json!({"message": "Delete it?", "requestedSchema": schema})).unwrap();
+        assert_eq!(request.message, "Delete it?");
+        assert_eq!(request.form, ElicitationForm::Fields(serde_json::from_value(schema).unwrap()));
         let page = json!({"mode": "url", "message": "Log in", "url": "https://idp.example/x", "elicitationId": "1"});
-        assert_eq!(asked(page).unwrap().form, ElicitationForm::Page { url: "https://idp.example/x".to_owned() });
+        assert_eq!(parse(page).unwrap().form, ElicitationForm::Page { url: "https://idp.example/x".to_owned() });
     }
 
     #[test]
-    fn what_is_no_page_of_the_web_is_not_brought_to_a_user() {
+    fn urls_that_are_not_http_are_rejected() {
         for url in ["javascript:alert(1)", "file:///etc/passwd", "no url"] {
-            assert!(asked(json!({"mode": "url", "message": "Log in", "url": url})).is_err(), "{url}");
+            let parsed = parse(json!({"mode": "url", "message": "Log in", "url": url}));
+            assert_eq!(parsed, Err(UnsupportedElicitation::NotAWebPage), "{url}");
         }
     }
 
     #[test]
-    fn an_answer_that_does_not_fit_is_not_sent() {
+    fn nonconforming_answer_is_not_sent() {
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer", "default": 3}}});
         let form = ElicitationForm::Fields(serde_json::from_value(schema).unwrap());
-        let answer =
-            |values: Value| reply("s", &form, ElicitationAnswer::Accept(serde_json::from_value(values).unwrap()));
-        assert_eq!(answer(json!({})).content, Some(json!({"n": 3})));
-        let wrong = answer(json!({"n": "three"}));
-        assert_eq!((wrong.action, wrong.content), (ElicitationAction::Cancel, None));
+        let result = |values: Value| {
+            build_result("s", &form, ElicitationAnswer::Accept(serde_json::from_value(values).unwrap()))
+        };
+        assert_eq!(result(json!({})).content, Some(json!({"n": 3})));
+        let invalid = result(json!({"n": "three"}));
+        assert_eq!((invalid.action, invalid.content), (ElicitationAction::Cancel, None));
     }
 }

@@ -1,13 +1,66 @@
-//! Forms of questions: JSON Schemas of flat objects, the defaults in them, and whether an answer fits.
+//! Forms of elicitations: JSON Schemas of flat objects, their defaults, and the validation of answers.
 //!
-//! MCP allows strings, numbers, booleans and choices in them, so this is no general validator. What it does not know in a
-//! schema (a `format`, a `pattern`) is left for the server to check.
+//! MCP allows strings, numbers, booleans and choices in a form, so this is not a general validator. Keywords that it does not
+//! know (a `format`, a `pattern`) are left to the server.
 
 use serde_json::{Map, Value};
 
-/// Puts the defaults of a form in the place of what an answer leaves out.
-pub fn complete(schema: &Map<String, Value>, values: &mut Map<String, Value>) {
-    for (name, field) in fields(schema) {
+/// Why an answer does not conform to its form.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct ElicitationMismatch {
+    /// The name of the field.
+    pub field: String,
+    /// What is wrong with the field. It does not quote the value.
+    pub problem: FieldProblem,
+}
+
+/// What is wrong with a field of an answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FieldProblem {
+    /// The form requires the field, and the answer lacks it.
+    #[error("is missing")]
+    Missing,
+    /// The form has no such field.
+    #[error("is not a field of the form")]
+    NotInForm,
+    /// The value has the wrong type.
+    #[error("must be {expected}")]
+    WrongType {
+        /// The accepted type, as text for the user.
+        expected: &'static str,
+    },
+    /// The number is too small.
+    #[error("must be at least {0}")]
+    BelowMinimum(f64),
+    /// The number is too large.
+    #[error("must be at most {0}")]
+    AboveMaximum(f64),
+    /// The text or the list is too short.
+    #[error("must have at least {minimum} {unit}")]
+    TooShort {
+        /// The smallest accepted length.
+        minimum: usize,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// The text or the list is too long.
+    #[error("must have at most {maximum} {unit}")]
+    TooLong {
+        /// The largest accepted length.
+        maximum: usize,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// The form lists the accepted values, and the value is not one of them.
+    #[error("is not one of the choices")]
+    NotAChoice,
+}
+
+/// Adds the defaults of a form for the fields that an answer leaves out.
+pub fn fill_elicitation_defaults(schema: &Map<String, Value>, values: &mut Map<String, Value>) {
+    let fields = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    for (name, field) in fields {
         if !values.contains_key(name)
             && let Some(default) = field.get("default")
         {
@@ -16,82 +69,84 @@ pub fn complete(schema: &Map<String, Value>, values: &mut Map<String, Value>) {
     }
 }
 
-/// Checks an answer against its form.
+/// Checks that an answer conforms to its form.
 ///
 /// # Errors
-/// The first thing that is wrong, for the user; it names the field and does not quote its value.
-pub fn check(schema: &Map<String, Value>, values: &Map<String, Value>) -> Result<(), String> {
+/// The first field that does not conform.
+pub fn validate_elicitation_answer(
+    schema: &Map<String, Value>,
+    values: &Map<String, Value>,
+) -> Result<(), ElicitationMismatch> {
+    let mismatch = |field: &str, problem| ElicitationMismatch { field: field.to_owned(), problem };
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     for name in required {
         if !values.contains_key(name) {
-            return Err(format!("{name} is missing"));
+            return Err(mismatch(name, FieldProblem::Missing));
         }
     }
     let properties = schema.get("properties").and_then(Value::as_object);
     for (name, value) in values {
-        let Some(field) = properties.and_then(|p| p.get(name)) else {
-            return Err(format!("{name} is not asked for"));
+        let Some(field) = properties.and_then(|properties| properties.get(name)) else {
+            return Err(mismatch(name, FieldProblem::NotInForm));
         };
-        fits(field, value).map_err(|why| format!("{name} {why}"))?;
+        validate_field(field, value).map_err(|problem| mismatch(name, problem))?;
     }
     Ok(())
 }
 
-fn fields(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
-}
-
-fn fits(field: &Value, value: &Value) -> Result<(), String> {
+fn validate_field(field: &Value, value: &Value) -> Result<(), FieldProblem> {
+    let wrong_type = |expected| FieldProblem::WrongType { expected };
     match field.get("type").and_then(Value::as_str) {
         Some("string") => {
-            let text = value.as_str().ok_or("must be text")?;
-            between(field, "minLength", "maxLength", || text.chars().count(), "characters")?;
+            let text = value.as_str().ok_or(wrong_type("text"))?;
+            validate_length(field, ["minLength", "maxLength"], text.chars().count(), "characters")?;
         }
-        Some("integer") if !value.is_i64() && !value.is_u64() && value.as_f64().is_none_or(|n| n.fract() != 0.0) => {
-            return Err("must be a whole number".to_owned());
-        }
+        Some("integer") if !is_integer(value) => return Err(wrong_type("a whole number")),
         Some("integer" | "number") => {
-            let number = value.as_f64().ok_or("must be a number")?;
+            let number = value.as_f64().ok_or(wrong_type("a number"))?;
             let bound = |key| field.get(key).and_then(Value::as_f64);
-            if let Some(least) = bound("minimum").filter(|least| number < *least) {
-                return Err(format!("must be at least {least}"));
+            if let Some(minimum) = bound("minimum").filter(|minimum| number < *minimum) {
+                return Err(FieldProblem::BelowMinimum(minimum));
             }
-            if let Some(most) = bound("maximum").filter(|most| number > *most) {
-                return Err(format!("must be at most {most}"));
+            if let Some(maximum) = bound("maximum").filter(|maximum| number > *maximum) {
+                return Err(FieldProblem::AboveMaximum(maximum));
             }
         }
-        Some("boolean") if !value.is_boolean() => return Err("must be true or false".to_owned()),
+        Some("boolean") if !value.is_boolean() => return Err(wrong_type("true or false")),
         Some("array") => {
-            let items = value.as_array().ok_or("must be a list")?;
-            between(field, "minItems", "maxItems", || items.len(), "choices")?;
+            let items = value.as_array().ok_or(wrong_type("a list"))?;
+            validate_length(field, ["minItems", "maxItems"], items.len(), "choices")?;
             let allowed = field.get("items").unwrap_or(&Value::Null);
-            return items.iter().try_for_each(|item| chosen(allowed, item));
+            return items.iter().try_for_each(|item| validate_choice(allowed, item));
         }
         _ => {}
     }
-    chosen(field, value)
+    validate_choice(field, value)
 }
 
-/// Whether a value is one of the choices, where there are some: `enum`, or `oneOf` and `anyOf` of constants.
-fn chosen(field: &Value, value: &Value) -> Result<(), String> {
+fn is_integer(value: &Value) -> bool {
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+/// Checks a value against the choices of a field, if it has any: `enum`, or `oneOf` and `anyOf` of constants.
+fn validate_choice(field: &Value, value: &Value) -> Result<(), FieldProblem> {
     let list = |key| field.get(key).and_then(Value::as_array);
-    let known = match (list("enum"), list("oneOf").or_else(|| list("anyOf"))) {
+    let is_allowed = match (list("enum"), list("oneOf").or_else(|| list("anyOf"))) {
         (Some(choices), _) => choices.contains(value),
         (None, Some(choices)) => choices.iter().any(|choice| choice.get("const") == Some(value)),
         (None, None) => true,
     };
-    if known { Ok(()) } else { Err("is none of the choices".to_owned()) }
+    if is_allowed { Ok(()) } else { Err(FieldProblem::NotAChoice) }
 }
 
-fn between(field: &Value, least: &str, most: &str, count: impl FnOnce() -> usize, what: &str) -> Result<(), String> {
-    let bound = |key| field.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-    let (least, most) = (bound(least).unwrap_or(0), bound(most).unwrap_or(usize::MAX));
-    let count = count();
-    if count < least {
-        return Err(format!("must have at least {least} {what}"));
+fn validate_length(field: &Value, keys: [&str; 2], length: usize, unit: &'static str) -> Result<(), FieldProblem> {
+    let bound = |key| field.get(key).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
+    let [minimum, maximum] = keys.map(bound);
+    if let Some(minimum) = minimum.filter(|minimum| length < *minimum) {
+        return Err(FieldProblem::TooShort { minimum, unit });
     }
-    if count > most {
-        return Err(format!("must have at most {most} {what}"));
+    if let Some(maximum) = maximum.filter(|maximum| length > *maximum) {
+        return Err(FieldProblem::TooLong { maximum, unit });
     }
     Ok(())
 }
@@ -102,12 +157,12 @@ mod tests {
 
     use super::*;
 
-    fn map(value: Value) -> Map<String, Value> {
+    fn object(value: Value) -> Map<String, Value> {
         serde_json::from_value(value).unwrap()
     }
 
     fn form() -> Map<String, Value> {
-        map(json!({"type": "object", "required": ["name"], "properties": {
+        object(json!({"type": "object", "required": ["name"], "properties": {
             "name": {"type": "string", "minLength": 2, "maxLength": 4},
             "age": {"type": "integer", "minimum": 0, "maximum": 150, "default": 30},
             "score": {"type": "number", "default": 95.5},
@@ -119,9 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn defaults_stand_for_what_is_left_out_and_for_nothing_else() {
-        let mut values = map(json!({"name": "web", "age": 7}));
-        complete(&form(), &mut values);
+    fn defaults_fill_only_missing_fields() {
+        let mut values = object(json!({"name": "web", "age": 7}));
+        fill_elicitation_defaults(&form(), &mut values);
         assert_eq!(
             Value::Object(values),
             json!({"name": "web", "age": 7, "score": 95.5, "sure": false, "status": "on"})
@@ -129,8 +184,8 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_must_fit_its_form() {
-        for (answer, wrong) in [
+    fn answers_are_validated_against_the_form() {
+        for (answer, mismatch) in [
             (json!({"name": "web", "age": 7, "sure": true, "size": "s", "zones": ["a", "b"]}), None),
             (json!({"name": "wéb!"}), None),
             (json!({"name": "web", "age": 7.0}), None),
@@ -144,19 +199,20 @@ mod tests {
             (json!({"name": "web", "age": 151}), Some("age must be at most 150")),
             (json!({"name": "web", "score": true}), Some("score must be a number")),
             (json!({"name": "web", "sure": "yes"}), Some("sure must be true or false")),
-            (json!({"name": "web", "status": "of"}), Some("status is none of the choices")),
-            (json!({"name": "web", "size": "Small"}), Some("size is none of the choices")),
+            (json!({"name": "web", "status": "of"}), Some("status is not one of the choices")),
+            (json!({"name": "web", "size": "Small"}), Some("size is not one of the choices")),
             (json!({"name": "web", "zones": []}), Some("zones must have at least 1 choices")),
-            (json!({"name": "web", "zones": ["c"]}), Some("zones is none of the choices")),
+            (json!({"name": "web", "zones": ["c"]}), Some("zones is not one of the choices")),
             (json!({"name": "web", "zones": "a"}), Some("zones must be a list")),
-            (json!({"name": "web", "token": "t"}), Some("token is not asked for")),
+            (json!({"name": "web", "token": "t"}), Some("token is not a field of the form")),
         ] {
-            assert_eq!(check(&form(), &map(answer.clone())).err().as_deref(), wrong, "{answer}");
+            let found = validate_elicitation_answer(&form(), &object(answer.clone())).err();
+            assert_eq!(found.map(|found| found.to_string()).as_deref(), mismatch, "{answer}");
         }
     }
 
     #[test]
-    fn a_form_without_fields_takes_an_empty_answer() {
-        assert_eq!(check(&Map::new(), &Map::new()), Ok(()));
+    fn form_without_fields_accepts_an_empty_answer() {
+        assert_eq!(validate_elicitation_answer(&Map::new(), &Map::new()), Ok(()));
     }
 }

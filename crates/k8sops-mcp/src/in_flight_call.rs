@@ -1,10 +1,8 @@
-//! A call in flight, as its connection sees it: who takes its progress and its questions, and how long it may still take.
+//! A call in flight: receives its progress and its elicitations, and measures how much of its time is left.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use rmcp::model::ProgressNotificationParam;
 use tokio::{
     sync::Notify,
@@ -17,67 +15,67 @@ use crate::{
     McpCallContext, ProgressCallback,
 };
 
-/// Questions of one call that may be open at once; more are declined. A user is no queue.
-const MAX_QUESTIONS: usize = 32;
+/// Open elicitations of one call; more are declined, because a user cannot answer that many at once.
+const MAX_OPEN_ELICITATIONS: usize = 32;
 
-/// See the module. It lives as long as the call, however often that is sent again because its server asked for it.
-pub(crate) struct Flight {
+/// One call, from its first request to its result. It stays the same when the server asks for input and the request is sent
+/// again.
+pub(crate) struct InFlightCall {
     progress: ProgressCallback,
     elicitation_handler: Option<Arc<dyn ElicitationHandler>>,
     limits: CallLimits,
-    /// A `std` lock: held for a look only, and never across an await.
-    clock: Mutex<Clock>,
-    /// Tells who waits for the end of the time that it goes on again.
-    resumed: Notify,
-    /// Cancelled when nobody waits for the call any more: its questions are withdrawn then.
-    over: CancellationToken,
+    /// Never held across an await.
+    clock: Mutex<CallClock>,
+    /// Notified when the last open elicitation ends and the deadlines apply again.
+    clock_resumed: Notify,
+    /// Cancelled when the call ends, which withdraws its elicitations.
+    ended: CancellationToken,
 }
 
 /// How much of its time a call has used.
-struct Clock {
-    started: Instant,
-    last_sign: Instant,
-    /// The highest progress passed on.
+struct CallClock {
+    started_at: Instant,
+    last_activity: Instant,
+    /// The highest progress that was passed on.
     progress: f64,
-    /// Questions that a user thinks about.
-    questions: usize,
-    /// Since when the first of them is asked.
-    asked: Instant,
-    /// The time that questions took altogether.
-    thinking: Duration,
+    open_elicitations: usize,
+    /// When the first of the open elicitations started.
+    elicitation_started_at: Instant,
+    /// Time spent on elicitations that have ended. Overlapping ones count once.
+    elicitation_time: Duration,
 }
 
-impl Flight {
+impl InFlightCall {
     pub(crate) fn new(context: McpCallContext) -> Arc<Self> {
         let now = Instant::now();
-        let clock = Clock {
-            started: now,
-            last_sign: now,
+        let clock = CallClock {
+            started_at: now,
+            last_activity: now,
             progress: f64::NEG_INFINITY,
-            questions: 0,
-            asked: now,
-            thinking: Duration::ZERO,
+            open_elicitations: 0,
+            elicitation_started_at: now,
+            elicitation_time: Duration::ZERO,
         };
         Arc::new(Self {
             progress: context.progress,
             elicitation_handler: context.elicitation_handler,
             limits: context.limits,
             clock: Mutex::new(clock),
-            resumed: Notify::new(),
-            over: CancellationToken::new(),
+            clock_resumed: Notify::new(),
+            ended: CancellationToken::new(),
         })
     }
 
-    /// Whether somebody answers its questions.
-    pub(crate) fn has_asker(&self) -> bool {
+    /// Whether the call has a user who can answer elicitations.
+    pub(crate) fn can_elicit(&self) -> bool {
         self.elicitation_handler.is_some()
     }
 
-    /// Takes a notification: it is a sign of life, and news if it is further than the last.
-    pub(crate) fn note_progress(&self, params: ProgressNotificationParam) {
+    /// Records that the server is alive, and passes the progress on if it has increased.
+    pub(crate) fn report_progress(&self, params: ProgressNotificationParam) {
         {
             let mut clock = self.clock();
-            clock.last_sign = Instant::now();
+            clock.last_activity = Instant::now();
             if params.progress <= clock.progress || params.progress.is_nan() {
                 return;
             }
@@ -86,85 +84,89 @@ impl Flight {
         (self.progress)(CallProgress { progress: params.progress, total: params.total, message: params.message });
     }
 
-    /// Notes that the server has said something else.
-    pub(crate) fn note_life(&self) {
-        self.clock().last_sign = Instant::now();
+    /// Records that the server is alive.
+    pub(crate) fn record_activity(&self) {
+        self.clock().last_activity = Instant::now();
     }
 
-    /// Asks the user. While they think, the time of the call stands still.
-    pub(crate) async fn elicit(&self, question: ElicitationRequest) -> ElicitationAnswer {
-        let Some(elicitation_handler) = &self.elicitation_handler else { return ElicitationAnswer::Decline };
-        let Some(_thinking) = Thinking::begin(self) else { return ElicitationAnswer::Decline };
+    /// Puts a request to the user. The call's clock stands still until the user has answered.
+    pub(crate) async fn elicit(&self, request: ElicitationRequest) -> ElicitationAnswer {
+        let Some(handler) = &self.elicitation_handler else { return ElicitationAnswer::Decline };
+        let Some(_paused) = PausedClock::try_pause(self) else { return ElicitationAnswer::Decline };
         tokio::select! {
             biased;
-            () = self.over.cancelled() => ElicitationAnswer::Cancel,
-            answer = elicitation_handler.handle_elicitation(question) => answer,
+            () = self.ended.cancelled() => ElicitationAnswer::Cancel,
+            answer = handler.handle_elicitation(request) => answer,
         }
     }
 
-    /// Resolves when the call has taken too long.
-    pub(crate) async fn overrun(&self) -> DeadlineExceeded {
+    /// Resolves when the call exceeds one of its limits.
+    pub(crate) async fn wait_for_deadline(&self) -> DeadlineExceeded {
         loop {
-            let next = {
-                let clock = self.clock();
-                (clock.questions == 0).then(|| {
-                    let total = clock.started + clock.thinking + self.limits.total;
-                    let idle = clock.last_sign + self.limits.idle;
-                    if idle < total {
-                        (idle, DeadlineExceeded::Idle(self.limits.idle))
-                    } else {
-                        (total, DeadlineExceeded::Total(self.limits.total))
-                    }
-                })
-            };
-            match next {
-                Some((end, overrun)) if end <= Instant::now() => return overrun,
-                Some((end, _)) => tokio::select! {
-                    () = sleep_until(end) => {}
-                    () = self.resumed.notified() => {}
+            match self.next_deadline() {
+                Some((deadline, exceeded)) if deadline <= Instant::now() => return exceeded,
+                Some((deadline, _)) => tokio::select! {
+                    () = sleep_until(deadline) => {}
+                    () = self.clock_resumed.notified() => {}
                 },
-                None => self.resumed.notified().await,
+                None => self.clock_resumed.notified().await,
             }
         }
     }
 
-    /// The call is over when the guard is dropped.
-    pub(crate) fn over_when_dropped(&self) -> DropGuard {
-        self.over.clone().drop_guard()
+    /// Returns the earlier of the two deadlines; `None` while an elicitation is open.
+    fn next_deadline(&self) -> Option<(Instant, DeadlineExceeded)> {
+        let clock = self.clock();
+        if clock.open_elicitations > 0 {
+            return None;
+        }
+        let total = clock.started_at + clock.elicitation_time + self.limits.total;
+        let idle = clock.last_activity + self.limits.idle;
+        Some(if idle < total {
+            (idle, DeadlineExceeded::Idle(self.limits.idle))
+        } else {
+            (total, DeadlineExceeded::Total(self.limits.total))
+        })
     }
 
-    fn clock(&self) -> MutexGuard<'_, Clock> {
-        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns a guard that ends the call when it is dropped.
+    pub(crate) fn end_on_drop(&self) -> DropGuard {
+        self.ended.clone().drop_guard()
+    }
+
+    fn clock(&self) -> MutexGuard<'_, CallClock> {
+        self.clock.lock()
     }
 }
 
 /// Stops the clock of a call until it is dropped.
-struct Thinking<'a>(&'a Flight);
+struct PausedClock<'a>(&'a InFlightCall);
 
-impl<'a> Thinking<'a> {
-    fn begin(flight: &'a Flight) -> Option<Self> {
-        let mut clock = flight.clock();
-        if clock.questions == MAX_QUESTIONS {
+impl<'a> PausedClock<'a> {
+    /// Returns `None` if the call has too many open elicitations.
+    fn try_pause(call: &'a InFlightCall) -> Option<Self> {
+        let mut clock = call.clock();
+        if clock.open_elicitations == MAX_OPEN_ELICITATIONS {
             return None;
         }
-        clock.questions += 1;
-        if clock.questions == 1 {
-            clock.asked = Instant::now();
+        clock.open_elicitations += 1;
+        if clock.open_elicitations == 1 {
+            clock.elicitation_started_at = Instant::now();
         }
-        Some(Self(flight))
+        Some(Self(call))
     }
 }
 
-impl Drop for Thinking<'_> {
+impl Drop for PausedClock<'_> {
     fn drop(&mut self) {
         let mut clock = self.0.clock();
-        clock.questions -= 1;
-        if clock.questions == 0 {
+        clock.open_elicitations -= 1;
+        if clock.open_elicitations == 0 {
             let now = Instant::now();
-            let thought = now - clock.asked;
-            clock.thinking += thought;
-            clock.last_sign = now;
-            self.0.resumed.notify_one();
+            let paused_for = now - clock.elicitation_started_at;
+            clock.elicitation_time += paused_for;
+            clock.last_activity = now;
+            self.0.clock_resumed.notify_one();
         }
     }
 }
@@ -172,85 +174,89 @@ impl Drop for Thinking<'_> {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use rmcp::model::{NumberOrString, ProgressToken};
     use serde_json::Map;
 
     use super::*;
     use crate::ElicitationForm;
 
-    const fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
     }
 
-    fn flight(elicitation_handler: Option<Arc<dyn ElicitationHandler>>) -> Arc<Flight> {
-        Flight::new(McpCallContext {
-            elicitation_handler,
-            ..McpCallContext::with_limits(CallLimits { idle: secs(10), total: secs(25) })
-        })
+    fn start_call(elicitation_handler: Option<Arc<dyn ElicitationHandler>>) -> Arc<InFlightCall> {
+        let limits = CallLimits { idle: secs(10), total: secs(25) };
+        InFlightCall::new(McpCallContext { elicitation_handler, ..McpCallContext::with_limits(limits) })
     }
 
-    fn step(progress: f64) -> ProgressNotificationParam {
-        ProgressNotificationParam::new(rmcp::model::ProgressToken(rmcp::model::NumberOrString::Number(1)), progress)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_without_a_sign_of_life_ends_before_its_whole_time() {
-        let start = Instant::now();
-        assert_eq!(flight(None).overrun().await, DeadlineExceeded::Idle(secs(10)));
-        assert_eq!(start.elapsed(), secs(10));
+    fn notification(progress: f64) -> ProgressNotificationParam {
+        ProgressNotificationParam::new(ProgressToken(NumberOrString::Number(1)), progress)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn progress_puts_the_idle_limit_off_and_not_the_whole() {
-        let (start, flight) = (Instant::now(), flight(None));
-        let steps = async {
-            for step_no in 0..9u8 {
+    async fn silent_call_ends_at_its_idle_limit() {
+        let started_at = Instant::now();
+        assert_eq!(start_call(None).wait_for_deadline().await, DeadlineExceeded::Idle(secs(10)));
+        assert_eq!(started_at.elapsed(), secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_extends_the_idle_limit_but_not_the_total() {
+        let started_at = Instant::now();
+        let call = start_call(None);
+        let report_progress = async {
+            for step in 0..9u8 {
                 tokio::time::sleep(secs(4)).await;
-                flight.note_progress(step(f64::from(step_no)));
+                call.report_progress(notification(f64::from(step)));
             }
         };
-        let (overrun, ()) = tokio::join!(async { (flight.overrun().await, start.elapsed()) }, steps);
-        assert_eq!(overrun, (DeadlineExceeded::Total(secs(25)), secs(25)));
+        let deadline = async { (call.wait_for_deadline().await, started_at.elapsed()) };
+        let (exceeded, ()) = tokio::join!(deadline, report_progress);
+        assert_eq!(exceeded, (DeadlineExceeded::Total(secs(25)), secs(25)));
     }
 
-    struct Slow(Duration);
+    struct SlowUser(Duration);
 
     #[async_trait]
-    impl ElicitationHandler for Slow {
+    impl ElicitationHandler for SlowUser {
         async fn handle_elicitation(&self, _: ElicitationRequest) -> ElicitationAnswer {
             tokio::time::sleep(self.0).await;
             ElicitationAnswer::Accept(Map::new())
         }
     }
 
-    fn question() -> ElicitationRequest {
+    fn request() -> ElicitationRequest {
         ElicitationRequest { message: "Sure?".to_owned(), form: ElicitationForm::Fields(Map::new()) }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_that_a_user_thinks_does_not_count() {
-        let (start, flight) = (Instant::now(), flight(Some(Arc::new(Slow(secs(3600))))));
-        let asking = async {
+    async fn elicitation_time_does_not_count() {
+        let started_at = Instant::now();
+        let call = start_call(Some(Arc::new(SlowUser(secs(3600)))));
+        let overlapping = async {
             tokio::time::sleep(secs(5)).await;
-            // Two that overlap are not counted twice.
-            tokio::join!(flight.elicit(question()), flight.elicit(question()))
+            tokio::join!(call.elicit(request()), call.elicit(request()))
         };
-        let (overrun, answers) = tokio::join!(async { (flight.overrun().await, start.elapsed()) }, asking);
-        assert_eq!(answers, (ElicitationAnswer::Accept(Map::new()), ElicitationAnswer::Accept(Map::new())));
-        assert_eq!(overrun, (DeadlineExceeded::Idle(secs(10)), secs(3600 + 5 + 10)));
+        let deadline = async { (call.wait_for_deadline().await, started_at.elapsed()) };
+        let (exceeded, answers) = tokio::join!(deadline, overlapping);
+        let accepted = || ElicitationAnswer::Accept(Map::new());
+        assert_eq!(answers, (accepted(), accepted()));
+        assert_eq!(exceeded, (DeadlineExceeded::Idle(secs(10)), secs(3600 + 5 + 10)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_user_is_not_asked_more_at_once_than_a_person_reads() {
-        let flight = flight(Some(Arc::new(Slow(secs(1)))));
-        let answers = futures_util::future::join_all((0..50).map(|_| flight.elicit(question()))).await;
-        assert_eq!(answers.iter().filter(|answer| **answer == ElicitationAnswer::Decline).count(), 50 - MAX_QUESTIONS);
+    async fn open_elicitations_of_a_call_are_bounded() {
+        let call = start_call(Some(Arc::new(SlowUser(secs(1)))));
+        let answers = futures_util::future::join_all((0..50).map(|_| call.elicit(request()))).await;
+        let declined = answers.iter().filter(|answer| **answer == ElicitationAnswer::Decline).count();
+        assert_eq!(declined, 50 - MAX_OPEN_ELICITATIONS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_questions_of_a_call_that_is_given_up_are_withdrawn() {
-        let flight = flight(Some(Arc::new(Slow(secs(3600)))));
-        let over = flight.over_when_dropped();
-        let (answer, ()) = tokio::join!(flight.elicit(question()), async { drop(over) });
+    async fn ended_call_cancels_its_elicitations() {
+        let call = start_call(Some(Arc::new(SlowUser(secs(3600)))));
+        let end_on_drop = call.end_on_drop();
+        let (answer, ()) = tokio::join!(call.elicit(request()), async { drop(end_on_drop) });
         assert_eq!(answer, ElicitationAnswer::Cancel);
     }
 }

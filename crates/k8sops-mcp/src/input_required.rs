@@ -1,4 +1,4 @@
-//! Calls that a server answers with `input_required`: it wants something of us and the same call again (MCP 2026-07-28).
+//! Calls that a server answers with `input_required`: it asks for input and for the same request again (MCP 2026-07-28).
 
 use std::time::Duration;
 
@@ -8,55 +8,66 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use crate::{elicitation_relay::elicit, in_flight_call::Flight, supervisor::Live};
+use crate::{active_connection::ActiveConnection, elicitation_relay::relay_elicitation, in_flight_call::InFlightCall};
 
-/// How often a call is sent again because its server asks for it; more is a server that goes in circles.
-pub(crate) const MAX_ROUNDS: usize = 10;
-/// How long a server that only wants to be asked again later is left alone.
-const LATER: Duration = Duration::from_millis(250);
-/// Questions of one answer.
+/// How often a server may ask for input during one call. A server that asks more often is looping.
+pub(crate) const MAX_INPUT_ROUNDS: usize = 10;
+/// Delay before the request is sent again to a server that asked for no input, only for the request.
+const RESEND_DELAY: Duration = Duration::from_millis(250);
+/// Inputs that a server may ask for in one answer.
 const MAX_INPUTS: usize = 32;
 
-/// Answers what the server asks, and makes the call that it wants in the place of `params`.
-///
-/// # Errors
-/// What the server asks that is not offered here.
-pub(crate) async fn next_round(
-    live: &Live,
-    flight: &Flight,
+/// Why the required input cannot be provided.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("the server requested {0} inputs at once; the limit is {MAX_INPUTS}")]
+    TooManyInputs(usize),
+    #[error("the server requested sampling by a language model, which is not supported")]
+    SamplingUnsupported,
+    #[error("cannot encode the user's answer")]
+    Encoding(#[source] serde_json::Error),
+}
+
+/// Collects the input that the server requires and adds it to the request.
+pub(crate) async fn provide_input(
+    connection: &ActiveConnection,
+    call: &InFlightCall,
     mut params: CallToolRequestParams,
     required: InputRequiredResult,
-) -> Result<CallToolRequestParams, String> {
+) -> Result<CallToolRequestParams, InputError> {
     let requests = required.input_requests.unwrap_or_default();
     if requests.len() > MAX_INPUTS {
-        return Err(format!("the server asks {} things at once", requests.len()));
+        return Err(InputError::TooManyInputs(requests.len()));
     }
     if requests.is_empty() {
-        tokio::time::sleep(LATER).await;
+        tokio::time::sleep(RESEND_DELAY).await;
     }
-    flight.note_life();
-    let asked = requests.into_iter().map(|(key, request)| async move {
-        let response = respond(live, flight, request).await?;
+    call.record_activity();
+    let responses = requests.into_iter().map(|(key, request)| async move {
+        let response = answer_input_request(connection, call, request).await?;
         Ok((key, response))
     });
-    let responses = join_all(asked).await.into_iter().collect::<Result<InputResponses, String>>()?;
+    let responses = join_all(responses).await.into_iter().collect::<Result<InputResponses, InputError>>()?;
     params.input_responses = (!responses.is_empty()).then_some(responses);
-    // Of the server alone: it goes back as it came.
+    // Opaque to clients: it is returned unchanged.
     params.request_state = required.request_state;
     Ok(params)
 }
 
-async fn respond(live: &Live, flight: &Flight, request: InputRequest) -> Result<Value, String> {
+async fn answer_input_request(
+    connection: &ActiveConnection,
+    call: &InFlightCall,
+    request: InputRequest,
+) -> Result<Value, InputError> {
     match request {
         InputRequest::Elicitation(request) => {
-            let result = match live.handler.open_question() {
-                Some(_question) => elicit(live.handler.server(), flight, request.params).await,
+            let result = match connection.handler.open_elicitation() {
+                Some(_open) => relay_elicitation(connection.handler.server(), call, request.params).await,
                 None => ElicitResult::new(ElicitationAction::Decline),
             };
-            serde_json::to_value(result).map_err(|e| format!("the answer of the user cannot be sent: {e}"))
+            serde_json::to_value(result).map_err(InputError::Encoding)
         }
-        // There are none, and that is an answer.
         InputRequest::ListRoots(_) => Ok(json!({"roots": []})),
-        _ => Err("the tool wants a model of ours to write something, which is not offered".to_owned()),
+        _ => Err(InputError::SamplingUnsupported),
     }
 }

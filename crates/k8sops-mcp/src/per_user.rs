@@ -1,16 +1,13 @@
-//! A server whose headers hold the calling user's own token: every user has a connection of their own to it.
+//! A server whose headers contain the calling user's own token: every user has a separate connection to it.
 //!
-//! A session of a server belongs to the identity that it was opened with, so none is ever shared, and there is no
-//! connection that a call without a token could fall back to. A connection is opened by the first call (or by
-//! [`McpHub::connect_user`](crate::McpHub::connect_user)) and closed when its user has not used it for a while. Which tools the server
-//! has is what it tells the user who has been connected for longest.
+//! A session of a server belongs to the identity that opened it, so sessions are never shared, and no connection exists that
+//! a call without a token could fall back to. A connection is opened by the first call (or by
+//! [`McpHub::connect_user`](crate::McpHub::connect_user)) and closed when its user has not used it for a while. The published
+//! tools are those that the server lists for the user who has been connected longest.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -20,186 +17,218 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CallError, McpConnector,
-    supervisor::{Crew, Server},
+    CallError, ErrorReason, McpConnector, WAITS_FOR_TOKEN, server_state::ServerState, supervisor::SupervisorShared,
 };
 
-/// What the status of such a server says while no user is connected.
-pub const WAITS_FOR_TOKEN: &str = "waits for a user's token";
+/// Users that may be connected to one server at a time.
+const MAX_CONNECTIONS: usize = 256;
+/// A connection that its user has not used for this long is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Users connected to one server at a time.
-const MAX_LINKS: usize = 256;
-/// A connection that its user has not used for so long is closed.
-const IDLE: Duration = Duration::from_secs(600);
+/// Identifies a token, so that the map contains no copies of tokens.
+type TokenDigest = [u8; 32];
 
-/// What a token is known by, so that there are no copies of it in a map.
-type Key = [u8; 32];
-
-/// See the module.
-pub(crate) struct PerUser {
-    /// What is shown of the server.
-    pub(crate) front: Arc<Server>,
+/// A server that every user connects to with their own token.
+pub(crate) struct PerUserServer {
+    /// The published status. It has no connection itself.
+    pub(crate) public_state: Arc<ServerState>,
     connector: Arc<dyn McpConnector>,
-    crew: Crew,
-    /// A `std` lock: held for a look-up only, never across an await.
-    links: Mutex<Links>,
+    shared: SupervisorShared,
+    /// Never held across an await.
+    connections: Mutex<UserConnections>,
 }
 
 #[derive(Default)]
-struct Links {
-    next: u64,
-    by_user: HashMap<Key, Link>,
+struct UserConnections {
+    next_sequence: u64,
+    by_token: HashMap<TokenDigest, UserConnection>,
 }
 
-/// One user's connection.
-struct Link {
-    /// Counts up: the least is connected for longest.
-    number: u64,
-    server: Arc<Server>,
+/// The connection of one user. Dropping it ends its supervisor.
+struct UserConnection {
+    /// Counts up, so that the oldest connection has the smallest.
+    sequence: u64,
+    server: Arc<ServerState>,
     cancel: CancellationToken,
-    calls: usize,
-    used: Instant,
+    calls_in_flight: usize,
+    last_used: Instant,
 }
 
-impl Drop for Link {
+impl Drop for UserConnection {
     fn drop(&mut self) {
         self.cancel.cancel();
     }
 }
 
-impl PerUser {
-    pub(crate) fn new(front: Arc<Server>, connector: Arc<dyn McpConnector>, crew: Crew) -> Arc<Self> {
-        front.show(false, Some(WAITS_FOR_TOKEN.to_owned()), None);
-        Arc::new(Self { front, connector, crew, links: Mutex::default() })
+impl UserConnections {
+    /// Makes room for one more connection by closing the one that was not used for longest.
+    fn evict_if_full(&mut self) -> Result<(), TooManyUsers> {
+        if self.by_token.len() < MAX_CONNECTIONS {
+            return Ok(());
+        }
+        let unused = self.by_token.iter().filter(|(_, connection)| connection.calls_in_flight == 0);
+        let least_recent = unused.min_by_key(|(_, connection)| connection.last_used).map(|(token, _)| *token);
+        self.by_token.remove(&least_recent.ok_or(TooManyUsers)?);
+        Ok(())
+    }
+}
+
+/// All connections of a server have calls in flight.
+#[derive(Debug, thiserror::Error)]
+#[error("{MAX_CONNECTIONS} users have calls in flight on it")]
+struct TooManyUsers;
+
+impl PerUserServer {
+    pub(crate) fn new(
+        public_state: Arc<ServerState>,
+        connector: Arc<dyn McpConnector>,
+        shared: SupervisorShared,
+    ) -> Arc<Self> {
+        public_state.publish_disconnected(WAITS_FOR_TOKEN.to_owned());
+        Arc::new(Self { public_state, connector, shared, connections: Mutex::default() })
     }
 
-    /// The connection of the user with this token, opened if need be. It stays for as long as the guard lives.
+    /// Returns the connection of the user with this token, and opens it if necessary. It stays open while the guard lives.
     ///
     /// # Errors
-    /// [`CallError::NotSent`] without a token, or when there is no connection with it.
-    pub(crate) async fn link(self: &Arc<Self>, token: Option<&SecretString>) -> Result<InUse, CallError> {
-        let name = &self.front.name;
+    /// [`CallError::NotSent`] without a token, or if connecting with it fails.
+    pub(crate) async fn acquire_connection(
+        self: &Arc<Self>,
+        token: Option<&SecretString>,
+    ) -> Result<UsedConnection, CallError> {
+        let name = &self.public_state.name;
         let Some(token) = token.filter(|token| !token.expose_secret().trim().is_empty()) else {
-            return Err(CallError::NotSent(format!(
-                "the MCP server {name} needs the calling user's own token, and the call came without one"
-            )));
+            let reason = format!("MCP server {name} requires the calling user's own token, and the call has none");
+            return Err(CallError::NotSent(reason.into()));
         };
-        let held = self.hold(token)?;
-        let limit = self.crew.timings.connect;
-        let _ = tokio::time::timeout(limit, held.server.tried.cancelled()).await;
-        if held.server.live().is_some() {
-            return Ok(held);
+        let used = self.find_or_open(token).map_err(CallError::NotSent)?;
+        let limit = self.shared.timings.connect_timeout;
+        let _ = tokio::time::timeout(limit, used.server.first_attempt_ended.cancelled()).await;
+        if used.server.active_connection().is_some() {
+            return Ok(used);
         }
-        // The next call tries anew, with whatever token its user has then.
-        let why = held.server.status().error.clone().unwrap_or_default();
-        self.remove(&held.key, held.number);
-        Err(CallError::NotSent(format!("the MCP server {name} cannot be reached with the user's own token: {why}")))
+        // The next call tries again, with the token that its user has then.
+        let error = used.server.status().error.clone().unwrap_or_default();
+        self.close_connection(&used.token, used.sequence);
+        Err(CallError::NotSent(
+            format!("cannot connect to MCP server {name} with the user's own token: {error}").into(),
+        ))
     }
 
-    fn hold(self: &Arc<Self>, token: &SecretString) -> Result<InUse, CallError> {
-        let key: Key = Sha256::digest(token.expose_secret().as_bytes()).into();
-        let mut links = self.links();
-        if !links.by_user.contains_key(&key) {
-            if links.by_user.len() >= MAX_LINKS {
-                let unused = links.by_user.iter().filter(|(_, link)| link.calls == 0);
-                let Some(oldest) = unused.min_by_key(|(_, link)| link.used).map(|(key, _)| *key) else {
-                    return Err(CallError::NotSent(format!(
-                        "{MAX_LINKS} users have calls running on the MCP server {}",
-                        self.front.name
-                    )));
-                };
-                links.by_user.remove(&oldest);
-            }
-            let connector = self.connector.for_user(token).map_err(|e| CallError::NotSent(e.to_string()))?;
-            let link = self.open(key, links.next, connector);
-            links.next += 1;
-            links.by_user.insert(key, link);
+    fn find_or_open(self: &Arc<Self>, token: &SecretString) -> Result<UsedConnection, ErrorReason> {
+        let message = || format!("cannot connect to MCP server {}", self.public_state.name);
+        let digest: TokenDigest = Sha256::digest(token.expose_secret().as_bytes()).into();
+        let mut connections = self.connections.lock();
+        let connections = &mut *connections;
+        if let Some(connection) = connections.by_token.get_mut(&digest) {
+            return Ok(self.mark_used(digest, connection));
         }
-        let link = links.by_user.get_mut(&key).expect("it was there, or has just been put there");
-        link.calls += 1;
-        Ok(InUse { users: self.clone(), key, number: link.number, server: link.server.clone() })
+        connections.evict_if_full().map_err(|error| ErrorReason::with_source(message(), error))?;
+        let connector = self.connector.for_user(token).map_err(|error| ErrorReason::with_source(message(), error))?;
+        let opened = self.open_connection(digest, connections.next_sequence, connector);
+        connections.next_sequence += 1;
+        Ok(self.mark_used(digest, connections.by_token.entry(digest).or_insert(opened)))
     }
 
-    fn open(self: &Arc<Self>, key: Key, number: u64, connector: Arc<dyn McpConnector>) -> Link {
+    fn mark_used(self: &Arc<Self>, token: TokenDigest, connection: &mut UserConnection) -> UsedConnection {
+        connection.calls_in_flight += 1;
+        UsedConnection {
+            per_user: self.clone(),
+            token,
+            sequence: connection.sequence,
+            server: connection.server.clone(),
+        }
+    }
+
+    fn open_connection(
+        self: &Arc<Self>,
+        token: TokenDigest,
+        sequence: u64,
+        connector: Arc<dyn McpConnector>,
+    ) -> UserConnection {
         let changes = watch::Sender::new(0);
-        let news = changes.subscribe();
-        let cancel = self.crew.cancel.child_token();
-        let crew = Crew { cancel: cancel.clone(), ..self.crew.clone() };
-        let server = crew.supervise(self.front.name.to_string(), connector, changes);
-        crew.spawn(self.clone().attend(key, number, news, cancel.clone()));
-        Link { number, server, cancel, calls: 0, used: Instant::now() }
+        let status_updates = changes.subscribe();
+        let cancel = self.shared.cancel.child_token();
+        let shared = SupervisorShared { cancel: cancel.clone(), ..self.shared.clone() };
+        let server = shared.start_supervisor(self.public_state.name.to_string(), connector, changes);
+        shared.spawn_task(self.clone().monitor_connection(token, sequence, status_updates, cancel.clone()));
+        UserConnection { sequence, server, cancel, calls_in_flight: 0, last_used: Instant::now() }
     }
 
-    /// Shows what changes on a connection, and ends it when it is not used any more.
-    async fn attend(self: Arc<Self>, key: Key, number: u64, mut news: watch::Receiver<u64>, cancel: CancellationToken) {
-        while let Some(idle_at) = self.idle_at(&key, number) {
+    /// Publishes the changes of a connection, and closes it when it is idle for too long.
+    async fn monitor_connection(
+        self: Arc<Self>,
+        token: TokenDigest,
+        sequence: u64,
+        mut status_updates: watch::Receiver<u64>,
+        cancel: CancellationToken,
+    ) {
+        while let Some(deadline) = self.idle_deadline(&token, sequence) {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                seen = news.changed() => if seen.is_err() { break },
-                () = sleep_until(idle_at) => {
-                    // One that is in use by now has another end.
-                    if self.idle_at(&key, number).is_some_and(|at| at <= Instant::now()) {
-                        self.remove(&key, number);
+                result = status_updates.changed() => if result.is_err() { break },
+                () = sleep_until(deadline) => {
+                    // The deadline has moved if the connection was used meanwhile.
+                    if self.idle_deadline(&token, sequence).is_some_and(|deadline| deadline <= Instant::now()) {
+                        self.close_connection(&token, sequence);
                         break;
                     }
                 }
             }
-            self.show();
+            self.publish_status();
         }
-        self.show();
+        self.publish_status();
     }
 
-    /// When a connection will have been unused for long enough; `None` when it is gone.
-    fn idle_at(&self, key: &Key, number: u64) -> Option<Instant> {
-        let links = self.links();
-        let link = links.by_user.get(key).filter(|link| link.number == number)?;
-        Some(if link.calls == 0 { link.used } else { Instant::now() } + IDLE)
+    /// Returns when a connection will have been idle for too long; `None` if it is closed.
+    fn idle_deadline(&self, token: &TokenDigest, sequence: u64) -> Option<Instant> {
+        let connections = self.connections.lock();
+        let connection = connections.by_token.get(token).filter(|connection| connection.sequence == sequence)?;
+        let idle_since = if connection.calls_in_flight == 0 { connection.last_used } else { Instant::now() };
+        Some(idle_since + IDLE_TIMEOUT)
     }
 
-    fn remove(&self, key: &Key, number: u64) {
-        let mut links = self.links();
-        if links.by_user.get(key).is_some_and(|link| link.number == number) {
-            links.by_user.remove(key);
+    fn close_connection(&self, token: &TokenDigest, sequence: u64) {
+        let mut connections = self.connections.lock();
+        if connections.by_token.get(token).is_some_and(|connection| connection.sequence == sequence) {
+            connections.by_token.remove(token);
         }
-        drop(links);
-        self.show();
+        drop(connections);
+        self.publish_status();
     }
 
-    fn show(&self) {
-        // Under the lock, so that two that show at once show the newest last.
-        let links = self.links();
-        let live = links.by_user.values().filter(|link| link.server.live().is_some());
-        match live.min_by_key(|link| link.number) {
-            Some(link) => self.front.show(true, None, Some(link.server.status().tools.to_vec())),
-            None => self.front.show(false, Some(WAITS_FOR_TOKEN.to_owned()), None),
+    fn publish_status(&self) {
+        // Under the lock, so that the newest status is published last.
+        let connections = self.connections.lock();
+        let connected = connections.by_token.values().filter(|user| user.server.active_connection().is_some());
+        match connected.min_by_key(|user| user.sequence) {
+            Some(oldest) => self.public_state.publish_connected(oldest.server.status().tools.to_vec()),
+            None => self.public_state.publish_disconnected(WAITS_FOR_TOKEN.to_owned()),
         }
     }
 
-    /// The connections as they are now.
-    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
-        self.links().by_user.values().map(|link| link.server.clone()).collect()
-    }
-
-    fn links(&self) -> MutexGuard<'_, Links> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the state of every user's connection.
+    pub(crate) fn user_states(&self) -> Vec<Arc<ServerState>> {
+        self.connections.lock().by_token.values().map(|connection| connection.server.clone()).collect()
     }
 }
 
-/// A user's connection while it is used.
-pub(crate) struct InUse {
-    users: Arc<PerUser>,
-    key: Key,
-    number: u64,
-    pub(crate) server: Arc<Server>,
+/// A user's connection that is in use.
+pub(crate) struct UsedConnection {
+    per_user: Arc<PerUserServer>,
+    token: TokenDigest,
+    sequence: u64,
+    pub(crate) server: Arc<ServerState>,
 }
 
-impl Drop for InUse {
+impl Drop for UsedConnection {
     fn drop(&mut self) {
-        let mut links = self.users.links();
-        if let Some(link) = links.by_user.get_mut(&self.key).filter(|link| link.number == self.number) {
-            link.calls -= 1;
-            link.used = Instant::now();
+        let mut connections = self.per_user.connections.lock();
+        let connection = connections.by_token.get_mut(&self.token);
+        if let Some(connection) = connection.filter(|connection| connection.sequence == self.sequence) {
+            connection.calls_in_flight -= 1;
+            connection.last_used = Instant::now();
         }
     }
 }

@@ -1,10 +1,10 @@
-//! One server: what is known of it, and the task that keeps it connected.
+//! The task that keeps one server connected.
 //!
 //! ```text
-//!          ┌──────────────── backoff ◀────────────────┐
-//!          ▼                                          │
-//! start ─▶ connect + discover ─▶ attend ─▶ lost ──────┤
-//!          └──────── failed ──────────────────────────┘      (until cancelled)
+//!          ┌────────────────── backoff ◀──────────────────┐
+//!          ▼                                              │
+//! start ─▶ connect + discover ─▶ monitor ─▶ lost ─────────┤
+//!          └──────── failed ──────────────────────────────┘      (until cancelled)
 //! ```
 
 use std::{
@@ -12,393 +12,274 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use rmcp::{
-    RoleClient,
-    service::{ClientCacheConfig, Peer, ServiceError},
-};
+use k8sops_core::ErrorChain;
+use rmcp::service::ClientCacheConfig;
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::{MissedTickBehavior, interval_at},
 };
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ConnectionHandler, McpConnection, McpConnector, RemoteTool, ServerStatus,
-    tool_discovery::{Dropped, Fault, discover, listen},
-    transport::handshake::{ConnectError, quote},
-    transport::http_connector,
+    ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, RemoteTool,
+    active_connection::ActiveConnection,
+    reconnect_backoff::ReconnectBackoff,
+    server_state::{RefreshRequest, ServerState},
+    tool_discovery::{DiscoveryError, discover_tools},
+    tool_subscription::subscribe_to_tool_changes,
 };
 
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-/// Two looks at a server that were not asked for by a user are at least this far apart, whatever it notifies.
-const MIN_CHECK_GAP: Duration = Duration::from_millis(250);
-/// How long one connection may take to close: the drain of the SDK, then twice the grace of a child.
-const CLOSE_LIMIT: Duration = Duration::from_secs(8);
-/// Requests to look at once that may wait; more than these are one of them.
-pub(crate) const MAX_WAITING: usize = 16;
+/// Smallest interval between two checks that no user requested, however many notifications the server sends.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest time that closing one connection may take: the drain of the SDK, then twice the grace period of a child process.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What is known of a server; shared by its supervisor (who alone writes) and all callers.
-pub(crate) struct Server {
-    pub(crate) name: Arc<str>,
-    /// Replaced as a whole, so that a reader never sees half a change.
-    status: ArcSwap<ServerStatus>,
-    /// `Some` exactly while `status.connected`.
-    live: ArcSwapOption<Live>,
-    recheck: Notify,
-    looks: mpsc::Sender<oneshot::Sender<()>>,
-    /// Counts changes of the hub; only ever grows.
-    changes: watch::Sender<u64>,
-    /// Cancelled when the first attempt to connect has ended.
-    pub(crate) tried: CancellationToken,
-}
-
-/// A connection that calls can be made on.
-pub(crate) struct Live {
-    pub(crate) peer: Peer<RoleClient>,
-    pub(crate) handler: ConnectionHandler,
-    /// One token per call in flight.
-    calls: TaskTracker,
-    pub(crate) dropped: Dropped,
-}
-
-impl Live {
-    fn new(peer: Peer<RoleClient>, handler: ConnectionHandler) -> Self {
-        Self { peer, handler, calls: TaskTracker::new(), dropped: Dropped::default() }
-    }
-
-    /// To be held for as long as a call is in flight.
-    pub(crate) fn in_flight(&self) -> TaskTrackerToken {
-        self.calls.token()
-    }
-}
-
-impl Server {
-    pub(crate) fn new(
-        name: String,
-        transport: &'static str,
-        changes: watch::Sender<u64>,
-    ) -> (Arc<Self>, mpsc::Receiver<oneshot::Sender<()>>) {
-        let (looks, asked) = mpsc::channel(MAX_WAITING);
-        let status = ServerStatus {
-            name: name.clone(),
-            transport,
-            connected: false,
-            error: Some("not connected yet".to_owned()),
-            tools: Arc::default(),
-        };
-        let server = Self {
-            name: name.into(),
-            status: ArcSwap::from_pointee(status),
-            live: ArcSwapOption::empty(),
-            recheck: Notify::new(),
-            looks,
-            changes,
-            tried: CancellationToken::new(),
-        };
-        (Arc::new(server), asked)
-    }
-
-    pub(crate) fn status(&self) -> Arc<ServerStatus> {
-        self.status.load_full()
-    }
-
-    pub(crate) fn live(&self) -> Option<Arc<Live>> {
-        self.live.load_full()
-    }
-
-    /// Has the supervisor see soon whether the server is still there.
-    pub(crate) fn recheck(&self) {
-        self.recheck.notify_one();
-    }
-
-    /// Has the supervisor discover now. The receiver resolves when it has; `None` when enough others wait for that.
-    pub(crate) fn look(&self) -> Option<oneshot::Receiver<()>> {
-        let (done, looked) = oneshot::channel();
-        self.looks.try_send(done).ok().map(|()| looked)
-    }
-
-    fn publish(&self, live: Option<Arc<Live>>, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
-        let connected = live.is_some();
-        self.live.store(live);
-        self.show(connected, error, tools);
-    }
-
-    /// Makes known how the server stands.
-    pub(crate) fn show(&self, connected: bool, error: Option<String>, tools: Option<Vec<RemoteTool>>) {
-        let before = self.status.load_full();
-        let tools = match tools {
-            Some(tools) if *tools != *before.tools => tools.into(),
-            _ => before.tools.clone(),
-        };
-        let after = ServerStatus { name: before.name.clone(), transport: before.transport, connected, error, tools };
-        if after != *before {
-            self.status.store(Arc::new(after));
-            self.changes.send_modify(|n| *n += 1);
-        }
-        // Last: whoever waits for it looks at the tools next.
-        self.tried.cancel();
-    }
-}
-
-/// The durations that a supervisor goes by.
+/// Timeouts and intervals of a supervisor.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Timings {
-    pub(crate) connect: Duration,
-    pub(crate) call: Duration,
-    pub(crate) health: Duration,
+pub(crate) struct SupervisorTimings {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) health_interval: Duration,
     pub(crate) max_backoff: Duration,
 }
 
-/// What all supervisors of a hub have in common.
+/// What all supervisors of a hub share.
 #[derive(Clone)]
-pub(crate) struct Crew {
-    pub(crate) timings: Timings,
+pub(crate) struct SupervisorShared {
+    pub(crate) timings: SupervisorTimings,
     pub(crate) max_message_bytes: usize,
     pub(crate) cancel: CancellationToken,
-    /// Cancelled when connections must end at once.
-    pub(crate) hurry: CancellationToken,
-    /// Of the whole process.
-    pub(crate) tracker: TaskTracker,
-    /// Of the hub: what [`McpHub::close`](crate::McpHub::close) waits for.
-    pub(crate) tasks: TaskTracker,
+    /// Cancelled when connections must end without grace period.
+    pub(crate) immediate_shutdown: CancellationToken,
+    /// Tracks the tasks of the whole process.
+    pub(crate) process_tasks: TaskTracker,
+    /// Tracks the tasks of the hub, which [`McpHub::close`](crate::McpHub::close) waits for.
+    pub(crate) hub_tasks: TaskTracker,
 }
 
-impl Crew {
-    /// Starts to keep a server connected.
-    pub(crate) fn supervise(
+impl SupervisorShared {
+    /// Starts the supervisor of a server.
+    pub(crate) fn start_supervisor(
         &self,
         name: String,
         connector: Arc<dyn McpConnector>,
         changes: watch::Sender<u64>,
-    ) -> Arc<Server> {
-        let (server, asked) = Server::new(name, connector.transport(), changes);
-        let supervisor = Supervisor { server: server.clone(), connector, asked, crew: self.clone() };
-        self.spawn(supervisor.run());
+    ) -> Arc<ServerState> {
+        let (server, refresh_requests) = ServerState::new(name, connector.transport(), changes);
+        let supervisor = Supervisor {
+            server: server.clone(),
+            connector,
+            refresh_requests,
+            pending_refreshes: Vec::new(),
+            shared: self.clone(),
+        };
+        self.spawn_task(supervisor.run());
         server
     }
 
-    /// Runs a task that the hub waits for at its end.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(self.tasks.track_future(task));
+    /// Spawns a task that the hub waits for when it closes.
+    pub(crate) fn spawn_task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.process_tasks.spawn(self.hub_tasks.track_future(task));
     }
 }
 
-/// Keeps one server connected until cancelled.
+/// Keeps one server connected until it is cancelled.
 struct Supervisor {
-    server: Arc<Server>,
+    server: Arc<ServerState>,
     connector: Arc<dyn McpConnector>,
-    asked: mpsc::Receiver<oneshot::Sender<()>>,
-    crew: Crew,
+    refresh_requests: mpsc::Receiver<RefreshRequest>,
+    /// Requests that the next discovery completes.
+    pending_refreshes: Vec<RefreshRequest>,
+    shared: SupervisorShared,
 }
 
-/// How a connection ended.
-enum End {
-    Stopped,
+/// How monitoring a connection ended.
+enum MonitorEnd {
+    ShuttingDown,
+    /// The connection is unusable, for this reason.
     Lost(String),
+}
+
+/// A new connection and the tools that were discovered on it.
+struct EstablishedConnection {
+    sdk_connection: McpConnection,
+    connection: Arc<ActiveConnection>,
+    tools: Vec<RemoteTool>,
 }
 
 impl Supervisor {
     async fn run(mut self) {
-        let mut backoff = Backoff::new(self.crew.timings.max_backoff);
-        let mut waiting = Vec::new();
-        let cancel = self.crew.cancel.clone();
+        let max_backoff = self.shared.timings.max_backoff;
+        let mut backoff = ReconnectBackoff::new(max_backoff);
+        let cancel = self.shared.cancel.clone();
         loop {
             match self.connect().await {
-                Ok((connection, live, tools)) => {
-                    tracing::info!(server = &*self.server.name, tools = tools.len(), "MCP server connected");
-                    self.server.publish(Some(live.clone()), None, Some(tools));
-                    answer(&mut waiting);
-                    let since = Instant::now();
-                    let end = self.attend(&live, &mut waiting).await;
-                    if let End::Lost(reason) = &end {
-                        tracing::warn!(server = &*self.server.name, reason, "MCP server lost");
-                        self.server.publish(None, Some(reason.clone()), None);
+                Ok(EstablishedConnection { sdk_connection, connection, tools }) => {
+                    tracing::info!(server = &*self.server.name, tools = tools.len(), "mcp server connected");
+                    self.server.set_connection(connection.clone(), tools);
+                    self.complete_refreshes();
+                    let connected_at = Instant::now();
+                    let end = self.monitor_connection(&connection).await;
+                    if let MonitorEnd::Lost(reason) = &end {
+                        tracing::warn!(server = &*self.server.name, reason, "mcp server disconnected");
+                        self.server.clear_connection(reason.clone());
                     }
-                    self.retire(connection, live);
-                    if matches!(end, End::Stopped) {
+                    self.close_in_background(sdk_connection, connection);
+                    if matches!(end, MonitorEnd::ShuttingDown) {
                         break;
                     }
-                    // A server that dies soon after each start is not hammered.
-                    if since.elapsed() > self.crew.timings.max_backoff {
-                        backoff = Backoff::new(self.crew.timings.max_backoff);
+                    // The backoff continues for a server that fails soon after each start.
+                    if connected_at.elapsed() > max_backoff {
+                        backoff = ReconnectBackoff::new(max_backoff);
                     }
                 }
                 Err(_) if cancel.is_cancelled() => break,
                 Err(error) => {
-                    let error = error.to_string();
+                    let error = ErrorChain(&error).to_string();
                     if self.server.status().error.as_deref() != Some(&error) {
-                        tracing::warn!(server = &*self.server.name, error, "MCP server not connected");
+                        tracing::warn!(server = &*self.server.name, error, "mcp server connection failed, retrying");
                     }
-                    self.server.publish(None, Some(error), None);
+                    self.server.clear_connection(error);
                 }
             }
-            answer(&mut waiting);
+            self.complete_refreshes();
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                Some(asked) = self.asked.recv() => waiting.push(asked),
-                () = tokio::time::sleep(backoff.next()) => {}
+                Some(request) = self.refresh_requests.recv() => self.pending_refreshes.push(request),
+                () = tokio::time::sleep(backoff.next_delay()) => {}
             }
         }
-        self.server.publish(None, Some("stopped".to_owned()), None);
+        self.server.clear_connection("stopped".to_owned());
     }
 
-    /// Connects and discovers the tools. When it is cancelled it ends with an error, and has left nothing behind then.
-    async fn connect(&self) -> Result<(McpConnection, Arc<Live>, Vec<RemoteTool>), ConnectError> {
-        let limit = self.crew.timings.connect;
+    /// Connects and discovers the tools. On failure and on cancellation nothing is left behind.
+    async fn connect(&self) -> Result<EstablishedConnection, ConnectError> {
+        let limit = self.shared.timings.connect_timeout;
         let deadline = Instant::now() + limit;
-        let handler =
-            ConnectionHandler::of_crew(self.server.name.clone(), self.crew.hurry.clone(), self.crew.max_message_bytes);
-        let stopped = || Fault::Failed("the service is stopping".to_owned());
-        let mut connection = tokio::select! {
+        let handler = ConnectionHandler::with_options(
+            self.server.name.clone(),
+            self.shared.immediate_shutdown.clone(),
+            self.shared.max_message_bytes,
+        );
+        let shutting_down = || ConnectError::Unreachable("the service is shutting down".into());
+        let mut sdk_connection = tokio::select! {
             biased;
-            () = self.crew.cancel.cancelled() => return Err(stopped().into_connect_error(limit)),
+            () = self.shared.cancel.cancelled() => return Err(shutting_down()),
             connection = self.connector.connect(handler, limit) => connection?,
         };
-        let (peer, handler) = (connection.peer().clone(), connection.service().clone());
-        // By default the SDK answers a list from its cache, if need be from a stale one while the server is down.
+        let peer = sdk_connection.peer().clone();
+        let handler = sdk_connection.service().clone();
+        // By default the SDK answers a list from its cache, even from a stale one while the server is down.
         peer.set_response_cache_config(ClientCacheConfig::disabled()).await;
-        let live = Live::new(peer, handler);
+        let connection = ActiveConnection::new(peer, handler);
         let discovered = tokio::select! {
             biased;
-            () = self.crew.cancel.cancelled() => Err(stopped()),
-            discovered = discover(&live, deadline.saturating_duration_since(Instant::now())) => discovered,
+            () = self.shared.cancel.cancelled() => Err(shutting_down()),
+            discovered = discover_tools(&connection, deadline.saturating_duration_since(Instant::now())) => {
+                discovered.map_err(|error| discovery_failure(error, limit))
+            }
         };
         match discovered {
-            Ok(tools) => Ok((connection, Arc::new(live), tools)),
-            Err(fault) => {
-                let _ = connection.close_with_timeout(CLOSE_LIMIT).await;
-                Err(fault.into_connect_error(limit))
+            Ok(tools) => Ok(EstablishedConnection { sdk_connection, connection: Arc::new(connection), tools }),
+            Err(error) => {
+                let _ = sdk_connection.close_with_timeout(CLOSE_TIMEOUT).await;
+                Err(error)
             }
         }
     }
 
-    /// Watches over a connection until it ends.
-    async fn attend(&mut self, live: &Arc<Live>, waiting: &mut Vec<oneshot::Sender<()>>) -> End {
-        let every = self.crew.timings.health;
-        let mut health = interval_at(tokio::time::Instant::now() + every, every);
-        health.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Checks a connection at intervals and on request until it ends.
+    async fn monitor_connection(&mut self, connection: &Arc<ActiveConnection>) -> MonitorEnd {
+        let timings = self.shared.timings;
+        let handler = &connection.handler;
+        let closed = || MonitorEnd::Lost(ErrorChain(&handler.close_reason()).to_string());
+        let mut health_check =
+            interval_at(tokio::time::Instant::now() + timings.health_interval, timings.health_interval);
+        health_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_check = Instant::now();
-        let mut listening = std::pin::pin!(listen(live));
+        let mut subscription = std::pin::pin!(subscribe_to_tool_changes(connection));
         loop {
-            let mut hurry = false;
-            tokio::select! {
+            let min_interval = tokio::select! {
                 biased;
-                () = self.crew.cancel.cancelled() => return End::Stopped,
-                () = live.handler.closed() => return End::Lost(live.handler.close_reason()),
-                Some(asked) = self.asked.recv() => {
-                    waiting.push(asked);
-                    hurry = true;
+                () = self.shared.cancel.cancelled() => return MonitorEnd::ShuttingDown,
+                () = handler.wait_until_closed() => return closed(),
+                Some(request) = self.refresh_requests.recv() => {
+                    self.pending_refreshes.push(request);
+                    Duration::ZERO
                 }
-                () = live.handler.tools_changed() => {}
-                never = &mut listening => match never {},
-                () = self.server.recheck.notified() => {}
-                _ = health.tick() => {}
-            }
+                () = handler.wait_for_changed_tools() => MIN_CHECK_INTERVAL,
+                never = &mut subscription => match never {},
+                () = self.server.wait_for_check_request() => MIN_CHECK_INTERVAL,
+                _ = health_check.tick() => MIN_CHECK_INTERVAL,
+            };
             let check = async {
-                if !hurry {
-                    tokio::time::sleep(MIN_CHECK_GAP.saturating_sub(last_check.elapsed())).await;
-                }
-                discover(live, self.crew.timings.connect).await
+                tokio::time::sleep(min_interval.saturating_sub(last_check.elapsed())).await;
+                discover_tools(connection, timings.connect_timeout).await
             };
             let checked = tokio::select! {
                 biased;
-                () = self.crew.cancel.cancelled() => return End::Stopped,
-                () = live.handler.closed() => return End::Lost(live.handler.close_reason()),
+                () = self.shared.cancel.cancelled() => return MonitorEnd::ShuttingDown,
+                () = handler.wait_until_closed() => return closed(),
                 checked = check => checked,
             };
             last_check = Instant::now();
             match checked {
                 Ok(tools) => {
-                    live.handler.hear();
-                    self.server.publish(Some(live.clone()), None, Some(tools));
+                    handler.record_activity();
+                    self.server.set_connection(connection.clone(), tools);
                 }
-                // Many servers do one thing at a time. While a call runs, silence is no sign of death; to take it for
-                // one would end a server in the middle of a change. No call runs for longer than its limit, though.
-                Err(Fault::Silent)
-                    if !live.calls.is_empty()
-                        && live.handler.silence() < self.crew.timings.call + self.crew.timings.connect =>
+                // Many servers handle one request at a time, so a server that is silent during a call may be healthy, and
+                // restarting it would interrupt a change. But no call takes longer than its limit.
+                Err(DiscoveryError::Timeout(_))
+                    if !connection.calls.is_empty()
+                        && handler.silent_for() < timings.call_timeout + timings.connect_timeout =>
                 {
-                    tracing::debug!(server = &*self.server.name, "MCP server busy: no answer to tools/list");
+                    tracing::debug!(server = &*self.server.name, "mcp health check timed out during a call");
                 }
-                Err(fault) if live.handler.is_closed() => {
-                    tracing::debug!(server = &*self.server.name, fault = fault.to_string(), "check of an MCP server");
-                    return End::Lost(live.handler.close_reason());
+                Err(error) if handler.is_closed() => {
+                    let error = ErrorChain(&error);
+                    tracing::debug!(server = &*self.server.name, %error, "mcp health check failed");
+                    return closed();
                 }
-                Err(fault) => return End::Lost(fault.into_connect_error(self.crew.timings.connect).to_string()),
+                Err(error) => return MonitorEnd::Lost(ErrorChain(&error).to_string()),
             }
-            answer(waiting);
+            self.complete_refreshes();
         }
     }
 
-    /// Ends a connection in the background. Calls that are still in flight on one that is not dead may end first.
-    fn retire(&self, mut connection: McpConnection, live: Arc<Live>) {
-        let (cancel, limit) = (self.crew.cancel.clone(), self.crew.timings.call);
-        let retiring = async move {
-            live.calls.close();
+    /// Closes a connection in the background. Calls that are in flight on it may end first, unless it is already closed.
+    fn close_in_background(&self, mut sdk_connection: McpConnection, connection: Arc<ActiveConnection>) {
+        let cancel = self.shared.cancel.clone();
+        let call_timeout = self.shared.timings.call_timeout;
+        self.shared.spawn_task(async move {
+            connection.calls.close();
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = live.handler.closed() => {}
-                _ = tokio::time::timeout(limit, live.calls.wait()) => {}
+                () = connection.handler.wait_until_closed() => {}
+                _ = tokio::time::timeout(call_timeout, connection.calls.wait()) => {}
             }
-            if !matches!(connection.close_with_timeout(CLOSE_LIMIT).await, Ok(Some(_))) {
-                tracing::warn!(server = live.handler.server(), "the connection to an MCP server did not close in time");
+            if !matches!(sdk_connection.close_with_timeout(CLOSE_TIMEOUT).await, Ok(Some(_))) {
+                tracing::warn!(server = connection.handler.server(), "mcp connection close timed out");
             }
-        };
-        self.crew.spawn(retiring);
-    }
-}
-
-fn answer(waiting: &mut Vec<oneshot::Sender<()>>) {
-    for asked in waiting.drain(..) {
-        // Whoever asked may have given up.
-        let _ = asked.send(());
-    }
-}
-
-/// A failure of the connection or of the server, in words.
-pub(crate) fn service_error(error: &ServiceError, live: &Live) -> String {
-    match error {
-        ServiceError::McpError(e) => quote(&e.message),
-        ServiceError::TransportSend(e) => http_connector::fault(e).into_text(),
-        ServiceError::TransportClosed => live.handler.close_reason(),
-        other => quote(&other.to_string()),
-    }
-}
-
-/// Waits that double up to a limit, each shortened at random by up to a half, so that the replicas of a service do not
-/// all come back to a server at the same instant.
-struct Backoff {
-    next: Duration,
-    max: Duration,
-}
-
-impl Backoff {
-    fn new(max: Duration) -> Self {
-        Self { next: FIRST_BACKOFF.min(max), max }
+        });
     }
 
-    fn next(&mut self) -> Duration {
-        let full = self.next;
-        self.next = (full * 2).min(self.max);
-        full.mul_f64(1.0 - fastrand::f64() / 2.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_doubles_to_its_limit_with_jitter() {
-        let mut backoff = Backoff::new(Duration::from_secs(3));
-        for full in [500, 1000, 2000, 3000, 3000].map(Duration::from_millis) {
-            let wait = backoff.next();
-            assert!(wait <= full && wait >= full / 2, "{wait:?} of {full:?}");
+    fn complete_refreshes(&mut self) {
+        for request in self.pending_refreshes.drain(..) {
+            // The requester may have stopped waiting.
+            let _ = request.send(());
         }
+    }
+}
+
+/// Explains a failed discovery right after connecting. `limit` is what connecting and discovery may take together.
+fn discovery_failure(error: DiscoveryError, limit: Duration) -> ConnectError {
+    match error {
+        DiscoveryError::Timeout(_) => ConnectError::Timeout(DiscoveryError::Timeout(limit).to_string().into()),
+        DiscoveryError::Request(source) => {
+            ConnectError::Handshake(ErrorReason::with_source("cannot list the server's tools", source))
+        }
+        error @ DiscoveryError::TooManyPages => ConnectError::Handshake(error.to_string().into()),
     }
 }

@@ -1,7 +1,8 @@
-//! One call of a tool: sent once, and an honest word on what became of it.
+//! One call of a tool, which is sent once.
 
 use std::{sync::Arc, time::Duration};
 
+use k8sops_telemetry::trace_context;
 use rmcp::{
     ErrorData, RoleClient,
     model::{
@@ -14,35 +15,35 @@ use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    CallError, CallOutput, McpCallContext,
-    convert::call_output,
-    in_flight_call::Flight,
-    input_required::{MAX_ROUNDS, next_round},
-    supervisor::{Live, Server},
-    transport::handshake::quote,
-    transport::http_connector::{self, SendFault},
+    CallError, CallOutput, ErrorReason, McpCallContext,
+    active_connection::ActiveConnection,
+    convert::to_call_output,
+    in_flight_call::InFlightCall,
+    input_required::{MAX_INPUT_ROUNDS, provide_input},
+    request_error::RequestError,
+    server_state::ServerState,
+    transport::send_error::SendError,
 };
-use k8sops_telemetry::trace_context;
 
-/// How long telling a server that a call was given up may take.
-const CANCEL_LIMIT: Duration = Duration::from_secs(2);
+/// Longest time that notifying a server of a cancelled call may take.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See [`McpHub::call_tool`](crate::McpHub::call_tool).
-pub(crate) async fn call(
-    server: &Server,
+pub(crate) async fn call_tool(
+    server: &ServerState,
     tool: &str,
     arguments: Map<String, Value>,
     context: McpCallContext,
     tracker: &TaskTracker,
 ) -> Result<CallOutput, CallError> {
-    let Some(live) = server.live() else {
-        let why = server.status().error.clone().unwrap_or_default();
-        return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
+    let Some(connection) = server.active_connection() else {
+        let error = server.status().error.clone().unwrap_or_default();
+        return Err(CallError::NotSent(format!("MCP server {} is not connected: {error}", server.name).into()));
     };
-    let _in_flight = live.in_flight();
-    let flight = Flight::new(context);
-    let _over = flight.over_when_dropped();
-    let call = Call { server, live: &live, flight: &flight, tracker };
+    let _in_flight = connection.count_call();
+    let call = InFlightCall::new(context);
+    let _end_on_drop = call.end_on_drop();
+    let exchange = CallExchange { server, connection: &connection, call: &call, tracker };
     let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
     if let Some(headers) = trace_context::outgoing_headers() {
         let meta = params.meta.get_or_insert_default();
@@ -51,144 +52,147 @@ pub(crate) async fn call(
         }
     }
     tokio::select! {
-        // An answer that came just in time counts.
+        // An answer that arrives at the deadline counts.
         biased;
-        outcome = call.run(params) => outcome,
-        // The exchange is dropped, which tells the server to stop.
-        overrun = flight.overrun() => {
-            server.recheck();
-            Err(CallError::Timeout(overrun))
+        outcome = exchange.run(params) => outcome,
+        // The exchange is dropped, which cancels the call on the server.
+        exceeded = call.wait_for_deadline() => {
+            server.request_check();
+            Err(CallError::Timeout(exceeded))
         }
     }
 }
 
-/// A call on one connection.
-struct Call<'a> {
-    server: &'a Server,
-    live: &'a Live,
-    flight: &'a Arc<Flight>,
+/// The messages of one call on one connection.
+struct CallExchange<'a> {
+    server: &'a ServerState,
+    connection: &'a ActiveConnection,
+    call: &'a Arc<InFlightCall>,
     tracker: &'a TaskTracker,
 }
 
-impl Call<'_> {
-    /// Sends the call, and again as long as the server asks for that. It is never sent again for any other reason.
+impl CallExchange<'_> {
+    /// Sends the request, and sends it again with the required input for as long as the server asks for input.
     async fn run(&self, mut params: CallToolRequestParams) -> Result<CallOutput, CallError> {
-        for round in 0..=MAX_ROUNDS {
-            let answer = self.exchange(params.clone()).await;
-            match if round == 0 { answer? } else { answer.map_err(half_way)? } {
+        for round in 0..=MAX_INPUT_ROUNDS {
+            let result = self.send_request(params.clone()).await;
+            let result = if round == 0 { result? } else { result.map_err(without_certainty)? };
+            match result {
                 ServerResult::InputRequiredResult(required) => {
-                    params = next_round(self.live, self.flight, params, required).await.map_err(CallError::Failed)?;
+                    let with_input = provide_input(self.connection, self.call, params, required).await;
+                    params = with_input.map_err(|error| {
+                        CallError::Failed(ErrorReason::with_source(
+                            "cannot provide the input that the tool requires",
+                            error,
+                        ))
+                    })?;
                 }
-                result => return output(result),
+                result => return parse_result(result),
             }
         }
-        Err(CallError::Failed(format!("the tool asked for input more than {MAX_ROUNDS} times")))
+        Err(CallError::Failed(format!("the tool required input more than {MAX_INPUT_ROUNDS} times").into()))
     }
 
-    async fn exchange(&self, params: CallToolRequestParams) -> Result<ServerResult, CallError> {
-        let Self { server, live, flight, tracker } = *self;
+    async fn send_request(&self, params: CallToolRequestParams) -> Result<ServerResult, CallError> {
+        let Self { server, connection, call, tracker } = *self;
+        let handler = &connection.handler;
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        let sending = live.handler.sending().await;
-        let Ok(handle) = live.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await else {
-            let why = live.handler.close_reason();
-            return Err(CallError::NotSent(format!("the MCP server {} is not connected: {why}", server.name)));
+        let sending = handler.lock_sending().await;
+        let sent = connection.peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await;
+        let Ok(response) = sent else {
+            let message = format!("MCP server {} is not connected", server.name);
+            return Err(CallError::NotSent(ErrorReason::with_source(message, handler.close_reason())));
         };
-        let _entry = live.handler.enter(handle.id.clone(), handle.progress_token.clone(), flight);
+        let _registration = handler.register_call(response.id.clone(), response.progress_token.clone(), call);
         drop(sending);
-        let mut cancel = CancelWhenDropped { live, request: Some(handle.id.clone()), tracker };
-        let answer = tokio::select! {
-            // An answer that came just before the end counts.
+        let mut cancel_on_drop = CancelOnDrop { connection, request: Some(response.id.clone()), tracker };
+        let result = tokio::select! {
+            // An answer that arrived just before the end of the connection counts.
             biased;
-            answer = handle.await_response() => answer,
-            // The SDK lets go of calls in flight only when it has cleared the connection away.
-            () = live.handler.closed() => Err(ServiceError::TransportClosed),
+            result = response.await_response() => result,
+            // The SDK fails its open requests only after the connection is cleaned up.
+            () = handler.wait_until_closed() => Err(ServiceError::TransportClosed),
         };
-        cancel.request = None;
-        live.handler.hear();
-        answer.map_err(|error| failure(server, live, error))
+        cancel_on_drop.request = None;
+        handler.record_activity();
+        result.map_err(|error| classify_failure(server, connection, error))
     }
 }
 
-/// A failure after the server has had the call once: it may have done a part of it.
-fn half_way(error: CallError) -> CallError {
+/// Weakens an error that came after an earlier request of the same call, which may have had an effect.
+fn without_certainty(error: CallError) -> CallError {
     match error {
-        CallError::NotSent(why) => CallError::Broken(why),
-        CallError::Refused(why) => CallError::Failed(why),
+        CallError::NotSent(reason) => CallError::Broken(reason),
+        CallError::Refused(reason) => CallError::Failed(reason),
         other => other,
     }
 }
 
-fn output(result: ServerResult) -> Result<CallOutput, CallError> {
+fn parse_result(result: ServerResult) -> Result<CallOutput, CallError> {
     match result {
-        ServerResult::CallToolResult(result) => Ok(call_output(result)),
-        // Some servers answer with no content at all.
+        ServerResult::CallToolResult(result) => Ok(to_call_output(result)),
+        // Some servers answer without any content.
         ServerResult::EmptyResult(_) => Ok(CallOutput { text: String::new(), structured: None, is_error: false }),
-        ServerResult::CreateTaskResult(_) => Err(CallError::Broken(
-            "the server went on with the call as a task in the background, which is not followed here".to_owned(),
-        )),
-        _ => Err(CallError::Broken("the server's answer is not the result of a tool".to_owned())),
+        ServerResult::CreateTaskResult(_) => {
+            Err(CallError::Broken("the server continues the call as a background task, which is not supported".into()))
+        }
+        _ => Err(CallError::Broken("the server's answer is not the result of a tool".into())),
     }
 }
 
-fn failure(server: &Server, live: &Live, error: ServiceError) -> CallError {
-    let of = |why: String| format!("MCP server {}: {why}", server.name);
-    let failure = match error {
-        ServiceError::McpError(e) => {
-            // These are said of a call. Others can be a restarted server's way to say that it does not know us.
-            if !matches!(e.code, ErrorCode::INVALID_PARAMS | ErrorCode::INTERNAL_ERROR | ErrorCode::METHOD_NOT_FOUND) {
-                server.recheck();
-            }
-            return if is_refusal(&e) {
-                CallError::Refused(e.message.into_owned())
-            } else {
-                CallError::Failed(e.message.into_owned())
-            };
+/// Determines what a failed request says about the call's effect, and has the server checked if it may be gone.
+fn classify_failure(server: &ServerState, connection: &ActiveConnection, error: ServiceError) -> CallError {
+    if let ServiceError::McpError(error) = error {
+        // These codes are about the call. Other ones can mean that a restarted server does not know our session.
+        if !matches!(error.code, ErrorCode::INVALID_PARAMS | ErrorCode::INTERNAL_ERROR | ErrorCode::METHOD_NOT_FOUND) {
+            server.request_check();
         }
-        ServiceError::TransportSend(e) => match http_connector::fault(&e) {
-            SendFault::NotSent(why) => CallError::NotSent(of(why)),
-            SendFault::Refused(why) => CallError::Refused(of(why)),
-            SendFault::Unknown(why) => CallError::Broken(of(why)),
-        },
-        ServiceError::TransportClosed => CallError::Broken(of(live.handler.close_reason())),
-        other => CallError::Broken(of(quote(&other.to_string()))),
+        let is_rejection = is_rejection(&error);
+        let message = error.message.into_owned().into();
+        return if is_rejection { CallError::Refused(message) } else { CallError::Failed(message) };
+    }
+    server.request_check();
+    let error = RequestError::from_service_error(&error, || connection.handler.close_reason());
+    let variant = match &error {
+        RequestError::Send(SendError::NotSent(_)) => CallError::NotSent,
+        RequestError::Send(SendError::Rejected(_)) => CallError::Refused,
+        _ => CallError::Broken,
     };
-    server.recheck();
-    failure
+    variant(ErrorReason::with_source(format!("MCP server {}", server.name), error))
 }
 
-/// Whether an error says that the tool was not run. Of an internal error that is not known: it may have come half-way.
-fn is_refusal(error: &ErrorData) -> bool {
+/// Whether an error response says that the tool did not run. An internal error does not: the tool may have run in part.
+fn is_rejection(error: &ErrorData) -> bool {
     match error.code {
         ErrorCode::INVALID_REQUEST | ErrorCode::METHOD_NOT_FOUND | ErrorCode::INVALID_PARAMS => true,
-        // What SDKs say to a request of a session that they do not know; they use the codes for other things too.
+        // SDKs answer with these codes in a session that they do not know, but use them for other errors too.
         ErrorCode(-32_001 | -32_000) => error.message.to_ascii_lowercase().contains("session"),
         _ => false,
     }
 }
 
-/// Tells the server, when dropped with a request in it, that nobody waits for its answer any more.
-struct CancelWhenDropped<'a> {
-    live: &'a Live,
+/// Cancels a request on the server when it is dropped before the answer arrived.
+struct CancelOnDrop<'a> {
+    connection: &'a ActiveConnection,
+    /// `None` when the answer has arrived.
     request: Option<RequestId>,
     tracker: &'a TaskTracker,
 }
 
-impl Drop for CancelWhenDropped<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         let Some(request) = self.request.take() else { return };
-        // Without a runtime there is no connection either.
+        // Without a runtime the connection is gone too.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if self.live.handler.is_closed() {
+        if self.connection.handler.is_closed() {
             return;
         }
-        let peer: Peer<RoleClient> = self.live.peer.clone();
-        self.tracker.spawn_on(
-            async move {
-                let reason = "the caller gave the call up".to_owned();
-                let params = CancelledNotificationParam::new(Some(request), Some(reason));
-                let _ = tokio::time::timeout(CANCEL_LIMIT, peer.notify_cancelled(params)).await;
-            },
-            &runtime,
-        );
+        let peer: Peer<RoleClient> = self.connection.peer.clone();
+        let notify_server = async move {
+            let reason = "the caller cancelled the call".to_owned();
+            let params = CancelledNotificationParam::new(Some(request), Some(reason));
+            let _ = tokio::time::timeout(CANCEL_TIMEOUT, peer.notify_cancelled(params)).await;
+        };
+        self.tracker.spawn_on(notify_server, &runtime);
     }
 }

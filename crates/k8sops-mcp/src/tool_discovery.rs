@@ -1,220 +1,116 @@
-//! Discovery of a server's tools. One that is no good costs the server that tool and not the others.
+//! Discovery of a server's tools. A tool that cannot be used is skipped; the others stay available.
 
-use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use rmcp::{
-    model::{ErrorCode, ListToolsResult, PaginatedRequestParams, ServerResult, SubscriptionFilter, Tool},
+    model::{ErrorCode, PaginatedRequestParams, Tool},
     service::ServiceError,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    RemoteTool,
-    convert::remote_tool,
-    supervisor::{Live, service_error},
-    transport::handshake::{ConnectError, quote},
+    RemoteTool, active_connection::ActiveConnection, convert::to_remote_tool, request_error::RequestError,
+    tool_list_repair::is_marked_invalid,
 };
 
-/// More pages of tools than this is a server that goes in circles.
+/// Pages that a list of tools may have. A server that returns more is looping.
 const MAX_PAGES: usize = 200;
-/// More tools than this no model is told of; it bounds what a server can make us keep.
+/// Tools that a server may have. It bounds how much a server can make us store.
 const MAX_TOOLS: usize = 10_000;
-/// The longest name of a tool; MCP recommends at most 128 characters.
-const MAX_NAME: usize = 256;
-/// In the place of what a tool's arguments are, when the tool cannot be read.
-const UNREADABLE: &str = "unreadable";
-/// How long after a subscription has ended, or was refused, the next is tried.
-const SUBSCRIBE_AGAIN: Duration = Duration::from_secs(30);
+/// Longest name of a tool, in bytes. MCP recommends at most 128 characters.
+const MAX_NAME_BYTES: usize = 256;
 
 /// Why the tools of a server could not be listed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
-    #[error("the server does not answer")]
-    Silent,
-    #[error("the tools of the server cannot be listed: {0}")]
-    Failed(String),
+pub(crate) enum DiscoveryError {
+    #[error("the server did not list its tools within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    #[error("cannot list the server's tools")]
+    Request(#[source] RequestError),
+    #[error("cannot list the server's tools: it returned more than {MAX_PAGES} pages")]
+    TooManyPages,
 }
 
-impl Fault {
-    pub(crate) fn into_connect_error(self, limit: Duration) -> ConnectError {
-        match self {
-            Self::Silent => {
-                ConnectError::Timeout(format!("the server did not list its tools within {} s", limit.as_secs_f32()))
-            }
-            Self::Failed(_) => ConnectError::Handshake(self.to_string()),
-        }
-    }
+/// Lists all tools of a server. This is also the health check of a connection.
+pub(crate) async fn discover_tools(
+    connection: &ActiveConnection,
+    limit: Duration,
+) -> Result<Vec<RemoteTool>, DiscoveryError> {
+    tokio::time::timeout(limit, list_all_pages(connection)).await.unwrap_or(Err(DiscoveryError::Timeout(limit)))
 }
 
-/// The tools of one connection that were warned about: a list is read again and again.
-#[derive(Debug, Default)]
-pub(crate) struct Dropped(Mutex<HashSet<String>>);
-
-impl Dropped {
-    fn warn(&self, server: &str, tool: &str, why: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_TOOLS && known.insert(format!("{tool}: {why}")) {
-            tracing::warn!(server, tool = quote(tool), why, "a tool of an MCP server is left out");
-        }
-    }
-}
-
-/// Lists all tools; this is also how a server is asked whether it is there.
-pub(crate) async fn discover(live: &Live, limit: Duration) -> Result<Vec<RemoteTool>, Fault> {
-    tokio::time::timeout(limit, list(live)).await.unwrap_or(Err(Fault::Silent))
-}
-
-async fn list(live: &Live) -> Result<Vec<RemoteTool>, Fault> {
+async fn list_all_pages(connection: &ActiveConnection) -> Result<Vec<RemoteTool>, DiscoveryError> {
+    let handler = &connection.handler;
     let mut tools = Vec::new();
     let mut names = HashSet::new();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
-        let page = match live.peer.list_tools(Some(params)).await {
+        let page = match connection.peer.list_tools(Some(params)).await {
             Ok(page) => page,
-            // A server without tools, and one that answers.
-            Err(ServiceError::McpError(e)) if e.code == ErrorCode::METHOD_NOT_FOUND => return Ok(tools),
-            Err(error) => return Err(Fault::Failed(service_error(&error, live))),
+            // A healthy server without tools.
+            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => return Ok(tools),
+            Err(error) => {
+                let error = RequestError::from_service_error(&error, || handler.close_reason());
+                return Err(DiscoveryError::Request(error));
+            }
         };
         for tool in page.tools {
-            let why = match fault_of(&tool) {
-                Some(why) => why,
-                None if names.len() == MAX_TOOLS => "the server has too many",
-                None if !names.insert(tool.name.clone()) => "the server has another of that name",
+            let reason = match reason_to_skip(&tool) {
+                Some(reason) => reason,
+                None if names.len() == MAX_TOOLS => "the server has too many tools",
+                None if !names.insert(tool.name.clone()) => "the server has another tool of that name",
                 None => {
-                    tools.push(remote_tool(tool));
+                    tools.push(to_remote_tool(tool));
                     continue;
                 }
             };
-            live.dropped.warn(live.handler.server(), &tool.name, why);
+            connection.skipped_tools.warn_once(handler.server(), &tool.name, reason);
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok(tools);
         }
     }
-    Err(Fault::Failed(format!("more than {MAX_PAGES} pages")))
+    Err(DiscoveryError::TooManyPages)
 }
 
-/// What makes a tool unusable, whatever it does.
-fn fault_of(tool: &Tool) -> Option<&'static str> {
+/// Why a tool cannot be used; `None` if it can.
+fn reason_to_skip(tool: &Tool) -> Option<&'static str> {
     if tool.name.trim().is_empty() {
         return Some("it has no name");
     }
-    if tool.name.len() > MAX_NAME || tool.name.chars().any(char::is_control) {
-        return Some("its name is too long or has control characters");
+    if tool.name.len() > MAX_NAME_BYTES || tool.name.chars().any(char::is_control) {
+        return Some("its name is too long or contains control characters");
+    }
+    if is_marked_invalid(tool) {
+        return Some("its description cannot be parsed");
     }
     match tool.input_schema.get("type") {
         None => None,
-        Some(Value::String(kind)) if kind == "object" => None,
-        Some(Value::String(kind)) if kind == UNREADABLE => Some("its description cannot be read"),
+        Some(Value::String(name)) if name == "object" => None,
         Some(_) => Some("its arguments are not an object"),
-    }
-}
-
-/// Makes a list of tools of an answer that the SDK could not read as one; the tools that are to blame are marked, to be left
-/// out by [`list`]. Any other answer stays as it is.
-pub(crate) fn mend(result: &mut ServerResult) -> bool {
-    let ServerResult::CustomResult(custom) = result else { return false };
-    let Value::Object(answer) = &mut custom.0 else { return false };
-    let Some(Value::Array(tools)) = answer.get_mut("tools") else { return false };
-    for tool in tools {
-        if serde_json::from_value::<Tool>(tool.clone()).is_err() {
-            let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
-            *tool = json!({"name": name, "inputSchema": {"type": UNREADABLE}});
-        }
-    }
-    let Ok(list) = serde_json::from_value::<ListToolsResult>(custom.0.take()) else { return false };
-    *result = ServerResult::ListToolsResult(list);
-    true
-}
-
-/// Listens for changes of the tools, on a server of the era in which that must be asked for. Never ends.
-pub(crate) async fn listen(live: &Live) -> std::convert::Infallible {
-    let subscribes = live.peer.peer_info().is_some_and(|info| {
-        !info.protocol_version.has_initialize()
-            && info.capabilities.tools.as_ref().is_some_and(|tools| tools.list_changed == Some(true))
-    });
-    if !subscribes {
-        std::future::pending::<()>().await;
-    }
-    loop {
-        match live.peer.listen(SubscriptionFilter::builder().tools_list_changed().build()).await {
-            Ok(mut subscription) => {
-                // What changed before the server listened to us was not told.
-                live.handler.note_tools_changed();
-                while let Ok(Some(_)) = subscription.next().await {
-                    live.handler.note_tools_changed();
-                }
-            }
-            Err(error) => {
-                let error = service_error(&error, live);
-                tracing::debug!(server = live.handler.server(), error, "an MCP server does not tell of changed tools");
-            }
-        }
-        tokio::time::sleep(SUBSCRIBE_AGAIN).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rmcp::model::JsonObject;
+    use serde_json::json;
+
     use super::*;
 
-    fn names(result: &ServerResult) -> Vec<&str> {
-        let ServerResult::ListToolsResult(list) = result else { panic!("{result:?}") };
-        list.tools.iter().filter(|tool| fault_of(tool).is_none()).map(|tool| &*tool.name).collect()
-    }
-
     #[test]
-    fn a_tool_that_cannot_be_read_costs_no_other() {
-        for kind in [json!(null), json!("complete")] {
-            let mut answer = json!({"nextCursor": "2", "tools": [
-                {"name": "good", "inputSchema": {"type": "object"}},
-                {"name": "bad", "inputSchema": "no schema"},
-                {"inputSchema": {"type": "object"}},
-                "no tool",
-                {"name": "hints", "inputSchema": {}, "annotations": {"readOnlyHint": "yes"}},
-                {"name": "last", "inputSchema": {}},
-            ]});
-            if kind.is_string() {
-                answer["resultType"] = kind;
-            }
-            let mut result: ServerResult = serde_json::from_value(answer).unwrap();
-            assert!(mend(&mut result));
-            assert_eq!(names(&result), ["good", "last"]);
-            let ServerResult::ListToolsResult(list) = result else { unreachable!() };
-            assert_eq!(list.next_cursor.as_deref(), Some("2"));
-        }
-    }
-
-    #[test]
-    fn an_answer_that_is_no_list_of_tools_stays_as_it_is() {
-        for answer in [json!({"tools": 5}), json!({"anything": 1}), json!({"content": []})] {
-            let mut result: ServerResult = serde_json::from_value(answer).unwrap();
-            let before = result.clone();
-            assert!(!mend(&mut result));
-            assert_eq!(serde_json::to_value(result).unwrap(), serde_json::to_value(before).unwrap());
-        }
-    }
-
-    #[test]
-    fn a_tool_without_a_name_or_with_arguments_that_are_no_object_is_no_good() {
-        let fault = |name: &str, schema: Value| {
-            fault_of(&Tool::new(
-                name.to_owned(),
-                "",
-                serde_json::from_value::<rmcp::model::JsonObject>(schema).unwrap(),
-            ))
+    fn tools_without_valid_name_or_object_schema_are_skipped() {
+        let reason = |name: &str, schema: Value| {
+            let schema: JsonObject = serde_json::from_value(schema).unwrap();
+            reason_to_skip(&Tool::new(name.to_owned(), "", schema))
         };
-        assert_eq!(fault("pods", json!({"type": "object"})), None);
-        assert_eq!(fault("pods/list.v1 ü", json!({})), None);
-        assert!(fault(" ", json!({})).is_some());
-        assert!(fault("a\nb", json!({})).is_some());
-        assert!(fault(&"n".repeat(257), json!({})).is_some());
-        assert!(fault("pods", json!({"type": "string"})).is_some());
+        assert_eq!(reason("pods", json!({"type": "object"})), None);
+        assert_eq!(reason("pods/list.v1 ü", json!({})), None);
+        assert!(reason(" ", json!({})).is_some());
+        assert!(reason("a\nb", json!({})).is_some());
+        assert!(reason(&"n".repeat(257), json!({})).is_some());
+        assert!(reason("pods", json!({"type": "string"})).is_some());
     }
 }

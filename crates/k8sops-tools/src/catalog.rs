@@ -17,7 +17,7 @@ use super::{
     naming, schema, words,
 };
 use crate::{ApprovalMode, ToolRule, ToolsConfig};
-use k8sops_core::{ToolEffect, ToolStatus};
+use k8sops_core::{ErrorChain, ToolEffect, ToolStatus};
 use k8sops_mcp::{CallError, McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
 
@@ -268,12 +268,15 @@ pub(super) fn explain(error: &CallError, effect: ToolEffect) -> (ToolStatus, Str
     };
     let lost = if effect == ToolEffect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
     match error {
-        CallError::NotSent(why) => {
-            (ToolStatus::Error, format!("The tool was not run: {why}. Nothing was sent, so nothing has changed."))
+        CallError::NotSent(why) => (
+            ToolStatus::Error,
+            format!("The tool was not run: {}. Nothing was sent, so nothing has changed.", ErrorChain(why)),
+        ),
+        CallError::Refused(why) => (ToolStatus::Error, format!("The server refused the call: {}", ErrorChain(why))),
+        CallError::Failed(why) => (lost, format!("The server answered with an error: {}. {advice}", ErrorChain(why))),
+        CallError::Broken(why) => {
+            (lost, format!("The connection broke after the request was sent ({}). {advice}", ErrorChain(why)))
         }
-        CallError::Refused(why) => (ToolStatus::Error, format!("The server refused the call: {why}")),
-        CallError::Failed(why) => (lost, format!("The server answered with an error: {why}. {advice}")),
-        CallError::Broken(why) => (lost, format!("The connection broke after the request was sent ({why}). {advice}")),
         CallError::Timeout(_) => (ToolStatus::Timeout, format!("{}. {advice}", capitalized(&error.to_string()))),
     }
 }

@@ -177,7 +177,7 @@ impl SessionTools {
             // What cannot be masked is not shown.
             Err(error) => {
                 tracing::error!(session = %self.session, %error, "an output could not be looked through for secrets");
-                let error = CallError::Failed("its output could not be read by k8sops".to_owned());
+                let error = CallError::Failed("its output could not be read by k8sops".into());
                 let (status, text) = explain(&error, effect);
                 Shown { status, text, structured: None }
             }

@@ -108,7 +108,7 @@ async fn specs_are_sorted_and_made_anew_only_on_change() {
     );
     assert!(Arc::ptr_eq(&specs, &catalog.specs()));
     assert_eq!(specs[0].input_schema.get("properties"), Some(&json!({})));
-    world.tools.lock().unwrap().truncate(2);
+    world.tools.lock().truncate(2);
     hub.refresh_tools().await;
     assert_eq!(catalog.specs().len(), 4);
     hub.close().await;
@@ -117,7 +117,7 @@ async fn specs_are_sorted_and_made_anew_only_on_change() {
 #[tokio::test]
 async fn tools_of_two_servers_with_one_name_are_told_apart() {
     let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
-    test.tools.lock().unwrap().truncate(1);
+    test.tools.lock().truncate(1);
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
     let catalog = catalog(&hub).await;
@@ -192,7 +192,7 @@ async fn a_mutating_call_whose_connection_breaks_is_unknown() {
 #[tokio::test]
 async fn a_change_that_the_server_broke_off_is_unknown() {
     let world = TestMcpServer::new();
-    world.tools.lock().unwrap().push(tool("crash", ToolAnnotations::new()));
+    world.tools.lock().push(tool("crash", ToolAnnotations::new()));
     let hub = connect_test_hub(&world, &test_options()).await;
     let outcome = call(&catalog(&hub).await, "crash").await;
     assert_eq!(outcome.status, ToolStatus::Unknown);
@@ -204,14 +204,14 @@ async fn a_change_that_the_server_broke_off_is_unknown() {
 #[tokio::test]
 async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its_name() {
     let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
-    test.tools.lock().unwrap().clear();
+    test.tools.lock().clear();
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
     let catalog = catalog(&hub).await;
     let class = catalog.classify("echo", &Map::new()).unwrap();
     // The name goes from one server to the other while the call waits for its approval.
-    let moved = prod.tools.lock().unwrap().remove(0);
-    test.tools.lock().unwrap().push(moved);
+    let moved = prod.tools.lock().remove(0);
+    test.tools.lock().push(moved);
     hub.refresh_tools().await;
     assert_eq!(catalog.classify("echo", &Map::new()).unwrap().tool.server(), "test");
     let outcome = run(&catalog, &class).await;
@@ -220,7 +220,7 @@ async fn a_call_never_runs_on_another_server_that_has_come_to_have_a_tool_of_its
     assert_eq!((prod.call_count("echo"), test.call_count("echo")), (0, 0));
     // A new name for the same tool is no other tool.
     let class = catalog.classify("fail", &Map::new()).unwrap();
-    test.tools.lock().unwrap().push(tool("fail", ToolAnnotations::new()));
+    test.tools.lock().push(tool("fail", ToolAnnotations::new()));
     hub.refresh_tools().await;
     assert_eq!(catalog.classify("fail", &Map::new()), None);
     assert_eq!(run(&catalog, &class).await.content, "no such pod");
@@ -237,7 +237,7 @@ async fn a_call_does_not_run_when_its_effect_has_become_stricter() {
     for (name, annotations) in
         [("echo", ToolAnnotations::new().destructive(true)), ("silent", ToolAnnotations::new().read_only(true))]
     {
-        let mut tools = world.tools.lock().unwrap();
+        let mut tools = world.tools.lock();
         let old = tools.iter_mut().find(|t| t.name == name).unwrap();
         *old = tool(name, annotations);
     }

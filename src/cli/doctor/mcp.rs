@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Check, Line};
-use k8sops_core::mask_url;
+use k8sops_core::{ErrorChain, mask_url};
 use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
 /// An MCP server.
@@ -90,7 +90,7 @@ pub(super) async fn connected_once(server: McpServerConfig, config: McpConfig) -
                 name: server.name,
                 transport: "",
                 connected: false,
-                error: Some(error.to_string()),
+                error: Some(ErrorChain(&error).to_string()),
                 tools: Arc::new([]),
             }));
         }

@@ -1,8 +1,10 @@
-//! The room as a whole, against a server in this process and against child processes.
+//! Tests of the crate as a whole, against servers in this process, child processes and HTTP servers.
 
 mod elicitation;
 mod http;
+mod http_server;
 mod hub;
+mod input_required;
 mod malformed_messages;
 mod per_user;
 mod stdio;

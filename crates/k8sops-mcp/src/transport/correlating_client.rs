@@ -1,14 +1,15 @@
-//! An HTTP client that brings every failure back to the request it belongs to.
+//! An HTTP client that assigns every failure to the request that it belongs to.
 //!
-//! A server that turns a request away before reading it (an unknown session, a wrong header) answers with an HTTP error
-//! whose JSON-RPC error has no id. The SDK cannot tell whose it is and drops it, and the caller waits for its time limit.
-//! But over HTTP it is known whose it is: it came in the answer to that request. The same goes for an event that is too
-//! large or cut off, and for a list of tools of which one cannot be read.
+//! A server that rejects a request before parsing it (unknown session, wrong header) answers with an HTTP error whose
+//! JSON-RPC error has no id. The SDK cannot assign it to a request and drops it, so the call would only end at its time
+//! limit. Over HTTP the request is known: the error arrived in its response. The same holds for an event that is too large or
+//! cut off, and for a list of tools that contains an invalid tool.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue};
+use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage},
     transport::{
@@ -18,78 +19,78 @@ use rmcp::{
         },
     },
 };
-
 use serde::de::IgnoredAny;
 
-use crate::{tool_discovery, transport::line_transport};
-use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
+use super::error_response::{error_response, malformed_answer_message, oversized_answer_message};
+use crate::tool_list_repair::repair_tool_list;
 
-type Headers = HashMap<HeaderName, HeaderValue>;
-type ElicitationAnswer<T> = Result<T, StreamableHttpError<reqwest::Error>>;
+type HeaderValues = HashMap<HeaderName, HeaderValue>;
+type HttpResult<T> = Result<T, StreamableHttpError<reqwest::Error>>;
 
-/// See the module.
+/// An HTTP client that assigns every failure to the request that it belongs to.
 #[derive(Clone)]
-pub(crate) struct Correlating {
-    pub(crate) client: reqwest::Client,
+pub(super) struct CorrelatingClient {
+    pub(super) client: reqwest::Client,
 }
 
-/// What is known of the request that an answer belongs to.
-struct Asked {
+/// The request whose response is being read.
+struct PendingRequest {
     id: RequestId,
     lists_tools: bool,
-    limit: usize,
+    max_event_bytes: usize,
 }
 
-impl Asked {
-    fn told_too_large(&self) -> String {
-        serde_json::to_string(&line_transport::error(line_transport::too_large(self.limit), self.id.clone()))
-            .unwrap_or_default()
+impl PendingRequest {
+    /// Gives an error without id the id of the request, and repairs a list of tools.
+    fn correlate_message(&self, mut message: ServerJsonRpcMessage) -> ServerJsonRpcMessage {
+        match &mut message {
+            ServerJsonRpcMessage::Error(error) if error.id.is_none() => error.id = Some(self.id.clone()),
+            // `InboundFilter` would be too late: the SDK's transport learns from the list which arguments are headers.
+            ServerJsonRpcMessage::Response(response) if self.lists_tools => repair_tool_list(&mut response.result),
+            _ => {}
+        }
+        message
+    }
+
+    /// Replaces the data of an event that is not valid JSON by an error response.
+    fn correlate_event_data(&self, data: String) -> String {
+        // Some servers send data that is not an object, to keep a connection open. It is not a message.
+        if !data.trim_start().starts_with('{') {
+            return data;
+        }
+        if self.lists_tools
+            && let Ok(message) = serde_json::from_str(&data)
+        {
+            return serde_json::to_string(&self.correlate_message(message)).unwrap_or(data);
+        }
+        match serde_json::from_str::<IgnoredAny>(&data) {
+            Ok(_) => data,
+            Err(error) => {
+                let response = error_response(malformed_answer_message(&error), self.id.clone());
+                serde_json::to_string(&response).unwrap_or(data)
+            }
+        }
+    }
+
+    fn oversized_event_data(&self) -> String {
+        let response = error_response(oversized_answer_message(self.max_event_bytes), self.id.clone());
+        serde_json::to_string(&response).unwrap_or_default()
     }
 }
 
-/// In the place of an event that is too large, another. The SDK takes such an event for the end of the whole connection, and
-/// tells it from other failures only in words. Its stream is over after it.
-fn or_told<S: Default, E: fmt::Display>(event: Result<S, E>, tell: impl FnOnce(&mut S)) -> Result<S, E> {
+/// Replaces an event that is too large. The SDK would close the whole connection because of it, and only the text of the
+/// error tells it from other failures. The stream of the response ends after it.
+fn replace_oversized<S: Default, E: fmt::Display>(
+    event: Result<S, E>,
+    fill_replacement: impl FnOnce(&mut S),
+) -> Result<S, E> {
     match event {
         Err(error) if error.to_string().contains("exceeded the maximum size") => {
-            let mut told = S::default();
-            tell(&mut told);
-            Ok(told)
+            let mut replacement = S::default();
+            fill_replacement(&mut replacement);
+            Ok(replacement)
         }
         other => other,
-    }
-}
-
-/// A message in the answer to a request.
-fn matched(mut message: ServerJsonRpcMessage, request: &Asked) -> ServerJsonRpcMessage {
-    match &mut message {
-        ServerJsonRpcMessage::Error(error) if error.id.is_none() => error.id = Some(request.id.clone()),
-        // Here and not only later: from here on the SDK learns which arguments go into headers.
-        ServerJsonRpcMessage::Response(response) if request.lists_tools => {
-            tool_discovery::mend(&mut response.result);
-        }
-        _ => {}
-    }
-    message
-}
-
-/// The data of an event in the answer to a request.
-fn event_data(data: String, request: &Asked) -> String {
-    // What is no object is no message, and some servers send such things to keep a connection open.
-    if !data.trim_start().starts_with('{') {
-        return data;
-    }
-    if request.lists_tools
-        && let Ok(message) = serde_json::from_str(&data)
-    {
-        return serde_json::to_string(&matched(message, request)).unwrap_or(data);
-    }
-    match serde_json::from_str::<IgnoredAny>(&data) {
-        Ok(_) => data,
-        Err(fault) => {
-            let told = line_transport::error(format!("its answer cannot be read: {fault}"), request.id.clone());
-            serde_json::to_string(&told).unwrap_or(data)
-        }
     }
 }
 
@@ -105,7 +106,7 @@ fn trace_headers(message: &ClientJsonRpcMessage) -> Vec<(HeaderName, HeaderValue
     [TRACEPARENT, TRACESTATE].into_iter().filter_map(header).collect()
 }
 
-impl StreamableHttpClient for Correlating {
+impl StreamableHttpClient for CorrelatingClient {
     type Error = reqwest::Error;
 
     async fn post_message(
@@ -114,8 +115,8 @@ impl StreamableHttpClient for Correlating {
         message: ClientJsonRpcMessage,
         session_id: Option<Arc<str>>,
         auth_header: Option<String>,
-        custom_headers: Headers,
-    ) -> ElicitationAnswer<StreamableHttpPostResponse> {
+        custom_headers: HeaderValues,
+    ) -> HttpResult<StreamableHttpPostResponse> {
         let limits = StreamableHttpResponseLimits::default();
         self.post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits).await
     }
@@ -126,30 +127,32 @@ impl StreamableHttpClient for Correlating {
         message: ClientJsonRpcMessage,
         session_id: Option<Arc<str>>,
         auth_header: Option<String>,
-        mut custom_headers: Headers,
+        mut custom_headers: HeaderValues,
         limits: StreamableHttpResponseLimits,
-    ) -> ElicitationAnswer<StreamableHttpPostResponse> {
+    ) -> HttpResult<StreamableHttpPostResponse> {
         custom_headers.extend(trace_headers(&message));
         let request = match &message {
-            ClientJsonRpcMessage::Request(request) => {
-                let lists_tools = matches!(request.request, ClientRequest::ListToolsRequest(_));
-                Some(Asked { id: request.id.clone(), lists_tools, limit: limits.max_sse_event_size })
-            }
+            ClientJsonRpcMessage::Request(request) => Some(PendingRequest {
+                id: request.id.clone(),
+                lists_tools: matches!(request.request, ClientRequest::ListToolsRequest(_)),
+                max_event_bytes: limits.max_sse_event_size,
+            }),
             _ => None,
         };
-        let answer = self
+        let response = self
             .client
             .post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits)
             .await?;
-        let Some(request) = request else { return Ok(answer) };
-        Ok(match answer {
+        let Some(request) = request else { return Ok(response) };
+        Ok(match response {
             StreamableHttpPostResponse::Json(message, session) => {
-                StreamableHttpPostResponse::Json(matched(message, &request), session)
+                StreamableHttpPostResponse::Json(request.correlate_message(message), session)
             }
             StreamableHttpPostResponse::Sse(events, session) => {
                 let events = events.map(move |event| {
-                    let mut event = or_told(event, |event| event.data = Some(request.told_too_large()))?;
-                    event.data = event.data.map(|data| event_data(data, &request));
+                    let mut event =
+                        replace_oversized(event, |event| event.data = Some(request.oversized_event_data()))?;
+                    event.data = event.data.map(|data| request.correlate_event_data(data));
                     Ok(event)
                 });
                 StreamableHttpPostResponse::Sse(events.boxed(), session)
@@ -163,8 +166,8 @@ impl StreamableHttpClient for Correlating {
         uri: Arc<str>,
         session_id: Arc<str>,
         auth_header: Option<String>,
-        custom_headers: Headers,
-    ) -> ElicitationAnswer<()> {
+        custom_headers: HeaderValues,
+    ) -> HttpResult<()> {
         self.client.delete_session(uri, session_id, auth_header, custom_headers).await
     }
 
@@ -174,8 +177,8 @@ impl StreamableHttpClient for Correlating {
         session_id: Option<Arc<str>>,
         last_event_id: Option<String>,
         auth_header: Option<String>,
-        custom_headers: Headers,
-    ) -> ElicitationAnswer<BoxedSseResponse> {
+        custom_headers: HeaderValues,
+    ) -> HttpResult<BoxedSseResponse> {
         self.client.get_stream(uri, session_id, last_event_id, auth_header, custom_headers).await
     }
 
@@ -185,9 +188,9 @@ impl StreamableHttpClient for Correlating {
         session_id: Option<Arc<str>>,
         last_event_id: Option<String>,
         auth_header: Option<String>,
-        custom_headers: Headers,
+        custom_headers: HeaderValues,
         max_sse_event_size: usize,
-    ) -> ElicitationAnswer<BoxedSseResponse> {
+    ) -> HttpResult<BoxedSseResponse> {
         self.client
             .get_stream_with_max_sse_event_size(
                 uri,

@@ -1,25 +1,26 @@
-//! Finds out whose answer a message is that cannot be read as a whole: too large, or no JSON.
+//! Finds the id of the request that a message answers, if the message cannot be parsed as a whole: it is too large, or it is
+//! not valid JSON.
 
 use rmcp::model::RequestId;
 
-/// More of a key or an id is neither.
-const MAX_TOKEN: usize = 128;
+/// Bytes of a key or an id that are kept. Longer ones do not occur in valid messages.
+const MAX_TOKEN_BYTES: usize = 128;
 
-/// Reads a message byte by byte and keeps nothing of it but its id.
+/// Reads a message byte by byte and keeps only its id.
 #[derive(Debug, Default)]
-pub(crate) struct Scan {
+pub(crate) struct IdScanner {
     depth: usize,
-    text: Text,
+    string: StringState,
     in_value: bool,
     key: Vec<u8>,
     id: Vec<u8>,
-    is_answer: bool,
-    is_request: bool,
+    has_result: bool,
+    has_method: bool,
 }
 
-/// Where in a JSON string a byte stands.
+/// Whether the current byte is inside of a JSON string.
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Text {
+enum StringState {
     #[default]
     Outside,
     Inside,
@@ -27,32 +28,32 @@ enum Text {
     Escaped,
 }
 
-impl Scan {
-    /// Reads on.
+impl IdScanner {
+    /// Reads the next bytes of the message.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            self.step(byte);
+            self.scan_byte(byte);
         }
     }
 
-    /// The request that the message answers, as far as it is known.
-    pub(crate) fn answers(&self) -> Option<RequestId> {
-        // An id that is still being read may go on.
-        let complete = !self.in_value || self.depth == 0 || self.key != b"id";
-        if !complete || !self.is_answer || self.is_request {
+    /// Returns the id of the request that the message answers, if it has been read.
+    pub(crate) fn answered_request(&self) -> Option<RequestId> {
+        // More of an id may follow while its value is being read.
+        let is_complete = !self.in_value || self.depth == 0 || self.key != b"id";
+        if !is_complete || !self.has_result || self.has_method {
             return None;
         }
         serde_json::from_slice(self.id.trim_ascii()).ok()
     }
 
-    fn step(&mut self, byte: u8) {
-        if self.text != Text::Outside {
-            self.keep(byte);
-            self.text = match byte {
-                _ if self.text == Text::Escaped => Text::Inside,
-                b'\\' => Text::Escaped,
-                b'"' => Text::Outside,
-                _ => Text::Inside,
+    fn scan_byte(&mut self, byte: u8) {
+        if self.string != StringState::Outside {
+            self.keep_byte(byte);
+            self.string = match byte {
+                _ if self.string == StringState::Escaped => StringState::Inside,
+                b'\\' => StringState::Escaped,
+                b'"' => StringState::Outside,
+                _ => StringState::Inside,
             };
             return;
         }
@@ -65,8 +66,8 @@ impl Scan {
             b':' if self.depth == 1 => {
                 self.in_value = true;
                 match &*self.key {
-                    b"result" | b"error" => self.is_answer = true,
-                    b"method" => self.is_request = true,
+                    b"result" | b"error" => self.has_result = true,
+                    b"method" => self.has_method = true,
                     _ => {}
                 }
             }
@@ -75,27 +76,28 @@ impl Scan {
                 self.key.clear();
             }
             b'"' => {
-                self.text = Text::Inside;
+                self.string = StringState::Inside;
                 if self.in_value {
-                    self.keep(byte);
+                    self.keep_byte(byte);
                 }
             }
-            _ if self.in_value => self.keep(byte),
+            _ if self.in_value => self.keep_byte(byte),
             _ => {}
         }
     }
 
-    fn keep(&mut self, byte: u8) {
+    /// Keeps a byte of a top-level key or of the id.
+    fn keep_byte(&mut self, byte: u8) {
         if self.depth != 1 {
             return;
         }
         let token = match self.in_value {
-            false if byte == b'"' && self.text == Text::Inside => return,
+            false if byte == b'"' && self.string == StringState::Inside => return,
             false => &mut self.key,
             true if self.key == b"id" => &mut self.id,
             true => return,
         };
-        if token.len() < MAX_TOKEN {
+        if token.len() < MAX_TOKEN_BYTES {
             token.push(byte);
         }
     }
@@ -105,15 +107,15 @@ impl Scan {
 mod tests {
     use super::*;
 
-    fn answered(text: &str) -> Option<RequestId> {
-        let mut scan = Scan::default();
-        scan.feed(text.as_bytes());
-        scan.answers()
+    fn scan(text: &str) -> Option<RequestId> {
+        let mut scanner = IdScanner::default();
+        scanner.feed(text.as_bytes());
+        scanner.answered_request()
     }
 
     #[test]
-    fn the_id_of_an_answer_is_found_wherever_it_stands_and_no_other() {
-        let number = |n| Some(RequestId::Number(n));
+    fn id_of_an_answer_is_found_at_any_position() {
+        let number = |id| Some(RequestId::Number(id));
         for (text, id) in [
             (r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"and so on"#, number(7)),
             (r#"{"result":{"id":9,"x":[{"id":8}],"t":"\"id\":6, }{"},"jsonrpc":"2.0","id":7}"#, number(7)),
@@ -127,27 +129,28 @@ mod tests {
             ("no JSON at all: \"id\":7,\"result\":", None),
             ("", None),
         ] {
-            assert_eq!(answered(text), id, "{text}");
+            assert_eq!(scan(text), id, "{text}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_can_be_read(bytes: Vec<u8>) {
-            let mut scan = Scan::default();
-            scan.feed(&bytes);
-            scan.answers();
-            assert!(scan.id.len() <= MAX_TOKEN && scan.key.len() <= MAX_TOKEN);
+        fn any_bytes_are_accepted(bytes: Vec<u8>) {
+            let mut scanner = IdScanner::default();
+            scanner.feed(&bytes);
+            scanner.answered_request();
+            assert!(scanner.id.len() <= MAX_TOKEN_BYTES && scanner.key.len() <= MAX_TOKEN_BYTES);
         }
 
         #[test]
-        fn the_id_of_any_answer_is_found(id: i64, text: String, first: bool) {
+        fn id_of_any_answer_is_found(id: i64, text: String, id_first: bool) {
             let result = serde_json::json!({"content": [{"type": "text", "text": text, "id": 1}]});
-            let answer = match first {
-                true => format!(r#"{{"id":{id},"result":{result}}}"#),
-                false => format!(r#"{{"result":{result},"id":{id}}}"#),
+            let answer = if id_first {
+                format!(r#"{{"id":{id},"result":{result}}}"#)
+            } else {
+                format!(r#"{{"result":{result},"id":{id}}}"#)
             };
-            assert_eq!(answered(&answer), Some(RequestId::Number(id)));
+            assert_eq!(scan(&answer), Some(RequestId::Number(id)));
         }
     }
 }
