@@ -1,137 +1,178 @@
-//! The command line of k8sops: parses, calls, exits. 0: done, 1: it failed, 2: wrong usage.
+//! The command line of k8sops: parses the arguments, runs the command, exits.
+//!
+//! Exit codes: 0 for success, 1 for failure, 2 for wrong usage.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{ErrorKind, Write as _},
+    process::ExitCode,
+};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
     cli::{audit, chat, doctor},
-    config::{Config, Loaded, Sources},
+    config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_telemetry::logs;
 
-/// A headless Kubernetes-operations agent.
+/// A headless Kubernetes operations agent.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
-struct Arguments {
+struct CliArguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the service.
     Serve,
-    /// Run the service on a simulated cluster, with rules in place of a language model; needs no key, cluster or network.
+    /// Run the service with a simulated cluster and rules instead of a language model; needs no API key, cluster or network.
     Demo {
-        /// The address to listen on, if not that in K8SOPS_HOST.
+        /// Address to listen on; overrides K8SOPS_HOST.
         #[arg(long)]
         host: Option<String>,
-        /// The port, if not that in K8SOPS_PORT; 0 takes a free one and prints it.
+        /// Port to listen on; overrides K8SOPS_PORT. With 0, a free port is chosen and printed.
         #[arg(long)]
         port: Option<u16>,
     },
-    /// Talk to a running service in the terminal.
-    Chat(chat::Options),
-    /// Try the configuration, the callers' identity, the provider, the MCP servers and the store, and say what to do.
-    Doctor(doctor::Options),
-    /// Make a key for a user, and its entry for AUTH_API_KEYS_FILE; the key is shown once and kept nowhere.
+    /// Chat with a running service in the terminal.
+    Chat(chat::ChatOptions),
+    /// Check the configuration, authentication, model providers, MCP servers and the store, and say what to do.
+    Doctor(doctor::DoctorOptions),
+    /// Create an API key for a user, and its entry for AUTH_API_KEYS_FILE; the key is shown once and not stored.
     Key {
-        /// Whose it is.
+        /// User of the key.
         #[arg(long)]
         user: String,
-        /// What it allows; may be given several times.
+        /// Role of the key; may be given several times.
         #[arg(long, value_enum, required = true)]
         role: Vec<UserRole>,
-        /// What it is called, to tell a user's keys from each other.
+        /// Name of the key, to distinguish the keys of a user.
         #[arg(long)]
         name: Option<String>,
     },
-    /// Print the settings in force and where each comes from; secrets masked.
-    Config,
-    /// Look through an audit trail.
+    /// Print the settings in effect and where each comes from, secrets masked; or a document about all settings.
+    Config(DocumentChoice),
+    /// Inspect an audit trail.
     #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(audit::AuditCommand),
     /// Print the OpenAPI description of the API.
     Openapi,
     /// Print the AsyncAPI description of the WebSocket.
     Asyncapi,
 }
 
+/// The document that `config` prints instead of the settings in effect.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct DocumentChoice {
+    /// Print the reference of all settings (Markdown).
+    #[arg(long)]
+    reference: bool,
+    /// Print a `.env` file with all variables.
+    #[arg(long)]
+    env_example: bool,
+    /// Print a YAML file with all settings and their defaults.
+    #[arg(long)]
+    yaml: bool,
+    /// Print the JSON schema of the YAML file.
+    #[arg(long)]
+    schema: bool,
+}
+
+impl DocumentChoice {
+    fn document(&self) -> Option<GeneratedDocument> {
+        let choices = [
+            (self.reference, GeneratedDocument::Reference),
+            (self.env_example, GeneratedDocument::EnvExample),
+            (self.yaml, GeneratedDocument::YamlDefaults),
+            (self.schema, GeneratedDocument::JsonSchema),
+        ];
+        choices.into_iter().find(|(is_chosen, _)| *is_chosen).map(|(_, document)| document)
+    }
+}
+
 fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let CliArguments { command } = CliArguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&anyhow::anyhow!("the runtime cannot start: {error}")),
+        Err(error) => return report_failure(&anyhow::Error::new(error).context("the async runtime cannot start")),
     };
-    let code = runtime.block_on(execute(command)).unwrap_or_else(|error| failed(&error));
-    // A thread that reads the terminal does not come back before the next key; nobody waits for it.
+    let code = runtime.block_on(run_command(command)).unwrap_or_else(|error| report_failure(&error));
+    // A thread that reads the terminal is blocked until the next key press, so the exit does not wait for it.
     runtime.shutdown_background();
     code
 }
 
-async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve => {
-            let loaded = load()?;
-            for warning in &loaded.warnings {
-                eprintln!("k8sops: warning: {warning}");
-            }
+        CliCommand::Serve => {
+            let loaded = load_config()?;
+            print_warnings(&loaded);
             let exporter = logs::install_subscriber(&loaded.config.log, Some(&loaded.config.telemetry))?;
             let served = app::serve(loaded).await;
             exporter.shutdown().await;
             served?;
         }
-        Command::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
-        Command::Chat(options) => chat::run(options).await?,
-        Command::Key { user, role, name } => {
+        CliCommand::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
+        CliCommand::Chat(options) => chat::run(options).await?,
+        CliCommand::Key { user, role, name } => {
             anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");
             let new = NewKey::generate(user.trim(), &role, name.as_deref())?;
-            // To standard error what is for people, so that `>> keys.yaml` takes the entry alone.
+            // The text for people goes to standard error, so that `>> keys.yaml` receives the entry alone.
             eprintln!("The key, which is not shown again:\n\n{}\n\nIts entry for AUTH_API_KEYS_FILE:\n", new.key);
-            print(&new.entry)?;
+            print_output(&new.entry)?;
         }
-        Command::Doctor(options) => {
-            let loaded = Sources::from_process().and_then(Config::load);
-            if !doctor::run(doctor::checks(&loaded, options).await, &mut std::io::stdout()).await? {
-                return Ok(ExitCode::FAILURE);
+        CliCommand::Doctor(options) => {
+            let loaded = LoadedConfig::load_from_process();
+            let checks = doctor::build_checks(&loaded, options).await;
+            return Ok(doctor::run_checks(checks, &mut std::io::stdout()).await?.into());
+        }
+        CliCommand::Config(choice) => match choice.document() {
+            Some(document) => print_output(&document.render())?,
+            None => {
+                let loaded = load_config()?;
+                print_output(&loaded.render())?;
+                print_warnings(&loaded);
             }
-        }
-        Command::Config => {
-            let loaded = load()?;
-            print(&loaded.render())?;
-            for warning in &loaded.warnings {
-                eprintln!("k8sops: warning: {warning}");
-            }
-        }
-        Command::Audit(command) => {
-            if !audit::run(command, &mut std::io::stdout())? {
-                return Ok(ExitCode::FAILURE);
-            }
-        }
-        Command::Openapi => print(api::openapi_json())?,
-        Command::Asyncapi => print(&api::asyncapi_yaml())?,
+        },
+        CliCommand::Audit(command) => return Ok(audit::run(command, &mut std::io::stdout())?.into()),
+        CliCommand::Openapi => print_output(api::openapi_json())?,
+        CliCommand::Asyncapi => print_output(&api::asyncapi_yaml())?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn load() -> anyhow::Result<Loaded> {
-    Ok(Sources::from_process().and_then(Config::load)?)
+fn load_config() -> anyhow::Result<LoadedConfig> {
+    Ok(LoadedConfig::load_from_process()?)
 }
 
-/// Writes a text to standard output; that nobody reads on (`| head`) is no fault.
-fn print(text: &str) -> anyhow::Result<()> {
-    let written = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
-    match written {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+fn print_warnings(loaded: &LoadedConfig) {
+    for warning in &loaded.warnings {
+        eprintln!("k8sops: warning: {warning}");
     }
 }
 
-fn failed(error: &anyhow::Error) -> ExitCode {
-    // A configuration says each of its faults in a line of its own.
-    for line in format!("{error:#}").lines() {
+/// Writes a text to standard output. A closed pipe (`| head`) is not an error.
+fn print_output(text: &str) -> anyhow::Result<()> {
+    let written = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("standard output cannot be written"),
+    }
+}
+
+fn report_failure(error: &anyhow::Error) -> ExitCode {
+    let text = match error.downcast_ref::<chat::ApiClientError>() {
+        // It names the root cause of a failed request itself.
+        Some(error) => error.to_string(),
+        None => format!("{error:#}"),
+    };
+    // A configuration error has one line for each problem.
+    for line in text.lines() {
         eprintln!("k8sops: {line}");
     }
     ExitCode::FAILURE

@@ -6,9 +6,10 @@ use std::{
 };
 
 use k8sops_core::{
-    EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryKind, SearchEmbedding, Timestamp, UserId, UserMemory,
+    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryStore, MemoryWrite, SearchEmbedding, Timestamp, UserId,
+    UserMemory,
 };
-use k8sops_store::{MemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_store::{InMemoryStore, RedisConfig, RedisStore, Topology};
 
 use crate::support::{Redis, cpu};
 
@@ -44,7 +45,7 @@ fn memory(n: usize) -> MemoryChange {
     MemoryChange { memory, meaning: SearchEmbedding::Known(vector(n)) }
 }
 
-fn store_in(redis: &Redis) -> Arc<dyn LongTermStore> {
+fn store_in(redis: &Redis) -> Arc<dyn MemoryStore> {
     let config = RedisConfig {
         urls: vec![redis.url().into()],
         topology: Topology::Single,
@@ -64,8 +65,8 @@ pub async fn run() {
     let (seven, eight) =
         (Redis::start_as("K8SOPS_TEST_REDIS_SERVER").await, Redis::start_as("K8SOPS_TEST_REDIS8_SERVER").await);
     let user: UserId = "bench".parse().expect("an id");
-    let writers: [(&str, Arc<dyn LongTermStore>, Option<&Redis>); 3] = [
-        ("in memory, exact", Arc::new(MemoryStore::new(false)), None),
+    let writers: [(&str, Arc<dyn MemoryStore>, Option<&Redis>); 3] = [
+        ("in memory, exact", Arc::new(InMemoryStore::new(false)), None),
         ("Redis 7, exact", store_in(&seven), Some(&seven)),
         ("Redis 8, vector set", store_in(&eight), Some(&eight)),
     ];
@@ -75,18 +76,19 @@ pub async fn run() {
         for (name, store, redis) in &writers {
             // Few at a time: a vector set takes milliseconds for each, and a script of them has to end in time.
             for part in changes.chunks(20) {
-                let version = store.memories(&user).await.expect("read").version;
-                assert!(store.put_memories(&user, version, part).await.expect("written"), "nobody else writes");
+                let version = store.read_memories(&user).await.expect("read").version;
+                let written = store.write_memories(&user, version, part).await.expect("written");
+                assert_eq!(written, MemoryWrite::Written, "no other writer");
             }
             // A process that has read nothing yet.
             let fresh = redis.map_or_else(|| Arc::clone(store), store_in);
             let began = Instant::now();
-            fresh.nearest(&user, &vector(0), LIMIT).await.expect("searched");
+            fresh.find_nearest_memories(&user, &vector(0), LIMIT).await.expect("searched");
             let first = began.elapsed();
             let of_redis = || redis.map_or(Duration::ZERO, Redis::cpu);
             let (began, here, there) = (Instant::now(), cpu(std::process::id()), of_redis());
             for n in 0..SEARCHES {
-                let found = fresh.nearest(&user, &vector(n as usize), LIMIT).await.expect("searched");
+                let found = fresh.find_nearest_memories(&user, &vector(n as usize), LIMIT).await.expect("searched");
                 assert_eq!(found.len(), LIMIT, "as many as were asked for");
             }
             let mean = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(SEARCHES);

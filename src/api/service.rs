@@ -106,7 +106,7 @@ pub(super) async fn info(api: web::Data<ApiState>, _caller: Caller) -> web::Json
         error: s.error.clone(),
         tools: s.tools.len(),
     });
-    let backend = api.store.backend();
+    let backend = api.store.backend_name();
     web::Json(Info {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),

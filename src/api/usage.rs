@@ -9,7 +9,7 @@ use super::{
     extract::{Caller, Query},
     problem::document_errors,
 };
-use k8sops_agent::Budget;
+use k8sops_agent::SpendingLimit;
 use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 
 document_errors!(UsageErrors: InvalidRequest, StoreUnavailable);
@@ -85,7 +85,7 @@ struct BudgetReport {
 }
 
 impl BudgetReport {
-    fn new(budget: Budget, used: TokenUsage) -> Self {
+    fn new(budget: SpendingLimit, used: TokenUsage) -> Self {
         Self {
             used,
             budget_tokens: budget.tokens,
@@ -125,7 +125,7 @@ pub(super) async fn report(
     let mut asked: Vec<UsageDay> = from.through(to).collect();
     let shown = asked.len();
     asked.push(today);
-    let mut found = api.store.usage(&caller.user, &asked).await?;
+    let mut found = api.store.read_usage(&caller.user, &asked).await?;
     let of_today = found.split_off(shown);
     let mut total = DailyUsage::default();
     let mut days = Vec::new();

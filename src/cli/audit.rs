@@ -1,72 +1,82 @@
-//! `k8sops audit`: is the trail as it was written?
+//! `k8sops audit`: verifies an audit trail.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
+use anyhow::Context as _;
 use clap::Subcommand;
 
-use crate::audit::verify_trail;
+use super::CommandOutcome;
+use crate::audit::{TrailReport, verify_trail};
 
 /// What to do with an audit trail.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Find out whether lines were altered, taken out, moved or cut off.
+pub enum AuditCommand {
+    /// Verify that no line was altered, removed, moved or cut off.
     Verify {
-        /// The file; where it was rotated all files of it, the oldest first.
+        /// File of the trail. After a rotation, give all its files, oldest first.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The process that wrote it has ended in order: its last record must say so.
+        /// Require that the process that wrote the trail was stopped in order: its last record must say so.
         #[arg(long)]
         closed: bool,
-        /// The hash that the last record must have, as the service logged it when it stopped.
+        /// Required hash of the last record, as the service logged it when it stopped.
         #[arg(long, value_name = "HASH")]
         head: Option<String>,
     },
 }
 
-/// Does it, and says what was found; whether all is well.
+/// Runs a command and prints what it found.
 ///
 /// # Errors
-/// A file cannot be read, or nothing can be said.
-pub fn run(command: Command, out: &mut impl Write) -> anyhow::Result<bool> {
-    let Command::Verify { files, closed, head } = command;
-    let (mut text, mut begins) = (String::new(), Vec::new());
+/// A file cannot be read, or the output fails.
+pub fn run(command: AuditCommand, out: &mut impl Write) -> anyhow::Result<CommandOutcome> {
+    let AuditCommand::Verify { files, closed, head } = command;
+    let mut text = String::new();
+    let mut file_starts = Vec::new();
     for path in files {
-        let bytes = std::fs::read(&path).map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))?;
-        begins.push((text.matches('\n').count() as u64, path));
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        file_starts.push((text.matches('\n').count() as u64, path));
         text.push_str(&String::from_utf8_lossy(&bytes));
     }
     let report = match verify_trail(&text) {
         Ok(report) => report,
         Err(fault) => {
-            let at = begins.iter().rev().find(|(before, _)| *before < fault.line);
-            let (before, path) = at.map_or((0, std::path::Path::new("")), |(before, path)| (*before, path.as_path()));
-            writeln!(out, "{} line {}: {}", path.display(), fault.line - before, fault.why)?;
-            return Ok(false);
+            let file = file_starts.iter().rev().find(|(lines_before, _)| *lines_before < fault.line);
+            let (lines_before, path) = file.map_or((0, Path::new("")), |(before, path)| (*before, path.as_path()));
+            writeln!(out, "{} line {}: {}", path.display(), fault.line - lines_before, fault.why)?;
+            return Ok(CommandOutcome::Failed);
         }
     };
     if closed && !report.closed {
-        writeln!(out, "the last record does not end its chain: lines after it are missing, or its process was killed")?;
-        return Ok(false);
+        writeln!(out, "the last record does not close its chain: later lines are missing, or the process was killed")?;
+        return Ok(CommandOutcome::Failed);
     }
     if head.as_ref().is_some_and(|head| *head != report.head) {
-        writeln!(out, "the last record is not the one of that hash: lines after it are missing, or there are more")?;
-        return Ok(false);
+        writeln!(out, "the hash of the last record is not the given one: lines after it are missing or were added")?;
+        return Ok(CommandOutcome::Failed);
     }
-    let chains = if report.chains == 1 { "1 chain".to_owned() } else { format!("{} chains", report.chains) };
-    writeln!(out, "{} records in {chains}, each as it was written", report.records)?;
+    write_report(&report, out)?;
+    Ok(CommandOutcome::Passed)
+}
+
+fn write_report(report: &TrailReport, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "{} records in {}, all unaltered", report.records, count_chains(report.chains))?;
     if report.lost > 0 {
-        writeln!(out, "{} records could not be written at the time, and are not in it", report.lost)?;
+        writeln!(out, "{} records could not be written and are missing", report.lost)?;
     }
     if report.broken_off > 0 {
-        writeln!(
-            out,
-            "{} before the last did not end in order: the process was killed, or lines were cut off before the next began",
-            if report.broken_off == 1 { "1 chain".to_owned() } else { format!("{} chains", report.broken_off) }
-        )?;
+        let chains = count_chains(report.broken_off);
+        writeln!(out, "{chains} before the last not closed: the process was killed, or lines were cut off")?;
     }
     if !report.closed {
-        writeln!(out, "the last chain is open: its process runs, or was killed")?;
+        writeln!(out, "the last chain is open: its process is running, or was killed")?;
     }
-    writeln!(out, "head: {}", report.head)?;
-    Ok(true)
+    writeln!(out, "head: {}", report.head)
+}
+
+fn count_chains(chains: u64) -> String {
+    if chains == 1 { "1 chain".to_owned() } else { format!("{chains} chains") }
 }

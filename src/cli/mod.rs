@@ -1,8 +1,11 @@
-//! Commands for people at a terminal: `chat`, a client of our own API, and `doctor`.
+//! Commands for people at a terminal: `chat`, a client of the API, `doctor`, and `audit`.
 //!
-//! What is here talks to the service as any client does; it knows the wire, not the rooms behind it. (`doctor` is the
-//! exception: it tries the parts that a start would use.)
+//! `chat` talks to the service as any other client does and knows only the API. `doctor` and `audit` use the parts of the
+//! service directly.
 
 pub mod audit;
 pub mod chat;
+mod command_outcome;
 pub mod doctor;
+
+pub use command_outcome::CommandOutcome;

@@ -1,16 +1,16 @@
-//! The stand-in for a model as the catalog shows it.
+//! The catalog entry of the demo's model.
 
-use super::rules::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
+use super::rule_model::{MODEL_ID, MODEL_NAME, PROVIDER_ID, PROVIDER_NAME};
 use k8sops_core::SessionSettings;
 use k8sops_models::{ModelInfo, ProviderInfo};
 
-/// The demo's only provider.
+/// Returns the only provider of the demo.
 #[must_use]
 pub fn provider_info() -> ProviderInfo {
     let model = ModelInfo {
         id: MODEL_ID.into(),
         name: MODEL_NAME.into(),
-        description: "Picks tools by the words of the message and reports what they return".into(),
+        description: "Selects tools by the words of the message and reports what they return".into(),
         context_window: None,
         max_output_tokens: None,
         features: Vec::new(),
@@ -19,8 +19,8 @@ pub fn provider_info() -> ProviderInfo {
     ProviderInfo { id: PROVIDER_ID.into(), name: PROVIDER_NAME.into(), configured: true, models: vec![model] }
 }
 
-/// The settings of a session of the demo.
+/// Returns the default settings of the demo's sessions.
 #[must_use]
-pub fn settings() -> SessionSettings {
+pub fn session_settings() -> SessionSettings {
     SessionSettings::of(PROVIDER_ID, MODEL_ID)
 }

@@ -31,7 +31,7 @@ impl Sessions {
         }
         for session in self.0.waiting.sessions(store).await? {
             // One that cannot be read keeps nobody from the others.
-            let Ok(Some(summary)) = store.summary(session).await else { continue };
+            let Ok(Some(summary)) = store.read_summary(session).await else { continue };
             let theirs = summary.user_id == *user;
             if theirs != (self.0.parts.approval_by == ApprovalBy::Owner) {
                 continue;

@@ -31,7 +31,7 @@ impl Sessions {
         let mut summary = self.addressed(session, &command).await?;
         if let CommandBody::Cancel { run_id } = &mut command.body {
             // What waits before what runs: a message that is taken up in between is then seen in one of the two.
-            let waiting = store.inbox(session).await?;
+            let waiting = store.list_inbox(session).await?;
             summary = self.get(&command.by, session).await?;
             *run_id = summary.open_run.or_else(|| next_message(&waiting)?.command.run_id());
         }
@@ -39,7 +39,7 @@ impl Sessions {
             Ok(claimed) => claimed,
             // What was taken once stays taken, whatever has become since of what it was about.
             Err(refused) => {
-                return match store.receipt(session, &command.by, &command.command_id).await? {
+                return match store.find_receipt(session, &command.by, &command.command_id).await? {
                     Some(first) if first.fingerprint == command.fingerprint => {
                         Ok(CommandReceipt { duplicate: true, ..first })
                     }
@@ -48,7 +48,7 @@ impl Sessions {
                 };
             }
         };
-        let taken = store.submit(session, command).await;
+        let taken = store.submit_command(session, command).await;
         if taken.is_err() && claimed {
             self.0.load.end(session);
         }
@@ -64,7 +64,7 @@ impl Sessions {
         if !of_others {
             return self.get(&command.by, session).await;
         }
-        match self.0.parts.store.summary(session).await {
+        match self.0.parts.store.read_summary(session).await {
             Ok(Some(summary)) => Ok(summary),
             Ok(None) | Err(StoreError::Corrupt(_)) => Err(SessionsError::NotFound(session)),
             Err(error) => Err(error.into()),

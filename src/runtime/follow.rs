@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use k8sops_core::{NotificationTopic, READ_PAGE, SessionFeed, SessionId, SessionStore, SharedStore, StoreError};
+use k8sops_core::{NotificationTopic, Notifications, READ_PAGE, SessionFeed, SessionId, SessionStore, StoreError};
 
 /// How often a session is looked at that nothing was heard of.
 const LOOK: Duration = Duration::from_secs(5);
@@ -56,13 +56,13 @@ impl Followers {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn shared(&self) -> Option<&dyn SharedStore> {
-        self.store.shared()
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        self.store.notifications()
     }
 
     /// Keeps a feed up to date for as long as somebody holds it.
     pub(super) fn follow(&self, session: SessionId, feed: &Arc<SessionFeed>) {
-        let Some(shared) = self.shared() else { return };
+        let Some(shared) = self.notifications() else { return };
         let mut inner = self.lock();
         let known = inner.followed.get(&session);
         if known.is_some_and(|f| std::ptr::eq(f.feed.as_ptr(), Arc::as_ptr(feed))) {
@@ -74,14 +74,14 @@ impl Followers {
         inner.due.push_back(session);
         drop(inner);
         if !owned {
-            shared.listen(session, NotificationTopic::Log);
+            shared.subscribe(session, NotificationTopic::Log);
         }
         self.work.notify_one();
     }
 
     /// An owner in this process begins to write the session's feed, or ends.
     pub(super) fn owned(&self, session: SessionId, feed: &Arc<SessionFeed>, owned: bool) {
-        let Some(shared) = self.shared() else { return };
+        let Some(shared) = self.notifications() else { return };
         self.follow(session, feed);
         let mut inner = self.lock();
         let Some(entry) = inner.followed.get_mut(&session) else { return };
@@ -90,9 +90,9 @@ impl Followers {
         inner.due.push_back(session);
         drop(inner);
         if owned {
-            shared.leave(session, NotificationTopic::Log);
+            shared.unsubscribe(session, NotificationTopic::Log);
         } else {
-            shared.listen(session, NotificationTopic::Log);
+            shared.subscribe(session, NotificationTopic::Log);
             self.work.notify_one();
         }
     }
@@ -142,14 +142,14 @@ impl Followers {
 
     /// Leaves what nobody watches, and looks again at what was not looked at for a while.
     fn sweep(&self) {
-        let Some(shared) = self.shared() else { return };
+        let Some(shared) = self.notifications() else { return };
         let now = Instant::now();
         let mut inner = self.lock();
         let Inner { followed, due } = &mut *inner;
         followed.retain(|session, followed| {
             let watched = followed.feed.strong_count() > 0;
             if !watched {
-                shared.leave(*session, NotificationTopic::Log);
+                shared.unsubscribe(*session, NotificationTopic::Log);
             } else if followed.next_look <= now {
                 due.push_back(*session);
             }
@@ -178,17 +178,17 @@ impl Followers {
     /// The preview before the log: what is read of an open message is then never of one that comes after what was read of
     /// the log.
     async fn look(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
-        let Some(shared) = self.shared() else { return Ok(preview) };
+        let Some(shared) = self.notifications() else { return Ok(preview) };
         loop {
             let seen = shared.read_preview(session, preview).await?;
-            let page = match self.store.read(session, feed.seen(), READ_PAGE).await {
+            let page = match self.store.read_events(session, feed.seen(), READ_PAGE).await {
                 Err(StoreError::NotFound(_)) => {
                     feed.close();
                     return Ok(preview);
                 }
                 page => page?,
             };
-            preview = seen.place;
+            preview = seen.position;
             if self.lock().followed.get(&session).is_none_or(|f| f.owned) {
                 // An owner in this process writes the feed by now.
                 return Ok(preview);

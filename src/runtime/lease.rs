@@ -46,9 +46,9 @@ impl HeldLease {
     ) -> Result<Self, StoreError> {
         // From before it was asked for: it must not last longer here than where it is kept.
         let from = Instant::now();
-        let lease = store.acquire(session, owner, LEASE).await?;
+        let lease = store.acquire_lease(session, owner, LEASE).await?;
         // Of a store that one process has for itself nobody can take it, however long this one sleeps.
-        let until = store.shared().map(|_| from + LEASE);
+        let until = store.notifications().map(|_| from + LEASE);
         let term = Arc::new(Term { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
         let renewing = until.map(|_| {
             let renewing = tokio::spawn(renew(store.clone(), lease, term.clone()));
@@ -93,7 +93,7 @@ async fn renew(store: Arc<dyn SessionStore>, lease: SessionLease, term: Arc<Term
         let from = Instant::now();
         let Some(until) = term.until() else { return };
         let left = until.saturating_duration_since(from);
-        match timeout(left, store.renew(lease, LEASE)).await {
+        match timeout(left, store.renew_lease(lease, LEASE)).await {
             Ok(Ok(())) => {
                 *term.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(from + LEASE);
                 wait = RENEW;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{Sessions, SessionsError, Shared, learning};
 use crate::audit::{AuditAction, AuditRecord};
 use k8sops_core::{
-    EventAuthor, EventBody, EventDraft, ListCursor, SessionCreated, SessionId, SessionSettings, SessionState,
-    SessionSummary, StoreError, UserId, load_state,
+    EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId, SessionSettings,
+    SessionState, SessionSummary, StoreError, UserId, load_state,
 };
 
 impl Sessions {
@@ -28,7 +28,7 @@ impl Sessions {
         self.to_the_end(async move {
             let _one_at_a_time = this.0.creating.lock().await;
             this.make_room(&user).await?;
-            this.0.parts.store.create(&event).await?;
+            this.0.parts.store.create_session(&event).await?;
             this.0.parts.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
             Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
         })
@@ -37,13 +37,13 @@ impl Sessions {
 
     async fn make_room(&self, user: &UserId) -> Result<(), SessionsError> {
         let (store, max) = (&self.0.parts.store, self.0.parts.room.load().sessions_per_user);
-        if store.count(user).await? < max {
+        if store.count_sessions(user).await? < max {
             return Ok(());
         }
         let mut all = Vec::new();
         let mut after = None;
         loop {
-            let page = store.list(user, after, 256).await?;
+            let page = store.list_sessions(user, after, 256).await?;
             let Some(last) = page.last() else { break };
             after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
             all.extend(page);
@@ -54,15 +54,15 @@ impl Sessions {
                 break;
             }
             let to_learn = self.0.to_learn(old).await;
-            match store.delete_idle(old).await {
-                Ok(true) => {
+            match store.delete_idle_session(old).await {
+                Ok(IdleDeletion::Deleted) => {
                     self.0.registry.close(old);
                     self.note_deleted("system".to_owned(), old).await;
                     self.0.had_its_end(user, old, to_learn).await;
                     over -= 1;
                 }
                 // One that cannot be read may yet be repaired: only its user deletes it.
-                Ok(false) | Err(StoreError::Corrupt(_)) => {}
+                Ok(IdleDeletion::Busy) | Err(StoreError::Corrupt(_)) => {}
                 // Somebody else deleted it.
                 Err(StoreError::NotFound(_)) => over -= 1,
                 Err(error) => return Err(error.into()),
@@ -88,9 +88,9 @@ impl Sessions {
         }
         let store = &self.0.parts.store;
         let to_learn = self.0.to_learn(session).await;
-        let deleted = store.delete(session).await;
+        let deleted = store.delete_session(session).await;
         // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
-        if deleted.is_ok() || matches!(store.summary(session).await, Ok(None)) {
+        if deleted.is_ok() || matches!(store.read_summary(session).await, Ok(None)) {
             self.0.registry.close(session);
             self.note_deleted(format!("user:{user}"), session).await;
             self.0.had_its_end(user, session, to_learn).await;
@@ -108,7 +108,7 @@ impl Shared {
     /// A session that is about to be deleted, if there is something in it that was not looked at for memories.
     async fn to_learn(&self, session: SessionId) -> Option<SessionState> {
         self.parts.memory.as_ref()?;
-        let summary = self.parts.store.summary(session).await.ok().flatten();
+        let summary = self.parts.store.read_summary(session).await.ok().flatten();
         summary.filter(|summary| summary.to_learn)?;
         Some(load_state(self.parts.store.as_ref(), session).await.ok()?.state)
     }
@@ -120,7 +120,7 @@ impl Shared {
             if let Some(state) = to_learn {
                 learning::learn_of_gone(&shared, state).await;
             }
-            if let Err(error) = shared.parts.store.close_usage(&user, session).await {
+            if let Err(error) = shared.parts.store.close_session_usage(&user, session).await {
                 tracing::debug!(%session, %error, "what it used stays by itself");
             }
         });

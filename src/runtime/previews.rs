@@ -79,7 +79,7 @@ impl Previews {
 
     /// Writes what comes, for as long as it is let.
     pub(super) async fn write(self: Arc<Self>, store: Arc<dyn SessionStore>, lease: SessionLease) {
-        let Some(shared) = store.shared() else { return };
+        let Some(shared) = store.notifications() else { return };
         loop {
             self.more.notified().await;
             sleep(GATHER).await;

@@ -19,7 +19,7 @@ impl Sessions {
         after: Option<ListCursor>,
         limit: usize,
     ) -> Result<Vec<SessionSummary>, SessionsError> {
-        Ok(self.0.parts.store.list(user, after, limit).await?)
+        Ok(self.0.parts.store.list_sessions(user, after, limit).await?)
     }
 
     /// One session. Somebody else's does not exist.
@@ -27,7 +27,7 @@ impl Sessions {
     /// # Errors
     /// `NotFound`, and those of the store.
     pub async fn get(&self, user: &UserId, session: SessionId) -> Result<SessionSummary, SessionsError> {
-        let summary = match self.0.parts.store.summary(session).await {
+        let summary = match self.0.parts.store.read_summary(session).await {
             // What is wrong with it is for its user to know.
             Err(StoreError::Corrupt(_)) if !self.lists(user, session).await? => None,
             summary => summary?,
@@ -77,7 +77,7 @@ impl Sessions {
         self.0.followers.follow(session, &feed);
         let summary = match user {
             Some(user) => self.get(user, session).await?,
-            None => self.0.parts.store.summary(session).await?.ok_or(SessionsError::NotFound(session))?,
+            None => self.0.parts.store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))?,
         };
         feed.observe(summary.last_seq);
         Ok(EventCursor::new(self.0.parts.store.clone(), session, feed, after))
@@ -118,6 +118,6 @@ impl Sessions {
     /// # Errors
     /// Those of the store.
     pub async fn oldest_seq(&self, session: SessionId) -> Result<u64, SessionsError> {
-        Ok(self.0.parts.store.read(session, 0, 1).await?.oldest_seq)
+        Ok(self.0.parts.store.read_events(session, 0, 1).await?.oldest_seq)
     }
 }

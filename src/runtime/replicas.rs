@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_secs(1);
 impl Shared {
     /// Takes over the sessions that have work and nobody who does it.
     pub(super) async fn take_over(self: &Arc<Self>) -> Result<usize, StoreError> {
-        let unfinished = self.parts.store.unfinished().await?;
+        let unfinished = self.parts.store.claim_unfinished_sessions().await?;
         for session in &unfinished {
             self.ring(*session);
         }
@@ -25,13 +25,13 @@ impl Shared {
 
 /// Attends to what other replicas do, until the service stops. Only for a store that is shared.
 pub(super) async fn attend(shared: Arc<Shared>) {
-    let Some(store) = shared.parts.store.shared() else { return };
+    let Some(store) = shared.parts.store.notifications() else { return };
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut away = false;
     loop {
         let look_now = tokio::select! {
-            ring = store.ring() => match ring {
+            ring = store.next_notification() => match ring {
                 StoreNotification::Session(session, NotificationTopic::Log) => {
                     shared.followers.rung(session);
                     false

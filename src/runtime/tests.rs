@@ -16,11 +16,14 @@ use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::audit::AuditLog;
+use crate::audit::AuditDestination;
 use k8sops_core::*;
 use k8sops_models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
-use k8sops_store::MemoryStore;
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_store::InMemoryStore;
+use k8sops_testing::{
+    hooked_store::{HookedStore, StoreHooks, StoreWrite},
+    scripted::{Gate, ScriptedModel, Step, call, text},
+};
 use k8sops_tools::{
     ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor, ToolExecutorFactory,
     ToolOutcome, ToolRef,
@@ -67,146 +70,24 @@ impl ToolExecutorFactory for Tools {
     }
 }
 
-/// A store that notes what is written, and fails when a test wants it to.
-struct Watched {
-    inner: MemoryStore,
+/// A store in memory that counts commits and checkpoints, and fails or delays commits when a test wants it to.
+type WatchedStore = HookedStore<InMemoryStore, CommitWatch>;
+
+#[derive(Default)]
+struct CommitWatch {
     /// Commits to fail from now on.
     failing: AtomicUsize,
     commits: AtomicUsize,
-    /// Weight of the checkpoints that were written.
+    /// Weights of the checkpoints that were written.
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
     slow: Mutex<Option<Gate>>,
 }
 
-impl Watched {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            inner: MemoryStore::new(false),
-            failing: AtomicUsize::new(0),
-            commits: AtomicUsize::new(0),
-            checkpoints: Mutex::default(),
-            slow: Mutex::default(),
-        })
-    }
-}
-
 #[async_trait]
-impl OutputStore for Watched {
-    async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
-        self.inner.deployment_key().await
-    }
-    async fn keep_output(&self, s: SessionId, c: &ToolCallId, o: Arc<str>, room: usize) -> Result<u64, StoreError> {
-        self.inner.keep_output(s, c, o, room).await
-    }
-    async fn read_output(
-        &self,
-        s: SessionId,
-        c: &ToolCallId,
-        offset: u64,
-        limit: usize,
-    ) -> Result<Option<OutputPart>, StoreError> {
-        self.inner.read_output(s, c, offset, limit).await
-    }
-}
-
-#[async_trait]
-impl LongTermStore for Watched {
-    async fn put_memories(&self, u: &UserId, v: MemoryVersion, changes: &[MemoryChange]) -> Result<bool, StoreError> {
-        self.inner.put_memories(u, v, changes).await
-    }
-
-    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
-        self.inner.memories(user).await
-    }
-
-    async fn nearest(
-        &self,
-        user: &UserId,
-        to: &EmbeddingVector,
-        limit: usize,
-    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
-        self.inner.nearest(user, to, limit).await
-    }
-
-    async fn claim_upkeep(&self, user: &UserId, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
-        self.inner.claim_upkeep(user, holder, ttl).await
-    }
-
-    async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
-        self.inner.delete_memory(user, id).await
-    }
-
-    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.inner.delete_memories(user).await
-    }
-}
-
-#[async_trait]
-impl UsageStore for Watched {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
-        self.inner.note_usage(user, session, spent).await
-    }
-
-    async fn close_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
-        self.inner.close_usage(user, session).await
-    }
-
-    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
-        self.inner.usage(user, days).await
-    }
-}
-
-#[async_trait]
-impl SessionStore for Watched {
-    fn backend(&self) -> &'static str {
-        self.inner.backend()
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.ping().await
-    }
-    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
-        yield_now().await;
-        self.inner.create(created).await?;
-        yield_now().await;
-        Ok(())
-    }
-    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        self.inner.summary(session).await
-    }
-    async fn list(
-        &self,
-        user: &UserId,
-        after: Option<ListCursor>,
-        limit: usize,
-    ) -> Result<Vec<SessionSummary>, StoreError> {
-        self.inner.list(user, after, limit).await
-    }
-    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.inner.count(user).await
-    }
-    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        yield_now().await;
-        self.inner.delete(session).await?;
-        yield_now().await;
-        Ok(())
-    }
-    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
-        self.inner.delete_idle(session).await
-    }
-    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
-        self.inner.unfinished().await
-    }
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        self.inner.acquire(session, owner, ttl).await
-    }
-    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
-        self.inner.renew(lease, ttl).await
-    }
-    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
-        self.inner.release(lease).await
-    }
-    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+impl StoreHooks for CommitWatch {
+    async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
+        let StoreWrite::Commit(commit) = write else { return Ok(yield_now().await) };
         let slow = self.slow.lock().unwrap().clone();
         if let Some(gate) = slow {
             gate.pass().await;
@@ -215,39 +96,20 @@ impl SessionStore for Watched {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        if let Some(state) = commit.checkpoint {
-            self.checkpoints.lock().unwrap().push(state.weight());
+        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::weight));
+        Ok(())
+    }
+
+    async fn after_write(&self, write: StoreWrite<'_>) {
+        if !matches!(write, StoreWrite::Commit(_)) {
+            yield_now().await;
         }
-        self.inner.commit(commit).await
-    }
-    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        self.inner.read(session, after, limit).await
-    }
-    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
-        self.inner.checkpoint(session).await
-    }
-    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
-        yield_now().await;
-        let receipt = self.inner.submit(session, command).await?;
-        yield_now().await;
-        Ok(receipt)
-    }
-    async fn receipt(
-        &self,
-        session: SessionId,
-        by: &UserId,
-        command: &CommandId,
-    ) -> Result<Option<CommandReceipt>, StoreError> {
-        self.inner.receipt(session, by, command).await
-    }
-    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        self.inner.inbox(session).await
     }
 }
 
 struct World {
     sessions: Sessions,
-    store: Arc<Watched>,
+    store: Arc<WatchedStore>,
     user: UserId,
     session: SessionId,
 }
@@ -258,7 +120,7 @@ impl World {
     }
 
     async fn with_audit(model: &Arc<ScriptedModel>, audit: AuditTrail) -> Self {
-        let store = Watched::new();
+        let store = HookedStore::new(InMemoryStore::new(false), CommitWatch::default());
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         let info = ModelInfo {
             id: "m".into(),
@@ -278,7 +140,7 @@ impl World {
             memory: None,
             system: "".into(),
             fallback: Vec::new(),
-            limits: ArcSwap::from_pointee(Limits {
+            limits: ArcSwap::from_pointee(RunLimits {
                 context: k8sops_agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
@@ -317,7 +179,7 @@ impl World {
     }
 
     async fn log(&self) -> Vec<Arc<SessionEvent>> {
-        self.store.read(self.session, 0, usize::MAX).await.unwrap().events
+        self.store.read_events(self.session, 0, usize::MAX).await.unwrap().events
     }
 
     /// Waits until nothing waits and nothing runs. Approvals that come up on the way are answered with `decide`.
@@ -326,7 +188,7 @@ impl World {
         let mut cursor = self.sessions.watch(&self.user, self.session, head).await.unwrap();
         loop {
             // The inbox first: what leaves it after the look is a run that the summary shows, or has had its end.
-            let nothing_waits = self.store.inbox(self.session).await.unwrap().is_empty();
+            let nothing_waits = self.store.list_inbox(self.session).await.unwrap().is_empty();
             let summary = self.sessions.get(&self.user, self.session).await.unwrap();
             if nothing_waits && summary.open_run.is_none() {
                 return;
@@ -554,7 +416,7 @@ async fn of_answers_that_come_together_the_first_counts() {
             body,
         };
         // Past the door, so that the owner finds them all at once.
-        world.store.submit(world.session, command).await.unwrap();
+        world.store.submit_command(world.session, command).await.unwrap();
     }
     world.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
     world.rest(ApprovalDecision::Approve).await;
@@ -574,7 +436,7 @@ async fn of_answers_that_come_together_the_first_counts() {
 async fn leave(world: &World, body: CommandBody) {
     let command =
         SessionCommand { command_id: CommandId::generate(), fingerprint: String::new(), by: world.user.clone(), body };
-    world.store.submit(world.session, command).await.unwrap();
+    world.store.submit_command(world.session, command).await.unwrap();
 }
 
 /// How the runs ended, in their order.
@@ -687,7 +549,10 @@ async fn a_message_whose_sender_hangs_up_has_its_run_or_never_was() {
         hang_up_after(looks, world.submit(message("hi", OnBusy::Enqueue))).await;
         world.sessions.0.tasks.close();
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();
-        assert!(world.store.inbox(world.session).await.unwrap().is_empty(), "nobody works on it, after {looks} looks");
+        assert!(
+            world.store.list_inbox(world.session).await.unwrap().is_empty(),
+            "nobody works on it, after {looks} looks"
+        );
         // The one place for a run is free again.
         world.sessions.0.tasks.reopen();
         world.say("again").await;
@@ -701,7 +566,7 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
     for looks in 0..8 {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let audit = AuditTrail::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
+        let audit = AuditTrail::open(&AuditDestination::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
         hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::of("p", "m"))).await;
         hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;
@@ -709,9 +574,9 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();
         audit.close().await;
         let trail = std::fs::read_to_string(path).unwrap();
-        let deleted = world.store.summary(world.session).await.unwrap().is_none();
+        let deleted = world.store.read_summary(world.session).await.unwrap().is_none();
         assert_eq!(trail.matches("session_deleted").count(), usize::from(deleted), "after {looks} looks: {trail}");
-        let left = world.store.count(&world.user).await.unwrap() + usize::from(deleted);
+        let left = world.store.count_sessions(&world.user).await.unwrap() + usize::from(deleted);
         assert_eq!(trail.matches("session_created").count(), left, "after {looks} looks: {trail}");
         created += left - 1;
     }

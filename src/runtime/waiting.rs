@@ -30,8 +30,8 @@ impl Waiting {
             Some(until) => drop(self.lock().insert(session, until)),
             None => drop(self.lock().remove(&session)),
         }
-        let Some(shared) = store.shared() else { return true };
-        match timeout(LIMIT, shared.note_waiting(session, until)).await {
+        let Some(shared) = store.notifications() else { return true };
+        match timeout(LIMIT, shared.set_approval_deadline(session, until)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::debug!(%session, %error, "what waits for approval is not noted yet");
@@ -48,8 +48,8 @@ impl Waiting {
 
     /// Sessions that wait, as far as is noted; those that run out first come first.
     pub(super) async fn sessions(&self, store: &dyn SessionStore) -> Result<Vec<SessionId>, StoreError> {
-        if let Some(shared) = store.shared() {
-            return shared.waiting(LISTED).await;
+        if let Some(shared) = store.notifications() {
+            return shared.list_awaiting_approval(LISTED).await;
         }
         let mut noted: Vec<_> = self.lock().iter().map(|(session, until)| (*until, *session)).collect();
         noted.sort_unstable();

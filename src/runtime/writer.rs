@@ -170,7 +170,7 @@ impl Writer {
                     summary: &summary,
                     checkpoint: checkpoint.as_ref(),
                 };
-                store.commit(commit).await
+                store.commit_events(commit).await
             }
             .instrument(span),
         );

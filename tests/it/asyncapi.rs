@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::{
-    demo,
+    program::k8sops_command,
     service::{Service, Setup},
     websocket::Socket,
 };
@@ -47,7 +47,7 @@ async fn the_document_is_served() {
 
 #[tokio::test]
 async fn the_file_in_the_repository_is_what_the_program_writes() {
-    let output = demo::k8sops().arg("asyncapi").output().await.unwrap();
+    let output = k8sops_command().arg("asyncapi").output().await.unwrap();
     let written = String::from_utf8(output.stdout).unwrap();
     assert_eq!(written, FILE, "write it anew: cargo run -- asyncapi > openapi/asyncapi.yaml");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::{demo::Demo, service::PATIENCE};
+use crate::{demo::DemoProgram, service::PATIENCE};
 use k8sops_testing::testbed;
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
@@ -34,7 +34,7 @@ async fn a_python_client_is_made_of_the_contract_and_does_a_whole_turn() {
     // What it says of an operation that it can make nothing of; it goes on without it.
     assert!(!said.contains("WARNING parsing"), "{said}");
 
-    let demo = Demo::start().await;
+    let demo = DemoProgram::start().await;
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     turn.arg(format!("{CLIENTS}/turn.py")).arg(&demo.url).env("PYTHONPATH", folder.path());
     assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");
@@ -62,7 +62,7 @@ async fn a_typescript_client_is_made_of_the_contract_passes_the_strict_compiler_
     compile.args(["--lib", "es2023,dom", "turn.ts"]);
     run(&mut compile, folder.path()).await;
 
-    let demo = Demo::start().await;
+    let demo = DemoProgram::start().await;
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_NODE"));
     turn.args(["turn.js", &demo.url]);
     assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use k8sops_core::{SessionStore, StoreError};
+use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
     RedisConfig, RedisStore, Topology, contract,
     contract::{Pen, command, message, new_session, note, run},
@@ -74,14 +74,14 @@ async fn a_deleted_session_leaves_no_key_and_neither_does_what_its_owner_still_t
     let server = RedisServer::start(Kind::Debian).await;
     let store = RedisStore::new(&config(vec![server.url()], Topology::Single)).unwrap();
     let session = new_session(&store).await;
-    store.submit(session, command("c1", message("hi"))).await.unwrap();
+    store.submit_command(session, command("c1", message("hi"))).await.unwrap();
     let mut pen = Pen::take(&store, session, "a").await;
     pen.write(run("hi"), &[1], true).await.unwrap();
     assert!(!server.cli(&["keys", "*"]).await.is_empty());
-    store.delete(session).await.unwrap();
+    store.delete_session(session).await.unwrap();
     assert!(matches!(pen.write(vec![note("late")], &[], true).await, Err(StoreError::NotFound(_))));
-    assert!(matches!(store.submit(session, command("c2", message("hi"))).await, Err(StoreError::NotFound(_))));
-    assert!(matches!(store.acquire(session, "b", Duration::from_secs(1)).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(store.submit_command(session, command("c2", message("hi"))).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(store.acquire_lease(session, "b", Duration::from_secs(1)).await, Err(StoreError::NotFound(_))));
     assert_eq!(server.cli(&["keys", "*"]).await, "");
 }
 
@@ -99,17 +99,17 @@ async fn a_commit_whose_answer_is_lost_is_read_back_and_written_once() {
         proxy.lose_next(lose);
         pen.write(vec![note("once")], &[], false).await.unwrap();
         assert_eq!(proxy.lost(), 0, "{lose:?} was lost");
-        let page = store.read(session, head, 10).await.unwrap();
+        let page = store.read_events(session, head, 10).await.unwrap();
         assert_eq!((page.events.len(), page.last_seq), (1, head + 1), "{lose:?}");
     }
     // A command too: it is taken once, and its receipt is that of a first time.
     for n in 0..2 {
         // Of two scripts that a command takes, either is lost once.
         proxy.lose_after(n, Lose::Answer);
-        let receipt = store.submit(session, command(&format!("c{n}"), message("hi"))).await.unwrap();
+        let receipt = store.submit_command(session, command(&format!("c{n}"), message("hi"))).await.unwrap();
         assert!(!receipt.duplicate);
     }
-    assert_eq!(store.inbox(session).await.unwrap().len(), 2);
+    assert_eq!(store.list_inbox(session).await.unwrap().len(), 2);
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -120,18 +120,18 @@ async fn a_session_that_nothing_happens_to_is_deleted_after_its_time() {
         RedisConfig { session_ttl: Some(Duration::from_millis(400)), ..config(vec![server.url()], Topology::Single) };
     let store = RedisStore::new(&config).unwrap();
     let session = new_session(&store).await;
-    store.submit(session, command("c1", message("hi"))).await.unwrap();
+    store.submit_command(session, command("c1", message("hi"))).await.unwrap();
     let mut pen = Pen::take(&store, session, "a").await;
     pen.write(run("hi"), &[1], true).await.unwrap();
-    store.release(pen.lease).await.unwrap();
+    store.release_lease(pen.lease).await.unwrap();
     let gone = async {
-        while store.summary(session).await.unwrap().is_some() {
+        while store.read_summary(session).await.unwrap().is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the session is deleted");
     assert_eq!(server.cli(&["keys", "*{*"]).await, "", "with all that belongs to it");
-    assert!(store.list(&contract::user("anna"), None, 10).await.unwrap().is_empty());
+    assert!(store.list_sessions(&contract::user("anna"), None, 10).await.unwrap().is_empty());
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    demo::k8sops,
+    program::k8sops_command,
     service::{PATIENCE, Service, Setup, assert_gapless, problem},
 };
 use k8sops_testing::{
@@ -225,7 +225,7 @@ async fn a_damaged_session_is_told_from_a_deleted_one_and_can_be_deleted() {
     let log = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, log.replacen('\n', "\ngarbage\n", 1)).unwrap();
 
-    let mut doctor = k8sops();
+    let mut doctor = k8sops_command();
     let output = doctor.arg("doctor").env("MEMORY_FILESYSTEM_PATH", data.path()).output().await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let named =

@@ -1,21 +1,28 @@
-//! The start: ready at once, whoever else is slow or gone.
+//! The start: ready immediately even if other services are slow or unavailable, and clear errors.
+
+use std::process::Stdio;
 
 use crate::{
-    program::Program,
-    service::{Service, Setup},
+    program::{Program, k8sops_command},
+    service::{PATIENCE, Service, Setup},
 };
 use k8sops_testing::{
     scripted::{Gate, ScriptedModel},
     testbed::free_port,
     tools::Counting,
 };
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready_while_an_mcp_server_takes_for_ever_to_begin() {
+async fn service_is_ready_while_an_mcp_server_starts() {
     let gate = Gate::new();
     let servers = vec![Counting::new().server_behind(gate.clone())];
     let service = Service::start(Setup { model: Some(ScriptedModel::new([])), servers, ..Setup::default() }).await;
-    // The server was asked and has not answered, which it does when it is let.
+    // The server has received the request and answers only after the gate opens.
     gate.arrived().await;
     assert_eq!(service.get("/readyz").await["status"], "ok");
     assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
@@ -25,9 +32,11 @@ async fn it_is_ready_while_an_mcp_server_takes_for_ever_to_begin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_ready_while_provider_collector_and_mcp_servers_are_gone() {
-    let nobody = || format!("http://127.0.0.1:{}", free_port());
-    let (provider, collector, mcp) = (nobody(), nobody(), format!("{}/mcp", nobody()));
+async fn service_is_ready_without_provider_collector_and_mcp_server() {
+    let unused_url = || format!("http://127.0.0.1:{}", free_port());
+    let provider = unused_url();
+    let collector = unused_url();
+    let mcp = format!("{}/mcp", unused_url());
     let env = [
         ("LLM_PROVIDER", "openai"),
         ("LLM_MODEL", "m"),
@@ -44,12 +53,70 @@ async fn it_is_ready_while_provider_collector_and_mcp_servers_are_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_may_be_kept_in_a_folder_that_is_named_from_here() {
+async fn data_folder_may_be_a_relative_path() {
     for folder in [".", "data", "deep/data"] {
         let env = [("MEMORY_BACKEND", "filesystem"), ("MEMORY_FILESYSTEM_PATH", folder)];
         let program = Program::start("", &env).await;
         program.session().await;
         let (_, dir) = program.stop().await;
         assert!(dir.path().join(folder).join("sessions.jsonl").exists(), "{folder}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_setting_is_one_line_with_the_allowed_values() {
+    let output = k8sops_command().arg("serve").env("MEMORY_BACKEND", "floppy").output().await.unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    let line = errors.lines().find(|line| line.contains("MEMORY_BACKEND")).unwrap_or_else(|| panic!("{errors}"));
+    assert!(line.contains("floppy") && line.contains("filesystem"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unusable_data_folder_is_named_with_its_variable() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for path in [file.to_str().unwrap(), "/proc/k8sops", "/proc"] {
+        let mut command = k8sops_command();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("MEMORY_FILESYSTEM_PATH", path);
+        let output = timeout(PATIENCE, command.output()).await.expect("the program ends").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        for word in [path, "MEMORY_FILESYSTEM_PATH", "a folder that this user may write to"] {
+            assert!(errors.contains(word), "{word} is not in: {errors}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exposed_service_requires_authentication() {
+    for arguments in [vec!["serve"], vec!["demo", "--host", "0.0.0.0"]] {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = k8sops_command();
+        command.args(&arguments).env("K8SOPS_PORT", "0").env("K8SOPS_HOST", "0.0.0.0");
+        command.env("MEMORY_FILESYSTEM_PATH", data.path());
+        let output = timeout(PATIENCE, command.output()).await.expect("the program ends").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
+        let errors_about_host =
+            errors.lines().filter(|line| line.contains("0.0.0.0") && !line.contains("warning")).count();
+        assert_eq!(errors_about_host, 1, "{arguments:?}: {errors}");
+    }
+    for (host, insecure, warns) in [("0.0.0.0", "true", 1), ("127.0.0.1", "true", 0), ("localhost", "false", 0)] {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = k8sops_command();
+        command.arg("serve").env("K8SOPS_PORT", "0").env("K8SOPS_HOST", host).env("AUTH_ALLOW_INSECURE", insecure);
+        command.env("MEMORY_FILESYSTEM_PATH", data.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let pid = child.id().unwrap().to_string();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap().contains("listens on") {}
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("the program stops").unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("NOBODY IS AUTHENTICATED")).collect();
+        assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
+        assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use k8sops::{
     app::{Application, BuildOverrides},
-    config::{Config, Sources},
+    config::{AppConfig, SettingSources},
 };
 use k8sops_mcp::InProcessConnector;
 use k8sops_models::ModelCatalog;
@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{demo::k8sops, service::PATIENCE};
+use crate::{program::k8sops_command, service::PATIENCE};
 
 /// An MCP server that leaves neither when its input ends nor when it is asked to.
 const STUBBORN: &str = r#"
@@ -53,7 +53,7 @@ impl Program {
         let data = TempDir::new().unwrap();
         let pid_file = data.path().join("server.pid");
         let args = serde_json::to_string(&["-c", STUBBORN, "sh", pid_file.to_str().unwrap()]).unwrap();
-        let mut command = k8sops();
+        let mut command = k8sops_command();
         command
             .arg("serve")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -143,7 +143,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     });
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", "."), ("K8SOPS_PORT", "0")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let config = Config::load(Sources { env, ..Sources::default() }).unwrap().config;
+    let config = AppConfig::load(SettingSources { env, ..SettingSources::default() }).unwrap().config;
     // No provider at all: not the one of new sessions either.
     let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];

@@ -20,6 +20,13 @@ use tokio::{
 
 use crate::service::{PATIENCE, Sse};
 
+/// Returns a command that runs the program under test, with an empty environment.
+pub fn k8sops_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k8sops"));
+    command.env_clear().current_dir(std::env::temp_dir()).kill_on_drop(true);
+    command
+}
+
 /// A running `k8sops serve`, on a free port, with its sessions in memory.
 pub struct Program {
     pub url: String,

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::watch;
 
 use super::{
-    READ_PAGE, SessionEvent, SessionFeed, SessionId, SessionSnapshot, SessionStore, StoreError, StreamFrame, StreamGap,
+    READ_PAGE, SessionEvent, SessionFeed, SessionId, SessionLog, SessionSnapshot, StoreError, StreamFrame, StreamGap,
     TransientEvent,
     feed::{PreviewPlace, Step},
     load_state,
@@ -16,7 +16,7 @@ use super::{
 /// A message of the model that is committed after the cursor was opened comes with all its text as `token` events first:
 /// a client that only prints tokens misses nothing. Messages older than the cursor come as `assistant_message` alone.
 pub struct EventCursor {
-    store: Arc<dyn SessionStore>,
+    log: Arc<dyn SessionLog>,
     session: SessionId,
     feed: Arc<SessionFeed>,
     bell: watch::Receiver<()>,
@@ -31,10 +31,10 @@ pub struct EventCursor {
 impl EventCursor {
     /// A cursor whose first event is the one after `after`. `feed` must know how far the log reaches.
     #[must_use]
-    pub fn new(store: Arc<dyn SessionStore>, session: SessionId, feed: Arc<SessionFeed>, after: u64) -> Self {
+    pub fn new(log: Arc<dyn SessionLog>, session: SessionId, feed: Arc<SessionFeed>, after: u64) -> Self {
         let bell = feed.listen();
         let live_after = feed.last_seq();
-        Self { store, session, feed, bell, after, live_after, place: PreviewPlace::default(), ready: VecDeque::new() }
+        Self { log, session, feed, bell, after, live_after, place: PreviewPlace::default(), ready: VecDeque::new() }
     }
 
     /// Counts everything after the cursor as new, so that its messages come with their text as `token` events too.
@@ -49,7 +49,7 @@ impl EventCursor {
     /// # Errors
     /// Those of the store.
     pub async fn begin_with_snapshot(&mut self) -> Result<(), StoreError> {
-        let state = load_state(self.store.as_ref(), self.session).await?.state;
+        let state = load_state(self.log.as_ref(), self.session).await?.state;
         self.after = state.last_seq();
         self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(SessionSnapshot::from(&state))));
         Ok(())
@@ -101,7 +101,7 @@ impl EventCursor {
             Step::UpToDate(frames) => self.ready.extend(frames),
             Step::Events(events) => self.take(&events),
             Step::Behind => {
-                let page = match self.store.read(self.session, self.after, READ_PAGE).await {
+                let page = match self.log.read_events(self.session, self.after, READ_PAGE).await {
                     Err(StoreError::NotFound(_)) => return Ok(false),
                     page => page?,
                 };

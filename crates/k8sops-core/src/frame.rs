@@ -126,6 +126,25 @@ pub struct TextDelta {
     pub content: String,
 }
 
+/// A piece of what is seen before it is logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum MessagePreview {
+    /// Text of the open message.
+    Token(TextDelta),
+    /// Reasoning of the open message.
+    Reasoning(TextDelta),
+}
+
+impl MessagePreview {
+    /// The message that it is a piece of.
+    #[must_use]
+    pub fn message_id(&self) -> MessageId {
+        let (Self::Token(delta) | Self::Reasoning(delta)) = self;
+        delta.message_id
+    }
+}
+
 /// See [`TransientEvent::ToolProgress`].
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ToolProgress {

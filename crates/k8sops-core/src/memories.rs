@@ -1,12 +1,11 @@
-//! What is remembered of a user beyond a session, and the port `LongTermStore`.
+//! What is remembered of a user beyond a session.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MemoryId, SessionId, StoreError, Timestamp, UserId};
+use super::{MemoryId, SessionId, Timestamp};
 
 /// The kind of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -172,39 +171,4 @@ impl From<Option<EmbeddingVector>> for SearchEmbedding {
     fn from(vector: Option<EmbeddingVector>) -> Self {
         vector.map_or(Self::Unknown, Self::Known)
     }
-}
-
-/// Memories by user. They outlive the sessions that they come from.
-#[async_trait]
-pub trait LongTermStore: Send + Sync + 'static {
-    /// Writes memories and their vectors, if the memories are still those of `version`; whether they were. Of two who read
-    /// the same and write, one has to read again. All is written, or (short of a broken disk) nothing.
-    async fn put_memories(
-        &self,
-        user: &UserId,
-        version: MemoryVersion,
-        changes: &[MemoryChange],
-    ) -> Result<bool, StoreError>;
-
-    /// All memories of a user.
-    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError>;
-
-    /// The memories that hold now and whose vectors are nearest to `to`, at most `limit`, with the cosine, the nearest
-    /// first. Only vectors in the space of `to` are looked at. An index may miss some and round the cosine to a hundredth.
-    async fn nearest(
-        &self,
-        user: &UserId,
-        to: &EmbeddingVector,
-        limit: usize,
-    ) -> Result<Vec<(MemoryId, f32)>, StoreError>;
-
-    /// Takes the care for a user's vectors for `ttl`, or goes on with it; whether `holder` has it now. With a `ttl` of zero
-    /// it is given back. It saves work twice, and nothing depends on it.
-    async fn claim_upkeep(&self, user: &UserId, holder: &str, ttl: Duration) -> Result<bool, StoreError>;
-
-    /// Removes one, vector and all; whether it was there.
-    async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError>;
-
-    /// Removes all of a user, vectors of all models and all; how many there were.
-    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError>;
 }

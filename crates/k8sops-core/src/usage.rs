@@ -1,12 +1,11 @@
-//! What users use, and the port `UsageStore`: kept by user and day, beside the sessions, and longer than they are.
+//! What users use, by day.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SessionId, StoreError, Timestamp, TokenUsage, UserId};
+use super::{SessionId, Timestamp, TokenUsage};
 
 /// How many days of usage are kept: a year, and a month to look back at it.
 pub const USAGE_DAYS: i64 = 400;
@@ -144,22 +143,6 @@ impl UserDay {
             self.gone.1.add(UsageDay::default(), &provider, &model, usage);
         }
     }
-}
-
-/// Usage by user and day. Notes are whole and not differences, so that one which is made twice, or made up for later by
-/// another owner of the session, counts once.
-#[async_trait]
-pub trait UsageStore: Send + Sync + 'static {
-    /// Notes what a session used on a day so far, in the place of what was noted of it before.
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError>;
-
-    /// Says that a deleted session is not noted again: a store may sum up what it used with others.
-    async fn close_usage(&self, _user: &UserId, _session: SessionId) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    /// What was noted of a user on each of these days, in their order; nothing noted is an empty one.
-    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError>;
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CallError, CallOutput, McpCallContext, McpConfig, McpConnector, ServerStatus,
+    CallError, CallOutput, McpCallContext, McpConnector, McpOptions, ServerStatus,
     per_user::PerUserServer,
     server_state::ServerState,
     supervisor::{SupervisorShared, SupervisorTimings},
@@ -46,19 +46,19 @@ impl McpHub {
     /// If two servers have the same name, the second is ignored. The configuration rejects that.
     pub fn start(
         servers: Vec<(String, Arc<dyn McpConnector>)>,
-        config: &McpConfig,
+        options: &McpOptions,
         tracker: TaskTracker,
         cancel: &CancellationToken,
     ) -> Arc<Self> {
         let timings = SupervisorTimings {
-            connect_timeout: config.connect_timeout,
-            call_timeout: config.call_timeout,
-            health_interval: config.health_interval,
-            max_backoff: config.max_backoff,
+            connect_timeout: options.connect_timeout,
+            call_timeout: options.call_timeout,
+            health_interval: options.health_interval,
+            max_backoff: options.max_backoff,
         };
         let shared = SupervisorShared {
             timings,
-            max_message_bytes: config.max_message_bytes,
+            max_message_bytes: options.max_message_bytes,
             cancel: cancel.child_token(),
             immediate_shutdown: CancellationToken::new(),
             process_tasks: tracker,

@@ -30,6 +30,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `hub` | [`McpHub`]: all servers together |
+//! | `options`, `server_options`, `server_config` | [`McpOptions`]: the settings, and how the list of servers is read |
 //! | `supervisor`, `server_state`, `active_connection` | the task that keeps a server connected, and what is known of the server |
 //! | `per_user` | servers that every user connects to with their own token |
 //! | `tool_discovery`, `tool_subscription`, `skipped_tools` | the tools of a server, and how changes are noticed |
@@ -66,6 +67,8 @@ mod per_user;
 mod reconnect_backoff;
 mod remote_tool;
 mod request_error;
+mod server_config;
+mod server_options;
 mod server_state;
 mod server_status;
 mod server_text;
@@ -90,8 +93,10 @@ pub use elicitation_schema::{
 };
 pub use error_reason::ErrorReason;
 pub use hub::McpHub;
-pub use options::*;
+pub use options::McpOptions;
 pub use remote_tool::{RemoteTool, ToolHints};
+pub use server_config::{McpServerConfig, McpTransport, USER_TOKEN};
+pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use server_status::{ServerStatus, WAITS_FOR_TOKEN};
 pub use transport::{
     build_connector,

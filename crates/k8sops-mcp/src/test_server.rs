@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use tokio::io::DuplexStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpConfig, McpConnector, McpHub};
+use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpConnector, McpHub, McpOptions};
 
 /// Longer than any step of a test takes. A test that waits this long has failed.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -182,8 +182,8 @@ pub async fn request_confirmation(peer: &Peer<RoleServer>) -> String {
 }
 
 /// Returns options with a short backoff.
-pub fn test_options() -> McpConfig {
-    McpConfig {
+pub fn test_options() -> McpOptions {
+    McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
@@ -195,7 +195,7 @@ pub fn test_options() -> McpConfig {
 }
 
 /// Starts a hub with these servers, by name.
-pub fn start_test_hub(servers: &[(&str, &Arc<TestMcpServer>)], options: &McpConfig) -> Arc<McpHub> {
+pub fn start_test_hub(servers: &[(&str, &Arc<TestMcpServer>)], options: &McpOptions) -> Arc<McpHub> {
     let servers = servers.iter().map(|(name, server)| {
         let server = (*server).clone();
         let connector: Arc<dyn McpConnector> = Arc::new(InProcessConnector::new(move || server.accept_connection()));
@@ -205,7 +205,7 @@ pub fn start_test_hub(servers: &[(&str, &Arc<TestMcpServer>)], options: &McpConf
 }
 
 /// Starts a hub with one server named `sim`, and waits until it is connected.
-pub async fn connect_test_hub(server: &Arc<TestMcpServer>, options: &McpConfig) -> Arc<McpHub> {
+pub async fn connect_test_hub(server: &Arc<TestMcpServer>, options: &McpOptions) -> Arc<McpHub> {
     let hub = start_test_hub(&[("sim", server)], options);
     eventually("the server is connected", || hub.all_connected()).await;
     hub

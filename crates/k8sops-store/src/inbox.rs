@@ -18,13 +18,13 @@ const RECEIPTS: usize = 1000;
 
 /// Commands that wait, and receipts of those that were taken.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Inbox {
+pub(super) struct InboxState {
     next: u64,
     pub(super) waiting: Vec<InboxEntry>,
     receipts: VecDeque<CommandReceipt>,
 }
 
-impl Inbox {
+impl InboxState {
     /// What becomes of a command: the receipt of an earlier one like it, or the entry that it would be.
     pub(super) fn admit(
         &self,
@@ -89,7 +89,7 @@ impl Inbox {
     }
 }
 
-/// See [`Inbox::admit`].
+/// See [`InboxState::admit`].
 pub(super) enum Admission {
     /// It was taken before.
     Known(CommandReceipt),

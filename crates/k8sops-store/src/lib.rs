@@ -2,7 +2,7 @@
 //!
 //! | backend | for | durability |
 //! |---|---|---|
-//! | [`MemoryStore`] | tests, trying out | none |
+//! | [`InMemoryStore`] | tests, trying out | none |
 //! | [`FilesystemStore`] | one machine | a write is on the disk before it is acknowledged |
 //! | [`RedisStore`] | any number of processes | that of the Redis |
 //!
@@ -14,11 +14,13 @@ mod filesystem;
 mod inbox;
 mod memories;
 mod memory;
+mod options;
 mod outputs;
 mod redis;
 mod scan;
 
 pub use filesystem::FilesystemStore;
-pub use memory::MemoryStore;
+pub use memory::InMemoryStore;
+pub use options::{RedisOptions, RedisTopology, StoreBackend, StoreOptions};
 
 pub use self::redis::{RedisConfig, RedisStore, Topology};

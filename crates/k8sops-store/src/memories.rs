@@ -38,13 +38,12 @@ pub(super) fn written(memory: &UserMemory, vector: Option<&EmbeddingVector>) -> 
         values: BASE64_STANDARD.encode(to_bytes(&vector.values)),
     });
     serde_json::to_vec(&Record { memory: memory.clone(), vector })
-        .map_err(|error| StoreError::Corrupt(error.to_string()))
+        .map_err(|error| StoreError::corrupt("a memory", error))
 }
 
 /// A memory and its vector from their bytes. A vector that cannot be read is made anew; the memory is not lost for it.
 pub(super) fn read(bytes: &[u8]) -> Result<(UserMemory, Option<EmbeddingVector>), StoreError> {
-    let record: Record =
-        serde_json::from_slice(bytes).map_err(|error| StoreError::Corrupt(format!("a memory: {error}")))?;
+    let record: Record = serde_json::from_slice(bytes).map_err(|error| StoreError::corrupt("a memory", error))?;
     let vector = record.vector.and_then(|vector| {
         let values = from_bytes(&BASE64_STANDARD.decode(vector.values).ok()?)?;
         Some(EmbeddingVector { model: vector.model.into(), values })
@@ -171,5 +170,5 @@ pub(super) async fn nearest(
     }
     let to = to.clone();
     let searched = tokio::task::spawn_blocking(move || lock(&shelf, &|shelf| shelf.nearest(&to, limit))).await;
-    searched.map_err(|error| StoreError::Unavailable(format!("the search broke off: {error}")))
+    searched.map_err(|error| StoreError::unavailable("the search was aborted", error))
 }

@@ -10,20 +10,21 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    inbox::{Admission, Inbox, Ownership},
+    inbox::{Admission, InboxState, Ownership},
     memories::{self, Shelf},
     outputs::{beginning, dropped},
 };
 use k8sops_core::{
-    CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, InboxEntry, ListCursor, LogCommit,
-    LongTermStore, MemoryChange, MemoryId, MemoryVersion, OutputPart, OutputStore, SessionCommand, SessionEvent,
-    SessionId, SessionLease, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_DAYS, UsageDay,
-    UsageStore, UserDay, UserId, UserMemories,
+    CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry, Leases,
+    ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore,
+    RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState,
+    SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId,
+    UserMemories,
 };
 
 /// Sessions in memory.
 #[derive(Debug)]
-pub struct MemoryStore {
+pub struct InMemoryStore {
     shallow: bool,
     // A plain mutex: held for look-ups and pushes, never across an await.
     sessions: Mutex<HashMap<SessionId, Stored>>,
@@ -41,7 +42,7 @@ struct Stored {
     log: Vec<Arc<SessionEvent>>,
     oldest_seq: u64,
     checkpoint: Option<SessionState>,
-    inbox: Inbox,
+    inbox: InboxState,
     ownership: Ownership,
     /// Whole outputs of tool calls, the oldest first.
     outputs: Vec<(ToolCallId, Arc<str>)>,
@@ -61,7 +62,7 @@ impl Stored {
     }
 }
 
-impl MemoryStore {
+impl InMemoryStore {
     /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
     #[must_use]
     pub fn new(shallow: bool) -> Self {
@@ -89,16 +90,19 @@ impl MemoryStore {
 }
 
 #[async_trait]
-impl SessionStore for MemoryStore {
-    fn backend(&self) -> &'static str {
+impl SessionStore for InMemoryStore {
+    fn backend_name(&self) -> &'static str {
         "memory"
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
+}
 
-    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
+#[async_trait]
+impl SessionLog for InMemoryStore {
+    async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::begin(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
@@ -111,7 +115,7 @@ impl SessionStore for MemoryStore {
             log: vec![Arc::new(created.clone())],
             oldest_seq: 1,
             checkpoint: None,
-            inbox: Inbox::default(),
+            inbox: InboxState::default(),
             ownership: Ownership::after(0),
             outputs: Vec::new(),
         };
@@ -119,64 +123,7 @@ impl SessionStore for MemoryStore {
         Ok(())
     }
 
-    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        Ok(self.lock().get(&session).map(Stored::shown))
-    }
-
-    async fn list(
-        &self,
-        user: &UserId,
-        after: Option<ListCursor>,
-        limit: usize,
-    ) -> Result<Vec<SessionSummary>, StoreError> {
-        let key = |summary: &SessionSummary| (summary.updated_at, summary.session_id);
-        let after = after.map(|cursor| (cursor.updated_at, cursor.session_id));
-        let sessions = self.lock();
-        let of_user = sessions.values().filter(|stored| &stored.summary.user_id == user);
-        let mut listed: Vec<_> = of_user.filter(|s| after.is_none_or(|after| key(&s.summary) < after)).collect();
-        listed.sort_by_key(|stored| Reverse(key(&stored.summary)));
-        Ok(listed.into_iter().take(limit).map(Stored::shown).collect())
-    }
-
-    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
-        Ok(self.lock().values().filter(|stored| &stored.summary.user_id == user).count())
-    }
-
-    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
-    }
-
-    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
-        let mut sessions = self.lock();
-        let idle = !sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy();
-        if idle {
-            sessions.remove(&session);
-        }
-        Ok(idle)
-    }
-
-    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
-        let sessions = self.lock();
-        let unfinished = sessions.iter().filter(|(_, stored)| stored.unfinished());
-        Ok(unfinished.map(|(session, _)| *session).collect())
-    }
-
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        self.with(session, |stored| stored.ownership.acquire(session, owner, ttl, 0))
-    }
-
-    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
-        self.with(lease.session, |stored| stored.ownership.renew(lease, ttl))
-    }
-
-    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
-        match self.with(lease.session, |stored| Ok(stored.ownership.release(lease) && stored.unfinished())) {
-            Err(StoreError::NotFound(_)) => Ok(false),
-            released => released,
-        }
-    }
-
-    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
         self.with(commit.session, |stored| {
             stored.ownership.admit(&commit, stored.summary.last_seq)?;
             if let Some(state) = commit.checkpoint {
@@ -193,7 +140,7 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+    async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         self.with(session, |stored| {
             let skip = usize::try_from(after.saturating_add(1).saturating_sub(stored.oldest_seq)).unwrap_or(usize::MAX);
             Ok(EventPage {
@@ -204,11 +151,14 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+    async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         self.with(session, |stored| Ok(stored.checkpoint.clone()))
     }
+}
 
-    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
+#[async_trait]
+impl Inbox for InMemoryStore {
+    async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         self.with(session, |stored| {
             let open_run = stored.summary.open_run.is_some();
             match stored.inbox.admit(session, command, stored.summary.last_seq, open_run)? {
@@ -218,7 +168,7 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    async fn receipt(
+    async fn find_receipt(
         &self,
         session: SessionId,
         by: &UserId,
@@ -227,18 +177,82 @@ impl SessionStore for MemoryStore {
         self.with(session, |stored| Ok(stored.inbox.receipt(by, command)))
     }
 
-    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+    async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         self.with(session, |stored| Ok(stored.inbox.waiting.clone()))
     }
 }
 
 #[async_trait]
-impl OutputStore for MemoryStore {
+impl Leases for InMemoryStore {
+    async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
+        self.with(session, |stored| stored.ownership.acquire(session, owner, ttl, 0))
+    }
+
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+        self.with(lease.session, |stored| stored.ownership.renew(lease, ttl))
+    }
+
+    async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
+        match self.with(lease.session, |stored| Ok(stored.ownership.release(lease) && stored.unfinished())) {
+            Ok(true) => Ok(RemainingWork::Unfinished),
+            Ok(false) | Err(StoreError::NotFound(_)) => Ok(RemainingWork::None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl SessionIndex for InMemoryStore {
+    async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        Ok(self.lock().get(&session).map(Stored::shown))
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let key = |summary: &SessionSummary| (summary.updated_at, summary.session_id);
+        let after = after.map(|cursor| (cursor.updated_at, cursor.session_id));
+        let sessions = self.lock();
+        let of_user = sessions.values().filter(|stored| &stored.summary.user_id == user);
+        let mut listed: Vec<_> = of_user.filter(|s| after.is_none_or(|after| key(&s.summary) < after)).collect();
+        listed.sort_by_key(|stored| Reverse(key(&stored.summary)));
+        Ok(listed.into_iter().take(limit).map(Stored::shown).collect())
+    }
+
+    async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
+        Ok(self.lock().values().filter(|stored| &stored.summary.user_id == user).count())
+    }
+
+    async fn delete_session(&self, session: SessionId) -> Result<(), StoreError> {
+        self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
+    }
+
+    async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError> {
+        let mut sessions = self.lock();
+        if sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy() {
+            return Ok(IdleDeletion::Busy);
+        }
+        sessions.remove(&session);
+        Ok(IdleDeletion::Deleted)
+    }
+
+    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+        let sessions = self.lock();
+        let unfinished = sessions.iter().filter(|(_, stored)| stored.unfinished());
+        Ok(unfinished.map(|(session, _)| *session).collect())
+    }
+}
+
+#[async_trait]
+impl OutputStore for InMemoryStore {
     async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
         Ok(*self.key.get_or_init(k8sops_core::random_key))
     }
 
-    async fn keep_output(
+    async fn save_output(
         &self,
         session: SessionId,
         call: &ToolCallId,
@@ -274,8 +288,8 @@ impl OutputStore for MemoryStore {
 }
 
 #[async_trait]
-impl UsageStore for MemoryStore {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
+impl UsageStore for InMemoryStore {
+    async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let oldest = UsageDay::today().plus(-USAGE_DAYS);
         usage.retain(|(_, day), _| *day > oldest);
@@ -283,19 +297,19 @@ impl UsageStore for MemoryStore {
         Ok(())
     }
 
-    async fn close_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
+    async fn close_session_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         usage.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.sum_up(session));
         Ok(())
     }
 
-    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
     }
 }
 
-impl MemoryStore {
+impl InMemoryStore {
     fn shelf(&self, user: &UserId) -> Arc<Mutex<Shelf>> {
         let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(user.clone()).or_default())
@@ -307,41 +321,38 @@ impl MemoryStore {
 }
 
 #[async_trait]
-impl LongTermStore for MemoryStore {
-    async fn put_memories(
+impl MemoryStore for InMemoryStore {
+    async fn write_memories(
         &self,
         user: &UserId,
         version: MemoryVersion,
         changes: &[MemoryChange],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<MemoryWrite, StoreError> {
         Ok(self.with_shelf(user, |shelf| {
-            let as_expected = shelf.version == version;
-            if as_expected && !changes.is_empty() {
+            if shelf.version != version {
+                return MemoryWrite::VersionConflict;
+            }
+            if !changes.is_empty() {
                 for change in changes {
                     shelf.change(change);
                 }
                 shelf.is_at(Shelf::after(version));
             }
-            as_expected
+            MemoryWrite::Written
         }))
     }
 
-    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
+    async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         Ok(self.with_shelf(user, Shelf::memories))
     }
 
-    async fn nearest(
+    async fn find_nearest_memories(
         &self,
         user: &UserId,
         to: &EmbeddingVector,
         limit: usize,
     ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
         memories::nearest(self.shelf(user), to, limit).await
-    }
-
-    async fn claim_upkeep(&self, _: &UserId, _: &str, _: Duration) -> Result<bool, StoreError> {
-        // Nobody else is here.
-        Ok(true)
     }
 
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
@@ -356,7 +367,7 @@ impl LongTermStore for MemoryStore {
         }))
     }
 
-    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
+    async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         Ok(self.with_shelf(user, std::mem::take).len())
     }
 }

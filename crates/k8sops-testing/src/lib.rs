@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "documented with the tests' own rework")]
 
 pub mod fake_server;
+pub mod hooked_store;
 pub mod nginx;
 pub mod obedient;
 pub mod provider;

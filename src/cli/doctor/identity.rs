@@ -1,72 +1,94 @@
-//! Who may call: whether keys or the issuer can be had, and who the given key or token is.
+//! The check of authentication: whether the keys or the issuer are available, and whose the given key or token is.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Check, Line};
+use super::report::{HealthCheck, ReportLine};
 use crate::{
+    api::ServerOptions,
     auth::{AuthConfig, AuthMode, AuthRejection, Authenticator},
-    config::ServerConfig,
+    error_chain::ErrorChain,
 };
 use k8sops_core::{UserId, is_loopback};
 
-/// Tries how callers are known.
-pub struct IdentityCheck {
-    /// How.
-    pub config: AuthConfig,
-    /// Where it listens.
-    pub server: ServerConfig,
-    /// The user when nobody is authenticated.
-    pub everybody: UserId,
-    /// Who somebody with this would be.
-    pub token: Option<SecretString>,
+const SUBJECT: &str = "identity";
+
+/// A well-formed token that no issuer has signed. Checking it fetches the keys of the issuer.
+const UNSIGNED_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImRvY3RvciJ9.e30.AA";
+
+/// Checks how callers are authenticated.
+pub(super) struct IdentityCheck {
+    pub(super) config: AuthConfig,
+    pub(super) server: ServerOptions,
+    /// The user of all callers if authentication is off.
+    pub(super) default_user: UserId,
+    /// The key or token to look up.
+    pub(super) token: Option<SecretString>,
 }
 
 #[async_trait]
-impl Check for IdentityCheck {
-    fn what(&self) -> String {
-        "identity".to_owned()
+impl HealthCheck for IdentityCheck {
+    fn subject(&self) -> String {
+        SUBJECT.to_owned()
     }
 
-    async fn run(self: Box<Self>) -> Vec<Line> {
-        let what = "identity";
+    async fn run(self: Box<Self>) -> Vec<ReportLine> {
+        vec![self.check_identity().await]
+    }
+}
+
+impl IdentityCheck {
+    async fn check_identity(&self) -> ReportLine {
         if let AuthMode::None = self.config.mode {
-            return vec![if is_loopback(&self.server.host) {
-                Line::ok(what, format!("AUTH_MODE=none, on {} only: everybody here is one user", self.server.host))
-            } else if self.config.allow_insecure {
-                Line::note(what, "nobody is authenticated, and others can reach it (AUTH_ALLOW_INSECURE=true)")
-            } else {
-                let found = format!("AUTH_MODE=none, and {} is not the loopback interface", self.server.host);
-                Line::fail(what, found, "set AUTH_MODE to api_key, jwt or proxy, or K8SOPS_HOST=127.0.0.1")
-            }];
+            return self.check_exposure();
         }
-        let (tasks, cancel) = (TaskTracker::new(), CancellationToken::new());
-        let _ends_with_this = cancel.clone().drop_guard();
-        let auth = match Authenticator::start(&self.config, &self.everybody, &tasks, &cancel) {
+        let tasks = TaskTracker::new();
+        let cancel = CancellationToken::new();
+        let _cancel_on_drop = cancel.clone().drop_guard();
+        let auth = match Authenticator::start(&self.config, &self.default_user, &tasks, &cancel) {
             Ok(auth) => auth,
             Err(error) => {
-                return vec![Line::fail(
-                    what,
-                    crate::error_chain::ErrorChain(&error).to_string(),
-                    "make a key and its entry with `k8sops key`",
-                )];
+                return ReportLine::failed(
+                    SUBJECT,
+                    ErrorChain(&error).to_string(),
+                    "create a key and its entry with `k8sops key`",
+                );
             }
         };
-        let word = self.config.word();
+        let mode = self.config.mode_name();
         let (AuthMode::ApiKey { .. } | AuthMode::Jwt(_)) = self.config.mode else {
-            return vec![Line::ok(what, format!("AUTH_MODE={word}"))];
+            return ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}"));
         };
-        // Without a token something that is none is asked about: that fetches the issuer's keys, too.
-        let nobody = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImRvY3RvciJ9.e30.AA";
-        let token = self.token.as_ref().map_or(nobody, |token| token.expose_secret());
-        vec![match (auth.authenticate_token(token).await, &self.token) {
+        let token = self.token.as_ref().map_or(UNSIGNED_TOKEN, |token| token.expose_secret());
+        match (auth.authenticate_token(token).await, &self.token) {
             (Ok(caller), _) => {
-                Line::ok(what, format!("AUTH_MODE={word}; the key or token is {}'s ({})", caller.user, caller.roles))
+                let found = format!("AUTH_MODE={mode}; the key or token belongs to {} ({})", caller.user, caller.roles);
+                ReportLine::passed(SUBJECT, found)
             }
-            (Err(AuthRejection::Unavailable(why)), _) => Line::fail(what, why, "see to AUTH_JWT_ISSUER"),
-            (Err(refusal), Some(_)) => Line::fail(what, refusal.to_string(), "give another --token, or K8SOPS_TOKEN"),
-            (Err(_), None) => Line::ok(what, format!("AUTH_MODE={word}; --token tells whose a key or token is")),
-        }]
+            (Err(AuthRejection::Unavailable(why)), _) => ReportLine::failed(SUBJECT, why, "check AUTH_JWT_ISSUER"),
+            (Err(rejection), Some(_)) => {
+                ReportLine::failed(SUBJECT, rejection.to_string(), "use another --token or K8SOPS_TOKEN")
+            }
+            (Err(_), None) => {
+                ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}; --token shows whose a key or token is"))
+            }
+        }
+    }
+
+    /// Checks that a service without authentication cannot be reached from other machines.
+    fn check_exposure(&self) -> ReportLine {
+        let host = &self.server.host;
+        if is_loopback(host) {
+            ReportLine::passed(SUBJECT, format!("AUTH_MODE=none on {host} only: all local callers are one user"))
+        } else if self.config.allow_insecure {
+            ReportLine::notice(
+                SUBJECT,
+                "callers are not authenticated, on an exposed address (AUTH_ALLOW_INSECURE=true)",
+            )
+        } else {
+            let found = format!("AUTH_MODE=none, and {host} is not the loopback interface");
+            ReportLine::failed(SUBJECT, found, "set AUTH_MODE to api_key, jwt or proxy, or K8SOPS_HOST=127.0.0.1")
+        }
     }
 }

@@ -6,82 +6,84 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Check, Line};
+use super::report::{HealthCheck, ReportLine};
 use k8sops_core::{ErrorChain, mask_url};
-use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
+use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
-/// An MCP server.
-pub struct McpCheck {
-    /// Its configuration.
-    pub config: McpServerConfig,
-    /// Its status once it is connected or the attempt has failed; `None` when the hub does not know it.
-    pub status: BoxFuture<'static, Option<Arc<ServerStatus>>>,
+/// Checks the connection to an MCP server.
+pub(super) struct McpServerCheck {
+    pub(super) config: McpServerConfig,
+    /// The status after the first attempt to connect; `None` if the hub does not know the server.
+    pub(super) status: BoxFuture<'static, Option<Arc<ServerStatus>>>,
 }
 
 #[async_trait]
-impl Check for McpCheck {
-    fn what(&self) -> String {
-        format!("mcp {}", self.config.name)
+impl HealthCheck for McpServerCheck {
+    fn subject(&self) -> String {
+        subject(&self.config)
     }
 
-    async fn run(self: Box<Self>) -> Vec<Line> {
+    async fn run(self: Box<Self>) -> Vec<ReportLine> {
         let status = self.status.await;
-        vec![mcp_line(&self.config, status.as_deref())]
+        vec![status_line(&self.config, status.as_deref())]
     }
 }
 
-/// What the status of an MCP server comes to.
-#[must_use]
-pub fn mcp_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> Line {
-    let what = format!("mcp {}", config.name);
-    let single = config.name == "default";
-    let (place, advice) = match &config.transport {
+fn subject(config: &McpServerConfig) -> String {
+    format!("mcp {}", config.name)
+}
+
+/// Returns the report line for the status of an MCP server.
+fn status_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> ReportLine {
+    let subject = subject(config);
+    let from_environment = config.name == "default";
+    let (location, advice) = match &config.transport {
         McpTransport::Http { url, .. } => {
-            let variable = if single { "MCP_SERVER_URL" } else { "its url in your YAML" };
-            (mask_url(url), format!("start the server or set {variable}"))
+            let setting = if from_environment { "MCP_SERVER_URL" } else { "its url in your YAML" };
+            (mask_url(url), format!("start the server or set {setting}"))
         }
         McpTransport::Stdio { command, .. } => {
-            let variable = if single { "MCP_SERVER_COMMAND" } else { "its command in your YAML" };
-            (command.clone(), format!("run the command by hand to see what it says, or set {variable}"))
+            let setting = if from_environment { "MCP_SERVER_COMMAND" } else { "its command in your YAML" };
+            (command.clone(), format!("run the command by hand to see its output, or set {setting}"))
         }
     };
     match status {
         Some(status) if status.connected && status.tools.is_empty() => {
-            Line::note(what, format!("connected to {place}, and it offers no tools"))
+            ReportLine::notice(subject, format!("connected to {location}, which offers no tools"))
         }
-        Some(status) if status.connected => Line::ok(what, format!("{} tools at {place}", status.tools.len())),
+        Some(status) if status.connected => {
+            ReportLine::passed(subject, format!("{} tools at {location}", status.tools.len()))
+        }
         Some(status) if status.error.as_deref() == Some(WAITS_FOR_TOKEN) => {
-            Line::note(what, format!("{WAITS_FOR_TOKEN}, so it was not tried ({place})"))
+            ReportLine::notice(subject, format!("not checked: {WAITS_FOR_TOKEN} ({location})"))
         }
         Some(status) => {
             let error = status.error.as_deref().unwrap_or("no connection yet");
-            // Many errors name the place themselves.
-            let found = if error.contains(&place) { error.to_owned() } else { format!("{error} at {place}") };
-            Line::fail(what, found, advice)
+            // Many errors name the location themselves.
+            let found = if error.contains(&location) { error.to_owned() } else { format!("{error} at {location}") };
+            ReportLine::failed(subject, found, advice)
         }
-        None => Line::fail(what, format!("it was not started ({place})"), advice),
+        None => ReportLine::failed(subject, format!("not started ({location})"), advice),
     }
 }
 
-/// What is said when no MCP server is configured.
-pub struct NoMcpServers;
+/// Reports that no MCP server is configured.
+pub(super) struct NoMcpServersCheck;
 
 #[async_trait]
-impl Check for NoMcpServers {
-    fn what(&self) -> String {
+impl HealthCheck for NoMcpServersCheck {
+    fn subject(&self) -> String {
         "mcp".to_owned()
     }
 
-    async fn run(self: Box<Self>) -> Vec<Line> {
-        vec![Line::note(
-            "mcp",
-            "no server is configured, so the agent has no tools: set MCP_SERVER_URL or MCP_SERVER_COMMAND",
-        )]
+    async fn run(self: Box<Self>) -> Vec<ReportLine> {
+        let found = "no server is configured, so the agent has no tools: set MCP_SERVER_URL or MCP_SERVER_COMMAND";
+        vec![ReportLine::notice(self.subject(), found)]
     }
 }
 
-/// An MCP server as it stands once it is connected, or the first attempt has failed.
-pub(super) async fn connected_once(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
+/// Tries to connect to an MCP server once and returns its status.
+pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions) -> Option<Arc<ServerStatus>> {
     let tasks = TaskTracker::new();
     let connector = match build_connector(&server.transport) {
         Ok(connector) => connector,
@@ -106,49 +108,59 @@ pub(super) async fn connected_once(server: McpServerConfig, config: McpConfig) -
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cli::doctor::tests::config;
+    use super::{super::testing::load_config, *};
+    use k8sops_mcp::{RemoteTool, ToolHints};
 
-    #[test]
-    fn an_mcp_server_is_judged_by_its_status() {
-        let config = config(&[("MCP_SERVER_URL", "http://127.0.0.1:9/mcp")]).config.mcp.servers.remove(0);
-        let down = ServerStatus {
+    fn disconnected() -> ServerStatus {
+        ServerStatus {
             name: "default".into(),
             transport: "http",
             connected: false,
             error: Some("connection refused".into()),
             tools: Arc::new([]),
-        };
-        assert_eq!(
-            mcp_line(&config, Some(&down)).render(),
-            "FAIL  mcp default: connection refused at http://127.0.0.1:9/mcp — start the server or set MCP_SERVER_URL"
-        );
-        let up = ServerStatus { connected: true, error: None, ..down };
-        assert!(mcp_line(&config, Some(&up)).render().starts_with("note  mcp default: connected"));
-        assert!(mcp_line(&config, None).render().starts_with("FAIL  mcp default: it was not started"));
+        }
     }
 
-    #[test]
-    fn no_line_shows_the_secrets_of_a_url() {
-        let url = "http://me:secret@127.0.0.1:9/mcp?token=secret";
-        let server = config(&[("MCP_SERVER_URL", url)]).config.mcp.servers.remove(0);
-        let up = ServerStatus {
-            name: "default".into(),
-            transport: "http",
-            connected: true,
-            error: None,
-            tools: Arc::new([]),
-        };
-        let down = ServerStatus { connected: false, error: Some("connection refused".into()), ..up.clone() };
-        let tool = k8sops_mcp::RemoteTool {
+    fn server_at(url: &str) -> McpServerConfig {
+        load_config(&[("MCP_SERVER_URL", url)]).config.mcp.servers.remove(0)
+    }
+
+    fn connected_with_tools(count: usize) -> ServerStatus {
+        let tool = RemoteTool {
             name: "t".into(),
             description: String::new(),
             input_schema: serde_json::Map::new(),
-            hints: k8sops_mcp::ToolHints::default(),
+            hints: ToolHints::default(),
         };
-        let with_tools = ServerStatus { tools: Arc::new([tool]), ..up.clone() };
-        for status in [Some(&up), Some(&down), Some(&with_tools), None] {
-            let line = mcp_line(&server, status).render();
+        ServerStatus { connected: true, error: None, tools: vec![tool; count].into(), ..disconnected() }
+    }
+
+    #[test]
+    fn server_status_becomes_a_report_line() {
+        let server = server_at("http://127.0.0.1:9/mcp");
+        let waiting = ServerStatus { error: Some(WAITS_FOR_TOKEN.to_owned()), ..disconnected() };
+        let statuses = [
+            Some(&connected_with_tools(2)),
+            Some(&connected_with_tools(0)),
+            Some(&waiting),
+            Some(&disconnected()),
+            None,
+        ];
+        let lines: Vec<String> = statuses.into_iter().map(|status| status_line(&server, status).render()).collect();
+        insta::assert_snapshot!(lines.join("\n"), @"
+        ok    mcp default: 2 tools at http://127.0.0.1:9/mcp
+        note  mcp default: connected to http://127.0.0.1:9/mcp, which offers no tools
+        note  mcp default: not checked: waits for a user's token (http://127.0.0.1:9/mcp)
+        FAIL  mcp default: connection refused at http://127.0.0.1:9/mcp — start the server or set MCP_SERVER_URL
+        FAIL  mcp default: not started (http://127.0.0.1:9/mcp) — start the server or set MCP_SERVER_URL
+        ");
+    }
+
+    #[test]
+    fn secrets_in_the_url_are_masked() {
+        let server = server_at("http://me:secret@127.0.0.1:9/mcp?token=secret");
+        for status in [Some(&connected_with_tools(0)), Some(&disconnected()), Some(&connected_with_tools(1)), None] {
+            let line = status_line(&server, status).render();
             assert!(line.contains("127.0.0.1:9/mcp") && !line.contains("secret"), "{line}");
         }
     }

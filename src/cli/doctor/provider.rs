@@ -1,137 +1,167 @@
-//! The check of a provider of models.
+//! The check of a model provider.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Check, Line};
+use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
 use k8sops_models::{ChatModel, ModelError, ProviderConfig};
 
-/// A provider and a model of it.
-pub struct ProviderCheck {
-    /// Its id.
-    pub id: String,
-    /// Its configuration.
-    pub config: ProviderConfig,
-    /// The model that is asked for.
-    pub model: String,
-    /// Whether new sessions use it: then it must work.
-    pub chosen: bool,
-    /// The provider itself, from the catalog.
-    pub chat: Option<Arc<dyn ChatModel>>,
+/// Whether new sessions use a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProviderUsage {
+    /// New sessions use it, so it must work.
+    NewSessions,
+    /// It is only available, so a failure is a note.
+    Optional,
+}
+
+/// Checks a provider with one of its models.
+pub(super) struct ProviderCheck {
+    pub(super) id: String,
+    pub(super) config: ProviderConfig,
+    /// The model to ask for; empty if the catalog names none.
+    pub(super) model: String,
+    pub(super) usage: ProviderUsage,
+    /// The client of the provider, from the catalog.
+    pub(super) chat: Option<Arc<dyn ChatModel>>,
 }
 
 #[async_trait]
-impl Check for ProviderCheck {
-    fn what(&self) -> String {
+impl HealthCheck for ProviderCheck {
+    fn subject(&self) -> String {
         format!("provider {}", self.id)
     }
 
-    async fn run(self: Box<Self>) -> Vec<Line> {
-        let (what, key, url) = (self.what(), &self.config.key_variable, mask_url(&self.config.base_url));
+    async fn run(self: Box<Self>) -> Vec<ReportLine> {
+        vec![self.check_model().await]
+    }
+}
+
+impl ProviderCheck {
+    async fn check_model(&self) -> ReportLine {
+        let subject = self.subject();
+        let key = &self.config.key_variable;
+        let url = mask_url(&self.config.base_url);
         if self.config.api_key.is_none() && !self.config.key_optional {
-            let line = if self.chosen {
-                Line::fail(what, "it has no key", format!("set {key}, or choose another provider in LLM_PROVIDER"))
-            } else {
-                Line::note(what, format!("not tried, it has no key ({key})"))
+            return match self.usage {
+                ProviderUsage::NewSessions => {
+                    let advice = format!("set {key}, or choose another provider with LLM_PROVIDER");
+                    ReportLine::failed(subject, "the API key is missing", advice)
+                }
+                ProviderUsage::Optional => {
+                    ReportLine::notice(subject, format!("not checked: the API key is missing ({key})"))
+                }
             };
-            return vec![line];
         }
         if self.model.is_empty() {
-            return vec![Line::note(what, "not tried, no model of it is named in the catalog")];
+            return ReportLine::notice(subject, "not checked: the catalog names no model of this provider");
         }
         let Some(chat) = &self.chat else {
-            return vec![Line::fail(what, "it is not in the catalog", "see `providers` in your YAML")];
+            return ReportLine::failed(subject, "not in the catalog", "check `providers` in your YAML");
         };
-        let error = match chat.check(&self.model).await {
-            Ok(()) => return vec![Line::ok(what, format!("model {} answers at {url}", self.model))],
-            Err(error) => error,
+        let model = &self.model;
+        let Err(error) = chat.check(model).await else {
+            return ReportLine::passed(subject, format!("model {model} answers at {url}"));
         };
-        let advice = match &error {
-            ModelError::Auth(_) => format!("see whether {key} is right and may use this model"),
-            ModelError::Quota(_) => format!("see the plan and the credit behind {key}"),
-            ModelError::InvalidRequest(_) | ModelError::ModelNotFound(_) | ModelError::ContextTooLong(_) => {
-                format!("see whether LLM_MODEL is a model of this provider, and whether {url} is its base URL")
-            }
-            ModelError::RateLimited { .. } | ModelError::Overloaded(_) => "try again later".to_owned(),
-            ModelError::Network(_) | ModelError::Timeout(_) => {
-                format!("see whether {url} can be reached from here (proxy, firewall, base_url)")
-            }
-            ModelError::MalformedStream(_) => format!("see whether {url} is the API and not a page before it"),
-        };
-        vec![if self.chosen {
-            Line::fail(what, format!("model {}: {error}", self.model), advice)
-        } else {
-            Line::note(what, format!("model {}: {error}; {advice}", self.model))
-        }]
+        let advice = advice_for(&error, key, &url);
+        match self.usage {
+            ProviderUsage::NewSessions => ReportLine::failed(subject, format!("model {model}: {error}"), advice),
+            ProviderUsage::Optional => ReportLine::notice(subject, format!("model {model}: {error}; {advice}")),
+        }
+    }
+}
+
+/// Returns what to do about a failed check.
+fn advice_for(error: &ModelError, key: &str, url: &str) -> String {
+    match error {
+        ModelError::Auth(_) => format!("check that {key} is valid and may use this model"),
+        ModelError::Quota(_) => format!("check the plan and the credit of {key}"),
+        ModelError::InvalidRequest(_) | ModelError::ModelNotFound(_) | ModelError::ContextTooLong(_) => {
+            format!("check that LLM_MODEL is a model of this provider, and that {url} is its base URL")
+        }
+        ModelError::RateLimited { .. } | ModelError::Overloaded(_) => "try again later".to_owned(),
+        ModelError::Network(_) | ModelError::Timeout(_) => {
+            format!("check that {url} can be reached from here (proxy, firewall, base_url)")
+        }
+        ModelError::MalformedStream(_) => {
+            format!("check that {url} is the API and not a web page in front of it")
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cli::doctor::tests::config;
+    use super::{
+        super::testing::load_config,
+        ProviderUsage::{NewSessions, Optional},
+        *,
+    };
     use k8sops_models::{ChatRequest, ReplyStream};
 
-    struct Scripted(Result<(), ModelError>);
+    struct ScriptedCheck(Result<(), ModelError>);
 
     #[async_trait]
-    impl ChatModel for Scripted {
+    impl ChatModel for ScriptedCheck {
         async fn stream(&self, _: ChatRequest) -> Result<ReplyStream, ModelError> {
-            unreachable!("the doctor costs no tokens")
+            unreachable!("the doctor uses no tokens")
         }
         async fn check(&self, _: &str) -> Result<(), ModelError> {
             self.0.clone()
         }
     }
 
-    async fn provider(chosen: bool, key: bool, answer: Result<(), ModelError>) -> String {
-        let env = if key { vec![("ANTHROPIC_API_KEY", "k")] } else { vec![] };
-        let config = config(&env).config.providers.remove("anthropic").unwrap();
+    const WITH_KEY: &[(&str, &str)] = &[("ANTHROPIC_API_KEY", "k")];
+
+    async fn report_line(usage: ProviderUsage, env: &[(&str, &str)], result: Result<(), ModelError>) -> String {
         let check = ProviderCheck {
             id: "anthropic".into(),
-            config,
+            config: load_config(env).config.providers.remove("anthropic").unwrap(),
             model: "claude-opus-5-5".into(),
-            chosen,
-            chat: Some(Arc::new(Scripted(answer))),
+            usage,
+            chat: Some(Arc::new(ScriptedCheck(result))),
         };
-        Box::new(check).run().await.iter().map(Line::render).collect::<Vec<_>>().join("\n")
+        Box::new(check).run().await.iter().map(ReportLine::render).collect::<Vec<_>>().join("\n")
     }
 
     #[tokio::test]
-    async fn a_provider_is_well_or_it_is_said_what_to_do() {
-        assert_eq!(
-            provider(true, true, Ok(())).await,
-            "ok    provider anthropic: model claude-opus-5-5 answers at https://api.anthropic.com"
-        );
+    async fn failing_provider_comes_with_advice() {
         let auth = Err(ModelError::Auth("invalid x-api-key\n(401)".into()));
-        assert_eq!(
-            provider(true, true, auth.clone()).await,
-            "FAIL  provider anthropic: model claude-opus-5-5: invalid x-api-key (401) — see whether ANTHROPIC_API_KEY is right and may use this model"
-        );
-        assert!(provider(false, true, auth).await.starts_with("note  "), "one that nobody uses may be broken");
-        assert!(
-            provider(true, false, Ok(()))
-                .await
-                .starts_with("FAIL  provider anthropic: it has no key — set ANTHROPIC_API_KEY")
-        );
-        assert!(provider(false, false, Ok(())).await.starts_with("note  "));
+        let network = Err(ModelError::Network("connection refused".into()));
+        let lines = [
+            report_line(NewSessions, WITH_KEY, Ok(())).await,
+            report_line(NewSessions, WITH_KEY, auth.clone()).await,
+            report_line(NewSessions, WITH_KEY, network).await,
+            report_line(NewSessions, WITH_KEY, Err(ModelError::MalformedStream("no stream".into()))).await,
+            report_line(Optional, WITH_KEY, auth).await,
+            report_line(NewSessions, &[], Ok(())).await,
+            report_line(Optional, &[], Ok(())).await,
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @"
+        ok    provider anthropic: model claude-opus-5-5 answers at https://api.anthropic.com
+        FAIL  provider anthropic: model claude-opus-5-5: invalid x-api-key (401) — check that ANTHROPIC_API_KEY is valid and may use this model
+        FAIL  provider anthropic: model claude-opus-5-5: connection refused — check that https://api.anthropic.com can be reached from here (proxy, firewall, base_url)
+        FAIL  provider anthropic: model claude-opus-5-5: no stream — check that https://api.anthropic.com is the API and not a web page in front of it
+        note  provider anthropic: model claude-opus-5-5: invalid x-api-key (401); check that ANTHROPIC_API_KEY is valid and may use this model
+        FAIL  provider anthropic: the API key is missing — set ANTHROPIC_API_KEY, or choose another provider with LLM_PROVIDER
+        note  provider anthropic: not checked: the API key is missing (ANTHROPIC_API_KEY)
+        ");
     }
 
     #[tokio::test]
-    async fn no_line_shows_the_secrets_of_a_url() {
+    async fn secrets_in_the_url_are_masked() {
         let url = "http://me:secret@127.0.0.1:9/v1?token=secret";
-        let config = config(&[("OPENAI_BASE_URL", url), ("OPENAI_API_KEY", "k")]).config.providers["openai"].clone();
-        for answer in
-            [Ok(()), Err(ModelError::Network("refused".into())), Err(ModelError::MalformedStream("no stream".into()))]
-        {
+        let loaded = load_config(&[("OPENAI_BASE_URL", url), ("OPENAI_API_KEY", "k")]);
+        let config = &loaded.config.providers["openai"];
+        let malformed = ModelError::MalformedStream("no stream".into());
+        for result in [Ok(()), Err(ModelError::Network("refused".into())), Err(malformed)] {
             let check = ProviderCheck {
                 id: "openai".into(),
                 config: config.clone(),
                 model: "m".into(),
-                chosen: true,
-                chat: Some(Arc::new(Scripted(answer))),
+                usage: NewSessions,
+                chat: Some(Arc::new(ScriptedCheck(result))),
             };
             for line in Box::new(check).run().await {
                 let line = line.render();

@@ -1,4 +1,4 @@
-//! The report: checks that run beside each other, and their lines in the order of the checks.
+//! The report: runs the checks concurrently and prints their lines in order.
 
 use std::{io::Write, time::Duration};
 
@@ -6,134 +6,138 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 
-/// No check may take longer.
-const LIMIT: Duration = Duration::from_secs(45);
+use crate::cli::CommandOutcome;
+
+/// Time limit of one check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(45);
+/// The number of checks that run at the same time.
+const MAX_CONCURRENT_CHECKS: usize = 16;
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// It is as it should be; with the fact that shows it.
+pub(super) enum CheckFinding {
+    /// The part works; with the fact that shows it.
     Ok(String),
-    /// Not tried, or odd; the service runs all the same.
+    /// The part was not checked, or something is unusual. The service works without it.
     Note(String),
-    /// It does not work.
+    /// The part does not work.
     Fail {
-        /// What was found.
         found: String,
-        /// What to do.
+        /// What to do about it.
         advice: String,
     },
 }
 
-/// One line of the report.
+/// A line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// What was tried: `provider anthropic`.
-    pub what: String,
-    /// What was found.
-    pub finding: Finding,
+pub struct ReportLine {
+    /// What was checked, such as `provider anthropic`.
+    pub(super) subject: String,
+    pub(super) finding: CheckFinding,
 }
 
-impl Line {
-    pub(super) fn ok(what: impl Into<String>, fact: impl Into<String>) -> Self {
-        Self { what: what.into(), finding: Finding::Ok(fact.into()) }
+impl ReportLine {
+    pub(super) fn passed(subject: impl Into<String>, fact: impl Into<String>) -> Self {
+        Self { subject: subject.into(), finding: CheckFinding::Ok(fact.into()) }
     }
 
-    pub(super) fn note(what: impl Into<String>, fact: impl Into<String>) -> Self {
-        Self { what: what.into(), finding: Finding::Note(fact.into()) }
+    pub(super) fn notice(subject: impl Into<String>, fact: impl Into<String>) -> Self {
+        Self { subject: subject.into(), finding: CheckFinding::Note(fact.into()) }
     }
 
-    pub(super) fn fail(what: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { what: what.into(), finding: Finding::Fail { found: found.into(), advice: advice.into() } }
+    pub(super) fn failed(subject: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        let finding = CheckFinding::Fail { found: found.into(), advice: advice.into() };
+        Self { subject: subject.into(), finding }
     }
 
-    /// The line as it is printed, without its end.
+    /// Formats the line as it is printed, without the line end.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub(super) fn render(&self) -> String {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         match &self.finding {
-            Finding::Ok(fact) => format!("ok    {}: {}", self.what, one_line(fact)),
-            Finding::Note(fact) => format!("note  {}: {}", self.what, one_line(fact)),
-            Finding::Fail { found, advice } => {
-                format!("FAIL  {}: {} — {}", self.what, one_line(found), one_line(advice))
+            CheckFinding::Ok(fact) => format!("ok    {}: {}", self.subject, one_line(fact)),
+            CheckFinding::Note(fact) => format!("note  {}: {}", self.subject, one_line(fact)),
+            CheckFinding::Fail { found, advice } => {
+                format!("FAIL  {}: {} — {}", self.subject, one_line(found), one_line(advice))
             }
         }
     }
 }
 
-/// Something that can be tried.
+/// A part that can be checked.
 #[async_trait]
-pub trait Check: Send {
-    /// What is tried, for a check that does not come back.
-    fn what(&self) -> String;
+pub trait HealthCheck: Send {
+    /// Returns what is checked, for the line of a check that does not finish.
+    fn subject(&self) -> String;
 
-    /// Tries it.
-    async fn run(self: Box<Self>) -> Vec<Line>;
+    /// Runs the check.
+    async fn run(self: Box<Self>) -> Vec<ReportLine>;
 }
 
-/// Tries everything and prints the report. Whether all is well.
+/// Runs all checks and prints the report.
 ///
 /// # Errors
 /// The report cannot be written.
-pub async fn run(checks: Vec<Box<dyn Check>>, out: &mut (impl Write + ?Sized)) -> std::io::Result<bool> {
-    run_within(LIMIT, checks, out).await
+pub async fn run_checks(
+    checks: Vec<Box<dyn HealthCheck>>,
+    out: &mut (impl Write + ?Sized),
+) -> std::io::Result<CommandOutcome> {
+    run_checks_within(CHECK_TIMEOUT, checks, out).await
 }
 
-async fn run_within(
+async fn run_checks_within(
     limit: Duration,
-    checks: Vec<Box<dyn Check>>,
+    checks: Vec<Box<dyn HealthCheck>>,
     out: &mut (impl Write + ?Sized),
-) -> std::io::Result<bool> {
-    let mut well = true;
-    let tried = checks.into_iter().map(|check| async move {
-        let what = check.what();
+) -> std::io::Result<CommandOutcome> {
+    let mut outcome = CommandOutcome::Passed;
+    let running = checks.into_iter().map(|check| async move {
+        let subject = check.subject();
         timeout(limit, check.run()).await.unwrap_or_else(|_| {
-            vec![Line::fail(
-                what,
-                format!("no answer within {} s", limit.as_secs_f32()),
-                "see whether it can be reached",
-            )]
+            let found = format!("no answer within {} s", limit.as_secs_f32());
+            vec![ReportLine::failed(subject, found, "check that it can be reached from here")]
         })
     });
-    let mut tried = stream::iter(tried).buffered(16);
-    while let Some(lines) = tried.next().await {
+    let mut reports = stream::iter(running).buffered(MAX_CONCURRENT_CHECKS);
+    while let Some(lines) = reports.next().await {
         for line in lines {
-            well &= !matches!(line.finding, Finding::Fail { .. });
+            if matches!(line.finding, CheckFinding::Fail { .. }) {
+                outcome = CommandOutcome::Failed;
+            }
             writeln!(out, "{}", line.render())?;
         }
     }
-    Ok(well)
+    Ok(outcome)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Line1(&'static str);
+    struct FakeCheck(&'static str);
 
     #[async_trait]
-    impl Check for Line1 {
-        fn what(&self) -> String {
+    impl HealthCheck for FakeCheck {
+        fn subject(&self) -> String {
             self.0.to_owned()
         }
-        async fn run(self: Box<Self>) -> Vec<Line> {
+        async fn run(self: Box<Self>) -> Vec<ReportLine> {
             match self.0 {
                 "hangs" => std::future::pending().await,
-                other => vec![Line::ok(other, "fine")],
+                other => vec![ReportLine::passed(other, "fine")],
             }
         }
     }
 
     #[tokio::test]
-    async fn the_report_keeps_its_order_and_one_that_hangs_fails() {
+    async fn hanging_check_fails_and_keeps_its_place() {
         let mut out = Vec::new();
-        let checks: Vec<Box<dyn Check>> = vec![Box::new(Line1("hangs")), Box::new(Line1("other"))];
-        assert!(!run_within(Duration::from_millis(50), checks, &mut out).await.unwrap());
-        let report = String::from_utf8(out).unwrap();
-        let lines: Vec<_> = report.lines().collect();
-        assert!(
-            lines[0].starts_with("FAIL  hangs: no answer within 0.05 s") && lines[1] == "ok    other: fine",
-            "{report}"
-        );
+        let checks: Vec<Box<dyn HealthCheck>> = vec![Box::new(FakeCheck("hangs")), Box::new(FakeCheck("other"))];
+        let outcome = run_checks_within(Duration::from_millis(50), checks, &mut out).await.unwrap();
+        assert_eq!(outcome, CommandOutcome::Failed);
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        FAIL  hangs: no answer within 0.05 s — check that it can be reached from here
+        ok    other: fine
+        ");
     }
 }

@@ -4,158 +4,166 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::{Check, Line, report::Finding};
-use crate::config::{Backend, MemoryConfig};
-use k8sops_core::SessionStore;
+use super::report::{CheckFinding, HealthCheck, ReportLine};
+use k8sops_core::{DamagedSession, SessionIndex, SessionStore, StoreError};
+use k8sops_store::{RedisOptions, StoreBackend, StoreOptions};
 
-/// Less free disk than this is worth a word.
-const LOW_DISK: u64 = 1 << 30;
+/// Less free disk space than this is reported.
+const LOW_DISK_BYTES: u64 = 1 << 30;
 
-/// How opening the store went.
-pub enum Opened {
-    /// It is open.
-    Store(Arc<dyn SessionStore>),
-    /// Another process has it, most likely the service itself; with its words.
+/// The result of opening the store.
+pub(super) enum StoreOpening {
+    /// The store is open.
+    Opened(Arc<dyn SessionStore>),
+    /// Another process uses the store, most likely the service itself; with the message that names it.
     InUse(String),
-    /// It could not be opened.
-    Failed(String),
+    /// The store cannot be opened.
+    Failed(StoreError),
 }
 
-/// The store.
-pub struct StoreCheck {
-    /// Its configuration.
-    pub config: MemoryConfig,
-    /// What opening it gave.
-    pub opened: Opened,
+/// Checks the store.
+pub(super) struct StoreCheck {
+    pub(super) config: StoreOptions,
+    pub(super) redis: RedisOptions,
+    pub(super) opening: StoreOpening,
 }
 
 #[async_trait]
-impl Check for StoreCheck {
-    fn what(&self) -> String {
+impl HealthCheck for StoreCheck {
+    fn subject(&self) -> String {
         match self.config.backend {
-            Backend::Memory => "store memory".to_owned(),
-            Backend::Filesystem => "store filesystem".to_owned(),
-            Backend::Redis => "store redis".to_owned(),
+            StoreBackend::Memory => "store memory".to_owned(),
+            StoreBackend::Filesystem => "store filesystem".to_owned(),
+            StoreBackend::Redis => "store redis".to_owned(),
         }
     }
 
-    async fn run(self: Box<Self>) -> Vec<Line> {
-        let what = self.what();
-        if self.config.backend == Backend::Memory {
-            return vec![Line::note(
-                what,
-                "sessions are lost when the process ends; MEMORY_BACKEND=filesystem keeps them",
-            )];
-        }
-        if self.config.backend == Backend::Redis {
-            return vec![self.redis().await];
-        }
-        let path = &self.config.path;
-        let place = path.display().to_string();
-        let advice = MemoryConfig::PATH_ADVICE;
-        let line = match &self.opened {
-            Opened::Failed(error) => return vec![Line::fail(what, format!("{place}: {error}"), advice)],
-            Opened::InUse(words) => Line::note(&what, format!("{words}; if that is the service, all is well")),
-            Opened::Store(store) => {
-                if let Err(error) = store.ping().await {
-                    return vec![Line::fail(what, format!("{place}: {error}"), advice)];
-                }
-                if let Err(error) = writable(path) {
-                    return vec![Line::fail(what, format!("{place} cannot be written to: {error}"), advice)];
-                }
-                Line::ok(&what, format!("{place} can be written to"))
+    async fn run(self: Box<Self>) -> Vec<ReportLine> {
+        match self.config.backend {
+            StoreBackend::Memory => {
+                let found = "sessions are lost when the process ends; MEMORY_BACKEND=filesystem keeps them";
+                vec![ReportLine::notice(self.subject(), found)]
             }
-        };
-        let mut lines = match free_disk(path) {
-            Some(free) if free < LOW_DISK => {
-                let found = format!("only {} MiB are free at {place}", free >> 20);
-                vec![line, Line::note(what, format!("{found}; make room, or set MEMORY_SHALLOW=true or MAX_SESSIONS"))]
-            }
-            Some(free) => {
-                let free = format!("{} GiB free", free >> 30);
-                let Line { what, finding } = line;
-                vec![match finding {
-                    Finding::Ok(fact) => Line::ok(what, format!("{fact}, {free}")),
-                    finding => Line { what, finding },
-                }]
-            }
-            None => vec![line],
-        };
-        if let Opened::Store(store) = &self.opened {
-            lines.extend(damaged(store.as_ref(), &self.what()).await);
+            StoreBackend::Filesystem => self.check_filesystem().await,
+            StoreBackend::Redis => vec![self.check_redis().await],
         }
-        lines
-    }
-}
-
-/// A line for each session that cannot be read.
-async fn damaged(store: &dyn SessionStore, what: &str) -> Vec<Line> {
-    match store.damaged().await {
-        Ok(damaged) => {
-            let line = |(session, found)| {
-                let advice = format!("repair it there, or delete the session (DELETE /v1/sessions/{session})");
-                Line::fail(what, format!("session {session}: {found}"), advice)
-            };
-            damaged.into_iter().map(line).collect()
-        }
-        Err(error) => vec![Line::fail(what, error.to_string(), MemoryConfig::PATH_ADVICE)],
     }
 }
 
 impl StoreCheck {
-    async fn redis(&self) -> Line {
-        let what = self.what();
-        let place = self.config.redis.shown();
-        let advice = "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE";
-        let answered = match &self.opened {
-            Opened::Store(store) => store.ping().await.map_err(|error| error.to_string()),
-            Opened::Failed(error) | Opened::InUse(error) => Err(error.clone()),
+    async fn check_filesystem(&self) -> Vec<ReportLine> {
+        let subject = self.subject();
+        let path = &self.config.path;
+        let location = path.display().to_string();
+        let failed = |found: String| {
+            vec![ReportLine::failed(&subject, format!("{location}: {found}"), StoreOptions::PATH_ADVICE)]
         };
-        match answered {
-            Ok(()) => Line::ok(what, format!("{place} answers and can be written to")),
-            Err(error) => Line::fail(what, format!("{place}: {error}"), advice),
+        let line = match &self.opening {
+            StoreOpening::Failed(error) => return failed(error.to_string()),
+            StoreOpening::InUse(owner) => {
+                ReportLine::notice(&subject, format!("{owner}; this is expected while the service runs"))
+            }
+            StoreOpening::Opened(store) => {
+                if let Err(error) = store.ping().await {
+                    return failed(error.to_string());
+                }
+                if let Err(error) = probe_write_access(path) {
+                    return failed(format!("not writable: {error}"));
+                }
+                ReportLine::passed(&subject, format!("{location} is writable"))
+            }
+        };
+        let mut lines = match free_disk_bytes(path) {
+            Some(free) if free < LOW_DISK_BYTES => {
+                let found = format!("only {} MiB are free at {location}", free >> 20);
+                let advice = "free disk space, or set MEMORY_SHALLOW=true or MAX_SESSIONS";
+                vec![line, ReportLine::notice(&subject, format!("{found}; {advice}"))]
+            }
+            Some(free) => {
+                let ReportLine { subject, finding } = line;
+                vec![match finding {
+                    CheckFinding::Ok(fact) => ReportLine::passed(subject, format!("{fact}, {} GiB free", free >> 30)),
+                    finding => ReportLine { subject, finding },
+                }]
+            }
+            None => vec![line],
+        };
+        if let StoreOpening::Opened(store) = &self.opening {
+            lines.extend(damaged_session_lines(store.as_ref(), &subject).await);
         }
+        lines
+    }
+
+    async fn check_redis(&self) -> ReportLine {
+        let subject = self.subject();
+        let location = self.redis.masked_urls();
+        let found = match &self.opening {
+            StoreOpening::Opened(store) => match store.ping().await {
+                Ok(()) => return ReportLine::passed(subject, format!("{location} answers and is writable")),
+                Err(error) => error.to_string(),
+            },
+            StoreOpening::Failed(error) => error.to_string(),
+            StoreOpening::InUse(owner) => owner.clone(),
+        };
+        let advice = "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE";
+        ReportLine::failed(subject, format!("{location}: {found}"), advice)
     }
 }
 
-/// Whether a file can be made in a folder; leaves none behind.
-fn writable(folder: &Path) -> std::io::Result<()> {
+/// Returns a line for each session that cannot be read.
+async fn damaged_session_lines(store: &dyn SessionIndex, subject: &str) -> Vec<ReportLine> {
+    match store.list_damaged_sessions().await {
+        Ok(damaged) => {
+            let line = |DamagedSession { session_id: session, error: found }| {
+                let advice = format!("repair it there, or delete the session (DELETE /v1/sessions/{session})");
+                ReportLine::failed(subject, format!("session {session}: {found}"), advice)
+            };
+            damaged.into_iter().map(line).collect()
+        }
+        Err(error) => vec![ReportLine::failed(subject, error.to_string(), StoreOptions::PATH_ADVICE)],
+    }
+}
+
+/// Creates and removes a file in a folder.
+fn probe_write_access(folder: &Path) -> std::io::Result<()> {
     let probe = folder.join(format!(".doctor-{}", uuid::Uuid::now_v7()));
     std::fs::write(&probe, b"k8sops doctor\n")?;
     std::fs::remove_file(&probe)
 }
 
-/// The bytes that this user may still write at a path.
+/// Returns the number of bytes that this user can still write at a path.
 #[cfg(unix)]
-fn free_disk(path: &Path) -> Option<u64> {
+fn free_disk_bytes(path: &Path) -> Option<u64> {
     let disk = nix::sys::statvfs::statvfs(path).ok()?;
-    // The types differ between systems.
+    // The types of these counts differ between systems.
     #[allow(clippy::useless_conversion)]
     u64::from(disk.blocks_available()).checked_mul(u64::from(disk.fragment_size()))
 }
 
 #[cfg(not(unix))]
-fn free_disk(_path: &Path) -> Option<u64> {
+fn free_disk_bytes(_path: &Path) -> Option<u64> {
     None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::cli::doctor::tests::config;
+    use super::{super::testing::load_config, *};
 
     #[tokio::test]
-    async fn a_folder_that_cannot_be_used_is_a_fault_and_one_in_use_is_not() {
+    async fn unusable_folder_fails_and_a_folder_in_use_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = config(&[]).config.memory;
+        let loaded = load_config(&[]).config;
+        let redis = loaded.redis;
+        let mut config = loaded.store;
         config.path = folder.path().to_owned();
-        let report = |opened| Box::new(StoreCheck { config: config.clone(), opened }).run();
-        let failed = report(Opened::Failed("permission denied".into())).await;
+        let report = |opening| Box::new(StoreCheck { config: config.clone(), redis: redis.clone(), opening }).run();
+        let failed = report(StoreOpening::Failed(StoreError::Unavailable("permission denied".into()))).await;
         assert!(failed[0].render().starts_with("FAIL  store filesystem: "), "{failed:?}");
-        let used = report(Opened::InUse("process 7 has it".into())).await;
-        assert!(used[0].render().contains("note  store filesystem: process 7 has it"), "{used:?}");
-        assert!(writable(folder.path()).is_ok() && writable(&folder.path().join("none")).is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe is gone");
-        assert!(free_disk(folder.path()).is_some());
+        let in_use = report(StoreOpening::InUse("process 7 has it".into())).await;
+        assert!(in_use[0].render().contains("note  store filesystem: process 7 has it"), "{in_use:?}");
+        assert!(probe_write_access(folder.path()).is_ok());
+        assert!(probe_write_access(&folder.path().join("none")).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the probe is removed");
+        assert!(free_disk_bytes(folder.path()).is_some());
     }
 }

@@ -1,24 +1,27 @@
-//! What holds of the simulated cluster: how it is at the start, and that every change has its consequence.
+//! The initial state of the simulated cluster, and the consequences of changes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use super::*;
 
-/// A cluster whose time stands still until it is moved.
-struct Lab {
-    cluster: Cluster,
+/// A cluster whose clock advances only on request.
+struct TestCluster {
+    cluster: SimulatedCluster,
     seconds: Arc<AtomicU64>,
 }
 
-impl Lab {
+impl TestCluster {
     fn new() -> Self {
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = Arc::clone(&seconds);
         let start = "2026-03-02T09:00:00Z".parse().unwrap();
-        let cluster = Cluster::with_clock(start, move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+        let cluster = SimulatedCluster::with_clock(start, move || Duration::from_secs(clock.load(Ordering::Relaxed)));
         Self { cluster, seconds }
     }
 
@@ -26,9 +29,9 @@ impl Lab {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    /// NAME and STATUS of the pods of an app.
+    /// Returns NAME and STATUS of the pods of an app.
     fn pods(&self, app: &str) -> Vec<(String, String)> {
-        let table = self.cluster.pods(None);
+        let table = self.cluster.list_pods(None);
         let cells = table.lines().map(|l| l.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect::<Vec<_>>());
         cells.filter(|c| c[1].starts_with(app)).map(|c| (c[1].to_owned(), c[3].to_owned())).collect()
     }
@@ -38,31 +41,34 @@ impl Lab {
     }
 
     fn done(&self, namespace: &str, name: &str) -> bool {
-        self.cluster.rollout(namespace, name).unwrap().done
+        self.cluster.rollout_status(namespace, name).unwrap().done
     }
 }
 
 #[test]
-fn four_workloads_are_broken_at_the_start_and_the_rest_is_well() {
-    let lab = Lab::new();
+fn four_workloads_are_broken_initially() {
+    let lab = TestCluster::new();
     assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"]);
     assert_eq!(lab.statuses("ledger-worker"), ["CreateContainerConfigError"]);
     assert_eq!(lab.statuses("recommendations"), ["Pending"]);
     let mut storefront = lab.statuses("storefront");
     storefront.sort();
     assert_eq!(storefront, ["ImagePullBackOff", "Running", "Running"]);
-    assert_eq!(lab.cluster.pods(None).matches(" Running ").count(), 12);
+    assert_eq!(lab.cluster.list_pods(None).matches(" Running ").count(), 12);
 }
 
 #[test]
-fn the_same_calls_give_the_same_cluster() {
-    let show = |lab: &Lab| [lab.cluster.pods(None), lab.cluster.events(None), lab.cluster.nodes()].join("\n");
-    let (one, two) = (Lab::new(), Lab::new());
+fn simulation_is_deterministic() {
+    let show = |lab: &TestCluster| {
+        [lab.cluster.list_pods(None), lab.cluster.list_events(None), lab.cluster.list_nodes()].join("\n")
+    };
+    let one = TestCluster::new();
+    let two = TestCluster::new();
     assert_eq!(show(&one), show(&two));
-    // Looking in between makes no difference.
+    // Reads in between make no difference.
     for _ in 0..900 {
         one.wait(1);
-        let _ = one.cluster.pods(None);
+        let _ = one.cluster.list_pods(None);
     }
     two.wait(900);
     assert_eq!(show(&one), show(&two));
@@ -70,8 +76,8 @@ fn the_same_calls_give_the_same_cluster() {
 
 #[test]
 fn events_and_logs_name_the_causes() {
-    let lab = Lab::new();
-    let events = lab.cluster.events(None);
+    let lab = TestCluster::new();
+    let events = lab.cluster.list_events(None);
     assert!(events.contains("Failed to pull image \"nginx:1.72\""), "{events}");
     assert!(events.contains("couldn't find key LEDGER_TOPIC in ConfigMap payments/ledger-config"), "{events}");
     assert!(
@@ -80,99 +86,99 @@ fn events_and_logs_name_the_causes() {
         "{events}"
     );
     let (pod, _) = lab.pods("payments-api").remove(0);
-    let log = lab.cluster.pod_log("payments", &pod, 2, false).unwrap();
+    let log = lab.cluster.read_pod_log("payments", &pod, 2, ContainerInstance::Current).unwrap();
     assert_eq!(log.lines().count(), 2);
     assert!(log.contains("lookup postgres.payment.svc.cluster.local on 10.43.0.10:53: no such host"), "{log}");
     let (pod, _) = lab.pods("ledger-worker").remove(0);
-    let refused = lab.cluster.pod_log("payments", &pod, 2, false).unwrap_err();
+    let refused = lab.cluster.read_pod_log("payments", &pod, 2, ContainerInstance::Current).unwrap_err();
     assert!(refused.to_string().contains("waiting to start: CreateContainerConfigError"), "{refused}");
 }
 
 #[test]
-fn an_existing_image_heals_a_stuck_rollout_and_the_old_pods_go_one_by_one() {
-    let lab = Lab::new();
-    lab.cluster.set_image("shop", "storefront", "nginx:1.27").unwrap();
-    let running = |lab: &Lab| lab.statuses("storefront").iter().filter(|s| *s == "Running").count();
+fn existing_image_completes_a_stuck_rollout() {
+    let lab = TestCluster::new();
+    lab.cluster.set_deployment_image("shop", "storefront", "nginx:1.27").unwrap();
+    let running = |lab: &TestCluster| lab.statuses("storefront").iter().filter(|s| *s == "Running").count();
     while !lab.done("shop", "storefront") {
-        assert!(running(&lab) >= 2, "a rolling update never has fewer pods than asked for");
+        assert!(running(&lab) >= 2, "a rolling update never has fewer pods than replicas");
         lab.wait(1);
         assert!(lab.seconds.load(Ordering::Relaxed) < 30);
     }
     assert_eq!(lab.statuses("storefront"), ["Running", "Running"]);
-    assert!(!lab.cluster.pods(Some("shop")).contains("nginx:1.26"));
+    assert!(!lab.cluster.list_pods(Some("shop")).contains("nginx:1.26"));
 }
 
 #[test]
-fn a_missing_image_stops_a_rollout_and_rolling_back_undoes_it() {
-    let lab = Lab::new();
+fn rollback_undoes_a_missing_image() {
+    let lab = TestCluster::new();
     let before = lab.pods("cart");
-    lab.cluster.set_image("shop", "cart", "registry.local/shop/cart:9").unwrap();
+    lab.cluster.set_deployment_image("shop", "cart", "registry.local/shop/cart:9").unwrap();
     lab.wait(60);
     assert!(!lab.done("shop", "cart"));
     assert_eq!(lab.pods("cart").iter().filter(|(_, s)| s == "Running").count(), 2);
-    lab.cluster.roll_back("shop", "cart").unwrap();
+    lab.cluster.roll_back_deployment("shop", "cart").unwrap();
     assert_eq!(lab.pods("cart"), before);
     assert!(lab.done("shop", "cart"));
 }
 
 #[test]
-fn a_config_key_heals_the_config_error_by_itself() {
-    let lab = Lab::new();
-    lab.cluster.set_config("payments", "ledger-config", "LEDGER_TOPIC", "ledger.v2").unwrap();
+fn config_key_resolves_the_config_error() {
+    let lab = TestCluster::new();
+    lab.cluster.set_config_map_key("payments", "ledger-config", "LEDGER_TOPIC", "ledger.v2").unwrap();
     lab.wait(2);
     assert_eq!(lab.statuses("ledger-worker"), ["Running"]);
-    assert!(lab.cluster.config_map("payments", "ledger-config").unwrap().contains("LEDGER_TOPIC: ledger.v2"));
+    assert!(lab.cluster.get_config_map("payments", "ledger-config").unwrap().contains("LEDGER_TOPIC: ledger.v2"));
 }
 
 #[test]
-fn a_crash_loop_heals_with_its_next_try_or_at_once_with_a_restart() {
-    let lab = Lab::new();
-    lab.cluster.set_config("payments", "payments-config", "DB_HOST", "postgres.payments").unwrap();
+fn crash_loop_ends_with_the_next_attempt_or_a_restart() {
+    let lab = TestCluster::new();
+    lab.cluster.set_config_map_key("payments", "payments-config", "DB_HOST", "postgres.payments").unwrap();
     lab.wait(5);
-    assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"], "the back-off is not over");
-    let patient = Lab::new();
-    patient.cluster.set_config("payments", "payments-config", "DB_HOST", "postgres").unwrap();
+    assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"], "the back-off has not ended");
+    let patient = TestCluster::new();
+    patient.cluster.set_config_map_key("payments", "payments-config", "DB_HOST", "postgres").unwrap();
     patient.wait(300);
     assert_eq!(patient.statuses("payments-api"), ["Running", "Running"]);
 
-    lab.cluster.restart("payments", "payments-api").unwrap();
+    lab.cluster.restart_deployment("payments", "payments-api").unwrap();
     lab.wait(3);
     assert_eq!(lab.statuses("payments-api"), ["Running", "Running"]);
     assert!(lab.done("payments", "payments-api"));
 }
 
 #[test]
-fn a_restart_with_the_cause_still_there_crashes_again() {
-    let lab = Lab::new();
-    lab.cluster.restart("payments", "payments-api").unwrap();
+fn restart_without_a_fix_crashes_again() {
+    let lab = TestCluster::new();
+    lab.cluster.restart_deployment("payments", "payments-api").unwrap();
     lab.wait(3);
     assert_eq!(lab.statuses("payments-api"), ["CrashLoopBackOff", "CrashLoopBackOff"]);
 }
 
 #[test]
-fn a_smaller_memory_request_schedules_the_pending_pod() {
-    let lab = Lab::new();
-    lab.cluster.set_resources("shop", "recommendations", None, Some("2Gi")).unwrap();
+fn smaller_memory_request_schedules_the_pod() {
+    let lab = TestCluster::new();
+    lab.cluster.set_deployment_resources("shop", "recommendations", None, Some("2Gi")).unwrap();
     lab.wait(3);
     assert_eq!(lab.statuses("recommendations"), ["Running"]);
-    lab.cluster.set_resources("shop", "recommendations", None, Some("lots")).unwrap_err();
+    lab.cluster.set_deployment_resources("shop", "recommendations", None, Some("lots")).unwrap_err();
 }
 
 #[test]
-fn scaling_makes_and_removes_pods() {
-    let lab = Lab::new();
-    lab.cluster.scale("shop", "checkout", 5).unwrap();
+fn scaling_adds_and_removes_pods() {
+    let lab = TestCluster::new();
+    lab.cluster.scale_deployment("shop", "checkout", 5).unwrap();
     lab.wait(3);
     assert_eq!(lab.statuses("checkout"), ["Running"; 5]);
-    lab.cluster.scale("shop", "checkout", 1).unwrap();
+    lab.cluster.scale_deployment("shop", "checkout", 1).unwrap();
     assert_eq!(lab.statuses("checkout"), ["Running"]);
-    assert!(lab.cluster.events(Some("shop")).contains("from 5 to 1"));
-    lab.cluster.scale("shop", "checkout", 51).unwrap_err();
+    assert!(lab.cluster.list_events(Some("shop")).contains("from 5 to 1"));
+    lab.cluster.scale_deployment("shop", "checkout", 51).unwrap_err();
 }
 
 #[test]
-fn a_deleted_pod_is_replaced() {
-    let lab = Lab::new();
+fn deleted_pod_is_replaced() {
+    let lab = TestCluster::new();
     let before = lab.pods("cart");
     lab.cluster.delete_pod("shop", &before[0].0).unwrap();
     lab.wait(3);
@@ -182,10 +188,10 @@ fn a_deleted_pod_is_replaced() {
 }
 
 #[test]
-fn a_restart_renews_every_pod() {
-    let lab = Lab::new();
+fn restart_replaces_every_pod() {
+    let lab = TestCluster::new();
     let before = lab.pods("checkout");
-    lab.cluster.restart("shop", "checkout").unwrap();
+    lab.cluster.restart_deployment("shop", "checkout").unwrap();
     lab.wait(20);
     let after = lab.pods("checkout");
     assert!(lab.done("shop", "checkout"));
@@ -193,39 +199,39 @@ fn a_restart_renews_every_pod() {
 }
 
 #[test]
-fn unknown_names_are_refused_in_kubectls_words() {
-    let lab = Lab::new();
-    let said = |r: Result<String, ClusterError>| r.unwrap_err().to_string();
+fn unknown_names_get_kubectl_errors() {
+    let lab = TestCluster::new();
+    let said = |r: Result<String, SimulatedClusterError>| r.unwrap_err().to_string();
     assert_eq!(said(lab.cluster.delete_pod("shop", "x")), "Error from server (NotFound): pods \"x\" not found");
     assert_eq!(
-        said(lab.cluster.scale("shop", "x", 1)),
+        said(lab.cluster.scale_deployment("shop", "x", 1)),
         "Error from server (NotFound): deployments.apps \"x\" not found"
     );
     assert_eq!(
-        said(lab.cluster.describe("gadget", "shop", "x")),
+        said(lab.cluster.describe_object("gadget", "shop", "x")),
         "error: the server doesn't have a resource type \"gadget\""
     );
-    assert_eq!(lab.cluster.pods(Some("x")), "No resources found in x namespace.");
+    assert_eq!(lab.cluster.list_pods(Some("x")), "No resources found in x namespace.");
 }
 
 #[test]
-fn descriptions_show_what_matters() {
-    let lab = Lab::new();
-    let deployment = lab.cluster.describe("deployment", "shop", "storefront").unwrap();
+fn descriptions_show_image_state_and_endpoints() {
+    let lab = TestCluster::new();
+    let deployment = lab.cluster.describe_object("deployment", "shop", "storefront").unwrap();
     assert!(deployment.contains("Image:     nginx:1.72"), "{deployment}");
     assert!(deployment.contains("(2 pods, image nginx:1.26)"), "{deployment}");
     let (pod, _) = lab.pods("payments-api").remove(0);
-    let pod = lab.cluster.describe("pod", "payments", &pod).unwrap();
+    let pod = lab.cluster.describe_object("pod", "payments", &pod).unwrap();
     assert!(pod.contains("Reason:  CrashLoopBackOff") && pod.contains("config map 'payments-config'"), "{pod}");
-    assert!(lab.cluster.describe("node", "", "node-2").unwrap().contains("memory: 16Gi"));
-    assert!(lab.cluster.describe("service", "payments", "payments-api").unwrap().contains("Endpoints:  <none>"));
+    assert!(lab.cluster.describe_object("node", "", "node-2").unwrap().contains("memory: 16Gi"));
+    assert!(lab.cluster.describe_object("service", "payments", "payments-api").unwrap().contains("Endpoints:  <none>"));
 }
 
 #[test]
-fn a_month_of_nobody_looking_is_caught_up_quickly() {
-    let lab = Lab::new();
+fn long_pause_is_simulated_quickly() {
+    let lab = TestCluster::new();
     lab.wait(30 * 86_400);
-    let begun = Instant::now();
+    let started = Instant::now();
     assert_eq!(lab.statuses("payments-api").len(), 2);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(5));
 }

@@ -9,7 +9,7 @@ use k8sops_core::{
 impl Owner<'_> {
     /// Takes out of the inbox what can be done now. A message waits there while a run is in progress.
     pub(super) async fn take_commands(&mut self) -> Result<(), StoreError> {
-        let entries = self.shared.parts.store.inbox(self.held.lease.session).await?;
+        let entries = self.shared.parts.store.list_inbox(self.held.lease.session).await?;
         let open = self.projection.read(|state| state.summary.open_run);
         let next = if open.is_some() || self.run.is_some() { None } else { next_message(&entries) };
         let mut titled = self.projection.read(|state| !state.summary.title.is_empty());

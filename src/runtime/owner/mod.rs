@@ -23,8 +23,8 @@ use super::{
     writer::Writer,
 };
 use k8sops_core::{
-    EventBody, EventDraft, NotificationTopic, OpenRun, RunId, RunRecovered, SessionFeed, SessionId, StoreError,
-    Timestamp, load_state,
+    EventBody, EventDraft, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered, SessionFeed, SessionId,
+    StoreError, Timestamp, load_state,
 };
 use k8sops_tools::ToolExecutor;
 
@@ -133,9 +133,9 @@ async fn hold(shared: &Arc<Shared>, session: SessionId, place: &Place) -> Result
         Err(error) => Err(error),
     };
     shared.waiting.forget(session);
-    match store.release(held.lease).await {
+    match store.release_lease(held.lease).await {
         // Something came in that the owner did not hear of.
-        Ok(true) if matches!(result, Ok(LetGo::Idle)) => place.bell.ring(),
+        Ok(RemainingWork::Unfinished) if matches!(result, Ok(LetGo::Idle)) => place.bell.ring(),
         Ok(_) => {}
         // It runs out by itself.
         Err(error) => tracing::debug!(%session, %error, "the lease could not be given back"),
@@ -152,8 +152,8 @@ struct Heard<'a> {
 
 impl<'a> Heard<'a> {
     fn new(shared: &'a Shared, session: SessionId, feed: &'a Arc<SessionFeed>) -> Self {
-        if let Some(store) = shared.parts.store.shared() {
-            store.listen(session, NotificationTopic::Inbox);
+        if let Some(store) = shared.parts.store.notifications() {
+            store.subscribe(session, NotificationTopic::Inbox);
         }
         shared.followers.owned(session, feed, true);
         Self { shared, session, feed }
@@ -162,8 +162,8 @@ impl<'a> Heard<'a> {
 
 impl Drop for Heard<'_> {
     fn drop(&mut self) {
-        if let Some(store) = self.shared.parts.store.shared() {
-            store.leave(self.session, NotificationTopic::Inbox);
+        if let Some(store) = self.shared.parts.store.notifications() {
+            store.unsubscribe(self.session, NotificationTopic::Inbox);
         }
         self.shared.followers.owned(self.session, self.feed, false);
     }
@@ -226,7 +226,7 @@ impl<'a> Owner<'a> {
         // As many as a reply has parallel calls, give or take; more wait in the run, which is theirs to do anyway.
         let (to_appends, appends) = mpsc::channel(16);
         let store = &shared.parts.store;
-        let previews = store.shared().is_some().then(|| {
+        let previews = store.notifications().is_some().then(|| {
             let previews = Arc::new(Previews::default());
             let writing = tokio::spawn(previews.clone().write(store.clone(), lease));
             (previews, AbortOnDropHandle::new(writing))
@@ -252,7 +252,7 @@ impl<'a> Owner<'a> {
     }
 
     async fn work(&mut self) -> Result<LetGo, StoreError> {
-        let alone = self.shared.parts.store.shared().is_none();
+        let alone = self.shared.parts.store.notifications().is_none();
         let mut look = interval_at(Instant::now() + LOOK, LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A point in time and not a wait: a renewal in between does not begin it anew.

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::new_session;
 use k8sops_core::{
-    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, SearchEmbedding, SessionStore,
-    StoredMemory, Timestamp, UserId, UserMemory,
+    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, MemoryWrite, SearchEmbedding,
+    SessionStore, StoredMemory, Timestamp, UpkeepClaim, UserId, UserMemory,
 };
 
 fn user(name: &str) -> UserId {
@@ -40,17 +40,18 @@ fn change(memory: &UserMemory, meaning: SearchEmbedding) -> MemoryChange {
 
 /// Writes over whatever is there.
 async fn put(store: &dyn SessionStore, user: &UserId, changes: &[MemoryChange]) {
-    let version = store.memories(user).await.expect("read").version;
-    assert!(store.put_memories(user, version, changes).await.expect("written"), "nobody else has written");
+    let version = store.read_memories(user).await.expect("read").version;
+    let written = store.write_memories(user, version, changes).await.expect("written");
+    assert_eq!(written, MemoryWrite::Written, "no other writer");
 }
 
 async fn contents(store: &dyn SessionStore, user: &UserId) -> Vec<String> {
-    let all = store.memories(user).await.expect("read").all;
+    let all = store.read_memories(user).await.expect("read").all;
     all.iter().map(|stored| stored.memory.content.clone()).collect()
 }
 
 async fn nearest(store: &dyn SessionStore, user: &UserId, to: &EmbeddingVector, limit: usize) -> Vec<MemoryId> {
-    let found = store.nearest(user, to, limit).await.expect("searched");
+    let found = store.find_nearest_memories(user, to, limit).await.expect("searched");
     assert!(found.is_sorted_by(|a, b| a.1 >= b.1), "the nearest first: {found:?}");
     found.into_iter().map(|(id, _)| id).collect()
 }
@@ -63,12 +64,12 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     one.source = Some(MemorySource { session_id: session, seq: 7 });
     let two = memory("no vector yet");
     let meaning = vector("p/m", 0.5, 382);
-    assert_eq!(store.memories(&anna).await.expect("read").version, MemoryVersion::default());
+    assert_eq!(store.read_memories(&anna).await.expect("read").version, MemoryVersion::default());
     put(store, &anna, &[change(&two, SearchEmbedding::Unknown), change(&one, SearchEmbedding::Known(meaning.clone()))])
         .await;
     put(store, &ben, &[change(&memory("another's"), SearchEmbedding::Unknown)]).await;
     put(store, &anna, &[]).await;
-    let all = store.memories(&anna).await.expect("read");
+    let all = store.read_memories(&anna).await.expect("read");
     let expected = [
         StoredMemory { memory: one.clone(), space: Some(meaning.space()) },
         StoredMemory { memory: two.clone(), space: None },
@@ -76,7 +77,7 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     assert!(all.all.iter().map(AsRef::as_ref).eq(&expected), "in the order of their ids: {all:?}");
     assert_eq!(all.get(two.id).map(|stored| &stored.memory), Some(&two));
     assert!(all.get(MemoryId::new()).is_none());
-    store.delete(session).await.expect("deleted");
+    store.delete_session(session).await.expect("deleted");
     // Written again, it takes the place of what it was.
     let newer = UserMemory { content: "mars-18".into(), ..one.clone() };
     put(store, &anna, &[change(&newer, SearchEmbedding::Unknown)]).await;
@@ -87,30 +88,30 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     assert!(!store.delete_memory(&anna, two.id).await.expect("asked"), "it is gone");
     assert!(!store.delete_memory(&ben, newer.id).await.expect("asked"), "another's cannot be deleted");
     assert_eq!(contents(store, &anna).await, ["mars-18"]);
-    assert_eq!(store.delete_memories(&anna).await.expect("deleted"), 1);
+    assert_eq!(store.delete_all_memories(&anna).await.expect("deleted"), 1);
     assert!(contents(store, &anna).await.is_empty());
-    assert_eq!(store.delete_memories(&anna).await.expect("deleted"), 0);
+    assert_eq!(store.delete_all_memories(&anna).await.expect("deleted"), 0);
     assert_eq!(contents(store, &ben).await, ["another's"]);
 }
 
 pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(store: Arc<dyn SessionStore>) {
     let anna = user("anna");
-    let before = store.memories(&anna).await.expect("read").version;
+    let before = store.read_memories(&anna).await.expect("read").version;
     let write = |version, text: &str| {
         let (store, anna, changes) =
             (Arc::clone(&store), anna.clone(), [change(&memory(text), SearchEmbedding::Unknown)]);
-        async move { store.put_memories(&anna, version, &changes).await.expect("asked") }
+        async move { store.write_memories(&anna, version, &changes).await.expect("asked") == MemoryWrite::Written }
     };
     let both = tokio::join!(write(before, "one"), write(before, "two"));
     assert!(both.0 != both.1, "one of them: {both:?}");
-    let after = store.memories(&anna).await.expect("read").version;
+    let after = store.read_memories(&anna).await.expect("read").version;
     assert_ne!(before, after);
     assert!(!write(before, "late").await, "it was written since");
     assert!(write(after, "three").await);
     assert_eq!(contents(store.as_ref(), &anna).await.len(), 2);
     // What is erased and begins anew is not what it was, however many writes it has seen.
-    let full = store.memories(&anna).await.expect("read").version;
-    store.delete_memories(&anna).await.expect("deleted");
+    let full = store.read_memories(&anna).await.expect("read").version;
+    store.delete_all_memories(&anna).await.expect("deleted");
     assert!(!write(full, "late").await, "it is gone");
     assert!(write(MemoryVersion::default(), "four").await && !write(after, "late").await);
 
@@ -121,8 +122,9 @@ pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(stor
             for n in 0..5 {
                 let new = change(&memory(&format!("{writer}/{n}")), SearchEmbedding::Known(vector("m", 0.1, 2)));
                 while {
-                    let version = store.memories(&anna).await.expect("read").version;
-                    !store.put_memories(&anna, version, std::slice::from_ref(&new)).await.expect("asked")
+                    let version = store.read_memories(&anna).await.expect("read").version;
+                    let write = store.write_memories(&anna, version, std::slice::from_ref(&new)).await;
+                    write.expect("asked") == MemoryWrite::VersionConflict
                 } {}
             }
         })
@@ -148,7 +150,7 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
     put(store, &user("ben"), &[change(&memory("another's"), SearchEmbedding::Known(at(0)))]).await;
     let ids = |range: std::ops::Range<usize>| -> Vec<MemoryId> { all[range].iter().map(|memory| memory.id).collect() };
     assert_eq!(nearest(store, &anna, &at(0), 5).await, ids(0..5));
-    for (id, cosine) in store.nearest(&anna, &at(0), 60).await.expect("searched") {
+    for (id, cosine) in store.find_nearest_memories(&anna, &at(0), 60).await.expect("searched") {
         let n = all.iter().position(|memory| memory.id == id).expect("it is Anna's");
         let there = at(u16::try_from(n).expect("small"));
         let expected: f32 = at(0).values.iter().zip(&*there.values).map(|(a, b)| a * b).sum();
@@ -174,7 +176,7 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
         .collect();
     put(store, &anna, &ended).await;
     assert_eq!(nearest(store, &anna, &at(0), 5).await, ids(50..55));
-    let spaces = store.memories(&anna).await.expect("read");
+    let spaces = store.read_memories(&anna).await.expect("read");
     let superseded = spaces.get(all[1].id).expect("it is kept");
     assert_eq!((superseded.space.as_ref(), superseded.memory.content.as_str()), (None, "fact 1"));
     // One that is to hold again does.
@@ -199,8 +201,11 @@ pub(super) async fn vectors_of_two_spaces_are_never_mixed_and_go_with_their_memo
     // A write that says nothing of the vector keeps it.
     put(store, &anna, &[change(&UserMemory { confidence: 1.0, ..one.clone() }, SearchEmbedding::Kept)]).await;
     assert_eq!(nearest(store, &anna, &new, 5).await, [one.id]);
-    assert_eq!(store.memories(&anna).await.expect("read").get(one.id).and_then(|s| s.space.clone()), Some(new.space()));
-    assert_eq!(store.delete_memories(&anna).await.expect("deleted"), 3);
+    assert_eq!(
+        store.read_memories(&anna).await.expect("read").get(one.id).and_then(|s| s.space.clone()),
+        Some(new.space())
+    );
+    assert_eq!(store.delete_all_memories(&anna).await.expect("deleted"), 3);
     for space in [&old, &other, &new] {
         assert!(nearest(store, &anna, space, 5).await.is_empty());
     }
@@ -211,10 +216,12 @@ pub(super) async fn vectors_of_two_spaces_are_never_mixed_and_go_with_their_memo
 
 pub(super) async fn the_care_for_vectors_is_claimed_and_given_back(store: Arc<dyn SessionStore>) {
     let (anna, minute) = (user("anna"), Duration::from_secs(60));
+    let claim =
+        async |user: &UserId, holder: &str| store.claim_embedding_upkeep(user, holder, minute).await.expect("asked");
     for _ in 0..2 {
-        assert!(store.claim_upkeep(&anna, "a", minute).await.expect("asked"), "who has it goes on with it");
+        assert_eq!(claim(&anna, "a").await, UpkeepClaim::Granted, "the holder extends its claim");
     }
-    assert!(store.claim_upkeep(&user("ben"), "b", minute).await.expect("asked"), "each user has their own");
-    store.claim_upkeep(&anna, "a", Duration::ZERO).await.expect("given back");
-    assert!(store.claim_upkeep(&anna, "b", minute).await.expect("asked"));
+    assert_eq!(claim(&user("ben"), "b").await, UpkeepClaim::Granted, "each user has a claim");
+    store.release_embedding_upkeep(&anna, "a").await.expect("given back");
+    assert_eq!(claim(&anna, "b").await, UpkeepClaim::Granted);
 }

@@ -93,7 +93,7 @@ pub fn created(session: SessionId, user: &UserId, at: i64) -> SessionEvent {
 /// A new session of the user `anna`.
 pub async fn new_session(store: &dyn SessionStore) -> SessionId {
     let session = SessionId::new();
-    store.create(&created(session, &user("anna"), 1_000)).await.expect("a new session");
+    store.create_session(&created(session, &user("anna"), 1_000)).await.expect("a new session");
     session
 }
 
@@ -148,7 +148,7 @@ pub struct Pen<'a> {
 impl<'a> Pen<'a> {
     /// Takes the session.
     pub async fn take(store: &'a dyn SessionStore, session: SessionId, owner: &str) -> Self {
-        let lease = store.acquire(session, owner, Duration::from_secs(60)).await.expect("the session is free");
+        let lease = store.acquire_lease(session, owner, Duration::from_secs(60)).await.expect("the session is free");
         let state = load_state(store, session).await.expect("the session can be read").state;
         Self { store, lease, state }
     }
@@ -173,7 +173,7 @@ impl<'a> Pen<'a> {
             summary: &after.summary,
             checkpoint: checkpoint.then_some(&self.state),
         };
-        self.store.commit(commit).await?;
+        self.store.commit_events(commit).await?;
         self.state = after;
         Ok(())
     }
@@ -216,7 +216,7 @@ pub fn message_if_idle(content: &str) -> CommandBody {
 pub async fn log(store: &dyn SessionStore, session: SessionId, mut after: u64, limit: usize) -> Vec<Arc<SessionEvent>> {
     let mut all = Vec::new();
     loop {
-        let page = store.read(session, after, limit).await.expect("the log can be read");
+        let page = store.read_events(session, after, limit).await.expect("the log can be read");
         assert!(page.events.len() <= limit.max(1), "a page has at most {limit} events");
         let Some(last) = page.events.last() else { return all };
         after = last.seq;
@@ -227,7 +227,7 @@ pub async fn log(store: &dyn SessionStore, session: SessionId, mut after: u64, l
 /// Takes the session when its lease has run out.
 async fn acquire_in_a_while(store: &dyn SessionStore, session: SessionId, owner: &str, ttl: Duration) -> SessionLease {
     loop {
-        match store.acquire(session, owner, ttl).await {
+        match store.acquire_lease(session, owner, ttl).await {
             Ok(lease) => break lease,
             Err(StoreError::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(other) => panic!("{other}"),

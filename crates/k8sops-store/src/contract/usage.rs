@@ -11,7 +11,7 @@ fn spent(day: UsageDay, tokens: u64) -> DailyUsage {
 }
 
 async fn read(store: &dyn SessionStore, user: &UserId, day: UsageDay) -> Vec<(SessionId, u64)> {
-    let days = store.usage(user, &[day]).await.expect("read");
+    let days = store.read_usage(user, &[day]).await.expect("read");
     let sessions = days[0].sessions.iter();
     sessions.map(|(session, models)| (*session, models.iter().map(|m| m.usage.input_tokens).sum())).collect()
 }
@@ -24,22 +24,22 @@ pub(super) async fn what_is_used_is_kept_by_user_and_day_and_outlives_its_sessio
     assert_eq!(read(store, &anna, today).await, []);
     // Noted anew it is not added: a note is what the session has used so far.
     for tokens in [5, 7] {
-        store.note_usage(&anna, one, &spent(today, tokens)).await.expect("noted");
+        store.record_usage(&anna, one, &spent(today, tokens)).await.expect("noted");
     }
-    store.note_usage(&anna, two, &spent(today, 20)).await.expect("noted");
-    store.note_usage(&anna, one, &spent(today.plus(-1), 100)).await.expect("noted");
-    store.note_usage(&ben, one, &spent(today, 1)).await.expect("noted");
+    store.record_usage(&anna, two, &spent(today, 20)).await.expect("noted");
+    store.record_usage(&anna, one, &spent(today.plus(-1), 100)).await.expect("noted");
+    store.record_usage(&ben, one, &spent(today, 1)).await.expect("noted");
     let mut expected = vec![(one, 7), (two, 20)];
     expected.sort();
     assert_eq!(read(store, &anna, today).await, expected);
-    let days = store.usage(&anna, &[today.plus(-2), today.plus(-1), today]).await.expect("read");
+    let days = store.read_usage(&anna, &[today.plus(-2), today.plus(-1), today]).await.expect("read");
     assert_eq!(days.iter().map(|day| day.sessions.len()).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(read(store, &ben, today).await, [(one, 1)]);
-    store.delete(one).await.expect("deleted");
+    store.delete_session(one).await.expect("deleted");
     // Noted once more, when what was said in it has been looked at; then never again.
-    store.note_usage(&anna, one, &spent(today, 8)).await.expect("noted");
-    store.close_usage(&anna, one).await.expect("closed");
-    let days = store.usage(&anna, &[today, today.plus(-1)]).await.expect("read");
+    store.record_usage(&anna, one, &spent(today, 8)).await.expect("noted");
+    store.close_session_usage(&anna, one).await.expect("closed");
+    let days = store.read_usage(&anna, &[today, today.plus(-1)]).await.expect("read");
     let used = |day: &UserDay| day.without(None).map(|m| m.usage.input_tokens).sum::<u64>();
     assert_eq!(days.iter().map(|day| (day.count(), used(day))).collect::<Vec<_>>(), [(2, 28), (1, 100)]);
 }

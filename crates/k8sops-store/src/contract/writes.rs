@@ -21,25 +21,25 @@ pub(super) async fn what_is_committed_is_read_back_from_every_cursor(store: Arc<
             assert_eq!(log(store, session, after as u64, limit).await, rest, "after {after} in pages of {limit}");
         }
     }
-    let beyond = store.read(session, 10_000, 10).await.expect("a cursor beyond the head is no error");
+    let beyond = store.read_events(session, 10_000, 10).await.expect("a cursor beyond the head is no error");
     assert!(beyond.events.is_empty());
     assert_eq!((beyond.last_seq, beyond.oldest_seq), (pen.state.last_seq(), 1));
-    assert_eq!(store.summary(session).await.expect("the index"), Some(pen.state.summary));
+    assert_eq!(store.read_summary(session).await.expect("the index"), Some(pen.state.summary));
 }
 
 pub(super) async fn an_old_epoch_writes_nothing(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let session = new_session(store).await;
     let mut late = Pen::take(store, session, "a").await;
-    store.release(late.lease).await.expect("released");
+    store.release_lease(late.lease).await.expect("released");
     let mut new = Pen::take(store, session, "b").await;
     assert!(new.lease.epoch > late.lease.epoch, "an epoch only grows");
     let refused = late.write(vec![note("late")], &[], true).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
-    let refused = store.renew(late.lease, Duration::from_secs(1)).await;
+    let refused = store.renew_lease(late.lease, Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
     // Giving up what is lost is no error, and takes nothing from the one who has it.
-    store.release(late.lease).await.expect("no error");
+    store.release_lease(late.lease).await.expect("no error");
     new.write(vec![note("new")], &[], false).await.expect("the owner writes");
     assert_eq!(log(store, session, 1, 10).await.len(), 1);
 }
@@ -48,11 +48,11 @@ pub(super) async fn a_released_lease_writes_nothing(store: Arc<dyn SessionStore>
     let store = store.as_ref();
     let session = new_session(store).await;
     let mut pen = Pen::take(store, session, "a").await;
-    store.release(pen.lease).await.expect("released");
+    store.release_lease(pen.lease).await.expect("released");
     let refused = pen.write(vec![note("late")], &[], false).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
     let never = SessionLease { session, epoch: LeaseEpoch(999) };
-    let refused = store.renew(never, Duration::from_secs(1)).await;
+    let refused = store.renew_lease(never, Duration::from_secs(1)).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn events_that_do_not_follow_the_head_are_refused(store: Arc<dy
             summary: &pen.state.summary,
             checkpoint: None,
         };
-        let refused = store.commit(commit).await;
+        let refused = store.commit_events(commit).await;
         assert!(matches!(refused, Err(StoreError::SeqConflict { .. })), "{seqs:?}: {refused:?}");
     }
     assert_eq!(log(store, session, 0, 10).await.len(), 1);
@@ -107,31 +107,31 @@ pub(super) async fn a_lease_is_held_until_it_runs_out(store: Arc<dyn SessionStor
     let store = store.as_ref();
     let session = new_session(store).await;
     let long = Duration::from_secs(60);
-    let lease = store.acquire(session, "a", Duration::from_millis(50)).await.expect("free");
-    store.renew(lease, long).await.expect("renewed");
-    let held = store.acquire(session, "b", long).await;
+    let lease = store.acquire_lease(session, "a", Duration::from_millis(50)).await.expect("free");
+    store.renew_lease(lease, long).await.expect("renewed");
+    let held = store.acquire_lease(session, "b", long).await;
     assert!(matches!(held, Err(StoreError::Held(_))), "{held:?}");
-    store.renew(lease, Duration::from_millis(1)).await.expect("renewed");
+    store.renew_lease(lease, Duration::from_millis(1)).await.expect("renewed");
     let taken = acquire_in_a_while(store, session, "b", long).await;
     assert!(taken.epoch > lease.epoch);
-    assert!(matches!(store.renew(lease, long).await, Err(StoreError::Fenced { .. })));
+    assert!(matches!(store.renew_lease(lease, long).await, Err(StoreError::Fenced { .. })));
 }
 
 pub(super) async fn the_checkpoint_and_what_follows_is_the_fold_of_the_log(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let session = new_session(store).await;
     let mut pen = Pen::take(store, session, "a").await;
-    assert_eq!(store.checkpoint(session).await.expect("no checkpoint"), None);
+    assert_eq!(store.read_checkpoint(session).await.expect("no checkpoint"), None);
     for n in 0..12 {
         let before = pen.state.clone();
         let checkpoint = n % 3 == 2;
         pen.write(run(&format!("turn {n}")), &[], checkpoint).await.expect("a commit");
         if checkpoint {
-            assert_eq!(store.checkpoint(session).await.expect("a checkpoint"), Some(before));
+            assert_eq!(store.read_checkpoint(session).await.expect("a checkpoint"), Some(before));
         }
         assert_eq!(load_state(store, session).await.expect("the state").state, pen.state, "after turn {n}");
     }
     let mut empty = Pen { store, lease: pen.lease, state: pen.state.clone() };
     empty.write(Vec::new(), &[], true).await.expect("a checkpoint alone");
-    assert_eq!(store.checkpoint(session).await.expect("a checkpoint"), Some(pen.state));
+    assert_eq!(store.read_checkpoint(session).await.expect("a checkpoint"), Some(pen.state));
 }

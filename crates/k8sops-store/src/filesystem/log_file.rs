@@ -13,7 +13,7 @@ use super::{
     lines,
     record::{CheckpointRecord, CommitRecord, Line, is_commit},
 };
-use crate::inbox::{Admission, Inbox, Ownership};
+use crate::inbox::{Admission, InboxState, Ownership};
 use k8sops_core::{
     CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionId, SessionState, SessionSummary,
     StoreError,
@@ -30,7 +30,7 @@ pub(super) struct LogFile {
     checkpoint_at: Option<u64>,
     oldest_seq: u64,
     pub(super) summary: SessionSummary,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: InboxState,
     pub(super) ownership: Ownership,
     /// A write failed and could not be undone: the file must be opened anew, which repairs it.
     broken: bool,
@@ -45,7 +45,7 @@ impl LogFile {
         let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = match opened {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
-            opened => opened.map_err(|error| unavailable(&path, &error))?,
+            opened => opened.map_err(|error| unavailable(&path, error))?,
         };
         let mut log = Self {
             path,
@@ -54,7 +54,7 @@ impl LogFile {
             checkpoint_at: None,
             oldest_seq: 1,
             summary,
-            inbox: Inbox::default(),
+            inbox: InboxState::default(),
             ownership: Ownership::after(0),
             broken: false,
         };
@@ -71,13 +71,13 @@ impl LogFile {
 
     /// Opens a session's file and repairs its end: a line that was not written whole was never acknowledged.
     pub(super) fn open(path: PathBuf, session: SessionId) -> Result<Self, StoreError> {
-        let failed = |error: &io::Error| match error.kind() {
+        let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::NotFound(session),
             _ => unavailable(&path, error),
         };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| failed(&error))?;
-        let length = file.metadata().map_err(|error| failed(&error))?.len();
-        let mut end = lines::start_of_last(&file, length).map_err(|error| failed(&error))?;
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| failed(error))?;
+        let length = file.metadata().map_err(|error| failed(error))?.len();
+        let mut end = lines::start_of_last(&file, length).map_err(|error| failed(error))?;
         let replay = loop {
             match Replay::of(&file, &path, end)? {
                 Ok(replay) => break replay,
@@ -87,14 +87,14 @@ impl LogFile {
         };
         let Some(state) = replay.state else {
             // Left as it is: whoever repairs it needs all that there is.
-            return Err(StoreError::Corrupt(format!("{} has no whole session_created", path.display())));
+            return Err(StoreError::Corrupt(format!("{} has no whole session_created", path.display()).into()));
         };
         if end < length {
             tracing::warn!(path = %path.display(), bytes = length - end, "cut off a line that was not written whole");
-            file.set_len(end).and_then(|()| file.sync_all()).map_err(|error| failed(&error))?;
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(|error| failed(error))?;
         }
         Ok(Self {
-            oldest_seq: oldest_seq(&file, end).map_err(|error| unavailable(&path, &error))?,
+            oldest_seq: oldest_seq(&file, end).map_err(|error| unavailable(&path, error))?,
             path,
             file,
             end,
@@ -126,7 +126,7 @@ impl LogFile {
         Work { unfinished: busy || self.summary.has_work(), busy, waiting: self.inbox.message_waits() }
     }
 
-    /// See [`k8sops_core::SessionStore::commit`].
+    /// See [`k8sops_core::SessionLog::commit_events`].
     pub(super) fn commit(&mut self, commit: &LogCommit<'_>, shallow: bool) -> Result<(), StoreError> {
         self.ownership.admit(commit, self.summary.last_seq)?;
         let mut bytes = Vec::new();
@@ -160,7 +160,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// See [`k8sops_core::SessionStore::submit`].
+    /// See [`k8sops_core::Inbox::submit_command`].
     pub(super) fn submit(&mut self, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         let open_run = self.summary.open_run.is_some();
         let last_seq = self.summary.last_seq;
@@ -174,24 +174,24 @@ impl LogFile {
         }
     }
 
-    /// See [`k8sops_core::SessionStore::read`].
+    /// See [`k8sops_core::SessionLog::read_events`].
     pub(super) fn read(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         let mut page = EventPage { events: Vec::new(), last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq };
         if after >= page.last_seq {
             return Ok(page);
         }
-        let failed = |error: &io::Error| unavailable(&self.path, error);
-        let mut at = lines::place_of(&self.file, after, self.end).map_err(|error| failed(&error))?;
-        let mut reader = self.reader(at).map_err(|error| failed(&error))?;
+        let failed = |error: io::Error| unavailable(&self.path, error);
+        let mut at = lines::place_of(&self.file, after, self.end).map_err(|error| failed(error))?;
+        let mut reader = self.reader(at).map_err(|error| failed(error))?;
         let mut bytes = Vec::new();
         while page.events.len() < limit.max(1) && at < self.end {
             bytes.clear();
-            let length = reader.read_until(b'\n', &mut bytes).map_err(|error| failed(&error))?;
+            let length = reader.read_until(b'\n', &mut bytes).map_err(|error| failed(error))?;
             if length == 0 {
                 break;
             }
             if is_commit(&bytes) {
-                let line = parse(&bytes).map_err(|error| corrupt(&self.path, at, &error))?;
+                let line = parse(&bytes).map_err(|error| corrupt(&self.path, at, error))?;
                 let events = line.commit.into_iter().flat_map(|commit| commit.events);
                 page.events.extend(events.filter(|event| event.seq > after));
             }
@@ -207,8 +207,8 @@ impl LogFile {
         let mut bytes = Vec::new();
         self.reader(at)
             .and_then(|mut reader| reader.read_until(b'\n', &mut bytes))
-            .map_err(|error| unavailable(&self.path, &error))?;
-        let line = parse(&bytes).map_err(|error| corrupt(&self.path, at, &error))?;
+            .map_err(|error| unavailable(&self.path, error))?;
+        let line = parse(&bytes).map_err(|error| corrupt(&self.path, at, error))?;
         Ok(line.checkpoint.map(|checkpoint| checkpoint.state))
     }
 
@@ -228,7 +228,7 @@ impl LogFile {
             // What is there of it must not become the beginning of the next line.
             let undone = self.file.set_len(self.end).and_then(|()| self.file.sync_all());
             self.broken = undone.is_err();
-            return Err(unavailable(&self.path, &error));
+            return Err(unavailable(&self.path, error));
         }
         self.end += bytes.len() as u64;
         Ok(())
@@ -246,7 +246,7 @@ impl LogFile {
                     Ok(file)
                 },
             );
-        self.file = replaced.map_err(|error| unavailable(&self.path, &error))?;
+        self.file = replaced.map_err(|error| unavailable(&self.path, error))?;
         self.end = bytes.len() as u64;
         // The rename has happened in any case; that it is not known to last is no reason to go back.
         if let Err(error) = sync_folder_of(&self.path) {
@@ -257,32 +257,41 @@ impl LogFile {
     }
 }
 
+/// Why a line of a session's file cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+enum ReplayError {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("seq {seq} follows seq {last_seq}")]
+    Gap { seq: u64, last_seq: u64 },
+}
+
 /// What the lines from the newest checkpoint on say.
 struct Replay {
     state: Option<SessionState>,
     checkpoint_at: Option<u64>,
     epoch: u64,
-    inbox: Inbox,
+    inbox: InboxState,
 }
 
 impl Replay {
     /// Reads the lines up to `end`. The inner error is where the last line begins, when that one is no record.
     fn of(file: &File, path: &Path, end: u64) -> Result<Result<Self, u64>, StoreError> {
-        let failed = |error: io::Error| unavailable(path, &error);
+        let failed = |error: io::Error| unavailable(path, error);
         let mut at = lines::newest_checkpoint(file, end).map_err(failed)?;
         let mut file = file;
         file.seek(SeekFrom::Start(at)).map_err(failed)?;
         let mut reader = BufReader::new(file.take(end - at));
-        let mut replay = Self { state: None, checkpoint_at: None, epoch: 0, inbox: Inbox::default() };
+        let mut replay = Self { state: None, checkpoint_at: None, epoch: 0, inbox: InboxState::default() };
         let mut bytes = Vec::new();
         while at < end {
             bytes.clear();
             let length = reader.read_until(b'\n', &mut bytes).map_err(failed)? as u64;
-            let taken = parse(&bytes).map_err(|error| error.to_string()).and_then(|line| replay.take(line, at));
+            let taken = parse(&bytes).map_err(ReplayError::from).and_then(|line| replay.take(line, at));
             match taken {
                 Ok(()) => at += length,
                 Err(_) if at + length >= end && at > 0 => return Ok(Err(at)),
-                Err(error) => return Err(corrupt(path, at, &error)),
+                Err(error) => return Err(corrupt(path, at, error)),
             }
             if length == 0 {
                 break;
@@ -291,7 +300,7 @@ impl Replay {
         Ok(Ok(replay))
     }
 
-    fn take(&mut self, line: Line, at: u64) -> Result<(), String> {
+    fn take(&mut self, line: Line, at: u64) -> Result<(), ReplayError> {
         if let Some(checkpoint) = line.checkpoint {
             let checkpoint = *checkpoint;
             self.checkpoint_at = Some(at);
@@ -308,7 +317,7 @@ impl Replay {
             for event in &commit.events {
                 let last_seq = self.state.as_ref().map_or(0, SessionState::last_seq);
                 if event.seq != last_seq + 1 {
-                    return Err(format!("seq {} follows seq {last_seq}", event.seq));
+                    return Err(ReplayError::Gap { seq: event.seq, last_seq });
                 }
                 match &mut self.state {
                     Some(state) => state.apply(event),
@@ -331,17 +340,17 @@ fn parse(bytes: &[u8]) -> serde_json::Result<Line> {
     serde_json::from_slice(bytes)
 }
 
-fn corrupt(path: &Path, at: u64, error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Corrupt(format!("{} at byte {at}: {error}", path.display()))
+fn corrupt(path: &Path, at: u64, error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::corrupt(format!("{} at byte {at}", path.display()), error)
 }
 
-pub(super) fn unavailable(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Unavailable(format!("{}: {error}", path.display()))
+pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
+    StoreError::unavailable(path.display().to_string(), error)
 }
 
 /// Makes the creation, renaming or removal of a file last.
 pub(super) fn sync_folder_of(path: &Path) -> Result<(), StoreError> {
     // The parent of a name alone is no name at all.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable(folder, &error))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable(folder, error))
 }

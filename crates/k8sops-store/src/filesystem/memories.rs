@@ -9,7 +9,6 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,7 +19,7 @@ use crate::{
     memories::{Shelf, read, written},
 };
 use k8sops_core::{
-    EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryVersion, StoreError, UserId, UserMemories,
+    EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, StoreError, UserId, UserMemories,
 };
 
 /// The most users whose memories are held; those of others are read from the disk when they are wanted.
@@ -77,15 +76,15 @@ impl Shared {
         Ok(done)
     }
 
-    fn put(&self, user: &UserId, version: MemoryVersion, changes: &[MemoryChange]) -> Result<bool, StoreError> {
+    fn put(&self, user: &UserId, version: MemoryVersion, changes: &[MemoryChange]) -> Result<MemoryWrite, StoreError> {
         self.with_shelf(user, |shelf, folder| {
             if shelf.version != version {
-                return Ok(false);
+                return Ok(MemoryWrite::VersionConflict);
             }
             if changes.is_empty() {
-                return Ok(true);
+                return Ok(MemoryWrite::Written);
             }
-            let failed = |error: io::Error| unavailable(folder, &error);
+            let failed = |error: io::Error| unavailable(folder, error);
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
             // All are on the disk before the first has its name: what is left to go wrong are renames.
             let mut files = Vec::with_capacity(changes.len());
@@ -107,7 +106,7 @@ impl Shared {
                 shelf.change(change);
             }
             shelf.is_at(Shelf::after(version));
-            Ok(true)
+            Ok(MemoryWrite::Written)
         })
     }
 
@@ -116,7 +115,7 @@ impl Shared {
             let path = folder.join(format!("{id}.json"));
             match fs::remove_file(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-                removed => removed.map_err(|error| unavailable(&path, &error))?,
+                removed => removed.map_err(|error| unavailable(&path, error))?,
             }
             sync_folder_of(&path)?;
             shelf.remove(id);
@@ -130,7 +129,7 @@ impl Shared {
             match fs::remove_dir_all(folder) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 removed => {
-                    removed.map_err(|error| unavailable(folder, &error))?;
+                    removed.map_err(|error| unavailable(folder, error))?;
                     sync_folder_of(folder)?;
                 }
             }
@@ -140,7 +139,7 @@ impl Shared {
 }
 
 fn read_folder(folder: &Path) -> Result<Shelf, StoreError> {
-    let failed = |error: io::Error| unavailable(folder, &error);
+    let failed = |error: io::Error| unavailable(folder, error);
     let mut shelf = Shelf::default();
     let files = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(shelf),
@@ -152,7 +151,7 @@ fn read_folder(folder: &Path) -> Result<Shelf, StoreError> {
             continue;
         }
         // One that cannot be read costs no others.
-        match fs::read(&path).map_err(|error| unavailable(&path, &error)).and_then(|bytes| read(&bytes)) {
+        match fs::read(&path).map_err(|error| unavailable(&path, error)).and_then(|bytes| read(&bytes)) {
             Ok((memory, vector)) => shelf.set(memory, vector.as_ref()),
             Err(error) => tracing::warn!(path = %path.display(), %error, "a memory cannot be read, and is passed over"),
         }
@@ -164,23 +163,23 @@ fn read_folder(folder: &Path) -> Result<Shelf, StoreError> {
 }
 
 #[async_trait]
-impl LongTermStore for FilesystemStore {
-    async fn put_memories(
+impl MemoryStore for FilesystemStore {
+    async fn write_memories(
         &self,
         user: &UserId,
         version: MemoryVersion,
         changes: &[MemoryChange],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<MemoryWrite, StoreError> {
         let (shared, user, changes) = (self.0.clone(), user.clone(), changes.to_vec());
         blocking(move || shared.put(&user, version, &changes)).await
     }
 
-    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
+    async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         let (shared, user) = (self.0.clone(), user.clone());
         blocking(move || shared.with_shelf(&user, |shelf, _| Ok(shelf.memories()))).await
     }
 
-    async fn nearest(
+    async fn find_nearest_memories(
         &self,
         user: &UserId,
         to: &EmbeddingVector,
@@ -191,17 +190,12 @@ impl LongTermStore for FilesystemStore {
         memories::nearest(slot.shelf, to, limit).await
     }
 
-    async fn claim_upkeep(&self, _: &UserId, _: &str, _: Duration) -> Result<bool, StoreError> {
-        // One process has the folder to itself.
-        Ok(true)
-    }
-
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
         let (shared, user) = (self.0.clone(), user.clone());
         blocking(move || shared.delete_one(&user, id)).await
     }
 
-    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
+    async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         let (shared, user) = (self.0.clone(), user.clone());
         blocking(move || shared.delete_all(&user)).await
     }

@@ -45,8 +45,9 @@ use self::{
     survey::{survey, written},
 };
 use k8sops_core::{
-    CommandId, CommandReceipt, EventPage, InboxEntry, ListCursor, LogCommit, SessionCommand, SessionEvent, SessionId,
-    SessionLease, SessionState, SessionStore, SessionSummary, StoreError, UserId,
+    CommandId, CommandReceipt, DamagedSession, EventPage, IdleDeletion, Inbox, InboxEntry, Leases, ListCursor,
+    LogCommit, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
+    SessionState, SessionStore, SessionSummary, StoreError, UserId,
 };
 
 /// Sessions in files. Cheap to clone.
@@ -112,7 +113,7 @@ impl Shared {
     fn open(root: PathBuf, shallow: bool) -> Result<Self, StoreError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |error: io::Error| unavailable(&path, &error)
+            move |error: io::Error| unavailable(&path, error)
         };
         let sessions = root.join("sessions");
         DirBuilder::new().recursive(true).mode(0o700).create(&sessions).map_err(failed(&sessions))?;
@@ -129,7 +130,7 @@ impl Shared {
                     root.display()
                 )));
             }
-            Err(TryLockError::Error(error)) => return Err(unavailable(&lock_path, &error)),
+            Err(TryLockError::Error(error)) => return Err(unavailable(&lock_path, error)),
         }
         let index_path = root.join("sessions.jsonl");
         let (mut index, known) = Index::open(index_path.clone()).map_err(failed(&index_path))?;
@@ -275,7 +276,7 @@ impl Shared {
 
     /// The summary of the index.
     fn noted(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        self.index().summary(session).map_err(|error| StoreError::Unavailable(format!("sessions.jsonl: {error}")))
+        self.index().summary(session).map_err(|error| StoreError::unavailable("sessions.jsonl", error))
     }
 
     fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
@@ -291,7 +292,7 @@ impl Shared {
         if !folder.is_dir() {
             DirBuilder::new().mode(0o700).create(folder).or_else(|error| {
                 // Made by another session of the same user just now.
-                if folder.is_dir() { Ok(()) } else { Err(unavailable(folder, &error)) }
+                if folder.is_dir() { Ok(()) } else { Err(unavailable(folder, error)) }
             })?;
             sync_folder_of(folder)?;
         }
@@ -299,32 +300,32 @@ impl Shared {
         let put = self.index().put(&IndexLine::of(&file));
         put.map_err(|error| {
             let _ = fs::remove_file(&path);
-            StoreError::Unavailable(format!("sessions.jsonl: {error}"))
+            StoreError::unavailable("sessions.jsonl", error)
         })
     }
 
-    /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
-    fn delete(&self, session: SessionId, only_idle: bool) -> Result<bool, StoreError> {
+    /// Removes a session; with `only_idle`, only if it has no work.
+    fn delete(&self, session: SessionId, only_idle: bool) -> Result<IdleDeletion, StoreError> {
         let user = self.index().user_of(session).cloned().ok_or(StoreError::NotFound(session))?;
         let path = self.path(&user, session);
         let slot = self.open_files().entry(session).or_default().clone();
         let removed = {
             let mut handle = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
             if only_idle && self.index().is_busy(session) {
-                Ok(false)
+                Ok(IdleDeletion::Busy)
             } else {
                 match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&path, &error)),
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&path, error)),
                     _ => {
                         *handle = Handle::Deleted;
                         self.index().remove(session);
                         self.drop_outputs(session);
-                        Ok(true)
+                        Ok(IdleDeletion::Deleted)
                     }
                 }
             }
         };
-        if let Ok(true) = removed {
+        if let Ok(IdleDeletion::Deleted) = removed {
             self.hold(session, false);
             self.close_if_idle(session, slot);
             sync_folder_of(&path)?;
@@ -345,13 +346,13 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(StoreError::Unavailable(format!("the file access broke off: {error}"))),
+        Err(error) => Err(StoreError::unavailable("the file access was aborted", error)),
     }
 }
 
 #[async_trait]
 impl SessionStore for FilesystemStore {
-    fn backend(&self) -> &'static str {
+    fn backend_name(&self) -> &'static str {
         "filesystem"
     }
 
@@ -359,98 +360,20 @@ impl SessionStore for FilesystemStore {
         let shared = self.0.clone();
         blocking(move || {
             let folder = shared.root.join("sessions");
-            fs::metadata(&folder).map(drop).map_err(|error| unavailable(&folder, &error))
+            fs::metadata(&folder).map(drop).map_err(|error| unavailable(&folder, error))
         })
         .await
     }
+}
 
-    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
+#[async_trait]
+impl SessionLog for FilesystemStore {
+    async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let (shared, created) = (self.0.clone(), created.clone());
         blocking(move || shared.create(&created)).await
     }
 
-    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        let shared = self.0.clone();
-        blocking(move || shared.summary(session)).await
-    }
-
-    async fn list(
-        &self,
-        user: &UserId,
-        after: Option<ListCursor>,
-        limit: usize,
-    ) -> Result<Vec<SessionSummary>, StoreError> {
-        let (shared, user) = (self.0.clone(), user.clone());
-        blocking(move || {
-            let page = shared.index().page(&user, after, limit);
-            let summaries = page.into_iter().map(|session| shared.listed(session));
-            // One that was deleted meanwhile is not in the list.
-            summaries.filter_map(Result::transpose).collect()
-        })
-        .await
-    }
-
-    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
-        Ok(self.0.index().count(user))
-    }
-
-    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        let shared = self.0.clone();
-        blocking(move || shared.delete(session, false)).await.map(drop)
-    }
-
-    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
-        let shared = self.0.clone();
-        blocking(move || shared.delete(session, true)).await
-    }
-
-    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
-        Ok(self.0.index().unfinished())
-    }
-
-    async fn damaged(&self) -> Result<Vec<(SessionId, String)>, StoreError> {
-        let shared = self.0.clone();
-        blocking(move || {
-            let damaged = shared.index().damaged();
-            let found = damaged.into_iter().map(|session| (session, shared.with(session, |_, _| Ok(()))));
-            // One that was repaired or deleted meanwhile is well.
-            let found = found.filter(|(_, tried)| !matches!(tried, Ok(()) | Err(StoreError::NotFound(_))));
-            Ok(found.filter_map(|(session, tried)| Some((session, tried.err()?.to_string()))).collect())
-        })
-        .await
-    }
-
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        let owner = owner.to_owned();
-        self.with(session, move |shared, file| {
-            let floor = shared.newest_epoch.load(Ordering::SeqCst);
-            let lease = file.ownership.acquire(session, &owner, ttl, floor)?;
-            shared.newest_epoch.fetch_max(lease.epoch.0, Ordering::SeqCst);
-            shared.hold(session, true);
-            Ok(lease)
-        })
-        .await
-    }
-
-    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
-        self.with(lease.session, move |_, file| file.ownership.renew(lease, ttl)).await
-    }
-
-    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
-        let released = self.with(lease.session, move |shared, file| {
-            let released = file.ownership.release(lease);
-            if released {
-                shared.hold(lease.session, false);
-            }
-            Ok(released && file.work().unfinished)
-        });
-        match released.await {
-            Err(StoreError::NotFound(_)) => Ok(false),
-            released => released,
-        }
-    }
-
-    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
         let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
         let (events, consumed) = (events.to_vec(), consumed.to_vec());
         let (summary, checkpoint) = (summary.clone(), checkpoint.cloned());
@@ -469,19 +392,22 @@ impl SessionStore for FilesystemStore {
         .await
     }
 
-    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+    async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         self.with(session, move |_, file| file.read(after, limit)).await
     }
 
-    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+    async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         self.with(session, |_, file| file.checkpoint()).await
     }
+}
 
-    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
+#[async_trait]
+impl Inbox for FilesystemStore {
+    async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         self.with(session, move |_, file| file.submit(command)).await
     }
 
-    async fn receipt(
+    async fn find_receipt(
         &self,
         session: SessionId,
         by: &UserId,
@@ -491,7 +417,96 @@ impl SessionStore for FilesystemStore {
         self.with(session, move |_, file| Ok(file.inbox.receipt(&by, &command))).await
     }
 
-    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+    async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         self.with(session, |_, file| Ok(file.inbox.waiting.clone())).await
+    }
+}
+
+#[async_trait]
+impl Leases for FilesystemStore {
+    async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
+        let owner = owner.to_owned();
+        self.with(session, move |shared, file| {
+            let floor = shared.newest_epoch.load(Ordering::SeqCst);
+            let lease = file.ownership.acquire(session, &owner, ttl, floor)?;
+            shared.newest_epoch.fetch_max(lease.epoch.0, Ordering::SeqCst);
+            shared.hold(session, true);
+            Ok(lease)
+        })
+        .await
+    }
+
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+        self.with(lease.session, move |_, file| file.ownership.renew(lease, ttl)).await
+    }
+
+    async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
+        let released = self.with(lease.session, move |shared, file| {
+            let released = file.ownership.release(lease);
+            if released {
+                shared.hold(lease.session, false);
+            }
+            Ok(if released && file.work().unfinished { RemainingWork::Unfinished } else { RemainingWork::None })
+        });
+        match released.await {
+            Err(StoreError::NotFound(_)) => Ok(RemainingWork::None),
+            released => released,
+        }
+    }
+}
+
+#[async_trait]
+impl SessionIndex for FilesystemStore {
+    async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        let shared = self.0.clone();
+        blocking(move || shared.summary(session)).await
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let (shared, user) = (self.0.clone(), user.clone());
+        blocking(move || {
+            let page = shared.index().page(&user, after, limit);
+            let summaries = page.into_iter().map(|session| shared.listed(session));
+            // One that was deleted meanwhile is not in the list.
+            summaries.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
+        Ok(self.0.index().count(user))
+    }
+
+    async fn delete_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let shared = self.0.clone();
+        blocking(move || shared.delete(session, false)).await.map(drop)
+    }
+
+    async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError> {
+        let shared = self.0.clone();
+        blocking(move || shared.delete(session, true)).await
+    }
+
+    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.0.index().unfinished())
+    }
+
+    async fn list_damaged_sessions(&self) -> Result<Vec<DamagedSession>, StoreError> {
+        let shared = self.0.clone();
+        blocking(move || {
+            let damaged = shared.index().damaged();
+            let found = damaged.into_iter().map(|session| (session, shared.with(session, |_, _| Ok(()))));
+            // One that was repaired or deleted meanwhile is well.
+            let found = found.filter(|(_, tried)| !matches!(tried, Ok(()) | Err(StoreError::NotFound(_))));
+            Ok(found
+                .filter_map(|(session_id, tried)| Some(DamagedSession { session_id, error: tried.err()? }))
+                .collect())
+        })
+        .await
     }
 }

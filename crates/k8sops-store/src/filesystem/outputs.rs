@@ -30,7 +30,7 @@ impl Shared {
         // Under the session's lock, so that a deletion in between leaves nothing behind.
         self.with(session, |shared, _| {
             let folder = shared.root.join("outputs").join(session.to_string());
-            let failed = |error: io::Error| unavailable(&folder, &error);
+            let failed = |error: io::Error| unavailable(&folder, error);
             DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
             let kept = beginning(output, room);
             let mut others = Vec::new();
@@ -62,7 +62,7 @@ impl Shared {
         limit: usize,
     ) -> Result<Option<OutputPart>, StoreError> {
         let path = self.root.join("outputs").join(session.to_string()).join(call.as_str());
-        let failed = |error: io::Error| unavailable(&path, &error);
+        let failed = |error: io::Error| unavailable(&path, error);
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed)?,
@@ -76,11 +76,11 @@ impl Shared {
 
     fn key(&self) -> Result<[u8; 32], StoreError> {
         let path = self.root.join("key");
-        let failed = |error: io::Error| unavailable(&path, &error);
+        let failed = |error: io::Error| unavailable(&path, error);
         match fs::read(&path) {
-            Ok(key) => {
-                key.try_into().map_err(|_| StoreError::Corrupt(format!("{} is not 32 bytes long", path.display())))
-            }
+            Ok(key) => key
+                .try_into()
+                .map_err(|_| StoreError::Corrupt(format!("{} is not 32 bytes long", path.display()).into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = k8sops_core::random_key();
                 let new = path.with_extension("new");
@@ -130,7 +130,7 @@ impl OutputStore for FilesystemStore {
         .await
     }
 
-    async fn keep_output(
+    async fn save_output(
         &self,
         session: SessionId,
         call: &ToolCallId,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inbox::Inbox;
+use crate::inbox::InboxState;
 use k8sops_core::{InboxEntry, SessionEvent, SessionState};
 
 /// Bytes of a line's beginning that are enough for [`seq_of`] and [`is_checkpoint`].
@@ -44,7 +44,7 @@ pub(super) struct CommitRecord {
 pub(super) struct CheckpointRecord {
     pub(super) state: SessionState,
     pub(super) epoch: u64,
-    pub(super) inbox: Inbox,
+    pub(super) inbox: InboxState,
 }
 
 impl Line {

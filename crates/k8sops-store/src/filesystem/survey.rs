@@ -11,7 +11,7 @@ use k8sops_core::{SessionId, StoreError, Timestamp, UserId};
 
 /// The index lines of all sessions whose files are there. A line that is missing, or older than its file, is made anew.
 pub(super) fn survey(sessions: &Path, known: &HashMap<SessionId, IndexLine>) -> Result<Vec<IndexLine>, StoreError> {
-    let failed = |error: io::Error| unavailable(sessions, &error);
+    let failed = |error: io::Error| unavailable(sessions, error);
     let mut lines = Vec::with_capacity(known.len());
     let mut damaged = Vec::new();
     for folder in fs::read_dir(sessions).map_err(failed)? {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    MemoryStore, contract,
+    InMemoryStore, contract,
     contract::{Pen, command, created, message, message_if_idle, new_session, note, run, user},
 };
 use k8sops_core::*;
@@ -29,7 +29,7 @@ async fn the_contract_holds() {
 async fn the_contract_holds_in_memory() {
     for rule in contract::RULES {
         println!("{}", rule.name);
-        (rule.check)(Arc::new(MemoryStore::new(false))).await;
+        (rule.check)(Arc::new(InMemoryStore::new(false))).await;
     }
 }
 
@@ -37,10 +37,10 @@ async fn the_contract_holds_in_memory() {
 async fn seen(store: &dyn SessionStore, session: SessionId) -> (Vec<Arc<SessionEvent>>, SessionState, Vec<InboxEntry>) {
     let log = contract::log(store, session, 0, 1000).await;
     let state = load_state(store, session).await.unwrap().state;
-    let inbox = store.inbox(session).await.unwrap();
+    let inbox = store.list_inbox(session).await.unwrap();
     let waiting = inbox.iter().any(|entry| entry.command.is_message());
     let summary = SessionSummary { waiting, ..state.summary.clone() };
-    assert_eq!(store.summary(session).await.unwrap().unwrap(), summary);
+    assert_eq!(store.read_summary(session).await.unwrap().unwrap(), summary);
     (log, state, inbox)
 }
 
@@ -54,19 +54,19 @@ async fn everything_is_there_after_a_reopen_and_the_epoch_has_grown() {
     let store = open(dir.path()).await;
     let session = new_session(&store).await;
     let mut pen = Pen::take(&store, session, "a").await;
-    let first = store.submit(session, command("c1", message("hi"))).await.unwrap();
+    let first = store.submit_command(session, command("c1", message("hi"))).await.unwrap();
     for n in 0..10 {
         pen.write(run("hi"), &[], n % 4 == 3).await.unwrap();
     }
-    store.submit(session, command("c2", CommandBody::Cancel { run_id: None })).await.unwrap();
+    store.submit_command(session, command("c2", CommandBody::Cancel { run_id: None })).await.unwrap();
     let (before, epoch) = (seen(&store, session).await, pen.lease.epoch);
     drop(store);
 
     let store = open(dir.path()).await;
     assert_eq!(seen(&store, session).await, before);
-    assert_eq!(store.unfinished().await.unwrap(), [session]);
+    assert_eq!(store.claim_unfinished_sessions().await.unwrap(), [session]);
     let again = SessionCommand { fingerprint: first.fingerprint.clone(), ..command("c1", message("hi")) };
-    assert_eq!(store.submit(session, again).await.unwrap(), CommandReceipt { duplicate: true, ..first });
+    assert_eq!(store.submit_command(session, again).await.unwrap(), CommandReceipt { duplicate: true, ..first });
     // Nobody wrote under the newest epoch since; it must not be given out again all the same.
     assert!(Pen::take(&store, session, "b").await.lease.epoch > epoch);
 }
@@ -77,7 +77,7 @@ async fn cut_everywhere(last: impl AsyncFn(&FilesystemStore, SessionId)) {
     let store = open(dir.path()).await;
     let session = new_session(&store).await;
     Pen::take(&store, session, "a").await.write(run("before"), &[], true).await.unwrap();
-    store.submit(session, command("c1", message("waits"))).await.unwrap();
+    store.submit_command(session, command("c1", message("waits"))).await.unwrap();
     let before = seen(&store, session).await;
     let whole = fs::metadata(file_of(dir.path(), session)).unwrap().len();
     last(&store, session).await;
@@ -101,9 +101,9 @@ async fn cut_everywhere(last: impl AsyncFn(&FilesystemStore, SessionId)) {
 #[tokio::test]
 async fn a_crash_at_any_byte_of_a_commit_leaves_all_of_it_or_nothing() {
     cut_everywhere(async |store, session| {
-        let position = store.inbox(session).await.unwrap()[0].position;
+        let position = store.list_inbox(session).await.unwrap()[0].position;
         let state = load_state(store, session).await.unwrap().state;
-        let lease = store.acquire(session, "a", Duration::from_secs(60)).await.unwrap();
+        let lease = store.acquire_lease(session, "a", Duration::from_secs(60)).await.unwrap();
         let (events, after) = contract::follow(&state, run("three events"));
         let commit = LogCommit {
             session,
@@ -114,7 +114,7 @@ async fn a_crash_at_any_byte_of_a_commit_leaves_all_of_it_or_nothing() {
             summary: &after.summary,
             checkpoint: None,
         };
-        store.commit(commit).await.unwrap();
+        store.commit_events(commit).await.unwrap();
     })
     .await;
 }
@@ -122,7 +122,7 @@ async fn a_crash_at_any_byte_of_a_commit_leaves_all_of_it_or_nothing() {
 #[tokio::test]
 async fn a_crash_at_any_byte_of_a_command_leaves_all_of_it_or_nothing() {
     cut_everywhere(async |store, session| {
-        store.submit(session, command("c2", message("also waits"))).await.unwrap();
+        store.submit_command(session, command("c2", message("also waits"))).await.unwrap();
     })
     .await;
 }
@@ -149,7 +149,7 @@ async fn a_last_line_of_garbage_is_cut_off_and_one_in_the_middle_is_named() {
     // The others are served all the same.
     let store = open(dir.path()).await;
     assert_eq!(seen(&store, other).await.0.len(), 1);
-    assert_eq!(store.count(&user("anna")).await.unwrap(), 2, "it is there, though it cannot be read");
+    assert_eq!(store.count_sessions(&user("anna")).await.unwrap(), 2, "it is there, though it cannot be read");
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_damaged_session_is_listed_and_named_until_it_is_repaired_or_deleted()
     let mut events = run("hi");
     events.truncate(2);
     pen.write(events, &[], false).await.unwrap();
-    store.submit(session, command("c1", message("waits"))).await.unwrap();
+    store.submit_command(session, command("c1", message("waits"))).await.unwrap();
     let before = seen(&store, session).await;
     drop(store);
     let path = file_of(dir.path(), session);
@@ -177,45 +177,45 @@ async fn a_damaged_session_is_listed_and_named_until_it_is_repaired_or_deleted()
             }
             let store = open(dir.path()).await;
             let damaged = |result: Result<(), StoreError>| {
-                let told = matches!(&result, Err(StoreError::Corrupt(why)) if why.contains(path.to_str().unwrap()));
+                let told = matches!(&result, Err(StoreError::Corrupt(why)) if why.to_string().contains(path.to_str().unwrap()));
                 assert!(told, "{result:?}");
             };
-            damaged(store.summary(session).await.map(drop));
-            damaged(store.read(session, 0, 1).await.map(drop));
-            damaged(store.submit(session, command("c2", message("hi"))).await.map(drop));
-            damaged(store.acquire(session, "b", Duration::from_secs(1)).await.map(drop));
-            assert!(store.unfinished().await.unwrap().is_empty(), "nobody can work on it");
-            let listed = store.list(&user("anna"), None, 10).await.unwrap();
+            damaged(store.read_summary(session).await.map(drop));
+            damaged(store.read_events(session, 0, 1).await.map(drop));
+            damaged(store.submit_command(session, command("c2", message("hi"))).await.map(drop));
+            damaged(store.acquire_lease(session, "b", Duration::from_secs(1)).await.map(drop));
+            assert!(store.claim_unfinished_sessions().await.unwrap().is_empty(), "nobody can work on it");
+            let listed = store.list_sessions(&user("anna"), None, 10).await.unwrap();
             assert_eq!(listed.len(), 2);
             let listed = listed.iter().find(|summary| summary.session_id == session).unwrap();
             assert!(listed.preview.contains("damaged") && !listed.is_processing(), "{listed:?}");
-            let named = store.damaged().await.unwrap();
-            assert_eq!(named.iter().map(|(session, _)| *session).collect::<Vec<_>>(), [session]);
+            let named = store.list_damaged_sessions().await.unwrap();
+            assert_eq!(named.iter().map(|damaged| damaged.session_id).collect::<Vec<_>>(), [session]);
             assert_eq!(fs::read(&path).unwrap(), bad, "what is there is left as it is");
             assert_eq!(seen(&store, other).await.0.len(), 1);
             // Repaired under the store's eyes, it is itself again.
             fs::write(&path, &good).unwrap();
             assert_eq!(seen(&store, session).await, before);
-            assert!(store.damaged().await.unwrap().is_empty());
-            assert_eq!(store.unfinished().await.unwrap(), [session]);
+            assert!(store.list_damaged_sessions().await.unwrap().is_empty());
+            assert_eq!(store.claim_unfinished_sessions().await.unwrap(), [session]);
         }
     }
     fs::write(&path, "").unwrap();
     let store = open(dir.path()).await;
-    store.delete(session).await.unwrap();
-    assert!(!path.exists() && store.summary(session).await.unwrap().is_none());
-    assert_eq!(store.count(&user("anna")).await.unwrap(), 1);
-    assert!(matches!(store.read(session, 0, 1).await, Err(StoreError::NotFound(_))));
+    store.delete_session(session).await.unwrap();
+    assert!(!path.exists() && store.read_summary(session).await.unwrap().is_none());
+    assert_eq!(store.count_sessions(&user("anna")).await.unwrap(), 1);
+    assert!(matches!(store.read_events(session, 0, 1).await, Err(StoreError::NotFound(_))));
     // Damaged while the store is open, and without a line in the index.
     fs::write(file_of(dir.path(), other), "garbage\n").unwrap();
-    assert!(matches!(store.read(other, 0, 1).await, Err(StoreError::Corrupt(_))));
-    assert!(matches!(store.summary(other).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(store.read_events(other, 0, 1).await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(store.read_summary(other).await, Err(StoreError::Corrupt(_))));
     drop(store);
     fs::remove_file(&index).unwrap();
     let store = open(dir.path()).await;
-    assert!(matches!(store.summary(other).await, Err(StoreError::Corrupt(_))));
-    assert_eq!(store.list(&user("anna"), None, 10).await.unwrap().len(), 1);
-    assert!(store.list(&user("bert"), None, 10).await.unwrap().is_empty());
+    assert!(matches!(store.read_summary(other).await, Err(StoreError::Corrupt(_))));
+    assert_eq!(store.list_sessions(&user("anna"), None, 10).await.unwrap().len(), 1);
+    assert!(store.list_sessions(&user("bert"), None, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -227,9 +227,9 @@ async fn a_session_whose_creation_was_broken_off_is_none() {
     let torn = SessionId::new();
     fs::write(file_of(dir.path(), torn), "").unwrap();
     let store = open(dir.path()).await;
-    assert_eq!(store.count(&user("anna")).await.unwrap(), 1);
-    assert_eq!(store.summary(torn).await.unwrap(), None);
-    assert!(store.damaged().await.unwrap().is_empty());
+    assert_eq!(store.count_sessions(&user("anna")).await.unwrap(), 1);
+    assert_eq!(store.read_summary(torn).await.unwrap(), None);
+    assert!(store.list_damaged_sessions().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -243,19 +243,19 @@ async fn an_index_that_is_torn_old_or_gone_is_made_anew() {
     let store = open(dir.path()).await;
     let pen = &mut Pen::take(&store, session, "a").await;
     pen.write(run("hi"), &[], false).await.unwrap();
-    store.release(pen.lease).await.unwrap();
-    let expected = store.list(&user("anna"), None, 10).await.unwrap();
+    store.release_lease(pen.lease).await.unwrap();
+    let expected = store.list_sessions(&user("anna"), None, 10).await.unwrap();
     assert_eq!(expected[0].session_id, session);
     drop(store);
     let whole = fs::read(&path).unwrap();
     let cuts = (0..=whole.len()).step_by(13).map(|length| whole[..length].to_vec());
     for bytes in cuts.chain([old, b"garbage\n".to_vec()]) {
         fs::write(&path, bytes).unwrap();
-        assert_eq!(open(dir.path()).await.list(&user("anna"), None, 10).await.unwrap(), expected);
+        assert_eq!(open(dir.path()).await.list_sessions(&user("anna"), None, 10).await.unwrap(), expected);
     }
     fs::remove_file(&path).unwrap();
     fs::remove_file(file_of(dir.path(), other)).unwrap();
-    assert_eq!(open(dir.path()).await.list(&user("anna"), None, 10).await.unwrap(), expected[..1]);
+    assert_eq!(open(dir.path()).await.list_sessions(&user("anna"), None, 10).await.unwrap(), expected[..1]);
 }
 
 #[tokio::test]
@@ -283,7 +283,10 @@ async fn what_is_not_ours_is_left_as_it_is() {
     fs::create_dir(folder.join("bert")).unwrap();
     fs::copy(file_of(dir.path(), session), path_in(&folder, &user("bert"), SessionId::new())).unwrap();
     let store = open(dir.path()).await;
-    assert_eq!((store.count(&user("anna")).await.unwrap(), store.count(&user("bert")).await.unwrap()), (1, 0));
+    assert_eq!(
+        (store.count_sessions(&user("anna")).await.unwrap(), store.count_sessions(&user("bert")).await.unwrap()),
+        (1, 0)
+    );
     assert_eq!(fs::read_to_string(folder.join("anna/backup.jsonl")).unwrap(), "mine");
 }
 
@@ -308,7 +311,7 @@ async fn shallow_keeps_the_checkpoint_and_what_came_after_it() {
     let dir = TempDir::new().unwrap();
     for store in [
         Arc::new(FilesystemStore::open(dir.path(), true).await.unwrap()) as Arc<dyn SessionStore>,
-        Arc::new(MemoryStore::new(true)),
+        Arc::new(InMemoryStore::new(true)),
     ] {
         let session = new_session(store.as_ref()).await;
         let mut pen = Pen::take(store.as_ref(), session, "a").await;
@@ -316,15 +319,15 @@ async fn shallow_keeps_the_checkpoint_and_what_came_after_it() {
             pen.write(run("hi"), &[], false).await.unwrap();
         }
         let as_of = pen.state.last_seq();
-        store.submit(session, command("c1", message("waits"))).await.unwrap();
+        store.submit_command(session, command("c1", message("waits"))).await.unwrap();
         pen.write(run("after"), &[], true).await.unwrap();
-        let page = store.read(session, 0, 100).await.unwrap();
+        let page = store.read_events(session, 0, 100).await.unwrap();
         assert_eq!((page.oldest_seq, page.events.first().unwrap().seq), (as_of + 1, as_of + 1));
         assert_eq!(page.events.len(), 3);
         assert_eq!(load_state(store.as_ref(), session).await.unwrap().state, pen.state);
-        assert_eq!(store.inbox(session).await.unwrap().len(), 1);
+        assert_eq!(store.list_inbox(session).await.unwrap().len(), 1);
         pen.write(vec![note("on")], &[], false).await.unwrap();
-        assert_eq!(store.read(session, as_of, 100).await.unwrap().events.len(), 4);
+        assert_eq!(store.read_events(session, as_of, 100).await.unwrap().events.len(), 4);
     }
     let session = FilesystemStore::open(dir.path(), true).await;
     drop(session);
@@ -385,16 +388,18 @@ impl Side {
         let store = self.store.as_ref();
         let word = |error: StoreError| format!("{error:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
         match op {
-            Op::Acquire(writer) => match store.acquire(session, &format!("w{writer}"), Duration::from_secs(60)).await {
-                Ok(lease) => {
-                    self.leases[usize::from(*writer)] = Some(lease);
-                    "acquired".into()
+            Op::Acquire(writer) => {
+                match store.acquire_lease(session, &format!("w{writer}"), Duration::from_secs(60)).await {
+                    Ok(lease) => {
+                        self.leases[usize::from(*writer)] = Some(lease);
+                        "acquired".into()
+                    }
+                    Err(error) => word(error),
                 }
-                Err(error) => word(error),
-            },
+            }
             Op::Release(writer) => {
                 if let Some(lease) = self.leases[usize::from(*writer)] {
-                    store.release(lease).await.unwrap();
+                    store.release_lease(lease).await.unwrap();
                 }
                 "released".into()
             }
@@ -402,7 +407,7 @@ impl Side {
                 let Some(lease) = self.leases[usize::from(*writer)] else { return "no lease".into() };
                 let state = load_state(store, session).await.unwrap().state;
                 let (events, after) = contract::follow(&state, drafts.to_vec());
-                let waiting = store.inbox(session).await.unwrap();
+                let waiting = store.list_inbox(session).await.unwrap();
                 let consumed: Vec<u64> = waiting.iter().filter(|_| *consume).map(|entry| entry.position).collect();
                 let commit = LogCommit {
                     session,
@@ -413,10 +418,10 @@ impl Side {
                     summary: &after.summary,
                     checkpoint: checkpoint.then_some(&state),
                 };
-                store.commit(commit).await.map_or_else(word, |()| "committed".into())
+                store.commit_events(commit).await.map_or_else(word, |()| "committed".into())
             }
             Op::Submit { .. } => {
-                let submitted = store.submit(session, command.unwrap()).await;
+                let submitted = store.submit_command(session, command.unwrap()).await;
                 submitted.map_or_else(word, |receipt| format!("{receipt:?}"))
             }
             Op::Reopen => "reopened".into(),
@@ -432,19 +437,19 @@ proptest! {
         runtime.block_on(async {
             let dir = TempDir::new().unwrap();
             let session = SessionId::new();
-            let mut memory = Side { store: Arc::new(MemoryStore::new(false)), leases: [None; 2] };
+            let mut memory = Side { store: Arc::new(InMemoryStore::new(false)), leases: [None; 2] };
             let mut files = Side { store: Arc::new(open(dir.path()).await), leases: [None; 2] };
             for side in [&memory, &files] {
-                side.store.create(&created(session, &user("anna"), 1)).await.unwrap();
+                side.store.create_session(&created(session, &user("anna"), 1)).await.unwrap();
             }
             for op in &ops {
                 if matches!(op, Op::Reopen) {
                     // Nobody writes on under a lease of a process that is gone.
                     for lease in memory.leases.into_iter().flatten() {
-                        memory.store.release(lease).await.unwrap();
+                        memory.store.release_lease(lease).await.unwrap();
                     }
                     (memory.leases, files.leases) = ([None; 2], [None; 2]);
-                    files.store = Arc::new(MemoryStore::new(false));
+                    files.store = Arc::new(InMemoryStore::new(false));
                     files.store = Arc::new(open(dir.path()).await);
                 }
                 let drafts: Vec<_> = match op {
@@ -477,12 +482,12 @@ async fn a_file_that_two_worked_on_at_once_is_closed_by_the_last() {
     let store = open(dir.path()).await;
     let session = new_session(&store).await;
     let other = store.0.open_files().entry(session).or_default().clone();
-    store.submit(session, command("c", message("hi"))).await.unwrap();
+    store.submit_command(session, command("c", message("hi"))).await.unwrap();
     assert_eq!(store.0.open_files().len(), 1, "somebody else has it");
     drop(other);
-    assert!(store.summary(session).await.unwrap().unwrap().waiting);
+    assert!(store.read_summary(session).await.unwrap().unwrap().waiting);
     assert_eq!(store.0.open_files().len(), 0);
-    assert!(!store.delete_idle(session).await.unwrap(), "a message waits");
+    assert_eq!(store.delete_idle_session(session).await.unwrap(), IdleDeletion::Busy, "a message waits");
     assert_eq!(store.0.open_files().len(), 0);
 }
 
@@ -505,7 +510,7 @@ async fn outputs_outlive_a_restart_and_those_of_nobody_are_cleared_away() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await;
     let (session, call) = (new_session(&store).await, ToolCallId::generate());
-    store.keep_output(session, &call, "whole".into(), 100).await.unwrap();
+    store.save_output(session, &call, "whole".into(), 100).await.unwrap();
     let key = store.deployment_key().await.unwrap();
     drop(store);
     let stray = dir.path().join("outputs").join(SessionId::new().to_string());
@@ -514,6 +519,6 @@ async fn outputs_outlive_a_restart_and_those_of_nobody_are_cleared_away() {
     assert!(!stray.exists());
     assert_eq!(store.read_output(session, &call, 0, 100).await.unwrap().unwrap().bytes, b"whole");
     assert_eq!(store.deployment_key().await.unwrap(), key);
-    store.delete(session).await.unwrap();
+    store.delete_session(session).await.unwrap();
     assert_eq!(fs::read_dir(dir.path().join("outputs")).unwrap().count(), 0);
 }

@@ -24,7 +24,7 @@ impl Shared {
         // One at a time: a note is read, changed and written.
         let _one = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.usage_file(user, spent.day);
-        let failed = |error: io::Error| unavailable(&path, &error);
+        let failed = |error: io::Error| unavailable(&path, error);
         // A file that cannot be read is begun anew rather than keeping all later notes from being made.
         let mut sessions = read(&path).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "what was used on this day cannot be read, and begins anew");
@@ -37,7 +37,7 @@ impl Shared {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         }
         let new = path.with_extension("new");
-        let text = serde_json::to_vec(&sessions).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let text = serde_json::to_vec(&sessions).map_err(|error| StoreError::corrupt("usage of a day", error))?;
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         options.open(&new).and_then(|mut file| file.write_all(&text)).map_err(failed)?;
@@ -48,9 +48,9 @@ impl Shared {
 fn read(path: &Path) -> Result<BTreeMap<SessionId, Vec<ModelUsage>>, StoreError> {
     match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(unavailable(path, &error)),
+        Err(error) => Err(unavailable(path, error)),
         Ok(text) => {
-            serde_json::from_slice(&text).map_err(|error| StoreError::Corrupt(format!("{}: {error}", path.display())))
+            serde_json::from_slice(&text).map_err(|error| StoreError::corrupt(path.display().to_string(), error))
         }
     }
 }
@@ -76,12 +76,12 @@ pub(super) fn clear_old(root: &Path) -> io::Result<()> {
 
 #[async_trait]
 impl UsageStore for FilesystemStore {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
+    async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let (shared, user, spent) = (self.0.clone(), user.clone(), spent.clone());
         blocking(move || shared.note_usage_of(&user, session, &spent)).await
     }
 
-    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let (shared, user, days) = (self.0.clone(), user.clone(), days.to_vec());
         blocking(move || {
             days.iter()

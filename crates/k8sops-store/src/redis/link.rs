@@ -87,7 +87,7 @@ enum Kind {
 
 impl Link {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, StoreError> {
-        let target = Target::new(config).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let target = Target::new(config).map_err(|error| StoreError::unavailable("Redis", error))?;
         Ok(Self { target, slot: Mutex::default() })
     }
 
@@ -117,7 +117,7 @@ impl Link {
                 Ok(connection)
             }
             Err(error) => {
-                let error = unavailable(&error);
+                let error = unavailable(error);
                 slot.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
@@ -141,7 +141,7 @@ impl Link {
             // A connection that the server closed while nobody looked says so at its next use. A server that does not
             // answer will not do so either when it is asked at once again.
             if !(again && error.is_io_error() && !error.is_timeout()) {
-                return Err(unavailable(&error));
+                return Err(unavailable(error));
             }
             again = false;
         }
@@ -340,9 +340,9 @@ fn timed_out(doing: &'static str) -> RedisError {
 }
 
 /// A failure of Redis, in the words of the port.
-pub(super) fn unavailable(error: &RedisError) -> StoreError {
+pub(super) fn unavailable(error: RedisError) -> StoreError {
     match error.kind() {
-        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::Corrupt(format!("Redis: {error}")),
-        _ => StoreError::Unavailable(format!("Redis: {error}")),
+        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::corrupt("Redis", error),
+        _ => StoreError::unavailable("Redis", error),
     }
 }

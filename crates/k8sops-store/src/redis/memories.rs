@@ -23,8 +23,8 @@ use crate::{
     memories::{Shelf, from_bytes, to_bytes},
 };
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, LongTermStore, MemoryChange, MemoryId, MemoryVersion, SearchEmbedding, StoreError,
-    Timestamp, UserId, UserMemories, UserMemory,
+    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, SearchEmbedding,
+    StoreError, Timestamp, UpkeepClaim, UserId, UserMemories, UserMemory,
 };
 
 /// The most users whose memories are held; recall reads those of the one who speaks.
@@ -228,24 +228,24 @@ impl Read {
 }
 
 #[async_trait]
-impl LongTermStore for RedisStore {
-    async fn put_memories(
+impl MemoryStore for RedisStore {
+    async fn write_memories(
         &self,
         user: &UserId,
         version: MemoryVersion,
         changes: &[MemoryChange],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<MemoryWrite, StoreError> {
         // Where the vectors are is known from what is there now; the script sees to it that it is still the same.
         let (slot, in_set) = self.current(user).await?;
         let spaces: Vec<Option<EmbeddingSpace>> = {
             let shelf = slot.lock();
             if shelf.version != version {
-                return Ok(false);
+                return Ok(MemoryWrite::VersionConflict);
             }
             changes.iter().map(|change| shelf.space_of(change.memory.id).cloned()).collect()
         };
         if changes.is_empty() {
-            return Ok(true);
+            return Ok(MemoryWrite::Written);
         }
         let mut keys =
             ["memories", "changes", "vectors", "spaces"].map(|name| self.keys.of_memories(user, name)).to_vec();
@@ -272,7 +272,7 @@ impl LongTermStore for RedisStore {
             let until = memory.holds_until().map_or(FOR_GOOD, Timestamp::as_millis);
             let place = space.map(|space| Place { space, in_set });
             let record = serde_json::to_vec(&Record { memory: memory.clone(), vector: place })
-                .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+                .map_err(|error| StoreError::corrupt("Redis", error))?;
             args.extend([
                 memory.id.to_string().into_bytes(),
                 record,
@@ -284,16 +284,16 @@ impl LongTermStore for RedisStore {
         }
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let written: u8 = self.writes.ask(&SCRIPTS.memories.with(&keys, &args)).await?;
-        Ok(written == 1)
+        Ok(if written == 1 { MemoryWrite::Written } else { MemoryWrite::VersionConflict })
     }
 
-    async fn memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
+    async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         let (slot, _) = self.current(user).await?;
         let memories = slot.lock().memories();
         Ok(memories)
     }
 
-    async fn nearest(
+    async fn find_nearest_memories(
         &self,
         user: &UserId,
         to: &EmbeddingVector,
@@ -318,17 +318,26 @@ impl LongTermStore for RedisStore {
         Ok(found.into_iter().filter_map(|(id, score)| Some((id.parse().ok()?, cosine(score)))).collect())
     }
 
-    async fn claim_upkeep(&self, user: &UserId, holder: &str, ttl: Duration) -> Result<bool, StoreError> {
+    async fn claim_embedding_upkeep(
+        &self,
+        user: &UserId,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<UpkeepClaim, StoreError> {
         let (key, ttl) = ([self.keys.of_memories(user, "upkeep")], ttl.as_millis().to_string());
         let taken: u8 = self.writes.ask(&SCRIPTS.claim_upkeep.with(&key, &[holder.as_bytes(), ttl.as_bytes()])).await?;
-        Ok(taken == 1)
+        Ok(if taken == 1 { UpkeepClaim::Granted } else { UpkeepClaim::HeldByAnother })
+    }
+
+    async fn release_embedding_upkeep(&self, user: &UserId, holder: &str) -> Result<(), StoreError> {
+        self.claim_embedding_upkeep(user, holder, Duration::ZERO).await.map(drop)
     }
 
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
         Ok(self.forget(user, &id.to_string()).await? > 0)
     }
 
-    async fn delete_memories(&self, user: &UserId) -> Result<usize, StoreError> {
+    async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         Ok(usize::try_from(self.forget(user, "").await?).unwrap_or(usize::MAX))
     }
 }

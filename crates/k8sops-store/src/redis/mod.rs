@@ -30,9 +30,10 @@ use self::{
     scripts::{Answer, SCRIPTS, Script},
 };
 use k8sops_core::{
-    CommandId, CommandReceipt, EventBody, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, LeaseEpoch, ListCursor,
-    LogCommit, MessageId, MessagePreview, NotificationTopic, PreviewPage, SessionCommand, SessionEvent, SessionId,
-    SessionLease, SessionState, SessionStore, SessionSummary, SharedStore, StoreError, StoreNotification, UserId,
+    CommandId, CommandReceipt, EventBody, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox, InboxEntry,
+    LeaseEpoch, Leases, ListCursor, LogCommit, MessageId, MessagePreview, NotificationTopic, Notifications,
+    PreviewPage, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
+    SessionState, SessionStore, SessionSummary, StoreError, StoreNotification, UserId,
 };
 
 /// Receipts that are kept of a session.
@@ -97,7 +98,7 @@ fn work(summary: &SessionSummary) -> &'static str {
 
 #[async_trait]
 impl SessionStore for RedisStore {
-    fn backend(&self) -> &'static str {
+    fn backend_name(&self) -> &'static str {
         "redis"
     }
 
@@ -107,7 +108,14 @@ impl SessionStore for RedisStore {
         self.reads.ask::<()>(&redis::cmd("PING")).await
     }
 
-    async fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl SessionLog for RedisStore {
+    async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::begin(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
@@ -118,7 +126,7 @@ impl SessionStore for RedisStore {
         let keys = [self.keys.meta(session), self.keys.log(session)];
         let answer = self.run(&SCRIPTS.create, &keys, &args).await?;
         if answer.tag() == "exists"
-            && let Some(there) = self.summary(session).await?
+            && let Some(there) = self.read_summary(session).await?
         {
             // The list says again what is true.
             self.index.remove(&summary.user_id, session).await?;
@@ -127,84 +135,7 @@ impl SessionStore for RedisStore {
         answer.expect_ok(session, None)
     }
 
-    async fn summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        summary(&self.reads, &self.keys, session).await
-    }
-
-    async fn list(
-        &self,
-        user: &UserId,
-        after: Option<ListCursor>,
-        limit: usize,
-    ) -> Result<Vec<SessionSummary>, StoreError> {
-        self.index.list(user, after, limit).await
-    }
-
-    async fn count(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.index.count(user).await
-    }
-
-    async fn delete(&self, session: SessionId) -> Result<(), StoreError> {
-        self.remove(session, false).await.map(drop)
-    }
-
-    async fn delete_idle(&self, session: SessionId) -> Result<bool, StoreError> {
-        self.remove(session, true).await
-    }
-
-    async fn unfinished(&self) -> Result<Vec<SessionId>, StoreError> {
-        self.index.claim().await
-    }
-
-    async fn acquire(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        let answer = self.run(&SCRIPTS.acquire, &[self.keys.meta(session)], &[owner.as_bytes(), &millis(ttl)]).await?;
-        match (answer.tag(), answer.number()) {
-            ("ok", Some(epoch)) => Ok(SessionLease { session, epoch: LeaseEpoch(epoch) }),
-            ("held", Some(left)) => {
-                // Whoever asked had heard of work; it is looked at again when the lease has run out.
-                self.index.schedule(session, Duration::from_millis(left)).await?;
-                Err(StoreError::Held(session))
-            }
-            ("not_found", _) => {
-                self.index.forget(session).await?;
-                Err(StoreError::NotFound(session))
-            }
-            _ => Err(answer.unexpected()),
-        }
-    }
-
-    async fn renew(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
-        let epoch = lease.epoch.0.to_string();
-        let keys = [self.keys.meta(lease.session)];
-        self.run(&SCRIPTS.renew, &keys, &[epoch.as_bytes(), &millis(ttl)])
-            .await?
-            .expect_ok(lease.session, Some(lease.epoch))
-    }
-
-    async fn release(&self, lease: SessionLease) -> Result<bool, StoreError> {
-        let session = lease.session;
-        // Before the look at what is left: what comes in after it changes the schedule, and is not taken off.
-        let scheduled = self.index.scheduled(session).await?;
-        let keys = [self.keys.meta(session), self.keys.inbox(session)];
-        let answer = self.run(&SCRIPTS.release, &keys, &[lease.epoch.0.to_string().as_bytes()]).await?;
-        match (answer.tag(), answer.number()) {
-            ("ok", Some(0)) => {
-                if let Some(scheduled) = scheduled {
-                    self.index.settle(session, &scheduled).await?;
-                }
-                Ok(false)
-            }
-            ("ok", Some(_)) => {
-                self.index.hand_on(session).await?;
-                Ok(true)
-            }
-            // The schedule is what finds the session again, should the owner of now die.
-            ("late", _) => Ok(false),
-            _ => Err(answer.unexpected()),
-        }
-    }
-
-    async fn commit(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
         let session = commit.session;
         let gapless = commit.events.iter().zip(commit.expected_seq + 1..).all(|(event, seq)| event.seq == seq);
         let checkpoint_fits = commit.checkpoint.is_none_or(|state| state.last_seq() == commit.expected_seq);
@@ -248,7 +179,7 @@ impl SessionStore for RedisStore {
         })
     }
 
-    async fn read(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+    async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         let mut look = redis::pipe();
         look.atomic().cmd("HMGET").arg(self.keys.meta(session)).arg("last_seq").arg("oldest_seq");
         look.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
@@ -260,7 +191,7 @@ impl SessionStore for RedisStore {
         Ok(EventPage { events: events?, last_seq, oldest_seq })
     }
 
-    async fn checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+    async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         let mut look = redis::pipe();
         look.cmd("EXISTS").arg(self.keys.meta(session)).cmd("GET").arg(self.keys.checkpoint(session));
         let (there, text): (bool, Option<String>) = self.reads.ask(&look).await?;
@@ -269,8 +200,11 @@ impl SessionStore for RedisStore {
         }
         text.map(|text| parse(&text)).transpose()
     }
+}
 
-    async fn submit(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
+#[async_trait]
+impl Inbox for RedisStore {
+    async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         // First of all, so that the command is found even if this process ends right after it was taken.
         self.index.schedule(session, COMMAND_DUE).await?;
         let ours = CommandReceipt::of(&command, 0);
@@ -323,7 +257,7 @@ impl SessionStore for RedisStore {
         }
     }
 
-    async fn receipt(
+    async fn find_receipt(
         &self,
         session: SessionId,
         by: &UserId,
@@ -341,7 +275,7 @@ impl SessionStore for RedisStore {
         receipts.into_iter().flatten().next().map(|receipt| parse_receipt(&receipt)).transpose()
     }
 
-    async fn inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+    async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         let mut look = redis::pipe();
         look.cmd("EXISTS").arg(self.keys.meta(session));
         look.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+");
@@ -361,22 +295,101 @@ impl SessionStore for RedisStore {
             })
             .collect()
     }
+}
 
-    fn shared(&self) -> Option<&dyn SharedStore> {
-        Some(self)
+#[async_trait]
+impl Leases for RedisStore {
+    async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
+        let answer = self.run(&SCRIPTS.acquire, &[self.keys.meta(session)], &[owner.as_bytes(), &millis(ttl)]).await?;
+        match (answer.tag(), answer.number()) {
+            ("ok", Some(epoch)) => Ok(SessionLease { session, epoch: LeaseEpoch(epoch) }),
+            ("held", Some(left)) => {
+                // Whoever asked had heard of work; it is looked at again when the lease has run out.
+                self.index.schedule(session, Duration::from_millis(left)).await?;
+                Err(StoreError::Held(session))
+            }
+            ("not_found", _) => {
+                self.index.forget(session).await?;
+                Err(StoreError::NotFound(session))
+            }
+            _ => Err(answer.unexpected()),
+        }
+    }
+
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+        let epoch = lease.epoch.0.to_string();
+        let keys = [self.keys.meta(lease.session)];
+        self.run(&SCRIPTS.renew, &keys, &[epoch.as_bytes(), &millis(ttl)])
+            .await?
+            .expect_ok(lease.session, Some(lease.epoch))
+    }
+
+    async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
+        let session = lease.session;
+        // Before the look at what is left: what comes in after it changes the schedule, and is not taken off.
+        let scheduled = self.index.scheduled(session).await?;
+        let keys = [self.keys.meta(session), self.keys.inbox(session)];
+        let answer = self.run(&SCRIPTS.release, &keys, &[lease.epoch.0.to_string().as_bytes()]).await?;
+        match (answer.tag(), answer.number()) {
+            ("ok", Some(0)) => {
+                if let Some(scheduled) = scheduled {
+                    self.index.settle(session, &scheduled).await?;
+                }
+                Ok(RemainingWork::None)
+            }
+            ("ok", Some(_)) => {
+                self.index.hand_on(session).await?;
+                Ok(RemainingWork::Unfinished)
+            }
+            // The schedule is what finds the session again, should the owner of now die.
+            ("late", _) => Ok(RemainingWork::None),
+            _ => Err(answer.unexpected()),
+        }
+    }
+}
+
+#[async_trait]
+impl SessionIndex for RedisStore {
+    async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        summary(&self.reads, &self.keys, session).await
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        self.index.list(user, after, limit).await
+    }
+
+    async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
+        self.index.count(user).await
+    }
+
+    async fn delete_session(&self, session: SessionId) -> Result<(), StoreError> {
+        self.remove(session, false).await.map(drop)
+    }
+
+    async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError> {
+        self.remove(session, true).await
+    }
+
+    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+        self.index.claim().await
     }
 }
 
 impl RedisStore {
-    /// Removes a session; with `only_idle`, only if it has no work. Whether it did.
-    async fn remove(&self, session: SessionId, only_idle: bool) -> Result<bool, StoreError> {
-        let summary = self.summary(session).await?.ok_or(StoreError::NotFound(session))?;
+    /// Removes a session; with `only_idle`, only if it has no work.
+    async fn remove(&self, session: SessionId, only_idle: bool) -> Result<IdleDeletion, StoreError> {
+        let summary = self.read_summary(session).await?.ok_or(StoreError::NotFound(session))?;
         let (log, inbox) =
             (self.keys.channel(session, NotificationTopic::Log), self.keys.channel(session, NotificationTopic::Inbox));
         let args: [&[u8]; 3] = [log.as_bytes(), inbox.as_bytes(), if only_idle { b"1" } else { b"0" }];
         let answer = self.run(&SCRIPTS.delete, &self.keys.all(session), &args).await?;
         if answer.tag() == "busy" {
-            return Ok(false);
+            return Ok(IdleDeletion::Busy);
         }
         // The session is gone. Should this fail, its entries are dropped when they are come across.
         for cleared in [self.index.remove(&summary.user_id, session).await, self.index.forget(session).await] {
@@ -384,7 +397,7 @@ impl RedisStore {
                 tracing::debug!(%session, %error, "an entry of a deleted session is left");
             }
         }
-        answer.expect_ok(session, None).map(|()| true)
+        answer.expect_ok(session, None).map(|()| IdleDeletion::Deleted)
     }
 
     /// Writes a commit. When the answer is lost it is asked for under the same id: what was written is then not written
@@ -401,7 +414,7 @@ impl RedisStore {
 }
 
 #[async_trait]
-impl SharedStore for RedisStore {
+impl Notifications for RedisStore {
     async fn write_preview(
         &self,
         lease: SessionLease,
@@ -419,7 +432,7 @@ impl SharedStore for RedisStore {
         let mut connection = self.writes.get().await?;
         if let Err(error) = SCRIPTS.preview.with(&keys, &args).run::<Answer>(&mut connection).await {
             self.writes.failed(&connection, &error).await;
-            return Err(unavailable(&error));
+            return Err(unavailable(error));
         }
         Ok(())
     }
@@ -428,31 +441,35 @@ impl SharedStore for RedisStore {
         let from = format!("({after}-0");
         let entries: Vec<Entry> =
             self.reads.ask(redis::cmd("XRANGE").arg(self.keys.preview(session)).arg(from).arg("+") as &_).await?;
-        let mut page = PreviewPage { pieces: Vec::new(), place: after };
+        let mut page = PreviewPage { pieces: Vec::new(), position: after };
         for entry in &entries {
             page.pieces.push(parse(entry.field("p")?)?);
-            page.place = entry.place()?;
+            page.position = entry.place()?;
         }
         Ok(page)
     }
 
-    async fn note_waiting(&self, session: SessionId, until: Option<k8sops_core::Timestamp>) -> Result<(), StoreError> {
+    async fn set_approval_deadline(
+        &self,
+        session: SessionId,
+        until: Option<k8sops_core::Timestamp>,
+    ) -> Result<(), StoreError> {
         self.index.note_waiting(session, until).await
     }
 
-    async fn waiting(&self, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    async fn list_awaiting_approval(&self, limit: usize) -> Result<Vec<SessionId>, StoreError> {
         self.index.waiting(limit).await
     }
 
-    fn listen(&self, session: SessionId, topic: NotificationTopic) {
+    fn subscribe(&self, session: SessionId, topic: NotificationTopic) {
         self.bells.listen(session, topic);
     }
 
-    fn leave(&self, session: SessionId, topic: NotificationTopic) {
+    fn unsubscribe(&self, session: SessionId, topic: NotificationTopic) {
         self.bells.leave(session, topic);
     }
 
-    async fn ring(&self) -> StoreNotification {
+    async fn next_notification(&self) -> StoreNotification {
         self.bells.ring().await
     }
 }
@@ -482,13 +499,15 @@ impl FromRedisValue for Entry {
 impl Entry {
     fn field(&self, name: &str) -> Result<&str, StoreError> {
         let found = self.fields.iter().find(|(field, _)| field == name);
-        found.map(|(_, value)| value.as_str()).ok_or_else(|| StoreError::Corrupt(format!("an entry without {name:?}")))
+        found
+            .map(|(_, value)| value.as_str())
+            .ok_or_else(|| StoreError::Corrupt(format!("an entry without {name:?}").into()))
     }
 
     /// The number in its id.
     fn place(&self) -> Result<u64, StoreError> {
         let number = self.id.split_once('-').and_then(|(number, _)| number.parse().ok());
-        number.ok_or_else(|| StoreError::Corrupt(format!("an entry with the id {:?}", self.id)))
+        number.ok_or_else(|| StoreError::Corrupt(format!("an entry with the id {:?}", self.id).into()))
     }
 }
 
@@ -497,7 +516,7 @@ fn json<T: serde::Serialize + ?Sized>(value: &T) -> Vec<u8> {
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))
+    serde_json::from_str(text).map_err(|error| StoreError::corrupt("Redis", error))
 }
 
 /// Under what a receipt is kept: an id is its sender's. A user's id has no spaces.

@@ -46,7 +46,7 @@ impl RedisStore {
         let list: Option<Vec<u8>> =
             self.reads.ask(redis::cmd("HGET").arg(self.keys.outputs(session)).arg(LIST) as &_).await?;
         list.map_or(Ok(Vec::new()), |list| {
-            serde_json::from_slice(&list).map_err(|error| StoreError::Corrupt(format!("the list of outputs: {error}")))
+            serde_json::from_slice(&list).map_err(|error| StoreError::corrupt("the list of outputs", error))
         })
     }
 
@@ -78,10 +78,10 @@ impl OutputStore for RedisStore {
         set.arg(&name).arg(&key[..]).arg("NX");
         self.writes.ask::<redis::Value>(&set).await?;
         let stored: Vec<u8> = self.writes.ask(redis::cmd("GET").arg(&name) as &_).await?;
-        stored.try_into().map_err(|_| StoreError::Corrupt(format!("the key {name} is not 32 bytes long")))
+        stored.try_into().map_err(|_| StoreError::Corrupt(format!("the key {name} is not 32 bytes long").into()))
     }
 
-    async fn keep_output(
+    async fn save_output(
         &self,
         session: SessionId,
         call: &ToolCallId,
@@ -96,12 +96,12 @@ impl OutputStore for RedisStore {
         let entry = Kept { call: call.clone(), bytes: kept as u64 };
         // In the list first: what is in no list could never be dropped.
         list.push(entry.clone());
-        let listed = serde_json::to_vec(&list).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let listed = serde_json::to_vec(&list).map_err(|error| StoreError::corrupt("Redis", error))?;
         self.write_outputs(session, &fields, &[(LIST.to_owned(), listed)]).await?;
         for (n, name) in entry.fields().enumerate() {
             let (output, range) = (output.clone(), n * PIECE..((n + 1) * PIECE).min(kept));
             let packed = tokio::task::spawn_blocking(move || pack(&output.as_bytes()[range])).await;
-            let packed = packed.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            let packed = packed.map_err(|error| StoreError::unavailable("Redis", error))?;
             self.write_outputs(session, &[], &[(name, packed)]).await?;
         }
         Ok(kept as u64)
@@ -129,7 +129,7 @@ impl OutputStore for RedisStore {
                 look.arg(field(call, n));
             }
             let pieces: Vec<Option<Vec<u8>>> = self.reads.ask::<redis::Value>(&look).await.and_then(|value| {
-                FromRedisValue::from_redis_value(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+                FromRedisValue::from_redis_value(value).map_err(|error| StoreError::corrupt("Redis", error))
             })?;
             for packed in pieces {
                 // The writer is at it, or has died in the middle.
@@ -153,5 +153,5 @@ fn pack(plain: &[u8]) -> Vec<u8> {
 
 fn unpack(packed: &[u8], into: &mut Vec<u8>) -> Result<(), StoreError> {
     let read = DeflateDecoder::new(packed).take(PIECE as u64).read_to_end(into);
-    read.map(drop).map_err(|error| StoreError::Corrupt(format!("a kept output cannot be unpacked: {error}")))
+    read.map(drop).map_err(|error| StoreError::corrupt("a saved output cannot be unpacked", error))
 }

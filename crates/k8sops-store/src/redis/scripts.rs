@@ -141,6 +141,6 @@ impl Answer {
     }
 
     pub(super) fn unexpected(&self) -> StoreError {
-        StoreError::Corrupt(format!("a script answered {self:?}"))
+        StoreError::Corrupt(format!("a script answered {self:?}").into())
     }
 }

@@ -9,8 +9,8 @@ use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, Usa
 
 #[async_trait]
 impl UsageStore for RedisStore {
-    async fn note_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
-        let models = serde_json::to_vec(&spent.models).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
+        let models = serde_json::to_vec(&spent.models).map_err(|error| StoreError::corrupt("Redis", error))?;
         let key = self.keys.usage(user, spent.day);
         self.writes
             .ask::<redis::Value>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models) as &_)
@@ -21,14 +21,14 @@ impl UsageStore for RedisStore {
         Ok(())
     }
 
-    async fn usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);
             let fields: HashMap<String, Vec<u8>> = self.reads.ask(redis::cmd("HGETALL").arg(&key) as &_).await?;
             let mut sessions = UserDay::default();
             for (session, models) in fields {
-                let unreadable = |what: String| StoreError::Corrupt(format!("{key}: {what}"));
+                let unreadable = |what: String| StoreError::Corrupt(format!("{key}: {what}").into());
                 let session: SessionId =
                     session.parse().map_err(|_| unreadable(format!("no session id: {session}")))?;
                 let models: Vec<ModelUsage> =

@@ -1,26 +1,51 @@
 //! The whole client against a scripted service: real HTTP, real WebSockets, a terminal made of channels.
 
-mod service;
+mod scripted_service;
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex, mpsc as blocking},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use tokio::time::{sleep, timeout};
-
-use self::service::{
-    Service,
-    Step::{Break, Hear, Say},
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
 };
-use super::*;
 
-#[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
+use self::scripted_service::{
+    ScriptStep::{Break, Expect, Send},
+    ScriptedService,
+};
+use super::{
+    api_client::ApiClient,
+    line_source::{InputSource, LinePrompt, LineSource, TerminalInput},
+    screen::{TerminalCapabilities, TerminalScreen},
+    terminal_chat::{InitialSession, TerminalChat},
+};
 
-impl Write for Output {
+/// No step of these tests takes this long unless it is broken.
+const STEP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An output that tests can read, and wait for.
+#[derive(Clone)]
+struct CapturedOutput {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    written: watch::Sender<()>,
+}
+
+impl Default for CapturedOutput {
+    fn default() -> Self {
+        Self { bytes: Arc::default(), written: watch::Sender::new(()) }
+    }
+}
+
+impl Write for CapturedOutput {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
+        self.bytes.lock().unwrap().extend(bytes);
+        self.written.send_replace(());
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -28,79 +53,94 @@ impl Write for Output {
     }
 }
 
-impl Output {
+impl CapturedOutput {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
     }
 }
 
-/// A user at a terminal of channels.
-struct User {
-    asks: blocking::Receiver<Ask>,
-    answers: mpsc::Sender<Input>,
+/// A user whose terminal is made of channels.
+struct TerminalUser {
+    prompts: mpsc::Receiver<LinePrompt>,
+    inputs: mpsc::Sender<TerminalInput>,
     interrupts: mpsc::Sender<()>,
-    output: Output,
+    output: CapturedOutput,
 }
 
-impl User {
-    /// Waits until asked; the prompt.
-    async fn asked(&self) -> String {
-        for _ in 0..500 {
-            if let Ok(ask) = self.asks.try_recv() {
-                return ask.prompt + &ask.initial;
-            }
-            sleep(Duration::from_millis(10)).await;
+impl TerminalUser {
+    /// Waits for a prompt and returns its text.
+    async fn wait_for_prompt(&mut self) -> String {
+        match timeout(STEP_TIMEOUT, self.prompts.recv()).await {
+            Ok(Some(LinePrompt { prompt, initial })) => prompt + &initial,
+            _ => panic!("no prompt was opened; the screen is:\n{}", self.output.text()),
         }
-        panic!("nothing was asked; the screen is:\n{}", self.output.text());
     }
 
-    async fn does(&self, input: Input) {
-        self.answers.send(input).await.unwrap();
+    async fn send_input(&self, input: TerminalInput) {
+        self.inputs.send(input).await.unwrap();
     }
 
-    /// Waits for a prompt and types a line.
-    async fn types(&self, line: &str) -> String {
-        let prompt = self.asked().await;
-        self.does(Input::Line(line.to_owned())).await;
+    /// Waits for a prompt, enters a line, and returns the prompt.
+    async fn enter_line(&mut self, line: &str) -> String {
+        let prompt = self.wait_for_prompt().await;
+        self.send_input(TerminalInput::Line(line.to_owned())).await;
         prompt
     }
 
-    async fn sees(&self, text: &str) {
-        for _ in 0..500 {
-            if self.output.text().contains(text) {
-                return;
+    /// Waits until the screen contains a text.
+    async fn wait_for_text(&self, text: &str) {
+        let mut written = self.output.written.subscribe();
+        let seen = async {
+            while !self.output.text().contains(text) {
+                written.changed().await.unwrap();
             }
-            sleep(Duration::from_millis(10)).await;
-        }
-        panic!("`{text}` was never seen; the screen is:\n{}", self.output.text());
+        };
+        let in_time = timeout(STEP_TIMEOUT, seen).await.is_ok();
+        assert!(in_time, "`{text}` was never shown; the screen is:\n{}", self.output.text());
     }
 }
 
-async fn chat(
-    service: &Service,
-    session: Option<&str>,
-    typed: render::Typed,
-) -> (User, tokio::task::JoinHandle<std::io::Result<()>>) {
-    let (ask, asks) = blocking::channel();
-    let (answers, answered) = mpsc::channel(1);
-    let (interrupts, interrupted) = mpsc::channel(4);
-    let output = Output::default();
-    let screen = Screen::new(output.clone(), Look { live: false, colours: false }, None);
-    let client = Client::new(&service.url).unwrap();
-    let mut chat = Chat::new(client, Inputs::new(ask, answered), screen, typed);
-    // This user reads fast.
-    chat.reading = Duration::ZERO;
-    chat.begin(session, false).await.unwrap();
-    let task = tokio::spawn(async move { chat.run(interrupted).await });
-    (User { asks, answers, interrupts, output }, task)
+type RunningChat = JoinHandle<std::io::Result<()>>;
+
+/// Creates a chat whose terminal is made of channels, and the user at that terminal.
+fn new_chat(url: &str, source: InputSource) -> (TerminalUser, TerminalChat<CapturedOutput>, mpsc::Receiver<()>) {
+    let (prompt_sender, prompts) = mpsc::channel(1);
+    let (inputs, input_receiver) = mpsc::channel(1);
+    let (interrupts, interrupt_receiver) = mpsc::channel(4);
+    let output = CapturedOutput::default();
+    let capabilities = TerminalCapabilities { overwrite: false, colors: false };
+    let screen = TerminalScreen::new(output.clone(), capabilities, None);
+    let lines = LineSource::new(prompt_sender, input_receiver);
+    let chat = TerminalChat::new(ApiClient::new(url).unwrap(), lines, screen, source);
+    (TerminalUser { prompts, inputs, interrupts, output }, chat, interrupt_receiver)
 }
 
-async fn done(task: tokio::task::JoinHandle<std::io::Result<()>>) {
-    timeout(Duration::from_secs(5), task).await.expect("the chat ends").unwrap().unwrap();
+async fn start_chat(
+    service: &ScriptedService,
+    session: InitialSession,
+    source: InputSource,
+) -> (TerminalUser, RunningChat) {
+    let (user, mut chat, interrupts) = new_chat(&service.url, source);
+    chat.min_reading_time = Duration::ZERO;
+    chat.start(session).await.unwrap();
+    let task = tokio::spawn(async move { chat.run(interrupts).await });
+    (user, task)
 }
 
-fn hello(last_seq: u64, is_processing: bool) -> Value {
-    json!({"type": "hello", "protocol": 1, "last_seq": last_seq, "oldest_seq": 1, "status": {"is_processing": is_processing}})
+async fn chat_ends(task: RunningChat) {
+    timeout(STEP_TIMEOUT, task).await.expect("the chat ends").unwrap().unwrap();
+}
+
+fn hello(last_seq: u64) -> Value {
+    hello_with_status(last_seq, &json!({"is_processing": false}))
+}
+
+fn hello_in_run(last_seq: u64) -> Value {
+    hello_with_status(last_seq, &json!({"is_processing": true}))
+}
+
+fn hello_with_status(last_seq: u64, status: &Value) -> Value {
+    json!({"type": "hello", "protocol": 1, "last_seq": last_seq, "oldest_seq": 1, "status": status})
 }
 
 fn created() -> Value {
@@ -132,24 +172,24 @@ fn token(offset: usize, text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_turn_goes_from_the_prompt_to_the_answer_and_back() {
-    let service = Service::start(vec![vec![
-        Say(hello(1, false)),
-        Say(created()),
-        Hear("message", accepted),
-        Say(json!({"type": "tool_start", "seq": 4, "tool_call_id": "t", "name": "pods_list", "arguments": {"ns": "prod"}, "attempt": 1})),
-        Say(json!({"type": "tool_end", "seq": 5, "tool_call_id": "t", "status": "ok", "bytes": 10, "duration_ms": 20})),
-        Say(token(0, "All ")),
-        Say(token(4, "well")),
-        Say(replied(6, "All well.")),
-        Say(finished(7, "completed")),
+async fn turn_shows_tool_calls_and_answer() {
+    let service = ScriptedService::start(vec![vec![
+        Send(hello(1)),
+        Send(created()),
+        Expect("message", accepted),
+        Send(json!({"type": "tool_start", "seq": 4, "tool_call_id": "t", "name": "pods_list", "arguments": {"ns": "prod"}, "attempt": 1})),
+        Send(json!({"type": "tool_end", "seq": 5, "tool_call_id": "t", "status": "ok", "bytes": 10, "duration_ms": 20})),
+        Send(token(0, "All ")),
+        Send(token(4, "well")),
+        Send(replied(6, "All well.")),
+        Send(finished(7, "completed")),
     ]])
     .await;
-    let (user, task) = chat(&service, None, render::Typed::Yes).await;
-    assert!(service.requests().iter().all(|r| !r.starts_with("POST")), "looking around begins no session");
-    assert_eq!(user.types("is all well?").await, "> ");
-    assert_eq!(user.types("/quit").await, "> ");
-    done(task).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
+    assert!(service.requests().iter().all(|r| !r.starts_with("POST")), "the start creates no session");
+    assert_eq!(user.enter_line("is all well?").await, "> ");
+    assert_eq!(user.enter_line("/quit").await, "> ");
+    chat_ends(task).await;
     let screen = user.output.text();
     assert!(
         screen.ends_with(
@@ -162,29 +202,29 @@ async fn a_turn_goes_from_the_prompt_to_the_answer_and_back() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_loses_and_doubles_nothing() {
-    let service = Service::start(vec![
-        // The message is taken, and its acknowledgement is lost with the connection.
-        vec![Say(hello(1, false)), Say(created()), Hear("message", |_| Vec::new()), Break],
+async fn broken_connection_loses_and_repeats_nothing() {
+    let service = ScriptedService::start(vec![
+        // The message arrives, and its acknowledgement is lost with the connection.
+        vec![Send(hello(1)), Send(created()), Expect("message", |_| Vec::new()), Break],
         vec![
-            Say(hello(3, true)),
-            Hear("message", |command| {
+            Send(hello_in_run(3)),
+            Expect("message", |command| {
                 let mut frames = accepted(command);
                 frames[0]["duplicate"] = json!(true);
                 frames
             }),
-            Say(token(0, "All w")),
+            Send(token(0, "All w")),
             Break,
         ],
-        vec![Say(hello(3, true)), Say(token(0, "All we")), Say(token(6, "ll, ")), Break],
-        vec![Say(hello(5, false)), Say(replied(4, "All well, again.")), Say(finished(5, "completed"))],
+        vec![Send(hello_in_run(3)), Send(token(0, "All we")), Send(token(6, "ll, ")), Break],
+        vec![Send(hello(5)), Send(replied(4, "All well, again.")), Send(finished(5, "completed"))],
     ])
     .await;
-    let (user, task) = chat(&service, None, render::Typed::No).await;
-    user.types("is all well?").await;
-    user.asked().await;
-    user.does(Input::End).await;
-    done(task).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Pipe).await;
+    user.enter_line("is all well?").await;
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::End).await;
+    chat_ends(task).await;
     let screen = user.output.text();
     let shown: Vec<&str> = screen.lines().skip(1).filter(|l| !l.contains("connect")).collect();
     assert_eq!(shown, ["> is all well?", "All w", "ell, ", "again.", "· 10 ms"], "{screen}");
@@ -197,158 +237,152 @@ async fn a_broken_connection_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
-async fn ctrl_c_cancels_the_turn_and_not_the_program() {
-    let service = Service::start(vec![vec![
-        Say(hello(1, false)),
-        Say(created()),
-        Hear("message", accepted),
-        Say(token(0, "It will take")),
-        Hear("cancel", acknowledged),
-        Say(replied(4, "It will take")),
-        Say(finished(5, "cancelled")),
+async fn ctrl_c_cancels_the_run_not_the_program() {
+    let service = ScriptedService::start(vec![vec![
+        Send(hello(1)),
+        Send(created()),
+        Expect("message", accepted),
+        Send(token(0, "It will take")),
+        Expect("cancel", acknowledged),
+        Send(replied(4, "It will take")),
+        Send(finished(5, "cancelled")),
     ]])
     .await;
-    let (user, task) = chat(&service, None, render::Typed::Yes).await;
-    user.types("count the atoms").await;
-    user.sees("It will take").await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
+    user.enter_line("count the atoms").await;
+    user.wait_for_text("It will take").await;
     user.interrupts.send(()).await.unwrap();
-    user.sees("· cancelled · 10 ms").await;
-    assert_eq!(user.asked().await, "> ");
-    user.does(Input::Interrupt).await;
-    user.sees("Ctrl-C again").await;
-    assert_eq!(user.types("/help").await, "> ", "something else in between: the count begins anew");
-    user.asked().await;
-    user.does(Input::Interrupt).await;
-    user.asked().await;
-    user.does(Input::Interrupt).await;
-    done(task).await;
+    user.wait_for_text("· cancelled · 10 ms").await;
+    assert_eq!(user.wait_for_prompt().await, "> ");
+    user.send_input(TerminalInput::Interrupt).await;
+    user.wait_for_text("Ctrl-C again").await;
+    assert_eq!(user.enter_line("/help").await, "> ", "another input resets the count");
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::Interrupt).await;
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::Interrupt).await;
+    chat_ends(task).await;
 }
 
 #[tokio::test]
-async fn an_approval_is_asked_inline_and_can_be_edited() {
+async fn approval_arguments_can_be_edited() {
     let ask = |seq: u64, id: &str| {
-        Say(json!({"type": "approval_requested", "seq": seq, "approval_id": id, "tool_call_id": "t", "name": "scale",
+        Send(json!({"type": "approval_requested", "seq": seq, "approval_id": id, "tool_call_id": "t", "name": "scale",
             "arguments": {"replicas": 0}, "effect": "mutating", "reason": "it scales"}))
     };
     let resolved = |seq: u64, id: &str, decision: &str| {
-        Say(
+        Send(
             json!({"type": "approval_resolved", "seq": seq, "approval_id": id, "decision": decision, "by": "user:anna"}),
         )
     };
-    let service = Service::start(vec![vec![
-        Say(hello(1, false)),
-        Say(created()),
-        Hear("message", accepted),
+    let service = ScriptedService::start(vec![vec![
+        Send(hello(1)),
+        Send(created()),
+        Expect("message", accepted),
         ask(4, "p1"),
-        Hear("deny", acknowledged),
+        Expect("deny", acknowledged),
         resolved(5, "p1", "deny"),
         ask(6, "p2"),
-        Hear("approve", acknowledged),
+        Expect("approve", acknowledged),
         resolved(7, "p2", "approve"),
-        Say(finished(8, "completed")),
+        Send(finished(8, "completed")),
     ]])
     .await;
-    let (user, task) = chat(&service, None, render::Typed::Yes).await;
-    user.types("scale it").await;
-    assert!(user.types("hm").await.starts_with("scale: run it?"));
-    user.sees("y, n or e").await;
-    assert!(user.types("n not to zero").await.starts_with("scale: run it?"));
-    assert!(user.types("e").await.starts_with("scale: run it?"));
-    assert_eq!(user.types("{\"replicas\": 2").await, "arguments: {\"replicas\":0}");
-    user.sees("that is not JSON").await;
-    user.types("e").await;
-    user.types("{\"replicas\": 2}").await;
-    assert_eq!(user.types("/quit").await, "> ");
-    done(task).await;
-    let (deny, approve) = (service.commands("deny"), service.commands("approve"));
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
+    user.enter_line("scale it").await;
+    assert!(user.enter_line("hm").await.starts_with("scale: run it?"));
+    user.wait_for_text("y, n or e").await;
+    assert!(user.enter_line("n not to zero").await.starts_with("scale: run it?"));
+    assert!(user.enter_line("e").await.starts_with("scale: run it?"));
+    assert_eq!(user.enter_line("{\"replicas\": 2").await, "arguments: {\"replicas\":0}");
+    user.wait_for_text("invalid JSON").await;
+    user.enter_line("e").await;
+    user.enter_line("{\"replicas\": 2}").await;
+    assert_eq!(user.enter_line("/quit").await, "> ");
+    chat_ends(task).await;
+    let deny = service.commands("deny");
+    let approve = service.commands("approve");
     assert_eq!((&deny[0]["approval_id"], &deny[0]["comment"]), (&json!("p1"), &json!("not to zero")));
     assert_eq!((&approve[0]["approval_id"], &approve[0]["arguments"]), (&json!("p2"), &json!({"replicas": 2})));
     assert_eq!((deny.len(), approve.len()), (1, 1));
 }
 
 #[tokio::test]
-async fn what_was_typed_ahead_or_piped_approves_nothing() {
+async fn early_or_piped_lines_approve_nothing() {
     let asking = || {
         vec![
-            Say(hello(1, false)),
-            Say(created()),
-            Hear("message", accepted),
-            Say(
+            Send(hello(1)),
+            Send(created()),
+            Expect("message", accepted),
+            Send(
                 json!({"type": "approval_requested", "seq": 4, "approval_id": "p1", "tool_call_id": "t", "name": "scale",
                 "arguments": {}, "effect": "mutating", "reason": "it scales"}),
             ),
         ]
     };
-    let service = Service::start(vec![asking(), asking()]).await;
-    let (user, task) = chat(&service, None, render::Typed::No).await;
-    user.types("scale it").await;
-    user.types("yes, and then tell me why").await;
-    user.sees("y, n or e").await;
-    user.asked().await;
-    user.does(Input::End).await;
-    done(task).await;
-    user.sees("scale was not answered; the question stays open").await;
+    let service = ScriptedService::start(vec![asking(), asking()]).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Pipe).await;
+    user.enter_line("scale it").await;
+    user.enter_line("yes, and then tell me why").await;
+    user.wait_for_text("y, n or e").await;
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::End).await;
+    chat_ends(task).await;
+    user.wait_for_text("scale was not answered; the question stays open").await;
     assert!(service.commands("approve").is_empty());
 
-    let (ask, asks) = blocking::channel();
-    let (answers, answered) = mpsc::channel(1);
-    let (interrupts, interrupted) = mpsc::channel(4);
-    let output = Output::default();
-    let screen = Screen::new(output.clone(), Look { live: false, colours: false }, None);
-    let mut chat =
-        Chat::new(Client::new(&service.url).unwrap(), Inputs::new(ask, answered), screen, render::Typed::Yes);
-    chat.reading = Duration::from_hours(1);
-    let task = tokio::spawn(async move { chat.run(interrupted).await });
-    let user = User { asks, answers, interrupts, output };
-    user.types("scale it").await;
-    user.types("y").await;
-    user.sees("typed before the question could be read").await;
-    user.types("/quit").await;
-    done(task).await;
+    let (mut user, mut chat, interrupts) = new_chat(&service.url, InputSource::Terminal);
+    chat.min_reading_time = Duration::from_hours(1);
+    let task = tokio::spawn(async move { chat.run(interrupts).await });
+    user.enter_line("scale it").await;
+    user.enter_line("y").await;
+    user.wait_for_text("typed before the question could be read").await;
+    user.enter_line("/quit").await;
+    chat_ends(task).await;
     assert!(service.commands("approve").is_empty());
 }
 
 #[tokio::test]
-async fn an_answer_to_a_question_that_is_over_is_not_sent() {
-    let service = Service::start(vec![vec![
-        Say(hello(1, false)),
-        Say(created()),
-        Hear("message", accepted),
-        Say(json!({"type": "approval_requested", "seq": 4, "approval_id": "p1", "tool_call_id": "t", "name": "scale",
+async fn answer_to_a_closed_question_is_not_sent() {
+    let service = ScriptedService::start(vec![vec![
+        Send(hello(1)),
+        Send(created()),
+        Expect("message", accepted),
+        Send(json!({"type": "approval_requested", "seq": 4, "approval_id": "p1", "tool_call_id": "t", "name": "scale",
             "arguments": {}, "effect": "mutating", "reason": "it scales"})),
-        Say(json!({"type": "approval_resolved", "seq": 5, "approval_id": "p1", "decision": "deny", "by": "user:bob"})),
-        Say(finished(6, "completed")),
+        Send(json!({"type": "approval_resolved", "seq": 5, "approval_id": "p1", "decision": "deny", "by": "user:bob"})),
+        Send(finished(6, "completed")),
     ]])
     .await;
-    let (user, task) = chat(&service, None, render::Typed::Yes).await;
-    user.types("scale it").await;
-    let prompt = user.asked().await;
-    user.sees("10 ms").await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
+    user.enter_line("scale it").await;
+    let prompt = user.wait_for_prompt().await;
+    user.wait_for_text("10 ms").await;
     if prompt.starts_with("scale") {
-        user.does(Input::Line("y".to_owned())).await;
-        user.sees("answered elsewhere").await;
-        user.asked().await;
+        user.send_input(TerminalInput::Line("y".to_owned())).await;
+        user.wait_for_text("answered elsewhere").await;
+        user.wait_for_prompt().await;
     }
-    user.does(Input::Line("/quit".to_owned())).await;
-    done(task).await;
+    user.send_input(TerminalInput::Line("/quit".to_owned())).await;
+    chat_ends(task).await;
     assert!(service.commands("approve").is_empty() && service.commands("message").len() == 1);
 }
 
 #[tokio::test]
-async fn sessions_and_models_are_listed_switched_and_changed() {
+async fn session_and_model_commands_call_the_api() {
     let snapshot = json!({"type": "snapshot", "as_of_seq": 9, "settings": {"provider": "demo", "model": "rules"},
         "messages": [{"role": "user", "seq": 2, "content": "from before"}], "pending_approvals": [], "open_run": null});
-    let service = Service::start(vec![vec![Say(hello(9, false)), Say(snapshot)]]).await;
-    let (user, task) = chat(&service, None, render::Typed::Yes).await;
+    let service = ScriptedService::start(vec![vec![Send(hello(9)), Send(snapshot)]]).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     for line in
         ["/sessions", "/switch 9", "/switch 1", "/model", "/model gpt", "/title New name", "/nonsense", "/delete"]
     {
-        assert_eq!(user.types(line).await, "> ", "{line}");
+        assert_eq!(user.enter_line(line).await, "> ", "{line}");
     }
-    assert_eq!(user.types("y").await, "delete \"Payments\" for good? [y/n] ");
-    user.asked().await;
-    user.does(Input::End).await;
-    done(task).await;
+    assert_eq!(user.enter_line("y").await, "permanently delete \"Payments\"? [y/n] ");
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::End).await;
+    chat_ends(task).await;
     let screen = user.output.text();
     for seen in [
         "  1  Payments",
@@ -356,7 +390,7 @@ async fn sessions_and_models_are_listed_switched_and_changed() {
         "> from before",
         "* demo/rules",
         "OpenAI  (not configured)",
-        "✗ there is no /nonsense",
+        "✗ unknown command /nonsense",
         "· deleted",
     ] {
         assert!(screen.contains(seen), "{seen}: {screen}");
@@ -373,29 +407,29 @@ async fn sessions_and_models_are_listed_switched_and_changed() {
 }
 
 #[tokio::test]
-async fn a_model_that_is_not_there_is_refused_before_it_begins_a_session() {
-    let script = || vec![Say(hello(1, false)), Say(created())];
-    let service = Service::start(vec![script()]).await;
-    let (user, task) = chat(&service, None, render::Typed::Yes).await;
+async fn unknown_model_is_rejected_before_a_session_exists() {
+    let script = || vec![Send(hello(1)), Send(created())];
+    let service = ScriptedService::start(vec![script()]).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     for (line, said) in [
-        ("/model nope", "✗ demo has no model nope; it has: rules"),
-        ("/model openai/nope", "✗ openai has no model nope; it has: gpt"),
+        ("/model nope", "✗ demo has no model nope; available: rules"),
+        ("/model openai/nope", "✗ openai has no model nope; available: gpt"),
         ("/model free/anything", "· model of the next session: free/anything"),
         ("/model gpt", "· model of the next session: openai/gpt"),
         ("/model demo/nope", "✗ demo has no model nope"),
     ] {
-        assert_eq!(user.types(line).await, "> ", "{line}");
-        user.sees(said).await;
+        assert_eq!(user.enter_line(line).await, "> ", "{line}");
+        user.wait_for_text(said).await;
     }
-    user.types("/new From here").await;
-    user.types("/quit").await;
-    done(task).await;
+    user.enter_line("/new From here").await;
+    user.enter_line("/quit").await;
+    chat_ends(task).await;
     let begun: Vec<String> = service.requests().into_iter().filter(|r| r.starts_with("POST")).collect();
     assert_eq!(begun, [r#"POST /v1/sessions {"model":"gpt","provider":"openai","title":"From here"}"#]);
 }
 
 #[tokio::test]
-async fn lines_from_a_pipe_are_turns_one_after_another() {
+async fn piped_lines_are_separate_turns() {
     let second = |command: &Value| {
         vec![
             json!({"type": "ack", "command_id": command["command_id"], "seq": 5}),
@@ -403,49 +437,45 @@ async fn lines_from_a_pipe_are_turns_one_after_another() {
             json!({"type": "run_started", "seq": 7}),
         ]
     };
-    let service = Service::start(vec![vec![
-        Say(hello(1, false)),
-        Say(created()),
-        Hear("message", accepted),
-        Say(replied(4, "one")),
-        Say(finished(5, "completed")),
-        Hear("message", second),
-        Say(json!({"type": "assistant_message", "seq": 8, "message_id": "b", "content": "two", "stop_reason": "end_turn"})),
-        Say(finished(9, "completed")),
+    let service = ScriptedService::start(vec![vec![
+        Send(hello(1)),
+        Send(created()),
+        Expect("message", accepted),
+        Send(replied(4, "one")),
+        Send(finished(5, "completed")),
+        Expect("message", second),
+        Send(json!({"type": "assistant_message", "seq": 8, "message_id": "b", "content": "two", "stop_reason": "end_turn"})),
+        Send(finished(9, "completed")),
     ]])
     .await;
-    let (user, task) = chat(&service, None, render::Typed::No).await;
-    user.types("first").await;
-    user.types("second").await;
-    user.asked().await;
-    user.does(Input::End).await;
-    done(task).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Pipe).await;
+    user.enter_line("first").await;
+    user.enter_line("second").await;
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::End).await;
+    chat_ends(task).await;
     let screen = user.output.text();
     assert!(screen.ends_with("> first\none\n· 10 ms\n> second\ntwo\n· 10 ms\n"), "{screen}");
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_said_and_the_chat_goes_on() {
-    let service = Service::start(vec![vec![Say(hello(1, false)), Say(created()), Break]]).await;
-    let (user, task) = chat(&service, Some("new"), render::Typed::Yes).await;
-    user.asked().await;
-    // The scripts are used up: what comes next is refused as the real service refuses a session that it does not have.
-    user.sees("this session is over: there is no such session").await;
-    user.does(Input::Line("/sessions".to_owned())).await;
-    user.sees("Payments").await;
-    user.asked().await;
-    user.does(Input::Line("/quit".to_owned())).await;
-    done(task).await;
+async fn chat_continues_after_its_session_ends() {
+    let service = ScriptedService::start(vec![vec![Send(hello(1)), Send(created()), Break]]).await;
+    let (mut user, task) = start_chat(&service, InitialSession::Given("new".to_owned()), InputSource::Terminal).await;
+    user.wait_for_prompt().await;
+    // Without another script the service rejects the WebSocket as the real service rejects an unknown session.
+    user.wait_for_text("session ended: there is no such session").await;
+    user.send_input(TerminalInput::Line("/sessions".to_owned())).await;
+    user.wait_for_text("Payments").await;
+    user.wait_for_prompt().await;
+    user.send_input(TerminalInput::Line("/quit".to_owned())).await;
+    chat_ends(task).await;
 }
 
 #[tokio::test]
-async fn a_service_that_cannot_be_reached_is_said_in_one_line() {
-    let (ask, _asks) = blocking::channel();
-    let (_answers, answered) = mpsc::channel(1);
-    let screen = Screen::new(Output::default(), Look { live: false, colours: false }, None);
-    let client = Client::new("http://127.0.0.1:9").unwrap();
-    let mut chat = Chat::new(client, Inputs::new(ask, answered), screen, render::Typed::No);
-    let error = chat.begin(None, false).await.unwrap_err().to_string();
+async fn unreachable_service_is_one_line() {
+    let (_user, mut chat, _interrupts) = new_chat("http://127.0.0.1:9", InputSource::Pipe);
+    let error = chat.start(InitialSession::New).await.unwrap_err().to_string();
     assert!(
         error.starts_with("http://127.0.0.1:9 does not answer (") && error.ends_with("is `k8sops serve` running?"),
         "{error}"

@@ -1,0 +1,38 @@
+//! The ports: what sessions need of a storage backend, one trait per concern.
+//!
+//! | port | holds |
+//! |---|---|
+//! | [`SessionLog`] | the events of a session, and its checkpoint |
+//! | [`Inbox`] | commands that were accepted and not yet handled, and their receipts |
+//! | [`Leases`] | which process owns a session |
+//! | [`SessionIndex`] | what spans sessions: lists, counts, unfinished work, deletion |
+//! | [`OutputStore`] | whole outputs of tool calls |
+//! | [`UsageStore`] | what users used, by day |
+//! | [`MemoryStore`] | what is remembered of users, with embedding vectors |
+//! | [`Notifications`] | what several processes see of each other's work |
+//!
+//! A function takes the port that it needs (`&dyn SessionLog`), so that a test double implements three methods and not
+//! forty. [`SessionStore`] is all of them together, as a backend offers them. What each promises is checked by one
+//! contract suite, which every backend of `k8sops-store` passes.
+
+mod inbox;
+mod leases;
+mod memory_store;
+mod notifications;
+mod output_store;
+mod session_index;
+mod session_log;
+mod session_store;
+mod store_error;
+mod usage_store;
+
+pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox};
+pub use leases::{LeaseEpoch, Leases, RemainingWork, SessionLease};
+pub use memory_store::{MemoryStore, MemoryWrite, UpkeepClaim};
+pub use notifications::{NotificationTopic, Notifications, PreviewPage, StoreNotification};
+pub use output_store::{OutputPart, OutputStore, random_key};
+pub use session_index::{DamagedSession, IdleDeletion, ListCursor, SessionIndex};
+pub use session_log::{EventPage, LogCommit, SessionLog};
+pub use session_store::SessionStore;
+pub use store_error::{BackendError, StoreError};
+pub use usage_store::UsageStore;

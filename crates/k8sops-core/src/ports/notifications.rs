@@ -1,0 +1,68 @@
+//! The port [`Notifications`]: what several processes see of each other's work.
+
+use async_trait::async_trait;
+
+use super::{SessionLease, StoreError};
+use crate::{MessageId, MessagePreview, SessionId, Timestamp};
+
+/// What a process subscribes to of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotificationTopic {
+    /// The log has grown, or the preview of the open message.
+    Log,
+    /// The inbox has a new command.
+    Inbox,
+}
+
+/// A hint that it is worth reading something again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreNotification {
+    /// This topic of this session has changed, or was subscribed to just now.
+    Session(SessionId, NotificationTopic),
+    /// Sessions have work and no owner.
+    Unfinished,
+    /// Notifications may have been lost: everything that is subscribed to may have changed.
+    All,
+}
+
+/// What [`Notifications::read_preview`] read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PreviewPage {
+    /// The chunks, in order.
+    pub pieces: Vec<MessagePreview>,
+    /// The position after the last chunk, from which to read on.
+    pub position: u64,
+}
+
+/// What several processes that share a store see of each other's work. Nothing that is logged depends on it: a lost
+/// notification delays a reader until its next poll, and a lost preview is made up for by the committed message.
+#[async_trait]
+pub trait Notifications: Send + Sync {
+    /// Appends to the preview of an open message. Ignored without an error if the lease or the message is over.
+    async fn write_preview(
+        &self,
+        lease: SessionLease,
+        message: MessageId,
+        pieces: &[MessagePreview],
+    ) -> Result<(), StoreError>;
+
+    /// Reads the preview of the open message from the position `after` on.
+    async fn read_preview(&self, session: SessionId, after: u64) -> Result<PreviewPage, StoreError>;
+
+    /// Records when the last pending approval of a session expires; `None` if it has no pending approval. A record is
+    /// dropped when its time has passed.
+    async fn set_approval_deadline(&self, session: SessionId, until: Option<Timestamp>) -> Result<(), StoreError>;
+
+    /// Sessions with pending approvals, those that expire first, at most `limit`.
+    async fn list_awaiting_approval(&self, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Subscribes to a topic of a session. The subscription takes effect a little later; a [`StoreNotification`] of the
+    /// same session and topic says when.
+    fn subscribe(&self, session: SessionId, topic: NotificationTopic);
+
+    /// Ends a subscription.
+    fn unsubscribe(&self, session: SessionId, topic: NotificationTopic);
+
+    /// Waits for the next notification. For one caller at a time. Cancel safe.
+    async fn next_notification(&self) -> StoreNotification;
+}

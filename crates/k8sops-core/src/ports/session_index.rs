@@ -1,0 +1,69 @@
+//! The port [`SessionIndex`]: what spans sessions.
+
+use async_trait::async_trait;
+
+use super::StoreError;
+use crate::{SessionId, SessionSummary, Timestamp, UserId};
+
+/// A position in a list of sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListCursor {
+    /// [`SessionSummary::updated_at`] of the last session that was listed.
+    pub updated_at: Timestamp,
+    /// The id of that session.
+    pub session_id: SessionId,
+}
+
+/// What [`SessionIndex::delete_idle_session`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleDeletion {
+    /// The session was idle and is deleted.
+    Deleted,
+    /// The session has an open run or commands in its inbox, and was kept.
+    Busy,
+}
+
+/// A session whose stored data cannot be read.
+#[derive(Debug, Clone)]
+pub struct DamagedSession {
+    /// The session.
+    pub session_id: SessionId,
+    /// What was found when its data was read.
+    pub error: StoreError,
+}
+
+/// The index of all sessions: summaries, lists, unfinished work, deletion.
+#[async_trait]
+pub trait SessionIndex: Send + Sync + 'static {
+    /// The summary of a session; `None` if it does not exist. Fails with `Corrupt` if it exists and cannot be read.
+    async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError>;
+
+    /// A user's sessions after `after`, newest activity first (on a tie, the greater id first). A store that can find
+    /// sessions without reading them also lists those that cannot be read.
+    async fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError>;
+
+    /// Upper bound of the number of a user's sessions.
+    async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError>;
+
+    /// Deletes a session with all that belongs to it, including tool outputs. Fails with `NotFound` if it does not exist.
+    async fn delete_session(&self, session: SessionId) -> Result<(), StoreError>;
+
+    /// Deletes a session like [`Self::delete_session`], but only if it has no open run and an empty inbox. Atomic: a
+    /// command that is accepted before keeps the session, and one that comes after fails with `NotFound`.
+    async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError>;
+
+    /// Sessions that have work ([`SessionSummary::has_work`], or commands in the inbox) and, as far as is known, no owner.
+    /// A store of several processes hands each session to one caller at a time, and again after a while if the work is
+    /// still there.
+    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Sessions that are known to be damaged, for `k8sops doctor`.
+    async fn list_damaged_sessions(&self) -> Result<Vec<DamagedSession>, StoreError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,22 @@
+//! All ports together, as a storage backend offers them.
+
+use async_trait::async_trait;
+
+use super::{Inbox, Leases, MemoryStore, Notifications, OutputStore, SessionIndex, SessionLog, StoreError, UsageStore};
+
+/// A storage backend. Every method of its ports may be called at any time from any task.
+///
+/// An `Arc<dyn SessionStore>` coerces to an `Arc` of each single port.
+#[async_trait]
+pub trait SessionStore: SessionLog + Inbox + Leases + SessionIndex + OutputStore + UsageStore + MemoryStore {
+    /// The name of the backend, as `MEMORY_BACKEND` spells it.
+    fn backend_name(&self) -> &'static str;
+
+    /// Checks that the backend can be used now.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// What the store offers to several processes that share it; `None` if one process has it to itself.
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        None
+    }
+}

@@ -1,0 +1,256 @@
+//! The REST calls that the chat needs.
+
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{
+    Method, Url,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use crate::config::TOKEN_VARIABLE;
+use k8sops_core::{is_loopback, mask_url};
+
+/// Time limit of a whole request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time limit of connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The characters that are escaped in a path segment.
+const ESCAPED_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// Why a call to the service failed. The texts are for users.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiClientError {
+    /// The URL cannot be the URL of a service.
+    #[error("`{0}` is not a service URL; expected http://host:port or https://host:port")]
+    InvalidUrl(String),
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up: {}", root_cause(.0))]
+    Setup(#[source] reqwest::Error),
+    /// The service did not answer.
+    #[error("{address} does not answer ({}); is `k8sops serve` running?", root_cause(.source))]
+    Unreachable {
+        /// The address of the service.
+        address: String,
+        /// Why the request failed.
+        source: reqwest::Error,
+    },
+    /// The service rejected the request.
+    #[error("{message}")]
+    Rejected {
+        /// The HTTP status.
+        status: u16,
+        /// The explanation of the service.
+        message: String,
+    },
+    /// The service answered, but not as this API does.
+    #[error("{address} did not answer like a k8sops service: {problem}")]
+    UnexpectedResponse {
+        /// The address of the service.
+        address: String,
+        /// What is wrong with the response.
+        problem: &'static str,
+    },
+    /// An abbreviated session id matches several sessions.
+    #[error("{matches} session ids match `{given}`; give more characters")]
+    AmbiguousSession {
+        /// The abbreviated id.
+        given: String,
+        /// The number of matching sessions.
+        matches: usize,
+    },
+}
+
+/// A model, with the provider that offers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ModelSelection {
+    pub(super) provider: String,
+    pub(super) model: String,
+}
+
+/// A client of one service.
+#[derive(Debug, Clone)]
+pub(super) struct ApiClient {
+    base: Url,
+    http: reqwest::Client,
+    token: Option<SecretString>,
+}
+
+impl ApiClient {
+    /// Creates a client of the service at `url`, which may end in `/v1`.
+    ///
+    /// # Errors
+    /// The URL is not a service URL, or the HTTP client cannot be set up.
+    pub(super) fn new(url: &str) -> Result<Self, ApiClientError> {
+        let invalid = || ApiClientError::InvalidUrl(mask_url(url));
+        let mut base = Url::parse(url).map_err(|_| invalid())?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
+            return Err(invalid());
+        }
+        let root = base.path().trim_end_matches('/');
+        let path = format!("{}/v1/", root.strip_suffix("/v1").unwrap_or(root));
+        base.set_path(&path);
+        base.set_query(None);
+        base.set_fragment(None);
+        let mut http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
+        if base.host_str().is_some_and(is_loopback) {
+            http = http.no_proxy();
+        }
+        Ok(Self { base, http: http.build().map_err(ApiClientError::Setup)?, token: None })
+    }
+
+    /// Returns the client with the key or token of a user.
+    #[must_use]
+    pub(super) fn with_token(self, token: SecretString) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// Returns the `Authorization` header, if there is a token that is a valid header value.
+    pub(super) fn authorization_header(&self) -> Option<HeaderValue> {
+        let token = self.token.as_ref()?.expose_secret().trim();
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Returns the address of the service, with credentials masked.
+    #[must_use]
+    pub(super) fn address(&self) -> String {
+        mask_url(self.base.as_str().trim_end_matches("/v1/"))
+    }
+
+    /// Fetches the newest sessions.
+    pub(super) async fn list_sessions(&self) -> Result<Vec<Value>, ApiClientError> {
+        let page = self.send_request(Method::GET, "sessions?limit=50", None).await?;
+        Ok(page["sessions"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Fetches one session.
+    pub(super) async fn get_session(&self, id: &str) -> Result<Value, ApiClientError> {
+        self.send_request(Method::GET, &session_path(id), None).await
+    }
+
+    /// Creates a session and returns its id.
+    pub(super) async fn create_session(
+        &self,
+        title: Option<&str>,
+        selection: Option<&ModelSelection>,
+    ) -> Result<String, ApiClientError> {
+        let mut body = json!({});
+        if let Some(title) = title {
+            body["title"] = json!(title);
+        }
+        if let Some(ModelSelection { provider, model }) = selection {
+            body["provider"] = json!(provider);
+            body["model"] = json!(model);
+        }
+        let session = self.send_request(Method::POST, "sessions", Some(body)).await?;
+        session["session_id"].as_str().map(str::to_owned).ok_or_else(|| ApiClientError::UnexpectedResponse {
+            address: self.address(),
+            problem: "the new session has no session_id",
+        })
+    }
+
+    /// Renames a session.
+    pub(super) async fn rename_session(&self, id: &str, title: &str) -> Result<(), ApiClientError> {
+        self.send_request(Method::PATCH, &session_path(id), Some(json!({"title": title}))).await.map(drop)
+    }
+
+    /// Deletes a session.
+    pub(super) async fn delete_session(&self, id: &str) -> Result<(), ApiClientError> {
+        self.send_request(Method::DELETE, &session_path(id), None).await.map(drop)
+    }
+
+    /// Changes the model of a session.
+    pub(super) async fn set_session_model(&self, id: &str, selection: &ModelSelection) -> Result<(), ApiClientError> {
+        let body = json!({"provider": selection.provider, "model": selection.model});
+        self.send_request(Method::PATCH, &format!("{}/settings", session_path(id)), Some(body)).await.map(drop)
+    }
+
+    /// Fetches the catalog of providers and models.
+    pub(super) async fn list_providers(&self) -> Result<Value, ApiClientError> {
+        self.send_request(Method::GET, "providers", None).await
+    }
+
+    /// Returns the WebSocket URL of a session's events: those after `after`, or a snapshot followed by new events.
+    #[must_use]
+    pub(super) fn events_url(&self, id: &str, after: Option<u64>) -> String {
+        let from = after.map_or_else(|| "after=0&snapshot=true".to_owned(), |seq| format!("after={seq}"));
+        let rest = self.base.as_str().strip_prefix("http").unwrap_or_default();
+        format!("ws{rest}{}/ws?{from}", session_path(id))
+    }
+
+    async fn send_request(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, ApiClientError> {
+        let url = self.base.join(path).map_err(|_| ApiClientError::InvalidUrl(path.to_owned()))?;
+        let mut request = self.http.request(method, url);
+        if let Some(authorization) = self.authorization_header() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let unreachable = |source| ApiClientError::Unreachable { address: self.address(), source };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null));
+        }
+        Err(ApiClientError::Rejected { status: status.as_u16(), message: problem_message(status.as_u16(), &bytes) })
+    }
+}
+
+/// Returns the message of a `problem+json` body; for any other body, a message that names the status.
+pub(super) fn problem_message(status: u16, body: &[u8]) -> String {
+    let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let message = ["detail", "title", "code"].iter().find_map(|key| problem[key].as_str());
+    let message = message.map_or_else(|| format!("the service returned HTTP {status}"), str::to_owned);
+    // The message of the service addresses clients that write the header themselves.
+    if status == 401 { format!("{message} (set --token or {TOKEN_VARIABLE})") } else { message }
+}
+
+/// Returns the path of a session. The service rejects an invalid id; here it only must not become another path.
+fn session_path(id: &str) -> String {
+    format!("sessions/{}", utf8_percent_encode(id, ESCAPED_IN_PATH))
+}
+
+/// Returns the text of the innermost cause: `connection refused` says more than `error sending request`.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_url_is_accepted_with_and_without_version() {
+        for (given, events) in [
+            ("http://127.0.0.1:8080", "ws://127.0.0.1:8080/v1/sessions/a/ws?after=3"),
+            ("http://127.0.0.1:8080/v1/", "ws://127.0.0.1:8080/v1/sessions/a/ws?after=3"),
+            ("https://h/ops/", "wss://h/ops/v1/sessions/a/ws?after=3"),
+        ] {
+            assert_eq!(ApiClient::new(given).unwrap().events_url("a", Some(3)), events);
+        }
+        let client = ApiClient::new("http://h").unwrap();
+        assert_eq!(client.events_url("../x", None), "ws://h/v1/sessions/%2E%2E%2Fx/ws?after=0&snapshot=true");
+        assert_eq!(client.address(), "http://h");
+        for bad in ["", "127.0.0.1:8080", "ftp://h", "http://"] {
+            assert!(ApiClient::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn problem_message_prefers_the_detail() {
+        let body = br#"{"title":"t","detail":"there is no session x","code":"c"}"#;
+        assert_eq!(problem_message(404, body), "there is no session x");
+        assert_eq!(problem_message(502, b"<html>"), "the service returned HTTP 502");
+    }
+}

@@ -1,0 +1,102 @@
+//! Answers to approvals and to questions of MCP servers.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    line_source::{InputSource, LinePrompt},
+    terminal_chat::{LoopControl, OpenPrompt, TerminalChat},
+    transcript::{LineStyle, PendingQuestion, QuestionSubject},
+    user_input::{ApprovalAnswer, parse_approval_answer},
+};
+
+const NO_LONGER_OPEN: &str = "this question was answered elsewhere, or is no longer open";
+
+impl<W: Write> TerminalChat<W> {
+    /// Handles a line that was entered at a question: an answer, or a command.
+    pub(super) async fn answer_question(&mut self, id: &str, line: &str) -> io::Result<LoopControl> {
+        if line.starts_with('/') {
+            return self.handle_line(line).await;
+        }
+        let Some(question) = self.pending_question(id) else {
+            self.show_note(NO_LONGER_OPEN)?;
+            return Ok(LoopControl::Continue);
+        };
+        let answer = match (parse_approval_answer(line), self.source) {
+            // A piped message that starts with "yes" was not written for this question.
+            (
+                ApprovalAnswer::Approve(Some(_)) | ApprovalAnswer::Deny(Some(_)) | ApprovalAnswer::Edit,
+                InputSource::Pipe,
+            ) => ApprovalAnswer::Unclear,
+            (answer, _) => answer,
+        };
+        let command = match (question.subject, answer) {
+            (_, ApprovalAnswer::Edit) => {
+                let prompt = match question.subject {
+                    QuestionSubject::ToolCall => "arguments: ",
+                    QuestionSubject::ServerInput => "answer: ",
+                };
+                let line_prompt = LinePrompt { prompt: prompt.to_owned(), initial: question.arguments.to_string() };
+                self.next_prompt = Some((OpenPrompt::Arguments(id.to_owned()), line_prompt));
+                return Ok(LoopControl::Continue);
+            }
+            (_, ApprovalAnswer::Unclear) => {
+                self.show_line(LineStyle::Failure, "answer y, n or e; a comment may follow: n not in production")?;
+                return Ok(LoopControl::Continue);
+            }
+            (QuestionSubject::ToolCall, ApprovalAnswer::Approve(comment)) => {
+                json!({"type": "approve", "approval_id": id, "comment": comment})
+            }
+            (QuestionSubject::ToolCall, ApprovalAnswer::Deny(comment)) => {
+                json!({"type": "deny", "approval_id": id, "comment": comment})
+            }
+            (QuestionSubject::ServerInput, ApprovalAnswer::Approve(_)) => {
+                json!({"type": "answer", "input_id": id, "action": "accept", "content": {}})
+            }
+            (QuestionSubject::ServerInput, ApprovalAnswer::Deny(_)) => {
+                json!({"type": "answer", "input_id": id, "action": "decline"})
+            }
+        };
+        self.send_answer(id, command).await;
+        Ok(LoopControl::Continue)
+    }
+
+    /// Approves a call with edited arguments, or answers a server with an edited answer. After an invalid line the
+    /// question is asked again.
+    pub(super) async fn submit_arguments(&mut self, id: &str, line: &str) -> io::Result<LoopControl> {
+        let Some(question) = self.pending_question(id) else {
+            self.show_note(NO_LONGER_OPEN)?;
+            return Ok(LoopControl::Continue);
+        };
+        match serde_json::from_str::<Value>(line) {
+            Ok(arguments @ Value::Object(_)) => {
+                let command = match question.subject {
+                    QuestionSubject::ToolCall => json!({"type": "approve", "approval_id": id, "arguments": arguments}),
+                    QuestionSubject::ServerInput => {
+                        json!({"type": "answer", "input_id": id, "action": "accept", "content": arguments})
+                    }
+                };
+                self.send_answer(id, command).await;
+            }
+            Ok(_) => self.show_line(LineStyle::Failure, "the arguments must be a JSON object; nothing was approved")?,
+            Err(error) => {
+                self.show_line(LineStyle::Failure, format!("invalid JSON ({error}); nothing was approved"))?;
+            }
+        }
+        Ok(LoopControl::Continue)
+    }
+
+    fn pending_question(&self, id: &str) -> Option<PendingQuestion> {
+        self.session.as_ref().and_then(|session| session.view.pending_question(id)).cloned()
+    }
+
+    async fn send_answer(&mut self, question_id: &str, mut command: Value) {
+        let Some(session) = &mut self.session else { return };
+        let command_id = Uuid::now_v7().to_string();
+        command["command_id"] = json!(command_id);
+        session.view.record_answer(question_id, &command_id);
+        session.connection.send_command(command).await;
+    }
+}

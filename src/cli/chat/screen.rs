@@ -1,0 +1,269 @@
+//! The screen: writes updates to the terminal.
+//!
+//! It has two states. While a prompt is open, the line editor owns the terminal and whole lines are printed above it.
+//! Otherwise text is written as it arrives, and a spinner shows the current activity.
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    time::Instant,
+};
+
+use super::{
+    formatting::{format_duration, truncate_chars},
+    line_source::PrintAbovePrompt,
+    transcript::{LineStyle, ScreenUpdate},
+};
+
+/// What the terminal supports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TerminalCapabilities {
+    /// Whether a line can be overwritten, which the spinner needs.
+    pub(super) overwrite: bool,
+    /// Whether colors are enabled.
+    pub(super) colors: bool,
+}
+
+impl TerminalCapabilities {
+    /// Detects the capabilities of standard output.
+    #[must_use]
+    pub(super) fn detect() -> Self {
+        let overwrite = io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let colors = overwrite && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { overwrite, colors }
+    }
+}
+
+const SPINNER_FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+
+/// Short enough for one line of a narrow terminal, because a line that wraps cannot be overwritten.
+const MAX_SPINNER_TEXT: usize = 50;
+
+/// Writes updates to an output.
+pub(super) struct TerminalScreen<W> {
+    out: W,
+    capabilities: TerminalCapabilities,
+    print_above: Option<PrintAbovePrompt>,
+    prompt_open: bool,
+    /// Text that waits for the end of its line while a prompt is open.
+    buffered_text: String,
+    /// Whether the cursor is in the middle of a line of text.
+    in_line: bool,
+    activity: Option<(String, Instant)>,
+    spinner_visible: bool,
+    spinner_frame: usize,
+}
+
+impl<W: Write> TerminalScreen<W> {
+    /// Creates a screen that writes to `out`, and with `print_above` while a prompt is open.
+    #[must_use]
+    pub(super) fn new(out: W, capabilities: TerminalCapabilities, print_above: Option<PrintAbovePrompt>) -> Self {
+        Self {
+            out,
+            capabilities,
+            print_above,
+            prompt_open: false,
+            buffered_text: String::new(),
+            in_line: false,
+            activity: None,
+            spinner_visible: false,
+            spinner_frame: 0,
+        }
+    }
+
+    /// Writes updates.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub(super) fn apply_updates(&mut self, updates: impl IntoIterator<Item = ScreenUpdate>) -> io::Result<()> {
+        for update in updates {
+            match update {
+                ScreenUpdate::Text(text) => self.write_text(&text)?,
+                ScreenUpdate::Line(style, line) => self.write_line(style, &line)?,
+                ScreenUpdate::Activity(text) => {
+                    // The timer continues if only the details change: `2/5` of the same call.
+                    let same_activity = |old: &str, new: &str| old.split(' ').next() == new.split(' ').next();
+                    self.activity = match (text, self.activity.take()) {
+                        (Some(text), Some((old, since))) if same_activity(&old, &text) => Some((text, since)),
+                        (text, _) => text.map(|text| (text, Instant::now())),
+                    };
+                    self.clear_spinner()?;
+                }
+            }
+        }
+        self.out.flush()
+    }
+
+    /// Returns whether the spinner is in use, so that [`Self::advance_spinner`] must be called regularly.
+    #[must_use]
+    pub(super) fn needs_ticks(&self) -> bool {
+        self.capabilities.overwrite && !self.prompt_open && !self.in_line && self.activity.is_some()
+    }
+
+    /// Shows the next frame of the spinner.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub(super) fn advance_spinner(&mut self) -> io::Result<()> {
+        if !self.needs_ticks() {
+            return Ok(());
+        }
+        let Some((text, since)) = &self.activity else { return Ok(()) };
+        let elapsed_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let frame = SPINNER_FRAMES[self.spinner_frame % SPINNER_FRAMES.len()];
+        let text = truncate_chars(&text.replace('\n', " "), MAX_SPINNER_TEXT);
+        let line = format!("{frame} {text} {}", format_duration(elapsed_ms));
+        self.spinner_frame += 1;
+        let line = self.colorize(LineStyle::Note, &line);
+        write!(self.out, "\r\x1b[2K{line}")?;
+        self.spinner_visible = true;
+        self.out.flush()
+    }
+
+    /// Prepares the screen for a prompt.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub(super) fn begin_prompt(&mut self) -> io::Result<()> {
+        self.clear_spinner()?;
+        self.finish_line()?;
+        // Without a line editor there is no prompt on the screen that text could run into.
+        self.prompt_open = self.print_above.is_some();
+        self.out.flush()
+    }
+
+    /// Returns to direct output after a prompt.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub(super) fn end_prompt(&mut self) -> io::Result<()> {
+        self.prompt_open = false;
+        let buffered = std::mem::take(&mut self.buffered_text);
+        if buffered.is_empty() { Ok(()) } else { self.write_text(&buffered) }
+    }
+
+    fn write_text(&mut self, text: &str) -> io::Result<()> {
+        if self.prompt_open {
+            self.buffered_text.push_str(text);
+            if let Some(end) = self.buffered_text.rfind('\n') {
+                let lines: String = self.buffered_text.drain(..=end).collect();
+                self.print_above_prompt(lines);
+            }
+            return Ok(());
+        }
+        self.clear_spinner()?;
+        self.out.write_all(text.as_bytes())?;
+        if !text.is_empty() {
+            self.in_line = !text.ends_with('\n');
+        }
+        Ok(())
+    }
+
+    fn write_line(&mut self, style: LineStyle, line: &str) -> io::Result<()> {
+        let mark = match style {
+            LineStyle::Plain | LineStyle::User => "",
+            LineStyle::Tool => "→ ",
+            LineStyle::Success => "✓ ",
+            LineStyle::Failure => "✗ ",
+            LineStyle::Question => "? ",
+            LineStyle::Note => "· ",
+        };
+        let line = self.colorize(style, &format!("{mark}{line}"));
+        if self.prompt_open {
+            let mut lines = std::mem::take(&mut self.buffered_text);
+            if !lines.is_empty() {
+                lines.push('\n');
+            }
+            self.print_above_prompt(lines + &line + "\n");
+            return Ok(());
+        }
+        self.clear_spinner()?;
+        self.finish_line()?;
+        writeln!(self.out, "{line}")
+    }
+
+    fn colorize(&self, style: LineStyle, line: &str) -> String {
+        let code = match style {
+            LineStyle::Plain => return line.to_owned(),
+            _ if !self.capabilities.colors => return line.to_owned(),
+            LineStyle::User => "1",
+            LineStyle::Tool => "36",
+            LineStyle::Success => "32",
+            LineStyle::Failure => "31",
+            LineStyle::Question => "33",
+            LineStyle::Note => "2",
+        };
+        // Each line gets its own codes, because printing above a prompt clears to the end of each line.
+        line.split('\n').map(|part| format!("\x1b[{code}m{part}\x1b[0m")).collect::<Vec<_>>().join("\n")
+    }
+
+    fn print_above_prompt(&mut self, lines: String) {
+        if let Some(print_above) = &mut self.print_above {
+            print_above(lines);
+        }
+    }
+
+    fn clear_spinner(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.spinner_visible) {
+            self.out.write_all(b"\r\x1b[2K")?;
+        }
+        Ok(())
+    }
+
+    fn finish_line(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.in_line) {
+            self.out.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const NO_CAPABILITIES: TerminalCapabilities = TerminalCapabilities { overwrite: false, colors: false };
+
+    fn text(text: &str) -> ScreenUpdate {
+        ScreenUpdate::Text(text.to_owned())
+    }
+
+    #[test]
+    fn lines_start_at_the_margin() {
+        let mut screen = TerminalScreen::new(Vec::new(), NO_CAPABILITIES, None);
+        let line = ScreenUpdate::Line(LineStyle::Success, "pods_list ok".to_owned());
+        let activity = ScreenUpdate::Activity(Some("x".into()));
+        screen.apply_updates([text("It "), text("is"), line.clone(), text("down\n"), line, activity]).unwrap();
+        screen.advance_spinner().unwrap();
+        assert_eq!(String::from_utf8(screen.out).unwrap(), "It is\n✓ pods_list ok\ndown\n✓ pods_list ok\n");
+    }
+
+    #[test]
+    fn spinner_is_cleared_before_output() {
+        let capabilities = TerminalCapabilities { overwrite: true, colors: false };
+        let mut screen = TerminalScreen::new(Vec::new(), capabilities, None);
+        screen.apply_updates([ScreenUpdate::Activity(Some("thinking".into()))]).unwrap();
+        screen.advance_spinner().unwrap();
+        screen.apply_updates([text("a")]).unwrap();
+        assert!(!screen.needs_ticks(), "not in the middle of a line");
+        let out = String::from_utf8(screen.out).unwrap();
+        assert!(out.starts_with("\r\x1b[2K⠋ thinking 0 ms\r\x1b[2Ka"), "{out:?}");
+    }
+
+    #[test]
+    fn open_prompt_gets_whole_lines_above_it() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        let print_above: PrintAbovePrompt = Box::new(move |line| sink.lock().unwrap().push(line));
+        let capabilities = TerminalCapabilities { overwrite: true, colors: true };
+        let mut screen = TerminalScreen::new(Vec::new(), capabilities, Some(print_above));
+        screen.apply_updates([text("before")]).unwrap();
+        screen.begin_prompt().unwrap();
+        let note = ScreenUpdate::Line(LineStyle::Note, "x".into());
+        screen.apply_updates([text("one\ntw"), text("o"), note, text("three")]).unwrap();
+        screen.end_prompt().unwrap();
+        assert_eq!(*lines.lock().unwrap(), ["one\n", "two\n\x1b[2m· x\x1b[0m\n"]);
+        assert_eq!(String::from_utf8(screen.out).unwrap(), "before\nthree");
+    }
+}

@@ -1,0 +1,36 @@
+//! What a view asks the screen to show.
+
+/// The style of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli::chat) enum LineStyle {
+    /// No style.
+    Plain,
+    /// A message of the user.
+    User,
+    /// A tool call that starts.
+    Tool,
+    /// A success.
+    Success,
+    /// A failure or a warning.
+    Failure,
+    /// A question to the user.
+    Question,
+    /// A remark of the chat itself.
+    Note,
+}
+
+/// An update of the screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli::chat) enum ScreenUpdate {
+    /// More text of the model, which may end in the middle of a line.
+    Text(String),
+    /// One or more whole lines that start at the margin.
+    Line(LineStyle, String),
+    /// The current activity, for the spinner; `None` if there is none.
+    Activity(Option<String>),
+}
+
+/// Returns an update that shows a remark of the chat itself.
+pub(super) fn note_line(line: impl Into<String>) -> ScreenUpdate {
+    ScreenUpdate::Line(LineStyle::Note, line.into())
+}

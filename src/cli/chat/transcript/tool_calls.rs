@@ -1,0 +1,170 @@
+//! Frames of tool calls, approvals and requested input.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::{
+    super::formatting::{compact_json, format_bytes, format_duration, indented_json, sanitize_text, truncate_chars},
+    frame_fields::text_field,
+    pending_question::{PendingQuestion, QuestionSubject},
+    screen_update::{LineStyle, ScreenUpdate, note_line},
+    view::TranscriptView,
+};
+
+/// The number of characters of a tool call's arguments that are shown.
+const MAX_ARGUMENTS: usize = 100;
+/// The number of lines of a failed tool's output that are shown.
+const MAX_FAILURE_LINES: usize = 3;
+/// The number of characters of each of these lines.
+const MAX_FAILURE_LINE: usize = 200;
+
+impl TranscriptView {
+    pub(super) fn apply_approval_requested(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        let question = PendingQuestion {
+            subject: QuestionSubject::ToolCall,
+            id: text_field(frame, "approval_id").to_owned(),
+            tool_call_id: text_field(frame, "tool_call_id").to_owned(),
+            name: sanitize_text(text_field(frame, "name")),
+            arguments: frame["arguments"].clone(),
+        };
+        // The arguments are shown in full, because the user must not approve a part that is not visible.
+        let line = format!(
+            "{} needs approval: it is {} ({})\n{}",
+            question.name,
+            sanitize_text(text_field(frame, "effect")),
+            sanitize_text(text_field(frame, "reason")),
+            indented_json(&question.arguments),
+        );
+        self.questions.push(question);
+        let mut updates = vec![ScreenUpdate::Line(LineStyle::Question, line)];
+        if let Some(preview) = frame["preview"].as_str().filter(|preview| !preview.trim().is_empty()) {
+            updates.push(note_line(format!("preview of its effect:\n{}", sanitize_text(preview))));
+        }
+        updates
+    }
+
+    pub(super) fn apply_approval_resolved(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        let id = text_field(frame, "approval_id");
+        let name = self.questions.iter().find(|question| question.id == id).map(|question| question.name.clone());
+        let name = name.map_or_else(String::new, |name| format!("{name} "));
+        self.remove_question(id);
+        let by = sanitize_text(text_field(frame, "by"));
+        let mut line = match text_field(frame, "decision") {
+            "approve" => format!("{name}approved by {by}"),
+            "deny" => format!("{name}denied by {by}"),
+            "expired" => format!("{name}was not approved in time and does not run"),
+            other => format!("{name}{}", sanitize_text(other)),
+        };
+        if !frame["arguments"].is_null() {
+            let _ = write!(line, ", with changed arguments {}", compact_json(&frame["arguments"], MAX_ARGUMENTS));
+        }
+        if let Some(comment) = frame["comment"].as_str().filter(|comment| !comment.is_empty()) {
+            let _ = write!(line, ": {}", sanitize_text(comment));
+        }
+        vec![note_line(line)]
+    }
+
+    pub(super) fn apply_input_requested(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        let fields = frame["schema"]["properties"].as_object();
+        let defaults = fields.into_iter().flatten().map(|(name, field)| (name.clone(), field["default"].clone()));
+        let server = sanitize_text(text_field(frame, "server"));
+        // The text after "asks:" comes from the server, and the line says so.
+        let mut line = format!("{server} asks: {}", sanitize_text(text_field(frame, "message")));
+        if let Some(url) = frame["url"].as_str() {
+            let _ = write!(line, "\nopen {} if you trust it", sanitize_text(url));
+        }
+        for (name, field) in fields.into_iter().flatten() {
+            let _ = write!(line, "\n  {}: {}", sanitize_text(name), compact_json(field, MAX_ARGUMENTS));
+        }
+        self.questions.push(PendingQuestion {
+            subject: QuestionSubject::ServerInput,
+            id: text_field(frame, "input_id").to_owned(),
+            tool_call_id: text_field(frame, "tool_call_id").to_owned(),
+            name: server,
+            arguments: Value::Object(defaults.collect()),
+        });
+        vec![ScreenUpdate::Line(LineStyle::Question, line)]
+    }
+
+    pub(super) fn apply_input_resolved(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        self.remove_question(text_field(frame, "input_id"));
+        let by = sanitize_text(text_field(frame, "by"));
+        vec![note_line(match text_field(frame, "action") {
+            "accept" => format!("answered by {by}"),
+            "decline" => format!("declined by {by}"),
+            _ => "the question was not answered".to_owned(),
+        })]
+    }
+
+    fn remove_question(&mut self, id: &str) {
+        self.questions.retain(|question| question.id != id);
+        self.sent_answers.retain(|_, answered| answered != id);
+    }
+
+    pub(super) fn apply_tool_start(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        let id = text_field(frame, "tool_call_id");
+        let name = sanitize_text(text_field(frame, "name"));
+        self.running_tools.insert(id.to_owned(), name.clone());
+        self.tool_names.insert(id.to_owned(), name.clone());
+        let attempt = match frame["attempt"].as_u64() {
+            Some(attempt) if attempt > 1 => format!(" (attempt {attempt})"),
+            _ => String::new(),
+        };
+        let arguments = compact_json(&frame["arguments"], MAX_ARGUMENTS);
+        vec![ScreenUpdate::Line(LineStyle::Tool, format!("{name} {arguments}{attempt}"))]
+    }
+
+    pub(super) fn apply_tool_progress(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        let id = text_field(frame, "tool_call_id");
+        let Some(name) = self.tool_names.get(id).filter(|_| self.running_tools.contains_key(id)) else {
+            return Vec::new();
+        };
+        let mut activity = name.clone();
+        match (frame["progress"].as_f64(), frame["total"].as_f64()) {
+            (Some(done), Some(total)) => drop(write!(activity, " {done}/{total}")),
+            (Some(done), None) => drop(write!(activity, " {done}")),
+            _ => {}
+        }
+        if let Some(message) = frame["message"].as_str() {
+            let _ = write!(activity, " {}", sanitize_text(message));
+        }
+        self.running_tools.insert(id.to_owned(), activity);
+        Vec::new()
+    }
+
+    pub(super) fn apply_tool_end(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+        let id = text_field(frame, "tool_call_id");
+        let status = text_field(frame, "status");
+        self.running_tools.remove(id);
+        // A call that ended was cancelled if it still had an open question.
+        let (closed, open): (Vec<_>, Vec<_>) = self.questions.drain(..).partition(|q| q.tool_call_id == id);
+        self.questions = open;
+        self.sent_answers.retain(|_, answered| closed.iter().all(|question| question.id != *answered));
+        let name = self.tool_names.remove(id).map_or_else(|| "tool".to_owned(), |name| sanitize_text(&name));
+        let duration = frame["duration_ms"].as_u64().filter(|ms| *ms > 0).map(format_duration);
+        let bytes = frame["bytes"].as_u64().filter(|_| status == "ok").map(format_bytes);
+        let truncated = (frame["truncated"] == true).then(|| "truncated for the model".to_owned());
+        let facts: Vec<String> = [duration, bytes, truncated].into_iter().flatten().collect();
+        let outcome = match status {
+            "unknown" => "outcome unknown: it may have taken effect",
+            other => other,
+        };
+        let mut line = format!("{name} {}", sanitize_text(outcome));
+        if !facts.is_empty() {
+            let _ = write!(line, " · {}", facts.join(" · "));
+        }
+        if status != "ok" {
+            let content = sanitize_text(text_field(frame, "content"));
+            for output in content.lines().filter(|output| !output.trim().is_empty()).take(MAX_FAILURE_LINES) {
+                let _ = write!(line, "\n  {}", truncate_chars(output, MAX_FAILURE_LINE));
+            }
+        }
+        vec![ScreenUpdate::Line(result_style(status), line)]
+    }
+}
+
+/// Returns the style of a finished call with this status.
+pub(super) fn result_style(status: &str) -> LineStyle {
+    if status == "ok" { LineStyle::Success } else { LineStyle::Failure }
+}

@@ -1,0 +1,133 @@
+//! Parses the lines that the user types: messages, commands, answers to questions.
+
+/// A parsed line of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UserInput {
+    /// A blank line.
+    Empty,
+    /// A message for the agent.
+    Message(String),
+    /// `/sessions`.
+    Sessions,
+    /// `/switch N|id`.
+    Switch(String),
+    /// `/new [title]`.
+    New(Option<String>),
+    /// `/model [provider/model]`.
+    Model(Option<String>),
+    /// `/title text`.
+    Title(String),
+    /// `/delete`.
+    Delete,
+    /// `/help`.
+    Help,
+    /// `/quit`.
+    Quit,
+    /// An unknown command or a command with wrong arguments, with the message to show.
+    Invalid(String),
+}
+
+/// The output of `/help`.
+pub(super) const HELP_TEXT: &str = "\
+/sessions               list your sessions, newest first
+/switch N|id            switch to another session
+/new [title]            start a new session
+/model [provider/model] list the models, or select one
+/title text             rename this session
+/delete                 delete this session
+/quit                   leave the chat (also Ctrl-D); a run in progress continues on the service
+Ctrl-C cancels the run in progress. Pressed twice at the prompt, it leaves the chat.
+A line that starts with a space is always sent as a message.";
+
+/// Parses a line that was typed at the ordinary prompt.
+#[must_use]
+pub(super) fn parse_user_input(line: &str) -> UserInput {
+    let text = line.trim();
+    if text.is_empty() {
+        return UserInput::Empty;
+    }
+    if !line.starts_with('/') {
+        return UserInput::Message(text.to_owned());
+    }
+    let (command, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let rest = rest.trim();
+    let argument = (!rest.is_empty()).then(|| rest.to_owned());
+    match (command, argument) {
+        ("/sessions", None) => UserInput::Sessions,
+        ("/switch", Some(which)) => UserInput::Switch(which),
+        ("/new", title) => UserInput::New(title),
+        ("/model", model) => UserInput::Model(model),
+        ("/title", Some(title)) => UserInput::Title(title),
+        ("/delete", None) => UserInput::Delete,
+        ("/help" | "/?", None) => UserInput::Help,
+        ("/quit" | "/exit" | "/q", None) => UserInput::Quit,
+        ("/switch", None) => UserInput::Invalid("/switch needs a number or an id; /sessions lists them".to_owned()),
+        ("/title", None) => UserInput::Invalid("/title needs the new title: /title text".to_owned()),
+        ("/sessions" | "/delete" | "/help" | "/?" | "/quit" | "/exit" | "/q", Some(_)) => {
+            UserInput::Invalid(format!("{command} takes no argument"))
+        }
+        _ => UserInput::Invalid(format!(
+            "unknown command {command}; /help lists the commands, and a leading space makes the line a message"
+        )),
+    }
+}
+
+/// An answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ApprovalAnswer {
+    /// Yes, with a comment.
+    Approve(Option<String>),
+    /// No, with a comment.
+    Deny(Option<String>),
+    /// Edit the arguments first.
+    Edit,
+    /// The line is not an answer.
+    Unclear,
+}
+
+/// Parses an answer: `y`, `n` or `e`. The text after `y` or `n` is the comment.
+#[must_use]
+pub(super) fn parse_approval_answer(line: &str) -> ApprovalAnswer {
+    let line = line.trim();
+    let (word, rest) = line.split_once([' ', ',', ':']).unwrap_or((line, ""));
+    let comment = Some(rest.trim().to_owned()).filter(|rest| !rest.is_empty());
+    match word.to_ascii_lowercase().as_str() {
+        "y" | "yes" => ApprovalAnswer::Approve(comment),
+        "n" | "no" => ApprovalAnswer::Deny(comment),
+        "e" | "edit" if comment.is_none() => ApprovalAnswer::Edit,
+        _ => ApprovalAnswer::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slash_starts_a_command_and_leading_space_a_message() {
+        assert_eq!(parse_user_input("  why? "), UserInput::Message("why?".into()));
+        assert_eq!(parse_user_input(" /etc is full"), UserInput::Message("/etc is full".into()));
+        assert_eq!(parse_user_input(" \t"), UserInput::Empty);
+        assert_eq!(parse_user_input("/new  pay day "), UserInput::New(Some("pay day".into())));
+        assert_eq!(parse_user_input("/new"), UserInput::New(None));
+        assert_eq!(parse_user_input("/model openai/a/b"), UserInput::Model(Some("openai/a/b".into())));
+        assert_eq!(parse_user_input("/quit"), UserInput::Quit);
+        for invalid in ["/etc is full", "/switch", "/title ", "/quit now", "/"] {
+            assert!(matches!(parse_user_input(invalid), UserInput::Invalid(_)), "{invalid}");
+        }
+        for command in ["/sessions", "/switch", "/new", "/model", "/title", "/delete", "/quit"] {
+            assert!(HELP_TEXT.contains(command));
+        }
+    }
+
+    #[test]
+    fn only_unambiguous_words_answer_an_approval() {
+        assert_eq!(parse_approval_answer(" Y "), ApprovalAnswer::Approve(None));
+        assert_eq!(parse_approval_answer("yes, but gently"), ApprovalAnswer::Approve(Some("but gently".into())));
+        assert_eq!(parse_approval_answer("n not in prod"), ApprovalAnswer::Deny(Some("not in prod".into())));
+        assert_eq!(parse_approval_answer("e"), ApprovalAnswer::Edit);
+        for unclear in ["", "yep", "ok", "edit it", "/quit", "nope"] {
+            assert_eq!(parse_approval_answer(unclear), ApprovalAnswer::Unclear, "{unclear}");
+        }
+    }
+}
