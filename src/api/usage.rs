@@ -112,11 +112,11 @@ pub(super) async fn get_usage(
 ) -> Result<web::Json<UsageReport>, ProblemDetails> {
     let today = UsageDay::today();
     let to = query.to.unwrap_or(today);
-    let from = query.from.unwrap_or_else(|| to.saturating_add(1 - DEFAULT_DAYS));
+    let from = query.from.unwrap_or_else(|| to.add_days(1 - DEFAULT_DAYS));
     if from > to {
         return Err(ProblemDetails::invalid(format!("the query parameter `from` ({from}) is after `to` ({to})")));
     }
-    if from.saturating_add(USAGE_RETENTION_DAYS) < to {
+    if from.add_days(USAGE_RETENTION_DAYS) < to {
         return Err(ProblemDetails::invalid(format!(
             "`from` and `to` must not be more than {USAGE_RETENTION_DAYS} days apart, which is how long usage is kept"
         )));
@@ -129,13 +129,13 @@ pub(super) async fn get_usage(
     let mut days = Vec::new();
     for (date, recorded) in reported.into_iter().zip(found).filter(|(_, recorded)| recorded.session_count() > 0) {
         let sessions = recorded.session_count();
-        let usage = sum_by_model(recorded.without(None));
+        let usage = sum_by_model(recorded.all_usage());
         for model in &usage.models {
             total.add_usage(UsageDay::default(), &model.provider, &model.model, model.usage);
         }
         days.push(DayReport { date, total: usage.total_usage(), models: usage.models, sessions });
     }
-    let used = sum_by_model(usage_today.iter().flat_map(|day| day.without(None))).total_usage();
+    let used = sum_by_model(usage_today.iter().flat_map(|day| day.all_usage())).total_usage();
     let total = sort_models(total);
     Ok(web::Json(UsageReport {
         from,

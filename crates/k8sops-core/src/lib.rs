@@ -26,6 +26,7 @@
 
 mod command;
 mod cursor;
+mod error_chain;
 mod event;
 mod feed;
 mod frame;
@@ -48,6 +49,7 @@ mod user_memory;
 
 pub use command::{CommandBody, CommandReceipt, InboxEntry, OnBusy, SessionCommand};
 pub use cursor::EventCursor;
+pub use error_chain::ErrorChain;
 pub use event::{
     ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, EventAuthor,
     EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled, MemorySaved, RunFailed,
