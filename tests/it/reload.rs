@@ -108,7 +108,7 @@ impl Program {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_changes_what_can_change_and_says_what_needs_a_restart() {
+async fn sighup_reloads_and_names_settings_needing_restart() {
     let program = Program::start("log: {level: error}\ntools: {approval: ask}\n").await;
     assert_eq!(program.gate().await, "ask");
     assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
@@ -129,7 +129,7 @@ async fn a_hangup_changes_what_can_change_and_says_what_needs_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_is_wrong_is_refused_as_a_whole() {
+async fn invalid_configuration_is_rejected_as_a_whole() {
     let program = Program::start("tools: {approval: ask}\n").await;
     for (yaml, said) in [
         ("tools: {approval: auto, max_output_share: 500}\n", "tools.max_output_share is `500`"),
@@ -149,7 +149,7 @@ async fn a_configuration_that_is_wrong_is_refused_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_are_raised_and_lowered() {
+async fn reload_raises_and_lowers_limits() {
     let program = Program::start("limits: {streams_per_user: 1}\n").await;
     let session = program.http.post(format!("{}/v1/sessions", program.url)).send().await.unwrap();
     let session: Value = session.json().await.unwrap();
@@ -174,7 +174,7 @@ async fn limits_are_raised_and_lowered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_reload_leads_to_changes_that_nobody_is_asked_for() {
+async fn reload_never_bypasses_approval() {
     let auth = "auth: {mode: proxy, proxy: {user_header: X-User, sources: 127.0.0.0/8}}\n";
     let program = Program::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
     // A start would take this pair; but who answers changes with a start alone.
