@@ -55,8 +55,8 @@ pub use form::{check as validate_elicitation_answer, complete as fill_elicitatio
 pub use handler::{ConnectionHandler, ProgressCallback};
 pub use http::HttpConnector;
 pub use hub::McpHub;
-pub use options::*;
-pub use server_options::DEFAULT_SERVER_VARIABLES;
+pub use options::McpOptions;
+pub use server_options::{DEFAULT_SERVER_VARIABLES, McpServerConfig, McpTransport, USER_TOKEN};
 pub use stdio::StdioConnector;
 pub use users::WAITS_FOR_TOKEN;
 

@@ -11,7 +11,8 @@ use k8sops_settings::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{McpServerConfig, McpTransport, USER_TOKEN};
+/// Placeholder in a header of an MCP server: the token of the user who makes the call.
+pub const USER_TOKEN: &str = "${user.token}";
 
 /// Name of the server that the single-server variables define.
 const DEFAULT_SERVER: &str = "default";
@@ -43,6 +44,38 @@ const fn default_server_variable(
     doc: &'static str,
 ) -> ItemVariable {
     ItemVariable { item: "mcp.servers.default", key, variable, accepts: None, example, doc }
+}
+
+/// One MCP server.
+#[derive(Debug, Clone)]
+pub struct McpServerConfig {
+    /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
+    pub name: String,
+    /// How the server is reached.
+    pub transport: McpTransport,
+}
+
+/// How an MCP server is reached.
+#[derive(Debug, Clone)]
+pub enum McpTransport {
+    /// A child process that is spoken to over its standard input and output.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Its environment, beyond `PATH`, `HOME` and the few others that every program needs.
+        env: BTreeMap<String, SecretString>,
+    },
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint.
+        url: String,
+        /// Headers of every request. `${user.token}` in them stands for the token of the user who makes the call.
+        headers: BTreeMap<String, SecretString>,
+        /// Whether the certificate is verified.
+        ssl_verify: bool,
+    },
 }
 
 options! {
@@ -190,16 +223,12 @@ fn read_stdio(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpT
 /// Reads arguments: a list in the YAML, words in the variable. Arguments may contain a token, so only their number is shown.
 fn read_args(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<String> {
     if let Some(RawValue { text, origin }) = scope.find_variable(key) {
-        return match SHELL_WORDS.parse(&text) {
-            Some(args) => {
-                scope.record_effective(key, &format!("{} words", args.len()), &origin);
-                args
-            }
-            None => {
-                scope.report_invalid(key, &shown(&text), &origin, &SHELL_WORDS.kind().to_string());
-                Vec::new()
-            }
+        let Some(args) = SHELL_WORDS.parse(&text) else {
+            scope.report_invalid(key, &shown(&text), &origin, &SHELL_WORDS.kind().to_string());
+            return Vec::new();
         };
+        scope.record_effective(key, &format!("{} words", args.len()), &origin);
+        return args;
     }
     let items = scope.find_items(key);
     if let Some(first) = items.first() {
