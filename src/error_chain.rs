@@ -1,22 +1,28 @@
 //! Shows an error together with its causes.
 
-use std::{error::Error, fmt};
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+};
 
 /// Displays an error and all its sources, separated by colons.
 ///
-/// The errors of this crate keep their cause as `source()` and do not repeat it in their own text. Log lines and texts for
-/// people use this wrapper so that the cause is not lost.
+/// Errors keep their cause as `source()`. Log lines and texts for people use this wrapper, so that the cause is not lost. A
+/// cause that the text already contains is not repeated: some libraries and errors include it in their own text.
 pub(crate) struct ErrorChain<'a>(pub(crate) &'a (dyn Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut text = self.0.to_string();
         let mut source = self.0.source();
-        while let Some(cause) = source {
-            write!(f, ": {cause}")?;
-            source = cause.source();
+        while let Some(error) = source {
+            let cause = error.to_string();
+            if !text.contains(&cause) {
+                write!(text, ": {cause}")?;
+            }
+            source = error.source();
         }
-        Ok(())
+        f.write_str(&text)
     }
 }
 
@@ -26,11 +32,16 @@ mod tests {
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot read the file")]
-    struct Outer(#[source] std::io::Error);
+    struct WithoutCause(#[source] std::io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read the file: {0}")]
+    struct WithCause(#[source] std::io::Error);
 
     #[test]
-    fn sources_follow_the_error() {
-        let error = Outer(std::io::Error::other("disk failure"));
-        assert_eq!(ErrorChain(&error).to_string(), "cannot read the file: disk failure");
+    fn each_cause_is_shown_once() {
+        let cause = || std::io::Error::other("disk failure");
+        assert_eq!(ErrorChain(&WithoutCause(cause())).to_string(), "cannot read the file: disk failure");
+        assert_eq!(ErrorChain(&WithCause(cause())).to_string(), "cannot read the file: disk failure");
     }
 }

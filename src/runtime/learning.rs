@@ -22,7 +22,7 @@ use super::{
 };
 use k8sops_agent::{
     MemoryRetriever, ModelCandidate, OneShotCompletion, UsageSource,
-    memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
+    memory::{EXTRACTION_SYSTEM_PROMPT, LongTermMemory, extraction_request, parse_extraction},
 };
 use k8sops_core::{
     ChatMessage, MemoryNote, MemorySaved, SessionId, SessionSettings, SessionState, Timestamp, TokenUsage, UsageDay,
@@ -65,7 +65,7 @@ pub(super) fn begin(memory: &Arc<LongTermMemory>, metrics: &Arc<Metrics>, user: 
 
 async fn recall(memory: &Arc<LongTermMemory>, metrics: &Metrics, user: &UserId, message: &str) -> Vec<MemoryNote> {
     let began = Instant::now();
-    let found = memory.recall(user, message).await;
+    let found = memory.retrieve_memories(user, message).await;
     let outcome = match &found {
         None => Recalled::Failed,
         Some(found) if found.is_empty() => Recalled::Nothing,
@@ -94,10 +94,10 @@ impl MemoryRetriever for UserRecall {
 
 /// The look of a session's owner for what is worth remembering, while one is under way.
 #[derive(Debug, Default)]
-pub(super) struct Learning(Option<Look>);
+pub(super) struct Learning(Option<ExtractionPass>);
 
 #[derive(Debug)]
-struct Look {
+struct ExtractionPass {
     session: SessionId,
     /// Up to where it was looked before.
     after: u64,
@@ -110,7 +110,7 @@ impl Learning {
         let state = projection.read(Clone::clone);
         let (session, after) = (state.summary.session_id, state.learned_up_to);
         let task = tokio::spawn(async move { learn(&shared, state, tools.as_ref()).await });
-        self.0 = Some(Look { session, after, task: AbortOnDropHandle::new(task) });
+        self.0 = Some(ExtractionPass { session, after, task: AbortOnDropHandle::new(task) });
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -119,7 +119,7 @@ impl Learning {
 
     /// Waits for the end of the look; for ever when there is none.
     pub(super) async fn ended(&mut self) -> MemorySaved {
-        let Some(Look { session, after, task }) = &mut self.0 else { return std::future::pending().await };
+        let Some(ExtractionPass { session, after, task }) = &mut self.0 else { return std::future::pending().await };
         let saved = task.await.unwrap_or_else(|panic| {
             tracing::error!(%session, %panic, "a look for memories panicked");
             MemorySaved { up_to_seq: *after, ..MemorySaved::default() }
@@ -176,8 +176,8 @@ async fn look(
     let Some(memory) = &shared.parts.memory else { return Ok(()) };
     let (user, session) = (state.summary.user_id.clone(), state.summary.session_id);
     let (after, last_seq) = (state.learned_up_to, state.last_seq());
-    let look = memory.look(&user, session, after).await?;
-    if let Some((memories, up_to)) = look.taken_in.clone() {
+    let look = memory.start_extraction(&user, session, after).await?;
+    if let Some((memories, up_to)) = look.already_merged.clone() {
         // By a process that did not come to say so.
         saved.memories = memories;
         saved.up_to_seq = up_to;
@@ -202,11 +202,11 @@ async fn look(
     let candidates = asking::model_candidates(&shared.parts, &settings.provider, &settings.model, &at);
     let mut learned = Vec::new();
     for piece in &pieces {
-        let known = memory.near(&user, piece).await?;
-        let question = extraction_question(piece, &known.iter().collect::<Vec<_>>());
+        let known = memory.find_similar(&user, piece).await?;
+        let question = extraction_request(piece, &known.iter().collect::<Vec<_>>());
         for _ in 0..TRIES {
             let answer = ask(shared, &candidates, &settings, question.clone(), saved).await?;
-            let read = read_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
+            let read = parse_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
             if let Some(found) = read {
                 learned.extend(found);
                 break;
@@ -214,7 +214,7 @@ async fn look(
             tracing::debug!(%session, "what the model answered is no list of memories");
         }
     }
-    saved.memories = memory.learn_from(&user, &look, last_seq, learned).await?;
+    saved.memories = memory.merge_extraction(&user, &look, last_seq, learned).await?;
     saved.up_to_seq = last_seq;
     Ok(())
 }
@@ -227,7 +227,7 @@ async fn ask(
     question: String,
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
-    let aside = OneShotCompletion { system: EXTRACTION_TASK, question, most: ANSWER, settings };
+    let aside = OneShotCompletion { system: EXTRACTION_SYSTEM_PROMPT, question, most: ANSWER, settings };
     let limits = shared.parts.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
     for candidate in candidates {

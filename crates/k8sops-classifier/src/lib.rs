@@ -34,14 +34,14 @@
 //! # Guarantee
 //!
 //! The tables list what is known to be harmless. Everything else is mutating: an unknown program, verb, flag or argument,
-//! and every shell construct that could run something else than the words of the line. An entry that is
-//! missing from a table costs an approval too many, never one too few.
+//! and every shell construct that could run something else than the words of the line. An entry that is missing from a
+//! table costs an approval too many, never one too few.
 //!
 //! A command line is not always read by a shell: some servers split it at spaces, some in the manner of `shlex`. If the
 //! readers could run different things (for example because a verb or `--dry-run` is quoted), the line is mutating.
 //!
-//! The classification describes the command, not the cluster: a `Read` command needs the permissions that it needs, and
-//! admission webhooks are called for a server-side dry run.
+//! The classification describes the command and not the cluster: a `Read` command still needs its permissions, and a
+//! server-side dry run still calls admission webhooks.
 //!
 //! # How it works
 //!
@@ -74,6 +74,10 @@ mod shell_lexer;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
 
 pub use classification::{Classification, EffectClass, SensitiveOutput};
 pub use preview::{PreviewCall, build_preview_call};

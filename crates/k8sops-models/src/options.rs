@@ -1,4 +1,4 @@
-//! What options of this crate are made of: protocols, features and prices. [`crate::provider_options`] has the providers.
+//! Values of the options: protocols, features and prices. The options themselves are in [`crate::provider_options`].
 
 use k8sops_core::{TokenUsage, UsdAmount};
 use k8sops_settings::{ValueFormat, words};
@@ -17,13 +17,13 @@ pub struct ModelChoice {
 /// The wire protocol of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProviderProtocol {
-    /// The Anthropic Messages API.
+    /// Anthropic's Messages API.
     Anthropic,
-    /// `OpenAI`'s Responses API at `OpenAI` itself, chat completions everywhere else.
+    /// The Responses API at `api.openai.com`, chat completions at any other host.
     Openai,
-    /// Chat completions, wherever it is.
+    /// Chat completions at any host.
     OpenaiChat,
-    /// The Responses API, wherever it is.
+    /// The Responses API at any host.
     OpenaiResponses,
     /// Ollama's own API.
     Ollama,
@@ -37,18 +37,18 @@ pub(crate) const PROVIDER_PROTOCOL: ValueFormat<ProviderProtocol> = words! {
     "ollama" => ProviderProtocol::Ollama,
 };
 
-/// What a model can do.
+/// A feature of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[schema(as = Feature)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelFeature {
-    /// It calls tools.
+    /// The model calls tools.
     Tools,
-    /// It thinks before it answers, and decides itself how long (`reasoning` in the settings guides it).
+    /// The model reasons before it answers and decides itself for how long, guided by the setting `reasoning`.
     Thinking,
-    /// It thinks within a budget of tokens that the request must name: Anthropic's models before Opus 4.6.
+    /// The model reasons within a token budget that the request must name: Anthropic's models before Opus 4.6.
     ThinkingBudget,
-    /// It takes a sampling temperature.
+    /// The model accepts a sampling temperature.
     Temperature,
 }
 
@@ -59,49 +59,49 @@ pub(crate) const MODEL_FEATURE: ValueFormat<ModelFeature> = words! {
     "temperature" => ModelFeature::Temperature,
 };
 
-/// What a million tokens of a model cost, in US dollars.
+/// The prices of a model in US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Prices)]
 pub struct ModelPrices {
-    /// Of a prompt.
+    /// Price of prompt tokens.
     #[schema(value_type = f64)]
     pub input: UsdAmount,
-    /// Of a reply, reasoning included.
+    /// Price of reply tokens, including reasoning.
     #[schema(value_type = f64)]
     pub output: UsdAmount,
-    /// Of a prompt that is read from the provider's cache; as much as `input` where it is not named.
+    /// Price of prompt tokens that are read from the provider's cache. The default is `input`.
     #[schema(value_type = f64)]
     pub cached_input: UsdAmount,
-    /// Of a prompt that is written to the provider's cache; as much as `input` where it is not named.
+    /// Price of prompt tokens that are written to the provider's cache. The default is `input`.
     #[schema(value_type = f64)]
     pub cache_write: UsdAmount,
-    /// What they cost in a call with a long prompt, where that is more.
+    /// Prices of calls with a long prompt, if they differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub long: Option<LongPromptPrices>,
 }
 
-/// What a million tokens cost in a call with a long prompt.
+/// The prices of calls with a long prompt in US dollars per million tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = LongPrices)]
 pub struct LongPromptPrices {
-    /// A prompt of more tokens than this is a long one.
+    /// A prompt with more tokens than this is a long prompt.
     pub above: u64,
-    /// Of a prompt.
+    /// Price of prompt tokens.
     #[schema(value_type = f64)]
     pub input: UsdAmount,
-    /// Of a reply, reasoning included.
+    /// Price of reply tokens, including reasoning.
     #[schema(value_type = f64)]
     pub output: UsdAmount,
-    /// Of a prompt that is read from the provider's cache.
+    /// Price of prompt tokens that are read from the provider's cache.
     #[schema(value_type = f64)]
     pub cached_input: UsdAmount,
-    /// Of a prompt that is written to the provider's cache.
+    /// Price of prompt tokens that are written to the provider's cache.
     #[schema(value_type = f64)]
     pub cache_write: UsdAmount,
 }
 
 impl ModelPrices {
-    /// What a call costs. Cached tokens and those written to the cache are part of the input.
+    /// Returns the cost of a call. Tokens that are read from or written to the cache are part of the input tokens.
     #[must_use]
     pub fn cost(&self, usage: &TokenUsage) -> UsdAmount {
         let Self { mut input, mut output, mut cached_input, mut cache_write, long } = *self;

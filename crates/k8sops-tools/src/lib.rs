@@ -44,7 +44,7 @@ mod vault_registry;
 pub use argument_schema::ArgumentMismatch;
 pub use catalog::{ToolCatalog, ToolInfo};
 pub use classified_call::{ApprovalRequirement, ClassifiedCall, ToolRef};
-pub use executor::{ProgressSink, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
+pub use executor::{ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;
 pub use redaction::contains_secret;
 pub use session_tools::SessionToolFactory;

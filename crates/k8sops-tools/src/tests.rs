@@ -120,7 +120,8 @@ async fn tool_specs_are_sorted_and_cached() {
 
 #[tokio::test]
 async fn shared_tool_names_get_their_server_as_prefix() {
-    let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
+    let prod = TestMcpServer::new();
+    let test = TestMcpServer::new();
     test.tools.lock().unwrap().truncate(1);
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
@@ -207,7 +208,8 @@ async fn mutating_call_with_server_error_is_unknown() {
 
 #[tokio::test]
 async fn approved_call_never_runs_on_another_server() {
-    let (prod, test) = (TestMcpServer::new(), TestMcpServer::new());
+    let prod = TestMcpServer::new();
+    let test = TestMcpServer::new();
     test.tools.lock().unwrap().clear();
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;

@@ -7,7 +7,7 @@ use super::{
     configuration::ConfigurationCheck,
     identity::IdentityCheck,
     mcp::{McpServerCheck, NoMcpServersCheck, probe_mcp_server},
-    provider::ProviderCheck,
+    provider::{ProviderCheck, ProviderUsage},
     report::HealthCheck,
     store::{StoreCheck, StoreOpening},
 };
@@ -41,11 +41,17 @@ pub async fn build_checks(
     }));
     let catalog = ModelCatalog::new(&config.providers);
     for (id, provider) in &config.providers {
-        let chosen = *id == config.llm.provider;
+        let usage = match *id == config.llm.provider {
+            true => ProviderUsage::NewSessions,
+            false => ProviderUsage::Optional,
+        };
         let first = provider.models.first().map(|model| model.id.clone());
-        let model = if chosen { config.llm.model.clone() } else { first.unwrap_or_default() };
+        let model = match usage {
+            ProviderUsage::NewSessions => config.llm.model.clone(),
+            ProviderUsage::Optional => first.unwrap_or_default(),
+        };
         let chat = catalog.chat_model(id);
-        checks.push(Box::new(ProviderCheck { id: id.clone(), config: provider.clone(), model, chosen, chat }));
+        checks.push(Box::new(ProviderCheck { id: id.clone(), config: provider.clone(), model, usage, chat }));
     }
     if config.mcp.servers.is_empty() {
         checks.push(Box::new(NoMcpServersCheck));

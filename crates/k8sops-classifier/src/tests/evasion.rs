@@ -37,7 +37,7 @@ enum Trick {
     QuoteInside(usize, &'static str),
     Space(usize, &'static str),
     Case(usize),
-    Sign(usize, char),
+    Char(usize, char),
     Flag(usize, &'static str),
     Before(&'static str, &'static str),
     After(&'static str, &'static str),
@@ -54,7 +54,7 @@ fn trick() -> impl Strategy<Value = Trick> {
         (any::<usize>(), select(&["  ", "\t", "\u{a0}", " \\\n ", "\u{2003}", "\u{200b}", " \n", "\r"][..]))
             .prop_map(|(at, space)| Trick::Space(at, space)),
         any::<usize>().prop_map(Trick::Case),
-        (any::<usize>(), any::<char>()).prop_map(|(at, sign)| Trick::Sign(at, sign)),
+        (any::<usize>(), any::<char>()).prop_map(|(at, char)| Trick::Char(at, char)),
         (
             any::<usize>(),
             select(
@@ -138,8 +138,8 @@ fn apply_trick(text: &str, trick: &Trick) -> String {
             format!("{start}{first}{}", end.as_str())
         }
         // These end the words before them, or are part of another trick.
-        Trick::Sign(_, '#' | ';' | '\n' | '&' | '|' | '-') => text.to_owned(),
-        Trick::Sign(at, sign) => inserted(*at, &sign.to_string()),
+        Trick::Char(_, '#' | ';' | '\n' | '&' | '|' | '-') => text.to_owned(),
+        Trick::Char(at, char) => inserted(*at, &char.to_string()),
         Trick::Flag(at, flag) => replaced(*at, format!("{} {flag}", words[nth(*at)])),
         Trick::Before(line, joint) => format!("{line}{joint}{text}"),
         Trick::After(line, joint) => format!("{text}{joint}{line}"),
@@ -279,7 +279,7 @@ proptest! {
         prop_assert_eq!(classify_line(text).effect, EffectClass::Mutating);
         // A line that is mutating because of a flag may become a read-only one by a change of the flag.
         let depends_on_flag = text.contains("get pods");
-        let is_fair = |trick: &&Trick| !depends_on_flag || !matches!(trick, Trick::Sign(..) | Trick::Case(_) | Trick::QuoteInside(..));
+        let is_fair = |trick: &&Trick| !depends_on_flag || !matches!(trick, Trick::Char(..) | Trick::Case(_) | Trick::QuoteInside(..));
         let tricks: Vec<&Trick> = tricks.iter().filter(is_fair).collect();
         let (composed, inner): (Vec<&Trick>, Vec<&Trick>) = tricks.into_iter().partition(|trick| trick.composes());
         let written = inner.into_iter().chain(composed).fold(text.to_owned(), |text, trick| apply_trick(&text, trick));

@@ -141,8 +141,8 @@ fn close_object(object: OpenObject, hint: ContentHint, found: &mut Vec<FoundSecr
 
 /// Scans JSON that is a string of other JSON. The escaped text has other positions, so the values are returned without one:
 /// the vault learns them and finds them in the escaped text, where base64 looks the same.
-fn scan_escaped_json(escaped: &str, hint: ContentHint, escapes: usize, found: &mut Vec<FoundSecret>) {
-    let Ok(inner) = serde_json::from_str::<String>(&format!("\"{escaped}\"")) else { return };
+fn scan_escaped_json(quoted: &str, hint: ContentHint, escapes: usize, found: &mut Vec<FoundSecret>) {
+    let Ok(inner) = serde_json::from_str::<String>(&format!("\"{quoted}\"")) else { return };
     let mut inner_secrets = Vec::new();
     scan_json(&inner, hint, escapes - 1, &mut inner_secrets);
     found.extend(inner_secrets.into_iter().map(|secret| {

@@ -185,7 +185,9 @@ impl RedactionVault {
                 *text = self.learn_value(key, text, form);
             }
             Value::Array(items) if depth > 0 => {
-                items.iter_mut().for_each(|item| self.redact_all_texts(item, key, depth - 1));
+                for item in items {
+                    self.redact_all_texts(item, key, depth - 1);
+                }
             }
             Value::Object(fields) if depth > 0 => {
                 fields.iter_mut().for_each(|(key, value)| self.redact_all_texts(value, &key.clone(), depth - 1));
@@ -201,7 +203,9 @@ impl RedactionVault {
         }
         match value {
             Value::Array(items) => {
-                items.iter_mut().for_each(|item| self.redact_secret_fields(item, hint, depth - 1));
+                for item in items {
+                    self.redact_secret_fields(item, hint, depth - 1);
+                }
             }
             Value::Object(fields) => {
                 let kind = fields.get("kind").and_then(Value::as_str);

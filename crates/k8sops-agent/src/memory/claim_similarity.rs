@@ -1,16 +1,16 @@
-//! Whether two sentences tell the same: what must agree however alike they are in meaning.
+//! Compares two claims: names, numbers and negation must agree, however similar their embeddings are.
 
 use std::collections::HashSet;
 
-use super::words;
+use super::keywords;
 
-/// Words that turn a sentence into its opposite.
+/// Words that negate a sentence.
 const NEGATIONS: &[&str] =
     &["not", "no", "never", "nothing", "without", "cannot", "forbidden", "avoid", "don", "isn", "doesn", "won"];
-/// Numbers as words. One is left out, as a word and as a number: it mostly is none.
+/// Numbers as words. One is left out, because it is mostly a pronoun.
 const NUMBERS: &[&str] =
     &["zero", "", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
-/// Units and their short forms, which are written against the number.
+/// Units with their short forms, which follow the number without a space.
 const UNITS: &[(&str, &[&str])] = &[
     ("ms", &["millisecond", "milliseconds"]),
     ("s", &["sec", "second", "seconds"]),
@@ -19,32 +19,32 @@ const UNITS: &[(&str, &[&str])] = &[
     ("d", &["day", "days"]),
     ("%", &["percent"]),
 ];
-/// In two sentences of the same build, so many words may be others before it is another build.
-const REPLACED: usize = 2;
+/// Number of replaced words up to which two sentences have the same structure.
+const MAX_REPLACED_WORDS: usize = 2;
 
-/// A sentence, taken apart.
-pub(super) struct Telling {
-    /// Its words in their order, in lower case, names without their dashes.
+/// A sentence, tokenized.
+pub(super) struct Claim {
+    /// Its words in order, in lower case; names are split at dashes.
     tokens: Vec<String>,
-    /// What it is about: names and numbers, each as a part of `tokens`.
+    /// Its names and numbers, each a part of `tokens`.
     names: Vec<String>,
     words: HashSet<String>,
     negated: bool,
 }
 
-impl Telling {
+impl Claim {
     pub(super) fn new(text: &str) -> Self {
         let (mut tokens, mut names): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         let mut begins = true;
         for chunk in text.split_whitespace() {
-            // A possessive is no name of its own.
+            // A possessive is not a separate name.
             let owner = chunk.split_once(['\'', '\u{2019}']).filter(|(_, rest)| rest.starts_with('s'));
             let chunk = owner.map_or(chunk, |(owner, _)| owner);
             for name in chunk.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/' | '%'))) {
                 let name = name.trim_matches(|c: char| !c.is_alphanumeric() && c != '%');
                 let lower = name.to_lowercase();
                 let parts: Vec<String> =
-                    lower.split(['-', '_', '/']).filter(|part| !part.is_empty()).map(part_of).collect();
+                    lower.split(['-', '_', '/']).filter(|part| !part.is_empty()).map(normalize_part).collect();
                 if parts.is_empty() {
                     continue;
                 }
@@ -69,23 +69,26 @@ impl Telling {
             begins = chunk.ends_with(['.', '!', '?', ':']);
         }
         let negated = tokens.iter().any(|token| NEGATIONS.contains(&token.as_str()));
-        Self { tokens, names, words: words::of(text), negated }
+        Self { tokens, names, words: keywords::extract_keywords(text), negated }
     }
 
-    /// Whether both may tell the same: they name the same names and numbers, say yes or no alike, and are not one sentence
-    /// with a word replaced. Two facts in one sentence's build are two facts ("orders uses postgres", "users uses postgres"),
-    /// and a fact that is lost is worse than one that is kept twice.
-    pub(super) fn may_be(&self, other: &Self) -> bool {
-        self.negated == other.negated && self.names_all_of(other) && other.names_all_of(self) && !self.is_rebuilt(other)
+    /// Returns whether both may say the same: they share names and numbers, agree in negation, and are not one sentence with a
+    /// word replaced. Two facts of one structure are two facts ("orders uses postgres", "users uses postgres"). Losing a fact
+    /// is worse than keeping it twice.
+    pub(super) fn may_equal(&self, other: &Self) -> bool {
+        self.negated == other.negated
+            && self.mentions_names_of(other)
+            && other.mentions_names_of(self)
+            && !self.has_replaced_words(other)
     }
 
-    /// The share of their words that both have.
-    pub(super) fn common(&self, other: &Self) -> f32 {
+    /// Returns the share of words that both have.
+    pub(super) fn word_overlap(&self, other: &Self) -> f32 {
         let common = self.words.intersection(&other.words).count() as f32;
         common / self.words.union(&other.words).count().max(1) as f32
     }
 
-    fn names_all_of(&self, other: &Self) -> bool {
+    fn mentions_names_of(&self, other: &Self) -> bool {
         let spaced = format!(" {} ", self.tokens.join(" "));
         let solid = self.tokens.concat();
         other.names.iter().all(|name| {
@@ -95,13 +98,13 @@ impl Telling {
         })
     }
 
-    fn is_rebuilt(&self, other: &Self) -> bool {
+    fn has_replaced_words(&self, other: &Self) -> bool {
         if self.tokens.len() != other.tokens.len() {
             return false;
         }
         let pairs = self.tokens.iter().zip(&other.tokens);
         let replaced = pairs.filter(|(one, other)| one != other).count();
-        (1..=REPLACED).contains(&replaced)
+        (1..=MAX_REPLACED_WORDS).contains(&replaced)
     }
 }
 
@@ -109,11 +112,11 @@ fn is_number(token: &str) -> bool {
     !token.is_empty() && token.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// A number in digits; anything else without its plural.
-fn part_of(part: &str) -> String {
+/// Returns a number in digits, and any other word without its plural.
+fn normalize_part(part: &str) -> String {
     match NUMBERS.iter().position(|word| !word.is_empty() && *word == part) {
         Some(number) => number.to_string(),
-        None => words::stem(part),
+        None => keywords::strip_plural(part),
     }
 }
 
@@ -122,9 +125,9 @@ mod tests {
     use super::*;
 
     fn may_be(one: &str, other: &str) -> bool {
-        let (one, other) = (Telling::new(one), Telling::new(other));
-        assert_eq!(one.may_be(&other), other.may_be(&one), "it is the same both ways");
-        one.may_be(&other)
+        let (one, other) = (Claim::new(one), Claim::new(other));
+        assert_eq!(one.may_equal(&other), other.may_equal(&one), "it is the same both ways");
+        one.may_equal(&other)
     }
 
     #[test]

@@ -1,104 +1,104 @@
-//! The words of a user's memories, cut once and held by word, so that a search looks only at those that have one of its words.
+//! The keyword index of a user's memories: a search reads only memories that share a keyword with it.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-use super::words;
+use super::keywords;
 use k8sops_core::{EmbeddingSpace, MemoryId, StoredMemory, Timestamp, UserMemories};
 
-/// A memory that may speak to a question.
+/// A memory that may be relevant to a text.
 #[derive(Debug, Clone)]
 pub(super) struct MemoryCandidate {
     pub(super) stored: Arc<StoredMemory>,
-    /// How much of what the question says stands in it, from 0 to 1.
+    /// Weighted share of the keywords of the text that it has, from 0 to 1.
     pub(super) words: f32,
-    /// The cosine of their meanings, if both are known.
+    /// The cosine of their embeddings, if both are known.
     pub(super) meaning: Option<f32>,
 }
 
-/// The index of a user's memories. What is superseded is not in it.
+/// The index of a user's memories, without superseded ones.
 #[derive(Debug, Default)]
-pub(super) struct Index {
-    /// What it is of.
-    of: UserMemories,
-    places: HashMap<MemoryId, u32>,
-    texts: Vec<Option<Text>>,
+pub(super) struct KeywordIndex {
+    /// The memories as of the last update.
+    memories: UserMemories,
+    positions: HashMap<MemoryId, u32>,
+    texts: Vec<Option<IndexedText>>,
     free: Vec<u32>,
     terms: HashMap<String, u32>,
-    /// By term: the places of the texts that have it.
-    having: Vec<Vec<u32>>,
-    /// How many memories there are by the space of their vector.
+    /// The positions of the texts that have a term, by term.
+    postings: Vec<Vec<u32>>,
+    /// Number of memories by the space of their embedding.
     spaces: HashMap<Option<EmbeddingSpace>, usize>,
 }
 
 #[derive(Debug)]
-struct Text {
+struct IndexedText {
     stored: Arc<StoredMemory>,
     /// Sorted.
     terms: Vec<u32>,
 }
 
-impl Index {
-    /// Makes it one of these memories. What is the same as before is not looked at again.
+impl KeywordIndex {
+    /// Updates the index to these memories. Memories that did not change are not read again.
     pub(super) fn update(&mut self, memories: &UserMemories) {
-        if Arc::ptr_eq(&self.of.all, &memories.all) {
+        if Arc::ptr_eq(&self.memories.all, &memories.all) {
             return;
         }
-        let before = std::mem::replace(&mut self.of, memories.clone());
+        let before = std::mem::replace(&mut self.memories, memories.clone());
         let (mut old, mut new) = (before.all.iter().peekable(), memories.all.iter().peekable());
         loop {
-            // Both are in the order of their ids.
-            let (gone, come) = match (old.peek(), new.peek()) {
+            // Both are sorted by id.
+            let (removed, added) = match (old.peek(), new.peek()) {
                 (None, None) => break,
                 (Some(one), Some(other)) if one.memory.id == other.memory.id => (old.next(), new.next()),
                 (Some(one), Some(other)) if one.memory.id > other.memory.id => (None, new.next()),
                 (None, Some(_)) => (None, new.next()),
                 (Some(_), _) => (old.next(), None),
             };
-            if let (Some(gone), Some(come)) = (gone, come)
-                && Arc::ptr_eq(gone, come)
+            if let (Some(removed), Some(added)) = (removed, added)
+                && Arc::ptr_eq(removed, added)
             {
                 continue;
             }
-            if let Some(gone) = gone {
-                self.remove(gone.memory.id);
+            if let Some(removed) = removed {
+                self.remove_memory(removed.memory.id);
             }
-            if let Some(come) = come.filter(|come| come.memory.superseded_by.is_none()) {
-                self.add(come);
+            if let Some(added) = added.filter(|added| added.memory.superseded_by.is_none()) {
+                self.add_memory(added);
             }
         }
     }
 
-    fn add(&mut self, stored: &Arc<StoredMemory>) {
+    fn add_memory(&mut self, stored: &Arc<StoredMemory>) {
         let memory = &stored.memory;
-        let place = self.free.pop().unwrap_or_else(|| {
+        let position = self.free.pop().unwrap_or_else(|| {
             self.texts.push(None);
             u32::try_from(self.texts.len() - 1).unwrap_or(u32::MAX)
         });
         let mut terms = Vec::new();
-        for word in words::of(&format!("{} {}", memory.content, memory.tags.join(" "))) {
-            let next = u32::try_from(self.having.len()).unwrap_or(u32::MAX);
+        for word in keywords::extract_keywords(&format!("{} {}", memory.content, memory.tags.join(" "))) {
+            let next = u32::try_from(self.postings.len()).unwrap_or(u32::MAX);
             let term = *self.terms.entry(word).or_insert(next);
             if term == next {
-                self.having.push(Vec::new());
+                self.postings.push(Vec::new());
             }
-            self.having[term as usize].push(place);
+            self.postings[term as usize].push(position);
             terms.push(term);
         }
         terms.sort_unstable();
         *self.spaces.entry(stored.space.clone()).or_default() += 1;
-        self.places.insert(memory.id, place);
-        self.texts[place as usize] = Some(Text { stored: Arc::clone(stored), terms });
+        self.positions.insert(memory.id, position);
+        self.texts[position as usize] = Some(IndexedText { stored: Arc::clone(stored), terms });
     }
 
-    fn remove(&mut self, id: MemoryId) {
-        let Some(place) = self.places.remove(&id) else { return };
-        self.free.push(place);
-        let Some(text) = self.texts[place as usize].take() else { return };
+    fn remove_memory(&mut self, id: MemoryId) {
+        let Some(position) = self.positions.remove(&id) else { return };
+        self.free.push(position);
+        let Some(text) = self.texts[position as usize].take() else { return };
         for term in text.terms {
-            self.having[term as usize].retain(|other| *other != place);
+            self.postings[term as usize].retain(|other| *other != position);
         }
         if let Some(count) = self.spaces.get_mut(&text.stored.space) {
             *count -= 1;
@@ -108,66 +108,67 @@ impl Index {
         }
     }
 
-    /// Whether a memory lacks a vector that is wanted.
-    pub(super) fn lacks(&self, is_wanted: impl Fn(&Option<EmbeddingSpace>) -> bool) -> bool {
+    /// Returns whether a memory lacks an embedding in a wanted space.
+    pub(super) fn lacks_embedding(&self, is_wanted: impl Fn(&Option<EmbeddingSpace>) -> bool) -> bool {
         self.spaces.keys().any(|space| !is_wanted(space))
     }
 
-    /// The memories that hold and may speak to a text: those that are `near` to it in meaning, and `most` that have the most
-    /// of its words.
-    pub(super) fn candidates(
+    /// Returns current memories that may be relevant to a text: those that are `near` to its embedding, and the `most` that share
+    /// most of its keywords.
+    pub(super) fn find_candidates(
         &self,
         text: &str,
         near: &[(MemoryId, f32)],
         most: usize,
         now: Timestamp,
     ) -> Vec<MemoryCandidate> {
-        let words = words::of(text);
+        let words = keywords::extract_keywords(text);
         let asked: Vec<(u32, f32)> = words
             .iter()
             .filter_map(|word| self.terms.get(word))
-            .filter(|term| !self.having[**term as usize].is_empty())
-            .map(|term| (*term, self.weight(*term)))
+            .filter(|term| !self.postings[**term as usize].is_empty())
+            .map(|term| (*term, self.term_weight(*term)))
             .collect();
-        // A word that no memory has weighs as much as the rarest: a question that is mostly about something else is not
-        // answered by the one word in common.
-        let unknown = (words.len() - asked.len()) as f32 * self.rarest();
+        // A keyword that no memory has weighs as much as the rarest one, so that a question about something else is not
+        // answered by a single common keyword.
+        let unknown = (words.len() - asked.len()) as f32 * self.rarest_weight();
         let all = asked.iter().map(|(_, weight)| weight).sum::<f32>() + unknown;
         let mut found: HashMap<u32, f32> = HashMap::new();
         for (term, weight) in &asked {
-            for place in &self.having[*term as usize] {
-                *found.entry(*place).or_default() += weight;
+            for position in &self.postings[*term as usize] {
+                *found.entry(*position).or_default() += weight;
             }
         }
-        let holds = |place: u32| {
-            let text = self.texts.get(place as usize)?.as_ref()?;
+        let holds = |position: u32| {
+            let text = self.texts.get(position as usize)?.as_ref()?;
             text.stored.memory.is_current(now).then_some(text)
         };
-        let mut by_words: Vec<(u32, f32)> = found.iter().map(|(place, sum)| (*place, *sum)).collect();
+        let mut by_words: Vec<(u32, f32)> = found.iter().map(|(position, sum)| (*position, *sum)).collect();
         by_words.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));
-        let by_words = by_words.into_iter().filter(|(place, _)| holds(*place).is_some()).take(most);
+        let by_words = by_words.into_iter().filter(|(position, _)| holds(*position).is_some()).take(most);
 
-        let share = |place: u32| if all > 0.0 { found.get(&place).copied().unwrap_or_default() / all } else { 0.0 };
+        let share =
+            |position: u32| if all > 0.0 { found.get(&position).copied().unwrap_or_default() / all } else { 0.0 };
         let mut seen = HashSet::new();
-        let near = near.iter().filter_map(|(id, cosine)| Some((*self.places.get(id)?, Some(*cosine))));
-        let places = near.chain(by_words.map(|(place, _)| (place, None)));
-        places
-            .filter(|(place, _)| seen.insert(*place))
-            .filter_map(|(place, meaning)| {
-                let stored = Arc::clone(&holds(place)?.stored);
-                Some(MemoryCandidate { stored, words: share(place), meaning })
+        let near = near.iter().filter_map(|(id, cosine)| Some((*self.positions.get(id)?, Some(*cosine))));
+        let positions = near.chain(by_words.map(|(position, _)| (position, None)));
+        positions
+            .filter(|(position, _)| seen.insert(*position))
+            .filter_map(|(position, meaning)| {
+                let stored = Arc::clone(&holds(position)?.stored);
+                Some(MemoryCandidate { stored, words: share(position), meaning })
             })
             .collect()
     }
 
-    fn rarest(&self) -> f32 {
-        (1.0 + self.places.len() as f32).ln()
+    fn rarest_weight(&self) -> f32 {
+        (1.0 + self.positions.len() as f32).ln()
     }
 
-    /// How much a word says: more, the fewer texts have it.
-    fn weight(&self, term: u32) -> f32 {
-        let having = self.having[term as usize].len().max(1);
-        (1.0 + self.places.len() as f32 / having as f32).ln()
+    /// Returns the weight of a term, which is higher the fewer texts have it.
+    fn term_weight(&self, term: u32) -> f32 {
+        let postings = self.postings[term as usize].len().max(1);
+        (1.0 + self.positions.len() as f32 / postings as f32).ln()
     }
 }
 
@@ -199,25 +200,25 @@ pub(super) mod tests {
         UserMemories { all: all.into(), ..UserMemories::default() }
     }
 
-    fn found(index: &Index, text: &str) -> Vec<String> {
-        let found = index.candidates(text, &[], 10, Timestamp::now());
+    fn found(index: &KeywordIndex, text: &str) -> Vec<String> {
+        let found = index.find_candidates(text, &[], 10, Timestamp::now());
         found.into_iter().map(|candidate| candidate.stored.memory.content.clone()).collect()
     }
 
     #[test]
     fn a_rare_word_says_more_than_a_common_one() {
-        let mut index = Index::default();
+        let mut index = KeywordIndex::default();
         let all = ["payments-api needs redis", "orders needs redis", "the cluster needs nodes"];
         index.update(&memories(&all.map(|text| Arc::new(stored(text)))));
-        let found = index.candidates("what does payments-api needs", &[], 10, Timestamp::now());
+        let found = index.find_candidates("what does payments-api needs", &[], 10, Timestamp::now());
         assert_eq!((found.len(), found[0].stored.memory.content.as_str()), (3, all[0]));
         assert!(found[0].words > 0.9 && found[1].words < 0.3 && found[2].words < 0.3, "{found:?}");
-        assert!(index.candidates("entirely unknown", &[], 10, Timestamp::now()).is_empty());
+        assert!(index.find_candidates("entirely unknown", &[], 10, Timestamp::now()).is_empty());
     }
 
     #[test]
     fn it_follows_what_is_added_changed_removed_and_superseded() {
-        let mut index = Index::default();
+        let mut index = KeywordIndex::default();
         let mut all: Vec<_> = ["redis one", "redis two", "redis three"].map(|text| Arc::new(stored(text))).to_vec();
         index.update(&memories(&all));
         assert_eq!(found(&index, "redis").len(), 3);
@@ -234,9 +235,9 @@ pub(super) mod tests {
         redis.sort();
         assert_eq!(redis, ["redis five", "redis three"]);
         assert_eq!(found(&index, "where is postgres"), ["postgres four"]);
-        assert!(index.lacks(Option::is_some));
+        assert!(index.lacks_embedding(Option::is_some));
         index.update(&memories(&all[..1]));
-        assert!(found(&index, "redis").is_empty() && !index.lacks(Option::is_some));
+        assert!(found(&index, "redis").is_empty() && !index.lacks_embedding(Option::is_some));
         assert_eq!(found(&index, "four"), ["postgres four"]);
         index.update(&UserMemories::default());
         assert!(found(&index, "four").is_empty());

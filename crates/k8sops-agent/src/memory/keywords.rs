@@ -1,39 +1,39 @@
-//! Finding by words: an exact name must hit, whatever its meaning is taken for.
+//! Keywords: an exact name must match, whatever its embedding says.
 
 use std::collections::HashSet;
 
-/// Words that say nothing of what is meant.
-const EMPTY: &[&str] = &[
+/// Words without meaning for a search.
+const STOP_WORDS: &[&str] = &[
     "about", "all", "and", "any", "are", "but", "can", "did", "does", "for", "from", "had", "has", "have", "how",
     "into", "its", "not", "now", "our", "should", "that", "the", "their", "them", "then", "there", "these", "they",
     "this", "was", "were", "what", "when", "where", "which", "who", "why", "will", "with", "you", "your",
 ];
-/// Shorter words are not looked for.
-const SHORTEST: usize = 3;
+/// Minimum length of a keyword in characters.
+const MIN_LENGTH: usize = 3;
 
-/// The words of a text: names with their dashes and dots, and the parts of those.
-pub(super) fn of(text: &str) -> HashSet<String> {
+/// Returns the keywords of a text: names with their dashes and dots, and the parts of names.
+pub(super) fn extract_keywords(text: &str) -> HashSet<String> {
     let mut words = HashSet::new();
-    for name in names(&text.to_lowercase()) {
+    for name in split_names(&text.to_lowercase()) {
         let parts = name.split(|c: char| !c.is_alphanumeric());
-        words.extend(parts.chain([name]).filter(says_something).map(stem));
+        words.extend(parts.chain([name]).filter(is_keyword).map(strip_plural));
     }
     words
 }
 
-/// The words of a text, with dashes, dots and slashes inside of them.
-fn names(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the words of a text, including inner dashes, dots and slashes.
+fn split_names(text: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/');
     text.split(move |c: char| !is_part(c)).map(|name| name.trim_matches(|c: char| !c.is_alphanumeric()))
 }
 
-fn says_something(word: &&str) -> bool {
-    word.chars().count() >= SHORTEST && !EMPTY.contains(word)
+fn is_keyword(word: &&str) -> bool {
+    word.chars().count() >= MIN_LENGTH && !STOP_WORDS.contains(word)
 }
 
-/// A word without its plural.
-pub(super) fn stem(word: &str) -> String {
-    let plain = word.len() > SHORTEST && word.ends_with('s') && !word.ends_with("ss");
+/// Returns a word without its plural.
+pub(super) fn strip_plural(word: &str) -> String {
+    let plain = word.len() > MIN_LENGTH && word.ends_with('s') && !word.ends_with("ss");
     word[..word.len() - usize::from(plain)].to_owned()
 }
 
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn names_are_words_and_so_are_their_parts() {
-        let words = of("Why is payments-api down? See v1.2/Pods, the pods!");
+        let words = extract_keywords("Why is payments-api down? See v1.2/Pods, the pods!");
         for word in ["payments-api", "payment", "api", "down", "v1.2/pod", "pod", "see"] {
             assert!(words.contains(word), "{word} in {words:?}");
         }
