@@ -9,7 +9,10 @@ use k8sops_settings::{
     options,
 };
 
-use crate::server_options::{McpServerConfig, ServerFields, read_servers};
+use crate::{
+    McpServerConfig,
+    server_options::{ServerFields, read_servers},
+};
 
 options! {
     /// MCP servers, which are the agent's tools.
