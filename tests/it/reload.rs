@@ -111,7 +111,7 @@ impl Program {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reload_applies_live_settings_and_names_those_that_need_a_restart() {
+async fn sighup_reloads_and_names_settings_needing_restart() {
     let program = Program::start("log: {level: error}\ntools: {approval: ask}\n").await;
     assert_eq!(program.gate().await, "ask");
     assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
@@ -132,7 +132,7 @@ async fn reload_applies_live_settings_and_names_those_that_need_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invalid_config_is_rejected_as_a_whole() {
+async fn invalid_configuration_is_rejected_as_a_whole() {
     let program = Program::start("tools: {approval: ask}\n").await;
     for (yaml, said) in [
         ("tools: {approval: auto, max_output_share: 500}\n", "tools.max_output_share is `500`"),
@@ -179,7 +179,7 @@ async fn reload_raises_and_lowers_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reload_cannot_disable_required_approvals() {
+async fn reload_never_bypasses_approval() {
     let auth = "auth: {mode: proxy, proxy: {user_header: X-User, sources: 127.0.0.0/8}}\n";
     let program = Program::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
     // This pair is valid at a start, but `approval_by` changes only at a start.
