@@ -24,7 +24,7 @@ use crate::{
     api::{ApiState, RequestQuota, ServiceMode},
     audit::AuditTrail,
     auth::{AuthMode, Authenticator},
-    config::{Backend, Config, Loaded, MemoryConfig, RedisTopology, Sources},
+    config::{AppConfig, LoadedConfig, SettingSources},
     demo,
     runtime::{Parts, Room, Sessions},
 };
@@ -32,7 +32,10 @@ use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, InProcessConnector, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder, RetryPolicy};
-use k8sops_store::{FilesystemStore, InMemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_store::{
+    FilesystemStore, InMemoryStore, RedisConfig, RedisOptions, RedisStore, RedisTopology, StoreBackend, StoreOptions,
+    Topology,
+};
 use k8sops_telemetry::{Metrics, logs};
 use k8sops_tools::{SessionToolFactory, ToolCatalog, UserTokens};
 
@@ -73,7 +76,7 @@ impl Application {
     ///
     /// # Errors
     /// What cannot be had: the port, the store.
-    pub async fn build(config: &Config) -> anyhow::Result<Self> {
+    pub async fn build(config: &AppConfig) -> anyhow::Result<Self> {
         Self::build_with(config, BuildOverrides::default()).await
     }
 
@@ -82,7 +85,7 @@ impl Application {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub async fn build_demo(config: &Config) -> anyhow::Result<Self> {
+    pub async fn build_demo(config: &AppConfig) -> anyhow::Result<Self> {
         let cluster = Arc::new(demo::SimulatedCluster::new());
         let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
@@ -99,7 +102,7 @@ impl Application {
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub async fn build_with(config: &Config, overrides: BuildOverrides) -> anyhow::Result<Self> {
+    pub async fn build_with(config: &AppConfig, overrides: BuildOverrides) -> anyhow::Result<Self> {
         let address = format!("{}:{}", config.server.host, config.server.port);
         let listener = sockets::listen(&address)?;
         let bound = listener.local_addr()?;
@@ -119,7 +122,7 @@ impl Application {
             Some(catalog) => catalog,
             None => ModelCatalog::new(&config.providers),
         });
-        let defaults = if overrides.demo { demo::session_settings() } else { config.llm.settings() };
+        let defaults = if overrides.demo { demo::session_settings() } else { config.llm.session_settings() };
         // What every new session begins with must be what a session may have.
         catalog.validate_settings(&defaults).map_err(|error| {
             anyhow::anyhow!("the settings of new sessions are refused: {error} (LLM_PROVIDER, LLM_MODEL, LLM_TEMPERATURE, LLM_MAX_TOKENS)")
@@ -129,17 +132,18 @@ impl Application {
             servers.push((server.name.clone(), build_connector(&server.transport)?));
         }
         servers.extend(overrides.servers);
-        let store = open_store(&config.memory).await.map_err(|error| match (config.memory.backend, error) {
-            (Backend::Filesystem, StoreError::Unavailable(why)) => {
-                let folder = config.memory.path.display();
-                anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", MemoryConfig::PATH_ADVICE)
-            }
-            (_, error) => error.into(),
-        })?;
+        let store =
+            open_store(&config.store, &config.redis).await.map_err(|error| match (config.store.backend, error) {
+                (StoreBackend::Filesystem, StoreError::Unavailable(why)) => {
+                    let folder = config.store.path.display();
+                    anyhow::anyhow!("cannot keep sessions in {folder}: {why}; {}", StoreOptions::PATH_ADVICE)
+                }
+                (_, error) => error.into(),
+            })?;
         // The last that can fail is the identity: what is started after it would have to be ended again.
         let tasks = TaskTracker::new();
         let background = CancellationToken::new();
-        let auth = Authenticator::start(&config.auth, &config.memory.user_id, &tasks, &background)?;
+        let auth = Authenticator::start(&config.auth, &config.sessions.user_id, &tasks, &background)?;
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
         let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
@@ -162,11 +166,11 @@ impl Application {
         let chosen = config.llm.fallback.iter().map(|choice| (choice.provider.clone(), choice.model.clone()));
         metrics.set_known_models(models.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(chosen));
         let replica = uuid::Uuid::now_v7().to_string();
-        let audit = match &config.audit_log {
+        let audit = match &config.audit.log {
             Some(to) => AuditTrail::open(to, &replica, metrics.clone())?,
             None => AuditTrail::default(),
         };
-        let long_term = &config.memory.long_term;
+        let long_term = &config.long_term;
         let memory = LongTermMemory::new(store.clone(), embedder(config)?, long_term.max_memories);
         let sessions = Sessions::new(Parts {
             store: store.clone(),
@@ -177,7 +181,7 @@ impl Application {
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
             room: ArcSwap::from_pointee(capacity_limits(config)),
-            shallow: config.memory.shallow,
+            shallow: config.store.shallow,
             approval_by: config.tools.approval_by,
             metrics: metrics.clone(),
             audit: audit.clone(),
@@ -268,7 +272,7 @@ impl Application {
                 Some(ended) => ended,
                 None => server.await,
             };
-            api.memory.stop().await;
+            api.memory.shutdown().await;
             api.sessions.close();
             audit.close().await;
             api.mcp.close().await;
@@ -324,8 +328,8 @@ async fn serve_http(
 }
 
 /// What bounds a run, as configured.
-fn run_limits(config: &Config) -> k8sops_agent::Limits {
-    k8sops_agent::Limits {
+fn run_limits(config: &AppConfig) -> k8sops_agent::RunLimits {
+    k8sops_agent::RunLimits {
         max_steps: config.agent.max_steps,
         max_calls: config.agent.max_calls,
         max_time: config.agent.max_time,
@@ -333,8 +337,8 @@ fn run_limits(config: &Config) -> k8sops_agent::Limits {
         retry: RetryPolicy::new(config.agent.max_attempts, config.agent.max_wait),
         budgets: config.budgets,
         context: k8sops_agent::ContextPolicy {
-            threshold: config.memory.context_threshold,
-            max_tokens: config.memory.max_context_tokens,
+            threshold: config.context.context_threshold,
+            max_tokens: config.context.max_context_tokens,
         },
         parallel_tools: config.agent.parallel_tools,
         approval_ttl: config.tools.approval_ttl,
@@ -342,31 +346,33 @@ fn run_limits(config: &Config) -> k8sops_agent::Limits {
 }
 
 /// What there is room for, as configured.
-fn capacity_limits(config: &Config) -> Room {
+fn capacity_limits(config: &AppConfig) -> Room {
     Room {
-        sessions_per_user: config.memory.max_sessions,
+        sessions_per_user: config.sessions.max_sessions,
         runs: config.limits.runs,
         runs_per_user: config.limits.runs_per_user,
     }
 }
 
 /// Opens the configured store.
-pub(crate) async fn open_store(config: &MemoryConfig) -> Result<Arc<dyn SessionStore>, StoreError> {
-    Ok(match config.backend {
-        Backend::Memory => Arc::new(InMemoryStore::new(config.shallow)),
-        Backend::Filesystem => Arc::new(FilesystemStore::open(&config.path, config.shallow).await?),
-        Backend::Redis => Arc::new(RedisStore::new(&redis_config(config)?)?),
+pub(crate) async fn open_store(
+    store: &StoreOptions,
+    redis: &RedisOptions,
+) -> Result<Arc<dyn SessionStore>, StoreError> {
+    Ok(match store.backend {
+        StoreBackend::Memory => Arc::new(InMemoryStore::new(store.shallow)),
+        StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, store.shallow).await?),
+        StoreBackend::Redis => Arc::new(RedisStore::new(&redis_config(store, redis)?)?),
     })
 }
 
-fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
-    let redis = &config.redis;
+fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfig, StoreError> {
     let read = |path: &PathBuf| {
         std::fs::read(path)
             .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
     };
     Ok(RedisConfig {
-        urls: redis.urls.clone(),
+        urls: redis.url.clone(),
         topology: match redis.topology {
             RedisTopology::Single => Topology::Single,
             RedisTopology::Cluster => Topology::Cluster,
@@ -375,7 +381,7 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
         ca: redis.ca_file.as_ref().map(read).transpose()?,
         prefix: redis.prefix.clone(),
         session_ttl: redis.session_ttl,
-        shallow: config.shallow,
+        shallow: store.shallow,
     })
 }
 
@@ -383,7 +389,7 @@ fn redis_config(config: &MemoryConfig) -> Result<RedisConfig, StoreError> {
 ///
 /// # Errors
 /// It cannot start, or broke off.
-pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
+pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     let config = &loaded.config;
     // Before anything is said: whoever reads it may stop the program at once.
     let signals = Signals::listen()?;
@@ -399,7 +405,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         app.connections = fit;
     }
     // Ends with this function.
-    let _reloading = reload::on_hangup(&loaded, app.api())?;
+    let _reloading = reload::reload_on_hangup(&loaded, app.api())?;
     let port = app.port();
     if app.is_exposed() && !app.api.auth.is_enabled() {
         eprintln!(
@@ -409,7 +415,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
         );
     }
     println!("k8sops listens on http://{}:{port}", config.server.host);
-    if config.memory.backend == Backend::Memory {
+    if config.store.backend == StoreBackend::Memory {
         println!("Sessions are kept in memory: nothing survives the process (MEMORY_BACKEND=filesystem keeps them).");
     }
     if !app.api.catalog.is_configured(&config.llm.provider) {
@@ -421,7 +427,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<()> {
     if config.mcp.servers.is_empty() {
         println!("No MCP server is configured, so that the agent has no tools; `k8sops doctor` says what to do.");
     }
-    let _reopening = config.audit_log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
+    let _reopening = config.audit.log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
     app.run_until_signalled(signals).await
 }
 
@@ -436,8 +442,8 @@ fn reopen_on_hangup(audit: AuditTrail) -> std::io::Result<AbortOnDropHandle<()>>
 }
 
 /// What compares memories by meaning, where one is configured.
-fn embedder(config: &Config) -> anyhow::Result<Option<Arc<dyn EmbeddingModel>>> {
-    let Some(chosen) = &config.memory.long_term.embeddings else { return Ok(None) };
+fn embedder(config: &AppConfig) -> anyhow::Result<Option<Arc<dyn EmbeddingModel>>> {
+    let Some(chosen) = &config.long_term.embeddings else { return Ok(None) };
     let Some(provider) = config.providers.get(&chosen.provider) else {
         anyhow::bail!("EMBEDDING_PROVIDER is {}, and there is no such provider", chosen.provider)
     };
@@ -468,7 +474,7 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
     for (name, _) in left_open.into_iter().filter(|(_, open)| *open) {
         env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
     }
-    let mut config = Config::load(Sources { env, ..Sources::default() })?.config;
+    let mut config = AppConfig::load(SettingSources { env, ..SettingSources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
     config.log.level = "warn".into();

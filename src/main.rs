@@ -13,7 +13,7 @@ use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
     cli::{audit, chat, doctor},
-    config::{Config, Loaded, Sources},
+    config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_telemetry::logs;
 
@@ -54,8 +54,8 @@ enum CliCommand {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Print the settings in force and where each comes from; secrets are masked.
-    Config,
+    /// Print the settings in effect and where each comes from, secrets masked; or a document about all settings.
+    Config(DocumentChoice),
     /// Inspect an audit trail.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -63,6 +63,36 @@ enum CliCommand {
     Openapi,
     /// Print the AsyncAPI description of the WebSocket.
     Asyncapi,
+}
+
+/// The document that `config` prints instead of the settings in effect.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct DocumentChoice {
+    /// Print the reference of all settings (Markdown).
+    #[arg(long)]
+    reference: bool,
+    /// Print a `.env` file with all variables.
+    #[arg(long)]
+    env_example: bool,
+    /// Print a YAML file with all settings and their defaults.
+    #[arg(long)]
+    yaml: bool,
+    /// Print the JSON schema of the YAML file.
+    #[arg(long)]
+    schema: bool,
+}
+
+impl DocumentChoice {
+    fn document(&self) -> Option<GeneratedDocument> {
+        let choices = [
+            (self.reference, GeneratedDocument::Reference),
+            (self.env_example, GeneratedDocument::EnvExample),
+            (self.yaml, GeneratedDocument::YamlDefaults),
+            (self.schema, GeneratedDocument::JsonSchema),
+        ];
+        choices.into_iter().find(|(is_chosen, _)| *is_chosen).map(|(_, document)| document)
+    }
 }
 
 fn main() -> ExitCode {
@@ -97,15 +127,18 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
             print_output(&new.entry)?;
         }
         CliCommand::Doctor(options) => {
-            let loaded = Sources::from_process().and_then(Config::load);
+            let loaded = LoadedConfig::load_from_process();
             let checks = doctor::build_checks(&loaded, options).await;
             return Ok(doctor::run_checks(checks, &mut std::io::stdout()).await?.into());
         }
-        CliCommand::Config => {
-            let loaded = load_config()?;
-            print_output(&loaded.render())?;
-            print_warnings(&loaded);
-        }
+        CliCommand::Config(choice) => match choice.document() {
+            Some(document) => print_output(&document.render())?,
+            None => {
+                let loaded = load_config()?;
+                print_output(&loaded.render())?;
+                print_warnings(&loaded);
+            }
+        },
         CliCommand::Audit(command) => return Ok(audit::run(command, &mut std::io::stdout())?.into()),
         CliCommand::Openapi => print_output(api::openapi_json())?,
         CliCommand::Asyncapi => print_output(&api::asyncapi_yaml())?,
@@ -113,11 +146,11 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load_config() -> anyhow::Result<Loaded> {
-    Ok(Sources::from_process().and_then(Config::load)?)
+fn load_config() -> anyhow::Result<LoadedConfig> {
+    Ok(LoadedConfig::load_from_process()?)
 }
 
-fn print_warnings(loaded: &Loaded) {
+fn print_warnings(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
         eprintln!("k8sops: warning: {warning}");
     }

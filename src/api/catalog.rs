@@ -77,7 +77,7 @@ pub struct ToolList {
 )]
 #[get("/tools")]
 pub(super) async fn tools(api: web::Data<ApiState>, _caller: Caller) -> web::Json<ToolList> {
-    web::Json(ToolList { tools: api.tools.list() })
+    web::Json(ToolList { tools: api.tools.list_tools() })
 }
 
 /// Asks all servers for their tools anew, and answers with what they say.
@@ -88,5 +88,5 @@ pub(super) async fn tools(api: web::Data<ApiState>, _caller: Caller) -> web::Jso
 #[post("/tools/refresh")]
 pub(super) async fn refresh(api: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
     api.mcp.refresh_tools().await;
-    web::Json(ToolList { tools: api.tools.list() })
+    web::Json(ToolList { tools: api.tools.list_tools() })
 }

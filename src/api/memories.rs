@@ -13,7 +13,7 @@ use super::{
     problem::document_errors,
 };
 use crate::audit::{AuditAction, AuditRecord};
-use k8sops_agent::memory::Correction;
+use k8sops_agent::memory::MemoryCorrection;
 use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
 use k8sops_tools::contains_secret;
 
@@ -108,16 +108,16 @@ pub(super) async fn list(
             ));
         }
         // All of them: those of another kind are left out afterwards.
-        let found = api.memory.search(&caller.user, query, usize::MAX).await?;
+        let found = api.memory.search_memories(&caller.user, query, usize::MAX).await?;
         let mut all: HashMap<MemoryId, UserMemory> =
-            api.memory.all(&caller.user).await?.into_iter().map(|memory| (memory.id, memory)).collect();
+            api.memory.list_memories(&caller.user).await?.into_iter().map(|memory| (memory.id, memory)).collect();
         let memories = found.into_iter().filter_map(|note| Some((all.remove(&note.id)?, note.score)));
         let memories = memories.filter(|(memory, _)| of_kind(memory)).take(wanted.limit);
         let memories = memories.map(|(memory, score)| MemoryView::new(memory, score)).collect();
         return Ok(web::Json(MemoryList { memories, next_cursor: None }));
     }
     let now = Timestamp::now();
-    let all = api.memory.all(&caller.user).await?.into_iter();
+    let all = api.memory.list_memories(&caller.user).await?.into_iter();
     let mut rest = all
         .filter(|memory| of_kind(memory) && (wanted.all || memory.is_current(now)))
         .filter(|memory| wanted.cursor.is_none_or(|before| memory.id < before))
@@ -138,7 +138,7 @@ pub(super) async fn list(
 #[get("/memories/export")]
 pub(super) async fn export(api: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
     let mut lines = Vec::new();
-    for memory in api.memory.all(&caller.user).await? {
+    for memory in api.memory.list_memories(&caller.user).await? {
         serde_json::to_writer(&mut lines, &memory).map_err(|error| {
             ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be written: {error}"))
         })?;
@@ -163,7 +163,7 @@ pub(super) async fn get(
     path: web::Path<String>,
 ) -> Result<web::Json<MemoryView>, ProblemDetails> {
     let id: MemoryId = path.parse()?;
-    let memory = api.memory.all(&caller.user).await?.into_iter().find(|memory| memory.id == id);
+    let memory = api.memory.list_memories(&caller.user).await?.into_iter().find(|memory| memory.id == id);
     memory.map(|memory| web::Json(MemoryView::new(memory, None))).ok_or_else(|| not_found(id))
 }
 
@@ -197,11 +197,11 @@ pub(super) async fn correct(
     body: Body<CorrectMemory>,
 ) -> Result<web::Json<MemoryView>, ProblemDetails> {
     let id: MemoryId = path.parse()?;
-    let corrected = api.memory.correct(&caller.user, id, checked(body.0)?).await?;
+    let corrected = api.memory.correct_memory(&caller.user, id, checked(body.0)?).await?;
     corrected.map(|memory| web::Json(MemoryView::new(memory, None))).ok_or_else(|| not_found(id))
 }
 
-fn checked(correction: CorrectMemory) -> Result<Correction, ProblemDetails> {
+fn checked(correction: CorrectMemory) -> Result<MemoryCorrection, ProblemDetails> {
     let CorrectMemory { content, kind, tags } = correction;
     if content.is_none() && kind.is_none() && tags.is_none() {
         return Err(ProblemDetails::invalid("nothing to correct: give content, kind or tags"));
@@ -221,7 +221,7 @@ fn checked(correction: CorrectMemory) -> Result<Correction, ProblemDetails> {
     if content.iter().chain(tags.iter().flatten()).any(|text| contains_secret(text)) {
         return Err(ProblemDetails::invalid("this looks like a credential, and none is ever kept in a memory"));
     }
-    Ok(Correction { content, kind, tags })
+    Ok(MemoryCorrection { content, kind, tags })
 }
 
 /// Forgets a memory, with its vector.
@@ -239,7 +239,7 @@ pub(super) async fn forget(
     let id: MemoryId = path.parse()?;
     let (forgetting, user) = (api.clone(), caller.user);
     let forgotten = async move {
-        let forgotten = forgetting.memory.forget(&user, id).await;
+        let forgotten = forgetting.memory.delete_memory(&user, id).await;
         if matches!(forgotten, Ok(true)) {
             note_deleted(&forgetting, &user).await;
         }
@@ -268,7 +268,7 @@ pub(super) async fn forget_all(
 ) -> Result<web::Json<Forgotten>, ProblemDetails> {
     let (forgetting, user) = (api.clone(), caller.user);
     let forgotten = async move {
-        let deleted = forgetting.memory.forget_all(&user).await;
+        let deleted = forgetting.memory.delete_all_memories(&user).await;
         if deleted.is_ok() {
             note_deleted(&forgetting, &user).await;
         }

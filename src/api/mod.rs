@@ -15,6 +15,7 @@ mod identity;
 mod inputs;
 mod memories;
 mod messages;
+mod options;
 mod origin;
 mod problem;
 mod quota;
@@ -42,6 +43,7 @@ use tracing::Instrument as _;
 
 pub use asyncapi::asyncapi_yaml;
 pub use docs::openapi_json;
+pub use options::{LimitOptions, ServerOptions};
 pub use problem::{ProblemCode, ProblemDetails};
 pub use quota::RequestQuota;
 pub use service::{DEMO_NOTICE, ServiceMode};
@@ -51,10 +53,9 @@ pub use ws::fuzzing::check_client_frame;
 use crate::{
     audit::AuditTrail,
     auth::{Authenticator, MetricsAccess},
-    config::ServerConfig,
     runtime::Sessions,
 };
-use k8sops_agent::{Budget, memory::LongTermMemory};
+use k8sops_agent::{SpendingLimit, memory::LongTermMemory};
 use k8sops_core::{SessionSettings, SessionStatus, SessionStore, SessionSummary};
 use k8sops_mcp::McpHub;
 use k8sops_models::{ModelCatalog, ModelChoice};
@@ -86,9 +87,9 @@ pub struct ApiState {
     /// What a user, and all together, may ask for.
     pub quota: RequestQuota,
     /// Limits of requests.
-    pub server: ServerConfig,
+    pub server: ServerOptions,
     /// What a user may use on a day; replaced when the configuration is read anew.
-    pub day_budget: ArcSwap<Budget>,
+    pub day_budget: ArcSwap<SpendingLimit>,
     /// Who is asked while a session's own model is down.
     pub fallback: Vec<ModelChoice>,
     /// Settings of a new session; replaced when the configuration is read anew.

@@ -9,8 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{ProblemCode, ProblemDetails};
-use crate::config::LimitsConfig;
+use super::{LimitOptions, ProblemCode, ProblemDetails};
 use k8sops_core::UserId;
 
 /// Users whose requests are counted. When there are more, those who have asked for nothing lately are forgotten.
@@ -20,7 +19,7 @@ const TELL: Duration = Duration::from_secs(60);
 
 /// The quota of a process.
 pub struct RequestQuota {
-    limits: ArcSwap<LimitsConfig>,
+    limits: ArcSwap<LimitOptions>,
     // Plain mutexes: held for a look-up, never across an await.
     requests: Mutex<HashMap<UserId, Instant>>,
     streams: Arc<Mutex<Streams>>,
@@ -36,7 +35,7 @@ struct Streams {
 impl RequestQuota {
     /// Nothing used yet.
     #[must_use]
-    pub fn new(limits: LimitsConfig) -> Self {
+    pub fn new(limits: LimitOptions) -> Self {
         Self {
             limits: ArcSwap::from_pointee(limits),
             requests: Mutex::default(),
@@ -46,7 +45,7 @@ impl RequestQuota {
     }
 
     /// Bounds what comes from now on by other limits; what is open stays.
-    pub fn set_limits(&self, limits: LimitsConfig) {
+    pub fn set_limits(&self, limits: LimitOptions) {
         self.limits.store(Arc::new(limits));
     }
 
@@ -78,7 +77,7 @@ impl RequestQuota {
 
     /// A place for a stream, held for as long as the slot lives.
     pub(super) fn stream(&self, user: &UserId) -> Result<StreamPermit, ProblemDetails> {
-        let LimitsConfig { streams_per_user, streams: most, .. } = **self.limits.load();
+        let LimitOptions { streams_per_user, streams: most, .. } = **self.limits.load();
         let mut streams = lock(&self.streams);
         if streams.by_user.get(user).is_some_and(|theirs| *theirs >= streams_per_user) {
             let detail = format!(
@@ -138,7 +137,7 @@ mod tests {
     use super::*;
 
     fn quota() -> RequestQuota {
-        RequestQuota::new(LimitsConfig {
+        RequestQuota::new(LimitOptions {
             requests_per_minute: 60,
             runs_per_user: 1,
             runs: 1,

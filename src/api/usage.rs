@@ -9,7 +9,7 @@ use super::{
     extract::{Caller, Query},
     problem::document_errors,
 };
-use k8sops_agent::Budget;
+use k8sops_agent::SpendingLimit;
 use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 
 document_errors!(UsageErrors: InvalidRequest, StoreUnavailable);
@@ -85,7 +85,7 @@ struct BudgetReport {
 }
 
 impl BudgetReport {
-    fn new(budget: Budget, used: TokenUsage) -> Self {
+    fn new(budget: SpendingLimit, used: TokenUsage) -> Self {
         Self {
             used,
             budget_tokens: budget.tokens,

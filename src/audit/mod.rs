@@ -23,7 +23,7 @@ mod verify;
 mod writer;
 
 pub use errors::AuditError;
-pub use options::AuditLog;
+pub use options::{AuditDestination, AuditOptions};
 pub use record::{AuditAction, AuditRecord, canonical_sha256};
 pub use trail::AuditTrail;
 pub use verify::{TrailFault, TrailReport, verify_trail};

@@ -2,18 +2,28 @@
 
 use std::path::PathBuf;
 
-/// Where the audit trail goes.
+use k8sops_settings::{ValueFormat, declaration::optional, options};
+
+options! {
+    /// Audit trail.
+    #[derive(Debug, Clone)]
+    pub struct AuditOptions at "audit" {
+        /// File of the audit trail, or - for standard output; empty: no audit trail.
+        pub log: Option<AuditDestination> =
+            optional(AUDIT_DESTINATION).variable("AUDIT_LOG").example("/var/log/k8sops/audit.jsonl"),
+    }
+}
+
+/// Where the audit trail is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AuditLog {
-    /// To standard output, a line each.
+pub enum AuditDestination {
+    /// Standard output, one line per record.
     Stdout,
-    /// To the end of a file.
+    /// The end of a file.
     File(PathBuf),
 }
 
-impl AuditLog {
-    #[allow(clippy::unnecessary_wraps, reason = "the loader wants parsers that can refuse")]
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(if text == "-" { Self::Stdout } else { Self::File(text.into()) })
-    }
-}
+const AUDIT_DESTINATION: ValueFormat<AuditDestination> =
+    ValueFormat::described("a path, or - for standard output", |text| {
+        Some(if text == "-" { AuditDestination::Stdout } else { AuditDestination::File(text.into()) })
+    });

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::audit::AuditLog;
+use crate::audit::AuditDestination;
 use k8sops_core::{SessionId, ToolEffect};
 use k8sops_telemetry::Metrics;
 
@@ -15,8 +15,8 @@ fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())
 }
 
-fn to(path: &Path) -> AuditLog {
-    AuditLog::File(path.to_owned())
+fn to(path: &Path) -> AuditDestination {
+    AuditDestination::File(path.to_owned())
 }
 
 fn entry(n: usize) -> AuditRecord {

@@ -9,7 +9,7 @@ use super::{
     record::AuditRecord,
     writer::{TrailWriter, WriterCommand},
 };
-use crate::audit::AuditLog;
+use crate::audit::AuditDestination;
 use k8sops_telemetry::Metrics;
 
 /// Records that may be queued for the writer thread; senders wait while the queue is full.
@@ -31,7 +31,7 @@ impl AuditTrail {
     ///
     /// # Errors
     /// The file cannot be opened or written, or another process writes to it.
-    pub fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
+    pub fn open(to: &AuditDestination, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
         let writer = TrailWriter::open(to, replica, metrics)?;
         let (commands, received) = mpsc::channel(QUEUE_CAPACITY);
         let thread = std::thread::Builder::new()

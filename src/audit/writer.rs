@@ -15,7 +15,7 @@ use super::{
     file::{OpenedTrail, is_same_file, open_trail_file},
     record::{AuditAction, AuditRecord},
 };
-use crate::{audit::AuditLog, error_chain::ErrorChain};
+use crate::{audit::AuditDestination, error_chain::ErrorChain};
 use k8sops_telemetry::Metrics;
 
 /// What the handle asks of the writer thread.
@@ -44,10 +44,10 @@ pub(super) struct TrailWriter {
 }
 
 impl TrailWriter {
-    pub(super) fn open(to: &AuditLog, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
+    pub(super) fn open(to: &AuditDestination, replica: &str, metrics: Arc<Metrics>) -> Result<Self, AuditError> {
         let (destination, after, last_line) = match to {
-            AuditLog::Stdout => (TrailDestination::Stdout, chain::INITIAL_HASH.to_owned(), PreviousLine::Whole),
-            AuditLog::File(path) => {
+            AuditDestination::Stdout => (TrailDestination::Stdout, chain::INITIAL_HASH.to_owned(), PreviousLine::Whole),
+            AuditDestination::File(path) => {
                 let OpenedTrail { file, last_hash, last_line } = open_trail_file(path)?;
                 (TrailDestination::File { path: path.clone(), file }, last_hash, last_line)
             }

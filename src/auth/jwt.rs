@@ -15,20 +15,24 @@ use super::{
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::auth::JwtConfig;
+use crate::auth::JwtOptions;
 
 /// How long one fetch from the issuer may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Authenticates by signed tokens.
 pub(super) struct JwtBackend {
-    config: JwtConfig,
+    config: JwtOptions,
     issuer: IssuerKeys,
 }
 
 impl JwtBackend {
     /// Starts to fetch keys on `tasks`, until `cancel`.
-    pub(super) fn start(config: JwtConfig, tasks: &TaskTracker, cancel: &CancellationToken) -> Result<Self, AuthError> {
+    pub(super) fn start(
+        config: JwtOptions,
+        tasks: &TaskTracker,
+        cancel: &CancellationToken,
+    ) -> Result<Self, AuthError> {
         let mut http = reqwest::Client::builder()
             .timeout(FETCH_TIMEOUT)
             // A redirect could lead to keys that no TLS certificate vouches for.
@@ -76,7 +80,7 @@ impl JwtBackend {
     }
 
     fn verify(&self, token: &str, key: &SigningKey, algorithm: Algorithm) -> Result<VerifiedToken, AuthRejection> {
-        let JwtConfig { issuer, audience, clock_skew, user_claim, roles_claim, .. } = &self.config;
+        let JwtOptions { issuer, audience, clock_skew, user_claim, roles_claim, .. } = &self.config;
         let mut validation = Validation::new(algorithm);
         validation.leeway = clock_skew.as_secs();
         validation.validate_nbf = true;
@@ -183,7 +187,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_of_unavailable_issuer_stay_valid_for_twelve_hours() {
-        let config = JwtConfig {
+        let config = JwtOptions {
             // No server listens on this port.
             issuer: "http://127.0.0.1:9".into(),
             audience: "k8sops".into(),

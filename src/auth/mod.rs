@@ -30,6 +30,6 @@ pub use authenticator::Authenticator;
 pub use credentials::Credentials;
 pub use errors::{AuthError, AuthRejection, KeyFileError, KeyFileProblem};
 pub use identity::CallerIdentity;
-pub use options::{AuthConfig, AuthMode, JwtConfig, MetricsAccess, ProxyConfig};
+pub use options::{AuthConfig, AuthMode, AuthModeName, AuthOptions, JwtOptions, MetricsAccess, ProxyOptions};
 pub use roles::{RoleSet, UserRole};
 pub use user_ids::user_id_from_name;

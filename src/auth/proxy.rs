@@ -7,16 +7,16 @@ use super::{
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::auth::ProxyConfig;
+use crate::auth::ProxyOptions;
 
 /// The longest user name, in bytes.
 const MAX_NAME_BYTES: usize = 512;
 
 /// Authenticates by a header of the proxy.
-pub(super) struct ProxyBackend(ProxyConfig);
+pub(super) struct ProxyBackend(ProxyOptions);
 
 impl ProxyBackend {
-    pub(super) fn new(config: ProxyConfig) -> Self {
+    pub(super) fn new(config: ProxyOptions) -> Self {
         Self(config)
     }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn authenticate(peer: &str, headers: &[(&str, &str)]) -> Result<CallerIdentity, AuthRejection> {
-        let proxy = ProxyBackend::new(ProxyConfig {
+        let proxy = ProxyBackend::new(ProxyOptions {
             user_header: "x-user".into(),
             roles_header: Some("x-roles".into()),
             sources: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],

@@ -106,7 +106,8 @@ impl DemoServer {
                 cluster.set_deployment_image(namespace()?, name_argument()?, args.required_string("image")?)?
             }
             "deployment_set_resources" => {
-                let (cpu, memory) = (args.optional_string("cpu")?, args.optional_string("memory")?);
+                let cpu = args.optional_string("cpu")?;
+                let memory = args.optional_string("memory")?;
                 if cpu.is_none() && memory.is_none() {
                     return Err(missing_argument("memory"));
                 }
@@ -123,7 +124,8 @@ impl DemoServer {
         args: &ToolArguments,
         context: &RequestContext<RoleServer>,
     ) -> Result<String, CallFailure> {
-        let (namespace, name) = (args.required_string("namespace")?, args.required_string("name")?);
+        let namespace = args.required_string("namespace")?;
+        let name = args.required_string("name")?;
         let limit = Duration::from_secs(args.optional_integer("timeout_seconds")?.unwrap_or(10).min(60));
         let token = context.meta.get_progress_token();
         let started = Instant::now();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use super::{Parts, Shared, observed, run_log::Projection};
-use k8sops_agent::{Candidate, Spending};
+use k8sops_agent::{ModelCandidate, UsageSource};
 use k8sops_core::{DailyUsage, SessionId, TokenUsage, UsageDay, UserId};
 use k8sops_telemetry::spans::SpanContext;
 
@@ -15,10 +15,10 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// The models that a run of these settings may ask: its own, then the fallbacks that are configured. Empty when there is no
 /// such provider. Their calls are seen as `at` says.
-pub(super) fn lineup(parts: &Parts, provider: &str, model: &str, at: &SpanContext) -> Vec<Candidate> {
+pub(super) fn model_candidates(parts: &Parts, provider: &str, model: &str, at: &SpanContext) -> Vec<ModelCandidate> {
     let candidate = |provider: &str, model: &str| {
         let info = parts.catalog.model_info(provider, model);
-        Some(Candidate {
+        Some(ModelCandidate {
             provider: provider.to_owned(),
             model: model.to_owned(),
             chat: observed::watched(parts.catalog.chat_model(provider)?, &parts.metrics, at.clone()),
@@ -44,8 +44,8 @@ pub(super) struct UserSpending {
 }
 
 #[async_trait]
-impl Spending for UserSpending {
-    async fn of_user_today(&self) -> Option<TokenUsage> {
+impl UsageSource for UserSpending {
+    async fn user_usage_today(&self) -> Option<TokenUsage> {
         let (user, session, own) = self
             .projection
             .read(|state| (state.summary.user_id.clone(), state.summary.session_id, state.spent.clone()));

@@ -21,8 +21,8 @@ use super::{
     run_log::Projection,
 };
 use k8sops_agent::{
-    Aside, Candidate, Recall, Spending,
-    memory::{EXTRACTION_TASK, LongTermMemory, extraction_question, read_extraction},
+    MemoryRetriever, ModelCandidate, OneShotCompletion, UsageSource,
+    memory::{EXTRACTION_SYSTEM_PROMPT, LongTermMemory, extraction_request, parse_extraction},
 };
 use k8sops_core::{
     ChatMessage, MemoryNote, MemorySaved, SessionId, SessionSettings, SessionState, Timestamp, TokenUsage, UsageDay,
@@ -65,7 +65,7 @@ pub(super) fn begin(memory: &Arc<LongTermMemory>, metrics: &Arc<Metrics>, user: 
 
 async fn recall(memory: &Arc<LongTermMemory>, metrics: &Metrics, user: &UserId, message: &str) -> Vec<MemoryNote> {
     let began = Instant::now();
-    let found = memory.recall(user, message).await;
+    let found = memory.retrieve_memories(user, message).await;
     let outcome = match &found {
         None => Recalled::Failed,
         Some(found) if found.is_empty() => Recalled::Nothing,
@@ -82,8 +82,8 @@ impl UserRecall {
 }
 
 #[async_trait]
-impl Recall for UserRecall {
-    async fn recall(&self, message: &str) -> Vec<MemoryNote> {
+impl MemoryRetriever for UserRecall {
+    async fn retrieve_memories(&self, message: &str) -> Vec<MemoryNote> {
         let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
         match begun {
             Some(begun) => begun.await.unwrap_or_default(),
@@ -94,10 +94,10 @@ impl Recall for UserRecall {
 
 /// The look of a session's owner for what is worth remembering, while one is under way.
 #[derive(Debug, Default)]
-pub(super) struct Learning(Option<Look>);
+pub(super) struct Learning(Option<ExtractionPass>);
 
 #[derive(Debug)]
-struct Look {
+struct ExtractionPass {
     session: SessionId,
     /// Up to where it was looked before.
     after: u64,
@@ -110,7 +110,7 @@ impl Learning {
         let state = projection.read(Clone::clone);
         let (session, after) = (state.summary.session_id, state.learned_up_to);
         let task = tokio::spawn(async move { learn(&shared, state, tools.as_ref()).await });
-        self.0 = Some(Look { session, after, task: AbortOnDropHandle::new(task) });
+        self.0 = Some(ExtractionPass { session, after, task: AbortOnDropHandle::new(task) });
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -119,7 +119,7 @@ impl Learning {
 
     /// Waits for the end of the look; for ever when there is none.
     pub(super) async fn ended(&mut self) -> MemorySaved {
-        let Some(Look { session, after, task }) = &mut self.0 else { return std::future::pending().await };
+        let Some(ExtractionPass { session, after, task }) = &mut self.0 else { return std::future::pending().await };
         let saved = task.await.unwrap_or_else(|panic| {
             tracing::error!(%session, %panic, "a look for memories panicked");
             MemorySaved { up_to_seq: *after, ..MemorySaved::default() }
@@ -176,8 +176,8 @@ async fn look(
     let Some(memory) = &shared.parts.memory else { return Ok(()) };
     let (user, session) = (state.summary.user_id.clone(), state.summary.session_id);
     let (after, last_seq) = (state.learned_up_to, state.last_seq());
-    let look = memory.look(&user, session, after).await?;
-    if let Some((memories, up_to)) = look.taken_in.clone() {
+    let look = memory.start_extraction(&user, session, after).await?;
+    if let Some((memories, up_to)) = look.already_merged.clone() {
         // By a process that did not come to say so.
         saved.memories = memories;
         saved.up_to_seq = up_to;
@@ -188,19 +188,25 @@ async fn look(
     let settings = state.summary.settings.clone();
     let at = observed::place(&state);
     let budgets = shared.parts.limits.load().budgets;
-    anyhow::ensure!(!k8sops_agent::is_spent(&budgets.session, &state.summary.usage), "the session's budget is used up");
+    anyhow::ensure!(
+        !k8sops_agent::is_budget_spent(&budgets.session, &state.summary.usage),
+        "the session's budget is used up"
+    );
     let spending = UserSpending { shared: shared.clone(), projection: Arc::new(Projection::new(state)) };
-    if let Some(today) = spending.of_user_today().await {
-        anyhow::ensure!(!k8sops_agent::is_spent(&budgets.user_day, &today), "the user's budget of today is used up");
+    if let Some(today) = spending.user_usage_today().await {
+        anyhow::ensure!(
+            !k8sops_agent::is_budget_spent(&budgets.user_day, &today),
+            "the user's budget of today is used up"
+        );
     }
-    let lineup = asking::lineup(&shared.parts, &settings.provider, &settings.model, &at);
+    let candidates = asking::model_candidates(&shared.parts, &settings.provider, &settings.model, &at);
     let mut learned = Vec::new();
     for piece in &pieces {
-        let known = memory.near(&user, piece).await?;
-        let question = extraction_question(piece, &known.iter().collect::<Vec<_>>());
+        let known = memory.find_similar(&user, piece).await?;
+        let question = extraction_request(piece, &known.iter().collect::<Vec<_>>());
         for _ in 0..TRIES {
-            let answer = ask(shared, &lineup, &settings, question.clone(), saved).await?;
-            let read = read_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
+            let answer = ask(shared, &candidates, &settings, question.clone(), saved).await?;
+            let read = parse_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
             if let Some(found) = read {
                 learned.extend(found);
                 break;
@@ -208,7 +214,7 @@ async fn look(
             tracing::debug!(%session, "what the model answered is no list of memories");
         }
     }
-    saved.memories = memory.learn_from(&user, &look, last_seq, learned).await?;
+    saved.memories = memory.merge_extraction(&user, &look, last_seq, learned).await?;
     saved.up_to_seq = last_seq;
     Ok(())
 }
@@ -216,18 +222,18 @@ async fn look(
 /// Asks the first of the models that answers.
 async fn ask(
     shared: &Shared,
-    lineup: &[Candidate],
+    candidates: &[ModelCandidate],
     settings: &SessionSettings,
     question: String,
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
-    let aside = Aside { system: EXTRACTION_TASK, question, most: ANSWER, settings };
+    let aside = OneShotCompletion { system: EXTRACTION_SYSTEM_PROMPT, question, most: ANSWER, settings };
     let limits = shared.parts.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
-    for candidate in lineup {
+    for candidate in candidates {
         let mut usage = TokenUsage::default();
         let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
-        saved.usage += candidate.priced(usage);
+        saved.usage += candidate.with_cost(usage);
         match answer {
             Ok(answer) => {
                 saved.provider = Some(candidate.provider.clone());
@@ -265,7 +271,7 @@ fn words_of_user(state: &SessionState) -> String {
 fn pieces(messages: &[&ChatMessage]) -> Vec<String> {
     let mut pieces: Vec<(String, usize)> = Vec::new();
     for message in messages {
-        let line = k8sops_agent::told(message);
+        let line = k8sops_agent::transcript_line(message);
         let size = tokens::count(&line);
         match pieces.last_mut() {
             Some((piece, held)) if *held + size <= PIECE => {

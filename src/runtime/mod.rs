@@ -14,6 +14,7 @@ mod lease;
 mod lifecycle;
 mod load;
 mod observed;
+mod options;
 mod owner;
 mod previews;
 mod reading;
@@ -38,7 +39,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use crate::audit::AuditTrail;
-use k8sops_agent::{Limits, memory::LongTermMemory};
+use k8sops_agent::{RunLimits, memory::LongTermMemory};
 use k8sops_core::{SessionId, SessionStore, StoreError};
 use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::Metrics;
@@ -47,6 +48,7 @@ use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
 pub use approvals::WaitingApproval;
 pub use error::SessionsError;
 pub use load::Room;
+pub use options::SessionOptions;
 
 use follow::Followers;
 use load::Load;
@@ -64,7 +66,7 @@ pub struct Parts {
     /// The system prompt.
     pub system: Arc<str>,
     /// What bounds a run that begins now; one in progress keeps what it began with.
-    pub limits: ArcSwap<Limits>,
+    pub limits: ArcSwap<RunLimits>,
     /// Who is asked when a session's own model is down, in this order.
     pub fallback: Vec<ModelChoice>,
     /// What is remembered of users; `None`: nothing is.
@@ -127,7 +129,7 @@ impl Sessions {
     }
 
     /// Bounds the runs that begin from now on by other limits.
-    pub fn set_limits(&self, limits: Limits) {
+    pub fn set_limits(&self, limits: RunLimits) {
         self.0.parts.limits.store(Arc::new(limits));
     }
 

@@ -15,7 +15,7 @@ use super::{
     lease::Term,
     previews::{Kind, Previews},
 };
-use k8sops_agent::{LogClosed, Piece, RunLog, RunView};
+use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView};
 use k8sops_core::{EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionState, ToolProgress};
 use k8sops_telemetry::Metrics;
 
@@ -98,7 +98,7 @@ impl FirstEvent {
 
 #[async_trait]
 impl RunLog for OwnedLog {
-    async fn append(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
+    async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
         if events.iter().any(|event| matches!(event, EventBody::AssistantMessage(_))) {
             self.first.shown();
         }
@@ -112,33 +112,33 @@ impl RunLog for OwnedLog {
         self.projection.read(|state| RunView::from(state))
     }
 
-    fn holds(&self) -> bool {
+    fn holds_lease(&self) -> bool {
         self.term.holds()
     }
 
-    fn changes(&self) -> watch::Receiver<u64> {
+    fn subscribe(&self) -> watch::Receiver<u64> {
         self.projection.changes.subscribe()
     }
 
-    fn preview(&self, message: MessageId, piece: Piece<'_>) {
+    fn send_preview(&self, message: MessageId, piece: PreviewChunk<'_>) {
         self.first.shown();
         match piece {
-            Piece::Text(text) => {
+            PreviewChunk::Text(text) => {
                 self.feed.text(self.run_id, message, text);
                 self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Text, text));
             }
-            Piece::Reasoning(text) => {
+            PreviewChunk::Reasoning(text) => {
                 self.feed.reasoning(self.run_id, message, text);
                 self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Reasoning, text));
             }
-            Piece::Void => {
+            PreviewChunk::Void => {
                 self.feed.void();
                 self.previews.iter().for_each(|p| p.clear());
             }
         }
     }
 
-    fn progress(&self, progress: ToolProgress) {
+    fn send_progress(&self, progress: ToolProgress) {
         self.feed.progress(progress);
     }
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::audit::AuditLog;
+use crate::audit::AuditDestination;
 use k8sops_core::*;
 use k8sops_models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
 use k8sops_store::InMemoryStore;
@@ -140,7 +140,7 @@ impl World {
             memory: None,
             system: "".into(),
             fallback: Vec::new(),
-            limits: ArcSwap::from_pointee(Limits {
+            limits: ArcSwap::from_pointee(RunLimits {
                 context: k8sops_agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
                 budgets: Default::default(),
                 max_steps: 5,
@@ -566,7 +566,7 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
     for looks in 0..8 {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let audit = AuditTrail::open(&AuditLog::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
+        let audit = AuditTrail::open(&AuditDestination::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
         hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::of("p", "m"))).await;
         hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;

@@ -5,8 +5,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use k8sops_mcp::{
-    CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext, McpConfig,
-    McpHub, McpTransport, RemoteTool, build_connector,
+    CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext, McpHub,
+    McpOptions, McpTransport, RemoteTool, build_connector,
 };
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,7 +36,7 @@ pub async fn run(scenario: &str) -> ExitCode {
         eprintln!("the suite gives the URL of its server as the last argument");
         return ExitCode::FAILURE;
     };
-    let config = McpConfig {
+    let config = McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(20),

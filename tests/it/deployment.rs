@@ -6,7 +6,7 @@ use std::{
     process::Stdio,
 };
 
-use k8sops::config::settings::SETTINGS;
+use k8sops::config::settings_catalog;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -176,11 +176,12 @@ async fn probes_and_variables_of_the_chart_exist() {
         let whole = waits + stop + 5 + 10 + 5;
         assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() >= whole, "{name}");
         let extra = list(&container["env"]).iter().map(|entry| entry["name"].as_str().unwrap());
+        let settings = settings_catalog().entries_with_variable();
         for variable in env.keys().map(String::as_str).chain(extra) {
-            let known = SETTINGS.iter().any(|s| s.variable == variable) || OTHERS.contains(&variable);
-            assert!(known, "{name}: {variable}");
-            let secret = SETTINGS.iter().any(|s| s.variable == variable && s.secret);
-            assert!(!secret, "{name}: {variable} is a secret in a ConfigMap");
+            let setting = settings.iter().find(|entry| entry.descriptor.variable == variable);
+            assert!(setting.is_some() || OTHERS.contains(&variable), "{name}: {variable}");
+            let is_secret = setting.is_some_and(|setting| setting.descriptor.secret);
+            assert!(!is_secret, "{name}: {variable} is a secret in a ConfigMap");
         }
         for mount in list(&container["volumeMounts"]) {
             assert!(list(&pod["volumes"]).iter().any(|v| v["name"] == mount["name"]), "{name}: {mount}");
@@ -473,8 +474,9 @@ async fn managed_settings_are_rejected_elsewhere() {
     // These come from `env` of an example.
     assert!(own.remove("MAX_SESSIONS") && own.remove("MEMORY_SHALLOW"), "{own:?}");
     let good = values_files()["api-key-filesystem-values"].to_str().unwrap().to_owned();
+    let settings = settings_catalog().entries_with_variable();
     for variable in own {
-        let setting = SETTINGS.iter().find(|setting| setting.variable == variable);
+        let setting = settings.iter().find(|entry| entry.descriptor.variable == variable);
         let places = [
             Some((format!("env.{variable}=x"), format!("env.{variable}"))),
             Some((format!("extraEnv[0].name={variable},extraEnv[0].value=x"), format!("extraEnv: {variable}"))),

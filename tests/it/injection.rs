@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8sops_agent::memory::{Learned, LongTermMemory};
+use k8sops_agent::memory::{ExtractedMemory, LongTermMemory};
 use k8sops_core::{MemoryKind, MemorySource, SessionId};
 use k8sops_mcp::McpConnector;
 use k8sops_store::FilesystemStore;
@@ -97,7 +97,7 @@ async fn turn(approval: &str, cluster: &FakeServer, note: Option<&str>, message:
 async fn remembering(note: &str) -> TempDir {
     let data = TempDir::new().unwrap();
     let store = FilesystemStore::open(data.path(), false).await.unwrap();
-    let learned = Learned {
+    let learned = ExtractedMemory {
         kind: MemoryKind::Episodic,
         content: note.to_owned(),
         tags: Vec::new(),
@@ -109,7 +109,7 @@ async fn remembering(note: &str) -> TempDir {
     };
     let source = MemorySource { session_id: SessionId::new(), seq: 1 };
     let memory = LongTermMemory::new(Arc::new(store), None, 5);
-    memory.learn(&"default".parse().unwrap(), &source, vec![learned]).await.unwrap();
+    memory.merge_memories_from(&"default".parse().unwrap(), &source, vec![learned]).await.unwrap();
     data
 }
 

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use k8sops_mcp::{
     CallLimits, CallOutput, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext,
-    McpConfig, McpHub, McpTransport, build_connector,
+    McpHub, McpOptions, McpTransport, build_connector,
 };
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -53,7 +53,7 @@ fn yes(values: Value) -> ElicitationAnswer {
 }
 
 async fn hub(transport: McpTransport) -> Arc<McpHub> {
-    let config = McpConfig {
+    let config = McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(2),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use k8sops_agent::memory::{Learned, LongTermMemory};
+use k8sops_agent::memory::{ExtractedMemory, LongTermMemory};
 use k8sops_core::{EmbeddingVector, MemoryKind, MemorySource, MemoryStore, SessionId, UserId};
 use k8sops_models::{EmbeddingModel, ModelError, ProviderConfig, ProviderEmbedder, ProviderProtocol};
 use k8sops_store::InMemoryStore;
@@ -88,8 +88,8 @@ fn anna() -> UserId {
     "anna".parse().unwrap()
 }
 
-fn learned(kind: MemoryKind, content: &str) -> Learned {
-    Learned {
+fn learned(kind: MemoryKind, content: &str) -> ExtractedMemory {
+    ExtractedMemory {
         kind,
         content: content.into(),
         tags: Vec::new(),
@@ -110,7 +110,7 @@ struct Found {
 async fn measure(memory: &Arc<LongTermMemory>, facts: &[&Fact]) -> Found {
     let (mut recall, mut reciprocal) = (0.0, 0.0);
     for fact in facts {
-        let found = memory.search(&anna(), &fact.question, 5).await.unwrap();
+        let found = memory.search_memories(&anna(), &fact.question, 5).await.unwrap();
         match found.iter().position(|note| note.content == fact.fact) {
             Some(place) => {
                 recall += 1.0;
@@ -133,7 +133,7 @@ async fn knowing(
     let source = MemorySource { session_id: SessionId::new(), seq: 1 };
     for part in facts.chunks(10) {
         let part = part.iter().map(|fact| learned(fact.kind, &fact.fact)).collect();
-        memory.learn(&anna(), &source, part).await.unwrap();
+        memory.merge_memories_from(&anna(), &source, part).await.unwrap();
     }
     memory
 }
@@ -165,7 +165,7 @@ async fn questions_in_other_words_find_the_fact_that_answers_them() {
             );
             assert!(found.recall >= least_recall && found.reciprocal >= least_reciprocal, "{name}, {half}");
         }
-        memory.stop().await;
+        memory.shutdown().await;
     }
 }
 
@@ -176,7 +176,7 @@ async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice()
     let server = embedding_server().await;
     let store = Arc::new(InMemoryStore::new(false));
     let memory = LongTermMemory::new(store.clone(), Some(Prepared::of(&server, &facts).await), 5);
-    let sessions = |telling: fn(&Fact) -> &str| -> Vec<Vec<Learned>> {
+    let sessions = |telling: fn(&Fact) -> &str| -> Vec<Vec<ExtractedMemory>> {
         // Fifty sessions, each with a few facts of all kinds.
         let session = |n| facts.iter().skip(n).step_by(50).map(|fact| learned(fact.kind, telling(fact))).collect();
         (0..50).map(session).collect()
@@ -186,7 +186,7 @@ async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice()
     {
         for session in sessions(telling) {
             let source = MemorySource { session_id: SessionId::new(), seq: 1 };
-            memory.learn(&anna(), &source, session).await.unwrap();
+            memory.merge_memories_from(&anna(), &source, session).await.unwrap();
         }
         let known = store.read_memories(&anna()).await.unwrap().all;
         let twice: Vec<&str> = known
@@ -197,5 +197,5 @@ async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice()
         println!("round {round}: {} memories of {} facts", known.len(), facts.len());
         assert_eq!(known.len(), facts.len(), "round {round}: kept twice: {twice:#?}");
     }
-    memory.stop().await;
+    memory.shutdown().await;
 }

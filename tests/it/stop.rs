@@ -12,7 +12,7 @@ use std::{
 
 use k8sops::{
     app::{Application, BuildOverrides},
-    config::{Config, Sources},
+    config::{AppConfig, SettingSources},
 };
 use k8sops_mcp::InProcessConnector;
 use k8sops_models::ModelCatalog;
@@ -143,7 +143,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     });
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", "."), ("K8SOPS_PORT", "0")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let config = Config::load(Sources { env, ..Sources::default() }).unwrap().config;
+    let config = AppConfig::load(SettingSources { env, ..SettingSources::default() }).unwrap().config;
     // No provider at all: not the one of new sessions either.
     let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];

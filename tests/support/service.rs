@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::StreamExt;
 use k8sops::{
     app::{Application, BuildOverrides},
-    config::{Config, Sources},
+    config::{AppConfig, SettingSources},
 };
 use k8sops_mcp::McpConnector;
 use k8sops_models::{ChatModel, ModelCatalog, ModelInfo, ProviderInfo};
@@ -57,7 +57,7 @@ impl Service {
         ]);
         env.extend(setup.env.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let yaml = setup.yaml.map(|text| ("test.yaml".into(), text));
-        let loaded = Config::load(Sources { env, dotenv: None, yaml }).unwrap();
+        let loaded = AppConfig::load(SettingSources { env, dotenv: None, yaml }).unwrap();
         let scripted = setup.model.map(|model| {
             let mut catalog = ModelCatalog::new(&loaded.config.providers);
             let (provider, model_id) = (&loaded.config.llm.provider, &loaded.config.llm.model);

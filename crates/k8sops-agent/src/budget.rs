@@ -1,38 +1,38 @@
-//! What may be spent: looked at before each model call.
+//! Budgets, which are checked before each model call.
 
 use async_trait::async_trait;
 
-use crate::{Budget, BudgetConfig};
+use crate::options::{SpendingLimit, SpendingLimits};
 use k8sops_core::TokenUsage;
 
-/// What is budgeted.
+/// The scope of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    Turn,
+pub(crate) enum BudgetScope {
+    ModelAttempt,
     Session,
     UserDay,
 }
 
-/// The way to what a user has used, over all sessions and replicas.
+/// Reports what a user has used, over all sessions and replicas.
 #[async_trait]
-pub trait Spending: Send + Sync {
-    /// What the user has used today (UTC); `None` when it cannot be known now.
-    async fn of_user_today(&self) -> Option<TokenUsage>;
+pub trait UsageSource: Send + Sync {
+    /// Returns the usage of the user today (UTC); `None` when the store cannot be read.
+    async fn user_usage_today(&self) -> Option<TokenUsage>;
 }
 
-impl Scope {
-    /// A stable word, for the event.
-    pub(super) fn code(self) -> &'static str {
+impl BudgetScope {
+    /// Returns the code of the warning event.
+    pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Turn => "budget_turn",
+            Self::ModelAttempt => "budget_turn",
             Self::Session => "budget_session",
             Self::UserDay => "budget_user_day",
         }
     }
 
-    pub(super) fn words(self, budgets: &BudgetConfig) -> String {
+    pub(crate) fn describe(self, budgets: &SpendingLimits) -> String {
         let (budget, of) = match self {
-            Self::Turn => (budgets.turn, "for this turn"),
+            Self::ModelAttempt => (budgets.turn, "for this turn"),
             Self::Session => (budgets.session, "for this session"),
             Self::UserDay => (budgets.user_day, "for this user today (UTC)"),
         };
@@ -43,28 +43,28 @@ impl Scope {
     }
 }
 
-/// Whether a budget is used up.
+/// Returns whether `usage` has reached a spending limit.
 #[must_use]
-pub fn is_spent(budget: &Budget, usage: &TokenUsage) -> bool {
+pub fn is_budget_spent(budget: &SpendingLimit, usage: &TokenUsage) -> bool {
     budget.tokens.is_some_and(|most| usage.tokens() >= most) || budget.usd.is_some_and(|most| usage.cost_usd >= most)
 }
 
-/// The budget that is used up, if one is. Without a limit on users nobody is asked what they used.
-pub(super) async fn spent(
-    budgets: &BudgetConfig,
+/// Returns the budget that is used up, if any. Reads the usage of the user only when users have a limit.
+pub(crate) async fn find_spent_budget(
+    budgets: &SpendingLimits,
     turn: &TokenUsage,
     session: &TokenUsage,
-    spending: &dyn Spending,
-) -> Option<Scope> {
-    if is_spent(&budgets.turn, turn) {
-        return Some(Scope::Turn);
+    usage_source: &dyn UsageSource,
+) -> Option<BudgetScope> {
+    if is_budget_spent(&budgets.turn, turn) {
+        return Some(BudgetScope::ModelAttempt);
     }
-    if is_spent(&budgets.session, session) {
-        return Some(Scope::Session);
+    if is_budget_spent(&budgets.session, session) {
+        return Some(BudgetScope::Session);
     }
-    if budgets.user_day == Budget::default() {
+    if budgets.user_day == SpendingLimit::default() {
         return None;
     }
-    let today = spending.of_user_today().await?;
-    is_spent(&budgets.user_day, &today).then_some(Scope::UserDay)
+    let today = usage_source.user_usage_today().await?;
+    is_budget_spent(&budgets.user_day, &today).then_some(BudgetScope::UserDay)
 }

@@ -1,35 +1,35 @@
-//! The conversation as it fits the model: old outputs of tools are left out when there is no room for them.
+//! Shrinks a conversation to what a model accepts: old tool outputs become stubs, then whole turns are dropped.
 
 use std::sync::Arc;
 
 use k8sops_core::{ChatMessage, ToolMessage};
 
-/// Bytes that are surely no less than a token, on average over what clusters print.
+/// Lower bound of the average bytes per token of cluster output.
 const BYTES_PER_TOKEN: usize = 3;
-/// Above the limit, outputs are left out until this share of it is reached: far enough below that the beginning of the prompt
-/// stays the same for many calls, and providers can cache it.
-const ROOMY: (usize, usize) = (2, 3);
-/// A result that is no longer than this is not worth leaving out.
-const SMALL: usize = 512;
-/// Results of the newest messages stay, whatever their size: the model has asked for them just now.
-const NEWEST: usize = 4;
+/// Above the limit, outputs become stubs until this share of it is reached: low enough that the beginning of the prompt stays
+/// the same for many calls, so that providers can cache it.
+const TARGET_SHARE: (usize, usize) = (2, 3);
+/// Minimum size in bytes of an output that becomes a stub.
+const MIN_STUBBED_BYTES: usize = 512;
+/// Number of newest messages whose outputs stay: the model has just requested them.
+const KEPT_NEWEST: usize = 4;
 
-/// The messages, with old results of tools replaced by a word of where they can be read. A fold over the conversation from
-/// its beginning, so that what was left out for one call is left out for the next one too. `limit` is in tokens.
-pub(super) fn fitted(messages: &[Arc<ChatMessage>], limit: usize) -> Vec<Arc<ChatMessage>> {
+/// Returns the messages with old tool outputs replaced by stubs that say where they can be read. `limit` is in tokens. It is
+/// a fold from the beginning, so that a stub stays a stub in later calls.
+pub(crate) fn with_stubs(messages: &[Arc<ChatMessage>], limit: usize) -> Vec<Arc<ChatMessage>> {
     let full = limit.saturating_mul(BYTES_PER_TOKEN);
-    let roomy = full / ROOMY.1 * ROOMY.0;
+    let roomy = full / TARGET_SHARE.1 * TARGET_SHARE.0;
     let mut fitted = messages.to_vec();
     let mut size = 0;
     let mut next = 0;
     for at in 0..fitted.len() {
-        size += weight(&fitted[at]);
+        size += message_bytes(&fitted[at]);
         if size <= full {
             continue;
         }
-        while size > roomy && next + NEWEST <= at {
+        while size > roomy && next + KEPT_NEWEST <= at {
             if let Some(stub) = stub(&fitted[next]) {
-                size = size - weight(&fitted[next]) + weight(&stub);
+                size = size - message_bytes(&fitted[next]) + message_bytes(&stub);
                 fitted[next] = stub;
             }
             next += 1;
@@ -38,30 +38,30 @@ pub(super) fn fitted(messages: &[Arc<ChatMessage>], limit: usize) -> Vec<Arc<Cha
     fitted
 }
 
-/// About how many bytes a conversation takes in a request.
-pub(super) fn size(messages: &[Arc<ChatMessage>]) -> usize {
-    messages.iter().map(|message| weight(message)).sum()
+/// Estimates the bytes of a conversation in a request.
+pub(crate) fn conversation_bytes(messages: &[Arc<ChatMessage>]) -> usize {
+    messages.iter().map(|message| message_bytes(message)).sum()
 }
 
-/// The messages cut down to `room` bytes, for a model that has said that they are too many: first the outputs of tools are
-/// left out, the oldest first, then whole turns, then the first steps of this one. `None`: the user's newest message and the
-/// newest step alone are more than that.
-pub(super) fn squeezed(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec<Arc<ChatMessage>>> {
+/// Truncates a conversation that a model rejected as too long to `room` bytes: first tool outputs become stubs, the oldest
+/// first, then whole turns are dropped, then the first steps of the current turn. `None` when the user's newest message and
+/// the newest step alone are larger.
+pub(crate) fn truncate_to_bytes(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec<Arc<ChatMessage>>> {
     let mut squeezed = messages.to_vec();
-    let mut left = size(&squeezed);
+    let mut left = conversation_bytes(&squeezed);
     for message in &mut squeezed {
         if left <= room {
             return Some(squeezed);
         }
         if let Some(stub) = stub(message) {
-            left = left - weight(message) + weight(&stub);
+            left = left - message_bytes(message) + message_bytes(&stub);
             *message = stub;
         }
     }
     let newest = squeezed.iter().rposition(|m| matches!(**m, ChatMessage::User(_))).unwrap_or(0);
     let is_reply = |m: &Arc<ChatMessage>| matches!(**m, ChatMessage::Assistant(_));
     let last_step = squeezed.iter().rposition(is_reply).filter(|at| *at > newest).unwrap_or(squeezed.len());
-    // Turns begin with the user, and steps with a reply: a call is never parted from its results.
+    // Turns start with a user message and steps with a reply, so that a call keeps its results.
     let begins = |at: usize, message: &ChatMessage| match message {
         ChatMessage::User(_) => at <= newest,
         ChatMessage::Assistant(_) => at > newest,
@@ -77,7 +77,7 @@ pub(super) fn squeezed(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec
             _ if at > newest && at < last_step => early = at + 1,
             _ => continue,
         }
-        left -= weight(message);
+        left -= message_bytes(message);
     }
     if left > room {
         return None;
@@ -87,7 +87,7 @@ pub(super) fn squeezed(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec
     Some(squeezed)
 }
 
-fn weight(message: &ChatMessage) -> usize {
+fn message_bytes(message: &ChatMessage) -> usize {
     match message {
         ChatMessage::User(m) => m.content.len(),
         ChatMessage::Assistant(m) => {
@@ -101,7 +101,7 @@ fn weight(message: &ChatMessage) -> usize {
 
 fn stub(message: &ChatMessage) -> Option<Arc<ChatMessage>> {
     let ChatMessage::Tool(tool) = message else { return None };
-    if tool.content.len() <= SMALL {
+    if tool.content.len() <= MIN_STUBBED_BYTES {
         return None;
     }
     let content = format!(
@@ -138,14 +138,14 @@ mod tests {
     #[test]
     fn what_fits_is_left_as_it_is() {
         let messages = conversation(5);
-        assert_eq!(fitted(&messages, 100_000), messages);
+        assert_eq!(with_stubs(&messages, 100_000), messages);
     }
 
     #[test]
     fn the_oldest_results_make_room_and_the_newest_stay() {
         let messages = conversation(100);
-        let fitted = fitted(&messages, 22_500);
-        assert!(fitted.iter().map(|m| weight(m)).sum::<usize>() <= 90_000 / 4 * 3);
+        let fitted = with_stubs(&messages, 22_500);
+        assert!(fitted.iter().map(|m| message_bytes(m)).sum::<usize>() <= 90_000 / 4 * 3);
         assert_eq!(fitted.len(), messages.len());
         assert_eq!(fitted[199], messages[199]);
         let ChatMessage::Tool(first) = fitted[1].as_ref() else { panic!("a result") };
@@ -157,7 +157,7 @@ mod tests {
         let messages = conversation(200);
         let (mut changed, mut before) = (0, Vec::new());
         for end in 1..=messages.len() {
-            let now = fitted(&messages[..end], 37_500);
+            let now = with_stubs(&messages[..end], 37_500);
             changed += usize::from(now[..before.len()] != before[..]);
             before = now;
         }
@@ -203,17 +203,17 @@ mod tests {
         let mut messages = conversation(6);
         messages.truncate(11);
         messages.extend((0..8).flat_map(|n| [reply(n), result(n)]));
-        let all = size(&messages);
+        let all = conversation_bytes(&messages);
         let newest = &messages[10];
         let mut before = all;
         for room in (0..=all).rev().step_by(97) {
-            let Some(cut) = squeezed(&messages, room) else {
+            let Some(cut) = truncate_to_bytes(&messages, room) else {
                 assert!(room < 1_200, "{room} is room for the newest message and step");
                 continue;
             };
-            assert!(size(&cut) <= room, "{} in {room}", size(&cut));
-            assert!(size(&cut) <= before);
-            before = size(&cut);
+            assert!(conversation_bytes(&cut) <= room, "{} in {room}", conversation_bytes(&cut));
+            assert!(conversation_bytes(&cut) <= before);
+            before = conversation_bytes(&cut);
             assert!(cut.contains(newest), "the question stays");
             assert_eq!(cut[cut.len() - 1], messages[messages.len() - 1], "and so does what came last");
             assert!(matches!(*cut[0], ChatMessage::User(_)), "it begins with the user");
@@ -225,6 +225,6 @@ mod tests {
             }
         }
         assert!(before < 1_300, "{before}");
-        assert_eq!(squeezed(&messages, 10), None);
+        assert_eq!(truncate_to_bytes(&messages, 10), None);
     }
 }

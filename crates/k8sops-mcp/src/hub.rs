@@ -13,7 +13,7 @@ use super::{
     server::{Crew, Server, Timings},
     users::PerUser,
 };
-use crate::McpConfig;
+use crate::McpOptions;
 
 /// How long closing all servers may take: a bit more than one may.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ impl McpHub {
     /// Of two servers of one name the first is taken; the configuration has no such two.
     pub fn start(
         servers: Vec<(String, Arc<dyn McpConnector>)>,
-        config: &McpConfig,
+        config: &McpOptions,
         tracker: TaskTracker,
         cancel: &CancellationToken,
     ) -> Arc<Self> {

@@ -37,6 +37,7 @@ mod options;
 mod rounds;
 mod scan;
 mod server;
+mod server_options;
 mod stdio;
 mod users;
 mod watch;
@@ -55,6 +56,7 @@ pub use handler::{ConnectionHandler, ProgressCallback};
 pub use http::HttpConnector;
 pub use hub::McpHub;
 pub use options::*;
+pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use stdio::StdioConnector;
 pub use users::WAITS_FOR_TOKEN;
 

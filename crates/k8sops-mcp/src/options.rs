@@ -2,43 +2,54 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use k8sops_settings::{
+    FieldShape,
+    declaration::{custom, required},
+    formats::{BYTE_SIZE, DURATION, TEXT},
+    options,
+};
 use secrecy::SecretString;
+
+use crate::server_options::{ServerFields, read_servers};
 
 /// Placeholder in a header of an MCP server: the token of the user who makes the call.
 pub const USER_TOKEN: &str = "${user.token}";
 
-/// MCP servers.
-#[derive(Debug, Clone)]
-pub struct McpConfig {
-    /// The servers; names are unique.
-    pub servers: Vec<McpServerConfig>,
-    /// How long one call may take altogether (60 s).
-    pub call_timeout: Duration,
-    /// How long a call may take without progress (60 s).
-    pub idle_timeout: Duration,
-    /// The largest message of a server, in bytes (256 MiB).
-    pub max_message_bytes: usize,
-    /// How long connecting and discovery may take (20 s).
-    pub connect_timeout: Duration,
-    /// How often a connected server is asked whether it is still there (15 s).
-    pub health_interval: Duration,
-    /// The longest wait between two attempts to connect (30 s; the first is 0.5 s).
-    pub max_backoff: Duration,
+options! {
+    /// MCP servers, which are the agent's tools.
+    #[derive(Debug, Clone)]
+    pub struct McpOptions at "mcp" {
+        /// The servers. `${user.token}` in a header stands for the token of the user who makes the call.
+        pub servers: Vec<McpServerConfig> = custom(TEXT, FieldShape::Sections(&ServerFields::SECTION), read_servers),
+        /// Longest duration of one tool call; the time that a user takes to answer a question of the server does not count.
+        pub call_timeout: Duration = required(DURATION, "60s").variable("K8SOPS_MCP_CALL_TIMEOUT"),
+        /// Longest time that a tool call may take without progress. If it is shorter than the call timeout, calls whose server
+        /// reports progress may take longer than others.
+        pub idle_timeout: Duration = required(DURATION, "60s").variable("K8SOPS_MCP_IDLE_TIMEOUT"),
+        /// Largest message of a server; a larger one is an error.
+        pub max_message_bytes: usize = required(BYTE_SIZE, "256MiB").variable("K8SOPS_MCP_MAX_MESSAGE_BYTES"),
+        /// Longest time that connecting and discovery may take.
+        pub connect_timeout: Duration = required(DURATION, "20s").variable("K8SOPS_MCP_CONNECT_TIMEOUT"),
+        /// Interval between health checks of a connected server.
+        pub health_interval: Duration = required(DURATION, "15s").variable("K8SOPS_MCP_HEALTH_INTERVAL"),
+        /// Longest wait between two attempts to connect; the first is 0.5 s.
+        pub max_backoff: Duration = required(DURATION, "30s").variable("K8SOPS_MCP_MAX_BACKOFF"),
+    }
 }
 
 /// One MCP server.
 #[derive(Debug, Clone)]
 pub struct McpServerConfig {
-    /// Its name: `[a-z0-9-]{1,32}`; `default` is the one of the single-server variables.
+    /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
     pub name: String,
-    /// How it is reached.
+    /// How the server is reached.
     pub transport: McpTransport,
 }
 
 /// How an MCP server is reached.
 #[derive(Debug, Clone)]
 pub enum McpTransport {
-    /// A child process that speaks over its standard input and output.
+    /// A child process that is spoken to over its standard input and output.
     Stdio {
         /// The program.
         command: String,
@@ -51,9 +62,9 @@ pub enum McpTransport {
     Http {
         /// The endpoint.
         url: String,
-        /// Headers of every request. `${user.token}` in them stands for the token of the user whose call it is.
+        /// Headers of every request. `${user.token}` in them stands for the token of the user who makes the call.
         headers: BTreeMap<String, SecretString>,
-        /// Whether the certificate is checked (`MCP_SSL_VERIFY`).
+        /// Whether the certificate is verified.
         ssl_verify: bool,
     },
 }

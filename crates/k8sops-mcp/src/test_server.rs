@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::io::DuplexStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpConfig, McpHub};
+use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpHub, McpOptions};
 
 /// Longer than anything takes; a test that waits this long has failed.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -173,8 +173,8 @@ pub async fn request_confirmation(peer: &Peer<RoleServer>) -> String {
 }
 
 /// Short times, so that a test sees what an operator sees in minutes.
-pub fn test_options() -> McpConfig {
-    McpConfig {
+pub fn test_options() -> McpOptions {
+    McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
@@ -186,7 +186,7 @@ pub fn test_options() -> McpConfig {
 }
 
 /// A hub on one server.
-pub fn start_test_hub(worlds: &[(&str, &Arc<TestMcpServer>)], config: &McpConfig) -> Arc<McpHub> {
+pub fn start_test_hub(worlds: &[(&str, &Arc<TestMcpServer>)], config: &McpOptions) -> Arc<McpHub> {
     let servers = worlds.iter().map(|(name, world)| {
         let world = (*world).clone();
         let connector: Arc<dyn crate::McpConnector> = Arc::new(InProcessConnector::new(move || world.connect()));
@@ -196,7 +196,7 @@ pub fn start_test_hub(worlds: &[(&str, &Arc<TestMcpServer>)], config: &McpConfig
 }
 
 /// A hub that is connected.
-pub async fn connect_test_hub(world: &Arc<TestMcpServer>, config: &McpConfig) -> Arc<McpHub> {
+pub async fn connect_test_hub(world: &Arc<TestMcpServer>, config: &McpOptions) -> Arc<McpHub> {
     let hub = start_test_hub(&[("sim", world)], config);
     eventually("the server is connected", || hub.all_connected()).await;
     hub

@@ -1,4 +1,4 @@
-//! The providers and models on offer: what clients choose from, and what their choice is validated against.
+//! The catalog of providers and models: clients choose from it, and session settings are validated against it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,38 +12,38 @@ use crate::{
     ProviderConfig, ProviderProtocol, anthropic::MAX_TEMPERATURE, circuit_breaker::CircuitBreakers,
 };
 
-/// The longest model id that is taken where the catalog does not list the models.
+/// The longest model id that is accepted from a provider whose models are not listed.
 const MAX_MODEL_ID_BYTES: usize = 256;
 
-/// A provider as clients see it.
+/// A provider, as clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ProviderInfo {
-    /// Its id in settings.
+    /// The id that session settings use.
     pub id: String,
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// Whether it can be called: it has its key, or needs none.
+    /// Whether the provider can be called: it has its API key, or needs none.
     pub configured: bool,
-    /// Its models; empty: it takes any model id.
+    /// The models of the provider. If the list is empty, the provider accepts any model id.
     pub models: Vec<ModelInfo>,
 }
 
-/// A model as clients see it.
+/// A model, as clients see it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ModelInfo {
-    /// Its id in settings and at the provider.
+    /// The id in session settings and at the provider.
     pub id: String,
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// In one line.
+    /// A one-line description.
     pub description: String,
-    /// Tokens of prompt and reply together, if known.
+    /// The maximum number of tokens of prompt and reply together, if known.
     pub context_window: Option<u32>,
-    /// The most tokens of a reply, if known.
+    /// The maximum number of tokens of a reply, if known.
     pub max_output_tokens: Option<u32>,
-    /// What it can do; empty: not known.
+    /// The features of the model. If the list is empty, they are not known.
     pub features: Vec<ModelFeature>,
-    /// What a million of its tokens cost in US dollars, if known.
+    /// The prices per million tokens in US dollars, if known.
     pub prices: Option<ModelPrices>,
 }
 
@@ -61,32 +61,32 @@ impl From<&ModelConfig> for ModelInfo {
     }
 }
 
-/// Why settings were refused, in words meant for the caller.
+/// The reason why session settings were rejected, worded for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct InvalidSettings {
-    /// The field of the settings.
+    /// The invalid field of the settings.
     pub field: &'static str,
-    /// What is wrong with it and what is allowed.
+    /// What is wrong with the field, and which values are allowed.
     pub message: String,
 }
 
 struct RegisteredProvider {
     info: ProviderInfo,
-    /// The highest temperature that the provider's protocol knows.
+    /// The highest temperature of the provider's protocol.
     max_temperature: f64,
     model: Arc<dyn ChatModel>,
 }
 
-/// The providers by id. Made at the start and then only read, but for who is down.
+/// The providers by id. Only the circuit breakers change after startup.
 pub struct ModelCatalog {
     entries: BTreeMap<String, RegisteredProvider>,
     circuits: CircuitBreakers,
 }
 
 impl ModelCatalog {
-    /// The catalog of the configured providers. Nothing is sent: a provider without a key, or that cannot be reached, is
-    /// in it, and says so when it is called.
+    /// Returns a catalog of the configured providers. Nothing is sent: a provider that lacks its API key or cannot be
+    /// reached is listed, and its calls return the error.
     #[must_use]
     pub fn new(providers: &BTreeMap<String, ProviderConfig>) -> Self {
         let entries = providers.iter().map(|(id, config)| {
@@ -109,114 +109,111 @@ impl ModelCatalog {
         Self { entries: entries.collect(), circuits: CircuitBreakers::default() }
     }
 
-    /// Adds a provider that is not configured but built in: the demo's stand-in, or a test's script.
+    /// Adds a provider that is built in rather than configured, such as the demo's or a test's scripted model.
     pub fn register_provider(&mut self, info: ProviderInfo, model: Arc<dyn ChatModel>) {
         self.entries.insert(info.id.clone(), RegisteredProvider { info, max_temperature: 2.0, model });
     }
 
-    /// All providers, by id.
+    /// Returns all providers, ordered by id.
     #[must_use]
     pub fn providers(&self) -> Vec<ProviderInfo> {
         self.entries.values().map(|entry| entry.info.clone()).collect()
     }
 
-    /// Whether a provider can be called: it is there, and has its key or needs none.
+    /// Returns whether the provider exists and has its API key or needs none.
     #[must_use]
     pub fn is_configured(&self, provider: &str) -> bool {
         self.entries.get(provider).is_some_and(|entry| entry.info.configured)
     }
 
-    /// The way to a provider's models.
+    /// Returns the client for the models of a provider.
     #[must_use]
     pub fn chat_model(&self, provider: &str) -> Option<Arc<dyn ChatModel>> {
         self.entries.get(provider).map(|entry| Arc::clone(&entry.model))
     }
 
-    /// What is known of a model.
+    /// Returns the catalog entry of a model.
     #[must_use]
     pub fn model_info(&self, provider: &str, model: &str) -> Option<&ModelInfo> {
         self.entries.get(provider)?.info.models.iter().find(|info| info.id == model)
     }
 
-    /// What is known of whether a model is down.
+    /// Returns the circuit breaker of a model.
     #[must_use]
     pub fn circuit_breaker(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
         self.circuits.for_model(provider, model)
     }
 
-    /// The models, as provider and id, that have failed and have not answered since.
+    /// Returns the models with an open circuit, as provider and model id.
     #[must_use]
     pub fn open_circuits(&self) -> Vec<(String, String)> {
         self.circuits.open_circuits()
     }
 
-    /// The most tokens of a reply where the settings do not say.
+    /// Returns the reply limit of a model, for sessions whose settings name none.
     #[must_use]
     pub fn default_max_tokens(&self, provider: &str, model: &str) -> Option<u32> {
         self.model_info(provider, model)?.max_output_tokens
     }
 
-    /// Tokens that the model can take in, where that is known.
+    /// Returns the number of tokens of the model's context window, if known.
     #[must_use]
     pub fn context_window(&self, provider: &str, model: &str) -> Option<u32> {
         self.model_info(provider, model)?.context_window
     }
 
-    /// Whether runs can be done with these settings. A provider that lacks its key is not refused here: the key may come
-    /// with the next start, and until then its calls say what is missing.
+    /// Checks whether a session can run with these settings. A provider without its API key is accepted: the key may be
+    /// set at the next start, and until then each call names the variable that is missing.
     ///
     /// # Errors
-    /// The first field that is wrong, and what is allowed.
+    /// Returns the first invalid field and the allowed values.
     pub fn validate_settings(&self, settings: &SessionSettings) -> Result<(), InvalidSettings> {
-        let refuse = |field, message| Err(InvalidSettings { field, message });
+        let reject = |field, message| Err(InvalidSettings { field, message });
         let SessionSettings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
         let Some(entry) = self.entries.get(provider) else {
-            let message = format!(
-                "there is no provider {}; there are: {}",
-                quote_name(provider),
-                join_names(self.entries.keys())
-            );
-            return refuse("provider", message);
+            let message =
+                format!("unknown provider {}; available: {}", quote_name(provider), join_names(self.entries.keys()));
+            return reject("provider", message);
         };
         let models = &entry.info.models;
         if models.is_empty() {
             if model.is_empty() || model.len() > MAX_MODEL_ID_BYTES || model.chars().any(char::is_control) {
-                return refuse("model", format!("must be 1 to {MAX_MODEL_ID_BYTES} bytes without control characters"));
+                return reject("model", format!("must be 1 to {MAX_MODEL_ID_BYTES} bytes without control characters"));
             }
         } else if models.iter().all(|info| info.id != *model) {
-            let there = join_names(models.iter().map(|info| &info.id));
-            return refuse("model", format!("{provider} has no model {}; it has: {there}", quote_name(model)));
+            let available = join_names(models.iter().map(|info| &info.id));
+            return reject("model", format!("{provider} has no model {}; available: {available}", quote_name(model)));
         }
         let lacks = |features: &[ModelFeature]| {
             let info = models.iter().find(|info| info.id == *model).filter(|info| !info.features.is_empty());
             info.is_some_and(|info| features.iter().all(|feature| !info.features.contains(feature)))
         };
         if temperature.is_some() && lacks(&[ModelFeature::Temperature]) {
-            return refuse("temperature", format!("{model} takes none; leave it out, or set it to null"));
+            return reject("temperature", format!("{model} does not accept a temperature; omit it or set it to null"));
         }
         if reasoning.is_some_and(|effort| effort != ReasoningEffort::Off)
             && lacks(&[ModelFeature::Thinking, ModelFeature::ThinkingBudget])
         {
-            return refuse("reasoning", format!("{model} does not think before it answers; set it to null or off"));
+            return reject("reasoning", format!("{model} does not support reasoning; set it to null or off"));
         }
         let highest = entry.max_temperature;
         if let Some(temperature) = temperature
             && !(0.0..=highest).contains(temperature)
         {
-            return refuse("temperature", format!("must be a number from 0 to {highest} with {provider}"));
+            return reject("temperature", format!("must be a number from 0 to {highest} for {provider}"));
         }
         if let Some(max_tokens) = *max_tokens {
             let most = self.default_max_tokens(provider, model);
             if max_tokens == 0 || most.is_some_and(|most| max_tokens > most) {
-                let most = most.map_or_else(|| "or more".to_owned(), |most| format!("to {most} with {model}"));
-                return refuse("max_tokens", format!("must be 1 {most}"));
+                let most = most.map_or_else(|| "or more".to_owned(), |most| format!("to {most} for {model}"));
+                return reject("max_tokens", format!("must be 1 {most}"));
             }
         }
         Ok(())
     }
 }
 
-/// What a caller sent, quoted and bounded for a message.
+/// Returns a name that a caller sent, quoted, escaped and truncated for an error message.
 fn quote_name(name: &str) -> String {
     let name: String = name.chars().take(64).flat_map(char::escape_default).collect();
     format!("`{name}`")
@@ -256,9 +253,12 @@ mod tests {
         };
         assert_eq!(
             refused(settings("gemini", "x")),
-            "provider: there is no provider `gemini`; there are: anthropic, local"
+            "provider: unknown provider `gemini`; available: anthropic, local"
         );
-        assert_eq!(refused(settings("anthropic", "x\n")), "model: anthropic has no model `x\\n`; it has: test-model");
+        assert_eq!(
+            refused(settings("anthropic", "x\n")),
+            "model: anthropic has no model `x\\n`; available: test-model"
+        );
         assert!(refused(settings("local", "")).starts_with("model: must be"));
         assert_eq!(catalog().validate_settings(&settings("anthropic", "test-model")), Ok(()));
         assert_eq!(catalog().validate_settings(&settings("local", "whatever/it:has")), Ok(()));

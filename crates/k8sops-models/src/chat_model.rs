@@ -5,28 +5,28 @@ use futures_util::stream::BoxStream;
 
 use crate::{ChatRequest, ModelError, ReplyDelta};
 
-/// The pieces of one reply. Dropping it ends the call.
+/// The pieces of one reply. Dropping the stream cancels the call.
 pub type ReplyStream = BoxStream<'static, Result<ReplyDelta, ModelError>>;
 
 /// A provider of language models.
 #[async_trait]
 pub trait ChatModel: Send + Sync + 'static {
-    /// Calls the model. Returns when the provider has accepted the request; the reply comes as a stream.
+    /// Calls the model. Returns when the provider has accepted the request; the reply then arrives as a stream.
     ///
     /// # Errors
-    /// Every fault before the first piece; faults after it are items of the stream.
+    /// Returns any error that occurs before the first piece of the reply. Later errors are items of the stream.
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError>;
 
-    /// Tokens of prompt and reply together that the provider gives this model, where that is less than, or known better than,
-    /// what the catalog says. May ask the provider.
+    /// Returns the number of tokens that the provider allows for prompt and reply together, if it knows better than the
+    /// catalog. May send a request to the provider.
     async fn context_window(&self, model: &str) -> Option<u32> {
         let _ = model;
         None
     }
 
-    /// Whether the provider answers and knows the model; costs no tokens. For `k8sops doctor`.
+    /// Checks that the provider responds and knows the model. Uses no tokens. `k8sops doctor` calls it.
     ///
     /// # Errors
-    /// What is wrong.
+    /// Returns the error that a call of the model would meet.
     async fn check(&self, model: &str) -> Result<(), ModelError>;
 }

@@ -1,49 +1,50 @@
-//! A request to a model.
+//! A request to a language model.
 
 use std::sync::Arc;
 
 use k8sops_core::{ChatMessage, ReasoningEffort};
 use serde_json::{Map, Value};
 
-/// One call of a model.
+/// One call of a model, in a form that is the same for all providers.
 #[derive(Debug, Clone)]
 pub struct ChatRequest {
-    /// The provider's id in the catalog: what it said itself is known by it.
+    /// The provider's id in the catalog. It tells which past replies came from the same provider.
     pub provider: String,
     /// The model's id at its provider.
     pub model: String,
-    /// The system prompt; the same from call to call within a session, so that provider caches hit.
+    /// The system prompt. It stays the same within a session, so that the provider's prompt cache can be used.
     pub system: Arc<str>,
-    /// The conversation, oldest first. Every tool call in it has its result.
+    /// The conversation, oldest message first. Every tool call has a result.
     pub messages: Vec<Arc<ChatMessage>>,
-    /// The tools on offer.
+    /// The tools that the model may call.
     pub tools: Arc<[ToolSpec]>,
-    /// Whether the model may call them.
+    /// Whether the model may call tools in this reply.
     pub tool_choice: ToolChoice,
-    /// Sent only when set: some models refuse the parameter.
+    /// The sampling temperature. It is sent only if it is set, because some models reject the parameter.
     pub temperature: Option<f64>,
-    /// The most tokens of the reply.
+    /// The maximum number of tokens of the reply.
     pub max_tokens: Option<u32>,
-    /// How much the model is to think; `None`: as it does by itself.
+    /// The reasoning effort; `None` leaves it to the model.
     pub reasoning: Option<ReasoningEffort>,
 }
 
-/// A tool as a model is told of it.
+/// A tool, as it is described to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
-    /// `[A-Za-z0-9_-]{1,64}`, which every provider accepts.
+    /// The name: `[A-Za-z0-9_-]{1,64}`, which every provider accepts.
     pub name: String,
-    /// What it does.
+    /// What the tool does.
     pub description: String,
-    /// JSON Schema of its arguments as every provider accepts it: of an object, with `properties`. Sent as it is.
+    /// The JSON Schema of the arguments: an object schema with `properties`, which every provider accepts. It is sent
+    /// unchanged.
     pub input_schema: Map<String, Value>,
 }
 
 /// Whether a model may call tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// As it sees fit.
+    /// The model decides.
     Auto,
-    /// Not in this call, though the conversation has tool calls in it.
+    /// The model must not call tools in this reply, although the conversation may contain tool calls.
     None,
 }

@@ -1,42 +1,43 @@
-//! Circuit breakers: a model that is down is not asked by every turn anew, and is asked again after a while.
+//! Circuit breakers: a failing model is not called by every run, and is probed after a pause.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long a model is left alone after it has failed; doubles with every further failure.
+/// The pause after the first failure. It doubles with every further failure.
 const MIN_PAUSE: Duration = Duration::from_secs(30);
-/// The longest time that it is left alone.
+/// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_mins(10);
-/// How long one turn may look whether it is back, before another may.
+/// How long a probe may take before another call is admitted as a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Whether a model is to be asked.
+/// Whether a call of a model is admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CircuitAdmission {
-    /// It is, as ever.
+    /// The circuit is closed: the model can be called as usual.
     Allowed,
-    /// It has failed, and this turn is the one that looks whether it is back: one attempt, without waiting.
+    /// The circuit is half-open: this call tests whether the model is back. It gets one attempt and no retries.
     Probe,
-    /// It has failed, and is left alone for so long.
+    /// The circuit is open for this much longer.
     Rejected(Duration),
 }
 
-/// The breaker of one model. In the memory of one process: each finds out for itself.
+/// The circuit breaker of one model. Its state is in the memory of one process, and replicas do not share it.
 #[derive(Debug, Default)]
 pub struct CircuitBreaker(Mutex<BreakerState>);
 
 #[derive(Debug, Default)]
 struct BreakerState {
-    /// Times that it has failed since it last answered.
+    /// The number of failures since the last success.
     failures: u32,
-    /// Set while it is left alone.
+    /// The end of the pause, while the circuit is open.
     until: Option<Instant>,
 }
 
 impl CircuitBreaker {
-    /// Whether to ask now. Whoever is told to look has to say what came of it.
+    /// Decides whether the model can be called now. A caller that gets [`CircuitAdmission::Probe`] must report the
+    /// outcome.
     #[must_use]
     pub fn admit_call(&self) -> CircuitAdmission {
         let mut state = self.0.lock();
@@ -45,19 +46,19 @@ impl CircuitBreaker {
             None => CircuitAdmission::Allowed,
             Some(until) if until > now => CircuitAdmission::Rejected(until - now),
             Some(_) => {
-                // The next to ask waits for this one; for a while, should this one never say what came of it.
+                // Other calls wait for this probe. The pause ends if the probe never reports its outcome.
                 state.until = Some(now + PROBE_TIMEOUT);
                 CircuitAdmission::Probe
             }
         }
     }
 
-    /// It has answered.
+    /// Records a reply and closes the circuit.
     pub fn record_success(&self) {
         *self.0.lock() = BreakerState::default();
     }
 
-    /// It has failed for good, all attempts included.
+    /// Records a failed call, after all its retries, and opens the circuit.
     pub fn record_failure(&self) {
         let mut state = self.0.lock();
         let pause = MIN_PAUSE.saturating_mul(1 << state.failures.min(10)).min(MAX_PAUSE);
@@ -65,7 +66,7 @@ impl CircuitBreaker {
         state.until = Some(Instant::now() + pause);
     }
 
-    /// Whether it has failed, and has not answered since.
+    /// Returns whether the model has failed since its last reply.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.until().is_some()
@@ -76,21 +77,21 @@ impl CircuitBreaker {
     }
 }
 
-/// The breakers of all models that were asked, by provider and model.
+/// The circuit breakers of all models that were called, by provider and model.
 #[derive(Debug, Default)]
 pub(crate) struct CircuitBreakers(Mutex<HashMap<(String, String), Arc<CircuitBreaker>>>);
 
-/// The most breakers that are kept: providers without a list take any model id.
+/// The maximum number of circuit breakers: providers without a model list accept any id, so that the ids are unbounded.
 const MAX_BREAKERS: usize = 1000;
 
 impl CircuitBreakers {
-    /// The breaker of one model.
+    /// Returns the circuit breaker of a model.
     pub(crate) fn for_model(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
         let mut circuits = self.0.lock();
         let id = (provider.to_owned(), model.to_owned());
         if circuits.len() >= MAX_BREAKERS && !circuits.contains_key(&id) {
             circuits.retain(|_, circuit| circuit.is_open());
-            // All of them: the one that is asked again soonest goes.
+            // If all circuits are open, the one whose pause ends first is dropped.
             if circuits.len() >= MAX_BREAKERS
                 && let Some(first) =
                     circuits.iter().min_by_key(|(_, circuit)| circuit.until()).map(|(id, _)| id.clone())
@@ -101,7 +102,7 @@ impl CircuitBreakers {
         Arc::clone(circuits.entry(id).or_default())
     }
 
-    /// The models that have failed and have not answered since.
+    /// Returns the models with an open circuit, as provider and model id.
     pub(crate) fn open_circuits(&self) -> Vec<(String, String)> {
         let circuits = self.0.lock();
         let mut broken: Vec<_> =
@@ -128,7 +129,7 @@ mod tests {
             assert_eq!(circuit.admit_call(), CircuitAdmission::Probe);
             assert!(
                 matches!(circuit.admit_call(), CircuitAdmission::Rejected(_)),
-                "one looks, the others do not wait for it"
+                "only one call is admitted as a probe"
             );
         }
         assert_eq!(pauses, [30, 60, 120, 240, 480, 600, 600]);
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(circuits.open_circuits().len(), MAX_BREAKERS);
         assert!(
             circuits.for_model("local", &format!("no-such-model-{}", 2 * MAX_BREAKERS - 1)).is_open(),
-            "the newest stay"
+            "the latest ones are kept"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Embeddings: the meaning of a text as a vector, from OpenAI's API (and every server that speaks it) or Ollama's.
+//! Embeddings: texts as vectors, from OpenAI's API (and every server that speaks it) or Ollama's.
 
 use std::sync::{Arc, OnceLock};
 
@@ -13,26 +13,26 @@ use crate::{
     http_client::{AZURE_API_KEY, ProviderHttpClient},
 };
 
-/// Texts of one call: servers take some hundreds at most, and a long call would hold up those behind it.
+/// Texts per request. Servers accept a few hundred at most, and a long request delays those after it.
 const BATCH_SIZE: usize = 64;
-/// Characters that are sent of one text; the models take some hundreds of tokens, and servers refuse more.
+/// Bytes that are sent of one text. The models read a few hundred tokens, and servers reject more.
 const MAX_TEXT_BYTES: usize = 1500;
 
-/// What makes vectors of texts.
+/// A model that converts texts to vectors.
 #[async_trait]
 pub trait EmbeddingModel: Send + Sync + 'static {
-    /// What vectors are named by: those of another name cannot be compared with its own.
+    /// Returns the name of the vector space. Vectors of different names cannot be compared.
     fn name(&self) -> &str;
 
-    /// How many values its vectors have, as far as that is known.
+    /// Returns the number of dimensions of the vectors, if known.
     fn dimensions(&self) -> Option<usize> {
         None
     }
 
-    /// The vectors of texts, in their order, each of length 1.
+    /// Returns one vector of length 1 for each text, in the order of the texts.
     ///
     /// # Errors
-    /// Any of a provider's; and vectors that are not what was asked for.
+    /// Returns the provider's error, or an error if the vectors are not as requested.
     async fn embed(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError>;
 }
 
@@ -41,30 +41,32 @@ pub struct ProviderEmbedder {
     client: ProviderHttpClient,
     model: String,
     name: Arc<str>,
-    ollama: bool,
-    /// Asked of the provider, and held against what it gives.
+    is_ollama: bool,
+    /// The number of dimensions to request, and to expect in the response.
     dimensions: Option<usize>,
-    /// What it gives, once it has.
+    /// The number of dimensions of the first vector, if none was requested.
     observed_dimensions: OnceLock<usize>,
 }
 
 impl ProviderEmbedder {
-    /// A model of the provider `id`, with vectors of `dimensions` if that is said.
+    /// Creates a client for a model of the provider `id`. If `dimensions` is set, vectors of that many dimensions are
+    /// requested.
     ///
     /// # Errors
-    /// The provider's protocol has no embeddings.
+    /// Returns an error if the provider's protocol has no embeddings.
     pub fn new(id: &str, config: &ProviderConfig, model: &str, dimensions: Option<usize>) -> Result<Self, ModelError> {
         if config.protocol == ProviderProtocol::Anthropic {
-            return Err(ModelError::InvalidRequest(format!(
-                "{} has no embeddings; choose a provider that speaks OpenAI's or Ollama's API",
+            let message = format!(
+                "{} does not provide embeddings. Choose a provider that speaks OpenAI's or Ollama's API.",
                 config.name
-            )));
+            );
+            return Err(ModelError::InvalidRequest(message.into()));
         }
         Ok(Self {
             client: ProviderHttpClient::new(config),
             model: model.to_owned(),
             name: format!("{id}/{model}").into(),
-            ollama: config.protocol == ProviderProtocol::Ollama,
+            is_ollama: config.protocol == ProviderProtocol::Ollama,
             dimensions,
             observed_dimensions: OnceLock::new(),
         })
@@ -79,7 +81,7 @@ impl ProviderEmbedder {
                 vec![(header::AUTHORIZATION, format!("Bearer {key}"))]
             }
         })?;
-        let (path, body): (&[&str], Value) = if self.ollama {
+        let (path, body): (&[&str], Value) = if self.is_ollama {
             (&["api", "embed"], json!({"model": self.model, "input": input}))
         } else {
             let mut body = json!({"model": self.model, "input": input, "encoding_format": "float"});
@@ -88,28 +90,32 @@ impl ProviderEmbedder {
             }
             (&["embeddings"], body)
         };
-        let answer = self.client.post_for_json(call, path, headers, &body).await?;
-        let vectors = if self.ollama { parse_ollama_vectors(&answer) } else { parse_openai_vectors(&answer) };
+        let response = self.client.post_for_json(call, path, headers, &body).await?;
+        let vectors = if self.is_ollama { parse_ollama_vectors(&response) } else { parse_openai_vectors(&response) };
         vectors.filter(|vectors| vectors.len() == texts.len()).ok_or_else(|| {
-            call.malformed_error(&format!("{} texts were sent, and not as many vectors came back", texts.len()))
+            call.malformed_error(&format!(
+                "{} texts were sent, but a different number of vectors was returned",
+                texts.len()
+            ))
         })
     }
 
-    /// A vector of length 1, if it is one of this model.
+    /// Checks the dimensions of a vector and scales it to length 1.
     fn normalize_vector(&self, call: &ProviderCall, values: Vec<f32>) -> Result<EmbeddingVector, ModelError> {
         let expected = self.dimensions.unwrap_or_else(|| *self.observed_dimensions.get_or_init(|| values.len()));
         if values.len() != expected {
-            return Err(ModelError::InvalidRequest(format!(
-                "`{}` at {} gives vectors of {} dimensions, not of {expected}. Set EMBEDDING_DIMS to what it gives, or \
-                 leave it out.",
+            let message = format!(
+                "`{}` at {} returns vectors of {} dimensions instead of {expected}. Set EMBEDDING_DIMS to the dimensions \
+                 of the model, or unset it.",
                 self.model,
                 call.provider_label(),
                 values.len()
-            )));
+            );
+            return Err(ModelError::InvalidRequest(message.into()));
         }
         let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
         if !length.is_finite() || length == 0.0 {
-            return Err(call.malformed_error("a vector has no length"));
+            return Err(call.malformed_error("the length of a vector is zero or not finite"));
         }
         let values: Arc<[f32]> = values.into_iter().map(|v| v / length).collect();
         Ok(EmbeddingVector { model: Arc::clone(&self.name), values })
@@ -138,9 +144,9 @@ impl EmbeddingModel for ProviderEmbedder {
     }
 }
 
-/// `{"data": [{"index": 0, "embedding": [..]}, ..]}`; the order is that of the indices.
-fn parse_openai_vectors(answer: &Value) -> Option<Vec<Vec<f32>>> {
-    let data = answer.get("data")?.as_array()?;
+/// Parses `{"data": [{"index": 0, "embedding": [..]}, ..]}`, ordered by index.
+fn parse_openai_vectors(response: &Value) -> Option<Vec<Vec<f32>>> {
+    let data = response.get("data")?.as_array()?;
     let mut vectors: Vec<(u64, Vec<f32>)> = data
         .iter()
         .enumerate()
@@ -153,10 +159,10 @@ fn parse_openai_vectors(answer: &Value) -> Option<Vec<Vec<f32>>> {
     Some(vectors.into_iter().map(|(_, vector)| vector).collect())
 }
 
-/// `{"embeddings": [[..], ..]}`; from some servers `embedding`, for one text.
-fn parse_ollama_vectors(answer: &Value) -> Option<Vec<Vec<f32>>> {
-    match answer.get("embeddings").or_else(|| answer.get("embedding"))?.as_array()?.as_slice() {
-        [first, ..] if first.is_number() => Some(vec![parse_numbers(answer.get("embedding")?)?]),
+/// Parses `{"embeddings": [[..], ..]}`. Some servers return `embedding` for a single text.
+fn parse_ollama_vectors(response: &Value) -> Option<Vec<Vec<f32>>> {
+    match response.get("embeddings").or_else(|| response.get("embedding"))?.as_array()?.as_slice() {
+        [first, ..] if first.is_number() => Some(vec![parse_numbers(response.get("embedding")?)?]),
         vectors => vectors.iter().map(parse_numbers).collect(),
     }
 }
@@ -179,7 +185,7 @@ mod tests {
         (0..count).map(|n| format!("text {n}")).collect()
     }
 
-    fn answer(body: &Value) -> ScriptedResponse {
+    fn response(body: &Value) -> ScriptedResponse {
         ScriptedResponse::plain(200, "content-type: application/json\r\n", &body.to_string())
     }
 
@@ -191,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn vectors_keep_text_order_and_have_unit_length() {
         let body = json!({"data": [{"index": 1, "embedding": [0.0, 2.0]}, {"index": 0, "embedding": [3.0, 4.0]}]});
-        let server = ScriptedProvider::start([answer(&body)]).await;
+        let server = ScriptedProvider::start([response(&body)]).await;
         let vectors = embedder(&server, ProviderProtocol::OpenaiChat, None).embed(&texts(2)).await.unwrap();
         assert_eq!((&*vectors[0].values, &*vectors[1].values), (&[0.6, 0.8][..], &[0.0, 1.0][..]));
         assert_eq!(&*vectors[0].model, "p/minilm");
@@ -203,8 +209,8 @@ mod tests {
     #[tokio::test]
     async fn ollama_uses_its_own_endpoint() {
         let server = ScriptedProvider::start([
-            answer(&json!({"embeddings": [[3.0, 4.0]]})),
-            answer(&json!({"embedding": [0.0, 1.0]})),
+            response(&json!({"embeddings": [[3.0, 4.0]]})),
+            response(&json!({"embedding": [0.0, 1.0]})),
         ])
         .await;
         let embedder = embedder(&server, ProviderProtocol::Ollama, None);
@@ -218,7 +224,7 @@ mod tests {
     async fn texts_are_batched_and_truncated() {
         let batch = |count: usize| {
             let data: Vec<Value> = (0..count).map(|n| json!({"index": n, "embedding": [1.0]})).collect();
-            answer(&json!({ "data": data }))
+            response(&json!({ "data": data }))
         };
         let server = ScriptedProvider::start([batch(BATCH_SIZE), batch(2)]).await;
         let mut many = texts(BATCH_SIZE + 2);
@@ -233,18 +239,21 @@ mod tests {
 
     #[tokio::test]
     async fn unexpected_vectors_are_rejected_with_remedy() {
-        let one = |values: Value| answer(&json!({"data": [{"embedding": values}]}));
+        let one = |values: Value| response(&json!({"data": [{"embedding": values}]}));
         let server = ScriptedProvider::start([
             one(json!([1.0, 0.0])),
             one(json!([1.0, 0.0, 0.0])),
             one(json!([0.0, 0.0])),
-            answer(&json!({"data": []})),
+            response(&json!({"data": []})),
         ])
         .await;
         let embedder = embedder(&server, ProviderProtocol::OpenaiChat, None);
         embedder.embed(&texts(1)).await.unwrap();
         let error = embedder.embed(&texts(1)).await.unwrap_err();
-        assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("3 dimensions, not of 2")), "{error:?}");
+        assert!(
+            matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("3 dimensions instead of 2")),
+            "{error:?}"
+        );
         for _ in 0..2 {
             assert!(matches!(embedder.embed(&texts(1)).await, Err(ModelError::MalformedStream(_))));
         }

@@ -1,6 +1,7 @@
-//! From bytes to events to the pieces of a reply, with limits on time and size. Events are server-sent ones, or lines.
+//! From the bytes of a response to events (server-sent events or JSON lines), with limits on time and size.
 
 use std::{
+    error::Error,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,35 +21,38 @@ use crate::{ModelError, error_mapping::ProviderCall};
 
 /// The byte order mark of UTF-8.
 const BOM: &[u8] = b"\xef\xbb\xbf";
-/// The largest event; a server that sends more without an end would fill our memory.
+/// The size limit of an event. Without it, a server that never ends an event would exhaust the memory.
 const MAX_EVENT_BYTES: usize = 8 << 20;
-/// The largest stream: far above any reply (some 300 bytes per token), far below what would hurt.
+/// The size limit of a stream: far more than any reply needs (about 300 bytes per token).
 const MAX_STREAM_BYTES: usize = 256 << 20;
-/// How long to wait for the orderly end of a stream whose reply is complete.
+/// How long to wait for the end of a stream whose reply is complete.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(5);
 
-/// Why there are no more bytes.
+/// An error of the transport.
+type TransportError = Box<dyn Error + Send + Sync>;
+
+/// Why the byte stream failed.
 #[derive(Debug)]
 enum StreamFailure {
-    /// The connection broke; what the transport says.
-    Disconnected(String),
-    /// Nothing came for the longest gap that is allowed.
+    /// The connection broke.
+    Disconnected(TransportError),
+    /// No bytes arrived within the read timeout.
     ReadTimeout,
-    /// A limit on size was passed.
+    /// A size limit was exceeded.
     TooLarge,
 }
 
-/// The beginning of a stream, where byte order marks may stand. They are taken off: the parser panics at one.
+/// Removes byte order marks at the beginning of a stream, because the parser panics at one.
 #[derive(Default)]
 struct ByteOrderMarkStripper {
-    over: bool,
-    /// Bytes that may be a part of a mark.
+    is_done: bool,
+    /// Bytes that may be part of a byte order mark.
     held: Vec<u8>,
 }
 
 impl ByteOrderMarkStripper {
     fn strip_mark(&mut self, piece: Bytes) -> Bytes {
-        if self.over {
+        if self.is_done {
             return piece;
         }
         let bytes = [self.held.as_slice(), &piece].concat();
@@ -60,22 +64,23 @@ impl ByteOrderMarkStripper {
             self.held = rest.to_vec();
             return Bytes::new();
         }
-        self.over = true;
+        self.is_done = true;
         Bytes::copy_from_slice(rest)
     }
 }
 
-/// How a stream is cut into events.
+/// How a stream is divided into events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventFraming {
     /// Server-sent events.
     Sse,
-    /// One JSON value on each line (NDJSON), which becomes the data of an event; also a single one without any line.
+    /// One JSON value per line (NDJSON), which becomes the data of an event. A single value without a line end is an
+    /// event, too.
     Lines,
 }
 
 impl EventFraming {
-    /// Whether a stream of this kind may begin so.
+    /// Returns whether a stream of this kind can start with these bytes.
     pub(crate) fn may_start_with(self, bytes: &[u8]) -> bool {
         let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
         let words: &[&[u8]] = match self {
@@ -86,20 +91,20 @@ impl EventFraming {
     }
 }
 
-/// The events of one stream.
+/// The events of one response.
 pub(crate) struct ProviderEventStream {
     events: BoxStream<'static, Result<Event, EventStreamError<StreamFailure>>>,
-    /// Bytes read since the last event. Shared with the byte stream, which lies inside the parser; both are polled by one
-    /// task, so the atomic is never contended.
+    /// Bytes read since the last event. The counter is shared with the byte stream inside the parser. One task polls
+    /// both, so that it is never contended.
     since_event: Arc<AtomicUsize>,
     read_timeout: Duration,
     call: ProviderCall,
 }
 
 impl ProviderEventStream {
-    /// The events in `bytes`, which may not be silent for longer than `gap`. Errors of the transport come as its words.
+    /// Creates a stream of the events in `bytes`. It fails if no bytes arrive for `read_timeout`.
     pub(crate) fn new(
-        bytes: impl Stream<Item = Result<Bytes, String>> + Send + 'static,
+        bytes: impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static,
         framing: EventFraming,
         read_timeout: Duration,
         call: ProviderCall,
@@ -107,11 +112,11 @@ impl ProviderEventStream {
         let since_event = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&since_event);
         let start = (Box::pin(bytes), 0, counter, ByteOrderMarkStripper::default());
-        let limited = stream::unfold(start, move |(mut bytes, total, counter, mut beginning)| async move {
+        let limited = stream::unfold(start, move |(mut bytes, total, counter, mut marks)| async move {
             let item = match timeout(read_timeout, bytes.next()).await {
                 Err(_) => Err(StreamFailure::ReadTimeout),
                 Ok(None) => return None,
-                Ok(Some(Err(words))) => Err(StreamFailure::Disconnected(words)),
+                Ok(Some(Err(error))) => Err(StreamFailure::Disconnected(error)),
                 Ok(Some(Ok(piece))) => Ok(piece),
             };
             let len = item.as_ref().map_or(0, Bytes::len);
@@ -119,8 +124,8 @@ impl ProviderEventStream {
             let total = total + len;
             let item =
                 if event > MAX_EVENT_BYTES || total > MAX_STREAM_BYTES { Err(StreamFailure::TooLarge) } else { item };
-            let item = item.map(|piece| beginning.strip_mark(piece));
-            Some((item, (bytes, total, counter, beginning)))
+            let item = item.map(|piece| marks.strip_mark(piece));
+            Some((item, (bytes, total, counter, marks)))
         });
         let events = match framing {
             EventFraming::Sse => EventStream::new(limited.boxed()).boxed(),
@@ -129,7 +134,7 @@ impl ProviderEventStream {
         Self { events, since_event, read_timeout, call }
     }
 
-    /// The next event, or `None` at an orderly end of the stream.
+    /// Returns the next event, or `None` at the regular end of the stream.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, ModelError> {
         match self.events.next().await {
             None => Ok(None),
@@ -137,73 +142,71 @@ impl ProviderEventStream {
                 self.since_event.store(0, Ordering::Relaxed);
                 Ok(Some(event))
             }
-            Some(Err(EventStreamError::Transport(StreamFailure::Disconnected(words)))) => {
-                Err(self.call.broken_connection_error(&words))
+            Some(Err(EventStreamError::Transport(StreamFailure::Disconnected(error)))) => {
+                Err(self.call.broken_connection_error(error))
             }
             Some(Err(EventStreamError::Transport(StreamFailure::ReadTimeout))) => {
                 Err(self.call.read_timeout_error(self.read_timeout))
             }
             Some(Err(EventStreamError::Transport(StreamFailure::TooLarge))) => {
-                Err(self.call.malformed_error("it has no end"))
+                Err(self.call.malformed_error("it exceeds the size limit"))
             }
             Some(Err(EventStreamError::Utf8(_))) => Err(self.call.malformed_error("it is not UTF-8")),
             Some(Err(EventStreamError::Parser(_))) => Err(self.call.malformed_error("it is not a stream of events")),
         }
     }
 
-    /// The error for a connection that stayed open without content for `limit`.
+    /// Returns the error for a connection that stayed open for `limit` without any content.
     pub(crate) fn stall_error(&self, limit: Duration) -> ModelError {
         self.call.stall_error(limit)
     }
 
-    /// The longest gap between bytes.
+    /// Returns the longest permitted gap between bytes.
     pub(crate) fn read_timeout(&self) -> Duration {
         self.read_timeout
     }
 
-    /// Reads to the end, if it comes at once: an HTTP/1.1 connection dropped before its last byte cannot be used again,
-    /// and the next call would pay for a new one, TLS and all.
+    /// Reads to the end if it arrives immediately. An HTTP/1.1 connection that is dropped before its last byte cannot
+    /// be reused, and the next call would pay for a new one, including TLS.
     pub(crate) async fn drain(&mut self) {
         let _ = timeout(DRAIN_TIMEOUT, async { while let Ok(Some(_)) = self.next().await {} }).await;
     }
 }
 
-/// Each line that is not blank, as an event.
+/// Returns each line that is not blank as an event.
 fn split_lines(
     bytes: BoxStream<'static, Result<Bytes, StreamFailure>>,
 ) -> impl Stream<Item = Result<Event, EventStreamError<StreamFailure>>> + Send {
-    struct State {
+    struct LineSplitter {
         bytes: Option<BoxStream<'static, Result<Bytes, StreamFailure>>>,
         buffer: BytesMut,
-        /// So many bytes of it have no end of a line.
-        looked: usize,
+        /// The length of the part that contains no line end.
+        searched: usize,
     }
 
-    let start = State { bytes: Some(bytes), buffer: BytesMut::new(), looked: 0 };
+    let start = LineSplitter { bytes: Some(bytes), buffer: BytesMut::new(), searched: 0 };
     stream::unfold(start, |mut state| async move {
         loop {
-            let end = state.buffer[state.looked..].iter().position(|byte| *byte == b'\n').map(|at| at + state.looked);
+            let end =
+                state.buffer[state.searched..].iter().position(|byte| *byte == b'\n').map(|at| at + state.searched);
             let line = match (end, &mut state.bytes) {
                 (Some(end), _) => state.buffer.split_to(end + 1),
                 (None, None) if state.buffer.is_empty() => return None,
-                // The last line may have no end.
+                // The last line may have no line end.
                 (None, None) => state.buffer.split(),
                 (None, Some(bytes)) => {
-                    state.looked = state.buffer.len();
+                    state.searched = state.buffer.len();
                     match bytes.next().await {
                         Some(Ok(piece)) => state.buffer.extend_from_slice(&piece),
-                        Some(Err(stop)) => return Some((Err(EventStreamError::Transport(stop)), state)),
+                        Some(Err(failure)) => return Some((Err(EventStreamError::Transport(failure)), state)),
                         None => state.bytes = None,
                     }
                     continue;
                 }
             };
-            state.looked = 0;
-            match std::str::from_utf8(&line) {
-                Err(_) => {
-                    let error = String::from_utf8(line.to_vec()).expect_err("it is no text");
-                    return Some((Err(EventStreamError::Utf8(error)), state));
-                }
+            state.searched = 0;
+            match String::from_utf8(line.to_vec()) {
+                Err(error) => return Some((Err(EventStreamError::Utf8(error)), state)),
                 Ok(line) if line.trim().is_empty() => {}
                 Ok(line) => return Some((Ok(Event { data: line.trim().to_owned(), ..Event::default() }), state)),
             }
@@ -218,11 +221,14 @@ mod tests {
 
     const GAP: Duration = Duration::from_secs(30);
 
-    async fn events(pieces: Vec<Result<Vec<u8>, String>>) -> Result<Vec<String>, ModelError> {
+    async fn events(pieces: Vec<Result<Vec<u8>, TransportError>>) -> Result<Vec<String>, ModelError> {
         framed(pieces, EventFraming::Sse).await
     }
 
-    async fn framed(pieces: Vec<Result<Vec<u8>, String>>, framing: EventFraming) -> Result<Vec<String>, ModelError> {
+    async fn framed(
+        pieces: Vec<Result<Vec<u8>, TransportError>>,
+        framing: EventFraming,
+    ) -> Result<Vec<String>, ModelError> {
         let bytes = stream::iter(pieces.into_iter().map(|piece| piece.map(Bytes::from)));
         let mut events = ProviderEventStream::new(bytes, framing, GAP, test_call());
         let mut data = Vec::new();
@@ -253,7 +259,7 @@ mod tests {
             assert_eq!(framed(pieces, EventFraming::Lines).await.unwrap(), whole, "{size}");
         }
         let cut = framed(vec![Ok(b"{}\n{".to_vec()), Err("reset by peer".into())], EventFraming::Lines).await;
-        assert!(matches!(&cut, Err(ModelError::Network(m)) if m.contains("reset by peer")), "{cut:?}");
+        assert!(matches!(&cut, Err(ModelError::Network(m)) if m.message().contains("reset by peer")), "{cut:?}");
         let latin1 = framed(vec![Ok(b"caf\xe9\n".to_vec())], EventFraming::Lines).await;
         assert!(matches!(latin1, Err(ModelError::MalformedStream(_))), "{latin1:?}");
         let endless = (0..=8).map(|_| Ok(vec![b'x'; 1 << 20])).collect();
@@ -270,7 +276,7 @@ mod tests {
             assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
         }
         assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
-        // What only begins like one is passed on as it is.
+        // Other bytes that start like a byte order mark are passed on.
         let other = events(vec![Ok(BOM[..2].to_vec()), Ok(b"data: a\n\n".to_vec())]).await.unwrap_err();
         assert!(matches!(other, ModelError::MalformedStream(_)), "{other:?}");
     }
@@ -278,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn disconnect_and_invalid_utf8_are_errors() {
         let cut = events(vec![Ok(b"data: a\n\n".to_vec()), Err("reset by peer".into())]).await.unwrap_err();
-        assert!(matches!(&cut, ModelError::Network(m) if m.contains("reset by peer")), "{cut:?}");
+        assert!(matches!(&cut, ModelError::Network(m) if m.message().contains("reset by peer")), "{cut:?}");
         let latin1 = events(vec![Ok(b"data: caf\xe9\n\n".to_vec())]).await.unwrap_err();
         assert!(matches!(latin1, ModelError::MalformedStream(_)), "{latin1:?}");
     }

@@ -1,5 +1,5 @@
-//! Properties of the readers of a provider's stream that hold for any input. The target in `fuzz/` looks for a
-//! counterexample; the test tries the seeds.
+//! Properties of the event stream parser that hold for any input. The target in `fuzz/` searches for a counterexample,
+//! and the test tries the seeds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::{
     event_stream::{EventFraming, ProviderEventStream},
 };
 
-/// Checks that a stream has the same events however its bytes are cut, as server-sent events and as lines.
+/// Checks that a stream gives the same events however its bytes are divided, as server-sent events and as lines.
 ///
 /// # Panics
-/// If the events depend on how the bytes arrive.
+/// Panics if the events depend on how the bytes arrive.
 pub fn check_stream(bytes: &[u8]) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime needs no I/O");
     for framing in [EventFraming::Sse, EventFraming::Lines] {
@@ -25,10 +25,9 @@ pub fn check_stream(bytes: &[u8]) {
     }
 }
 
-/// The events until the end or the first error; of the error only that there is one.
+/// Returns the events until the end or the first error, and whether there was an error.
 async fn events(pieces: Vec<&[u8]>, framing: EventFraming) -> (Vec<(String, String)>, bool) {
-    let pieces: Vec<Result<Bytes, String>> =
-        pieces.into_iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let pieces: Vec<_> = pieces.into_iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let endpoint = ProviderEndpoint {
         name: "Provider".to_owned(),
         host: "127.0.0.1".to_owned(),

@@ -1,4 +1,4 @@
-//! The way to a provider: its HTTP client, its base URL, its key.
+//! The HTTP client of a provider: its connections, base URL and API key.
 
 use std::{
     collections::BTreeMap,
@@ -19,35 +19,38 @@ use tokio::time::timeout;
 
 use crate::{
     ModelError, ProviderConfig,
-    error_mapping::{self, ProviderCall, ProviderEndpoint, ProviderErrorBody},
+    error::ErrorDetail,
+    error_mapping::{
+        ProviderCall, ProviderEndpoint, ProviderErrorBody, find_error_object, innermost_cause, parse_retry_after,
+    },
     event_stream::{EventFraming, ProviderEventStream},
 };
 
-/// The most bytes that are read of an answer with an error status.
+/// The size limit for reading an error response.
 const MAX_ERROR_BODY: usize = 64 << 10;
-/// The most bytes of a list of models.
+/// The size limit for reading a JSON response, such as a list of models.
 const MAX_JSON_BODY: usize = 8 << 20;
-/// The most ids that a message lists.
+/// The maximum number of model ids in an error message.
 const MAX_LISTED_MODELS: usize = 12;
 
-/// Where Azure looks for the key: it takes a bearer token for one of Entra ID, and refuses a key there.
+/// The header for the API key on Azure, where a bearer token must be one of Entra ID.
 pub(crate) const AZURE_API_KEY: HeaderName = HeaderName::from_static("api-key");
 
-/// A provider's HTTP endpoint.
+/// The HTTP client of one provider.
 pub(crate) struct ProviderHttpClient {
     endpoint: Arc<ProviderEndpoint>,
     base: Option<Url>,
     key_optional: bool,
-    /// More headers of every request; they win over ours.
+    /// Additional headers of every request. They replace ours.
     headers: BTreeMap<String, SecretString>,
     connect_timeout: Duration,
     read_timeout: Duration,
-    /// Made at the first call: a client reads the machine's certificates, and a provider that nobody uses must not fail a
-    /// start for want of them.
+    /// Created at the first call, because it reads the CA certificates of the machine: a provider that is never called
+    /// must not fail the startup if they are missing.
     client: OnceLock<Client>,
 }
 
-/// How a provider takes its key: the headers for it.
+/// Returns the headers in which a provider expects its API key.
 pub(crate) type KeyHeaders = fn(&ProviderHttpClient, &str) -> Vec<(HeaderName, String)>;
 
 impl ProviderHttpClient {
@@ -72,24 +75,24 @@ impl ProviderHttpClient {
         }
     }
 
-    /// Whether this is the provider at `host` itself, not a server that speaks like it.
+    /// Returns whether the base URL has this host, as opposed to a compatible server.
     pub(crate) fn is_host(&self, host: &str) -> bool {
         self.base.as_ref().and_then(Url::host_str) == Some(host)
     }
 
-    /// Whether this is one of Azure's, which take the key in a header of their own.
+    /// Returns whether the server is Azure's, which expects the key in its own header.
     pub(crate) fn is_azure(&self) -> bool {
         const HOSTS: [&str; 3] = [".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com"];
         let host = self.base.as_ref().and_then(Url::host_str).unwrap_or_default();
         HOSTS.iter().any(|suffix| host.ends_with(suffix))
     }
 
-    /// A call for `model`, for error messages.
+    /// Returns the context of a call for error messages.
     pub(crate) fn provider_call(&self, model: &str) -> ProviderCall {
         ProviderCall { endpoint: Arc::clone(&self.endpoint), model: model.to_owned() }
     }
 
-    /// Posts `body` and returns the events of the answer, once the provider has accepted the request.
+    /// Posts `body` and returns the events of the response, once the provider has accepted the request.
     pub(crate) async fn post_streaming(
         &self,
         call: &ProviderCall,
@@ -101,21 +104,22 @@ impl ProviderHttpClient {
         let accept =
             if framing == EventFraming::Sse { "text/event-stream" } else { "application/x-ndjson, application/json" };
         let mut response = self.send_post(call, path, headers, body, accept).await?;
-        let word = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        // Not asked for, and not understood.
-        let encoding = word(header::CONTENT_ENCODING);
+        let header_text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // Compression was not requested, and is not supported.
+        let encoding = header_text(header::CONTENT_ENCODING);
         if !encoding.is_empty() && encoding != "identity" {
-            return Err(ModelError::InvalidRequest(format!(
-                "{} compresses its answer ({}), which it was not asked to. Look at what stands between, a proxy perhaps.",
+            let message = format!(
+                "{} compressed its response ({}), which was not requested. Check the proxies on the way.",
                 call.provider_label(),
                 call.redact(encoding)
-            )));
+            );
+            return Err(ModelError::InvalidRequest(message.into()));
         }
-        let kind = word(header::CONTENT_TYPE);
-        let is_json = kind.starts_with("application/json") && framing == EventFraming::Sse;
+        let content_type = header_text(header::CONTENT_TYPE);
+        let is_json = content_type.starts_with("application/json") && framing == EventFraming::Sse;
         let mut beginning = Vec::new();
-        if is_json || kind.starts_with("text/html") {
-            // Some servers and proxies name their streams so.
+        if is_json || content_type.starts_with("text/html") {
+            // Some servers and proxies send their streams under these types.
             if let Ok(Ok(Some(piece))) = timeout(self.read_timeout, response.chunk()).await {
                 beginning.extend_from_slice(&piece);
             }
@@ -123,12 +127,12 @@ impl ProviderHttpClient {
                 return Err(self.read_non_stream_error(call, beginning, response).await);
             }
         }
-        let beginning = stream::iter((!beginning.is_empty()).then(|| Ok(Bytes::from(beginning))));
-        let bytes = beginning.chain(response.bytes_stream().map_err(error_mapping::innermost_cause));
+        let first = stream::iter((!beginning.is_empty()).then(|| Ok(Bytes::from(beginning))));
+        let bytes = first.chain(response.bytes_stream().map_err(|error| error.without_url().into()));
         Ok(ProviderEventStream::new(bytes, framing, self.read_timeout, call.clone()))
     }
 
-    /// Posts `body` and returns the answer, a JSON value.
+    /// Posts `body` and returns the JSON response.
     pub(crate) async fn post_for_json(
         &self,
         call: &ProviderCall,
@@ -138,11 +142,16 @@ impl ProviderHttpClient {
     ) -> Result<Value, ModelError> {
         let response = self.send_post(call, path, headers, body, "application/json").await?;
         let body = self.read_body(response, MAX_JSON_BODY).await;
-        serde_json::from_slice(&body)
-            .map_err(|error| call.malformed_error(&format!("the answer at {} is no JSON ({error})", path.join("/"))))
+        serde_json::from_slice(&body).map_err(|error| {
+            call.unparsable_error(
+                &format!("the response of {}", path.join("/")),
+                error,
+                &String::from_utf8_lossy(&body),
+            )
+        })
     }
 
-    /// Posts `body` and returns the answer, if it is one of success.
+    /// Posts `body` and returns the response if its status is 200.
     async fn send_post(
         &self,
         call: &ProviderCall,
@@ -153,13 +162,11 @@ impl ProviderHttpClient {
     ) -> Result<Response, ModelError> {
         let url = self.endpoint_url(path)?;
         let body = serde_json::to_vec(body).map_err(|error| {
-            ModelError::InvalidRequest(format!(
-                "The request to {} cannot be written as JSON: {error}.",
-                call.provider_label()
-            ))
+            let message = format!("The request to {} cannot be encoded as JSON: {error}.", call.provider_label());
+            ModelError::InvalidRequest(ErrorDetail::with_cause(message, error))
         })?;
         let request = self.http_client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
-        // Last, so that those of the configuration stand in the place of ours, not beside them.
+        // Protocol and configured headers are added last, so that they replace ours.
         let mut request = request.header(header::ACCEPT, accept);
         for (name, value) in trace_context::outgoing_headers().iter().flat_map(trace_context::TraceHeaders::pairs) {
             request = request.header(name, value);
@@ -169,8 +176,8 @@ impl ProviderHttpClient {
         if response.status() == StatusCode::OK { Ok(response) } else { Err(self.read_rejection(call, response).await) }
     }
 
-    /// Whether the provider's list of models, at `path`, has `model`. A provider without such a list is believed if it
-    /// takes calls at `chat`.
+    /// Checks that the provider's list of models at `path` contains `model`. If the provider has no such list, it is
+    /// checked that `chat` accepts requests.
     pub(crate) async fn check_model(
         &self,
         model: &str,
@@ -184,25 +191,26 @@ impl ProviderHttpClient {
             return self.probe_endpoint(&call, chat, headers).await;
         };
         let ids: Vec<&str> = list.iter().filter_map(|item| item.get("id")?.as_str()).collect();
-        // Ollama lists what is asked for as `name` under `name:latest`.
+        // Ollama lists a model as `name:latest` if it was requested as `name`.
         if ids.iter().any(|id| *id == model || id.strip_suffix(":latest") == Some(model)) {
             return Ok(());
         }
-        // Lists are paged, and leave out aliases and fine-tuned models: ask for the one.
+        // Lists are paginated, and omit aliases and fine-tuned models. The model's own page decides.
         if self.get_json(&call, &[path, &[model]].concat(), headers).await?.is_some() {
             return Ok(());
         }
         let more = if ids.len() > MAX_LISTED_MODELS { ", …" } else { "" };
         let listed = ids.iter().take(MAX_LISTED_MODELS).copied().collect::<Vec<_>>().join(", ");
-        Err(ModelError::InvalidRequest(format!(
-            "{} answers, but does not list the model `{model}`. It lists: {}{more}.",
+        let message = format!(
+            "{} responds, but does not list the model `{model}`. It lists: {}{more}.",
             call.provider_label(),
             if ids.is_empty() { "none".to_owned() } else { call.redact(&listed) }
-        )))
+        );
+        Err(ModelError::InvalidRequest(message.into()))
     }
 
-    /// Whether anything takes calls at `path`: asked with a request that no model can be called with, so that it costs
-    /// nothing, and a refusal of it is the answer of one that is there.
+    /// Checks that `path` accepts requests. The request is incomplete, so that it costs nothing: its rejection shows
+    /// that the endpoint exists.
     async fn probe_endpoint(&self, call: &ProviderCall, path: &[&str], headers: HeaderMap) -> Result<(), ModelError> {
         let url = self.endpoint_url(path)?;
         let shown = url.path().to_owned();
@@ -210,17 +218,20 @@ impl ProviderHttpClient {
             self.http_client(call)?.post(url).headers(headers).json(&serde_json::json!({"model": call.model}));
         let response = self.send_request(call, request).await?;
         match response.status().as_u16() {
-            status @ (404 | 405 | 501) => Err(ModelError::InvalidRequest(format!(
-                "{} has neither a list of models nor anything at {shown} ({status}). Check the base URL for a missing or \
-                 doubled /v1.",
-                call.provider_label()
-            ))),
+            status @ (404 | 405 | 501) => {
+                let message = format!(
+                    "{} has neither a list of models nor an endpoint at {shown} ({status}). Check the base URL for a \
+                     missing or doubled /v1.",
+                    call.provider_label()
+                );
+                Err(ModelError::InvalidRequest(message.into()))
+            }
             300..=399 | 401..=403 => Err(self.read_rejection(call, response).await),
             _ => Ok(()),
         }
     }
 
-    /// The JSON at `path`; `None` when there is nothing there.
+    /// Returns the JSON at `path`, or `None` if the path does not exist.
     pub(crate) async fn get_json(
         &self,
         call: &ProviderCall,
@@ -235,21 +246,21 @@ impl ProviderHttpClient {
             _ => return Err(self.read_rejection(call, response).await),
         }
         let body = self.read_body(response, MAX_JSON_BODY).await;
-        let value = serde_json::from_slice(&body);
-        value.map(Some).map_err(|_| {
-            ModelError::InvalidRequest(format!(
-                "{} does not answer with JSON at its list of models. Check that the base URL is one of a model server.",
+        serde_json::from_slice(&body).map(Some).map_err(|error| {
+            let message = format!(
+                "{} did not return its list of models as JSON. Check that the base URL is that of a model server.",
                 call.provider_label()
-            ))
+            );
+            ModelError::InvalidRequest(ErrorDetail::with_cause(message, error))
         })
     }
 
-    /// The headers of every request: the key as the provider takes it, and those of the configuration.
+    /// Returns the headers of every request: the API key in the provider's form, and the configured headers.
     pub(crate) fn request_headers(&self, key_headers: KeyHeaders) -> Result<HeaderMap, ModelError> {
         let name = &self.endpoint.name;
         let mut headers = HeaderMap::new();
         let mut add = |header: HeaderName, value: &str| {
-            // Any of them may be a secret.
+            // Any header may contain a secret.
             let mut value = HeaderValue::try_from(value).ok()?;
             value.set_sensitive(true);
             headers.insert(header, value);
@@ -258,23 +269,28 @@ impl ProviderHttpClient {
         match &self.endpoint.key {
             Some(key) => {
                 for (header, value) in key_headers(self, key.expose_secret().trim()) {
-                    let what = "has characters that cannot be sent";
                     add(header, &value).ok_or_else(|| {
-                        ModelError::Auth(format!("The key of {name} {what}. {}.", self.endpoint.key_instruction()))
+                        ModelError::Auth(format!(
+                            "The API key of {name} contains characters that cannot be sent in a header. {}.",
+                            self.endpoint.key_instruction()
+                        ))
                     })?;
                 }
             }
-            // A header of one's own may be what lets us in.
+            // A configured header may hold the credentials.
             None if self.key_optional || !self.headers.is_empty() => {}
-            None => return Err(ModelError::Auth(format!("{name} has no key. {}.", self.endpoint.key_instruction()))),
+            None => {
+                return Err(ModelError::Auth(format!("{name} has no API key. {}.", self.endpoint.key_instruction())));
+            }
         }
         for (header, value) in &self.headers {
             let added = HeaderName::try_from(header).ok().and_then(|header| add(header, value.expose_secret()));
             added.ok_or_else(|| {
-                ModelError::InvalidRequest(format!(
-                    "The header `{header}` of {name} cannot be sent: its name or its value has characters that no header \
-                     may have. Correct it in the configuration."
-                ))
+                let message = format!(
+                    "The header `{header}` of {name} cannot be sent, because its name or its value contains invalid \
+                     characters. Correct it in the configuration."
+                );
+                ModelError::InvalidRequest(message.into())
             })?;
         }
         Ok(headers)
@@ -282,12 +298,13 @@ impl ProviderHttpClient {
 
     fn endpoint_url(&self, path: &[&str]) -> Result<Url, ModelError> {
         let mut url = self.base.clone().ok_or_else(|| {
-            ModelError::InvalidRequest(format!(
+            let message = format!(
                 "The base URL of {} is not an http or https URL. Correct it in the configuration.",
                 self.endpoint.name
-            ))
+            );
+            ModelError::InvalidRequest(message.into())
         })?;
-        // A base URL with the version at its end is as common as one without.
+        // Base URLs with and without the API version at the end are equally common.
         let doubled = url.path().trim_end_matches('/').rsplit('/').next() == path.first().copied();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(&path[usize::from(doubled)..]);
@@ -299,8 +316,8 @@ impl ProviderHttpClient {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        // No limit on the whole reply, which may take minutes: `SseEvents` limits the gaps. No redirects: the key in
-        // `x-api-key` would go along to wherever one points.
+        // The whole reply has no time limit, since it may take minutes: `ProviderEventStream` limits the gaps.
+        // Redirects are not followed, because the key in `x-api-key` would be sent to their target.
         let mut builder = Client::builder()
             .user_agent(concat!("k8sops/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.connect_timeout)
@@ -310,18 +327,19 @@ impl ProviderHttpClient {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| {
-            ModelError::Network(format!(
-                "No TLS for {}: {}. Install the system's CA certificates.",
+            let message = format!(
+                "TLS for {} could not be set up: {}. Install the system's CA certificates.",
                 call.provider_label(),
-                call.redact(&error_mapping::innermost_cause(error))
-            ))
+                call.redact(&innermost_cause(&error))
+            );
+            ModelError::Network(ErrorDetail::with_cause(message, error))
         })?;
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Sends, and waits for the answer's head.
+    /// Sends a request and waits for the head of the response.
     async fn send_request(&self, call: &ProviderCall, request: RequestBuilder) -> Result<Response, ModelError> {
-        // Connecting has its own limit, inside.
+        // The client limits the time to connect itself.
         match timeout(self.connect_timeout + self.read_timeout, request.send()).await {
             Err(_) => Err(call.read_timeout_error(self.read_timeout)),
             Ok(Err(error)) => Err(call.connection_error(error, self.connect_timeout)),
@@ -329,28 +347,31 @@ impl ProviderHttpClient {
         }
     }
 
-    /// The error for an answer with an error status.
+    /// Returns the error for a response with an error status.
     async fn read_rejection(&self, call: &ProviderCall, response: Response) -> ModelError {
         let status = response.status().as_u16();
-        let retry_after = error_mapping::parse_retry_after(response.headers());
+        let retry_after = parse_retry_after(response.headers());
         let body = self.read_body(response, MAX_ERROR_BODY).await;
         call.rejection_error(&ProviderErrorBody::from_body(status, retry_after, &body))
     }
 
-    /// The error for an answer that is fine by its status and yet no stream.
+    /// Returns the error for a successful response that is not a stream.
     async fn read_non_stream_error(&self, call: &ProviderCall, mut body: Vec<u8>, response: Response) -> ModelError {
         body.extend(self.read_body(response, MAX_ERROR_BODY).await);
-        match serde_json::from_slice::<Value>(&body).ok().as_ref().and_then(error_mapping::find_error_object) {
-            Some(error) => call.rejection_error(&ProviderErrorBody::from_error(error)),
-            None => ModelError::InvalidRequest(format!(
-                "{} does not answer with a stream of events. Check that the base URL is one of a model server that can \
-                 stream.",
+        if let Some(error) = serde_json::from_slice::<Value>(&body).ok().as_ref().and_then(find_error_object) {
+            call.rejection_error(&ProviderErrorBody::from_error(error))
+        } else {
+            let message = format!(
+                "{} did not respond with a stream of events. Check that the base URL is that of a model server which \
+                 supports streaming.",
                 call.provider_label()
-            )),
+            );
+            ModelError::InvalidRequest(message.into())
         }
     }
 
-    /// A body up to `limit` bytes; what did not come is not missed, for it only explains.
+    /// Reads a body up to `limit` bytes. A body that is cut short is returned as far as it arrived: most of an error
+    /// response explains the error, too, and truncated JSON is rejected by its parser.
     async fn read_body(&self, mut response: Response, limit: usize) -> Vec<u8> {
         let mut body = Vec::new();
         let _ = timeout(self.read_timeout.min(Duration::from_secs(10)), async {
@@ -365,7 +386,7 @@ impl ProviderHttpClient {
     }
 }
 
-/// Whether a URL points at this machine, where no proxy stands between.
+/// Returns whether a URL points to this machine, which is not reached through a proxy.
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -409,7 +430,7 @@ mod tests {
         let headers = ProviderHttpClient::new(&config).request_headers(key).unwrap();
         assert_eq!(headers.get_all("authorization").iter().collect::<Vec<_>>(), ["Basic eHg="]);
         assert!(!format!("{headers:?}").contains("eHg"));
-        // Without a key as well.
+        // The same headers are sent without an API key.
         (config.api_key, config.key_optional) = (None, true);
         assert_eq!(ProviderHttpClient::new(&config).request_headers(key).unwrap().len(), 2);
         config.headers.insert("X-Bad".into(), "secret\nvalue".into());

@@ -1,10 +1,11 @@
-//! Reading fields that some servers fill with something else than the protocol says, and without which a reply is whole all
-//! the same: counts of tokens, indices, ids.
+//! Deserialization of optional fields that some servers fill with values of the wrong type: token counts, indices, ids.
+//! A reply is complete without them.
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-/// The field, or nothing where it is of another kind. For `#[serde(default, deserialize_with = "…")]`.
+/// Deserializes a field, or returns `None` if its value has the wrong type. Used as `#[serde(default, deserialize_with
+/// = "…")]`.
 pub(crate) fn deserialize_or_none<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

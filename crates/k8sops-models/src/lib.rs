@@ -1,16 +1,78 @@
-//! Language models: the port [`ChatModel`], its providers and the catalog.
+//! Language model providers behind one port, [`ChatModel`]: requests, streamed replies, errors, retries and prices.
 //!
-//! A provider turns a neutral [`ChatRequest`] into its wire form and its stream of bytes into [`ReplyDelta`]s. What a provider
-//! gets wrong is mended here, so that the agent sees one behaviour: a reply is complete only if [`ReplyDelta::Done`] came, and
-//! everything else ends in one [`ModelError`].
+//! A provider converts a neutral [`ChatRequest`] to its wire format, and the bytes of its response to [`ReplyDelta`]s.
+//! Deviations of servers from their protocol are corrected here, so that all providers behave the same: a reply is complete
+//! only if [`ReplyDelta::Done`] arrived, and every failure is one [`ModelError`].
 //!
 //! ```text
-//!              ┌ openai    ─┐ request   ┌ http ┐            ┌ sse ┐           ┌ openai::reply    ─┐
-//! ChatRequest ─┤            ├──────────▶│      │──▶ bytes ─▶│     │─▶ events ─▶                   ├─▶ Delta…Done(Reply)
-//!              └ anthropic ─┘ (render)  └──────┘            └─────┘           └ anthropic::reply ─┘
-//!                                           └───────── fault: any failure ─▶ ModelError ──────┘
+//!                 prompt                                           reply_assembly
+//!                 request_body        http_client   event_stream   reply_assembler
+//! ChatRequest ───────────────▶ JSON ─────────────▶ bytes ───▶ events ───▶ ReplyDelta, …, Done(ModelReply)
+//!                                         └──────────────┴───────────┴──▶ error_mapping ──▶ ModelError
 //! ```
-//! It knows no agent, no tools' servers, no store: a call is a value in and a stream out.
+//!
+//! [`ModelCatalog`] creates the clients of all configured providers: [`AnthropicModel`], [`OpenAiModel`] (also for the many
+//! compatible servers) and [`OllamaModel`]. Waiting is left to the caller: [`RetryPolicy`] computes the delay before the next
+//! attempt, and [`CircuitBreaker`] decides whether a failing model is called at all. [`EmbeddingModel`] converts texts to
+//! vectors.
+//!
+//! This crate knows nothing of sessions, tools or storage.
+//!
+//! # Example
+//!
+//! A model that repeats its system prompt, and a caller that would work with any other provider:
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use futures_util::{StreamExt as _, stream};
+//! use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, ToolChoice};
+//!
+//! struct EchoModel;
+//!
+//! #[async_trait]
+//! impl ChatModel for EchoModel {
+//!     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+//!         let content = request.system.to_string();
+//!         let text = ReplyDelta::Text(content.clone());
+//!         let done = ReplyDelta::Done(ModelReply { content, ..ModelReply::default() });
+//!         Ok(stream::iter([Ok(text), Ok(done)]).boxed())
+//!     }
+//!
+//!     async fn check(&self, _model: &str) -> Result<(), ModelError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! async fn print_reply(model: &dyn ChatModel, request: ChatRequest) -> Result<ModelReply, ModelError> {
+//!     let mut stream = model.stream(request).await?;
+//!     while let Some(delta) = stream.next().await {
+//!         match delta? {
+//!             ReplyDelta::Text(text) => print!("{text}"),
+//!             ReplyDelta::Reasoning(_) => {}
+//!             ReplyDelta::Done(reply) => return Ok(reply),
+//!         }
+//!     }
+//!     Err(ModelError::MalformedStream("the stream ended without a reply".into()))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), ModelError> {
+//! let request = ChatRequest {
+//!     provider: "echo".into(),
+//!     model: "echo-1".into(),
+//!     system: "You operate a Kubernetes cluster.".into(),
+//!     messages: Vec::new(),
+//!     tools: [].into(),
+//!     tool_choice: ToolChoice::Auto,
+//!     temperature: None,
+//!     max_tokens: None,
+//!     reasoning: None,
+//! };
+//! let reply = print_reply(&EchoModel, request).await?;
+//! assert_eq!(reply.content, "You operate a Kubernetes cluster.");
+//! # Ok(())
+//! # }
+//! ```
 
 mod anthropic;
 mod catalog;
@@ -31,6 +93,7 @@ mod openai;
 mod options;
 mod prompt;
 mod provider_blocks;
+mod provider_options;
 mod quirks;
 mod reply_assembly;
 mod requested_calls;
@@ -47,11 +110,10 @@ pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
-pub use error::ModelError;
+pub use error::{ErrorDetail, ModelError};
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
 pub use ollama::OllamaModel;
 pub use openai::OpenAiModel;
-pub use options::{
-    LongPromptPrices, ModelChoice, ModelConfig, ModelFeature, ModelPrices, ProviderConfig, ProviderProtocol,
-};
+pub use options::{LongPromptPrices, ModelChoice, ModelFeature, ModelPrices, ProviderProtocol};
+pub use provider_options::{ModelConfig, PROVIDER_VARIABLES, ProviderConfig, ProvidersOptions};
 pub use retry::RetryPolicy;

@@ -1,4 +1,4 @@
-//! A model's reply: its streamed pieces and the whole.
+//! The reply of a model: the pieces that are streamed, and the complete reply.
 
 use k8sops_core::{ProviderData, StopReason, TokenUsage};
 use serde_json::Value;
@@ -8,33 +8,34 @@ use serde_json::Value;
 pub enum ReplyDelta {
     /// More text.
     Text(String),
-    /// More of what the model thinks aloud.
+    /// More reasoning.
     Reasoning(String),
-    /// The end: the whole reply. Nothing comes after it; a stream that ends without it is a `MalformedStream`.
+    /// The complete reply, which is always the last item. A stream that ends without it failed with
+    /// [`ModelError::MalformedStream`](crate::ModelError::MalformedStream).
     Done(ModelReply),
 }
 
-/// A whole reply.
+/// A complete reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelReply {
-    /// All the text.
+    /// The whole text.
     pub content: String,
-    /// All the reasoning, if there was any.
+    /// The whole reasoning, if there was any.
     pub reasoning: Option<String>,
-    /// The tools that the model asks for, in its order. Those of a refused reply are not to be run.
+    /// The tool calls, in the order in which the model wrote them. Those of a refusal must not be executed.
     pub tool_calls: Vec<RequestedCall>,
-    /// What the call used; zero where the provider does not say.
+    /// The tokens that the call used; zero if the provider does not report them.
     pub usage: TokenUsage,
     /// Why the reply ended.
     pub stop_reason: StopReason,
-    /// What the provider wants back of it.
+    /// Data that the provider expects back when the conversation continues.
     pub provider_data: Option<ProviderData>,
-    /// What was done otherwise than asked, for the user to know.
+    /// Deviations from the request that the user should know about.
     pub notices: Vec<ProviderNotice>,
 }
 
 impl Default for ModelReply {
-    /// A reply with nothing in it, ended by the model.
+    /// Returns an empty reply that the model ended.
     fn default() -> Self {
         Self {
             content: String::new(),
@@ -48,20 +49,20 @@ impl Default for ModelReply {
     }
 }
 
-/// Something that was done otherwise than asked, because the model or its server cannot do it. A session is told once.
+/// A deviation from the request, because the model or its server lacks a feature. A session reports each one once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderNotice {
-    /// A stable word.
+    /// A stable code.
     pub code: &'static str,
-    /// What it is, and what to do about it.
+    /// What was done differently, and what the user can do about it.
     pub message: String,
 }
 
-/// A tool call as the model wrote it.
+/// A tool call, as the model wrote it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestedCall {
-    /// The tool's name, which may be one that does not exist.
+    /// The name of the tool, which may not exist.
     pub name: String,
-    /// The arguments: an object; or, where the model wrote no JSON object, a string with what it wrote.
+    /// The arguments: an object, or a string with the original text if that is not a JSON object.
     pub arguments: Value,
 }

@@ -1,8 +1,9 @@
-//! What both providers say alike: the conversation in a form that no provider refuses, and how a tool's outcome reads.
+//! The conversation in a form that every provider accepts, and the text in which a model reads the result of a tool
+//! call.
 //!
-//! [`conversation`] is the last line of defence of a promise: no tool call is ever sent without its result, and no result
-//! without its call. A provider answers either with an error, and the session would be stuck for good, since its history
-//! cannot be taken back. So the shape that the providers get here cannot say such a thing at all.
+//! [`prompt_turns`] guarantees that no tool call is sent without its result, and no result without its call. A provider
+//! rejects both, and since the history of a session cannot be changed, the session could never continue. The types of
+//! this module cannot represent such a conversation.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -15,34 +16,34 @@ use crate::{
 };
 
 /// The longest tool name that every provider accepts.
-const TOOL_NAME_CHARS: usize = 64;
-/// Said in place of a result that is not there.
-const NO_RESULT: &str = "[unknown: no result was recorded]";
+const MAX_TOOL_NAME_CHARS: usize = 64;
+/// The text for a missing result.
+const MISSING_RESULT: &str = "[unknown: no result was recorded]";
 
 /// A part of the conversation.
 #[derive(Debug, PartialEq)]
 pub(crate) enum PromptTurn<'a> {
-    /// What the user said.
+    /// A message of the user.
     User(&'a str),
-    /// What the model said, and the tools it called, each with its result. Never without either, or something of its own.
+    /// A reply of a model and its tool calls with their results. It has text, calls or content of the same model.
     Assistant {
-        /// Not blank, if there.
+        /// The text, if it is not blank.
         text: Option<&'a str>,
-        /// In the order in which the model asked.
+        /// The tool calls in the order in which the model wrote them.
         exchanges: Vec<ToolExchange<'a>>,
-        /// Present when the very model that is asked now said it.
-        own: Option<SameModelContent<'a>>,
+        /// What only the model of this request can read, if that model wrote the reply.
+        same_model: Option<SameModelContent<'a>>,
     },
 }
 
-/// What a model said itself.
+/// What a reply contains beyond text and tool calls, for the model that wrote it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct SameModelContent<'a> {
-    /// As its provider gave it, if that is known in the protocol that is spoken now.
+    /// The parts of the reply as the provider sent them, if they were recorded from the protocol of this request.
     pub(crate) parts: Option<Vec<ReplyPart<'a>>>,
-    /// What it thought.
+    /// The reasoning.
     pub(crate) reasoning: Option<&'a str>,
-    /// Whether it was said since the user's newest message.
+    /// Whether the reply follows the latest message of the user.
     pub(crate) in_current_turn: bool,
 }
 
@@ -50,20 +51,22 @@ pub(crate) struct SameModelContent<'a> {
 #[derive(Debug, PartialEq)]
 pub(crate) struct ToolExchange<'a> {
     pub(crate) call: &'a ToolCall,
-    /// What the model reads.
+    /// The text that the model reads.
     pub(crate) result: Cow<'a, str>,
-    /// Whether the result is anything but the tool's answer.
+    /// Whether the status is any other than `ok`.
     pub(crate) is_error: bool,
 }
 
-/// The conversation of a request as turns for a provider that speaks `api`, mended: a call without a result has one that says so, results stand behind their call in
-/// the order of the calls, and what belongs to no call, repeats an id or says nothing is left out.
-pub(crate) fn prompt_turns<'a>(request: &'a ChatRequest, format: BlockFormat) -> Vec<PromptTurn<'a>> {
+/// Converts the messages of a request to turns, for a provider that speaks `format`. A call without a result gets one
+/// that says so. Results follow their call in the order of the calls. Results without a call, repeated ids and empty
+/// messages are omitted.
+pub(crate) fn prompt_turns(request: &ChatRequest, format: BlockFormat) -> Vec<PromptTurn<'_>> {
     let messages = &request.messages;
-    let newest = messages.iter().rposition(|message| matches!(**message, ChatMessage::User(_))).unwrap_or(0);
+    let latest_user_message =
+        messages.iter().rposition(|message| matches!(**message, ChatMessage::User(_))).unwrap_or(0);
     let mut turns: Vec<PromptTurn<'_>> = Vec::with_capacity(messages.len());
-    // Where the call of an id stands (turn, exchange), until its result is found.
-    let mut open: HashMap<&str, Option<(usize, usize)>> = HashMap::new();
+    // The positions of calls whose result is not found yet: id to (turn, exchange).
+    let mut open_calls: HashMap<&str, Option<(usize, usize)>> = HashMap::new();
     for (at, message) in messages.iter().enumerate() {
         match &**message {
             ChatMessage::User(message) => {
@@ -74,30 +77,33 @@ pub(crate) fn prompt_turns<'a>(request: &'a ChatRequest, format: BlockFormat) ->
             ChatMessage::Assistant(message) => {
                 let mut exchanges = Vec::with_capacity(message.tool_calls.len());
                 for call in &message.tool_calls {
-                    // Anthropic refuses an id that occurs twice; ours are unique, and this keeps a damaged log usable.
-                    if open.contains_key(call.id.as_str()) {
+                    // Anthropic rejects repeated ids. Ours are unique: this keeps a session with a damaged log usable.
+                    if open_calls.contains_key(call.id.as_str()) {
                         continue;
                     }
-                    open.insert(call.id.as_str(), Some((turns.len(), exchanges.len())));
-                    exchanges.push(ToolExchange { call, result: Cow::Borrowed(NO_RESULT), is_error: true });
+                    open_calls.insert(call.id.as_str(), Some((turns.len(), exchanges.len())));
+                    exchanges.push(ToolExchange { call, result: Cow::Borrowed(MISSING_RESULT), is_error: true });
                 }
                 let text = Some(message.content.as_str()).filter(|text| !text.trim().is_empty());
-                let same = message.provider.as_ref() == Some(&request.provider)
+                let is_same_model = message.provider.as_ref() == Some(&request.provider)
                     && message.model.as_ref() == Some(&request.model)
                     && exchanges.len() == message.tool_calls.len();
-                let own = same.then(|| SameModelContent {
+                let same_model = is_same_model.then(|| SameModelContent {
                     parts: split_reply_parts(message, format),
                     reasoning: message.reasoning.as_deref(),
-                    in_current_turn: at > newest,
+                    in_current_turn: at > latest_user_message,
                 });
-                let opaque = own.as_ref().and_then(|own| own.parts.as_ref()).is_some_and(|parts| !parts.is_empty());
-                if text.is_some() || !exchanges.is_empty() || opaque {
-                    turns.push(PromptTurn::Assistant { text, exchanges, own });
+                let has_parts = same_model
+                    .as_ref()
+                    .and_then(|content| content.parts.as_ref())
+                    .is_some_and(|parts| !parts.is_empty());
+                if text.is_some() || !exchanges.is_empty() || has_parts {
+                    turns.push(PromptTurn::Assistant { text, exchanges, same_model });
                 }
             }
             ChatMessage::Tool(message) => {
-                let place = open.get_mut(message.tool_call_id.as_str()).and_then(Option::take);
-                let Some((turn, exchange)) = place else { continue };
+                let position = open_calls.get_mut(message.tool_call_id.as_str()).and_then(Option::take);
+                let Some((turn, exchange)) = position else { continue };
                 if let PromptTurn::Assistant { exchanges, .. } = &mut turns[turn] {
                     exchanges[exchange].result = render_tool_result(message);
                     exchanges[exchange].is_error = message.status != ToolStatus::Ok;
@@ -108,11 +114,11 @@ pub(crate) fn prompt_turns<'a>(request: &'a ChatRequest, format: BlockFormat) ->
     turns
 }
 
-/// What the model reads of a tool's outcome: a line that says how the call ended, unless the tool answered, and the output
-/// in a fence. The line is what keeps a model from taking "not known" for "done" or for "not done"; the fence shows it what
-/// is data, and what it says is nobody's word but the output's.
+/// Returns the text in which the model reads the result of a tool call: the status, unless it is `ok`, and the output
+/// in a fence. The status keeps the model from taking an unknown outcome for a success or a failure. The fence marks
+/// the output as data, which cannot give instructions.
 pub(crate) fn render_tool_result(message: &ToolMessage) -> Cow<'_, str> {
-    let line = match message.status {
+    let status = match message.status {
         ToolStatus::Ok => "",
         ToolStatus::Error => "[error]",
         ToolStatus::Denied => "[denied by the user or by policy: the call was not run]",
@@ -125,38 +131,40 @@ pub(crate) fn render_tool_result(message: &ToolMessage) -> Cow<'_, str> {
         }
     };
     if message.content.is_empty() {
-        return Cow::Borrowed(line);
+        return Cow::Borrowed(status);
     }
-    let (tool, gap) = (sanitize_tool_name(&message.name), if line.is_empty() { "" } else { "\n" });
+    let tool = sanitize_tool_name(&message.name);
+    let separator = if status.is_empty() { "" } else { "\n" };
     let data = escape_fences(&message.content);
-    Cow::Owned(format!("{line}{gap}<{FENCE_TAG} tool=\"{tool}\">\n{data}\n</{FENCE_TAG}>"))
+    Cow::Owned(format!("{status}{separator}<{FENCE_TAG} tool=\"{tool}\">\n{data}\n</{FENCE_TAG}>"))
 }
 
-/// The element that outputs of tools stand in.
+/// The element around the output of a tool.
 const FENCE_TAG: &str = "tool_output";
 
-/// A text that neither ends nor begins a fence, however it is spelt.
+/// Escapes every tag that would open or close a fence, however it is written.
 fn escape_fences(text: &str) -> Cow<'_, str> {
-    let fence = |at: usize| {
+    let is_fence = |at: usize| {
         let rest = text[at + 1..].trim_start_matches([' ', '\t', '\n', '\r', '/']);
         rest.get(..FENCE_TAG.len()).is_some_and(|name| name.eq_ignore_ascii_case(FENCE_TAG))
     };
-    let mut places = text.match_indices('<').map(|(at, _)| at).filter(|at| fence(*at)).peekable();
-    if places.peek().is_none() {
+    let mut positions = text.match_indices('<').map(|(at, _)| at).filter(|at| is_fence(*at)).peekable();
+    if positions.peek().is_none() {
         return Cow::Borrowed(text);
     }
-    let (mut clean, mut done) = (String::with_capacity(text.len() + 16), 0);
-    for at in places {
-        clean.push_str(&text[done..at]);
-        clean.push_str("&lt;");
+    let mut escaped = String::with_capacity(text.len() + 16);
+    let mut done = 0;
+    for at in positions {
+        escaped.push_str(&text[done..at]);
+        escaped.push_str("&lt;");
         done = at + 1;
     }
-    clean.push_str(&text[done..]);
-    Cow::Owned(clean)
+    escaped.push_str(&text[done..]);
+    Cow::Owned(escaped)
 }
 
-/// The arguments of a past call as an object. Where the model wrote something else it is kept inside one: Anthropic takes
-/// objects only, and several compatible servers fail on arguments that they cannot parse.
+/// Returns the arguments of a past call as an object. Other values are wrapped in one: Anthropic accepts objects only,
+/// and several compatible servers fail on arguments that they cannot parse.
 pub(crate) fn arguments_object(call: &ToolCall) -> Cow<'_, Map<String, Value>> {
     match &call.arguments {
         Value::Object(arguments) => Cow::Borrowed(arguments),
@@ -164,16 +172,16 @@ pub(crate) fn arguments_object(call: &ToolCall) -> Cow<'_, Map<String, Value>> {
     }
 }
 
-/// The name of a past call, made safe: the model may have called a tool that does not exist, by a name that the provider
-/// does not take back.
+/// Returns the tool name of a past call in a form that every provider accepts: the model may have called a tool that
+/// does not exist by a name that the provider rejects.
 pub(crate) fn sanitize_tool_name(name: &str) -> Cow<'_, str> {
-    let safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.is_empty() {
         Cow::Borrowed("unnamed")
-    } else if name.chars().all(safe) && name.len() <= TOOL_NAME_CHARS {
+    } else if name.chars().all(is_safe) && name.len() <= MAX_TOOL_NAME_CHARS {
         Cow::Borrowed(name)
     } else {
-        Cow::Owned(name.chars().take(TOOL_NAME_CHARS).map(|c| if safe(c) { c } else { '_' }).collect())
+        Cow::Owned(name.chars().take(MAX_TOOL_NAME_CHARS).map(|c| if is_safe(c) { c } else { '_' }).collect())
     }
 }
 
@@ -191,7 +199,7 @@ mod tests {
     fn calls_and_results_are_paired() {
         let messages = [
             user_message("do it"),
-            tool_message("stray", ToolStatus::Ok, "nobody asked"),
+            tool_message("stray", ToolStatus::Ok, "not requested"),
             assistant_message("", vec![tool_call("a", "x", json!({})), tool_call("b", "y", json!({}))]),
             user_message("well?"),
             tool_message("b", ToolStatus::Ok, "late"),
@@ -201,7 +209,7 @@ mod tests {
         let turns = prompt_turns(&asked, BlockFormat::ChatCompletions);
         let PromptTurn::Assistant { text: None, exchanges, .. } = &turns[1] else { panic!("{turns:?}") };
         let seen: Vec<_> = exchanges.iter().map(|e| (e.call.id.as_str(), &*e.result, e.is_error)).collect();
-        assert_eq!(seen, [("a", NO_RESULT, true), ("b", "<tool_output tool=\"x\">\nlate\n</tool_output>", false)]);
+        assert_eq!(seen, [("a", MISSING_RESULT, true), ("b", "<tool_output tool=\"x\">\nlate\n</tool_output>", false)]);
         assert_eq!(turns.len(), 3);
     }
 

@@ -1,15 +1,15 @@
-//! What a provider wants back of its own reply: how it is written down while the reply comes, and read again when the
-//! conversation goes on.
+//! Blocks of provider data: recorded while a reply arrives, and returned to the provider when the conversation
+//! continues.
 //!
-//! Text, reasoning and calls stand in the message already; the blocks only say how long a piece of them each is, and hold
-//! what else belongs to it (a signature, an encrypted thought). So nothing is kept twice, and a message that was changed
-//! since is noticed: its blocks do not fit it any more, and are not sent.
+//! Text, reasoning and tool calls are stored in the message. The blocks only hold the length of each piece and the data
+//! that belongs to it, such as a signature or encrypted reasoning. So nothing is stored twice, and blocks that no
+//! longer match their message are detected and not sent.
 
 use k8sops_core::{AssistantMessage, ProviderData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The wire protocol whose blocks are stored, by the name that [`ProviderData::api`] holds.
+/// The wire protocol that blocks were recorded from. [`ProviderData::api`] stores its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlockFormat {
     AnthropicMessages,
@@ -29,7 +29,7 @@ impl BlockFormat {
     }
 }
 
-/// A block of a reply, as [`ProviderData`] keeps it. Lengths are bytes.
+/// A block of a reply, as [`ProviderData`] stores it. Lengths are in bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "part", rename_all = "snake_case")]
 enum ProviderBlock {
@@ -50,14 +50,14 @@ enum ProviderBlock {
     },
 }
 
-/// Writes the blocks of a reply down, in the order in which they come.
+/// Records the blocks of a reply in their order.
 #[derive(Debug, Default)]
 pub(crate) struct ProviderBlockRecorder {
     blocks: Vec<ProviderBlock>,
 }
 
 impl ProviderBlockRecorder {
-    /// More text: of the block before, if that is text.
+    /// Records text. It extends the last block if that is text.
     pub(crate) fn record_text(&mut self, piece: &str) {
         match self.blocks.last_mut() {
             Some(ProviderBlock::Text { length }) => *length += piece.len(),
@@ -65,12 +65,12 @@ impl ProviderBlockRecorder {
         }
     }
 
-    /// A block of reasoning begins.
+    /// Starts a block of reasoning.
     pub(crate) fn start_reasoning(&mut self) {
         self.blocks.push(ProviderBlock::Reasoning { length: 0, data: Map::new() });
     }
 
-    /// More reasoning: of the block before, if that is reasoning.
+    /// Records reasoning. It extends the last block if that is reasoning.
     pub(crate) fn record_reasoning(&mut self, piece: &str) {
         if !matches!(self.blocks.last(), Some(ProviderBlock::Reasoning { .. })) {
             self.start_reasoning();
@@ -80,7 +80,7 @@ impl ProviderBlockRecorder {
         }
     }
 
-    /// What else belongs to the newest block of reasoning.
+    /// Adds data to the latest block of reasoning.
     pub(crate) fn annotate_reasoning(&mut self, name: &str, value: Value) {
         let newest = self.blocks.iter_mut().rev().find_map(|block| match block {
             ProviderBlock::Reasoning { data, .. } => Some(data),
@@ -91,43 +91,45 @@ impl ProviderBlockRecorder {
         }
     }
 
-    /// A call, with what belongs to it besides its name and arguments.
+    /// Records a tool call with the data that belongs to it in addition to its name and arguments.
     pub(crate) fn record_call(&mut self, data: Map<String, Value>) {
         self.blocks.push(ProviderBlock::Call { data });
     }
 
-    /// A block that means nothing to us.
+    /// Records a block that only the provider understands.
     pub(crate) fn record_opaque(&mut self, data: Value) {
         self.blocks.push(ProviderBlock::Opaque { data });
     }
 
-    /// The blocks, for the log; `None` when they say nothing that the message does not.
+    /// Returns the blocks for the session log, or `None` if they add nothing to the message.
     pub(crate) fn finish(self, format: BlockFormat) -> Option<ProviderData> {
-        let says_more = self.blocks.iter().any(|block| match block {
+        let has_data = self.blocks.iter().any(|block| match block {
             ProviderBlock::Text { .. } => false,
             ProviderBlock::Reasoning { data, .. } | ProviderBlock::Call { data } => !data.is_empty(),
             ProviderBlock::Opaque { .. } => true,
         });
         let blocks = self.blocks.into_iter().filter_map(|block| serde_json::to_value(block).ok()).collect();
-        says_more.then(|| ProviderData { api: format.as_str().to_owned(), blocks })
+        has_data.then(|| ProviderData { api: format.as_str().to_owned(), blocks })
     }
 }
 
-/// A part of a past reply as its provider gave it.
+/// A part of a past reply, as its provider sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReplyPart<'a> {
-    /// Never empty.
+    /// Text, which is never blank.
     Text(&'a str),
     Reasoning(&'a str, Map<String, Value>),
-    /// The next of the reply's calls.
+    /// The next tool call of the reply.
     Call(Map<String, Value>),
     Opaque(Value),
 }
 
-/// The parts of a past reply; `None` when it has no blocks, or they do not fit it.
-pub(crate) fn split_reply_parts<'a>(message: &'a AssistantMessage, format: BlockFormat) -> Option<Vec<ReplyPart<'a>>> {
+/// Splits a past reply into its parts. Returns `None` if it has no blocks of this format, or if they do not match the
+/// message.
+pub(crate) fn split_reply_parts(message: &AssistantMessage, format: BlockFormat) -> Option<Vec<ReplyPart<'_>>> {
     let data = message.provider_data.as_ref().filter(|data| data.api == format.as_str())?;
-    let (mut text, mut reasoning) = (message.content.as_str(), message.reasoning.as_deref().unwrap_or_default());
+    let mut text = message.content.as_str();
+    let mut reasoning = message.reasoning.as_deref().unwrap_or_default();
     let mut calls = 0;
     let mut parts = Vec::with_capacity(data.blocks.len());
     for block in &data.blocks {
@@ -155,17 +157,16 @@ pub(crate) fn split_reply_parts<'a>(message: &'a AssistantMessage, format: Block
     (text.is_empty() && reasoning.is_empty() && calls == message.tool_calls.len()).then_some(parts)
 }
 
-/// The parts up to the last one that is no thought. A reply may end in the middle of one, and providers that want thoughts
-/// back refuse those that nothing follows.
+/// Removes reasoning at the end of a reply that was cut short. Providers reject reasoning that nothing follows.
 pub(crate) fn without_trailing_reasoning(mut parts: Vec<ReplyPart<'_>>) -> Vec<ReplyPart<'_>> {
-    let thought = |part: &ReplyPart<'_>| match part {
+    let is_reasoning = |part: &ReplyPart<'_>| match part {
         ReplyPart::Reasoning(..) => true,
-        ReplyPart::Opaque(data) => data
-            .get("type")
-            .is_some_and(|kind| ["thinking", "redacted_thinking", "reasoning"].iter().any(|t| kind == t)),
+        ReplyPart::Opaque(data) => data.get("type").is_some_and(|block_type| {
+            ["thinking", "redacted_thinking", "reasoning"].iter().any(|name| block_type == name)
+        }),
         ReplyPart::Text(_) | ReplyPart::Call(_) => false,
     };
-    let end = parts.iter().rposition(|part| !thought(part)).map_or(0, |at| at + 1);
+    let end = parts.iter().rposition(|part| !is_reasoning(part)).map_or(0, |at| at + 1);
     parts.truncate(end);
     parts
 }

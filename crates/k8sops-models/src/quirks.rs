@@ -1,5 +1,6 @@
-//! What a model, or its server, does not take, learnt from its refusals: the parameter is left out, and the call is made
-//! again at once. Hardly two servers agree on the optional ones, and a list of who takes what would be wrong within a month.
+//! Request parameters that a model or its server does not support, learned from its rejections: the parameter is
+//! dropped and the request is sent again at once. Servers differ too much in the optional parameters, and change too
+//! often, for a fixed list.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,35 +8,35 @@ use parking_lot::Mutex;
 
 use crate::{ModelError, ProviderNotice};
 
-/// A part of a request that can be left out.
+/// A deviation of a model or its server from the protocol. A request to the model is built without the feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ModelQuirk {
-    /// No sampling temperature.
+    /// The sampling temperature is not supported.
     NoTemperature,
-    /// Its thinking cannot be turned off.
+    /// Reasoning cannot be turned off.
     AlwaysThinks,
-    /// No wish about thinking.
+    /// The reasoning effort cannot be set.
     NoThinking,
-    /// No summaries of reasoning.
+    /// Summaries of the reasoning are not available.
     NoReasoningSummary,
-    /// No reasoning in encrypted form.
+    /// Encrypted reasoning is not available.
     NoEncryptedReasoning,
-    /// Nothing back of what the server itself gave of the model's reasoning.
+    /// Reasoning that the server returned is rejected in later requests.
     NoReturnedReasoning,
-    /// No `stream_options`: the usage does not come.
+    /// `stream_options` is not supported, so that the usage is not reported.
     NoStreamOptions,
-    /// The limit on the reply goes by its other name.
-    OtherLimit,
-    /// No word on whether tools may be called.
+    /// The limit of the reply goes by its other name (`max_tokens`, `max_completion_tokens`).
+    OtherLimitField,
+    /// `tool_choice` is not supported.
     NoToolChoice,
-    /// No tools.
+    /// Tools are not supported.
     NoTools,
-    /// Tool calls come only where the reply is not streamed.
+    /// Tool calls only arrive in replies that are not streamed.
     NoStreamedCalls,
 }
 
 impl ModelQuirk {
-    /// Words, any of which in a refusal means this one. All in lower case.
+    /// Returns the keywords of which any one in a rejection means this quirk, in lower case.
     fn rejection_keywords(self) -> &'static [&'static str] {
         match self {
             Self::NoTemperature => &["temperature"],
@@ -46,9 +47,9 @@ impl ModelQuirk {
             }
             Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
-            Self::OtherLimit => &["max_tokens", "max_completion_tokens"],
+            Self::OtherLimitField => &["max_tokens", "max_completion_tokens"],
             Self::NoToolChoice => &["tool_choice", "tool choice"],
-            // Not `function call` alone: that is in complaints about a call of the conversation, too.
+            // `function call` alone does not qualify: rejections of a past call contain it, too.
             Self::NoTools => &[
                 "support tool",
                 "support function",
@@ -64,25 +65,26 @@ impl ModelQuirk {
         }
     }
 
-    /// What a session is told; nothing where nobody would miss what is left out.
+    /// Returns the notice for the session, or `None` if dropping the parameter makes no visible difference.
     fn notice(self, model: &str) -> Option<ProviderNotice> {
         let (code, message) = match self {
             Self::NoTemperature => {
-                ("temperature_ignored", format!("`{model}` takes no temperature; the setting has no effect"))
+                ("temperature_ignored", format!("`{model}` does not accept a temperature; the setting has no effect"))
             }
             Self::AlwaysThinks => {
-                ("always_thinks", format!("`{model}` cannot answer without thinking; it thinks as little as it can"))
+                ("always_thinks", format!("`{model}` cannot answer without reasoning; it uses the lowest effort"))
             }
-            Self::NoThinking => {
-                ("reasoning_ignored", format!("`{model}` takes no setting of its reasoning; it has no effect"))
-            }
+            Self::NoThinking => (
+                "reasoning_ignored",
+                format!("`{model}` does not accept a reasoning effort; the setting has no effect"),
+            ),
             Self::NoTools => (
                 "tools_unsupported",
-                format!("`{model}` cannot call tools, so it answers from what it knows alone; choose another model"),
+                format!("`{model}` cannot call tools and answers from its training data only; choose another model"),
             ),
             Self::NoStreamedCalls => (
                 "not_streamed",
-                format!("`{model}` calls tools only when its replies are not streamed; they come in one piece"),
+                format!("`{model}` calls tools only in replies that are not streamed; its replies arrive in one piece"),
             ),
             _ => return None,
         };
@@ -90,55 +92,55 @@ impl ModelQuirk {
     }
 }
 
-/// Bytes of the shortest of [`Quirk::words`].
+/// The length of the shortest of [`ModelQuirk::rejection_keywords`].
 const MIN_KEYWORD_BYTES: usize = 5;
 
-/// The quirks of each model of one provider, as far as they are known. A plain lock: held for a look.
+/// The known quirks of each model of one provider.
 #[derive(Debug, Default)]
 pub(crate) struct LearnedQuirks(Mutex<HashMap<String, BTreeSet<ModelQuirk>>>);
 
 impl LearnedQuirks {
-    /// Those of `model`.
+    /// Returns the known quirks of a model.
     pub(crate) fn for_model(&self, model: &str) -> BTreeSet<ModelQuirk> {
         self.0.lock().get(model).cloned().unwrap_or_default()
     }
 
-    /// Notes one; whether it is new.
+    /// Adds a quirk and returns whether it is new, like [`BTreeSet::insert`].
     pub(crate) fn insert(&self, model: &str, quirk: ModelQuirk) -> bool {
         self.0.lock().entry(model.to_owned()).or_default().insert(quirk)
     }
 
-    /// Whether a refusal is about one of what was `sent` by a call that knew of `known`; then it is noted, and the call is
-    /// worth making again without, also when another call has learnt the same meanwhile.
+    /// Finds the quirk that explains why a request with the parameters `sent` was rejected, and records it. `known` are
+    /// the quirks that the request was built with. If it returns a quirk, the request should be built and sent again,
+    /// even if a concurrent call has learned the same quirk in the meantime.
     pub(crate) fn learn_from_rejection(
         &self,
         model: &str,
         error: &ModelError,
         sent: &[ModelQuirk],
         known: &BTreeSet<ModelQuirk>,
-    ) -> bool {
-        let Some(words) = rejection_text(error, model) else { return false };
-        let about = |quirk: &&ModelQuirk| quirk.rejection_keywords().iter().any(|word| words.contains(word));
-        let found = sent.iter().filter(|quirk| !known.contains(quirk)).find(about);
-        if let Some(quirk) = found {
-            self.insert(model, *quirk);
-        }
-        found.is_some()
+    ) -> Option<ModelQuirk> {
+        let text = rejection_text(error, model)?;
+        let explains = |quirk: &&ModelQuirk| quirk.rejection_keywords().iter().any(|keyword| text.contains(keyword));
+        let quirk = *sent.iter().filter(|quirk| !known.contains(quirk)).find(explains)?;
+        self.insert(model, quirk);
+        Some(quirk)
     }
 }
 
-/// What a provider said when it did not take a request, in lower case: without its own name and the model's, which may hold
-/// any word (`kimi-k2-thinking`).
+/// Returns the provider's text of a rejection in lower case, without the model's name, which may contain any keyword
+/// (`kimi-k2-thinking`).
 fn rejection_text(error: &ModelError, model: &str) -> Option<String> {
-    let ModelError::InvalidRequest(message) = error else { return None };
-    // What stands before is ours: who was asked for what, and the status in brackets.
-    let words = message.split_once("): ").map_or(message.as_str(), |(_, words)| words);
-    let words = words.to_lowercase();
-    // A short id holds no word that is looked for, and may be a part of one.
-    Some(if model.len() < MIN_KEYWORD_BYTES { words } else { words.replace(&model.to_lowercase(), "") })
+    let ModelError::InvalidRequest(detail) = error else { return None };
+    let message = detail.message();
+    // The message starts with our own words: the provider, the model, and the status in parentheses.
+    let text = message.split_once("): ").map_or(message, |(_, text)| text);
+    let text = text.to_lowercase();
+    // A short id contains no keyword, but may be part of one.
+    Some(if model.len() < MIN_KEYWORD_BYTES { text } else { text.replace(&model.to_lowercase(), "") })
 }
 
-/// Words of refusals of what a model gets back of its own replies.
+/// Keywords of rejections of reasoning or signatures that the model returned earlier.
 const RETURNED_BLOCK_KEYWORDS: [&str; 11] = [
     "cannot be modified",
     "must remain as they were",
@@ -153,13 +155,14 @@ const RETURNED_BLOCK_KEYWORDS: [&str; 11] = [
     "cannot be `thinking`",
 ];
 
-/// Whether a refusal is about what the model got back of its own replies: signatures run out, and are bound to accounts and
-/// to conversations that were not cut down since. The conversation goes on without them rather than never again.
+/// Returns whether a request was rejected because of data that the model returned earlier. Signatures expire, and are
+/// bound to an account and to an unabridged conversation. The conversation continues without them.
 pub(crate) fn rejects_returned_blocks(error: &ModelError, model: &str) -> bool {
-    rejection_text(error, model).is_some_and(|words| RETURNED_BLOCK_KEYWORDS.iter().any(|word| words.contains(word)))
+    rejection_text(error, model)
+        .is_some_and(|text| RETURNED_BLOCK_KEYWORDS.iter().any(|keyword| text.contains(keyword)))
 }
 
-/// What a session is told of quirks.
+/// Returns the notices for the session.
 pub(crate) fn quirk_notices<'a>(quirks: impl IntoIterator<Item = &'a ModelQuirk>, model: &str) -> Vec<ProviderNotice> {
     quirks.into_iter().filter_map(|quirk| quirk.notice(model)).collect()
 }
@@ -171,21 +174,19 @@ mod tests {
     #[test]
     fn only_rejected_parameters_are_learned() {
         let quirks = LearnedQuirks::default();
-        let refused = |words: &str| ModelError::InvalidRequest(words.to_owned());
+        let rejection = |text: &str| ModelError::InvalidRequest(text.into());
         let sent = [ModelQuirk::NoTemperature, ModelQuirk::NoThinking];
         let none = BTreeSet::new();
-        assert!(!quirks.learn_from_rejection("m", &refused("no such field: tools"), &sent, &none));
-        assert!(!quirks.learn_from_rejection("m", &ModelError::Auth("temperature".into()), &sent, &none));
-        let temperature = refused("Unsupported parameter: 'temperature'");
-        assert!(quirks.learn_from_rejection("m", &temperature, &sent, &none));
-        assert!(quirks.learn_from_rejection("m", &temperature, &sent, &none), "by a call that was under way already");
-        assert!(!quirks.learn_from_rejection("m", &temperature, &sent, &quirks.for_model("m")), "once is enough");
-        assert!(quirks.learn_from_rejection(
-            "m",
-            &refused("\"m\" does not support thinking"),
-            &sent,
-            &quirks.for_model("m")
-        ));
+        assert_eq!(quirks.learn_from_rejection("m", &rejection("no such field: tools"), &sent, &none), None);
+        assert_eq!(quirks.learn_from_rejection("m", &ModelError::Auth("temperature".into()), &sent, &none), None);
+        let temperature = rejection("Unsupported parameter: 'temperature'");
+        let learned = Some(ModelQuirk::NoTemperature);
+        assert_eq!(quirks.learn_from_rejection("m", &temperature, &sent, &none), learned);
+        assert_eq!(quirks.learn_from_rejection("m", &temperature, &sent, &none), learned, "by a concurrent call");
+        let known = quirks.for_model("m");
+        assert_eq!(quirks.learn_from_rejection("m", &temperature, &sent, &known), None, "it is not sent any more");
+        let thinking = rejection("\"m\" does not support thinking");
+        assert_eq!(quirks.learn_from_rejection("m", &thinking, &sent, &known), Some(ModelQuirk::NoThinking));
         assert_eq!(quirks.for_model("m"), BTreeSet::from(sent));
         assert!(quirks.for_model("n").is_empty());
         assert_eq!(quirk_notices(&quirks.for_model("m"), "m").len(), 2);
@@ -195,12 +196,11 @@ mod tests {
     fn model_and_provider_names_are_not_keywords() {
         let model = "Kimi-K2-Thinking";
         let sent = [ModelQuirk::NoThinking, ModelQuirk::NoTemperature];
-        let learns = |words: &str| {
-            let message = format!(
-                "Thinking Machines (reasoning.example.com) did not take the request for `{model}` (400): {words}."
-            );
+        let learns = |text: &str| {
+            let message =
+                format!("Thinking Machines (reasoning.example.com) rejected the request for `{model}` (400): {text}.");
             let quirks = LearnedQuirks::default();
-            quirks.learn_from_rejection(model, &ModelError::InvalidRequest(message), &sent, &BTreeSet::new());
+            quirks.learn_from_rejection(model, &ModelError::InvalidRequest(message.into()), &sent, &BTreeSet::new());
             quirks.for_model(model).into_iter().collect::<Vec<_>>()
         };
         assert_eq!(learns("Invalid schema for function 'look'"), []);
@@ -211,19 +211,19 @@ mod tests {
 
     #[test]
     fn error_about_past_call_does_not_disable_tools() {
-        let learns = |words: &str| {
-            let error = ModelError::InvalidRequest(words.to_owned());
+        let learns = |text: &str| {
+            let error = ModelError::InvalidRequest(text.into());
             LearnedQuirks::default().learn_from_rejection("m", &error, &[ModelQuirk::NoTools], &BTreeSet::new())
         };
-        for words in
+        for text in
             ["Function calling is not enabled for m", "m does not support tools", "tool calling is not supported"]
         {
-            assert!(learns(words), "{words}");
+            assert!(learns(text).is_some(), "{text}");
         }
-        for words in
+        for text in
             ["Function call is missing a thought_signature", "Not the same number of function calls and responses"]
         {
-            assert!(!learns(words), "{words}");
+            assert_eq!(learns(text), None);
         }
     }
 }

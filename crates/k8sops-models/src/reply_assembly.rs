@@ -1,4 +1,4 @@
-//! From the events of a provider to the deltas of one reply.
+//! From the events of a provider to the pieces of one reply.
 
 use std::collections::VecDeque;
 
@@ -8,63 +8,65 @@ use tokio::time::{Instant, timeout};
 
 use crate::{ModelError, ModelReply, ReplyDelta, ReplyStream, event_stream::ProviderEventStream};
 
-/// How many times the longest gap between bytes may pass without a piece of the reply. A server may keep a connection alive
-/// for long while its model thinks, not for ever.
+/// The number of read timeouts that may pass without content. A server may keep the connection alive while its model
+/// reasons, but not without limit.
 const STALL_FACTOR: u32 = 5;
 
-/// What an event was.
+/// The meaning of an event for the progress of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventProgress {
-    /// Nothing of the reply: a sign of life.
+    /// The event only shows that the server is alive.
     KeepAlive,
-    /// A piece of the reply, whether or not it is shown.
+    /// The event is part of the reply, whether or not it is shown.
     Content,
-    /// The end mark.
+    /// The event ends the reply.
     End,
 }
 
-/// Puts a provider's events together to a reply. No I/O, no time.
+/// Assembles the events of a provider into a reply. Implementations neither do I/O nor read the clock.
 pub(crate) trait ReplyAssembler: Send + 'static {
-    /// Takes in an event and puts what is to be shown at once into `out`.
+    /// Applies an event and appends the pieces that can be shown at once to `out`.
     fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError>;
 
-    /// The whole reply, after the end mark or the end of the stream.
+    /// Returns the complete reply, after the end mark or the end of the stream.
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError>;
 }
 
-/// The pieces of the reply that `assembler` makes of `events`. Ends after [`ReplyDelta::Done`] or the first error.
+/// Returns the pieces of the reply that `assembler` makes of `events`. The stream ends after [`ReplyDelta::Done`] or
+/// the first error.
 pub(crate) fn reply_stream(events: ProviderEventStream, assembler: impl ReplyAssembler) -> ReplyStream {
-    struct State<A> {
+    struct AssemblyState<A> {
         events: ProviderEventStream,
         assembler: A,
         out: VecDeque<ReplyDelta>,
-        over: bool,
+        is_done: bool,
     }
 
-    impl<A: ReplyAssembler> State<A> {
+    impl<A: ReplyAssembler> AssemblyState<A> {
         async fn next(&mut self) -> Result<Option<ReplyDelta>, ModelError> {
-            // From here and not from the piece before: the time that our reader takes is not the server's.
-            let mut piece = Instant::now();
+            // The time limit starts here rather than at the last piece, so that a slow consumer is not blamed on the
+            // server.
+            let mut last_content = Instant::now();
             loop {
                 if let Some(delta) = self.out.pop_front() {
                     return Ok(Some(delta));
                 }
-                if self.over {
+                if self.is_done {
                     return Ok(None);
                 }
                 let limit = self.events.read_timeout().saturating_mul(STALL_FACTOR);
-                let Ok(event) = timeout(limit.saturating_sub(piece.elapsed()), self.events.next()).await else {
+                let Ok(event) = timeout(limit.saturating_sub(last_content.elapsed()), self.events.next()).await else {
                     return Err(self.events.stall_error(limit));
                 };
-                let taken = match event? {
+                let progress = match event? {
                     Some(event) => self.assembler.apply_event(&event, &mut self.out)?,
                     None => EventProgress::End,
                 };
-                match taken {
+                match progress {
                     EventProgress::KeepAlive => {}
-                    EventProgress::Content => piece = Instant::now(),
+                    EventProgress::Content => last_content = Instant::now(),
                     EventProgress::End => {
-                        self.over = true;
+                        self.is_done = true;
                         let reply = self.assembler.finish_reply()?;
                         self.events.drain().await;
                         self.out.push_back(ReplyDelta::Done(reply));
@@ -74,7 +76,7 @@ pub(crate) fn reply_stream(events: ProviderEventStream, assembler: impl ReplyAss
         }
     }
 
-    let state = State { events, assembler, out: VecDeque::new(), over: false };
+    let state = AssemblyState { events, assembler, out: VecDeque::new(), is_done: false };
     stream::unfold(Some(state), |state| async {
         let mut state = state?;
         match state.next().await {

@@ -1,21 +1,21 @@
-//! The arguments that a model wrote for its tool calls, read as JSON.
+//! The tool calls of a reply, with their arguments parsed as JSON.
 
 use k8sops_core::StopReason;
 use serde_json::{Map, Value};
 
 use crate::RequestedCall;
 
-/// A tool call as the model wrote it: the arguments are text that should be a JSON object.
+/// A tool call as the model wrote it. The arguments should be a JSON object, but may be any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WrittenToolCall {
     pub(crate) name: String,
     pub(crate) arguments: String,
 }
 
-/// The calls of a reply, given as names and arguments as they were written.
+/// Parses the arguments of the tool calls of a reply.
 ///
-/// No arguments are those of a tool without parameters, except where the reply was cut at the limit of its tokens: there
-/// they may be arguments that had not begun, and the last call is no whole one.
+/// Empty arguments belong to a tool without parameters, with one exception: if the reply was truncated at its token
+/// limit, the last call is incomplete and its arguments may be missing.
 pub(crate) fn parse_requested_calls(written: Vec<WrittenToolCall>, end: StopReason) -> Vec<RequestedCall> {
     let last = written.len().saturating_sub(1);
     let calls = written.into_iter().enumerate().map(|(at, WrittenToolCall { name, arguments: written })| {
@@ -26,10 +26,10 @@ pub(crate) fn parse_requested_calls(written: Vec<WrittenToolCall>, end: StopReas
     calls.collect()
 }
 
-/// The arguments that a model wrote, as [`RequestedCall::arguments`] has them.
+/// Parses arguments into the form of [`RequestedCall::arguments`].
 fn parse_arguments(written: String) -> Value {
     if written.trim().is_empty() {
-        // A tool without parameters: most models then write nothing.
+        // Most models write nothing for a tool without parameters.
         return Value::Object(Map::new());
     }
     match serde_json::from_str::<Value>(&written) {

@@ -1,15 +1,22 @@
-//! When a failed model call is tried again. A value and a function: the waiting is the caller's.
+//! The policy for retries of model calls. It only computes the delay: the caller waits.
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+
 use crate::ModelError;
 
-/// The ceiling of the first wait; it doubles from attempt to attempt.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait that we choose ourselves.
-const MAX_WAIT: Duration = Duration::from_secs(20);
+/// The backoff: 0.5 s, 1 s, 2 s, … up to 10 s, each with up to the same time again as jitter.
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(500))
+    .with_factor(2.0)
+    .with_max_delay(Duration::from_secs(10))
+    .with_jitter()
+    .without_max_times();
+/// The maximum of the jitter that is added to a provider's `Retry-After`.
+const RETRY_AFTER_JITTER: Duration = Duration::from_millis(500);
 
-/// How often and after what wait a model call is tried again.
+/// How often and after which delay a model call is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     max_attempts: u32,
@@ -17,32 +24,30 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// A policy of `max_attempts` calls in all, the first included, with waits of at most `max_wait` in all between them.
+    /// Creates a policy of at most `max_attempts` calls, including the first, with delays of at most `max_wait` in
+    /// total.
     #[must_use]
     pub fn new(max_attempts: u32, max_wait: Duration) -> Self {
         Self { max_attempts, max_wait }
     }
 
-    /// How long to wait after the attempt of this number (the first is 1) failed with `error`, when `waited` has gone by in
-    /// waits already; `None`: give up.
+    /// Returns the delay before the next attempt, or `None` to give up. `attempt` is the number of the attempt that
+    /// failed with `error`, starting at 1, and `waited` the total of all delays so far.
     ///
-    /// Waits grow from half a second to twenty, each with jitter, so that sessions which failed together do not come back
-    /// together. A provider's `Retry-After` is honoured: the wait is never shorter. Asked for more than is left, the call
-    /// fails at once and says so: nobody on call wants to look at a silent chat for an hour.
+    /// Delays grow exponentially from 0.5 s to 20 s and have jitter, so that sessions which failed together do not
+    /// retry together. The delay is never shorter than a provider's `Retry-After`. If the provider asks for more than
+    /// what is left of `max_wait`, the call fails immediately rather than keep the user waiting.
     #[must_use]
     pub fn retry_delay(&self, attempt: u32, waited: Duration, error: &ModelError) -> Option<Duration> {
         if !error.is_retryable() || attempt >= self.max_attempts {
             return None;
         }
         let left = self.max_wait.saturating_sub(waited);
-        let ceiling = FIRST_WAIT.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(MAX_WAIT);
-        let own = ceiling.mul_f64(0.5 + 0.5 * fastrand::f64());
-        match error {
-            ModelError::RateLimited { retry_after: Some(asked), .. } => {
-                (*asked <= left).then(|| *asked + FIRST_WAIT.mul_f64(0.5 * fastrand::f64()))
-            }
-            _ => (own <= left).then_some(own),
+        if let ModelError::RateLimited { retry_after: Some(retry_after), .. } = error {
+            return (*retry_after <= left).then(|| *retry_after + RETRY_AFTER_JITTER.mul_f64(fastrand::f64()));
         }
+        let delay = BACKOFF.build().nth(attempt.saturating_sub(1) as usize)?;
+        (delay <= left).then_some(delay)
     }
 }
 
@@ -55,7 +60,7 @@ mod tests {
         let policy = RetryPolicy::new(40, Duration::from_secs(3600));
         let error = ModelError::Overloaded("busy".into());
         for attempt in 1..40 {
-            let ceiling = Duration::from_secs(1 << (attempt - 1).min(5)).min(MAX_WAIT);
+            let ceiling = Duration::from_secs(1 << (attempt - 1).min(5)).min(Duration::from_secs(20));
             for _ in 0..50 {
                 let delay = policy.retry_delay(attempt, Duration::ZERO, &error).unwrap();
                 assert!(delay >= ceiling / 2 && delay <= ceiling, "attempt {attempt}: {delay:?}");
@@ -70,7 +75,7 @@ mod tests {
         let policy = RetryPolicy::new(4, Duration::from_mins(1));
         for error in [
             ModelError::Auth(String::new()),
-            ModelError::InvalidRequest(String::new()),
+            ModelError::InvalidRequest("".into()),
             ModelError::ContextTooLong(String::new()),
         ] {
             assert_eq!(policy.retry_delay(1, Duration::ZERO, &error), None);
@@ -101,7 +106,8 @@ mod tests {
     fn total_wait_is_bounded() {
         let policy = RetryPolicy::new(100, Duration::from_secs(30));
         let error = ModelError::Overloaded("busy".into());
-        let (mut waited, mut attempts) = (Duration::ZERO, 1);
+        let mut waited = Duration::ZERO;
+        let mut attempts = 1;
         while let Some(wait) = policy.retry_delay(attempts, waited, &error) {
             waited += wait;
             attempts += 1;

@@ -1,4 +1,4 @@
-//! What the tests of this room share: builders, and a provider that answers by a script over real TCP.
+//! Shared test code: builders, and a provider that sends scripted responses over TCP.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -71,7 +71,7 @@ pub(crate) fn tool_message(id: &str, status: ToolStatus, content: &str) -> Arc<C
     }))
 }
 
-/// The logged message that a reply becomes, with calls of the ids `c0`, `c1`, ….
+/// Returns the logged message of a reply, with calls that have the ids `c0`, `c1`, ….
 pub(crate) fn message_from_reply(reply: ModelReply) -> Arc<ChatMessage> {
     let calls = reply.tool_calls.iter().enumerate();
     let calls = calls.map(|(n, call)| tool_call(&format!("c{n}"), &call.name, call.arguments.clone())).collect();
@@ -85,7 +85,7 @@ pub(crate) fn message_from_reply(reply: ModelReply) -> Arc<ChatMessage> {
     }
 }
 
-/// A conversation with all that a provider has to convert.
+/// Returns a conversation with everything that a provider has to convert.
 pub(crate) fn sample_conversation() -> Vec<Arc<ChatMessage>> {
     vec![
         user_message("what is broken?"),
@@ -149,7 +149,7 @@ pub(crate) fn test_call() -> ProviderCall {
     ProviderCall { endpoint: Arc::new(endpoint), model: "test-model".to_owned() }
 }
 
-/// A reply as a watcher sees it.
+/// A reply as its consumer sees it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ObservedReply {
     pub(crate) text: String,
@@ -166,29 +166,29 @@ pub(crate) async fn collect_reply(mut stream: ReplyStream) -> ObservedReply {
             Ok(ReplyDelta::Reasoning(text)) => seen.reasoning.push_str(&text),
             Ok(ReplyDelta::Done(reply)) => {
                 seen.end = Ok(reply);
-                assert!(stream.next().await.is_none(), "something came after the end");
+                assert!(stream.next().await.is_none(), "an item follows the reply");
                 break;
             }
             Err(error) => {
                 seen.end = Err(error);
-                assert!(stream.next().await.is_none(), "something came after the error");
+                assert!(stream.next().await.is_none(), "an item follows the error");
                 break;
             }
         }
     }
     if let Ok(reply) = &seen.end {
-        assert_eq!(reply.content, seen.text, "the reply is what was streamed");
+        assert_eq!(reply.content, seen.text, "the reply equals the streamed text");
         assert_eq!(reply.reasoning.as_deref().unwrap_or_default(), seen.reasoning);
     }
     seen
 }
 
-/// The reply that an assembler makes of a body, which comes in pieces of `size` bytes.
+/// Assembles the reply in a body that arrives in pieces of `size` bytes.
 pub(crate) async fn assemble_sse<A: ReplyAssembler>(assembler: A, body: &[u8], size: usize) -> ObservedReply {
     assemble_framed(EventFraming::Sse, assembler, body, size).await
 }
 
-/// The same of a body that is cut into events so.
+/// Assembles the reply in a body with this framing.
 pub(crate) async fn assemble_framed<A: ReplyAssembler>(
     framing: EventFraming,
     assembler: A,
@@ -201,8 +201,8 @@ pub(crate) async fn assemble_framed<A: ReplyAssembler>(
     collect_reply(reply_stream(events, assembler)).await
 }
 
-/// A reply of which `first` comes `count` times, one every 20 s, and then `then` for ever; of a server that may be silent
-/// for 30 s. For tests whose time is paused.
+/// Returns a reply that arrives slowly: every 20 s one event, `first` for `count` times and then only `then`. The read
+/// timeout is 30 s. The test must pause the time.
 pub(crate) fn slow_reply_stream(
     assembler: impl ReplyAssembler,
     first: &'static str,
@@ -217,7 +217,7 @@ pub(crate) fn slow_reply_stream(
     reply_stream(ProviderEventStream::new(bytes, EventFraming::Sse, Duration::from_secs(30), test_call()), assembler)
 }
 
-/// An assembler that is fed events without any stream.
+/// Feeds events to an assembler without a stream.
 pub(crate) fn assemble_events<A: ReplyAssembler>(
     assembler: &mut A,
     events: &[Value],
@@ -232,7 +232,7 @@ pub(crate) fn assemble_events<A: ReplyAssembler>(
     assembler.finish_reply()
 }
 
-/// One answer of the scripted provider.
+/// A response of the scripted provider.
 pub(crate) struct ScriptedResponse {
     bytes: Vec<u8>,
     then: Then,
@@ -240,15 +240,15 @@ pub(crate) struct ScriptedResponse {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
-    /// The next request may come on this connection.
+    /// The connection can be reused for the next request.
     KeepAlive,
     Close,
-    /// The connection stays open, and nothing more comes, until the client hangs up.
+    /// The connection stays open without further data until the client closes it.
     Stall,
 }
 
 impl ScriptedResponse {
-    /// An event stream in these chunks, with an orderly end.
+    /// Sends an event stream in these chunks, with a regular end.
     pub(crate) fn stream(chunks: &[&str]) -> Self {
         let mut answer = Self::open(chunks);
         answer.bytes.extend_from_slice(b"0\r\n\r\n");
@@ -256,22 +256,22 @@ impl ScriptedResponse {
         answer
     }
 
-    /// An event stream that is cut after these chunks.
+    /// Sends an event stream that is cut after these chunks.
     pub(crate) fn cut(chunks: &[&str]) -> Self {
         Self::open(chunks)
     }
 
-    /// An event stream that falls silent after these chunks.
+    /// Sends an event stream that stalls after these chunks.
     pub(crate) fn stall(chunks: &[&str]) -> Self {
         Self { then: Then::Stall, ..Self::open(chunks) }
     }
 
-    /// No answer at all, and the connection stays open.
+    /// Sends nothing and keeps the connection open.
     pub(crate) fn silence() -> Self {
         Self { bytes: Vec::new(), then: Then::Stall }
     }
 
-    /// Lines of JSON in these chunks, with an orderly end.
+    /// Sends JSON lines in these chunks, with a regular end.
     pub(crate) fn lines(chunks: &[&str]) -> Self {
         let mut answer = Self::stream(chunks);
         let head = String::from_utf8_lossy(&answer.bytes).replacen("text/event-stream", "application/x-ndjson", 1);
@@ -279,7 +279,7 @@ impl ScriptedResponse {
         answer
     }
 
-    /// A whole answer that is no stream.
+    /// Sends a complete response that is not a stream.
     pub(crate) fn plain(status: u16, headers: &str, body: &str) -> Self {
         let head = format!("HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n{body}", body.len());
         Self { bytes: head.into_bytes(), then: Then::Close }
@@ -295,7 +295,7 @@ impl ScriptedResponse {
     }
 }
 
-/// A request that the scripted provider got.
+/// A request that the scripted provider received.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceivedRequest {
     pub(crate) head: String,
@@ -310,7 +310,7 @@ struct ProviderScript {
     hung_up: Notify,
 }
 
-/// A provider on loopback that answers by a script. It ends when it is dropped.
+/// A provider on the loopback interface that sends scripted responses. It stops when it is dropped.
 pub(crate) struct ScriptedProvider {
     pub(crate) url: String,
     script: Arc<ProviderScript>,
@@ -341,7 +341,7 @@ impl ScriptedProvider {
         self.script.received.lock().unwrap().clone()
     }
 
-    /// Waits until the client closes a connection that stalls.
+    /// Waits until the client closes a stalled connection.
     pub(crate) async fn hung_up(&self) {
         let limit = Duration::from_secs(10);
         tokio::time::timeout(limit, self.script.hung_up.notified()).await.expect("the client hangs up");

@@ -1,49 +1,50 @@
-//! Tool calls that a model writes as text: small models, and servers that do not know a model's own form, give them so. The
-//! text is held back where one may begin, and turns into calls at the end; or is shown whole, when it was none.
+//! Tool calls in the text of a reply, as small models write them, and servers that do not know the format of a model.
+//!
+//! Text that may start a call is held back. At the end of the reply it becomes calls, or is released as text.
 
 use serde_json::{Map, Value};
 
 use crate::{ProviderNotice, requested_calls::WrittenToolCall};
 
-/// Where a call begins, wherever it stands but in code that is shown.
+/// Marks that start a call anywhere in the text, except in code.
 const CALL_MARKS: [&str; 6] =
     ["<tool_call>", "<function_call>", "<function=", "<|tool_call|>", "[TOOL_CALLS]", "<|python_tag|>"];
-/// Marks around a call in JSON or in another mark: where it ends. What is not ended ends with the text.
+/// Marks around calls, with their end marks. A missing end mark is implied at the end of the text.
 const ENCLOSING_MARKS: [(&str, &str); 3] =
     [("<tool_call>", "</tool_call>"), ("<function_call>", "</function_call>"), ("<|tool_call|>", "<|/tool_call|>")];
-/// What Mistral's newer models write before a call, and between its name and its arguments.
+/// The marks of Mistral's newer models before a call, and between its name and its arguments.
 const MISTRAL_MARKS: (&str, &str) = ("[TOOL_CALLS]", "[ARGS]");
-/// Where the text of a call may begin when nothing stands before it.
+/// Fences that may enclose a call at the beginning of the text.
 const CODE_FENCES: [&str; 3] = ["```json", "```tool_call", "```\n"];
-/// The first key of an object that is a call.
+/// The keys that an object with a call may start with.
 const CALL_KEYS: [&str; 8] = ["name", "function", "type", "id", "tool_calls", "arguments", "parameters", "tool"];
 
-/// What a session is told when calls were found.
+/// Returns the notice for a session whose model writes tool calls as text.
 pub(crate) fn text_tool_calls_notice(model: &str) -> ProviderNotice {
     let message = format!(
-        "`{model}` writes its tool calls as text; they are read from it. A model that is made for tools does better"
+        "`{model}` writes tool calls as text, from which they are parsed. A model that is trained for tools works better"
     );
     ProviderNotice { code: "tool_calls_as_text", message }
 }
 
-/// Finds the calls in a reply that comes in pieces.
+/// Finds tool calls in a reply that arrives in pieces.
 #[derive(Debug)]
 pub(crate) struct TextToolCallParser {
-    /// The tools on offer. Only a call of one of them is a call.
+    /// The tools that the model may call. Calls of other names are text.
     names: Vec<String>,
     held: String,
     state: ParserState,
     code: CodeSpanTracker,
 }
 
-/// Whether a text that is shown is in the middle of code, where a call is an example.
+/// Tracks whether released text ends inside code, where a call is only an example.
 #[derive(Debug, Default)]
 struct CodeSpanTracker {
-    /// Backticks at the end of what was seen.
+    /// The number of backticks at the end of the text.
     ticks: usize,
-    /// Between two fences.
+    /// Whether the text ends inside a fenced block.
     fenced: bool,
-    /// Between two backticks on one line.
+    /// Whether the text ends inside backticks on one line.
     quoted: bool,
 }
 
@@ -64,7 +65,7 @@ impl CodeSpanTracker {
         self.fenced || self.quoted
     }
 
-    /// A row of backticks is over.
+    /// Ends a run of backticks.
     fn close_backtick_run(&mut self) {
         match std::mem::take(&mut self.ticks) {
             0 => {}
@@ -76,62 +77,58 @@ impl CodeSpanTracker {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum ParserState {
-    /// Nothing but white space has come.
+    /// Only whitespace has arrived.
     Undecided,
-    /// What comes is shown, but for what may be the beginning of a mark.
+    /// Text is released, except what may be the beginning of a mark.
     PassThrough,
-    /// What comes is kept until the end.
+    /// Text is held until the end of the reply.
     Holding,
 }
 
 impl TextToolCallParser {
-    /// For a reply to a request that offers these tools.
+    /// Creates a parser for a reply to a request that offers these tools.
     pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let names: Vec<String> = names.into_iter().collect();
         let state = if names.is_empty() { ParserState::PassThrough } else { ParserState::Undecided };
         Self { names, held: String::new(), state, code: CodeSpanTracker::default() }
     }
 
-    /// Takes in a piece, and gives what may be shown.
+    /// Adds a piece and returns the text that can be released.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         if self.names.is_empty() {
             return piece.to_owned();
         }
         self.held.push_str(piece);
         if self.state == ParserState::Undecided {
-            match may_start_call(&self.held) {
-                Some(true) => self.state = ParserState::Holding,
-                Some(false) => self.state = ParserState::PassThrough,
-                None => return String::new(),
-            }
+            self.state = detect_call_start(&self.held);
         }
-        if self.state == ParserState::Holding {
+        if self.state != ParserState::PassThrough {
             return String::new();
         }
-        let mut shown = String::new();
+        let mut released = String::new();
         loop {
             let mark = CALL_MARKS.iter().filter_map(|mark| self.held.find(mark)).min();
-            shown += &self.release(mark.unwrap_or(self.held.len() - partial_mark_len(&self.held)));
+            released += &self.release(mark.unwrap_or(self.held.len() - partial_mark_len(&self.held)));
             match mark {
-                None => return shown,
-                Some(_) if self.code.is_inside_code() => shown += &self.release(1),
+                None => return released,
+                Some(_) if self.code.is_inside_code() => released += &self.release(1),
                 Some(_) => {
                     self.state = ParserState::Holding;
-                    return shown;
+                    return released;
                 }
             }
         }
     }
 
-    /// The first bytes of what is held, which are text.
+    /// Releases the first bytes of the held text.
     fn release(&mut self, bytes: usize) -> String {
         let rest = self.held.split_off(bytes);
-        let shown = std::mem::replace(&mut self.held, rest);
-        self.code.scan(&shown);
-        shown
+        let released = std::mem::replace(&mut self.held, rest);
+        self.code.scan(&released);
+        released
     }
 
-    /// At the end of the reply: what is still to be shown, and the calls.
+    /// Returns the remaining text and the calls at the end of the reply.
     pub(crate) fn finish(self) -> (String, Vec<WrittenToolCall>) {
         if self.state == ParserState::PassThrough {
             return (self.held, Vec::new());
@@ -143,43 +140,43 @@ impl TextToolCallParser {
     }
 }
 
-/// Whether a reply that begins like this may be a call; `None`: more is needed to say.
-fn may_start_call(text: &str) -> Option<bool> {
+/// Returns the state of a parser after the beginning of a reply: holding if it may be a call.
+fn detect_call_start(text: &str) -> ParserState {
     let text = text.trim_start();
     if text.is_empty() || CODE_FENCES.iter().chain(&CALL_MARKS).any(|mark| mark.starts_with(text)) {
-        return None;
+        return ParserState::Undecided;
     }
     if CALL_MARKS.iter().any(|mark| text.starts_with(mark)) {
-        return Some(true);
+        return ParserState::Holding;
     }
     let inner = CODE_FENCES.iter().find_map(|fence| text.strip_prefix(fence)).unwrap_or(text).trim_start();
     let inner = inner.strip_prefix('[').unwrap_or(inner).trim_start();
     if inner.is_empty() {
-        return None;
+        return ParserState::Undecided;
     }
-    let Some(inner) = inner.strip_prefix('{') else { return Some(false) };
+    let Some(inner) = inner.strip_prefix('{') else { return ParserState::PassThrough };
     let Some(key) = inner.trim_start().strip_prefix('"') else {
-        return if inner.trim_start().is_empty() { None } else { Some(false) };
+        return if inner.trim_start().is_empty() { ParserState::Undecided } else { ParserState::PassThrough };
     };
     match key.split_once('"') {
-        Some((key, _)) => Some(CALL_KEYS.contains(&key)),
-        None if CALL_KEYS.iter().any(|known| known.starts_with(key)) => None,
-        None => Some(false),
+        Some((key, _)) if CALL_KEYS.contains(&key) => ParserState::Holding,
+        None if CALL_KEYS.iter().any(|known| known.starts_with(key)) => ParserState::Undecided,
+        _ => ParserState::PassThrough,
     }
 }
 
-/// Bytes at the end of a text that may be the beginning of a mark.
+/// Returns the number of bytes at the end of a text that may be the beginning of a mark.
 fn partial_mark_len(text: &str) -> usize {
-    let beginning = |length: &usize| {
+    let is_partial_mark = |length: &usize| {
         let end = text.as_bytes().get(text.len() - length..).unwrap_or_default();
         CALL_MARKS.iter().any(|mark| mark.as_bytes().starts_with(end))
     };
-    // A mark is ASCII, so that what begins one begins at a character.
+    // Marks are ASCII, so that their beginnings start at a character boundary.
     let longest = CALL_MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0);
-    (1..longest.min(text.len() + 1)).rev().find(beginning).unwrap_or(0)
+    (1..longest.min(text.len() + 1)).rev().find(is_partial_mark).unwrap_or(0)
 }
 
-/// The calls in a text that is held, and what else stands in it; `None` when something in it is no call.
+/// Parses held text into calls and remaining text. Returns `None` if a part of it is not a call.
 fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenToolCall>)> {
     let mut calls = Vec::new();
     let mut rest = held;
@@ -205,7 +202,7 @@ fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenT
             continue;
         } else if let Some(inside) = CODE_FENCES.iter().find_map(|fence| rest.strip_prefix(fence)) {
             let (body, after) = inside.split_once("```").unwrap_or((inside, ""));
-            // Words behind it speak of an example.
+            // Text after the fence indicates an example.
             if !after.trim_start().is_empty() && !after.trim_start().starts_with("```") {
                 return None;
             }
@@ -224,7 +221,7 @@ fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenT
             let marked = [MISTRAL_MARKS.0, "<|python_tag|>"].iter().find_map(|mark| rest.strip_prefix(mark));
             match parse_json_calls(marked.unwrap_or(rest)) {
                 Some(found) => found,
-                // Words after the calls.
+                // Text may follow the calls.
                 None if !calls.is_empty() => return Some((rest.to_owned(), calls)),
                 None => return None,
             }
@@ -237,7 +234,7 @@ fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenT
     }
 }
 
-/// The calls in the JSON value that a text begins with, and the text after it.
+/// Parses the JSON value at the beginning of a text as calls. Also returns the text after it.
 fn parse_json_calls(text: &str) -> Option<(Vec<WrittenToolCall>, &str)> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let value = values.next()?.ok()?;
@@ -271,7 +268,7 @@ fn call_in_object(fields: &Map<String, Value>) -> Option<WrittenToolCall> {
     Some(WrittenToolCall { name: name.to_owned(), arguments })
 }
 
-/// The arguments in the body of `<function=…>`: JSON, or an element for each.
+/// Parses the arguments inside of `<function=…>`: a JSON object, or one element per argument.
 fn parse_parameters(body: &str) -> Option<String> {
     let body = body.trim();
     if body.is_empty() {
@@ -296,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    /// The text and the calls of a reply that comes in pieces of `size` bytes.
+    /// Feeds a reply to a parser in pieces of `size` bytes and returns the text and the calls.
     fn parse_in_pieces(reply: &str, size: usize) -> (String, Vec<WrittenToolCall>) {
         let mut parser = TextToolCallParser::new(["pods_list".to_owned(), "logs".to_owned()]);
         let mut shown = String::new();
@@ -423,10 +420,10 @@ mod tests {
         assert_eq!(parser.push("well <too"), "well ");
         assert_eq!(parser.push(" much"), "<too much");
         let mut json = TextToolCallParser::new(["pods_list".to_owned()]);
-        assert_eq!(json.push("{\"kind\": "), "{\"kind\": ", "no call begins so");
+        assert_eq!(json.push("{\"kind\": "), "{\"kind\": ", "no call starts like this");
         let mut fenced = TextToolCallParser::new(["pods_list".to_owned()]);
-        assert_eq!(fenced.push("```json\n{\"kind\": "), "```json\n{\"kind\": ", "and in a fence neither");
-        assert_eq!(TextToolCallParser::new([]).push("<tool_call>"), "<tool_call>", "nothing is on offer");
+        assert_eq!(fenced.push("```json\n{\"kind\": "), "```json\n{\"kind\": ", "nor in a fence");
+        assert_eq!(TextToolCallParser::new([]).push("<tool_call>"), "<tool_call>", "no tools are offered");
     }
 
     proptest! {

@@ -1,42 +1,42 @@
-//! What a model thinks, where its server leaves it in the text: between `<think>` and `</think>` at its beginning.
+//! Reasoning that a server leaves in the text: between `<think>` and `</think>` at its beginning.
 
 use std::mem;
 
 const OPEN_TAG: &str = "<think>";
 const CLOSE_TAG: &str = "</think>";
 
-/// Takes what stands between the tags at the beginning of a text out of it. The text comes in pieces.
+/// Separates the reasoning between the tags at the beginning of a text from the rest of it. The text arrives in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct ThinkTagSplitter {
     position: TagPosition,
-    /// Text of which it is not known yet what it is.
+    /// Text that cannot be classified yet.
     held: String,
-    /// Some thought has been given.
+    /// Whether some reasoning was returned.
     has_reasoning: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 enum TagPosition {
-    /// It may still begin with the tag.
+    /// The text may still begin with the tag.
     #[default]
     Start,
     Inside,
-    /// Right behind it, where white space is of no use.
+    /// Directly after the closing tag, where whitespace is dropped.
     AfterTag,
-    /// Further behind it, or there was none.
+    /// After the reasoning, or in a text without any.
     PlainText,
 }
 
-/// What a piece held, or a part of it.
+/// The reasoning and the text of one piece.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct SplitText {
     pub(crate) reasoning: String,
-    /// Always behind the thought.
+    /// The text, which follows the reasoning.
     pub(crate) text: String,
 }
 
 impl ThinkTagSplitter {
-    /// Takes in a piece, and gives what of it, and of those before, is known by now.
+    /// Adds a piece and returns what can be classified by now.
     pub(crate) fn push(&mut self, piece: &str) -> SplitText {
         let mut split = SplitText::default();
         match self.position {
@@ -52,7 +52,7 @@ impl ThinkTagSplitter {
         split
     }
 
-    /// At the end of the text: what is left.
+    /// Returns the rest at the end of the text.
     pub(crate) fn finish(&mut self) -> SplitText {
         let held = mem::take(&mut self.held);
         match mem::replace(&mut self.position, TagPosition::PlainText) {
@@ -63,7 +63,7 @@ impl ThinkTagSplitter {
         }
     }
 
-    /// Whether the text begins with the tag, as far as that is known; when it does not, it is text.
+    /// Returns whether the text starts with the tag. Once that is ruled out, everything held is released as text.
     fn starts_with_tag(&mut self, split: &mut SplitText) -> bool {
         let beginning = self.held.trim_start();
         if let Some(inside) = beginning.strip_prefix(OPEN_TAG) {
@@ -82,20 +82,20 @@ impl ThinkTagSplitter {
         if !self.has_reasoning {
             self.held.drain(..self.held.len() - self.held.trim_start().len());
         }
-        if let Some((thought, after)) = self.held.split_once(CLOSE_TAG) {
+        if let Some((reasoning, after)) = self.held.split_once(CLOSE_TAG) {
             let after = after.to_owned();
-            thought.trim_end().clone_into(&mut split.reasoning);
+            reasoning.trim_end().clone_into(&mut split.reasoning);
             self.held.clear();
             self.position = TagPosition::AfterTag;
             split.text = self.trim_after_tag(&after);
             return;
         }
-        // White space and what may be the beginning of the end stay back.
+        // Hold back whitespace, and what may be the beginning of the closing tag.
         let may_end = |at: usize| CLOSE_TAG.starts_with(&self.held[at..]);
         let end =
             self.held.char_indices().map(|(at, _)| at).rev().take(CLOSE_TAG.len()).filter(|at| may_end(*at)).last();
-        let sure = self.held[..end.unwrap_or(self.held.len())].trim_end().len();
-        let rest = self.held.split_off(sure);
+        let certain = self.held[..end.unwrap_or(self.held.len())].trim_end().len();
+        let rest = self.held.split_off(certain);
         split.reasoning = mem::replace(&mut self.held, rest);
         self.has_reasoning |= !split.reasoning.is_empty();
     }

@@ -1,24 +1,24 @@
-//! Counting tokens offline, with the vocabulary of OpenAI's newer models (o200k). For other models it is an estimate: on what
-//! clusters print, theirs differ by some ten percent.
+//! Offline token counts with the vocabulary of OpenAI's newer models (o200k). For other models they are estimates: on
+//! the output of cluster tools, other vocabularies differ by about ten percent.
 
 use std::sync::LazyLock;
 
 use tiktoken::CoreBpe;
 
-/// Bytes of the longest token of o200k: 128 spaces.
+/// The length of the longest token of o200k: 128 spaces.
 const MAX_TOKEN_BYTES: usize = 128;
 
-/// Unpacked when the first text is counted.
+/// The vocabulary, which is unpacked at the first use.
 static O200K: LazyLock<&CoreBpe> =
     LazyLock::new(|| tiktoken::get_encoding("o200k_base").expect("the feature vocab-o200k_base is on"));
 
-/// Tokens of a text. Names of special tokens are counted as the text that they are.
+/// Returns the number of tokens of a text. Names of special tokens are counted as plain text.
 #[must_use]
 pub fn count(text: &str) -> usize {
     O200K.count(text)
 }
 
-/// Whether a text has at most so many tokens. One that is far too long is known by its length.
+/// Returns whether a text has at most `limit` tokens. A text that is too long by its length alone is not counted.
 #[must_use]
 pub fn fits_within(text: &str, limit: usize) -> bool {
     text.len() <= limit || (text.len() <= limit.saturating_mul(MAX_TOKEN_BYTES) && count(text) <= limit)
@@ -55,8 +55,8 @@ mod tests {
         }
     }
 
-    /// What comes from outside has no spaces, or nothing else, when somebody wants to keep the machine busy: pieces of a
-    /// million bytes that merge in all ways, and must neither overflow the stack nor take the square of their length.
+    /// An attacker may send text without spaces, or of spaces only, to exhaust the CPU. Such words of a million bytes
+    /// merge in every way, and must neither overflow the stack nor take quadratic time.
     #[test]
     fn million_byte_words_are_counted() {
         for piece in ["a", " ", "\n", "-=", " \t", "é"] {

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     descriptor::{FieldShape, SettingDescriptor},
-    format::{ValueFormat, ValueKind},
-    formats::TEXT,
+    format::ValueFormat,
     scope::SettingScope,
 };
 
@@ -17,7 +16,6 @@ pub struct SettingDeclaration<V: 'static, T> {
     pub(crate) format: ValueFormat<V>,
     pub(crate) default: &'static str,
     pub(crate) variable: &'static str,
-    kind: ValueKind,
     shape: FieldShape,
     example: &'static str,
     live: bool,
@@ -59,17 +57,17 @@ pub const fn map<V>(format: ValueFormat<V>) -> SettingDeclaration<V, BTreeMap<St
     declared(format, FieldShape::NamedValues, read_map)
 }
 
-/// A setting that `read` reads in its own way, of a given shape.
+/// A setting that `read` reads in its own way. `format` describes the values at a key of that shape.
 #[must_use]
-pub const fn custom<T>(
+pub const fn custom<V, T>(
+    format: ValueFormat<V>,
     shape: FieldShape,
     read: fn(&mut SettingScope<'_>, &'static str) -> T,
-) -> SettingDeclaration<String, T> {
+) -> SettingDeclaration<V, T> {
     SettingDeclaration {
-        format: TEXT,
         default: "",
         variable: "",
-        kind: TEXT.kind(),
+        format,
         shape,
         example: "",
         live: false,
@@ -85,7 +83,6 @@ const fn declared<V, T>(
     SettingDeclaration {
         default: "",
         variable: "",
-        kind: format.kind(),
         format,
         shape,
         example: "",
@@ -99,13 +96,6 @@ impl<V, T> SettingDeclaration<V, T> {
     #[must_use]
     pub const fn variable(mut self, variable: &'static str) -> Self {
         self.variable = variable;
-        self
-    }
-
-    /// Describes the accepted values of a [`custom`] setting, to follow "allowed:".
-    #[must_use]
-    pub const fn accepts(mut self, values: &'static str) -> Self {
-        self.kind = ValueKind::Described(values);
         self
     }
 
@@ -145,7 +135,7 @@ pub const fn describe_setting<V, T>(
         section,
         key,
         shape: declaration.shape,
-        kind: declaration.kind,
+        kind: declaration.format.kind(),
         doc,
         variable: declaration.variable,
         default: declaration.default,

@@ -92,6 +92,12 @@ impl<'r> SettingScope<'r> {
         self.candidates(key, "").pop()
     }
 
+    /// Where the effective value of a key that has been read comes from.
+    #[must_use]
+    pub fn origin_of(&self, key: &str) -> SettingOrigin {
+        self.reader.origin_of(&self.path_of(key))
+    }
+
     /// Text of the variable of a key.
     #[must_use]
     pub fn find_variable(&self, key: &str) -> Option<RawValue> {
@@ -130,13 +136,15 @@ impl<'r> SettingScope<'r> {
         }
         let has_variable = !declaration.variable.is_empty() || self.item_variables.iter().any(|(k, _)| *k == key);
         if self.listing == ListingMode::All || has_variable {
-            self.record_effective(key, &format.mask(declaration.default), &SettingOrigin::Default);
+            let default = declaration.default;
+            let shown = if default.is_empty() { String::new() } else { format.mask(default) };
+            self.record_effective(key, &shown, &SettingOrigin::Default);
         }
         format.parse(declaration.default).filter(|_| !declaration.default.is_empty())
     }
 
     /// Reads the items of a list of the strongest layer that has one. An empty item counts.
-    pub(crate) fn read_list<V>(&mut self, format: &ValueFormat<V>, key: &'static str) -> Vec<V> {
+    pub fn read_list<V>(&mut self, format: &ValueFormat<V>, key: &'static str) -> Vec<V> {
         let mut values = Vec::new();
         for item in self.strongest_list(key) {
             let text = item_text(&item, format);
@@ -149,7 +157,7 @@ impl<'r> SettingScope<'r> {
     }
 
     /// Reads the entries of a mapping of the strongest layer that has one. An empty value counts.
-    pub(crate) fn read_map<V>(&mut self, format: &ValueFormat<V>, key: &'static str) -> BTreeMap<String, V> {
+    pub fn read_map<V>(&mut self, format: &ValueFormat<V>, key: &'static str) -> BTreeMap<String, V> {
         let mut values = BTreeMap::new();
         let Some(strongest) = self.nodes.iter().rev().find_map(|node| node.child(key)) else { return values };
         for (name, node) in strongest.node.entries() {
@@ -271,6 +279,12 @@ impl ItemNode {
     #[must_use]
     pub fn text(&self, key: &str) -> Option<String> {
         self.0.child(key)?.raw_value().map(|value| value.text)
+    }
+
+    /// Text of an item that is a single value, as it was written.
+    #[must_use]
+    pub fn scalar(&self) -> &str {
+        self.0.node.scalar().unwrap_or_default()
     }
 
     /// Where the item stands.

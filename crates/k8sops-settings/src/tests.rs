@@ -75,9 +75,9 @@ options! {
     /// Other servers.
     pub(crate) struct PeersOptions at "peers" {
         /// The servers.
-        list: Vec<PeerOptions> = custom(FieldShape::Sections(&PeerOptions::SECTION), read_peers).live(),
+        list: Vec<PeerOptions> = custom(TEXT, FieldShape::Sections(&PeerOptions::SECTION), read_peers).live(),
         /// The servers by name.
-        named: Vec<(String, PeerOptions)> = custom(FieldShape::NamedSections(&PeerOptions::SECTION), read_named_peers),
+        named: Vec<(String, PeerOptions)> = custom(TEXT, FieldShape::NamedSections(&PeerOptions::SECTION), read_named_peers),
     }
 }
 

@@ -14,11 +14,13 @@ mod filesystem;
 mod inbox;
 mod memories;
 mod memory;
+mod options;
 mod outputs;
 mod redis;
 mod scan;
 
 pub use filesystem::FilesystemStore;
 pub use memory::InMemoryStore;
+pub use options::{RedisOptions, RedisTopology, StoreBackend, StoreOptions};
 
 pub use self::redis::{RedisConfig, RedisStore, Topology};

@@ -17,7 +17,7 @@ use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
 use crate::{
-    options::{RootSampler, Sampler, TelemetryConfig},
+    options::{RootSampler, TelemetryOptions, TraceSampler},
     spans::SPAN_TARGET,
 };
 
@@ -60,15 +60,16 @@ type ExportLayer<S> = tracing_subscriber::filter::Filtered<OpenTelemetryLayer<S,
 
 /// Builds the layer that exports spans; `None` without an endpoint.
 pub(crate) fn export_layer<S>(
-    config: Option<&TelemetryConfig>,
+    config: Option<&TelemetryOptions>,
 ) -> Result<(Option<ExportLayer<S>>, SpanExporterGuard), TraceExportError>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    let Some((config, endpoint)) = config.and_then(|config| Some((config, config.endpoint.clone()?))) else {
+    let Some((config, endpoint)) = config.and_then(|config| Some((config, config.otlp_endpoint.clone()?))) else {
         return Ok((None, SpanExporterGuard::default()));
     };
-    let headers = config.headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
+    let headers =
+        config.otlp_headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
     let build = move || {
         opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -110,7 +111,7 @@ fn is_exported(metadata: &tracing::Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target() == SPAN_TARGET
 }
 
-fn sdk_sampler(Sampler { parent_based, root }: Sampler, ratio: f64) -> SdkSampler {
+fn sdk_sampler(TraceSampler { parent_based, root }: TraceSampler, ratio: f64) -> SdkSampler {
     let root = match root {
         RootSampler::AlwaysOn => SdkSampler::AlwaysOn,
         RootSampler::AlwaysOff => SdkSampler::AlwaysOff,

@@ -21,4 +21,4 @@ pub mod trace_context;
 
 pub use exporter::{SpanExporterGuard, TraceExportError};
 pub use metrics::{GaugeGuard, Metrics, OpenStreamGuard, RecallOutcome, StreamKind};
-pub use options::{LogConfig, LogFormat, RootSampler, Sampler, TelemetryConfig};
+pub use options::{LogFormat, LogOptions, RootSampler, TelemetryOptions, TraceSampler};

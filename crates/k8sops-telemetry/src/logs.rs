@@ -6,7 +6,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, 
 
 use crate::{
     exporter::{SpanExporterGuard, TraceExportError, export_layer},
-    options::{LogConfig, LogFormat, TelemetryConfig},
+    options::{LogFormat, LogOptions, TelemetryOptions},
 };
 
 /// Libraries whose `info` and `debug` lines are not about this service. `LOG_LEVEL=debug,hyper=debug` shows them.
@@ -44,8 +44,8 @@ static REPLACE_FILTER: OnceLock<ReplaceFilter> = OnceLock::new();
 /// # Errors
 /// `LOG_LEVEL` is not a filter (the configuration has checked it), the exporter cannot be built, or a subscriber is installed.
 pub fn install_subscriber(
-    config: &LogConfig,
-    telemetry: Option<&TelemetryConfig>,
+    config: &LogOptions,
+    telemetry: Option<&TelemetryOptions>,
 ) -> Result<SpanExporterGuard, LogError> {
     // The filter applies to log lines only: LOG_LEVEL does not decide what is traced.
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter_directives(&config.level))?);

@@ -2,77 +2,118 @@
 
 use std::collections::BTreeMap;
 
+use k8sops_settings::{
+    ValueFormat,
+    declaration::{optional, or_empty, required},
+    formats::{BOOLEAN, HEADER_PAIRS, HTTP_URL, TEXT, number_in},
+    options, words,
+};
 use secrecy::SecretString;
+use tracing_subscriber::filter::Targets;
 
-/// Options of the log lines.
-#[derive(Debug, Clone)]
-pub struct LogConfig {
-    /// `LOG_LEVEL`: `error`, `warn`, `info`, `debug`, `trace`, or filter directives.
-    pub level: String,
-    /// `LOG_FORMAT`.
-    pub format: LogFormat,
+options! {
+    /// Logs, written to standard error.
+    #[derive(Debug, Clone)]
+    pub struct LogOptions at "log" {
+        /// How much is logged.
+        pub level: String = required(LOG_FILTER, "info").variable("LOG_LEVEL").live(),
+        /// Format of a log line: `text` for people, `json` for machines.
+        pub format: LogFormat = required(LOG_FORMAT, "text").variable("LOG_FORMAT"),
+    }
 }
 
-/// The format of a log line.
+options! {
+    /// Traces over OTLP (HTTP with protobuf).
+    #[derive(Debug, Clone)]
+    pub struct TelemetryOptions at "telemetry" {
+        /// Base URL of the collector, without /v1/traces; empty: nothing is exported.
+        pub otlp_endpoint: Option<String> =
+            optional(HTTP_URL).variable("OTEL_EXPORTER_OTLP_ENDPOINT").example("http://127.0.0.1:4318"),
+        /// Headers of every export, percent-encoded.
+        pub otlp_headers: BTreeMap<String, SecretString> =
+            or_empty(HEADER_PAIRS).variable("OTEL_EXPORTER_OTLP_HEADERS").example("authorization=Bearer%20..."),
+        /// Name of the service in traces.
+        pub service_name: String = required(TEXT, "k8sops").variable("OTEL_SERVICE_NAME"),
+        /// Which traces are kept.
+        pub sampler: TraceSampler = required(TRACE_SAMPLER, "parentbased_always_on").variable("OTEL_TRACES_SAMPLER"),
+        /// Share of traces that a `traceidratio` sampler keeps.
+        pub sampler_arg: f64 = required(number_in(0.0, 1.0), "1").variable("OTEL_TRACES_SAMPLER_ARG"),
+        /// Whether traces contain prompts, arguments and outputs.
+        pub capture_content: bool =
+            required(BOOLEAN, "false").variable("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"),
+    }
+}
+
+/// Format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Readable text.
+    /// For people.
     Text,
-    /// One JSON object per line.
+    /// For machines.
     Json,
 }
 
-/// Options of the trace export over OTLP.
-#[derive(Debug, Clone)]
-pub struct TelemetryConfig {
-    /// The collector's base URL; `None` exports nothing.
-    pub endpoint: Option<String>,
-    /// Headers of every export request.
-    pub headers: BTreeMap<String, SecretString>,
-    /// `service.name` of the exported spans (default `k8sops`).
-    pub service_name: String,
-    /// Which traces are exported (default `parentbased_always_on`).
-    pub sampler: Sampler,
-    /// The ratio of traces that [`RootSampler::Ratio`] keeps, 0 to 1.
-    pub sampler_arg: f64,
-    /// Whether prompts, arguments and outputs are recorded (default false).
-    pub capture_content: bool,
-}
+const LOG_FORMAT: ValueFormat<LogFormat> = words! { "text" => LogFormat::Text, "json" => LogFormat::Json };
 
-/// Which traces are exported, in the terms of `OTEL_TRACES_SAMPLER`.
+const LOG_FILTER: ValueFormat<String> = ValueFormat::described(
+    "error, warn, info, debug, trace, off, or directives like info,k8sops=debug",
+    parse_log_filter,
+);
+
+/// Which traces are kept, in OpenTelemetry's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sampler {
-    /// Whether the caller's sampling decision is followed.
+pub struct TraceSampler {
+    /// Whether the decision of the caller's span is followed, if it made one.
     pub parent_based: bool,
-    /// The decision for traces without a sampled parent.
+    /// What is decided otherwise.
     pub root: RootSampler,
 }
 
-/// The sampling decision for a trace that starts here.
+/// What is decided for a trace that begins here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootSampler {
-    /// Every trace is exported.
+    /// Every trace is kept.
     AlwaysOn,
-    /// No trace is exported.
+    /// Every trace is dropped.
     AlwaysOff,
-    /// A ratio of the traces is exported.
+    /// A share of the traces is kept.
     Ratio,
 }
 
-impl Sampler {
-    /// Parses a name of `OTEL_TRACES_SAMPLER`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (parent_based, root) = match text.strip_prefix("parentbased_") {
-            Some(root) => (true, root),
-            None => (false, text),
-        };
-        let root = match root {
-            "always_on" => RootSampler::AlwaysOn,
-            "always_off" => RootSampler::AlwaysOff,
-            "traceidratio" => RootSampler::Ratio,
-            _ => return None,
-        };
-        Some(Self { parent_based, root })
+const TRACE_SAMPLER: ValueFormat<TraceSampler> = words! {
+    "always_on" => TraceSampler { parent_based: false, root: RootSampler::AlwaysOn },
+    "always_off" => TraceSampler { parent_based: false, root: RootSampler::AlwaysOff },
+    "traceidratio" => TraceSampler { parent_based: false, root: RootSampler::Ratio },
+    "parentbased_always_on" => TraceSampler { parent_based: true, root: RootSampler::AlwaysOn },
+    "parentbased_always_off" => TraceSampler { parent_based: true, root: RootSampler::AlwaysOff },
+    "parentbased_traceidratio" => TraceSampler { parent_based: true, root: RootSampler::Ratio },
+};
+
+/// Reads a filter in `tracing`'s form.
+fn parse_log_filter(text: &str) -> Option<String> {
+    let parse_level = |text: &str| match text.to_ascii_lowercase().as_str() {
+        "warning" => Some("warn".to_owned()),
+        level @ ("error" | "warn" | "info" | "debug" | "trace" | "off") => Some(level.to_owned()),
+        _ => None,
+    };
+    if let Some(level) = parse_level(text) {
+        return Some(level);
+    }
+    // A bare word that is not a level would be read as the name of a module, and nothing would be logged.
+    let are_directives = text.split(',').all(|part| part.contains('=') || parse_level(part.trim()).is_some());
+    (are_directives && text.parse::<Targets>().is_ok()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_filter_is_a_level_or_directives() {
+        assert_eq!(LOG_FILTER.parse("WARNING").as_deref(), Some("warn"));
+        assert!(LOG_FILTER.parse("info,rmcp=debug").is_some());
+        for text in ["", "verbose", "info,loud", "k8sops=loud"] {
+            assert_eq!(LOG_FILTER.parse(text), None, "{text}");
+        }
     }
 }

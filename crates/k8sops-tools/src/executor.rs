@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use k8sops_core::{SessionId, ToolCallId, ToolStatus, UserId};
-use k8sops_mcp::{CallProgress, ElicitationHandler};
+use k8sops_mcp::{ElicitationHandler, ProgressCallback};
 use k8sops_models::ToolSpec;
 
 use crate::{ArgumentMismatch, ClassifiedCall};
@@ -60,16 +60,13 @@ pub trait ToolExecutor: Send + Sync + 'static {
 pub struct ToolCallContext {
     /// Id of the call in the session.
     pub id: ToolCallId,
-    /// Receives the progress that the server reports.
-    pub progress: ProgressSink,
+    /// Receives the progress that the server reports; must not block.
+    pub progress: ProgressCallback,
     /// Receives the questions of the server to the user.
     pub elicitation_handler: Arc<dyn ElicitationHandler>,
     /// Context window of the model in tokens, if it is known. The output gets a share of it.
     pub context_window: Option<u32>,
 }
-
-/// Receives the progress of a call; must not block.
-pub type ProgressSink = Arc<dyn Fn(CallProgress) + Send + Sync>;
 
 /// Result of a call.
 #[derive(Debug, Clone, PartialEq)]

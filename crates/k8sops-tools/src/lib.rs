@@ -20,32 +20,34 @@
 //! What kubectl, helm and argocd do is known by the crate `k8sops-classifier`. This crate knows neither the transport to a
 //! server nor the user's identity.
 
-mod builtin;
+mod argument_schema;
+mod call_errors;
+mod call_policy;
 mod catalog;
 mod classified_call;
-mod classify;
-mod effects;
 mod executor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod naming;
 mod options;
 mod output;
-mod schema;
-mod secrets;
-mod session;
+mod output_tools;
+mod redacting_elicitation;
+mod redaction;
+mod sanitize;
+mod session_tools;
 #[cfg(test)]
 mod tests;
+mod tool_names;
 mod user_tokens;
-mod words;
+mod vault_registry;
 
+pub use argument_schema::ArgumentMismatch;
 pub use catalog::{ToolCatalog, ToolInfo};
 pub use classified_call::{ApprovalRequirement, ClassifiedCall, ToolRef};
-pub use executor::{ProgressSink, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
+pub use executor::{ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;
-pub use schema::ArgumentMismatch;
-pub use secrets::contains_secret;
-pub use session::SessionToolFactory;
+pub use redaction::contains_secret;
+pub use session_tools::SessionToolFactory;
 pub use user_tokens::UserTokens;
 
 pub use k8sops_mcp::{

@@ -3,97 +3,145 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8sops_core::ToolEffect;
+use k8sops_settings::{
+    FieldShape, SettingScope, SettingsSection as _, ValueFormat,
+    declaration::{custom, map, optional, required},
+    formats::{BOOLEAN, BYTE_SIZE, DURATION, TEXT, whole_number, whole_number_in},
+    options, words,
+};
 use regex::Regex;
 
-/// Policy on tools.
-#[derive(Debug, Clone)]
-pub struct ToolsConfig {
-    /// `TOOL_APPROVAL` (`ask`).
-    pub approval: ApprovalMode,
-    /// `TOOL_APPROVAL_BY`: who answers requests for approval (`owner`).
-    pub approval_by: ApprovalBy,
-    /// How long a request for approval stands (1 h).
-    pub approval_ttl: Duration,
-    /// Whether `auto` covers a call whose arguments come from what a tool returned (no).
-    pub approve_untrusted: bool,
-    /// The operator's rules, in their order; the first that matches a call decides.
-    pub rules: Vec<ToolRule>,
-    /// The most bytes of a tool's output that the model and the log get (65536).
-    pub max_output_bytes: usize,
-    /// The most tokens of it (8000).
-    pub max_output_tokens: usize,
-    /// The most of it as a share of what the model can take in, in percent (10).
-    pub max_output_share: usize,
-    /// The most bytes of whole outputs that are kept of one session; the oldest make room (256 MiB).
-    pub keep_output_bytes: usize,
+options! {
+    /// Approval of tool calls, and how much of their output a model gets.
+    #[derive(Debug, Clone)]
+    pub struct ToolOptions at "tools" {
+        /// What happens to a call that is not read-only: a user must approve it, it runs, or it is rejected.
+        pub approval: ApprovalMode = required(APPROVAL_MODE, "ask").variable("TOOL_APPROVAL").live(),
+        /// Who answers approval requests: the user of the session, or another user with the role approver.
+        pub approval_by: ApprovalBy = required(APPROVAL_BY, "owner").variable("TOOL_APPROVAL_BY"),
+        /// How long an approval request is open.
+        pub approval_ttl: Duration = required(DURATION, "1h").variable("K8SOPS_APPROVAL_TTL").live(),
+        /// Whether TOOL_APPROVAL=auto also covers a call whose arguments come from the output of a tool.
+        pub approve_untrusted: bool = required(BOOLEAN, "false").variable("TOOL_APPROVAL_UNTRUSTED").live(),
+        /// Largest output of a tool that the model and the session log get.
+        pub max_output_bytes: usize = required(BYTE_SIZE, "64KiB").variable("K8SOPS_MAX_TOOL_OUTPUT_BYTES"),
+        /// Largest output of a tool that the model gets, in tokens.
+        pub max_output_tokens: usize =
+            required(whole_number(1), "8000").variable("K8SOPS_MAX_TOOL_OUTPUT_TOKENS"),
+        /// Largest output of a tool that the model gets, in percent of its context window.
+        pub max_output_share: usize =
+            required(whole_number_in(1, 100), "10").variable("K8SOPS_MAX_TOOL_OUTPUT_SHARE"),
+        /// Bytes of complete outputs that are kept per session, to be read in pages; the oldest are removed first.
+        pub keep_output_bytes: usize = required(BYTE_SIZE, "256MiB").variable("K8SOPS_KEEP_TOOL_OUTPUT_BYTES"),
+        /// The operator's rules on tools, in their order; the first that matches a call decides. `config/policy.yaml` is an
+        /// example.
+        pub rules: Vec<ToolRule> = custom(TEXT, FieldShape::Sections(&ToolRule::SECTION), read_rules).live(),
+    }
+}
+
+options! {
+    /// A rule of `tools.rules`. What it leaves open is decided as without the rule.
+    #[derive(Debug, Clone)]
+    pub struct ToolRule at "" {
+        /// Name of the server; absent: every server.
+        pub server: Option<Regex> = optional(NAME_GLOB),
+        /// Name of the tool at its server; absent: every tool.
+        pub tool: Option<Regex> = optional(NAME_GLOB),
+        /// Arguments that the call must have. Text is matched as it is, any other value as JSON.
+        pub arguments: BTreeMap<String, Regex> = map(ARGUMENT_PATTERN),
+        /// Effect of such a call.
+        pub effect: Option<ToolEffect> = optional(TOOL_EFFECT),
+        /// Whether such a call needs approval, regardless of TOOL_APPROVAL.
+        pub approval: Option<ApprovalMode> = optional(APPROVAL_MODE),
+        /// Reason that is shown with an approval request.
+        pub reason: Option<String> = optional(TEXT),
+    }
 }
 
 /// What happens to a call that is not `read`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApprovalMode {
-    /// A user must approve.
+    /// A user must approve it.
     Ask,
     /// It runs.
     Auto,
-    /// It never runs.
+    /// It is rejected.
     Deny,
 }
 
-/// Who answers a session's requests for approval.
+const APPROVAL_MODE: ValueFormat<ApprovalMode> =
+    words! { "ask" => ApprovalMode::Ask, "auto" => ApprovalMode::Auto, "deny" => ApprovalMode::Deny };
+
+/// Who answers the approval requests of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApprovalBy {
-    /// The session's user.
+    /// The user of the session.
     Owner,
-    /// Somebody with the role `approver` who is not the session's user.
+    /// A user with the role `approver` who is not the user of the session.
     Approver,
 }
 
-impl ApprovalMode {
-    /// Parses `ask`, `auto` or `deny`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "ask" => Some(Self::Ask),
-            "auto" => Some(Self::Auto),
-            "deny" => Some(Self::Deny),
-            _ => None,
-        }
-    }
-}
+const APPROVAL_BY: ValueFormat<ApprovalBy> =
+    words! { "owner" => ApprovalBy::Owner, "approver" => ApprovalBy::Approver };
 
-/// A rule of `tools.rules`. The first that matches a call says what it says; what it leaves open is judged as without it.
-#[derive(Debug, Clone)]
-pub struct ToolRule {
-    /// Servers by name (`*` for any characters, `?` for one); `None`: all.
-    pub server: Option<Regex>,
-    /// Tools by the name that their server has for them, in the same way; `None`: all.
-    pub tool: Option<Regex>,
-    /// Arguments that the call must have, each matched whole (text as it is, anything else as JSON).
-    pub arguments: BTreeMap<String, Regex>,
-    /// What such a call does to the world.
-    pub effect: Option<ToolEffect>,
-    /// Whether it needs approval, whatever `TOOL_APPROVAL` says.
-    pub approval: Option<ApprovalMode>,
-    /// Why, for whoever is asked.
-    pub reason: Option<String>,
-}
+const TOOL_EFFECT: ValueFormat<ToolEffect> = words! {
+    "read" => ToolEffect::Read,
+    "idempotent" => ToolEffect::Idempotent,
+    "mutating" => ToolEffect::Mutating,
+};
+
+const NAME_GLOB: ValueFormat<Regex> =
+    ValueFormat::described("a name, with * for any characters and ? for one", |text| Some(compile_glob(text)));
+
+const ARGUMENT_PATTERN: ValueFormat<Regex> =
+    ValueFormat::described("a regular expression, which must match the whole argument", compile_pattern).keep_space();
 
 impl ToolRule {
-    /// Whether a call is one that the rule is about.
+    /// Whether the rule is about a call.
     #[must_use]
     pub fn matches(&self, server: &str, tool: &str, arguments: &serde_json::Map<String, serde_json::Value>) -> bool {
-        self.server.as_ref().is_none_or(|server_is| server_is.is_match(server))
-            && self.tool.as_ref().is_none_or(|tool_is| tool_is.is_match(tool))
-            && self.arguments.iter().all(|(name, is)| match arguments.get(name) {
-                Some(serde_json::Value::String(text)) => is.is_match(text),
-                Some(other) => is.is_match(&other.to_string()),
+        self.server.as_ref().is_none_or(|pattern| pattern.is_match(server))
+            && self.tool.as_ref().is_none_or(|pattern| pattern.is_match(tool))
+            && self.arguments.iter().all(|(name, pattern)| match arguments.get(name) {
+                Some(serde_json::Value::String(text)) => pattern.is_match(text),
+                Some(other) => pattern.is_match(&other.to_string()),
                 None => false,
             })
     }
 
-    /// Whether the rule looks at arguments.
+    /// Whether the rule depends on arguments.
     #[must_use]
     pub fn needs_arguments(&self) -> bool {
         !self.arguments.is_empty()
     }
+}
+
+fn read_rules(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<ToolRule> {
+    scope.read_items(key, read_rule).into_iter().flatten().collect()
+}
+
+fn read_rule(scope: &mut SettingScope<'_>) -> Option<ToolRule> {
+    let problems_before = scope.reader().problem_count();
+    let rule = ToolRule::read_from(scope);
+    let is_valid = scope.reader().problem_count() == problems_before;
+    if is_valid && rule.effect.is_none() && rule.approval.is_none() {
+        let problem =
+            format!("{}: {} decides nothing; give it an effect, an approval or both", scope.origin(), scope.path());
+        scope.reader().report_problem(problem);
+        return None;
+    }
+    is_valid.then_some(rule)
+}
+
+/// Compiles a pattern that matches a whole text.
+fn compile_pattern(pattern: &str) -> Option<Regex> {
+    // Alone first: what is put around it would make a pattern like `a)(b` valid.
+    Regex::new(pattern).ok().filter(|_| !pattern.is_empty())?;
+    Regex::new(&format!(r"\A(?s:{pattern})\z")).ok()
+}
+
+/// Compiles a name in which `*` stands for any characters and `?` for one.
+fn compile_glob(text: &str) -> Regex {
+    let pattern = regex::escape(text).replace(r"\*", ".*").replace(r"\?", ".");
+    Regex::new(&format!(r"\A(?s:{pattern})\z")).expect("an escaped text is a valid pattern")
 }

@@ -10,7 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::settings::TOKEN_VARIABLE;
+use crate::config::TOKEN_VARIABLE;
 use k8sops_core::{is_loopback, mask_url};
 
 /// Time limit of a whole request.

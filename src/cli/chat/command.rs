@@ -7,9 +7,9 @@ use super::{
     api_client::ApiClient,
     line_source::{InputSource, open_line_source},
     screen::{TerminalCapabilities, TerminalScreen},
-    terminal_chat::TerminalChat,
+    terminal_chat::{InitialSession, TerminalChat},
 };
-use crate::config::settings::{TOKEN_VARIABLE, URL_VARIABLE};
+use crate::config::{TOKEN_VARIABLE, URL_VARIABLE};
 
 /// Options of `k8sops chat`.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,7 +41,12 @@ pub async fn run(options: ChatOptions) -> anyhow::Result<()> {
     let source = if print_above.is_some() { InputSource::Terminal } else { InputSource::Pipe };
     let screen = TerminalScreen::new(std::io::stdout(), TerminalCapabilities::detect(), print_above);
     let mut chat = TerminalChat::new(client, lines, screen, source);
-    chat.start(options.session.as_deref(), options.resume).await?;
+    let session = match options.session {
+        Some(given) => InitialSession::Given(given),
+        None if options.resume => InitialSession::Newest,
+        None => InitialSession::New,
+    };
+    chat.start(session).await?;
     let (interrupt, interrupts) = mpsc::channel(4);
     let watcher = tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {

@@ -24,6 +24,17 @@ const MIN_READING_TIME: Duration = Duration::from_millis(300);
 /// Time between two frames of the spinner.
 const SPINNER_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The session that is open after the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum InitialSession {
+    /// None: the first message creates a session.
+    New,
+    /// The newest session, if there is one.
+    Newest,
+    /// The session with this id, or with an id that starts or ends with it.
+    Given(String),
+}
+
 /// What the open prompt asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OpenPrompt {
@@ -107,18 +118,18 @@ impl<W: Write> TerminalChat<W> {
     ///
     /// # Errors
     /// The service cannot be reached, or the session does not exist.
-    pub(super) async fn start(&mut self, session: Option<&str>, resume: bool) -> anyhow::Result<()> {
+    pub(super) async fn start(&mut self, session: InitialSession) -> anyhow::Result<()> {
         let providers = self.client.list_providers().await?;
         let default = |key: &str| sanitize_text(providers[key].as_str().unwrap_or("?"));
         let model = format!("{}/{}", default("default_provider"), default("default_model"));
         self.show_note(format!("{} · {model} · /help for help", self.client.address()))?;
         let id = match session {
-            Some(given) => Some(self.find_session(given).await?),
-            None if resume => {
+            InitialSession::Given(given) => Some(self.find_session(&given).await?),
+            InitialSession::Newest => {
                 let sessions = self.client.list_sessions().await?;
                 sessions.first().and_then(|newest| newest["session_id"].as_str()).map(str::to_owned)
             }
-            None => None,
+            InitialSession::New => None,
         };
         if let Some(id) = id {
             self.open_session(id, None);

@@ -6,8 +6,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
 use crate::{
+    api::ServerOptions,
     auth::{AuthConfig, AuthMode, AuthRejection, Authenticator},
-    config::ServerConfig,
     error_chain::ErrorChain,
 };
 use k8sops_core::{UserId, is_loopback};
@@ -20,7 +20,7 @@ const UNSIGNED_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImRvY3RvciJ9.e30.AA";
 /// Checks how callers are authenticated.
 pub(super) struct IdentityCheck {
     pub(super) config: AuthConfig,
-    pub(super) server: ServerConfig,
+    pub(super) server: ServerOptions,
     /// The user of all callers if authentication is off.
     pub(super) default_user: UserId,
     /// The key or token to look up.
@@ -56,7 +56,7 @@ impl IdentityCheck {
                 );
             }
         };
-        let mode = self.config.word();
+        let mode = self.config.mode_name();
         let (AuthMode::ApiKey { .. } | AuthMode::Jwt(_)) = self.config.mode else {
             return ReportLine::passed(SUBJECT, format!("AUTH_MODE={mode}"));
         };

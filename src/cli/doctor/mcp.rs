@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
-use k8sops_mcp::{McpConfig, McpHub, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
+use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
 /// Checks the connection to an MCP server.
 pub(super) struct McpServerCheck {
@@ -83,7 +83,7 @@ impl HealthCheck for NoMcpServersCheck {
 }
 
 /// Tries to connect to an MCP server once and returns its status.
-pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpConfig) -> Option<Arc<ServerStatus>> {
+pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions) -> Option<Arc<ServerStatus>> {
     let tasks = TaskTracker::new();
     let connector = match build_connector(&server.transport) {
         Ok(connector) => connector,

@@ -8,14 +8,22 @@ use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
 use k8sops_models::{ChatModel, ModelError, ProviderConfig};
 
+/// Whether new sessions use a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProviderUsage {
+    /// New sessions use it, so it must work.
+    NewSessions,
+    /// It is only available, so a failure is a note.
+    Optional,
+}
+
 /// Checks a provider with one of its models.
 pub(super) struct ProviderCheck {
     pub(super) id: String,
     pub(super) config: ProviderConfig,
     /// The model to ask for; empty if the catalog names none.
     pub(super) model: String,
-    /// Whether new sessions use this provider, so that it must work.
-    pub(super) chosen: bool,
+    pub(super) usage: ProviderUsage,
     /// The client of the provider, from the catalog.
     pub(super) chat: Option<Arc<dyn ChatModel>>,
 }
@@ -37,11 +45,14 @@ impl ProviderCheck {
         let key = &self.config.key_variable;
         let url = mask_url(&self.config.base_url);
         if self.config.api_key.is_none() && !self.config.key_optional {
-            return if self.chosen {
-                let advice = format!("set {key}, or choose another provider with LLM_PROVIDER");
-                ReportLine::failed(subject, "the API key is missing", advice)
-            } else {
-                ReportLine::notice(subject, format!("not checked: the API key is missing ({key})"))
+            return match self.usage {
+                ProviderUsage::NewSessions => {
+                    let advice = format!("set {key}, or choose another provider with LLM_PROVIDER");
+                    ReportLine::failed(subject, "the API key is missing", advice)
+                }
+                ProviderUsage::Optional => {
+                    ReportLine::notice(subject, format!("not checked: the API key is missing ({key})"))
+                }
             };
         }
         if self.model.is_empty() {
@@ -55,10 +66,9 @@ impl ProviderCheck {
             return ReportLine::passed(subject, format!("model {model} answers at {url}"));
         };
         let advice = advice_for(&error, key, &url);
-        if self.chosen {
-            ReportLine::failed(subject, format!("model {model}: {error}"), advice)
-        } else {
-            ReportLine::notice(subject, format!("model {model}: {error}; {advice}"))
+        match self.usage {
+            ProviderUsage::NewSessions => ReportLine::failed(subject, format!("model {model}: {error}"), advice),
+            ProviderUsage::Optional => ReportLine::notice(subject, format!("model {model}: {error}; {advice}")),
         }
     }
 }
@@ -83,7 +93,11 @@ fn advice_for(error: &ModelError, key: &str, url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::load_config, *};
+    use super::{
+        super::testing::load_config,
+        ProviderUsage::{NewSessions, Optional},
+        *,
+    };
     use k8sops_models::{ChatRequest, ReplyStream};
 
     struct ScriptedCheck(Result<(), ModelError>);
@@ -98,16 +112,14 @@ mod tests {
         }
     }
 
-    const CHOSEN: bool = true;
-    const OTHER: bool = false;
     const WITH_KEY: &[(&str, &str)] = &[("ANTHROPIC_API_KEY", "k")];
 
-    async fn report_line(chosen: bool, env: &[(&str, &str)], result: Result<(), ModelError>) -> String {
+    async fn report_line(usage: ProviderUsage, env: &[(&str, &str)], result: Result<(), ModelError>) -> String {
         let check = ProviderCheck {
             id: "anthropic".into(),
             config: load_config(env).config.providers.remove("anthropic").unwrap(),
             model: "claude-opus-5-5".into(),
-            chosen,
+            usage,
             chat: Some(Arc::new(ScriptedCheck(result))),
         };
         Box::new(check).run().await.iter().map(ReportLine::render).collect::<Vec<_>>().join("\n")
@@ -118,13 +130,13 @@ mod tests {
         let auth = Err(ModelError::Auth("invalid x-api-key\n(401)".into()));
         let network = Err(ModelError::Network("connection refused".into()));
         let lines = [
-            report_line(CHOSEN, WITH_KEY, Ok(())).await,
-            report_line(CHOSEN, WITH_KEY, auth.clone()).await,
-            report_line(CHOSEN, WITH_KEY, network).await,
-            report_line(CHOSEN, WITH_KEY, Err(ModelError::MalformedStream("no stream".into()))).await,
-            report_line(OTHER, WITH_KEY, auth).await,
-            report_line(CHOSEN, &[], Ok(())).await,
-            report_line(OTHER, &[], Ok(())).await,
+            report_line(NewSessions, WITH_KEY, Ok(())).await,
+            report_line(NewSessions, WITH_KEY, auth.clone()).await,
+            report_line(NewSessions, WITH_KEY, network).await,
+            report_line(NewSessions, WITH_KEY, Err(ModelError::MalformedStream("no stream".into()))).await,
+            report_line(Optional, WITH_KEY, auth).await,
+            report_line(NewSessions, &[], Ok(())).await,
+            report_line(Optional, &[], Ok(())).await,
         ];
         insta::assert_snapshot!(lines.join("\n"), @"
         ok    provider anthropic: model claude-opus-5-5 answers at https://api.anthropic.com
@@ -148,7 +160,7 @@ mod tests {
                 id: "openai".into(),
                 config: config.clone(),
                 model: "m".into(),
-                chosen: true,
+                usage: NewSessions,
                 chat: Some(Arc::new(ScriptedCheck(result))),
             };
             for line in Box::new(check).run().await {

@@ -5,8 +5,8 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use super::report::{CheckFinding, HealthCheck, ReportLine};
-use crate::config::{Backend, MemoryConfig};
 use k8sops_core::{DamagedSession, SessionIndex, SessionStore, StoreError};
+use k8sops_store::{RedisOptions, StoreBackend, StoreOptions};
 
 /// Less free disk space than this is reported.
 const LOW_DISK_BYTES: u64 = 1 << 30;
@@ -23,7 +23,8 @@ pub(super) enum StoreOpening {
 
 /// Checks the store.
 pub(super) struct StoreCheck {
-    pub(super) config: MemoryConfig,
+    pub(super) config: StoreOptions,
+    pub(super) redis: RedisOptions,
     pub(super) opening: StoreOpening,
 }
 
@@ -31,20 +32,20 @@ pub(super) struct StoreCheck {
 impl HealthCheck for StoreCheck {
     fn subject(&self) -> String {
         match self.config.backend {
-            Backend::Memory => "store memory".to_owned(),
-            Backend::Filesystem => "store filesystem".to_owned(),
-            Backend::Redis => "store redis".to_owned(),
+            StoreBackend::Memory => "store memory".to_owned(),
+            StoreBackend::Filesystem => "store filesystem".to_owned(),
+            StoreBackend::Redis => "store redis".to_owned(),
         }
     }
 
     async fn run(self: Box<Self>) -> Vec<ReportLine> {
         match self.config.backend {
-            Backend::Memory => {
+            StoreBackend::Memory => {
                 let found = "sessions are lost when the process ends; MEMORY_BACKEND=filesystem keeps them";
                 vec![ReportLine::notice(self.subject(), found)]
             }
-            Backend::Filesystem => self.check_filesystem().await,
-            Backend::Redis => vec![self.check_redis().await],
+            StoreBackend::Filesystem => self.check_filesystem().await,
+            StoreBackend::Redis => vec![self.check_redis().await],
         }
     }
 }
@@ -55,7 +56,7 @@ impl StoreCheck {
         let path = &self.config.path;
         let location = path.display().to_string();
         let failed = |found: String| {
-            vec![ReportLine::failed(&subject, format!("{location}: {found}"), MemoryConfig::PATH_ADVICE)]
+            vec![ReportLine::failed(&subject, format!("{location}: {found}"), StoreOptions::PATH_ADVICE)]
         };
         let line = match &self.opening {
             StoreOpening::Failed(error) => return failed(error.to_string()),
@@ -95,7 +96,7 @@ impl StoreCheck {
 
     async fn check_redis(&self) -> ReportLine {
         let subject = self.subject();
-        let location = self.config.redis.shown();
+        let location = self.redis.masked_urls();
         let found = match &self.opening {
             StoreOpening::Opened(store) => match store.ping().await {
                 Ok(()) => return ReportLine::passed(subject, format!("{location} answers and is writable")),
@@ -119,7 +120,7 @@ async fn damaged_session_lines(store: &dyn SessionIndex, subject: &str) -> Vec<R
             };
             damaged.into_iter().map(line).collect()
         }
-        Err(error) => vec![ReportLine::failed(subject, error.to_string(), MemoryConfig::PATH_ADVICE)],
+        Err(error) => vec![ReportLine::failed(subject, error.to_string(), StoreOptions::PATH_ADVICE)],
     }
 }
 
@@ -151,9 +152,11 @@ mod tests {
     #[tokio::test]
     async fn unusable_folder_fails_and_a_folder_in_use_does_not() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = load_config(&[]).config.memory;
+        let loaded = load_config(&[]).config;
+        let redis = loaded.redis;
+        let mut config = loaded.store;
         config.path = folder.path().to_owned();
-        let report = |opening| Box::new(StoreCheck { config: config.clone(), opening }).run();
+        let report = |opening| Box::new(StoreCheck { config: config.clone(), redis: redis.clone(), opening }).run();
         let failed = report(StoreOpening::Failed(StoreError::Unavailable("permission denied".into()))).await;
         assert!(failed[0].render().starts_with("FAIL  store filesystem: "), "{failed:?}");
         let in_use = report(StoreOpening::InUse("process 7 has it".into())).await;

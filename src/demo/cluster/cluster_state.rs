@@ -286,10 +286,9 @@ impl ClusterState {
         }
         // Kubernetes keeps events for an hour.
         self.events.retain(|e| now - e.last < 3600);
-        let (namespace, object) = (namespace.to_owned(), object.to_owned());
         self.events.push(SimulatedEvent {
-            namespace,
-            object,
+            namespace: namespace.to_owned(),
+            object: object.to_owned(),
             severity,
             reason,
             message,

@@ -45,7 +45,9 @@ impl ClusterState {
         let mut changed = false;
         for i in 0..self.deployments.len() {
             let d = &self.deployments[i];
-            let (namespace, app, replicas) = (d.namespace.clone(), d.name.clone(), d.replicas as usize);
+            let namespace = d.namespace.clone();
+            let app = d.name.clone();
+            let replicas = d.replicas as usize;
             let template = d.template().clone();
             let set = replica_set_hash(&namespace, &app, &template);
             let of_set = |p: &SimulatedPod| p.namespace == namespace && p.app == app && p.set == set;
@@ -163,7 +165,9 @@ impl ClusterState {
         for i in 0..self.pods.len() {
             let PodStatus::Unscheduled { retry } = self.pods[i].status else { continue };
             let pod = &self.pods[i];
-            let (namespace, name, object) = (pod.namespace.clone(), pod.name.clone(), format!("pod/{}", pod.name));
+            let namespace = pod.namespace.clone();
+            let name = pod.name.clone();
+            let object = format!("pod/{name}");
             if let Some(node) = self.pick_node(&namespace, &pod.template) {
                 let message = format!("Successfully assigned {namespace}/{name} to {node}");
                 self.record_event(&namespace, &object, Normal, "Scheduled", message);
@@ -227,8 +231,11 @@ impl ClusterState {
 
     /// Tries to start the container of a pod in the current state of the cluster.
     fn start_container(&mut self, i: usize) {
-        let (now, pod) = (self.now, &self.pods[i]);
-        let (namespace, object, app) = (pod.namespace.clone(), format!("pod/{}", pod.name), pod.app.clone());
+        let now = self.now;
+        let pod = &self.pods[i];
+        let namespace = pod.namespace.clone();
+        let object = format!("pod/{}", pod.name);
+        let app = pod.app.clone();
         let image = pod.template.image.clone();
         let restarted = matches!(pod.status, PodStatus::CrashLoopBackOff { .. });
         let fault = self.container_fault(&namespace, &pod.template);

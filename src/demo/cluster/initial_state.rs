@@ -108,8 +108,12 @@ impl ClusterState {
         }
         for (namespace, name, data) in CONFIG_MAPS {
             let data = data.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            let (namespace, name) = ((*namespace).to_owned(), (*name).to_owned());
-            state.config_maps.push(SimulatedConfigMap { namespace, name, created: -12 * DAY, data });
+            state.config_maps.push(SimulatedConfigMap {
+                namespace: (*namespace).to_owned(),
+                name: (*name).to_owned(),
+                created: -12 * DAY,
+                data,
+            });
         }
         for row in DEPLOYMENTS {
             state.add_deployment(row);

@@ -205,7 +205,8 @@ impl ClusterState {
             "    Environment:".to_owned() + if d.env.is_empty() { "  <none>" } else { "" },
         ];
         for reference in &d.env {
-            let (key, map) = (&reference.key, &reference.map);
+            let key = &reference.key;
+            let map = &reference.map;
             lines.push(format!("      {key}:  <set to the key '{key}' of config map '{map}'>"));
         }
         lines.join("\n")

@@ -44,7 +44,9 @@ pub(super) fn format_cpu(millis: u64) -> String {
 /// Formats an age as kubectl does in its AGE columns: the longer, the coarser.
 pub(super) fn format_age(secs: SimSeconds) -> String {
     let s = secs.max(0);
-    let (m, h, d) = (s / 60, s / 3600, s / 86_400);
+    let m = s / 60;
+    let h = s / 3600;
+    let d = s / 86_400;
     match () {
         () if s < 120 => format!("{s}s"),
         () if m < 10 && s % 60 > 0 => format!("{m}m{}s", s % 60),

@@ -62,7 +62,8 @@ fn simulation_is_deterministic() {
     let show = |lab: &TestCluster| {
         [lab.cluster.list_pods(None), lab.cluster.list_events(None), lab.cluster.list_nodes()].join("\n")
     };
-    let (one, two) = (TestCluster::new(), TestCluster::new());
+    let one = TestCluster::new();
+    let two = TestCluster::new();
     assert_eq!(show(&one), show(&two));
     // Reads in between make no difference.
     for _ in 0..900 {

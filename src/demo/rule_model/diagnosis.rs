@@ -148,7 +148,8 @@ fn select_pods<'r>(pods: &'r [TableRow], names: &[String]) -> (Vec<&'r TableRow>
 fn group_broken<'r>(pods: &[&'r TableRow]) -> Vec<BrokenWorkload<'r>> {
     let mut groups: Vec<BrokenWorkload<'r>> = Vec::new();
     for pod in pods.iter().filter(|p| !is_healthy(p)) {
-        let (namespace, name) = (pod.get("NAMESPACE"), workload_name(pod.get("NAME")));
+        let namespace = pod.get("NAMESPACE");
+        let name = workload_name(pod.get("NAME"));
         match groups.iter_mut().find(|g| g.namespace == namespace && g.name == name) {
             Some(group) => group.pods.push(pod),
             None => groups.push(BrokenWorkload { namespace, name, pods: vec![pod] }),
@@ -192,18 +193,18 @@ struct WorkloadDiagnosis {
 
 fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, events: &[TableRow]) -> WorkloadDiagnosis {
     let names: Vec<String> = workload.pods.iter().map(|p| format!("pod/{}", p.get("NAME"))).collect();
-    let event = |has: &str| {
+    let last_warning = |contained: &str| {
         let of_pod = |e: &&TableRow| names.iter().any(|n| n == e.get("OBJECT")) && e.get("TYPE") == "Warning";
-        let event = events.iter().rev().filter(of_pod).find(|e| e.get("MESSAGE").contains(has));
+        let event = events.iter().rev().filter(of_pod).find(|e| e.get("MESSAGE").contains(contained));
         event.map(|e| e.get("MESSAGE"))
     };
     let description = run.successful_result("resources_describe", &workload.describe_call()).unwrap_or_default();
     let name = workload.name;
-    let shown =
+    let evidence_text =
         |text: Option<&str>| text.map_or("no event or log line was found".to_owned(), |t| truncate_chars(t, 160));
     match workload.status() {
         "CrashLoopBackOff" | "Error" | "OOMKilled" => {
-            let evidence = shown(failure_line(run, workload).or_else(|| event("")));
+            let evidence = evidence_text(failure_line(run, workload).or_else(|| last_warning("")));
             match unresolved_host(run, workload) {
                 Some(host) => {
                     let cause = format!("it starts, cannot find the host `{host}`, and exits.");
@@ -227,11 +228,11 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
                 ),
                 None => (String::new(), format!("`set image of {name} to <image:tag>`")),
             };
-            let evidence = shown(event("not found").or_else(|| event("")));
+            let evidence = evidence_text(last_warning("not found").or_else(|| last_warning("")));
             WorkloadDiagnosis { cause: format!("the image `{image}` cannot be pulled{rest}."), evidence, next }
         }
         "CreateContainerConfigError" => {
-            let message = event("ConfigMap").or_else(|| event("configmap")).or_else(|| event(""));
+            let message = last_warning("ConfigMap").or_else(|| last_warning("configmap")).or_else(|| last_warning(""));
             let missing = message.and_then(|m| m.split_once("find key ")?.1.split_once(" in ConfigMap "));
             let (cause, next) = match missing {
                 Some((key, map)) => {
@@ -244,10 +245,10 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
                 }
                 None => ("the configuration of the container is incomplete.".to_owned(), format!("`describe {name}`")),
             };
-            WorkloadDiagnosis { cause, evidence: shown(message), next }
+            WorkloadDiagnosis { cause, evidence: evidence_text(message), next }
         }
         "Pending" => {
-            let message = event("nodes are available").or_else(|| event(""));
+            let message = last_warning("nodes are available").or_else(|| last_warning(""));
             let requested = description.lines().find_map(|l| l.split_once("memory: ")).map(|(_, m)| m.trim());
             let short = message.is_some_and(|m| m.contains("Insufficient memory"));
             match (requested, largest_free_memory(run)) {
@@ -256,12 +257,12 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
                         "each pod requests {requested} of memory, and no node has more than {} free.",
                         format_memory(free)
                     ),
-                    evidence: shown(message),
+                    evidence: evidence_text(message),
                     next: format!("`set memory of {name} to {}`", format_memory(round_memory_request(free))),
                 },
                 _ => WorkloadDiagnosis {
                     cause: "no node can run it.".to_owned(),
-                    evidence: shown(message),
+                    evidence: evidence_text(message),
                     next: format!("`describe {name}`"),
                 },
             }
@@ -273,7 +274,7 @@ fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, event
         },
         _ => WorkloadDiagnosis {
             cause: "the rules do not cover this state.".to_owned(),
-            evidence: shown(event("")),
+            evidence: evidence_text(last_warning("")),
             next: format!("`describe {name}`"),
         },
     }

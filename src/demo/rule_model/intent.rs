@@ -1,5 +1,7 @@
 //! Derives the intent of a message from word lists and word positions, without any language understanding.
 
+use crate::demo::cluster::ContainerInstance;
+
 use super::vocabulary::{CONFIRMATIONS, FILLER_WORDS, RULE_WORDS, TROUBLE_WORDS};
 
 /// A parsed message.
@@ -26,7 +28,7 @@ pub(super) enum UserIntent {
     Logs {
         names: Vec<String>,
         tail: u64,
-        previous: bool,
+        instance: ContainerInstance,
     },
     Describe {
         kind: DescribedKind,
@@ -212,10 +214,12 @@ fn classify_words(words: &[MessageWord]) -> UserIntent {
         };
     }
     if has(&["logs", "log", "tail"]) {
+        let instance = match has(&["previous", "-p", "--previous"]) {
+            true => ContainerInstance::Previous,
+            false => ContainerInstance::Current,
+        };
         return match names.is_empty() {
-            false => {
-                UserIntent::Logs { names, tail: number.unwrap_or(20), previous: has(&["previous", "-p", "--previous"]) }
-            }
+            false => UserIntent::Logs { names, tail: number.unwrap_or(20), instance },
             true => UserIntent::Incomplete("Logs need a name: `logs of payments-api`."),
         };
     }
@@ -294,7 +298,8 @@ fn parse_resources(words: &[MessageWord], names: Vec<String>) -> UserIntent {
     let amounts: Vec<&MessageWord> =
         words.iter().filter(|w| is_quantity(&w.lowercase) || w.lowercase.parse::<u64>().is_ok()).collect();
     let wants = |any: &[&str]| words.iter().any(|w| any.contains(&w.lowercase.as_str()));
-    let (memory, cpu) = (wants(&["memory", "mem"]), wants(&["cpu"]));
+    let memory = wants(&["memory", "mem"]);
+    let cpu = wants(&["cpu"]);
     match amounts.as_slice() {
         [amount] if !names.is_empty() && memory != cpu => UserIntent::SetResources {
             names,
@@ -394,10 +399,14 @@ mod tests {
             ("show the warning events in shop", List(ListedResource::Events), shop()),
             ("which nodes are there?", List(ListedResource::Nodes), None),
             ("list namespaces", List(ListedResource::Namespaces), None),
-            ("logs of checkout", Logs { names: n(&["checkout"]), tail: 20, previous: false }, None),
+            (
+                "logs of checkout",
+                Logs { names: n(&["checkout"]), tail: 20, instance: ContainerInstance::Current },
+                None,
+            ),
             (
                 "show the last 50 lines of the previous log of payments-api",
-                Logs { names: n(&["payments-api"]), tail: 50, previous: true },
+                Logs { names: n(&["payments-api"]), tail: 50, instance: ContainerInstance::Previous },
                 None,
             ),
             ("scale checkout to 3", Scale { names: n(&["checkout"]), replicas: 3 }, None),

@@ -59,7 +59,7 @@ impl ChatModel for RuleModel {
         if model == MODEL_ID {
             return Ok(());
         }
-        Err(ModelError::InvalidRequest(format!("the demo has only the model `{MODEL_ID}`, not `{model}`")))
+        Err(ModelError::InvalidRequest(format!("the demo has only the model `{MODEL_ID}`, not `{model}`").into()))
     }
 }
 

@@ -52,12 +52,12 @@ pub(super) fn require_one_row<'r>(
 
 /// Returns the reply if no row matches.
 pub(super) fn no_match_text(rows: &[TableRow], names: &[String], noun: &str) -> String {
-    let named = names.first().map_or("that", String::as_str);
+    let wanted = names.first().map_or("that", String::as_str);
     let all: Vec<&TableRow> = rows.iter().collect();
     if all.is_empty() {
-        return format!("No {noun} is named \"{named}\", and there is no other {noun}.");
+        return format!("No {noun} is named \"{wanted}\", and there is no other {noun}.");
     }
-    format!("No {noun} is named \"{named}\". Available:\n\n{}", bullet_list(&all))
+    format!("No {noun} is named \"{wanted}\". Available:\n\n{}", bullet_list(&all))
 }
 
 fn bullet_list(rows: &[&TableRow]) -> String {

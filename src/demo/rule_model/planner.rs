@@ -11,6 +11,7 @@ use super::{
     table::{self, TableRow},
     wording::{code_block, count_noun},
 };
+use crate::demo::cluster::ContainerInstance;
 
 /// The reply if no rule matches, or to a greeting.
 pub(super) const HELP_TEXT: &str = "\
@@ -63,7 +64,7 @@ fn plan_intent(run: &RunProgress<'_>, request: &UserRequest) -> Result<String, N
         UserIntent::Incomplete(hint) => Ok((*hint).to_owned()),
         UserIntent::Diagnose { names } => diagnosis::plan_diagnosis(run, names, request.namespace.as_deref()),
         UserIntent::List(what) => list_resources(run, *what, request.namespace.as_deref()),
-        UserIntent::Logs { names, tail, previous } => show_logs(run, names, &all, *tail, *previous),
+        UserIntent::Logs { names, tail, instance } => show_logs(run, names, &all, *tail, *instance),
         UserIntent::Describe { kind, names } => describe_object(run, *kind, names, &all),
         UserIntent::Status { names } => {
             let target = find_deployment(run, names, &all)?;
@@ -72,11 +73,11 @@ fn plan_intent(run: &RunProgress<'_>, request: &UserRequest) -> Result<String, N
         }
         UserIntent::Scale { names, replicas } => {
             let target = find_deployment(run, names, &all)?;
-            let (namespace, name) = (target.get("NAMESPACE"), target.get("NAME"));
             let ready = target.get("READY");
             let announcement =
                 format!("Scaling {} to {replicas}; currently {ready} pods are ready.", target.full_name());
-            let arguments = json!({"namespace": namespace, "name": name, "replicas": replicas});
+            let arguments =
+                json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME"), "replicas": replicas});
             change_and_watch(run, &target, "deployment_scale", &arguments, &announcement)
         }
         UserIntent::Restart { names } => {
@@ -166,7 +167,8 @@ fn set_config_key(run: &RunProgress<'_>, map: &str, key: &str, value: &str, scop
     let table = run.require_result("Looking up the ConfigMap.", "configmaps_list", scope)?;
     let rows = table::parse_table(table);
     let target = name_matching::require_one_row(&rows, &[map.to_owned()], "ConfigMap")?;
-    let (full, namespace) = (target.full_name(), target.get("NAMESPACE"));
+    let full = target.full_name();
+    let namespace = target.get("NAMESPACE");
     let arguments = json!({"namespace": namespace, "name": target.get("NAME"), "key": key, "value": value});
     let output = run.apply_change(&format!("Setting {key} in {full} to {value}."), "configmap_set", &arguments)?;
     let mut text = format!("Done: {}. Containers read it when they start.", output.trim());
@@ -194,7 +196,8 @@ fn set_config_key(run: &RunProgress<'_>, map: &str, key: &str, value: &str, scop
 fn workloads_using(run: &RunProgress<'_>, map: &TableRow) -> Result<Vec<(String, String)>, NextStep> {
     /// Limit for the workloads that are described.
     const MAX_DESCRIBED: usize = 12;
-    let (namespace, name) = (map.get("NAMESPACE"), map.get("NAME"));
+    let namespace = map.get("NAMESPACE");
+    let name = map.get("NAME");
     let pods = json!({ "namespace": namespace });
     run.request_calls(&format!("Checking which workloads in {namespace} use it."), &[("pods_list", pods.clone())])?;
     let mut apps: Vec<(String, String)> = Vec::new();
@@ -222,7 +225,9 @@ fn delete_pod(run: &RunProgress<'_>, names: &[String], scope: &Value) -> Result<
     let table = run.require_result("Looking up the pod.", "pods_list", scope)?;
     let rows = table::parse_table(table);
     let target = name_matching::require_one_row(&rows, names, "pod")?;
-    let (full, namespace, name) = (target.full_name(), target.get("NAMESPACE"), target.get("NAME"));
+    let full = target.full_name();
+    let namespace = target.get("NAMESPACE");
+    let name = target.get("NAME");
     let arguments = json!({"namespace": namespace, "name": name});
     let output = run.apply_change(&format!("Deleting {full}."), "pod_delete", &arguments)?;
     let app = workload_name(name);
@@ -278,7 +283,7 @@ fn show_logs(
     names: &[String],
     scope: &Value,
     tail: u64,
-    previous: bool,
+    instance: ContainerInstance,
 ) -> Result<String, NextStep> {
     let table = run.require_result("Looking up the pod.", "pods_list", scope)?;
     let rows = table::parse_table(table);
@@ -293,7 +298,7 @@ fn show_logs(
     };
     let Some(pod) = found.iter().min_by_key(rank) else { return Ok(name_matching::no_match_text(&rows, names, "pod")) };
     let mut arguments = json!({"namespace": pod.get("NAMESPACE"), "name": pod.get("NAME"), "tail": tail});
-    if previous {
+    if instance == ContainerInstance::Previous {
         arguments["previous"] = json!(true);
     }
     let full = pod.full_name();
@@ -358,6 +363,6 @@ fn describe_object(
         };
         return Ok(format!("The {noun} {full}:\n\n{}", code_block(output)));
     }
-    let named = names.first().map_or("that", String::as_str);
-    Ok(format!("Nothing is named \"{named}\". Next: `list deployments` shows the deployments."))
+    let wanted = names.first().map_or("that", String::as_str);
+    Ok(format!("Nothing is named \"{wanted}\". Next: `list deployments` shows the deployments."))
 }

@@ -70,8 +70,16 @@ impl RuleChat {
                 input_schema: (*t.input_schema).clone(),
             })
             .collect();
-        let (messages, steps) = (Vec::new(), Vec::new());
-        Self { client, cluster, tools, prefix, messages, choice: ToolChoice::Auto, forced_status: None, steps }
+        Self {
+            client,
+            cluster,
+            tools,
+            prefix,
+            messages: Vec::new(),
+            choice: ToolChoice::Auto,
+            forced_status: None,
+            steps: Vec::new(),
+        }
     }
 
     fn request(&self) -> ChatRequest {
@@ -94,7 +102,8 @@ impl RuleChat {
 
     /// Sends a message and returns the final reply of its run.
     async fn say(&mut self, text: &str) -> String {
-        let (seq, ts) = (0, Timestamp::from_millis(0));
+        let seq = 0;
+        let ts = Timestamp::from_millis(0);
         self.steps.clear();
         self.push(ChatMessage::User(UserMessage::unlogged(text)));
         for _ in 0..8 {
@@ -126,8 +135,14 @@ impl RuleChat {
             self.steps.push(calls.iter().map(|c| c.name.clone()).collect());
             for call in calls {
                 let (status, content) = self.call(&call.name, &call.arguments).await;
-                let (tool_call_id, name) = (call.id, call.name);
-                self.push(ChatMessage::Tool(ToolMessage { tool_call_id, seq, ts, name, status, content }));
+                self.push(ChatMessage::Tool(ToolMessage {
+                    tool_call_id: call.id,
+                    seq,
+                    ts,
+                    name: call.name,
+                    status,
+                    content,
+                }));
             }
         }
         panic!("no end after 8 steps: {:?}", self.steps);

@@ -16,7 +16,7 @@ use crate::runtime::{
     registry::Place,
     run_log::{FirstEvent, OwnedLog},
 };
-use k8sops_agent::{LogClosed, Recall, Run, RunEnd, failing};
+use k8sops_agent::{LogClosed, MemoryRetriever, Run, RunEnd, run_failure_events};
 use k8sops_core::{
     CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageId, MessagePreview, RunFailed, RunId,
     RunStarted, SessionId, SessionSettings, StoreError, TitleChanged, TokenUsage, UserMessageEvent, title_from,
@@ -89,8 +89,8 @@ impl Owner<'_> {
         self.writer.span = span.clone();
         let parts = &self.shared.parts;
         let at = self.projection.read(observed::place);
-        let lineup = asking::lineup(parts, &provider, &model_id, &at);
-        if lineup.is_empty() {
+        let candidates = asking::model_candidates(parts, &provider, &model_id, &at);
+        if candidates.is_empty() {
             self.fail_run(RunFailed {
                 code: "provider_unknown".into(),
                 message: format!("provider {provider:?} is not configured any more; choose another in the settings"),
@@ -117,8 +117,8 @@ impl Owner<'_> {
                 term: self.held.term(),
                 first: FirstEvent::new(parts.metrics.clone()),
             }),
-            lineup,
-            spending: Arc::new(UserSpending { shared: self.shared.clone(), projection: self.projection.clone() }),
+            candidates,
+            usage_source: Arc::new(UserSpending { shared: self.shared.clone(), projection: self.projection.clone() }),
             memory: self.recall(run_id),
             tools: self.tools.clone(),
             settings,
@@ -133,7 +133,7 @@ impl Owner<'_> {
                 () = run.cancel.cancelled() => {}
                 () = run.halt.cancelled() => {}
             }
-            run.drive().await
+            run.run_to_completion().await
         };
         let task = tokio::spawn(task.instrument(span));
         let task = AbortOnDropHandle::new(task);
@@ -143,7 +143,7 @@ impl Owner<'_> {
     }
 
     /// What a run has of what is remembered of its user.
-    pub(super) fn recall(&mut self, run_id: RunId) -> Option<Arc<dyn Recall>> {
+    pub(super) fn recall(&mut self, run_id: RunId) -> Option<Arc<dyn MemoryRetriever>> {
         let memory = self.shared.parts.memory.clone()?;
         let user = self.projection.read(|state| state.summary.user_id.clone());
         let begun = self.recalling.take().filter(|(of, _)| *of == run_id).map(|(_, begun)| begun);
@@ -163,7 +163,8 @@ impl Owner<'_> {
     /// Closes the open run, if there is one, for a reason that the run could not name itself.
     pub(super) fn fail_run(&mut self, failure: RunFailed) {
         let Some(run) = self.projection.read(|state| state.run.clone()) else { return };
-        self.writer.push(failing(&run, failure).into_iter().map(|body| EventDraft::in_run(run.run_id, body)));
+        self.writer
+            .push(run_failure_events(&run, failure).into_iter().map(|body| EventDraft::in_run(run.run_id, body)));
     }
 }
 

@@ -1,19 +1,16 @@
-//! The long-term memory of all users: recall, learning, and what users do with their memories themselves.
+//! The long-term memory of all users: retrieval, merging of extracted memories, and corrections by users.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
+use lru::LruCache;
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    Learned,
-    index::{Candidate, Index},
-    lru::Lru,
-    merge::merge,
-    rank::rank,
-    upkeep::Upkeep,
+    embedding_backfill::EmbeddingBackfill,
+    keyword_index::{KeywordIndex, MemoryCandidate},
+    merge::{ExtractedMemory, merge_memories},
+    rank::rank_candidates,
 };
 use k8sops_core::{
     EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, MemoryStore, MemoryWrite,
@@ -21,37 +18,37 @@ use k8sops_core::{
 };
 use k8sops_models::EmbeddingModel;
 
-/// How long recall may wait for the meaning of a message: without it the words decide.
-const EMBED_LIMIT: Duration = Duration::from_millis(1500);
-/// How long recall may take altogether: a turn does not wait for it any longer.
-const RECALL_LIMIT: Duration = Duration::from_secs(3);
-/// How long learning waits for meanings. Nobody waits for it; what it does not get is made later.
-const LEARN_LIMIT: Duration = Duration::from_secs(20);
-/// Known memories that the model is shown when it looks for new ones.
-const NEAR: usize = 30;
-/// Memories that are looked at of each kind, those nearest in meaning and those with the most words in common, before they
-/// are ranked: several times what is wanted.
-const CANDIDATES: usize = 64;
-/// And before what was learned is held against them: of one fact there are not many tellings.
-const ALIKE: usize = 10;
-/// Users whose words are held.
-const INDEXED: usize = 64;
-/// Questions whose meaning is held: 1,024 of 1,536 dimensions are 6 MiB.
-const QUESTIONS: usize = 1024;
-/// A longer text is not held, in bytes.
-const LONGEST_QUESTION: usize = 2048;
-/// How often a change is tried anew because somebody else has written meanwhile, and the wait in between.
-const ATTEMPTS: u32 = 32;
-const ATTEMPT_WAIT: Duration = Duration::from_millis(20);
+/// Time limit of an embedding during retrieval; without it keywords decide.
+const QUERY_EMBEDDING_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Time limit of a retrieval, which delays a run.
+const RETRIEVAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time limit of the embeddings of extracted memories; missing ones are filled in later.
+const EXTRACTION_EMBEDDING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Number of known memories that an extraction request shows.
+const MAX_SIMILAR: usize = 30;
+/// Candidates to rank, by embedding and by keywords each: several times the number of results.
+const MIN_CANDIDATES: usize = 64;
+/// Candidates that an extracted memory is compared with.
+const MAX_COMPARED: usize = 10;
+/// Number of users whose keyword index is cached.
+const MAX_INDEXED_USERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Number of queries whose embedding is cached: 1,024 of 1,536 dimensions take 6 MiB.
+const MAX_CACHED_QUERIES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Upper bound of a cached query, in bytes.
+const MAX_CACHED_QUERY_BYTES: usize = 2048;
+/// Attempts at a write while other writers are faster.
+const MAX_WRITE_ATTEMPTS: u32 = 32;
+/// Upper bound of the first delay between two attempts.
+const WRITE_RETRY_DELAY: Duration = Duration::from_millis(20);
 
-/// A change of a memory by its user. Absent: as before.
+/// A correction of a memory by its user; absent fields stay as they are.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Correction {
-    /// What it says.
+pub struct MemoryCorrection {
+    /// The new content.
     pub content: Option<String>,
-    /// Its kind.
+    /// The new kind.
     pub kind: Option<MemoryKind>,
-    /// Its tags.
+    /// The new tags.
     pub tags: Option<Vec<String>>,
 }
 
@@ -59,99 +56,103 @@ pub struct Correction {
 pub struct LongTermMemory {
     store: Arc<dyn MemoryStore>,
     embedder: Option<Arc<dyn EmbeddingModel>>,
-    /// Makes the vectors that are missing, where there is an embedder.
-    upkeep: Option<Arc<Upkeep>>,
-    /// The most memories that a message recalls.
+    /// Fills in missing embeddings, if there is an embedding model.
+    backfill: Option<Arc<EmbeddingBackfill>>,
+    /// Upper bound of memories that one message retrieves.
     max_memories: usize,
-    indices: Mutex<Lru<UserId, Arc<Mutex<Index>>>>,
-    /// Meanings of what was asked lately. All are of the one embedder.
-    questions: Mutex<Lru<String, EmbeddingVector>>,
+    indices: Mutex<LruCache<UserId, Arc<Mutex<KeywordIndex>>>>,
+    /// Embeddings of recent queries, all by the one embedding model.
+    query_embeddings: Mutex<LruCache<String, EmbeddingVector>>,
 }
 
 impl LongTermMemory {
-    /// Memories in `store`, compared by meaning with `embedder`, or by their words alone.
+    /// Creates the memory over `store`, which compares texts with `embedder`, or by keywords alone.
     #[must_use]
     pub fn new(
         store: Arc<dyn MemoryStore>,
         embedder: Option<Arc<dyn EmbeddingModel>>,
         max_memories: usize,
     ) -> Arc<Self> {
-        let upkeep = embedder.clone().map(|embedder| Upkeep::new(Arc::clone(&store), embedder));
+        let backfill = embedder.clone().map(|embedder| EmbeddingBackfill::new(Arc::clone(&store), embedder));
         Arc::new(Self {
             store,
             embedder,
-            upkeep,
+            backfill,
             max_memories,
-            indices: Mutex::new(Lru::new(INDEXED)),
-            questions: Mutex::new(Lru::new(QUESTIONS)),
+            indices: Mutex::new(LruCache::new(MAX_INDEXED_USERS)),
+            query_embeddings: Mutex::new(LruCache::new(MAX_CACHED_QUERIES)),
         })
     }
 
-    /// Ends what is under way in the background. To be called before the store is closed.
-    pub async fn stop(&self) {
-        if let Some(upkeep) = &self.upkeep {
-            upkeep.stop().await;
+    /// Stops the background task. Call it before the store is closed.
+    pub async fn shutdown(&self) {
+        if let Some(backfill) = &self.backfill {
+            backfill.shutdown().await;
         }
     }
 
-    /// The memories that speak to what a user says; `None` when something went wrong, or took too long. That costs the
-    /// recall and nothing else.
-    pub async fn recall(self: &Arc<Self>, user: &UserId, message: &str) -> Option<Vec<MemoryNote>> {
-        match timeout(RECALL_LIMIT, self.search(user, message, self.max_memories)).await {
+    /// Retrieves the memories that are relevant to a message; `None` after an error or a timeout.
+    pub async fn retrieve_memories(self: &Arc<Self>, user: &UserId, message: &str) -> Option<Vec<MemoryNote>> {
+        match timeout(RETRIEVAL_TIMEOUT, self.search_memories(user, message, self.max_memories)).await {
             Ok(Ok(found)) => Some(found),
             Ok(Err(error)) => {
-                tracing::warn!(%user, %error, "no memories are recalled");
+                tracing::warn!(%user, %error, "memory retrieval failed");
                 None
             }
             Err(_) => {
-                tracing::warn!(%user, "no memories are recalled: it took too long");
+                tracing::warn!(%user, "memory retrieval timed out");
                 None
             }
         }
     }
 
-    /// The memories that speak to a text, the best first.
+    /// Returns the memories that are relevant to a text, the best first.
     ///
     /// # Errors
-    /// Those of the store. An embedding that fails is none: then the words decide.
-    pub async fn search(
+    /// Store errors. A failed embedding is not an error: keywords decide then.
+    pub async fn search_memories(
         self: &Arc<Self>,
         user: &UserId,
         text: &str,
         limit: usize,
     ) -> Result<Vec<MemoryNote>, StoreError> {
-        let ranked = self.ranked(user, text, limit).await?;
-        Ok(ranked.into_iter().map(|(found, score)| note(&found.stored.memory, Some(score))).collect())
+        let ranked = self.rank_memories(user, text, limit).await?;
+        Ok(ranked.into_iter().map(|(found, score)| memory_note(&found.stored.memory, Some(score))).collect())
     }
 
-    /// The known memories that are near to a conversation, for the one who looks for new ones.
+    /// Returns the known memories that are similar to a conversation, for an extraction.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn near(&self, user: &UserId, conversation: &str) -> Result<Vec<StoredMemory>, StoreError> {
-        let ranked = self.ranked(user, conversation, NEAR).await?;
+    /// Store errors.
+    pub async fn find_similar(&self, user: &UserId, conversation: &str) -> Result<Vec<StoredMemory>, StoreError> {
+        let ranked = self.rank_memories(user, conversation, MAX_SIMILAR).await?;
         Ok(ranked.into_iter().map(|(found, _)| StoredMemory::clone(&found.stored)).collect())
     }
 
-    async fn ranked(&self, user: &UserId, text: &str, limit: usize) -> Result<Vec<(Candidate, f32)>, StoreError> {
+    async fn rank_memories(
+        &self,
+        user: &UserId,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<(MemoryCandidate, f32)>, StoreError> {
         let memories = self.store.read_memories(user).await?;
         if memories.all.is_empty() {
             return Ok(Vec::new());
         }
-        let vector = self.question(text).await;
-        let most = CANDIDATES.max(limit.saturating_mul(2));
-        let mut found = self.candidates(user, &memories, vec![(text.to_owned(), vector)], most).await?;
-        Ok(rank(found.pop().unwrap_or_default(), limit, Timestamp::now()))
+        let vector = self.embed_query(text).await;
+        let most = MIN_CANDIDATES.max(limit.saturating_mul(2));
+        let mut found = self.find_candidates(user, &memories, vec![(text.to_owned(), vector)], most).await?;
+        Ok(rank_candidates(found.pop().unwrap_or_default(), limit, Timestamp::now()))
     }
 
-    /// For each text the memories that may speak to it.
-    async fn candidates(
+    /// Returns for each text the memories that may be relevant to it.
+    async fn find_candidates(
         &self,
         user: &UserId,
         memories: &UserMemories,
         texts: Vec<(String, Option<EmbeddingVector>)>,
         most: usize,
-    ) -> Result<Vec<Vec<Candidate>>, StoreError> {
+    ) -> Result<Vec<Vec<MemoryCandidate>>, StoreError> {
         let mut near = Vec::with_capacity(texts.len());
         for (text, vector) in texts {
             let nearest = match &vector {
@@ -161,7 +162,7 @@ impl LongTermMemory {
             near.push((text, nearest));
         }
         let index = {
-            let mut indices = self.indices.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut indices = self.indices.lock();
             if let Some(index) = indices.get(user) {
                 Arc::clone(index)
             } else {
@@ -170,108 +171,119 @@ impl LongTermMemory {
                 index
             }
         };
-        let (memories, upkeep) = (memories.clone(), self.upkeep.clone());
-        // Aside: the words of a hundred thousand memories take a second to cut, the first time.
-        let looking = tokio::task::spawn_blocking(move || {
-            let mut index = index.lock().unwrap_or_else(PoisonError::into_inner);
+        let (memories, backfill) = (memories.clone(), self.backfill.clone());
+        // Off the async runtime: indexing a hundred thousand memories takes a second the first time.
+        let search = tokio::task::spawn_blocking(move || {
+            let mut index = index.lock();
             index.update(&memories);
-            let lacks = upkeep.is_some_and(|upkeep| index.lacks(|space| upkeep.is_wanted(space.as_ref())));
+            let lacks = backfill
+                .is_some_and(|backfill| index.lacks_embedding(|space| backfill.is_current_space(space.as_ref())));
             let now = Timestamp::now();
-            let found = near.iter().map(|(text, nearest)| index.candidates(text, nearest, most, now)).collect();
+            let found = near.iter().map(|(text, nearest)| index.find_candidates(text, nearest, most, now)).collect();
             (found, lacks)
         });
-        let broke_off = |error| StoreError::unavailable("the search was aborted", error);
-        let (found, lacks) = looking.await.map_err(broke_off)?;
-        if let Some(upkeep) = self.upkeep.as_ref().filter(|_| lacks) {
-            upkeep.tend(user);
+        let task_failed = |error| StoreError::unavailable("the search was aborted", error);
+        let (found, lacks) = search.await.map_err(task_failed)?;
+        if let Some(backfill) = self.backfill.as_ref().filter(|_| lacks) {
+            backfill.schedule_user(user);
         }
         Ok(found)
     }
 
-    /// What is known of a user before a conversation of theirs is looked at.
+    /// Starts an extraction pass over a conversation of a user.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn look(&self, user: &UserId, session: SessionId, after: u64) -> Result<Look, StoreError> {
+    /// Store errors.
+    pub async fn start_extraction(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        after: u64,
+    ) -> Result<ExtractionPass, StoreError> {
         let known = self.store.read_memories(user).await?;
-        Ok(Look { session, after, epoch: known.version.epoch, taken_in: taken_in(&known, session, after) })
+        Ok(ExtractionPass {
+            session,
+            after,
+            epoch: known.version.epoch,
+            already_merged: find_merged(&known, session, after),
+        })
     }
 
-    /// Takes in what was learned from a conversation up to `up_to`, and says what of it is new or changed. What was learned
-    /// from the same part of it before, by a process that could not say so, is not taken in again; and nothing is, when the
-    /// user has had all memories erased since the look began.
+    /// Merges memories that were extracted from a conversation up to `up_to`; returns the new and changed ones. Memories that an
+    /// earlier process extracted from the same part are not merged again, and nothing is merged if the user erased all
+    /// memories since the pass started.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn learn_from(
+    /// Store errors.
+    pub async fn merge_extraction(
         &self,
         user: &UserId,
-        look: &Look,
+        pass: &ExtractionPass,
         up_to: u64,
-        learned: Vec<Learned>,
+        extracted: Vec<ExtractedMemory>,
     ) -> Result<Vec<MemoryNote>, StoreError> {
-        let source = MemorySource { session_id: look.session, seq: up_to };
-        self.take_in(user, &source, Some(look), learned).await
+        let source = MemorySource { session_id: pass.session, seq: up_to };
+        self.merge_extracted(user, &source, Some(pass), extracted).await
     }
 
-    /// Takes in what was learned, wherever, and says what of it is new or changed.
+    /// Merges extracted memories; returns the new and changed ones.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn learn(
+    /// Store errors.
+    pub async fn merge_memories_from(
         &self,
         user: &UserId,
         source: &MemorySource,
-        learned: Vec<Learned>,
+        extracted: Vec<ExtractedMemory>,
     ) -> Result<Vec<MemoryNote>, StoreError> {
-        self.take_in(user, source, None, learned).await
+        self.merge_extracted(user, source, None, extracted).await
     }
 
-    async fn take_in(
+    async fn merge_extracted(
         &self,
         user: &UserId,
         source: &MemorySource,
-        look: Option<&Look>,
-        mut learned: Vec<Learned>,
+        pass: Option<&ExtractionPass>,
+        mut extracted: Vec<ExtractedMemory>,
     ) -> Result<Vec<MemoryNote>, StoreError> {
-        if learned.is_empty() {
+        if extracted.is_empty() {
             return Ok(Vec::new());
         }
-        let texts: Vec<String> = learned.iter().map(|one| one.content.clone()).collect();
-        for (one, vector) in learned.iter_mut().zip(self.vectors(&texts, LEARN_LIMIT).await) {
+        let texts: Vec<String> = extracted.iter().map(|one| one.content.clone()).collect();
+        for (one, vector) in extracted.iter_mut().zip(self.embed_texts(&texts, EXTRACTION_EMBEDDING_TIMEOUT).await) {
             one.vector = vector;
         }
         let mut attempt = 0;
         let changed = loop {
             let known = self.store.read_memories(user).await?;
-            if let Some(look) = look {
-                if let Some((notes, _)) = taken_in(&known, look.session, look.after) {
+            if let Some(pass) = pass {
+                if let Some((notes, _)) = find_merged(&known, pass.session, pass.after) {
                     return Ok(notes);
                 }
-                if look.epoch != 0 && known.version.epoch != look.epoch {
+                if pass.epoch != 0 && known.version.epoch != pass.epoch {
                     return Ok(Vec::new());
                 }
             }
-            let texts = learned.iter().map(|one| (one.content.clone(), one.vector.clone())).collect();
-            let candidates = self.candidates(user, &known, texts, ALIKE).await?;
-            let all = learned.iter().cloned().zip(candidates).collect();
-            let changed = merge(&known, all, source, Timestamp::now());
-            if self.put(user, &known, &changed, &mut attempt).await? {
+            let texts = extracted.iter().map(|one| (one.content.clone(), one.vector.clone())).collect();
+            let candidates = self.find_candidates(user, &known, texts, MAX_COMPARED).await?;
+            let all = extracted.iter().cloned().zip(candidates).collect();
+            let changed = merge_memories(&known, all, source, Timestamp::now());
+            if self.write_changes(user, &known, &changed, &mut attempt).await? {
                 break changed;
             }
         };
-        if let Some(upkeep) =
-            self.upkeep.as_ref().filter(|_| changed.iter().any(|c| c.meaning == SearchEmbedding::Unknown))
+        if let Some(backfill) =
+            self.backfill.as_ref().filter(|_| changed.iter().any(|c| c.meaning == SearchEmbedding::Unknown))
         {
-            upkeep.tend(user);
+            backfill.schedule_user(user);
         }
         let notes = changed.iter().filter(|change| change.memory.superseded_by.is_none());
-        Ok(notes.map(|change| note(&change.memory, None)).collect())
+        Ok(notes.map(|change| memory_note(&change.memory, None)).collect())
     }
 
-    /// Writes what was decided upon `known`; whether it still was what is known. If not, it waits a little, and after many
-    /// attempts it gives up.
-    async fn put(
+    /// Writes changes that were computed from `known`; returns whether `known` was still current. If not, waits with jitter, and
+    /// fails after [`MAX_WRITE_ATTEMPTS`] attempts.
+    async fn write_changes(
         &self,
         user: &UserId,
         known: &UserMemories,
@@ -282,37 +294,39 @@ impl LongTermMemory {
             return Ok(true);
         }
         *attempt += 1;
-        if *attempt == ATTEMPTS {
+        if *attempt == MAX_WRITE_ATTEMPTS {
             return Err(StoreError::Unavailable(
                 format!("the memories of {user} are changed by others all the time").into(),
             ));
         }
-        sleep(ATTEMPT_WAIT.mul_f64(fastrand::f64() * f64::from((*attempt).min(8)))).await;
+        sleep(WRITE_RETRY_DELAY.mul_f64(fastrand::f64() * f64::from((*attempt).min(8)))).await;
         Ok(false)
     }
 
-    /// All memories of a user, the newest first.
+    /// Returns all memories of a user, the newest first.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn all(&self, user: &UserId) -> Result<Vec<UserMemory>, StoreError> {
+    /// Store errors.
+    pub async fn list_memories(&self, user: &UserId) -> Result<Vec<UserMemory>, StoreError> {
         let memories = self.store.read_memories(user).await?;
         Ok(memories.all.iter().rev().map(|stored| stored.memory.clone()).collect())
     }
 
-    /// Corrects a memory; `None` when the user has no such.
+    /// Corrects a memory; `None` when the user has no memory with this id.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn correct(
+    /// Store errors.
+    pub async fn correct_memory(
         &self,
         user: &UserId,
         id: MemoryId,
-        correction: Correction,
+        correction: MemoryCorrection,
     ) -> Result<Option<UserMemory>, StoreError> {
-        let Correction { content, kind, tags } = correction;
+        let MemoryCorrection { content, kind, tags } = correction;
         let vector = match &content {
-            Some(content) => self.vectors(std::slice::from_ref(content), EMBED_LIMIT).await.pop().flatten(),
+            Some(content) => {
+                self.embed_texts(std::slice::from_ref(content), QUERY_EMBEDDING_TIMEOUT).await.pop().flatten()
+            }
             None => None,
         };
         let mut attempt = 0;
@@ -322,7 +336,7 @@ impl LongTermMemory {
             let (mut memory, mut meaning) = (stored.memory.clone(), SearchEmbedding::Kept);
             if let Some(content) = &content {
                 memory.content.clone_from(content);
-                // Nobody is surer than the user.
+                // The user is the authority.
                 memory.confidence = 1.0;
                 memory.superseded_by = None;
                 meaning = vector.clone().into();
@@ -333,87 +347,88 @@ impl LongTermMemory {
             }
             memory.updated_at = Timestamp::now();
             let change = MemoryChange { memory, meaning };
-            if self.put(user, &known, std::slice::from_ref(&change), &mut attempt).await? {
-                if let Some(upkeep) = self.upkeep.as_ref().filter(|_| change.meaning == SearchEmbedding::Unknown) {
-                    upkeep.tend(user);
+            if self.write_changes(user, &known, std::slice::from_ref(&change), &mut attempt).await? {
+                if let Some(backfill) = self.backfill.as_ref().filter(|_| change.meaning == SearchEmbedding::Unknown) {
+                    backfill.schedule_user(user);
                 }
                 return Ok(Some(change.memory));
             }
         }
     }
 
-    /// Forgets one memory; whether it was there.
+    /// Deletes a memory; returns whether it existed.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn forget(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
+    /// Store errors.
+    pub async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
         self.store.delete_memory(user, id).await
     }
 
-    /// Forgets all memories of a user; how many there were.
+    /// Deletes all memories of a user; returns their number.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn forget_all(&self, user: &UserId) -> Result<usize, StoreError> {
+    /// Store errors.
+    pub async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         self.store.delete_all_memories(user).await
     }
 
-    /// The meaning of a question, which may have been asked before.
-    async fn question(&self, text: &str) -> Option<EmbeddingVector> {
-        let known = self.questions.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
+    /// Returns the embedding of a query, from the cache if possible.
+    async fn embed_query(&self, text: &str) -> Option<EmbeddingVector> {
+        let known = self.query_embeddings.lock().get(text).cloned();
         if known.is_some() {
             return known;
         }
-        let vector = self.vectors(std::slice::from_ref(&text.to_owned()), EMBED_LIMIT).await.pop().flatten()?;
-        // A conversation is asked once, and is long.
-        if text.len() <= LONGEST_QUESTION {
-            let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
-            questions.put(text.to_owned(), vector.clone());
+        let vector =
+            self.embed_texts(std::slice::from_ref(&text.to_owned()), QUERY_EMBEDDING_TIMEOUT).await.pop().flatten()?;
+        // A conversation is queried once and is long.
+        if text.len() <= MAX_CACHED_QUERY_BYTES {
+            let mut query_embeddings = self.query_embeddings.lock();
+            query_embeddings.put(text.to_owned(), vector.clone());
         }
         Some(vector)
     }
 
-    /// The meanings of texts, as far as they can be had in time.
-    async fn vectors(&self, texts: &[String], limit: Duration) -> Vec<Option<EmbeddingVector>> {
+    /// Returns the embeddings of texts, `None` for those that failed or timed out.
+    async fn embed_texts(&self, texts: &[String], limit: Duration) -> Vec<Option<EmbeddingVector>> {
         let nothing = vec![None; texts.len()];
         let Some(embedder) = &self.embedder else { return nothing };
         match timeout(limit, embedder.embed(texts)).await {
             Ok(Ok(vectors)) => vectors.into_iter().map(Some).collect(),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "no embedding; memories are compared by their words");
+                tracing::warn!(%error, "embedding failed, comparing memories by keywords");
                 nothing
             }
             Err(_) => {
-                tracing::warn!("no embedding in time; memories are compared by their words");
+                tracing::warn!("embedding timed out, comparing memories by keywords");
                 nothing
             }
         }
     }
 }
 
-/// A look at a part of a conversation.
+/// A memory extraction over a part of a conversation.
 #[derive(Debug, Clone)]
-pub struct Look {
+pub struct ExtractionPass {
     session: SessionId,
-    /// The part begins after this event.
+    /// The part starts after this event.
     after: u64,
-    /// Which life of the user's memories it was begun in.
+    /// The epoch of the user's memories when it started; erasing all memories starts a new one.
     epoch: u64,
-    /// What was taken in of this part already, and up to which event.
-    pub taken_in: Option<(Vec<MemoryNote>, u64)>,
+    /// Memories that were merged from this part already, and the event up to which it was read.
+    pub already_merged: Option<(Vec<MemoryNote>, u64)>,
 }
 
-/// What is known from the part of a session after an event, and up to which event it was looked at.
-fn taken_in(known: &UserMemories, session: SessionId, after: u64) -> Option<(Vec<MemoryNote>, u64)> {
+/// Returns the memories from the part of a session after an event, and the event up to which it was read.
+fn find_merged(known: &UserMemories, session: SessionId, after: u64) -> Option<(Vec<MemoryNote>, u64)> {
     let from_there = |stored: &&Arc<StoredMemory>| {
         let source = stored.memory.source.as_ref();
         source.is_some_and(|source| source.session_id == session && source.seq > after)
     };
     let found: Vec<_> = known.all.iter().filter(from_there).collect();
     let up_to = found.iter().filter_map(|stored| Some(stored.memory.source.as_ref()?.seq)).max()?;
-    Some((found.iter().map(|stored| note(&stored.memory, None)).collect(), up_to))
+    Some((found.iter().map(|stored| memory_note(&stored.memory, None)).collect(), up_to))
 }
 
-fn note(memory: &UserMemory, score: Option<f32>) -> MemoryNote {
+fn memory_note(memory: &UserMemory, score: Option<f32>) -> MemoryNote {
     MemoryNote { id: memory.id, kind: memory.kind, content: memory.content.clone(), score }
 }

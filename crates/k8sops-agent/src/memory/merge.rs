@@ -1,53 +1,53 @@
-//! What was learned, held against what is known: confirmed, contradicted, or new.
+//! Merges extracted memories with known ones: each confirms one, contradicts one, or is new.
 
-use super::{index::Candidate, telling::Telling};
+use super::{claim_similarity::Claim, keyword_index::MemoryCandidate};
 use k8sops_core::{
     EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, SearchEmbedding, Timestamp, UserMemories,
     UserMemory,
 };
 
-/// Something that was learned from a session.
+/// A memory that was extracted from a session.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Learned {
-    /// Its kind.
+pub struct ExtractedMemory {
+    /// The kind of the memory.
     pub kind: MemoryKind,
-    /// What it says.
+    /// What is remembered, in a few sentences.
     pub content: String,
-    /// Words under which it may be looked for.
+    /// Words for searching.
     pub tags: Vec<String>,
-    /// How sure it is, from 0 to 1.
+    /// Confidence from 0 to 1.
     pub confidence: f32,
-    /// When it is of no use any more.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
-    /// The known memory that says the same, if the model has named one.
+    /// The known memory that says the same, if the model named one.
     pub same_as: Option<MemoryId>,
     /// The known memory that it contradicts.
     pub contradicts: Option<MemoryId>,
-    /// Its meaning.
+    /// Its embedding.
     pub vector: Option<EmbeddingVector>,
 }
 
-/// From this cosine on two tellings have the same meaning. All second tellings in `tests/recall` are above it, or have the
-/// words in common (all-MiniLM-L6-v2); of two facts there are pairs up to 0.79, which their names and numbers keep apart.
+/// Minimum cosine of two claims with the same meaning. All second tellings in `tests/recall` are above it or share the words
+/// (all-MiniLM-L6-v2). Pairs of different facts reach 0.79; their names and numbers keep them apart.
 const SAME_MEANING: f32 = 0.7;
-/// From this share of common words on, too.
+/// Minimum share of common words of two claims with the same meaning.
 const SAME_WORDS: f32 = 0.8;
 
-/// The memories to write: those that are new, and those that are changed. Each that was learned comes with the known ones
-/// that it may be the same as; `known` are all.
-pub(super) fn merge(
+/// Returns the memories to write, new ones and changed ones. Each extracted memory comes with the known ones that may say the
+/// same; `known` holds all known ones.
+pub(super) fn merge_memories(
     known: &UserMemories,
-    learned: Vec<(Learned, Vec<Candidate>)>,
+    extracted: Vec<(ExtractedMemory, Vec<MemoryCandidate>)>,
     source: &MemorySource,
     now: Timestamp,
 ) -> Vec<MemoryChange> {
     let mut changed: Vec<MemoryChange> = Vec::new();
-    for (one, candidates) in learned {
-        let telling = Telling::new(&one.content);
+    for (one, candidates) in extracted {
+        let claim = Claim::new(&one.content);
         let is_same = |memory: &UserMemory, cosine: Option<f32>| {
-            memory.is_current(now) && says_the_same(&telling, &Telling::new(&memory.content), cosine)
+            memory.is_current(now) && says_same(&claim, &Claim::new(&memory.content), cosine)
         };
-        // What was learned or changed a moment ago is known as well, and as it is now.
+        // Changes of this merge count as known, in their current form.
         let lately = |id: MemoryId| changed.iter().find(|change| change.memory.id == id);
         let named = |id: MemoryId| {
             let memory = lately(id).map(|change| &change.memory).or_else(|| known.get(id).map(|s| &s.memory))?;
@@ -64,13 +64,13 @@ pub(super) fn merge(
             same.confidence = same.confidence.max(one.confidence);
             same.source = Some(source.clone());
             same.expires_at = one.expires_at.or(same.expires_at);
-            put(&mut changed, same, SearchEmbedding::Kept);
+            put_change(&mut changed, same, SearchEmbedding::Kept);
             continue;
         }
         let id = MemoryId::new();
         if let Some(mut old) = one.contradicts.and_then(named) {
             old.superseded_by = Some(id);
-            put(&mut changed, old, SearchEmbedding::Kept);
+            put_change(&mut changed, old, SearchEmbedding::Kept);
         }
         let memory = UserMemory {
             id,
@@ -84,26 +84,26 @@ pub(super) fn merge(
             expires_at: one.expires_at,
             superseded_by: None,
         };
-        put(&mut changed, memory, one.vector.into());
+        put_change(&mut changed, memory, one.vector.into());
     }
     changed
 }
 
-/// What was changed a moment ago keeps the meaning that it was given then.
-fn put(changed: &mut Vec<MemoryChange>, memory: UserMemory, meaning: SearchEmbedding) {
+/// Adds or replaces a change. A replaced change keeps its embedding.
+fn put_change(changed: &mut Vec<MemoryChange>, memory: UserMemory, meaning: SearchEmbedding) {
     match changed.iter_mut().find(|other| other.memory.id == memory.id) {
         Some(other) => other.memory = memory,
         None => changed.push(MemoryChange { memory, meaning }),
     }
 }
 
-/// Whether a memory says what was learned, so that nothing is kept twice whatever a model says of it.
-fn says_the_same(one: &Telling, other: &Telling, cosine: Option<f32>) -> bool {
-    let alike = cosine.is_some_and(|cosine| cosine >= SAME_MEANING) || one.common(other) >= SAME_WORDS;
-    alike && one.may_be(other)
+/// Returns whether two claims say the same, independently of what the model says.
+fn says_same(one: &Claim, other: &Claim, cosine: Option<f32>) -> bool {
+    let alike = cosine.is_some_and(|cosine| cosine >= SAME_MEANING) || one.word_overlap(other) >= SAME_WORDS;
+    alike && one.may_equal(other)
 }
 
-/// The cosine of two vectors of length 1; `None` when they cannot be compared.
+/// Returns the cosine of two vectors of length 1; `None` when they cannot be compared.
 fn cosine(meaning: &SearchEmbedding, other: Option<&EmbeddingVector>) -> Option<f32> {
     let (SearchEmbedding::Known(one), Some(other)) = (meaning, other) else { return None };
     let comparable = one.model == other.model && one.values.len() == other.values.len();
@@ -117,8 +117,8 @@ mod tests {
     use super::*;
     use k8sops_core::{SessionId, StoredMemory};
 
-    fn learned(content: &str) -> Learned {
-        Learned {
+    fn learned(content: &str) -> ExtractedMemory {
+        ExtractedMemory {
             kind: MemoryKind::Semantic,
             content: content.into(),
             tags: Vec::new(),
@@ -135,14 +135,14 @@ mod tests {
     }
 
     /// All memories after something was learned, every known one a candidate.
-    fn merged(known: &[MemoryChange], new: Vec<Learned>) -> Vec<MemoryChange> {
+    fn merged(known: &[MemoryChange], new: Vec<ExtractedMemory>) -> Vec<MemoryChange> {
         let vectors: Vec<SearchEmbedding> = known.iter().map(|change| change.meaning.clone()).collect();
         let all: Vec<_> =
             known.iter().map(|change| Arc::new(StoredMemory { memory: change.memory.clone(), space: None })).collect();
-        let candidates = |one: &Learned| {
+        let candidates = |one: &ExtractedMemory| {
             let all = all.iter().zip(&vectors);
             let all = all.filter(|(stored, _)| stored.memory.superseded_by.is_none());
-            all.map(|(stored, meaning)| Candidate {
+            all.map(|(stored, meaning)| MemoryCandidate {
                 stored: Arc::clone(stored),
                 words: 0.0,
                 meaning: cosine(meaning, one.vector.as_ref()),
@@ -151,7 +151,7 @@ mod tests {
         };
         let new = new.into_iter().map(|one| (one.clone(), candidates(&one))).collect();
         let memories = UserMemories { all: all.clone().into(), ..UserMemories::default() };
-        merge(&memories, new, &source(), Timestamp::now())
+        merge_memories(&memories, new, &source(), Timestamp::now())
     }
 
     #[test]
@@ -164,7 +164,8 @@ mod tests {
         };
         let known = merged(&[], [feed(), feed()].concat());
         assert_eq!(known.len(), 2);
-        let again = merged(&known, vec![Learned { confidence: 0.9, ..learned("the cluster mars-17 runs the shop") }]);
+        let again =
+            merged(&known, vec![ExtractedMemory { confidence: 0.9, ..learned("the cluster mars-17 runs the shop") }]);
         assert_eq!((again.len(), again[0].memory.id), (1, known[0].memory.id));
         assert!((again[0].memory.confidence - 0.9).abs() < 1e-6 && again[0].memory.content.contains("The shop"));
     }
@@ -178,7 +179,7 @@ mod tests {
                 .iter()
                 .map(|k| MemoryChange { meaning: SearchEmbedding::Known(same_meaning.clone()), ..k.clone() })
                 .collect();
-            let new = merged(&known, vec![Learned { vector: Some(same_meaning.clone()), ..learned(other) }]);
+            let new = merged(&known, vec![ExtractedMemory { vector: Some(same_meaning.clone()), ..learned(other) }]);
             assert_ne!(new[0].memory.id, known[0].memory.id, "{other}");
         }
     }
@@ -186,7 +187,8 @@ mod tests {
     #[test]
     fn the_newer_of_two_that_contradict_each_other_holds_and_the_older_is_kept() {
         let known = merged(&[], vec![learned("The shop runs on mars-17")]);
-        let newer = Learned { contradicts: Some(known[0].memory.id), ..learned("The shop was moved to venus-2") };
+        let newer =
+            ExtractedMemory { contradicts: Some(known[0].memory.id), ..learned("The shop was moved to venus-2") };
         let after = merged(&known, vec![newer]);
         let (old, new) = (&after[0].memory, &after[1].memory);
         assert_eq!((old.id, old.superseded_by), (known[0].memory.id, Some(new.id)));
@@ -199,8 +201,10 @@ mod tests {
     #[test]
     fn a_memory_that_the_model_names_is_confirmed_if_it_is_there() {
         let known = merged(&[], vec![learned("The database of orders is a managed one at the provider")]);
-        let same =
-            Learned { same_as: Some(known[0].memory.id), ..learned("orders keeps its data outside of the cluster") };
+        let same = ExtractedMemory {
+            same_as: Some(known[0].memory.id),
+            ..learned("orders keeps its data outside of the cluster")
+        };
         assert_eq!(merged(&known, vec![same.clone()])[0].memory.id, known[0].memory.id);
         assert_eq!(merged(&[], vec![same]).len(), 1, "one that is not there is passed over");
     }

@@ -1,28 +1,25 @@
-//! Long-term memory: what is known of a user beyond a session.
-//!
-//! This room ranks memories against what a user says, and merges what was learned with what is known.
+//! Long-term memory: what is known about a user across sessions.
 //!
 //! ```text
-//! user's words ─▶ vector (Embedder) ─▶ the nearest in the store ─┐
-//!              └▶ words ─▶ those with the most of them (index) ──┴▶ rank ─▶ the best, if good enough
+//! message ─▶ embedding ─▶ nearest memories in the store ───────┐
+//!         └▶ keywords ──▶ memories that share them (index) ────┴▶ rank ─▶ the best, above a minimum score
 //!
-//! learned ─▶ the nearest and those with its words ─▶ merge ─▶ the store, if nobody has written since; else once more
+//! extraction ─▶ candidates by embedding and keywords ─▶ merge ─▶ write, retried if another writer was faster
 //! ```
 //!
-//! Memories without a vector of the model in use get one in the background (`upkeep`).
+//! Memories without an embedding of the model in use get one in the background (`embedding_backfill`).
 
-mod extract;
-mod index;
+mod claim_similarity;
+mod embedding_backfill;
+mod extraction;
+mod keyword_index;
+mod keywords;
 mod long_term;
-mod lru;
 mod merge;
 mod rank;
-mod telling;
 #[cfg(test)]
 mod tests;
-mod upkeep;
-mod words;
 
-pub use extract::{TASK as EXTRACTION_TASK, question as extraction_question, read as read_extraction};
-pub use long_term::{Correction, LongTermMemory, Look};
-pub use merge::Learned;
+pub use extraction::{EXTRACTION_SYSTEM_PROMPT, extraction_request, parse_extraction};
+pub use long_term::{ExtractionPass, LongTermMemory, MemoryCorrection};
+pub use merge::ExtractedMemory;

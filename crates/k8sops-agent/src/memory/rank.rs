@@ -1,51 +1,58 @@
-//! Which memories speak to what a user says.
+//! Ranks memories by their relevance to a text.
 
 use std::{cmp::Ordering, time::Duration};
 
-use super::index::Candidate;
+use super::keyword_index::MemoryCandidate;
 use k8sops_core::{Timestamp, UserMemory};
 
-// `MEANING`, `WORDS_ALONE` and `LEAST` were found with the even half of `tests/recall` and all-MiniLM-L6-v2, and tried on the
-// odd half (both were looked at while choosing): 0.65 and 0.8, where words that no memory has did not count, found 59 and 65 of 100, these 71 and 78; the cosine
-// without the words finds 70 and 76.
+// The three constants below were chosen with the even half of `tests/recall` and all-MiniLM-L6-v2, and tried on the odd half
+// (both halves were visible while choosing). Weights of 0.65 and 0.8, without counting unknown keywords, found 59 and 65 of
+// 100; these find 71 and 78; the cosine alone finds 70 and 76.
 
-/// How much the meaning counts against the words, where both are known.
-const MEANING: f32 = 0.8;
-/// What the words alone are worth at most: an exact name hits without any likeness in meaning. From 0.4 to 0.6 makes no
-/// difference there; more leaves more to names.
-const WORDS_ALONE: f32 = 0.7;
-/// A score below this says nothing: "good morning" and its like get 0.11 to 0.23 against those facts, and 0.2 would lose three
-/// of a hundred questions.
-const LEAST: f32 = 0.18;
-/// The same where the meaning is not known: any word that says something is better than nothing.
-const LEAST_BY_WORDS: f32 = 0.05;
-/// What age and doubt may take away at most.
-const AGE: f32 = 0.1;
-const DOUBT: f32 = 0.3;
-/// The age at which a memory has lost about two thirds of what age takes away.
-const FADES: Duration = Duration::from_hours(24 * 90);
+/// Weight of the embedding against keywords, where both are known.
+const EMBEDDING_WEIGHT: f32 = 0.8;
+/// Upper bound of a score by keywords alone: an exact name matches without similar embeddings. Values from 0.4 to 0.6 make no
+/// difference in `tests/recall`.
+const KEYWORDS_ALONE: f32 = 0.7;
+/// Minimum score: "good morning" and the like score 0.11 to 0.23 against those facts, and 0.2 would lose three of a hundred
+/// questions.
+const MIN_SCORE: f32 = 0.18;
+/// Minimum score without an embedding.
+const MIN_SCORE_BY_KEYWORDS: f32 = 0.05;
+/// Upper bound of what age takes off a score.
+const AGE_PENALTY: f32 = 0.1;
+/// Upper bound of what low confidence takes off a score.
+const DOUBT_PENALTY: f32 = 0.3;
+/// The age at which a memory has lost about two thirds of [`AGE_PENALTY`].
+const FADE_TIME: Duration = Duration::from_hours(24 * 90);
 
-/// The best of the candidates with their scores from 0 to 1, at most `limit`, the best first. One that has the words and was
-/// not among the nearest is not nearer than the last of those.
-pub(super) fn rank(candidates: Vec<Candidate>, limit: usize, now: Timestamp) -> Vec<(Candidate, f32)> {
+/// Returns the best candidates with their scores from 0 to 1, at most `limit`, the best first. A candidate by keywords that is
+/// not among the nearest gets the cosine of the last of those.
+pub(super) fn rank_candidates(
+    candidates: Vec<MemoryCandidate>,
+    limit: usize,
+    now: Timestamp,
+) -> Vec<(MemoryCandidate, f32)> {
     let farthest = candidates.iter().filter_map(|candidate| candidate.meaning).reduce(f32::min);
-    let mut ranked: Vec<(Candidate, f32)> = candidates
+    let mut ranked: Vec<(MemoryCandidate, f32)> = candidates
         .into_iter()
         .map(|candidate| {
             let words = candidate.words;
             let meaning = candidate.meaning.or(farthest.filter(|_| candidate.stored.space.is_some()));
             let likely = match meaning {
-                Some(meaning) => (MEANING * meaning.max(0.0) + (1.0 - MEANING) * words).max(WORDS_ALONE * words),
-                None => WORDS_ALONE * words,
+                Some(meaning) => {
+                    (EMBEDDING_WEIGHT * meaning.max(0.0) + (1.0 - EMBEDDING_WEIGHT) * words).max(KEYWORDS_ALONE * words)
+                }
+                None => KEYWORDS_ALONE * words,
             };
-            let score = likely * worth(&candidate.stored.memory, now);
-            let least = if meaning.is_some() { LEAST } else { LEAST_BY_WORDS };
+            let score = likely * score_factor(&candidate.stored.memory, now);
+            let least = if meaning.is_some() { MIN_SCORE } else { MIN_SCORE_BY_KEYWORDS };
             (candidate, score, least)
         })
         .filter(|(_, score, least)| score >= least)
         .map(|(candidate, score, _)| (candidate, score))
         .collect();
-    // Of two that are alike the newer one.
+    // Of two equal scores the newer memory comes first.
     ranked.sort_by(|(a, score_a), (b, score_b)| {
         let by_score = score_b.partial_cmp(score_a).unwrap_or(Ordering::Equal);
         by_score.then(b.stored.memory.updated_at.cmp(&a.stored.memory.updated_at))
@@ -54,11 +61,11 @@ pub(super) fn rank(candidates: Vec<Candidate>, limit: usize, now: Timestamp) -> 
     ranked
 }
 
-/// What a memory is worth by its age and how sure it is.
-fn worth(memory: &UserMemory, now: Timestamp) -> f32 {
-    let age = now.since(memory.updated_at).as_secs_f32() / FADES.as_secs_f32();
-    let old = AGE * (1.0 - (-age).exp());
-    let unsure = DOUBT * (1.0 - memory.confidence.clamp(0.0, 1.0));
+/// Returns the factor by which age and low confidence reduce a score.
+fn score_factor(memory: &UserMemory, now: Timestamp) -> f32 {
+    let age = now.since(memory.updated_at).as_secs_f32() / FADE_TIME.as_secs_f32();
+    let old = AGE_PENALTY * (1.0 - (-age).exp());
+    let unsure = DOUBT_PENALTY * (1.0 - memory.confidence.clamp(0.0, 1.0));
     1.0 - old - unsure
 }
 
@@ -67,16 +74,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::memory::index::tests::stored;
+    use crate::memory::keyword_index::tests::stored;
     use k8sops_core::{EmbeddingSpace, StoredMemory};
 
-    fn candidate(stored: StoredMemory, words: f32, meaning: Option<f32>) -> Candidate {
+    fn candidate(stored: StoredMemory, words: f32, meaning: Option<f32>) -> MemoryCandidate {
         let space = meaning.map(|_| EmbeddingSpace { model: "m".into(), dimensions: 3 });
-        Candidate { stored: Arc::new(StoredMemory { space, ..stored }), words, meaning }
+        MemoryCandidate { stored: Arc::new(StoredMemory { space, ..stored }), words, meaning }
     }
 
-    fn found(candidates: Vec<Candidate>) -> Vec<String> {
-        let ranked = rank(candidates, 5, Timestamp::now());
+    fn found(candidates: Vec<MemoryCandidate>) -> Vec<String> {
+        let ranked = rank_candidates(candidates, 5, Timestamp::now());
         ranked.into_iter().map(|(candidate, _)| candidate.stored.memory.content.clone()).collect()
     }
 

@@ -59,8 +59,8 @@ fn user() -> UserId {
     "anna".parse().unwrap()
 }
 
-fn learned(content: &str) -> Learned {
-    Learned {
+fn learned(content: &str) -> ExtractedMemory {
+    ExtractedMemory {
         kind: MemoryKind::Semantic,
         content: content.into(),
         tags: Vec::new(),
@@ -83,7 +83,7 @@ async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc
         "orders uses postgres",
         "payments-api needs 2 replicas",
     ];
-    memory.learn(&user(), &source, all.map(learned).to_vec()).await.unwrap();
+    memory.merge_memories_from(&user(), &source, all.map(learned).to_vec()).await.unwrap();
     (memory, store)
 }
 
@@ -94,7 +94,7 @@ async fn spaces(store: &InMemoryStore) -> Vec<Option<String>> {
 }
 
 async fn recalled(memory: &Arc<LongTermMemory>, message: &str) -> Vec<String> {
-    memory.recall(&user(), message).await.unwrap().into_iter().map(|note| note.content).collect()
+    memory.retrieve_memories(&user(), message).await.unwrap().into_iter().map(|note| note.content).collect()
 }
 
 #[tokio::test]
@@ -104,7 +104,10 @@ async fn a_message_recalls_what_speaks_to_it_and_no_more_than_is_wanted() {
     assert_eq!(recalled(&memory, "restart payments-api").await, ["payments-api needs 2 replicas"]);
     assert_eq!(recalled(&memory, "where is it, who has it, and which database?").await.len(), 2);
     assert!(recalled(&memory, "good morning").await.is_empty());
-    assert!(memory.recall(&"ben".parse().unwrap(), "where does it run?").await.unwrap().is_empty(), "another's");
+    assert!(
+        memory.retrieve_memories(&"ben".parse().unwrap(), "where does it run?").await.unwrap().is_empty(),
+        "another's"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,41 +145,44 @@ async fn a_part_of_a_session_is_taken_in_once_however_many_have_looked_at_it() {
     let facts =
         |words: &str| vec![learned(&format!("payments-api {words} redis")), learned("Ben is oncall on Tuesdays")];
     // Two look at the same part, and tell of it in other words.
-    let (one, other) =
-        (memory.look(&user(), session, 3).await.unwrap(), memory.look(&user(), session, 3).await.unwrap());
-    assert_eq!(memory.learn_from(&user(), &one, 9, facts("needs")).await.unwrap().len(), 2);
-    let again = memory.learn_from(&user(), &other, 8, facts("cannot do without")).await.unwrap();
+    let (one, other) = (
+        memory.start_extraction(&user(), session, 3).await.unwrap(),
+        memory.start_extraction(&user(), session, 3).await.unwrap(),
+    );
+    assert_eq!(memory.merge_extraction(&user(), &one, 9, facts("needs")).await.unwrap().len(), 2);
+    let again = memory.merge_extraction(&user(), &other, 8, facts("cannot do without")).await.unwrap();
     assert!(again.len() == 2 && again[0].content == "payments-api needs redis", "{again:?}");
     assert_eq!(store.read_memories(&user()).await.unwrap().all.len(), 6);
     // One who comes after a crash hears of it before anybody is asked; the next part is new.
-    let late = memory.look(&user(), session, 3).await.unwrap();
-    assert_eq!(late.taken_in.map(|(notes, up_to)| (notes.len(), up_to)), Some((2, 9)));
-    let next = memory.look(&user(), session, 9).await.unwrap();
-    assert!(next.taken_in.is_none());
+    let late = memory.start_extraction(&user(), session, 3).await.unwrap();
+    assert_eq!(late.already_merged.map(|(notes, up_to)| (notes.len(), up_to)), Some((2, 9)));
+    let next = memory.start_extraction(&user(), session, 9).await.unwrap();
+    assert!(next.already_merged.is_none());
     // What is erased meanwhile does not come back.
-    memory.forget_all(&user()).await.unwrap();
-    assert!(memory.learn_from(&user(), &next, 12, facts("has")).await.unwrap().is_empty());
+    memory.delete_all_memories(&user()).await.unwrap();
+    assert!(memory.merge_extraction(&user(), &next, 12, facts("has")).await.unwrap().is_empty());
     assert!(store.read_memories(&user()).await.unwrap().all.is_empty());
 }
 
 #[tokio::test]
 async fn a_user_corrects_and_erases_what_is_remembered() {
     let (memory, store) = memory_of(Some(Arc::new(Meanings { name: "m", ..Meanings::default() }))).await;
-    let all = memory.all(&user()).await.unwrap();
+    let all = memory.list_memories(&user()).await.unwrap();
     assert_eq!((all.len(), all[0].content.as_str()), (4, "payments-api needs 2 replicas"), "the newest first");
     let id = all[3].id;
-    let correction = Correction { content: Some("The shop's database is postgres 16".into()), ..Correction::default() };
-    let corrected = memory.correct(&user(), id, correction.clone()).await.unwrap().unwrap();
+    let correction =
+        MemoryCorrection { content: Some("The shop's database is postgres 16".into()), ..MemoryCorrection::default() };
+    let corrected = memory.correct_memory(&user(), id, correction.clone()).await.unwrap().unwrap();
     assert_eq!(
         (corrected.content.as_str(), corrected.kind),
         ("The shop's database is postgres 16", MemoryKind::Semantic)
     );
     assert!(recalled(&memory, "where is it?").await.is_empty(), "its meaning is another");
     let ben: UserId = "ben".parse().unwrap();
-    assert_eq!(memory.correct(&ben, id, correction).await.unwrap(), None);
-    assert!(!memory.forget(&ben, id).await.unwrap());
-    assert!(memory.forget(&user(), id).await.unwrap());
-    assert_eq!(memory.forget_all(&user()).await.unwrap(), 3);
+    assert_eq!(memory.correct_memory(&ben, id, correction).await.unwrap(), None);
+    assert!(!memory.delete_memory(&ben, id).await.unwrap());
+    assert!(memory.delete_memory(&user(), id).await.unwrap());
+    assert_eq!(memory.delete_all_memories(&user()).await.unwrap(), 3);
     assert!(store.read_memories(&user()).await.unwrap().all.is_empty());
 }
 
@@ -191,7 +197,7 @@ async fn the_same_sessions_fed_twice_leave_no_duplicates() {
                     learned(&format!("service svc-{n} runs in namespace ns-{n}")),
                     learned("orders uses postgres"),
                 ];
-                memory.learn(&user(), &source, all).await.unwrap();
+                memory.merge_memories_from(&user(), &source, all).await.unwrap();
             }
         }
         assert_eq!(store.read_memories(&user()).await.unwrap().all.len(), 54);
@@ -229,7 +235,7 @@ async fn what_was_learned_while_the_embedder_was_away_gets_its_vector_when_it_is
     embedder.away.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(spaces(&store).await.iter().all(Option::is_some), "nobody had to ask for it");
-    memory.stop().await;
+    memory.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,7 +249,7 @@ async fn a_text_that_the_embedder_does_not_take_holds_up_no_other() {
     assert_eq!(recalled(&memory, "is anna oncall on mondays").await, ["Anna is oncall on Mondays"]);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(embedder.calls.load(Ordering::SeqCst), calls + 1, "the question");
-    memory.stop().await;
+    memory.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +258,7 @@ async fn a_stop_ends_what_waits_for_the_embedder() {
     embedder.away.store(true, Ordering::SeqCst);
     let (memory, _) = memory_of(Some(embedder.clone())).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
-    memory.stop().await;
+    memory.shutdown().await;
     let calls = embedder.calls.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(embedder.calls.load(Ordering::SeqCst), calls);
@@ -267,7 +273,7 @@ async fn two_who_learn_at_once_lose_nothing_and_keep_nothing_twice() {
             let source = MemorySource { session_id: SessionId::new(), seq: 5 };
             for n in 0..10 {
                 let all = vec![learned(&format!("service svc-{n} runs in namespace ns-{n}"))];
-                memory.learn(&user(), &source, all).await.unwrap();
+                memory.merge_memories_from(&user(), &source, all).await.unwrap();
             }
         })
     });

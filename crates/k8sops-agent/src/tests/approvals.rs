@@ -8,7 +8,7 @@ async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_a
     let model = ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]);
     let tools = Arc::<Tools>::default();
     let run = run(&log, &model, &tools);
-    let (end, ()) = tokio::join!(run.drive(), async {
+    let (end, ()) = tokio::join!(run.run_to_completion(), async {
         let id = log.approval().await;
         assert!(tools.called().is_empty());
         log.resolve(id, ApprovalDecision::Approve, Some(json!({"replicas": 3})), None);
@@ -38,7 +38,7 @@ async fn an_answer_stands_whatever_the_rules_have_become_since() {
         let log = Log::new("go");
         let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
         let before = run(&log, &model, &Arc::default());
-        let (_, id) = tokio::join!(before.drive(), async {
+        let (_, id) = tokio::join!(before.run_to_completion(), async {
             let id = log.approval().await;
             before.halt.cancel();
             id
@@ -46,7 +46,7 @@ async fn an_answer_stands_whatever_the_rules_have_become_since() {
         log.resolve(id, decision, arguments, None);
         // Now it need not be asked any more.
         let tools = Arc::new(Tools { asks_nothing: true, ..Tools::default() });
-        run(&log, &model, &tools).drive().await.unwrap();
+        run(&log, &model, &tools).run_to_completion().await.unwrap();
         assert_eq!(tools.called().into_iter().map(|(_, arguments)| arguments).collect::<Vec<_>>(), ran);
         log.assert_can_go_on();
     }
@@ -54,22 +54,22 @@ async fn an_answer_stands_whatever_the_rules_have_become_since() {
 
 #[tokio::test]
 async fn a_refusal_is_told_to_the_model_with_its_comment_and_nothing_is_run() {
-    for (decision, comment, told) in [
+    for (decision, comment, expected) in [
         (ApprovalDecision::Deny, Some("not on Friday"), "not on Friday"),
-        (ApprovalDecision::Expired, None, "nobody approved it in time"),
+        (ApprovalDecision::Expired, None, "the approval expired"),
     ] {
         let log = Log::new("change");
         let model = ScriptedModel::new([vec![call("change", json!({}))]]);
         let tools = Arc::<Tools>::default();
         let run = run(&log, &model, &tools);
-        let (end, ()) = tokio::join!(run.drive(), async {
+        let (end, ()) = tokio::join!(run.run_to_completion(), async {
             log.resolve(log.approval().await, decision, None, comment);
         });
         end.unwrap();
         assert!(tools.called().is_empty());
         let (status, content) = log.ends().remove(0);
         assert_eq!(status, ToolStatus::Denied);
-        assert!(content.contains(told), "{content}");
+        assert!(content.contains(expected), "{content}");
     }
 }
 
@@ -83,7 +83,8 @@ async fn what_a_change_would_do_is_shown_with_the_question() {
         log.resolve(id, ApprovalDecision::Approve, None, None);
         preview
     };
-    let (_, preview) = tokio::join!(async { run(&log, &model, &Arc::default()).drive().await.unwrap() }, asked);
+    let (_, preview) =
+        tokio::join!(async { run(&log, &model, &Arc::default()).run_to_completion().await.unwrap() }, asked);
     assert_eq!(preview.as_deref(), Some("would change"));
 }
 
@@ -122,7 +123,7 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
                 log.resolve(id, ApprovalDecision::Deny, None, None);
             }
         };
-        let (end, ()) = tokio::join!(run.drive(), answered);
+        let (end, ()) = tokio::join!(run.run_to_completion(), answered);
         end.unwrap();
         assert_eq!(tools.called().is_empty(), asks);
         assert_eq!(log.kinds().contains(&"approval_requested"), asks);
@@ -147,7 +148,7 @@ async fn a_question_of_a_server_is_answered_by_the_user() {
             command_id: None,
         })]);
     };
-    let (end, ()) = tokio::join!(run.drive(), answered);
+    let (end, ()) = tokio::join!(run.run_to_completion(), answered);
     end.unwrap();
     assert_eq!(log.ends()[0].1, "Accept({\"sure\": Bool(true)})");
     log.assert_can_go_on();
@@ -162,7 +163,7 @@ async fn a_stop_cancels_a_question_so_that_its_call_can_end() {
         log.input().await;
         run.halt.cancel();
     };
-    let (end, ()) = tokio::join!(run.drive(), stopped);
+    let (end, ()) = tokio::join!(run.run_to_completion(), stopped);
     assert_eq!(end, Ok(RunEnd::Halted));
     assert_eq!(log.ends()[0].1, "Cancel");
 }

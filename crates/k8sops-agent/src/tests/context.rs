@@ -84,8 +84,8 @@ impl ChatModel for Counting {
 
 fn run_of(log: &Arc<Log>, model: &Arc<Counting>) -> Run {
     let mut run = run(log, &ScriptedModel::new([]), &Arc::default());
-    run.lineup[0].chat = model.clone();
-    run.lineup[0].context_window = Some(u32::try_from(WINDOW).unwrap());
+    run.candidates[0].chat = model.clone();
+    run.candidates[0].context_window = Some(u32::try_from(WINDOW).unwrap());
     run
 }
 
@@ -103,7 +103,7 @@ async fn talk(log: &Arc<Log>, run: &Run, turns: usize) {
     for n in 0..turns {
         let ask = if n % 3 == 0 { "look at" } else { "tell me of" };
         again(log, &format!("{ask} pod {n} in the namespace shop, as was said before of those others in it"));
-        run.drive().await.unwrap();
+        run.run_to_completion().await.unwrap();
         assert_eq!(log.outcome(), RunOutcome::Completed, "turn {n}");
     }
 }
@@ -131,7 +131,7 @@ async fn a_conversation_of_thousands_of_turns_never_gets_too_long_and_keeps_what
     let log = Log::new("KEEP: the cluster is called mars-17 and payments-api must never be scaled down.");
     let model = Arc::new(Counting::default());
     let run = run_of(&log, &model);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     talk(&log, &run, 5_000).await;
     assert_eq!(log.warnings(), Vec::<String>::new(), "it was never refused");
     let most = *model.sizes.lock().unwrap().iter().max().unwrap();
@@ -164,7 +164,7 @@ async fn the_beginning_of_what_is_sent_stays_the_same_between_two_summaries() {
     let log = Log::new("begin");
     let model = Arc::new(Counting::default());
     let run = run_of(&log, &model);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     let (mut changed, mut before) = (0, Vec::new());
     let texts = |messages: &[Arc<ChatMessage>]| -> Vec<String> {
         messages
@@ -198,7 +198,7 @@ async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_
         let model = Arc::new(Counting::default());
         *model.summariser.lock().unwrap() = Some(answer.clone());
         let run = run_of(&log, &model);
-        run.drive().await.unwrap();
+        run.run_to_completion().await.unwrap();
         talk(&log, &run, 150).await;
         // What is waited for is seen.
         let waits = answer == Ok(String::new());
@@ -218,7 +218,7 @@ async fn while_the_summariser_is_away_nothing_is_left_out_for_good() {
     let model = Arc::new(Counting::default());
     *model.summariser.lock().unwrap() = Some(Err(ModelError::Overloaded("busy".into())));
     let run = run_of(&log, &model);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     talk(&log, &run, 80).await;
     assert_eq!(compactions(&log), []);
     let warnings = log.warnings();
@@ -238,7 +238,7 @@ async fn a_cancel_ends_the_wait_for_a_summary() {
     let model = Arc::new(Counting::default());
     let mut run = run_of(&log, &model);
     run.limits.retry = RetryPolicy::new(100, Duration::from_hours(10));
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     *model.summariser.lock().unwrap() = Some(Err(ModelError::Overloaded("busy".into())));
     let cancel = run.cancel.clone();
     *log.after_step.lock().unwrap() = Some(Box::new({
@@ -252,7 +252,7 @@ async fn a_cancel_ends_the_wait_for_a_summary() {
     }));
     while !run.cancel.is_cancelled() {
         again(&log, "more of it");
-        run.drive().await.unwrap();
+        run.run_to_completion().await.unwrap();
     }
     assert_eq!(log.outcome(), RunOutcome::Cancelled);
     assert_eq!(log.warnings(), ["overloaded"]);
@@ -264,7 +264,7 @@ async fn a_provider_that_does_not_count_is_counted_for() {
     let model = Arc::new(Counting::default());
     model.silent.store(true, Ordering::SeqCst);
     let run = run_of(&log, &model);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     talk(&log, &run, 200).await;
     assert_eq!(log.warnings(), Vec::<String>::new());
     assert!(*model.sizes.lock().unwrap().iter().max().unwrap() <= WINDOW / 100 * 80);
@@ -295,7 +295,7 @@ async fn a_conversation_that_was_long_already_is_summarised_in_pieces() {
         again(&log, &format!("question {n}"));
     }
     let model = Arc::new(Counting::default());
-    run_of(&log, &model).drive().await.unwrap();
+    run_of(&log, &model).run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Completed, vec![]));
     assert!(model.summaries.load(Ordering::SeqCst) > 3, "no piece was larger than the model takes in");
     assert_eq!(compactions(&log).len(), 1);
@@ -307,12 +307,12 @@ async fn a_cancel_ends_the_making_of_a_summary() {
     let log = Log::new("begin");
     let model = Arc::new(Counting::default());
     let run = run_of(&log, &model);
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     while compactions(&log).is_empty() {
         talk(&log, &run, 1).await;
     }
     run.cancel.cancel();
     again(&log, "more");
-    run.drive().await.unwrap();
+    run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Cancelled);
 }

@@ -8,7 +8,7 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![text("half a "), Step::Wait(gate.clone()), text("sentence")]]);
     let run = run(&log, &model, &Arc::default());
-    let (end, ()) = tokio::join!(run.drive(), async {
+    let (end, ()) = tokio::join!(run.run_to_completion(), async {
         gate.arrived().await;
         run.cancel.cancel();
     });
@@ -30,7 +30,7 @@ async fn a_cancel_while_a_tool_runs_says_what_is_known_of_it() {
         let model = ScriptedModel::new([vec![call(tool, json!({}))]]);
         let (tools, gate) = Tools::held(tool);
         let run = run(&log, &model, &tools);
-        let (end, ()) = tokio::join!(run.drive(), async {
+        let (end, ()) = tokio::join!(run.run_to_completion(), async {
             gate.arrived().await;
             run.cancel.cancel();
         });
@@ -67,7 +67,7 @@ async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from
                 cancel.cancel();
             }
         }));
-        let (end, ()) = tokio::join!(run.drive(), async {
+        let (end, ()) = tokio::join!(run.run_to_completion(), async {
             // Approves when asked; a run that is cancelled before never asks.
             tokio::select! {
                 id = log.approval() => log.resolve(id, ApprovalDecision::Approve, None, None),
@@ -93,13 +93,13 @@ async fn a_halt_leaves_the_approval_open_and_the_next_process_goes_on_with_it() 
     let model = ScriptedModel::new([vec![call("change", json!({}))]]);
     let tools = Arc::<Tools>::default();
     let first = run(&log, &model, &tools);
-    let (end, ()) = tokio::join!(first.drive(), async {
+    let (end, ()) = tokio::join!(first.run_to_completion(), async {
         log.approval().await;
         first.halt.cancel();
     });
     assert_eq!(end, Ok(RunEnd::Halted));
     let second = run(&log, &model, &tools);
-    let (end, ()) = tokio::join!(second.drive(), async {
+    let (end, ()) = tokio::join!(second.run_to_completion(), async {
         log.resolve(log.approval().await, ApprovalDecision::Approve, None, None);
     });
     assert_eq!(end, Ok(RunEnd::Closed));
@@ -140,7 +140,7 @@ async fn after_a_crash_only_calls_that_look_are_sent_again() {
     ]);
     let model = ScriptedModel::new([]);
     let tools = Arc::<Tools>::default();
-    run(&log, &model, &tools).drive().await.unwrap();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert_eq!(tools.called(), [("look".to_owned(), json!({}))]);
     let attempts: Vec<_> = log
         .events
@@ -165,7 +165,7 @@ async fn a_process_that_lost_the_session_sends_no_call() {
         let log = Log::new("go");
         let (model, tools) = (ScriptedModel::new([vec![call(name, json!({}))]]), Arc::<Tools>::default());
         log.holds.store(false, Ordering::SeqCst);
-        assert_eq!(run(&log, &model, &tools).drive().await, Err(LogClosed));
+        assert_eq!(run(&log, &model, &tools).run_to_completion().await, Err(LogClosed));
         assert_eq!(log.kinds(), ["assistant_message", "tool_start"]);
         assert!(tools.called().is_empty());
     }
@@ -186,7 +186,7 @@ async fn a_final_reply_that_was_committed_before_a_crash_is_not_asked_for_again(
         provider_data: None,
     })]);
     let model = ScriptedModel::new([]);
-    run(&log, &model, &Arc::default()).drive().await.unwrap();
+    run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert!(model.requests().is_empty());
     assert_eq!(log.outcome(), RunOutcome::Completed);
 }

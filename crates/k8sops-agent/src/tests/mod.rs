@@ -1,10 +1,10 @@
 //! A run, in all the ways it can go, with a scripted model, tools that tests hold in their hands, and a log in memory.
 mod approvals;
-mod calls;
 mod context;
 mod interrupted;
-mod lineup;
-mod replies;
+mod model_selection;
+mod model_step;
+mod tool_calls;
 
 use std::{
     collections::HashMap,
@@ -21,12 +21,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::BudgetConfig;
+use crate::SpendingLimits;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
 use k8sops_tools::{
-    ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolOutcome, ToolRef,
+    ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
+    ToolOutcome, ToolRef,
 };
 
 type Watch = Box<dyn Fn(usize) + Send>;
@@ -184,7 +185,7 @@ impl Log {
 
 #[async_trait]
 impl RunLog for Log {
-    async fn append(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
+    async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
         self.commit(events);
         self.step();
         tokio::task::yield_now().await;
@@ -195,19 +196,19 @@ impl RunLog for Log {
         RunView::from(&*self.state.read().unwrap())
     }
 
-    fn holds(&self) -> bool {
+    fn holds_lease(&self) -> bool {
         self.holds.load(Ordering::SeqCst)
     }
 
-    fn changes(&self) -> watch::Receiver<u64> {
+    fn subscribe(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    fn preview(&self, _message: MessageId, _piece: Piece<'_>) {
+    fn send_preview(&self, _message: MessageId, _chunk: PreviewChunk<'_>) {
         self.step();
     }
 
-    fn progress(&self, _progress: ToolProgress) {}
+    fn send_progress(&self, _progress: ToolProgress) {}
 }
 
 /// Tools by name: `look` is read, `change` mutating and asks, `force` mutating and open, `never` denied.
@@ -288,8 +289,8 @@ impl ToolExecutor for Tools {
 struct Nothing;
 
 #[async_trait]
-impl Spending for Nothing {
-    async fn of_user_today(&self) -> Option<TokenUsage> {
+impl UsageSource for Nothing {
+    async fn user_usage_today(&self) -> Option<TokenUsage> {
         Some(TokenUsage::default())
     }
 }
@@ -312,8 +313,8 @@ fn again(log: &Log, message: &str) {
     ]);
 }
 
-fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> Candidate {
-    Candidate {
+fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> ModelCandidate {
+    ModelCandidate {
         provider: provider.into(),
         model: "m".into(),
         chat: model.clone(),
@@ -327,15 +328,15 @@ fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> Candidate {
 fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
     Run {
         log: log.clone(),
-        lineup: vec![candidate("scripted", model)],
-        spending: Arc::new(Nothing),
+        candidates: vec![candidate("scripted", model)],
+        usage_source: Arc::new(Nothing),
         memory: None,
         tools: tools.clone(),
         settings: log.state.read().unwrap().summary.settings.clone(),
         system: "be brief".into(),
-        limits: Limits {
+        limits: RunLimits {
             context: ContextPolicy { threshold: 75, max_tokens: 100_000 },
-            budgets: BudgetConfig::default(),
+            budgets: SpendingLimits::default(),
             max_steps: 3,
             max_calls: 10,
             max_time: Duration::from_secs(600),

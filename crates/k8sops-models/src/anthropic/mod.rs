@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, and servers that speak it.
+//! Anthropic's Messages API and the servers that speak it.
 
 mod model;
 mod reply_assembler;

@@ -1,4 +1,4 @@
-//! Anthropic's Messages API, and servers that speak it.
+//! The client for Anthropic's Messages API.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::{
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION_HEADER: (HeaderName, HeaderValue) =
     (HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
-/// The API wants a limit on every reply; this one where neither the request nor the catalog has one.
+/// The reply limit if neither the request nor the catalog has one, since the API requires it.
 pub(crate) const DEFAULT_MAX_TOKENS: u32 = 4096;
 
 /// A provider that speaks Anthropic's Messages API.
@@ -31,7 +31,7 @@ pub struct AnthropicModel {
 }
 
 impl AnthropicModel {
-    /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
+    /// Creates a client for a provider. Nothing is sent or checked before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
@@ -41,19 +41,19 @@ impl AnthropicModel {
     pub(crate) fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
         let mut headers = self.client.request_headers(|client, key| {
             let mut headers = vec![(API_KEY_HEADER, key.to_owned())];
-            // Anthropic takes a bearer token for OAuth and refuses a key there; proxies and other servers often look
-            // there only.
+            // Anthropic accepts OAuth tokens as bearer tokens, but no API keys. Proxies and other servers often accept
+            // bearer tokens only.
             if !client.is_host("api.anthropic.com") {
                 headers.push((header::AUTHORIZATION, format!("Bearer {key}")));
             }
             headers
         })?;
-        // Unless the configuration names another.
+        // The configuration may name another version.
         headers.entry(VERSION_HEADER.0).or_insert(VERSION_HEADER.1);
         Ok(headers)
     }
 
-    /// How the body is to be, beyond the request.
+    /// Plans the body of a request from what is known of the model.
     fn plan_request(&self, request: &ChatRequest) -> MessagesPlan {
         let model = self.models.get(&request.model);
         let has = |feature| model.is_some_and(|model| model.features.contains(&feature));
@@ -90,15 +90,15 @@ impl ChatModel for AnthropicModel {
                 .await
             {
                 Ok(events) => {
-                    let asked = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
-                    let notices = quirk_notices(asked, &request.model);
+                    let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
+                    let notices = quirk_notices(relevant, &request.model);
                     return Ok(reply_stream(events, MessagesAssembler::new(call, notices)));
                 }
                 Err(error) => error,
             };
             if plan.return_blocks && body.has_returned_blocks() && rejects_returned_blocks(&error, &request.model) {
                 plan.return_blocks = false;
-            } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks) {
+            } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan.quirks = self.quirks.for_model(&request.model);
             } else {
                 return Err(error);

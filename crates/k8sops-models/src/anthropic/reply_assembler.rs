@@ -1,4 +1,4 @@
-//! From the events of the Messages API to a reply.
+//! Assembles the events of the Messages API into a reply.
 
 use std::{collections::VecDeque, mem};
 
@@ -16,11 +16,11 @@ use crate::{
     requested_calls::{WrittenToolCall, parse_requested_calls},
 };
 
-/// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
+/// The fields of all known events. Each is optional, so that new types and fields are not an error.
 #[derive(Deserialize)]
 struct MessagesEvent {
     #[serde(default, rename = "type")]
-    kind: String,
+    event_type: String,
     #[serde(default)]
     index: u64,
     #[serde(default)]
@@ -76,7 +76,7 @@ struct OutputTokenDetails {
 }
 
 impl MessagesUsage {
-    /// Takes over what a later report says; it repeats some figures and leaves out others.
+    /// Updates the figures from a later report, which may repeat or omit some of them.
     fn merge(&mut self, newer: &Self) {
         self.input_tokens = newer.input_tokens.or(self.input_tokens);
         self.output_tokens = newer.output_tokens.or(self.output_tokens);
@@ -85,7 +85,7 @@ impl MessagesUsage {
         self.output_tokens_details = newer.output_tokens_details.or(self.output_tokens_details);
     }
 
-    /// In our terms: this API does not count what its cache took part in among the input.
+    /// Converts the usage. Unlike [`TokenUsage`], this API counts cached tokens separately from the input.
     fn to_token_usage(&self) -> TokenUsage {
         let read = self.cache_read_input_tokens.unwrap_or_default();
         let created = self.cache_creation_input_tokens.unwrap_or_default();
@@ -103,18 +103,18 @@ impl MessagesUsage {
     }
 }
 
-/// A tool call that is being put together.
+/// A tool call that is incomplete.
 struct ToolUseBuffer {
-    /// The index of its block.
+    /// The index of the content block.
     index: u64,
     name: String,
-    /// What the block began with; the pieces, if any come, take its place.
+    /// The input at the start of the block. Later pieces replace it.
     input: Option<Value>,
     json: String,
 }
 
 impl ToolUseBuffer {
-    /// The input as it was written. The empty object that every block begins with is nothing written yet.
+    /// Returns the input as it was written. Every block starts with an empty object, which does not count.
     fn into_arguments(self) -> String {
         match self.input {
             Some(Value::Object(input)) if self.json.is_empty() && !input.is_empty() => Value::Object(input).to_string(),
@@ -123,14 +123,14 @@ impl ToolUseBuffer {
     }
 }
 
-/// Puts the events of one reply together.
+/// Assembles the events of one reply.
 pub(crate) struct MessagesAssembler {
     call: ProviderCall,
     content: String,
     reasoning: String,
-    /// In the order in which they began: some servers give all blocks the same index.
+    /// The tool calls in the order in which they started. Some servers give all blocks the same index.
     tool_uses: Vec<ToolUseBuffer>,
-    /// A block of a tool that the server runs itself, and the input that is being written.
+    /// The open block of a tool that the server runs itself: its index, the block, and the input so far.
     server_tool: Option<(u64, Value, String)>,
     recorder: ProviderBlockRecorder,
     notices: Vec<ProviderNotice>,
@@ -177,7 +177,7 @@ impl MessagesAssembler {
         }
     }
 
-    /// Writes down a block that is not ours, once it is whole.
+    /// Records the block of a server tool when it is complete.
     fn finish_server_tool(&mut self) {
         let Some((_, mut block, written)) = self.server_tool.take() else { return };
         if let (Some(fields), Ok(input)) = (block.as_object_mut(), serde_json::from_str(&written)) {
@@ -193,59 +193,60 @@ impl ReplyAssembler for MessagesAssembler {
         if data.is_empty() || data == "[DONE]" {
             return Ok(EventProgress::KeepAlive);
         }
-        let piece: MessagesEvent = match serde_json::from_str(data) {
-            Ok(piece) => piece,
-            // An event of a kind that is not known yet may use the names of our fields for something else.
+        let event: MessagesEvent = match serde_json::from_str(data) {
+            Ok(event) => event,
+            // An unknown event may use our field names for other types.
             Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
-            Err(error) => return Err(self.call.malformed_error(&format!("an event cannot be read ({error}): {data}"))),
+            Err(error) => return Err(self.call.unparsable_error("an event", error, data)),
         };
-        match piece.kind.as_str() {
+        match event.event_type.as_str() {
             "message_start" => {
-                if let Some(usage) = piece.message.and_then(|message| message.usage) {
+                if let Some(usage) = event.message.and_then(|message| message.usage) {
                     self.usage.merge(&usage);
                 }
             }
             "content_block_start" => {
-                let Some(block) = piece.content_block else { return Ok(EventProgress::KeepAlive) };
-                let word = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
+                let Some(block) = event.content_block else { return Ok(EventProgress::KeepAlive) };
+                let field = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
                 self.finish_server_tool();
                 match block.get("type").and_then(Value::as_str).unwrap_or_default() {
-                    "text" => self.push_text(word("text"), out),
+                    "text" => self.push_text(field("text"), out),
                     "thinking" => {
                         self.recorder.start_reasoning();
-                        self.push_reasoning(word("thinking"), out);
-                        self.record_signature(word("signature"));
+                        self.push_reasoning(field("thinking"), out);
+                        self.record_signature(field("signature"));
                     }
                     "tool_use" => {
-                        let (name, input) = (word("name").unwrap_or_default(), block.get("input").cloned());
+                        let name = field("name").unwrap_or_default();
+                        let input = block.get("input").cloned();
                         self.recorder.record_call(Map::new());
-                        self.tool_uses.push(ToolUseBuffer { index: piece.index, name, input, json: String::new() });
+                        self.tool_uses.push(ToolUseBuffer { index: event.index, name, input, json: String::new() });
                     }
-                    _ => self.server_tool = Some((piece.index, block, String::new())),
+                    _ => self.server_tool = Some((event.index, block, String::new())),
                 }
             }
             "content_block_delta" => {
-                let Some(delta) = piece.delta else { return Ok(EventProgress::KeepAlive) };
+                let Some(delta) = event.delta else { return Ok(EventProgress::KeepAlive) };
                 self.push_text(delta.text, out);
                 self.push_reasoning(delta.thinking, out);
                 self.record_signature(delta.signature);
                 if let Some(json) = delta.partial_json {
                     if let Some((index, _, written)) = &mut self.server_tool
-                        && *index == piece.index
+                        && *index == event.index
                     {
                         written.push_str(&json);
                     } else if let Some(tool_use) =
-                        self.tool_uses.iter_mut().rfind(|tool_use| tool_use.index == piece.index)
+                        self.tool_uses.iter_mut().rfind(|tool_use| tool_use.index == event.index)
                     {
                         tool_use.json.push_str(&json);
                     }
                 }
             }
             "message_delta" => {
-                if let Some(usage) = piece.usage {
+                if let Some(usage) = event.usage {
                     self.usage.merge(&usage);
                 }
-                self.stop_reason = piece.delta.and_then(|delta| delta.stop_reason).or(self.stop_reason.take());
+                self.stop_reason = event.delta.and_then(|delta| delta.stop_reason).or(self.stop_reason.take());
             }
             "message_stop" => {
                 self.stopped = true;
@@ -254,10 +255,10 @@ impl ReplyAssembler for MessagesAssembler {
             "error" => {
                 return Err(self
                     .call
-                    .rejection_error(&ProviderErrorBody::from_error(&piece.error.unwrap_or_default())));
+                    .rejection_error(&ProviderErrorBody::from_error(&event.error.unwrap_or_default())));
             }
             _ => {
-                if let Some(error) = piece.error.filter(|error| !error.is_null()) {
+                if let Some(error) = event.error.filter(|error| !error.is_null()) {
                     return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
                 }
                 return Ok(EventProgress::KeepAlive);
@@ -296,10 +297,10 @@ impl ReplyAssembler for MessagesAssembler {
     }
 }
 
-/// Whether this is a whole event of a kind that we do not read.
+/// Returns whether this is a valid event of an unknown type.
 fn is_unknown_event(data: &str) -> bool {
-    const READ: [&str; 6] =
+    const KNOWN: [&str; 6] =
         ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error"];
     let event = serde_json::from_str::<Value>(data).unwrap_or_default();
-    event.get("type").and_then(Value::as_str).is_some_and(|kind| !READ.contains(&kind))
+    event.get("type").and_then(Value::as_str).is_some_and(|kind| !KNOWN.contains(&kind))
 }

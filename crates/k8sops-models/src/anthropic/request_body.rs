@@ -1,4 +1,4 @@
-//! The request as the Messages API takes it.
+//! The body of a request to the Messages API.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -13,36 +13,36 @@ use crate::{
     quirks::ModelQuirk,
 };
 
-/// How the body is to be, beyond the request.
+/// How the body is built, in addition to the request.
 pub(crate) struct MessagesPlan {
-    /// The most tokens of the reply.
+    /// The token limit of the reply.
     pub(crate) max_tokens: u32,
-    /// How the model thinks.
+    /// How the model reasons.
     pub(crate) thinking: ThinkingMode,
-    /// Whether it takes a sampling temperature, as far as is known.
+    /// Whether the model accepts a sampling temperature, as far as is known.
     pub(crate) takes_temperature: bool,
-    /// Whether it gets back what it thought itself.
+    /// Whether the model gets its own reasoning back.
     pub(crate) return_blocks: bool,
-    /// What is to be left out.
+    /// The features to leave out.
     pub(crate) quirks: BTreeSet<ModelQuirk>,
 }
 
-/// How a model thinks.
+/// How a model reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ThinkingMode {
     Unknown,
-    /// Not at all.
+    /// The model does not reason.
     No,
-    /// As much as it sees fit.
+    /// The model decides how long it reasons.
     Adaptive,
-    /// As much as it is told.
+    /// The model reasons within a token budget.
     Budget,
 }
 
-/// The highest temperature that the protocol knows.
+/// The highest temperature of the protocol.
 pub(crate) const MAX_TEMPERATURE: f64 = 1.0;
 
-/// The least tokens that a budget for thinking may be.
+/// The smallest permitted token budget for reasoning.
 const MIN_THINKING_BUDGET: u32 = 1024;
 
 #[derive(Serialize)]
@@ -79,7 +79,7 @@ struct MessagesTurn<'a> {
 }
 
 impl MessagesBody<'_> {
-    /// What of it can be left out.
+    /// Returns the quirks that would remove a parameter of this body.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
         let temperature = self.temperature.is_some().then_some(ModelQuirk::NoTemperature);
         let thinking = self.thinking.as_ref().map(|thinking| match thinking["type"].as_str() {
@@ -89,15 +89,15 @@ impl MessagesBody<'_> {
         temperature.into_iter().chain(thinking).collect()
     }
 
-    /// Whether the model gets anything back that only it can read.
+    /// Returns whether the body contains data that only this model can read.
     pub(crate) fn has_returned_blocks(&self) -> bool {
         let mut blocks = self.messages.iter().flat_map(|message| &message.content);
         blocks.any(|block| matches!(block.block, ContentBlock::Thinking { .. } | ContentBlock::Opaque(_)))
     }
 }
 
-/// Says that all that stands before and here is to be kept for the next request that begins with the same: tools, then
-/// the system prompt, then the messages. Nothing is cached without it.
+/// Marks the end of a prompt prefix that the provider caches: tools, then the system prompt, then the messages. Without
+/// a mark, nothing is cached.
 #[derive(Clone, Copy, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum CacheControl {
@@ -139,13 +139,13 @@ enum ContentBlock<'a> {
         thinking: &'a str,
         signature: Value,
     },
-    /// As it came, to go back as it came.
+    /// A block that is returned unchanged.
     #[serde(untagged)]
     Opaque(Value),
 }
 
 impl ContentBlock<'_> {
-    /// Whether a mark for the cache may stand on it.
+    /// Returns whether the block can carry a cache mark.
     fn is_cacheable(&self) -> bool {
         matches!(self, Self::Text { .. } | Self::ToolUse { .. } | Self::ToolResult { .. })
     }
@@ -160,7 +160,7 @@ struct MessagesTool<'a> {
     cache_control: Option<CacheControl>,
 }
 
-/// Whether a request asks for what a quirk leaves out.
+/// Returns whether a quirk changes what the request asks for.
 pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool {
     match quirk {
         ModelQuirk::NoTemperature => request.temperature.is_some(),
@@ -170,7 +170,7 @@ pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool 
     }
 }
 
-/// What is said about thinking, and about how much of it.
+/// Returns the options for reasoning and its effort.
 fn thinking_options(
     request: &ChatRequest,
     plan: &MessagesPlan,
@@ -179,13 +179,13 @@ fn thinking_options(
     if plan.quirks.contains(&ModelQuirk::NoThinking) {
         return (None, None);
     }
-    // Newer models show nothing of what they think, nor of what they say between two calls, unless asked to.
+    // By default, newer models return neither their reasoning nor the text between two calls.
     let adaptive = || Some(json!({"type": "adaptive", "display": "summarized"}));
-    let wish = match request.reasoning {
+    let requested = match request.reasoning {
         Some(ReasoningEffort::Off) if plan.quirks.contains(&ModelQuirk::AlwaysThinks) => Some(ReasoningEffort::Low),
-        wish => wish,
+        requested => requested,
     };
-    let effort = match (plan.thinking, wish) {
+    let effort = match (plan.thinking, requested) {
         (ThinkingMode::No, _) | (ThinkingMode::Unknown | ThinkingMode::Budget, None) => return (None, None),
         (_, Some(ReasoningEffort::Off)) => return (Some(json!({"type": "disabled"})), None),
         (ThinkingMode::Adaptive, None) => return (adaptive(), None),
@@ -194,26 +194,27 @@ fn thinking_options(
         }
         (ThinkingMode::Budget, Some(effort)) => effort,
     };
-    // A model that thinks within a budget wants each reply of the turn to begin with what it thought, which those of another
-    // model, or of another setting, do not.
-    let unthought = turns.iter().rev().take_while(|turn| matches!(turn, PromptTurn::Assistant { .. })).any(|turn| {
-        !matches!(turn, PromptTurn::Assistant { own: Some(SameModelContent { parts: Some(parts), .. }), .. }
+    // A model with a reasoning budget requires every reply of the turn to start with reasoning. Replies of other
+    // models, or of other settings, do not.
+    let lacks_reasoning =
+        turns.iter().rev().take_while(|turn| matches!(turn, PromptTurn::Assistant { .. })).any(|turn| {
+            !matches!(turn, PromptTurn::Assistant { same_model: Some(SameModelContent { parts: Some(parts), .. }), .. }
             if matches!(parts.first(), Some(ReplyPart::Reasoning(..) | ReplyPart::Opaque(_))))
-    });
-    let wanted = match effort {
+        });
+    let preferred = match effort {
         ReasoningEffort::Off | ReasoningEffort::Low => 4096,
         ReasoningEffort::Medium => 16_384,
         ReasoningEffort::High => 32_768,
     };
-    let budget = wanted.min(plan.max_tokens / 2);
-    if unthought || budget < MIN_THINKING_BUDGET {
+    let budget = preferred.min(plan.max_tokens / 2);
+    if lacks_reasoning || budget < MIN_THINKING_BUDGET {
         return (None, None);
     }
     (Some(json!({"type": "enabled", "budget_tokens": budget})), None)
 }
 
 impl<'a> MessagesBody<'a> {
-    /// The body of a request.
+    /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &MessagesPlan) -> Self {
         let turns = prompt_turns(request, BlockFormat::AnthropicMessages);
         let (thinking, output_config) = thinking_options(request, plan, &turns);
@@ -227,27 +228,29 @@ impl<'a> MessagesBody<'a> {
                 cache_control: None,
             })
             .collect();
-        let mut forbidden = request.tool_choice == ToolChoice::None;
+        let mut tools_forbidden = request.tool_choice == ToolChoice::None;
         if tools.is_empty() {
-            // A conversation with tool calls in it is refused unless tools are listed; all servers may be away just now.
+            // A conversation with tool calls is rejected unless tools are listed. All MCP servers may be disconnected
+            // now.
             tools = unavailable_tools(&turns);
-            forbidden = true;
+            tools_forbidden = true;
         }
-        let tool_choice = (forbidden && !tools.is_empty()).then(|| json!({"type": "none"}));
+        let tool_choice = (tools_forbidden && !tools.is_empty()).then(|| json!({"type": "none"}));
         let mut system: Vec<CachedBlock<'_>> = Vec::new();
         if !request.system.is_empty() {
             system.push(ContentBlock::Text { text: &request.system }.into());
         }
         let mut messages = build_messages(turns, plan.return_blocks);
-        let marked = Some(CacheControl::Ephemeral);
-        // The same in all sessions: the tools, and the tools with the system prompt. Then what this session has said until its
-        // last call and until now: a reply with many calls is longer than the provider looks back for what it knows.
-        tools.last_mut().into_iter().for_each(|tool| tool.cache_control = marked);
-        system.last_mut().into_iter().for_each(|block| block.cache_control = marked);
-        let said = messages.iter_mut().rev().filter(|message| message.role == MessagesRole::User).take(2);
-        for message in said {
+        let cache_mark = Some(CacheControl::Ephemeral);
+        // Tools and system prompt are the same in all sessions. The marks on the last two user messages cover this
+        // session: one mark is not enough, because a reply with many calls is longer than the provider's lookback for
+        // cached prefixes.
+        tools.last_mut().into_iter().for_each(|tool| tool.cache_control = cache_mark);
+        system.last_mut().into_iter().for_each(|block| block.cache_control = cache_mark);
+        let user_messages = messages.iter_mut().rev().filter(|message| message.role == MessagesRole::User).take(2);
+        for message in user_messages {
             if let Some(block) = message.content.iter_mut().rev().find(|block| block.block.is_cacheable()) {
-                block.cache_control = marked;
+                block.cache_control = cache_mark;
             }
         }
         Self {
@@ -257,8 +260,8 @@ impl<'a> MessagesBody<'a> {
             tools,
             tool_choice,
             messages,
-            // A model that thinks takes no other temperature than its own. Where this one stands in for a model of another
-            // provider, the setting may be of that one's scale.
+            // A model that reasons accepts only its default temperature. The setting may be on the scale of another
+            // provider, if this model is a fallback.
             temperature: request.temperature.map(|temperature| temperature.min(MAX_TEMPERATURE)).filter(|_| {
                 plan.takes_temperature && !plan.quirks.contains(&ModelQuirk::NoTemperature) && thinking.is_none()
             }),
@@ -269,7 +272,7 @@ impl<'a> MessagesBody<'a> {
     }
 }
 
-/// The tools that were called in `turns`, as ones that are no longer there.
+/// Returns the tools that were called in `turns`, described as unavailable.
 fn unavailable_tools<'a>(turns: &[PromptTurn<'a>]) -> Vec<MessagesTool<'a>> {
     let calls = turns.iter().flat_map(|turn| match turn {
         PromptTurn::User(_) => &[],
@@ -288,7 +291,7 @@ fn unavailable_tools<'a>(turns: &[PromptTurn<'a>]) -> Vec<MessagesTool<'a>> {
         .collect()
 }
 
-/// The messages: roles take turns, the user begins, and no block is empty.
+/// Builds the messages. Roles alternate, the first is the user, and no message is empty.
 fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<MessagesTurn<'a>> {
     let mut messages: Vec<MessagesTurn<'a>> = Vec::with_capacity(turns.len());
     let mut add = |role, blocks: Vec<ContentBlock<'a>>| {
@@ -304,15 +307,15 @@ fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<Me
     for turn in turns {
         match turn {
             PromptTurn::User(text) => add(MessagesRole::User, vec![ContentBlock::Text { text }]),
-            PromptTurn::Assistant { text, exchanges, own } => {
+            PromptTurn::Assistant { text, exchanges, same_model } => {
                 let (uses, results): (Vec<_>, Vec<_>) = exchanges.into_iter().map(tool_blocks).unzip();
-                let said = match own.filter(|_| return_blocks).and_then(|own| own.parts) {
+                let content = match same_model.filter(|_| return_blocks).and_then(|content| content.parts) {
                     Some(parts) => rebuild_reply(parts, uses),
                     None => text.map(|text| ContentBlock::Text { text }).into_iter().chain(uses).collect(),
                 };
-                // What a model thought and did not say is nothing to one that does not read it.
-                if !said.is_empty() {
-                    add(MessagesRole::Assistant, said);
+                // A reply of reasoning alone has no content for other models.
+                if !content.is_empty() {
+                    add(MessagesRole::Assistant, content);
                 }
                 if !results.is_empty() {
                     add(MessagesRole::User, results);
@@ -323,12 +326,13 @@ fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<Me
     messages
 }
 
-/// A reply of this very model, block by block as it gave it: it wants its thinking back unchanged, and in its place.
+/// Rebuilds a reply of the same model block by block, because the model requires its reasoning unchanged and in its
+/// place.
 fn rebuild_reply<'a>(parts: Vec<ReplyPart<'a>>, uses: Vec<ContentBlock<'a>>) -> Vec<ContentBlock<'a>> {
     let mut uses = uses.into_iter();
     let blocks = without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
         ReplyPart::Text(text) => Some(ContentBlock::Text { text }),
-        // Without its signature it would be refused.
+        // Reasoning without a signature is rejected.
         ReplyPart::Reasoning(thinking, mut data) => {
             Some(ContentBlock::Thinking { thinking, signature: data.remove("signature")? })
         }

@@ -1,4 +1,4 @@
-//! Ollama's own API, the only one of its APIs in which a request can set the context length.
+//! Ollama's own API. Unlike its OpenAI-compatible API, it lets a request set the context length.
 
 mod model;
 mod reply_assembler;

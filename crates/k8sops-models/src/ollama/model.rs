@@ -1,4 +1,4 @@
-//! Ollama, by its own API: the one in which a request can say how much context there is to be.
+//! The client for Ollama's own API.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,24 +25,24 @@ use crate::{
 /// A provider that speaks Ollama's own API.
 pub struct OllamaModel(Arc<OllamaInner>);
 
-/// What a stream needs as well: it may have to ask a second time.
+/// The shared state of the client. Reply streams hold it, because they may send a second request.
 struct OllamaInner {
     client: ProviderHttpClient,
     models: HashMap<String, ModelConfig>,
     /// See [`ProviderConfig::max_context`].
     max_context: u32,
     keep_alive: Option<Value>,
-    /// What the server says that its models take in. A plain lock: held for a look.
+    /// The context lengths that the server reports for its models.
     windows: Mutex<HashMap<String, u32>>,
     quirks: LearnedQuirks,
 }
 
 impl OllamaModel {
-    /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
+    /// Creates a client for a provider. Nothing is sent or checked before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
-        // It takes a number of seconds as a number only.
+        // Ollama accepts a number of seconds only as a number.
         let keep_alive =
             config.keep_alive.as_ref().map(|text| text.parse::<i64>().map_or(json!(text), |secs| json!(secs)));
         Self(Arc::new(OllamaInner {
@@ -61,12 +61,12 @@ impl OllamaInner {
         self.client.request_headers(|_, key| vec![(header::AUTHORIZATION, format!("Bearer {key}"))])
     }
 
-    /// The context that calls of a model are given: what the catalog says of it, else what the server says that it can, and
-    /// no more of that than is configured, for memory is taken for all of it. Ollama's own default is a few thousand tokens,
-    /// and what does not fit is cut off without a word.
+    /// Returns the context length for calls of a model: the catalog's, or else the server's up to the configured
+    /// maximum, because the server allocates memory for all of it. Ollama's own default is a few thousand tokens, and
+    /// it silently truncates what does not fit.
     ///
     /// # Errors
-    /// The server cannot be reached. One that does not know is no error.
+    /// Returns an error if the server cannot be reached. A server that does not report a length is not an error.
     async fn context_tokens(&self, model: &str) -> Result<u32, ModelError> {
         if let Some(known) = self.models.get(model).and_then(|model| model.context_window) {
             return Ok(known);
@@ -79,7 +79,7 @@ impl OllamaInner {
                     self.windows.lock().insert(model.to_owned(), limit);
                     limit
                 }
-                // Asked again with the next call.
+                // The next call asks the server again.
                 None => self.max_context,
             },
         };
@@ -90,8 +90,8 @@ impl OllamaInner {
         let call = self.client.provider_call(model);
         let body = json!({"model": model});
         match self.client.post_for_json(&call, &["api", "show"], self.protocol_headers()?, &body).await {
-            Ok(shown) => Ok(parse_context_length(&shown)),
-            // The call itself would fare no better.
+            Ok(description) => Ok(parse_context_length(&description)),
+            // The call itself would fail as well.
             Err(error @ (ModelError::Network(_) | ModelError::Timeout(_))) => Err(error),
             Err(_) => Ok(None),
         }
@@ -109,7 +109,7 @@ impl OllamaInner {
         }
     }
 
-    /// Calls the model as `plan` says; what the model refuses is left out, and the call made again.
+    /// Calls the model as planned. Parameters that it rejects are dropped, and the request is sent again.
     async fn call_model(
         &self,
         call: &ProviderCall,
@@ -125,13 +125,13 @@ impl OllamaInner {
                 self.client.post_streaming(call, &["api", "chat"], headers.clone(), &body, EventFraming::Lines).await;
             match events.map_err(|error| with_pull_hint(error, &request.model)) {
                 Ok(events) => {
-                    let asked = known.iter().filter(|quirk| affects_request(**quirk, request));
-                    let notices = quirk_notices(asked, &request.model);
+                    let relevant = known.iter().filter(|quirk| affects_request(**quirk, request));
+                    let notices = quirk_notices(relevant, &request.model);
                     let offered = if plan.tools { offered_tool_names(request) } else { Vec::new() };
                     let assembler = OllamaAssembler::new(call.clone(), offered, plan.window, notices);
                     return Ok(reply_stream(events, assembler));
                 }
-                Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known) => {
+                Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known).is_some() => {
                     let stream = plan.stream;
                     plan = self.plan_request(request, plan.window);
                     plan.stream &= stream;
@@ -141,8 +141,8 @@ impl OllamaInner {
         }
     }
 
-    /// A streamed reply with nothing in it: models are about that call tools only when they do not stream. Asks once more so,
-    /// and keeps to it if that helps.
+    /// Repeats a request whose streamed reply was empty without streaming, since some models call tools only then. If
+    /// that helps, later requests are not streamed either.
     async fn call_unstreamed(
         &self,
         call: &ProviderCall,
@@ -175,15 +175,15 @@ impl ChatModel for OllamaModel {
         if !plan.stream || !plan.tools || request.tools.is_empty() {
             return Ok(stream);
         }
-        let asked = Arc::new((inner, call, request, plan));
-        let with_second_try = stream.then(move |delta| {
-            let asked = Arc::clone(&asked);
+        let context = Arc::new((inner, call, request, plan));
+        let with_retry = stream.then(move |delta| {
+            let context = Arc::clone(&context);
             async move {
                 match delta {
                     Ok(ReplyDelta::Done(reply)) if is_empty_reply(&reply) => {
-                        let (inner, call, request, plan) = &*asked;
-                        let second = inner.call_unstreamed(call, request, plan.clone(), reply.usage).await;
-                        match second {
+                        let (inner, call, request, plan) = &*context;
+                        let retried = inner.call_unstreamed(call, request, plan.clone(), reply.usage).await;
+                        match retried {
                             Ok(deltas) => deltas.into_iter().map(Ok).collect(),
                             Err(error) => vec![Err(error)],
                         }
@@ -192,7 +192,7 @@ impl ChatModel for OllamaModel {
                 }
             }
         });
-        Ok(with_second_try.flat_map(stream::iter).boxed())
+        Ok(with_retry.flat_map(stream::iter).boxed())
     }
 
     async fn context_window(&self, model: &str) -> Option<u32> {
@@ -204,26 +204,27 @@ impl ChatModel for OllamaModel {
         let call = inner.client.provider_call(model);
         let list = inner.client.get_json(&call, &["api", "tags"], inner.protocol_headers()?).await?;
         let Some(models) = list.as_ref().and_then(|list| list.get("models")?.as_array()) else {
-            return Err(ModelError::InvalidRequest(format!(
-                "{} has no list of models at /api/tags. Check that the base URL is one of Ollama, without /v1 or /api.",
+            let message = format!(
+                "{} has no list of models at /api/tags. Check that the base URL is that of Ollama, without /v1 or /api.",
                 call.provider_label()
-            )));
+            );
+            return Err(ModelError::InvalidRequest(message.into()));
         };
         let names: Vec<&str> = models.iter().filter_map(|model| model.get("name")?.as_str()).collect();
         if names.iter().any(|name| *name == model || name.strip_suffix(":latest") == Some(model)) {
             return Ok(());
         }
-        let there = if names.is_empty() { "none".to_owned() } else { call.redact(&names.join(", ")) };
+        let available = if names.is_empty() { "none".to_owned() } else { call.redact(&names.join(", ")) };
         Err(ModelError::ModelNotFound(format!(
-            "{} does not have the model `{model}`; it has: {there}. Run: ollama pull {model}",
+            "{} does not have the model `{model}`; available: {available}. Run: ollama pull {model}",
             call.provider_label()
         )))
     }
 }
 
-/// What a model takes in, as its description says.
-fn parse_context_length(shown: &Value) -> Option<u32> {
-    let info = shown.get("model_info")?;
+/// Reads the context length from the description of a model.
+fn parse_context_length(description: &Value) -> Option<u32> {
+    let info = description.get("model_info")?;
     let architecture = info.get("general.architecture")?.as_str()?;
     u32::try_from(info.get(format!("{architecture}.context_length"))?.as_u64()?).ok()
 }
@@ -232,11 +233,11 @@ fn is_empty_reply(reply: &ModelReply) -> bool {
     reply.content.trim().is_empty() && reply.tool_calls.is_empty() && reply.reasoning.is_none()
 }
 
-/// An error for a model that is not there says how it is fetched; unless it is the path that is not there.
+/// Adds the command that downloads a missing model to the error, unless it is the path that is missing.
 fn with_pull_hint(error: ModelError, model: &str) -> ModelError {
     match error {
-        ModelError::ModelNotFound(words) if !words.contains("page not found") => {
-            ModelError::ModelNotFound(format!("{words} Run: ollama pull {model}"))
+        ModelError::ModelNotFound(message) if !message.contains("page not found") => {
+            ModelError::ModelNotFound(format!("{message} Run: ollama pull {model}"))
         }
         error => error,
     }

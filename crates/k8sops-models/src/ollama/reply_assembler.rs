@@ -1,4 +1,4 @@
-//! From the lines of Ollama to a reply.
+//! Assembles the lines of Ollama's API into a reply.
 
 use std::{collections::VecDeque, mem};
 
@@ -53,29 +53,29 @@ struct OllamaLineToolCall {
 struct OllamaLineFunction {
     #[serde(default)]
     name: Option<String>,
-    /// The object; from some versions its text.
+    /// The object. Some versions send it as text.
     #[serde(default)]
     arguments: Option<Value>,
 }
 
-/// Puts the lines of one reply together.
+/// Assembles the lines of one reply.
 pub(crate) struct OllamaAssembler {
     call: ProviderCall,
     content: String,
     reasoning: String,
-    /// Names and arguments, as they were written.
+    /// The tool calls as the model wrote them.
     calls: Vec<WrittenToolCall>,
     think_tags: ThinkTagSplitter,
     text_calls: TextToolCallParser,
     window: u32,
     notices: Vec<ProviderNotice>,
     usage: TokenUsage,
-    /// Why it ended; `None` until it has.
+    /// The reason of the end, or `None` before it.
     end: Option<String>,
 }
 
 impl OllamaAssembler {
-    /// For a reply to a request that offers these tools, in a context of `window` tokens.
+    /// Creates an assembler for a reply to a request that offers these tools, in a context of `window` tokens.
     pub(crate) fn new(call: ProviderCall, tools: Vec<String>, window: u32, notices: Vec<ProviderNotice>) -> Self {
         Self {
             call,
@@ -105,43 +105,40 @@ impl OllamaAssembler {
         }
     }
 
-    fn push_parsed_text(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) {
-        let shown = self.text_calls.push(text);
-        self.push_text(shown, out);
-    }
-
-    /// Text, and what was thought in it.
+    /// Adds the reasoning and the text of one message.
     fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
         self.push_reasoning(&reasoning, out);
-        self.push_parsed_text(&text, out);
+        let released = self.text_calls.push(&text);
+        self.push_text(released, out);
     }
 }
 
 impl ReplyAssembler for OllamaAssembler {
     fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
         let line: OllamaLine = serde_json::from_str(&event.data)
-            .map_err(|error| self.call.malformed_error(&format!("a line cannot be read ({error}): {}", event.data)))?;
+            .map_err(|error| self.call.unparsable_error("a line", error, &event.data))?;
         if let Some(error) = line.error.filter(|error| !error.is_null()) {
             return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
         }
-        let piece = line.message.unwrap_or_default();
-        let (shown, mut more) = (out.len(), false);
-        if let Some(thinking) = piece.thinking.filter(|thinking| !thinking.is_empty()) {
-            // A server that tells them apart leaves no tags in the text.
+        let message = line.message.unwrap_or_default();
+        let pieces_before = out.len();
+        let mut has_content = false;
+        if let Some(thinking) = message.thinking.filter(|thinking| !thinking.is_empty()) {
+            // A server with a separate field for reasoning leaves no tags in the text.
             self.push_reasoning(&thinking, out);
         }
-        if let Some(content) = piece.content.filter(|content| !content.is_empty()) {
-            more = true;
+        if let Some(content) = message.content.filter(|content| !content.is_empty()) {
+            has_content = true;
             let split = self.think_tags.push(&content);
             self.push_split_text(split, out);
         }
-        for function in piece.tool_calls.into_iter().flatten().filter_map(|call| call.function) {
+        for function in message.tool_calls.into_iter().flatten().filter_map(|call| call.function) {
             let arguments = match function.arguments {
                 None | Some(Value::Null) => String::new(),
                 Some(Value::String(text)) => text,
                 Some(arguments) => arguments.to_string(),
             };
-            more = true;
+            has_content = true;
             self.calls.push(WrittenToolCall { name: function.name.unwrap_or_default(), arguments });
         }
         if line.done {
@@ -158,7 +155,7 @@ impl ReplyAssembler for OllamaAssembler {
             }
             return Ok(EventProgress::End);
         }
-        Ok(if more || out.len() > shown { EventProgress::Content } else { EventProgress::KeepAlive })
+        Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
@@ -173,8 +170,8 @@ impl ReplyAssembler for OllamaAssembler {
             self.notices.push(ProviderNotice {
                 code: "prompt_cut",
                 message: format!(
-                    "The conversation fills the {} tokens of context that `{}` has, and its beginning may have been cut off. \
-                     Raise OLLAMA_MAX_CONTEXT, or the model's context_window in the catalog",
+                    "The conversation fills the {} tokens of context of `{}`, and its beginning may have been truncated. \
+                     Increase OLLAMA_MAX_CONTEXT, or the model's context_window in the catalog",
                     self.window, self.call.model
                 ),
             });

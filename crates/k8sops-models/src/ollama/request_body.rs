@@ -1,4 +1,4 @@
-//! The request as Ollama takes it.
+//! The body of a request to Ollama.
 
 use std::borrow::Cow;
 
@@ -13,18 +13,18 @@ use crate::{
     quirks::ModelQuirk,
 };
 
-/// How the body is to be, beyond the request.
+/// How the body is built, in addition to the request.
 #[derive(Debug, Clone)]
 pub(crate) struct OllamaPlan {
-    /// Tokens of context.
+    /// The context length in tokens.
     pub(crate) window: u32,
-    /// How long the model is kept in memory.
+    /// How long the model stays loaded.
     pub(crate) keep_alive: Option<Value>,
-    /// Whether the model takes tools.
+    /// Whether the model supports tools.
     pub(crate) tools: bool,
-    /// Whether it takes a word on thinking.
+    /// Whether the model accepts an option for reasoning.
     pub(crate) think: bool,
-    /// Whether the reply is to come in pieces.
+    /// Whether the reply is streamed.
     pub(crate) stream: bool,
 }
 
@@ -83,7 +83,7 @@ struct OllamaToolCall<'a> {
 #[derive(Serialize)]
 struct OllamaFunctionCall<'a> {
     name: Cow<'a, str>,
-    /// An object, not text.
+    /// An object rather than text.
     arguments: Cow<'a, Map<String, Value>>,
 }
 
@@ -101,7 +101,7 @@ struct OllamaToolFunction<'a> {
 }
 
 impl OllamaBody<'_> {
-    /// What of it can be left out.
+    /// Returns the quirks that would remove a parameter of this body.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
         let tools = (!self.tools.is_empty()).then_some(ModelQuirk::NoTools);
         let think = self.think.is_some().then_some(ModelQuirk::NoThinking);
@@ -110,7 +110,8 @@ impl OllamaBody<'_> {
     }
 }
 
-/// The tools that a request offers. There is no word for "not now": they are left out.
+/// Returns the tools that the request offers. The API cannot list tools and forbid them, so that forbidden tools are
+/// left out.
 pub(crate) fn offered_tool_names(request: &ChatRequest) -> Vec<String> {
     match request.tool_choice {
         ToolChoice::Auto => request.tools.iter().map(|tool| tool.name.clone()).collect(),
@@ -118,7 +119,7 @@ pub(crate) fn offered_tool_names(request: &ChatRequest) -> Vec<String> {
     }
 }
 
-/// Whether a request asks for what a quirk leaves out.
+/// Returns whether a quirk changes what the request asks for.
 pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool {
     match quirk {
         ModelQuirk::NoThinking => request.reasoning.is_some(),
@@ -128,7 +129,7 @@ pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool 
 }
 
 impl<'a> OllamaBody<'a> {
-    /// The body of a request.
+    /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &OllamaPlan) -> Self {
         let offered = plan.tools && request.tool_choice == ToolChoice::Auto;
         let tools = request.tools.iter().filter(|_| offered).map(|tool| OllamaTool {
@@ -139,11 +140,11 @@ impl<'a> OllamaBody<'a> {
                 parameters: &tool.input_schema,
             },
         });
-        // These take a word for how much, and cannot do without; all others take yes or no.
-        let in_words = request.model.starts_with("gpt-oss");
+        // These models take an effort and always reason. All others take a boolean.
+        let takes_effort = request.model.starts_with("gpt-oss");
         let think = request.reasoning.filter(|_| plan.think).map(|effort| match effort {
-            ReasoningEffort::Off if in_words => json!("low"),
-            effort if in_words => json!(effort.as_str()),
+            ReasoningEffort::Off if takes_effort => json!("low"),
+            effort if takes_effort => json!(effort.as_str()),
             effort => json!(effort != ReasoningEffort::Off),
         });
         Self {
@@ -170,7 +171,7 @@ fn build_messages(request: &ChatRequest) -> Vec<OllamaMessage<'_>> {
     for turn in prompt_turns(request, BlockFormat::OllamaChat) {
         match turn {
             PromptTurn::User(text) => {
-                // Two in a row follow a run that failed; the templates of some models lose one of them.
+                // Two user messages in a row follow a failed run. The templates of some models lose one of them.
                 if let Some(OllamaMessage::User { content }) = messages.last_mut() {
                     let content = content.to_mut();
                     content.push_str("\n\n");
@@ -179,9 +180,10 @@ fn build_messages(request: &ChatRequest) -> Vec<OllamaMessage<'_>> {
                     messages.push(OllamaMessage::User { content: Cow::Borrowed(text) });
                 }
             }
-            PromptTurn::Assistant { text, exchanges, own } => {
-                // What a model thought is of use to it until it has answered.
-                let thinking = own.filter(|own| own.in_current_turn).and_then(|own| own.reasoning);
+            PromptTurn::Assistant { text, exchanges, same_model } => {
+                // Reasoning is useful to the model until it has answered.
+                let thinking =
+                    same_model.filter(|content| content.in_current_turn).and_then(|content| content.reasoning);
                 let tool_calls = exchanges.iter().map(|exchange| OllamaToolCall {
                     id: exchange.call.id.as_str(),
                     function: OllamaFunctionCall {

@@ -147,7 +147,7 @@ fn think_value_depends_on_model_and_reasoning_stays_in_turn() {
     let null = json!(null);
     assert_eq!(given_back(&request), [null.clone(), null.clone(), null.clone(), null.clone(), json!("private"), null]);
     request.model = "another".into();
-    assert!(given_back(&request).iter().all(Value::is_null), "another model's thoughts are not its own");
+    assert!(given_back(&request).iter().all(Value::is_null), "reasoning of another model");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn reply_is_independent_of_chunk_boundaries() {
         text_line("Ich prüfe "),
         text_line("das 🔥."),
         call_line("pods_list", json!({"ns": "shop-ü"})),
-        // Some versions write the object as text.
+        // Some versions send the object as text.
         call_line("nodes", json!("{\"all\": true}")),
         done_line("stop"),
     ]);
@@ -242,11 +242,11 @@ async fn context_length_is_queried_once() {
 async fn context_is_bounded_unless_catalog_sets_it() {
     let server = ScriptedProvider::start([show_response(1_000_000), ScriptedResponse::plain(500, "", "")]).await;
     let model = OllamaModel::new(&provider_at(&server.url));
-    assert_eq!(model.context_window("large").await, Some(32_768), "memory is taken for all of it");
+    assert_eq!(model.context_window("large").await, Some(32_768), "the server allocates memory for all of it");
     assert_eq!(model.context_window("unknown").await, Some(32_768));
     let mut config = provider_at(&server.url);
     config.models = vec![ModelConfig { context_window: Some(100_000), ..ModelConfig::named("mine", "") }];
-    assert_eq!(OllamaModel::new(&config).context_window("mine").await, Some(100_000), "and nobody is asked");
+    assert_eq!(OllamaModel::new(&config).context_window("mine").await, Some(100_000), "without a request");
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn missing_model_error_names_pull_command() {
     );
     assert_eq!(model.check("llama").await, Ok(()));
     let error = model.check("llama").await.unwrap_err();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("without /v1")), "{error:?}");
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("without /v1")), "{error:?}");
 }
 
 #[tokio::test]
@@ -329,7 +329,7 @@ async fn model_without_streamed_calls_is_not_streamed_again() {
     for times in [2, 1] {
         let reply = ask_model(&model, chat_request(vec![user_message("hi")])).await.end.unwrap();
         assert_eq!(reply.tool_calls[0].name, "pods_list");
-        assert_eq!(reply.usage.input_tokens, 90 * times, "both calls are counted");
+        assert_eq!(reply.usage.input_tokens, 90 * times, "the usage of both calls");
         assert_eq!(notice_codes(&reply), ["not_streamed"]);
     }
     let streamed: Vec<_> = server.received()[1..].iter().map(|r| r.body["stream"].clone()).collect();

@@ -1,5 +1,5 @@
-//! OpenAI's two protocols, and the servers that speak them: the Responses API of OpenAI itself, and chat completions, which
-//! most other servers speak (vLLM, llama.cpp, LM Studio, Gemini, OpenRouter, Azure, …).
+//! OpenAI's two protocols and the servers that speak them: the Responses API of OpenAI itself, and chat completions,
+//! which most other servers speak (vLLM, llama.cpp, LM Studio, Gemini, OpenRouter, Azure, …).
 
 mod chat;
 mod model;

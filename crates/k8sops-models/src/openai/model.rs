@@ -1,5 +1,4 @@
-//! OpenAI's two protocols, and the servers that speak them: the Responses API, which is OpenAI's own, and chat completions,
-//! which nearly everybody else speaks (vLLM, llama.cpp, LM Studio, Gemini, OpenRouter, Azure, …).
+//! The client for OpenAI's protocols.
 
 use std::collections::HashMap;
 
@@ -19,7 +18,7 @@ use crate::{
     reply_assembly::reply_stream,
 };
 
-/// OpenAI itself.
+/// The host of OpenAI itself.
 const OPENAI_HOST: &str = "api.openai.com";
 
 /// A provider that speaks one of OpenAI's protocols.
@@ -30,7 +29,7 @@ pub struct OpenAiModel {
     quirks: LearnedQuirks,
 }
 
-/// Which of the protocols.
+/// The two protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OpenAiApi {
     Chat,
@@ -38,7 +37,7 @@ enum OpenAiApi {
 }
 
 impl OpenAiApi {
-    /// The path that takes calls.
+    /// Returns the path for requests.
     fn request_path(self) -> &'static [&'static str] {
         match self {
             Self::Chat => &["chat", "completions"],
@@ -48,7 +47,7 @@ impl OpenAiApi {
 }
 
 impl OpenAiModel {
-    /// The provider that `config` describes. Nothing is sent, and nothing checked, before the first call.
+    /// Creates a client for a provider. Nothing is sent or checked before the first call.
     #[must_use]
     pub fn new(config: &ProviderConfig) -> Self {
         let client = ProviderHttpClient::new(config);
@@ -72,14 +71,14 @@ impl OpenAiModel {
         })
     }
 
-    /// How the body of a request is to be, by what is known of the server and the model.
+    /// Plans the body of a request from what is known of the server and the model.
     fn plan_request(&self, request: &ChatRequest) -> OpenAiPlan {
         let quirks = self.quirks.for_model(&request.model);
         let model = self.models.get(&request.model);
         let lacks = [ModelFeature::Thinking, ModelFeature::Temperature].into_iter();
         OpenAiPlan {
-            // OpenAI's newer models refuse `max_tokens`; many other servers know nothing else.
-            completion_limit: self.client.is_host(OPENAI_HOST) != quirks.contains(&ModelQuirk::OtherLimit),
+            // OpenAI's newer models reject `max_tokens`, while many other servers know no other name.
+            completion_limit: self.client.is_host(OPENAI_HOST) != quirks.contains(&ModelQuirk::OtherLimitField),
             lacks: lacks.filter(|feature| model.is_some_and(|model| model.lacks(*feature))).collect(),
             return_blocks: true,
             quirks,
@@ -95,7 +94,7 @@ impl ChatModel for OpenAiModel {
         let mut plan = self.plan_request(&request);
         loop {
             let path = self.api.request_path();
-            let (posted, sent, own) = match self.api {
+            let (posted, sent, has_returned_blocks) = match self.api {
                 OpenAiApi::Chat => {
                     let body = ChatCompletionsBody::build(&request, &plan);
                     let posted =
@@ -111,8 +110,8 @@ impl ChatModel for OpenAiModel {
             };
             let error = match posted {
                 Ok(events) => {
-                    let asked = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
-                    let notices = quirk_notices(asked, &request.model);
+                    let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
+                    let notices = quirk_notices(relevant, &request.model);
                     return Ok(match self.api {
                         OpenAiApi::Chat => {
                             let offered = offered_tool_names(&request, &plan);
@@ -123,9 +122,9 @@ impl ChatModel for OpenAiModel {
                 }
                 Err(error) => error,
             };
-            if plan.return_blocks && own && rejects_returned_blocks(&error, &request.model) {
+            if plan.return_blocks && has_returned_blocks && rejects_returned_blocks(&error, &request.model) {
                 plan.return_blocks = false;
-            } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks) {
+            } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
             } else {
                 return Err(error);

@@ -1,4 +1,4 @@
-//! What of a request is sent to a model, by what is known of the model and its server.
+//! The plan of a request: which parameters to send, from what is known of the model and its server.
 
 use std::collections::BTreeSet;
 
@@ -6,21 +6,21 @@ use k8sops_core::ReasoningEffort;
 
 use crate::{ChatRequest, ModelFeature, quirks::ModelQuirk};
 
-/// How a body is to be, beyond the request.
+/// How a body is built, in addition to the request.
 #[derive(Debug, Default)]
 pub(crate) struct OpenAiPlan {
-    /// The limit on the reply goes by its newer name, `max_completion_tokens`.
+    /// Whether the reply limit is sent as `max_completion_tokens`, its newer name.
     pub(crate) completion_limit: bool,
-    /// What the model is known to lack.
+    /// The features that the model is known to lack.
     pub(crate) lacks: BTreeSet<ModelFeature>,
-    /// Whether it gets back what it thought itself.
+    /// Whether the model gets its own reasoning back.
     pub(crate) return_blocks: bool,
-    /// What is to be left out.
+    /// The features to leave out.
     pub(crate) quirks: BTreeSet<ModelQuirk>,
 }
 
 impl OpenAiPlan {
-    /// Whether a part of the request may be sent.
+    /// Returns whether the parameter that a quirk would remove can be sent.
     pub(crate) fn allows(&self, without: ModelQuirk) -> bool {
         let lacking = match without {
             ModelQuirk::NoThinking | ModelQuirk::NoEncryptedReasoning => self.lacks.contains(&ModelFeature::Thinking),
@@ -31,7 +31,7 @@ impl OpenAiPlan {
     }
 }
 
-/// Whether a request asks for what a quirk leaves out.
+/// Returns whether a quirk changes what the request asks for.
 pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool {
     match quirk {
         ModelQuirk::NoTemperature => request.temperature.is_some(),
@@ -42,10 +42,10 @@ pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool 
     }
 }
 
-/// Not at all.
+/// The effort that turns reasoning off.
 pub(crate) const NO_EFFORT: &str = "none";
 
-/// The word for how much the model is to think, if something is to be said about that.
+/// Returns the reasoning effort to send, or `None` to leave it to the model.
 pub(crate) fn reasoning_effort_value(request: &ChatRequest, plan: &OpenAiPlan) -> Option<&'static str> {
     Some(match request.reasoning? {
         ReasoningEffort::Off if plan.allows(ModelQuirk::AlwaysThinks) => NO_EFFORT,

@@ -1,24 +1,24 @@
-//! Outputs as clusters give them, far too long; and whatever else may come.
+//! Long outputs as clusters return them, and generated ones.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-const BUDGET: Budget = Budget { tokens: 8_000, bytes: 64 * 1024 };
+const BUDGET: OutputBudget = OutputBudget { tokens: 8_000, bytes: 64 * 1024 };
 const NOTE: Option<&str> = Some("read_output(call=\"c1\") shows more");
 
-fn fitted(text: &str) -> String {
-    let fitted = fit(text, None, BUDGET, NOTE);
-    assert!(BUDGET.holds(&fitted.content), "{} bytes", fitted.content.len());
+fn fit_within_budget(text: &str) -> String {
+    let fitted = fit_output(text, None, BUDGET, NOTE);
+    assert!(BUDGET.allows(&fitted.content), "{} bytes", fitted.content.len());
     assert_eq!(fitted.bytes, text.len() as u64);
     fitted.content
 }
 
-/// A pod as the API has it, with all that makes it long.
+/// A pod as the API returns it, with `managedFields`.
 fn pod(n: usize) -> Value {
-    let sick = n == 7_000;
-    let state = if sick { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
+    let is_failing = n == 7_000;
+    let state = if is_failing { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
@@ -27,55 +27,55 @@ fn pod(n: usize) -> Value {
             "managedFields": [{"manager": "kubelet", "operation": "Update", "fieldsV1": {"f:status": {"f:phase": {}}}}],
         },
         "spec": {"nodeName": "node-1", "containers": [{"name": "api", "image": "registry/payments:1.2"}]},
-        "status": {"phase": "Running", "containerStatuses": [{"name": "api", "ready": !sick, "restartCount": if sick { 41 } else { 0 }, "state": state}]},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "api", "ready": !is_failing, "restartCount": if is_failing { 41 } else { 0 }, "state": state}]},
     })
 }
 
-fn assert_shows_the_one(content: &str) {
+fn assert_shows_failing_pod(content: &str) {
     assert!(content.contains("payments-api-7000") && content.contains("CrashLoopBackOff"), "{content}");
     assert!(content.contains("14000") && content.contains("13999 Running"), "{}", &content[..400]);
-    assert!(content.contains("read_output"), "how the rest is read");
+    assert!(content.contains("read_output"), "no advice on the rest");
 }
 
 #[test]
-fn fourteen_thousand_pods_as_json_show_the_one_that_crashes() {
+fn json_list_shows_the_failing_pod() {
     let items: Vec<Value> = (0..14_000).map(pod).collect();
-    assert_shows_the_one(&fitted(&json!({"kind": "List", "items": items}).to_string()));
-    assert_shows_the_one(&fitted(&serde_json::to_string_pretty(&items).unwrap()));
+    assert_shows_failing_pod(&fit_within_budget(&json!({"kind": "List", "items": items}).to_string()));
+    assert_shows_failing_pod(&fit_within_budget(&serde_json::to_string_pretty(&items).unwrap()));
 }
 
 #[test]
-fn a_list_in_yaml_shows_the_one_that_crashes() {
+fn yaml_list_shows_the_failing_pod() {
     let mut text = "apiVersion: v1\nitems:\n".to_owned();
     for n in 6_900..7_100 {
-        let (sick, at) = if n == 7_000 {
+        let (is_failing, at) = if n == 7_000 {
             ("false", "waiting:\n          reason: CrashLoopBackOff")
         } else {
             ("true", "running:\n          startedAt: \"2026-11-20T10:00:00Z\"")
         };
-        text.push_str(&format!("- apiVersion: v1\n  kind: Pod\n  metadata:\n    managedFields:\n    - manager: kubelet\n      operation: Update\n    name: payments-api-{n}\n    namespace: shop\n  spec:\n    containers:\n    - image: registry/payments:1.2\n      name: api\n  status:\n    containerStatuses:\n    - name: api\n      ready: {sick}\n      restartCount: 0\n      state:\n        {at}\n    phase: Running\n"));
+        text.push_str(&format!("- apiVersion: v1\n  kind: Pod\n  metadata:\n    managedFields:\n    - manager: kubelet\n      operation: Update\n    name: payments-api-{n}\n    namespace: shop\n  spec:\n    containers:\n    - image: registry/payments:1.2\n      name: api\n  status:\n    containerStatuses:\n    - name: api\n      ready: {is_failing}\n      restartCount: 0\n      state:\n        {at}\n    phase: Running\n"));
     }
     text.push_str("kind: List\nmetadata:\n  resourceVersion: \"\"\n");
-    let small = Budget { tokens: 2_000, ..BUDGET };
-    let content = fit(&text, None, small, NOTE).content;
-    assert!(small.holds(&content));
+    let small = OutputBudget { tokens: 2_000, ..BUDGET };
+    let content = fit_output(&text, None, small, NOTE).content;
+    assert!(small.allows(&content));
     assert!(content.contains("payments-api-7000") && content.contains("CrashLoopBackOff"), "{content}");
     assert!(content.starts_with("200 Pod: 1 CrashLoopBackOff, 199 Running."), "{}", &content[..200]);
 }
 
 #[test]
-fn a_printed_table_shows_the_rows_that_are_not_ordinary() {
+fn printed_table_shows_the_unusual_row() {
     let mut text = "NAMESPACE  NAME                READY  STATUS            RESTARTS      AGE\n".to_owned();
     for n in 0..14_000 {
         let (ready, status, restarts) =
             if n == 7_000 { ("0/1", "CrashLoopBackOff", "41 (3m ago)") } else { ("1/1", "Running", "0") };
         text.push_str(&format!("shop       payments-api-{n:<6} {ready}    {status:<16}  {restarts:<12}  3d\n"));
     }
-    assert_shows_the_one(&fitted(&text));
+    assert_shows_failing_pod(&fit_within_budget(&text));
 }
 
 #[test]
-fn of_a_long_log_the_one_error_is_seen_and_what_repeats_is_folded() {
+fn long_log_shows_the_error_and_folds_the_rest() {
     let mut text = String::new();
     for n in 0..100_000 {
         if n == 50_000 {
@@ -88,91 +88,92 @@ fn of_a_long_log_the_one_error_is_seen_and_what_repeats_is_folded() {
             n % 17
         ));
     }
-    let content = fitted(&text);
+    let content = fit_within_budget(&text);
     assert!(content.contains("ERROR payment 4711"), "{content}");
-    assert!(content.contains("×100000 alike") && content.len() < 2_000, "{content}");
-    let found = search(&text, "refused", 1, 5, BUDGET);
+    assert!(content.contains("×100000 similar") && content.len() < 2_000, "{content}");
+    let found = search_lines(&text, "refused", 1, 5, BUDGET);
     assert!(
         found.contains("50001: 2026-11-23T10:00:00Z ERROR payment 4711") && found.contains("1 of 1 matches"),
         "{found}"
     );
-    let page = range(&text, 50_001, 1, BUDGET);
-    assert!(page.starts_with("2026-11-23T10:00:00Z ERROR") && page.contains("go on with from_line=50002"), "{page}");
+    let page = page_lines(&text, 50_001, 1, BUDGET);
+    assert!(page.starts_with("2026-11-23T10:00:00Z ERROR") && page.contains("continue with from_line=50002"), "{page}");
 }
 
 #[test]
-fn noise_goes_even_from_what_fits() {
+fn noise_is_removed_from_short_outputs() {
     let yaml = "kind: Pod\nmetadata:\n  annotations:\n    kubectl.kubernetes.io/last-applied-configuration: |\n      {\"a\":1}\n    mine: x\n  managedFields:\n  - manager: kubectl\n    time: now\n  name: a\nspec: {}\n";
-    let clean = fit(yaml, None, BUDGET, None);
+    let clean = fit_output(yaml, None, BUDGET, None);
     assert_eq!(clean.content, "kind: Pod\nmetadata:\n  annotations:\n    mine: x\n  name: a\nspec: {}\n");
-    assert!(clean.truncated, "less than what came");
+    assert!(clean.truncated, "less than the server sent");
     let json = json!({"metadata": {"managedFields": [1], "name": "a"}}).to_string();
-    assert_eq!(fit(&json, None, BUDGET, None).content, r#"{"metadata":{"name":"a"}}"#);
+    assert_eq!(fit_output(&json, None, BUDGET, None).content, r#"{"metadata":{"name":"a"}}"#);
 }
 
 #[test]
-fn a_text_is_cut_in_the_middle_and_says_what_is_missing() {
+fn long_text_is_cut_in_the_middle() {
     let text: String = (0..12).fold(String::new(), |text, n| text + &format!("{n} {}\n", "word ".repeat(400)));
-    let small = Budget { tokens: 1_000, bytes: 64 * 1024 };
-    let content = fit(&text, None, small, NOTE).content;
-    assert!(small.holds(&content) && content.starts_with("0 word") && content.ends_with("word \n"), "{content}");
+    let small = OutputBudget { tokens: 1_000, bytes: 64 * 1024 };
+    let content = fit_output(&text, None, small, NOTE).content;
+    assert!(small.allows(&content) && content.starts_with("0 word") && content.ends_with("word \n"), "{content}");
     assert!(content.contains("bytes left out, lines ") && content.contains("read_output"), "{content}");
 }
 
 #[test]
-fn the_structured_form_is_kept_only_where_both_fit() {
+fn structured_output_is_kept_if_both_fit() {
     let structured = Some(json!({"a": "0123456789"}));
-    let of = |bytes| fit("text", structured.clone(), Budget { tokens: 100, bytes }, None).structured;
-    assert_eq!(of(100), structured);
-    assert_eq!(of(20), None);
-    let tokens = Budget { tokens: 3, bytes: 100 };
-    assert_eq!(fit("text", structured, tokens, None).structured, None);
+    let structured_within =
+        |bytes| fit_output("text", structured.clone(), OutputBudget { tokens: 100, bytes }, None).structured;
+    assert_eq!(structured_within(100), structured);
+    assert_eq!(structured_within(20), None);
+    let tokens = OutputBudget { tokens: 3, bytes: 100 };
+    assert_eq!(fit_output("text", structured, tokens, None).structured, None);
 }
 
 #[test]
-fn a_page_is_bounded_however_long_its_lines_are() {
+fn pages_are_bounded() {
     let text = format!("{}\nb\nc", "x".repeat(1 << 20));
-    let page = range(&text, 1, 10, BUDGET);
-    assert!(BUDGET.holds(&page) && page.contains("bytes more in this line") && page.contains("of 3"), "{page}");
-    assert_eq!(range("a\nb", 5, 1, BUDGET), "[there are 2 lines]");
-    assert_eq!(range("a\nb", 2, 9, BUDGET), "b\n[lines 2 to 2 of 2]");
+    let page = page_lines(&text, 1, 10, BUDGET);
+    assert!(BUDGET.allows(&page) && page.contains("bytes more in this line") && page.contains("of 3"), "{page}");
+    assert_eq!(page_lines("a\nb", 5, 1, BUDGET), "[the output has 2 lines]");
+    assert_eq!(page_lines("a\nb", 2, 9, BUDGET), "b\n[lines 2 to 2 of 2]");
 }
 
 #[test]
-fn a_search_is_case_insensitive_in_lower_case_and_takes_what_is_no_pattern_as_it_is() {
+fn search_ignores_case_and_accepts_literals() {
     let text = "Error one\nfine\nerror (two";
-    assert!(search(text, "error", 0, 9, BUDGET).contains("2 of 2 matches"));
-    assert!(search(text, "Error", 0, 9, BUDGET).contains("1 of 1 matches"));
-    let literal = search(text, "(two", 0, 9, BUDGET);
-    assert!(literal.contains("3: error (two") && literal.contains("taken as it is"), "{literal}");
-    assert!(search(text, "nothing", 0, 9, BUDGET).contains("no line of 3 matches"));
-    assert!(search(text, "error", 0, 1, BUDGET).contains("1 of 2 matches"));
-    assert!(search(text, "fine", 1, 9, BUDGET).starts_with("1- Error one\n2: fine\n3- error (two\n"));
+    assert!(search_lines(text, "error", 0, 9, BUDGET).contains("2 of 2 matches"));
+    assert!(search_lines(text, "Error", 0, 9, BUDGET).contains("1 of 1 matches"));
+    let literal = search_lines(text, "(two", 0, 9, BUDGET);
+    assert!(literal.contains("3: error (two") && literal.contains("searched literally"), "{literal}");
+    assert!(search_lines(text, "nothing", 0, 9, BUDGET).contains("no line of 3 matches"));
+    assert!(search_lines(text, "error", 0, 1, BUDGET).contains("1 of 2 matches"));
+    assert!(search_lines(text, "fine", 1, 9, BUDGET).starts_with("1- Error one\n2: fine\n3- error (two\n"));
 }
 
 proptest! {
     #[test]
-    fn what_fits_is_untouched(text in "\\PC{0,64}") {
-        let fitted = fit(&text, None, BUDGET, NOTE);
+    fn short_outputs_are_unchanged(text in "\\PC{0,64}") {
+        let fitted = fit_output(&text, None, BUDGET, NOTE);
         prop_assert_eq!(fitted.content, text);
         prop_assert!(!fitted.truncated);
     }
 
     #[test]
-    fn nothing_is_over_its_budget(
+    fn outputs_stay_within_budget(
         text in prop_oneof!["([a-z\n]|\\PC){0,400}", "([A-Z]{2,8} +){2,4}\n([a-z0-9/ ]{0,40}\n){30,60}", "(ERROR|INFO) [a-z0-9 ]{0,60}\n{1,40}"],
         times in 1_usize..6,
         tokens in 0_usize..120,
         bytes in 0_usize..600,
     ) {
-        let budget = Budget { tokens, bytes };
+        let budget = OutputBudget { tokens, bytes };
         let text = text.repeat(times);
         for note in [None, NOTE] {
-            let fitted = fit(&text, None, budget, note);
+            let fitted = fit_output(&text, None, budget, note);
             prop_assert!(fitted.content.len() <= bytes, "{} > {bytes}", fitted.content.len());
-            prop_assert!(budget.holds(&fitted.content) || fitted.content.len() <= budget.guess());
+            prop_assert!(budget.allows(&fitted.content) || fitted.content.len() <= budget.estimate_bytes());
         }
-        range(&text, 1, 5, budget);
-        search(&text, "a", 1, 5, budget);
+        page_lines(&text, 1, 5, budget);
+        search_lines(&text, "a", 1, 5, budget);
     }
 }

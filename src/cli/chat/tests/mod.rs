@@ -23,7 +23,7 @@ use super::{
     api_client::ApiClient,
     line_source::{InputSource, LinePrompt, LineSource, TerminalInput},
     screen::{TerminalCapabilities, TerminalScreen},
-    terminal_chat::TerminalChat,
+    terminal_chat::{InitialSession, TerminalChat},
 };
 
 /// No step of these tests takes this long unless it is broken.
@@ -95,9 +95,8 @@ impl TerminalUser {
                 written.changed().await.unwrap();
             }
         };
-        if timeout(STEP_TIMEOUT, seen).await.is_err() {
-            panic!("`{text}` was never shown; the screen is:\n{}", self.output.text());
-        }
+        let in_time = timeout(STEP_TIMEOUT, seen).await.is_ok();
+        assert!(in_time, "`{text}` was never shown; the screen is:\n{}", self.output.text());
     }
 }
 
@@ -118,12 +117,12 @@ fn new_chat(url: &str, source: InputSource) -> (TerminalUser, TerminalChat<Captu
 
 async fn start_chat(
     service: &ScriptedService,
-    session: Option<&str>,
+    session: InitialSession,
     source: InputSource,
 ) -> (TerminalUser, RunningChat) {
     let (user, mut chat, interrupts) = new_chat(&service.url, source);
     chat.min_reading_time = Duration::ZERO;
-    chat.start(session, false).await.unwrap();
+    chat.start(session).await.unwrap();
     let task = tokio::spawn(async move { chat.run(interrupts).await });
     (user, task)
 }
@@ -132,8 +131,16 @@ async fn chat_ends(task: RunningChat) {
     timeout(STEP_TIMEOUT, task).await.expect("the chat ends").unwrap().unwrap();
 }
 
-fn hello(last_seq: u64, is_processing: bool) -> Value {
-    json!({"type": "hello", "protocol": 1, "last_seq": last_seq, "oldest_seq": 1, "status": {"is_processing": is_processing}})
+fn hello(last_seq: u64) -> Value {
+    hello_with_status(last_seq, &json!({"is_processing": false}))
+}
+
+fn hello_in_run(last_seq: u64) -> Value {
+    hello_with_status(last_seq, &json!({"is_processing": true}))
+}
+
+fn hello_with_status(last_seq: u64, status: &Value) -> Value {
+    json!({"type": "hello", "protocol": 1, "last_seq": last_seq, "oldest_seq": 1, "status": status})
 }
 
 fn created() -> Value {
@@ -167,7 +174,7 @@ fn token(offset: usize, text: &str) -> Value {
 #[tokio::test]
 async fn turn_shows_tool_calls_and_answer() {
     let service = ScriptedService::start(vec![vec![
-        Send(hello(1, false)),
+        Send(hello(1)),
         Send(created()),
         Expect("message", accepted),
         Send(json!({"type": "tool_start", "seq": 4, "tool_call_id": "t", "name": "pods_list", "arguments": {"ns": "prod"}, "attempt": 1})),
@@ -178,7 +185,7 @@ async fn turn_shows_tool_calls_and_answer() {
         Send(finished(7, "completed")),
     ]])
     .await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Terminal).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     assert!(service.requests().iter().all(|r| !r.starts_with("POST")), "the start creates no session");
     assert_eq!(user.enter_line("is all well?").await, "> ");
     assert_eq!(user.enter_line("/quit").await, "> ");
@@ -198,9 +205,9 @@ async fn turn_shows_tool_calls_and_answer() {
 async fn broken_connection_loses_and_repeats_nothing() {
     let service = ScriptedService::start(vec![
         // The message arrives, and its acknowledgement is lost with the connection.
-        vec![Send(hello(1, false)), Send(created()), Expect("message", |_| Vec::new()), Break],
+        vec![Send(hello(1)), Send(created()), Expect("message", |_| Vec::new()), Break],
         vec![
-            Send(hello(3, true)),
+            Send(hello_in_run(3)),
             Expect("message", |command| {
                 let mut frames = accepted(command);
                 frames[0]["duplicate"] = json!(true);
@@ -209,11 +216,11 @@ async fn broken_connection_loses_and_repeats_nothing() {
             Send(token(0, "All w")),
             Break,
         ],
-        vec![Send(hello(3, true)), Send(token(0, "All we")), Send(token(6, "ll, ")), Break],
-        vec![Send(hello(5, false)), Send(replied(4, "All well, again.")), Send(finished(5, "completed"))],
+        vec![Send(hello_in_run(3)), Send(token(0, "All we")), Send(token(6, "ll, ")), Break],
+        vec![Send(hello(5)), Send(replied(4, "All well, again.")), Send(finished(5, "completed"))],
     ])
     .await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Pipe).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Pipe).await;
     user.enter_line("is all well?").await;
     user.wait_for_prompt().await;
     user.send_input(TerminalInput::End).await;
@@ -232,7 +239,7 @@ async fn broken_connection_loses_and_repeats_nothing() {
 #[tokio::test]
 async fn ctrl_c_cancels_the_run_not_the_program() {
     let service = ScriptedService::start(vec![vec![
-        Send(hello(1, false)),
+        Send(hello(1)),
         Send(created()),
         Expect("message", accepted),
         Send(token(0, "It will take")),
@@ -241,7 +248,7 @@ async fn ctrl_c_cancels_the_run_not_the_program() {
         Send(finished(5, "cancelled")),
     ]])
     .await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Terminal).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     user.enter_line("count the atoms").await;
     user.wait_for_text("It will take").await;
     user.interrupts.send(()).await.unwrap();
@@ -269,7 +276,7 @@ async fn approval_arguments_can_be_edited() {
         )
     };
     let service = ScriptedService::start(vec![vec![
-        Send(hello(1, false)),
+        Send(hello(1)),
         Send(created()),
         Expect("message", accepted),
         ask(4, "p1"),
@@ -281,7 +288,7 @@ async fn approval_arguments_can_be_edited() {
         Send(finished(8, "completed")),
     ]])
     .await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Terminal).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     user.enter_line("scale it").await;
     assert!(user.enter_line("hm").await.starts_with("scale: run it?"));
     user.wait_for_text("y, n or e").await;
@@ -293,7 +300,8 @@ async fn approval_arguments_can_be_edited() {
     user.enter_line("{\"replicas\": 2}").await;
     assert_eq!(user.enter_line("/quit").await, "> ");
     chat_ends(task).await;
-    let (deny, approve) = (service.commands("deny"), service.commands("approve"));
+    let deny = service.commands("deny");
+    let approve = service.commands("approve");
     assert_eq!((&deny[0]["approval_id"], &deny[0]["comment"]), (&json!("p1"), &json!("not to zero")));
     assert_eq!((&approve[0]["approval_id"], &approve[0]["arguments"]), (&json!("p2"), &json!({"replicas": 2})));
     assert_eq!((deny.len(), approve.len()), (1, 1));
@@ -303,7 +311,7 @@ async fn approval_arguments_can_be_edited() {
 async fn early_or_piped_lines_approve_nothing() {
     let asking = || {
         vec![
-            Send(hello(1, false)),
+            Send(hello(1)),
             Send(created()),
             Expect("message", accepted),
             Send(
@@ -313,7 +321,7 @@ async fn early_or_piped_lines_approve_nothing() {
         ]
     };
     let service = ScriptedService::start(vec![asking(), asking()]).await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Pipe).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Pipe).await;
     user.enter_line("scale it").await;
     user.enter_line("yes, and then tell me why").await;
     user.wait_for_text("y, n or e").await;
@@ -337,7 +345,7 @@ async fn early_or_piped_lines_approve_nothing() {
 #[tokio::test]
 async fn answer_to_a_closed_question_is_not_sent() {
     let service = ScriptedService::start(vec![vec![
-        Send(hello(1, false)),
+        Send(hello(1)),
         Send(created()),
         Expect("message", accepted),
         Send(json!({"type": "approval_requested", "seq": 4, "approval_id": "p1", "tool_call_id": "t", "name": "scale",
@@ -346,7 +354,7 @@ async fn answer_to_a_closed_question_is_not_sent() {
         Send(finished(6, "completed")),
     ]])
     .await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Terminal).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     user.enter_line("scale it").await;
     let prompt = user.wait_for_prompt().await;
     user.wait_for_text("10 ms").await;
@@ -364,8 +372,8 @@ async fn answer_to_a_closed_question_is_not_sent() {
 async fn session_and_model_commands_call_the_api() {
     let snapshot = json!({"type": "snapshot", "as_of_seq": 9, "settings": {"provider": "demo", "model": "rules"},
         "messages": [{"role": "user", "seq": 2, "content": "from before"}], "pending_approvals": [], "open_run": null});
-    let service = ScriptedService::start(vec![vec![Send(hello(9, false)), Send(snapshot)]]).await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Terminal).await;
+    let service = ScriptedService::start(vec![vec![Send(hello(9)), Send(snapshot)]]).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     for line in
         ["/sessions", "/switch 9", "/switch 1", "/model", "/model gpt", "/title New name", "/nonsense", "/delete"]
     {
@@ -400,9 +408,9 @@ async fn session_and_model_commands_call_the_api() {
 
 #[tokio::test]
 async fn unknown_model_is_rejected_before_a_session_exists() {
-    let script = || vec![Send(hello(1, false)), Send(created())];
+    let script = || vec![Send(hello(1)), Send(created())];
     let service = ScriptedService::start(vec![script()]).await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Terminal).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Terminal).await;
     for (line, said) in [
         ("/model nope", "✗ demo has no model nope; available: rules"),
         ("/model openai/nope", "✗ openai has no model nope; available: gpt"),
@@ -430,7 +438,7 @@ async fn piped_lines_are_separate_turns() {
         ]
     };
     let service = ScriptedService::start(vec![vec![
-        Send(hello(1, false)),
+        Send(hello(1)),
         Send(created()),
         Expect("message", accepted),
         Send(replied(4, "one")),
@@ -440,7 +448,7 @@ async fn piped_lines_are_separate_turns() {
         Send(finished(9, "completed")),
     ]])
     .await;
-    let (mut user, task) = start_chat(&service, None, InputSource::Pipe).await;
+    let (mut user, task) = start_chat(&service, InitialSession::New, InputSource::Pipe).await;
     user.enter_line("first").await;
     user.enter_line("second").await;
     user.wait_for_prompt().await;
@@ -452,8 +460,8 @@ async fn piped_lines_are_separate_turns() {
 
 #[tokio::test]
 async fn chat_continues_after_its_session_ends() {
-    let service = ScriptedService::start(vec![vec![Send(hello(1, false)), Send(created()), Break]]).await;
-    let (mut user, task) = start_chat(&service, Some("new"), InputSource::Terminal).await;
+    let service = ScriptedService::start(vec![vec![Send(hello(1)), Send(created()), Break]]).await;
+    let (mut user, task) = start_chat(&service, InitialSession::Given("new".to_owned()), InputSource::Terminal).await;
     user.wait_for_prompt().await;
     // Without another script the service rejects the WebSocket as the real service rejects an unknown session.
     user.wait_for_text("session ended: there is no such session").await;
@@ -467,7 +475,7 @@ async fn chat_continues_after_its_session_ends() {
 #[tokio::test]
 async fn unreachable_service_is_one_line() {
     let (_user, mut chat, _interrupts) = new_chat("http://127.0.0.1:9", InputSource::Pipe);
-    let error = chat.start(None, false).await.unwrap_err().to_string();
+    let error = chat.start(InitialSession::New).await.unwrap_err().to_string();
     assert!(
         error.starts_with("http://127.0.0.1:9 does not answer (") && error.ends_with("is `k8sops serve` running?"),
         "{error}"

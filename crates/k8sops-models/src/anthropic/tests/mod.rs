@@ -123,7 +123,7 @@ fn assemble(events: &[Value]) -> Result<ModelReply, ModelError> {
     assemble_events(&mut MessagesAssembler::new(test_support::test_call(), Vec::new()), events)
 }
 
-/// A reply that thinks and says nothing, signed.
+/// Returns a reply that consists of signed reasoning only.
 fn thought_alone() -> ModelReply {
     let thinking = start_block(0, json!({"type": "thinking", "thinking": "", "signature": "s1"}));
     assemble(&[vec![thinking], end_events("end_turn").to_vec()].concat()).unwrap()

@@ -78,7 +78,7 @@ async fn check_finds_model_or_lists_available_ones() {
     assert_eq!(model.check("claude-x").await, Ok(()));
     let error = model.check("claude-y").await.unwrap_err();
     assert!(
-        matches!(&error, ModelError::InvalidRequest(m) if m.contains("claude-y") && m.contains("claude-x")),
+        matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("claude-y") && m.message().contains("claude-x")),
         "{error:?}"
     );
     let received = server.received();
@@ -102,7 +102,7 @@ async fn rejected_parameters_are_dropped_and_request_resent() {
         assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), ["temperature_ignored"]);
     }
     let sent: Vec<_> = server.received().iter().map(|r| r.body.get("temperature").is_some()).collect();
-    assert_eq!(sent, [true, false, false], "and is not tried again");
+    assert_eq!(sent, [true, false, false], "the parameter is not sent again");
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn always_thinking_model_gets_lowest_effort() {
     };
     assert_eq!(ask(ReasoningEffort::Off).await, ["always_thinks"]);
     assert_eq!(ask(ReasoningEffort::Off).await, ["always_thinks"]);
-    assert_eq!(ask(ReasoningEffort::High).await, Vec::<&str>::new(), "what others want of it is as it was");
+    assert_eq!(ask(ReasoningEffort::High).await, Vec::<&str>::new(), "other requests are not affected");
     let sent: Vec<_> = server.received().iter().map(|r| r.body["output_config"]["effort"].clone()).collect();
     assert_eq!(sent, [json!(null), json!("low"), json!("low"), json!("high")]);
 }

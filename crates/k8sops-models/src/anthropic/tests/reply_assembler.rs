@@ -44,7 +44,7 @@ fn truncated_call_without_input_is_invalid() {
     };
     let two = [call(0, json!({})), call(1, json!({}))];
     assert_eq!(arguments(&two, "tool_use"), [json!({}), json!({})]);
-    // The first one is whole: another came after it.
+    // The first call is complete, because another one follows it.
     assert_eq!(arguments(&two, "max_tokens"), [json!({}), json!("")]);
     assert_eq!(arguments(&[call(0, json!({"x": 1}))], "max_tokens"), [json!({"x": 1})]);
     let written = [call(0, json!({})), delta_event(0, json!({"type": "input_json_delta", "partial_json": "{}"}))];

@@ -50,7 +50,7 @@ fn prompt_prefix_is_marked_for_caching() {
     let mut request = chat_request(test_support::sample_conversation());
     request.tools = [request.tools[0].clone(), request.tools[0].clone()].into();
     let marks = |request: &ChatRequest| {
-        let body = serde_json::to_value(request_body(&request, 100)).unwrap();
+        let body = serde_json::to_value(request_body(request, 100)).unwrap();
         let marked = |block: &&Value| block["cache_control"] == json!({"type": "ephemeral"});
         let all = |blocks: &Value| blocks.as_array().into_iter().flatten().filter(marked).count();
         let messages = body["messages"].as_array().unwrap();
@@ -58,14 +58,14 @@ fn prompt_prefix_is_marked_for_caching() {
         let last = messages.last().and_then(|message| message["content"].as_array()?.last().cloned());
         (all(&body["system"]), all(&body["tools"]), blocks, last.as_ref().is_some_and(|block| marked(&block)))
     };
-    // Never more than the four that the API takes.
+    // The API permits at most four marks.
     assert_eq!(marks(&request), (1, 1, 2, true));
     request.system = "".into();
     assert_eq!(marks(&request), (0, 1, 2, true));
     let body = serde_json::to_value(request_body(&request, 100)).unwrap();
     assert_eq!(body.get("system"), None);
-    assert_eq!(body["tools"][1]["cache_control"], json!({"type": "ephemeral"}), "the last one stands for all");
-    // The last block is a tool's result as often as a text.
+    assert_eq!(body["tools"][1]["cache_control"], json!({"type": "ephemeral"}), "one mark on the last tool");
+    // The last block may be a tool result.
     request.messages.truncate(5);
     assert_eq!(marks(&request), (0, 1, 2, true));
 }
@@ -129,7 +129,7 @@ fn reasoning_returns_unchanged_to_same_model_only() {
     let message = message_from_reply(assemble(&events).unwrap());
     let mut request = chat_request(vec![user_message("hi"), message, tool_message("c0", ToolStatus::Ok, "none")]);
     let content = |request: &ChatRequest| {
-        serde_json::to_value(request_body(&request, 100)).unwrap()["messages"][1]["content"].clone()
+        serde_json::to_value(request_body(request, 100)).unwrap()["messages"][1]["content"].clone()
     };
     let call = json!({"type": "tool_use", "id": "c0", "name": "pods_list", "input": {}});
     assert_eq!(
@@ -168,7 +168,7 @@ fn paused_reply_returns_server_tool_blocks() {
             .unwrap();
     let search = json!({"type": "server_tool_use", "id": "srv", "name": "web_search", "input": {"query": "k8s"}});
     assert_eq!(body["messages"][1]["content"], json!([{"type": "text", "text": "Searching."}, search, found]));
-    assert_eq!(body["messages"].as_array().unwrap().len(), 2, "the model goes on from where it was");
+    assert_eq!(body["messages"].as_array().unwrap().len(), 2, "the model continues its reply");
 }
 
 #[test]
@@ -186,7 +186,11 @@ fn thinking_options_depend_on_model() {
     assert_eq!(asked(Some(ReasoningEffort::High), &default_plan(100), hi()), high);
     assert_eq!(asked(Some(ReasoningEffort::Off), &default_plan(100), hi()).0, json!({"type": "disabled"}));
     let thinks = MessagesPlan { thinking: ThinkingMode::Adaptive, ..default_plan(100) };
-    assert_eq!(asked(None, &thinks, hi()), (adaptive, json!(null), json!(null)), "what it thinks is to be seen");
+    assert_eq!(
+        asked(None, &thinks, hi()),
+        (adaptive, json!(null), json!(null)),
+        "a summary of the reasoning is requested"
+    );
     let no = MessagesPlan { thinking: ThinkingMode::No, ..default_plan(100) };
     assert_eq!(asked(Some(ReasoningEffort::High), &no, hi()), none());
     let cold = MessagesPlan { takes_temperature: false, ..default_plan(100) };
@@ -197,7 +201,7 @@ fn thinking_options_depend_on_model() {
         asked(Some(ReasoningEffort::High), &budget, hi()).0,
         json!({"type": "enabled", "budget_tokens": 10_000})
     );
-    // Within a turn that began without thinking it cannot be begun.
+    // Reasoning cannot start within a turn that began without it.
     let unthought = vec![user_message("hi"), assistant_message("", vec![test_support::tool_call("a", "x", json!({}))])];
     assert_eq!(asked(Some(ReasoningEffort::High), &budget, unthought).0, json!(null));
 }
@@ -210,7 +214,7 @@ fn trailing_reasoning_is_not_returned() {
     };
     let alone = asked(vec![user_message("hi"), message_from_reply(thought_alone()), user_message("well?")]);
     let texts = |role: &str| alone.as_array().unwrap().iter().filter(|m| m[0] == role).count();
-    assert_eq!((texts("user"), texts("assistant")), (1, 0), "nothing is left of it: {alone}");
+    assert_eq!((texts("user"), texts("assistant")), (1, 0), "{alone}");
     let events = [
         start_block(0, json!({"type": "thinking", "thinking": "", "signature": "s1"})),
         start_block(1, json!({"type": "text", "text": "So."})),

@@ -1,4 +1,4 @@
-//! Chat completions: the protocol that nearly every server speaks, each in its own way.
+//! Chat completions, the protocol that most servers speak, with small differences.
 
 mod block_fields;
 mod reply_assembler;

@@ -1,8 +1,8 @@
-//! From the chunks of chat completions to a reply.
+//! Assembles the chunks of chat completions into a reply.
 //!
-//! The structs are our own and lenient, because hardly two servers agree: ids and indices are missing or repeated, new
-//! finish reasons appear, an error comes where a chunk should be. One thing is strict: a reply without a finish reason is
-//! not complete, however the stream ended.
+//! The structs accept what servers send in practice: ids and indices are missing or repeated, new finish reasons
+//! appear, an error arrives in place of a chunk. Only one rule is strict: a reply without a finish reason is
+//! incomplete, however the stream ended.
 
 use std::{collections::VecDeque, mem};
 
@@ -39,7 +39,7 @@ struct CompletionChunk {
 struct ChunkChoice {
     #[serde(default)]
     delta: Option<ChunkDelta>,
-    /// What some servers write in the place of `delta`, mostly with all of it at once.
+    /// Sent by some servers in place of `delta`, mostly with the whole reply.
     #[serde(default)]
     message: Option<ChunkDelta>,
     #[serde(default)]
@@ -59,7 +59,7 @@ struct ChunkDelta {
     refusal: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<ToolCallChunk>>,
-    /// The older form of a single call.
+    /// The legacy form of a single call.
     #[serde(default)]
     function_call: Option<FunctionChunk>,
     #[serde(default)]
@@ -78,16 +78,16 @@ struct ToolCallChunk {
     extra_content: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct FunctionChunk {
     #[serde(default)]
     name: Option<String>,
-    /// A piece of JSON text; from some servers the object itself.
+    /// A piece of JSON text. Some servers send the object itself.
     #[serde(default)]
     arguments: Option<Value>,
 }
 
-/// A tool call that is being put together.
+/// A tool call that is incomplete.
 #[derive(Default)]
 struct ToolCallBuffer {
     index: Option<u64>,
@@ -97,7 +97,7 @@ struct ToolCallBuffer {
     extra: Option<Value>,
 }
 
-/// Puts the chunks of one reply together.
+/// Assembles the chunks of one reply.
 pub(crate) struct ChatCompletionsAssembler {
     call: ProviderCall,
     content: String,
@@ -106,9 +106,9 @@ pub(crate) struct ChatCompletionsAssembler {
     usage: TokenUsage,
     finish_reason: Option<String>,
     refused: bool,
-    /// Finds what the model thinks, where that comes in its text.
+    /// Separates reasoning that arrives in the text.
     think_tags: ThinkTagSplitter,
-    /// Finds the calls that a model writes as text.
+    /// Finds tool calls that the model writes as text.
     text_calls: TextToolCallParser,
     recorder: ProviderBlockRecorder,
     details: Vec<Value>,
@@ -116,7 +116,7 @@ pub(crate) struct ChatCompletionsAssembler {
 }
 
 impl ChatCompletionsAssembler {
-    /// For a reply to a request that offers these tools.
+    /// Creates an assembler for a reply to a request that offers these tools.
     pub(crate) fn new(call: ProviderCall, tools: Vec<String>, notices: Vec<ProviderNotice>) -> Self {
         Self {
             call,
@@ -142,7 +142,7 @@ impl ChatCompletionsAssembler {
         }
     }
 
-    /// What the model thinks; from a field of this name, which is where it goes back.
+    /// Adds reasoning. `field` is the field that it arrived in, and in which it is returned.
     fn push_reasoning(&mut self, text: String, field: Option<&'static str>, out: &mut VecDeque<ReplyDelta>) {
         if !text.is_empty() {
             self.recorder.record_reasoning(&text);
@@ -154,14 +154,14 @@ impl ChatCompletionsAssembler {
         }
     }
 
-    /// Text, and what was thought in it.
+    /// Adds the reasoning and the text of one piece.
     fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
         self.push_reasoning(reasoning, None, out);
-        let shown = self.text_calls.push(&text);
-        self.push_text(shown, out);
+        let released = self.text_calls.push(&text);
+        self.push_text(released, out);
     }
 
-    /// At the end of the text: what was held back of it, as text or as calls.
+    /// Releases held text at its end, as text or as tool calls.
     fn flush_held_text(&mut self, out: &mut VecDeque<ReplyDelta>) {
         let split = self.think_tags.finish();
         self.push_split_text(split, out);
@@ -181,7 +181,7 @@ impl ChatCompletionsAssembler {
 
     fn apply_call_chunk(&mut self, chunk: ToolCallChunk) {
         let id = chunk.id.unwrap_or_default();
-        let (name, arguments) = chunk.function.map_or((None, None), |f| (f.name, f.arguments));
+        let FunctionChunk { name, arguments } = chunk.function.unwrap_or_default();
         let name = name.unwrap_or_default();
         let at = self.find_or_add_call(chunk.index, &id, &name, arguments.as_ref());
         let buffer = &mut self.tool_calls[at];
@@ -189,7 +189,7 @@ impl ChatCompletionsAssembler {
         if buffer.id.is_empty() {
             buffer.id = id;
         }
-        // Some servers repeat the name with every piece.
+        // Some servers repeat the name in every piece.
         if buffer.name.is_empty() {
             buffer.name = name;
         }
@@ -200,12 +200,12 @@ impl ChatCompletionsAssembler {
         }
     }
 
-    /// Which call a piece belongs to.
+    /// Returns the position of the call that a piece belongs to. Adds a call if the piece starts a new one.
     fn find_or_add_call(&mut self, index: Option<u64>, id: &str, name: &str, arguments: Option<&Value>) -> usize {
         let same_index = index.and_then(|index| self.tool_calls.iter().rposition(|buffer| buffer.index == Some(index)));
         let same_id = || self.tool_calls.iter().rposition(|buffer| !id.is_empty() && buffer.id == id);
         let found = match (same_index, index) {
-            // Some servers give every call of a reply the index 0: another id with a name begins another call.
+            // Some servers give all calls of a reply the index 0. Another id with a name starts another call.
             (Some(at), _) if !id.is_empty() && !self.tool_calls[at].id.is_empty() && self.tool_calls[at].id != id => {
                 same_id().or_else(|| name.is_empty().then_some(at))
             }
@@ -214,7 +214,7 @@ impl ChatCompletionsAssembler {
             (None, None) if !id.is_empty() => same_id(),
             (None, None) => self.tool_calls.len().checked_sub(1),
         };
-        // What a server says of them may be the same for all its calls.
+        // The id and the index may be the same for all calls of a server.
         let found = found.filter(|at| !self.tool_calls[*at].is_followed_by(name, arguments));
         found.unwrap_or_else(|| {
             self.tool_calls.push(ToolCallBuffer { index, ..ToolCallBuffer::default() });
@@ -223,13 +223,13 @@ impl ChatCompletionsAssembler {
     }
 
     fn stop_reason(&self, finish: &str) -> StopReason {
-        let calls = !self.tool_calls.is_empty();
+        let has_calls = !self.tool_calls.is_empty();
         match finish {
             _ if self.refused => StopReason::Refusal,
             "length" | "max_tokens" => StopReason::MaxTokens,
             "content_filter" => StopReason::Refusal,
-            // Several servers say `stop`, or a word of their own, after tool calls.
-            _ if calls => StopReason::ToolUse,
+            // Several servers send `stop` or their own word after tool calls.
+            _ if has_calls => StopReason::ToolUse,
             "stop" | "tool_calls" | "function_call" | "eos" | "eos_token" | "end_turn" => StopReason::EndTurn,
             _ => StopReason::Other,
         }
@@ -237,20 +237,20 @@ impl ChatCompletionsAssembler {
 }
 
 impl ToolCallBuffer {
-    /// Whether a piece with this name and these arguments begins another call: this one is whole, and the piece is no end of
-    /// it. Some servers repeat the name with every piece.
+    /// Returns whether a piece with this name and these arguments starts another call. That requires that this call is
+    /// complete and the piece does not continue it, since some servers repeat the name in every piece.
     fn is_followed_by(&self, name: &str, arguments: Option<&Value>) -> bool {
-        let begins = match arguments {
+        let starts_arguments = match arguments {
             None | Some(Value::Null) => name != self.name,
             Some(Value::String(piece)) if piece.is_empty() => name != self.name,
             Some(Value::String(piece)) => piece.trim_start().starts_with('{'),
             Some(_) => true,
         };
-        !name.is_empty() && !self.name.is_empty() && begins && self.is_complete()
+        !name.is_empty() && !self.name.is_empty() && starts_arguments && self.is_complete()
     }
 
     fn is_complete(&self) -> bool {
-        // Looked at first: the rest would be read anew for each piece.
+        // This check comes first, because parsing the arguments after every piece would take quadratic time.
         self.arguments.trim_end().ends_with('}')
             && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
     }
@@ -266,12 +266,12 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         if data.is_empty() {
             return Ok(EventProgress::KeepAlive);
         }
-        let chunk: CompletionChunk = serde_json::from_str(data)
-            .map_err(|error| self.call.malformed_error(&format!("a piece cannot be read ({error}): {data}")))?;
+        let chunk: CompletionChunk =
+            serde_json::from_str(data).map_err(|error| self.call.unparsable_error("a chunk", error, data))?;
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
         }
-        // Older servers send the error itself in place of the chunk.
+        // Older servers send the error object itself in place of the chunk.
         if event.event == "error" || chunk.object.as_deref() == Some("error") {
             let error = serde_json::from_str(data).unwrap_or_default();
             return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
@@ -279,20 +279,22 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         if let Some(usage) = chunk.usage.filter(Value::is_object) {
             self.usage = parse_usage(&usage);
         }
-        // We ask for one choice.
+        // Only one choice is requested.
         let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
-        let (shown, mut more) = (out.len(), false);
+        let pieces_before = out.len();
+        let mut has_content = false;
         if let Some(delta) = choice.delta.or(choice.message) {
             let [content, other] = REASONING_FIELDS;
             let fields = [(content, delta.reasoning_content), (other, delta.reasoning)];
-            // Those that write both write the same.
-            let thought = fields.into_iter().map(|(field, text)| (field, text.map(content_text).unwrap_or_default()));
-            if let Some((field, text)) = thought.into_iter().find(|(_, text)| !text.is_empty()) {
+            // Servers that send both fields send the same text in them.
+            let mut reasoning =
+                fields.into_iter().map(|(field, text)| (field, text.map(content_text).unwrap_or_default()));
+            if let Some((field, text)) = reasoning.find(|(_, text)| !text.is_empty()) {
                 self.push_reasoning(text, Some(field), out);
             }
             self.details.extend(delta.reasoning_details.into_iter().flatten());
             let text = delta.content.map(content_text).unwrap_or_default();
-            more |= !text.is_empty();
+            has_content |= !text.is_empty();
             let split = self.think_tags.push(&text);
             self.push_split_text(split, out);
             if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
@@ -300,11 +302,11 @@ impl ReplyAssembler for ChatCompletionsAssembler {
                 self.push_text(refusal, out);
             }
             for chunk in delta.tool_calls.into_iter().flatten() {
-                more = true;
+                has_content = true;
                 self.apply_call_chunk(chunk);
             }
             if let Some(function) = delta.function_call {
-                more = true;
+                has_content = true;
                 self.apply_call_chunk(ToolCallChunk {
                     index: None,
                     id: None,
@@ -316,10 +318,10 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
             self.finish_reason = Some(finish);
             self.flush_held_text(out);
-            more = true;
+            has_content = true;
         }
-        // Some servers keep a connection alive with chunks in which nothing is.
-        Ok(if more || out.len() > shown { EventProgress::Content } else { EventProgress::KeepAlive })
+        // Some servers keep a connection alive with empty chunks.
+        Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
@@ -349,7 +351,7 @@ impl ReplyAssembler for ChatCompletionsAssembler {
     }
 }
 
-/// The text of a piece, which is text or a list of parts.
+/// Returns the text of content that is a string or a list of parts.
 fn content_text(content: Value) -> String {
     match content {
         Value::String(text) => text,

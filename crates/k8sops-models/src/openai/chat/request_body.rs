@@ -1,4 +1,4 @@
-//! The request as chat completions take it.
+//! The body of a chat completions request.
 
 use std::borrow::Cow;
 
@@ -34,9 +34,9 @@ pub(crate) struct ChatCompletionsBody<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
-    /// Whether the limit already goes by the name that this server is not thought to know.
+    /// Whether the reply limit already goes by the name that is not the default of this server.
     #[serde(skip)]
-    other_limit: bool,
+    has_other_limit_field: bool,
 }
 
 #[derive(Serialize)]
@@ -54,13 +54,13 @@ enum ChatCompletionsMessage<'a> {
         content: Cow<'a, str>,
     },
     Assistant {
-        /// `null`, not absent, when the model only called tools: some servers insist on the field.
+        /// `null` rather than absent if the model only called tools, because some servers require the field.
         content: Option<&'a str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ChatCompletionsToolCall<'a>>,
-        /// What the model thought, by the names that its server gave it.
+        /// The reasoning, under the field names of its server.
         #[serde(flatten)]
-        thought: Map<String, Value>,
+        reasoning: Map<String, Value>,
     },
     Tool {
         tool_call_id: &'a str,
@@ -80,7 +80,7 @@ struct ChatCompletionsToolCall<'a> {
 #[derive(Serialize)]
 struct ChatCompletionsFunctionCall<'a> {
     name: Cow<'a, str>,
-    /// JSON in a string, as the protocol has it.
+    /// A JSON object, encoded as a string.
     arguments: String,
 }
 
@@ -98,12 +98,13 @@ struct ChatCompletionsFunction<'a> {
 }
 
 impl ChatCompletionsBody<'_> {
-    /// What of it can be left out or said otherwise, the more telling words first.
+    /// Returns the quirks that would remove or rename a parameter of this body, those with more specific keywords
+    /// first.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
         let limited = self.max_tokens.is_some() || self.max_completion_tokens.is_some();
         let parts = [
             (self.stream_options.is_some(), ModelQuirk::NoStreamOptions),
-            (limited && !self.other_limit, ModelQuirk::OtherLimit),
+            (limited && !self.has_other_limit_field, ModelQuirk::OtherLimitField),
             (self.temperature.is_some(), ModelQuirk::NoTemperature),
             (self.tool_choice.is_some(), ModelQuirk::NoToolChoice),
             (self.messages.iter().any(ChatCompletionsMessage::has_returned_content), ModelQuirk::NoReturnedReasoning),
@@ -116,25 +117,25 @@ impl ChatCompletionsBody<'_> {
 }
 
 impl ChatCompletionsMessage<'_> {
-    /// Whether it holds what only the server that gave it understands.
+    /// Returns whether the message contains data that only the server which sent it understands.
     fn has_returned_content(&self) -> bool {
         match self {
-            Self::Assistant { thought, tool_calls, .. } => {
-                !thought.is_empty() || tool_calls.iter().any(|call| call.extra_content.is_some())
+            Self::Assistant { reasoning, tool_calls, .. } => {
+                !reasoning.is_empty() || tool_calls.iter().any(|call| call.extra_content.is_some())
             }
             _ => false,
         }
     }
 }
 
-/// The names of the tools that may be called.
+/// Returns the names of the tools that may be called.
 pub(crate) fn offered_tool_names(request: &ChatRequest, plan: &OpenAiPlan) -> Vec<String> {
-    let may = request.tool_choice == ToolChoice::Auto && plan.allows(ModelQuirk::NoTools);
-    request.tools.iter().filter(|_| may).map(|tool| tool.name.clone()).collect()
+    let may_call = request.tool_choice == ToolChoice::Auto && plan.allows(ModelQuirk::NoTools);
+    request.tools.iter().filter(|_| may_call).map(|tool| tool.name.clone()).collect()
 }
 
 impl<'a> ChatCompletionsBody<'a> {
-    /// The body of a request.
+    /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &OpenAiPlan) -> Self {
         let offered = if plan.allows(ModelQuirk::NoTools) { &request.tools[..] } else { &[] };
         let tools: Vec<_> = offered
@@ -148,23 +149,21 @@ impl<'a> ChatCompletionsBody<'a> {
                 },
             })
             .collect();
-        let forbidden =
+        let tools_forbidden =
             request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.allows(ModelQuirk::NoToolChoice);
-        let (max_tokens, max_completion_tokens) =
-            if plan.completion_limit { (None, request.max_tokens) } else { (request.max_tokens, None) };
-        let thinks = plan.allows(ModelQuirk::NoThinking);
+        let allows_thinking = plan.allows(ModelQuirk::NoThinking);
         Self {
             model: &request.model,
             messages: build_messages(request, plan),
             tools,
-            tool_choice: forbidden.then_some("none"),
+            tool_choice: tools_forbidden.then_some("none"),
             temperature: request.temperature.filter(|_| plan.allows(ModelQuirk::NoTemperature)),
-            max_tokens,
-            max_completion_tokens,
-            reasoning_effort: reasoning_effort_value(request, plan).filter(|_| thinks),
+            max_tokens: request.max_tokens.filter(|_| !plan.completion_limit),
+            max_completion_tokens: request.max_tokens.filter(|_| plan.completion_limit),
+            reasoning_effort: reasoning_effort_value(request, plan).filter(|_| allows_thinking),
             stream: true,
             stream_options: plan.allows(ModelQuirk::NoStreamOptions).then_some(StreamOptions { include_usage: true }),
-            other_limit: !plan.allows(ModelQuirk::OtherLimit),
+            has_other_limit_field: !plan.allows(ModelQuirk::OtherLimitField),
         }
     }
 }
@@ -177,7 +176,7 @@ fn build_messages<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<ChatCo
     for turn in prompt_turns(request, BlockFormat::ChatCompletions) {
         match turn {
             PromptTurn::User(text) => {
-                // Two in a row follow a run that failed. The chat templates of some local models raise an error at them.
+                // Two user messages in a row follow a failed run. The chat templates of some local models reject them.
                 if let Some(ChatCompletionsMessage::User { content }) = messages.last_mut() {
                     let content = content.to_mut();
                     content.push_str("\n\n");
@@ -186,15 +185,15 @@ fn build_messages<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<ChatCo
                     messages.push(ChatCompletionsMessage::User { content: Cow::Borrowed(text) });
                 }
             }
-            // A message with thoughts alone is refused.
+            // A message of reasoning alone is rejected.
             PromptTurn::Assistant { text: None, exchanges, .. } if exchanges.is_empty() => {}
-            PromptTurn::Assistant { text, exchanges, own } => {
-                let own = own.filter(|_| plan.allows(ModelQuirk::NoReturnedReasoning));
-                let ReturnedContent { thought, extras } = own.map(returned_content).unwrap_or_default();
+            PromptTurn::Assistant { text, exchanges, same_model } => {
+                let same_model = same_model.filter(|_| plan.allows(ModelQuirk::NoReturnedReasoning));
+                let ReturnedContent { reasoning, extras } = same_model.map(returned_content).unwrap_or_default();
                 let mut extras = extras.into_iter();
                 let tool_calls =
                     exchanges.iter().map(|exchange| build_tool_call(exchange, extras.next().flatten())).collect();
-                messages.push(ChatCompletionsMessage::Assistant { content: text, tool_calls, thought });
+                messages.push(ChatCompletionsMessage::Assistant { content: text, tool_calls, reasoning });
                 messages.extend(exchanges.into_iter().map(|exchange| ChatCompletionsMessage::Tool {
                     tool_call_id: exchange.call.id.as_str(),
                     content: exchange.result,
@@ -217,21 +216,21 @@ fn build_tool_call<'a>(exchange: &ToolExchange<'a>, extra_content: Option<Value>
     }
 }
 
-/// What a server wants back of a reply.
+/// Data of a reply that goes back to the server.
 #[derive(Default)]
 struct ReturnedContent {
     /// Fields of the message.
-    thought: Map<String, Value>,
-    /// What belongs to each call, in their order.
+    reasoning: Map<String, Value>,
+    /// The data of each call, in the order of the calls.
     extras: Vec<Option<Value>>,
 }
 
-/// What goes back of a reply of this very model. Plain reasoning does so within a turn only: later it costs tokens and
-/// helps nobody, and some servers refuse it.
-fn returned_content(own: SameModelContent<'_>) -> ReturnedContent {
-    let mut kept = ReturnedContent::default();
+/// Returns the data of a reply that goes back to the model which wrote it. Plain reasoning is returned within its turn
+/// only: later it costs tokens without a benefit, and some servers reject it.
+fn returned_content(same_model: SameModelContent<'_>) -> ReturnedContent {
+    let mut content = ReturnedContent::default();
     let mut plain: [String; 2] = Default::default();
-    for part in own.parts.unwrap_or_default() {
+    for part in same_model.parts.unwrap_or_default() {
         match part {
             ReplyPart::Text(_) => {}
             ReplyPart::Reasoning(text, data) => {
@@ -240,18 +239,18 @@ fn returned_content(own: SameModelContent<'_>) -> ReturnedContent {
                     plain[at].push_str(text);
                 }
             }
-            ReplyPart::Call(mut data) => kept.extras.push(data.remove(EXTRA_CONTENT)),
+            ReplyPart::Call(mut data) => content.extras.push(data.remove(EXTRA_CONTENT)),
             ReplyPart::Opaque(mut data) => {
                 if let Some(details) = data.get_mut(REASONING_DETAILS) {
-                    kept.thought.insert(REASONING_DETAILS.to_owned(), details.take());
+                    content.reasoning.insert(REASONING_DETAILS.to_owned(), details.take());
                 }
             }
         }
     }
-    // The details say the same, and with signatures.
-    if own.in_current_turn && kept.thought.is_empty() {
-        let said = REASONING_FIELDS.into_iter().zip(plain).filter(|(_, text)| !text.is_empty());
-        kept.thought.extend(said.map(|(name, text)| (name.to_owned(), Value::String(text))));
+    // The details contain the same text with signatures.
+    if same_model.in_current_turn && content.reasoning.is_empty() {
+        let fields = REASONING_FIELDS.into_iter().zip(plain).filter(|(_, text)| !text.is_empty());
+        content.reasoning.extend(fields.map(|(name, text)| (name.to_owned(), Value::String(text))));
     }
-    kept
+    content
 }

@@ -1,6 +1,7 @@
-//! OpenAI's Responses API: a conversation is a list of items, and what the model thought goes back to it, encrypted.
+//! OpenAI's Responses API: a conversation is a list of items, and reasoning is returned to the model in encrypted form.
 //!
-//! Nothing is stored at the provider (`store: false`): sessions live in our log, and every request tells the whole of one.
+//! Nothing is stored at the provider (`store: false`): sessions are stored in our log, and every request contains the
+//! whole conversation.
 
 mod reasoning_items;
 mod reply_assembler;

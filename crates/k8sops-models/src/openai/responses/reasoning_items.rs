@@ -1,22 +1,22 @@
-//! A reasoning item: how it is kept, and how it is made again to the letter.
+//! Reasoning items: how they are stored and rebuilt exactly.
 
 use serde_json::{Map, Value, json};
 
 use crate::provider_blocks::ProviderBlockRecorder;
 
-/// What stands between the parts of a summary, where they are one text.
+/// The separator of the parts of a summary in the reasoning text.
 pub(crate) const PART_SEPARATOR: &str = "\n\n";
-/// What is kept with a block of reasoning: the item without its summary, and how long each part of that is.
+/// Stored with a block of reasoning: the item without its summary, and the length of each part of the summary.
 const ITEM_KEY: &str = "item";
 const PART_LENGTHS_KEY: &str = "parts";
 
-/// The texts of an item's summary.
+/// Returns the parts of an item's summary.
 pub(crate) fn summary_texts(item: &Value) -> Vec<&str> {
     let parts = item.get("summary").and_then(Value::as_array);
     parts.into_iter().flatten().filter_map(|part| part.get("text")?.as_str()).collect()
 }
 
-/// Notes a whole item, of which `shown` was streamed since it began.
+/// Records a complete item. `shown` is the reasoning that was streamed since the item started.
 pub(crate) fn record_item(recorder: &mut ProviderBlockRecorder, item: &Value, shown: &str) {
     let parts = summary_texts(item);
     let plain = item.get("summary").and_then(Value::as_array).is_some_and(|all| {
@@ -26,7 +26,7 @@ pub(crate) fn record_item(recorder: &mut ProviderBlockRecorder, item: &Value, sh
         })
     });
     if !plain || parts.join(PART_SEPARATOR) != shown {
-        // Text of another kind stands in it: kept as it is.
+        // The item contains other kinds of text and is stored unchanged.
         recorder.record_opaque(item.clone());
         return;
     }
@@ -39,7 +39,7 @@ pub(crate) fn record_item(recorder: &mut ProviderBlockRecorder, item: &Value, sh
     recorder.annotate_reasoning(PART_LENGTHS_KEY, json!(lengths));
 }
 
-/// The item of a block of reasoning with this text; `None` when it cannot go back.
+/// Rebuilds the item of a block of reasoning with this text. Returns `None` if it cannot be returned to the model.
 pub(crate) fn rebuild_item(text: &str, mut data: Map<String, Value>) -> Option<Value> {
     let mut item = data.remove(ITEM_KEY)?;
     let mut rest = text;
@@ -56,7 +56,7 @@ pub(crate) fn rebuild_item(text: &str, mut data: Map<String, Value>) -> Option<V
     returnable_item(item).filter(|_| rest.is_empty())
 }
 
-/// An item as it came, if it can go back: where nothing is stored, only what is encrypted can.
+/// Returns the item if it can be sent back: without storage at the provider, only encrypted items can.
 pub(crate) fn returnable_item(item: Value) -> Option<Value> {
     let encrypted = item.get("encrypted_content").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
     (encrypted && item.get("type").is_some_and(|kind| kind == "reasoning")).then_some(item)

@@ -1,7 +1,7 @@
-//! From the events of the Responses API to a reply.
+//! Assembles the events of the Responses API into a reply.
 //!
-//! Lenient to servers that leave events out: what is only in a whole item, or only in the whole response, is taken from
-//! there. Strict in one thing: a reply without `response.completed` or `response.incomplete` is not complete.
+//! Servers may omit events: what is only in a complete item or in the complete response is read from there. Only one
+//! rule is strict: a reply without `response.completed` or `response.incomplete` is incomplete.
 
 use std::{collections::VecDeque, mem};
 
@@ -19,11 +19,11 @@ use crate::{
     requested_calls::{WrittenToolCall, parse_requested_calls},
 };
 
-/// Any event: the fields of all that we read, each optional, so that a new type or field is no error.
+/// The fields of all known events. Each is optional, so that new types and fields are not an error.
 #[derive(Deserialize)]
 struct ResponsesEvent {
     #[serde(default, rename = "type")]
-    kind: String,
+    event_type: String,
     #[serde(default)]
     output_index: Option<u64>,
     #[serde(default)]
@@ -40,7 +40,7 @@ struct ResponsesEvent {
     error: Option<Value>,
 }
 
-/// A tool call that is being put together.
+/// A tool call that is incomplete.
 #[derive(Default)]
 struct FunctionCallBuffer {
     index: Option<u64>,
@@ -49,20 +49,20 @@ struct FunctionCallBuffer {
     arguments: String,
 }
 
-/// Puts the events of one reply together.
+/// Assembles the events of one reply.
 pub(crate) struct ResponsesAssembler {
     call: ProviderCall,
     content: String,
     reasoning: String,
     function_calls: Vec<FunctionCallBuffer>,
-    /// Bytes of text of the message that is open.
+    /// The length of the text of the open message.
     message_bytes: usize,
-    /// Where the open item of reasoning begins in all reasoning.
+    /// The position in the reasoning at which the open item starts.
     reasoning_start: Option<usize>,
     recorder: ProviderBlockRecorder,
     notices: Vec<ProviderNotice>,
     refused: bool,
-    /// The whole response, once it is there.
+    /// The complete response, at its end.
     response: Option<Value>,
 }
 
@@ -102,10 +102,10 @@ impl ResponsesAssembler {
         }
     }
 
-    /// An item of reasoning begins, a blank line after the one before.
+    /// Starts an item of reasoning, separated from the previous one by a blank line.
     fn start_reasoning_item(&mut self, out: &mut VecDeque<ReplyDelta>) {
         if !self.reasoning.is_empty() {
-            // Of the block before, so that this item's text is all its own.
+            // The separator gets its own block, so that the block of this item contains only its own text.
             self.recorder.start_reasoning();
             self.recorder.record_reasoning(PART_SEPARATOR);
             self.reasoning.push_str(PART_SEPARATOR);
@@ -115,15 +115,15 @@ impl ResponsesAssembler {
         self.reasoning_start = Some(self.reasoning.len());
     }
 
-    /// The call that a piece belongs to; a new one if it is the first of it.
+    /// Returns the call that a piece belongs to. Adds a call if the piece starts a new one.
     fn find_or_add_call(&mut self, index: Option<u64>, id: Option<&str>) -> &mut FunctionCallBuffer {
         let id = id.filter(|id| !id.is_empty());
         let by_id = id.and_then(|id| self.function_calls.iter().position(|buffer| buffer.id == id));
         let by_index =
             || index.and_then(|index| self.function_calls.iter().position(|buffer| buffer.index == Some(index)));
-        // Without either it belongs to the newest.
-        let newest = || self.function_calls.len().checked_sub(1).filter(|_| id.is_none() && index.is_none());
-        let at = by_id.or_else(by_index).or_else(newest).unwrap_or_else(|| {
+        // Without id and index, the piece belongs to the latest call.
+        let latest = || self.function_calls.len().checked_sub(1).filter(|_| id.is_none() && index.is_none());
+        let at = by_id.or_else(by_index).or_else(latest).unwrap_or_else(|| {
             self.recorder.record_call(Map::new());
             self.function_calls.push(FunctionCallBuffer {
                 index,
@@ -136,28 +136,27 @@ impl ResponsesAssembler {
     }
 
     fn start_item(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
-        let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        match word("type") {
+        let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        match field("type") {
             "message" => self.message_bytes = 0,
             "reasoning" => self.start_reasoning_item(out),
             "function_call" => {
                 self.recorder.record_call(Map::new());
-                let (id, name) = (word("id").to_owned(), word("name").to_owned());
                 self.function_calls.push(FunctionCallBuffer {
                     index,
-                    id,
-                    name,
-                    arguments: word("arguments").to_owned(),
+                    id: field("id").to_owned(),
+                    name: field("name").to_owned(),
+                    arguments: field("arguments").to_owned(),
                 });
             }
             _ => {}
         }
     }
 
-    /// A whole item: what it says counts.
+    /// Applies a complete item, which replaces the streamed pieces.
     fn finish_item(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
-        let word = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        match word("type") {
+        let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        match field("type") {
             "message" => {
                 let parts = || item.get("content").and_then(Value::as_array).into_iter().flatten();
                 let text: String =
@@ -172,22 +171,23 @@ impl ResponsesAssembler {
                 if self.reasoning_start.is_none() {
                     self.start_reasoning_item(out);
                 }
-                let from = self.reasoning_start.unwrap_or_default();
-                if self.reasoning.len() == from {
-                    let whole = summary_texts(item).join(PART_SEPARATOR);
-                    self.push_reasoning(&whole, out);
+                let start = self.reasoning_start.unwrap_or_default();
+                if self.reasoning.len() == start {
+                    let summary = summary_texts(item).join(PART_SEPARATOR);
+                    self.push_reasoning(&summary, out);
                 }
-                record_item(&mut self.recorder, item, &self.reasoning[from..]);
+                record_item(&mut self.recorder, item, &self.reasoning[start..]);
                 self.reasoning_start = None;
             }
             "function_call" => {
-                let (name, arguments) = (word("name").to_owned(), word("arguments").to_owned());
-                let id = Some(word("id")).filter(|id| !id.is_empty());
-                // One that says neither which it is nor where it stands is one of its own.
-                let known = id.is_some()
+                let name = field("name").to_owned();
+                let arguments = field("arguments").to_owned();
+                let id = Some(field("id")).filter(|id| !id.is_empty());
+                // An item without id and index is a call of its own if its name differs from the last one.
+                let is_known = id.is_some()
                     || index.is_some()
                     || self.function_calls.last().is_some_and(|buffer| buffer.name == name);
-                if !known {
+                if !is_known {
                     self.recorder.record_call(Map::new());
                     self.function_calls.push(FunctionCallBuffer::default());
                 }
@@ -201,7 +201,7 @@ impl ResponsesAssembler {
         }
     }
 
-    /// The whole response: what was not streamed is taken from it.
+    /// Applies the complete response: items that were not streamed are read from it.
     fn finish_response(&mut self, response: Value, out: &mut VecDeque<ReplyDelta>) {
         if self.content.is_empty() && self.function_calls.is_empty() {
             for (at, item) in response.get("output").and_then(Value::as_array).into_iter().flatten().enumerate() {
@@ -226,15 +226,15 @@ impl ReplyAssembler for ResponsesAssembler {
         if data.is_empty() || data == "[DONE]" {
             return Ok(EventProgress::KeepAlive);
         }
-        let piece: ResponsesEvent = match serde_json::from_str(data) {
-            Ok(piece) => piece,
-            // An event of a kind that is not known yet may use the names of our fields for something else.
+        let event: ResponsesEvent = match serde_json::from_str(data) {
+            Ok(event) => event,
+            // An unknown event may use our field names for other types.
             Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
-            Err(error) => return Err(self.call.malformed_error(&format!("an event cannot be read ({error}): {data}"))),
+            Err(error) => return Err(self.call.unparsable_error("an event", error, data)),
         };
-        let ResponsesEvent { kind, output_index, item_id, item, delta, arguments, response, error } = piece;
+        let ResponsesEvent { event_type, output_index, item_id, item, delta, arguments, response, error } = event;
         let delta = delta.unwrap_or_default();
-        match kind.as_str() {
+        match event_type.as_str() {
             "response.output_item.added" => self.start_item(output_index, &item.unwrap_or_default(), out),
             "response.output_item.done" => self.finish_item(output_index, &item.unwrap_or_default(), out),
             "response.output_text.delta" => self.push_text(delta, out),
@@ -243,13 +243,13 @@ impl ReplyAssembler for ResponsesAssembler {
                 self.push_text(delta, out);
             }
             "response.reasoning_summary_part.added" => {
-                // Another part of the same summary.
-                if self.reasoning_start.is_some_and(|from| self.reasoning.len() > from) {
+                // Another part of the same summary starts.
+                if self.reasoning_start.is_some_and(|start| self.reasoning.len() > start) {
                     self.push_reasoning(PART_SEPARATOR, out);
                 }
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.push_reasoning(&delta, out)
+                self.push_reasoning(&delta, out);
             }
             "response.function_call_arguments.delta" => {
                 self.find_or_add_call(output_index, item_id.as_deref()).arguments.push_str(&delta);
@@ -270,8 +270,8 @@ impl ReplyAssembler for ResponsesAssembler {
                 );
             }
             "error" => {
-                let whole = serde_json::from_str(data).unwrap_or_default();
-                return Err(self.stream_error(error.as_ref().filter(|error| !error.is_null()).unwrap_or(&whole)));
+                let event = serde_json::from_str(data).unwrap_or_default();
+                return Err(self.stream_error(error.as_ref().filter(|error| !error.is_null()).unwrap_or(&event)));
             }
             _ => {
                 if let Some(error) = error.filter(|error| !error.is_null()) {
@@ -285,8 +285,8 @@ impl ReplyAssembler for ResponsesAssembler {
 
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
         let Some(response) = self.response.take() else { return Err(self.call.unfinished_error()) };
-        let why = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
-        let stop_reason = match why {
+        let incomplete_reason = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
+        let stop_reason = match incomplete_reason {
             _ if self.refused => StopReason::Refusal,
             Some("max_output_tokens") => StopReason::MaxTokens,
             Some("content_filter") => StopReason::Refusal,
@@ -318,9 +318,9 @@ impl ReplyAssembler for ResponsesAssembler {
     }
 }
 
-/// Whether this is a whole event of a kind that we do not read.
+/// Returns whether this is a valid event of an unknown type.
 fn is_unknown_event(data: &str) -> bool {
-    const READ: [&str; 12] = [
+    const KNOWN: [&str; 12] = [
         "response.output_item.added",
         "response.output_item.done",
         "response.output_text.delta",
@@ -335,5 +335,5 @@ fn is_unknown_event(data: &str) -> bool {
         "error",
     ];
     let event = serde_json::from_str::<Value>(data).unwrap_or_default();
-    event.get("type").and_then(Value::as_str).is_some_and(|kind| !READ.contains(&kind))
+    event.get("type").and_then(Value::as_str).is_some_and(|kind| !KNOWN.contains(&kind))
 }

@@ -1,4 +1,4 @@
-//! The request as the Responses API takes it.
+//! The body of a request to the Responses API.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::{
     quirks::ModelQuirk,
 };
 
-/// What the model thought comes encrypted, so that it can go back: nothing is kept at the provider.
+/// Requests the reasoning in encrypted form, so that it can be returned: nothing is stored at the provider.
 const ENCRYPTED_REASONING: &str = "reasoning.encrypted_content";
 
 /// The body of a request.
@@ -63,7 +63,7 @@ enum ResponsesItem<'a> {
         r#type: &'static str,
         call_id: &'a str,
         name: Cow<'a, str>,
-        /// JSON in a string, as the protocol has it.
+        /// A JSON object, encoded as a string.
         arguments: String,
     },
     FunctionOutput {
@@ -71,7 +71,7 @@ enum ResponsesItem<'a> {
         call_id: &'a str,
         output: Cow<'a, str>,
     },
-    /// What the model thought, as it came.
+    /// Reasoning that is returned unchanged.
     Reasoning(Value),
 }
 
@@ -87,12 +87,12 @@ struct ResponsesTool<'a> {
     name: &'a str,
     description: &'a str,
     parameters: &'a Map<String, Value>,
-    /// The schemas of MCP servers are seldom of the kind that can be enforced.
+    /// Schemas of MCP servers rarely meet the requirements of strict mode.
     strict: bool,
 }
 
 impl ResponsesBody<'_> {
-    /// What of it can be left out, the more telling words first.
+    /// Returns the quirks that would remove a parameter of this body, those with more specific keywords first.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
         let reasoning = self.reasoning.as_ref();
         let parts = [
@@ -107,14 +107,14 @@ impl ResponsesBody<'_> {
         parts.into_iter().filter_map(|(sent, quirk)| sent.then_some(quirk)).collect()
     }
 
-    /// Whether the model gets anything back that only it can read.
+    /// Returns whether the body contains data that only this model can read.
     pub(crate) fn has_returned_blocks(&self) -> bool {
         self.input.iter().any(|item| matches!(item, ResponsesItem::Reasoning(_)))
     }
 }
 
 impl<'a> ResponsesBody<'a> {
-    /// The body of a request.
+    /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &OpenAiPlan) -> Self {
         let offered = if plan.allows(ModelQuirk::NoTools) { &request.tools[..] } else { &[] };
         let tools: Vec<_> = offered
@@ -127,25 +127,25 @@ impl<'a> ResponsesBody<'a> {
                 strict: false,
             })
             .collect();
-        let forbidden =
+        let tools_forbidden =
             request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.allows(ModelQuirk::NoToolChoice);
-        let thinks = plan.allows(ModelQuirk::NoThinking);
+        let allows_thinking = plan.allows(ModelQuirk::NoThinking);
         let reasoning = ReasoningOptions {
             effort: reasoning_effort_value(request, plan),
             summary: plan.allows(ModelQuirk::NoReasoningSummary).then_some("auto"),
         };
-        let says_something = reasoning.effort.is_some() || reasoning.summary.is_some();
-        let encrypted = plan.allows(ModelQuirk::NoEncryptedReasoning);
+        let has_options = reasoning.effort.is_some() || reasoning.summary.is_some();
+        let is_encrypted = plan.allows(ModelQuirk::NoEncryptedReasoning);
         Self {
             model: &request.model,
             instructions: &request.system,
             input: build_items(request, plan.return_blocks),
             tools,
-            tool_choice: forbidden.then_some("none"),
+            tool_choice: tools_forbidden.then_some("none"),
             temperature: request.temperature.filter(|_| plan.allows(ModelQuirk::NoTemperature)),
             max_output_tokens: request.max_tokens,
-            reasoning: (thinks && says_something).then_some(reasoning),
-            include: if encrypted { vec![ENCRYPTED_REASONING] } else { Vec::new() },
+            reasoning: (allows_thinking && has_options).then_some(reasoning),
+            include: if is_encrypted { vec![ENCRYPTED_REASONING] } else { Vec::new() },
             store: false,
             stream: true,
         }
@@ -159,9 +159,9 @@ fn build_items(request: &ChatRequest, return_blocks: bool) -> Vec<ResponsesItem<
             PromptTurn::User(text) => {
                 items.push(ResponsesItem::User { role: "user", content: [InputText { r#type: "input_text", text }] });
             }
-            PromptTurn::Assistant { text, exchanges, own } => {
+            PromptTurn::Assistant { text, exchanges, same_model } => {
                 let (calls, outputs): (Vec<_>, Vec<_>) = exchanges.into_iter().map(tool_items).unzip();
-                if let Some(parts) = own.filter(|_| return_blocks).and_then(|own| own.parts) {
+                if let Some(parts) = same_model.filter(|_| return_blocks).and_then(|content| content.parts) {
                     let mut calls = calls.into_iter();
                     items.extend(without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
                         ReplyPart::Text(text) => Some(ResponsesItem::Assistant { role: "assistant", content: text }),

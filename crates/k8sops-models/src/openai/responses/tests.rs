@@ -69,7 +69,7 @@ fn summary_parts(parts: &[&str]) -> Value {
     parts.iter().map(|text| json!({"type": "summary_text", "text": text})).collect()
 }
 
-/// Two items of reasoning, the first with a summary in two parts, the second without any.
+/// Returns two reasoning items, the first with a summary in two parts, the second without one.
 fn reasoning_items() -> [Value; 2] {
     [
         json!({"type": "reasoning", "id": "rs_1", "summary": summary_parts(&["Pods first ☸", "then logs"]),
@@ -104,7 +104,7 @@ fn full_reply() -> (Vec<Value>, ModelReply) {
         item_done(2, second),
         item_added(3, function_call("fc_1", "pods_list", "")),
         item_added(4, function_call("fc_2", "logs", "")),
-        // Their pieces may be mixed.
+        // Pieces of different calls may be interleaved.
         event(
             "response.function_call_arguments.delta",
             json!({"item_id": "fc_2", "output_index": 4, "delta": "{\"pod\":"}),
@@ -269,7 +269,7 @@ fn missing_events_are_filled_from_done_items() {
     let thought = json!({"type": "reasoning", "summary": summary_parts(&["hm"]), "encrypted_content": "s"});
     let all = json!([thought, message, call]);
     for events in [
-        // Only whole items; only the whole response; pieces without ids; no word of an item's beginning.
+        // Complete items only; the complete response only; pieces without ids and without the start of an item.
         vec![
             item_done(0, thought.clone()),
             item_done(1, message.clone()),
@@ -471,7 +471,7 @@ async fn rejected_reasoning_is_dropped_and_request_resent() {
     assert_eq!(reply.notices, []);
     let sealed: Vec<_> = server.received().iter().map(|r| r.body.to_string().matches("sealed-").count()).collect();
     assert_eq!(sealed, [2, 0]);
-    assert!(server.received()[1].body.get("include").is_some(), "new thoughts are asked for as before");
+    assert!(server.received()[1].body.get("include").is_some(), "new reasoning is still requested");
 }
 
 #[tokio::test]
@@ -484,7 +484,7 @@ async fn request_path_follows_protocol() {
     };
     assert_eq!(path(ProviderProtocol::OpenaiResponses).await, "/v1/responses");
     assert_eq!(path(ProviderProtocol::OpenaiChat).await, "/v1/chat/completions");
-    assert_eq!(path(ProviderProtocol::Openai).await, "/v1/chat/completions", "elsewhere than at OpenAI");
+    assert_eq!(path(ProviderProtocol::Openai).await, "/v1/chat/completions", "at other hosts");
 }
 
 #[tokio::test]

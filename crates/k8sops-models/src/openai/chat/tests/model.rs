@@ -53,21 +53,22 @@ async fn mapped_error_contains_no_key() {
 
 #[tokio::test]
 async fn unreachable_server_error_names_host_and_remedy() {
-    // A port that nobody listens on: bound here, and let go of.
+    // Bind and release a port, so that no server listens on it.
     let host = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let model =
         OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, &format!("http://{host}/v1")));
     let error = model.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
     let ModelError::Network(message) = error else { panic!("{error:?}") };
+    let message = message.message();
     assert!(message.contains(&host) && message.contains("refused") && message.contains("Check"), "{message}");
 
     let nowhere =
         OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, "http://nowhere.invalid/v1"));
     let error = nowhere.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    assert!(matches!(&error, ModelError::Network(m) if m.contains("nowhere.invalid")), "{error:?}");
+    assert!(matches!(&error, ModelError::Network(m) if m.message().contains("nowhere.invalid")), "{error:?}");
     let unparsed = OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, "not a url"));
     let error = unparsed.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("base URL")), "{error:?}");
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("base URL")), "{error:?}");
 }
 
 #[tokio::test]
@@ -114,7 +115,10 @@ async fn check_finds_model_or_lists_available_ones() {
     assert_eq!(model.check("test-model").await, Ok(()));
     assert_eq!(model.check("llama").await, Ok(()));
     let error = model.check("other").await.unwrap_err();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("test-model, llama:latest")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("test-model, llama:latest")),
+        "{error:?}"
+    );
     assert_eq!(model.check("org/alias").await, Ok(()));
     assert_eq!(model.check("a server without a list").await, Ok(()));
     assert_eq!(model.check("x").await.unwrap_err().code(), "auth");
@@ -122,7 +126,7 @@ async fn check_finds_model_or_lists_available_ones() {
     assert!(received[0].head.starts_with("GET /v1/models HTTP/1.1\r\n"));
     assert!(received[5].head.starts_with("GET /v1/models/org%2Falias HTTP/1.1\r\n"), "{}", received[5].head);
     assert!(received[7].head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{}", received[7].head);
-    assert_eq!(received[7].body.get("messages"), None, "nothing that costs tokens");
+    assert_eq!(received[7].body.get("messages"), None, "the probe uses no tokens");
 }
 
 #[tokio::test]
@@ -140,6 +144,7 @@ async fn check_of_wrong_base_url_names_status_and_version() {
         let error = model.check("test-model").await.unwrap_err();
         let ModelError::InvalidRequest(message) = &error else { panic!("{list} {chat}: {error:?}") };
         let says = [&format!("({chat})"), "/v1/v1/chat/completions", "missing or doubled /v1"];
+        let message = message.message();
         assert!(says.iter().all(|word| message.contains(word)), "{message}");
     }
     let server =
@@ -184,7 +189,7 @@ async fn stream_is_recognized_by_content_not_content_type() {
     ))
     .await;
     let error = seen.end.unwrap_err();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.contains("gzip")), "{error:?}");
+    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("gzip")), "{error:?}");
 }
 
 #[tokio::test]
@@ -212,7 +217,7 @@ async fn unknown_parameters_are_dropped_or_renamed() {
         assert_eq!(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>(), ["tools_unsupported"]);
     }
     let last = server.received().pop().unwrap().body;
-    assert_eq!(server.received().len(), 6, "what was learnt is not tried again");
+    assert_eq!(server.received().len(), 6, "rejected parameters are not sent again");
     for field in ["stream_options", "max_tokens", "tool_choice", "tools"] {
         assert_eq!(last.get(field), None, "{field}");
     }

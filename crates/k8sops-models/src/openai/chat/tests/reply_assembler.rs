@@ -18,7 +18,7 @@ async fn reply_is_independent_of_chunk_boundaries() {
 fn tool_calls_are_separated_without_ids_or_indices() {
     let two = vec![requested_call("a", json!({"x": 1})), requested_call("b", json!({"y": 2}))];
     let variants = [
-        // By id, without index.
+        // Ids without indices.
         vec![
             call_chunk(json!([{"id": "1", "function": {"name": "a", "arguments": "{\"x\":"}}])),
             call_chunk(json!([{"id": "2", "function": {"name": "b", "arguments": "{\"y\":"}}])),
@@ -26,24 +26,25 @@ fn tool_calls_are_separated_without_ids_or_indices() {
                 json!([{"id": "1", "function": {"arguments": "1}"}}, {"id": "2", "function": {"arguments": "2}"}}]),
             ),
         ],
-        // Neither: a piece goes on with the last call, a name begins one.
+        // Neither ids nor indices: a piece continues the last call, and a name starts one.
         vec![
             call_chunk(json!([{"function": {"name": "a", "arguments": "{\"x\":"}}])),
             call_chunk(json!([{"function": {"arguments": "1}"}}])),
             call_chunk(json!([{"function": {"name": "b", "arguments": "{\"y\":2}"}}])),
         ],
-        // All with the index 0.
+        // The index 0 for all calls.
         vec![
             call_chunk(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
             call_chunk(json!([{"index": 0, "id": "2", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
         ],
-        // Name and id with every piece.
+        // Name and id in every piece.
         vec![
             call_chunk(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"x\""}}])),
             call_chunk(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": ":1}"}}])),
             call_chunk(json!([{"index": 1, "id": "2", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
         ],
-        // All with the index 0 and without an id; the first with its name in each piece, and an empty one at its end.
+        // The index 0 for all calls and no ids. The first call has its name in every piece, and an empty piece at its
+        // end.
         vec![
             call_chunk(json!([{"index": 0, "function": {"name": "a", "arguments": "{\"x\":"}}])),
             call_chunk(json!([{"index": 0, "function": {"name": "a", "arguments": "1}"}}])),
@@ -51,12 +52,12 @@ fn tool_calls_are_separated_without_ids_or_indices() {
             call_chunk(json!([{"index": 0, "function": {"name": "b", "arguments": "{\"y\":"}}])),
             call_chunk(json!([{"index": 0, "function": {"arguments": "2}"}}])),
         ],
-        // All with the same id, and no index.
+        // The same id for all calls and no indices.
         vec![
             call_chunk(json!([{"id": "1", "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
             call_chunk(json!([{"id": "1", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
         ],
-        // All with the same id, and an index each; or with ids and indices of another kind.
+        // The same id for all calls with different indices, and ids and indices of other types.
         vec![
             call_chunk(json!([{"index": 0, "id": "1", "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
             call_chunk(json!([{"index": 1, "id": "1", "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
@@ -65,7 +66,7 @@ fn tool_calls_are_separated_without_ids_or_indices() {
             call_chunk(json!([{"index": -1, "id": 17, "function": {"name": "a", "arguments": "{\"x\":1}"}}])),
             call_chunk(json!([{"index": "0", "id": 18, "function": {"name": "b", "arguments": "{\"y\":2}"}}])),
         ],
-        // The arguments as an object, whole.
+        // Whole objects as arguments.
         vec![call_chunk(json!([
             {"index": 0, "function": {"name": "a", "arguments": {"x": 1}}},
             {"index": 7, "function": {"name": "b", "arguments": {"y": 2}}},
@@ -112,7 +113,7 @@ fn stop_reasons_are_mapped() {
     }
     let refusal = assemble(&[delta_chunk(json!({"refusal": "I can't."})), finish_chunk("stop")]).unwrap();
     assert_eq!((refusal.content.as_str(), refusal.stop_reason), ("I can't.", StopReason::Refusal));
-    // Cut in the middle of its arguments, a call is kept as it was written, and nobody takes it for a whole one.
+    // A call that is truncated in its arguments keeps the original text and cannot be taken for a complete one.
     let cut = assemble(&[
         call_chunk(json!([{"index": 0, "function": {"name": "a", "arguments": "{\"x\": \"1"}}])),
         finish_chunk("length"),
@@ -131,7 +132,7 @@ fn truncated_call_without_arguments_is_invalid() {
         reply.tool_calls.into_iter().map(|call| call.arguments).collect()
     };
     assert_eq!(arguments("tool_calls"), [json!({}), json!({})]);
-    // The first one is whole: another came after it.
+    // The first call is complete, because another one follows it.
     assert_eq!(arguments("length"), [json!({}), json!("")]);
     let whole = assemble(&[call(0, "{}"), finish_chunk("length")]).unwrap();
     assert_eq!(whole.tool_calls[0].arguments, json!({}));
@@ -146,10 +147,13 @@ async fn truncated_stream_is_an_error() {
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun, "data: [DONE]\n\n"])).await;
     assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
     let (seen, _server) = ask_once(ScriptedResponse::cut(&[&begun])).await;
-    assert!(matches!(&seen.end, Err(ModelError::Network(m)) if m.contains("middle of the reply")), "{seen:?}");
+    assert!(
+        matches!(&seen.end, Err(ModelError::Network(m)) if m.message().contains("middle of the reply")),
+        "{seen:?}"
+    );
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun, "data: {\"choices\": [{\n\n"])).await;
     assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
-    // The end mark may be missing when the finish reason is there.
+    // The end mark may be missing if there is a finish reason.
     let end = format!("data: {}\n\n", finish_chunk("stop"));
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun, &end])).await;
     assert_eq!(seen.end.unwrap().content, "half a");
@@ -202,7 +206,7 @@ async fn slow_tool_arguments_do_not_time_out() {
         "data: [DONE]",
     );
     let error = collect_reply(stream).await.end.unwrap_err();
-    // It came to its end, though without a finish reason.
+    // The stream reached its end mark, but without a finish reason.
     assert!(matches!(error, ModelError::MalformedStream(_)), "{error:?}");
 }
 

@@ -81,7 +81,7 @@ fn reasoning_returns_under_its_original_field() {
         assert_eq!(
             (later.get(field), later["tool_calls"][0].get("extra_content").is_some()),
             (None, true),
-            "within its turn"
+            "plain reasoning is returned within its turn only"
         );
     }
     let details =

@@ -1,0 +1,82 @@
+//! One-shot completions: a request outside the conversation, without tools, whose answer k8sops itself reads.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+
+use crate::model_selection::ModelCandidate;
+use k8sops_core::{ChatMessage, SessionSettings, StopReason, TokenUsage, UserMessage};
+use k8sops_models::{ChatRequest, ModelError, ReplyDelta, RetryPolicy, ToolChoice};
+
+/// A request to a model outside the conversation.
+pub struct OneShotCompletion<'a> {
+    /// The system prompt.
+    pub system: &'a str,
+    /// The user message.
+    pub question: String,
+    /// Upper bound of the answer, in tokens.
+    pub most: usize,
+    /// Temperature and reasoning effort.
+    pub settings: &'a SessionSettings,
+}
+
+impl OneShotCompletion<'_> {
+    /// Requests the answer, with the retries of a reply. Adds the token usage to `usage`.
+    ///
+    /// # Errors
+    /// The provider's last error, or an answer that is empty or incomplete.
+    pub async fn ask(
+        &self,
+        candidate: &ModelCandidate,
+        retry: &RetryPolicy,
+        usage: &mut TokenUsage,
+    ) -> Result<String, ModelError> {
+        let mut waited = Duration::ZERO;
+        let mut attempt = 1;
+        loop {
+            let error = match self.ask_once(candidate, usage).await {
+                Err(error) => error,
+                answer => return answer,
+            };
+            let Some(wait) = retry.retry_delay(attempt, waited, &error) else { return Err(error) };
+            waited += wait;
+            attempt += 1;
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Requests the answer once. Adds the token usage to `usage`.
+    ///
+    /// # Errors
+    /// The provider's error, or an answer that is empty, refused or incomplete.
+    pub async fn ask_once(&self, candidate: &ModelCandidate, usage: &mut TokenUsage) -> Result<String, ModelError> {
+        // Reasoning tokens count against the limit as well.
+        let most = u32::try_from(4 * self.most).unwrap_or(u32::MAX);
+        let request = ChatRequest {
+            provider: candidate.provider.clone(),
+            model: candidate.model.clone(),
+            system: self.system.into(),
+            messages: vec![Arc::new(ChatMessage::User(UserMessage::unlogged(self.question.clone())))],
+            tools: Arc::new([]),
+            tool_choice: ToolChoice::Auto,
+            temperature: self.settings.temperature,
+            max_tokens: candidate.max_tokens.map(|tokens| tokens.min(most)),
+            reasoning: self.settings.reasoning,
+        };
+        let mut stream = candidate.chat.stream(request).await?;
+        while let Some(delta) = stream.next().await {
+            if let ReplyDelta::Done(reply) = delta? {
+                *usage += reply.usage;
+                let answer = reply.content.trim();
+                if reply.stop_reason == StopReason::Refusal {
+                    return Err(ModelError::InvalidRequest("the model refused to answer".into()));
+                }
+                if answer.is_empty() {
+                    return Err(ModelError::MalformedStream("the answer is empty".into()));
+                }
+                return Ok(answer.to_owned());
+            }
+        }
+        Err(ModelError::MalformedStream("the answer ended without its end mark".into()))
+    }
+}

@@ -1,0 +1,91 @@
+//! Model selection: the session's own model first, then its fallbacks while that one is unavailable.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use k8sops_core::{TokenUsage, UsdAmount};
+use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, ModelPrices};
+
+/// Time limit of asking a provider for the context window of a model.
+const CONTEXT_WINDOW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A model that a run may call.
+#[derive(Clone)]
+pub struct ModelCandidate {
+    /// The provider's id in the catalog.
+    pub provider: String,
+    /// The model's id at that provider.
+    pub model: String,
+    /// The client of the model.
+    pub chat: Arc<dyn ChatModel>,
+    /// The context window in tokens, if known.
+    pub context_window: Option<u32>,
+    /// Upper bound of a reply in tokens, if known.
+    pub max_tokens: Option<u32>,
+    /// Its prices, if known.
+    pub prices: Option<ModelPrices>,
+    /// Its circuit breaker.
+    pub circuit: Arc<CircuitBreaker>,
+}
+
+impl ModelCandidate {
+    /// Returns the context window: as the provider reports it, else as the catalog states it.
+    pub(crate) async fn resolve_context_window(&self) -> Option<u32> {
+        let asked = timeout(CONTEXT_WINDOW_TIMEOUT, self.chat.context_window(&self.model)).await;
+        asked.ok().flatten().or(self.context_window)
+    }
+
+    /// Returns its name in events, `provider/model`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
+
+    /// Returns `usage` with its cost by the prices of this model.
+    #[must_use]
+    pub fn with_cost(&self, usage: TokenUsage) -> TokenUsage {
+        TokenUsage { cost_usd: self.prices.map_or(UsdAmount::ZERO, |prices| prices.cost(&usage)), ..usage }
+    }
+}
+
+/// What a run has learned about its models. Not logged: another process learns it again.
+#[derive(Debug, Default)]
+pub(crate) struct ModelRouting {
+    /// Index of the model that wrote the last reply, or was announced to write the next.
+    pub(crate) index: usize,
+    /// Its context window in tokens.
+    pub(crate) context_window: Option<u32>,
+    /// Upper bound of the conversation in bytes, after a model rejected a longer one.
+    pub(crate) max_bytes: Option<usize>,
+    /// Whether the model was unavailable for a summary; it is not asked for one again in this run.
+    pub(crate) summary_unavailable: bool,
+}
+
+/// A model to call now.
+pub(crate) struct ModelAttempt<'a> {
+    pub(crate) index: usize,
+    pub(crate) candidate: &'a ModelCandidate,
+    /// Whether the call probes an open circuit breaker: one attempt without retries.
+    pub(crate) is_probe: bool,
+}
+
+/// Returns the models to call in their order; `Err` holds one whose circuit breaker is open, with the time until it closes.
+pub(crate) fn attempt_order(
+    candidates: &[ModelCandidate],
+) -> impl Iterator<Item = Result<ModelAttempt<'_>, (usize, Duration)>> {
+    // If every circuit breaker is open, the first model is called: no run ends without a model call.
+    let mut refused = 0;
+    let last = candidates.len();
+    candidates.iter().enumerate().map(move |(at, candidate)| match candidate.circuit.admit_call() {
+        CircuitAdmission::Allowed => Ok(ModelAttempt { index: at, candidate, is_probe: false }),
+        CircuitAdmission::Probe => Ok(ModelAttempt { index: at, candidate, is_probe: last > 1 }),
+        CircuitAdmission::Rejected(left) => {
+            refused += 1;
+            if refused == last {
+                Ok(ModelAttempt { index: 0, candidate: &candidates[0], is_probe: false })
+            } else {
+                Err((at, left))
+            }
+        }
+    })
+}

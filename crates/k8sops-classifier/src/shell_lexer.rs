@@ -1,0 +1,342 @@
+//! A strict reader of shell command lines.
+//!
+//! It reads the plain part of the shell's language and rejects the rest: everything that could make a shell run something
+//! else than the words of the line (expansions, substitutions, redirections to files, control characters) is an error. A
+//! general-purpose splitter such as `shlex` accepts these as ordinary words, so it cannot decide what is safe.
+
+use std::{iter::Peekable, str::Chars};
+
+/// A longer line is not analyzed.
+const MAX_LINE_BYTES: usize = 32 * 1024;
+
+/// Prefixes of words in which an unquoted `?` is accepted, although it is a glob: the query of a `--raw` path. No file is
+/// called like this.
+const QUERY_PATHS: &[&str] = &["/api/", "/apis/", "/readyz", "/livez", "/healthz", "/metrics"];
+
+/// A word as the program gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShellWord {
+    /// The text without quotes and escapes.
+    pub(crate) text: String,
+    /// The line has the word as it is, without quotes and escapes, so that every reader of the line sees the same word.
+    pub(crate) unquoted: bool,
+}
+
+impl ShellWord {
+    /// A word that is an element of an argument list and not part of a line.
+    pub(crate) fn from_argument(text: &str) -> Self {
+        Self { text: text.to_owned(), unquoted: true }
+    }
+}
+
+/// A program and its arguments; never empty.
+pub(crate) type CommandWords = Vec<ShellWord>;
+
+/// The pipelines of a line, in the order in which they run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShellLine {
+    /// For each pipeline, the commands between its pipes.
+    pub(crate) pipelines: Vec<Vec<CommandWords>>,
+}
+
+/// Reads a line. The error is what in the line is not supported.
+pub(crate) fn parse_shell_line(line: &str) -> Result<ShellLine, &'static str> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err("the command line is too long");
+    }
+    let mut lexer = ShellLexer { chars: line.chars().peekable(), ..ShellLexer::default() };
+    lexer.read_line()?;
+    Ok(lexer.line)
+}
+
+/// Whether another command must follow a separator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NextCommand {
+    /// Behind `;` and `&`.
+    Optional,
+    /// Behind `&&` and `||`.
+    Required,
+}
+
+/// The state of a line that is being read.
+struct ShellLexer<'a> {
+    chars: Peekable<Chars<'a>>,
+    line: ShellLine,
+    pipeline: Vec<CommandWords>,
+    command: CommandWords,
+    word: Option<PartialWord>,
+    /// A `|`, `&&` or `||` was read and needs a command behind it.
+    needs_command: bool,
+    /// A line continuation touches the next word. Only a shell joins the two.
+    continues_word: bool,
+}
+
+impl Default for ShellLexer<'_> {
+    fn default() -> Self {
+        Self {
+            chars: "".chars().peekable(),
+            line: ShellLine::default(),
+            pipeline: Vec::new(),
+            command: Vec::new(),
+            word: None,
+            needs_command: false,
+            continues_word: false,
+        }
+    }
+}
+
+/// A word that is being read.
+struct PartialWord {
+    text: String,
+    unquoted: bool,
+    /// The first unquoted glob character, and the length of the text before it.
+    glob: Option<(usize, char)>,
+    /// An unquoted `{` was read.
+    has_brace: bool,
+    /// An unquoted `,` or `..` follows the `{`, so that a shell expands the word.
+    has_brace_expansion: bool,
+}
+
+impl ShellLexer<'_> {
+    fn read_line(&mut self) -> Result<(), &'static str> {
+        while let Some(char) = self.chars.next() {
+            match char {
+                ' ' | '\t' => self.end_word()?,
+                '\n' => {
+                    self.end_command()?;
+                    if !self.needs_command {
+                        self.end_pipeline();
+                    }
+                }
+                ';' => self.read_separator(NextCommand::Optional)?,
+                '|' => match self.chars.peek() {
+                    Some('|') => {
+                        self.chars.next();
+                        self.read_separator(NextCommand::Required)?;
+                    }
+                    Some('&') => return Err("`|&` is not supported"),
+                    _ => {
+                        self.end_command()?;
+                        if self.pipeline.is_empty() || self.needs_command {
+                            return Err("a pipe has no command before it");
+                        }
+                        self.needs_command = true;
+                    }
+                },
+                '&' => match self.chars.peek() {
+                    Some('&') => {
+                        self.chars.next();
+                        self.read_separator(NextCommand::Required)?;
+                    }
+                    Some('>') => {
+                        self.chars.next();
+                        self.end_word()?;
+                        self.read_redirection()?;
+                    }
+                    _ => self.read_separator(NextCommand::Optional)?,
+                },
+                '>' => {
+                    self.end_file_descriptor()?;
+                    self.read_redirection()?;
+                }
+                '<' => {
+                    self.end_word()?;
+                    if self.chars.peek() == Some(&'<') {
+                        return Err("a here-document is not supported");
+                    }
+                    self.expect_dev_null()?;
+                }
+                '\'' => self.read_single_quotes()?,
+                '"' => self.read_double_quotes()?,
+                '\\' => self.read_escape()?,
+                '`' => return Err("a command substitution is not supported"),
+                '$' => return Err("a shell variable or substitution is not supported"),
+                '(' | ')' => return Err("a subshell is not supported"),
+                '#' if self.word.is_none() => return Err("a comment is not supported"),
+                '~' if self.word.is_none() => return Err("`~` is not supported"),
+                _ => self.push_unquoted(char)?,
+            }
+        }
+        self.end_command()?;
+        if self.needs_command {
+            return Err("the command line is incomplete");
+        }
+        self.end_pipeline();
+        Ok(())
+    }
+
+    fn current_word(&mut self) -> &mut PartialWord {
+        let continues_word = std::mem::take(&mut self.continues_word);
+        let word = self.word.get_or_insert_with(|| PartialWord {
+            text: String::new(),
+            unquoted: true,
+            glob: None,
+            has_brace: false,
+            has_brace_expansion: false,
+        });
+        word.unquoted &= !continues_word;
+        word
+    }
+
+    fn push_unquoted(&mut self, char: char) -> Result<(), &'static str> {
+        if !char.is_ascii_graphic() {
+            return Err("a character that is not ASCII is not supported outside of quotes");
+        }
+        let word = self.current_word();
+        match char {
+            '*' | '?' | '[' if word.glob.is_none() => word.glob = Some((word.text.len(), char)),
+            '{' => word.has_brace = true,
+            ',' if word.has_brace => word.has_brace_expansion = true,
+            '.' if word.has_brace && word.text.ends_with('.') => word.has_brace_expansion = true,
+            _ => {}
+        }
+        word.text.push(char);
+        Ok(())
+    }
+
+    fn push_quoted(&mut self, char: char) -> Result<(), &'static str> {
+        // A person approves what they read, so characters that are invisible or look like others are rejected.
+        if char != '\t' && !char.is_ascii_graphic() && char != ' ' && !char.is_alphanumeric() {
+            return Err("a control character or an unusual character in quotes is not supported");
+        }
+        self.current_word().text.push(char);
+        Ok(())
+    }
+
+    fn read_single_quotes(&mut self) -> Result<(), &'static str> {
+        self.current_word().unquoted = false;
+        loop {
+            match self.chars.next() {
+                None => return Err("a quote is not closed"),
+                Some('\'') => return Ok(()),
+                Some(char) => self.push_quoted(char)?,
+            }
+        }
+    }
+
+    fn read_double_quotes(&mut self) -> Result<(), &'static str> {
+        self.current_word().unquoted = false;
+        loop {
+            match self.chars.next() {
+                None => return Err("a quote is not closed"),
+                Some('"') => return Ok(()),
+                Some('`') => return Err("a command substitution is not supported"),
+                Some('$') if !matches!(self.chars.peek(), Some('"' | ' ')) => {
+                    return Err("a shell variable or substitution is not supported");
+                }
+                Some('\\') => match self.chars.peek() {
+                    Some('\n') => return Err("a line continuation in quotes is not supported"),
+                    Some(&escaped @ ('$' | '`' | '"' | '\\')) => {
+                        self.chars.next();
+                        self.push_quoted(escaped)?;
+                    }
+                    _ => self.push_quoted('\\')?,
+                },
+                Some(char) => self.push_quoted(char)?,
+            }
+        }
+    }
+
+    fn read_escape(&mut self) -> Result<(), &'static str> {
+        match self.chars.next() {
+            Some('\n') => {
+                if let Some(word) = &mut self.word {
+                    word.unquoted = false;
+                }
+                self.continues_word = !matches!(self.chars.peek(), Some(' ' | '\t'));
+                Ok(())
+            }
+            Some(char) if char.is_ascii_graphic() || char == ' ' => {
+                let word = self.current_word();
+                word.unquoted = false;
+                word.text.push(char);
+                Ok(())
+            }
+            _ => Err("a backslash before a character that is not ASCII is not supported"),
+        }
+    }
+
+    /// Ends the word before a `>`, unless the word is the number of a file descriptor.
+    fn end_file_descriptor(&mut self) -> Result<(), &'static str> {
+        if self.word.as_ref().is_some_and(|word| word.unquoted && matches!(word.text.as_str(), "1" | "2")) {
+            self.word = None;
+            return Ok(());
+        }
+        self.end_word()
+    }
+
+    /// Reads the target behind a `>`: `/dev/null` or another descriptor.
+    fn read_redirection(&mut self) -> Result<(), &'static str> {
+        if self.chars.peek() == Some(&'&') {
+            self.chars.next();
+            let number = self.chars.next();
+            return match (number, self.chars.peek()) {
+                (Some('1' | '2'), None | Some(' ' | '\t' | '\n' | ';' | '|' | '&')) => Ok(()),
+                _ => Err("this redirection is not supported"),
+            };
+        }
+        if self.chars.peek() == Some(&'>') {
+            self.chars.next();
+        }
+        self.expect_dev_null()
+    }
+
+    fn expect_dev_null(&mut self) -> Result<(), &'static str> {
+        while matches!(self.chars.peek(), Some(' ' | '\t')) {
+            self.chars.next();
+        }
+        for expected in "/dev/null".chars() {
+            if self.chars.next() != Some(expected) {
+                return Err("a redirection to or from a file is not supported");
+            }
+        }
+        match self.chars.peek() {
+            None | Some(' ' | '\t' | '\n' | ';' | '|' | '&') => Ok(()),
+            _ => Err("a redirection to or from a file is not supported"),
+        }
+    }
+
+    fn end_word(&mut self) -> Result<(), &'static str> {
+        let Some(word) = self.word.take() else { return Ok(()) };
+        if word.has_brace_expansion {
+            return Err("a brace expansion is not supported");
+        }
+        if let Some((at, char)) = word.glob {
+            // A shell replaces the word by names of files that begin as the word does. No file begins like a query path or
+            // like `--flag=`, so these words stay as they are.
+            let before = word.text.get(..at).unwrap_or_default();
+            let is_query = char == '?' && QUERY_PATHS.iter().any(|path| before.starts_with(path));
+            if !is_query && !before.contains('=') {
+                return Err("a glob is not supported");
+            }
+        }
+        self.command.push(ShellWord { text: word.text, unquoted: word.unquoted });
+        Ok(())
+    }
+
+    fn end_command(&mut self) -> Result<(), &'static str> {
+        self.end_word()?;
+        if !self.command.is_empty() {
+            self.pipeline.push(std::mem::take(&mut self.command));
+            self.needs_command = false;
+        }
+        Ok(())
+    }
+
+    fn end_pipeline(&mut self) {
+        if !self.pipeline.is_empty() {
+            self.line.pipelines.push(std::mem::take(&mut self.pipeline));
+        }
+    }
+
+    /// Ends the pipeline at a `;`, `&`, `&&` or `||`.
+    fn read_separator(&mut self, next: NextCommand) -> Result<(), &'static str> {
+        self.end_command()?;
+        if self.pipeline.is_empty() || self.needs_command {
+            return Err("a separator has no command before it");
+        }
+        self.end_pipeline();
+        self.needs_command = next == NextCommand::Required;
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! Built-in tools with which the model reads the part of an output that was truncated.
+
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinError;
+
+use k8sops_core::{ChatMessage, OutputStore, SessionId, SessionLog, StoreError, ToolCallId, load_state};
+use k8sops_mcp::{RemoteTool, ToolHints};
+
+use crate::output::{OutputBudget, page_lines, search_lines};
+
+/// Server name of the built-in tools.
+pub(crate) const SERVER: &str = "k8sops";
+const READ_OUTPUT: &str = "read_output";
+const SEARCH_OUTPUT: &str = "search_output";
+/// Bytes that are read from the store at once.
+const READ_CHUNK_BYTES: usize = 4 << 20;
+
+/// The built-in tools, as a server would list them.
+pub(crate) static TOOLS: LazyLock<Vec<RemoteTool>> = LazyLock::new(|| {
+    let call = json!({"type": "string", "description": "The id of the tool call, as the truncated output names it"});
+    let number = |what: &str| json!({"type": "integer", "minimum": 0, "description": what});
+    vec![
+        built_in_tool(
+            READ_OUTPUT,
+            "Reads lines of the whole output of an earlier tool call that was truncated or left out.",
+            &json!({"call": call, "from_line": number("The first line, counted from 1"), "lines": number("Number of lines; 200 by default")}),
+            &["call"],
+        ),
+        built_in_tool(
+            SEARCH_OUTPUT,
+            "Finds the lines that match a regular expression in the whole output of an earlier tool call.",
+            &json!({"call": call, "pattern": {"type": "string", "description": "A regular expression; it ignores case if it has no upper-case letter"},
+                "context": number("Lines around each match; 2 by default"),
+                "max_matches": number("Number of matches to show; 20 by default")}),
+            &["call", "pattern"],
+        ),
+    ]
+});
+
+fn built_in_tool(name: &str, description: &str, properties: &Value, required: &[&str]) -> RemoteTool {
+    let schema =
+        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
+    RemoteTool {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        input_schema: schema.as_object().cloned().unwrap_or_default(),
+        hints: ToolHints { read_only: Some(true), ..ToolHints::default() },
+    }
+}
+
+/// Returns what a truncated output says about reading the rest.
+pub(crate) fn reading_advice(call: &ToolCallId) -> String {
+    format!(
+        "{READ_OUTPUT}(call={:?}, from_line=N) shows more, {SEARCH_OUTPUT}(call={0:?}, pattern=…) finds lines",
+        call.as_str()
+    )
+}
+
+/// A call of a built-in tool failed. The message is for the model.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputToolError {
+    #[error("there is no tool {0}")]
+    UnknownTool(String),
+    #[error("the arguments are invalid: {0}")]
+    InvalidArguments(#[source] serde_json::Error),
+    #[error("there is no output of a call {0:?}; use the id that the truncated output names")]
+    UnknownCall(String),
+    #[error("the output cannot be read: {0}")]
+    Store(#[from] StoreError),
+    #[error("the stored output is not valid text: {0}")]
+    NotText(#[from] std::string::FromUtf8Error),
+    #[error("the search failed: {0}")]
+    SearchFailed(#[from] JoinError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadOutputArguments {
+    call: String,
+    from_line: Option<u64>,
+    lines: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SearchOutputArguments {
+    call: String,
+    pattern: String,
+    context: Option<usize>,
+    max_matches: Option<usize>,
+}
+
+/// Runs a built-in tool.
+pub(crate) async fn run_output_tool(
+    outputs: &dyn OutputStore,
+    log: &dyn SessionLog,
+    session: SessionId,
+    name: &str,
+    arguments: &Map<String, Value>,
+    budget: OutputBudget,
+) -> Result<String, OutputToolError> {
+    let arguments = Value::Object(arguments.clone());
+    match name {
+        READ_OUTPUT => {
+            let ReadOutputArguments { call, from_line, lines } =
+                serde_json::from_value(arguments).map_err(OutputToolError::InvalidArguments)?;
+            let text = load_whole_output(outputs, log, session, &call).await?;
+            Ok(page_lines(&text, from_line.unwrap_or(1).max(1), lines.unwrap_or(200).max(1), budget))
+        }
+        SEARCH_OUTPUT => {
+            let SearchOutputArguments { call, pattern, context, max_matches } =
+                serde_json::from_value(arguments).map_err(OutputToolError::InvalidArguments)?;
+            let text = load_whole_output(outputs, log, session, &call).await?;
+            let context = context.unwrap_or(2);
+            let max_matches = max_matches.unwrap_or(20).max(1);
+            let search = move || search_lines(&text, &pattern, context, max_matches, budget);
+            Ok(tokio::task::spawn_blocking(search).await?)
+        }
+        other => Err(OutputToolError::UnknownTool(other.to_owned())),
+    }
+}
+
+/// Returns the whole output of a call: the stored one, or the one in the log if it was not truncated.
+async fn load_whole_output(
+    outputs: &dyn OutputStore,
+    log: &dyn SessionLog,
+    session: SessionId,
+    call: &str,
+) -> Result<Arc<str>, OutputToolError> {
+    let unknown_call = || OutputToolError::UnknownCall(call.to_owned());
+    let id: ToolCallId = call.parse().map_err(|_| unknown_call())?;
+    let mut bytes = Vec::new();
+    while let Some(part) = outputs.read_output(session, &id, bytes.len() as u64, READ_CHUNK_BYTES).await? {
+        bytes.extend(part.bytes);
+        if bytes.len() as u64 >= part.total {
+            return Ok(String::from_utf8(bytes)?.into());
+        }
+    }
+    let state = load_state(log, session).await?.state;
+    let logged_output = |message: &Arc<ChatMessage>| match message.as_ref() {
+        ChatMessage::Tool(tool) if tool.tool_call_id == id => Some(tool.content.as_str().into()),
+        _ => None,
+    };
+    state.messages.iter().rev().find_map(logged_output).ok_or_else(unknown_call)
+}

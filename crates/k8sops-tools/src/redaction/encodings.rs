@@ -1,0 +1,152 @@
+//! Encodings in which a known value may occur in a text, and values that are too common to search for.
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Shortest value that is searched for in other places. A shorter one is part of too many words.
+const MIN_SEARCHED_LEN: usize = 6;
+/// Shortest line of a value of several lines that is searched for by itself.
+const MIN_SEARCHED_LINE_LEN: usize = 12;
+/// Characters that are encoded in a URL.
+const URL_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Values that are also common words. They are redacted only where they are found as a secret.
+const COMMON_VALUES: &[&str] = &[
+    "admin",
+    "administrator",
+    "changeme",
+    "cluster",
+    "database",
+    "default",
+    "disable",
+    "disabled",
+    "enable",
+    "enabled",
+    "example",
+    "false",
+    "guest",
+    "kubernetes",
+    "localhost",
+    "mariadb",
+    "master",
+    "mongodb",
+    "mysql",
+    "none",
+    "opaque",
+    "password",
+    "postgres",
+    "postgresql",
+    "production",
+    "public",
+    "rabbitmq",
+    "redis",
+    "replica",
+    "require",
+    "required",
+    "secret",
+    "service",
+    "staging",
+    "system",
+    "target",
+    "token",
+    "true",
+    "username",
+    "verify-full",
+];
+/// Keys whose values are names and not secrets, if they look like names.
+const NAME_KEYS: &[&str] = &[
+    "user",
+    "username",
+    "host",
+    "hostname",
+    "database",
+    "db",
+    "dbname",
+    "namespace",
+    "port",
+    "name",
+    "region",
+    "bucket",
+    "endpoint",
+    "url",
+    "ca.crt",
+    "tls.crt",
+];
+
+/// Returns the plain value of a base64 encoding, if it is text.
+pub(super) fn decode_base64_text(base64: &str) -> Option<String> {
+    let compact: String = base64.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    if compact.len() < 2 {
+        return None;
+    }
+    let bytes = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD]
+        .iter()
+        .find_map(|engine| engine.decode(&compact).ok());
+    String::from_utf8(bytes?).ok()
+}
+
+/// Returns the standard base64 encoding of a value.
+pub(super) fn encode_base64(plain: &str) -> String {
+    STANDARD.encode(plain)
+}
+
+/// Returns whether a value with this key is searched for in other places than the one where it was found.
+pub(super) fn is_searchable(key: &str, plain: &str) -> bool {
+    let plain = plain.trim();
+    let lower = plain.to_ascii_lowercase();
+    let looks_like_name =
+        || plain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:/".contains(&b));
+    !(plain.len() < MIN_SEARCHED_LEN
+        || COMMON_VALUES.contains(&lower.as_str())
+        || plain.starts_with("-----BEGIN CERTIFICATE")
+        || plain.starts_with("-----BEGIN PUBLIC")
+        || (NAME_KEYS.iter().any(|name| key.eq_ignore_ascii_case(name)) && looks_like_name()))
+}
+
+/// Encodings of one value.
+pub(super) struct ValueEncodings {
+    pub(super) plain: Vec<String>,
+    pub(super) base64: Vec<String>,
+}
+
+/// Returns the encodings of a value that are searched for.
+pub(super) fn encode_value(plain: &str) -> ValueEncodings {
+    let trimmed = plain.trim();
+    let mut texts = vec![plain.to_owned(), trimmed.to_owned(), escape_json(trimmed), encode_url(trimmed)];
+    texts.push(escape_json(&escape_json(trimmed)));
+    if trimmed.contains('\n') {
+        texts.extend(
+            trimmed
+                .lines()
+                .map(str::trim)
+                .filter(|l| l.len() >= MIN_SEARCHED_LINE_LEN && !l.starts_with("-----"))
+                .map(str::to_owned),
+        );
+    }
+    texts.retain(|text| text.len() >= MIN_SEARCHED_LEN);
+    texts.sort();
+    texts.dedup();
+    let mut encoded: Vec<String> = [plain, trimmed]
+        .iter()
+        .flat_map(|text| {
+            [STANDARD.encode(text), STANDARD_NO_PAD.encode(text), URL_SAFE.encode(text), URL_SAFE_NO_PAD.encode(text)]
+        })
+        .collect();
+    // The output of `echo password | base64` has the line feed in it.
+    let with_newline = format!("{trimmed}\n");
+    encoded.push(STANDARD.encode(&with_newline));
+    encoded.sort();
+    encoded.dedup();
+    ValueEncodings { plain: texts, base64: encoded }
+}
+
+fn escape_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned()
+}
+
+fn encode_url(text: &str) -> String {
+    utf8_percent_encode(text, URL_ENCODED).to_string()
+}

@@ -1,0 +1,332 @@
+//! The tools of one session: arguments and outputs are redacted, and outputs are truncated and stored.
+//!
+//! ```text
+//! arguments ─▶ placeholders become values ─▶ MCP server ─▶ values become placeholders ─▶ stored whole ─▶ truncated ─▶ log, model
+//! ```
+
+use std::{borrow::Cow, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use k8sops_classifier::{EffectClass, SensitiveOutput, build_preview_call, classify_tool_call};
+use k8sops_core::{OutputStore, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId};
+use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub};
+use k8sops_models::ToolSpec;
+
+use crate::{
+    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor,
+    ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UserTokens,
+    call_errors::explain_call_error,
+    catalog::ResolvedCall,
+    contains_secret,
+    output::{OutputBudget, TruncatedOutput, fit_output},
+    output_tools,
+    redacting_elicitation::RedactingElicitationHandler,
+    redaction::{ContentHint, RedactionVault, contains_placeholder},
+    vault_registry::{VaultCell, VaultRegistry},
+};
+
+/// Most tokens of a preview.
+const MAX_PREVIEW_TOKENS: usize = 2_000;
+
+/// Creates the tool executors of sessions over MCP servers and the built-in tools. Cheap to clone.
+#[derive(Clone)]
+pub struct SessionToolFactory(Arc<SharedTools>);
+
+struct SharedTools {
+    catalog: Arc<ToolCatalog>,
+    hub: Arc<McpHub>,
+    outputs: Arc<dyn OutputStore>,
+    log: Arc<dyn SessionLog>,
+    limits: CallLimits,
+    tokens: UserTokens,
+    vaults: VaultRegistry,
+    config: ToolOptions,
+}
+
+impl SessionToolFactory {
+    /// Creates a factory of the tools in `catalog`. Calls go through `hub` within `limits`, with the user's token from
+    /// `tokens` where a server wants it. Truncated outputs are stored whole in `outputs`; the others are in `log`.
+    #[must_use]
+    pub fn new(
+        catalog: Arc<ToolCatalog>,
+        hub: Arc<McpHub>,
+        outputs: Arc<dyn OutputStore>,
+        log: Arc<dyn SessionLog>,
+        limits: CallLimits,
+        tokens: UserTokens,
+        config: ToolOptions,
+    ) -> Self {
+        Self(Arc::new(SharedTools {
+            catalog,
+            hub,
+            outputs,
+            log,
+            limits,
+            tokens,
+            vaults: VaultRegistry::default(),
+            config,
+        }))
+    }
+}
+
+impl ToolExecutorFactory for SessionToolFactory {
+    fn create_executor(&self, session: SessionId, _user: &UserId) -> Arc<dyn ToolExecutor> {
+        Arc::new(SessionToolExecutor { shared: self.0.clone(), session, vault: self.0.vaults.vault_of(session) })
+    }
+
+    fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
+        self.0.catalog.validate_arguments(name, arguments)
+    }
+}
+
+struct SessionToolExecutor {
+    shared: Arc<SharedTools>,
+    session: SessionId,
+    vault: VaultCell,
+}
+
+/// The answer of a server without the secrets in it.
+struct RedactedOutput {
+    status: ToolStatus,
+    /// The whole text.
+    text: String,
+    structured: Option<Value>,
+}
+
+impl SessionToolExecutor {
+    async fn vault(&self) -> Arc<RedactionVault> {
+        let create = || async {
+            let key = self.shared.outputs.deployment_key().await.unwrap_or_else(|error| {
+                // With a random key, the placeholders differ from those of an earlier owner. No secret is shown.
+                tracing::warn!(session = %self.session, %error, "deployment key unavailable");
+                k8sops_core::random_key()
+            });
+            Arc::new(RedactionVault::new(&key, &self.session.to_string()))
+        };
+        self.vault.get_or_init(create).await.clone()
+    }
+
+    fn output_budget(&self, context_window: Option<u32>) -> OutputBudget {
+        let config = &self.shared.config;
+        let share = context_window.and_then(|tokens| usize::try_from(tokens).ok());
+        let share = share.map_or(usize::MAX, |tokens| tokens / 100 * config.max_output_share);
+        OutputBudget { tokens: config.max_output_tokens.min(share), bytes: config.max_output_bytes }
+    }
+
+    /// Sends one call, with secret values in the place of their placeholders, and redacts the answer.
+    async fn send_call(
+        &self,
+        tool: &ToolRef,
+        effect: ToolEffect,
+        hint: ContentHint,
+        arguments: &Map<String, Value>,
+        context: McpCallContext,
+    ) -> RedactedOutput {
+        let vault = self.vault().await;
+        let arguments = match vault.reveal_placeholders(arguments) {
+            Ok(arguments) => arguments,
+            Err(unresolved) => {
+                let text = format!("{unresolved} The call was not run.");
+                return RedactedOutput { status: ToolStatus::Error, text, structured: None };
+            }
+        };
+        let answer = self.shared.hub.call_tool(tool.server(), tool.tool(), arguments, context).await;
+        let redact = move || match answer {
+            Ok(output) => redact_output(&vault, output, hint),
+            Err(error) => {
+                let (status, text) = explain_call_error(&error, effect);
+                let text = vault.redact_text(&text, ContentHint::Any).into_owned();
+                RedactedOutput { status, text, structured: None }
+            }
+        };
+        match tokio::task::spawn_blocking(redact).await {
+            Ok(output) => output,
+            // An output that cannot be redacted is not shown.
+            Err(error) => {
+                tracing::error!(session = %self.session, %error, "redaction failed");
+                let error = CallError::Failed("k8sops could not redact the output".to_owned());
+                let (status, text) = explain_call_error(&error, effect);
+                RedactedOutput { status, text, structured: None }
+            }
+        }
+    }
+
+    /// Truncates an output to the budget. If anything is left out, the whole output is stored.
+    async fn truncate_output(&self, call: &ToolCallId, output: RedactedOutput, budget: OutputBudget) -> ToolOutcome {
+        let RedactedOutput { status, text, structured } = output;
+        let text: Arc<str> = text.into();
+        let whole = text.clone();
+        let advice = output_tools::reading_advice(call);
+        let truncate = move || fit_output(&whole, structured, budget, Some(&advice));
+        let truncated = tokio::task::spawn_blocking(truncate).await.unwrap_or_else(|error| {
+            tracing::error!(session = %self.session, %error, "output truncation failed");
+            TruncatedOutput {
+                content: format!("[the output could not be truncated; {}]", output_tools::reading_advice(call)),
+                structured: None,
+                truncated: true,
+                bytes: text.len() as u64,
+            }
+        });
+        if truncated.truncated {
+            let max_bytes = self.shared.config.keep_output_bytes;
+            if let Err(error) = self.shared.outputs.save_output(self.session, call, text, max_bytes).await {
+                tracing::warn!(session = %self.session, %call, %error, "whole output not stored");
+            }
+        }
+        let TruncatedOutput { content, structured, truncated, bytes } = truncated;
+        ToolOutcome { status, content, structured, truncated, bytes }
+    }
+
+    async fn run_output_tool(&self, tool: &str, arguments: &Map<String, Value>, budget: OutputBudget) -> ToolOutcome {
+        let outputs = self.shared.outputs.as_ref();
+        let log = self.shared.log.as_ref();
+        match output_tools::run_output_tool(outputs, log, self.session, tool, arguments, budget).await {
+            // The output was redacted when it was stored; more secrets may be known by now.
+            Ok(content) => {
+                let content = self.vault().await.redact_text(&content, ContentHint::Any).into_owned();
+                text_outcome(ToolStatus::Ok, content)
+            }
+            Err(error) => text_outcome(ToolStatus::Error, error.to_string()),
+        }
+    }
+}
+
+fn redact_output(vault: &RedactionVault, output: CallOutput, hint: ContentHint) -> RedactedOutput {
+    let CallOutput { text, mut structured, is_error } = output;
+    // The text of a failure is a message and not a bare value.
+    let hint = if is_error && hint == ContentHint::Values { ContentHint::Any } else { hint };
+    if let Some(structured) = &mut structured {
+        vault.redact_json(structured, hint);
+    }
+    let text = match vault.redact_text(&text, hint) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(redacted) => redacted,
+    };
+    let text = match &structured {
+        Some(structured) if text.is_empty() => structured.to_string(),
+        None if text.is_empty() => "(no output)".to_owned(),
+        _ => text,
+    };
+    RedactedOutput { status: if is_error { ToolStatus::Error } else { ToolStatus::Ok }, text, structured }
+}
+
+fn text_outcome(status: ToolStatus, content: String) -> ToolOutcome {
+    let bytes = content.len() as u64;
+    ToolOutcome { status, content, structured: None, truncated: false, bytes }
+}
+
+fn content_hint(sensitive: Option<SensitiveOutput>) -> ContentHint {
+    match sensitive {
+        None => ContentHint::Any,
+        Some(SensitiveOutput::Objects) => ContentHint::Objects,
+        Some(SensitiveOutput::Values) => ContentHint::Values,
+    }
+}
+
+fn json_contains_placeholder(value: &Value) -> bool {
+    match value {
+        Value::String(text) => contains_placeholder(text),
+        Value::Array(items) => items.iter().any(json_contains_placeholder),
+        Value::Object(fields) => {
+            fields.iter().any(|(key, value)| contains_placeholder(key) || json_contains_placeholder(value))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[async_trait]
+impl ToolExecutor for SessionToolExecutor {
+    async fn wait_until_ready(&self) {
+        self.shared.hub.wait_for_first_attempts().await;
+        if let Some(token) = self.shared.tokens.token_of(self.session) {
+            self.shared.hub.connect_user(&token).await;
+        }
+    }
+
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
+        self.shared.catalog.tool_specs()
+    }
+
+    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
+        let ResolvedCall { mut call, rule_approval, .. } = self.shared.catalog.classify_by_name(name, arguments)?;
+        let runs_without_question =
+            matches!(call.approval, ApprovalRequirement::NotRequired | ApprovalRequirement::RequiredIfUntrusted);
+        // An attacker who can write to a log could otherwise make the model send a secret anywhere, even by a call that only
+        // reads.
+        if runs_without_question && rule_approval.is_none() && arguments.values().any(json_contains_placeholder) {
+            call.approval = ApprovalRequirement::Required;
+            call.reason = format!("{}; it sends the value of a secret to the tool", call.reason);
+        }
+        Some(call)
+    }
+
+    fn contains_secret(&self, text: &str) -> bool {
+        let is_known =
+            self.vault.get().is_some_and(|vault| matches!(vault.redact_text(text, ContentHint::Any), Cow::Owned(_)));
+        is_known || contains_secret(text)
+    }
+
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+        let tool = self.shared.catalog.classify_by_name(name, arguments)?.call.tool;
+        let preview = build_preview_call(tool.tool(), arguments)?;
+        let tool = ToolRef::new(tool.server(), &preview.tool);
+        let ResolvedCall { call, sensitive_output, .. } =
+            self.shared.catalog.classify_by_ref(&tool, &preview.arguments)?;
+        // A preview runs without an approval. So the classifier must know that it only reads; the annotations of its server
+        // are not enough.
+        let is_known_read = classify_tool_call(&preview.tool, &preview.arguments)?.effect == EffectClass::Read;
+        if call.effect != ToolEffect::Read || !is_known_read {
+            return None;
+        }
+        let context = McpCallContext {
+            user_token: self.shared.tokens.token_of(self.session),
+            ..McpCallContext::with_limits(self.shared.limits)
+        };
+        let hint = content_hint(sensitive_output);
+        let output = self.send_call(&tool, ToolEffect::Read, hint, &preview.arguments, context).await;
+        let budget = OutputBudget { tokens: MAX_PREVIEW_TOKENS, bytes: self.shared.config.max_output_bytes };
+        let truncated = fit_output(&output.text, None, budget, None);
+        Some(match output.status {
+            ToolStatus::Ok => truncated.content,
+            // `kubectl diff` fails like this if there is a difference.
+            _ => format!("The preview failed, or it found differences:\n{}", truncated.content),
+        })
+    }
+
+    async fn execute_call(
+        &self,
+        call: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        context: ToolCallContext,
+    ) -> ToolOutcome {
+        let budget = self.output_budget(context.context_window);
+        if call.tool.server() == output_tools::SERVER {
+            return self.run_output_tool(call.tool.tool(), arguments, budget).await;
+        }
+        let sensitive_output = match self.shared.catalog.check_unchanged(call, arguments) {
+            Ok(sensitive_output) => sensitive_output,
+            Err(outdated) => return text_outcome(ToolStatus::Error, format!("{outdated} The call was not run.")),
+        };
+        let vault = self.vault().await;
+        let sink = context.progress;
+        let progress_vault = vault.clone();
+        let progress = Arc::new(move |mut progress: CallProgress| {
+            let message = progress.message.take();
+            progress.message =
+                message.map(|message| progress_vault.redact_text(&message, ContentHint::Any).into_owned());
+            sink(progress);
+        });
+        let elicitation_handler = RedactingElicitationHandler::new(vault, context.elicitation_handler);
+        let mcp_context = McpCallContext {
+            limits: self.shared.limits,
+            progress,
+            elicitation_handler: Some(Arc::new(elicitation_handler) as Arc<dyn ElicitationHandler>),
+            user_token: self.shared.tokens.token_of(self.session),
+        };
+        let hint = content_hint(sensitive_output);
+        let output = self.send_call(&call.tool, call.effect, hint, arguments, mcp_context).await;
+        self.truncate_output(&context.id, output, budget).await
+    }
+}

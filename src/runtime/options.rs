@@ -1,0 +1,19 @@
+//! Options of sessions.
+
+use k8sops_core::UserId;
+use k8sops_settings::{
+    declaration::required,
+    formats::{USER_ID, whole_number},
+    options,
+};
+
+options! {
+    /// Sessions and what is remembered.
+    #[derive(Debug, Clone)]
+    pub struct SessionOptions at "memory" {
+        /// Sessions per user; one more deletes the one that was active least recently.
+        pub max_sessions: usize = required(whole_number(1), "10").variable("MAX_SESSIONS").live(),
+        /// The user whose sessions they are when callers are not authenticated.
+        pub user_id: UserId = required(USER_ID, "default").variable("MEMORY_USER_ID"),
+    }
+}
