@@ -132,7 +132,8 @@ impl Sessions {
                     (InputAction::Accept, Some(schema)) => {
                         let mut content = content.clone().unwrap_or_default();
                         k8sops_tools::fill_elicitation_defaults(schema, &mut content);
-                        k8sops_tools::validate_elicitation_answer(schema, &content).map_err(SessionsError::DoesNotFit)
+                        let valid = k8sops_tools::validate_elicitation_answer(schema, &content);
+                        valid.map_err(|mismatch| SessionsError::DoesNotFit(mismatch.to_string()))
                     }
                     _ => Ok(()),
                 }

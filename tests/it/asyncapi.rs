@@ -124,8 +124,8 @@ async fn all_that_a_websocket_sends_and_takes_is_in_it() {
         assert!(seen.contains(kind), "{kind}: {seen:?}");
     }
     assert!(matching(&document, &down, &json!({"type": "token", "content": 7})).is_empty());
-    let introduction = messages(&document, "/operations/receiveIntroduction/messages");
+    let authentication = messages(&document, "/operations/receiveAuthentication/messages");
     for (frame, valid) in [(json!({"type": "auth", "token": "t"}), true), (json!({"type": "auth"}), false)] {
-        assert_eq!(!matching(&document, &introduction, &frame).is_empty(), valid, "{frame}");
+        assert_eq!(!matching(&document, &authentication, &frame).is_empty(), valid, "{frame}");
     }
 }

@@ -36,7 +36,7 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
         (Method::POST, messages.clone(), br#"{"content": "x", "on_busy": "explode"}"#, 400, "invalid_json", "enqueue"),
         (Method::POST, messages.clone(), long.as_bytes(), 413, "message_too_long", "limit is 100"),
         (Method::POST, messages.clone(), huge.as_bytes(), 413, "payload_too_large", "K8SOPS_MAX_FRAME_BYTES"),
-        (Method::PATCH, settings.clone(), b"{}", 400, "invalid_request", "nothing to change"),
+        (Method::PATCH, settings.clone(), b"{}", 400, "invalid_request", "changes nothing"),
         (Method::PATCH, settings.clone(), br#"{"provider": "nobody"}"#, 400, "invalid_request", "nobody"),
         (Method::PATCH, settings.clone(), br#"{"model": "gpt-0"}"#, 400, "invalid_request", "gpt-0"),
         (Method::PATCH, settings.clone(), br#"{"provider": null}"#, 400, "invalid_json", "leave"),

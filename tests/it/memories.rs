@@ -210,7 +210,7 @@ async fn a_user_reads_searches_corrects_exports_and_erases() {
     );
     assert_eq!(contents(&first, "?query=svc-4").await[0], "svc-4 is retired.");
     for (method, path, body, says) in [
-        (Method::PATCH, path.clone(), json!({}), "nothing to correct"),
+        (Method::PATCH, path.clone(), json!({}), "changes nothing"),
         (Method::PATCH, path.clone(), json!({"content": "  "}), "1 to 2000"),
         (
             Method::PATCH,

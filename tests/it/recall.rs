@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use k8sops_agent::memory::{ExtractedMemory, LongTermMemory};
 use k8sops_core::{EmbeddingVector, MemoryKind, MemorySource, MemoryStore, SessionId, UserId};
-use k8sops_models::{EmbeddingModel, ModelError, ProviderConfig, ProviderEmbedder, ProviderProtocol};
+use k8sops_models::{EmbeddingModel, ModelError, ProviderEmbedder, ProviderOptions, ProviderProtocol};
 use k8sops_store::InMemoryStore;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -51,7 +51,7 @@ struct Prepared(HashMap<String, EmbeddingVector>);
 
 impl Prepared {
     async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
-        let config = ProviderConfig {
+        let config = ProviderOptions {
             name: "llama".into(),
             protocol: ProviderProtocol::OpenaiChat,
             base_url: format!("{}/v1", server.url),

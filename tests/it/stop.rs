@@ -149,7 +149,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
     let refused = Application::build_with(&config, BuildOverrides { catalog, servers, demo: false }).await;
     let refused = refused.err().expect("there is no such provider").to_string();
-    assert!(refused.contains("the settings of new sessions are refused"), "{refused}");
+    assert!(refused.contains("the default settings of sessions are invalid"), "{refused}");
     // Whatever was started would run now.
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -25,7 +25,7 @@ use k8sops_core::{
 };
 
 use crate::{
-    ChatRequest, ModelConfig, ModelError, ModelReply, ProviderConfig, ProviderProtocol, ReplyDelta, ReplyStream,
+    ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol, ReplyDelta, ReplyStream,
     ToolChoice, ToolSpec,
     error_mapping::{ProviderCall, ProviderEndpoint},
     event_stream::{EventFraming, ProviderEventStream},
@@ -121,8 +121,8 @@ pub(crate) fn chat_request(messages: Vec<Arc<ChatMessage>>) -> ChatRequest {
     }
 }
 
-pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> ProviderConfig {
-    ProviderConfig {
+pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> ProviderOptions {
+    ProviderOptions {
         name: "Test provider".to_owned(),
         protocol,
         base_url: base_url.to_owned(),
@@ -134,7 +134,7 @@ pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> Pro
         headers: BTreeMap::new(),
         max_context: 32_768,
         keep_alive: None,
-        models: vec![ModelConfig { name: "Test".to_owned(), ..ModelConfig::named("test-model", "") }],
+        models: vec![ModelOptions { name: "Test".to_owned(), ..ModelOptions::named("test-model", "") }],
     }
 }
 

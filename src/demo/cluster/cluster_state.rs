@@ -55,7 +55,7 @@ pub(super) struct SimulatedDeployment {
 
 impl SimulatedDeployment {
     /// Returns the current pod template.
-    pub fn template(&self) -> &PodTemplate {
+    pub(super) fn template(&self) -> &PodTemplate {
         self.templates.last().expect("a deployment is created with a template, and the last one is never removed")
     }
 }
@@ -119,12 +119,12 @@ pub(super) enum PodStatus {
 }
 
 impl SimulatedPod {
-    pub fn is_ready(&self) -> bool {
+    pub(super) fn is_ready(&self) -> bool {
         matches!(self.status, PodStatus::Running { .. })
     }
 
     /// Returns when the pod changes next without an external cause.
-    pub fn next_change_at(&self) -> Option<SimSeconds> {
+    pub(super) fn next_change_at(&self) -> Option<SimSeconds> {
         match self.status {
             PodStatus::Running { .. } => None,
             PodStatus::Starting { until } => Some(until),
@@ -136,7 +136,7 @@ impl SimulatedPod {
     }
 
     /// Returns the text of the STATUS column.
-    pub fn status_text(&self) -> &'static str {
+    pub(super) fn status_text(&self) -> &'static str {
         match self.status {
             PodStatus::Unscheduled { .. } => "Pending",
             PodStatus::Starting { .. } => "ContainerCreating",
@@ -231,13 +231,13 @@ pub(super) fn split_image(image: &str) -> (&str, &str) {
 
 impl ClusterState {
     /// Returns the value of a ConfigMap key.
-    pub fn config_value(&self, namespace: &str, reference: &ConfigMapKeyRef) -> Option<&str> {
+    pub(super) fn config_value(&self, namespace: &str, reference: &ConfigMapKeyRef) -> Option<&str> {
         let map = self.config_maps.iter().find(|m| m.namespace == namespace && m.name == reference.map)?;
         map.data.get(&reference.key).map(String::as_str)
     }
 
     /// Returns why a container of this template would fail if it started now.
-    pub fn container_fault(&self, namespace: &str, template: &PodTemplate) -> Option<ContainerFault> {
+    pub(super) fn container_fault(&self, namespace: &str, template: &PodTemplate) -> Option<ContainerFault> {
         let (repo, tag) = split_image(&template.image);
         let Some((_, _, needs_host)) = IMAGES.iter().find(|(r, tags, _)| *r == repo && tags.contains(&tag)) else {
             return Some(ContainerFault::MissingImage);
@@ -267,7 +267,7 @@ impl ClusterState {
     }
 
     /// Records an event. An identical event of the same object is counted, as Kubernetes does.
-    pub fn record_event(
+    pub(super) fn record_event(
         &mut self,
         namespace: &str,
         object: &str,
@@ -326,17 +326,17 @@ pub(super) fn replica_set_hash(namespace: &str, app: &str, template: &PodTemplat
 }
 
 impl ClusterState {
-    pub fn find_pod(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
+    pub(super) fn find_pod(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
         let at = self.pods.iter().position(|p| p.namespace == namespace && p.name == name);
         at.ok_or_else(|| not_found("pods", name))
     }
 
-    pub fn find_deployment(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
+    pub(super) fn find_deployment(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
         let at = self.deployments.iter().position(|d| d.namespace == namespace && d.name == name);
         at.ok_or_else(|| not_found("deployments.apps", name))
     }
 
-    pub fn find_config_map(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
+    pub(super) fn find_config_map(&self, namespace: &str, name: &str) -> Result<usize, SimulatedClusterError> {
         let at = self.config_maps.iter().position(|m| m.namespace == namespace && m.name == name);
         at.ok_or_else(|| not_found("configmaps", name))
     }

@@ -12,7 +12,7 @@ const MAX_LINES: usize = 1000;
 
 impl ClusterState {
     /// Returns the last `tail` lines of a pod's log.
-    pub fn read_log(
+    pub(super) fn read_log(
         &self,
         pod: &SimulatedPod,
         tail: usize,

@@ -17,7 +17,7 @@ const CATCH_UP: SimSeconds = 86_400;
 
 impl ClusterState {
     /// Applies all changes that are due until `to`.
-    pub fn advance_to(&mut self, to: SimSeconds) {
+    pub(super) fn advance_to(&mut self, to: SimSeconds) {
         self.now = self.now.max(to - CATCH_UP);
         while let Some(due) = self.pods.iter().filter_map(SimulatedPod::next_change_at).min()
             && due <= to
@@ -30,7 +30,7 @@ impl ClusterState {
     }
 
     /// Runs the controllers at the current time until none of them changes anything.
-    pub fn run_until_stable(&mut self) {
+    pub(super) fn run_until_stable(&mut self) {
         loop {
             let changed = self.reconcile_deployments() | self.schedule_pods() | self.run_kubelets();
             if !changed {
@@ -109,7 +109,7 @@ impl ClusterState {
     }
 
     /// Creates a pod of this template that is not scheduled yet.
-    pub fn create_pod(&mut self, namespace: &str, app: &str, template: &PodTemplate) -> SimulatedPod {
+    pub(super) fn create_pod(&mut self, namespace: &str, app: &str, template: &PodTemplate) -> SimulatedPod {
         self.serial += 1;
         let set = replica_set_hash(namespace, app, template);
         let suffix = generate_letters(&format!("{namespace}/{app}-{set} {}", self.serial), 5);
@@ -130,7 +130,7 @@ impl ClusterState {
     }
 
     /// Removes a pod. Its events are kept for an hour.
-    pub fn remove_pod(&mut self, namespace: &str, name: &str) {
+    pub(super) fn remove_pod(&mut self, namespace: &str, name: &str) {
         let Some(at) = self.pods.iter().position(|p| p.namespace == namespace && p.name == name) else { return };
         let pod = self.pods.remove(at);
         if pod.is_ready() {
@@ -140,7 +140,7 @@ impl ClusterState {
     }
 
     /// Returns the suitable node with the most free memory.
-    pub fn pick_node(&self, namespace: &str, template: &PodTemplate) -> Option<String> {
+    pub(super) fn pick_node(&self, namespace: &str, template: &PodTemplate) -> Option<String> {
         self.nodes
             .iter()
             .filter(|n| !n.control_plane || namespace == "kube-system")
@@ -155,7 +155,7 @@ impl ClusterState {
     }
 
     /// Returns the CPU and memory that the pods on a node request.
-    pub fn requested_resources(&self, node: &str) -> (u64, u64) {
+    pub(super) fn requested_resources(&self, node: &str) -> (u64, u64) {
         let on_node = self.pods.iter().filter(|p| p.node.as_deref() == Some(node));
         on_node.fold((0, 0), |(cpu, memory), p| (cpu + p.template.cpu, memory + p.template.memory))
     }
@@ -186,7 +186,7 @@ impl ClusterState {
     }
 
     /// Returns the scheduler's message for a pod that no node can run.
-    pub fn explain_unschedulable(&self, namespace: &str, template: &PodTemplate) -> String {
+    pub(super) fn explain_unschedulable(&self, namespace: &str, template: &PodTemplate) -> String {
         let all = self.nodes.len();
         let (mut tainted, mut memory, mut cpu) = (0, 0, 0);
         for node in &self.nodes {
@@ -208,7 +208,7 @@ impl ClusterState {
     }
 
     /// Allocates a pod IP address on a node.
-    pub fn allocate_pod_ip(&mut self, node: &str) -> String {
+    pub(super) fn allocate_pod_ip(&mut self, node: &str) -> String {
         self.serial += 1;
         let subnet = self.nodes.iter().position(|n| n.name == node).unwrap_or(0);
         format!("10.42.{subnet}.{}", self.serial % 250 + 2)

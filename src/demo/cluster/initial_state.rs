@@ -85,7 +85,7 @@ const CONFIG_MAPS: &[ConfigMapRow] = &[
 
 impl ClusterState {
     /// Creates the cluster at time 0.
-    pub fn at_start(start_unix: i64) -> Self {
+    pub(super) fn at_start(start_unix: i64) -> Self {
         let mut state = Self { start_unix, ..Self::default() };
         for (name, created) in [
             ("default", 41 * DAY),

@@ -53,7 +53,7 @@ impl ClusterState {
         format_age(self.now - at)
     }
 
-    pub fn print_namespaces(&self) -> String {
+    pub(super) fn print_namespaces(&self) -> String {
         let mut table = TextTable::new(&["NAME", "STATUS", "AGE"]);
         for ns in &self.namespaces {
             table.add_row([&ns.name, "Active", &self.age_since(ns.created)]);
@@ -61,7 +61,7 @@ impl ClusterState {
         table.render(None)
     }
 
-    pub fn print_nodes(&self) -> String {
+    pub(super) fn print_nodes(&self) -> String {
         let mut table = TextTable::new(&[
             "NAME",
             "STATUS",
@@ -91,7 +91,7 @@ impl ClusterState {
         table.render(None)
     }
 
-    pub fn print_pods(&self, namespace: Option<&str>) -> String {
+    pub(super) fn print_pods(&self, namespace: Option<&str>) -> String {
         let mut table =
             TextTable::new(&["NAMESPACE", "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "IMAGE"]);
         let mut pods: Vec<&SimulatedPod> =
@@ -118,14 +118,14 @@ impl ClusterState {
     }
 
     /// Returns the number of ready, updated and available pods of a deployment.
-    pub fn count_pods(&self, d: &SimulatedDeployment) -> (usize, usize, usize) {
+    pub(super) fn count_pods(&self, d: &SimulatedDeployment) -> (usize, usize, usize) {
         let set = replica_set_hash(&d.namespace, &d.name, d.template());
         let pods = || self.pods.iter().filter(|p| p.namespace == d.namespace && p.app == d.name);
         let ready = pods().filter(|p| p.is_ready()).count();
         (ready, pods().filter(|p| p.set == set).count(), ready)
     }
 
-    pub fn print_deployments(&self, namespace: Option<&str>) -> String {
+    pub(super) fn print_deployments(&self, namespace: Option<&str>) -> String {
         let mut table = TextTable::new(&["NAMESPACE", "NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE", "IMAGE"]);
         for d in self.deployments.iter().filter(|d| is_in_namespace(namespace, &d.namespace)) {
             let (ready, updated, available) = self.count_pods(d);
@@ -142,7 +142,7 @@ impl ClusterState {
         table.render(namespace)
     }
 
-    pub fn print_services(&self, namespace: Option<&str>) -> String {
+    pub(super) fn print_services(&self, namespace: Option<&str>) -> String {
         let mut table = TextTable::new(&["NAMESPACE", "NAME", "TYPE", "CLUSTER-IP", "PORT(S)", "AGE"]);
         for s in self.services.iter().filter(|s| is_in_namespace(namespace, &s.namespace)) {
             let port = format!("{}/TCP", s.port);
@@ -151,7 +151,7 @@ impl ClusterState {
         table.render(namespace)
     }
 
-    pub fn print_config_maps(&self, namespace: Option<&str>) -> String {
+    pub(super) fn print_config_maps(&self, namespace: Option<&str>) -> String {
         let mut table = TextTable::new(&["NAMESPACE", "NAME", "DATA", "AGE"]);
         for m in self.config_maps.iter().filter(|m| is_in_namespace(namespace, &m.namespace)) {
             table.add_row([&m.namespace, &m.name, &m.data.len().to_string(), &self.age_since(m.created)]);
@@ -159,7 +159,7 @@ impl ClusterState {
         table.render(namespace)
     }
 
-    pub fn print_events(&self, namespace: Option<&str>) -> String {
+    pub(super) fn print_events(&self, namespace: Option<&str>) -> String {
         let mut table = TextTable::new(&["NAMESPACE", "LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]);
         for e in self.recent_events(|e| is_in_namespace(namespace, &e.namespace)) {
             let seen = match e.count {
@@ -179,7 +179,7 @@ impl ClusterState {
         events
     }
 
-    pub fn describe_events(&self, namespace: &str, object: &str) -> String {
+    pub(super) fn describe_events(&self, namespace: &str, object: &str) -> String {
         let events = self.recent_events(|e| e.namespace == namespace && e.object == object);
         if events.is_empty() {
             return "Events:  <none>".to_owned();
@@ -212,7 +212,7 @@ impl ClusterState {
         lines.join("\n")
     }
 
-    pub fn describe_pod(&self, pod: &SimulatedPod) -> String {
+    pub(super) fn describe_pod(&self, pod: &SimulatedPod) -> String {
         let (phase, state) = match pod.status {
             PodStatus::Running { since } => ("Running", format!("Running (for {})", self.age_since(since))),
             PodStatus::Unscheduled { .. } => ("Pending", "Waiting".to_owned()),
@@ -242,7 +242,7 @@ impl ClusterState {
         )
     }
 
-    pub fn describe_deployment(&self, d: &SimulatedDeployment) -> String {
+    pub(super) fn describe_deployment(&self, d: &SimulatedDeployment) -> String {
         let (ready, updated, _) = self.count_pods(d);
         let set = replica_set_hash(&d.namespace, &d.name, d.template());
         let total = self.pods.iter().filter(|p| p.namespace == d.namespace && p.app == d.name).count();
@@ -268,7 +268,7 @@ impl ClusterState {
         )
     }
 
-    pub fn describe_node(&self, node: &super::cluster_state::SimulatedNode) -> String {
+    pub(super) fn describe_node(&self, node: &super::cluster_state::SimulatedNode) -> String {
         let mut pods = TextTable::new(&["NAMESPACE", "NAME", "CPU REQUESTS", "MEMORY REQUESTS"]);
         for p in self.pods.iter().filter(|p| p.node.as_deref() == Some(&node.name)) {
             pods.add_row([&p.namespace, &p.name, &format_cpu(p.template.cpu), &format_memory(p.template.memory)]);
@@ -290,7 +290,7 @@ impl ClusterState {
         )
     }
 
-    pub fn describe_service(&self, s: &super::cluster_state::SimulatedService) -> String {
+    pub(super) fn describe_service(&self, s: &super::cluster_state::SimulatedService) -> String {
         // kube-dns is the only service whose name differs from its deployment.
         let app = if s.name == "kube-dns" { "coredns" } else { &s.name };
         let ready = self.pods.iter().filter(|p| p.namespace == s.namespace && p.app == app && p.is_ready());

@@ -37,7 +37,7 @@ pub(super) struct RunProgress<'a> {
 
 impl<'a> RunProgress<'a> {
     /// Reads the run from a request; `None` if there is no user message.
-    pub fn from_request(request: &'a ChatRequest) -> Option<Self> {
+    pub(super) fn from_request(request: &'a ChatRequest) -> Option<Self> {
         let messages = &request.messages;
         let (at, text) = messages.iter().enumerate().rev().find_map(|(i, m)| match &**m {
             ChatMessage::User(user) => Some((i, user.content.as_str())),
@@ -78,13 +78,13 @@ impl<'a> RunProgress<'a> {
     }
 
     /// Returns a call of this run, if it was made.
-    pub fn find_call(&self, tool: &str, arguments: &Value) -> Option<&FinishedToolCall<'a>> {
+    pub(super) fn find_call(&self, tool: &str, arguments: &Value) -> Option<&FinishedToolCall<'a>> {
         self.calls.iter().find(|call| is_tool_name(call.tool, tool) && same_arguments(call.arguments, arguments))
     }
 
     /// Requests all of these calls that were not made in this run and whose tools are offered. Returns `Ok` if no call is
     /// left.
-    pub fn request_calls(&self, announcement: &str, calls: &[(&str, Value)]) -> Result<(), NextStep> {
+    pub(super) fn request_calls(&self, announcement: &str, calls: &[(&str, Value)]) -> Result<(), NextStep> {
         let pending: Vec<(String, Value)> = calls
             .iter()
             .filter(|(tool, arguments)| self.find_call(tool, arguments).is_none())
@@ -98,7 +98,12 @@ impl<'a> RunProgress<'a> {
     }
 
     /// Returns the result of a call. Requests the call if it was not made, and ends the run if it failed.
-    pub fn require_result(&self, announcement: &str, tool: &str, arguments: &Value) -> Result<&'a str, NextStep> {
+    pub(super) fn require_result(
+        &self,
+        announcement: &str,
+        tool: &str,
+        arguments: &Value,
+    ) -> Result<&'a str, NextStep> {
         self.request_calls(announcement, &[(tool, arguments.clone())])?;
         match self.find_call(tool, arguments) {
             Some(call) if call.status == ToolStatus::Ok => Ok(call.content),
@@ -111,7 +116,7 @@ impl<'a> RunProgress<'a> {
 
     /// Returns the result of a change. Requests the change if it was not made, and ends the run if it failed. A change is
     /// made once per run, even if its arguments were edited during approval.
-    pub fn apply_change(&self, announcement: &str, tool: &str, arguments: &Value) -> Result<&'a str, NextStep> {
+    pub(super) fn apply_change(&self, announcement: &str, tool: &str, arguments: &Value) -> Result<&'a str, NextStep> {
         match self.calls.iter().find(|call| is_tool_name(call.tool, tool)) {
             Some(call) if call.status == ToolStatus::Ok => Ok(call.content),
             Some(call) => Err(NextStep::Reply(describe_failure(call))),
@@ -120,7 +125,7 @@ impl<'a> RunProgress<'a> {
     }
 
     /// Returns the result of a call, if it was made and succeeded.
-    pub fn successful_result(&self, tool: &str, arguments: &Value) -> Option<&'a str> {
+    pub(super) fn successful_result(&self, tool: &str, arguments: &Value) -> Option<&'a str> {
         self.find_call(tool, arguments).filter(|call| call.status == ToolStatus::Ok).map(|call| call.content)
     }
 }

@@ -8,12 +8,12 @@ pub(super) struct TableRow(Vec<(String, String)>);
 
 impl TableRow {
     /// Returns a cell; empty if the column does not exist.
-    pub fn get(&self, column: &str) -> &str {
+    pub(super) fn get(&self, column: &str) -> &str {
         self.0.iter().find(|(name, _)| name == column).map_or("", |(_, cell)| cell)
     }
 
     /// Returns `namespace/name`.
-    pub fn full_name(&self) -> String {
+    pub(super) fn full_name(&self) -> String {
         format!("{}/{}", self.get("NAMESPACE"), self.get("NAME"))
     }
 }
