@@ -8,8 +8,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    AnthropicModel, ChatModel, CircuitBreaker, ModelFeature, ModelOptions, ModelPrices, OllamaModel, OpenAiModel,
-    ProviderOptions, ProviderProtocol, anthropic::MAX_TEMPERATURE, circuit_breaker::CircuitBreakers,
+    ChatModel, CircuitBreaker, ModelFeature, ModelOptions, ModelPrices, ProviderOptions, ProviderProtocol,
+    anthropic::{AnthropicModel, MAX_TEMPERATURE},
+    circuit_breaker::CircuitBreakers,
+    ollama::OllamaModel,
+    openai::OpenAiModel,
 };
 
 /// The longest model id that is accepted from a provider whose models are not listed.

@@ -11,10 +11,9 @@
 //!                                         └──────────────┴───────────┴──▶ error_mapping ──▶ ModelError
 //! ```
 //!
-//! [`ModelCatalog`] creates the clients of all configured providers: [`AnthropicModel`], [`OpenAiModel`] (also for the many
-//! compatible servers) and [`OllamaModel`]. Waiting is left to the caller: [`RetryPolicy`] computes the delay before the next
-//! attempt, and [`CircuitBreaker`] decides whether a failing model is called at all. [`EmbeddingModel`] converts texts to
-//! vectors.
+//! [`ModelCatalog`] creates the clients of all configured providers, which speak one of the [`ProviderProtocol`]s. Waiting is
+//! left to the caller: [`RetryPolicy`] computes the delay before the next attempt, and [`CircuitBreaker`] decides whether a
+//! failing model is called at all. [`EmbeddingModel`] converts texts to vectors.
 //!
 //! This crate knows nothing of sessions, tools or storage.
 //!
@@ -107,7 +106,6 @@ mod text_tool_calls;
 mod think_tags;
 pub mod tokens;
 
-pub use anthropic::AnthropicModel;
 pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
 pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
@@ -117,8 +115,6 @@ pub use error::{ErrorDetail, ModelError};
 pub use model_choice::ModelChoice;
 pub use model_feature::ModelFeature;
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
-pub use ollama::OllamaModel;
-pub use openai::OpenAiModel;
 pub use options::{ModelOptions, PROVIDER_VARIABLES, ProviderCatalogOptions, ProviderOptions};
 pub use prices::{LongPromptPrices, ModelPrices};
 pub use provider_protocol::ProviderProtocol;

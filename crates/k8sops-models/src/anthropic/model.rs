@@ -24,7 +24,7 @@ const VERSION_HEADER: (HeaderName, HeaderValue) =
 pub(crate) const DEFAULT_MAX_TOKENS: u32 = 4096;
 
 /// A provider that speaks Anthropic's Messages API.
-pub struct AnthropicModel {
+pub(crate) struct AnthropicModel {
     client: ProviderHttpClient,
     models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
@@ -32,8 +32,7 @@ pub struct AnthropicModel {
 
 impl AnthropicModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
-    #[must_use]
-    pub fn new(config: &ProviderOptions) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
         Self { client: ProviderHttpClient::new(config), models, quirks: LearnedQuirks::default() }
     }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A provider that speaks Ollama's own API.
-pub struct OllamaModel(Arc<OllamaInner>);
+pub(crate) struct OllamaModel(Arc<OllamaInner>);
 
 /// The shared state of the client. Reply streams hold it, because they may send a second request.
 struct OllamaInner {
@@ -40,8 +40,7 @@ struct OllamaInner {
 
 impl OllamaModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
-    #[must_use]
-    pub fn new(config: &ProviderOptions) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
         // Ollama accepts a number of seconds only as a number.
         let keep_alive =

@@ -22,7 +22,7 @@ use crate::{
 const OPENAI_HOST: &str = "api.openai.com";
 
 /// A provider that speaks one of OpenAI's protocols.
-pub struct OpenAiModel {
+pub(crate) struct OpenAiModel {
     client: ProviderHttpClient,
     api: OpenAiApi,
     models: HashMap<String, ModelOptions>,
@@ -48,8 +48,7 @@ impl OpenAiApi {
 
 impl OpenAiModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
-    #[must_use]
-    pub fn new(config: &ProviderOptions) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let client = ProviderHttpClient::new(config);
         let api = match config.protocol {
             ProviderProtocol::OpenaiResponses => OpenAiApi::Responses,

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{reply_assembler::ResponsesAssembler, request_body::ResponsesBody};
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, OpenAiModel, ProviderOptions,
-    ProviderProtocol, RequestedCall, ToolChoice,
-    openai::request_plan::OpenAiPlan,
+    ChatModel as _, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol,
+    RequestedCall, ToolChoice,
+    openai::{OpenAiModel, request_plan::OpenAiPlan},
     test_support,
     test_support::{
         ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, chat_request, collect_reply,

@@ -1,4 +1,4 @@
-//! A model whose calls are timed, counted and traced.
+//! Model calls: measured, counted and traced.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,35 +10,35 @@ use tracing::{Instrument as _, Span};
 use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream};
 use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
-/// `inner`, as it is asked for a session.
-pub(in crate::runtime) fn watched(
+/// Wraps a model, so that its calls are measured, counted and traced.
+pub(in crate::runtime) fn instrument_model(
     inner: Arc<dyn ChatModel>,
     metrics: &Arc<Metrics>,
     at: SpanContext,
 ) -> Arc<dyn ChatModel> {
-    Arc::new(Watched { inner, metrics: metrics.clone(), at })
+    Arc::new(InstrumentedModel { inner, metrics: metrics.clone(), at })
 }
 
-struct Watched {
+struct InstrumentedModel {
     inner: Arc<dyn ChatModel>,
     metrics: Arc<Metrics>,
     at: SpanContext,
 }
 
 #[async_trait]
-impl ChatModel for Watched {
+impl ChatModel for InstrumentedModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
-        let mut call = Call::begin(self, &request);
-        // The request goes out within the span; the pieces come without it, as there may be very many.
+        let mut call = MeasuredCall::start(self, &request);
+        // Only the request is sent within the span: there is no span per token.
         match self.inner.stream(request).instrument(call.span.clone()).await {
             Ok(stream) => Ok(stream
                 .map(move |piece| {
-                    call.see(&piece);
+                    call.observe_delta(&piece);
                     piece
                 })
                 .boxed()),
             Err(error) => {
-                call.failed(&error);
+                call.record_error(&error);
                 Err(error)
             }
         }
@@ -53,20 +53,20 @@ impl ChatModel for Watched {
     }
 }
 
-/// A call in progress. Dropped before its end it was given up.
-struct Call {
+/// A call in progress. Dropping it records a cancelled call.
+struct MeasuredCall {
     span: Span,
     metrics: Arc<Metrics>,
     provider: String,
     model: String,
-    began: Instant,
-    has_begun: bool,
+    started_at: Instant,
+    has_first_token: bool,
     ended: bool,
 }
 
-impl Call {
-    fn begin(watched: &Watched, request: &ChatRequest) -> Self {
-        let span = spans::model_call_span(&watched.at, &request.provider, &request.model);
+impl MeasuredCall {
+    fn start(instrumented: &InstrumentedModel, request: &ChatRequest) -> Self {
+        let span = spans::model_call_span(&instrumented.at, &request.provider, &request.model);
         spans::record_content(&span, "gen_ai.system_instructions", || {
             json!([{"type": "text", "content": &*request.system}]).to_string()
         });
@@ -75,58 +75,58 @@ impl Call {
         });
         Self {
             span,
-            metrics: watched.metrics.clone(),
+            metrics: instrumented.metrics.clone(),
             provider: request.provider.clone(),
             model: request.model.clone(),
-            began: Instant::now(),
-            has_begun: false,
+            started_at: Instant::now(),
+            has_first_token: false,
             ended: false,
         }
     }
 
-    fn see(&mut self, piece: &Result<ReplyDelta, ModelError>) {
-        if !self.has_begun {
-            self.has_begun = true;
-            self.metrics.record_first_token(&self.provider, &self.model, self.began.elapsed());
+    fn observe_delta(&mut self, piece: &Result<ReplyDelta, ModelError>) {
+        if !self.has_first_token {
+            self.has_first_token = true;
+            self.metrics.record_first_token(&self.provider, &self.model, self.started_at.elapsed());
         }
         match piece {
             Ok(ReplyDelta::Text(_) | ReplyDelta::Reasoning(_)) => {}
-            Ok(ReplyDelta::Done(reply)) => self.done(reply),
-            Err(error) => self.failed(error),
+            Ok(ReplyDelta::Done(reply)) => self.record_reply(reply),
+            Err(error) => self.record_error(error),
         }
     }
 
-    fn done(&mut self, reply: &ModelReply) {
+    fn record_reply(&mut self, reply: &ModelReply) {
         spans::record_usage(&self.span, &reply.usage);
         let reason = json!(reply.stop_reason);
         spans::record_finish_reason(&self.span, reason.as_str().unwrap_or_default());
         spans::record_content(&self.span, "gen_ai.output.messages", || {
             let calls =
                 reply.tool_calls.iter().map(|c| json!({"type": "tool_call", "name": c.name, "arguments": c.arguments}));
-            let parts = std::iter::once(json!({"type": "text", "content": reply.content})).chain(calls);
-            json!([{"role": "assistant", "parts": parts.collect::<Vec<_>>()}]).to_string()
+            let dependencies = std::iter::once(json!({"type": "text", "content": reply.content})).chain(calls);
+            json!([{"role": "assistant", "dependencies": dependencies.collect::<Vec<_>>()}]).to_string()
         });
-        self.end("ok");
+        self.finish("ok");
     }
 
-    fn failed(&mut self, error: &ModelError) {
+    fn record_error(&mut self, error: &ModelError) {
         spans::record_failure(&self.span, error.code());
-        self.end(error.code());
+        self.finish(error.code());
     }
 
-    fn end(&mut self, outcome: &str) {
+    fn finish(&mut self, outcome: &str) {
         self.ended = true;
-        self.metrics.record_model_call(&self.provider, &self.model, outcome, self.began.elapsed());
-        // The stream may be held for longer than it has something to say.
+        self.metrics.record_model_call(&self.provider, &self.model, outcome, self.started_at.elapsed());
+        // The stream may be held longer than it yields.
         self.span = Span::none();
     }
 }
 
-impl Drop for Call {
+impl Drop for MeasuredCall {
     fn drop(&mut self) {
         if !self.ended {
             spans::record_failure(&self.span, "cancelled");
-            self.end("cancelled");
+            self.finish("cancelled");
         }
     }
 }

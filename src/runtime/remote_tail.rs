@@ -1,11 +1,13 @@
-//! Following sessions that other replicas work on: their logs and previews are read into the local feeds, once for all
-//! local watchers of a session. A doorbell says when; a look every few seconds makes good what the doorbell missed.
+//! Tails sessions that other replicas own: reads their logs and previews into the local feeds, once for all local watchers of
+//! a session. Notifications say when; a poll every few seconds catches up with notifications that were lost.
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use tokio::{
     sync::{Notify, Semaphore},
@@ -14,53 +16,53 @@ use tokio::{
 
 use k8sops_core::{NotificationTopic, Notifications, READ_PAGE, SessionFeed, SessionId, SessionStore, StoreError};
 
-/// How often a session is looked at that nothing was heard of.
-const LOOK: Duration = Duration::from_secs(5);
-/// How often it is seen to that those looks are made, and that sessions nobody watches any more are left.
-const TICK: Duration = Duration::from_millis(500);
-/// Looks at the same time.
-const LOOKS: usize = 64;
+/// Interval of polling a session without notifications.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of scheduling polls and of dropping sessions without watchers.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+/// Upper bound of concurrent polls.
+const MAX_CONCURRENT_POLLS: usize = 64;
 
-/// The sessions that this process follows.
-pub(super) struct Followers {
+/// The sessions that this process tails.
+pub(super) struct RemoteTails {
     store: Arc<dyn SessionStore>,
-    // A plain mutex: held for a look-up, never across an await.
-    inner: Mutex<Inner>,
+    // A synchronous mutex: held for a lookup, never across an await.
+    inner: Mutex<TailState>,
     work: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
-    followed: HashMap<SessionId, Followed>,
-    /// Sessions to look at now, perhaps more than once.
+struct TailState {
+    followed: HashMap<SessionId, RemoteTail>,
+    /// Sessions to poll now; a session can be listed more than once.
     due: VecDeque<SessionId>,
 }
 
-struct Followed {
+struct RemoteTail {
     feed: Weak<SessionFeed>,
-    /// Place in the preview.
+    /// Read position in the preview.
     preview: u64,
     /// An owner in this process writes the feed.
     owned: bool,
-    /// When to look next: now, if there is something to look at.
-    next_look: Instant,
-    looking: bool,
+    /// When to poll next.
+    next_poll: Instant,
+    is_polling: bool,
 }
 
-impl Followers {
+impl RemoteTails {
     pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
         Self { store, inner: Mutex::default(), work: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, TailState> {
+        self.inner.lock()
     }
 
     fn notifications(&self) -> Option<&dyn Notifications> {
         self.store.notifications()
     }
 
-    /// Keeps a feed up to date for as long as somebody holds it.
+    /// Keeps a feed up to date for as long as it is in use.
     pub(super) fn follow(&self, session: SessionId, feed: &Arc<SessionFeed>) {
         let Some(shared) = self.notifications() else { return };
         let mut inner = self.lock();
@@ -69,7 +71,8 @@ impl Followers {
             return;
         }
         let owned = known.is_some_and(|f| f.owned);
-        let new = Followed { feed: Arc::downgrade(feed), preview: 0, owned, next_look: Instant::now(), looking: false };
+        let new =
+            RemoteTail { feed: Arc::downgrade(feed), preview: 0, owned, next_poll: Instant::now(), is_polling: false };
         inner.followed.insert(session, new);
         inner.due.push_back(session);
         drop(inner);
@@ -79,14 +82,14 @@ impl Followers {
         self.work.notify_one();
     }
 
-    /// An owner in this process begins to write the session's feed, or ends.
-    pub(super) fn owned(&self, session: SessionId, feed: &Arc<SessionFeed>, owned: bool) {
+    /// Sets whether an owner in this process writes the session's feed.
+    pub(super) fn set_owned(&self, session: SessionId, feed: &Arc<SessionFeed>, owned: bool) {
         let Some(shared) = self.notifications() else { return };
         self.follow(session, feed);
         let mut inner = self.lock();
         let Some(entry) = inner.followed.get_mut(&session) else { return };
         entry.owned = owned;
-        entry.next_look = Instant::now();
+        entry.next_poll = Instant::now();
         inner.due.push_back(session);
         drop(inner);
         if owned {
@@ -97,31 +100,31 @@ impl Followers {
         }
     }
 
-    /// There is something to look at.
-    pub(super) fn rung(&self, session: SessionId) {
+    /// Schedules a poll of a session.
+    pub(super) fn mark_due(&self, session: SessionId) {
         let mut inner = self.lock();
         if let Some(followed) = inner.followed.get_mut(&session) {
-            followed.next_look = Instant::now();
+            followed.next_poll = Instant::now();
             inner.due.push_back(session);
             self.work.notify_one();
         }
     }
 
-    /// There may be something to look at everywhere.
-    pub(super) fn all_rung(&self) {
+    /// Schedules a poll of every session.
+    pub(super) fn mark_all_due(&self) {
         let mut inner = self.lock();
-        let Inner { followed, due } = &mut *inner;
+        let TailState { followed, due } = &mut *inner;
         for (session, followed) in followed {
-            followed.next_look = Instant::now();
+            followed.next_poll = Instant::now();
             due.push_back(*session);
         }
         self.work.notify_one();
     }
 
-    /// Looks where there is something to be seen; until it is dropped.
+    /// Polls scheduled sessions until the future is dropped.
     pub(super) async fn run(self: Arc<Self>) {
-        let looks = Arc::new(Semaphore::new(LOOKS));
-        let mut tick = interval(TICK);
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_POLLS));
+        let mut tick = interval(SWEEP_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -129,28 +132,28 @@ impl Followers {
                 _ = tick.tick() => self.sweep(),
             }
             while let Some((session, feed, preview)) = self.next_due() {
-                let Ok(permit) = looks.clone().acquire_owned().await else { return };
-                let followers = self.clone();
+                let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                let remote_tails = self.clone();
                 tokio::spawn(async move {
-                    let looked = followers.look(session, &feed, preview).await;
-                    followers.looked(session, &feed, looked);
+                    let result = remote_tails.poll_session(session, &feed, preview).await;
+                    remote_tails.finish_poll(session, &feed, result);
                     drop(permit);
                 });
             }
         }
     }
 
-    /// Leaves what nobody watches, and looks again at what was not looked at for a while.
+    /// Drops sessions without watchers and schedules overdue polls.
     fn sweep(&self) {
         let Some(shared) = self.notifications() else { return };
         let now = Instant::now();
         let mut inner = self.lock();
-        let Inner { followed, due } = &mut *inner;
+        let TailState { followed, due } = &mut *inner;
         followed.retain(|session, followed| {
             let watched = followed.feed.strong_count() > 0;
             if !watched {
                 shared.unsubscribe(*session, NotificationTopic::Log);
-            } else if followed.next_look <= now {
+            } else if followed.next_poll <= now {
                 due.push_back(*session);
             }
             watched
@@ -160,24 +163,23 @@ impl Followers {
     fn next_due(&self) -> Option<(SessionId, Arc<SessionFeed>, u64)> {
         let now = Instant::now();
         let mut inner = self.lock();
-        let Inner { followed, due } = &mut *inner;
+        let TailState { followed, due } = &mut *inner;
         while let Some(session) = due.pop_front() {
-            // One that is looked at now is due again when that is done.
-            let Some(entry) = followed.get_mut(&session).filter(|f| f.next_look <= now && !f.owned && !f.looking)
+            // A session that is being polled is scheduled again afterwards.
+            let Some(entry) = followed.get_mut(&session).filter(|f| f.next_poll <= now && !f.owned && !f.is_polling)
             else {
                 continue;
             };
             let Some(feed) = entry.feed.upgrade() else { continue };
-            entry.next_look = now + LOOK;
-            entry.looking = true;
+            entry.next_poll = now + POLL_INTERVAL;
+            entry.is_polling = true;
             return Some((session, feed, entry.preview));
         }
         None
     }
 
-    /// The preview before the log: what is read of an open message is then never of one that comes after what was read of
-    /// the log.
-    async fn look(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
+    /// Reads the preview before the log, so that the preview never belongs to a message after the log that was read.
+    async fn poll_session(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
         let Some(shared) = self.notifications() else { return Ok(preview) };
         loop {
             let seen = shared.read_preview(session, preview).await?;
@@ -190,7 +192,7 @@ impl Followers {
             };
             preview = seen.position;
             if self.lock().followed.get(&session).is_none_or(|f| f.owned) {
-                // An owner in this process writes the feed by now.
+                // An owner in this process writes the feed now.
                 return Ok(preview);
             }
             for piece in &seen.pieces {
@@ -203,22 +205,22 @@ impl Followers {
         }
     }
 
-    fn looked(&self, session: SessionId, feed: &Arc<SessionFeed>, looked: Result<u64, StoreError>) {
+    fn finish_poll(&self, session: SessionId, feed: &Arc<SessionFeed>, result: Result<u64, StoreError>) {
         let mut inner = self.lock();
         let Some(entry) = inner.followed.get_mut(&session) else { return };
         if !std::ptr::eq(entry.feed.as_ptr(), Arc::as_ptr(feed)) {
             return;
         }
-        entry.looking = false;
-        match looked {
+        entry.is_polling = false;
+        match result {
             Ok(preview) => entry.preview = preview,
             Err(error) => {
-                tracing::debug!(%session, %error, "the session could not be looked at; trying again");
+                tracing::debug!(%session, %error, "tailing a session failed, retrying");
                 feed.warn_unavailable();
-                entry.next_look = Instant::now() + TICK;
+                entry.next_poll = Instant::now() + SWEEP_INTERVAL;
             }
         }
-        if entry.next_look <= Instant::now() {
+        if entry.next_poll <= Instant::now() {
             inner.due.push_back(session);
             self.work.notify_one();
         }

@@ -1,15 +1,15 @@
-//! What an owner does with the commands that wait for it.
+//! Processes the inbox.
 
-use super::Owner;
+use super::SessionActor;
 use crate::runtime::commands::next_message;
 use k8sops_core::{
     CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, OnBusy, SettingsChanged, StoreError, TitleChanged,
 };
 
-impl Owner<'_> {
-    /// Takes out of the inbox what can be done now. A message waits there while a run is in progress.
-    pub(super) async fn take_commands(&mut self) -> Result<(), StoreError> {
-        let entries = self.shared.parts.store.list_inbox(self.held.lease.session).await?;
+impl SessionActor<'_> {
+    /// Processes the commands that can take effect now. Messages stay in the inbox while a run is open.
+    pub(super) async fn process_inbox(&mut self) -> Result<(), StoreError> {
+        let entries = self.shared.dependencies.store.list_inbox(self.held.lease.session).await?;
         let open = self.projection.read(|state| state.summary.open_run);
         let next = if open.is_some() || self.run.is_some() { None } else { next_message(&entries) };
         let mut titled = self.projection.read(|state| !state.summary.title.is_empty());
@@ -26,16 +26,16 @@ impl Owner<'_> {
                     }
                     continue;
                 }
-                // It stays until its run has ended: an owner after this one must find it.
+                // A cancel stays until its run has ended, so that the next owner finds it.
                 CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.begins(*run_id)) => continue,
                 CommandBody::Cancel { run_id: Some(run_id) } if open == Some(*run_id) => {
                     self.cancel_run(*run_id);
                     continue;
                 }
                 CommandBody::Cancel { .. } => None,
-                // The first answer counts; the next may be in the same look.
-                CommandBody::Resolve { .. } => self.resolve(command),
-                CommandBody::Answer { .. } => self.answer(command),
+                // The first answer counts; a second one may be in the same batch.
+                CommandBody::Resolve { .. } => self.approval_answer_event(command),
+                CommandBody::Answer { .. } => self.input_answer_event(command),
                 CommandBody::Settings(patch) => {
                     settings = patch.apply(&settings);
                     let body = SettingsChanged { settings: settings.clone(), by: by(), command_id };
@@ -47,11 +47,11 @@ impl Owner<'_> {
                     Some(EventDraft::new(EventBody::TitleChanged(body)))
                 }
             };
-            self.writer.push(done);
-            self.writer.consume(*position);
+            self.writer.queue_events(done);
+            self.writer.consume_inbox_entry(*position);
         }
         if let Some(entry) = next {
-            self.begin_run(entry, &settings, titled);
+            self.start_run_from_message(entry, &settings, titled);
         }
         Ok(())
     }

@@ -1,52 +1,54 @@
-//! The way from a run to its owner: what the agent room calls [`RunLog`].
+//! The log as a run sees it: the implementation of [`RunLog`] that hands events to the session actor.
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
+use parking_lot::RwLock;
+
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    lease::Term,
-    previews::{Kind, Previews},
+    lease::LeaseValidity,
+    preview_writer::{PreviewKind, PreviewWriter},
 };
 use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView};
 use k8sops_core::{EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionState, ToolProgress};
 use k8sops_telemetry::Metrics;
 
-/// The committed projection, shared by the owner (who writes it after each commit) and its run (which reads it).
+/// The committed projection, shared by the session actor, which updates it after each commit, and its run, which reads it.
 #[derive(Debug)]
-pub(super) struct Projection {
-    // A plain lock: held for a copy or for the fold of a few events, never across an await.
+pub(super) struct SessionProjection {
+    // A synchronous lock: held for a copy or for a few events, never across an await.
     state: RwLock<SessionState>,
     changes: watch::Sender<u64>,
 }
 
-impl Projection {
+impl SessionProjection {
     pub(super) fn new(state: SessionState) -> Self {
         let changes = watch::Sender::new(state.last_seq());
         Self { state: RwLock::new(state), changes }
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&SessionState) -> T) -> T {
-        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.state.read())
     }
 
-    /// Cuts a conversation back that weighs more than twice `keep`.
+    /// Drops the oldest turns of a conversation that weighs more than twice `keep`.
     pub(super) fn forget_oldest(&self, keep: u64) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         if state.weight() > 2 * keep {
             state.forget_oldest(keep);
         }
     }
 
-    pub(super) fn fold(&self, events: &[Arc<k8sops_core::SessionEvent>]) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn apply_events(&self, events: &[Arc<k8sops_core::SessionEvent>]) {
+        let mut state = self.state.write();
         for event in events {
             state.apply(event);
         }
@@ -56,40 +58,40 @@ impl Projection {
     }
 }
 
-/// Events that a run wants committed.
+/// Events that a run wants to commit.
 #[derive(Debug)]
-pub(super) struct Append {
+pub(super) struct AppendRequest {
     pub(super) drafts: Vec<EventDraft>,
-    /// Told when they are durable; dropped when they never will be.
+    /// Receives a message when the events are durable; dropped if they never will be.
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// A run's log.
-pub(super) struct OwnedLog {
+/// The log of one run.
+pub(super) struct RunHandle {
     pub(super) run_id: RunId,
-    pub(super) appends: mpsc::Sender<Append>,
-    pub(super) projection: Arc<Projection>,
+    pub(super) appends: mpsc::Sender<AppendRequest>,
+    pub(super) projection: Arc<SessionProjection>,
     pub(super) feed: Arc<SessionFeed>,
-    /// For watchers on other replicas, where there are any.
-    pub(super) previews: Option<Arc<Previews>>,
-    pub(super) term: Arc<Term>,
-    pub(super) first: FirstEvent,
+    /// Previews for watchers on other replicas; `None` with a store of a single process.
+    pub(super) previews: Option<Arc<PreviewWriter>>,
+    pub(super) lease_validity: Arc<LeaseValidity>,
+    pub(super) first_event: FirstEventTimer,
 }
 
-/// Times the first piece that a run shows.
-pub(super) struct FirstEvent {
+/// Records the time to the first event of a run, once.
+pub(super) struct FirstEventTimer {
     began: Instant,
     shown: AtomicBool,
     metrics: Arc<Metrics>,
 }
 
-impl FirstEvent {
+impl FirstEventTimer {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self { began: Instant::now(), shown: AtomicBool::new(false), metrics }
     }
 
-    fn shown(&self) {
-        // Looked at for every token, written once.
+    fn record_once(&self) {
+        // Read for every token, written once.
         if !self.shown.load(Ordering::Relaxed) && !self.shown.swap(true, Ordering::Relaxed) {
             self.metrics.record_first_event(self.began.elapsed());
         }
@@ -97,14 +99,14 @@ impl FirstEvent {
 }
 
 #[async_trait]
-impl RunLog for OwnedLog {
+impl RunLog for RunHandle {
     async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
         if events.iter().any(|event| matches!(event, EventBody::AssistantMessage(_))) {
-            self.first.shown();
+            self.first_event.record_once();
         }
         let (done, durable) = oneshot::channel();
         let drafts = events.into_iter().map(|body| EventDraft::in_run(self.run_id, body)).collect();
-        self.appends.send(Append { drafts, done }).await.map_err(|_| LogClosed)?;
+        self.appends.send(AppendRequest { drafts, done }).await.map_err(|_| LogClosed)?;
         durable.await.map_err(|_| LogClosed)
     }
 
@@ -113,7 +115,7 @@ impl RunLog for OwnedLog {
     }
 
     fn holds_lease(&self) -> bool {
-        self.term.holds()
+        self.lease_validity.is_held()
     }
 
     fn subscribe(&self) -> watch::Receiver<u64> {
@@ -121,15 +123,15 @@ impl RunLog for OwnedLog {
     }
 
     fn send_preview(&self, message: MessageId, piece: PreviewChunk<'_>) {
-        self.first.shown();
+        self.first_event.record_once();
         match piece {
             PreviewChunk::Text(text) => {
                 self.feed.text(self.run_id, message, text);
-                self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Text, text));
+                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Text, text));
             }
             PreviewChunk::Reasoning(text) => {
                 self.feed.reasoning(self.run_id, message, text);
-                self.previews.iter().for_each(|p| p.push(self.run_id, message, Kind::Reasoning, text));
+                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Reasoning, text));
             }
             PreviewChunk::Void => {
                 self.feed.void();

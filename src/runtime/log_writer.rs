@@ -1,5 +1,5 @@
-//! The one writer of a session's log: gathers what is to be written while a commit is in flight (group commit), folds what
-//! was committed, and only then shows it.
+//! The writer of a session's log: collects events while a commit is in flight (group commit), applies committed events to the
+//! projection, and only then publishes them.
 
 use std::{mem, sync::Arc, time::Instant};
 
@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
 use super::{
-    Shared, observed,
-    run_log::{Append, Projection},
+    inner::RuntimeInner,
+    instrumented,
+    run_handle::{AppendRequest, SessionProjection},
 };
 use crate::audit::AuditRecord;
 use k8sops_core::{
@@ -18,71 +19,70 @@ use k8sops_core::{
 };
 use k8sops_telemetry::{GaugeGuard, spans};
 
-/// A checkpoint is written when the events since the last one weigh as much as that one did, and at least this much. So
-/// all checkpoints together are never more than about twice the log, and a turn's share of them does not grow with the
-/// conversation.
+/// A checkpoint is written when the events since the last one weigh as much as that one, and at least this many bytes. All
+/// checkpoints together therefore stay below about twice the log, and the cost per turn does not grow with the conversation.
 const CHECKPOINT_AT_LEAST: u64 = 64 * 1024;
 
-/// With `MEMORY_SHALLOW`, a conversation that weighs more than twice this at a checkpoint is cut back to it. It is about
-/// what 100,000 tokens take, so that a model is not sent less because of it; and twice, so that the beginning of what it is
-/// sent stays the same for many turns.
+/// With `MEMORY_SHALLOW`, a conversation that weighs more than twice this many bytes at a checkpoint is truncated to it. It is
+/// about 100,000 tokens, so that models receive no less; truncating at twice the size keeps the beginning of the prompt
+/// stable for many turns.
 const SHALLOW_CONVERSATION: u64 = 400 * 1024;
 
-pub(super) struct Writer {
+pub(super) struct LogWriter {
     store: Arc<dyn SessionStore>,
     lease: SessionLease,
     feed: Arc<SessionFeed>,
-    pub(super) projection: Arc<Projection>,
-    shared: Arc<Shared>,
-    next: Batch,
-    in_flight: Option<InFlight>,
+    pub(super) projection: Arc<SessionProjection>,
+    shared: Arc<RuntimeInner>,
+    next: CommitBatch,
+    in_flight: Option<PendingCommit>,
     /// Weight of the events since the newest checkpoint.
     since_checkpoint: u64,
     /// Weight of the newest checkpoint.
     checkpoint_weight: u64,
-    /// What the session adds to the gauges.
+    /// The session's contribution to the gauges.
     gauges: GaugeGuard,
-    /// What was committed and is to go into the audit trail.
+    /// Audit records of committed events.
     records: Vec<AuditRecord>,
     /// The span of the run that commits belong to.
     pub(super) span: Span,
 }
 
-/// What goes into one commit.
+/// The content of the next commit.
 #[derive(Default)]
-struct Batch {
+struct CommitBatch {
     drafts: Vec<EventDraft>,
     done: Vec<oneshot::Sender<()>>,
     consumed: Vec<u64>,
     checkpoint: bool,
 }
 
-struct InFlight {
+struct PendingCommit {
     commit: BoxFuture<'static, Result<(), StoreError>>,
     events: Vec<Arc<SessionEvent>>,
     done: Vec<oneshot::Sender<()>>,
     began: Instant,
 }
 
-impl Writer {
+impl LogWriter {
     pub(super) fn new(
-        shared: Arc<Shared>,
+        shared: Arc<RuntimeInner>,
         lease: SessionLease,
         feed: Arc<SessionFeed>,
-        projection: Arc<Projection>,
+        projection: Arc<SessionProjection>,
         replayed: u64,
     ) -> Self {
         let weight = projection.read(k8sops_core::SessionState::weight);
-        let mut gauges = shared.parts.metrics.gauge_guard();
+        let mut gauges = shared.dependencies.metrics.gauge_guard();
         projection
             .read(|state| gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count()));
         Self {
-            store: shared.parts.store.clone(),
+            store: shared.dependencies.store.clone(),
             lease,
             feed,
             projection,
             shared,
-            next: Batch::default(),
+            next: CommitBatch::default(),
             in_flight: None,
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
@@ -92,56 +92,56 @@ impl Writer {
         }
     }
 
-    /// Adds what a run wants committed.
-    pub(super) fn append(&mut self, append: Append) {
+    /// Queues the events of a run.
+    pub(super) fn queue_append(&mut self, append: AppendRequest) {
         self.next.drafts.extend(append.drafts);
         self.next.done.push(append.done);
     }
 
-    /// Adds events of the owner's own.
-    pub(super) fn push(&mut self, drafts: impl IntoIterator<Item = EventDraft>) {
+    /// Queues events of the session actor.
+    pub(super) fn queue_events(&mut self, drafts: impl IntoIterator<Item = EventDraft>) {
         self.next.drafts.extend(drafts);
     }
 
-    /// Takes a place of the inbox out of it, in the same commit as what is pushed.
-    pub(super) fn consume(&mut self, position: u64) {
+    /// Consumes an inbox entry in the same commit as the queued events.
+    pub(super) fn consume_inbox_entry(&mut self, position: u64) {
         self.next.consumed.push(position);
     }
 
-    /// Hands what was committed over to the audit trail. Not part of [`Self::committed`], which must be cancel safe.
-    pub(super) async fn record(&mut self) {
-        self.shared.parts.audit.record(mem::take(&mut self.records)).await;
+    /// Writes the audit records of committed events. Separate from [`Self::wait_for_commit`], which must be cancel safe.
+    pub(super) async fn flush_audit_records(&mut self) {
+        self.shared.dependencies.audit.record(mem::take(&mut self.records)).await;
     }
 
-    /// Whether an answer to this approval is waiting to be written.
-    pub(super) fn answers(&self, approval: ApprovalId) -> bool {
+    /// Returns whether an answer to this approval is queued.
+    pub(super) fn has_queued_answer(&self, approval: ApprovalId) -> bool {
         let mut drafts = self.next.drafts.iter();
         drafts.any(|draft| matches!(&draft.body, EventBody::ApprovalResolved(answer) if answer.approval_id == approval))
     }
 
-    /// The same for a question.
-    pub(super) fn answers_input(&self, input: InputId) -> bool {
+    /// Returns whether an answer to this question is queued.
+    pub(super) fn has_queued_input_answer(&self, input: InputId) -> bool {
         let mut drafts = self.next.drafts.iter();
         drafts.any(|draft| matches!(&draft.body, EventBody::InputResolved(answer) if answer.input_id == input))
     }
 
-    pub(super) fn in_flight(&self) -> bool {
+    pub(super) fn is_committing(&self) -> bool {
         self.in_flight.is_some()
     }
 
-    /// Nothing in flight, nothing waiting.
-    pub(super) fn idle(&self) -> bool {
+    /// Returns whether no commit is in flight and nothing is queued.
+    pub(super) fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.next.is_empty()
     }
 
-    /// Begins the next commit, if none is in flight and there is something to write.
-    pub(super) fn start(&mut self) {
+    /// Starts the next commit, unless one is in flight or nothing is queued.
+    pub(super) fn start_commit(&mut self) {
         if self.in_flight.is_some() || self.next.is_empty() {
             return;
         }
-        let Batch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
+        let CommitBatch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
         let session = self.lease.session;
-        if checkpoint && self.shared.parts.shallow {
+        if checkpoint && self.shared.dependencies.shallow {
             self.projection.forget_oldest(SHALLOW_CONVERSATION);
         }
         let (mut summary, checkpoint) =
@@ -174,31 +174,31 @@ impl Writer {
             }
             .instrument(span),
         );
-        self.in_flight = Some(InFlight { commit, events, done, began: Instant::now() });
+        self.in_flight = Some(PendingCommit { commit, events, done, began: Instant::now() });
     }
 
-    /// Waits for the commit in flight, and gives its events; for ever when there is none. Cancel safe.
+    /// Waits for the commit in flight and returns its events; never resolves without one. Cancel safe.
     ///
     /// # Errors
-    /// The store refused. Nothing more may be written under this lease.
-    pub(super) async fn committed(&mut self) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
+    /// The store rejected the commit. Nothing may be written under this lease any more.
+    pub(super) async fn wait_for_commit(&mut self) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
         let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
         let result = (&mut in_flight.commit).await;
-        let InFlight { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
-        let metrics = &self.shared.parts.metrics;
+        let PendingCommit { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
+        let metrics = &self.shared.dependencies.metrics;
         metrics.record_commit(began.elapsed());
         result?;
-        let records = self.projection.read(|before| observed::note(metrics, before, &events));
-        if self.shared.parts.audit.is_enabled() {
+        let records = self.projection.read(|before| instrumented::observe_commit(metrics, before, &events));
+        if self.shared.dependencies.audit.is_enabled() {
             self.records.extend(records);
         }
-        self.projection.fold(&events);
+        self.projection.apply_events(&events);
         self.feed.publish(&events);
         self.projection.read(|state| {
             self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count())
         });
         for done in done {
-            // A run that was broken off does not wait any more.
+            // An aborted run does not wait.
             let _ = done.send(());
         }
         if events.iter().any(|event| event.body.ends_run())
@@ -210,7 +210,7 @@ impl Writer {
     }
 }
 
-impl Batch {
+impl CommitBatch {
     fn is_empty(&self) -> bool {
         self.drafts.is_empty() && self.done.is_empty() && self.consumed.is_empty() && !self.checkpoint
     }

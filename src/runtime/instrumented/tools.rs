@@ -1,4 +1,4 @@
-//! Tools whose calls are traced, and are in the audit trail before they are sent.
+//! Tool calls: traced, and recorded in the audit trail before they are sent.
 
 use std::sync::Arc;
 
@@ -6,29 +6,29 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 use tracing::Instrument as _;
 
-use super::place;
+use super::span_context;
 use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
-    runtime::{lease::Term, run_log::Projection},
+    runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
 use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
 use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome};
 
-pub(in crate::runtime) struct WatchedTools {
+pub(in crate::runtime) struct InstrumentedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
-    pub(in crate::runtime) projection: Arc<Projection>,
+    pub(in crate::runtime) projection: Arc<SessionProjection>,
     pub(in crate::runtime) audit: AuditTrail,
-    pub(in crate::runtime) term: Arc<Term>,
+    pub(in crate::runtime) lease_validity: Arc<LeaseValidity>,
 }
 
-impl WatchedTools {
-    /// Puts a call into the audit trail. One that only looks is sent meanwhile, any other once its record is on the disk.
+impl InstrumentedTools {
+    /// Records a call in the audit trail. A `read` call is sent meanwhile, any other once its record is durable.
     ///
     /// # Errors
-    /// Why the call must not be sent.
-    async fn admit(
+    /// The reason why the call must not be sent.
+    async fn audit_call(
         &self,
         class: &ClassifiedCall,
         arguments: &Map<String, Value>,
@@ -56,18 +56,18 @@ impl WatchedTools {
         }
         self.audit.record_durably(entry).await.map_err(|error| {
             let error = crate::error_chain::ErrorChain(&error);
-            format!("not run: {error}, and nothing is changed without a record of it; tell the operator")
+            format!("not run: {error}, and no change is made without an audit record; tell the operator")
         })?;
-        // The disk may have taken its time.
-        if !self.term.holds() {
-            return Err("not run: the session may have gone to another process meanwhile".to_owned());
+        // The write may have taken longer than the lease.
+        if !self.lease_validity.is_held() {
+            return Err("not run: another process may have taken over the session".to_owned());
         }
         Ok(())
     }
 }
 
 #[async_trait]
-impl ToolExecutor for WatchedTools {
+impl ToolExecutor for InstrumentedTools {
     async fn wait_until_ready(&self) {
         self.inner.wait_until_ready().await;
     }
@@ -94,14 +94,14 @@ impl ToolExecutor for WatchedTools {
         arguments: &Map<String, Value>,
         context: ToolCallContext,
     ) -> ToolOutcome {
-        let at = self.projection.read(place);
+        let at = self.projection.read(span_context);
         let (server, tool, effect) = (class.tool.server(), class.tool.tool(), class.effect.as_str());
         let span = spans::tool_call_span(&at, &context.id.to_string(), server, tool, effect);
-        // Secrets are placeholders here, before the call and after it.
+        // Secrets are placeholders here, in arguments and results.
         spans::record_content(&span, "gen_ai.tool.call.arguments", || Value::Object(arguments.clone()).to_string());
         let call = async {
-            if let Err(why) = self.admit(class, arguments, &context.id).await {
-                tracing::error!(server, tool, why, "a tool call was not sent");
+            if let Err(why) = self.audit_call(class, arguments, &context.id).await {
+                tracing::error!(server, tool, why, "tool call not sent");
                 let bytes = why.len() as u64;
                 return ToolOutcome {
                     status: ToolStatus::Error,

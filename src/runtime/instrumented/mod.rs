@@ -1,5 +1,5 @@
-//! What is seen of a run from outside: its span, those of its model calls, tool calls and commits, and its place in the audit
-//! trail. The agent is given models and tools that are watched, and knows nothing of it.
+//! Instruments runs: the spans of the run, its model calls, tool calls and commits, and the audit records. The agent receives
+//! instrumented models and tools, and does not know about it.
 
 mod model;
 mod tools;
@@ -10,16 +10,16 @@ use crate::audit::AuditRecord;
 use k8sops_core::{EventBody, OpenRun, RunId, SessionEvent, SessionId, SessionState, UserId};
 use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
-pub(super) use model::watched;
-pub(super) use tools::WatchedTools;
+pub(super) use model::instrument_model;
+pub(super) use tools::InstrumentedTools;
 
-/// The span of the run that a session has now.
+/// The span of the open run of a session.
 #[derive(Debug, Default)]
 pub(super) struct RunSpan(Option<(RunId, Span)>);
 
 impl RunSpan {
-    /// The span of an open run; the one that was begun with it, or a new one in the same trace.
-    pub(super) fn of(&mut self, session: SessionId, run: &OpenRun) -> Span {
+    /// Returns the span of an open run; opens a new one in the same trace after a takeover.
+    pub(super) fn get_or_start(&mut self, session: SessionId, run: &OpenRun) -> Span {
         match &self.0 {
             Some((id, span)) if *id == run.run_id => span.clone(),
             _ => {
@@ -30,18 +30,18 @@ impl RunSpan {
         }
     }
 
-    /// Begins the span of a run that the next commit begins.
-    pub(super) fn begin(&mut self, run: RunId, span: Span) {
+    /// Sets the span of a run that starts with the next commit.
+    pub(super) fn start(&mut self, run: RunId, span: Span) {
         self.0 = Some((run, span));
     }
 
-    /// The span itself; none outside runs.
+    /// Returns the span; a disabled one outside runs.
     pub(super) fn current(&self) -> Span {
         self.0.as_ref().map_or_else(Span::none, |(_, span)| span.clone())
     }
 
-    /// Notes how the run ended, and ends the span.
-    pub(super) fn end(&mut self, event: &SessionEvent) {
+    /// Records how the run ended, and closes the span.
+    pub(super) fn finish(&mut self, event: &SessionEvent) {
         let Some((_, span)) = self.0.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
         match &event.body {
             EventBody::RunFinished(e) => {
@@ -58,15 +58,15 @@ impl RunSpan {
     }
 }
 
-/// Where a session is now.
-pub(super) fn place(state: &SessionState) -> SpanContext {
+/// Returns the ids that spans of the session share.
+pub(super) fn span_context(state: &SessionState) -> SpanContext {
     let run = state.run.as_ref();
     let request = run.and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
     SpanContext { session: state.summary.session_id, run: run.map(|run| run.run_id), request }
 }
 
-/// Counts what was committed, and gives the records of it. `before` is the session without these events.
-pub(super) fn note(
+/// Counts committed events and returns their audit records. `before` is the state without these events.
+pub(super) fn observe_commit(
     metrics: &Metrics,
     before: &SessionState,
     events: &[std::sync::Arc<SessionEvent>],

@@ -1,35 +1,35 @@
-//! Approvals and questions of a session that wait for an answer.
+//! Pending approvals and questions of a session: their answers and their expiry.
 
 use tokio::time::Instant;
 
-use super::Owner;
+use super::SessionActor;
 use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalResolved, CommandBody, EventAuthor, EventBody, EventDraft, InputAction,
     InputId, InputResolved, OpenRun, SessionCommand, Timestamp,
 };
 
-impl Owner<'_> {
-    /// Notes whether approvals wait, when that has changed.
-    pub(super) async fn note_waiting(&mut self) {
+impl SessionActor<'_> {
+    /// Records until when approvals are pending, when that has changed.
+    pub(super) async fn record_pending_approvals(&mut self) {
         let until = self.projection.read(|state| state.pending_approvals().map(|a| a.expires_at).max());
-        if until != self.noted {
-            let (store, session) = (self.shared.parts.store.as_ref(), self.held.lease.session);
-            if self.shared.waiting.note(store, session, until).await {
-                self.noted = until;
+        if until != self.recorded_deadline {
+            let (store, session) = (self.shared.dependencies.store.as_ref(), self.held.lease.session);
+            if self.shared.pending_approvals.record_deadline(store, session, until).await {
+                self.recorded_deadline = until;
             }
         }
     }
 
-    /// What an answer to an approval has happen; `None` where it comes too late, or is not the sender's to give.
-    pub(super) fn resolve(&self, command: &SessionCommand) -> Option<EventDraft> {
+    /// Returns the event of an approval answer; `None` if it comes too late or the sender may not give it.
+    pub(super) fn approval_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Resolve { approval_id, decision, arguments, comment, .. } = &command.body else { return None };
         let run_id = self.projection.read(|state| {
-            // Whatever let it in: nobody says yes to what is another's to allow.
-            if !self.shared.may_answer(command, &state.summary.user_id) {
+            // Checks authorization again: the API check may have run on another replica.
+            if !self.shared.is_allowed_to_answer(command, &state.summary.user_id) {
                 return None;
             }
             let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id);
-            state.run.as_ref().filter(|_| pending && !self.writer.answers(*approval_id)).map(|run| run.run_id)
+            state.run.as_ref().filter(|_| pending && !self.writer.has_queued_answer(*approval_id)).map(|run| run.run_id)
         })?;
         let resolved = ApprovalResolved {
             approval_id: *approval_id,
@@ -42,12 +42,16 @@ impl Owner<'_> {
         Some(EventDraft::in_run(run_id, EventBody::ApprovalResolved(resolved)))
     }
 
-    /// What an answer to a question has happen; `None` where it comes too late.
-    pub(super) fn answer(&self, command: &SessionCommand) -> Option<EventDraft> {
+    /// Returns the event of an answer to a question; `None` if it comes too late.
+    pub(super) fn input_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Answer { input_id, action, content } = &command.body else { return None };
         let run_id = self.projection.read(|state| {
             let pending = state.pending_inputs().any(|i| i.input_id == *input_id);
-            state.run.as_ref().filter(|_| pending && !self.writer.answers_input(*input_id)).map(|run| run.run_id)
+            state
+                .run
+                .as_ref()
+                .filter(|_| pending && !self.writer.has_queued_input_answer(*input_id))
+                .map(|run| run.run_id)
         })?;
         let resolved = InputResolved {
             input_id: *input_id,
@@ -60,8 +64,8 @@ impl Owner<'_> {
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        // While a commit is in flight it may be the one that answers.
-        if self.writer.in_flight() {
+        // The commit in flight may contain the answer.
+        if self.writer.is_committing() {
             return None;
         }
         let expires_at = self.projection.read(|state| {
@@ -71,21 +75,21 @@ impl Owner<'_> {
         Some(Instant::now() + expires_at.since(Timestamp::now()))
     }
 
-    pub(super) fn expire_questions(&mut self) {
+    pub(super) fn expire_interactions(&mut self) {
         let now = Timestamp::now();
         let expired = self.projection.read(|state| {
             let run: &OpenRun = state.run.as_ref()?;
             let approvals = state
                 .pending_approvals()
-                .filter(|a| a.expires_at <= now && !self.writer.answers(a.approval_id))
+                .filter(|a| a.expires_at <= now && !self.writer.has_queued_answer(a.approval_id))
                 .map(|a| approval_expired(a.approval_id));
             let inputs = state
                 .pending_inputs()
-                .filter(|i| i.expires_at <= now && !self.writer.answers_input(i.input_id))
+                .filter(|i| i.expires_at <= now && !self.writer.has_queued_input_answer(i.input_id))
                 .map(|i| input_expired(i.input_id));
             Some(inputs.chain(approvals).map(|body| EventDraft::in_run(run.run_id, body)).collect::<Vec<_>>())
         });
-        self.writer.push(expired.unwrap_or_default());
+        self.writer.queue_events(expired.unwrap_or_default());
     }
 }
 
