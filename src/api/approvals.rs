@@ -1,132 +1,107 @@
-//! `/v1/approvals` and `/v1/sessions/{session_id}/approvals/{approval_id}`: the agent's questions whether calls may run, and
-//! the answers.
+//! `/v1/approvals` and `/v1/sessions/{session_id}/approvals/{approval_id}`: lists and answers approval requests.
 
 use actix_web::{HttpResponse, get, http::header, post, web};
-use serde::{Deserialize, Serialize};
+use k8sops_core::{ApprovalId, ApprovalRequested, ApprovalResolved, EventBody, RunId, SessionId, UserId};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    ApiState, ProblemCode, ProblemDetails,
-    extract::{Body, Caller, CanApprove, IdempotencyKey, SessionPath, fingerprint},
-    problem::document_errors,
+    caller::{Caller, CanApprove},
+    commands::{ResolveApproval, approval_command},
+    error_responses::document_errors,
+    extractors::{IdempotencyKey, JsonBody, SessionPath},
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+    state::ApiState,
 };
-use crate::{
-    auth::{CallerIdentity, UserRole},
-    runtime::SessionsError,
-};
-use k8sops_core::{
-    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, CommandBody, CommandId, EventBody, RunId,
-    SessionCommand, SessionId, UserId,
-};
+use crate::{auth::UserRole, runtime::SessionsError};
 
-document_errors!(ListErrors: StoreUnavailable);
+document_errors!(ListApprovalsErrors: StoreUnavailable);
 document_errors!(
-    ResolveErrors: InvalidJson, InvalidRequest, ApproverRequired, SessionNotFound, SessionDamaged, ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge,
-    CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
+    ResolveApprovalErrors: InvalidJson, InvalidRequest, ApproverRequired, SessionNotFound, SessionDamaged,
+    ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping,
+    Pending
 );
 
-/// What waits for an answer.
+/// Pending approval requests.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApprovalList {
-    /// Those that run out first come first.
-    approvals: Vec<PendingApproval>,
+    /// The requests, sorted by expiry.
+    approvals: Vec<ListedApproval>,
 }
 
-/// A tool call that waits for an answer.
+/// A pending approval request.
 #[derive(Debug, Serialize, ToSchema)]
-struct PendingApproval {
+#[schema(as = PendingApproval)]
+struct ListedApproval {
     /// The session.
     session_id: SessionId,
-    /// Whose session it is.
+    /// The owner of the session.
     user_id: UserId,
-    /// The run that waits.
+    /// The run that waits for the approval.
     run_id: RunId,
-    /// What is asked.
     #[serde(flatten)]
-    asked: ApprovalRequested,
+    request: ApprovalRequested,
 }
 
-/// The approvals that the caller may answer.
+/// Lists the approval requests that the caller may answer.
 ///
-/// Those of the caller's own sessions; where `TOOL_APPROVAL_BY=approver`, those of all other users' sessions, to callers with
-/// the role `approver`. At most 1000 sessions are looked at, those whose approvals run out first.
+/// These are the requests in the caller's own sessions. If `TOOL_APPROVAL_BY=approver`, callers with the role `approver` see
+/// the requests in all other users' sessions instead. At most 1000 sessions are considered, those whose requests expire first.
 #[utoipa::path(
     operation_id = "list_approvals", tag = "approvals",
-    responses((status = 200, description = "What waits", body = ApprovalList), ListErrors)
+    responses((status = 200, description = "The pending requests", body = ApprovalList), ListApprovalsErrors)
 )]
 #[get("/approvals")]
-pub(super) async fn list(api: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
-    let found = api.sessions.approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
-    let approvals = found.into_iter().map(|waiting| PendingApproval {
-        session_id: waiting.session,
-        user_id: waiting.user,
-        run_id: waiting.run,
-        asked: waiting.asked,
+pub(super) async fn list_approvals(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
+    let pending =
+        state.sessions.list_pending_approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
+    let approvals = pending.into_iter().map(|approval| ListedApproval {
+        session_id: approval.session,
+        user_id: approval.user,
+        run_id: approval.run,
+        request: approval.asked,
     });
     let list = ApprovalList { approvals: approvals.collect() };
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(list))
 }
 
-/// An answer to a request for approval.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResolveApproval {
-    /// Whether the call may run.
-    pub(super) decision: Verdict,
-    /// Run it with these arguments instead; with `approve` only.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub(super) arguments: Option<serde_json::Map<String, serde_json::Value>>,
-    /// For the log; the model is told of a refusal's.
-    #[serde(default)]
-    pub(super) comment: Option<String>,
-}
-
-/// Whether a call may run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It may.
-    Approve,
-    /// It must not.
-    Deny,
-}
-
-/// Approves or denies a tool call that waits.
+/// Approves or denies a pending tool call.
 ///
-/// In a session of the caller's own; where `TOOL_APPROVAL_BY=approver`, in one of somebody else's, with the role `approver`.
+/// The session must be the caller's own. If `TOOL_APPROVAL_BY=approver`, it must be another user's, and the caller needs the
+/// role `approver`.
 #[utoipa::path(
     operation_id = "resolve_approval", tag = "approvals",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        ("approval_id" = ApprovalId, Path, description = "From `approval_requested`"),
-        ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
+        ("approval_id" = ApprovalId, Path, description = "The id from `approval_requested`"),
+        ("idempotency-key" = Option<String>, Header, description = "Requests with the same key are executed once"),
     ),
     request_body = ResolveApproval,
-    responses((status = 200, description = "The answer as it was logged", body = ApprovalResolved), ResolveErrors)
+    responses((status = 200, description = "The answer as it was logged", body = ApprovalResolved), ResolveApprovalErrors)
 )]
 #[post("/sessions/{session_id}/approvals/{approval_id}")]
-pub(super) async fn resolve(
-    api: web::Data<ApiState>,
+pub(super) async fn resolve_approval(
+    state: web::Data<ApiState>,
     caller: Caller<CanApprove>,
     session: SessionPath,
     path: web::Path<(String, String)>,
     key: IdempotencyKey,
-    body: Body<ResolveApproval>,
+    body: JsonBody<ResolveApproval>,
 ) -> Result<web::Json<ApprovalResolved>, ProblemDetails> {
     let approval_id: ApprovalId = path.1.parse()?;
-    let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&caller.identity, command_id.clone(), approval_id, body.0)?;
-    match session.1.remember(&api, &caller.user, session.0).await {
-        // It may be an approver's, whose token is no business of the session's.
+    let command_id = key.into_command_id();
+    let command = approval_command(&caller.identity, command_id.clone(), approval_id, body.0)?;
+    match session.user_token.store_for_session(&state, &caller.user, session.session_id).await {
+        // The token of an approver, whose session it is not, is not used for the session.
         Err(problem) if problem.code != ProblemCode::SessionNotFound => return Err(problem),
         _ => {}
     }
-    let event = api
+    let event = state
         .sessions
-        .apply(session.0, command, |event| match &event.body {
+        .apply_command(session.session_id, command, |event| match &event.body {
             EventBody::ApprovalResolved(e) => e.approval_id == approval_id,
-            // The run ended first, so that nothing will answer.
+            // If the run ends first, the approval will never be resolved.
             body => body.ends_run(),
         })
         .await?;
@@ -134,25 +109,4 @@ pub(super) async fn resolve(
         EventBody::ApprovalResolved(e) if e.command_id.as_ref() == Some(&command_id) => Ok(web::Json(e.clone())),
         _ => Err(SessionsError::ApprovalClosed(approval_id).into()),
     }
-}
-
-/// The command for an answer.
-pub(super) fn command(
-    caller: &CallerIdentity,
-    command_id: CommandId,
-    approval_id: ApprovalId,
-    answer: ResolveApproval,
-) -> Result<SessionCommand, ProblemDetails> {
-    if answer.decision == Verdict::Deny && answer.arguments.is_some() {
-        return Err(ProblemDetails::invalid("arguments go with \"decision\": \"approve\" only"));
-    }
-    let fingerprint = fingerprint(&("resolve", approval_id, &answer));
-    let decision = match answer.decision {
-        Verdict::Approve => ApprovalDecision::Approve,
-        Verdict::Deny => ApprovalDecision::Deny,
-    };
-    let arguments = answer.arguments.map(serde_json::Value::Object);
-    let approver = caller.roles.contains(UserRole::Approver);
-    let body = CommandBody::Resolve { approval_id, decision, arguments, comment: answer.comment, approver };
-    Ok(SessionCommand { command_id, fingerprint, by: caller.user.clone(), body })
 }

@@ -1,15 +1,15 @@
-//! `/v1/providers` and `/v1/tools`: what the agent can use.
+//! `/v1/providers` and `/v1/tools`: the models and tools that are available to the agent.
 
 use actix_web::{get, post, web};
+use k8sops_models::ProviderInfo;
+use k8sops_tools::ToolInfo;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    ApiState,
-    extract::{Caller, CanWrite},
+    caller::{Caller, CanWrite},
+    state::ApiState,
 };
-use k8sops_models::ProviderInfo;
-use k8sops_tools::ToolInfo;
 
 /// The providers and their models.
 #[derive(Debug, Serialize, ToSchema)]
@@ -18,9 +18,9 @@ pub struct ProviderList {
     default_provider: String,
     /// The model of a new session.
     default_model: String,
-    /// Who is asked, in this order, while a session's own model is down.
+    /// The models that are tried, in this order, when a session's own model is unavailable.
     fallback: Vec<ModelName>,
-    /// Models that have failed, as this replica knows, and are left alone for a while before they are asked again.
+    /// The models that have failed repeatedly on this replica and are not called for a while.
     unavailable: Vec<ModelName>,
     /// All providers.
     providers: Vec<ProviderInfo>,
@@ -35,58 +35,53 @@ struct ModelName {
     model: String,
 }
 
-/// The catalog of providers and models.
+/// Lists the providers and models.
 #[utoipa::path(
     operation_id = "list_providers", tag = "catalog",
     responses((status = 200, description = "The catalog", body = ProviderList))
 )]
 #[get("/providers")]
-pub(super) async fn providers(api: web::Data<ApiState>, _caller: Caller) -> web::Json<ProviderList> {
+pub(super) async fn list_providers(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ProviderList> {
+    let unavailable = state.catalog.open_circuits().into_iter();
     web::Json(ProviderList {
-        default_provider: api.defaults.load().provider.clone(),
-        default_model: api.defaults.load().model.clone(),
-        fallback: api
+        default_provider: state.default_settings.load().provider.clone(),
+        default_model: state.default_settings.load().model.clone(),
+        fallback: state
             .fallback
             .iter()
             .map(|choice| ModelName { provider: choice.provider.clone(), model: choice.model.clone() })
             .collect(),
-        unavailable: api
-            .catalog
-            .open_circuits()
-            .into_iter()
-            .map(|(provider, model)| ModelName { provider, model })
-            .collect(),
-        providers: api.catalog.providers(),
+        unavailable: unavailable.map(|(provider, model)| ModelName { provider, model }).collect(),
+        providers: state.catalog.providers(),
     })
 }
 
-/// The discovered tools.
+/// The tools of all MCP servers.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ToolList {
-    /// Sorted by name.
+    /// The tools, sorted by name.
     tools: Vec<ToolInfo>,
 }
 
-/// The tools of all servers, each with its effect class and why it has it.
+/// Lists the tools of all MCP servers, each with its effect class and the reason for it.
 ///
-/// The tools of a server that is away just now are listed as they were last known; `/v1/info` says which servers are
-/// connected.
+/// The tools of a server that is unavailable are listed as they were last known. `/v1/info` shows which servers are connected.
 #[utoipa::path(
     operation_id = "list_tools", tag = "catalog",
     responses((status = 200, description = "The tools", body = ToolList))
 )]
 #[get("/tools")]
-pub(super) async fn tools(api: web::Data<ApiState>, _caller: Caller) -> web::Json<ToolList> {
-    web::Json(ToolList { tools: api.tools.list_tools() })
+pub(super) async fn list_tools(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ToolList> {
+    web::Json(ToolList { tools: state.tools.list_tools() })
 }
 
-/// Asks all servers for their tools anew, and answers with what they say.
+/// Queries all MCP servers for their tools, and returns them.
 #[utoipa::path(
     operation_id = "refresh_tools", tag = "catalog",
-    responses((status = 200, description = "The tools as they are now", body = ToolList))
+    responses((status = 200, description = "The refreshed tools", body = ToolList))
 )]
 #[post("/tools/refresh")]
-pub(super) async fn refresh(api: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
-    api.mcp.refresh_tools().await;
-    web::Json(ToolList { tools: api.tools.list_tools() })
+pub(super) async fn refresh_tools(state: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
+    state.mcp.refresh_tools().await;
+    web::Json(ToolList { tools: state.tools.list_tools() })
 }

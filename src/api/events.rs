@@ -1,75 +1,84 @@
-//! `/v1/sessions/{session_id}/events`: the log, replayed and live, as SSE or NDJSON.
+//! `/v1/sessions/{session_id}/events`: the log of a session, replayed and live, as SSE or NDJSON.
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
+use k8sops_core::SessionId;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    ApiState, ProblemDetails,
-    extract::{Caller, Query, SessionPath},
-    problem::document_errors,
-    stream::{self, Format, OpenStream, Until},
+    caller::Caller,
+    error_responses::document_errors,
+    event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, StreamStart, open_cursor},
+    extractors::{QueryParameters, SessionPath},
+    negotiation::{NDJSON, SSE, preferred_media_type},
+    problem::ProblemDetails,
+    state::ApiState,
 };
-use k8sops_core::SessionId;
 
-document_errors!(StreamErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams, StoreUnavailable, Overloaded);
+document_errors!(
+    StreamEventsErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams,
+    StoreUnavailable, Overloaded
+);
 
-/// From where, and to where.
+/// Where the stream starts and ends.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct StartAt {
-    /// Events after this seq; 0 for all that are kept. The header `Last-Event-ID` goes before it.
+pub struct EventStreamQuery {
+    /// Start with the first event after this seq. 0 starts with the oldest event that is kept. The header `Last-Event-ID` takes
+    /// precedence.
     #[serde(default)]
     #[param(default = 0)]
     after: u64,
-    /// Whether to go on live: by default yes for SSE, no for NDJSON.
+    /// Whether the stream continues with live events. The default is true for SSE and false for NDJSON.
     #[serde(default)]
     follow: Option<bool>,
-    /// Begin with a `snapshot` of the whole projection, and go on after it.
+    /// Start with a `snapshot` of the whole session and continue with the events after it.
     #[serde(default)]
     #[param(default = false)]
     snapshot: bool,
 }
 
-/// The session's events after a cursor, then live.
+/// Streams the events of a session after a cursor, and then live events.
 ///
-/// SSE, unless `Accept` prefers `application/x-ndjson`. Logged events carry their seq as `id`, so that a browser's
-/// `EventSource` goes on where it was after a reconnect.
+/// The format is SSE, unless `Accept` prefers `application/x-ndjson`. Logged events have their seq as `id`, so that an
+/// `EventSource` of a browser resumes at the right position after a reconnect.
 #[utoipa::path(
     operation_id = "stream_events", tag = "events",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        StartAt,
-        ("last-event-id" = Option<u64>, Header, description = "As `after`; sent by browsers on a reconnect"),
+        EventStreamQuery,
+        ("last-event-id" = Option<u64>, Header, description = "As `after`; browsers send it when they reconnect"),
     ),
     responses(
         (status = 200, description = "Events, one per SSE message or line", content(
             (String = "text/event-stream"),
             (String = "application/x-ndjson"),
         )),
-        StreamErrors
+        StreamEventsErrors
     )
 )]
 #[get("/sessions/{session_id}/events")]
-pub(super) async fn follow(
+pub(super) async fn stream_events(
     request: HttpRequest,
-    api: web::Data<ApiState>,
+    state: web::Data<ApiState>,
     caller: Caller,
     session: SessionPath,
-    Query(from): Query<StartAt>,
+    QueryParameters(query): QueryParameters<EventStreamQuery>,
 ) -> Result<HttpResponse, ProblemDetails> {
     let last_event_id = request.headers().get("last-event-id").filter(|value| !value.is_empty());
     let after = match last_event_id {
         Some(value) => value.to_str().ok().and_then(|v| v.trim().parse().ok()).ok_or_else(|| {
-            ProblemDetails::invalid("the header Last-Event-ID must be the id of an event that was received, a number")
+            ProblemDetails::invalid("invalid header Last-Event-ID: expected the id of a received event, a number")
         })?,
-        None => from.after,
+        None => query.after,
     };
-    let offers = [stream::SSE, stream::NDJSON];
-    let format = if stream::preferred(&request, &offers) == stream::NDJSON { Format::Ndjson } else { Format::Sse };
-    let until = if from.follow.unwrap_or(format == Format::Sse) { Until::Forever } else { Until::CaughtUp };
-    let open = OpenStream::new(&api, &caller.identity)?;
-    let (hello, cursor) = stream::open(&api, &caller.user, session.0, after, from.snapshot).await?;
-    Ok(stream::respond(&api, open, Some(hello), cursor, format, until))
+    let format =
+        if preferred_media_type(&request, &[SSE, NDJSON]) == NDJSON { StreamFormat::Ndjson } else { StreamFormat::Sse };
+    let end =
+        if query.follow.unwrap_or(format == StreamFormat::Sse) { StreamEnd::Never } else { StreamEnd::NewestEvent };
+    let guard = StreamGuard::new(&state, &caller.identity)?;
+    let start = StreamStart { after, snapshot: query.snapshot };
+    let (hello, cursor) = open_cursor(&state, &caller.user, session.session_id, start).await?;
+    Ok(EventStream { guard, hello, cursor, format, end }.into_response(&state))
 }

@@ -1,65 +1,52 @@
-//! `/v1/sessions/{session_id}/inputs/{input_id}`: answer a question that an MCP server asks in the middle of a call.
+//! `/v1/sessions/{session_id}/inputs/{input_id}`: answers questions that MCP servers ask during a tool call.
 
 use actix_web::{post, web};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use k8sops_core::{EventBody, InputId, InputResolved, SessionId};
 
 use super::{
-    ApiState, ProblemDetails,
-    extract::{Body, Caller, CanWrite, IdempotencyKey, SessionPath, fingerprint},
-    problem::document_errors,
+    caller::{Caller, CanWrite},
+    commands::{AnswerInput, input_command},
+    error_responses::document_errors,
+    extractors::{IdempotencyKey, JsonBody, SessionPath},
+    problem::ProblemDetails,
+    state::ApiState,
 };
 use crate::runtime::SessionsError;
-use k8sops_core::{
-    CommandBody, CommandId, EventBody, InputAction, InputId, InputResolved, SessionCommand, SessionId, UserId,
-};
 
 document_errors!(
-    AnswerErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, InputNotFound, InputClosed, DoesNotFit,
-    PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
+    AnswerInputErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, InputNotFound, InputClosed,
+    DoesNotFit, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
-
-/// An answer to a question.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AnswerInput {
-    /// `accept`, `decline` or `cancel`.
-    pub(super) action: InputAction,
-    /// The values, which fit the question's `schema`; with `accept` only.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub(super) content: Option<serde_json::Map<String, serde_json::Value>>,
-}
 
 /// Answers a question of an MCP server.
 #[utoipa::path(
     operation_id = "answer_input", tag = "approvals",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        ("input_id" = InputId, Path, description = "From `input_requested`"),
-        ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
+        ("input_id" = InputId, Path, description = "The id from `input_requested`"),
+        ("idempotency-key" = Option<String>, Header, description = "Requests with the same key are executed once"),
     ),
     request_body = AnswerInput,
-    responses((status = 200, description = "The answer as it was logged", body = InputResolved), AnswerErrors)
+    responses((status = 200, description = "The answer as it was logged", body = InputResolved), AnswerInputErrors)
 )]
 #[post("/sessions/{session_id}/inputs/{input_id}")]
 pub(super) async fn answer_input(
-    api: web::Data<ApiState>,
+    state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
     session: SessionPath,
     path: web::Path<(String, String)>,
     key: IdempotencyKey,
-    body: Body<AnswerInput>,
+    body: JsonBody<AnswerInput>,
 ) -> Result<web::Json<InputResolved>, ProblemDetails> {
     let input_id: InputId = path.1.parse()?;
-    let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&caller.user, command_id.clone(), input_id, body.0)?;
-    session.1.remember(&api, &caller.user, session.0).await?;
-    let event = api
+    let command_id = key.into_command_id();
+    let command = input_command(&caller.user, command_id.clone(), input_id, body.0)?;
+    session.user_token.store_for_session(&state, &caller.user, session.session_id).await?;
+    let event = state
         .sessions
-        .apply(session.0, command, |event| match &event.body {
+        .apply_command(session.session_id, command, |event| match &event.body {
             EventBody::InputResolved(e) => e.input_id == input_id,
-            // The run ended first, so that nothing will answer.
+            // If the run ends first, the question will never be resolved.
             body => body.ends_run(),
         })
         .await?;
@@ -67,19 +54,4 @@ pub(super) async fn answer_input(
         EventBody::InputResolved(e) if e.command_id.as_ref() == Some(&command_id) => Ok(web::Json(e.clone())),
         _ => Err(SessionsError::InputClosed(input_id).into()),
     }
-}
-
-/// The command for an answer.
-pub(super) fn command(
-    user: &UserId,
-    command_id: CommandId,
-    input_id: InputId,
-    answer: AnswerInput,
-) -> Result<SessionCommand, ProblemDetails> {
-    if answer.action != InputAction::Accept && answer.content.is_some() {
-        return Err(ProblemDetails::invalid("content goes with \"action\": \"accept\" only"));
-    }
-    let fingerprint = fingerprint(&("answer", input_id, &answer));
-    let body = CommandBody::Answer { input_id, action: answer.action, content: answer.content };
-    Ok(SessionCommand { command_id, fingerprint, by: user.clone(), body })
 }

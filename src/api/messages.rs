@@ -1,163 +1,115 @@
-//! `/v1/sessions/{session_id}/messages` and `/cancel`: talk to the agent.
-
-use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+//! `/v1/sessions/{session_id}/messages` and `/cancel`: messages to and from the agent.
 
 use std::sync::Arc;
 
+use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
+use k8sops_core::{ChatMessage, CommandId, CommandReceipt, MessageId, RunId, SessionId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
 use super::{
-    ApiState, ProblemCode, ProblemDetails,
-    extract::{Body, Caller, CanWrite, IdempotencyKey, Query, SessionPath, fingerprint},
-    problem::document_errors,
-    stream::{self, Format, OpenStream, Until},
+    caller::{Caller, CanWrite},
+    commands::{SendMessage, cancel_command, message_command},
+    error_responses::document_errors,
+    event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, hello_frame},
+    extractors::{IdempotencyKey, JsonBody, QueryParameters, SessionPath},
+    negotiation::{JSON, SSE, preferred_media_type},
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+    state::ApiState,
 };
-use k8sops_core::{
-    ChatMessage, CommandBody, CommandId, CommandReceipt, MessageId, OnBusy, RunId, SessionCommand, SessionId, UserId,
-};
-use k8sops_telemetry::trace_context;
 
 document_errors!(
-    SendErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong, PayloadTooLarge, CommandIdReused,
-    InboxFull, TooManyRuns, TooManyStreams, StoreUnavailable, Stopping, Overloaded
+    SendMessageErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, Busy, MessageTooLong,
+    PayloadTooLarge, CommandIdReused, InboxFull, TooManyRuns, TooManyStreams, StoreUnavailable, Stopping, Overloaded
 );
-document_errors!(ListErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
-document_errors!(CancelErrors: InvalidRequest, SessionNotFound, SessionDamaged, CommandIdReused, InboxFull, StoreUnavailable, Stopping);
+document_errors!(ListMessagesErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+document_errors!(
+    CancelErrors: InvalidRequest, SessionNotFound, SessionDamaged, CommandIdReused, InboxFull, StoreUnavailable, Stopping
+);
 
-/// A message for the agent.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SendMessage {
-    /// The text; not empty, at most `K8SOPS_MAX_MESSAGE_BYTES` long.
-    content: String,
-    /// What to do when a run is in progress.
-    #[serde(default)]
-    on_busy: OnBusy,
-}
-
-/// The acknowledgement of a message: it is durable, and will have its run.
+/// The acknowledgement of a message, which is durable and will be answered by a run.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageAccepted {
-    /// The run that answers it.
+    /// The run that answers the message.
     run_id: RunId,
-    /// The message.
+    /// The id of the message.
     message_id: MessageId,
-    /// Follow the events after this seq to see all that it causes.
+    /// All events that the message causes have a higher seq.
     seq: u64,
-    /// The name of the command: the `Idempotency-Key`, or one that was made.
+    /// The id of the command: the `Idempotency-Key`, or a generated id.
     command_id: CommandId,
-    /// Whether this very command had been accepted before; nothing was taken in again.
+    /// Whether the same message was accepted before, so that this request has no effect.
     duplicate: bool,
 }
 
 impl MessageAccepted {
-    pub(super) fn of(receipt: CommandReceipt) -> Result<Self, ProblemDetails> {
-        let (Some(run_id), Some(message_id)) = (receipt.run_id, receipt.message_id) else {
+    fn from_receipt(receipt: CommandReceipt) -> Result<Self, ProblemDetails> {
+        let CommandReceipt { run_id: Some(run_id), message_id: Some(message_id), seq, command_id, duplicate, .. } =
+            receipt
+        else {
             return Err(ProblemDetails::new(
                 ProblemCode::Internal,
-                "the store answered a message with the receipt of another command",
+                "the store returned the receipt of another command for the message",
             ));
         };
-        Ok(Self { run_id, message_id, seq: receipt.seq, command_id: receipt.command_id, duplicate: receipt.duplicate })
+        Ok(Self { run_id, message_id, seq, command_id, duplicate })
     }
 }
 
-/// Sends a message.
+/// Sends a message to the agent.
 ///
-/// Answers at once, when the message is durable; the run's events come by the session's streams. With
-/// `Accept: text/event-stream` the answer is the stream of this run, and ends with it; where `Accept` has JSON as well, by
-/// what it prefers.
+/// The response is sent as soon as the message is durable. The events of its run are sent to the streams of the session. With
+/// `Accept: text/event-stream` the response is the stream of this run and ends with it. If `Accept` also allows JSON, its
+/// preference decides.
 #[utoipa::path(
     operation_id = "send_message", tag = "messages",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        ("idempotency-key" = Option<String>, Header, description = "The same key is the same message: it is taken once"),
+        ("idempotency-key" = Option<String>, Header, description = "Messages with the same key are accepted once"),
     ),
     request_body = SendMessage,
     responses(
         (status = 202, description = "The message is durable", body = MessageAccepted),
-        (status = 200, description = "The stream of the run: its events and previews, to its end", body = String, content_type = "text/event-stream"),
-        SendErrors
+        (status = 200, description = "The stream of the run: its events and previews until its end", body = String, content_type = "text/event-stream"),
+        SendMessageErrors
     )
 )]
 #[post("/sessions/{session_id}/messages")]
-pub(super) async fn send(
+pub(super) async fn send_message(
     request: HttpRequest,
-    api: web::Data<ApiState>,
+    state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
     session: SessionPath,
     key: IdempotencyKey,
-    body: Body<SendMessage>,
+    body: JsonBody<SendMessage>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&api, &caller.user, command_id, body.0)?;
-    session.1.remember(&api, &caller.user, session.0).await?;
-    let streams = stream::preferred(&request, &["application/json", stream::SSE]) == stream::SSE;
-    // Before the message is taken: who is told that there is no room must be able to send it again.
-    let open = streams.then(|| OpenStream::new(&api, &caller.identity)).transpose()?;
-    let receipt = api.sessions.submit(session.0, command).await?;
-    let accepted = MessageAccepted::of(receipt)?;
-    if let Some(open) = open {
-        // The run may be over before its stream is open.
-        let cursor = api.sessions.watch(&caller.user, session.0, accepted.seq).await?.with_all_text();
-        let hello = stream::hello(&api, &caller.user, session.0).await?;
-        return Ok(stream::respond(
-            &api,
-            open,
-            Some(hello),
-            cursor,
-            Format::Sse,
-            Until::RunEnds(accepted.run_id, accepted.message_id),
-        ));
-    }
-    Ok(HttpResponse::Accepted().json(accepted))
+    let session_id = session.session_id;
+    let command = message_command(&caller.user, key.into_command_id(), body.0, state.server.max_message_bytes)?;
+    session.user_token.store_for_session(&state, &caller.user, session_id).await?;
+    let wants_stream = preferred_media_type(&request, &[JSON, SSE]) == SSE;
+    // Reserved before the message is accepted: a client that gets no stream must be able to send the message again.
+    let guard = wants_stream.then(|| StreamGuard::new(&state, &caller.identity)).transpose()?;
+    let receipt = state.sessions.submit_command(session_id, command).await?;
+    let accepted = MessageAccepted::from_receipt(receipt)?;
+    let Some(guard) = guard else { return Ok(HttpResponse::Accepted().json(accepted)) };
+    // The run may end before its stream is open, so the cursor includes the text of complete messages.
+    let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).await?.with_all_text();
+    let hello = hello_frame(&state, &caller.user, session_id).await?;
+    let end = StreamEnd::RunEnd(accepted.run_id, accepted.message_id);
+    Ok(EventStream { guard, hello, cursor, format: StreamFormat::Sse, end }.into_response(&state))
 }
 
-/// The command for a message, once it is known to be a valid one.
-pub(super) fn command(
-    api: &ApiState,
-    user: &UserId,
-    command_id: CommandId,
-    message: SendMessage,
-) -> Result<SessionCommand, ProblemDetails> {
-    if message.content.trim().is_empty() {
-        return Err(ProblemDetails::invalid("content must not be empty"));
-    }
-    let (length, limit) = (message.content.len(), api.server.max_message_bytes);
-    if length > limit {
-        let detail = format!("content has {length} bytes, the limit is {limit} (K8SOPS_MAX_MESSAGE_BYTES)");
-        return Err(ProblemDetails::new(ProblemCode::MessageTooLong, detail));
-    }
-    Ok(SessionCommand {
-        command_id,
-        fingerprint: fingerprint(&("message", &message)),
-        by: user.clone(),
-        body: CommandBody::Message {
-            message_id: MessageId::new(),
-            run_id: RunId::new(),
-            content: message.content,
-            on_busy: message.on_busy,
-            cause: trace_context::current_request(),
-        },
-    })
-}
-
-impl From<String> for SendMessage {
-    fn from(content: String) -> Self {
-        Self { content, on_busy: OnBusy::default() }
-    }
-}
-
-/// Which part of the conversation.
+/// Which part of the conversation is returned.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Page {
-    /// How many at the most, 1 to 1000.
+pub struct MessageListQuery {
+    /// The maximum number of messages, 1 to 1000.
     #[serde(default = "default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: usize,
-    /// Only messages whose event comes after this seq.
+    /// Only messages whose event has a higher seq.
     #[serde(default)]
     after: u64,
 }
@@ -166,84 +118,74 @@ fn default_limit() -> usize {
     100
 }
 
-/// A part of the conversation.
+/// A page of the conversation.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageList {
-    /// Oldest first.
+    /// The messages, oldest first.
     #[schema(value_type = Vec<ChatMessage>)]
     messages: Vec<Arc<ChatMessage>>,
-    /// `after` for the next page; absent on the last.
+    /// The value of `after` for the next page. Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_after: Option<u64>,
 }
 
-/// The conversation as messages.
+/// Lists the messages of the conversation.
 #[utoipa::path(
     operation_id = "list_messages", tag = "messages",
-    params(("session_id" = SessionId, Path, description = "The session"), Page),
-    responses((status = 200, description = "A page of the conversation", body = MessageList), ListErrors)
+    params(("session_id" = SessionId, Path, description = "The session"), MessageListQuery),
+    responses((status = 200, description = "A page of the conversation", body = MessageList), ListMessagesErrors)
 )]
 #[get("/sessions/{session_id}/messages")]
-pub(super) async fn list(
-    api: web::Data<ApiState>,
+pub(super) async fn list_messages(
+    state: web::Data<ApiState>,
     caller: Caller,
     session: SessionPath,
-    Query(page): Query<Page>,
+    QueryParameters(query): QueryParameters<MessageListQuery>,
 ) -> Result<web::Json<MessageList>, ProblemDetails> {
-    if !(1..=1000).contains(&page.limit) {
+    if !(1..=1000).contains(&query.limit) {
         return Err(ProblemDetails::invalid("limit must be 1 to 1000"));
     }
-    let state = api.sessions.state(&caller.user, session.0).await?;
+    let conversation = state.sessions.load_session_state(&caller.user, session.session_id).await?.messages;
     let mut messages: Vec<_> =
-        state.messages.into_iter().filter(|m| m.seq() > page.after).take(page.limit + 1).collect();
-    let more = messages.len() > page.limit;
-    messages.truncate(page.limit);
-    let next_after = messages.last().filter(|_| more).map(|m| m.seq());
+        conversation.into_iter().filter(|m| m.seq() > query.after).take(query.limit + 1).collect();
+    let has_more = messages.len() > query.limit;
+    messages.truncate(query.limit);
+    let next_after = messages.last().filter(|_| has_more).map(|m| m.seq());
     Ok(web::Json(MessageList { messages, next_after }))
 }
 
-/// The acknowledgement of a cancel: it is durable.
+/// The acknowledgement of a cancel request, which is durable.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CancelAccepted {
-    /// The run that is cancelled: the one in progress, else that of the message whose turn is next. `null`: there was
-    /// neither, and nothing is cancelled.
+    /// The run that is canceled: the run in progress, or the run of the next queued message. `null` if there is neither, so
+    /// that the request has no effect.
     run_id: Option<RunId>,
-    /// Follow the events after this seq to see the run's end.
+    /// The end of the run has a higher seq.
     seq: u64,
 }
 
 /// Cancels the run in progress.
 ///
-/// When no run has begun yet, it cancels that of the first message that was sent before it and waits. Other messages that
-/// wait have their runs.
+/// If no run is in progress, it cancels the run of the first queued message that was sent before this request. The runs of
+/// other queued messages are not canceled.
 #[utoipa::path(
     operation_id = "cancel", tag = "messages",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
+        ("idempotency-key" = Option<String>, Header, description = "Requests with the same key are executed once"),
     ),
-    responses((status = 202, description = "The cancel is durable", body = CancelAccepted), CancelErrors)
+    responses((status = 202, description = "The cancel request is durable", body = CancelAccepted), CancelErrors)
 )]
 #[post("/sessions/{session_id}/cancel")]
-pub(super) async fn cancel(
-    api: web::Data<ApiState>,
+pub(super) async fn cancel_run(
+    state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
     session: SessionPath,
     key: IdempotencyKey,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let command = cancel_command(&caller.user, key.0.unwrap_or_else(CommandId::generate));
-    let receipt = api.sessions.submit(session.0, command).await?;
+    let command = cancel_command(&caller.user, key.into_command_id());
+    let receipt = state.sessions.submit_command(session.session_id, command).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(CancelAccepted { run_id: receipt.run_id, seq: receipt.seq }))
-}
-
-/// The command for a cancel.
-pub(super) fn cancel_command(user: &UserId, command_id: CommandId) -> SessionCommand {
-    SessionCommand {
-        command_id,
-        fingerprint: fingerprint(&"cancel"),
-        by: user.clone(),
-        body: CommandBody::Cancel { run_id: None },
-    }
 }

@@ -1,38 +1,34 @@
-//! Keeps web pages of other origins out. A service on the loopback interface that authenticates nobody is reachable from
-//! every page in its user's browser: by a form or `fetch` that needs no answer, by a WebSocket (which knows no CORS), and,
-//! when a host name is made to point to 127.0.0.1, as if it were that page's own server.
+//! Rejects requests of foreign web pages.
 //!
-//! Origins that the operator lists (`K8SOPS_CORS_ORIGINS`) are let in, by the rules of CORS: a page must bring its key or
-//! token itself, since no cookie or stored password goes along.
+//! Without authentication a service on the loopback interface can be reached by every page in a browser on the same machine:
+//! by a form or a `fetch` whose response it does not need, by a WebSocket (to which CORS does not apply), and by DNS
+//! rebinding, where a host name of the page's own origin resolves to 127.0.0.1.
 
 use std::net::IpAddr;
 
 use actix_web::{
-    HttpResponse,
     dev::ServiceRequest,
-    http::{
-        Method, Uri,
-        header::{self, HeaderMap, HeaderValue},
-    },
+    http::{Uri, header},
     web,
 };
 
-use super::{ApiState, ProblemCode, ProblemDetails};
+use super::{problem::ProblemDetails, problem_code::ProblemCode, state::ApiState};
 
-/// Refuses a request that a web page of another origin makes, or that names a host which is not this one.
-pub(super) fn check(request: &ServiceRequest) -> Result<(), ProblemDetails> {
+/// Rejects a request of a web page with an origin that is not allowed, or with a `Host` that does not name this service.
+pub(super) fn check_origin(request: &ServiceRequest) -> Result<(), ProblemDetails> {
+    let Some(state) = request.app_data::<web::Data<ApiState>>() else { return Ok(()) };
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text(header::HOST).unwrap_or_default();
-    let loopback = request.app_data::<web::Data<ApiState>>().is_some_and(|api| is_loopback(&api.server.host));
-    if loopback && !is_loopback(name_of(host)) {
-        let detail =
-            format!("this service listens on the loopback interface and is not {host:?}; use localhost or 127.0.0.1");
+    if is_loopback(&state.server.host) && !is_loopback(host_name(host)) {
+        let detail = format!(
+            "this service listens on the loopback interface and does not serve the host {host:?}; use localhost or 127.0.0.1"
+        );
         return Err(ProblemDetails::new(ProblemCode::OriginNotAllowed, detail));
     }
     match text(header::ORIGIN) {
-        Some(origin) if !same_origin(origin, host) && listed(request).is_none() => {
+        Some(origin) if !is_same_origin(origin, host) && !state.server.cors_origins.iter().any(|o| o == origin) => {
             let detail = format!(
-                "pages of {origin} may not use this service; only its own origin may, and those in K8SOPS_CORS_ORIGINS"
+                "web pages of {origin} may not use this service; allowed are its own origin and K8SOPS_CORS_ORIGINS"
             );
             Err(ProblemDetails::new(ProblemCode::OriginNotAllowed, detail))
         }
@@ -40,50 +36,13 @@ pub(super) fn check(request: &ServiceRequest) -> Result<(), ProblemDetails> {
     }
 }
 
-/// What a page may send beyond what every page may.
-const ALLOWED_HEADERS: &str =
-    "accept, authorization, content-type, idempotency-key, last-event-id, traceparent, tracestate, x-mcp-authorization";
-/// What a page may read beyond what every page may.
-const EXPOSED_HEADERS: &str = "location, retry-after, www-authenticate, x-request-id";
-
-/// The request's origin, if the operator lists it.
-pub(super) fn listed(request: &ServiceRequest) -> Option<HeaderValue> {
-    let origin = request.headers().get(header::ORIGIN)?;
-    let api = request.app_data::<web::Data<ApiState>>()?;
-    api.server.cors_origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+fn is_same_origin(origin: &str, host: &str) -> bool {
+    let uri = origin.parse::<Uri>().ok();
+    uri.and_then(|uri| Some(uri.authority()?.as_str().eq_ignore_ascii_case(host))).unwrap_or(false)
 }
 
-/// The answer to a browser that asks what a page of a listed origin may do.
-pub(super) fn preflight(request: &ServiceRequest) -> Option<HttpResponse> {
-    let asks = request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-        && listed(request).is_some();
-    asks.then(|| {
-        HttpResponse::NoContent()
-            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PATCH, DELETE"))
-            .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS))
-            .insert_header((header::ACCESS_CONTROL_MAX_AGE, "600"))
-            .finish()
-    })
-}
-
-/// Lets a page of a listed origin read the answer.
-pub(super) fn share(headers: &mut HeaderMap, origin: HeaderValue) {
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
-    headers.append(header::VARY, HeaderValue::from_static("origin"));
-}
-
-fn same_origin(origin: &str, host: &str) -> bool {
-    origin
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| Some(uri.authority()?.as_str().eq_ignore_ascii_case(host)))
-        .unwrap_or(false)
-}
-
-/// The name in a `Host` header, without the port.
-fn name_of(host: &str) -> &str {
+/// Returns the name in a `Host` header, without the port.
+fn host_name(host: &str) -> &str {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
@@ -99,19 +58,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_let_in_only_from_the_origin_of_the_service_itself() {
-        assert!(same_origin("http://localhost:8080", "localhost:8080"));
+    fn only_the_own_origin_is_the_is_same_origin() {
+        assert!(is_same_origin("http://localhost:8080", "localhost:8080"));
         for (origin, host) in [
             ("http://evil.example", "localhost:8080"),
             ("http://localhost:3000", "localhost:8080"),
             ("null", "localhost"),
         ] {
-            assert!(!same_origin(origin, host), "{origin} {host}");
+            assert!(!is_same_origin(origin, host), "{origin} {host}");
         }
     }
 
     #[test]
-    fn a_host_header_is_read_with_and_without_port() {
+    fn host_header_may_have_a_port() {
         for (host, loopback) in [
             ("localhost:8080", true),
             ("localhost", true),
@@ -122,7 +81,7 @@ mod tests {
             ("127.0.0.1.evil.example", false),
             ("", false),
         ] {
-            assert_eq!(is_loopback(name_of(host)), loopback, "{host}");
+            assert_eq!(is_loopback(host_name(host)), loopback, "{host}");
         }
     }
 }

@@ -1,271 +1,101 @@
-//! Errors of the API: RFC 9457 problem documents with a stable `code`. The one place that maps them to HTTP.
+//! Errors of the API as RFC 9457 problem documents.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use serde::{Deserialize, Serialize};
-use utoipa::{
-    ToSchema,
-    openapi::{ContentBuilder, Header, HeaderBuilder, Object, Ref, RefOr, Response, ResponseBuilder, Type},
-};
-
-use crate::runtime::SessionsError;
 use k8sops_core::{InvalidId, StoreError};
 use k8sops_models::InvalidSettings;
 use k8sops_telemetry::request_id;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// The stable word for an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Code)]
-pub enum ProblemCode {
-    /// The body is not JSON, or not of the expected shape.
-    InvalidJson,
-    /// A value is not allowed; `detail` says which and what is.
-    InvalidRequest,
-    /// The message is longer than the service takes.
-    MessageTooLong,
-    /// The body or frame is larger than the service takes.
-    PayloadTooLarge,
-    /// There is nothing at this path.
-    NotFound,
-    /// The path does not know this method.
-    MethodNotAllowed,
-    /// It is not known who calls; `WWW-Authenticate` says what to send.
-    Unauthenticated,
-    /// The caller's roles do not allow it.
-    RoleRequired,
-    /// Somebody else must answer: one with the role `approver`.
-    ApproverRequired,
-    /// Who calls cannot be found out now.
-    IdentityUnavailable,
-    /// The user makes too many requests.
-    TooManyRequests,
-    /// The user has as many runs as allowed at a time.
-    TooManyRuns,
-    /// The user has as many streams as allowed at a time.
-    TooManyStreams,
-    /// The replica has as much to do as it takes on.
-    Overloaded,
-    /// The body did not come in time.
-    RequestTimeout,
-    /// The user has no such session.
-    SessionNotFound,
-    /// The run in progress has no such approval.
-    ApprovalNotFound,
-    /// The approval was answered before, has expired, or its call has ended.
-    ApprovalClosed,
-    /// No question of this id belongs to the run in progress.
-    InputNotFound,
-    /// The question waits for no answer any more.
-    InputClosed,
-    /// Edited arguments do not fit the tool, or values do not fit the question.
-    DoesNotFit,
-    /// No output of such a tool call is kept.
-    OutputNotFound,
-    /// The user has no such memory.
-    MemoryNotFound,
-    /// A run is in progress, and the message was to be refused in that case.
-    Busy,
-    /// The command id, or `Idempotency-Key`, was used before for something else.
-    CommandIdReused,
-    /// Too many commands wait in the session's inbox.
-    InboxFull,
-    /// The user has as many sessions as allowed, and all are busy.
-    TooManySessions,
-    /// A web page of another origin, or another host name, is not let in.
-    OriginNotAllowed,
-    /// The cursor points beyond the newest event.
-    CursorBeyondHead,
-    /// The request must be a WebSocket handshake.
-    UpgradeRequired,
-    /// What is stored of the session cannot be read; `detail` says where it is. It can be repaired there, or deleted.
-    SessionDamaged,
-    /// The store cannot be reached.
-    StoreUnavailable,
-    /// The service is stopping.
-    Stopping,
-    /// The command is durable and not done yet.
-    Pending,
-    /// A fault in k8sops.
-    Internal,
-}
+use super::problem_code::ProblemCode;
+use crate::{error_chain::ErrorChain, runtime::SessionsError};
 
-impl ProblemCode {
-    /// The status that goes with it.
-    #[must_use]
-    pub fn status(self) -> StatusCode {
-        match self {
-            Self::InvalidJson | Self::InvalidRequest | Self::CursorBeyondHead => StatusCode::BAD_REQUEST,
-            Self::MessageTooLong | Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotFound
-            | Self::SessionNotFound
-            | Self::ApprovalNotFound
-            | Self::InputNotFound
-            | Self::OutputNotFound
-            | Self::MemoryNotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::OriginNotAllowed | Self::RoleRequired | Self::ApproverRequired => StatusCode::FORBIDDEN,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::ApprovalClosed | Self::InputClosed | Self::Busy | Self::TooManySessions => StatusCode::CONFLICT,
-            Self::CommandIdReused | Self::DoesNotFit => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::InboxFull | Self::TooManyRequests | Self::TooManyRuns | Self::TooManyStreams => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
-            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable | Self::Stopping | Self::Pending | Self::IdentityUnavailable | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::SessionDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// Seconds after which the same request may do better.
-    fn retry_after(self) -> Option<u32> {
-        match self {
-            Self::InboxFull
-            | Self::TooManyRequests
-            | Self::StoreUnavailable
-            | Self::Stopping
-            | Self::Pending
-            | Self::IdentityUnavailable => Some(1),
-            Self::TooManyRuns | Self::TooManyStreams | Self::Overloaded => Some(5),
-            _ => None,
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::InvalidJson => "The body cannot be read",
-            Self::InvalidRequest => "The request is not valid",
-            Self::MessageTooLong => "The message is too long",
-            Self::PayloadTooLarge => "The body is too large",
-            Self::NotFound => "There is nothing here",
-            Self::MethodNotAllowed => "The method is not allowed here",
-            Self::Unauthenticated => "It is not known who calls",
-            Self::RoleRequired => "The role does not allow it",
-            Self::ApproverRequired => "Somebody else must approve",
-            Self::IdentityUnavailable => "Who calls cannot be found out now",
-            Self::TooManyRequests => "Too many requests",
-            Self::TooManyRuns => "Too many runs",
-            Self::TooManyStreams => "Too many streams",
-            Self::Overloaded => "The replica is busy",
-            Self::RequestTimeout => "The request took too long",
-            Self::SessionNotFound => "There is no such session",
-            Self::ApprovalNotFound => "There is no such approval",
-            Self::ApprovalClosed => "The approval is closed",
-            Self::InputNotFound => "There is no such question",
-            Self::InputClosed => "The question is closed",
-            Self::DoesNotFit => "The values do not fit the schema",
-            Self::OutputNotFound => "There is no such output",
-            Self::MemoryNotFound => "There is no such memory",
-            Self::Busy => "The session is busy",
-            Self::CommandIdReused => "The command id was used before",
-            Self::InboxFull => "Too many commands wait",
-            Self::TooManySessions => "Too many sessions",
-            Self::OriginNotAllowed => "The origin is not allowed",
-            Self::CursorBeyondHead => "The cursor is beyond the log",
-            Self::UpgradeRequired => "This is a WebSocket",
-            Self::SessionDamaged => "The session is damaged",
-            Self::StoreUnavailable => "The store is not available",
-            Self::Stopping => "The service is stopping",
-            Self::Pending => "Accepted and not done yet",
-            Self::Internal => "A fault in k8sops",
-        }
-    }
-
-    /// The word itself.
-    #[must_use]
-    pub fn word(self) -> String {
-        serde_json::to_value(self).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-    }
-}
-
-/// An error as the API answers it (`application/problem+json`).
+/// An error response (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub struct ProblemDetails {
-    /// A URI that names the kind of problem: `urn:k8sops:problem:` and the code.
+    /// A URI that identifies the type of problem: `urn:k8sops:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind of problem in words.
+    /// A short description of the type of problem.
     pub title: &'static str,
     /// The HTTP status.
     pub status: u16,
-    /// The stable word.
+    /// The stable code.
     pub code: ProblemCode,
-    /// What was attempted, what was found, what to do.
+    /// What was attempted, what was found, and what to do.
     pub detail: String,
-    /// The id of the request, as the log has it.
+    /// The id of the request, as in the service's log.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub request_id: Option<Arc<str>>,
-    /// Boxed, since few have any.
+    /// Boxed because few problems have one.
     #[serde(skip)]
-    headers: Option<Box<Headers>>,
+    header: Option<Box<ProblemHeader>>,
 }
 
-/// What goes beside the document.
+/// A response header that belongs to a problem.
 #[derive(Debug, Clone)]
-enum Headers {
-    /// Seconds, where they are not those of the code.
+enum ProblemHeader {
+    /// Seconds that differ from the default of the code.
     RetryAfter(u64),
-    /// What to send.
+    /// The authentication challenge.
     WwwAuthenticate(String),
 }
 
 impl ProblemDetails {
-    /// A problem with its explanation.
+    /// Creates a problem with its explanation.
     #[must_use]
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:k8sops:problem:{}", code.word()),
+            kind: format!("urn:k8sops:problem:{}", code.name()),
             title: code.title(),
             status: code.status().as_u16(),
             code,
             detail: detail.into(),
             request_id: request_id::current(),
-            headers: None,
+            header: None,
         }
     }
 
-    /// A caller who is nobody, with what to send.
+    /// Creates an `unauthenticated` problem with the challenge for `WWW-Authenticate`.
     #[must_use]
     pub fn unauthenticated(detail: impl Into<String>, challenge: String) -> Self {
-        let headers = Some(Box::new(Headers::WwwAuthenticate(challenge)));
-        Self { headers, ..Self::new(ProblemCode::Unauthenticated, detail) }
+        let header = Some(Box::new(ProblemHeader::WwwAuthenticate(challenge)));
+        Self { header, ..Self::new(ProblemCode::Unauthenticated, detail) }
     }
 
-    /// The same with the seconds after which the request may do better.
+    /// Sets the seconds after which a retry may succeed.
     #[must_use]
-    pub fn retry_after(self, seconds: u64) -> Self {
-        Self { headers: Some(Box::new(Headers::RetryAfter(seconds))), ..self }
+    pub fn with_retry_after(self, seconds: u64) -> Self {
+        Self { header: Some(Box::new(ProblemHeader::RetryAfter(seconds))), ..self }
     }
 
-    /// A value that is not allowed.
+    /// Creates an `invalid_request` problem.
     #[must_use]
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(ProblemCode::InvalidRequest, detail)
     }
 
-    /// The answer.
+    /// Returns the HTTP response.
     #[must_use]
     pub fn response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.code.status());
         response.content_type("application/problem+json");
-        let mut wait = self.code.retry_after().map(u64::from);
-        match self.headers.as_deref() {
-            Some(Headers::RetryAfter(seconds)) => wait = Some(*seconds),
-            Some(Headers::WwwAuthenticate(challenge)) => {
+        let mut retry_after = self.code.retry_after_seconds().map(u64::from);
+        match self.header.as_deref() {
+            Some(ProblemHeader::RetryAfter(seconds)) => retry_after = Some(*seconds),
+            Some(ProblemHeader::WwwAuthenticate(challenge)) => {
                 response.insert_header((header::WWW_AUTHENTICATE, challenge.as_str()));
             }
             None => {}
         }
-        if let Some(seconds) = wait {
+        if let Some(seconds) = retry_after {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if let Some(id) = &self.request_id {
@@ -305,7 +135,7 @@ impl From<InvalidSettings> for ProblemDetails {
 
 impl From<SessionsError> for ProblemDetails {
     fn from(error: SessionsError) -> Self {
-        let detail = error.to_string();
+        let detail = ErrorChain(&error).to_string();
         let code = match error {
             SessionsError::NotFound(_) => ProblemCode::SessionNotFound,
             SessionsError::TooMany(_) => ProblemCode::TooManySessions,
@@ -329,7 +159,7 @@ impl From<SessionsError> for ProblemDetails {
 
 impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
-        let detail = error.to_string();
+        let detail = ErrorChain(&error).to_string();
         match error {
             StoreError::NotFound(_) => Self::new(ProblemCode::SessionNotFound, detail),
             StoreError::Busy(_) => Self::new(
@@ -339,12 +169,10 @@ impl From<StoreError> for ProblemDetails {
             StoreError::CommandIdReused => Self::new(ProblemCode::CommandIdReused, detail),
             StoreError::InboxFull(_) => Self::new(ProblemCode::InboxFull, detail),
             StoreError::Corrupt(_) => {
-                tracing::error!(error = %detail, "a damaged session was asked for");
+                tracing::error!(error = %detail, "damaged session requested");
                 Self::new(
                     ProblemCode::SessionDamaged,
-                    format!(
-                        "{detail}; repair what is stored there, or delete the session. Other sessions are not affected"
-                    ),
+                    format!("{detail}; repair the stored data or delete the session; other sessions are not affected"),
                 )
             }
             StoreError::Unavailable(_) => Self::new(ProblemCode::StoreUnavailable, detail),
@@ -353,55 +181,12 @@ impl From<StoreError> for ProblemDetails {
             | StoreError::Held(_)
             | StoreError::InUse(_)
             | StoreError::SeqConflict { .. } => {
-                tracing::error!(error = %detail, "a store error reached the API");
+                tracing::error!(error = %detail, "unexpected store error in the API");
                 Self::new(
                     ProblemCode::Internal,
-                    "the request could not be done because of a fault; see the service's log",
+                    "the request failed because of an internal error; see the service's log",
                 )
             }
         }
     }
 }
-
-/// The error answers of an operation, for the OpenAPI document: one per status, naming its codes.
-pub(super) fn documented(codes: &[ProblemCode]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for code in codes {
-        by_status.entry(code.status().as_str().to_owned()).or_default().push(format!("`{}`", code.word()));
-    }
-    let response = |status: &str, words: Vec<String>| {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response =
-            ResponseBuilder::new().description(words.join(", ")).content("application/problem+json", content);
-        let header = match status {
-            "401" => Some(("WWW-Authenticate", "The scheme by which callers say who they are.")),
-            "426" => Some(("Upgrade", "The protocol to ask for.")),
-            "429" | "503" => Some(("Retry-After", "Seconds to wait, where that is known.")),
-            _ => None,
-        };
-        RefOr::T(match header {
-            Some((name, says)) => response.header(name, described(says)).build(),
-            None => response.build(),
-        })
-    };
-    by_status.into_iter().map(|(status, words)| (status.clone(), response(&status, words))).collect()
-}
-
-fn described(says: &str) -> Header {
-    HeaderBuilder::new().schema(Some(Object::with_type(Type::String))).description(Some(says)).build()
-}
-
-/// Declares a type that documents the errors of an operation.
-macro_rules! document_errors {
-    ($name:ident: $($code:ident),+ $(,)?) => {
-        struct $name;
-
-        impl utoipa::IntoResponses for $name {
-            fn responses()
-            -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
-                $crate::api::problem::documented(&[$($crate::api::ProblemCode::$code),+])
-            }
-        }
-    };
-}
-pub(super) use document_errors;

@@ -1,176 +1,178 @@
-//! `/v1/info`, the probes and the metrics.
+//! `/v1/info`, the health probes and the metrics.
 
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, get, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    ApiState, ProblemCode, ProblemDetails, extract::Caller, identity::CanAdminister, problem::document_errors,
+    caller::{Caller, CanAdminister},
+    error_responses::document_errors,
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+    state::{ApiState, ServiceMode},
 };
 use crate::auth::MetricsAccess;
 
-document_errors!(NotReady: StoreUnavailable, Stopping);
+document_errors!(ReadinessErrors: StoreUnavailable, Stopping);
 
-/// How the service was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Mode)]
-pub enum ServiceMode {
-    /// The real service.
-    Serve,
-    /// A rule-based stand-in for the model and a simulated cluster.
-    Demo,
-}
-
-/// Facts about the service. No secrets.
+/// Information about the service. It contains no secrets.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Info {
-    /// `k8sops`.
+#[schema(as = Info)]
+pub struct ServiceInfo {
+    /// The name of the service, `k8sops`.
     name: &'static str,
-    /// Its version.
+    /// The version of the service.
     version: &'static str,
-    /// The process that answered, by its name in the leases of sessions; another after every start.
+    /// The id of the process that answered, as in the leases of sessions. It changes with every start.
     replica: String,
-    /// `serve` or `demo`.
+    /// Whether this is the service or the demo.
     mode: ServiceMode,
-    /// Whether a language model answers. False in the demo.
+    /// Whether a language model replies. It is false in the demo.
     language_model: bool,
-    /// What a user should know before anything else; absent when there is nothing.
+    /// A notice for users. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<&'static str>,
-    /// Where sessions are kept.
+    /// Where sessions are stored.
     store: StoreInfo,
     /// The MCP servers.
     mcp_servers: Vec<McpServerInfo>,
-    /// Every configured MCP server is connected.
+    /// Whether all configured MCP servers are connected.
     mcp_connected: bool,
     /// The provider of a new session.
     default_provider: String,
     /// The model of a new session.
     default_model: String,
-    /// Whether facts and incidents are remembered beyond a session.
+    /// Whether long-term memory is enabled.
     long_term_memory: bool,
-    /// What requests are bounded by.
-    limits: Limits,
+    /// The limits of requests.
+    limits: RequestLimits,
 }
 
-/// Where sessions are kept.
+/// Where sessions are stored.
 #[derive(Debug, Serialize, ToSchema)]
 struct StoreInfo {
-    /// `memory` or `filesystem`.
+    /// `memory`, `filesystem` or `redis`.
     backend: &'static str,
-    /// Whether sessions survive the process.
+    /// Whether sessions survive a restart.
     durable: bool,
 }
 
-/// An MCP server as it stands.
+/// The state of an MCP server.
 #[derive(Debug, Serialize, ToSchema)]
 struct McpServerInfo {
-    /// Its name in the configuration.
+    /// The name of the server in the configuration.
     name: String,
     /// `stdio`, `http` or `in-process`.
     transport: &'static str,
-    /// Whether calls can be made now.
+    /// Whether tools of the server can be called at the moment.
     connected: bool,
-    /// Why not.
+    /// Why the server is not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// How many tools it has.
+    /// The number of tools.
     tools: usize,
 }
 
-/// What requests are bounded by.
+/// The limits of requests.
 #[derive(Debug, Serialize, ToSchema)]
-struct Limits {
-    /// The largest message, in bytes.
+#[schema(as = Limits)]
+struct RequestLimits {
+    /// The maximum size of a message, in bytes.
     max_message_bytes: usize,
-    /// The largest body and WebSocket frame, in bytes.
+    /// The maximum size of a body or WebSocket frame, in bytes.
     max_frame_bytes: usize,
 }
 
-/// What the demo says of itself.
-pub const DEMO_NOTICE: &str = "This is the demo: there is no language model in it, and no cluster. A rule-based stand-in \
-    picks tools by the words of a message and reports what they return, over a small simulated cluster.";
+/// The notice of the demo.
+pub const DEMO_NOTICE: &str = "This is the demo: it has no language model and no cluster. A rule-based stand-in picks tools \
+    by the words of a message and reports what they return from a small simulated cluster.";
 
-/// Facts about the service.
+/// Returns information about the service.
 #[utoipa::path(
     operation_id = "get_info", tag = "service",
-    responses((status = 200, description = "The facts", body = Info))
+    responses((status = 200, description = "The information", body = ServiceInfo))
 )]
 #[get("/info")]
-pub(super) async fn info(api: web::Data<ApiState>, _caller: Caller) -> web::Json<Info> {
-    let mcp_servers = api.mcp.statuses().into_iter().map(|s| McpServerInfo {
+pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ServiceInfo> {
+    let mcp_servers = state.mcp.statuses().into_iter().map(|s| McpServerInfo {
         name: s.name.clone(),
         transport: s.transport,
         connected: s.connected,
         error: s.error.clone(),
         tools: s.tools.len(),
     });
-    let backend = api.store.backend_name();
-    web::Json(Info {
+    let backend = state.store.backend_name();
+    web::Json(ServiceInfo {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        replica: api.sessions.replica().to_owned(),
-        mode: api.mode,
-        language_model: api.mode == ServiceMode::Serve,
-        notice: (api.mode == ServiceMode::Demo).then_some(DEMO_NOTICE),
+        replica: state.sessions.replica_name().to_owned(),
+        mode: state.mode,
+        language_model: state.mode == ServiceMode::Serve,
+        notice: (state.mode == ServiceMode::Demo).then_some(DEMO_NOTICE),
         store: StoreInfo { backend, durable: backend != "memory" },
         mcp_servers: mcp_servers.collect(),
-        mcp_connected: api.mcp.all_connected(),
-        default_provider: api.defaults.load().provider.clone(),
-        default_model: api.defaults.load().model.clone(),
-        long_term_memory: api.sessions.remembers(),
-        limits: Limits { max_message_bytes: api.server.max_message_bytes, max_frame_bytes: api.server.max_frame_bytes },
+        mcp_connected: state.mcp.all_connected(),
+        default_provider: state.default_settings.load().provider.clone(),
+        default_model: state.default_settings.load().model.clone(),
+        long_term_memory: state.sessions.has_long_term_memory(),
+        limits: RequestLimits {
+            max_message_bytes: state.server.max_message_bytes,
+            max_frame_bytes: state.server.max_frame_bytes,
+        },
     })
 }
 
-/// What a probe says.
+/// The result of a probe.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Health {
+#[schema(as = Health)]
+pub struct HealthStatus {
     /// `ok`.
     status: &'static str,
 }
 
-/// Liveness: the process answers.
+/// Liveness probe: the process responds.
 #[utoipa::path(
     operation_id = "healthz", tag = "service",
-    responses((status = 200, description = "It is alive", body = Health))
+    responses((status = 200, description = "The process is alive", body = HealthStatus))
 )]
 #[get("/healthz")]
-pub(super) async fn healthz() -> web::Json<Health> {
-    web::Json(Health { status: "ok" })
+pub(super) async fn healthz() -> web::Json<HealthStatus> {
+    web::Json(HealthStatus { status: "ok" })
 }
 
-/// Readiness: the store answers, and the service is not stopping. An MCP server that is down does not make it unready.
+/// Readiness probe: the store responds and the service is not shutting down. Unavailable MCP servers do not affect it.
 #[utoipa::path(
     operation_id = "readyz", tag = "service",
-    responses((status = 200, description = "It takes requests", body = Health), NotReady)
+    responses((status = 200, description = "The service accepts requests", body = HealthStatus), ReadinessErrors)
 )]
 #[get("/readyz")]
-pub(super) async fn readyz(api: web::Data<ApiState>) -> Result<web::Json<Health>, ProblemDetails> {
-    if api.sessions.is_stopping() {
+pub(super) async fn readyz(state: web::Data<ApiState>) -> Result<web::Json<HealthStatus>, ProblemDetails> {
+    if state.sessions.is_stopping() {
         return Err(ProblemDetails::new(
             ProblemCode::Stopping,
-            "the service is stopping; send requests to another replica, or try again in a moment",
+            "the service is shutting down; use another replica or retry later",
         ));
     }
-    api.store.ping().await?;
-    Ok(web::Json(Health { status: "ok" }))
+    state.store.ping().await?;
+    Ok(web::Json(HealthStatus { status: "ok" }))
 }
 
-/// Prometheus metrics.
+/// Returns the metrics in Prometheus format.
 #[utoipa::path(
     operation_id = "metrics", tag = "service",
-    responses((status = 200, description = "Prometheus' text format", body = String, content_type = "text/plain"))
+    responses((status = 200, description = "The Prometheus text format", body = String, content_type = "text/plain"))
 )]
 #[get("/metrics")]
-pub(super) async fn metrics(api: web::Data<ApiState>, request: HttpRequest) -> Result<HttpResponse, ProblemDetails> {
-    if api.metrics_access == MetricsAccess::Admin {
+pub(super) async fn get_metrics(
+    state: web::Data<ApiState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ProblemDetails> {
+    if state.metrics_access == MetricsAccess::Admin {
         Caller::<CanAdminister>::extract(&request).await?;
     }
-    api.metrics.set_open_circuits(&api.catalog.open_circuits());
-    let servers = api.mcp.statuses();
-    api.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
-    api.metrics.set_replica_load(api.sessions.owned(), api.sessions.tasks_alive());
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(api.metrics.render()))
+    state.metrics.set_open_circuits(&state.catalog.open_circuits());
+    let servers = state.mcp.statuses();
+    state.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
+    state.metrics.set_replica_load(state.sessions.owned_count(), state.sessions.alive_task_count());
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
 }

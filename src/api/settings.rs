@@ -1,76 +1,64 @@
-//! `/v1/sessions/{session_id}/settings`: who answers and how, and whether it is remembered.
+//! `/v1/sessions/{session_id}/settings`: the model of a session, its parameters, and whether memories are used.
 
 use actix_web::{get, patch, web};
+use k8sops_core::{SessionId, SessionSettings, SettingsPatch};
 
 use super::{
-    ApiState, ProblemDetails,
-    extract::{Body, Caller, CanWrite, IdempotencyKey, SessionPath, fingerprint},
-    problem::document_errors,
+    caller::{Caller, CanWrite},
+    commands::settings_command,
+    error_responses::document_errors,
+    extractors::{IdempotencyKey, JsonBody, SessionPath},
+    problem::ProblemDetails,
+    state::ApiState,
 };
-use k8sops_core::{CommandBody, CommandId, SessionCommand, SessionId, SessionSettings, SettingsPatch, UserId};
 
-document_errors!(GetErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
+document_errors!(GetSettingsErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
 document_errors!(
-    UpdateErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused, InboxFull,
-    StoreUnavailable, Stopping, Pending
+    UpdateSettingsErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, PayloadTooLarge, CommandIdReused,
+    InboxFull, StoreUnavailable, Stopping, Pending
 );
 
-/// A session's settings.
+/// Returns the settings of a session.
 #[utoipa::path(
     operation_id = "get_settings", tag = "sessions",
     params(("session_id" = SessionId, Path, description = "The session")),
-    responses((status = 200, description = "The settings", body = SessionSettings), GetErrors)
+    responses((status = 200, description = "The settings", body = SessionSettings), GetSettingsErrors)
 )]
 #[get("/sessions/{session_id}/settings")]
-pub(super) async fn get(
-    api: web::Data<ApiState>,
+pub(super) async fn get_settings(
+    state: web::Data<ApiState>,
     caller: Caller,
     session: SessionPath,
 ) -> Result<web::Json<SessionSettings>, ProblemDetails> {
-    Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
+    Ok(web::Json(state.sessions.get_session(&caller.user, session.session_id).await?.settings))
 }
 
-/// Changes some settings; they apply from the next run on.
+/// Changes settings of a session from the next run on.
 ///
-/// What is left out stays; `null` brings back the default of `temperature`, `max_tokens`, `reasoning` and `memory`. Another provider needs a model of its own.
+/// Omitted fields are unchanged. `null` restores the default of `temperature`, `max_tokens`, `reasoning` and `memory`. A change
+/// of the provider must include a model.
 #[utoipa::path(
     operation_id = "update_settings", tag = "sessions",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
-        ("idempotency-key" = Option<String>, Header, description = "The same key is the same command"),
+        ("idempotency-key" = Option<String>, Header, description = "Requests with the same key are executed once"),
     ),
     request_body = SettingsPatch,
-    responses((status = 200, description = "The settings as they are now", body = SessionSettings), UpdateErrors)
+    responses((status = 200, description = "The changed settings", body = SessionSettings), UpdateSettingsErrors)
 )]
 #[patch("/sessions/{session_id}/settings")]
-pub(super) async fn update(
-    api: web::Data<ApiState>,
+pub(super) async fn update_settings(
+    state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
     session: SessionPath,
     key: IdempotencyKey,
-    body: Body<SettingsPatch>,
+    body: JsonBody<SettingsPatch>,
 ) -> Result<web::Json<SessionSettings>, ProblemDetails> {
-    let command_id = key.0.unwrap_or_else(CommandId::generate);
-    let command = command(&caller.user, command_id.clone(), body.0)?;
-    api.sessions.apply(session.0, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    Ok(web::Json(api.sessions.get(&caller.user, session.0).await?.settings))
-}
-
-/// The command for a change of settings.
-pub(super) fn command(
-    user: &UserId,
-    command_id: CommandId,
-    patch: SettingsPatch,
-) -> Result<SessionCommand, ProblemDetails> {
-    if patch == SettingsPatch::default() {
-        return Err(ProblemDetails::invalid(
-            "nothing to change: give provider, model, temperature, max_tokens, reasoning or memory",
-        ));
-    }
-    Ok(SessionCommand {
-        command_id,
-        fingerprint: fingerprint(&("settings", &patch)),
-        by: user.clone(),
-        body: CommandBody::Settings(patch),
-    })
+    let command_id = key.into_command_id();
+    let command = settings_command(&caller.user, command_id.clone(), body.0)?;
+    state
+        .sessions
+        .apply_command(session.session_id, command, |event| event.body.command_id() == Some(&command_id))
+        .await?;
+    Ok(web::Json(state.sessions.get_session(&caller.user, session.session_id).await?.settings))
 }

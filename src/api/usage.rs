@@ -1,84 +1,83 @@
-//! `/v1/usage`: what the calling user has used, by day and model, and what is left of the day's budget.
+//! `/v1/usage`: what the calling user has used by day and model, and what remains of the daily budget.
 
 use actix_web::{get, web};
+use k8sops_agent::SpendingLimit;
+use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    ApiState, ProblemDetails,
-    extract::{Caller, Query},
-    problem::document_errors,
+    caller::Caller, error_responses::document_errors, extractors::QueryParameters, problem::ProblemDetails,
+    state::ApiState,
 };
-use k8sops_agent::SpendingLimit;
-use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
 
 document_errors!(UsageErrors: InvalidRequest, StoreUnavailable);
 
-/// Days that are shown when the client does not say which: today and the 29 before.
+/// The number of days in a report without a start date.
 const DEFAULT_DAYS: i64 = 30;
 
-/// Which days.
+/// Which days the report covers.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Days {
-    /// The first, in UTC; 29 days before the last by default.
+pub struct UsageQuery {
+    /// The first day, in UTC. By default 29 days before the last day.
     #[param(value_type = Option<String>, format = "date", example = "2026-11-01")]
     from: Option<UsageDay>,
-    /// The last; today by default.
+    /// The last day, in UTC. By default today.
     #[param(value_type = Option<String>, format = "date", example = "2026-11-23")]
     to: Option<UsageDay>,
 }
 
-/// What a user has used.
+/// The usage of a user.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsageReport {
     /// The first day, in UTC.
     #[schema(value_type = String, format = "date")]
     from: UsageDay,
-    /// The last day.
+    /// The last day, in UTC.
     #[schema(value_type = String, format = "date")]
     to: UsageDay,
-    /// All of it.
+    /// The usage of all days and models.
     total: TokenUsage,
-    /// By model, the most tokens first.
+    /// The usage by model, sorted by tokens in descending order.
     models: Vec<ModelUsage>,
-    /// By day; days without any are left out.
+    /// The usage by day. Days without usage are omitted.
     days: Vec<DayReport>,
-    /// What may be used today.
+    /// The budget of today.
     today: BudgetReport,
 }
 
-/// What a user has used on a day.
+/// The usage of a user on one day.
 #[derive(Debug, Serialize, ToSchema)]
 struct DayReport {
     /// The day, in UTC.
     #[schema(value_type = String, format = "date")]
     date: UsageDay,
-    /// All of it.
+    /// The usage of all models.
     total: TokenUsage,
-    /// By model, the most tokens first.
+    /// The usage by model, sorted by tokens in descending order.
     models: Vec<ModelUsage>,
-    /// Sessions that used something, those that are deleted since included.
+    /// The number of sessions with usage, including deleted ones.
     sessions: usize,
 }
 
-/// A budget and what is left of it.
+/// A budget and what remains of it.
 #[derive(Debug, Serialize, ToSchema)]
 struct BudgetReport {
-    /// What was used of it.
+    /// What was used.
     used: TokenUsage,
-    /// The most tokens in and out; absent: no limit.
+    /// The limit of input and output tokens. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_tokens: Option<u64>,
-    /// What is left of them.
+    /// The remaining tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_tokens: Option<u64>,
-    /// The most money, in US dollars; absent: no limit.
+    /// The limit of costs, in US dollars. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     budget_usd: Option<UsdAmount>,
-    /// What is left of it.
+    /// The remaining costs, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     left_usd: Option<UsdAmount>,
@@ -89,76 +88,74 @@ impl BudgetReport {
         Self {
             used,
             budget_tokens: budget.tokens,
-            left_tokens: budget.tokens.map(|most| most.saturating_sub(used.tokens())),
+            left_tokens: budget.tokens.map(|limit| limit.saturating_sub(used.tokens())),
             budget_usd: budget.usd,
-            left_usd: budget.usd.map(|most| most.minus(used.cost_usd)),
+            left_usd: budget.usd.map(|limit| limit.minus(used.cost_usd)),
         }
     }
 }
 
-/// What the calling user has used: tokens and money, by day and model.
+/// Returns the tokens and costs that the calling user has used, by day and model.
 ///
-/// Days are those of UTC; 400 of them are kept. A model call is counted when its reply is complete; what had come
-/// of one that was cancelled is counted by an estimate.
+/// Days are in UTC; usage is kept for 400 days. A model call is counted when its reply is complete. The partial reply of a
+/// canceled call is counted by an estimate.
 #[utoipa::path(
     operation_id = "get_usage", tag = "usage",
-    params(Days),
-    responses((status = 200, description = "What was used", body = UsageReport), UsageErrors)
+    params(UsageQuery),
+    responses((status = 200, description = "The usage", body = UsageReport), UsageErrors)
 )]
 #[get("/usage")]
-pub(super) async fn report(
-    api: web::Data<ApiState>,
+pub(super) async fn get_usage(
+    state: web::Data<ApiState>,
     caller: Caller,
-    query: Query<Days>,
+    QueryParameters(query): QueryParameters<UsageQuery>,
 ) -> Result<web::Json<UsageReport>, ProblemDetails> {
     let today = UsageDay::today();
-    let to = query.0.to.unwrap_or(today);
-    let from = query.0.from.unwrap_or_else(|| to.plus(1 - DEFAULT_DAYS));
+    let to = query.to.unwrap_or(today);
+    let from = query.from.unwrap_or_else(|| to.plus(1 - DEFAULT_DAYS));
     if from > to {
         return Err(ProblemDetails::invalid(format!("the query parameter `from` ({from}) is after `to` ({to})")));
     }
     if from.plus(USAGE_DAYS) < to {
         return Err(ProblemDetails::invalid(format!(
-            "`from` and `to` are more than the {USAGE_DAYS} days apart that are kept"
+            "`from` and `to` must not be more than {USAGE_DAYS} days apart, which is how long usage is kept"
         )));
     }
-    let mut asked: Vec<UsageDay> = from.through(to).collect();
-    let shown = asked.len();
-    asked.push(today);
-    let mut found = api.store.read_usage(&caller.user, &asked).await?;
-    let of_today = found.split_off(shown);
+    let reported: Vec<UsageDay> = from.through(to).collect();
+    let requested: Vec<UsageDay> = reported.iter().copied().chain([today]).collect();
+    let mut found = state.store.read_usage(&caller.user, &requested).await?;
+    let usage_today = found.split_off(reported.len());
     let mut total = DailyUsage::default();
     let mut days = Vec::new();
-    for (date, noted) in asked.into_iter().zip(found).filter(|(_, noted)| noted.count() > 0) {
-        let sessions = noted.count();
-        let spent = summed(noted.without(None));
-        for model in &spent.models {
+    for (date, recorded) in reported.into_iter().zip(found).filter(|(_, recorded)| recorded.count() > 0) {
+        let sessions = recorded.count();
+        let usage = sum_by_model(recorded.without(None));
+        for model in &usage.models {
             total.add(UsageDay::default(), &model.provider, &model.model, model.usage);
         }
-        days.push(DayReport { date, total: spent.total(), models: spent.models, sessions });
+        days.push(DayReport { date, total: usage.total(), models: usage.models, sessions });
     }
-    let used = summed(of_today.iter().flat_map(|day| day.without(None))).total();
-    let total = sorted(total);
+    let used = sum_by_model(usage_today.iter().flat_map(|day| day.without(None))).total();
+    let total = sort_models(total);
     Ok(web::Json(UsageReport {
         from,
         to,
         total: total.total(),
         models: total.models,
         days,
-        today: BudgetReport::new(**api.day_budget.load(), used),
+        today: BudgetReport::new(**state.day_budget.load(), used),
     }))
 }
 
-/// All of it by model.
-fn summed<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> DailyUsage {
-    let mut spent = DailyUsage::default();
+fn sum_by_model<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> DailyUsage {
+    let mut sum = DailyUsage::default();
     for model in models {
-        spent.add(UsageDay::default(), &model.provider, &model.model, model.usage);
+        sum.add(UsageDay::default(), &model.provider, &model.model, model.usage);
     }
-    sorted(spent)
+    sort_models(sum)
 }
 
-fn sorted(mut spent: DailyUsage) -> DailyUsage {
-    spent.models.sort_by_key(|model| std::cmp::Reverse(model.usage.tokens()));
-    spent
+fn sort_models(mut usage: DailyUsage) -> DailyUsage {
+    usage.models.sort_by_key(|model| std::cmp::Reverse(model.usage.tokens()));
+    usage
 }

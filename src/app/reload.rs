@@ -1,29 +1,30 @@
-//! SIGHUP: the configuration is loaded again, applied as a whole or rejected as a whole. A setting is applied to the running
-//! service if its declaration says that it is live.
+//! Reloads the configuration at SIGHUP. A reload is applied as a whole or rejected as a whole. It affects the settings that are
+//! declared as live; the others need a restart.
 
 use actix_web::web;
+use k8sops_settings::{EffectiveSetting, SettingsCatalog};
+use k8sops_telemetry::logs;
+use k8sops_tools::{ApprovalBy, ApprovalMode};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{capacity_limits, run_limits};
+use super::limits::{capacity_limits, run_limits};
 use crate::{
     api::ApiState,
     config::{ConfigError, LoadedConfig, settings_catalog},
+    error_chain::ErrorChain,
 };
-use k8sops_settings::{EffectiveSetting, SettingsCatalog};
-use k8sops_telemetry::logs;
-use k8sops_tools::{ApprovalBy, ApprovalMode};
 
-/// Reloads the configuration at every SIGHUP, until the returned handle is dropped.
+/// Reloads the configuration at every SIGHUP until the returned handle is dropped.
 ///
 /// # Errors
-/// The signal cannot be listened to.
+/// The signal handler cannot be installed.
 pub(super) fn reload_on_hangup(
     loaded: &LoadedConfig,
-    api: web::Data<ApiState>,
+    state: web::Data<ApiState>,
 ) -> std::io::Result<AbortOnDropHandle<()>> {
     let mut hangups = signal(SignalKind::hangup())?;
     let catalog = settings_catalog();
@@ -37,20 +38,20 @@ pub(super) fn reload_on_hangup(
                     continue;
                 }
             };
-            match loaded.and_then(|loaded| apply_config(&api, &catalog, &mut effective, loaded)) {
+            match loaded.and_then(|loaded| apply_config(&state, &catalog, &mut effective, loaded)) {
                 Ok(changes) => changes.log(),
-                Err(error) => tracing::error!(%error, "config reload rejected, keeping previous"),
+                Err(error) => tracing::error!(error = %ErrorChain(&error), "config reload rejected, keeping previous"),
             }
         }
     })))
 }
 
-/// Why a configuration was rejected. Nothing of it is applied.
+/// Why a configuration is rejected. No part of it is applied.
 #[derive(Debug, thiserror::Error)]
 enum ReloadError {
     #[error("{}", .0.problems().join("; "))]
-    Config(#[from] ConfigError),
-    #[error("the settings of new sessions: {0}; providers and their models need a restart")]
+    Config(ConfigError),
+    #[error("the default settings of sessions are invalid; changes of providers and their models need a restart")]
     Defaults(#[from] k8sops_models::InvalidSettings),
     #[error(
         "TOOL_APPROVAL_BY is `approver` until a restart, and with TOOL_APPROVAL=auto no approval would be requested"
@@ -60,37 +61,43 @@ enum ReloadError {
     LogFilter(#[from] logs::LogError),
 }
 
-/// Applies what is live. Everything that can fail comes first.
+impl From<ConfigError> for ReloadError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+/// Applies the live settings. Everything that can fail comes first.
 fn apply_config(
-    api: &ApiState,
+    state: &ApiState,
     catalog: &SettingsCatalog,
     effective: &mut Vec<EffectiveSetting>,
     loaded: LoadedConfig,
 ) -> Result<ConfigChanges, ReloadError> {
     let config = &loaded.config;
     let defaults = config.llm.session_settings();
-    api.catalog.validate_settings(&defaults)?;
-    if api.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
+    state.catalog.validate_settings(&defaults)?;
+    if state.sessions.approval_by() == ApprovalBy::Approver && config.tools.approval == ApprovalMode::Auto {
         return Err(ReloadError::NoApproval);
     }
     logs::set_log_level(&config.log.level)?;
-    api.defaults.store(defaults.into());
-    api.day_budget.store(config.budgets.user_day.into());
-    api.sessions.set_limits(run_limits(config));
-    api.sessions.set_room(capacity_limits(config));
-    api.quota.set_limits(config.limits);
-    api.tools.set_policy(&config.tools);
+    state.default_settings.store(defaults.into());
+    state.day_budget.store(config.budgets.user_day.into());
+    state.sessions.set_run_limits(run_limits(config));
+    state.sessions.set_capacity_limits(capacity_limits(config));
+    state.quota.set_limits(config.limits);
+    state.tools.set_policy(&config.tools);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let changes = ConfigChanges::between(catalog, effective, &loaded.effective);
-    // A setting that waits for a restart is kept as it was, and reported again by the next reload.
+    // Settings that need a restart keep their old value in this list, so that the next reload reports them again.
     effective.retain(|setting| !catalog.is_live(&setting.path));
     effective.extend(loaded.effective.into_iter().filter(|setting| catalog.is_live(&setting.path)));
     Ok(changes)
 }
 
-/// The settings that changed. A change of a secret that looks the same when it is masked is not noticed.
+/// The settings that have changed. A change of a secret is not noticed if its redacted form is the same.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ConfigChanges {
     applied: Vec<String>,

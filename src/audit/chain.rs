@@ -4,11 +4,11 @@
 //! suffix, so that verification needs no canonical form of JSON. The field `prev` is the hash of the previous line.
 
 use data_encoding::HEXLOWER;
+use k8sops_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::record::{AuditAction, AuditRecord};
-use k8sops_core::Timestamp;
 
 /// The `prev` of the first line of a trail.
 pub(super) const INITIAL_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -1,13 +1,12 @@
 //! The content of an audit record.
 
 use data_encoding::HEXLOWER;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-
 use k8sops_core::{
     ApprovalId, EventBody, MessageId, RunId, SessionEvent, SessionId, ToolCallId, ToolEffect, ToolStatus, UserId,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// The action that a record describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

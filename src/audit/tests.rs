@@ -2,14 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
+use k8sops_core::{SessionId, ToolEffect};
+use k8sops_telemetry::Metrics;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::*;
-use crate::audit::AuditDestination;
-use k8sops_core::{SessionId, ToolEffect};
-use k8sops_telemetry::Metrics;
+use super::{options::AuditDestination, *};
 
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new())

@@ -2,15 +2,15 @@
 
 use std::{sync::Arc, thread::JoinHandle};
 
+use k8sops_telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     errors::AuditError,
+    options::AuditDestination,
     record::AuditRecord,
     writer::{TrailWriter, WriterCommand},
 };
-use crate::audit::AuditDestination;
-use k8sops_telemetry::Metrics;
 
 /// Records that may be queued for the writer thread; senders wait while the queue is full.
 const QUEUE_CAPACITY: usize = 1024;

@@ -7,16 +7,17 @@ use std::{
     sync::Arc,
 };
 
+use k8sops_telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     chain::{self, HashChain, PreviousLine},
     errors::AuditError,
     file::{OpenedTrail, is_same_file, open_trail_file},
+    options::AuditDestination,
     record::{AuditAction, AuditRecord},
 };
-use crate::{audit::AuditDestination, error_chain::ErrorChain};
-use k8sops_telemetry::Metrics;
+use crate::error_chain::ErrorChain;
 
 /// What the handle asks of the writer thread.
 pub(super) enum WriterCommand {

@@ -1,5 +1,6 @@
 //! Authenticates callers in the configured way.
 
+use k8sops_core::UserId;
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -9,11 +10,10 @@ use super::{
     errors::{AuthError, AuthRejection},
     identity::{CallerIdentity, CredentialExpiry},
     jwt::JwtBackend,
+    options::{AuthConfig, AuthMode},
     proxy::ProxyBackend,
     roles::RoleSet,
 };
-use crate::auth::{AuthConfig, AuthMode};
-use k8sops_core::UserId;
 
 /// Authenticates callers.
 pub struct Authenticator(AuthBackend);

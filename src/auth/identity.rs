@@ -1,9 +1,9 @@
 //! An authenticated caller, and when the identity expires.
 
+use k8sops_core::UserId;
 use secrecy::SecretString;
 
 use super::{clock::sleep_until, key_table::KeyHandle, roles::RoleSet};
-use k8sops_core::UserId;
 
 /// An authenticated caller.
 #[derive(Debug, Clone)]

@@ -12,10 +12,10 @@ use super::{
     errors::{AuthError, AuthRejection},
     identity::{CallerIdentity, CredentialExpiry},
     jwks::{IssuerKeys, SigningKey, VerifiedToken},
+    options::JwtOptions,
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::auth::JwtOptions;
 
 /// How long one fetch from the issuer may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use k8sops_core::{Timestamp, UserId};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
 use super::{clock::sleep_until, roles::RoleSet};
-use k8sops_core::{Timestamp, UserId};
 
 /// An API key, as listed in the key file.
 #[derive(Debug, Clone, PartialEq)]

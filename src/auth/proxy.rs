@@ -4,10 +4,10 @@ use super::{
     credentials::Credentials,
     errors::AuthRejection,
     identity::{CallerIdentity, CredentialExpiry},
+    options::ProxyOptions,
     roles::RoleSet,
     user_ids::user_id_from_name,
 };
-use crate::auth::ProxyOptions;
 
 /// The longest user name, in bytes.
 const MAX_NAME_BYTES: usize = 512;

@@ -3,9 +3,8 @@
 use std::sync::LazyLock;
 
 use data_encoding::{Encoding, Specification};
-use sha2::{Digest, Sha256};
-
 use k8sops_core::UserId;
+use sha2::{Digest, Sha256};
 
 /// Separates the readable part from the digest in a derived id.
 const DIGEST_MARK: &str = ".x-";

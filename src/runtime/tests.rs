@@ -16,17 +16,20 @@ use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::audit::AuditDestination;
+use crate::audit::{AuditDestination, AuditTrail};
+use arc_swap::ArcSwap;
+use k8sops_agent::RunLimits;
 use k8sops_core::*;
-use k8sops_models::{ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
+use k8sops_models::{ModelCatalog, ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
 use k8sops_store::InMemoryStore;
+use k8sops_telemetry::Metrics;
 use k8sops_testing::{
     hooked_store::{HookedStore, StoreHooks, StoreWrite},
     scripted::{Gate, ScriptedModel, Step, call, text},
 };
 use k8sops_tools::{
-    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor, ToolExecutorFactory,
-    ToolOutcome, ToolRef,
+    ApprovalBy, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor,
+    ToolExecutorFactory, ToolOutcome, ToolRef,
 };
 
 /// `look` runs at once, `change` asks.
@@ -133,7 +136,7 @@ impl World {
         };
         let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
         catalog.register_provider(provider, model.clone());
-        let sessions = Sessions::new(Parts {
+        let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: Arc::new(catalog),
             tools: Arc::new(Tools),
@@ -151,7 +154,7 @@ impl World {
                 parallel_tools: 4,
                 approval_ttl: Duration::from_secs(3600),
             }),
-            room: ArcSwap::from_pointee(Room { sessions_per_user: 10, runs: 100, runs_per_user: 100 }),
+            capacity: ArcSwap::from_pointee(CapacityLimits { sessions_per_user: 10, runs: 100, runs_per_user: 100 }),
             shallow: false,
             approval_by: ApprovalBy::Owner,
             metrics: Arc::new(Metrics::new()),
@@ -160,7 +163,7 @@ impl World {
         });
         let user: UserId = "default".parse().unwrap();
         let settings = SessionSettings::of("p", "m");
-        let session = sessions.create(&user, None, settings).await.unwrap().session_id;
+        let session = sessions.create_session(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }
 
@@ -171,7 +174,7 @@ impl World {
             by: self.user.clone(),
             body,
         };
-        self.sessions.submit(self.session, command).await
+        self.sessions.submit_command(self.session, command).await
     }
 
     async fn say(&self, content: &str) -> CommandReceipt {
@@ -184,12 +187,12 @@ impl World {
 
     /// Waits until nothing waits and nothing runs. Approvals that come up on the way are answered with `decide`.
     async fn rest(&self, decide: ApprovalDecision) {
-        let head = self.sessions.get(&self.user, self.session).await.unwrap().last_seq;
-        let mut cursor = self.sessions.watch(&self.user, self.session, head).await.unwrap();
+        let head = self.sessions.get_session(&self.user, self.session).await.unwrap().last_seq;
+        let mut cursor = self.sessions.open_cursor(&self.user, self.session, head).await.unwrap();
         loop {
             // The inbox first: what leaves it after the look is a run that the summary shows, or has had its end.
             let nothing_waits = self.store.list_inbox(self.session).await.unwrap().is_empty();
-            let summary = self.sessions.get(&self.user, self.session).await.unwrap();
+            let summary = self.sessions.get_session(&self.user, self.session).await.unwrap();
             if nothing_waits && summary.open_run.is_none() {
                 return;
             }
@@ -315,7 +318,7 @@ proptest! {
             let log = world.log().await;
             let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
             assert_whole(&log, &state);
-            assert_eq!(world.sessions.get(&world.user, world.session).await.unwrap(), state.summary);
+            assert_eq!(world.sessions.get_session(&world.user, world.session).await.unwrap(), state.summary);
             // Every message that was accepted has had its run, once.
             let mut begun: Vec<RunId> = log.iter()
                 .filter(|e| matches!(e.body, EventBody::UserMessage(_))).filter_map(|e| e.run_id).collect();
@@ -355,9 +358,9 @@ async fn an_owner_with_nothing_to_do_lets_go() {
     let world = World::new(&ScriptedModel::new([])).await;
     world.say("hi").await;
     world.rest(ApprovalDecision::Approve).await;
-    assert_eq!(world.sessions.owned(), 1);
+    assert_eq!(world.sessions.owned_count(), 1);
     tokio::time::sleep(Duration::from_secs(11)).await;
-    assert_eq!(world.sessions.owned(), 0);
+    assert_eq!(world.sessions.owned_count(), 0);
     // And the next message finds a new one.
     world.say("again").await;
     world.rest(ApprovalDecision::Approve).await;
@@ -399,7 +402,7 @@ async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
 async fn of_answers_that_come_together_the_first_counts() {
     let world = World::new(&ScriptedModel::new([vec![call("change", json!({}))]])).await;
     let receipt = world.say("hi").await;
-    let mut cursor = world.sessions.watch(&world.user, world.session, receipt.seq).await.unwrap();
+    let mut cursor = world.sessions.open_cursor(&world.user, world.session, receipt.seq).await.unwrap();
     let approval_id = loop {
         if let Some(StreamFrame::Event(event)) = cursor.next().await.unwrap()
             && let EventBody::ApprovalRequested(asked) = &event.body
@@ -513,7 +516,7 @@ async fn a_title_that_the_user_gave_is_kept() {
     leave(&world, CommandBody::Title { title: "mine".into() }).await;
     world.say("a message that a title could be made of").await;
     world.rest(ApprovalDecision::Approve).await;
-    assert_eq!(world.sessions.get(&world.user, world.session).await.unwrap().title, "mine");
+    assert_eq!(world.sessions.get_session(&world.user, world.session).await.unwrap().title, "mine");
 }
 
 #[tokio::test]
@@ -522,11 +525,11 @@ async fn a_session_deleted_in_mid_run_is_gone_and_stays_so() {
     let world = World::new(&ScriptedModel::new([vec![text("a"), Step::Wait(gate.clone()), text("b")]])).await;
     world.say("hi").await;
     gate.arrived().await;
-    let mut cursor = world.sessions.watch(&world.user, world.session, 0).await.unwrap();
-    world.sessions.delete(&world.user, world.session).await.unwrap();
+    let mut cursor = world.sessions.open_cursor(&world.user, world.session, 0).await.unwrap();
+    world.sessions.delete_session(&world.user, world.session).await.unwrap();
     gate.open();
     while cursor.next().await.unwrap().is_some() {}
-    let gone = world.sessions.get(&world.user, world.session).await;
+    let gone = world.sessions.get_session(&world.user, world.session).await;
     assert!(matches!(gone, Err(SessionsError::NotFound(_))));
 }
 
@@ -545,7 +548,7 @@ async fn hang_up_after<T>(looks: usize, work: impl Future<Output = T>) {
 async fn a_message_whose_sender_hangs_up_has_its_run_or_never_was() {
     for looks in 0..8 {
         let world = World::new(&ScriptedModel::new([vec![text("hi")], vec![text("hi")]])).await;
-        world.sessions.set_room(Room { sessions_per_user: 10, runs: 1, runs_per_user: 1 });
+        world.sessions.set_capacity_limits(CapacityLimits { sessions_per_user: 10, runs: 1, runs_per_user: 1 });
         hang_up_after(looks, world.submit(message("hi", OnBusy::Enqueue))).await;
         world.sessions.0.tasks.close();
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();
@@ -568,8 +571,8 @@ async fn what_is_done_is_in_the_audit_trail_though_its_caller_hung_up() {
         let path = folder.path().join("audit.jsonl");
         let audit = AuditTrail::open(&AuditDestination::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
-        hang_up_after(looks, world.sessions.create(&world.user, None, SessionSettings::of("p", "m"))).await;
-        hang_up_after(looks, world.sessions.delete(&world.user, world.session)).await;
+        hang_up_after(looks, world.sessions.create_session(&world.user, None, SessionSettings::of("p", "m"))).await;
+        hang_up_after(looks, world.sessions.delete_session(&world.user, world.session)).await;
         world.sessions.0.tasks.close();
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();
         audit.close().await;

@@ -83,7 +83,7 @@ async fn unusable_data_folder_is_named_with_its_variable() {
         let output = timeout(PATIENCE, command.output()).await.expect("the program ends").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{errors}");
-        for word in [path, "MEMORY_FILESYSTEM_PATH", "a folder that this user may write to"] {
+        for word in [path, "MEMORY_FILESYSTEM_PATH", "a directory that this user may write to"] {
             assert!(errors.contains(word), "{word} is not in: {errors}");
         }
     }
@@ -115,7 +115,7 @@ async fn exposed_service_requires_authentication() {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         let output = timeout(PATIENCE, child.wait_with_output()).await.expect("the program stops").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
-        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("NOBODY IS AUTHENTICATED")).collect();
+        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("AUTHENTICATION IS OFF")).collect();
         assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
         assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
     }

@@ -110,7 +110,7 @@ fn is_gone(pid: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_in_order_ends_a_server_that_does_not_leave_by_itself() {
+async fn shutdown_kills_a_stdio_server_that_hangs() {
     let mut program = Program::start().await;
     let server = program.server();
     program.terminate().await;
@@ -119,7 +119,7 @@ async fn a_stop_in_order_ends_a_server_that_does_not_leave_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_the_program_at_once_and_its_server_with_it() {
+async fn second_signal_ends_program_and_servers_immediately() {
     let mut program = Program::start().await;
     let server = program.server();
     program.terminate().await;
@@ -134,7 +134,7 @@ async fn a_second_signal_ends_the_program_at_once_and_its_server_with_it() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_starts_no_server() {
+async fn failed_start_launches_no_server() {
     let connected = Arc::new(AtomicUsize::new(0));
     let count = connected.clone();
     let connector = InProcessConnector::new(move || {
@@ -149,7 +149,7 @@ async fn a_start_that_is_refused_starts_no_server() {
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
     let refused = Application::build_with(&config, BuildOverrides { catalog, servers, demo: false }).await;
     let refused = refused.err().expect("there is no such provider").to_string();
-    assert!(refused.contains("the settings of new sessions are refused"), "{refused}");
+    assert!(refused.contains("the default settings of sessions are invalid"), "{refused}");
     // Whatever was started would run now.
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -1,106 +1,113 @@
-//! What goes over a WebSocket besides events: how a client says who it is, its commands, and the answers to them.
+//! Frames that only occur on a WebSocket: authentication, commands and replies.
 
+use k8sops_core::{ApprovalId, CommandId, CommandReceipt, InputAction, InputId, MessageId, RunId, SettingsPatch};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::api::{
-    ProblemCode, ProblemDetails,
-    approvals::{ResolveApproval, Verdict},
-    inputs::AnswerInput,
-    messages::SendMessage,
+    commands::{AnswerInput, ApprovalVerdict, ResolveApproval, SendMessage},
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
 };
-use k8sops_core::{ApprovalId, CommandId, CommandReceipt, InputAction, InputId, MessageId, RunId, SettingsPatch};
 
-/// What a client says first that did not say in the handshake who it is.
+/// The first frame of a client whose handshake had no credentials.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "type")]
-pub(super) enum Introduction {
-    /// By what it has in place of a header.
+pub(super) enum AuthFrame {
+    /// Authenticates with the values that the client could not send as headers.
     Auth {
-        /// As after `Authorization: Bearer`.
+        /// The key or token, as in `Authorization: Bearer`.
         token: String,
-        /// As `X-MCP-Authorization`.
+        /// The token for MCP servers, as in `X-MCP-Authorization`.
         #[serde(default)]
         mcp_token: Option<String>,
     },
 }
 
-/// The answer to a command. The field `type` of the JSON names the variant.
+/// The reply to a command. The field `type` names the variant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Reply {
+pub(super) enum CommandReply {
     /// The command is durable.
-    Ack(Ack),
-    /// The command was refused; the WebSocket stays open.
-    Error(Refusal),
+    Ack(CommandAck),
+    /// The command was rejected. The WebSocket stays open.
+    Error(CommandError),
 }
 
-/// See [`Reply::Ack`].
+/// The command is durable.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Ack {
-    /// The command: the id that it came with, or one that was made.
+pub(super) struct CommandAck {
+    /// The id of the command: that of the client, or a generated one.
     command_id: CommandId,
-    /// All that it causes has a higher seq.
+    /// All events that the command causes have a higher seq.
     seq: u64,
-    /// The message, for a `message`.
+    /// The id of the message, if the command is a `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     message_id: Option<MessageId>,
-    /// The run that answers it, for a `message`.
+    /// The run that answers the message, if the command is a `message`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     run_id: Option<RunId>,
-    /// This very command had been accepted before; nothing was taken in again. Absent: it had not.
+    /// Whether the same command was accepted before, so that this one has no effect. Absent if not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     duplicate: bool,
 }
 
-/// See [`Reply::Error`].
+/// The command was rejected. The WebSocket stays open.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Refusal {
-    /// What was given as `command_id`, whatever it is; `null`: nothing was.
+pub(super) struct CommandError {
+    /// The `command_id` as it was received, or `null` if there was none.
     command_id: Value,
-    /// The stable word.
+    /// The stable error code.
     code: ProblemCode,
-    /// What was attempted, what was found, what to do.
+    /// What was attempted, what was found, and what to do.
     message: String,
 }
 
-impl Reply {
+impl CommandReply {
+    pub(super) fn accepted(receipt: CommandReceipt) -> Self {
+        let CommandReceipt { command_id, seq, message_id, run_id, duplicate, .. } = receipt;
+        Self::Ack(CommandAck { command_id, seq, message_id, run_id, duplicate })
+    }
+
+    pub(super) fn rejected(command_id: Value, problem: ProblemDetails) -> Self {
+        Self::Error(CommandError { command_id, code: problem.code, message: problem.detail })
+    }
+
     pub(super) fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("an answer has string keys and no failing Serialize")
+        serde_json::to_string(self).expect("a reply has string keys and no failing Serialize")
     }
 }
 
-pub(super) fn acknowledgement(receipt: CommandReceipt) -> Reply {
-    let CommandReceipt { command_id, seq, message_id, run_id, duplicate, .. } = receipt;
-    Reply::Ack(Ack { command_id, seq, message_id, run_id, duplicate })
-}
-
-pub(super) fn refusal(command_id: Value, problem: ProblemDetails) -> Reply {
-    Reply::Error(Refusal { command_id, code: problem.code, message: problem.detail })
-}
-
-/// The schemas of what only a WebSocket carries; see [`crate::api::asyncapi`].
+/// The schemas that only occur on a WebSocket, for the AsyncAPI document.
 #[derive(OpenApi)]
-#[openapi(components(schemas(Introduction, Reply, SendMessage, Nothing, Answer, InputAnswer, SettingsPatch)))]
-pub(in crate::api) struct Frames;
+#[openapi(components(schemas(
+    AuthFrame,
+    CommandReply,
+    SendMessage,
+    EmptyPayload,
+    ApprovalAnswer,
+    InputAnswer,
+    SettingsPatch
+)))]
+pub(in crate::api) struct WebSocketSchemas;
 
-/// The commands: the word in `type`, the schema of the rest, and what it does.
+/// The commands: the value of `type`, the schema of the other fields, and a summary.
 pub(in crate::api) const COMMANDS: [(&str, &str, &str); 6] = [
     ("message", "SendMessage", "Sends a message."),
-    ("cancel", "Nothing", "Cancels the run in progress."),
-    ("approve", "Answer", "Lets a tool call run that waits for approval."),
-    ("deny", "Answer", "Refuses a tool call that waits for approval."),
-    ("answer", "InputAnswer", "CanApprove a question of an MCP server."),
-    ("settings", "SettingsPatch", "Changes some settings; they apply from the next run on."),
+    ("cancel", "EmptyPayload", "Cancels the run in progress."),
+    ("approve", "ApprovalAnswer", "Approves a pending tool call."),
+    ("deny", "ApprovalAnswer", "Denies a pending tool call."),
+    ("answer", "InputAnswer", "Answers a question of an MCP server."),
+    ("settings", "SettingsPatch", "Changes settings from the next run on."),
 ];
 
-/// What a client sends.
+/// A command of a client.
 #[derive(Debug)]
-pub(super) enum Up {
+pub(super) enum ClientFrame {
     Message(SendMessage),
     Cancel,
     Resolve(ApprovalId, ResolveApproval),
@@ -108,17 +115,17 @@ pub(super) enum Up {
     Settings(SettingsPatch),
 }
 
-/// An answer to a request for approval.
+/// An answer to an approval request.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Answer {
-    /// From `approval_requested`.
+pub(super) struct ApprovalAnswer {
+    /// The id from `approval_requested`.
     approval_id: ApprovalId,
-    /// Run it with these arguments instead; with `approve` only.
+    /// Arguments that replace those of the tool call. Only allowed with `approve`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     arguments: Option<serde_json::Map<String, Value>>,
-    /// For the log; the model is told of a refusal's.
+    /// A comment for the log. The model also sees the comment of a denial.
     #[serde(default)]
     comment: Option<String>,
 }
@@ -127,56 +134,75 @@ pub(super) struct Answer {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InputAnswer {
-    /// From `input_requested`.
+    /// The id from `input_requested`.
     input_id: InputId,
     /// `accept`, `decline` or `cancel`.
     action: InputAction,
-    /// The values, which fit the question's `schema`; with `accept` only.
+    /// The values, which must match the question's `schema`. Only allowed with `accept`.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     content: Option<serde_json::Map<String, Value>>,
 }
 
-/// A command that needs no more than its `type`.
+/// The payload of a command that only has a `type`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
+pub(super) struct EmptyPayload {}
 
-/// Reads a text frame. The error names the command that it answers, where one was given.
-pub(super) fn envelope(text: &str) -> Result<(CommandId, Up), Box<(Value, ProblemDetails)>> {
+/// A valid text frame.
+#[derive(Debug)]
+pub(super) struct ParsedFrame {
+    pub(super) command_id: CommandId,
+    pub(super) frame: ClientFrame,
+}
+
+/// An invalid text frame.
+#[derive(Debug)]
+pub(super) struct RejectedFrame {
+    /// The `command_id` as it was received, or `null` if there was none.
+    pub(super) command_id: Value,
+    pub(super) problem: ProblemDetails,
+}
+
+/// Parses a text frame. Text that is not a JSON object is a message.
+pub(super) fn parse_frame(text: &str) -> Result<ParsedFrame, Box<RejectedFrame>> {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(text) else {
-        return Ok((CommandId::generate(), Up::Message(text.to_owned().into())));
+        return Ok(ParsedFrame {
+            command_id: CommandId::generate(),
+            frame: ClientFrame::Message(text.to_owned().into()),
+        });
     };
-    let given = fields.remove("command_id").unwrap_or(Value::Null);
-    let refuse = |problem: ProblemDetails| Box::new((given.clone(), problem));
-    let command_id = match &given {
+    let received_id = fields.remove("command_id").unwrap_or(Value::Null);
+    let reject = |problem: ProblemDetails| Box::new(RejectedFrame { command_id: received_id.clone(), problem });
+    let command_id = match &received_id {
         Value::Null => CommandId::generate(),
-        Value::String(id) => id.parse().map_err(|error| refuse(ProblemDetails::from(error)))?,
-        _ => return Err(refuse(ProblemDetails::invalid("command_id must be a string"))),
+        Value::String(id) => id.parse().map_err(|error| reject(ProblemDetails::from(error)))?,
+        _ => return Err(reject(ProblemDetails::invalid("command_id must be a string"))),
     };
     let kind = fields.remove("type");
-    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
-    let up = match kind {
-        "message" => read(fields).map(Up::Message),
-        "cancel" => read(fields).map(|Nothing {}| Up::Cancel),
-        "approve" => read(fields).map(|answer| resolve(Verdict::Approve, answer)),
-        "deny" => read(fields).map(|answer| resolve(Verdict::Deny, answer)),
-        "answer" => read(fields)
-            .map(|InputAnswer { input_id, action, content }| Up::Answer(input_id, AnswerInput { action, content })),
-        "settings" => read(fields).map(Up::Settings),
+    let frame = match kind.as_ref().and_then(Value::as_str).unwrap_or_default() {
+        "message" => parse_payload(fields).map(ClientFrame::Message),
+        "cancel" => parse_payload(fields).map(|EmptyPayload {}| ClientFrame::Cancel),
+        "approve" => parse_payload(fields).map(|answer| resolve_frame(ApprovalVerdict::Approve, answer)),
+        "deny" => parse_payload(fields).map(|answer| resolve_frame(ApprovalVerdict::Deny, answer)),
+        "answer" => parse_payload(fields).map(|InputAnswer { input_id, action, content }| {
+            ClientFrame::Answer(input_id, AnswerInput { action, content })
+        }),
+        "settings" => parse_payload(fields).map(ClientFrame::Settings),
         _ => {
-            Err(ProblemDetails::invalid(format!("type must be one of {}", COMMANDS.map(|(kind, ..)| kind).join(", "))))
+            let kinds = COMMANDS.map(|(kind, ..)| kind).join(", ");
+            Err(ProblemDetails::invalid(format!("type must be one of {kinds}")))
         }
     };
-    Ok((command_id, up.map_err(refuse)?))
+    Ok(ParsedFrame { command_id, frame: frame.map_err(reject)? })
 }
 
-fn resolve(decision: Verdict, answer: Answer) -> Up {
-    let Answer { approval_id, arguments, comment } = answer;
-    Up::Resolve(approval_id, ResolveApproval { decision, arguments, comment })
+fn resolve_frame(decision: ApprovalVerdict, answer: ApprovalAnswer) -> ClientFrame {
+    let ApprovalAnswer { approval_id, arguments, comment } = answer;
+    ClientFrame::Resolve(approval_id, ResolveApproval { decision, arguments, comment })
 }
 
-fn read<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, ProblemDetails> {
+fn parse_payload<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, ProblemDetails> {
     serde_json::from_value(Value::Object(fields))
         .map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
 }
@@ -188,29 +214,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_json_object_is_a_message() {
+    fn text_that_is_not_a_json_object_is_a_message() {
         for text in ["why is it down?", "42", "\"quoted\"", "[1]", "{ not json", ""] {
-            assert!(matches!(envelope(text), Ok((_, Up::Message(_)))), "{text}");
+            assert!(matches!(parse_frame(text), Ok(ParsedFrame { frame: ClientFrame::Message(_), .. })), "{text}");
         }
     }
 
     #[test]
-    fn every_command_that_is_told_of_is_taken() {
+    fn every_documented_command_is_parsed() {
         for (kind, ..) in COMMANDS {
-            let read = envelope(&json!({"type": kind, "no such field": 1}).to_string());
-            assert_eq!(read.unwrap_err().1.code, ProblemCode::InvalidJson, "{kind}");
+            let parsed = parse_frame(&json!({"type": kind, "no such field": 1}).to_string());
+            assert_eq!(parsed.unwrap_err().problem.code, ProblemCode::InvalidJson, "{kind}");
         }
     }
 
     #[test]
-    fn an_error_names_the_command_that_it_answers() {
-        let (id, problem) = *envelope(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
-        assert_eq!((id, problem.code), (json!("c1"), ProblemCode::InvalidJson));
-        assert!(problem.detail.contains("contnet"), "{}", problem.detail);
-        let (id, problem) = *envelope(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
-        assert_eq!((id, problem.code), (json!("c2"), ProblemCode::InvalidRequest));
-        let (id, _) = *envelope(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
-        assert_eq!(id, json!(7));
-        assert!(envelope(r#"{"type":"cancel","command_id":"has space"}"#).is_err());
+    fn error_names_the_command_id() {
+        let rejected = parse_frame(r#"{"type":"message","command_id":"c1","contnet":"x"}"#).unwrap_err();
+        assert_eq!((&rejected.command_id, rejected.problem.code), (&json!("c1"), ProblemCode::InvalidJson));
+        assert!(rejected.problem.detail.contains("contnet"), "{}", rejected.problem.detail);
+        let rejected = parse_frame(r#"{"type":"dance","command_id":"c2"}"#).unwrap_err();
+        assert_eq!((rejected.command_id, rejected.problem.code), (json!("c2"), ProblemCode::InvalidRequest));
+        let rejected = parse_frame(r#"{"type":"cancel","command_id":7}"#).unwrap_err();
+        assert_eq!(rejected.command_id, json!(7));
+        assert!(parse_frame(r#"{"type":"cancel","command_id":"has space"}"#).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::frames::envelope;
+use super::frames::{ParsedFrame, RejectedFrame, parse_frame};
 
 /// Checks that a rejected frame is answered with the `command_id` that it came with.
 ///
@@ -11,13 +11,16 @@ use super::frames::envelope;
 /// If the response names another command.
 pub fn check_client_frame(text: &str) {
     let given = serde_json::from_str::<Value>(text).ok().and_then(|frame| frame.get("command_id").cloned());
-    match envelope(text) {
-        Ok((command_id, _)) => {
+    match parse_frame(text) {
+        Ok(ParsedFrame { command_id, .. }) => {
             if let Some(Value::String(given)) = given.filter(|_| text.trim_start().starts_with('{')) {
                 assert_eq!(command_id.to_string(), given);
             }
         }
-        Err(rejected) => assert_eq!(rejected.0, given.unwrap_or(Value::Null)),
+        Err(rejected) => {
+            let RejectedFrame { command_id, .. } = *rejected;
+            assert_eq!(command_id, given.unwrap_or(Value::Null));
+        }
     }
 }
 

@@ -1,0 +1,102 @@
+//! Authenticates requests before they reach a route. Only the routes in [`is_public`] can be reached without credentials.
+
+use actix_web::{
+    HttpMessage as _, HttpRequest,
+    dev::ServiceRequest,
+    http::{Method, header},
+    web,
+};
+use secrecy::SecretString;
+
+use super::{
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+    state::ApiState,
+    ws_handshake::{is_handshake, offers_subprotocol, subprotocol_token},
+};
+use crate::{
+    audit::{AuditAction, AuditRecord},
+    auth::{AuthRejection, CallerIdentity, Credentials, MetricsAccess},
+};
+
+/// The header with the user's token for MCP servers, for callers whose `Authorization` must not be passed on.
+const MCP_TOKEN_HEADER: &str = "x-mcp-authorization";
+
+/// Whether a path is public: the probes and the API description.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs") || path.starts_with("/docs/")
+}
+
+/// Attaches the caller's identity to a request, unless its route is public.
+pub(super) async fn authenticate_request(request: &ServiceRequest) -> Result<(), ProblemDetails> {
+    let Some(state) = request.app_data::<web::Data<ApiState>>() else { return Ok(()) };
+    let path = request.path();
+    if is_public(path) || (path == "/metrics" && state.metrics_access == MetricsAccess::Open) {
+        return Ok(());
+    }
+    let token = bearer_token(request.request()).or_else(|| subprotocol_token(request.request()));
+    if token.is_none() && state.authenticator.accepts_tokens() && authenticates_by_first_message(request) {
+        return Ok(());
+    }
+    let mut identity = identify_caller(state, request.request(), token.as_deref()).await?;
+    if let Some(value) = request.headers().get(MCP_TOKEN_HEADER).and_then(|value| value.to_str().ok()) {
+        identity.user_token = parse_token(value);
+    }
+    state.quota.count_request(&identity.user)?;
+    request.extensions_mut().insert(identity);
+    Ok(())
+}
+
+/// Identifies the caller by a token, or by the headers of a proxy.
+pub(super) async fn identify_caller(
+    state: &ApiState,
+    request: &HttpRequest,
+    token: Option<&str>,
+) -> Result<CallerIdentity, ProblemDetails> {
+    let header = |name: &str| -> Vec<String> {
+        request.headers().get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let identified = state.authenticator.authenticate(&Credentials { bearer: token, peer, header: &header }).await;
+    if matches!(identified, Err(AuthRejection::Invalid(_))) && state.quota.count_rejected_caller().is_reported() {
+        state.audit.record(vec![AuditRecord::new(AuditAction::LoginFailed)]).await;
+    }
+    identified.map_err(|rejection| {
+        let scheme = state.authenticator.challenge_scheme();
+        match rejection {
+            AuthRejection::Missing(why) => ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
+            AuthRejection::Invalid(why) => {
+                ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
+            }
+            AuthRejection::Unavailable(why) => ProblemDetails::new(ProblemCode::IdentityUnavailable, why),
+        }
+    })
+}
+
+/// Returns the token of the `Authorization` header.
+fn bearer_token(request: &HttpRequest) -> Option<String> {
+    let header = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = header.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+/// Returns the token of a header value, with or without the prefix `Bearer`.
+pub(super) fn parse_token(header: &str) -> Option<SecretString> {
+    let token = match header.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token,
+        _ => header,
+    };
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.into())
+}
+
+/// Whether a request is a WebSocket handshake whose client authenticates in its first message.
+fn authenticates_by_first_message(request: &ServiceRequest) -> bool {
+    let path = request.path();
+    request.method() == Method::GET
+        && path.starts_with("/v1/sessions/")
+        && path.ends_with("/ws")
+        && is_handshake(request.request())
+        && offers_subprotocol(request.request())
+}

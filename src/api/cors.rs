@@ -1,0 +1,60 @@
+//! Cross-origin requests of web pages whose origin the operator lists (`K8SOPS_CORS_ORIGINS`).
+//!
+//! A page must send its key or token itself: cookies and stored passwords are not accepted.
+
+use actix_cors::{Cors, CorsError};
+use actix_web::{
+    body::{EitherBody, MessageBody},
+    dev::ServiceResponse,
+    http::{Method, StatusCode, header},
+    middleware::Condition,
+};
+
+use super::{problem::ProblemDetails, state::ApiState};
+
+/// Request headers that a page may send in addition to those that every page may send.
+const ALLOWED_HEADERS: [&str; 8] = [
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "last-event-id",
+    "traceparent",
+    "tracestate",
+    "x-mcp-authorization",
+];
+/// Response headers that a page may read in addition to those that every page may read.
+const EXPOSED_HEADERS: [&str; 4] = ["location", "retry-after", "www-authenticate", "x-request-id"];
+/// How long a browser may cache the answer to a preflight request, in seconds.
+const MAX_AGE_SECONDS: usize = 600;
+
+/// Returns the CORS middleware. It is inactive if no origins are listed.
+pub fn cors(state: &ApiState) -> Condition<Cors> {
+    let origins = &state.server.cors_origins;
+    let cors = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
+    let cors = cors
+        .allowed_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allowed_headers(ALLOWED_HEADERS)
+        .expose_headers(EXPOSED_HEADERS)
+        .max_age(MAX_AGE_SECONDS);
+    Condition::new(!origins.is_empty(), cors)
+}
+
+/// Adapts responses of the CORS middleware to the rest of the API: errors are problem documents, and the empty answer to a
+/// preflight request has status 204.
+pub(super) fn adapt_cors_response<B: MessageBody + 'static>(
+    response: ServiceResponse<B>,
+) -> ServiceResponse<EitherBody<B>> {
+    if let Some(error) = response.response().error().and_then(|error| error.as_error::<CorsError>()) {
+        let problem = ProblemDetails::invalid(error.to_string()).response();
+        return response.into_response(problem).map_into_right_body();
+    }
+    let mut response = response;
+    if response.request().method() == Method::OPTIONS
+        && response.status() == StatusCode::OK
+        && response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_METHODS)
+    {
+        *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
+    }
+    response.map_into_left_body()
+}

@@ -1,0 +1,275 @@
+//! Streams the events of a session as a response body: SSE or NDJSON.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use actix_web::{HttpResponse, http::header, web::Bytes};
+use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
+use k8sops_core::{
+    ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
+    StreamHello, TransientEvent, UserId,
+};
+use k8sops_telemetry::{OpenStreamGuard, StreamKind};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    negotiation::{NDJSON, SSE},
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+    quota::StreamPermit,
+    state::ApiState,
+};
+use crate::{auth::CallerIdentity, error_chain::ErrorChain};
+
+/// How often a quiet stream sends a sign of life. Shorter than the idle timeouts of common proxies (nginx: 60 s).
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Frames that are ready are combined into chunks of about this size.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// The delay before a read from an unavailable store is retried.
+pub(super) const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The format of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamFormat {
+    /// `text/event-stream`.
+    Sse,
+    /// `application/x-ndjson`.
+    Ndjson,
+}
+
+/// Where a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// The stream follows the session until the client disconnects.
+    Never,
+    /// The stream ends at the event that is the newest when it starts.
+    NewestEvent,
+    /// The stream contains only frames of the run that answers this message, and ends with that run.
+    RunEnd(RunId, MessageId),
+}
+
+/// Returns the first frame of a stream.
+pub(super) async fn hello_frame(
+    state: &ApiState,
+    user: &UserId,
+    session: SessionId,
+) -> Result<StreamFrame, ProblemDetails> {
+    Ok(StreamFrame::Transient(TransientEvent::Hello(stream_hello(state, user, session).await?)))
+}
+
+async fn stream_hello(state: &ApiState, user: &UserId, session: SessionId) -> Result<StreamHello, ProblemDetails> {
+    let summary = state.sessions.get_session(user, session).await?;
+    let oldest_seq = state.sessions.oldest_seq(session).await?;
+    Ok(StreamHello {
+        protocol: PROTOCOL,
+        session_id: session,
+        last_seq: summary.last_seq,
+        oldest_seq,
+        status: state.session_status(&summary),
+    })
+}
+
+/// Where a stream starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamStart {
+    /// The stream starts with the first event after this seq.
+    pub(super) after: u64,
+    /// Whether a snapshot of the session replaces the events up to now.
+    pub(super) snapshot: bool,
+}
+
+/// Opens a cursor for a client. Also returns the first frame of its stream.
+pub(super) async fn open_cursor(
+    state: &ApiState,
+    user: &UserId,
+    session: SessionId,
+    start: StreamStart,
+) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
+    let StreamStart { after, snapshot } = start;
+    let mut cursor = state.sessions.open_cursor(user, session, after).await?;
+    let hello = stream_hello(state, user, session).await?;
+    let last_seq = hello.last_seq;
+    if after > last_seq {
+        let detail =
+            format!("after={after} is beyond the newest event, which is {last_seq}; use the seq of a received event");
+        return Err(ProblemDetails::new(ProblemCode::CursorBeyondHead, detail));
+    }
+    if snapshot {
+        cursor.begin_with_snapshot().await?;
+    }
+    Ok((StreamFrame::Transient(TransientEvent::Hello(hello)), cursor))
+}
+
+/// Guards a stream of a user: holds its permit, and notices when the user's credentials expire.
+pub(super) struct StreamGuard {
+    expired: BoxFuture<'static, ()>,
+    _permit: StreamPermit,
+}
+
+impl StreamGuard {
+    /// Reserves one more stream of a user.
+    pub(super) fn new(state: &ApiState, caller: &CallerIdentity) -> Result<Self, ProblemDetails> {
+        let permit = state.quota.acquire_stream(&caller.user)?;
+        Ok(Self { expired: caller.expired().boxed(), _permit: permit })
+    }
+
+    /// Resolves when the caller's credentials expire. It must not be called again after that.
+    pub(super) async fn credentials_expired(&mut self) {
+        (&mut self.expired).await;
+    }
+}
+
+/// Everything that a stream needs besides the state.
+pub(super) struct EventStream {
+    pub(super) guard: StreamGuard,
+    pub(super) hello: StreamFrame,
+    pub(super) cursor: EventCursor,
+    pub(super) format: StreamFormat,
+    pub(super) end: StreamEnd,
+}
+
+impl EventStream {
+    /// Returns the response that carries the stream.
+    pub(super) fn into_response(self, state: &ApiState) -> HttpResponse {
+        let Self { guard, hello, cursor, format, end } = self;
+        let counted = state.metrics.track_stream(match format {
+            StreamFormat::Sse => StreamKind::Sse,
+            StreamFormat::Ndjson => StreamKind::Ndjson,
+        });
+        let shutdown = state.shutdown.clone();
+        let first = Some(hello);
+        let writer = StreamWriter { first, cursor, format, end, shutdown, ended: false, guard, _counted: counted };
+        let content_type = match format {
+            StreamFormat::Sse => SSE,
+            StreamFormat::Ndjson => NDJSON,
+        };
+        HttpResponse::Ok()
+            .content_type(content_type)
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            // Otherwise nginx buffers the stream.
+            .insert_header(("x-accel-buffering", "no"))
+            .streaming(writer.into_chunks())
+    }
+}
+
+struct StreamWriter {
+    first: Option<StreamFrame>,
+    cursor: EventCursor,
+    format: StreamFormat,
+    end: StreamEnd,
+    shutdown: CancellationToken,
+    ended: bool,
+    guard: StreamGuard,
+    _counted: OpenStreamGuard,
+}
+
+impl StreamWriter {
+    fn into_chunks(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        stream::unfold(self, |mut writer| async move {
+            let chunk = writer.next_chunk().await?;
+            Some((Ok(chunk), writer))
+        })
+    }
+
+    /// Returns the next bytes of the body, or `None` at its end.
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        let mut chunk = String::new();
+        if let Some(first) = self.first.take() {
+            if self.format == StreamFormat::Sse {
+                // How long a browser waits before it reconnects, in milliseconds.
+                chunk.push_str("retry: 1000\n\n");
+            }
+            self.write_frame(&first, &mut chunk);
+        }
+        while !self.ended && (chunk.is_empty() || (self.cursor.has_ready() && chunk.len() < CHUNK_BYTES)) {
+            if let Some(frame) = self.next_frame(&mut chunk).await {
+                self.write_frame(&frame, &mut chunk);
+            }
+        }
+        (!chunk.is_empty()).then(|| Bytes::from(chunk))
+    }
+
+    /// Returns the next frame, or `None` if a keep-alive was written or the stream has ended.
+    async fn next_frame(&mut self, chunk: &mut String) -> Option<StreamFrame> {
+        let next = async {
+            match self.end {
+                StreamEnd::NewestEvent => self.cursor.next_logged().await,
+                StreamEnd::Never | StreamEnd::RunEnd(..) => self.cursor.next().await,
+            }
+        };
+        let next = tokio::select! {
+            next = timeout(KEEP_ALIVE_INTERVAL, next) => next,
+            () = self.shutdown.cancelled() => Ok(Ok(None)),
+            () = self.guard.credentials_expired() => {
+                self.ended = true;
+                return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
+                    "unauthenticated",
+                    "the key or token is no longer valid; reconnect with a valid one",
+                ))));
+            }
+        };
+        match next {
+            Ok(Ok(Some(frame))) => return Some(frame),
+            Ok(Ok(None)) => {
+                self.ended = true;
+                // Without this warning the client would try to reconnect to a session that does not exist anymore.
+                if self.end != StreamEnd::NewestEvent && !self.shutdown.is_cancelled() {
+                    return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
+                        "session_deleted",
+                        "the session was deleted",
+                    ))));
+                }
+            }
+            Ok(Err(error @ StoreError::Unavailable(_))) => {
+                tracing::warn!(error = %ErrorChain(&error), "store unavailable, retrying stream");
+                sleep(STORE_RETRY_DELAY).await;
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = %ErrorChain(&error), "session log unreadable, closing stream");
+                self.ended = true;
+            }
+            Err(_) if self.format == StreamFormat::Sse => chunk.push_str(": keep-alive\n\n"),
+            // NDJSON parsers skip empty lines. Without them a client that is gone is not noticed.
+            Err(_) => chunk.push('\n'),
+        }
+        None
+    }
+
+    fn write_frame(&mut self, frame: &StreamFrame, chunk: &mut String) {
+        if let StreamEnd::RunEnd(run_id, message_id) = self.end {
+            match frame {
+                StreamFrame::Transient(
+                    TransientEvent::Hello(_) | TransientEvent::Gap(_) | TransientEvent::Warning(_),
+                ) => {}
+                // The log was truncated since the message was sent. The end of the run may be in the removed part.
+                StreamFrame::Transient(TransientEvent::Snapshot(snapshot)) => {
+                    let is_message =
+                        |m: &Arc<ChatMessage>| matches!(m.as_ref(), ChatMessage::User(m) if m.message_id == message_id);
+                    self.ended = snapshot.open_run != Some(run_id) && snapshot.messages.iter().any(is_message);
+                }
+                frame if frame.run_id() != Some(run_id) => return,
+                StreamFrame::Event(event) => self.ended = event.body.ends_run(),
+                StreamFrame::Transient(_) => {}
+            }
+        }
+        let json = frame.to_json();
+        match self.format {
+            StreamFormat::Ndjson => {
+                chunk.push_str(&json);
+                chunk.push('\n');
+            }
+            StreamFormat::Sse => {
+                if let Some(seq) = frame.seq() {
+                    chunk.push_str("id: ");
+                    chunk.push_str(&seq.to_string());
+                    chunk.push('\n');
+                }
+                chunk.push_str("event: ");
+                chunk.push_str(frame.kind());
+                chunk.push_str("\ndata: ");
+                chunk.push_str(&json);
+                chunk.push_str("\n\n");
+            }
+        }
+    }
+}

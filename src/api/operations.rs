@@ -1,0 +1,48 @@
+//! The list of all operations.
+
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{
+    approvals, catalog, documents, events, inputs, memories, messages, service, sessions, settings, tool_calls, usage,
+    ws,
+};
+
+/// Registers every operation of the API, both as a route and in the OpenAPI document.
+pub(super) fn register_operations(config: &mut ServiceConfig) {
+    config.service(
+        utoipa_actix_web::scope("/v1")
+            .service(sessions::create_session)
+            .service(sessions::list_sessions)
+            .service(sessions::get_session)
+            .service(sessions::update_session)
+            .service(sessions::delete_session)
+            .service(settings::get_settings)
+            .service(settings::update_settings)
+            .service(messages::send_message)
+            .service(messages::list_messages)
+            .service(messages::cancel_run)
+            .service(approvals::list_approvals)
+            .service(approvals::resolve_approval)
+            .service(inputs::answer_input)
+            .service(tool_calls::get_tool_output)
+            .service(events::stream_events)
+            .service(ws::open_websocket)
+            .service(memories::list_memories)
+            .service(memories::export_memories)
+            .service(memories::delete_memories)
+            .service(memories::get_memory)
+            .service(memories::correct_memory)
+            .service(memories::delete_memory)
+            .service(usage::get_usage)
+            .service(catalog::list_providers)
+            .service(catalog::list_tools)
+            .service(catalog::refresh_tools)
+            .service(service::get_info),
+    );
+    config
+        .service(service::healthz)
+        .service(service::readyz)
+        .service(service::get_metrics)
+        .service(documents::openapi_document)
+        .service(documents::asyncapi_document);
+}

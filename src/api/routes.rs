@@ -1,0 +1,23 @@
+//! Mounts all routes.
+
+use actix_web::web;
+
+use super::{
+    asyncapi::asyncapi_json, documents::ContractDocuments, fallback::answer_unmatched, openapi::openapi_json,
+    operations::register_operations, problem::ProblemDetails, state::ApiState, swagger_ui::register_pages,
+};
+
+/// Registers all routes, and the answer to requests without a route.
+pub fn register_routes(config: &mut web::ServiceConfig, state: &web::Data<ApiState>) {
+    let documents = ContractDocuments { openapi: openapi_json, asyncapi: asyncapi_json };
+    config
+        .app_data(state.clone())
+        .app_data(web::Data::new(documents))
+        .app_data(web::PayloadConfig::new(state.server.max_frame_bytes))
+        .app_data(
+            web::PathConfig::default().error_handler(|error, _| ProblemDetails::invalid(error.to_string()).into()),
+        )
+        .configure(|config| register_operations(&mut utoipa_actix_web::service_config::ServiceConfig::new(config)))
+        .configure(register_pages)
+        .default_service(web::to(answer_unmatched));
+}

@@ -1,0 +1,205 @@
+//! The handshake of a WebSocket, and authentication by the first message.
+
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, web};
+use actix_ws::{CloseCode, Message, MessageStream};
+use futures_util::StreamExt;
+use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
+use k8sops_telemetry::{StreamKind, trace_context};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::timeout;
+use utoipa::IntoParams;
+
+use super::{
+    connection::WsConnection,
+    frames::{AuthFrame, CommandReply},
+    sender::WsSender,
+};
+use crate::{
+    api::{
+        authentication::{identify_caller, parse_token},
+        caller::Caller,
+        error_responses::document_errors,
+        event_stream::{StreamGuard, StreamStart, open_cursor},
+        extractors::{QueryParameters, SessionPath, UserToken},
+        problem::ProblemDetails,
+        problem_code::ProblemCode,
+        request_body::declares_body,
+        state::ApiState,
+        ws_handshake::{SUBPROTOCOL, is_handshake},
+    },
+    auth::CallerIdentity,
+};
+
+document_errors!(
+    WebSocketErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
+    StoreUnavailable, Overloaded
+);
+
+/// How long a client whose handshake had no credentials may take to send them.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest first message: a token and the JSON around it.
+const MAX_AUTH_FRAME_BYTES: usize = 64 * 1024;
+
+/// Where the events start.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WebSocketQuery {
+    /// Start with the first event after this seq. 0 starts with the oldest event that is kept.
+    #[serde(default)]
+    #[param(default = 0)]
+    after: u64,
+    /// Start with a `snapshot` of the whole session and continue with the events after it.
+    #[serde(default)]
+    #[param(default = false)]
+    snapshot: bool,
+}
+
+/// Opens a WebSocket: the server sends events of the session, the client sends commands.
+///
+/// Commands are `{"type": "message"|"cancel"|"approve"|"deny"|"answer"|"settings", "command_id"?, …}`. A text frame that is not
+/// a JSON object is a message. The reply to a command is `{"type": "ack", "command_id", "seq"}` when it is durable, or
+/// `{"type": "error", "command_id", "code", "message"}`.
+///
+/// A browser cannot send `Authorization`. It offers the sub-protocols `k8sops.v1` and `bearer.TOKEN`, or it offers `k8sops.v1`
+/// alone and sends `{"type": "auth", "token": "…"}` as its first message within 5 s. The server sends nothing before that.
+#[utoipa::path(
+    operation_id = "open_websocket", tag = "events",
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        WebSocketQuery,
+        ("sec-websocket-protocol" = Option<String>, Header, description = "`k8sops.v1`, and `bearer.TOKEN` if there is no `Authorization`"),
+    ),
+    responses((status = 101, description = "The WebSocket is open"), WebSocketErrors)
+)]
+#[get("/sessions/{session_id}/ws")]
+pub(in crate::api) async fn open_websocket(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<ApiState>,
+    path: SessionPath,
+    QueryParameters(query): QueryParameters<WebSocketQuery>,
+) -> Result<HttpResponse, ProblemDetails> {
+    if !is_handshake(&request) {
+        let detail = "connect with a WebSocket client, or use …/events for SSE and NDJSON";
+        let mut response = ProblemDetails::new(ProblemCode::UpgradeRequired, detail).response();
+        response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+        return Ok(response);
+    }
+    let session = path.session_id;
+    let start = StreamStart { after: query.after, snapshot: query.snapshot };
+    let identity = request.extensions().get::<CallerIdentity>().cloned();
+    let authorized = match identity {
+        Some(identity) => Some(AuthorizedStream::open(&state, identity, session, start).await?),
+        None => None,
+    };
+    if declares_body(&request) {
+        return Err(ProblemDetails::invalid(
+            "a handshake must not have a body: remove Content-Length and Transfer-Encoding",
+        ));
+    }
+    let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
+        .map_err(|error| ProblemDetails::invalid(error.to_string()))?;
+    let socket = OpenSocket {
+        state,
+        session,
+        context: trace_context::current_request(),
+        sender: WsSender::new(socket),
+        messages,
+    };
+    match authorized {
+        Some(stream) => drop(actix_web::rt::spawn(socket.run(stream))),
+        None => drop(actix_web::rt::spawn(socket.authenticate(request, start))),
+    }
+    Ok(response)
+}
+
+/// A stream that a caller may read, before its first frame is sent.
+struct AuthorizedStream {
+    caller: Caller,
+    hello: StreamFrame,
+    cursor: EventCursor,
+    guard: StreamGuard,
+}
+
+impl AuthorizedStream {
+    async fn open(
+        state: &ApiState,
+        identity: CallerIdentity,
+        session: SessionId,
+        start: StreamStart,
+    ) -> Result<Self, ProblemDetails> {
+        let caller = Caller::new(identity)?;
+        let guard = StreamGuard::new(state, &caller.identity)?;
+        let (hello, cursor) = open_cursor(state, &caller.user, session, start).await?;
+        UserToken(caller.identity.user_token.clone()).store_for_session(state, &caller.user, session).await?;
+        Ok(Self { caller, hello, cursor, guard })
+    }
+}
+
+/// A WebSocket after its handshake.
+struct OpenSocket {
+    state: web::Data<ApiState>,
+    session: SessionId,
+    context: RequestContext,
+    sender: WsSender,
+    messages: MessageStream,
+}
+
+impl OpenSocket {
+    async fn run(self, stream: AuthorizedStream) {
+        let Self { state, session, context, sender, messages } = self;
+        let limit = state.server.max_frame_bytes;
+        let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
+        let AuthorizedStream { caller, hello, cursor, guard } = stream;
+        let connection = WsConnection {
+            _counted: state.metrics.track_stream(StreamKind::WebSocket),
+            context,
+            state,
+            caller: caller.identity,
+            session,
+            sender,
+            last_received: Instant::now(),
+            guard,
+        };
+        connection.run(hello, cursor, messages).await;
+    }
+
+    /// Waits for the first message with the client's credentials, and then runs the connection or closes it.
+    async fn authenticate(mut self, request: HttpRequest, start: StreamStart) {
+        self.messages = self.messages.max_frame_size(MAX_AUTH_FRAME_BYTES);
+        let first = tokio::select! {
+            first = timeout(AUTH_TIMEOUT, self.messages.next()) => first,
+            () = self.state.shutdown.cancelled() => {
+                return self.sender.close(CloseCode::Away, "the service is shutting down; reconnect").await;
+            }
+        };
+        let frame = match &first {
+            Ok(Some(Ok(Message::Text(text)))) => serde_json::from_str::<AuthFrame>(text).ok(),
+            _ => None,
+        };
+        let Some(AuthFrame::Auth { token, mcp_token }) = frame else {
+            let why = "the first message must be {\"type\": \"auth\", \"token\": …}";
+            return self.sender.close(CloseCode::Policy, why).await;
+        };
+        let authorized = async {
+            let mut identity = identify_caller(&self.state, &request, Some(&token)).await?;
+            if let Some(mcp_token) = mcp_token {
+                identity.user_token = parse_token(&mcp_token);
+            }
+            self.state.quota.count_request(&identity.user)?;
+            AuthorizedStream::open(&self.state, identity, self.session, start).await
+        };
+        match authorized.await {
+            Ok(stream) => self.run(stream).await,
+            Err(problem) => {
+                let code = problem.code.name();
+                let _ = self.sender.send_text(CommandReply::rejected(Value::Null, problem).to_json()).await;
+                self.sender.close(CloseCode::Policy, &code).await;
+            }
+        }
+    }
+}

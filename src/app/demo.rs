@@ -1,0 +1,78 @@
+//! `k8sops demo`: the service with a simulated cluster, and rules in place of a language model.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8sops_mcp::InProcessConnector;
+use k8sops_models::ModelCatalog;
+use k8sops_telemetry::logs;
+
+use super::{application::Application, build::BuildOverrides, signals::ShutdownSignals};
+use crate::{
+    api,
+    config::{AppConfig, SettingSources},
+    demo,
+};
+
+/// Where the demo listens. Absent values are taken from the environment, or are the defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DemoOptions {
+    /// The address.
+    pub host: Option<String>,
+    /// The port. 0 uses a free port.
+    pub port: Option<u16>,
+}
+
+/// Runs the demo until the process is told to stop. It stores nothing, and the environment only affects where it listens.
+///
+/// # Errors
+/// The demo cannot start, or failed.
+pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
+    // The path is unused. Without it, the home folder would have to be known.
+    let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
+    let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    // A variable is not read if an option replaces it, so that an invalid value is no error.
+    let from_environment = [("K8SOPS_HOST", options.host.is_none()), ("K8SOPS_PORT", options.port.is_none())];
+    for (name, _) in from_environment.into_iter().filter(|(_, is_read)| *is_read) {
+        env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+    }
+    let mut config = AppConfig::load(SettingSources { env, ..SettingSources::default() })?.config;
+    config.server.host = options.host.unwrap_or(config.server.host);
+    config.server.port = options.port.unwrap_or(config.server.port);
+    config.log.level = "warn".into();
+    let _exporter = logs::install_subscriber(&config.log, None)?;
+    let signals = ShutdownSignals::listen()?;
+    let app = Application::build_demo(&config).await?;
+    print_instructions(&format!("http://{}:{}", config.server.host, app.port()));
+    app.run_until_signaled(signals).await
+}
+
+fn print_instructions(url: &str) {
+    println!("{}\n", api::DEMO_NOTICE);
+    println!("k8sops demo listens on {url}  (API pages: {url}/docs)");
+    println!("Try this in another terminal:\n");
+    println!("  k8sops chat --url {url}\n");
+    println!("  id=$(curl -s -XPOST {url}/v1/sessions | grep -o '\"session_id\":\"[^\"]*' | cut -d'\"' -f4)");
+    println!(
+        "  curl -N -H 'accept: text/event-stream' -d '{{\"content\": \"what is broken?\"}}' {url}/v1/sessions/$id/messages\n"
+    );
+}
+
+impl Application {
+    /// Builds the demo: the real service with a rule-based stand-in for the model and an in-process MCP server of a simulated
+    /// cluster.
+    ///
+    /// # Errors
+    /// As for [`Self::build`].
+    pub async fn build_demo(config: &AppConfig) -> anyhow::Result<Self> {
+        let cluster = Arc::new(demo::SimulatedCluster::new());
+        let connector = InProcessConnector::new(move || Ok(demo::connect_demo_server(cluster.clone())));
+        let mut catalog = ModelCatalog::new(&BTreeMap::new());
+        catalog.register_provider(demo::provider_info(), Arc::new(demo::RuleModel::default()));
+        let overrides = BuildOverrides {
+            catalog: Some(catalog),
+            servers: vec![("demo-cluster".into(), Arc::new(connector))],
+            demo: true,
+        };
+        Self::build_with(config, overrides).await
+    }
+}

@@ -1,0 +1,40 @@
+//! Opens the configured store.
+
+use std::{path::PathBuf, sync::Arc};
+
+use k8sops_core::{SessionStore, StoreError};
+use k8sops_store::{
+    FilesystemStore, InMemoryStore, RedisConfig, RedisDeployment, RedisOptions, RedisStore, RedisTopology,
+    StoreBackend, StoreOptions,
+};
+
+/// Opens the configured store.
+pub(crate) async fn open_store(
+    store: &StoreOptions,
+    redis: &RedisOptions,
+) -> Result<Arc<dyn SessionStore>, StoreError> {
+    Ok(match store.backend {
+        StoreBackend::Memory => Arc::new(InMemoryStore::new(store.shallow)),
+        StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, store.shallow).await?),
+        StoreBackend::Redis => Arc::new(RedisStore::new(&redis_config(store, redis)?)?),
+    })
+}
+
+fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfig, StoreError> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path)
+            .map_err(|error| StoreError::unavailable(format!("cannot read REDIS_CA_FILE {}", path.display()), error))
+    };
+    Ok(RedisConfig {
+        urls: redis.url.clone(),
+        topology: match redis.topology {
+            RedisTopology::Single => RedisDeployment::Single,
+            RedisTopology::Cluster => RedisDeployment::Cluster,
+            RedisTopology::Sentinel => RedisDeployment::Sentinel(redis.sentinel_master.clone()),
+        },
+        ca: redis.ca_file.as_ref().map(read).transpose()?,
+        prefix: redis.prefix.clone(),
+        session_ttl: redis.session_ttl,
+        shallow: store.shallow,
+    })
+}
