@@ -157,11 +157,11 @@ async fn redis() {
     }
     let (read, count) = client.events(&long).await;
     println!("  a log of {count} events is read whole in {:.1} ms", read.as_secs_f64() * 1e3);
-    // The owner has let go of it: the next message opens it from the checkpoint.
+    // The owner has released the session: the next message opens it from the checkpoint.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let began = Instant::now();
     client.turn(&long, "echo it").await;
-    println!("  and a turn on it, opened anew, takes {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    println!("  and a turn on it after reopening takes {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
 }
 
 async fn turns() {

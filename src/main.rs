@@ -68,6 +68,7 @@ enum CliCommand {
 /// The document that `config` prints instead of the settings in effect.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of the command line")]
 struct DocumentChoice {
     /// Print the reference of all settings (Markdown).
     #[arg(long)]
@@ -131,14 +132,15 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
             let checks = doctor::build_checks(&loaded, options).await;
             return Ok(doctor::run_checks(checks, &mut std::io::stdout()).await?.into());
         }
-        CliCommand::Config(choice) => match choice.document() {
-            Some(document) => print_output(&document.render())?,
-            None => {
+        CliCommand::Config(choice) => {
+            if let Some(document) = choice.document() {
+                print_output(&document.render())?;
+            } else {
                 let loaded = load_config()?;
                 print_output(&loaded.render())?;
                 print_warnings(&loaded);
             }
-        },
+        }
         CliCommand::Audit(command) => return Ok(audit::run(command, &mut std::io::stdout())?.into()),
         CliCommand::Openapi => print_output(api::openapi_json())?,
         CliCommand::Asyncapi => print_output(&api::asyncapi_yaml())?,

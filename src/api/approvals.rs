@@ -54,7 +54,8 @@ struct ListedApproval {
 )]
 #[get("/approvals")]
 pub(super) async fn list_approvals(state: web::Data<ApiState>, caller: Caller) -> Result<HttpResponse, ProblemDetails> {
-    let pending = state.sessions.approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
+    let pending =
+        state.sessions.list_pending_approvals(&caller.user, caller.identity.roles.contains(UserRole::Approver)).await?;
     let approvals = pending.into_iter().map(|approval| ListedApproval {
         session_id: approval.session,
         user_id: approval.user,
@@ -98,7 +99,7 @@ pub(super) async fn resolve_approval(
     }
     let event = state
         .sessions
-        .apply(session.session_id, command, |event| match &event.body {
+        .apply_command(session.session_id, command, |event| match &event.body {
             EventBody::ApprovalResolved(e) => e.approval_id == approval_id,
             // If the run ends first, the approval will never be resolved.
             body => body.ends_run(),

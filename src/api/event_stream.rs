@@ -66,7 +66,7 @@ pub(super) async fn hello_frame(
 }
 
 async fn stream_hello(state: &ApiState, user: &UserId, session: SessionId) -> Result<StreamHello, ProblemDetails> {
-    let summary = state.sessions.get(user, session).await?;
+    let summary = state.sessions.get_session(user, session).await?;
     let oldest_seq = state.sessions.oldest_seq(session).await?;
     Ok(StreamHello {
         protocol: PROTOCOL,
@@ -94,7 +94,7 @@ pub(super) async fn open_cursor(
     start: StreamStart,
 ) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
     let StreamStart { after, snapshot } = start;
-    let mut cursor = state.sessions.watch(user, session, after).await?;
+    let mut cursor = state.sessions.open_cursor(user, session, after).await?;
     let hello = stream_hello(state, user, session).await?;
     let last_seq = hello.last_seq;
     if after > last_seq {

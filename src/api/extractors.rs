@@ -31,7 +31,7 @@ impl UserToken {
         session: SessionId,
     ) -> Result<(), ProblemDetails> {
         if let Some(token) = self.0 {
-            state.sessions.get(user, session).await?;
+            state.sessions.get_session(user, session).await?;
             state.user_tokens.store_token(session, token);
         }
         Ok(())

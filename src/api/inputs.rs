@@ -44,7 +44,7 @@ pub(super) async fn answer_input(
     session.user_token.store_for_session(&state, &caller.user, session.session_id).await?;
     let event = state
         .sessions
-        .apply(session.session_id, command, |event| match &event.body {
+        .apply_command(session.session_id, command, |event| match &event.body {
             EventBody::InputResolved(e) => e.input_id == input_id,
             // If the run ends first, the question will never be resolved.
             body => body.ends_run(),

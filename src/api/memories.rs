@@ -285,7 +285,7 @@ pub(super) async fn delete_memory(
         }
         deleted
     };
-    if state.sessions.to_the_end(deletion).await? {
+    if state.sessions.run_to_completion(deletion).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(memory_not_found(id))
@@ -321,7 +321,7 @@ pub(super) async fn delete_memories(
         }
         deleted
     };
-    Ok(web::Json(MemoriesDeleted { deleted: state.sessions.to_the_end(deletion).await? }))
+    Ok(web::Json(MemoriesDeleted { deleted: state.sessions.run_to_completion(deletion).await? }))
 }
 
 async fn audit_deletion(state: &ApiState, user: &UserId) {

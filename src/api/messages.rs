@@ -90,11 +90,11 @@ pub(super) async fn send_message(
     let wants_stream = preferred_media_type(&request, &[JSON, SSE]) == SSE;
     // Reserved before the message is accepted: a client that gets no stream must be able to send the message again.
     let guard = wants_stream.then(|| StreamGuard::new(&state, &caller.identity)).transpose()?;
-    let receipt = state.sessions.submit(session_id, command).await?;
+    let receipt = state.sessions.submit_command(session_id, command).await?;
     let accepted = MessageAccepted::from_receipt(receipt)?;
     let Some(guard) = guard else { return Ok(HttpResponse::Accepted().json(accepted)) };
     // The run may end before its stream is open, so the cursor includes the text of complete messages.
-    let cursor = state.sessions.watch(&caller.user, session_id, accepted.seq).await?.with_all_text();
+    let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).await?.with_all_text();
     let hello = hello_frame(&state, &caller.user, session_id).await?;
     let end = StreamEnd::RunEnd(accepted.run_id, accepted.message_id);
     Ok(EventStream { guard, hello, cursor, format: StreamFormat::Sse, end }.into_response(&state))
@@ -145,7 +145,7 @@ pub(super) async fn list_messages(
     if !(1..=1000).contains(&query.limit) {
         return Err(ProblemDetails::invalid("limit must be 1 to 1000"));
     }
-    let conversation = state.sessions.state(&caller.user, session.session_id).await?.messages;
+    let conversation = state.sessions.load_session_state(&caller.user, session.session_id).await?.messages;
     let mut messages: Vec<_> =
         conversation.into_iter().filter(|m| m.seq() > query.after).take(query.limit + 1).collect();
     let has_more = messages.len() > query.limit;
@@ -184,7 +184,7 @@ pub(super) async fn cancel_run(
     key: IdempotencyKey,
 ) -> Result<HttpResponse, ProblemDetails> {
     let command = cancel_command(&caller.user, key.into_command_id());
-    let receipt = state.sessions.submit(session.session_id, command).await?;
+    let receipt = state.sessions.submit_command(session.session_id, command).await?;
     Ok(HttpResponse::Accepted()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(CancelAccepted { run_id: receipt.run_id, seq: receipt.seq }))

@@ -105,7 +105,7 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
     web::Json(ServiceInfo {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        replica: state.sessions.replica().to_owned(),
+        replica: state.sessions.replica_name().to_owned(),
         mode: state.mode,
         language_model: state.mode == ServiceMode::Serve,
         notice: (state.mode == ServiceMode::Demo).then_some(DEMO_NOTICE),
@@ -114,7 +114,7 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
         mcp_connected: state.mcp.all_connected(),
         default_provider: state.default_settings.load().provider.clone(),
         default_model: state.default_settings.load().model.clone(),
-        long_term_memory: state.sessions.remembers(),
+        long_term_memory: state.sessions.has_long_term_memory(),
         limits: RequestLimits {
             max_message_bytes: state.server.max_message_bytes,
             max_frame_bytes: state.server.max_frame_bytes,
@@ -173,6 +173,6 @@ pub(super) async fn get_metrics(
     state.metrics.set_open_circuits(&state.catalog.open_circuits());
     let servers = state.mcp.statuses();
     state.metrics.set_mcp_connections(servers.iter().map(|server| (&*server.name, server.connected)));
-    state.metrics.set_replica_load(state.sessions.owned(), state.sessions.tasks_alive());
+    state.metrics.set_replica_load(state.sessions.owned_count(), state.sessions.alive_task_count());
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render()))
 }

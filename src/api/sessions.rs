@@ -131,7 +131,7 @@ pub(super) async fn create_session(
     if patch != SettingsPatch::default() {
         state.catalog.validate_settings(&settings)?;
     }
-    let summary = state.sessions.create(&caller.user, title, settings).await?;
+    let summary = state.sessions.create_session(&caller.user, title, settings).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);
     Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(SessionView::new(&state, summary)))
 }
@@ -183,7 +183,7 @@ pub(super) async fn list_sessions(
         return Err(ProblemDetails::invalid("limit must be 1 to 200"));
     }
     let after = query.cursor.as_deref().map(parse_list_cursor).transpose()?;
-    let mut sessions = state.sessions.list(&caller.user, after, query.limit + 1).await?;
+    let mut sessions = state.sessions.list_sessions(&caller.user, after, query.limit + 1).await?;
     let has_more = sessions.len() > query.limit;
     sessions.truncate(query.limit);
     let next_cursor =
@@ -214,7 +214,7 @@ pub(super) async fn get_session(
     caller: Caller,
     session: SessionPath,
 ) -> Result<web::Json<SessionView>, ProblemDetails> {
-    let summary = state.sessions.get(&caller.user, session.session_id).await?;
+    let summary = state.sessions.get_session(&caller.user, session.session_id).await?;
     Ok(web::Json(SessionView::new(&state, summary)))
 }
 
@@ -249,8 +249,11 @@ pub(super) async fn update_session(
 ) -> Result<web::Json<SessionView>, ProblemDetails> {
     let command_id = key.into_command_id();
     let command = title_command(&caller.user, command_id.clone(), &body.0.title)?;
-    state.sessions.apply(session.session_id, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    let summary = state.sessions.get(&caller.user, session.session_id).await?;
+    state
+        .sessions
+        .apply_command(session.session_id, command, |event| event.body.command_id() == Some(&command_id))
+        .await?;
+    let summary = state.sessions.get_session(&caller.user, session.session_id).await?;
     Ok(web::Json(SessionView::new(&state, summary)))
 }
 
@@ -269,6 +272,6 @@ pub(super) async fn delete_session(
     caller: Caller<CanWrite>,
     session: SessionPath,
 ) -> Result<HttpResponse, ProblemDetails> {
-    state.sessions.delete(&caller.user, session.session_id).await?;
+    state.sessions.delete_session(&caller.user, session.session_id).await?;
     Ok(HttpResponse::NoContent().finish())
 }

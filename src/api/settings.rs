@@ -30,7 +30,7 @@ pub(super) async fn get_settings(
     caller: Caller,
     session: SessionPath,
 ) -> Result<web::Json<SessionSettings>, ProblemDetails> {
-    Ok(web::Json(state.sessions.get(&caller.user, session.session_id).await?.settings))
+    Ok(web::Json(state.sessions.get_session(&caller.user, session.session_id).await?.settings))
 }
 
 /// Changes settings of a session from the next run on.
@@ -56,6 +56,9 @@ pub(super) async fn update_settings(
 ) -> Result<web::Json<SessionSettings>, ProblemDetails> {
     let command_id = key.into_command_id();
     let command = settings_command(&caller.user, command_id.clone(), body.0)?;
-    state.sessions.apply(session.session_id, command, |event| event.body.command_id() == Some(&command_id)).await?;
-    Ok(web::Json(state.sessions.get(&caller.user, session.session_id).await?.settings))
+    state
+        .sessions
+        .apply_command(session.session_id, command, |event| event.body.command_id() == Some(&command_id))
+        .await?;
+    Ok(web::Json(state.sessions.get_session(&caller.user, session.session_id).await?.settings))
 }

@@ -88,7 +88,7 @@ pub(super) async fn get_tool_output(
     let margin = usize::try_from(offset).unwrap_or(usize::MAX).min(MAX_CHAR_BYTES - 1);
     let read_from = offset - margin as u64;
     let read_bytes = margin + limit + MAX_CHAR_BYTES;
-    let found = state.sessions.output(&caller.user, session.session_id, &call, read_from, read_bytes).await?;
+    let found = state.sessions.read_tool_output(&caller.user, session.session_id, &call, read_from, read_bytes).await?;
     let start = char_start(&found.bytes, margin);
     let end = char_start(&found.bytes, start + limit);
     let content = String::from_utf8_lossy(&found.bytes[start..end]).into_owned();

@@ -79,7 +79,7 @@ impl Application {
                 ended = &mut server => Some(ended),
             };
             tracing::info!("shutting down");
-            state.sessions.stop(shutdown_timeout).await;
+            state.sessions.shutdown(shutdown_timeout).await;
             state.shutdown.cancel();
             server_stop.cancel();
             let ended = match failed {
@@ -87,7 +87,7 @@ impl Application {
                 None => server.await,
             };
             state.memory.shutdown().await;
-            state.sessions.close();
+            state.sessions.stop_following();
             audit.close().await;
             state.mcp.close().await;
             drop(background);

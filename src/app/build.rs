@@ -26,10 +26,10 @@ use crate::{
     config::AppConfig,
     demo,
     error_chain::ErrorChain,
-    runtime::{Parts, Sessions},
+    runtime::{Dependencies, Sessions},
 };
 
-/// Parts that replace the configured ones.
+/// Dependencies that replace the configured ones.
 #[derive(Default)]
 pub struct BuildOverrides {
     /// A catalog with other models, for the demo and for tests.
@@ -106,7 +106,7 @@ impl Application {
         };
         let long_term = &config.long_term;
         let memory = LongTermMemory::new(store.clone(), embedding_model(config)?, long_term.max_memories);
-        let sessions = Sessions::new(Parts {
+        let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: catalog.clone(),
             tools: Arc::new(session_tools),
@@ -114,7 +114,7 @@ impl Application {
             limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),
-            room: ArcSwap::from_pointee(capacity_limits(config)),
+            capacity: ArcSwap::from_pointee(capacity_limits(config)),
             shallow: config.store.shallow,
             approval_by: config.tools.approval_by,
             metrics: metrics.clone(),

@@ -19,7 +19,7 @@ pub(super) async fn serve_http(
     max_connections: usize,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let recovered = state.sessions.recover().await?;
+    let recovered = state.sessions.start().await?;
     if recovered > 0 {
         tracing::info!(sessions = recovered, "resuming sessions of an earlier process");
     }

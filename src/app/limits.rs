@@ -3,7 +3,7 @@
 use k8sops_agent as agent;
 use k8sops_models::RetryPolicy;
 
-use crate::{config::AppConfig, runtime::Room};
+use crate::{config::AppConfig, runtime::CapacityLimits};
 
 /// Returns the limits of a run.
 pub(super) fn run_limits(config: &AppConfig) -> agent::RunLimits {
@@ -24,8 +24,8 @@ pub(super) fn run_limits(config: &AppConfig) -> agent::RunLimits {
 }
 
 /// Returns the limits of sessions and concurrent runs.
-pub(super) fn capacity_limits(config: &AppConfig) -> Room {
-    Room {
+pub(super) fn capacity_limits(config: &AppConfig) -> CapacityLimits {
+    CapacityLimits {
         sessions_per_user: config.sessions.max_sessions,
         runs: config.limits.runs,
         runs_per_user: config.limits.runs_per_user,

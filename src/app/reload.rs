@@ -83,8 +83,8 @@ fn apply_config(
     logs::set_log_level(&config.log.level)?;
     state.default_settings.store(defaults.into());
     state.day_budget.store(config.budgets.user_day.into());
-    state.sessions.set_limits(run_limits(config));
-    state.sessions.set_room(capacity_limits(config));
+    state.sessions.set_run_limits(run_limits(config));
+    state.sessions.set_capacity_limits(capacity_limits(config));
     state.quota.set_limits(config.limits);
     state.tools.set_policy(&config.tools);
     for warning in &loaded.warnings {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, SpendingLimits};
 use k8sops_core::mask_url;
 use k8sops_mcp::McpOptions;
-use k8sops_models::{ProviderConfig, ProvidersOptions};
+use k8sops_models::{ProviderCatalogOptions, ProviderOptions};
 use k8sops_settings::{
     EffectiveSetting, SettingReader, SettingSources, SourceError, reader::ReadReport, render::render_effective,
 };
@@ -42,7 +42,7 @@ pub struct AppConfig {
     /// Section `llm`: the defaults of new sessions.
     pub llm: LlmConfig,
     /// Section `providers`: providers by their ids, those of `config/models.yaml` included.
-    pub providers: BTreeMap<String, ProviderConfig>,
+    pub providers: BTreeMap<String, ProviderOptions>,
     /// Section `mcp`.
     pub mcp: McpOptions,
     /// Section `memory`: where sessions are kept.
@@ -139,7 +139,7 @@ impl AppConfig {
         let server = reader.read_section();
         let auth = AuthConfig::read_settings(reader);
         let limits = reader.read_section();
-        let mut providers = reader.read_section::<ProvidersOptions>().providers;
+        let mut providers = reader.read_section::<ProviderCatalogOptions>().providers;
         let llm = LlmConfig::read_settings(reader, &mut providers);
         let mcp = reader.read_section();
         let store = expand_store_path(reader.read_section(), reader);
@@ -188,7 +188,7 @@ fn warn_of_missing_prices(
     reader: &mut SettingReader,
     budgets: &SpendingLimits,
     llm: &LlmConfig,
-    providers: &BTreeMap<String, ProviderConfig>,
+    providers: &BTreeMap<String, ProviderOptions>,
 ) {
     let has_budget = [budgets.turn, budgets.session, budgets.user_day].iter().any(|budget| budget.usd.is_some());
     let model = providers.get(&llm.provider).and_then(|p| p.models.iter().find(|model| model.id == llm.model));

@@ -2,7 +2,7 @@
 
 use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions};
 use k8sops_mcp::{DEFAULT_SERVER_VARIABLES, McpOptions, USER_TOKEN};
-use k8sops_models::{PROVIDER_VARIABLES, ProvidersOptions};
+use k8sops_models::{PROVIDER_VARIABLES, ProviderCatalogOptions};
 use k8sops_settings::{SettingsCatalog, SettingsSection as _, StandaloneVariable};
 use k8sops_store::{RedisOptions, StoreOptions};
 use k8sops_telemetry::{LogOptions, TelemetryOptions};
@@ -59,7 +59,7 @@ pub fn settings_catalog() -> SettingsCatalog {
         &ProxyOptions::SECTION,
         &LimitOptions::SECTION,
         &LlmOptions::SECTION,
-        &ProvidersOptions::SECTION,
+        &ProviderCatalogOptions::SECTION,
         &McpOptions::SECTION,
         &StoreOptions::SECTION,
         &SessionOptions::SECTION,

@@ -18,9 +18,9 @@ pub enum GeneratedDocument {
 }
 
 const REFERENCE_INTRODUCTION: &str = "\
-<!-- Made by `k8sops config --reference`. Change the declarations of the options, not this file. -->
+<!-- generated: k8sops config --reference -->
 
-# Reference of all settings
+# Settings
 
 Every setting can be set in your own YAML (`K8SOPS_CONFIG`); one that has a variable can also be set in `.env` or in the
 environment. Later wins: default, YAML, `.env`, environment. An empty value is not set. `k8sops config` prints the settings in

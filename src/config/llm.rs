@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8sops_core::{ReasoningEffort, SessionSettings, shown};
-use k8sops_models::{ModelChoice, ModelConfig, ModelFeature, ProviderConfig};
+use k8sops_models::{ModelChoice, ModelFeature, ModelOptions, ProviderOptions};
 use k8sops_settings::{
     SettingReader, ValueFormat,
     declaration::{optional, or_empty, required},
@@ -68,7 +68,7 @@ impl LlmConfig {
 
     /// Reads the section. A model that it names and the catalog does not know becomes part of the catalog: people run servers
     /// whose models have any name.
-    pub(super) fn read_settings(reader: &mut SettingReader, providers: &mut BTreeMap<String, ProviderConfig>) -> Self {
+    pub(super) fn read_settings(reader: &mut SettingReader, providers: &mut BTreeMap<String, ProviderOptions>) -> Self {
         let options: LlmOptions = reader.read_section();
         if !providers.contains_key(&options.provider) {
             let origin = reader.origin_of("llm.provider");
@@ -102,7 +102,7 @@ impl LlmConfig {
 fn select_model(
     reader: &mut SettingReader,
     options: &LlmOptions,
-    providers: &mut BTreeMap<String, ProviderConfig>,
+    providers: &mut BTreeMap<String, ProviderOptions>,
 ) -> String {
     let provider = providers.get_mut(&options.provider);
     if let Some(model) = &options.model {
@@ -124,24 +124,24 @@ fn select_model(
 fn add_named_model(
     reader: &mut SettingReader,
     id: &str,
-    provider: &mut ProviderConfig,
+    provider: &mut ProviderOptions,
     model: &str,
     path: &str,
     variable: &str,
 ) {
     if !provider.models.is_empty() && provider.models.iter().all(|known| known.id != model) {
         let description = format!("Named by {variable}; its limits are not known");
-        provider.models.push(ModelConfig::named(model, &description));
+        provider.models.push(ModelOptions::named(model, &description));
         let origin = reader.origin_of(path);
         reader.record_effective(format!("providers.{id}.models[]"), model, &origin);
     }
 }
 
-fn warn_of_missing_key(reader: &mut SettingReader, provider: Option<&ProviderConfig>) {
+fn warn_of_missing_key(reader: &mut SettingReader, provider: Option<&ProviderOptions>) {
     let Some(provider) = provider.filter(|provider| provider.api_key.is_none() && !provider.key_optional) else {
         return;
     };
-    let ProviderConfig { name, key_variable, .. } = provider;
+    let ProviderOptions { name, key_variable, .. } = provider;
     reader.report_warning(format!(
         "{name} is the provider of new sessions and has no key: set {key_variable}, or choose another in LLM_PROVIDER"
     ));
@@ -150,7 +150,7 @@ fn warn_of_missing_key(reader: &mut SettingReader, provider: Option<&ProviderCon
 fn read_fallback(
     reader: &mut SettingReader,
     pairs: &str,
-    providers: &mut BTreeMap<String, ProviderConfig>,
+    providers: &mut BTreeMap<String, ProviderOptions>,
 ) -> Vec<ModelChoice> {
     let mut choices = Vec::new();
     let origin = reader.origin_of("llm.fallback");
@@ -172,7 +172,7 @@ fn read_fallback(
             (model, _) => model.to_owned(),
         };
         if provider.api_key.is_none() && !provider.key_optional {
-            let ProviderConfig { name, key_variable, .. } = provider;
+            let ProviderOptions { name, key_variable, .. } = provider;
             reader.report_warning(format!("{name} is in LLM_FALLBACK and is skipped: it has no key ({key_variable})"));
         }
         add_named_model(reader, id, provider, &model, "llm.fallback", "LLM_FALLBACK");
@@ -181,6 +181,6 @@ fn read_fallback(
     choices
 }
 
-fn provider_ids(providers: &BTreeMap<String, ProviderConfig>) -> String {
+fn provider_ids(providers: &BTreeMap<String, ProviderOptions>) -> String {
     providers.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8sops_agent::{EmbeddingOptions, LongTermMemoryOptions};
 use k8sops_core::shown;
-use k8sops_models::{ProviderConfig, ProviderProtocol};
+use k8sops_models::{ProviderOptions, ProviderProtocol};
 use k8sops_settings::SettingReader;
 use k8sops_store::StoreOptions;
 
@@ -36,7 +36,7 @@ pub struct EmbeddingConfig {
 
 impl LongTermConfig {
     /// Reads the sections. The embedding model counts only where long-term memory is enabled.
-    pub(super) fn read_settings(reader: &mut SettingReader, providers: &BTreeMap<String, ProviderConfig>) -> Self {
+    pub(super) fn read_settings(reader: &mut SettingReader, providers: &BTreeMap<String, ProviderOptions>) -> Self {
         let LongTermMemoryOptions { enabled, max_memories } = reader.read_section();
         let options: EmbeddingOptions = reader.read_section();
         let embeddings = select_embedding_model(reader, options, enabled, providers);
@@ -48,7 +48,7 @@ fn select_embedding_model(
     reader: &mut SettingReader,
     options: EmbeddingOptions,
     enabled: bool,
-    providers: &BTreeMap<String, ProviderConfig>,
+    providers: &BTreeMap<String, ProviderOptions>,
 ) -> Option<EmbeddingConfig> {
     let Some(provider) = options.provider else {
         if enabled {
@@ -58,7 +58,7 @@ fn select_embedding_model(
         }
         return None;
     };
-    let has_embeddings = |config: &ProviderConfig| config.protocol != ProviderProtocol::Anthropic;
+    let has_embeddings = |config: &ProviderOptions| config.protocol != ProviderProtocol::Anthropic;
     let Some(config) = providers.get(&provider).filter(|config| has_embeddings(config)) else {
         let able = providers.iter().filter(|(_, config)| has_embeddings(config)).map(|(id, _)| id.as_str());
         let allowed = able.collect::<Vec<_>>().join(", ");

@@ -1,39 +1,43 @@
-//! Who may answer approvals, and what waits for an answer.
+//! Pending approvals: the list for those who may answer, and the authorization of an answer.
 
-use super::{Sessions, SessionsError, Shared};
+use super::{error::SessionsError, inner::RuntimeInner, sessions::Sessions};
 use k8sops_core::{ApprovalRequested, CommandBody, RunId, SessionCommand, SessionId, UserId, load_state};
 use k8sops_tools::ApprovalBy;
 
-/// An approval that waits for an answer.
+/// An approval request that waits for an answer.
 #[derive(Debug, Clone)]
 pub struct WaitingApproval {
     /// The session.
     pub session: SessionId,
-    /// Whose it is.
+    /// The user of the session.
     pub user: UserId,
     /// The run that waits.
     pub run: RunId,
-    /// What is asked.
+    /// The approval request.
     pub asked: ApprovalRequested,
 }
 
 impl Sessions {
-    /// The approvals that a user may answer and that wait, those that run out first coming first: of their own sessions or,
-    /// where they are given by others, of all others' sessions to somebody with the role `approver`.
+    /// Lists the pending approvals that a user may answer, by expiry: those of the user's own sessions or, with
+    /// `TOOL_APPROVAL_BY=approver`, those of all other users for a caller with the role `approver`.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn approvals(&self, user: &UserId, approver: bool) -> Result<Vec<WaitingApproval>, SessionsError> {
-        let store = self.0.parts.store.as_ref();
+    /// Store errors.
+    pub async fn list_pending_approvals(
+        &self,
+        user: &UserId,
+        approver: bool,
+    ) -> Result<Vec<WaitingApproval>, SessionsError> {
+        let store = self.0.dependencies.store.as_ref();
         let mut found = Vec::new();
-        if self.0.parts.approval_by == ApprovalBy::Approver && !approver {
+        if self.0.dependencies.approval_by == ApprovalBy::Approver && !approver {
             return Ok(found);
         }
-        for session in self.0.waiting.sessions(store).await? {
-            // One that cannot be read keeps nobody from the others.
+        for session in self.0.pending_approvals.list_sessions(store).await? {
+            // A session that cannot be read does not hide the others.
             let Ok(Some(summary)) = store.read_summary(session).await else { continue };
             let theirs = summary.user_id == *user;
-            if theirs != (self.0.parts.approval_by == ApprovalBy::Owner) {
+            if theirs != (self.0.dependencies.approval_by == ApprovalBy::Owner) {
                 continue;
             }
             let Ok(loaded) = load_state(store, session).await else { continue };
@@ -46,11 +50,11 @@ impl Sessions {
     }
 }
 
-impl Shared {
-    /// Whether who sent an answer to an approval may give it. Asked at the door and again before it is logged.
-    pub(super) fn may_answer(&self, command: &SessionCommand, owner: &UserId) -> bool {
+impl RuntimeInner {
+    /// Returns whether the sender of an approval answer may give it. Checked at submission and again before it is committed.
+    pub(super) fn is_allowed_to_answer(&self, command: &SessionCommand, owner: &UserId) -> bool {
         let CommandBody::Resolve { approver, arguments, .. } = &command.body else { return false };
-        match self.parts.approval_by {
+        match self.dependencies.approval_by {
             ApprovalBy::Owner => command.by == *owner,
             ApprovalBy::Approver => *approver && command.by != *owner && arguments.is_none(),
         }

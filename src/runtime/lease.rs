@@ -1,41 +1,40 @@
-//! A lease as its holder keeps it: renewed on a task of its own, so that a busy owner does not lose it, and known to be
-//! over by this process's own clock, so that one that was paused does not act on a lease that others have taken.
+//! The lease of a session owner. A separate task renews it, so that a busy owner keeps it. Its expiry is measured by this
+//! process's own clock, so that a process that was paused does not act on a lease that another one holds.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use k8sops_core::{SessionId, SessionLease, SessionStore, StoreError};
 
-/// How long an ownership holds without being renewed (DESIGN section 6).
-pub(super) const LEASE: Duration = Duration::from_secs(10);
-/// How often it is renewed.
-pub(super) const RENEW: Duration = Duration::from_secs(3);
-/// The wait before a renewal that failed is tried again.
+/// Time to live of a lease without renewal.
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(10);
+/// Interval of renewals.
+pub(super) const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+/// Delay before a failed renewal is retried.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// A lease that is renewed as long as this lives.
+/// A lease that is renewed until this is dropped.
 pub(super) struct HeldLease {
     pub(super) lease: SessionLease,
-    term: Arc<Term>,
+    lease_validity: Arc<LeaseValidity>,
     _renewing: Option<AbortOnDropHandle<()>>,
 }
 
-/// How long a lease holds.
+/// Whether a lease is still held, by the clock of this process.
 #[derive(Debug)]
-pub(super) struct Term {
-    /// `None`: for ever.
+pub(super) struct LeaseValidity {
+    /// When the lease expires; `None` if it never does.
     until: Mutex<Option<Instant>>,
     lost: CancellationToken,
     why: Mutex<Option<StoreError>>,
 }
 
 impl HeldLease {
-    /// Takes a session.
+    /// Acquires the lease of a session.
     ///
     /// # Errors
     /// Those of [`SessionStore::acquire`].
@@ -44,67 +43,68 @@ impl HeldLease {
         session: SessionId,
         owner: &str,
     ) -> Result<Self, StoreError> {
-        // From before it was asked for: it must not last longer here than where it is kept.
+        // Measured from before the request, so that it does not end later here than in the store.
         let from = Instant::now();
-        let lease = store.acquire_lease(session, owner, LEASE).await?;
-        // Of a store that one process has for itself nobody can take it, however long this one sleeps.
-        let until = store.notifications().map(|_| from + LEASE);
-        let term = Arc::new(Term { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
+        let lease = store.acquire_lease(session, owner, LEASE_TTL).await?;
+        // A store of a single process hands out no lease to others, so it never expires.
+        let until = store.notifications().map(|_| from + LEASE_TTL);
+        let validity =
+            Arc::new(LeaseValidity { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
         let renewing = until.map(|_| {
-            let renewing = tokio::spawn(renew(store.clone(), lease, term.clone()));
+            let renewing = tokio::spawn(renew_periodically(store.clone(), lease, validity.clone()));
             AbortOnDropHandle::new(renewing)
         });
-        Ok(Self { lease, term, _renewing: renewing })
+        Ok(Self { lease, lease_validity: validity, _renewing: renewing })
     }
 
-    /// Whether the lease surely holds now.
-    pub(super) fn term(&self) -> Arc<Term> {
-        self.term.clone()
+    /// Returns the shared validity of the lease.
+    pub(super) fn validity(&self) -> Arc<LeaseValidity> {
+        self.lease_validity.clone()
     }
 
-    /// Waits until the lease is lost; why.
-    pub(super) async fn lost(&self) -> StoreError {
-        self.term.lost.cancelled().await;
-        let why = self.term.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// Waits until the lease is lost; returns the reason.
+    pub(super) async fn wait_until_lost(&self) -> StoreError {
+        self.lease_validity.lost.cancelled().await;
+        let why = self.lease_validity.why.lock().clone();
         why.unwrap_or_else(|| StoreError::Unavailable("the lease could not be renewed in time".into()))
     }
 }
 
-impl Term {
-    /// Whether the lease surely holds now.
-    pub(super) fn holds(&self) -> bool {
+impl LeaseValidity {
+    /// Returns whether the lease is certainly held now.
+    pub(super) fn is_held(&self) -> bool {
         !self.lost.is_cancelled() && self.until().is_none_or(|until| Instant::now() < until)
     }
 
     fn until(&self) -> Option<Instant> {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.until.lock()
     }
 
-    fn lose(&self, why: StoreError) {
-        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    fn mark_lost(&self, why: StoreError) {
+        *self.why.lock() = Some(why);
         self.lost.cancel();
     }
 }
 
-async fn renew(store: Arc<dyn SessionStore>, lease: SessionLease, term: Arc<Term>) {
-    let mut wait = RENEW;
+async fn renew_periodically(store: Arc<dyn SessionStore>, lease: SessionLease, validity: Arc<LeaseValidity>) {
+    let mut wait = RENEW_INTERVAL;
     loop {
         sleep(wait).await;
         let from = Instant::now();
-        let Some(until) = term.until() else { return };
+        let Some(until) = validity.until() else { return };
         let left = until.saturating_duration_since(from);
-        match timeout(left, store.renew_lease(lease, LEASE)).await {
+        match timeout(left, store.renew_lease(lease, LEASE_TTL)).await {
             Ok(Ok(())) => {
-                *term.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(from + LEASE);
-                wait = RENEW;
+                *validity.until.lock() = Some(from + LEASE_TTL);
+                wait = RENEW_INTERVAL;
             }
             Ok(Err(error @ StoreError::Unavailable(_))) if Instant::now() < until => {
-                tracing::debug!(session = %lease.session, %error, "the lease could not be renewed; trying again");
+                tracing::debug!(session = %lease.session, %error, "lease renewal failed, retrying");
                 wait = RETRY;
             }
-            Ok(Err(error)) => return term.lose(error),
+            Ok(Err(error)) => return validity.mark_lost(error),
             Err(_) => {
-                return term.lose(StoreError::Unavailable("the lease could not be renewed in time".into()));
+                return validity.mark_lost(StoreError::Unavailable("the lease could not be renewed in time".into()));
             }
         }
     }

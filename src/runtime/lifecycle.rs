@@ -1,8 +1,8 @@
-//! Sessions begin and go.
+//! Creates and deletes sessions.
 
 use std::sync::Arc;
 
-use super::{Sessions, SessionsError, Shared, learning};
+use super::{error::SessionsError, inner::RuntimeInner, memory_extraction, sessions::Sessions};
 use crate::audit::{AuditAction, AuditRecord};
 use k8sops_core::{
     EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId, SessionSettings,
@@ -10,33 +10,33 @@ use k8sops_core::{
 };
 
 impl Sessions {
-    /// Begins a session. When the user has `MAX_SESSIONS` already, the one with the oldest activity is deleted, never one
-    /// with a run in progress.
+    /// Creates a session. If the user has `MAX_SESSIONS` already, deletes the one with the oldest activity, but never one with
+    /// an open run.
     ///
     /// # Errors
-    /// `TooMany`, and those of the store.
-    pub async fn create(
+    /// `TooMany`, and store errors.
+    pub async fn create_session(
         &self,
         user: &UserId,
         title: Option<String>,
         settings: SessionSettings,
     ) -> Result<SessionSummary, SessionsError> {
-        self.refuse_when_stopping()?;
+        self.ensure_running()?;
         let created = SessionCreated { user_id: user.clone(), title, settings, by: EventAuthor::User(user.clone()) };
         let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
         let (this, user) = (self.clone(), user.clone());
-        self.to_the_end(async move {
+        self.run_to_completion(async move {
             let _one_at_a_time = this.0.creating.lock().await;
-            this.make_room(&user).await?;
-            this.0.parts.store.create_session(&event).await?;
-            this.0.parts.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
+            this.delete_oldest_sessions(&user).await?;
+            this.0.dependencies.store.create_session(&event).await?;
+            this.0.dependencies.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
             Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
         })
         .await
     }
 
-    async fn make_room(&self, user: &UserId) -> Result<(), SessionsError> {
-        let (store, max) = (&self.0.parts.store, self.0.parts.room.load().sessions_per_user);
+    async fn delete_oldest_sessions(&self, user: &UserId) -> Result<(), SessionsError> {
+        let (store, max) = (&self.0.dependencies.store, self.0.dependencies.capacity.load().sessions_per_user);
         if store.count_sessions(user).await? < max {
             return Ok(());
         }
@@ -53,17 +53,17 @@ impl Sessions {
             if over == 0 {
                 break;
             }
-            let to_learn = self.0.to_learn(old).await;
+            let to_learn = self.0.load_unextracted(old).await;
             match store.delete_idle_session(old).await {
                 Ok(IdleDeletion::Deleted) => {
-                    self.0.registry.close(old);
-                    self.note_deleted("system".to_owned(), old).await;
-                    self.0.had_its_end(user, old, to_learn).await;
+                    self.0.registry.close_session(old);
+                    self.audit_deletion("system".to_owned(), old).await;
+                    self.0.finish_deleted_session(user, old, to_learn).await;
                     over -= 1;
                 }
-                // One that cannot be read may yet be repaired: only its user deletes it.
+                // A damaged session may be repaired: only its user deletes it.
                 Ok(IdleDeletion::Busy) | Err(StoreError::Corrupt(_)) => {}
-                // Somebody else deleted it.
+                // Deleted concurrently.
                 Err(StoreError::NotFound(_)) => over -= 1,
                 Err(error) => return Err(error.into()),
             }
@@ -71,57 +71,62 @@ impl Sessions {
         if over == 0 { Ok(()) } else { Err(SessionsError::TooMany(max)) }
     }
 
-    /// Deletes a session with all that belongs to it. A run in progress is broken off.
+    /// Deletes a session and everything that belongs to it. An open run is aborted.
     ///
     /// # Errors
-    /// `NotFound`, and those of the store.
-    pub async fn delete(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
+    /// `NotFound`, and store errors.
+    pub async fn delete_session(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
         let (this, user) = (self.clone(), user.clone());
-        self.to_the_end(async move { this.delete_of(&user, session).await }).await
+        self.run_to_completion(async move { this.delete_checked(&user, session).await }).await
     }
 
-    async fn delete_of(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
-        match self.get(user, session).await {
-            // The user's own, or it would not be found.
+    async fn delete_checked(&self, user: &UserId, session: SessionId) -> Result<(), SessionsError> {
+        match self.get_session(user, session).await {
+            // The session belongs to the user, or it would not be found.
             Ok(_) | Err(SessionsError::Store(StoreError::Corrupt(_))) => {}
             Err(error) => return Err(error),
         }
-        let store = &self.0.parts.store;
-        let to_learn = self.0.to_learn(session).await;
+        let store = &self.0.dependencies.store;
+        let to_learn = self.0.load_unextracted(session).await;
         let deleted = store.delete_session(session).await;
-        // It may be gone though that could not be made sure of: whoever watches it must not wait for ever.
+        // The deletion may have succeeded in spite of the error: watchers must not wait for a session that is gone.
         if deleted.is_ok() || matches!(store.read_summary(session).await, Ok(None)) {
-            self.0.registry.close(session);
-            self.note_deleted(format!("user:{user}"), session).await;
-            self.0.had_its_end(user, session, to_learn).await;
+            self.0.registry.close_session(session);
+            self.audit_deletion(format!("user:{user}"), session).await;
+            self.0.finish_deleted_session(user, session, to_learn).await;
         }
         Ok(deleted?)
     }
 
-    async fn note_deleted(&self, by: String, session: SessionId) {
+    async fn audit_deletion(&self, by: String, session: SessionId) {
         let entry = AuditRecord::new(AuditAction::SessionDeleted).with_actor(by).with_session(session);
-        self.0.parts.audit.record(vec![entry]).await;
+        self.0.dependencies.audit.record(vec![entry]).await;
     }
 }
 
-impl Shared {
-    /// A session that is about to be deleted, if there is something in it that was not looked at for memories.
-    async fn to_learn(&self, session: SessionId) -> Option<SessionState> {
-        self.parts.memory.as_ref()?;
-        let summary = self.parts.store.read_summary(session).await.ok().flatten();
+impl RuntimeInner {
+    /// Returns the state of a session that is about to be deleted, if memories were not extracted from all of it.
+    async fn load_unextracted(&self, session: SessionId) -> Option<SessionState> {
+        self.dependencies.memory.as_ref()?;
+        let summary = self.dependencies.store.read_summary(session).await.ok().flatten();
         summary.filter(|summary| summary.to_learn)?;
-        Some(load_state(self.parts.store.as_ref(), session).await.ok()?.state)
+        Some(load_state(self.dependencies.store.as_ref(), session).await.ok()?.state)
     }
 
-    /// A session is gone: what was not looked at of it is, and what it used is closed.
-    async fn had_its_end(self: &Arc<Self>, user: &UserId, session: SessionId, to_learn: Option<SessionState>) {
+    /// Extracts memories from a deleted session and closes its usage record.
+    async fn finish_deleted_session(
+        self: &Arc<Self>,
+        user: &UserId,
+        session: SessionId,
+        to_learn: Option<SessionState>,
+    ) {
         let (shared, user, takes_long) = (self.clone(), user.clone(), to_learn.is_some());
         let end = Box::pin(async move {
             if let Some(state) = to_learn {
-                learning::learn_of_gone(&shared, state).await;
+                memory_extraction::extract_from_deleted(&shared, state).await;
             }
-            if let Err(error) = shared.parts.store.close_session_usage(&user, session).await {
-                tracing::debug!(%session, %error, "what it used stays by itself");
+            if let Err(error) = shared.dependencies.store.close_session_usage(&user, session).await {
+                tracing::debug!(%session, %error, "closing the usage record failed");
             }
         });
         if takes_long {

@@ -78,8 +78,8 @@ struct Shown {
 }
 
 impl Seen {
-    /// Notes a frame that came on a connection.
-    fn note(&mut self, frame: Value, shown: &mut Shown) {
+    /// Records a frame that came on a connection.
+    fn record_frame(&mut self, frame: Value, shown: &mut Shown) {
         let text = |name: &str| frame[name].as_str().unwrap_or_default();
         if let Some(seq) = frame["seq"].as_u64() {
             if frame["type"] == "assistant_message" && text("message_id") == shown.message_id {
@@ -127,8 +127,8 @@ impl Seen {
 }
 
 impl Session {
-    /// Begins a session through nginx.
-    pub async fn begin(http: &reqwest::Client, base: &str, index: usize) -> Arc<Self> {
+    /// Creates a session through nginx.
+    pub async fn create(http: &reqwest::Client, base: &str, index: usize) -> Arc<Self> {
         let answer = http.post(format!("{base}/v1/sessions")).json(&json!({})).timeout(ANSWER).send().await;
         let answer = answer.expect("all replicas are up").error_for_status().expect("a session can be begun");
         let session: Value = answer.json().await.expect("JSON");
@@ -158,7 +158,7 @@ impl Client {
         let reading = follow(self.session.clone(), self.http.clone(), self.base.clone(), random);
         tokio::select! {
             () = self.talk() => {}
-            () = reading => unreachable!("it reads for ever"),
+            () = reading => unreachable!("the reader never ends"),
         }
     }
 
@@ -239,7 +239,7 @@ impl Client {
     }
 }
 
-/// Follows a session's events for ever, over one connection after another.
+/// Follows a session's events without end, over one connection after another.
 async fn follow(session: Arc<Session>, http: reqwest::Client, base: String, mut random: fastrand::Rng) {
     loop {
         // A connection that nothing breaks is left after a while, so that most replicas get to serve the session.
@@ -281,7 +281,7 @@ async fn read(session: &Session, http: &reqwest::Client, base: &str) -> Option<(
         let message = timeout(SILENCE, stream.next()).await.ok()??.ok()?;
         let frame: Value = serde_json::from_str(&message.data).expect("a message of the stream is JSON");
         let mut seen = session.seen();
-        seen.note(frame, &mut shown);
+        seen.record_frame(frame, &mut shown);
         let last_seq = seen.last_seq;
         drop(seen);
         session.news.send_if_modified(|news| std::mem::replace(news, last_seq) != last_seq);

@@ -1,4 +1,4 @@
-//! Who kills whom, and when; and how long it takes until somebody goes on.
+//! Kills replicas, and measures how long a takeover takes.
 //!
 //! Redis says who owns a session (`holder` in its meta), and every commit is published on the session's channel. So an
 //! owner can be killed at a commit point: right after a commit, before what it was made for is done.
@@ -162,7 +162,7 @@ impl Watcher {
         told
     }
 
-    /// Somebody else has to go on with what this replica worked on.
+    /// Registers that another replica has to take over what this replica worked on.
     async fn gone(&self, ask: &mut MultiplexedConnection, replica: &str, act: Act, since: Instant) {
         // What it sent last may yet be read.
         sleep(Duration::from_millis(5)).await;

@@ -1,5 +1,5 @@
-//! The chaos test: several replicas of k8sops behind nginx on one Redis, clients that talk to all of them, and somebody who
-//! kills the replicas that do the work. At the end the logs, what the clients saw, and what the tools were made to do are
+//! The chaos test: several replicas of k8sops behind nginx on one Redis, clients that talk to all of them, and a killer of
+//! the replicas that do the work. At the end the logs, what the clients saw, and what the tools were made to do are
 //! held against what k8sops promises, and printed as one table.
 //!
 //! `cargo test --test chaos` runs it in short; `bash tests/chaos/run.sh` at length. The moments are chosen by a seed, which
@@ -115,7 +115,7 @@ async fn run(plan: Plan) -> ExitCode {
     let world = Arc::new(world);
     let mut sessions = Vec::new();
     for index in 0..plan.sessions {
-        sessions.push(Session::begin(&world.http, &world.nginx.url, index).await);
+        sessions.push(Session::create(&world.http, &world.nginx.url, index).await);
     }
     let watcher = Watcher::new(world.clone(), &sessions);
     let began = Instant::now();

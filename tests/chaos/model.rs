@@ -1,5 +1,5 @@
-//! A model behind chat completions whose reply follows from the conversation alone, so that it matters to nobody which
-//! replica asks, or how often. For a message that says `ID` it
+//! A model behind chat completions whose reply follows from the conversation alone, so that it does not matter
+//! which replica asks, or how often. For a message that says `ID` it
 //!
 //! 1. says something, and calls `look` twice and `change` once, in parallel;
 //! 2. says something, and calls `change` once more;

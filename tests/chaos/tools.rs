@@ -17,8 +17,8 @@ const TAKES: std::ops::Range<u64> = 20..300;
 /// once either, and a replica may have work before.
 const CONNECTS: std::ops::Range<u64> = 0..1_500;
 
-/// What was run: tool and id, and how often. Counted when the call arrives: that is when the world changes, whoever
-/// waits for the answer.
+/// How often each tool ran for each id. A call counts when it arrives: that is when the world changes, even if the caller
+/// is gone before the response.
 #[derive(Clone, Default)]
 pub struct Ran(Arc<Mutex<HashMap<(String, String), u32>>>);
 

@@ -49,7 +49,7 @@ pub async fn run(scenario: &str) -> ExitCode {
     let connector = match build_connector(&transport) {
         Ok(connector) => connector,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", k8sops_core::ErrorChain(&error));
             return ExitCode::FAILURE;
         }
     };

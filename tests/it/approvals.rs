@@ -31,7 +31,7 @@ fn path(session: &str, asked: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_approved_change_runs_once_with_the_edited_arguments() {
+async fn approved_change_runs_once_with_edited_arguments() {
     let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]), Counting::new());
     let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
     assert_eq!((&asked["effect"], &asked["name"]), (&json!("mutating"), &json!("change")));
@@ -46,7 +46,7 @@ async fn an_approved_change_runs_once_with_the_edited_arguments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_denied_change_is_not_run_and_a_second_answer_is_refused() {
+async fn denied_change_does_not_run() {
     let (model, tools) =
         (ScriptedModel::new([vec![call("change", json!({})), call("change", json!({}))]]), Counting::new());
     let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
@@ -69,7 +69,7 @@ async fn a_denied_change_is_not_run_and_a_second_answer_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_sent_again_is_answered_as_the_first_time_even_when_the_run_is_over() {
+async fn repeated_approval_answer_is_idempotent() {
     let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
     let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
     let answer = || {
@@ -88,7 +88,7 @@ async fn an_answer_that_is_sent_again_is_answered_as_the_first_time_even_when_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_approval_that_nobody_answers_expires_into_a_refusal() {
+async fn unanswered_approval_expires() {
     let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
     let (service, session, _) = asked(&model, &tools, vec![("K8SOPS_APPROVAL_TTL", "1s".into())]).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
@@ -98,7 +98,7 @@ async fn an_approval_that_nobody_answers_expires_into_a_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operator_can_forbid_changes_or_let_them_run() {
+async fn approval_mode_denies_or_allows_changes() {
     for (mode, status, calls) in [("deny", "denied", 0), ("auto", "ok", 1)] {
         let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
         let setup = Setup {
@@ -117,7 +117,7 @@ async fn the_operator_can_forbid_changes_or_let_them_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn edited_arguments_that_do_not_fit_the_tool_are_refused_and_the_approval_still_waits() {
+async fn invalid_edited_arguments_keep_the_approval_pending() {
     let cluster = FakeServer::new().tool("scale", "Scales.", Some(false), |_| Ok("scaled".into()));
     let model = ScriptedModel::new([vec![call("scale", json!({"replicas": 0}))]]);
     let setup = Setup { model: Some(model), servers: vec![cluster.server("prod")], ..Setup::default() };
@@ -139,7 +139,7 @@ async fn edited_arguments_that_do_not_fit_the_tool_are_refused_and_the_approval_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_rules_come_before_all_else() {
+async fn tool_policy_overrides_approval_mode() {
     let rules = "tools:\n  rules:\n  - {tool: look, approval: ask, reason: looks are shown}\n  - {tool: change, arguments: {replicas: '[1-9]'}, approval: auto}\n  - {tool: change, approval: deny}\n";
     let calls =
         vec![call("change", json!({"replicas": 3})), call("change", json!({"replicas": 0})), call("look", json!({}))];

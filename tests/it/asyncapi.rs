@@ -40,21 +40,21 @@ fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a st
 }
 
 #[tokio::test]
-async fn the_document_is_served() {
+async fn asyncapi_document_is_served() {
     let service = Service::start(Setup::default()).await;
     assert_eq!(service.get("/asyncapi.json").await, document());
 }
 
 #[tokio::test]
-async fn the_file_in_the_repository_is_what_the_program_writes() {
+async fn asyncapi_file_is_up_to_date() {
     let output = k8sops_command().arg("asyncapi").output().await.unwrap();
     let written = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(written, FILE, "write it anew: cargo run -- asyncapi > openapi/asyncapi.yaml");
+    assert_eq!(written, FILE, "regenerate it: cargo run -- asyncapi > openapi/asyncapi.yaml");
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
-async fn the_parser_of_its_makers_finds_no_fault_in_it_and_reads_the_same() {
+async fn official_parser_accepts_the_document() {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/asyncapi.mjs"));
     command.arg(testbed::path("K8SOPS_TEST_NODE_MODULES"));
@@ -68,7 +68,7 @@ async fn the_parser_of_its_makers_finds_no_fault_in_it_and_reads_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_that_a_websocket_sends_and_takes_is_in_it() {
+async fn every_websocket_frame_is_documented() {
     let document = document();
     let down: Vec<_> = ["/operations/sendEvents/messages", "/operations/receiveCommands/reply/messages"]
         .iter()
@@ -109,8 +109,8 @@ async fn all_that_a_websocket_sends_and_takes_is_in_it() {
     gate.arrived().await;
     send(&mut socket, json!({"type": "cancel"})).await;
     frames.extend(socket.until("run_finished").await);
-    let nobody = "018f0000-0000-7000-8000-000000000000";
-    send(&mut socket, json!({"type": "answer", "input_id": nobody, "action": "decline"})).await;
+    let unknown = "018f0000-0000-7000-8000-000000000000";
+    send(&mut socket, json!({"type": "answer", "input_id": unknown, "action": "decline"})).await;
     frames.extend(socket.until("error").await);
     assert_eq!(tried, up, "a command of the document was not tried");
 

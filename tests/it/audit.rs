@@ -30,7 +30,7 @@ fn records(path: &Path) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trail_says_who_did_what_and_who_approved_and_holds_no_output() {
+async fn audit_log_names_actor_and_approver_without_outputs() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("audit.jsonl");
     let (tools, model) = (Counting::new(), ScriptedModel::new([]));
@@ -98,7 +98,7 @@ async fn a_trail_says_who_did_what_and_who_approved_and_holds_no_output() {
     let file = path.to_str().unwrap();
     let (good, says) = verify(&["--closed", file]).await;
     assert!(good && says.contains("12 records in 1 chain"), "{says}");
-    // Somebody puts another name to it.
+    // An attacker replaces the approver's name.
     let altered = dir.path().join("altered");
     std::fs::write(&altered, text.replacen("\"approved_by\":\"user:default\"", "\"approved_by\":\"user:boss\"", 1))
         .unwrap();
@@ -130,7 +130,7 @@ const MODEL: [(&str, &str); 3] = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MO
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_changed_without_a_record_of_it() {
+async fn change_is_refused_when_audit_write_fails() {
     let (providers, _server, yaml) = peers("change", 40).await;
     // The file may grow to 8 KiB; what is more is refused, as on a full disk.
     let mut shell = Command::new("bash");
@@ -163,7 +163,7 @@ async fn nothing_is_changed_without_a_record_of_it() {
     let metrics = program.request(reqwest::Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(!metrics.contains("k8sops_audit_errors_total 0"), "{metrics}");
 
-    // What only looks is done all the same.
+    // A read-only call runs without an audit record.
     let looking = program.session().await;
     providers.script(Dialect::Chat, "l", [Dialect::Chat.call("whence", "{}"), Dialect::Chat.text("It is said.")]);
     let settings = program.request(reqwest::Method::PATCH, &format!("{looking}/settings"));
@@ -180,7 +180,7 @@ async fn nothing_is_changed_without_a_record_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trail_that_cannot_be_written_stops_the_start() {
+async fn unwritable_audit_log_fails_the_start() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_k8sops"));
     command.arg("serve").env_clear().envs([
         ("K8SOPS_PORT", "0"),
@@ -193,7 +193,7 @@ async fn a_trail_that_cannot_be_written_stops_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_sighup_the_trail_goes_on_in_a_new_file() {
+async fn sighup_rotates_the_audit_log() {
     let program = Program::start("", &[("AUDIT_LOG", "audit.jsonl")]).await;
     let (new, old) = (program.dir.path().join("audit.jsonl"), program.dir.path().join("audit.1"));
     program.session().await;

@@ -10,7 +10,7 @@ use k8sops_testing::scripted::ScriptedModel;
 type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
+async fn bad_requests_return_helpful_problems() {
     let model = ScriptedModel::new([]);
     let service = Service::start(Setup {
         model: Some(model),
@@ -21,7 +21,7 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
     let session = service.session().await;
     let messages = format!("{session}/messages");
     let settings = format!("{session}/settings");
-    let nobody = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
+    let unknown = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
     let long = format!(r#"{{"content": "{}"}}"#, "x".repeat(101));
     let huge = format!(r#"{{"content": "{}"}}"#, "x".repeat(5000));
     let cases: Vec<Case> = vec![
@@ -37,7 +37,7 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
         (Method::POST, messages.clone(), long.as_bytes(), 413, "message_too_long", "limit is 100"),
         (Method::POST, messages.clone(), huge.as_bytes(), 413, "payload_too_large", "K8SOPS_MAX_FRAME_BYTES"),
         (Method::PATCH, settings.clone(), b"{}", 400, "invalid_request", "changes nothing"),
-        (Method::PATCH, settings.clone(), br#"{"provider": "nobody"}"#, 400, "invalid_request", "nobody"),
+        (Method::PATCH, settings.clone(), br#"{"provider": "gpt-corp"}"#, 400, "invalid_request", "gpt-corp"),
         (Method::PATCH, settings.clone(), br#"{"model": "gpt-0"}"#, 400, "invalid_request", "gpt-0"),
         (Method::PATCH, settings.clone(), br#"{"provider": null}"#, 400, "invalid_json", "leave"),
         (Method::PATCH, settings.clone(), br#"{"model": null, "temperature": 1}"#, 400, "invalid_json", "leave"),
@@ -63,8 +63,8 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
         (Method::GET, "/v1/sessions/7".into(), b"", 400, "invalid_request", "UUID"),
         (Method::GET, "/v1/sessions/..%2f..%2fetc%2fpasswd".into(), b"", 400, "invalid_request", "UUID"),
         (Method::DELETE, format!("/v1/sessions/{}", "A".repeat(300)), b"", 400, "invalid_request", "UUID"),
-        (Method::GET, nobody.into(), b"", 404, "session_not_found", ""),
-        (Method::POST, format!("{nobody}/messages"), br#"{"content": "x"}"#, 404, "session_not_found", ""),
+        (Method::GET, unknown.into(), b"", 404, "session_not_found", ""),
+        (Method::POST, format!("{unknown}/messages"), br#"{"content": "x"}"#, 404, "session_not_found", ""),
         (Method::POST, format!("{session}/approvals/7"), br#"{"decision": "approve"}"#, 400, "invalid_request", "UUID"),
         (
             Method::POST,
@@ -94,7 +94,7 @@ async fn every_bad_request_gets_a_problem_that_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_that_is_no_key_or_no_cursor_is_refused() {
+async fn invalid_header_values_are_rejected() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let long = "k".repeat(129);
@@ -111,14 +111,14 @@ async fn a_header_that_is_no_key_or_no_cursor_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_method_names_the_right_ones_in_the_allow_header() {
+async fn wrong_method_returns_allow_header() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let response = service.request(Method::PUT, "/v1/sessions").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, POST"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_inbox_that_is_full_says_so() {
+async fn full_inbox_is_reported() {
     let gate = k8sops_testing::scripted::Gate::new();
     let model = ScriptedModel::new([vec![k8sops_testing::scripted::Step::Wait(gate.clone())]]);
     let service = Service::with(&model).await;
@@ -136,7 +136,7 @@ async fn an_inbox_that_is_full_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn web_pages_of_other_origins_and_foreign_host_names_are_kept_out() {
+async fn foreign_origins_and_hosts_are_rejected() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let own = service.base.clone();
     for (header, value, status) in [

@@ -22,7 +22,7 @@ async fn run(command: &mut Command, folder: &Path) -> String {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_python_client_is_made_of_the_contract_and_does_a_whole_turn() {
+async fn generated_python_client_completes_a_turn() {
     let (folder, generator) = (TempDir::new().unwrap(), testbed::path("K8SOPS_TEST_PYTHON_CLIENT"));
     let mut generate = Command::new(&generator);
     generate.args(["generate", "--meta", "none", "--path", CONTRACT, "--output-path", "k8sops_client"]);
@@ -42,7 +42,7 @@ async fn a_python_client_is_made_of_the_contract_and_does_a_whole_turn() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_typescript_client_is_made_of_the_contract_passes_the_strict_compiler_and_does_a_whole_turn() {
+async fn generated_typescript_client_completes_a_turn() {
     let (folder, node) = (TempDir::new().unwrap(), testbed::path("K8SOPS_TEST_NODE"));
     let node = |variable: &str| {
         let mut command = Command::new(&node);

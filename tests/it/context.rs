@@ -22,7 +22,7 @@ fn long(n: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_is_summarised_before_it_is_too_long_and_goes_on_after_a_restart() {
+async fn summarized_conversation_continues_after_restart() {
     for shallow in [false, true] {
         let providers = Providers::start().await;
         let first = service(&providers, None, shallow).await;

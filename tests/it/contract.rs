@@ -226,13 +226,13 @@ fn released() -> Value {
 }
 
 #[test]
-fn nothing_that_was_released_is_broken() {
+fn released_api_is_not_broken() {
     let now: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     assert_eq!(breaking(&released(), &now), [""; 0]);
 }
 
 #[test]
-fn the_released_document_does_not_break_itself_and_may_grow() {
+fn unchanged_or_extended_document_is_compatible() {
     let old = released();
     assert_eq!(breaking(&old, &old), [""; 0]);
     let mut new = old.clone();
@@ -243,7 +243,7 @@ fn the_released_document_does_not_break_itself_and_may_grow() {
 }
 
 #[test]
-fn what_breaks_a_client_is_found() {
+fn breaking_changes_are_detected() {
     let old = released();
     let schema = |name: &str| format!("/components/schemas/{name}");
     let broken = |pointer: &str, change: &dyn Fn(&mut Value)| {
@@ -284,7 +284,7 @@ fn what_breaks_a_client_is_found() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn no_request_makes_the_service_fail_or_answer_what_is_not_documented() {
+async fn fuzzed_requests_get_documented_responses() {
     // Sessions that the requests make must not push out the one that they are about.
     let env = vec![("MAX_SESSIONS", "100000".to_owned())];
     let model = ScriptedModel::new([vec![call("look", json!({}))], vec![call("change", json!({}))]]);

@@ -7,7 +7,7 @@ use crate::service::{Service, assert_gapless, kinds, printed};
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_cursor_replays_exactly_what_comes_after_it() {
+async fn every_cursor_replays_the_remaining_events() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "a").await;
@@ -24,7 +24,7 @@ async fn every_cursor_replays_exactly_what_comes_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_event_id_of_a_browser_goes_before_the_query() {
+async fn last_event_id_header_overrides_the_query() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "a").await;
@@ -39,7 +39,7 @@ async fn the_last_event_id_of_a_browser_goes_before_the_query() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_comes_late_gets_the_text_so_far_in_one_piece() {
+async fn late_client_gets_the_text_so_far() {
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![text("early "), text("bird "), Step::Wait(gate.clone()), text("worm")]]);
     let service = Service::with(&model).await;
@@ -56,7 +56,7 @@ async fn a_client_that_comes_late_gets_the_text_so_far_in_one_piece() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_watchers_see_the_same_and_each_gets_all_the_text() {
+async fn concurrent_watchers_see_the_same_stream() {
     let gate = Gate::new();
     let words: Vec<String> = (0..200).map(|n| format!("w{n} ")).collect();
     let pieces = [Step::Wait(gate.clone())].into_iter().chain(words.iter().map(|word| text(word)));
@@ -85,7 +85,7 @@ async fn many_watchers_see_the_same_and_each_gets_all_the_text() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ndjson_is_one_frame_per_line_and_ends_at_the_head() {
+async fn ndjson_stream_ends_at_the_head() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "a").await;
@@ -103,7 +103,7 @@ async fn ndjson_is_one_frame_per_line_and_ends_at_the_head() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_holds_all_and_the_stream_goes_on_after_it() {
+async fn stream_continues_after_the_snapshot() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "a").await;
@@ -119,7 +119,7 @@ async fn a_snapshot_holds_all_and_the_stream_goes_on_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnect_at_any_event_loses_nothing_and_repeats_nothing() {
+async fn reconnect_neither_loses_nor_repeats_events() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let mut seen: Vec<Value> = Vec::new();

@@ -20,7 +20,7 @@ fn warnings(frames: &[Value]) -> Vec<&Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_model_answers_while_the_first_is_down_and_all_can_see_it() {
+async fn fallback_model_answers_while_the_first_is_down() {
     let providers = Providers::start().await;
     let env = vec![
         ("LLM_PROVIDER", "test-anthropic".to_owned()),
@@ -44,7 +44,7 @@ async fn another_model_answers_while_the_first_is_down_and_all_can_see_it() {
     let said: Vec<_> = warnings(&frames).iter().map(|w| w["code"].as_str().unwrap()).collect();
     assert_eq!(said, ["overloaded", "fallback", "fallback"]);
     let words = warnings(&frames)[2]["message"].as_str().unwrap();
-    assert!(words.contains("test-openai-chat/spare") && words.contains("goes on with test-ollama/local"), "{words}");
+    assert!(words.contains("test-openai-chat/spare") && words.contains("continues with test-ollama/local"), "{words}");
     let started = frames.iter().find(|f| f["type"] == "run_started").unwrap();
     assert_eq!(started["provider"], "test-anthropic");
 
@@ -65,7 +65,7 @@ async fn another_model_answers_while_the_first_is_down_and_all_can_see_it() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    // What is refused because of what it is, is refused by all: nobody else is asked.
+    // A request that is invalid for one provider is invalid for all: there is no fallback.
     let third = service.post("/v1/sessions", json!({"provider": "test-anthropic", "model": "odd"})).await;
     let third = format!("/v1/sessions/{}", third["session_id"].as_str().unwrap());
     providers.script(Dialect::Anthropic, "odd", [Dialect::Anthropic.refusal(400, "invalid_request_error", "no")]);

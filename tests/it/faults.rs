@@ -195,7 +195,7 @@ async fn check(service: &Service, providers: &Providers, dialect: Dialect, fault
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_fault_of_a_provider_ends_in_an_answer_or_in_one_clear_failure() {
+async fn provider_faults_end_in_reply_or_clear_failure() {
     let providers = Providers::start().await;
     let hasty = Dialect::ALL.map(|d| providers.entry(&format!("hasty-{}", d.protocol()), d, "3s"));
     let service = service(providers.yaml() + &hasty.concat()).await;
@@ -205,8 +205,8 @@ async fn every_fault_of_a_provider_ends_in_an_answer_or_in_one_clear_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_is_not_there_is_told_from_one_that_is_slow() {
-    // A server that speaks no TLS, a port that nobody listens on, and a name that nobody has.
+async fn unreachable_and_slow_providers_are_distinguished() {
+    // A server without TLS, a closed port, and a host name that does not resolve.
     let plain = Providers::start().await;
     let closed = k8sops_testing::testbed::free_port();
     let places = [

@@ -60,7 +60,7 @@ pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there() {
+async fn every_route_enforces_authentication_and_ownership() {
     let mut keys = Keys::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User, UserRole::Approver]));
     let tools = Counting::new();
@@ -71,7 +71,7 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
 
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let open = ["/healthz", "/readyz", "/openapi.json", "/asyncapi.json", "/metrics"];
-    // Answered with the caller's own, whoever calls; what a route that is added later does must be said here.
+    // Routes that return the caller's own data. A route that is added later must be listed here.
     let own = [
         "/v1/sessions",
         "/v1/usage",
@@ -139,21 +139,21 @@ async fn on_every_route_nobody_unknown_gets_in_and_what_is_anothers_is_not_there
                 continue;
             }
             let (status, found) = problem(ask(Some(&ben)).send().await.unwrap()).await;
-            assert_eq!(status, 404, "{method} {path} as somebody else: {found}");
+            assert_eq!(status, 404, "{method} {path} as another user: {found}");
             foreign += 1;
         }
     }
     assert!(unknown >= 40 && foreign >= 12, "{unknown} {foreign}");
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (status, _) = problem(http.get(format!("{}/v1/nothing", service.base)).send().await.unwrap()).await;
-    assert_eq!(status, 401, "what there is is nobody's business");
+    assert_eq!(status, 401, "an unknown route does not reveal that it is unknown");
     // Nothing of it had an effect.
     assert_eq!(service.log(&session).await.len(), before);
     assert_eq!(tools.calls("change"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
+async fn key_file_changes_apply_without_restart() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let mut service =
@@ -193,7 +193,7 @@ async fn a_key_is_given_and_taken_away_without_a_restart_and_its_streams_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart() {
+async fn mounted_secret_update_changes_the_keys() {
     let mut keys = Keys::mounted();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() };
@@ -212,7 +212,7 @@ async fn a_secret_that_kubernetes_swaps_gives_and_takes_keys_without_a_restart()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn roles_bound_what_a_caller_does() {
+async fn roles_limit_what_a_caller_may_do() {
     let mut keys = Keys::new();
     let (anna, viewer) = (keys.add("anna", &[UserRole::User]), keys.add("anna", &[UserRole::Viewer]));
     let admin = keys.add("root", &[UserRole::Admin]);
@@ -243,7 +243,7 @@ async fn roles_bound_what_a_caller_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_needs_the_yes_of_somebody_else() {
+async fn change_needs_approval_by_another_user() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
@@ -275,7 +275,7 @@ async fn a_change_needs_the_yes_of_somebody_else() {
     // Ben sees the question, and nothing else of the session.
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
     service.connected().await;
-    // Who asks for a change and who allows it are two: nobody allows what they wrote themselves.
+    // Requester and approver must differ: editing the arguments makes the approver a requester.
     let own = json!({"decision": "approve", "arguments": {"replicas": 300}});
     let (status, found) = service.refused(service.request(Method::POST, &path).json(&own)).await;
     assert_eq!((status, &found["code"]), (422, &json!("does_not_fit")), "{found}");
@@ -301,7 +301,7 @@ async fn post(issuer: &Peer, path: &str, body: Value) -> Value {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_of_the_issuer_is_believed_and_no_other() {
+async fn only_valid_jwts_of_the_issuer_are_accepted() {
     let issuer = issuer().await;
     let env = vec![
         ("AUTH_MODE", "jwt".into()),
@@ -322,7 +322,7 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
         let token = token(good.clone()).await;
         assert_eq!(status(&service, Some(&token)).await, 200, "{good}");
     }
-    // Somebody whose name cannot be a folder's has sessions of their own all the same.
+    // A user whose name is not a valid folder name has sessions, too.
     service.token = Some(token(json!({"claims": {"sub": "auth0|anna"}})).await);
     let session = service.session().await;
     service.get(&session).await;
@@ -356,8 +356,8 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
     }
     // One key fits RS256 and none is named: it is that one.
     assert_eq!(status(&service, Some(&token(json!({"header": {"kid": null}})).await)).await, 200);
-    let nobody = token(json!({"claims": {"realm_access": {"roles": ["offline_access"]}}})).await;
-    assert_eq!(status(&service, Some(&nobody)).await, 403);
+    let without_roles = token(json!({"claims": {"realm_access": {"roles": ["offline_access"]}}})).await;
+    assert_eq!(status(&service, Some(&without_roles)).await, 403);
 
     // The issuer rotates: the new key is found, the old one does not hold any more.
     let old = token(json!({})).await;
@@ -372,7 +372,7 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
         http.get(format!("{}/count", issuer.url)).send().await.unwrap().json().await.unwrap()
     };
     let (before, began) = (count().await, std::time::Instant::now());
-    let forged = token(json!({"header": {"kid": "nobody's"}})).await;
+    let forged = token(json!({"header": {"kid": "unknown"}})).await;
     for _ in 0..200 {
         assert_eq!(status(&service, Some(&forged)).await, 401);
     }
@@ -384,7 +384,7 @@ async fn a_token_of_the_issuer_is_believed_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
+async fn proxy_header_is_accepted_from_trusted_addresses_only() {
     for (sources, known) in [("127.0.0.0/8", true), ("10.0.0.0/8", false)] {
         let env = vec![
             ("AUTH_MODE", "proxy".into()),
@@ -410,7 +410,7 @@ async fn a_proxys_header_is_believed_from_listed_addresses_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
+async fn websocket_authenticates_by_subprotocol_or_first_message() {
     let mut keys = Keys::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let mut service =
@@ -457,7 +457,7 @@ async fn a_browser_says_who_it_is_by_a_sub_protocol_or_in_its_first_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_listed_origins_may_call_and_no_others() {
+async fn cors_allows_only_listed_origins() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let mut env = keys.env();

@@ -128,7 +128,7 @@ fn reached(cluster: &FakeServer, attack: &Attack) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_attack_succeeds_and_ordinary_work_is_not_hindered() {
+async fn prompt_injections_fail_and_normal_work_succeeds() {
     let Suite { attacks, work } = suite();
     let looks = "look around: RUN pods_log {\"name\": \"a\"} RUN pods_get {} RUN events_list {} RUN configmap_get {} RUN nodes_top {}";
     let mut table = String::from("attack                                                          outcome\n");

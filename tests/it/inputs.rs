@@ -33,7 +33,7 @@ fn path(session: &str, asked: &Value) -> String {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_reaches_the_user_and_the_answer_reaches_the_server() {
+async fn elicitation_answer_reaches_the_server() {
     let (service, session, asked) = asked(1).await;
     assert_eq!(asked["server"], json!("default"));
     assert!(asked["message"].as_str().unwrap().starts_with("Please provide inputs"), "{asked}");
@@ -68,7 +68,7 @@ async fn a_question_reaches_the_user_and_the_answer_reaches_the_server() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_can_be_declined_and_a_cancelled_run_withdraws_it() {
+async fn elicitation_is_declined_or_withdrawn_by_cancel() {
     let (service, session, asked) = asked(1).await;
     service.post(&path(&session, &asked), json!({"action": "decline"})).await;
     let frames = service.events(&session, "").await.until("run_finished").await;

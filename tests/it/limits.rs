@@ -39,7 +39,7 @@ fn address(service: &Service) -> String {
     service.base.trim_start_matches("http://").to_owned()
 }
 
-/// All that the service says to somebody until it closes.
+/// Reads from a socket until the service closes it.
 async fn rest(socket: &mut TcpStream) -> String {
     let mut said = Vec::new();
     // A reset is an end, too.
@@ -48,7 +48,7 @@ async fn rest(socket: &mut TcpStream) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_who_asks_too_often_is_told_when_to_come_again() {
+async fn rate_limit_returns_retry_after() {
     let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "5")]).await;
     let mut refused = None;
     for _ in 0..20 {
@@ -62,12 +62,12 @@ async fn a_user_who_asks_too_often_is_told_when_to_come_again() {
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(problem(refused).await.1["code"], "too_many_requests");
-    // Probes are nobody's.
+    // Probes are not rate limited.
     service.get("/readyz").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_command_counts_as_one() {
+async fn invalid_websocket_frames_count_against_the_rate_limit() {
     let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "10")]).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
@@ -80,7 +80,7 @@ async fn what_is_no_command_counts_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_run_too_many_is_refused_at_once_and_leaves_nothing_in_the_log() {
+async fn run_over_the_limit_is_refused_without_a_trace() {
     for (limits, status, code) in [
         ([("K8SOPS_MAX_RUNS_PER_USER", "1"), ("K8SOPS_MAX_RUNS", "9")], 429, "too_many_runs"),
         ([("K8SOPS_MAX_RUNS_PER_USER", "9"), ("K8SOPS_MAX_RUNS", "1")], 503, "overloaded"),
@@ -118,7 +118,7 @@ async fn one_run_too_many_is_refused_at_once_and_leaves_nothing_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_stream_too_many_is_refused_and_a_closed_one_makes_room() {
+async fn closed_stream_frees_its_slot() {
     let service = service(&[("K8SOPS_MAX_STREAMS_PER_USER", "2")]).await;
     let session = service.session().await;
     let (first, _second) = (service.events(&session, "").await, service.events(&session, "").await);
@@ -144,7 +144,7 @@ async fn one_stream_too_many_is_refused_and_a_closed_one_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_drips_a_head_is_closed_in_time_and_who_floods_one_is_refused() {
+async fn slow_and_oversized_request_heads_are_rejected() {
     let service = service(&[]).await;
     let began = Instant::now();
     let mut slow = TcpStream::connect(address(&service)).await.unwrap();
@@ -217,7 +217,7 @@ async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_idle_sockets_keep_nobody_from_being_answered() {
+async fn idle_sockets_do_not_block_requests() {
     needs_files(IDLE + 5_000);
     let providers = Providers::start().await;
     let env = [
@@ -284,7 +284,7 @@ async fn ten_thousand_idle_sockets_keep_nobody_from_being_answered() {
     })
     .await;
     assert!(websockets.iter().all(|socket| !socket.is_finished()), "none was closed");
-    // Those that do nothing are not kept for ever.
+    // Idle connections are closed after a while.
     for socket in &mut idle {
         rest(socket).await;
     }
@@ -295,7 +295,7 @@ async fn ten_thousand_idle_sockets_keep_nobody_from_being_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_few_files_may_be_open_connections_wait_and_the_service_has_what_it_needs() {
+async fn connections_wait_when_descriptors_run_out() {
     let (providers, data) = (Providers::start().await, tempfile::tempdir().unwrap());
     let env = [
         ("LLM_PROVIDER", "test-openai-chat"),
@@ -306,7 +306,7 @@ async fn where_few_files_may_be_open_connections_wait_and_the_service_has_what_i
     ];
     let program = program_after("ulimit -n 600", &providers.yaml(), &env).await;
     let session = program.session().await;
-    // More than there are files for. Who is in nobody's queue yet goes on trying.
+    // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying.
     let mut flood = JoinSet::new();
     for _ in 0..640 {
         let address = program.url.trim_start_matches("http://").to_owned();
@@ -333,7 +333,7 @@ async fn where_few_files_may_be_open_connections_wait_and_the_service_has_what_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_announces_a_body_that_nobody_wants_and_never_ends_it_is_closed() {
+async fn connection_with_unread_body_is_closed() {
     let service = service(&[]).await;
     let session = service.session().await;
     let of_length = ("content-length: 1000000", " ");

@@ -67,7 +67,7 @@ async fn assert_two_calls(service: &Service) {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_over_stdio_is_discovered_and_called() {
+async fn stdio_server_is_discovered_and_called() {
     let model = two_calls();
     let node = testbed::path("K8SOPS_TEST_NODE");
     let service = start(&model, stdio(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
@@ -84,7 +84,7 @@ async fn a_server_over_stdio_is_discovered_and_called() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_over_http_is_called_and_comes_back_by_itself() {
+async fn http_server_reconnects_after_restart() {
     let port = testbed::free_port();
     let peer = Peer::start(everything_over_http(port)).await;
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
@@ -108,7 +108,7 @@ async fn a_server_over_http_is_called_and_comes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_there_leaves_the_service_running() {
+async fn service_runs_without_its_mcp_server() {
     let url = format!("http://127.0.0.1:{}/mcp", testbed::free_port());
     let model = ScriptedModel::new([]);
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", url)];
@@ -134,7 +134,7 @@ pub(crate) async fn journal(cluster: &Peer) -> Vec<Value> {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kubernetes_server_shows_why_a_pod_crashes() {
+async fn kubernetes_server_explains_a_crashing_pod() {
     let (cluster, _dir, kubeconfig) = cluster().await;
     let model = ScriptedModel::new([
         vec![call("pods_list_in_namespace", json!({"namespace": "shop"}))],
@@ -154,7 +154,7 @@ async fn a_kubernetes_server_shows_why_a_pod_crashes() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destructive_call_over_http_waits_for_approval_and_reaches_the_cluster_once() {
+async fn approved_destructive_call_reaches_the_cluster_once() {
     let (cluster, _dir, kubeconfig) = cluster().await;
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
@@ -188,7 +188,7 @@ async fn a_destructive_call_over_http_waits_for_approval_and_reaches_the_cluster
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn several_servers_at_once_keep_their_tools_apart() {
+async fn tools_of_several_servers_stay_separate() {
     let everything = format!(
         "transport: stdio\n      command: {}\n      args: [{}, stdio]",
         testbed::path("K8SOPS_TEST_NODE"),
@@ -209,7 +209,7 @@ async fn several_servers_at_once_keep_their_tools_apart() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_takes_too_long_ends_in_a_timeout_and_progress_is_shown_until_then() {
+async fn slow_call_reports_progress_and_times_out() {
     let model =
         ScriptedModel::new([vec![call("trigger-long-running-operation", json!({"duration": 60, "steps": 600}))]]);
     let node = testbed::path("K8SOPS_TEST_NODE");
@@ -231,7 +231,7 @@ async fn a_call_that_takes_too_long_ends_in_a_timeout_and_progress_is_shown_unti
 /// `mcp-server-kubernetes` runs a real kubectl against the stub of a cluster.
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_runs_kubectl_looks_at_once_and_shows_what_a_change_would_do() {
+async fn kubectl_server_reads_freely_and_previews_changes() {
     let (cluster, _dir, kubeconfig) = cluster().await;
     let kubectl = testbed::path("K8SOPS_TEST_KUBECTL");
     let bin = std::path::Path::new(&kubectl).parent().unwrap().to_str().unwrap().to_owned();

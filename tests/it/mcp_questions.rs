@@ -94,21 +94,21 @@ async fn asks_for_a_form(transport: McpTransport) {
     assert_eq!(questions.len(), 1);
     let ElicitationForm::Fields(schema) = &questions[0].form else { panic!("{questions:?}") };
     assert_eq!(schema["properties"]["name"]["type"], "string");
-    let nobody = User::who(ElicitationAnswer::Decline);
-    let output = call(&hub, "trigger-elicitation-request", json!({}), &nobody).await;
+    let declining = User::who(ElicitationAnswer::Decline);
+    let output = call(&hub, "trigger-elicitation-request", json!({}), &declining).await;
     assert!(output.text.contains("declined"), "{}", output.text);
     hub.close().await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_of_a_server_over_stdio_is_filled_in_by_the_user() {
+async fn elicitation_form_over_stdio() {
     let node = testbed::path("K8SOPS_TEST_NODE");
     asks_for_a_form(stdio(node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_of_a_server_over_http_is_filled_in_by_the_user() {
+async fn elicitation_form_over_http() {
     let peer = Peer::start(everything_over_http(testbed::free_port())).await;
     asks_for_a_form(http(&peer)).await;
 }
@@ -138,7 +138,7 @@ async fn confirms_a_deletion(transport: McpTransport, cluster: &Peer) {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kubernetes_server_over_stdio_has_a_deletion_confirmed() {
+async fn kubernetes_deletion_is_confirmed_over_stdio() {
     let (cluster, dir, kubeconfig) = cluster().await;
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
     confirms_a_deletion(stdio(command, &["--kubeconfig", &kubeconfig, "--config", &rules(&dir)]), &cluster).await;
@@ -157,7 +157,7 @@ async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> 
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kubernetes_server_over_http_has_a_deletion_confirmed() {
+async fn kubernetes_deletion_is_confirmed_over_http() {
     let (cluster, dir, kubeconfig) = cluster().await;
     let peer = kubernetes_over_http(&rules(&dir), &kubeconfig, &[]).await;
     confirms_a_deletion(http(&peer), &cluster).await;
@@ -165,7 +165,7 @@ async fn a_kubernetes_server_over_http_has_a_deletion_confirmed() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kubernetes_server_that_cannot_ask_in_the_new_era_deletes_nothing() {
+async fn deletion_fails_without_elicitation_support() {
     let (cluster, dir, kubeconfig) = cluster().await;
     let peer = kubernetes_over_http(&rules(&dir), &kubeconfig, &["--stateless"]).await;
     let hub = hub(http(&peer)).await;

@@ -52,7 +52,7 @@ async fn contents(service: &Service, query: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_session_says_is_recalled_in_the_next() {
+async fn memory_of_one_session_is_recalled_in_the_next() {
     let model = Rememberer::new();
     let service = service(&model).await;
     let first = service.session().await;
@@ -87,7 +87,7 @@ async fn what_one_session_says_is_recalled_in_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_off_the_record_is_given_nothing_and_leaves_nothing() {
+async fn session_with_memory_off_neither_recalls_nor_learns() {
     let model = Rememberer::new();
     let service = service(&model).await;
     let known = service.session().await;
@@ -110,7 +110,7 @@ async fn a_session_off_the_record_is_given_nothing_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_before_a_restart_is_looked_at_once_after_it() {
+async fn pending_extraction_runs_once_after_restart() {
     let model = Rememberer::new();
     let first = service(&model).await;
     let session = first.session().await;
@@ -132,7 +132,7 @@ async fn what_was_said_before_a_restart_is_looked_at_once_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_session_leaves_what_was_worth_remembering() {
+async fn deleted_session_keeps_its_memories() {
     let model = Rememberer::new();
     let service = service(&model).await;
     let session = service.session().await;
@@ -150,7 +150,7 @@ async fn a_deleted_session_leaves_what_was_worth_remembering() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_that_fails_costs_no_turn_and_the_next_one_makes_up_for_it() {
+async fn failed_extraction_is_retried_with_the_next_turn() {
     let model = Rememberer::new();
     model.failing.store(1, Ordering::SeqCst);
     let service = service(&model).await;
@@ -160,7 +160,7 @@ async fn a_look_that_fails_costs_no_turn_and_the_next_one_makes_up_for_it() {
     assert_eq!((looks[0]["memories"].as_array().unwrap().len(), looks[0]["up_to_seq"].as_u64()), (0, Some(0)));
     service.turn(&session, "REMEMBER Anna is on call.").await;
     assert_eq!(saved(&service, &session, 2).await[1]["memories"].as_array().unwrap().len(), 2);
-    // An answer that is no list is no reason to look for ever.
+    // An invalid reply is not retried without end.
     *model.answer.lock().unwrap() = Some("I found nothing of note.".into());
     service.turn(&session, "REMEMBER nothing of this").await;
     let looks = saved(&service, &session, 3).await;
@@ -169,7 +169,7 @@ async fn a_look_that_fails_costs_no_turn_and_the_next_one_makes_up_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_and_no_order_of_a_tool_is_remembered() {
+async fn secrets_and_tool_instructions_are_not_remembered() {
     let model = Rememberer::new();
     let answer = json!([
         {"kind": "semantic", "content": "The token of the registry is ghp_0123456789abcdefABCDEF0123456789abcd."},
@@ -188,7 +188,7 @@ async fn no_secret_and_no_order_of_a_tool_is_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_reads_searches_corrects_exports_and_erases() {
+async fn user_manages_memories_over_the_api() {
     let model = Rememberer::new();
     let first = service(&model).await;
     let session = first.session().await;
@@ -257,7 +257,7 @@ async fn a_user_reads_searches_corrects_exports_and_erases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_long_term_memory_nothing_is_looked_at_and_what_is_there_is_still_the_users() {
+async fn disabled_memory_extracts_nothing_and_keeps_existing() {
     let model = Rememberer::new();
     let first = service(&model).await;
     assert_eq!(first.get("/v1/info").await["long_term_memory"], true);
@@ -279,7 +279,7 @@ async fn without_a_long_term_memory_nothing_is_looked_at_and_what_is_there_is_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_embedding_model_that_is_away_or_silent_costs_the_meaning_and_never_the_turn() {
+async fn turn_succeeds_without_the_embedding_model() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     for address in ["127.0.0.1:1".to_owned(), silent.local_addr().unwrap().to_string()] {
         let model = Rememberer::new();
@@ -303,7 +303,7 @@ async fn an_embedding_model_that_is_away_or_silent_costs_the_meaning_and_never_t
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_share_what_is_remembered_and_one_learns_what_another_left() {
+async fn replicas_share_memories_and_pending_extractions() {
     for kind in [Kind::Debian, Kind::Redis8] {
         let redis = RedisServer::start(kind).await;
         let model = Rememberer::new();

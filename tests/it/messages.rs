@@ -8,7 +8,7 @@ use crate::service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed};
 use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_request_is_a_whole_turn() {
+async fn one_request_completes_a_turn() {
     let model = ScriptedModel::new([vec![Step::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
@@ -24,7 +24,7 @@ async fn one_request_is_a_whole_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_accepted_message_names_the_run_that_answers_it() {
+async fn accepted_message_returns_its_run_id() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let response = service
@@ -43,7 +43,7 @@ async fn an_accepted_message_names_the_run_that_answers_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_is_the_same_message_and_another_message_under_it_is_refused() {
+async fn idempotency_key_is_bound_to_its_message() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let send = |content: &'static str| {
@@ -67,7 +67,7 @@ async fn the_same_key_is_the_same_message_and_another_message_under_it_is_refuse
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_turn_request_replays_the_run() {
+async fn repeated_turn_request_replays_the_run() {
     let service = Service::with(&ScriptedModel::new([vec![text("once")]])).await;
     let session = service.session().await;
     let turn = || async {
@@ -87,7 +87,7 @@ async fn a_repeated_turn_request_replays_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_messages_at_once_do_not_interleave() {
+async fn concurrent_messages_do_not_interleave() {
     let service = Service::with(&ScriptedModel::new([vec![text("one")], vec![text("two")], vec![text("three")]])).await;
     let session = service.session().await;
     let turns = futures_util::future::join_all(["a", "b", "c"].map(|content| service.turn(&session, content))).await;
@@ -107,7 +107,7 @@ async fn two_messages_at_once_do_not_interleave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_to_a_busy_session_is_refused_when_it_asks_for_that() {
+async fn busy_session_refuses_message_on_request() {
     let gate = Gate::new();
     let service = Service::with(&ScriptedModel::new([vec![Step::Wait(gate.clone()), text("done")]])).await;
     let session = service.session().await;
@@ -123,7 +123,7 @@ async fn a_message_to_a_busy_session_is_refused_when_it_asks_for_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupting_message_cancels_the_run_and_goes_before_those_that_wait() {
+async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![text("let me think"), Step::Wait(gate.clone())]]);
     let service = Service::with(&model).await;
@@ -144,7 +144,7 @@ async fn an_interrupting_message_cancels_the_run_and_goes_before_those_that_wait
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_turn_keeps_what_was_written_and_the_next_turn_goes_on() {
+async fn cancelled_turn_keeps_its_partial_text() {
     let model = ScriptedModel::new([vec![text("half"), Step::Hang]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
@@ -163,7 +163,7 @@ async fn a_cancelled_turn_keeps_what_was_written_and_the_next_turn_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_when_nothing_runs_is_no_error() {
+async fn cancel_without_a_run_succeeds() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let response = service.request(Method::POST, &format!("{session}/cancel")).send().await.unwrap();
@@ -173,7 +173,7 @@ async fn a_cancel_when_nothing_runs_is_no_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_run_says_why_and_leaves_the_session_usable() {
+async fn session_stays_usable_after_a_failed_run() {
     let model = ScriptedModel::new([vec![Step::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
@@ -185,7 +185,7 @@ async fn a_failed_run_says_why_and_leaves_the_session_usable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_conversation_can_be_read_as_messages_in_pages() {
+async fn conversation_is_paged_as_messages() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     for content in ["a", "b", "c"] {
@@ -208,7 +208,7 @@ async fn the_conversation_can_be_read_as_messages_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disconnect_does_not_cancel_the_run() {
+async fn disconnect_does_not_cancel_the_run() {
     let gate = Gate::new();
     let service = Service::with(&ScriptedModel::new([vec![text("on "), Step::Wait(gate.clone()), text("it")]])).await;
     let session = service.session().await;
@@ -228,7 +228,7 @@ async fn a_disconnect_does_not_cancel_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_answer_to_a_message_is_of_the_kind_that_the_client_likes_best() {
+async fn accept_header_selects_the_response_format() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     for (accept, status) in [
@@ -248,7 +248,7 @@ async fn the_answer_to_a_message_is_of_the_kind_that_the_client_likes_best() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_is_processing_from_the_answer_202_to_the_end_of_the_last_run() {
+async fn session_is_processing_until_the_last_run_ends() {
     let (gate, n) = (Gate::new(), 10);
     let model = ScriptedModel::new((0..2 * n).map(|_| vec![Step::Wait(gate.clone()), text("done")]));
     let service = Service::with(&model).await;

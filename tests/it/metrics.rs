@@ -52,7 +52,7 @@ async fn busy() -> (Service, String) {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn promtool_has_nothing_to_say_and_no_label_is_an_id() {
+async fn promtool_accepts_metrics_and_labels_hold_no_ids() {
     let (service, session) = busy().await;
     let text = scrape(&service).await;
     let mut promtool = Command::new(testbed::path("K8SOPS_TEST_PROMTOOL"))
@@ -101,7 +101,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_of_the_dashboard_and_the_alerts_is_there() {
+async fn dashboard_and_alert_metrics_exist() {
     let (service, _) = busy().await;
     let rare = Metrics::new();
     rare.record_memory_recall(RecallOutcome::Found, Duration::from_millis(3));
@@ -124,7 +124,7 @@ async fn every_metric_of_the_dashboard_and_the_alerts_is_there() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
-async fn the_alerts_ring_when_they_should_and_only_then() {
+async fn alert_rules_fire_when_expected() {
     let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/k8sops-rules.yaml");
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/prometheus/k8sops-rules.test.yaml");
     for arguments in [["check", "rules", rules], ["test", "rules", tests]] {
@@ -134,7 +134,7 @@ async fn the_alerts_ring_when_they_should_and_only_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_has_an_id_in_its_answer_and_in_what_went_wrong() {
+async fn request_id_is_in_response_and_problem() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let ask = async |path: &str, id: &str| {
         let answer = service.request(Method::GET, path).header("x-request-id", id).send().await.unwrap();

@@ -20,15 +20,15 @@ fn operations(document: &Value) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_in_the_repository_is_what_the_service_serves() {
+async fn openapi_file_is_up_to_date() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let served = service.get("/openapi.json").await;
     let file: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
-    assert_eq!(served, file, "write it anew: cargo run -- openapi > openapi/openapi.json");
+    assert_eq!(served, file, "regenerate it: cargo run -- openapi > openapi/openapi.json");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_operation_of_the_document_is_served_and_documents_its_answer() {
+async fn documented_operations_are_served() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let document = service.get("/openapi.json").await;
@@ -53,7 +53,7 @@ async fn every_operation_of_the_document_is_served_and_documents_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operation_ids_are_unique_and_every_error_is_a_problem() {
+async fn operation_ids_are_unique_and_errors_are_problems() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let mut ids = Vec::new();
     for (method, path) in operations(&document) {
@@ -73,7 +73,7 @@ async fn operation_ids_are_unique_and_every_error_is_a_problem() {
 }
 
 #[test]
-fn every_operation_names_the_errors_that_all_of_them_have() {
+fn every_operation_documents_the_common_errors() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     for (method, path) in operations(&document) {
         let responses = &document["paths"][&path][method.to_lowercase()]["responses"];
@@ -85,7 +85,7 @@ fn every_operation_names_the_errors_that_all_of_them_have() {
 }
 
 #[test]
-fn every_operation_is_told_of_and_has_examples_that_its_schemas_allow() {
+fn every_operation_has_description_and_valid_examples() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let mut count = 0;
     let mut hold = |place: &str, contents: &Value| {
@@ -131,7 +131,7 @@ fn every_operation_is_told_of_and_has_examples_that_its_schemas_allow() {
 }
 
 #[test]
-fn every_schema_says_what_it_is_without_pointing_into_the_code() {
+fn every_schema_has_a_description() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(schema["description"].as_str().is_some_and(|words| !words.is_empty()), "{name}");
@@ -142,7 +142,7 @@ fn every_schema_says_what_it_is_without_pointing_into_the_code() {
 }
 
 #[test]
-fn the_document_allows_no_settings_that_the_service_refuses() {
+fn documented_settings_limits_match_the_service() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let property = |schema: &str, name: &str| document["components"]["schemas"][schema]["properties"][name].clone();
     for schema in ["CreateSession", "SettingsPatch"] {
@@ -156,7 +156,7 @@ fn the_document_allows_no_settings_that_the_service_refuses() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test]
-async fn the_document_is_valid_openapi() {
+async fn document_is_valid_openapi() {
     let validator = testbed::path("K8SOPS_TEST_OPENAPI_VALIDATOR");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
     let output = tokio::process::Command::new(validator).arg(file).output().await.unwrap();
@@ -169,7 +169,7 @@ async fn the_document_is_valid_openapi() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pages_are_served_without_asking_anybody_else() {
+async fn documentation_pages_need_no_external_hosts() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let page = service.request(Method::GET, "/docs").send().await.unwrap();
     assert_eq!(page.status(), 200);
@@ -187,7 +187,7 @@ async fn the_pages_are_served_without_asking_anybody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_and_metrics_answer() {
+async fn probes_and_metrics_respond() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "hi").await;

@@ -35,7 +35,7 @@ fn tool_end(frames: &[Value], n: usize) -> &Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_output_is_shortened_and_its_whole_is_read_in_parts() {
+async fn truncated_output_is_readable_in_pages() {
     let whole = log(40_000);
     let (said, cluster) = (whole.clone(), FakeServer::new());
     let cluster = cluster.reads("pods_log", "The log of a pod.", move |_| Ok(said.clone()));
@@ -65,12 +65,12 @@ async fn a_long_output_is_shortened_and_its_whole_is_read_in_parts() {
     let data = service.stop().await;
     let again = Service::start(Setup { data: Some(data), ..Setup::default() }).await;
     assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
-    let nobody = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
-    assert_eq!(again.refused(nobody).await.1["code"], json!("output_not_found"));
+    let missing = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
+    assert_eq!(again.refused(missing).await.1["code"], json!("output_not_found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_model_finds_the_one_line_that_matters() {
+async fn model_finds_a_line_in_a_truncated_output() {
     let whole = log(60_000);
     let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", move |_| Ok(whole.clone()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("hm")]]);
@@ -81,7 +81,7 @@ async fn the_model_finds_the_one_line_that_matters() {
         vec![
             call("search_output", json!({"call": id, "pattern": "error|fatal", "context": 0})),
             call("read_output", json!({"call": id, "from_line": 30_001, "lines": 1})),
-            call("read_output", json!({"call": "call_of_nobody"})),
+            call("read_output", json!({"call": "call_of_missing"})),
         ],
         vec![Step::Text("found".into())],
     ]);
@@ -103,7 +103,7 @@ async fn the_model_finds_the_one_line_that_matters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_shortened_is_read_as_it_is() {
+async fn short_output_is_returned_unchanged() {
     let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", |_| Ok("täil".into()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))]]);
     let (service, session) = service(&model, &cluster).await;

@@ -55,7 +55,7 @@ async fn assert_turn_with_a_tool(yaml: String) {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_model_answers_over_each_protocol_that_its_server_speaks() {
+async fn real_model_answers_over_each_protocol() {
     // One server for all: its start and the reading of the tools cost most of the time.
     let llama = llama().await;
     let yaml = |protocol: &str| {
@@ -81,7 +81,7 @@ async fn service_of(yaml: String) -> Service {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scripted_provider_by_others_is_understood_in_every_protocol() {
+async fn third_party_mock_works_in_every_protocol() {
     let dir = tempfile::tempdir().unwrap();
     let fixtures = dir.path().join("fixtures.json");
     let call = json!({"toolCalls": [{"name": "launch_rockets", "arguments": "{\"at\": \"noon\"}"}]});
@@ -112,7 +112,7 @@ async fn a_scripted_provider_by_others_is_understood_in_every_protocol() {
 /// What llmock, a provider of faults by others, says of its client.
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_judge_by_others_finds_no_fault_in_how_faults_are_taken() {
+async fn third_party_fault_scenarios_pass() {
     let port = testbed::free_port();
     let url = format!("http://127.0.0.1:{port}");
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLMOCK"));
@@ -156,7 +156,7 @@ async fn a_judge_by_others_finds_no_fault_in_how_faults_are_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_the_run_fails_and_names_the_variable() {
+async fn missing_api_key_error_names_the_variable() {
     let env = vec![("LLM_PROVIDER", "anthropic".into())];
     let service = Service::start(Setup { env, ..Setup::default() }).await;
     let session = service.session().await;

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use k8sops_agent::memory::{ExtractedMemory, LongTermMemory};
 use k8sops_core::{EmbeddingVector, MemoryKind, MemorySource, MemoryStore, SessionId, UserId};
-use k8sops_models::{EmbeddingModel, ModelError, ProviderConfig, ProviderEmbedder, ProviderProtocol};
+use k8sops_models::{EmbeddingModel, ModelError, ProviderEmbedder, ProviderOptions, ProviderProtocol};
 use k8sops_store::InMemoryStore;
 use serde::Deserialize;
 use tokio::process::Command;
@@ -50,8 +50,8 @@ async fn embedding_server() -> Peer {
 struct Prepared(HashMap<String, EmbeddingVector>);
 
 impl Prepared {
-    async fn of(server: &Peer, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
-        let config = ProviderConfig {
+    async fn embed_facts(server: &Peer, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
+        let config = ProviderOptions {
             name: "llama".into(),
             protocol: ProviderProtocol::OpenaiChat,
             base_url: format!("{}/v1", server.url),
@@ -140,13 +140,13 @@ async fn knowing(
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_in_other_words_find_the_fact_that_answers_them() {
+async fn paraphrased_questions_find_their_facts() {
     let facts = facts();
     assert!(facts.len() >= 200);
     let server = embedding_server().await;
     // (the least recall, the least reciprocal): by meaning and words, and by words alone.
     let cases = [
-        ("meaning and words", Some(Prepared::of(&server, &facts).await), 0.67, 0.5),
+        ("meaning and words", Some(Prepared::embed_facts(&server, &facts).await), 0.67, 0.5),
         ("words alone", None, 0.26, 0.15),
     ];
     for (name, embedder, least_recall, least_reciprocal) in cases {
@@ -171,11 +171,11 @@ async fn questions_in_other_words_find_the_fact_that_answers_them() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_fifty_sessions_told_twice_in_other_words_leave_nothing_twice() {
+async fn paraphrased_facts_are_not_stored_twice() {
     let facts = facts();
     let server = embedding_server().await;
     let store = Arc::new(InMemoryStore::new(false));
-    let memory = LongTermMemory::new(store.clone(), Some(Prepared::of(&server, &facts).await), 5);
+    let memory = LongTermMemory::new(store.clone(), Some(Prepared::embed_facts(&server, &facts).await), 5);
     let sessions = |telling: fn(&Fact) -> &str| -> Vec<Vec<ExtractedMemory>> {
         // Fifty sessions, each with a few facts of all kinds.
         let session = |n| facts.iter().skip(n).step_by(50).map(|fact| learned(fact.kind, telling(fact))).collect();

@@ -7,7 +7,7 @@ use k8sops_testing::redis::{Kind, RedisCluster, RedisServer, Sentinel};
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_is_what_it_is_called() {
+async fn each_server_is_of_its_flavor() {
     for kind in Kind::ALL {
         let server = RedisServer::start(kind).await;
         let info = server.cli(&["INFO", "server"]).await;
@@ -19,7 +19,7 @@ async fn each_kind_is_what_it_is_called() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_has_its_keys_after_a_crash() {
+async fn keys_survive_a_server_crash() {
     for kind in Kind::ALL {
         let server = RedisServer::start(kind).await;
         assert_eq!(server.url(), format!("redis://127.0.0.1:{}", server.port()));
@@ -34,7 +34,7 @@ async fn a_server_has_its_keys_after_a_crash() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_server_is_silent_until_it_goes_on() {
+async fn paused_server_does_not_respond() {
     let server = RedisServer::start(Kind::Debian).await;
     server.pause().await;
     let silence = Duration::from_millis(300);
@@ -55,7 +55,7 @@ async fn a_paused_server_is_silent_until_it_goes_on() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_tls_answers_those_who_trust_its_ca() {
+async fn tls_server_accepts_clients_with_its_ca() {
     let server = RedisServer::start_tls().await;
     assert_eq!(server.url(), format!("rediss://127.0.0.1:{}", server.port()));
     assert_eq!(server.cli(&["SET", "key", "secret"]).await, "OK");
@@ -77,7 +77,7 @@ async fn a_server_with_tls_answers_those_who_trust_its_ca() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_has_keys_on_each_node_and_outlives_the_crash_of_one() {
+async fn cluster_survives_the_crash_of_a_node() {
     for kind in Kind::ALL {
         let cluster = RedisCluster::start(kind).await;
         assert_eq!(cluster.urls(), [0, 1, 2].map(|i| cluster.node(i).url()));
@@ -99,7 +99,7 @@ async fn a_cluster_has_keys_on_each_node_and_outlives_the_crash_of_one() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sentinel_promotes_the_replica_of_a_killed_master() {
+async fn sentinel_promotes_the_replica() {
     for kind in Kind::ALL {
         let sentinel = Sentinel::start(kind).await;
         assert_eq!((sentinel.urls().len(), sentinel.service_name()), (1, "k8sops-test"));

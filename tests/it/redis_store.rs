@@ -44,7 +44,7 @@ async fn the_contract_holds(new_config: impl Fn() -> RedisConfig) {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_contract_holds_on_redis_7_and_8_and_on_valkey() {
+async fn store_contract_on_redis_and_valkey() {
     for kind in [Kind::Debian, Kind::Redis8, Kind::Valkey] {
         let server = RedisServer::start(kind).await;
         the_contract_holds(|| config(vec![server.url()], Topology::Single)).await;
@@ -53,14 +53,14 @@ async fn the_contract_holds_on_redis_7_and_8_and_on_valkey() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_contract_holds_on_a_cluster_of_three_nodes() {
+async fn store_contract_on_a_cluster() {
     let cluster = RedisCluster::start(Kind::Redis8).await;
     the_contract_holds(|| config(cluster.urls(), Topology::Cluster)).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_contract_holds_behind_a_sentinel_and_over_tls() {
+async fn store_contract_behind_sentinel_and_over_tls() {
     let sentinel = Sentinel::start(Kind::Debian).await;
     the_contract_holds(|| config(sentinel.urls(), Topology::Sentinel(sentinel.service_name().into()))).await;
     let server = RedisServer::start_tls().await;
@@ -70,7 +70,7 @@ async fn the_contract_holds_behind_a_sentinel_and_over_tls() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_session_leaves_no_key_and_neither_does_what_its_owner_still_tries() {
+async fn deleted_session_leaves_no_keys() {
     let server = RedisServer::start(Kind::Debian).await;
     let store = RedisStore::new(&config(vec![server.url()], Topology::Single)).unwrap();
     let session = new_session(&store).await;
@@ -87,7 +87,7 @@ async fn a_deleted_session_leaves_no_key_and_neither_does_what_its_owner_still_t
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_answer_is_lost_is_read_back_and_written_once() {
+async fn commit_with_lost_reply_is_written_once() {
     let server = RedisServer::start(Kind::Debian).await;
     let proxy = Proxy::start(server.port()).await;
     let store = RedisStore::new(&config(vec![proxy.url()], Topology::Single)).unwrap();
@@ -114,7 +114,7 @@ async fn a_commit_whose_answer_is_lost_is_read_back_and_written_once() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_nothing_happens_to_is_deleted_after_its_time() {
+async fn idle_session_expires() {
     let server = RedisServer::start(Kind::Debian).await;
     let config =
         RedisConfig { session_ttl: Some(Duration::from_millis(400)), ..config(vec![server.url()], Topology::Single) };
@@ -136,7 +136,7 @@ async fn a_session_that_nothing_happens_to_is_deleted_after_its_time() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shallow_session_stays_small_over_two_thousand_turns() {
+async fn shallow_session_stays_small_over_many_turns() {
     let redis = RedisServer::start(Kind::Debian).await;
     let model = ScriptedModel::new([]);
     let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url()), ("MEMORY_SHALLOW", "true".into())];

@@ -1,4 +1,4 @@
-//! SIGHUP: what can change while the service runs does, and what is wrong changes nothing.
+//! SIGHUP: live settings are applied, and an invalid configuration changes nothing.
 
 use std::{
     process::Stdio,
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{program::k8sops_command, service::PATIENCE};
 
-/// An MCP server with one tool, of which it says nothing.
+/// An MCP server with one tool, without annotations.
 const SERVER: &str = r#"
 while read -r line; do
   id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
@@ -35,7 +35,7 @@ struct Program {
     child: Child,
     url: String,
     http: Client,
-    said: Arc<Mutex<String>>,
+    stderr: Arc<Mutex<String>>,
     folder: TempDir,
 }
 
@@ -54,22 +54,25 @@ impl Program {
             .env("MCP_SERVER_COMMAND", "sh")
             .env("MCP_SERVER_ARGS", args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let (mut errors, heard) = (BufReader::new(child.stderr.take().unwrap()).lines(), said.clone());
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        let logged = stderr.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = errors.next_line().await {
-                heard.lock().unwrap().push_str(&format!("{line}\n"));
+                logged.lock().unwrap().push_str(&format!("{line}\n"));
             }
         });
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
+        let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("the address is printed");
         let (_, url) = first.split_once("listens on ").unwrap();
-        // Who calls, where a proxy is believed.
+        // The user, for the tests with `auth.mode: proxy`.
         let anna = HeaderMap::from_iter([(HeaderName::from_static("x-user"), HeaderValue::from_static("anna"))]);
         let http = Client::builder().no_proxy().default_headers(anna).build().unwrap();
-        let program = Self { child, url: url.to_owned(), http, said, folder };
+        let program = Self { child, url: url.to_owned(), http, stderr, folder };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        program.until("its server is connected", async || program.get("/v1/info").await["mcp_connected"] == true).await;
+        program
+            .until("the MCP server is connected", async || program.get("/v1/info").await["mcp_connected"] == true)
+            .await;
         program
     }
 
@@ -78,14 +81,14 @@ impl Program {
         answer.json().await.unwrap()
     }
 
-    /// What happens to a call of the server's tool.
+    /// Approval requirement of the tool.
     async fn gate(&self) -> String {
         let tools = self.get("/v1/tools").await;
         let wipe = tools["tools"].as_array().unwrap().iter().find(|tool| tool["remote_name"] == "wipe").unwrap();
         wipe["gate"].as_str().unwrap().to_owned()
     }
 
-    /// Writes another configuration and has it read.
+    /// Writes another configuration and reloads it.
     async fn reload(&self, yaml: &str) {
         std::fs::write(self.folder.path().join("settings.yaml"), yaml).unwrap();
         let pid = self.child.id().unwrap().to_string();
@@ -99,28 +102,28 @@ impl Program {
             }
         };
         let in_time = timeout(PATIENCE, polled).await;
-        assert!(in_time.is_ok(), "in vain: {what}; it said: {}", self.said.lock().unwrap());
+        assert!(in_time.is_ok(), "timed out: {what}; stderr: {}", self.stderr.lock().unwrap());
     }
 
-    fn has_said(&self, words: &str) -> bool {
-        self.said.lock().unwrap().contains(words)
+    fn has_logged(&self, text: &str) -> bool {
+        self.stderr.lock().unwrap().contains(text)
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hangup_changes_what_can_change_and_says_what_needs_a_restart() {
+async fn sighup_reloads_and_names_settings_needing_restart() {
     let program = Program::start("log: {level: error}\ntools: {approval: ask}\n").await;
     assert_eq!(program.gate().await, "ask");
     assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
     let yaml = "log: {level: info}\ntools: {approval: deny}\nbudgets: {user_day_tokens: 1234}\n\
                 llm: {provider: ollama, model: qwen3:8b}\nserver: {max_message_bytes: 1KiB}\n";
     program.reload(yaml).await;
-    program.until("the policy changes", async || program.gate().await == "deny").await;
+    program.until("the policy is applied", async || program.gate().await == "deny").await;
     let changed =
         "config reloaded changed=\"budgets.user_day_tokens, llm.model, llm.provider, log.level, tools.approval\"";
-    program.until("it says what has changed", async || program.has_said(changed)).await;
+    program.until("the changes are logged", async || program.has_logged(changed)).await;
     let restart = "config changes need a restart settings=\"server.max_message_bytes\"";
-    program.until("it says what needs a restart", async || program.has_said(restart)).await;
+    program.until("the need of a restart is logged", async || program.has_logged(restart)).await;
     let usage = program.get("/v1/usage").await;
     assert!(usage["today"].to_string().contains("1234"), "{usage}");
     let info = program.get("/v1/info").await;
@@ -129,7 +132,7 @@ async fn a_hangup_changes_what_can_change_and_says_what_needs_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_is_wrong_is_refused_as_a_whole() {
+async fn invalid_configuration_is_rejected_as_a_whole() {
     let program = Program::start("tools: {approval: ask}\n").await;
     for (yaml, said) in [
         ("tools: {approval: auto, max_output_share: 500}\n", "tools.max_output_share is `500`"),
@@ -140,16 +143,16 @@ async fn a_configuration_that_is_wrong_is_refused_as_a_whole() {
         ),
     ] {
         program.reload(yaml).await;
-        program.until(said, async || program.has_said(said)).await;
+        program.until(said, async || program.has_logged(said)).await;
         assert_eq!(program.gate().await, "ask", "{yaml}");
     }
-    assert!(program.has_said("config reload rejected, keeping previous"));
+    assert!(program.has_logged("config reload rejected, keeping previous"));
     program.reload("tools: {approval: deny}\n").await;
-    program.until("a good one is taken", async || program.gate().await == "deny").await;
+    program.until("a valid configuration is applied", async || program.gate().await == "deny").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_are_raised_and_lowered() {
+async fn reload_raises_and_lowers_limits() {
     let program = Program::start("limits: {streams_per_user: 1}\n").await;
     let session = program.http.post(format!("{}/v1/sessions", program.url)).send().await.unwrap();
     let session: Value = session.json().await.unwrap();
@@ -159,12 +162,14 @@ async fn limits_are_raised_and_lowered() {
     assert_eq!(first.status(), 200);
     assert_eq!(follow().await.status(), 429);
     program.reload("limits: {streams_per_user: 2}\n").await;
-    program.until("there is room for another", async || program.has_said("changed=\"limits.streams_per_user\"")).await;
+    program
+        .until("the higher limit is applied", async || program.has_logged("changed=\"limits.streams_per_user\""))
+        .await;
     let second = follow().await;
     assert_eq!(second.status(), 200);
     program.reload("limits: {streams_per_user: 1, requests_per_minute: 1}\n").await;
     let said = "changed=\"limits.requests_per_minute, limits.streams_per_user\"";
-    program.until("there is room for less", async || program.has_said(said)).await;
+    program.until("the lower limit is applied", async || program.has_logged(said)).await;
     drop((first, second));
     let mut refused = false;
     for _ in 0..3 {
@@ -174,11 +179,11 @@ async fn limits_are_raised_and_lowered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_reload_leads_to_changes_that_nobody_is_asked_for() {
+async fn reload_never_bypasses_approval() {
     let auth = "auth: {mode: proxy, proxy: {user_header: X-User, sources: 127.0.0.0/8}}\n";
     let program = Program::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
-    // A start would take this pair; but who answers changes with a start alone.
+    // This pair is valid at a start, but `approval_by` changes only at a start.
     program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n")).await;
-    program.until("it is refused", async || program.has_said("no approval would be requested")).await;
+    program.until("the reload is rejected", async || program.has_logged("no approval would be requested")).await;
     assert_eq!(program.gate().await, "ask");
 }

@@ -1,4 +1,4 @@
-//! Several replicas on one Redis: any of them takes any request, and what one begins another goes on with.
+//! Several replicas on one Redis: any of them serves any request, and resumes the runs of one that is gone.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,7 +51,7 @@ fn logged(frames: &[Value]) -> Vec<Value> {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_on_one_replica_is_seen_live_and_steered_on_the_other() {
+async fn turn_is_followed_and_controlled_from_another_replica() {
     let redis = RedisServer::start(Kind::Debian).await;
     let gate = Gate::new();
     let model = ScriptedModel::new([
@@ -98,7 +98,7 @@ async fn a_turn_on_one_replica_is_seen_live_and_steered_on_the_other() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_yes_on_one_replica_is_listed_and_answered_on_the_other() {
+async fn approval_is_answered_on_another_replica() {
     for by_approver in [false, true] {
         let redis = RedisServer::start(Kind::Debian).await;
         let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]), Counting::new());
@@ -153,7 +153,7 @@ async fn what_waits_for_a_yes_on_one_replica_is_listed_and_answered_on_the_other
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_on_another_replica_ends_the_run() {
+async fn cancel_on_another_replica_ends_the_run() {
     let redis = RedisServer::start(Kind::Debian).await;
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())]]);
@@ -169,7 +169,7 @@ async fn a_cancel_on_another_replica_ends_the_run() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_stops_hands_its_runs_on_at_once() {
+async fn stopping_replica_hands_over_its_runs() {
     let redis = RedisServer::start(Kind::Debian).await;
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("whole")]]);
@@ -182,7 +182,7 @@ async fn a_replica_that_stops_hands_its_runs_on_at_once() {
     let half = watching.until("token").await;
     let began = std::time::Instant::now();
     let (_, frames) = tokio::join!(one.stop(), watching.until("run_finished"));
-    // Not by a timeout: a lease that nobody gave back would run for ten seconds.
+    // The lease was released: one that has to expire would take ten seconds.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_gapless(&[half.clone(), frames.clone()].concat(), 1);
     let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
@@ -195,7 +195,7 @@ async fn a_replica_that_stops_hands_its_runs_on_at_once() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn while_redis_is_away_it_is_said_and_when_it_is_back_all_goes_on() {
+async fn redis_outage_is_reported_and_recovered() {
     let redis = RedisServer::start(Kind::Debian).await;
     let gate = Gate::new();
     let model = ScriptedModel::new([
@@ -287,7 +287,7 @@ impl Drop for Nginx {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
+async fn nginx_keeps_a_session_on_one_replica() {
     let redis = RedisServer::start(Kind::Debian).await;
     let (model, tools) = (ScriptedModel::new([]), Counting::new());
     let mut replicas = Vec::new();
@@ -299,7 +299,7 @@ async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
     let metrics = client.get(format!("{}/metrics", nginx.base)).send().await.unwrap();
-    assert_eq!(metrics.status(), 404, "nobody reads them from outside");
+    assert_eq!(metrics.status(), 404, "metrics are not exposed");
     // Before there is a session it is the client that stays.
     let first = client.get(format!("{}/v1/info", nginx.base)).send().await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -341,7 +341,7 @@ async fn behind_nginx_a_session_stays_with_one_replica_until_that_is_gone() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn any_number_of_watchers_shares_a_few_connections_to_redis() {
+async fn watchers_share_redis_connections() {
     let redis = RedisServer::start(Kind::Debian).await;
     let (model, tools) = (ScriptedModel::new([]), Counting::new());
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
@@ -366,7 +366,7 @@ async fn any_number_of_watchers_shares_a_few_connections_to_redis() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_replica_of_redis_is_promoted_all_goes_on() {
+async fn service_survives_a_redis_failover() {
     let sentinel = Sentinel::start(Kind::Debian).await;
     let (model, tools) = (ScriptedModel::new([]), Counting::new());
     let env = vec![

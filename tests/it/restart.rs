@@ -1,4 +1,4 @@
-//! Restart and go on: what was durable is there, what was in progress is gone on with, nothing runs twice.
+//! Restarts: durable data is kept, runs in progress are resumed, no tool call runs twice.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ fn setup(model: &Arc<ScriptedModel>) -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conversation_goes_on_after_a_restart() {
+async fn conversation_continues_after_restart() {
     let model = ScriptedModel::new([]);
     let first = Service::start(setup(&model)).await;
     let session = first.session().await;
@@ -37,7 +37,7 @@ async fn a_conversation_goes_on_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_in_progress_at_the_stop_is_finished_by_the_next_process() {
+async fn interrupted_run_is_finished_by_the_next_process() {
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("whole")]]);
     let first = Service::start(setup(&model)).await;
@@ -61,7 +61,7 @@ async fn a_run_in_progress_at_the_stop_is_finished_by_the_next_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_approval_survives_the_restart() {
+async fn pending_approval_survives_restart() {
     let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
     let tools = tools::Counting::new();
     let with_tools = |data| Setup { data, servers: vec![tools.server()], ..setup(&model) };
@@ -87,7 +87,7 @@ async fn an_approval_survives_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_waits_for_the_call_that_runs_so_that_its_outcome_is_known() {
+async fn shutdown_waits_for_the_running_tool_call() {
     let model = ScriptedModel::new([vec![call("change", json!({}))]]);
     let tools = tools::Counting::new();
     let with_tools = |data| Setup {
@@ -112,7 +112,7 @@ async fn a_stop_waits_for_the_call_that_runs_so_that_its_outcome_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_gone_on_with_after_a_restart_waits_for_its_tools_and_so_does_what_is_new() {
+async fn resumed_run_waits_for_mcp_tools() {
     let model = ScriptedModel::new([
         vec![call("change", json!({}))],
         vec![call("look", json!({}))],
@@ -144,7 +144,7 @@ async fn what_is_gone_on_with_after_a_restart_waits_for_its_tools_and_so_does_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_a_change_whose_outcome_is_lost_is_unknown_and_is_not_run_again() {
+async fn change_with_lost_outcome_is_not_repeated() {
     let model = ScriptedModel::new([vec![call("change", json!({})), call("look", json!({}))]]);
     let tools = tools::Counting::new();
     let with_tools = |data| Setup {
@@ -184,7 +184,7 @@ async fn after_a_kill_a_change_whose_outcome_is_lost_is_unknown_and_is_not_run_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_stopping_is_alive_and_not_ready() {
+async fn stopping_service_is_alive_but_not_ready() {
     let counting = tools::Counting::new();
     let held = counting.hold("look");
     let model = ScriptedModel::new([vec![call("look", json!({}))]]);
@@ -213,7 +213,7 @@ async fn a_service_that_is_stopping_is_alive_and_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_session_is_told_from_a_deleted_one_and_can_be_deleted() {
+async fn damaged_session_is_reported_and_can_be_deleted() {
     let first = Service::start(setup(&ScriptedModel::new([]))).await;
     let (session, other) = (first.session().await, first.session().await);
     first.turn(&session, "remember me").await;

@@ -1,4 +1,4 @@
-//! Values of Secrets reach nobody but the tool that they are for.
+//! Values of Secrets reach only the tool that they are for.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn contents(folder: &Path, into: &mut String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_is_a_placeholder_for_all_but_the_tool_that_it_is_handed_to() {
+async fn secret_values_reach_only_the_tool() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.say([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
@@ -68,7 +68,7 @@ async fn a_value_is_a_placeholder_for_all_but_the_tool_that_it_is_handed_to() {
     let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
     assert!(end["content"].as_str().unwrap().starts_with("logged in with \"[secret:"), "{end}");
 
-    // Nobody else has seen it: neither the model, nor a client, nor the disk.
+    // The value reached neither the model, nor a client, nor the disk.
     let requests: Vec<Value> = model
         .requests()
         .iter()
@@ -82,7 +82,7 @@ async fn a_value_is_a_placeholder_for_all_but_the_tool_that_it_is_handed_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restart_a_placeholder_is_used_again_once_its_secret_was_read_again() {
+async fn placeholder_resolves_after_rereading_the_secret() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = || call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.say([vec![get()], vec![text("I see")]]);

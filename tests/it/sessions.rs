@@ -15,7 +15,7 @@ fn id(path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_says_what_it_is() {
+async fn session_resource_is_complete() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let response =
         service.request(Method::POST, "/v1/sessions").json(&json!({"title": "On call"})).send().await.unwrap();
@@ -31,14 +31,14 @@ async fn a_session_says_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_can_be_created_without_a_body() {
+async fn session_is_created_without_a_body() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let response = service.request(Method::POST, "/v1/sessions").send().await.unwrap();
     assert_eq!(response.status(), 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_list_has_the_newest_activity_first_and_pages_without_overlap() {
+async fn session_list_is_paged_by_newest_activity() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let mut sessions = Vec::new();
     for _ in 0..5 {
@@ -62,7 +62,7 @@ async fn the_list_has_the_newest_activity_first_and_pages_without_overlap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_message_makes_the_title_and_a_given_one_stays() {
+async fn first_message_sets_a_missing_title() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "Why is  payments\ndown?").await;
@@ -78,7 +78,7 @@ async fn the_first_message_makes_the_title_and_a_given_one_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_session_is_gone_and_its_streams_end() {
+async fn deleting_a_session_ends_its_streams() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     service.turn(&session, "hi").await;
@@ -99,7 +99,7 @@ async fn a_deleted_session_is_gone_and_its_streams_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_session_more_than_allowed_deletes_the_oldest_but_never_a_busy_one() {
+async fn session_limit_evicts_the_oldest_idle_session() {
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
     let service =
@@ -122,7 +122,7 @@ async fn one_session_more_than_allowed_deletes_the_oldest_but_never_a_busy_one()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_all_sessions_are_busy_a_new_one_is_refused() {
+async fn new_session_is_refused_when_all_are_busy() {
     let gate = Gate::new();
     let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
     let service =
@@ -137,7 +137,7 @@ async fn when_all_sessions_are_busy_a_new_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_change_for_the_next_run_and_null_brings_back_the_default() {
+async fn settings_apply_to_the_next_run() {
     let model = ScriptedModel::new([]);
     let service = Service::with(&model).await;
     let session = service.session().await;

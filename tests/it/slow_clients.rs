@@ -1,4 +1,4 @@
-//! A client that stops reading costs the service a bounded piece of memory, and nobody anything else.
+//! A client that stops reading costs a bounded amount of memory and does not slow other clients down.
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -42,7 +42,7 @@ fn assert_whole(frames: &[Value], first: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_stop_reading_cost_bounded_memory_and_get_all_when_they_come_back() {
+async fn stalled_clients_cost_bounded_memory() {
     let providers = Providers::start().await;
     let env = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MODEL", "m")];
     let program = Program::start(&providers.yaml(), &env).await;

@@ -83,7 +83,7 @@ async fn unusable_data_folder_is_named_with_its_variable() {
         let output = timeout(PATIENCE, command.output()).await.expect("the program ends").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{errors}");
-        for word in [path, "MEMORY_FILESYSTEM_PATH", "a folder that this user may write to"] {
+        for word in [path, "MEMORY_FILESYSTEM_PATH", "a directory that this user may write to"] {
             assert!(errors.contains(word), "{word} is not in: {errors}");
         }
     }

@@ -110,7 +110,7 @@ fn is_gone(pid: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_in_order_ends_a_server_that_does_not_leave_by_itself() {
+async fn shutdown_kills_a_stdio_server_that_hangs() {
     let mut program = Program::start().await;
     let server = program.server();
     program.terminate().await;
@@ -119,7 +119,7 @@ async fn a_stop_in_order_ends_a_server_that_does_not_leave_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_ends_the_program_at_once_and_its_server_with_it() {
+async fn second_signal_ends_program_and_servers_immediately() {
     let mut program = Program::start().await;
     let server = program.server();
     program.terminate().await;
@@ -134,7 +134,7 @@ async fn a_second_signal_ends_the_program_at_once_and_its_server_with_it() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_starts_no_server() {
+async fn failed_start_launches_no_server() {
     let connected = Arc::new(AtomicUsize::new(0));
     let count = connected.clone();
     let connector = InProcessConnector::new(move || {

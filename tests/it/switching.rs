@@ -37,7 +37,7 @@ fn text(request: &Received) -> String {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn one_conversation_goes_through_all_providers_and_back() {
+async fn conversation_switches_between_all_providers() {
     let providers = Providers::start().await;
     let tools = Counting::new();
     let env = vec![("LLM_PROVIDER", "test-anthropic".to_owned()), ("LLM_MODEL", "m-anthropic".into())];

@@ -137,15 +137,15 @@ impl World {
     }
 }
 
-/// What the tool said that it was sent.
-fn told(frames: &[Value]) -> Value {
+/// Returns the trace context that the tool received.
+fn received_context(frames: &[Value]) -> Value {
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     serde_json::from_str(end["content"].as_str().unwrap()).unwrap_or_else(|_| panic!("{end}"))
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
+async fn turn_is_one_trace_from_request_to_tool() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), ("OTEL_SERVICE_NAME", "ops")]].concat();
     let program = Program::start(&world.yaml, &env).await;
@@ -188,7 +188,7 @@ async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
         assert_eq!(attribute(span, key), Some(value), "{key} of {span}");
     }
     // What goes out of the program names the span that it is sent in.
-    let told = told(&frames);
+    let told = received_context(&frames);
     assert_eq!((&told["header"], &told["meta"]), (&context(tool).into(), &context(tool).into()));
     let sent: Vec<String> =
         world.providers.received(Dialect::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
@@ -205,11 +205,11 @@ async fn one_turn_is_one_trace_from_the_request_to_the_tool() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_at_the_end_of_a_pipe_is_told_of_the_trace_too() {
+async fn stdio_server_receives_the_trace_context() {
     let (collector, world) = (Collector::start().await, World::over_stdio().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
     let program = Program::start(&world.yaml, &env).await;
-    let told = told(&world.turn(&program).await);
+    let told = received_context(&world.turn(&program).await);
     program.stop().await;
     let tool = the_one(&collector, "execute_tool whence").await;
     assert_eq!((&told["header"], &told["meta"]), (&Value::Null, &context(&tool).into()));
@@ -217,7 +217,7 @@ async fn a_server_at_the_end_of_a_pipe_is_told_of_the_trace_too() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_over_a_websocket_is_in_the_trace_that_opened_it() {
+async fn websocket_commands_join_the_trace_of_the_handshake() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
     let program = Program::start(&world.yaml, &env).await;
@@ -226,7 +226,7 @@ async fn what_comes_over_a_websocket_is_in_the_trace_that_opened_it() {
     let path = format!("{}/ws", program.session().await);
     let mut socket = Socket::open_at(&program.url, &path, &[("traceparent", &traceparent())]).await;
     socket.send(json!({"type": "message", "content": "my question"})).await;
-    let told = told(&socket.until("run_finished").await);
+    let told = received_context(&socket.until("run_finished").await);
     drop(socket);
     program.stop().await;
     let upgrade = the_one(&collector, "GET /v1/sessions/{session_id}/ws").await;
@@ -242,7 +242,7 @@ async fn what_comes_over_a_websocket_is_in_the_trace_that_opened_it() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_another_replica_takes_over_stays_in_its_trace() {
+async fn taken_over_run_stays_in_its_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let redis = RedisServer::start(Kind::Debian).await;
     let redis_url = redis.url();
@@ -267,12 +267,12 @@ async fn a_run_that_another_replica_takes_over_stays_in_its_trace() {
     let run = the_one(&collector, "invoke_agent k8sops").await;
     assert_eq!((attribute(&run, "k8sops.run.attempt"), &run["parentSpanId"]), (Some("2"), &request["spanId"]), "{run}");
     let tool = the_one(&collector, "execute_tool whence").await;
-    assert_eq!((&tool["parentSpanId"], &told(&frames)["meta"]), (&run["spanId"], &context(&tool).into()));
+    assert_eq!((&tool["parentSpanId"], &received_context(&frames)["meta"]), (&run["spanId"], &context(&tool).into()));
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_for_memories_is_a_trace_of_its_own() {
+async fn memory_extraction_is_a_separate_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)];
     let program = Program::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
@@ -294,7 +294,7 @@ async fn a_look_for_memories_is_a_trace_of_its_own() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_is_in_traces_only_when_that_is_asked_for() {
+async fn content_is_traced_only_on_request() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let capture = ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), capture]].concat();
@@ -316,18 +316,18 @@ async fn what_was_said_is_in_traces_only_when_that_is_asked_for() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_exported_by_default_and_a_dead_collector_harms_nothing() {
+async fn dead_collector_does_not_affect_the_service() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let program = Program::start(&world.yaml, &MODEL).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    assert_eq!(told(&frames)["header"], Value::Null);
+    assert_eq!(received_context(&frames)["header"], Value::Null);
     assert!(world.providers.received(Dialect::Chat, "m").iter().all(|r| !r.headers.contains_key("traceparent")));
     program.stop().await;
     assert_eq!(collector.spans(), Vec::<Value>::new());
 
-    let nobody = format!("http://127.0.0.1:{}", free_port());
-    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*nobody)]].concat();
+    let closed = format!("http://127.0.0.1:{}", free_port());
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*closed)]].concat();
     let program = Program::start(&world.yaml, &env).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
@@ -336,7 +336,7 @@ async fn nothing_is_exported_by_default_and_a_dead_collector_harms_nothing() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_are_json_and_hold_no_secret_at_any_level() {
+async fn log_lines_are_json_without_secrets() {
     let world = World::new().await;
     let env = [
         &MODEL[..],

@@ -33,7 +33,7 @@ fn warnings(frames: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_used_is_counted_by_step_turn_session_user_and_day() {
+async fn usage_is_counted_at_every_level() {
     let providers = Providers::start().await;
     let service = service(&providers, &[]).await;
     let session = service.session().await;
@@ -101,7 +101,7 @@ async fn what_is_used_is_counted_by_step_turn_session_user_and_day() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_of_a_user_holds_across_sessions_and_replicas() {
+async fn user_budget_spans_sessions_and_replicas() {
     let providers = Providers::start().await;
     let redis = RedisServer::start(Kind::Debian).await;
     let url = redis.url();
@@ -126,7 +126,7 @@ async fn a_budget_of_a_user_holds_across_sessions_and_replicas() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_and_a_session_that_have_spent_their_money_end_with_a_last_answer() {
+async fn exhausted_budget_ends_with_a_final_answer() {
     let providers = Providers::start().await;
     let env = [("K8SOPS_BUDGET_TURN_USD", "0.03"), ("K8SOPS_BUDGET_SESSION_USD", "0.05")];
     let service = service(&providers, &env).await;

@@ -100,14 +100,14 @@ fn with_users_token(name: &str, url: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_sees_the_token_that_came_with_the_message_and_without_one_nothing_is_sent() {
+async fn user_token_is_forwarded_to_the_server() {
     let server = Noting::start("whoami");
     let yaml = format!("mcp:\n  servers:\n{}", with_users_token("mine", &server.url));
     let model = ScriptedModel::new([vec![call("whoami", json!({}))]]);
     let setup = Setup { model: Some(model.clone()), yaml: Some(yaml), ..Setup::default() };
     let service = Service::start(setup).await;
     let session = service.session().await;
-    // Without a token there is no tool, and nobody is asked as anybody else.
+    // Without a token there is no tool, and no connection under another identity.
     let frames = service.turn(&session, "who am I?").await;
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     assert_eq!(end["status"], json!("error"), "{end}");
@@ -153,7 +153,7 @@ fn ends(frames: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_key_the_token_comes_beside_it_and_goes_nowhere_but_to_the_server_that_wants_it() {
+async fn user_token_header_reaches_only_its_server() {
     let (mine, other, providers) = (Noting::start("whoami"), Noting::start("weather"), Providers::start().await);
     let yaml = format!(
         "{}mcp:\n  servers:\n{}  - name: other\n    url: {}\n",
@@ -182,10 +182,10 @@ async fn with_a_key_the_token_comes_beside_it_and_goes_nowhere_but_to_the_server
     };
     let session = program.session().await;
 
-    // The key alone is for nobody but k8sops.
+    // The API key alone is not forwarded.
     asks(&["whoami"]);
     assert_eq!(ends(&program.turn(&session, &[]).await), ["error"]);
-    assert!(mine.asked().is_empty(), "nobody is asked without a token");
+    assert!(mine.asked().is_empty(), "without a token no request is sent");
     // Beside the key, with `Bearer` before it or without.
     let (mut expected, mut last) = (Vec::new(), 0);
     for value in ["Bearer annas-first-token", "annas-second-token"] {

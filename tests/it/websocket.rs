@@ -80,7 +80,7 @@ impl Socket {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_conversation_over_one_socket() {
+async fn conversation_over_one_socket() {
     let service = Service::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
@@ -97,7 +97,7 @@ async fn a_whole_conversation_over_one_socket() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frame_that_is_not_json_is_a_message() {
+async fn plain_text_frame_is_a_message() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
@@ -108,7 +108,7 @@ async fn a_frame_that_is_not_json_is_a_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_are_answered_one_by_one_and_errors_leave_the_socket_open() {
+async fn command_errors_keep_the_socket_open() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "?after=1").await;
@@ -138,7 +138,7 @@ async fn commands_are_answered_one_by_one_and_errors_leave_the_socket_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_command_id_is_taken_once_and_refused_for_something_else() {
+async fn command_id_is_bound_to_its_command() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
@@ -154,7 +154,7 @@ async fn the_same_command_id_is_taken_once_and_refused_for_something_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cancel_ends_the_turn_and_the_socket_stays() {
+async fn cancel_keeps_the_socket_open() {
     let gate = Gate::new();
     let service = Service::with(&ScriptedModel::new([vec![text("so "), Step::Wait(gate.clone())]])).await;
     let session = service.session().await;
@@ -169,7 +169,7 @@ async fn cancel_ends_the_turn_and_the_socket_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reconnect_with_the_last_seq_goes_on_where_it_was() {
+async fn reconnect_resumes_after_the_last_seq() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let mut first = Socket::open(&service, &session, "").await;
@@ -185,7 +185,7 @@ async fn a_reconnect_with_the_last_seq_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frame_over_the_limit_and_invalid_utf8_close_the_socket_with_the_right_code() {
+async fn invalid_frames_close_the_socket_with_a_code() {
     let setup = Setup {
         model: Some(ScriptedModel::new([])),
         env: vec![("K8SOPS_MAX_FRAME_BYTES", "4096".into())],
@@ -222,7 +222,7 @@ async fn a_frame_over_the_limit_and_invalid_utf8_close_the_socket_with_the_right
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopping_service_says_goodbye() {
+async fn stopping_service_closes_sockets_cleanly() {
     let service = Service::with(&ScriptedModel::new([])).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
@@ -233,7 +233,7 @@ async fn a_stopping_service_says_goodbye() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn websocat_can_hold_a_conversation() {
+async fn websocat_holds_a_conversation() {
     let service = Service::with(&ScriptedModel::new([vec![text("hello from here")]])).await;
     let session = service.session().await;
     let url = format!("{}{session}/ws", service.base.replace("http", "ws"));

@@ -260,7 +260,7 @@ pub fn kinds(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter_map(|frame| frame["type"].as_str()).collect()
 }
 
-/// The text that a simple client has on its screen: `offset` 0 starts anew, any other appends.
+/// Returns the text that a simple client shows: `offset` 0 starts a new text, any other value appends.
 pub fn printed(frames: &[Value]) -> String {
     let mut text = String::new();
     for token in frames.iter().filter(|frame| frame["type"] == "token") {

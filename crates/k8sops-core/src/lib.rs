@@ -11,6 +11,7 @@
 
 mod command;
 mod cursor;
+mod error_chain;
 mod event;
 mod feed;
 mod frame;
@@ -30,6 +31,7 @@ mod usage;
 
 pub use command::*;
 pub use cursor::EventCursor;
+pub use error_chain::ErrorChain;
 pub use event::*;
 pub use feed::SessionFeed;
 pub use frame::*;

@@ -4,18 +4,18 @@
 use rmcp::model::RequestId;
 use serde_json::Value;
 
-use crate::scan::Scan;
+use crate::transport::id_scanner::IdScanner;
 
 /// Checks that the scanner finds the same id however the bytes are cut, and that of a response.
 ///
 /// # Panics
 /// If the id depends on how the bytes arrive, or differs from what a parser finds.
 pub fn check_id_scanner(bytes: &[u8]) {
-    let whole = scanned(&[bytes]);
+    let whole = scan_pieces(&[bytes]);
     let (first, second) = bytes.split_at(bytes.len() / 2);
-    assert_eq!(whole, scanned(&[first, second]));
+    assert_eq!(whole, scan_pieces(&[first, second]));
     let single_bytes: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(whole, scanned(&single_bytes));
+    assert_eq!(whole, scan_pieces(&single_bytes));
 
     // What a parser reads without doubt: no key twice, and ids that fit into the scanner's buffer.
     let Ok(Value::Object(message)) = serde_json::from_slice(bytes) else { return };
@@ -31,16 +31,16 @@ pub fn check_id_scanner(bytes: &[u8]) {
     let is_short = message.get("id").is_none_or(|id| id.to_string().len() <= 128);
     let is_plain = message.keys().all(|key| key.len() <= 100 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     if is_short && is_plain {
-        assert_eq!(scanned(&[&text]), expected);
+        assert_eq!(scan_pieces(&[&text]), expected);
     }
 }
 
-fn scanned(pieces: &[&[u8]]) -> Option<RequestId> {
-    let mut scan = Scan::default();
+fn scan_pieces(pieces: &[&[u8]]) -> Option<RequestId> {
+    let mut scanner = IdScanner::default();
     for piece in pieces {
-        scan.feed(piece);
+        scanner.feed(piece);
     }
-    scan.answers()
+    scanner.answered_request()
 }
 
 #[cfg(test)]

@@ -1,142 +1,131 @@
-//! All servers together.
+//! All MCP servers of the process.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use k8sops_core::ErrorChain;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    CallError, CallOutput, McpCallContext, McpConnector, ServerStatus, call,
-    server::{Crew, Server, Timings},
-    users::PerUser,
+use crate::{
+    CallError, CallOutput, McpCallContext, McpConnector, McpOptions, ServerStatus,
+    per_user::PerUserServer,
+    server_state::ServerState,
+    supervisor::{SupervisorShared, SupervisorTimings},
+    tool_call::call_tool,
 };
-use crate::McpOptions;
 
-/// How long closing all servers may take: a bit more than one may.
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
-/// How long ending all servers at once may take: the drain of the SDK, and the end of processes that were killed.
-const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// Longest time that closing all servers may take; a little longer than one may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that ending all servers without grace period may take: the drain of the SDK, and the end of killed processes.
+const IMMEDIATE_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Who is connected to a server.
-enum Place {
-    /// The service, for everybody.
-    Shared(Arc<Server>),
-    /// Every user with a token of their own.
-    PerUser(Arc<PerUser>),
+enum HubServer {
+    /// The service, for all users.
+    Shared(Arc<ServerState>),
+    /// Every user with their own token.
+    PerUser(Arc<PerUserServer>),
 }
 
 /// The MCP servers of this process.
 pub struct McpHub {
     /// In the order of the configuration.
-    servers: Vec<Arc<Server>>,
-    by_name: BTreeMap<Arc<str>, Place>,
+    states: Vec<Arc<ServerState>>,
+    by_name: BTreeMap<Arc<str>, HubServer>,
     changes: watch::Sender<u64>,
-    cancel: CancellationToken,
-    /// Cancelled when there is no time for servers to leave by themselves.
-    hurry: CancellationToken,
-    tracker: TaskTracker,
-    /// The tasks of this hub alone; `tracker` also counts those of others.
-    tasks: TaskTracker,
-    connect_timeout: Duration,
+    shared: SupervisorShared,
 }
 
 impl McpHub {
-    /// Starts to connect to all servers, each in a task of `tracker`, and returns at once. When `cancel` is cancelled
-    /// the tasks close their connections and end.
+    /// Starts to connect to all servers and returns at once. Every connection is kept by a task of `tracker`; when `cancel` is
+    /// cancelled, the tasks close their connections and end.
     ///
-    /// Of two servers of one name the first is taken; the configuration has no such two.
+    /// If two servers have the same name, the second is ignored. The configuration rejects that.
     pub fn start(
         servers: Vec<(String, Arc<dyn McpConnector>)>,
-        config: &McpOptions,
+        options: &McpOptions,
         tracker: TaskTracker,
         cancel: &CancellationToken,
     ) -> Arc<Self> {
-        let timings = Timings {
-            connect: config.connect_timeout,
-            call: config.call_timeout,
-            health: config.health_interval,
-            max_backoff: config.max_backoff,
+        let timings = SupervisorTimings {
+            connect_timeout: options.connect_timeout,
+            call_timeout: options.call_timeout,
+            health_interval: options.health_interval,
+            max_backoff: options.max_backoff,
         };
-        let crew = Crew {
+        let shared = SupervisorShared {
             timings,
-            max_message_bytes: config.max_message_bytes,
+            max_message_bytes: options.max_message_bytes,
             cancel: cancel.child_token(),
-            hurry: CancellationToken::new(),
-            tracker,
-            tasks: TaskTracker::new(),
+            immediate_shutdown: CancellationToken::new(),
+            process_tasks: tracker,
+            hub_tasks: TaskTracker::new(),
         };
-        let mut hub = Self {
-            servers: Vec::with_capacity(servers.len()),
-            by_name: BTreeMap::new(),
-            changes: watch::Sender::new(0),
-            cancel: crew.cancel.clone(),
-            hurry: crew.hurry.clone(),
-            tracker: crew.tracker.clone(),
-            tasks: crew.tasks.clone(),
-            connect_timeout: config.connect_timeout,
-        };
+        let changes = watch::Sender::new(0);
+        let mut states = Vec::with_capacity(servers.len());
+        let mut by_name = BTreeMap::new();
         for (name, connector) in servers {
-            if hub.by_name.contains_key(&*name) {
+            if by_name.contains_key(&*name) {
                 continue;
             }
-            let (server, place) = if connector.is_per_user() {
-                let (front, _) = Server::new(name, connector.transport(), hub.changes.clone());
-                (front.clone(), Place::PerUser(PerUser::new(front, connector, crew.clone())))
+            let (state, server) = if connector.is_per_user() {
+                let (state, _) = ServerState::new(name, connector.transport(), changes.clone());
+                (state.clone(), HubServer::PerUser(PerUserServer::new(state, connector, shared.clone())))
             } else {
-                let server = crew.supervise(name, connector, hub.changes.clone());
-                (server.clone(), Place::Shared(server))
+                let state = shared.start_supervisor(name, connector, changes.clone());
+                (state.clone(), HubServer::Shared(state))
             };
-            hub.by_name.insert(server.name.clone(), place);
-            hub.servers.push(server);
+            by_name.insert(state.name.clone(), server);
+            states.push(state);
         }
-        Arc::new(hub)
+        Arc::new(Self { states, by_name, changes, shared })
     }
 
-    /// Every server as it stands now, in the order of the configuration.
+    /// Returns the status of every server, in the order of the configuration.
     pub fn statuses(&self) -> Vec<Arc<ServerStatus>> {
-        self.servers.iter().map(|s| s.status()).collect()
+        self.states.iter().map(|state| state.status()).collect()
     }
 
-    /// Whether there is a server, and every one is connected.
+    /// Whether there is a server, and every server is connected.
     pub fn all_connected(&self) -> bool {
-        !self.servers.is_empty() && self.servers.iter().all(|s| s.status().connected)
+        !self.states.is_empty() && self.states.iter().all(|state| state.status().connected)
     }
 
-    /// Waits until every server is connected, or the first attempt to connect to it has failed. Takes no longer than the time
-    /// limit on connecting.
+    /// Waits until the first attempt to connect to every server has succeeded or failed, but no longer than the connect
+    /// timeout.
     pub async fn wait_for_first_attempts(&self) {
-        let tried = join_all(self.servers.iter().map(|server| server.tried.cancelled()));
-        let _ = tokio::time::timeout(self.connect_timeout, tried).await;
+        let attempts = join_all(self.states.iter().map(|state| state.first_attempt_ended.cancelled()));
+        let _ = tokio::time::timeout(self.shared.timings.connect_timeout, attempts).await;
     }
 
-    /// A counter that grows with every change of a status or of tools.
+    /// Subscribes to a counter that grows with every change of a status or of tools.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// The counter's value.
+    /// The value of the counter that [`changes`](Self::changes) subscribes to.
     pub fn version(&self) -> u64 {
         *self.changes.borrow()
     }
 
-    /// Discovers the tools of all servers anew, and tries those that are not connected at once. Takes no longer than the
-    /// time limit on connecting; a server that is still at it then is left to it.
+    /// Discovers the tools of all servers now, and tries to connect to those that are not connected. Returns after the connect
+    /// timeout at the latest; slower servers continue in the background.
     pub async fn refresh_tools(&self) {
-        let connections = self.by_name.values().flat_map(|place| match place {
-            Place::Shared(server) => vec![server.clone()],
-            Place::PerUser(users) => users.servers(),
+        let states = self.by_name.values().flat_map(|server| match server {
+            HubServer::Shared(state) => vec![state.clone()],
+            HubServer::PerUser(per_user) => per_user.user_states(),
         });
-        let looks = connections.filter_map(|server| server.look()).collect::<Vec<_>>();
-        let _ = tokio::time::timeout(self.connect_timeout, join_all(looks)).await;
+        let refreshes = states.filter_map(|state| state.request_refresh()).collect::<Vec<_>>();
+        let _ = tokio::time::timeout(self.shared.timings.connect_timeout, join_all(refreshes)).await;
     }
 
-    /// Calls a tool by its name on the server. The request is sent once and never again, whatever happens to it. Dropping
-    /// the future gives the call up, and tells the server so.
+    /// Calls a tool by its name on the server. The request is sent once and never retried. Dropping the future cancels the
+    /// call on the server.
     ///
-    /// The context's `progress` gets values that only grow, and none after this has returned.
+    /// The context's `progress` receives increasing values, and none after this has returned.
     ///
     /// # Errors
     /// [`CallError`], which says whether the request can have had an effect.
@@ -147,49 +136,51 @@ impl McpHub {
         arguments: Map<String, Value>,
         context: McpCallContext,
     ) -> Result<CallOutput, CallError> {
+        let tasks = &self.shared.process_tasks;
         match self.by_name.get(server) {
-            None => Err(CallError::NotSent(format!("there is no MCP server named {server:?}"))),
-            Some(Place::Shared(server)) => call::call(server, tool, arguments, context, &self.tracker).await,
-            Some(Place::PerUser(users)) => {
-                let link = users.link(context.user_token.as_ref()).await?;
-                call::call(&link.server, tool, arguments, context, &self.tracker).await
+            None => Err(CallError::NotSent(format!("there is no MCP server named {server:?}").into())),
+            Some(HubServer::Shared(state)) => call_tool(state, tool, arguments, context, tasks).await,
+            Some(HubServer::PerUser(per_user)) => {
+                let connection = per_user.acquire_connection(context.user_token.as_ref()).await?;
+                call_tool(&connection.server, tool, arguments, context, tasks).await
             }
         }
     }
 
-    /// Connects the user with this token to the servers that want every user's own, so that their tools become known.
-    /// Takes no longer than the time limit on connecting; what fails is told again by the first call.
+    /// Connects the user with this token to the servers that require users' own tokens, so that their tools become known.
+    /// Returns after the connect timeout at the latest. A failure is logged, and the first call reports it again.
     pub async fn connect_user(&self, token: &SecretString) {
-        let users = self.by_name.values().filter_map(|place| match place {
-            Place::Shared(_) => None,
-            Place::PerUser(users) => Some(users),
+        let per_user_servers = self.by_name.values().filter_map(|server| match server {
+            HubServer::Shared(_) => None,
+            HubServer::PerUser(per_user) => Some(per_user),
         });
-        for outcome in join_all(users.map(|users| users.link(Some(token)))).await {
+        let attempts = per_user_servers.map(|per_user| per_user.acquire_connection(Some(token)));
+        for outcome in join_all(attempts).await {
             if let Err(error) = outcome {
-                tracing::warn!(error = error.to_string(), "a user cannot be connected");
+                tracing::warn!(error = %ErrorChain(&error), "mcp user connection failed");
             }
         }
     }
 
-    /// Closes all connections at once and waits until they are closed; child processes are gone then. Calls in flight
-    /// break. May be called more than once.
+    /// Closes all connections and waits until they are closed and all child processes have ended. Calls in flight fail. It may
+    /// be called more than once.
     pub async fn close(&self) {
-        self.cancel.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(CLOSE_LIMIT, self.tasks.wait()).await.is_err() {
-            tracing::warn!("not all MCP servers closed in time");
+        self.shared.cancel.cancel();
+        self.shared.hub_tasks.close();
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.shared.hub_tasks.wait()).await.is_err() {
+            tracing::warn!("mcp servers did not close in time, killing them");
             self.close_immediately().await;
         }
     }
 
-    /// As [`close`](Self::close), and child processes get no time to leave by themselves: a process that ends must not leave
-    /// them behind, as they are in process groups of their own.
+    /// Closes like [`close`](Self::close), but child processes get no time to exit by themselves. A process that is about to
+    /// exit must not leave them behind, because they are in process groups of their own.
     pub async fn close_immediately(&self) {
-        self.cancel.cancel();
-        self.hurry.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(KILL_LIMIT, self.tasks.wait()).await.is_err() {
-            tracing::warn!("not all MCP servers could be ended");
+        self.shared.cancel.cancel();
+        self.shared.immediate_shutdown.cancel();
+        self.shared.hub_tasks.close();
+        if tokio::time::timeout(IMMEDIATE_CLOSE_TIMEOUT, self.shared.hub_tasks.wait()).await.is_err() {
+            tracing::warn!("mcp servers could not be killed in time");
         }
     }
 }

@@ -1,157 +1,105 @@
-//! Connections to MCP servers: transports, supervision, discovery, calls.
+//! Connections to MCP servers: transports, supervision, tool discovery, calls, elicitation.
 //!
-//! Every server has a supervisor task that connects, discovers the tools, notices when the server is gone and connects
-//! again with backoff. Nothing here knows what a tool does or whether it may run.
+//! [`McpHub`] is the entry point. It keeps a connection to every configured server, knows the tools that each server offers,
+//! and calls them. It does not know what a tool does and does not decide whether a call is allowed; its caller does.
 //!
 //! ```text
-//! McpHub ─┬─ supervisor "a" ── Connector ── stdio │ http │ in-process
+//! McpHub ─┬─ supervisor "a" ── McpConnector ── stdio │ http │ in-process
 //!         ├─ supervisor "b" ── …
-//!         │   connect → discover → attend (health, list_changed, closed) → lost → backoff → connect → …
-//!         ├─ server "c", whose headers hold the user's token ── a supervisor for each user, opened on demand
-//!         └─ call(server, tool, …) ── straight to the connection of that server (and user); never queued, never sent
-//!              ▲                      twice unless the server asks for it
-//!              └─ progress, and questions to the user, of which the time does not count
+//!         │    connect → discover tools → monitor (health checks, list_changed, closed) → lost → backoff → connect → …
+//!         ├─ server "c", whose headers contain ${user.token} ── one supervisor per user, started by the first call
+//!         └─ call_tool(server, tool, …) ── on the active connection of that server (and user)
+//!              ▲
+//!              └─ progress, and elicitations: questions of the server to the user
 //! ```
 //!
-//! The `rmcp` crate logs the content of every notification at `info` and of every result at `debug`, and the URL of a
-//! server, which can hold a credential, at `warn` and `error`. All that matters to an operator is logged here in words, so
-//! a subscriber should set `rmcp=off` unless it is asked for more by name.
+//! # Guarantees
+//!
+//! - **A call is never retried.** A request is sent once; it is sent again only if the server asks for input first
+//!   (`input_required`). [`CallError`] says whether the call can have had an effect.
+//! - **A call always ends.** [`CallLimits`] bound the time without progress and the total time. The time that a user takes to
+//!   answer an elicitation does not count. A call on a connection that closes ends at once.
+//! - **A lost server comes back.** Its supervisor reconnects with exponential backoff and jitter. The tools stay known while
+//!   the server is disconnected.
+//! - **Servers are untrusted.** Message size, number of tools, open requests and open elicitations are bounded. A message
+//!   that cannot be parsed costs only the call that it answers. Error texts contain no configured secrets.
+//! - **No process is left behind.** A stdio server runs in its own process group, which is killed when the connection closes.
+//!
+//! # Modules
+//!
+//! | module | holds |
+//! |---|---|
+//! | `hub` | [`McpHub`]: all servers together |
+//! | `options`, `server_options`, `server_config` | [`McpOptions`]: the settings, and how the list of servers is read |
+//! | `supervisor`, `server_state`, `active_connection` | the task that keeps a server connected, and what is known of the server |
+//! | `per_user` | servers that every user connects to with their own token |
+//! | `tool_discovery`, `tool_subscription`, `skipped_tools` | the tools of a server, and how changes are noticed |
+//! | `tool_call`, `in_flight_call`, `input_required` | one call: limits, progress, requests for input |
+//! | `elicitation`, `elicitation_relay`, `elicitation_schema` | questions to the user: types, translation, validation |
+//! | `connection_handler` | what a server sends on its own: progress, elicitations, changed tools, the end |
+//! | `transport` | stdio, HTTP and in-process connections, and the defenses against malformed messages |
+//!
+//! # Logs
+//!
+//! The `rmcp` crate logs the content of every notification at `info`, of every result at `debug`, and the URL of a server,
+//! which can contain a credential, at `warn` and `error`. This crate logs everything that matters to an operator, so a
+//! subscriber should set `rmcp=off` by default.
 
-mod ask;
-mod call;
-mod connect;
-mod content;
-mod correlate;
-mod elicit;
-mod flight;
-mod form;
+#![warn(unreachable_pub)]
+
+mod active_connection;
+mod call_context;
+mod call_outcome;
+mod close_reason;
+mod connection_handler;
+mod convert;
+mod elicitation;
+mod elicitation_relay;
+mod elicitation_schema;
+mod error_reason;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-mod handler;
-mod http;
 mod hub;
-mod lines;
-mod listing;
-mod mask;
+mod in_flight_call;
+mod input_required;
 mod options;
-mod rounds;
-mod scan;
-mod server;
+mod per_user;
+mod reconnect_backoff;
+mod remote_tool;
+mod request_error;
+mod server_config;
 mod server_options;
-mod stdio;
-mod users;
-mod watch;
-
+mod server_state;
+mod server_status;
+mod server_text;
+mod skipped_tools;
+mod supervisor;
 #[cfg(any(test, feature = "test-server"))]
 pub mod test_server;
 #[cfg(test)]
 mod tests;
+mod tool_call;
+mod tool_discovery;
+mod tool_list_repair;
+mod tool_subscription;
+mod transport;
 
-use std::{sync::Arc, time::Duration};
-
-pub use ask::{CallLimits, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest, McpCallContext};
-pub use connect::{ConnectError, InProcessConnector, McpConnection, McpConnector, build_connector};
-pub use form::{check as validate_elicitation_answer, complete as fill_elicitation_defaults};
-pub use handler::{ConnectionHandler, ProgressCallback};
-pub use http::HttpConnector;
+pub use call_context::{CallLimits, CallProgress, McpCallContext, ProgressCallback};
+pub use call_outcome::{CallError, CallOutput, DeadlineExceeded};
+pub use connection_handler::ConnectionHandler;
+pub use elicitation::{ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest};
+pub use elicitation_schema::{
+    ElicitationMismatch, FieldProblem, fill_elicitation_defaults, validate_elicitation_answer,
+};
+pub use error_reason::ErrorReason;
 pub use hub::McpHub;
-pub use options::*;
+pub use options::McpOptions;
+pub use remote_tool::{RemoteTool, ToolHints};
+pub use server_config::{McpServerConfig, McpTransport, USER_TOKEN};
 pub use server_options::DEFAULT_SERVER_VARIABLES;
-pub use stdio::StdioConnector;
-pub use users::WAITS_FOR_TOKEN;
-
-use serde_json::{Map, Value};
-
-/// A tool as its server describes it. All of it is the server's word.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RemoteTool {
-    /// The name on the server; any characters.
-    pub name: String,
-    /// What it does; may be empty.
-    pub description: String,
-    /// JSON Schema of the arguments.
-    pub input_schema: Map<String, Value>,
-    /// Hints of the server on what the tool does to the world.
-    pub hints: ToolHints,
-}
-
-/// MCP's tool annotations; `None` where the server says nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ToolHints {
-    /// `readOnlyHint`.
-    pub read_only: Option<bool>,
-    /// `destructiveHint`.
-    pub destructive: Option<bool>,
-    /// `idempotentHint`.
-    pub idempotent: Option<bool>,
-    /// `openWorldHint`.
-    pub open_world: Option<bool>,
-}
-
-/// One server as it stands now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServerStatus {
-    /// Its name in the configuration.
-    pub name: String,
-    /// `stdio`, `http` or `in-process`.
-    pub transport: &'static str,
-    /// Whether calls can be made now.
-    pub connected: bool,
-    /// Why not, for the operator; no secret in it.
-    pub error: Option<String>,
-    /// Its tools as of the newest discovery; kept while the server is away.
-    pub tools: Arc<[RemoteTool]>,
-}
-
-/// What a call returned.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CallOutput {
-    /// All content blocks as text, in their order; what is not text is described in brackets.
-    pub text: String,
-    /// The structured content, if the tool gives one.
-    pub structured: Option<Value>,
-    /// Whether the tool says that it failed.
-    pub is_error: bool,
-}
-
-/// Why a call returned nothing.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum CallError {
-    /// The request was never sent: the server is not connected, or there is no such server.
-    #[error("{0}")]
-    NotSent(String),
-    /// The server turned the request away before the tool was run: there is no such tool, or the arguments are wrong.
-    #[error("{0}")]
-    Refused(String),
-    /// The server answered with an error (of JSON-RPC) that does not say whether the tool was run.
-    #[error("{0}")]
-    Failed(String),
-    /// The connection broke after the request was sent: what became of it is not known.
-    #[error("{0}")]
-    Broken(String),
-    /// No answer in time: what became of it is not known.
-    #[error("{0}")]
-    Timeout(DeadlineExceeded),
-}
-
-/// Which of its limits a call has run into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DeadlineExceeded {
-    /// The server gave no sign of life for so long.
-    #[error("no answer and no progress for {} s", .0.as_secs_f32())]
-    Idle(Duration),
-    /// There was no answer within this time, whatever else the server said.
-    #[error("no answer within {} s", .0.as_secs_f32())]
-    Total(Duration),
-}
-
-/// A `notifications/progress` of a running call.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CallProgress {
-    /// How far.
-    pub progress: f64,
-    /// Of how much.
-    pub total: Option<f64>,
-    /// In words.
-    pub message: Option<String>,
-}
+pub use server_status::{ServerStatus, WAITS_FOR_TOKEN};
+pub use transport::{
+    build_connector,
+    connector::{ConnectError, McpConnection, McpConnector},
+    in_process_connector::InProcessConnector,
+};

@@ -1,6 +1,6 @@
 //! Options of this crate: the MCP servers and the limits of their connections.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use k8sops_settings::{
     FieldShape,
@@ -8,12 +8,11 @@ use k8sops_settings::{
     formats::{BYTE_SIZE, DURATION, TEXT},
     options,
 };
-use secrecy::SecretString;
 
-use crate::server_options::{ServerFields, read_servers};
-
-/// Placeholder in a header of an MCP server: the token of the user who makes the call.
-pub const USER_TOKEN: &str = "${user.token}";
+use crate::{
+    McpServerConfig,
+    server_options::{ServerFields, read_servers},
+};
 
 options! {
     /// MCP servers, which are the agent's tools.
@@ -35,36 +34,4 @@ options! {
         /// Longest wait between two attempts to connect; the first is 0.5 s.
         pub max_backoff: Duration = required(DURATION, "30s").variable("K8SOPS_MCP_MAX_BACKOFF"),
     }
-}
-
-/// One MCP server.
-#[derive(Debug, Clone)]
-pub struct McpServerConfig {
-    /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
-    pub name: String,
-    /// How the server is reached.
-    pub transport: McpTransport,
-}
-
-/// How an MCP server is reached.
-#[derive(Debug, Clone)]
-pub enum McpTransport {
-    /// A child process that is spoken to over its standard input and output.
-    Stdio {
-        /// The program.
-        command: String,
-        /// Its arguments.
-        args: Vec<String>,
-        /// Its environment, beyond `PATH`, `HOME` and the few others that every program needs.
-        env: BTreeMap<String, SecretString>,
-    },
-    /// Streamable HTTP.
-    Http {
-        /// The endpoint.
-        url: String,
-        /// Headers of every request. `${user.token}` in them stands for the token of the user who makes the call.
-        headers: BTreeMap<String, SecretString>,
-        /// Whether the certificate is verified.
-        ssl_verify: bool,
-    },
 }

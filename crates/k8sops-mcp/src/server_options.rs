@@ -11,7 +11,7 @@ use k8sops_settings::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{McpServerConfig, McpTransport, USER_TOKEN};
+use crate::server_config::{McpServerConfig, McpTransport, USER_TOKEN};
 
 /// Name of the server that the single-server variables define.
 const DEFAULT_SERVER: &str = "default";
@@ -190,16 +190,12 @@ fn read_stdio(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpT
 /// Reads arguments: a list in the YAML, words in the variable. Arguments may contain a token, so only their number is shown.
 fn read_args(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<String> {
     if let Some(RawValue { text, origin }) = scope.find_variable(key) {
-        return match SHELL_WORDS.parse(&text) {
-            Some(args) => {
-                scope.record_effective(key, &format!("{} words", args.len()), &origin);
-                args
-            }
-            None => {
-                scope.report_invalid(key, &shown(&text), &origin, &SHELL_WORDS.kind().to_string());
-                Vec::new()
-            }
+        let Some(args) = SHELL_WORDS.parse(&text) else {
+            scope.report_invalid(key, &shown(&text), &origin, &SHELL_WORDS.kind().to_string());
+            return Vec::new();
         };
+        scope.record_effective(key, &format!("{} words", args.len()), &origin);
+        return args;
     }
     let items = scope.find_items(key);
     if let Some(first) = items.first() {

@@ -1,15 +1,16 @@
-//! A server to test against, and the wires to it, which can be cut.
-#![allow(missing_docs, clippy::missing_panics_doc, reason = "a test double")]
+//! An MCP server in this process for tests, and hubs that are connected to it. Tests can cut its connection, and make it refuse
+//! connections or stop answering.
 
 use std::{
     io,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
@@ -22,66 +23,69 @@ use serde_json::{Map, Value, json};
 use tokio::io::DuplexStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpHub, McpOptions};
+use crate::{CallError, CallLimits, CallOutput, InProcessConnector, McpCallContext, McpConnector, McpHub, McpOptions};
 
-/// Longer than anything takes; a test that waits this long has failed.
+/// Longer than any step of a test takes. A test that waits this long has failed.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the server is and what happened to it; shared by all its lives.
+/// A server whose behavior tests control. It stays the same over all of its connections.
+///
+/// It answers by the name of the called tool: `echo` returns its arguments, `steps` reports progress, `hang` never answers,
+/// `confirm` asks the user, `fail` returns an error of the tool, `big` returns 1 MiB, `silent` returns an empty text, and
+/// `crash`, `stranger` and `late` return JSON-RPC errors.
 #[derive(Default)]
 pub struct TestMcpServer {
+    /// The tools that it lists, one per page.
     pub tools: Mutex<Vec<Tool>>,
-    /// The names of the tools called, in order.
+    /// The names of the tools that were called, in order.
     pub called_tools: Mutex<Vec<String>>,
-    /// Calls that the client cancelled.
+    /// Calls of `hang` that the client cancelled.
     pub cancelled_calls: AtomicUsize,
-    /// Connections made.
+    /// Connections that were accepted.
     pub connection_count: AtomicUsize,
-    /// Connections to refuse before the next is made.
+    /// Connections to refuse before the next is accepted.
     pub connections_to_refuse: AtomicUsize,
-    /// Whether `tools/list` gets no answer.
+    /// Whether `tools/list` is left unanswered.
     pub ignores_tool_listing: AtomicBool,
+    /// The client of the newest connection, once its handshake is complete.
     pub client_peer: Mutex<Option<Peer<RoleServer>>>,
-    wire: Mutex<CancellationToken>,
-}
-
-pub fn tool(name: &str, annotations: ToolAnnotations) -> Tool {
-    let mut schema = Map::new();
-    schema.insert("type".to_owned(), json!("object"));
-    Tool::new(name.to_owned(), format!("The tool {name}."), schema).with_annotations(annotations)
+    newest_connection: Mutex<CancellationToken>,
 }
 
 impl TestMcpServer {
+    /// Creates a server with the tools `echo`, `steps`, `hang`, `fail`, `big` and `silent`.
     pub fn new() -> Arc<Self> {
-        let read = || ToolAnnotations::new().read_only(true);
+        let read_only = || ToolAnnotations::new().read_only(true);
         let tools = vec![
-            tool("echo", read()),
-            tool("steps", read()),
+            tool("echo", read_only()),
+            tool("steps", read_only()),
             tool("hang", ToolAnnotations::new()),
-            tool("fail", read()),
-            tool("big", read()),
+            tool("fail", read_only()),
+            tool("big", read_only()),
             tool("silent", ToolAnnotations::new().idempotent(true)),
         ];
         Arc::new(Self { tools: Mutex::new(tools), ..Self::default() })
     }
 
-    /// Breaks the connection, as when the server's process is killed.
+    /// Breaks the newest connection, as if the server's process was killed.
     pub fn cut_connection(&self) {
-        self.wire.lock().unwrap().cancel();
+        self.newest_connection.lock().cancel();
     }
 
+    /// How often a tool was called.
     pub fn call_count(&self, name: &str) -> usize {
-        self.called_tools.lock().unwrap().iter().filter(|n| *n == name).count()
+        self.called_tools.lock().iter().filter(|called| *called == name).count()
     }
 
-    fn connect(self: &Arc<Self>) -> io::Result<DuplexStream> {
-        if self.connections_to_refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
-            return Err(io::Error::other("no server today"));
+    fn accept_connection(self: &Arc<Self>) -> io::Result<DuplexStream> {
+        let refused = self.connections_to_refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        if refused.is_ok() {
+            return Err(io::Error::other("connection refused by the test"));
         }
         let (client, mut near) = tokio::io::duplex(64 * 1024);
         let (mut far, server) = tokio::io::duplex(64 * 1024);
         let cut = CancellationToken::new();
-        *self.wire.lock().unwrap() = cut.clone();
+        *self.newest_connection.lock() = cut.clone();
         self.connection_count.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
             tokio::select! {
@@ -89,10 +93,10 @@ impl TestMcpServer {
                 () = cut.cancelled() => {}
             }
         });
-        let world = self.clone();
+        let state = self.clone();
         tokio::spawn(async move {
-            if let Ok(service) = TestServer(world.clone()).serve(server).await {
-                *world.client_peer.lock().unwrap() = Some(service.peer().clone());
+            if let Ok(service) = TestServerHandler(state.clone()).serve(server).await {
+                *state.client_peer.lock() = Some(service.peer().clone());
                 let _ = service.waiting().await;
             }
         });
@@ -100,16 +104,21 @@ impl TestMcpServer {
     }
 }
 
-struct TestServer(Arc<TestMcpServer>);
+/// Builds a tool that accepts any object.
+pub fn tool(name: &str, annotations: ToolAnnotations) -> Tool {
+    let schema = Map::from_iter([("type".to_owned(), json!("object"))]);
+    Tool::new(name.to_owned(), format!("The tool {name}."), schema).with_annotations(annotations)
+}
 
-impl ServerHandler for TestServer {
+struct TestServerHandler(Arc<TestMcpServer>);
+
+impl ServerHandler for TestServerHandler {
     fn get_info(&self) -> ServerConfig {
         let mut capabilities = ServerCapabilities::default();
         capabilities.tools = Some(serde_json::from_value(json!({"listChanged": true})).unwrap());
         ServerConfig::new(capabilities)
     }
 
-    /// One tool on each page.
     async fn list_tools(
         &self,
         request: Option<PaginatedRequestParams>,
@@ -118,10 +127,10 @@ impl ServerHandler for TestServer {
         if self.0.ignores_tool_listing.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
-        let at: usize = request.and_then(|r| r.cursor).map_or(0, |cursor| cursor.parse().unwrap());
-        let tools = self.0.tools.lock().unwrap();
-        let mut page = ListToolsResult::with_all_items(tools.get(at).cloned().into_iter().collect());
-        page.next_cursor = (at + 1 < tools.len()).then(|| (at + 1).to_string());
+        let index: usize = request.and_then(|request| request.cursor).map_or(0, |cursor| cursor.parse().unwrap());
+        let tools = self.0.tools.lock();
+        let mut page = ListToolsResult::with_all_items(tools.get(index).cloned().into_iter().collect());
+        page.next_cursor = (index + 1 < tools.len()).then(|| (index + 1).to_string());
         Ok(page)
     }
 
@@ -130,7 +139,7 @@ impl ServerHandler for TestServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.0.called_tools.lock().unwrap().push(request.name.to_string());
+        self.0.called_tools.lock().push(request.name.to_string());
         let text = match &*request.name {
             "echo" => Value::Object(request.arguments.unwrap_or_default()).to_string(),
             "steps" => {
@@ -159,7 +168,7 @@ impl ServerHandler for TestServer {
     }
 }
 
-/// Asks the user, and says what came of it.
+/// Sends an elicitation to a client, and returns the client's result or error as text.
 pub async fn request_confirmation(peer: &Peer<RoleServer>) -> String {
     let schema = json!({"type": "object", "required": ["sure"], "properties": {
         "sure": {"type": "boolean"},
@@ -172,7 +181,7 @@ pub async fn request_confirmation(peer: &Peer<RoleServer>) -> String {
     }
 }
 
-/// Short times, so that a test sees what an operator sees in minutes.
+/// Returns options with a short backoff.
 pub fn test_options() -> McpOptions {
     McpOptions {
         servers: Vec::new(),
@@ -185,37 +194,42 @@ pub fn test_options() -> McpOptions {
     }
 }
 
-/// A hub on one server.
-pub fn start_test_hub(worlds: &[(&str, &Arc<TestMcpServer>)], config: &McpOptions) -> Arc<McpHub> {
-    let servers = worlds.iter().map(|(name, world)| {
-        let world = (*world).clone();
-        let connector: Arc<dyn crate::McpConnector> = Arc::new(InProcessConnector::new(move || world.connect()));
+/// Starts a hub with these servers, by name.
+pub fn start_test_hub(servers: &[(&str, &Arc<TestMcpServer>)], options: &McpOptions) -> Arc<McpHub> {
+    let servers = servers.iter().map(|(name, server)| {
+        let server = (*server).clone();
+        let connector: Arc<dyn McpConnector> = Arc::new(InProcessConnector::new(move || server.accept_connection()));
         ((*name).to_owned(), connector)
     });
-    McpHub::start(servers.collect(), config, TaskTracker::new(), &CancellationToken::new())
+    McpHub::start(servers.collect(), options, TaskTracker::new(), &CancellationToken::new())
 }
 
-/// A hub that is connected.
-pub async fn connect_test_hub(world: &Arc<TestMcpServer>, config: &McpOptions) -> Arc<McpHub> {
-    let hub = start_test_hub(&[("sim", world)], config);
+/// Starts a hub with one server named `sim`, and waits until it is connected.
+pub async fn connect_test_hub(server: &Arc<TestMcpServer>, options: &McpOptions) -> Arc<McpHub> {
+    let hub = start_test_hub(&[("sim", server)], options);
     eventually("the server is connected", || hub.all_connected()).await;
     hub
 }
 
-/// Waits until something holds.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let polled = async {
-        while !holds() {
+/// Waits until a condition holds, and fails after [`TEST_TIMEOUT`].
+///
+/// # Panics
+/// If the condition does not hold in time.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let holds = async {
+        while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(tokio::time::timeout(TEST_TIMEOUT, polled).await.is_ok(), "not within {TEST_TIMEOUT:?}: {what}");
+    assert!(tokio::time::timeout(TEST_TIMEOUT, holds).await.is_ok(), "not within {TEST_TIMEOUT:?}: {what}");
 }
 
+/// Returns the context of a call without a user.
 pub fn test_call_context(limit: Duration) -> McpCallContext {
     McpCallContext::with_limits(CallLimits::uniform(limit))
 }
 
-pub async fn call(hub: &McpHub, tool: &str, timeout: Duration) -> Result<CallOutput, CallError> {
-    hub.call_tool("sim", tool, Map::new(), test_call_context(timeout)).await
+/// Calls a tool of the server `sim` without arguments.
+pub async fn call_sim(hub: &McpHub, tool: &str, limit: Duration) -> Result<CallOutput, CallError> {
+    hub.call_tool("sim", tool, Map::new(), test_call_context(limit)).await
 }

@@ -8,8 +8,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    AnthropicModel, ChatModel, CircuitBreaker, ModelConfig, ModelFeature, ModelPrices, OllamaModel, OpenAiModel,
-    ProviderConfig, ProviderProtocol, anthropic::MAX_TEMPERATURE, circuit_breaker::CircuitBreakers,
+    ChatModel, CircuitBreaker, ModelFeature, ModelOptions, ModelPrices, ProviderOptions, ProviderProtocol,
+    anthropic::{AnthropicModel, MAX_TEMPERATURE},
+    circuit_breaker::CircuitBreakers,
+    ollama::OllamaModel,
+    openai::OpenAiModel,
 };
 
 /// The longest model id that is accepted from a provider whose models are not listed.
@@ -47,8 +50,8 @@ pub struct ModelInfo {
     pub prices: Option<ModelPrices>,
 }
 
-impl From<&ModelConfig> for ModelInfo {
-    fn from(config: &ModelConfig) -> Self {
+impl From<&ModelOptions> for ModelInfo {
+    fn from(config: &ModelOptions) -> Self {
         Self {
             id: config.id.clone(),
             name: config.name.clone(),
@@ -88,7 +91,7 @@ impl ModelCatalog {
     /// Returns a catalog of the configured providers. Nothing is sent: a provider that lacks its API key or cannot be
     /// reached is listed, and its calls return the error.
     #[must_use]
-    pub fn new(providers: &BTreeMap<String, ProviderConfig>) -> Self {
+    pub fn new(providers: &BTreeMap<String, ProviderOptions>) -> Self {
         let entries = providers.iter().map(|(id, config)| {
             let key = config.api_key.as_ref().is_some_and(|key| !key.expose_secret().trim().is_empty());
             let info = ProviderInfo {

@@ -67,8 +67,7 @@ impl CircuitBreaker {
     }
 
     /// Returns whether the model has failed since its last reply.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.until().is_some()
     }
 

@@ -8,7 +8,7 @@ use k8sops_core::EmbeddingVector;
 use serde_json::{Value, json};
 
 use crate::{
-    ModelError, ProviderConfig, ProviderProtocol,
+    ModelError, ProviderOptions, ProviderProtocol,
     error_mapping::ProviderCall,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
 };
@@ -54,7 +54,7 @@ impl ProviderEmbedder {
     ///
     /// # Errors
     /// Returns an error if the provider's protocol has no embeddings.
-    pub fn new(id: &str, config: &ProviderConfig, model: &str, dimensions: Option<usize>) -> Result<Self, ModelError> {
+    pub fn new(id: &str, config: &ProviderOptions, model: &str, dimensions: Option<usize>) -> Result<Self, ModelError> {
         if config.protocol == ProviderProtocol::Anthropic {
             let message = format!(
                 "{} does not provide embeddings. Choose a provider that speaks OpenAI's or Ollama's API.",

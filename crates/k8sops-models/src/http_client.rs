@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    ModelError, ProviderConfig,
+    ModelError, ProviderOptions,
     error::ErrorDetail,
     error_mapping::{
         ProviderCall, ProviderEndpoint, ProviderErrorBody, find_error_object, innermost_cause, parse_retry_after,
@@ -54,7 +54,7 @@ pub(crate) struct ProviderHttpClient {
 pub(crate) type KeyHeaders = fn(&ProviderHttpClient, &str) -> Vec<(HeaderName, String)>;
 
 impl ProviderHttpClient {
-    pub(crate) fn new(config: &ProviderConfig) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let base = Url::parse(&config.base_url).ok().filter(|url| url.has_host() && !url.cannot_be_a_base());
         let host = base.as_ref().and_then(Url::host_str).unwrap_or("no valid base URL");
         let host = match base.as_ref().and_then(Url::port) {

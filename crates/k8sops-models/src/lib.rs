@@ -11,10 +11,9 @@
 //!                                         └──────────────┴───────────┴──▶ error_mapping ──▶ ModelError
 //! ```
 //!
-//! [`ModelCatalog`] creates the clients of all configured providers: [`AnthropicModel`], [`OpenAiModel`] (also for the many
-//! compatible servers) and [`OllamaModel`]. Waiting is left to the caller: [`RetryPolicy`] computes the delay before the next
-//! attempt, and [`CircuitBreaker`] decides whether a failing model is called at all. [`EmbeddingModel`] converts texts to
-//! vectors.
+//! [`ModelCatalog`] creates the clients of all configured providers, which speak one of the [`ProviderProtocol`]s. Waiting is
+//! left to the caller: [`RetryPolicy`] computes the delay before the next attempt, and [`CircuitBreaker`] decides whether a
+//! failing model is called at all. [`EmbeddingModel`] converts texts to vectors.
 //!
 //! This crate knows nothing of sessions, tools or storage.
 //!
@@ -87,13 +86,16 @@ mod event_stream;
 pub mod fuzzing;
 mod http_client;
 mod lenient_json;
+mod model_choice;
+mod model_feature;
 mod model_reply;
 mod ollama;
 mod openai;
 mod options;
+mod prices;
 mod prompt;
 mod provider_blocks;
-mod provider_options;
+mod provider_protocol;
 mod quirks;
 mod reply_assembly;
 mod requested_calls;
@@ -104,16 +106,16 @@ mod text_tool_calls;
 mod think_tags;
 pub mod tokens;
 
-pub use anthropic::AnthropicModel;
 pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
 pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
 pub use error::{ErrorDetail, ModelError};
+pub use model_choice::ModelChoice;
+pub use model_feature::ModelFeature;
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
-pub use ollama::OllamaModel;
-pub use openai::OpenAiModel;
-pub use options::{LongPromptPrices, ModelChoice, ModelFeature, ModelPrices, ProviderProtocol};
-pub use provider_options::{ModelConfig, PROVIDER_VARIABLES, ProviderConfig, ProvidersOptions};
+pub use options::{ModelOptions, PROVIDER_VARIABLES, ProviderCatalogOptions, ProviderOptions};
+pub use prices::{LongPromptPrices, ModelPrices};
+pub use provider_protocol::ProviderProtocol;
 pub use retry::RetryPolicy;

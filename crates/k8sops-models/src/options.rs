@@ -1,122 +1,310 @@
-//! Values of the options: protocols, features and prices. The options themselves are in [`crate::provider_options`].
+//! The options of this crate: providers by their ids, and their models.
 
-use k8sops_core::{TokenUsage, UsdAmount};
-use k8sops_settings::{ValueFormat, words};
-use serde::Serialize;
-use utoipa::ToSchema;
-
-/// A model of a provider.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelChoice {
-    /// The provider's id.
-    pub provider: String,
-    /// The model's id.
-    pub model: String,
-}
-
-/// The wire protocol of a provider.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProviderProtocol {
-    /// Anthropic's Messages API.
-    Anthropic,
-    /// The Responses API at `api.openai.com`, chat completions at any other host.
-    Openai,
-    /// Chat completions at any host.
-    OpenaiChat,
-    /// The Responses API at any host.
-    OpenaiResponses,
-    /// Ollama's own API.
-    Ollama,
-}
-
-pub(crate) const PROVIDER_PROTOCOL: ValueFormat<ProviderProtocol> = words! {
-    "anthropic" => ProviderProtocol::Anthropic,
-    "openai" => ProviderProtocol::Openai,
-    "openai-chat" => ProviderProtocol::OpenaiChat,
-    "openai-responses" => ProviderProtocol::OpenaiResponses,
-    "ollama" => ProviderProtocol::Ollama,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-/// A feature of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[schema(as = Feature)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelFeature {
-    /// The model calls tools.
-    Tools,
-    /// The model reasons before it answers and decides itself for how long, guided by the setting `reasoning`.
-    Thinking,
-    /// The model reasons within a token budget that the request must name: Anthropic's models before Opus 4.6.
-    ThinkingBudget,
-    /// The model accepts a sampling temperature.
-    Temperature,
-}
+use k8sops_core::{UsdAmount, shown};
+use k8sops_settings::{
+    FieldShape, ItemVariable, SettingOrigin, SettingScope, SettingsSection as _, ValueFormat,
+    declaration::{custom, map, optional, or_empty, required},
+    formats::{API_KEY, BOOLEAN, DOLLARS, DURATION, HEADER_VALUE, HTTP_URL, ITEM_NAME, TEXT, whole_number},
+    options,
+};
+use secrecy::{ExposeSecret as _, SecretString};
 
-pub(crate) const MODEL_FEATURE: ValueFormat<ModelFeature> = words! {
-    "tools" => ModelFeature::Tools,
-    "thinking" => ModelFeature::Thinking,
-    "thinking_budget" => ModelFeature::ThinkingBudget,
-    "temperature" => ModelFeature::Temperature,
+use crate::{
+    LongPromptPrices, ModelFeature, ModelPrices, ProviderProtocol, model_feature::MODEL_FEATURE,
+    provider_protocol::PROVIDER_PROTOCOL,
 };
 
-/// The prices of a model in US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Prices)]
-pub struct ModelPrices {
-    /// Price of prompt tokens.
-    #[schema(value_type = f64)]
-    pub input: UsdAmount,
-    /// Price of reply tokens, including reasoning.
-    #[schema(value_type = f64)]
-    pub output: UsdAmount,
-    /// Price of prompt tokens that are read from the provider's cache. The default is `input`.
-    #[schema(value_type = f64)]
-    pub cached_input: UsdAmount,
-    /// Price of prompt tokens that are written to the provider's cache. The default is `input`.
-    #[schema(value_type = f64)]
-    pub cache_write: UsdAmount,
-    /// Prices of calls with a long prompt, if they differ.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub long: Option<LongPromptPrices>,
+/// The variables of the providers that are compiled in.
+pub const PROVIDER_VARIABLES: &[ItemVariable] = &[
+    provider_variable("providers.anthropic", "api_key", "ANTHROPIC_API_KEY", "sk-ant-...", "API key of Anthropic."),
+    provider_variable("providers.anthropic", "base_url", "ANTHROPIC_BASE_URL", "", "Base URL of the Messages API."),
+    provider_variable(
+        "providers.openai",
+        "api_key",
+        "OPENAI_API_KEY",
+        "sk-...",
+        "API key of OpenAI, or of the server at OPENAI_BASE_URL.",
+    ),
+    provider_variable(
+        "providers.openai",
+        "base_url",
+        "OPENAI_BASE_URL",
+        "",
+        "Base URL of OpenAI, or of any server with chat completions (vLLM, llama.cpp, LM Studio), including /v1.",
+    ),
+    provider_variable("providers.ollama", "base_url", "OLLAMA_BASE_URL", "", "Base URL of Ollama."),
+    provider_variable("providers.ollama", "api_key", "OLLAMA_API_KEY", "none", "API key of Ollama, if it needs one."),
+    provider_variable(
+        "providers.ollama",
+        "max_context",
+        "OLLAMA_MAX_CONTEXT",
+        "",
+        "Largest context, in tokens, that Ollama is asked for.",
+    ),
+    provider_variable(
+        "providers.ollama",
+        "keep_alive",
+        "OLLAMA_KEEP_ALIVE",
+        "",
+        "How long Ollama keeps a model in memory after a call.",
+    ),
+];
+
+const fn provider_variable(
+    item: &'static str,
+    key: &'static str,
+    variable: &'static str,
+    example: &'static str,
+    doc: &'static str,
+) -> ItemVariable {
+    ItemVariable { item, key, variable, accepts: None, example, doc }
 }
 
-/// The prices of calls with a long prompt in US dollars per million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = LongPrices)]
-pub struct LongPromptPrices {
-    /// A prompt with more tokens than this is a long prompt.
-    pub above: u64,
-    /// Price of prompt tokens.
-    #[schema(value_type = f64)]
-    pub input: UsdAmount,
-    /// Price of reply tokens, including reasoning.
-    #[schema(value_type = f64)]
-    pub output: UsdAmount,
-    /// Price of prompt tokens that are read from the provider's cache.
-    #[schema(value_type = f64)]
-    pub cached_input: UsdAmount,
-    /// Price of prompt tokens that are written to the provider's cache.
-    #[schema(value_type = f64)]
-    pub cache_write: UsdAmount,
-}
-
-impl ModelPrices {
-    /// Returns the cost of a call. Tokens that are read from or written to the cache are part of the input tokens.
-    #[must_use]
-    pub fn cost(&self, usage: &TokenUsage) -> UsdAmount {
-        let Self { mut input, mut output, mut cached_input, mut cache_write, long } = *self;
-        if let Some(long) = long.filter(|long| usage.input_tokens > long.above) {
-            (input, output) = (long.input, long.output);
-            (cached_input, cache_write) = (long.cached_input, long.cache_write);
-        }
-        let plain = usage.input_tokens.saturating_sub(usage.cached_tokens).saturating_sub(usage.cache_write_tokens);
-        [
-            input.per_million(plain),
-            cached_input.per_million(usage.cached_tokens),
-            cache_write.per_million(usage.cache_write_tokens),
-            output.per_million(usage.output_tokens),
-        ]
-        .into_iter()
-        .sum()
+options! {
+    /// Providers of models, beyond and over those that are compiled in.
+    #[derive(Debug, Clone)]
+    pub struct ProviderCatalogOptions at "" {
+        /// Providers by their ids. Those that are compiled in are in `config/models.yaml`; a provider of your own is added, and
+        /// a key of a known provider is replaced.
+        pub providers: BTreeMap<String, ProviderOptions> =
+            custom(TEXT, FieldShape::NamedSections(&ProviderOptions::SECTION), read_providers),
     }
+}
+
+options! {
+    /// One provider of models.
+    #[derive(Debug, Clone)]
+    pub struct ProviderOptions at "" {
+        /// Display name; the id by default.
+        pub name: String = custom(TEXT, FieldShape::Value, read_provider_name),
+        /// Wire protocol.
+        pub protocol: ProviderProtocol = required(PROVIDER_PROTOCOL, "openai"),
+        /// Base URL, like https://api.openai.com/v1 or https://api.anthropic.com.
+        pub base_url: String = or_empty(HTTP_URL),
+        /// Environment variable that holds the API key; by default the id in capital letters and _API_KEY.
+        pub key_variable: String = custom(TEXT, FieldShape::Value, read_key_variable),
+        /// API key. The variable wins over it.
+        pub api_key: Option<SecretString> = custom(API_KEY, FieldShape::Value, read_api_key),
+        /// Whether the provider can be used without an API key; true by default for a base URL of your own.
+        pub key_optional: bool = custom(BOOLEAN, FieldShape::Value, read_key_optional),
+        /// Longest time that connecting may take.
+        pub connect_timeout: Duration = required(DURATION, "10s"),
+        /// Longest silence of a stream, before its first byte and between two pieces.
+        pub read_timeout: Duration = required(DURATION, "2m"),
+        /// More headers of every request.
+        pub headers: BTreeMap<String, SecretString> = custom(HEADER_VALUE, FieldShape::NamedValues, read_headers),
+        /// Largest context, in tokens, that a server is asked for which must be told (Ollama), where its model has no
+        /// `context_window`.
+        pub max_context: u32 = required(whole_number(1), "32768"),
+        /// How long Ollama keeps a model in memory after a call.
+        pub keep_alive: Option<String> = optional(KEEP_ALIVE),
+        /// Models of the provider. The first is its default; a model with a known id replaces that one.
+        pub models: Vec<ModelOptions> = custom(TEXT, FieldShape::Sections(&ModelOptions::SECTION), read_models),
+    }
+}
+
+options! {
+    /// One model of a provider.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct ModelOptions at "" {
+        /// Id of the model at its provider.
+        pub id: String = or_empty(TEXT),
+        /// Display name; the id by default.
+        pub name: String = or_empty(TEXT),
+        /// Description in one line.
+        pub description: String = or_empty(TEXT),
+        /// Tokens of prompt and reply together, if known.
+        pub context_window: Option<u32> = optional(whole_number(1)),
+        /// Most tokens of one reply, if known.
+        pub max_output_tokens: Option<u32> = optional(whole_number(1)),
+        /// Features of the model; empty: not known.
+        pub features: BTreeSet<ModelFeature> = custom(MODEL_FEATURE, FieldShape::Values, read_features),
+        /// Prices in US dollars for a million tokens, if known.
+        pub prices: Option<ModelPrices> = custom(TEXT, FieldShape::Section(&PriceFields::SECTION), read_prices),
+    }
+}
+
+options! {
+    /// Prices in US dollars for a million tokens.
+    struct PriceFields at "" {
+        /// Price of a prompt.
+        input: Option<UsdAmount> = optional(DOLLARS),
+        /// Price of a reply, reasoning included.
+        output: Option<UsdAmount> = optional(DOLLARS),
+        /// Price of a prompt that is read from the provider's cache; `input` by default.
+        cached_input: Option<UsdAmount> = optional(DOLLARS),
+        /// Price of a prompt that is written to the provider's cache; `input` by default.
+        cache_write: Option<UsdAmount> = optional(DOLLARS),
+        /// Prices of calls with a long prompt, where they are higher.
+        long: Option<LongPromptPrices> = custom(TEXT, FieldShape::Section(&LongPriceFields::SECTION), read_long_prices),
+    }
+}
+
+options! {
+    /// Prices of calls with a long prompt.
+    struct LongPriceFields at "" {
+        /// Tokens of a prompt above which it is a long one.
+        above: Option<u64> = optional(whole_number(1)),
+        /// Price of a prompt.
+        input: Option<UsdAmount> = optional(DOLLARS),
+        /// Price of a reply, reasoning included.
+        output: Option<UsdAmount> = optional(DOLLARS),
+        /// Price of a prompt that is read from the provider's cache; `input` by default.
+        cached_input: Option<UsdAmount> = optional(DOLLARS),
+        /// Price of a prompt that is written to the provider's cache; `input` by default.
+        cache_write: Option<UsdAmount> = optional(DOLLARS),
+    }
+}
+
+const KEEP_ALIVE: ValueFormat<String> =
+    ValueFormat::described("a duration like 30m, or a number of seconds; -1 is forever", parse_keep_alive);
+
+impl ModelOptions {
+    /// Creates a model of which only the id and a description are known.
+    #[must_use]
+    pub fn named(id: &str, description: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            description: description.to_owned(),
+            context_window: None,
+            max_output_tokens: None,
+            features: BTreeSet::new(),
+            prices: None,
+        }
+    }
+
+    /// Returns whether the model is known to lack a feature.
+    #[must_use]
+    pub fn lacks(&self, feature: ModelFeature) -> bool {
+        !self.features.is_empty() && !self.features.contains(&feature)
+    }
+}
+
+fn read_providers(scope: &mut SettingScope<'_>, key: &'static str) -> BTreeMap<String, ProviderOptions> {
+    let providers = scope.read_named_items(key, |id, scope| {
+        let origin = scope.origin();
+        if ITEM_NAME.parse(id).is_none() {
+            let allowed = ITEM_NAME.kind().to_string();
+            scope.reader().report_invalid("the name of a provider", &shown(id), &origin, &allowed);
+            return None;
+        }
+        if scope.find_raw("base_url").is_none() {
+            scope.report_invalid("base_url", "", &origin, &HTTP_URL.kind().to_string());
+        }
+        Some((id.to_owned(), ProviderOptions::read_from(scope)))
+    });
+    providers.into_iter().flatten().collect()
+}
+
+/// Returns the id of the provider that is read from a scope.
+fn provider_id(scope: &SettingScope<'_>) -> String {
+    scope.path().rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+fn read_provider_name(scope: &mut SettingScope<'_>, key: &'static str) -> String {
+    scope.find_raw(key).map_or_else(|| provider_id(scope), |value| value.text)
+}
+
+fn read_key_variable(scope: &mut SettingScope<'_>, key: &'static str) -> String {
+    let by_default = || format!("{}_API_KEY", provider_id(scope).to_ascii_uppercase().replace('-', "_"));
+    scope.find_raw(key).map_or_else(by_default, |value| value.text)
+}
+
+fn read_api_key(scope: &mut SettingScope<'_>, key: &'static str) -> Option<SecretString> {
+    let variable = read_key_variable(scope, "key_variable");
+    scope.set_variable(key, variable);
+    optional(API_KEY).read(scope, key)
+}
+
+fn read_key_optional(scope: &mut SettingScope<'_>, key: &'static str) -> bool {
+    // A local server that speaks the protocol of a known provider rarely needs a key.
+    let is_own_server = scope.find_raw("base_url").is_none_or(|value| value.origin != SettingOrigin::Default);
+    optional(BOOLEAN).read(scope, key).unwrap_or(is_own_server)
+}
+
+fn read_headers(scope: &mut SettingScope<'_>, key: &'static str) -> BTreeMap<String, SecretString> {
+    let mut headers = map(HEADER_VALUE).read(scope, key);
+    // An empty header is not sent: `${NAME:-}` leaves one out.
+    headers.retain(|_, value| !value.expose_secret().is_empty());
+    headers.retain(|name, _| {
+        let is_name = http::HeaderName::try_from(name.as_str()).is_ok();
+        if !is_name {
+            let origin = scope.origin_of(&format!("{key}.{name}"));
+            scope.report_invalid(key, &shown(name), &origin, "names of HTTP headers");
+        }
+        is_name
+    });
+    headers
+}
+
+/// Reads the models of all layers: a later one replaces a model with the same id.
+fn read_models(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<ModelOptions> {
+    let read = scope.read_items_of_all_layers(key, |scope| (ModelOptions::read_from(scope), scope.origin()));
+    let mut models: Vec<(ModelOptions, SettingOrigin)> = Vec::new();
+    for (mut model, origin) in read {
+        if model.id.is_empty() {
+            scope.report_invalid(&format!("{key}[].id"), "", &origin, "the id of the model at its provider");
+            continue;
+        }
+        if model.name.is_empty() {
+            model.name.clone_from(&model.id);
+        }
+        match models.iter_mut().find(|(known, _)| known.id == model.id) {
+            Some(known) => *known = (model, origin),
+            None => models.push((model, origin)),
+        }
+    }
+    for (model, origin) in &models {
+        scope.record_effective(&format!("{key}[]"), &model.id, origin);
+    }
+    models.into_iter().map(|(model, _)| model).collect()
+}
+
+fn read_features(scope: &mut SettingScope<'_>, key: &'static str) -> BTreeSet<ModelFeature> {
+    scope.read_list(&MODEL_FEATURE, key).into_iter().collect()
+}
+
+fn read_prices(scope: &mut SettingScope<'_>, key: &'static str) -> Option<ModelPrices> {
+    let PriceFields { input, output, cached_input, cache_write, long } = scope.read_nested(key)?;
+    let (Some(input), Some(output)) = (input, output) else {
+        report_missing_prices(scope, key);
+        return None;
+    };
+    let cached_input = cached_input.unwrap_or(input);
+    let cache_write = cache_write.unwrap_or(input);
+    Some(ModelPrices { input, output, cached_input, cache_write, long })
+}
+
+fn read_long_prices(scope: &mut SettingScope<'_>, key: &'static str) -> Option<LongPromptPrices> {
+    let LongPriceFields { above, input, output, cached_input, cache_write } = scope.read_nested(key)?;
+    let Some(above) = above else {
+        let origin = scope.origin();
+        scope.report_invalid(&format!("{key}.above"), "", &origin, &whole_number::<u64>(1).kind().to_string());
+        return None;
+    };
+    let (Some(input), Some(output)) = (input, output) else {
+        report_missing_prices(scope, key);
+        return None;
+    };
+    let cached_input = cached_input.unwrap_or(input);
+    let cache_write = cache_write.unwrap_or(input);
+    Some(LongPromptPrices { above, input, output, cached_input, cache_write })
+}
+
+fn report_missing_prices(scope: &mut SettingScope<'_>, key: &str) {
+    let origin = scope.origin();
+    scope.report_invalid(key, "", &origin, "at least `input` and `output`");
+}
+
+/// Reads a duration in Ollama's own form: Go's syntax, or a whole number of seconds; a negative one is forever.
+fn parse_keep_alive(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_accepted = |c: char| c.is_ascii_digit() || matches!(c, 'h' | 'm' | 's' | '.');
+    (digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(is_accepted)).then(|| text.to_owned())
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use eventsource_stream::Event;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,7 +26,7 @@ use k8sops_core::{
 };
 
 use crate::{
-    ChatRequest, ModelConfig, ModelError, ModelReply, ProviderConfig, ProviderProtocol, ReplyDelta, ReplyStream,
+    ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol, ReplyDelta, ReplyStream,
     ToolChoice, ToolSpec,
     error_mapping::{ProviderCall, ProviderEndpoint},
     event_stream::{EventFraming, ProviderEventStream},
@@ -121,8 +122,8 @@ pub(crate) fn chat_request(messages: Vec<Arc<ChatMessage>>) -> ChatRequest {
     }
 }
 
-pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> ProviderConfig {
-    ProviderConfig {
+pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> ProviderOptions {
+    ProviderOptions {
         name: "Test provider".to_owned(),
         protocol,
         base_url: base_url.to_owned(),
@@ -134,7 +135,7 @@ pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> Pro
         headers: BTreeMap::new(),
         max_context: 32_768,
         keep_alive: None,
-        models: vec![ModelConfig { name: "Test".to_owned(), ..ModelConfig::named("test-model", "") }],
+        models: vec![ModelOptions { name: "Test".to_owned(), ..ModelOptions::named("test-model", "") }],
     }
 }
 
@@ -338,7 +339,7 @@ impl ScriptedProvider {
     }
 
     pub(crate) fn received(&self) -> Vec<ReceivedRequest> {
-        self.script.received.lock().unwrap().clone()
+        self.script.received.lock().clone()
     }
 
     /// Waits until the client closes a stalled connection.
@@ -354,8 +355,8 @@ impl ScriptedProvider {
 
 async fn serve(mut socket: TcpStream, script: Arc<ProviderScript>) {
     while let Some(received) = read_request(&mut socket).await {
-        script.received.lock().unwrap().push(received);
-        let answer = script.answers.lock().unwrap().pop_front().expect("the script has an answer for each request");
+        script.received.lock().push(received);
+        let answer = script.answers.lock().pop_front().expect("the script has an answer for each request");
         if socket.write_all(&answer.bytes).await.is_err() {
             return;
         }

@@ -113,6 +113,10 @@ impl<V, T> SettingDeclaration<V, T> {
         self
     }
 
+    fn read_value(&self, scope: &mut SettingScope<'_>, key: &'static str) -> Option<V> {
+        scope.read_value(&self.format, key, self.variable, self.default)
+    }
+
     /// Reads the field.
     pub fn read(&self, scope: &mut SettingScope<'_>, key: &'static str) -> T {
         match self.read {
@@ -146,7 +150,7 @@ pub const fn describe_setting<V, T>(
 }
 
 fn read_required<V>(declaration: &SettingDeclaration<V, V>, scope: &mut SettingScope<'_>, key: &'static str) -> V {
-    scope.read_declared(declaration, key).expect("the format accepts the default; every default is read by a test")
+    declaration.read_value(scope, key).expect("the format accepts the default; every default is read by a test")
 }
 
 fn read_optional<V>(
@@ -154,7 +158,7 @@ fn read_optional<V>(
     scope: &mut SettingScope<'_>,
     key: &'static str,
 ) -> Option<V> {
-    scope.read_declared(declaration, key)
+    declaration.read_value(scope, key)
 }
 
 fn read_or_empty<V: Default>(
@@ -162,7 +166,7 @@ fn read_or_empty<V: Default>(
     scope: &mut SettingScope<'_>,
     key: &'static str,
 ) -> V {
-    scope.read_declared(declaration, key).unwrap_or_default()
+    declaration.read_value(scope, key).unwrap_or_default()
 }
 
 fn read_list<V>(

@@ -1,15 +1,6 @@
 //! What is known of settings without their types: the rows of all tables.
 
-use crate::{format::ValueKind, scope::SettingScope};
-
-/// A struct of settings that [`options!`](crate::options) declared.
-pub trait SettingsSection: Sized {
-    /// The section with its settings.
-    const SECTION: SectionDescriptor;
-
-    /// Reads all fields. Problems are reported to the reader, and a default stands in for a value that is wrong.
-    fn read_from(scope: &mut SettingScope<'_>) -> Self;
-}
+use crate::format::ValueKind;
 
 /// A section of the YAML, or the mapping that an item of a list is.
 #[derive(Debug, Clone, Copy)]

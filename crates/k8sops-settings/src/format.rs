@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use k8sops_core::shown;
 
-use crate::formats::mask_secret;
+use crate::mask::mask_secret;
 
 /// How the text of a setting is read.
 pub struct ValueFormat<V: 'static> {

@@ -13,22 +13,12 @@ use k8sops_core::shown;
 
 use crate::{
     catalog::SettingsCatalog,
-    descriptor::SettingsSection,
     dotenv::parse_dotenv,
-    scope::{ListingMode, SettingScope},
+    layer::{LayerNode, RawValue},
     sources::{SettingOrigin, SettingSources, expand_home},
     suggestion::nearest_name,
-    yaml::{self, ReferenceValues, YamlNode},
+    yaml::{self, ReferenceValues},
 };
-
-/// A value that was found, as text.
-#[derive(Debug, Clone)]
-pub struct RawValue {
-    /// The text, without white space around it; never empty.
-    pub text: String,
-    /// Where it was found.
-    pub origin: SettingOrigin,
-}
 
 /// A setting in effect, as it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,35 +42,6 @@ pub struct ReadReport {
     pub problems: Vec<String>,
 }
 
-/// A node of one layer.
-#[derive(Debug, Clone)]
-pub(crate) struct LayerNode {
-    /// The file of the layer; `None` for YAML that is compiled in.
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) node: YamlNode,
-}
-
-impl LayerNode {
-    pub(crate) fn child(&self, key: &str) -> Option<Self> {
-        self.node.get(key).map(|node| self.with_node(node))
-    }
-
-    pub(crate) fn with_node(&self, node: &YamlNode) -> Self {
-        Self { file: self.file.clone(), node: node.clone() }
-    }
-
-    pub(crate) fn origin(&self) -> SettingOrigin {
-        match &self.file {
-            None => SettingOrigin::Default,
-            Some(path) => SettingOrigin::Yaml { path: path.clone(), line: self.node.line },
-        }
-    }
-
-    pub(crate) fn raw_value(&self) -> Option<RawValue> {
-        self.node.text().map(|text| RawValue { text: text.to_owned(), origin: self.origin() })
-    }
-}
-
 /// Reads settings from all sources.
 pub struct SettingReader {
     catalog: SettingsCatalog,
@@ -101,7 +62,7 @@ impl SettingReader {
         if let Some((path, text)) = sources.yaml {
             let variables = dotenv.clone().into_iter().chain(sources.env.clone()).collect();
             let values = ReferenceValues { variables: &variables, reserved: catalog.reserved_references() };
-            match yaml::read_document(&text, catalog, Some(values)) {
+            match yaml::read_document(&text, catalog.sections(), Some(values)) {
                 Ok(node) => layers.push(LayerNode { file: Some(path), node }),
                 Err(found) => {
                     problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", path.display())));
@@ -115,15 +76,6 @@ impl SettingReader {
             dotenv,
             report: ReadReport { effective: Vec::new(), warnings: Vec::new(), problems },
         }
-    }
-
-    /// Reads a section with all its settings.
-    pub fn read_section<S: SettingsSection>(&mut self) -> S {
-        let path = S::SECTION.path;
-        let keys = path.split('.').filter(|key| !key.is_empty());
-        let at_path = |layer: &LayerNode| keys.clone().try_fold(layer.clone(), |layer, key| layer.child(key));
-        let nodes = self.layers.iter().filter_map(at_path).collect();
-        S::read_from(&mut SettingScope::new(self, path.to_owned(), nodes, ListingMode::All))
     }
 
     /// Value of a variable. One of the environment hides one of `.env`; an empty one is not set.
@@ -217,5 +169,10 @@ impl SettingReader {
 
     pub(crate) fn catalog(&self) -> &SettingsCatalog {
         &self.catalog
+    }
+
+    /// Root of each document, weakest first.
+    pub(crate) fn layers(&self) -> &[LayerNode] {
+        &self.layers
     }
 }

@@ -6,12 +6,21 @@ use std::{
 };
 
 use crate::{
-    declaration::SettingDeclaration,
-    descriptor::{SettingsSection, join_path},
+    descriptor::{SectionDescriptor, join_path},
     format::ValueFormat,
-    reader::{LayerNode, RawValue, SettingReader},
+    layer::{LayerNode, RawValue},
+    reader::SettingReader,
     sources::SettingOrigin,
 };
+
+/// A struct of settings that [`options!`](crate::options) declared.
+pub trait SettingsSection: Sized {
+    /// The section with its settings.
+    const SECTION: SectionDescriptor;
+
+    /// Reads all fields. Problems are reported to the reader, and a default stands in for a value that is wrong.
+    fn read_from(scope: &mut SettingScope<'_>) -> Self;
+}
 
 /// Which settings of a scope are recorded as effective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +42,17 @@ pub struct SettingScope<'r> {
     listing: ListingMode,
     /// Variables of this item, by key. Those of a section are in its declarations.
     item_variables: Vec<(&'static str, String)>,
+}
+
+impl SettingReader {
+    /// Reads a section with all its settings.
+    pub fn read_section<S: SettingsSection>(&mut self) -> S {
+        let path = S::SECTION.path;
+        let keys = path.split('.').filter(|key| !key.is_empty());
+        let at_path = |layer: &LayerNode| keys.clone().try_fold(layer.clone(), |layer, key| layer.child(key));
+        let nodes = self.layers().iter().filter_map(at_path).collect();
+        S::read_from(&mut SettingScope::new(self, path.to_owned(), nodes, ListingMode::All))
+    }
 }
 
 impl<'r> SettingScope<'r> {
@@ -118,14 +138,15 @@ impl<'r> SettingScope<'r> {
         }
     }
 
-    /// Reads a single value as it is declared: the strongest that the format accepts, then the default.
-    pub(crate) fn read_declared<V, T>(
+    /// Reads a single value: the strongest that the format accepts, then the default.
+    pub(crate) fn read_value<V>(
         &mut self,
-        declaration: &SettingDeclaration<V, T>,
+        format: &ValueFormat<V>,
         key: &'static str,
+        variable: &str,
+        default: &str,
     ) -> Option<V> {
-        let format = &declaration.format;
-        let mut candidates = self.candidates(key, declaration.variable);
+        let mut candidates = self.candidates(key, variable);
         while let Some(RawValue { text, origin }) = candidates.pop() {
             let shown = format.mask(&text);
             if let Some(value) = format.parse(&text) {
@@ -134,13 +155,12 @@ impl<'r> SettingScope<'r> {
             }
             self.report_invalid(key, &shown, &origin, &format.kind().to_string());
         }
-        let has_variable = !declaration.variable.is_empty() || self.item_variables.iter().any(|(k, _)| *k == key);
+        let has_variable = !variable.is_empty() || self.item_variables.iter().any(|(k, _)| *k == key);
         if self.listing == ListingMode::All || has_variable {
-            let default = declaration.default;
             let shown = if default.is_empty() { String::new() } else { format.mask(default) };
             self.record_effective(key, &shown, &SettingOrigin::Default);
         }
-        format.parse(declaration.default).filter(|_| !declaration.default.is_empty())
+        format.parse(default).filter(|_| !default.is_empty())
     }
 
     /// Reads the items of a list of the strongest layer that has one. An empty item counts.

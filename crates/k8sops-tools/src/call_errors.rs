@@ -1,6 +1,6 @@
 //! What is known after a call that returned no output.
 
-use k8sops_core::{ToolEffect, ToolStatus};
+use k8sops_core::{ErrorChain, ToolEffect, ToolStatus};
 use k8sops_mcp::CallError;
 
 /// Returns the status of a failed call and an explanation for the model and the user.
@@ -16,12 +16,15 @@ pub(crate) fn explain_call_error(error: &CallError, effect: ToolEffect) -> (Tool
     };
     let lost = if effect == ToolEffect::Read { ToolStatus::Error } else { ToolStatus::Unknown };
     match error {
-        CallError::NotSent(why) => {
-            (ToolStatus::Error, format!("The tool was not run: {why}. Nothing was sent, so nothing has changed."))
+        CallError::NotSent(why) => (
+            ToolStatus::Error,
+            format!("The tool was not run: {}. Nothing was sent, so nothing has changed.", ErrorChain(why)),
+        ),
+        CallError::Refused(why) => (ToolStatus::Error, format!("The server rejected the call: {}", ErrorChain(why))),
+        CallError::Failed(why) => (lost, format!("The server returned an error: {}. {advice}", ErrorChain(why))),
+        CallError::Broken(why) => {
+            (lost, format!("The connection broke after the request was sent ({}). {advice}", ErrorChain(why)))
         }
-        CallError::Refused(why) => (ToolStatus::Error, format!("The server rejected the call: {why}")),
-        CallError::Failed(why) => (lost, format!("The server returned an error: {why}. {advice}")),
-        CallError::Broken(why) => (lost, format!("The connection broke after the request was sent ({why}). {advice}")),
         CallError::Timeout(_) => (ToolStatus::Timeout, format!("{}. {advice}", capitalize(&error.to_string()))),
     }
 }

@@ -146,7 +146,7 @@ impl SessionToolExecutor {
             // An output that cannot be redacted is not shown.
             Err(error) => {
                 tracing::error!(session = %self.session, %error, "redaction failed");
-                let error = CallError::Failed("k8sops could not redact the output".to_owned());
+                let error = CallError::Failed("k8sops could not redact the output".into());
                 let (status, text) = explain_call_error(&error, effect);
                 RedactedOutput { status, text, structured: None }
             }

@@ -112,7 +112,7 @@ async fn tool_specs_are_sorted_and_cached() {
     );
     assert!(Arc::ptr_eq(&specs, &session.tools.tool_specs()));
     assert_eq!(specs[0].input_schema.get("properties"), Some(&json!({})));
-    server.tools.lock().unwrap().truncate(2);
+    server.tools.lock().truncate(2);
     hub.refresh_tools().await;
     assert_eq!(session.tools.tool_specs().len(), 4);
     hub.close().await;
@@ -122,7 +122,7 @@ async fn tool_specs_are_sorted_and_cached() {
 async fn shared_tool_names_get_their_server_as_prefix() {
     let prod = TestMcpServer::new();
     let test = TestMcpServer::new();
-    test.tools.lock().unwrap().truncate(1);
+    test.tools.lock().truncate(1);
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
     let session = open_session(&hub).await;
@@ -197,7 +197,7 @@ async fn mutating_call_on_broken_connection_is_unknown() {
 #[tokio::test]
 async fn mutating_call_with_server_error_is_unknown() {
     let server = TestMcpServer::new();
-    server.tools.lock().unwrap().push(tool("crash", ToolAnnotations::new()));
+    server.tools.lock().push(tool("crash", ToolAnnotations::new()));
     let hub = connect_test_hub(&server, &test_options()).await;
     let outcome = call(&open_session(&hub).await, "crash").await;
     assert_eq!(outcome.status, ToolStatus::Unknown);
@@ -210,14 +210,14 @@ async fn mutating_call_with_server_error_is_unknown() {
 async fn approved_call_never_runs_on_another_server() {
     let prod = TestMcpServer::new();
     let test = TestMcpServer::new();
-    test.tools.lock().unwrap().clear();
+    test.tools.lock().clear();
     let hub = start_test_hub(&[("prod", &prod), ("test", &test)], &test_options());
     eventually("both are connected", || hub.all_connected()).await;
     let session = open_session(&hub).await;
     let call = session.classify("echo").unwrap();
     // The tool moves to the other server while the call waits for its approval.
-    let moved = prod.tools.lock().unwrap().remove(0);
-    test.tools.lock().unwrap().push(moved);
+    let moved = prod.tools.lock().remove(0);
+    test.tools.lock().push(moved);
     hub.refresh_tools().await;
     assert_eq!(session.classify("echo").unwrap().tool.server(), "test");
     let outcome = execute(&session, &call).await;
@@ -226,7 +226,7 @@ async fn approved_call_never_runs_on_another_server() {
     assert_eq!((prod.call_count("echo"), test.call_count("echo")), (0, 0));
     // Another name of the same tool does not make it another tool.
     let call = session.classify("fail").unwrap();
-    test.tools.lock().unwrap().push(tool("fail", ToolAnnotations::new()));
+    test.tools.lock().push(tool("fail", ToolAnnotations::new()));
     hub.refresh_tools().await;
     assert_eq!(session.classify("fail"), None);
     assert_eq!(execute(&session, &call).await.content, "no such pod");
@@ -243,7 +243,7 @@ async fn approved_call_does_not_run_if_it_became_stricter() {
     for (name, annotations) in
         [("echo", ToolAnnotations::new().destructive(true)), ("silent", ToolAnnotations::new().read_only(true))]
     {
-        let mut tools = server.tools.lock().unwrap();
+        let mut tools = server.tools.lock();
         let old = tools.iter_mut().find(|t| t.name == name).unwrap();
         *old = tool(name, annotations);
     }

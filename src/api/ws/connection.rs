@@ -205,6 +205,6 @@ impl WsConnection {
             ClientFrame::Answer(input_id, answer) => input_command(user, command_id, input_id, answer)?,
             ClientFrame::Settings(patch) => settings_command(user, command_id, patch)?,
         };
-        Ok(self.state.sessions.submit(self.session, command).await?)
+        Ok(self.state.sessions.submit_command(self.session, command).await?)
     }
 }

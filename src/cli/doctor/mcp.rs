@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::report::{HealthCheck, ReportLine};
-use k8sops_core::mask_url;
+use k8sops_core::{ErrorChain, mask_url};
 use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
 /// Checks the connection to an MCP server.
@@ -92,7 +92,7 @@ pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions
                 name: server.name,
                 transport: "",
                 connected: false,
-                error: Some(error.to_string()),
+                error: Some(ErrorChain(&error).to_string()),
                 tools: Arc::new([]),
             }));
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
-use k8sops_models::{ChatModel, ModelError, ProviderConfig};
+use k8sops_models::{ChatModel, ModelError, ProviderOptions};
 
 /// Whether new sessions use a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum ProviderUsage {
 /// Checks a provider with one of its models.
 pub(super) struct ProviderCheck {
     pub(super) id: String,
-    pub(super) config: ProviderConfig,
+    pub(super) config: ProviderOptions,
     /// The model to ask for; empty if the catalog names none.
     pub(super) model: String,
     pub(super) usage: ProviderUsage,

@@ -1,9 +1,11 @@
-//! The room as a whole, against a server in this process and against child processes.
+//! Tests of the crate as a whole, against servers in this process, child processes and HTTP servers.
 
-mod ask;
+mod elicitation;
 mod http;
+mod http_server;
 mod hub;
-mod listen;
-mod rough;
+mod input_required;
+mod malformed_messages;
+mod per_user;
 mod stdio;
-mod users;
+mod tool_subscription;

@@ -6,5 +6,5 @@ mod request_body;
 #[cfg(test)]
 mod tests;
 
-pub use model::AnthropicModel;
+pub(crate) use model::AnthropicModel;
 pub(crate) use request_body::MAX_TEMPERATURE;

@@ -10,7 +10,7 @@ use super::{
     request_body::{MessagesBody, MessagesPlan, ThinkingMode, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelConfig, ModelError, ModelFeature, ProviderConfig, ReplyStream,
+    ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ReplyStream,
     event_stream::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
@@ -24,16 +24,15 @@ const VERSION_HEADER: (HeaderName, HeaderValue) =
 pub(crate) const DEFAULT_MAX_TOKENS: u32 = 4096;
 
 /// A provider that speaks Anthropic's Messages API.
-pub struct AnthropicModel {
+pub(crate) struct AnthropicModel {
     client: ProviderHttpClient,
-    models: HashMap<String, ModelConfig>,
+    models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
 }
 
 impl AnthropicModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
-    #[must_use]
-    pub fn new(config: &ProviderConfig) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
         Self { client: ProviderHttpClient::new(config), models, quirks: LearnedQuirks::default() }
     }

@@ -6,4 +6,4 @@ mod request_body;
 #[cfg(test)]
 mod tests;
 
-pub use model::OllamaModel;
+pub(crate) use model::OllamaModel;

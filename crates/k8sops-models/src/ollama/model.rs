@@ -14,7 +14,8 @@ use super::{
     request_body::{OllamaBody, OllamaPlan, affects_request, offered_tool_names},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelConfig, ModelError, ModelFeature, ModelReply, ProviderConfig, ReplyDelta, ReplyStream,
+    ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, ProviderOptions, ReplyDelta,
+    ReplyStream,
     error_mapping::ProviderCall,
     event_stream::EventFraming,
     http_client::ProviderHttpClient,
@@ -23,13 +24,13 @@ use crate::{
 };
 
 /// A provider that speaks Ollama's own API.
-pub struct OllamaModel(Arc<OllamaInner>);
+pub(crate) struct OllamaModel(Arc<OllamaInner>);
 
 /// The shared state of the client. Reply streams hold it, because they may send a second request.
 struct OllamaInner {
     client: ProviderHttpClient,
-    models: HashMap<String, ModelConfig>,
-    /// See [`ProviderConfig::max_context`].
+    models: HashMap<String, ModelOptions>,
+    /// See [`ProviderOptions::max_context`].
     max_context: u32,
     keep_alive: Option<Value>,
     /// The context lengths that the server reports for its models.
@@ -39,8 +40,7 @@ struct OllamaInner {
 
 impl OllamaModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
-    #[must_use]
-    pub fn new(config: &ProviderConfig) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
         // Ollama accepts a number of seconds only as a number.
         let keep_alive =

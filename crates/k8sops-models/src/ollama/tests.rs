@@ -11,8 +11,8 @@ use super::{
     request_body::{OllamaBody, OllamaPlan, offered_tool_names},
 };
 use crate::{
-    ChatModel as _, ChatRequest, ModelConfig, ModelError, ModelReply, ProviderConfig, ProviderProtocol, RequestedCall,
-    ToolChoice,
+    ChatModel as _, ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol,
+    RequestedCall, ToolChoice,
     event_stream::EventFraming,
     test_support,
     test_support::{
@@ -60,8 +60,8 @@ async fn assemble(body: &[Value]) -> Result<ModelReply, ModelError> {
     assemble_framed(EventFraming::Lines, assembler_for(&["pods_list"]), json_lines(body).as_bytes(), 7).await.end
 }
 
-fn provider_at(url: &str) -> ProviderConfig {
-    ProviderConfig { models: Vec::new(), ..test_support::provider_config(ProviderProtocol::Ollama, url) }
+fn provider_at(url: &str) -> ProviderOptions {
+    ProviderOptions { models: Vec::new(), ..test_support::provider_config(ProviderProtocol::Ollama, url) }
 }
 
 fn show_response(context: u64) -> ScriptedResponse {
@@ -245,7 +245,7 @@ async fn context_is_bounded_unless_catalog_sets_it() {
     assert_eq!(model.context_window("large").await, Some(32_768), "the server allocates memory for all of it");
     assert_eq!(model.context_window("unknown").await, Some(32_768));
     let mut config = provider_at(&server.url);
-    config.models = vec![ModelConfig { context_window: Some(100_000), ..ModelConfig::named("mine", "") }];
+    config.models = vec![ModelOptions { context_window: Some(100_000), ..ModelOptions::named("mine", "") }];
     assert_eq!(OllamaModel::new(&config).context_window("mine").await, Some(100_000), "without a request");
 }
 
@@ -358,7 +358,7 @@ async fn keep_alive_is_number_or_duration() {
             ScriptedResponse::lines(&[&json_lines(&[text_line("ok"), done_line("stop")])]),
         ])
         .await;
-        let config = ProviderConfig { keep_alive: Some(configured.into()), ..provider_at(&server.url) };
+        let config = ProviderOptions { keep_alive: Some(configured.into()), ..provider_at(&server.url) };
         ask_model(&OllamaModel::new(&config), chat_request(vec![user_message("hi")])).await.end.unwrap();
         assert_eq!(server.received()[1].body["keep_alive"], sent);
     }

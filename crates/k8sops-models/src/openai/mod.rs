@@ -6,4 +6,4 @@ mod model;
 mod request_plan;
 mod responses;
 
-pub use model::OpenAiModel;
+pub(crate) use model::OpenAiModel;

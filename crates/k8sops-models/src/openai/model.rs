@@ -11,7 +11,7 @@ use super::{
     responses::{ResponsesAssembler, ResponsesBody},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelConfig, ModelError, ModelFeature, ProviderConfig, ProviderProtocol, ReplyStream,
+    ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol, ReplyStream,
     event_stream::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
@@ -22,10 +22,10 @@ use crate::{
 const OPENAI_HOST: &str = "api.openai.com";
 
 /// A provider that speaks one of OpenAI's protocols.
-pub struct OpenAiModel {
+pub(crate) struct OpenAiModel {
     client: ProviderHttpClient,
     api: OpenAiApi,
-    models: HashMap<String, ModelConfig>,
+    models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
 }
 
@@ -48,8 +48,7 @@ impl OpenAiApi {
 
 impl OpenAiModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
-    #[must_use]
-    pub fn new(config: &ProviderConfig) -> Self {
+    pub(crate) fn new(config: &ProviderOptions) -> Self {
         let client = ProviderHttpClient::new(config);
         let api = match config.protocol {
             ProviderProtocol::OpenaiResponses => OpenAiApi::Responses,

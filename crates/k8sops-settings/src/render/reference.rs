@@ -18,10 +18,8 @@ pub fn render_reference(catalog: &SettingsCatalog, introduction: &str) -> String
             continue;
         }
         let _ = writeln!(page, "\n## {top}");
-        for section in catalog.sections().iter().filter(|section| first_key(section.path) == top) {
-            if section.path == top {
-                let _ = writeln!(page, "\n{}", section.description());
-            }
+        if let Some(section) = catalog.sections().iter().find(|section| section.path == top) {
+            let _ = writeln!(page, "\n{}", section.description());
         }
         let of_section: Vec<&CatalogEntry> = entries.iter().filter(|entry| first_key(&entry.path) == top).collect();
         let rows = of_section.iter().filter(|entry| matches!(entry.descriptor.shape, FieldShape::Value));

@@ -10,7 +10,7 @@ use super::{
     node::{YamlNode, YamlValue},
     shape::{NodeForm, NodeShape},
 };
-use crate::{catalog::SettingsCatalog, suggestion::nearest_name};
+use crate::{descriptor::SectionDescriptor, suggestion::nearest_name};
 
 /// Reads a document. `values` replace its references; `None` leaves them as they are.
 ///
@@ -18,14 +18,14 @@ use crate::{catalog::SettingsCatalog, suggestion::nearest_name};
 /// One line for each problem, without the name of the file.
 pub(crate) fn read_document(
     text: &str,
-    catalog: &SettingsCatalog,
+    sections: &[&'static SectionDescriptor],
     values: Option<ReferenceValues<'_>>,
 ) -> Result<YamlNode, Vec<String>> {
     // A snippet would show the lines around a mistake, and those may contain a key.
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let unknown_keys = RefCell::new(Vec::new());
     let seed =
-        NodeSeed { shape: NodeShape::Branch { catalog, path: "" }, line: 1, path: "", unknown_keys: &unknown_keys };
+        NodeSeed { shape: NodeShape::Branch { sections, path: "" }, line: 1, path: "", unknown_keys: &unknown_keys };
     let parsed = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
         seed.deserialize(deserializer)
     });

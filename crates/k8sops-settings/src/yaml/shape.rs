@@ -1,15 +1,12 @@
 //! What may stand at a place of the YAML, from the catalog.
 
-use crate::{
-    catalog::SettingsCatalog,
-    descriptor::{FieldShape, SectionDescriptor},
-};
+use crate::descriptor::{FieldShape, SectionDescriptor};
 
 /// What may stand at a place.
 #[derive(Clone, Copy)]
 pub(super) enum NodeShape<'a> {
     /// The mapping at a path that sections of the catalog begin with.
-    Branch { catalog: &'a SettingsCatalog, path: &'static str },
+    Branch { sections: &'a [&'static SectionDescriptor], path: &'static str },
     /// An item with known keys.
     Item(&'static SectionDescriptor),
     /// The value of a setting.
@@ -50,7 +47,7 @@ impl<'a> NodeShape<'a> {
     /// The known keys of a mapping and what stands at them; `None` if any key is accepted.
     pub(super) fn known_keys(self) -> Option<Vec<(&'static str, NodeShape<'a>)>> {
         match self {
-            Self::Branch { catalog, path } => Some(branch_keys(catalog, path)),
+            Self::Branch { sections, path } => Some(branch_keys(sections, path)),
             Self::Item(section) | Self::Field(FieldShape::Section(section)) => {
                 let settings = section.settings.iter();
                 Some(settings.map(|setting| (setting.key, Self::Field(setting.shape))).collect())
@@ -69,9 +66,12 @@ impl<'a> NodeShape<'a> {
 }
 
 /// Settings of the sections at `path`, and the next keys on the way to sections below it.
-fn branch_keys<'a>(catalog: &'a SettingsCatalog, path: &'static str) -> Vec<(&'static str, NodeShape<'a>)> {
+fn branch_keys<'a>(
+    sections: &'a [&'static SectionDescriptor],
+    path: &'static str,
+) -> Vec<(&'static str, NodeShape<'a>)> {
     let mut keys: Vec<(&'static str, NodeShape<'a>)> = Vec::new();
-    for section in catalog.sections() {
+    for section in sections {
         if section.path == path {
             keys.extend(section.settings.iter().map(|setting| (setting.key, NodeShape::Field(setting.shape))));
             continue;
@@ -85,7 +85,7 @@ fn branch_keys<'a>(catalog: &'a SettingsCatalog, path: &'static str) -> Vec<(&'s
         let key = below.split('.').next().unwrap_or(below);
         let branch = &section.path[..section.path.len() - below.len() + key.len()];
         if keys.iter().all(|(known, _)| *known != key) {
-            keys.push((key, NodeShape::Branch { catalog, path: branch }));
+            keys.push((key, NodeShape::Branch { sections, path: branch }));
         }
     }
     keys

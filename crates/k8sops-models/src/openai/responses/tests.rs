@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{reply_assembler::ResponsesAssembler, request_body::ResponsesBody};
 use crate::{
-    ChatModel as _, ChatRequest, ModelConfig, ModelError, ModelFeature, ModelReply, OpenAiModel, ProviderConfig,
-    ProviderProtocol, RequestedCall, ToolChoice,
-    openai::request_plan::OpenAiPlan,
+    ChatModel as _, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol,
+    RequestedCall, ToolChoice,
+    openai::{OpenAiModel, request_plan::OpenAiPlan},
     test_support,
     test_support::{
         ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, chat_request, collect_reply,
@@ -425,7 +425,7 @@ fn rejection(message: &str, parameter: &str) -> ScriptedResponse {
     ScriptedResponse::plain(400, "content-type: application/json\r\n", &error.to_string())
 }
 
-fn provider_at(server: &ScriptedProvider) -> ProviderConfig {
+fn provider_at(server: &ScriptedProvider) -> ProviderOptions {
     test_support::provider_config(ProviderProtocol::OpenaiResponses, &format!("{}/v1", server.url))
 }
 
@@ -478,7 +478,7 @@ async fn rejected_reasoning_is_dropped_and_request_resent() {
 async fn request_path_follows_protocol() {
     let path = async |protocol: ProviderProtocol| {
         let server = ScriptedProvider::start([ScriptedResponse::plain(401, "", "{}")]).await;
-        let config = ProviderConfig { protocol, ..provider_at(&server) };
+        let config = ProviderOptions { protocol, ..provider_at(&server) };
         let _ = OpenAiModel::new(&config).stream(chat_request(vec![user_message("hi")])).await;
         server.received()[0].head.split(' ').nth(1).unwrap().to_owned()
     };
@@ -491,8 +491,8 @@ async fn request_path_follows_protocol() {
 async fn unsupported_catalog_features_are_not_sent() {
     let server = ScriptedProvider::start([ok_response()]).await;
     let features = [ModelFeature::Tools].into();
-    let models = vec![ModelConfig { features, ..ModelConfig::named("test-model", "") }];
-    let model = OpenAiModel::new(&ProviderConfig { models, ..provider_at(&server) });
+    let models = vec![ModelOptions { features, ..ModelOptions::named("test-model", "") }];
+    let model = OpenAiModel::new(&ProviderOptions { models, ..provider_at(&server) });
     let request = ChatRequest { temperature: Some(0.3), ..chat_request(vec![user_message("hi")]) };
     collect_reply(model.stream(request).await.unwrap()).await.end.unwrap();
     let sent = server.received()[0].body.clone();

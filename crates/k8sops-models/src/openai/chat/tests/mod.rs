@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{reply_assembler::ChatCompletionsAssembler, request_body::ChatCompletionsBody};
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelReply, OpenAiModel, ProviderProtocol, RequestedCall, ToolChoice,
-    openai::request_plan::OpenAiPlan,
+    ChatModel as _, ChatRequest, ModelError, ModelReply, ProviderProtocol, RequestedCall, ToolChoice,
+    openai::{OpenAiModel, request_plan::OpenAiPlan},
     test_support,
     test_support::{
         ObservedReply, ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, chat_request, collect_reply,

@@ -1,0 +1,92 @@
+//! Translation of the SDK's types into the types of this crate.
+
+use std::{borrow::Cow, sync::Arc};
+
+use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
+
+use crate::{CallOutput, RemoteTool, ToolHints};
+
+pub(crate) fn to_remote_tool(tool: Tool) -> RemoteTool {
+    let hints = tool.annotations.as_ref().map_or_else(ToolHints::default, |annotations| ToolHints {
+        read_only: annotations.read_only_hint,
+        destructive: annotations.destructive_hint,
+        idempotent: annotations.idempotent_hint,
+        open_world: annotations.open_world_hint,
+    });
+    RemoteTool {
+        name: tool.name.into_owned(),
+        description: tool.description.map(Cow::into_owned).or(tool.title).unwrap_or_default(),
+        input_schema: Arc::unwrap_or_clone(tool.input_schema),
+        hints,
+    }
+}
+
+pub(crate) fn to_call_output(result: CallToolResult) -> CallOutput {
+    let mut text = String::new();
+    for (i, block) in result.content.into_iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
+        }
+        match to_text(block) {
+            // Most results are one large block, which is not copied.
+            only if text.is_empty() => text = only,
+            next => text.push_str(&next),
+        }
+    }
+    CallOutput { text, structured: result.structured_content, is_error: result.is_error.unwrap_or(false) }
+}
+
+fn to_text(block: ContentBlock) -> String {
+    match block {
+        ContentBlock::Text(text) => text.text,
+        ContentBlock::Image(image) => format!("[image, {}, {} bytes]", image.mime_type, decoded_len(&image.data)),
+        ContentBlock::Audio(audio) => format!("[audio, {}, {} bytes]", audio.mime_type, decoded_len(&audio.data)),
+        ContentBlock::Resource(embedded) => match embedded.resource {
+            ResourceContents::TextResourceContents { uri, text, .. } => format!("[resource {uri}]\n{text}"),
+            ResourceContents::BlobResourceContents { uri, mime_type, blob, .. } => {
+                let mime_type = mime_type.unwrap_or_else(|| "unknown type".to_owned());
+                format!("[resource {uri}, {mime_type}, {} bytes]", decoded_len(&blob))
+            }
+            _ => "[resource of an unknown kind]".to_owned(),
+        },
+        ContentBlock::ResourceLink(link) => {
+            let mime_type = link.mime_type.map(|mime_type| format!(", {mime_type}")).unwrap_or_default();
+            format!("[resource link {}: {}{mime_type}]", link.name, link.uri)
+        }
+        _ => "[content of an unknown kind]".to_owned(),
+    }
+}
+
+/// Returns the number of bytes that a base64 text encodes.
+fn decoded_len(base64: &str) -> usize {
+    base64.trim_end_matches('=').len() * 3 / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::Resource;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn non_text_content_is_described() {
+        let output = to_call_output(CallToolResult::success(vec![
+            ContentBlock::text("pods:"),
+            ContentBlock::image("aGVsbG8=", "image/png"),
+            ContentBlock::embedded_text("file:///a.yaml", "kind: Pod"),
+            ContentBlock::resource_link(Resource::new("file:///b.log", "b.log")),
+        ]));
+        assert_eq!(
+            output.text,
+            "pods:\n[image, image/png, 5 bytes]\n[resource file:///a.yaml]\nkind: Pod\n[resource link b.log: file:///b.log]"
+        );
+        assert!(!output.is_error);
+    }
+
+    #[test]
+    fn structured_content_is_kept() {
+        let output = to_call_output(CallToolResult::structured(json!({"ready": 3})));
+        assert_eq!(output.structured, Some(json!({"ready": 3})));
+    }
+}

@@ -1,0 +1,40 @@
+//! The configuration of one MCP server.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+
+/// Placeholder in a header of an MCP server: the token of the user who makes the call.
+pub const USER_TOKEN: &str = "${user.token}";
+
+/// One MCP server.
+#[derive(Debug, Clone)]
+pub struct McpServerConfig {
+    /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
+    pub name: String,
+    /// How the server is reached.
+    pub transport: McpTransport,
+}
+
+/// How an MCP server is reached.
+#[derive(Debug, Clone)]
+pub enum McpTransport {
+    /// A child process that is spoken to over its standard input and output.
+    Stdio {
+        /// The program.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Its environment, beyond `PATH`, `HOME` and the few others that every program needs.
+        env: BTreeMap<String, SecretString>,
+    },
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint.
+        url: String,
+        /// Headers of every request. `${user.token}` in them stands for the token of the user who makes the call.
+        headers: BTreeMap<String, SecretString>,
+        /// Whether the certificate is verified.
+        ssl_verify: bool,
+    },
+}

@@ -1,0 +1,116 @@
+//! What is known of one server. Its supervisor writes it, and calls read it.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{RemoteTool, ServerStatus, active_connection::ActiveConnection};
+
+/// Refresh requests that may wait. Beyond this number, a request is served by one of the waiting ones.
+const MAX_REFRESH_REQUESTS: usize = 16;
+
+/// Completes a request to refresh the tools now.
+pub(crate) type RefreshRequest = oneshot::Sender<()>;
+
+/// What is known of one server.
+pub(crate) struct ServerState {
+    pub(crate) name: Arc<str>,
+    /// Replaced as a whole, so that readers never see half of a change.
+    status: ArcSwap<ServerStatus>,
+    /// `Some` exactly while `status.connected`, except for servers that every user connects to separately.
+    connection: ArcSwapOption<ActiveConnection>,
+    check_requested: Notify,
+    refresh_requests: mpsc::Sender<RefreshRequest>,
+    /// Counts the changes of all servers of the hub.
+    changes: watch::Sender<u64>,
+    /// Cancelled when the first attempt to connect has ended.
+    pub(crate) first_attempt_ended: CancellationToken,
+}
+
+impl ServerState {
+    /// Creates the state of a server that is not connected, and the receiver of its refresh requests.
+    pub(crate) fn new(
+        name: String,
+        transport: &'static str,
+        changes: watch::Sender<u64>,
+    ) -> (Arc<Self>, mpsc::Receiver<RefreshRequest>) {
+        let (refresh_requests, receiver) = mpsc::channel(MAX_REFRESH_REQUESTS);
+        let status = ServerStatus {
+            name: name.clone(),
+            transport,
+            connected: false,
+            error: Some("not connected yet".to_owned()),
+            tools: Arc::default(),
+        };
+        let state = Self {
+            name: name.into(),
+            status: ArcSwap::from_pointee(status),
+            connection: ArcSwapOption::empty(),
+            check_requested: Notify::new(),
+            refresh_requests,
+            changes,
+            first_attempt_ended: CancellationToken::new(),
+        };
+        (Arc::new(state), receiver)
+    }
+
+    pub(crate) fn status(&self) -> Arc<ServerStatus> {
+        self.status.load_full()
+    }
+
+    pub(crate) fn active_connection(&self) -> Option<Arc<ActiveConnection>> {
+        self.connection.load_full()
+    }
+
+    /// Asks the supervisor to check soon whether the server is still there.
+    pub(crate) fn request_check(&self) {
+        self.check_requested.notify_one();
+    }
+
+    /// Resolves when a check was requested since the last time that this resolved.
+    pub(crate) async fn wait_for_check_request(&self) {
+        self.check_requested.notified().await;
+    }
+
+    /// Asks the supervisor to discover the tools now. The receiver resolves when it has; `None` if enough requests wait.
+    pub(crate) fn request_refresh(&self) -> Option<oneshot::Receiver<()>> {
+        let (request, refreshed) = oneshot::channel();
+        self.refresh_requests.try_send(request).ok().map(|()| refreshed)
+    }
+
+    /// Publishes a connection and the tools that were discovered on it.
+    pub(crate) fn set_connection(&self, connection: Arc<ActiveConnection>, tools: Vec<RemoteTool>) {
+        self.connection.store(Some(connection));
+        self.publish_connected(tools);
+    }
+
+    /// Publishes that the server is not connected.
+    pub(crate) fn clear_connection(&self, error: String) {
+        self.connection.store(None);
+        self.publish_disconnected(error);
+    }
+
+    /// Publishes the status `connected`, without a connection that is shared by all calls.
+    pub(crate) fn publish_connected(&self, tools: Vec<RemoteTool>) {
+        let before = self.status.load_full();
+        let tools = if *tools == *before.tools { before.tools.clone() } else { tools.into() };
+        self.publish(&before, ServerStatus { connected: true, error: None, tools, ..before.as_ref().clone() });
+    }
+
+    /// Publishes the status `disconnected`. The tools stay known.
+    pub(crate) fn publish_disconnected(&self, error: String) {
+        let before = self.status.load_full();
+        self.publish(&before, ServerStatus { connected: false, error: Some(error), ..before.as_ref().clone() });
+    }
+
+    fn publish(&self, before: &ServerStatus, after: ServerStatus) {
+        if after != *before {
+            self.status.store(Arc::new(after));
+            self.changes.send_modify(|count| *count += 1);
+        }
+        // After the store: who waits for the first attempt reads the status next.
+        self.first_attempt_ended.cancel();
+    }
+}

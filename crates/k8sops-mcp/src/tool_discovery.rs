@@ -1,0 +1,116 @@
+//! Discovery of a server's tools. A tool that cannot be used is skipped; the others stay available.
+
+use std::{collections::HashSet, time::Duration};
+
+use rmcp::{
+    model::{ErrorCode, PaginatedRequestParams, Tool},
+    service::ServiceError,
+};
+use serde_json::Value;
+
+use crate::{
+    RemoteTool, active_connection::ActiveConnection, convert::to_remote_tool, request_error::RequestError,
+    tool_list_repair::is_marked_invalid,
+};
+
+/// Pages that a list of tools may have. A server that returns more is looping.
+const MAX_PAGES: usize = 200;
+/// Tools that a server may have. It bounds how much a server can make us store.
+const MAX_TOOLS: usize = 10_000;
+/// Longest name of a tool, in bytes. MCP recommends at most 128 characters.
+const MAX_NAME_BYTES: usize = 256;
+
+/// Why the tools of a server could not be listed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DiscoveryError {
+    #[error("the server did not list its tools within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    #[error("cannot list the server's tools")]
+    Request(#[source] RequestError),
+    #[error("cannot list the server's tools: it returned more than {MAX_PAGES} pages")]
+    TooManyPages,
+}
+
+/// Lists all tools of a server. This is also the health check of a connection.
+pub(crate) async fn discover_tools(
+    connection: &ActiveConnection,
+    limit: Duration,
+) -> Result<Vec<RemoteTool>, DiscoveryError> {
+    tokio::time::timeout(limit, list_all_pages(connection)).await.unwrap_or(Err(DiscoveryError::Timeout(limit)))
+}
+
+async fn list_all_pages(connection: &ActiveConnection) -> Result<Vec<RemoteTool>, DiscoveryError> {
+    let handler = &connection.handler;
+    let mut tools = Vec::new();
+    let mut names = HashSet::new();
+    let mut cursor = None;
+    for _ in 0..MAX_PAGES {
+        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let page = match connection.peer.list_tools(Some(params)).await {
+            Ok(page) => page,
+            // A healthy server without tools.
+            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => return Ok(tools),
+            Err(error) => {
+                let error = RequestError::from_service_error(&error, || handler.close_reason());
+                return Err(DiscoveryError::Request(error));
+            }
+        };
+        for tool in page.tools {
+            let reason = match reason_to_skip(&tool) {
+                Some(reason) => reason,
+                None if names.len() == MAX_TOOLS => "the server has too many tools",
+                None if !names.insert(tool.name.clone()) => "the server has another tool of that name",
+                None => {
+                    tools.push(to_remote_tool(tool));
+                    continue;
+                }
+            };
+            connection.skipped_tools.warn_once(handler.server(), &tool.name, reason);
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(tools);
+        }
+    }
+    Err(DiscoveryError::TooManyPages)
+}
+
+/// Why a tool cannot be used; `None` if it can.
+fn reason_to_skip(tool: &Tool) -> Option<&'static str> {
+    if tool.name.trim().is_empty() {
+        return Some("it has no name");
+    }
+    if tool.name.len() > MAX_NAME_BYTES || tool.name.chars().any(char::is_control) {
+        return Some("its name is too long or contains control characters");
+    }
+    if is_marked_invalid(tool) {
+        return Some("its description cannot be parsed");
+    }
+    match tool.input_schema.get("type") {
+        None => None,
+        Some(Value::String(name)) if name == "object" => None,
+        Some(_) => Some("its arguments are not an object"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::JsonObject;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn tools_without_valid_name_or_object_schema_are_skipped() {
+        let reason = |name: &str, schema: Value| {
+            let schema: JsonObject = serde_json::from_value(schema).unwrap();
+            reason_to_skip(&Tool::new(name.to_owned(), "", schema))
+        };
+        assert_eq!(reason("pods", json!({"type": "object"})), None);
+        assert_eq!(reason("pods/list.v1 ü", json!({})), None);
+        assert!(reason(" ", json!({})).is_some());
+        assert!(reason("a\nb", json!({})).is_some());
+        assert!(reason(&"n".repeat(257), json!({})).is_some());
+        assert!(reason("pods", json!({"type": "string"})).is_some());
+    }
+}

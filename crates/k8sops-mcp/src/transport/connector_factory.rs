@@ -1,0 +1,19 @@
+//! Builds the connector of a configured server.
+
+use std::sync::Arc;
+
+use super::{http_connector::HttpConnector, stdio_connector::StdioConnector};
+use crate::{ConnectError, McpConnector, McpTransport};
+
+/// Builds the connector for a configured transport.
+///
+/// # Errors
+/// [`ConnectError::Config`] for a URL, a header or a command that can never work.
+pub fn build_connector(transport: &McpTransport) -> Result<Arc<dyn McpConnector>, ConnectError> {
+    Ok(match transport {
+        McpTransport::Stdio { command, args, env } => {
+            Arc::new(StdioConnector::new(command.clone(), args.clone(), env.clone())?)
+        }
+        McpTransport::Http { url, headers, ssl_verify } => Arc::new(HttpConnector::new(url, headers, *ssl_verify)?),
+    })
+}

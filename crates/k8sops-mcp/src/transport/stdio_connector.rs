@@ -1,0 +1,183 @@
+//! Connections to servers that are child processes, over their standard input and output.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use rmcp::{
+    RoleClient,
+    service::{ClientLifecycleMode, RxJsonRpcMessage, TxJsonRpcMessage},
+    transport::Transport,
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+
+use super::{
+    child_process::{ChildPipes, ChildProcess, GRACE_PERIOD},
+    handshake::perform_handshake,
+    line_transport::LineTransport,
+    redact::OutputRedactor,
+    stderr_tail::{StderrReader, StderrTail},
+};
+use crate::{ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, close_reason::CloseReason};
+
+/// Variables of our own environment that a server inherits. All others (API keys above all) are withheld; what a server needs
+/// in addition is configured for it.
+///
+/// The Kubernetes variables hold a file name or an address and no secret, and without them kubectl-like servers do not find
+/// their cluster. Proxy variables are withheld because their URLs can contain passwords.
+const INHERITED_VARIABLES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "KUBECONFIG",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+];
+
+/// Longest wait for the exit status after the child's output has ended.
+const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest wait for the rest of the child's standard error after its output has ended.
+const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Starts a server as a child process.
+pub(super) struct StdioConnector {
+    command: String,
+    args: Vec<String>,
+    env: BTreeMap<String, SecretString>,
+    redactor: Arc<OutputRedactor>,
+}
+
+impl StdioConnector {
+    /// Creates a connector. `env` is added to the inherited variables.
+    ///
+    /// # Errors
+    /// [`ConnectError::Config`] if the command is empty.
+    pub(super) fn new(
+        command: String,
+        args: Vec<String>,
+        env: BTreeMap<String, SecretString>,
+    ) -> Result<Self, ConnectError> {
+        if command.trim().is_empty() {
+            return Err(ConnectError::Config("the command of the MCP server is empty".into()));
+        }
+        let redactor = Arc::new(OutputRedactor::new(&args, &env));
+        Ok(Self { command, args, env, redactor })
+    }
+
+    fn start_server(&self, handler: &ConnectionHandler) -> Result<StdioTransport, ConnectError> {
+        let mut command = Command::new(&self.command);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(self.env.iter().map(|(name, value)| (name, value.expose_secret())));
+        let (process, pipes) = ChildProcess::spawn(command).map_err(|error| {
+            let hint = if error.kind() == io::ErrorKind::NotFound { " (is it installed and in PATH?)" } else { "" };
+            let message = format!("cannot start `{}`{hint}", self.command);
+            ConnectError::Unreachable(ErrorReason::with_source(message, error))
+        })?;
+        let ChildPipes { stdin, stdout, stderr } = pipes;
+        let stderr_tail = Arc::<StderrTail>::default();
+        let stderr_reader = StderrReader::spawn(stderr, stderr_tail.clone(), self.redactor.clone(), handler.clone());
+        Ok(StdioTransport {
+            lines: LineTransport::new(stdout, stdin, handler.clone()),
+            process,
+            stderr_reader,
+            stderr_tail,
+            handler: handler.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl McpConnector for StdioConnector {
+    fn transport(&self) -> &'static str {
+        "stdio"
+    }
+
+    async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError> {
+        let transport = self.start_server(&handler)?;
+        let stderr_tail = transport.stderr_tail.clone();
+        // Always `initialize`: a server that does not know `server/discover` may leave it unanswered, which would cost 10 s
+        // at every start. All servers answer `initialize`.
+        match perform_handshake(handler, transport, ClientLifecycleMode::Initialize, limit).await {
+            Err(ConnectError::Timeout(reason)) => {
+                Err(ConnectError::Timeout(format!("{reason}{}", stderr_tail.last_lines()).into()))
+            }
+            other => other,
+        }
+    }
+}
+
+/// The pipes of a child process, and the process itself.
+struct StdioTransport {
+    lines: LineTransport<ChildStdout, ChildStdin>,
+    process: ChildProcess,
+    stderr_reader: StderrReader,
+    stderr_tail: Arc<StderrTail>,
+    handler: ConnectionHandler,
+}
+
+impl StdioTransport {
+    /// Records why the output has ended.
+    async fn record_close_reason(&mut self) {
+        let status = tokio::time::timeout(EXIT_STATUS_TIMEOUT, self.process.wait_for_exit()).await;
+        // The last lines may still be in the pipe.
+        self.stderr_reader.wait_for_end(STDERR_TIMEOUT).await;
+        let stderr = self.stderr_tail.last_lines();
+        self.handler.set_close_reason(match status {
+            Ok(Ok(status)) => CloseReason::ProcessExited { status, stderr },
+            _ => CloseReason::OutputClosed { stderr },
+        });
+    }
+}
+
+impl Transport<RoleClient> for StdioTransport {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        item: TxJsonRpcMessage<RoleClient>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static {
+        let sent = self.lines.send(item);
+        async move {
+            match sent.await {
+                // The child is exiting. Its output ends too, and `record_close_reason` then finds the reason.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                other => other,
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+        let message = self.lines.receive().await;
+        if message.is_none() {
+            self.record_close_reason().await;
+        }
+        message
+    }
+
+    async fn close(&mut self) -> Result<(), Self::Error> {
+        // Closing the input can block on a child that does not read it.
+        let close_input = tokio::time::timeout(GRACE_PERIOD, self.lines.close());
+        let closed = tokio::select! {
+            biased;
+            () = self.handler.wait_for_immediate_shutdown() => Ok(()),
+            closed = close_input => closed.unwrap_or(Ok(())),
+        };
+        self.process.stop_group(&self.handler).await;
+        closed
+    }
+}

@@ -1,0 +1,68 @@
+//! What all parts of the runtime share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use k8sops_agent::{RunLimits, memory::LongTermMemory};
+use k8sops_core::SessionStore;
+use k8sops_models::{ModelCatalog, ModelChoice};
+use k8sops_telemetry::Metrics;
+use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
+use tokio::{runtime::Handle, sync::Mutex};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    admission::{AdmissionControl, CapacityLimits},
+    pending_approvals::PendingApprovalIndex,
+    remote_tail::RemoteTails,
+    session_registry::SessionRegistry,
+};
+use crate::audit::AuditTrail;
+
+/// What the runtime is built from.
+pub struct Dependencies {
+    /// The store of sessions.
+    pub store: Arc<dyn SessionStore>,
+    /// The models.
+    pub catalog: Arc<ModelCatalog>,
+    /// Creates the tools of a session.
+    pub tools: Arc<dyn ToolExecutorFactory>,
+    /// The system prompt.
+    pub system: Arc<str>,
+    /// The limits of new runs; a run in progress keeps those it started with.
+    pub limits: ArcSwap<RunLimits>,
+    /// Fallback models, in their order.
+    pub fallback: Vec<ModelChoice>,
+    /// Long-term memory; `None` when it is off.
+    pub memory: Option<Arc<LongTermMemory>>,
+    /// The capacity limits in force.
+    pub capacity: ArcSwap<CapacityLimits>,
+    /// `MEMORY_SHALLOW`: whether old turns are dropped at checkpoints.
+    pub shallow: bool,
+    /// `TOOL_APPROVAL_BY`: who answers requests for approval.
+    pub approval_by: ApprovalBy,
+    /// The metrics of the service.
+    pub metrics: Arc<Metrics>,
+    /// The audit trail.
+    pub audit: AuditTrail,
+    /// The name of this process in leases and in the audit trail.
+    pub replica: String,
+}
+
+pub(super) struct RuntimeInner {
+    pub(super) dependencies: Dependencies,
+    pub(super) registry: SessionRegistry,
+    pub(super) remote_tails: Arc<RemoteTails>,
+    pub(super) admission: AdmissionControl,
+    pub(super) pending_approvals: PendingApprovalIndex,
+    /// Stops the tasks that follow other replicas.
+    pub(super) closed: CancellationToken,
+    /// Serializes the creation of sessions, so that the limit of sessions holds.
+    pub(super) creating: Mutex<()>,
+    /// Session actors run on the runtime that built this, not on the HTTP worker that woke them.
+    pub(super) runtime: Handle,
+    pub(super) tasks: TaskTracker,
+    pub(super) halt: CancellationToken,
+    /// The name of this process in leases.
+    pub(super) replica: String,
+}

@@ -1,0 +1,79 @@
+//! Instruments runs: the spans of the run, its model calls, tool calls and commits, and the audit records. The agent receives
+//! instrumented models and tools, and does not know about it.
+
+mod model;
+mod tools;
+
+use tracing::Span;
+
+use crate::audit::AuditRecord;
+use k8sops_core::{EventBody, OpenRun, RunId, SessionEvent, SessionId, SessionState, UserId};
+use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
+
+pub(super) use model::instrument_model;
+pub(super) use tools::InstrumentedTools;
+
+/// The span of the open run of a session.
+#[derive(Debug, Default)]
+pub(super) struct RunSpan(Option<(RunId, Span)>);
+
+impl RunSpan {
+    /// Returns the span of an open run; opens a new one in the same trace after a takeover.
+    pub(super) fn get_or_start(&mut self, session: SessionId, run: &OpenRun) -> Span {
+        match &self.0 {
+            Some((id, span)) if *id == run.run_id => span.clone(),
+            _ => {
+                let span = spans::run_span(&run.cause, session, run.run_id, &run.provider, &run.model, run.attempt);
+                self.0 = Some((run.run_id, span.clone()));
+                span
+            }
+        }
+    }
+
+    /// Sets the span of a run that starts with the next commit.
+    pub(super) fn start(&mut self, run: RunId, span: Span) {
+        self.0 = Some((run, span));
+    }
+
+    /// Returns the span; a disabled one outside runs.
+    pub(super) fn current(&self) -> Span {
+        self.0.as_ref().map_or_else(Span::none, |(_, span)| span.clone())
+    }
+
+    /// Records how the run ended, and closes the span.
+    pub(super) fn finish(&mut self, event: &SessionEvent) {
+        let Some((_, span)) = self.0.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
+        match &event.body {
+            EventBody::RunFinished(e) => {
+                spans::record_usage(&span, &e.usage);
+                spans::record_run_outcome(&span, e.outcome.as_str());
+            }
+            EventBody::RunFailed(e) => {
+                spans::record_usage(&span, &e.usage);
+                spans::record_run_outcome(&span, "failed");
+                spans::record_failure(&span, &e.code);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Returns the ids that spans of the session share.
+pub(super) fn span_context(state: &SessionState) -> SpanContext {
+    let run = state.run.as_ref();
+    let request = run.and_then(|run| run.cause.request_id.as_deref()).unwrap_or_default().into();
+    SpanContext { session: state.summary.session_id, run: run.map(|run| run.run_id), request }
+}
+
+/// Counts committed events and returns their audit records. `before` is the state without these events.
+pub(super) fn observe_commit(
+    metrics: &Metrics,
+    before: &SessionState,
+    events: &[std::sync::Arc<SessionEvent>],
+) -> Vec<AuditRecord> {
+    let user: &UserId = &before.summary.user_id;
+    for event in events {
+        metrics.count_event(event, before);
+    }
+    events.iter().filter_map(|event| AuditRecord::from_event(event, user)).collect()
+}

@@ -1,0 +1,128 @@
+//! Reads sessions for their users.
+
+use std::sync::Arc;
+
+use super::{error::SessionsError, sessions::Sessions};
+use k8sops_core::{
+    ChatMessage, EventCursor, ListCursor, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId,
+    UserId, load_state,
+};
+
+impl Sessions {
+    /// Lists a user's sessions, newest activity first.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, SessionsError> {
+        Ok(self.0.dependencies.store.list_sessions(user, after, limit).await?)
+    }
+
+    /// Returns a session. Sessions of other users are `NotFound`.
+    ///
+    /// # Errors
+    /// `NotFound`, and store errors.
+    pub async fn get_session(&self, user: &UserId, session: SessionId) -> Result<SessionSummary, SessionsError> {
+        let summary = match self.0.dependencies.store.read_summary(session).await {
+            // Only its user learns that it is damaged.
+            Err(StoreError::Corrupt(_)) if !self.is_listed(user, session).await? => None,
+            summary => summary?,
+        };
+        summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))
+    }
+
+    /// Returns whether a session is in the user's list, which tells the user of a session that cannot be read.
+    async fn is_listed(&self, user: &UserId, session: SessionId) -> Result<bool, SessionsError> {
+        let mut after = None;
+        loop {
+            let page = self.list_sessions(user, after, 256).await?;
+            if page.iter().any(|listed| listed.session_id == session) {
+                return Ok(true);
+            }
+            let Some(last) = page.last() else { return Ok(false) };
+            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
+        }
+    }
+
+    /// Returns the whole projection of a session.
+    ///
+    /// # Errors
+    /// `NotFound`, and store errors.
+    pub async fn load_session_state(&self, user: &UserId, session: SessionId) -> Result<SessionState, SessionsError> {
+        self.get_session(user, session).await?;
+        Ok(load_state(self.0.dependencies.store.as_ref(), session).await?.state)
+    }
+
+    /// Opens a cursor over the session's log, starting after the event `after`.
+    ///
+    /// # Errors
+    /// `NotFound`, and store errors.
+    pub async fn open_cursor(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        after: u64,
+    ) -> Result<EventCursor, SessionsError> {
+        self.open_cursor_unchecked(Some(user), session, after).await
+    }
+
+    /// Opens a cursor for a user, or without a user for a caller that has sent a command to the session.
+    pub(super) async fn open_cursor_unchecked(
+        &self,
+        user: Option<&UserId>,
+        session: SessionId,
+        after: u64,
+    ) -> Result<EventCursor, SessionsError> {
+        // The feed before the summary: a commit in between notifies the feed.
+        let feed = self.0.registry.get_or_create_feed(session);
+        self.0.remote_tails.follow(session, &feed);
+        let summary = match user {
+            Some(user) => self.get_session(user, session).await?,
+            None => self.0.dependencies.store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))?,
+        };
+        feed.observe(summary.last_seq);
+        Ok(EventCursor::new(self.0.dependencies.store.clone(), session, feed, after))
+    }
+
+    /// Reads at most `limit` bytes of the whole output of a tool call, starting at `offset`.
+    ///
+    /// # Errors
+    /// `NotFound`, `OutputNotFound`, and store errors.
+    pub async fn read_tool_output(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        call: &ToolCallId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<OutputPart, SessionsError> {
+        self.get_session(user, session).await?;
+        let store = self.0.dependencies.store.as_ref();
+        if let Some(part) = store.read_output(session, call, offset, limit).await? {
+            return Ok(part);
+        }
+        // An output that was not truncated is in the log.
+        let state = load_state(store, session).await?.state;
+        let of_call = |message: &Arc<ChatMessage>| match message.as_ref() {
+            ChatMessage::Tool(tool) if &tool.tool_call_id == call => Some(tool.content.clone()),
+            _ => None,
+        };
+        let output = state.messages.iter().rev().find_map(of_call);
+        let output = output.ok_or_else(|| SessionsError::OutputNotFound(call.clone()))?;
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(output.len());
+        let end = start.saturating_add(limit).min(output.len());
+        Ok(OutputPart { bytes: output.as_bytes()[start..end].to_vec(), total: output.len() as u64 })
+    }
+
+    /// Returns the seq of the oldest event that is kept.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn oldest_seq(&self, session: SessionId) -> Result<u64, SessionsError> {
+        Ok(self.0.dependencies.store.read_events(session, 0, 1).await?.oldest_seq)
+    }
+}

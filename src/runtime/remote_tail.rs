@@ -1,0 +1,228 @@
+//! Tails sessions that other replicas own: reads their logs and previews into the local feeds, once for all local watchers of
+//! a session. Notifications say when; a poll every few seconds catches up with notifications that were lost.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use k8sops_core::{NotificationTopic, Notifications, READ_PAGE, SessionFeed, SessionId, SessionStore, StoreError};
+
+/// Interval of polling a session without notifications.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of scheduling polls and of dropping sessions without watchers.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+/// Upper bound of concurrent polls.
+const MAX_CONCURRENT_POLLS: usize = 64;
+
+/// The sessions that this process tails.
+pub(super) struct RemoteTails {
+    store: Arc<dyn SessionStore>,
+    // A synchronous mutex: held for a lookup, never across an await.
+    inner: Mutex<TailState>,
+    work: Notify,
+}
+
+#[derive(Default)]
+struct TailState {
+    followed: HashMap<SessionId, RemoteTail>,
+    /// Sessions to poll now; a session can be listed more than once.
+    due: VecDeque<SessionId>,
+}
+
+struct RemoteTail {
+    feed: Weak<SessionFeed>,
+    /// Read position in the preview.
+    preview: u64,
+    /// An owner in this process writes the feed.
+    owned: bool,
+    /// When to poll next.
+    next_poll: Instant,
+    is_polling: bool,
+}
+
+impl RemoteTails {
+    pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
+        Self { store, inner: Mutex::default(), work: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TailState> {
+        self.inner.lock()
+    }
+
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        self.store.notifications()
+    }
+
+    /// Keeps a feed up to date for as long as it is in use.
+    pub(super) fn follow(&self, session: SessionId, feed: &Arc<SessionFeed>) {
+        let Some(shared) = self.notifications() else { return };
+        let mut inner = self.lock();
+        let known = inner.followed.get(&session);
+        if known.is_some_and(|f| std::ptr::eq(f.feed.as_ptr(), Arc::as_ptr(feed))) {
+            return;
+        }
+        let owned = known.is_some_and(|f| f.owned);
+        let new =
+            RemoteTail { feed: Arc::downgrade(feed), preview: 0, owned, next_poll: Instant::now(), is_polling: false };
+        inner.followed.insert(session, new);
+        inner.due.push_back(session);
+        drop(inner);
+        if !owned {
+            shared.subscribe(session, NotificationTopic::Log);
+        }
+        self.work.notify_one();
+    }
+
+    /// Sets whether an owner in this process writes the session's feed.
+    pub(super) fn set_owned(&self, session: SessionId, feed: &Arc<SessionFeed>, owned: bool) {
+        let Some(shared) = self.notifications() else { return };
+        self.follow(session, feed);
+        let mut inner = self.lock();
+        let Some(entry) = inner.followed.get_mut(&session) else { return };
+        entry.owned = owned;
+        entry.next_poll = Instant::now();
+        inner.due.push_back(session);
+        drop(inner);
+        if owned {
+            shared.unsubscribe(session, NotificationTopic::Log);
+        } else {
+            shared.subscribe(session, NotificationTopic::Log);
+            self.work.notify_one();
+        }
+    }
+
+    /// Schedules a poll of a session.
+    pub(super) fn mark_due(&self, session: SessionId) {
+        let mut inner = self.lock();
+        if let Some(followed) = inner.followed.get_mut(&session) {
+            followed.next_poll = Instant::now();
+            inner.due.push_back(session);
+            self.work.notify_one();
+        }
+    }
+
+    /// Schedules a poll of every session.
+    pub(super) fn mark_all_due(&self) {
+        let mut inner = self.lock();
+        let TailState { followed, due } = &mut *inner;
+        for (session, followed) in followed {
+            followed.next_poll = Instant::now();
+            due.push_back(*session);
+        }
+        self.work.notify_one();
+    }
+
+    /// Polls scheduled sessions until the future is dropped.
+    pub(super) async fn run(self: Arc<Self>) {
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT_POLLS));
+        let mut tick = interval(SWEEP_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.work.notified() => {}
+                _ = tick.tick() => self.sweep(),
+            }
+            while let Some((session, feed, preview)) = self.next_due() {
+                let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                let remote_tails = self.clone();
+                tokio::spawn(async move {
+                    let result = remote_tails.poll_session(session, &feed, preview).await;
+                    remote_tails.finish_poll(session, &feed, result);
+                    drop(permit);
+                });
+            }
+        }
+    }
+
+    /// Drops sessions without watchers and schedules overdue polls.
+    fn sweep(&self) {
+        let Some(shared) = self.notifications() else { return };
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let TailState { followed, due } = &mut *inner;
+        followed.retain(|session, followed| {
+            let watched = followed.feed.strong_count() > 0;
+            if !watched {
+                shared.unsubscribe(*session, NotificationTopic::Log);
+            } else if followed.next_poll <= now {
+                due.push_back(*session);
+            }
+            watched
+        });
+    }
+
+    fn next_due(&self) -> Option<(SessionId, Arc<SessionFeed>, u64)> {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        let TailState { followed, due } = &mut *inner;
+        while let Some(session) = due.pop_front() {
+            // A session that is being polled is scheduled again afterwards.
+            let Some(entry) = followed.get_mut(&session).filter(|f| f.next_poll <= now && !f.owned && !f.is_polling)
+            else {
+                continue;
+            };
+            let Some(feed) = entry.feed.upgrade() else { continue };
+            entry.next_poll = now + POLL_INTERVAL;
+            entry.is_polling = true;
+            return Some((session, feed, entry.preview));
+        }
+        None
+    }
+
+    /// Reads the preview before the log, so that the preview never belongs to a message after the log that was read.
+    async fn poll_session(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
+        let Some(shared) = self.notifications() else { return Ok(preview) };
+        loop {
+            let seen = shared.read_preview(session, preview).await?;
+            let page = match self.store.read_events(session, feed.seen(), READ_PAGE).await {
+                Err(StoreError::NotFound(_)) => {
+                    feed.close();
+                    return Ok(preview);
+                }
+                page => page?,
+            };
+            preview = seen.position;
+            if self.lock().followed.get(&session).is_none_or(|f| f.owned) {
+                // An owner in this process writes the feed now.
+                return Ok(preview);
+            }
+            for piece in &seen.pieces {
+                feed.preview(piece);
+            }
+            feed.publish(&page.events);
+            if page.events.len() < READ_PAGE {
+                return Ok(preview);
+            }
+        }
+    }
+
+    fn finish_poll(&self, session: SessionId, feed: &Arc<SessionFeed>, result: Result<u64, StoreError>) {
+        let mut inner = self.lock();
+        let Some(entry) = inner.followed.get_mut(&session) else { return };
+        if !std::ptr::eq(entry.feed.as_ptr(), Arc::as_ptr(feed)) {
+            return;
+        }
+        entry.is_polling = false;
+        match result {
+            Ok(preview) => entry.preview = preview,
+            Err(error) => {
+                tracing::debug!(%session, %error, "tailing a session failed, retrying");
+                feed.warn_unavailable();
+                entry.next_poll = Instant::now() + SWEEP_INTERVAL;
+            }
+        }
+        if entry.next_poll <= Instant::now() {
+            inner.due.push_back(session);
+            self.work.notify_one();
+        }
+    }
+}

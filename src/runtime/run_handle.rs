@@ -1,0 +1,146 @@
+//! The log as a run sees it: the implementation of [`RunLog`] that hands events to the session actor.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use parking_lot::RwLock;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    lease::LeaseValidity,
+    preview_writer::{PreviewKind, PreviewWriter},
+};
+use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView};
+use k8sops_core::{EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionState, ToolProgress};
+use k8sops_telemetry::Metrics;
+
+/// The committed projection, shared by the session actor, which updates it after each commit, and its run, which reads it.
+#[derive(Debug)]
+pub(super) struct SessionProjection {
+    // A synchronous lock: held for a copy or for a few events, never across an await.
+    state: RwLock<SessionState>,
+    changes: watch::Sender<u64>,
+}
+
+impl SessionProjection {
+    pub(super) fn new(state: SessionState) -> Self {
+        let changes = watch::Sender::new(state.last_seq());
+        Self { state: RwLock::new(state), changes }
+    }
+
+    pub(super) fn read<T>(&self, look: impl FnOnce(&SessionState) -> T) -> T {
+        look(&self.state.read())
+    }
+
+    /// Drops the oldest turns of a conversation that weighs more than twice `keep`.
+    pub(super) fn forget_oldest(&self, keep: u64) {
+        let mut state = self.state.write();
+        if state.weight() > 2 * keep {
+            state.forget_oldest(keep);
+        }
+    }
+
+    pub(super) fn apply_events(&self, events: &[Arc<k8sops_core::SessionEvent>]) {
+        let mut state = self.state.write();
+        for event in events {
+            state.apply(event);
+        }
+        let last_seq = state.last_seq();
+        drop(state);
+        self.changes.send_replace(last_seq);
+    }
+}
+
+/// Events that a run wants to commit.
+#[derive(Debug)]
+pub(super) struct AppendRequest {
+    pub(super) drafts: Vec<EventDraft>,
+    /// Receives a message when the events are durable; dropped if they never will be.
+    pub(super) done: oneshot::Sender<()>,
+}
+
+/// The log of one run.
+pub(super) struct RunHandle {
+    pub(super) run_id: RunId,
+    pub(super) appends: mpsc::Sender<AppendRequest>,
+    pub(super) projection: Arc<SessionProjection>,
+    pub(super) feed: Arc<SessionFeed>,
+    /// Previews for watchers on other replicas; `None` with a store of a single process.
+    pub(super) previews: Option<Arc<PreviewWriter>>,
+    pub(super) lease_validity: Arc<LeaseValidity>,
+    pub(super) first_event: FirstEventTimer,
+}
+
+/// Records the time to the first event of a run, once.
+pub(super) struct FirstEventTimer {
+    began: Instant,
+    shown: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl FirstEventTimer {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { began: Instant::now(), shown: AtomicBool::new(false), metrics }
+    }
+
+    fn record_once(&self) {
+        // Read for every token, written once.
+        if !self.shown.load(Ordering::Relaxed) && !self.shown.swap(true, Ordering::Relaxed) {
+            self.metrics.record_first_event(self.began.elapsed());
+        }
+    }
+}
+
+#[async_trait]
+impl RunLog for RunHandle {
+    async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
+        if events.iter().any(|event| matches!(event, EventBody::AssistantMessage(_))) {
+            self.first_event.record_once();
+        }
+        let (done, durable) = oneshot::channel();
+        let drafts = events.into_iter().map(|body| EventDraft::in_run(self.run_id, body)).collect();
+        self.appends.send(AppendRequest { drafts, done }).await.map_err(|_| LogClosed)?;
+        durable.await.map_err(|_| LogClosed)
+    }
+
+    fn view(&self) -> RunView {
+        self.projection.read(|state| RunView::from(state))
+    }
+
+    fn holds_lease(&self) -> bool {
+        self.lease_validity.is_held()
+    }
+
+    fn subscribe(&self) -> watch::Receiver<u64> {
+        self.projection.changes.subscribe()
+    }
+
+    fn send_preview(&self, message: MessageId, piece: PreviewChunk<'_>) {
+        self.first_event.record_once();
+        match piece {
+            PreviewChunk::Text(text) => {
+                self.feed.text(self.run_id, message, text);
+                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Text, text));
+            }
+            PreviewChunk::Reasoning(text) => {
+                self.feed.reasoning(self.run_id, message, text);
+                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Reasoning, text));
+            }
+            PreviewChunk::Void => {
+                self.feed.void();
+                self.previews.iter().for_each(|p| p.clear());
+            }
+        }
+    }
+
+    fn send_progress(&self, progress: ToolProgress) {
+        self.feed.progress(progress);
+    }
+}

@@ -1,0 +1,169 @@
+//! The sessions that are alive in this process: their feeds and their owners.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use k8sops_core::{SessionFeed, SessionId};
+
+/// Unused entries are removed when the map has this size, or twice the size that the last sweep left.
+const SWEEP_AT: usize = 1024;
+
+/// Wakes a session actor.
+#[derive(Debug, Default)]
+pub(super) struct Wakeup {
+    is_notified: AtomicBool,
+    notify: Notify,
+    /// The session was deleted.
+    pub(super) deleted: CancellationToken,
+}
+
+impl Wakeup {
+    pub(super) fn notify(&self) {
+        self.is_notified.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+
+    /// Clears earlier notifications, before the actor reads what they announced.
+    pub(super) fn clear(&self) {
+        self.is_notified.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits for a notification; returns immediately if there was one since the last call.
+    pub(super) async fn notified(&self) {
+        loop {
+            let notified = self.notify.notified();
+            if self.is_notified.swap(false, Ordering::SeqCst) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// An owner's slot in the registry.
+#[derive(Debug, Clone)]
+pub(super) struct OwnerSlot {
+    pub(super) feed: Arc<SessionFeed>,
+    pub(super) wakeup: Arc<Wakeup>,
+}
+
+#[derive(Debug, Default)]
+struct LiveSession {
+    feed: Weak<SessionFeed>,
+    owner: Option<Arc<Wakeup>>,
+}
+
+impl LiveSession {
+    fn get_or_create_feed(&mut self) -> Arc<SessionFeed> {
+        self.feed.upgrade().unwrap_or_else(|| {
+            let feed = Arc::new(SessionFeed::new(0));
+            self.feed = Arc::downgrade(&feed);
+            feed
+        })
+    }
+
+    fn in_use(&self) -> bool {
+        self.owner.is_some() || self.feed.strong_count() > 0
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct SessionRegistry {
+    // A synchronous mutex: held for a lookup, never across an await.
+    sessions: Mutex<LiveSessions>,
+}
+
+#[derive(Debug, Default)]
+struct LiveSessions {
+    map: HashMap<SessionId, LiveSession>,
+    sweep_at: usize,
+}
+
+impl LiveSessions {
+    fn entry(&mut self, session: SessionId) -> &mut LiveSession {
+        if self.map.len() >= self.sweep_at.max(SWEEP_AT) {
+            self.map.retain(|_, live| live.in_use());
+            self.map.shrink_to_fit();
+            self.sweep_at = self.map.len() * 2;
+        }
+        self.map.entry(session).or_default()
+    }
+}
+
+impl SessionRegistry {
+    fn lock(&self) -> MutexGuard<'_, LiveSessions> {
+        self.sessions.lock()
+    }
+
+    /// Returns the session's feed; creates it if it is not in use.
+    pub(super) fn get_or_create_feed(&self, session: SessionId) -> Arc<SessionFeed> {
+        self.lock().entry(session).get_or_create_feed()
+    }
+
+    /// Wakes the session's owner. Returns a slot if there is none: the caller must start an actor for it.
+    pub(super) fn wake_or_reserve_owner(&self, session: SessionId) -> Option<OwnerSlot> {
+        let mut live = self.lock();
+        let entry = live.entry(session);
+        if let Some(wakeup) = &entry.owner {
+            wakeup.notify();
+            return None;
+        }
+        let wakeup = Arc::new(Wakeup::default());
+        entry.owner = Some(wakeup.clone());
+        Some(OwnerSlot { feed: entry.get_or_create_feed(), wakeup })
+    }
+
+    /// Wakes the session's owner, if it is in this process.
+    pub(super) fn wake_owner(&self, session: SessionId) {
+        if let Some(wakeup) = self.lock().map.get(&session).and_then(|live| live.owner.as_ref()) {
+            wakeup.notify();
+        }
+    }
+
+    /// Wakes every owner in this process.
+    pub(super) fn wake_all_owners(&self) {
+        self.lock().map.values().filter_map(|live| live.owner.as_ref()).for_each(|wakeup| wakeup.notify());
+    }
+
+    /// Releases an owner's slot. Returns false if the owner was notified since it last looked: it must look again.
+    pub(super) fn release_owner(&self, session: SessionId, slot: &OwnerSlot) -> bool {
+        let mut live = self.lock();
+        if slot.wakeup.is_notified.load(Ordering::SeqCst) && !slot.wakeup.deleted.is_cancelled() {
+            return false;
+        }
+        let Some(entry) = live.map.get_mut(&session) else { return true };
+        if entry.owner.as_ref().is_some_and(|wakeup| Arc::ptr_eq(wakeup, &slot.wakeup)) {
+            entry.owner = None;
+            // Only the owner and watchers hold the feed.
+            if entry.feed.strong_count() <= 1 {
+                live.map.remove(&session);
+            }
+        }
+        true
+    }
+
+    /// Ends the owner and the streams of a deleted session.
+    pub(super) fn close_session(&self, session: SessionId) {
+        let Some(entry) = self.lock().map.remove(&session) else { return };
+        if let Some(wakeup) = entry.owner {
+            wakeup.deleted.cancel();
+        }
+        if let Some(feed) = entry.feed.upgrade() {
+            feed.close();
+        }
+    }
+
+    pub(super) fn count_owned(&self) -> usize {
+        self.lock().map.values().filter(|live| live.owner.is_some()).count()
+    }
+}

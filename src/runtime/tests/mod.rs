@@ -1,0 +1,332 @@
+//! The runtime over the memory store: the log stays consistent for any order of commands.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::poll;
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use tokio::task::yield_now;
+
+mod scenarios;
+
+use super::*;
+use crate::audit::{AuditDestination, AuditTrail};
+use arc_swap::ArcSwap;
+use k8sops_agent::RunLimits;
+use k8sops_core::*;
+use k8sops_models::{ModelCatalog, ModelInfo, ProviderInfo, RetryPolicy, ToolSpec};
+use k8sops_store::InMemoryStore;
+use k8sops_telemetry::Metrics;
+use k8sops_testing::{
+    hooked_store::{HookedStore, StoreHooks, StoreWrite},
+    scripted::{Gate, ScriptedModel, Step, call, text},
+};
+use k8sops_tools::{
+    ApprovalBy, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor,
+    ToolExecutorFactory, ToolOutcome, ToolRef,
+};
+
+/// `look` runs at once, `change` asks.
+struct Tools;
+
+#[async_trait]
+impl ToolExecutor for Tools {
+    fn contains_secret(&self, text: &str) -> bool {
+        k8sops_tools::contains_secret(text)
+    }
+
+    fn tool_specs(&self) -> Arc<[ToolSpec]> {
+        Arc::new([])
+    }
+
+    fn classify_call(&self, name: &str, _: &Map<String, Value>) -> Option<ClassifiedCall> {
+        let (effect, approval) = match name {
+            "look" => (ToolEffect::Read, ApprovalRequirement::NotRequired),
+            "change" => (ToolEffect::Mutating, ApprovalRequirement::Required),
+            _ => return None,
+        };
+        Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: String::new() })
+    }
+
+    async fn execute_call(&self, _: &ClassifiedCall, _: &Map<String, Value>, _: ToolCallContext) -> ToolOutcome {
+        tokio::task::yield_now().await;
+        ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
+    }
+}
+
+impl ToolExecutorFactory for Tools {
+    fn create_executor(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
+        Arc::new(Self)
+    }
+
+    fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
+        if arguments.contains_key("wrong") {
+            return Err(ArgumentMismatch { tool: name.to_owned(), problems: vec!["`wrong` is not allowed".into()] });
+        }
+        Ok(())
+    }
+}
+
+/// A store in memory that counts commits and checkpoints, and fails or delays commits when a test wants it to.
+type WatchedStore = HookedStore<InMemoryStore, CommitWatch>;
+
+#[derive(Default)]
+struct CommitWatch {
+    /// Commits to fail from now on.
+    failing: AtomicUsize,
+    commits: AtomicUsize,
+    /// Weights of the checkpoints that were written.
+    checkpoints: Mutex<Vec<u64>>,
+    /// Held by a test to keep a commit in flight.
+    slow: Mutex<Option<Gate>>,
+}
+
+#[async_trait]
+impl StoreHooks for CommitWatch {
+    async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
+        let StoreWrite::Commit(commit) = write else { return Ok(yield_now().await) };
+        let slow = self.slow.lock().unwrap().clone();
+        if let Some(gate) = slow {
+            gate.pass().await;
+        }
+        if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+            return Err(StoreError::Unavailable("away".into()));
+        }
+        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::weight));
+        Ok(())
+    }
+
+    async fn after_write(&self, write: StoreWrite<'_>) {
+        if !matches!(write, StoreWrite::Commit(_)) {
+            yield_now().await;
+        }
+    }
+}
+
+struct World {
+    sessions: Sessions,
+    store: Arc<WatchedStore>,
+    user: UserId,
+    session: SessionId,
+}
+
+impl World {
+    async fn new(model: &Arc<ScriptedModel>) -> Self {
+        Self::with_audit(model, AuditTrail::default()).await
+    }
+
+    async fn with_audit(model: &Arc<ScriptedModel>, audit: AuditTrail) -> Self {
+        let store = HookedStore::new(InMemoryStore::new(false), CommitWatch::default());
+        let mut catalog = ModelCatalog::new(&BTreeMap::new());
+        let info = ModelInfo {
+            id: "m".into(),
+            name: "m".into(),
+            description: String::new(),
+            context_window: None,
+            max_output_tokens: None,
+            features: Vec::new(),
+            prices: None,
+        };
+        let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
+        catalog.register_provider(provider, model.clone());
+        let sessions = Sessions::new(Dependencies {
+            store: store.clone(),
+            catalog: Arc::new(catalog),
+            tools: Arc::new(Tools),
+            memory: None,
+            system: "".into(),
+            fallback: Vec::new(),
+            limits: ArcSwap::from_pointee(RunLimits {
+                context: k8sops_agent::ContextPolicy { threshold: 75, max_tokens: 100_000 },
+                budgets: Default::default(),
+                max_steps: 5,
+                max_calls: 20,
+                max_time: Duration::from_secs(600),
+                max_repeats: 5,
+                retry: RetryPolicy::new(2, Duration::from_mins(2)),
+                parallel_tools: 4,
+                approval_ttl: Duration::from_secs(3600),
+            }),
+            capacity: ArcSwap::from_pointee(CapacityLimits { sessions_per_user: 10, runs: 100, runs_per_user: 100 }),
+            shallow: false,
+            approval_by: ApprovalBy::Owner,
+            metrics: Arc::new(Metrics::new()),
+            audit,
+            replica: uuid::Uuid::now_v7().to_string(),
+        });
+        let user: UserId = "default".parse().unwrap();
+        let settings = SessionSettings::of("p", "m");
+        let session = sessions.create_session(&user, None, settings).await.unwrap().session_id;
+        Self { sessions, store, user, session }
+    }
+
+    async fn submit(&self, body: CommandBody) -> Result<CommandReceipt, SessionsError> {
+        let command = SessionCommand {
+            command_id: CommandId::generate(),
+            fingerprint: String::new(),
+            by: self.user.clone(),
+            body,
+        };
+        self.sessions.submit_command(self.session, command).await
+    }
+
+    async fn say(&self, content: &str) -> CommandReceipt {
+        self.submit(message(content, OnBusy::Enqueue)).await.unwrap()
+    }
+
+    async fn log(&self) -> Vec<Arc<SessionEvent>> {
+        self.store.read_events(self.session, 0, usize::MAX).await.unwrap().events
+    }
+
+    /// Waits until nothing waits and nothing runs. Approvals that come up on the way are answered with `decide`.
+    async fn rest(&self, decide: ApprovalDecision) {
+        let head = self.sessions.get_session(&self.user, self.session).await.unwrap().last_seq;
+        let mut cursor = self.sessions.open_cursor(&self.user, self.session, head).await.unwrap();
+        loop {
+            // The inbox first: what leaves it after the look is a run that the summary shows, or has had its end.
+            let nothing_waits = self.store.list_inbox(self.session).await.unwrap().is_empty();
+            let summary = self.sessions.get_session(&self.user, self.session).await.unwrap();
+            if nothing_waits && summary.open_run.is_none() {
+                return;
+            }
+            let state = load_state(self.store.as_ref(), self.session).await.unwrap().state;
+            for approval in state.pending_approvals() {
+                let body = CommandBody::Resolve {
+                    approval_id: approval.approval_id,
+                    decision: decide,
+                    arguments: None,
+                    comment: None,
+                    approver: false,
+                };
+                let taken = self.submit(body).await;
+                // It is asked about twice when the first answer has not been taken up yet.
+                let late = matches!(taken, Err(SessionsError::ApprovalClosed(_) | SessionsError::ApprovalNotFound(_)));
+                assert!(taken.is_ok() || late, "{taken:?}");
+            }
+            let more = tokio::time::timeout(Duration::from_millis(20), cursor.next()).await;
+            if let Ok(more) = more {
+                more.unwrap();
+            }
+        }
+    }
+}
+
+fn message(content: &str, on_busy: OnBusy) -> CommandBody {
+    CommandBody::Message {
+        message_id: MessageId::new(),
+        run_id: RunId::new(),
+        content: content.into(),
+        on_busy,
+        cause: Default::default(),
+    }
+}
+
+/// What must hold of every log.
+fn assert_whole(log: &[Arc<SessionEvent>], state: &SessionState) {
+    let seqs: Vec<u64> = log.iter().map(|e| e.seq).collect();
+    assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "the log has gaps");
+    let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
+    assert_eq!(&fold, state, "the fold of the log is not the stored state");
+    let mut open: Option<RunId> = None;
+    for event in log {
+        match (&event.body, event.run_id) {
+            (EventBody::UserMessage(_), run) => assert_eq!(std::mem::replace(&mut open, run), None, "runs interleave"),
+            (body, Some(run)) => {
+                assert_eq!(open, Some(run), "an event of another run");
+                if body.ends_run() {
+                    open = None;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(open, None);
+    for message in &state.messages {
+        if let ChatMessage::Assistant(m) = message.as_ref() {
+            for call in &m.tool_calls {
+                let results = state
+                    .messages
+                    .iter()
+                    .filter(|m| matches!(m.as_ref(), ChatMessage::Tool(t) if t.tool_call_id == call.id));
+                assert_eq!(results.count(), 1, "a tool call without its one result");
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Say(OnBusy),
+    Cancel,
+    Settings,
+    Title,
+    Breathe,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Reject), Just(OnBusy::Interrupt)].prop_map(Act::Say),
+        2 => Just(Act::Cancel),
+        1 => Just(Act::Settings),
+        1 => Just(Act::Title),
+        2 => Just(Act::Breathe),
+    ];
+    prop::collection::vec(act, 1..14)
+}
+
+fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let reply = prop_oneof![
+        3 => Just(vec![text("a"), text("b")]),
+        2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
+        2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
+        1 => Just(vec![call("nothing", json!({}))]),
+        1 => Just(vec![text("broken"), Step::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![]),
+    ];
+    prop::collection::vec(reply, 0..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn interleaved_commands_keep_the_log_whole(acts in acts(), replies in replies(), approve in any::<bool>()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new(&ScriptedModel::new(replies)).await;
+            let mut accepted = Vec::new();
+            for act in acts {
+                let result = match act {
+                    Act::Say(on_busy) => world.submit(message("hi", on_busy)).await.map(|r| accepted.extend(r.run_id)),
+                    Act::Cancel => world.submit(CommandBody::Cancel { run_id: None }).await.map(drop),
+                    Act::Settings => {
+                        let patch = SettingsPatch { temperature: Some(Some(0.5)), ..SettingsPatch::default() };
+                        world.submit(CommandBody::Settings(patch)).await.map(drop)
+                    }
+                    Act::Title => world.submit(CommandBody::Title { title: "t".into() }).await.map(drop),
+                    Act::Breathe => { tokio::time::sleep(Duration::from_millis(1)).await; Ok(()) }
+                };
+                assert!(matches!(result, Ok(()) | Err(SessionsError::Store(StoreError::Busy(_)))), "{result:?}");
+            }
+            world.rest(if approve { ApprovalDecision::Approve } else { ApprovalDecision::Deny }).await;
+            let log = world.log().await;
+            let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
+            assert_whole(&log, &state);
+            assert_eq!(world.sessions.get_session(&world.user, world.session).await.unwrap(), state.summary);
+            // Every message that was accepted has had its run, once.
+            let mut begun: Vec<RunId> = log.iter()
+                .filter(|e| matches!(e.body, EventBody::UserMessage(_))).filter_map(|e| e.run_id).collect();
+            begun.sort();
+            accepted.sort();
+            assert_eq!(begun, accepted);
+        });
+    }
+}
