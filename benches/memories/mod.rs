@@ -66,7 +66,7 @@ pub async fn run() {
         (Redis::start_as("K8SOPS_TEST_REDIS_SERVER").await, Redis::start_as("K8SOPS_TEST_REDIS8_SERVER").await);
     let user: UserId = "bench".parse().expect("an id");
     let writers: [(&str, Arc<dyn MemoryStore>, Option<&Redis>); 3] = [
-        ("in memory, exact", Arc::new(InMemoryStore::new(false)), None),
+        ("in memory, exact", Arc::new(InMemoryStore::default()), None),
         ("Redis 7, exact", store_in(&seven), Some(&seven)),
         ("Redis 8, vector set", store_in(&eight), Some(&eight)),
     ];

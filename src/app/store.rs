@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use k8sops_core::{SessionStore, StoreError};
 use k8sops_store::{
-    FilesystemStore, InMemoryStore, RedisConfig, RedisDeployment, RedisOptions, RedisStore, RedisTopology,
-    StoreBackend, StoreOptions,
+    FilesystemStore, InMemoryStore, LogRetention, RedisConfig, RedisDeployment, RedisOptions, RedisStore,
+    RedisTopology, StoreBackend, StoreOptions,
 };
 
 /// Opens the configured store.
@@ -13,9 +13,10 @@ pub(crate) async fn open_store(
     store: &StoreOptions,
     redis: &RedisOptions,
 ) -> Result<Arc<dyn SessionStore>, StoreError> {
+    let retention = LogRetention::from_shallow(store.shallow);
     Ok(match store.backend {
-        StoreBackend::Memory => Arc::new(InMemoryStore::new(store.shallow)),
-        StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, store.shallow).await?),
+        StoreBackend::Memory => Arc::new(InMemoryStore::new(retention)),
+        StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, retention).await?),
         StoreBackend::Redis => Arc::new(RedisStore::new(&redis_config(store, redis)?)?),
     })
 }

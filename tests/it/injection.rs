@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8sops_agent::memory::{ExtractedMemory, LongTermMemory};
 use k8sops_core::{MemoryKind, MemorySource, SessionId};
 use k8sops_mcp::McpConnector;
-use k8sops_store::FilesystemStore;
+use k8sops_store::{FilesystemStore, LogRetention};
 use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
@@ -96,7 +96,7 @@ async fn turn(approval: &str, cluster: &FakeServer, note: Option<&str>, message:
 /// The data of a service that has kept a note.
 async fn remembering(note: &str) -> TempDir {
     let data = TempDir::new().unwrap();
-    let store = FilesystemStore::open(data.path(), false).await.unwrap();
+    let store = FilesystemStore::open(data.path(), LogRetention::Full).await.unwrap();
     let learned = ExtractedMemory {
         kind: MemoryKind::Episodic,
         content: note.to_owned(),

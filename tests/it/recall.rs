@@ -150,7 +150,7 @@ async fn paraphrased_questions_find_their_facts() {
         ("words alone", None, 0.26, 0.15),
     ];
     for (name, embedder, least_recall, least_reciprocal) in cases {
-        let store = Arc::new(InMemoryStore::new(false));
+        let store = Arc::new(InMemoryStore::default());
         let memory = knowing(&store, embedder, &facts).await;
         assert_eq!(store.read_memories(&anna()).await.unwrap().all.len(), facts.len(), "every fact is one of its own");
         // The constants of `memory::rank` were found with the even ones; the odd ones say how they do on others.
@@ -174,7 +174,7 @@ async fn paraphrased_questions_find_their_facts() {
 async fn paraphrased_facts_are_not_stored_twice() {
     let facts = facts();
     let server = embedding_server().await;
-    let store = Arc::new(InMemoryStore::new(false));
+    let store = Arc::new(InMemoryStore::default());
     let memory = LongTermMemory::new(store.clone(), Some(Prepared::embed_facts(&server, &facts).await), 5);
     let sessions = |telling: fn(&Fact) -> &str| -> Vec<Vec<ExtractedMemory>> {
         // Fifty sessions, each with a few facts of all kinds.

@@ -44,8 +44,8 @@ struct SessionFixture {
 impl SessionFixture {
     async fn new(hub: &Arc<McpHub>, config: ToolOptions) -> Self {
         let catalog = Arc::new(ToolCatalog::new(hub.clone(), &config));
-        let store = Arc::new(InMemoryStore::new(false));
-        let session = contract::new_session(store.as_ref()).await;
+        let store = Arc::new(InMemoryStore::default());
+        let session = contract::create_test_session(store.as_ref()).await;
         let limits = CallLimits::uniform(Duration::from_secs(10));
         let factory = SessionToolFactory::new(
             catalog.clone(),
@@ -56,7 +56,7 @@ impl SessionFixture {
             UserTokens::default(),
             config,
         );
-        let tools = factory.create_executor(session, &contract::user("anna"));
+        let tools = factory.create_executor(session, &contract::test_user("anna"));
         Self { catalog, factory, tools, store, session }
     }
 
@@ -284,7 +284,7 @@ async fn output_tools_read_the_truncated_output() {
 async fn known_secrets_outlive_the_executor() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let session = open_session(&hub).await;
-    let user = contract::user("anna");
+    let user = contract::test_user("anna");
     let arguments = json!({"text": "password: s3cr3t-of-anna"}).as_object().unwrap().clone();
     let echo = session.classify_with("echo", &arguments).unwrap();
     let shown = session.tools.execute_call(&echo, &arguments, context(&ToolCallId::generate())).await.content;

@@ -125,7 +125,7 @@ impl World {
     }
 
     async fn with_audit(model: &Arc<ScriptedModel>, audit: AuditTrail) -> Self {
-        let store = HookedStore::new(InMemoryStore::new(false), CommitWatch::default());
+        let store = HookedStore::new(InMemoryStore::default(), CommitWatch::default());
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         let info = ModelInfo {
             id: "m".into(),

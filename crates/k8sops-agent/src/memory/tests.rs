@@ -73,7 +73,7 @@ fn learned(content: &str) -> ExtractedMemory {
 }
 
 async fn memory_of(embedder: Option<Arc<Meanings>>) -> (Arc<LongTermMemory>, Arc<InMemoryStore>) {
-    let store = Arc::new(InMemoryStore::new(false));
+    let store = Arc::new(InMemoryStore::default());
     let embedder = embedder.map(|embedder| embedder as Arc<dyn EmbeddingModel>);
     let memory = LongTermMemory::new(store.clone(), embedder, 2);
     let source = MemorySource { session_id: SessionId::new(), seq: 5 };
@@ -266,7 +266,7 @@ async fn a_stop_ends_what_waits_for_the_embedder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_who_learn_at_once_lose_nothing_and_keep_nothing_twice() {
-    let store = Arc::new(InMemoryStore::new(false));
+    let store = Arc::new(InMemoryStore::default());
     let learners = (0..4).map(|_| {
         let memory = LongTermMemory::new(store.clone(), None, 5);
         tokio::spawn(async move {

@@ -20,8 +20,8 @@ use super::{
     store::RedisStore,
 };
 use crate::{
-    memories,
-    memories::{Shelf, from_bytes, to_bytes},
+    memory_record::{vector_from_bytes, vector_to_bytes},
+    user_memory_set::{UserMemorySet, find_nearest_in_set},
 };
 use k8sops_core::{
     EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
@@ -86,7 +86,7 @@ impl RedisStore {
             return Ok(());
         }
         if version.epoch == 0 {
-            *cached.lock() = Shelf::default();
+            *cached.lock() = UserMemorySet::default();
             return Ok(());
         }
         if cached_version.epoch == version.epoch {
@@ -94,7 +94,7 @@ impl RedisStore {
         } else {
             *cached.lock() = self.read_all_memories(user, in_set).await?;
         }
-        cached.lock().is_at(version);
+        cached.lock().set_version(version);
         Ok(())
     }
 
@@ -127,9 +127,9 @@ impl RedisStore {
     }
 
     /// Reads all memories of a user. Memories that are written meanwhile have a newer version and are read again next time.
-    async fn read_all_memories(&self, user: &UserId, in_set: bool) -> Result<Shelf, StoreError> {
+    async fn read_all_memories(&self, user: &UserId, in_set: bool) -> Result<UserMemorySet, StoreError> {
         let key = self.keys.memories(user);
-        let mut memories = Shelf::default();
+        let mut memories = UserMemorySet::default();
         let mut cursor = 0_u64;
         loop {
             let mut scan = cmd("HSCAN");
@@ -182,7 +182,7 @@ impl RedisStore {
             let vectors: Vec<Option<Vec<u8>>> = self.reads.query(cmd("HMGET").arg(&key).arg(&ids)).await?;
             for (loaded, bytes) in page.iter_mut().zip(vectors) {
                 let space = loaded.space.take();
-                let values = bytes.and_then(|bytes| from_bytes(&bytes));
+                let values = bytes.and_then(|bytes| vector_from_bytes(&bytes));
                 loaded.vector = space.zip(values).and_then(|(space, values)| {
                     (values.len() == space.dimensions).then_some(EmbeddingVector { model: space.model, values })
                 });
@@ -243,10 +243,10 @@ struct LoadedMemory {
 }
 
 impl LoadedMemory {
-    fn insert_into(self, memories: &mut Shelf) {
+    fn insert_into(self, memories: &mut UserMemorySet) {
         match (self.vector, self.space) {
-            (None, Some(space)) => memories.set_apart(self.memory, Some(space)),
-            (vector, _) => memories.set(self.memory, vector.as_ref()),
+            (None, Some(space)) => memories.insert_without_vector(self.memory, Some(space)),
+            (vector, _) => memories.insert_memory(self.memory, vector.as_ref()),
         }
     }
 }
@@ -294,7 +294,7 @@ fn memory_fields(
     Ok(MemoryFields {
         id: memory.id.to_string(),
         record,
-        vector: vector.map(|vector| to_bytes(&vector.values)),
+        vector: vector.map(|vector| vector_to_bytes(&vector.values)),
         vector_set,
         in_hash,
         previous_vector_set,
@@ -317,7 +317,7 @@ impl MemoryStore for RedisStore {
             if memories.version != version {
                 return Ok(MemoryWrite::VersionConflict);
             }
-            changes.iter().map(|change| memories.space_of(change.memory.id).cloned()).collect()
+            changes.iter().map(|change| memories.vector_space(change.memory.id).cloned()).collect()
         };
         if changes.is_empty() {
             return Ok(MemoryWrite::Written);
@@ -336,7 +336,7 @@ impl MemoryStore for RedisStore {
             vector_set_keys: vector_sets.keys,
             expected_epoch: version.epoch,
             expected_writes: version.writes,
-            new_epoch: Shelf::after(version).epoch,
+            new_epoch: UserMemorySet::next_version(version).epoch,
             changes: fields?,
         };
         Ok(match self.writes.run_script(&write).await? {
@@ -347,7 +347,7 @@ impl MemoryStore for RedisStore {
 
     async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
         let (cached, _) = self.load_memories(user).await?;
-        let memories = cached.lock().memories();
+        let memories = cached.lock().snapshot();
         Ok(memories)
     }
 
@@ -359,13 +359,17 @@ impl MemoryStore for RedisStore {
     ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
         let (cached, in_set) = self.load_memories(user).await?;
         if !in_set {
-            return memories::nearest(Arc::clone(&cached.memories), to, limit).await;
+            return find_nearest_in_set(Arc::clone(&cached.memories), to, limit).await;
         }
         if limit == 0 {
             return Ok(Vec::new());
         }
         let mut search = cmd("VSIM");
-        search.arg(self.keys.vector_set(user, &to.space())).arg("FP32").arg(to_bytes(&to.values)).arg("WITHSCORES");
+        search
+            .arg(self.keys.vector_set(user, &to.space()))
+            .arg("FP32")
+            .arg(vector_to_bytes(&to.values))
+            .arg("WITHSCORES");
         search.arg("COUNT").arg(limit).arg("EF").arg(SEARCH_EFFORT.max(limit * 2));
         search.arg("FILTER").arg(format!(".until > {}", Timestamp::now().as_millis()));
         // Finds valid memories however many expired ones there are. Superseded memories are not in the set.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::memories::Shelf;
+use crate::user_memory_set::UserMemorySet;
 use k8sops_core::UserId;
 
 /// How many users are cached. A run reads the memories of one user.
@@ -19,14 +19,14 @@ pub(super) struct MemoryCache {
 /// The memories of one user.
 #[derive(Debug, Default)]
 pub(super) struct CachedUser {
-    pub(super) memories: Arc<Mutex<Shelf>>,
+    pub(super) memories: Arc<Mutex<UserMemorySet>>,
     /// Held while the memories are read, so that concurrent callers do not read them as well. Holds whether the node of the
     /// user supports vector sets, once that is known.
     pub(super) vector_sets: tokio::sync::Mutex<Option<bool>>,
 }
 
 impl CachedUser {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Shelf> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, UserMemorySet> {
         self.memories.lock()
     }
 }

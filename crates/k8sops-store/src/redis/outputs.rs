@@ -14,7 +14,7 @@ use super::{
     scripts::{OutputField, OutputsReply, WriteOutputs},
     store::RedisStore,
 };
-use crate::outputs::{beginning, dropped};
+use crate::output_limit::{count_outputs_to_drop, truncate_output};
 use k8sops_core::{OutputPart, OutputStore, SessionId, StoreError, ToolCallId};
 
 /// Uncompressed bytes of a chunk. Small enough that writing one does not delay other writes.
@@ -90,10 +90,10 @@ impl OutputStore for RedisStore {
         output: Arc<str>,
         room: usize,
     ) -> Result<u64, StoreError> {
-        let kept = beginning(&output, room).len();
+        let kept = truncate_output(&output, room).len();
         let mut list = self.list_saved_outputs(session).await?;
         list.retain(|other| &other.call != call);
-        let dropped_count = dropped(list.iter().map(|other| other.bytes), kept as u64, room as u64);
+        let dropped_count = count_outputs_to_drop(list.iter().map(|other| other.bytes), kept as u64, room as u64);
         let dropped_fields =
             list.drain(..dropped_count).flat_map(|old| old.chunk_fields().collect::<Vec<_>>()).collect();
         let saved = SavedOutput { call: call.clone(), bytes: kept as u64 };

@@ -1,4 +1,5 @@
-//! The lines of a session's file. One line is one atomic write: a line that is whole is done, one that is not never was.
+//! The lines of a session's file. One line is one atomic write: a line that is complete took effect, and one that is not
+//! was never acknowledged.
 //!
 //! ```text
 //! {"seq":1,"commit":{"epoch":0,"events":[…],"consumed":[]}}
@@ -7,22 +8,22 @@
 //! {"seq":4,"checkpoint":{"state":{…},"epoch":1,"inbox":{…}}}
 //! ```
 //!
-//! `seq` is the log's head after the line and always comes first, so that a reader finds its place by looking at the
-//! beginnings of lines.
+//! `seq` is the seq of the newest event after the line. It always comes first, so that a reader finds a position by looking
+//! at the beginnings of lines.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inbox::InboxState;
+use crate::inbox_state::InboxState;
 use k8sops_core::{InboxEntry, SessionEvent, SessionState};
 
-/// Bytes of a line's beginning that are enough for [`seq_of`] and [`is_checkpoint`].
-pub(super) const HEAD: usize = 48;
+/// How many bytes of a line's beginning are enough for [`parse_seq`] and [`is_checkpoint`].
+pub(super) const LINE_HEAD_BYTES: usize = 48;
 
-/// A line. One of the three is there.
+/// A line. One of the three optional fields is set.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Line {
+pub(super) struct LogLine {
     pub(super) seq: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) commit: Option<CommitRecord>,
@@ -32,6 +33,7 @@ pub(super) struct Line {
     pub(super) checkpoint: Option<Box<CheckpointRecord>>,
 }
 
+/// Events that were appended, and positions of the inbox entries that were consumed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CommitRecord {
     pub(super) epoch: u64,
@@ -39,7 +41,7 @@ pub(super) struct CommitRecord {
     pub(super) consumed: Vec<u64>,
 }
 
-/// All that the lines before it say.
+/// Everything that the lines before it say.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct CheckpointRecord {
     pub(super) state: SessionState,
@@ -47,33 +49,38 @@ pub(super) struct CheckpointRecord {
     pub(super) inbox: InboxState,
 }
 
-impl Line {
-    /// The line as it is written, with its end.
+impl LogLine {
+    /// Encodes the line, including the line end.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = serde_json::to_vec(self).expect("records have string keys and no failing Serialize");
         bytes.push(b'\n');
         bytes
     }
+
+    /// Decodes a line.
+    pub(super) fn from_bytes(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
 }
 
-/// The `seq` of the line that begins so.
-pub(super) fn seq_of(head: &[u8]) -> Option<u64> {
+/// The `seq` of a line, from its beginning.
+pub(super) fn parse_seq(head: &[u8]) -> Option<u64> {
     let digits = head.strip_prefix(b"{\"seq\":")?;
     let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
     std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
 }
 
-/// Whether the line that begins so is a checkpoint.
+/// Whether a line is a checkpoint, from its beginning.
 pub(super) fn is_checkpoint(head: &[u8]) -> bool {
-    after_seq(head).is_some_and(|rest| rest.starts_with(b",\"checkpoint\":"))
+    rest_after_seq(head).is_some_and(|rest| rest.starts_with(b",\"checkpoint\":"))
 }
 
-/// Whether the line that begins so is a commit.
+/// Whether a line is a commit, from its beginning.
 pub(super) fn is_commit(head: &[u8]) -> bool {
-    after_seq(head).is_some_and(|rest| rest.starts_with(b",\"commit\":"))
+    rest_after_seq(head).is_some_and(|rest| rest.starts_with(b",\"commit\":"))
 }
 
-fn after_seq(head: &[u8]) -> Option<&[u8]> {
+fn rest_after_seq(head: &[u8]) -> Option<&[u8]> {
     let digits = head.strip_prefix(b"{\"seq\":")?;
     Some(&digits[digits.iter().position(|byte| !byte.is_ascii_digit())?..])
 }
@@ -83,19 +90,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_beginning_of_a_line_tells_its_seq_and_kind() {
-        let commit = Line {
+    fn line_head_tells_seq_and_kind() {
+        let commit = LogLine {
             seq: u64::MAX,
             commit: Some(CommitRecord { epoch: 1, events: Vec::new(), consumed: Vec::new() }),
-            ..Line::default()
+            ..LogLine::default()
         };
         let bytes = commit.to_bytes();
-        let head = &bytes[..HEAD];
-        assert_eq!(seq_of(head), Some(u64::MAX));
+        let head = &bytes[..LINE_HEAD_BYTES];
+        assert_eq!(parse_seq(head), Some(u64::MAX));
         assert!(is_commit(head) && !is_checkpoint(head));
         assert!(is_checkpoint(b"{\"seq\":7,\"checkpoint\":{"));
         for garbage in [&b""[..], b"{", b"{\"seq\":", b"{\"seq\":7", b"\0\0\0", b"{\"seq\":x,"] {
-            assert_eq!(seq_of(garbage), None);
+            assert_eq!(parse_seq(garbage), None);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sessions in memory: for tests and for trying out. Nothing survives the process.
+//! Sessions in the memory of the process, for tests and for trying out. They are lost with the process.
 
 use std::{
     cmp::Reverse,
@@ -8,12 +8,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::{
-    inbox::{Admission, InboxState, Ownership},
-    memories::{self, Shelf},
-    outputs::{beginning, dropped},
+    inbox_state::{CommandAdmission, InboxState},
+    lease_state::LeaseState,
+    log_retention::LogRetention,
+    output_limit::{count_outputs_to_drop, truncate_output},
+    user_memory_set::{UserMemorySet, find_nearest_in_set},
 };
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry, Leases,
@@ -23,70 +25,61 @@ use k8sops_core::{
     UserId, UserMemories,
 };
 
-/// Sessions in memory.
-#[derive(Debug)]
+/// Sessions in the memory of the process.
+#[derive(Debug, Default)]
 pub struct InMemoryStore {
-    shallow: bool,
-    // A plain mutex: held for look-ups and pushes, never across an await.
-    sessions: Mutex<HashMap<SessionId, Stored>>,
-    key: OnceLock<[u8; 32]>,
-    /// What users have used on a day.
+    retention: LogRetention,
+    // All locks are held for look-ups and insertions, never across an await.
+    sessions: Mutex<HashMap<SessionId, StoredSession>>,
+    deployment_key: OnceLock<[u8; 32]>,
     usage: Mutex<BTreeMap<(UserId, UsageDay), UserDailyUsage>>,
-    /// What is remembered of users.
-    memories: Mutex<HashMap<UserId, Arc<Mutex<Shelf>>>>,
+    memories: Mutex<HashMap<UserId, Arc<Mutex<UserMemorySet>>>>,
 }
 
 #[derive(Debug)]
-struct Stored {
+struct StoredSession {
     summary: SessionSummary,
-    /// Events that are kept; the first has the seq `oldest_seq`.
+    /// The events that are kept; the first has the seq `oldest_seq`.
     log: Vec<Arc<SessionEvent>>,
     oldest_seq: u64,
     checkpoint: Option<SessionState>,
     inbox: InboxState,
-    ownership: Ownership,
+    lease: LeaseState,
     /// Whole outputs of tool calls, the oldest first.
     outputs: Vec<(ToolCallId, Arc<str>)>,
 }
 
-impl Stored {
-    fn shown(&self) -> SessionSummary {
-        self.inbox.shown(&self.summary)
+impl StoredSession {
+    fn complete_summary(&self) -> SessionSummary {
+        self.inbox.complete_summary(&self.summary)
     }
 
-    fn unfinished(&self) -> bool {
-        self.summary.has_work() || !self.inbox.waiting.is_empty()
+    fn is_unfinished(&self) -> bool {
+        self.summary.has_work() || !self.inbox.entries.is_empty()
     }
 
-    fn busy(&self) -> bool {
-        self.summary.open_run.is_some() || !self.inbox.waiting.is_empty()
+    fn is_busy(&self) -> bool {
+        self.summary.open_run.is_some() || !self.inbox.entries.is_empty()
     }
 }
 
 impl InMemoryStore {
-    /// An empty store. With `shallow`, events before the newest checkpoint are dropped.
+    /// An empty store that keeps this much of logs. [`InMemoryStore::default`] keeps whole logs.
     #[must_use]
-    pub fn new(shallow: bool) -> Self {
-        Self {
-            shallow,
-            sessions: Mutex::default(),
-            key: OnceLock::new(),
-            usage: Mutex::default(),
-            memories: Mutex::default(),
-        }
+    pub fn new(retention: LogRetention) -> Self {
+        Self { retention, ..Self::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
-        // A panic while it is held leaves whole values: each is changed by statements that do not panic.
-        self.sessions.lock()
-    }
-
-    fn with<T>(
+    fn with_session<T>(
         &self,
         session: SessionId,
-        work: impl FnOnce(&mut Stored) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut StoredSession) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        work(self.lock().get_mut(&session).ok_or(StoreError::NotFound(session))?)
+        work(self.sessions.lock().get_mut(&session).ok_or(StoreError::NotFound(session))?)
+    }
+
+    fn memory_set(&self, user: &UserId) -> Arc<Mutex<UserMemorySet>> {
+        Arc::clone(self.memories.lock().entry(user.clone()).or_default())
     }
 }
 
@@ -106,18 +99,18 @@ impl SessionLog for InMemoryStore {
     async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::from_first_event(created)
-            .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
-        let mut sessions = self.lock();
+            .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
+        let mut sessions = self.sessions.lock();
         if sessions.contains_key(&session) {
             return Err(StoreError::Exists(session));
         }
-        let stored = Stored {
+        let stored = StoredSession {
             summary,
             log: vec![Arc::new(created.clone())],
             oldest_seq: 1,
             checkpoint: None,
             inbox: InboxState::default(),
-            ownership: Ownership::after(0),
+            lease: LeaseState::after_epoch(0),
             outputs: Vec::new(),
         };
         sessions.insert(session, stored);
@@ -125,24 +118,24 @@ impl SessionLog for InMemoryStore {
     }
 
     async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
-        self.with(commit.session, |stored| {
-            stored.ownership.admit(&commit, stored.summary.last_seq)?;
+        self.with_session(commit.session, |stored| {
+            stored.lease.check_commit(&commit, stored.summary.last_seq)?;
             if let Some(state) = commit.checkpoint {
-                if self.shallow {
+                if self.retention == LogRetention::SinceCheckpoint {
                     stored.log.retain(|event| event.seq > state.last_seq());
                     stored.oldest_seq = state.last_seq() + 1;
                 }
                 stored.checkpoint = Some(state.clone());
             }
             stored.log.extend(commit.events.iter().cloned());
-            stored.inbox.consume(commit.consumed);
+            stored.inbox.remove_entries(commit.consumed);
             stored.summary.clone_from(commit.summary);
             Ok(())
         })
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        self.with(session, |stored| {
+        self.with_session(session, |stored| {
             let skip = usize::try_from(after.saturating_add(1).saturating_sub(stored.oldest_seq)).unwrap_or(usize::MAX);
             Ok(EventPage {
                 events: stored.log.iter().skip(skip).take(limit.max(1)).cloned().collect(),
@@ -153,18 +146,18 @@ impl SessionLog for InMemoryStore {
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
-        self.with(session, |stored| Ok(stored.checkpoint.clone()))
+        self.with_session(session, |stored| Ok(stored.checkpoint.clone()))
     }
 }
 
 #[async_trait]
 impl Inbox for InMemoryStore {
     async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
-        self.with(session, |stored| {
-            let open_run = stored.summary.open_run.is_some();
-            match stored.inbox.admit(session, command, stored.summary.last_seq, open_run)? {
-                Admission::Known(receipt) => Ok(receipt),
-                Admission::New(entry) => Ok(stored.inbox.take(*entry)),
+        self.with_session(session, |stored| {
+            let has_open_run = stored.summary.open_run.is_some();
+            match stored.inbox.check_command(session, command, stored.summary.last_seq, has_open_run)? {
+                CommandAdmission::Duplicate(receipt) => Ok(receipt),
+                CommandAdmission::Accepted(entry) => Ok(stored.inbox.append_entry(*entry)),
             }
         })
     }
@@ -175,29 +168,32 @@ impl Inbox for InMemoryStore {
         by: &UserId,
         command: &CommandId,
     ) -> Result<Option<CommandReceipt>, StoreError> {
-        self.with(session, |stored| Ok(stored.inbox.receipt(by, command)))
+        self.with_session(session, |stored| Ok(stored.inbox.find_receipt(by, command)))
     }
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        self.with(session, |stored| Ok(stored.inbox.waiting.clone()))
+        self.with_session(session, |stored| Ok(stored.inbox.entries.clone()))
     }
 }
 
 #[async_trait]
 impl Leases for InMemoryStore {
     async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        self.with(session, |stored| stored.ownership.acquire(session, owner, ttl, 0))
+        self.with_session(session, |stored| stored.lease.acquire(session, owner, ttl, 0))
     }
 
     async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
-        self.with(lease.session, |stored| stored.ownership.renew(lease, ttl))
+        self.with_session(lease.session, |stored| stored.lease.renew(lease, ttl))
     }
 
     async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
-        match self.with(lease.session, |stored| Ok(stored.ownership.release(lease) && stored.unfinished())) {
-            Ok(true) => Ok(RemainingWork::Unfinished),
-            Ok(false) | Err(StoreError::NotFound(_)) => Ok(RemainingWork::None),
-            Err(error) => Err(error),
+        let released = self.with_session(lease.session, |stored| {
+            let has_work = stored.lease.release_if_newest(lease) && stored.is_unfinished();
+            Ok(if has_work { RemainingWork::Unfinished } else { RemainingWork::None })
+        });
+        match released {
+            Err(StoreError::NotFound(_)) => Ok(RemainingWork::None),
+            released => released,
         }
     }
 }
@@ -205,7 +201,7 @@ impl Leases for InMemoryStore {
 #[async_trait]
 impl SessionIndex for InMemoryStore {
     async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        Ok(self.lock().get(&session).map(Stored::shown))
+        Ok(self.sessions.lock().get(&session).map(StoredSession::complete_summary))
     }
 
     async fn list_sessions(
@@ -216,24 +212,24 @@ impl SessionIndex for InMemoryStore {
     ) -> Result<Vec<SessionSummary>, StoreError> {
         let key = |summary: &SessionSummary| (summary.updated_at, summary.session_id);
         let after = after.map(|cursor| (cursor.updated_at, cursor.session_id));
-        let sessions = self.lock();
+        let sessions = self.sessions.lock();
         let of_user = sessions.values().filter(|stored| &stored.summary.user_id == user);
         let mut listed: Vec<_> = of_user.filter(|s| after.is_none_or(|after| key(&s.summary) < after)).collect();
         listed.sort_by_key(|stored| Reverse(key(&stored.summary)));
-        Ok(listed.into_iter().take(limit).map(Stored::shown).collect())
+        Ok(listed.into_iter().take(limit).map(StoredSession::complete_summary).collect())
     }
 
     async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
-        Ok(self.lock().values().filter(|stored| &stored.summary.user_id == user).count())
+        Ok(self.sessions.lock().values().filter(|stored| &stored.summary.user_id == user).count())
     }
 
     async fn delete_session(&self, session: SessionId) -> Result<(), StoreError> {
-        self.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
+        self.sessions.lock().remove(&session).map(drop).ok_or(StoreError::NotFound(session))
     }
 
     async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError> {
-        let mut sessions = self.lock();
-        if sessions.get(&session).ok_or(StoreError::NotFound(session))?.busy() {
+        let mut sessions = self.sessions.lock();
+        if sessions.get(&session).ok_or(StoreError::NotFound(session))?.is_busy() {
             return Ok(IdleDeletion::Busy);
         }
         sessions.remove(&session);
@@ -241,8 +237,8 @@ impl SessionIndex for InMemoryStore {
     }
 
     async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
-        let sessions = self.lock();
-        let unfinished = sessions.iter().filter(|(_, stored)| stored.unfinished());
+        let sessions = self.sessions.lock();
+        let unfinished = sessions.iter().filter(|(_, stored)| stored.is_unfinished());
         Ok(unfinished.map(|(session, _)| *session).collect())
     }
 }
@@ -250,7 +246,7 @@ impl SessionIndex for InMemoryStore {
 #[async_trait]
 impl OutputStore for InMemoryStore {
     async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
-        Ok(*self.key.get_or_init(k8sops_core::random_key))
+        Ok(*self.deployment_key.get_or_init(k8sops_core::random_key))
     }
 
     async fn save_output(
@@ -258,17 +254,18 @@ impl OutputStore for InMemoryStore {
         session: SessionId,
         call: &ToolCallId,
         output: Arc<str>,
-        room: usize,
+        session_limit: usize,
     ) -> Result<u64, StoreError> {
-        let kept = beginning(&output, room).len();
-        let output = if kept < output.len() { Arc::from(&output[..kept]) } else { output };
-        self.with(session, |stored| {
+        let saved = truncate_output(&output, session_limit);
+        let saved_bytes = saved.len();
+        let output = if saved_bytes < output.len() { Arc::from(saved) } else { output };
+        self.with_session(session, |stored| {
             stored.outputs.retain(|(other, _)| other != call);
             let sizes = stored.outputs.iter().map(|(_, output)| output.len() as u64);
-            let gone = dropped(sizes, kept as u64, room as u64);
-            stored.outputs.drain(..gone);
+            let dropped = count_outputs_to_drop(sizes, saved_bytes as u64, session_limit as u64);
+            stored.outputs.drain(..dropped);
             stored.outputs.push((call.clone(), output));
-            Ok(kept as u64)
+            Ok(saved_bytes as u64)
         })
     }
 
@@ -279,9 +276,9 @@ impl OutputStore for InMemoryStore {
         offset: u64,
         limit: usize,
     ) -> Result<Option<OutputPart>, StoreError> {
-        let sessions = self.lock();
+        let sessions = self.sessions.lock();
         let outputs = sessions.get(&session).map(|stored| stored.outputs.as_slice()).unwrap_or_default();
-        let Some((_, output)) = outputs.iter().find(|(kept, _)| kept == call) else { return Ok(None) };
+        let Some((_, output)) = outputs.iter().find(|(saved, _)| saved == call) else { return Ok(None) };
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(output.len());
         let end = start.saturating_add(limit).min(output.len());
         Ok(Some(OutputPart { bytes: output.as_bytes()[start..end].to_vec(), total: output.len() as u64 }))
@@ -290,34 +287,23 @@ impl OutputStore for InMemoryStore {
 
 #[async_trait]
 impl UsageStore for InMemoryStore {
-    async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
-        let mut usage = self.usage.lock();
-        let oldest = UsageDay::today().add_days(-USAGE_RETENTION_DAYS);
-        usage.retain(|(_, day), _| *day > oldest);
-        usage.entry((user.clone(), spent.day)).or_default().sessions.insert(session, spent.models.clone());
+    async fn record_usage(&self, user: &UserId, session: SessionId, usage: &DailyUsage) -> Result<(), StoreError> {
+        let mut all = self.usage.lock();
+        let expired = UsageDay::today().add_days(-USAGE_RETENTION_DAYS);
+        all.retain(|(_, day), _| *day > expired);
+        all.entry((user.clone(), usage.day)).or_default().sessions.insert(session, usage.models.clone());
         Ok(())
     }
 
     async fn close_session_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
-        let mut usage = self.usage.lock();
-        usage.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.close_session(session));
+        let mut all = self.usage.lock();
+        all.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.close_session(session));
         Ok(())
     }
 
     async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
-        let usage = self.usage.lock();
-        Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
-    }
-}
-
-impl InMemoryStore {
-    fn shelf(&self, user: &UserId) -> Arc<Mutex<Shelf>> {
-        let mut all = self.memories.lock();
-        Arc::clone(all.entry(user.clone()).or_default())
-    }
-
-    fn with_shelf<T>(&self, user: &UserId, work: impl FnOnce(&mut Shelf) -> T) -> T {
-        work(&mut self.shelf(user).lock())
+        let all = self.usage.lock();
+        Ok(days.iter().map(|day| all.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
     }
 }
 
@@ -329,22 +315,22 @@ impl MemoryStore for InMemoryStore {
         version: MemoryVersion,
         changes: &[MemoryChange],
     ) -> Result<MemoryWrite, StoreError> {
-        Ok(self.with_shelf(user, |shelf| {
-            if shelf.version != version {
-                return MemoryWrite::VersionConflict;
+        let set = self.memory_set(user);
+        let mut set = set.lock();
+        if set.version != version {
+            return Ok(MemoryWrite::VersionConflict);
+        }
+        if !changes.is_empty() {
+            for change in changes {
+                set.apply_change(change);
             }
-            if !changes.is_empty() {
-                for change in changes {
-                    shelf.change(change);
-                }
-                shelf.is_at(Shelf::after(version));
-            }
-            MemoryWrite::Written
-        }))
+            set.set_version(UserMemorySet::next_version(version));
+        }
+        Ok(MemoryWrite::Written)
     }
 
     async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
-        Ok(self.with_shelf(user, Shelf::memories))
+        Ok(self.memory_set(user).lock().snapshot())
     }
 
     async fn find_nearest_memories(
@@ -353,22 +339,23 @@ impl MemoryStore for InMemoryStore {
         to: &EmbeddingVector,
         limit: usize,
     ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
-        memories::nearest(self.shelf(user), to, limit).await
+        find_nearest_in_set(self.memory_set(user), to, limit).await
     }
 
     async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
-        Ok(self.with_shelf(user, |shelf| {
-            let was_there = shelf.remove(id);
-            if shelf.len() == 0 {
-                *shelf = Shelf::default();
-            } else if was_there {
-                shelf.is_at(Shelf::after(shelf.version));
-            }
-            was_there
-        }))
+        let set = self.memory_set(user);
+        let mut set = set.lock();
+        let existed = set.remove(id);
+        if set.len() == 0 {
+            *set = UserMemorySet::default();
+        } else if existed {
+            let next = UserMemorySet::next_version(set.version);
+            set.set_version(next);
+        }
+        Ok(existed)
     }
 
     async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
-        Ok(self.with_shelf(user, std::mem::take).len())
+        Ok(std::mem::take(&mut *self.memory_set(user).lock()).len())
     }
 }

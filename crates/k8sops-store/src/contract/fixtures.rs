@@ -1,0 +1,207 @@
+//! Sessions, commands, events and a writer for tests of stores.
+
+use std::{sync::Arc, time::Duration};
+
+use k8sops_core::{
+    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, MessageId, OnBusy, RequestContext,
+    RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent, SessionId, SessionLease,
+    SessionSettings, SessionState, SessionStore, SessionWarning, StoreError, Timestamp, TokenUsage, UserId,
+    UserMessageEvent, load_state,
+};
+
+/// A user.
+#[must_use]
+pub fn test_user(name: &str) -> UserId {
+    name.parse().expect("a valid user id")
+}
+
+/// A `session_created` at a number of milliseconds since the epoch.
+#[must_use]
+pub fn session_created_at(session: SessionId, user: &UserId, millis: i64) -> SessionEvent {
+    let body = SessionCreated {
+        user_id: user.clone(),
+        title: None,
+        settings: SessionSettings::for_model("p", "m"),
+        by: EventAuthor::System,
+    };
+    let draft = EventDraft { ts: Timestamp::from_millis(millis), run_id: None, body: EventBody::SessionCreated(body) };
+    draft.into_event(session, 1)
+}
+
+/// Creates a session of the user `anna`.
+pub async fn create_test_session(store: &dyn SessionStore) -> SessionId {
+    let session = SessionId::new();
+    let created = session_created_at(session, &test_user("anna"), 1_000);
+    store.create_session(&created).await.expect("the session is created");
+    session
+}
+
+/// The events of `drafts` after `state`, and the state after them.
+#[must_use]
+pub fn fold_drafts(state: &SessionState, drafts: Vec<EventDraft>) -> (Vec<Arc<SessionEvent>>, SessionState) {
+    let mut after = state.clone();
+    let mut events = Vec::new();
+    for draft in drafts {
+        let event = draft.into_event(state.summary.session_id, after.last_seq() + 1);
+        after.apply_event(&event);
+        events.push(Arc::new(event));
+    }
+    (events, after)
+}
+
+/// A small event.
+#[must_use]
+pub fn warning_draft(message: &str) -> EventDraft {
+    EventDraft::new(EventBody::Warning(SessionWarning::new("note", message)))
+}
+
+/// The three events of a run.
+#[must_use]
+pub fn run_drafts(content: &str) -> Vec<EventDraft> {
+    let run = RunId::new();
+    let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
+    let started = RunStarted {
+        provider: "p".into(),
+        model: "m".into(),
+        attempt: 1,
+        memory: false,
+        cause: RequestContext::default(),
+    };
+    let finished = RunFinished { outcome: RunOutcome::Completed, usage: TokenUsage::default(), duration_ms: 1 };
+    vec![
+        EventDraft::in_run(run, EventBody::UserMessage(message)),
+        EventDraft::in_run(run, EventBody::RunStarted(started)),
+        EventDraft::in_run(run, EventBody::RunFinished(finished)),
+    ]
+}
+
+/// A command of the user `anna`. Commands with the same body have the same fingerprint.
+#[must_use]
+pub fn test_command(id: &str, body: CommandBody) -> SessionCommand {
+    let command_id: CommandId = id.parse().expect("a valid command id");
+    let fingerprint = serde_json::to_string(&body).expect("commands serialize");
+    SessionCommand { command_id, fingerprint, by: test_user("anna"), body }
+}
+
+/// A message.
+#[must_use]
+pub fn message_body(content: &str) -> CommandBody {
+    message_body_with(content, OnBusy::Enqueue)
+}
+
+/// A message that is rejected if the session is busy.
+#[must_use]
+pub fn message_body_if_idle(content: &str) -> CommandBody {
+    message_body_with(content, OnBusy::Reject)
+}
+
+fn message_body_with(content: &str, on_busy: OnBusy) -> CommandBody {
+    CommandBody::Message {
+        message_id: MessageId::new(),
+        run_id: RunId::new(),
+        content: content.into(),
+        on_busy,
+        cause: RequestContext::default(),
+    }
+}
+
+/// Whether a commit writes a checkpoint of the state before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointWrite {
+    /// The commit writes a checkpoint.
+    Write,
+    /// The commit writes no checkpoint.
+    Skip,
+}
+
+impl CheckpointWrite {
+    /// `Write` if the condition holds.
+    #[must_use]
+    pub fn when(condition: bool) -> Self {
+        if condition { Self::Write } else { Self::Skip }
+    }
+}
+
+/// The owner of a session, who knows its state.
+pub struct SessionWriter<'a> {
+    pub(super) store: &'a dyn SessionStore,
+    /// The lease under which it writes.
+    pub lease: SessionLease,
+    /// The state as it believes it to be.
+    pub state: SessionState,
+}
+
+impl<'a> SessionWriter<'a> {
+    /// Acquires the lease of a session, and loads its state.
+    pub async fn acquire(store: &'a dyn SessionStore, session: SessionId, owner: &str) -> Self {
+        let lease = store.acquire_lease(session, owner, Duration::from_secs(60)).await.expect("the session is free");
+        let state = load_state(store, session).await.expect("the session can be read").state;
+        Self { store, lease, state }
+    }
+
+    /// Commits events.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn append(&mut self, drafts: Vec<EventDraft>) -> Result<(), StoreError> {
+        self.commit(drafts, &[], CheckpointWrite::Skip).await
+    }
+
+    /// Commits events, consumes commands and writes a checkpoint.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn commit(
+        &mut self,
+        drafts: Vec<EventDraft>,
+        consumed: &[u64],
+        checkpoint: CheckpointWrite,
+    ) -> Result<(), StoreError> {
+        let (events, after) = fold_drafts(&self.state, drafts);
+        let commit = LogCommit {
+            session: self.lease.session,
+            epoch: self.lease.epoch,
+            expected_seq: self.state.last_seq(),
+            events: &events,
+            consumed,
+            summary: &after.summary,
+            checkpoint: (checkpoint == CheckpointWrite::Write).then_some(&self.state),
+        };
+        self.store.commit_events(commit).await?;
+        self.state = after;
+        Ok(())
+    }
+}
+
+/// Reads a log from after `after` to its end, in pages of `limit`.
+pub async fn read_log(
+    store: &dyn SessionStore,
+    session: SessionId,
+    mut after: u64,
+    limit: usize,
+) -> Vec<Arc<SessionEvent>> {
+    let mut all = Vec::new();
+    loop {
+        let page = store.read_events(session, after, limit).await.expect("the log can be read");
+        assert!(page.events.len() <= limit.max(1), "a page has at most {limit} events");
+        let Some(last) = page.events.last() else { return all };
+        after = last.seq;
+        all.extend(page.events);
+    }
+}
+
+/// Acquires the lease of a session as soon as the lease of its owner has expired.
+pub(super) async fn acquire_when_free(
+    store: &dyn SessionStore,
+    session: SessionId,
+    owner: &str,
+    ttl: Duration,
+) -> SessionLease {
+    loop {
+        match store.acquire_lease(session, owner, ttl).await {
+            Ok(lease) => break lease,
+            Err(StoreError::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

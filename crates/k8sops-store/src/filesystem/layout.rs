@@ -1,0 +1,69 @@
+//! The paths of all files of a store.
+
+use std::path::{Path, PathBuf};
+
+use k8sops_core::{MemoryId, SessionId, ToolCallId, UsageDay, UserId};
+
+/// The paths of all files below a root folder.
+#[derive(Debug, Clone)]
+pub(super) struct StoreLayout {
+    root: PathBuf,
+}
+
+impl StoreLayout {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(super) fn index_file(&self) -> PathBuf {
+        self.root.join("sessions.jsonl")
+    }
+
+    pub(super) fn key_file(&self) -> PathBuf {
+        self.root.join("key")
+    }
+
+    pub(super) fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    pub(super) fn session_file(&self, user: &UserId, session: SessionId) -> PathBuf {
+        self.sessions().join(user.as_str()).join(format!("{session}.jsonl"))
+    }
+
+    pub(super) fn outputs(&self) -> PathBuf {
+        self.root.join("outputs")
+    }
+
+    pub(super) fn session_outputs(&self, session: SessionId) -> PathBuf {
+        self.outputs().join(session.to_string())
+    }
+
+    pub(super) fn output_file(&self, session: SessionId, call: &ToolCallId) -> PathBuf {
+        self.session_outputs(session).join(call.as_str())
+    }
+
+    pub(super) fn user_memories(&self, user: &UserId) -> PathBuf {
+        self.root.join("memories").join(user.as_str())
+    }
+
+    pub(super) fn memory_file(&self, user: &UserId, memory: MemoryId) -> PathBuf {
+        self.user_memories(user).join(format!("{memory}.json"))
+    }
+
+    pub(super) fn usage(&self) -> PathBuf {
+        self.root.join("usage")
+    }
+
+    pub(super) fn usage_file(&self, user: &UserId, day: UsageDay) -> PathBuf {
+        self.usage().join(user.as_str()).join(format!("{day}.json"))
+    }
+}

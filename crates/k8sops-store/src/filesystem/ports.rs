@@ -1,0 +1,231 @@
+//! The ports, implemented by the files of the store.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{files::unavailable, session_files::DeletionGuard, store::FilesystemStore};
+use crate::user_memory_set::find_nearest_in_set;
+use k8sops_core::{
+    CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
+    Leases, ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, OutputPart,
+    OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
+    SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore, UserDailyUsage, UserId,
+    UserMemories,
+};
+
+#[async_trait]
+impl SessionStore for FilesystemStore {
+    fn backend_name(&self) -> &'static str {
+        "filesystem"
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.with_files(|files| {
+            let folder = files.layout.sessions();
+            fs::metadata(&folder).map(drop).map_err(|error| unavailable(&folder, error))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SessionLog for FilesystemStore {
+    async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
+        let created = created.clone();
+        self.with_files(move |files| files.sessions.create_session(&created)).await
+    }
+
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
+        let events = events.to_vec();
+        let consumed = consumed.to_vec();
+        let summary = summary.clone();
+        let checkpoint = checkpoint.cloned();
+        self.with_files(move |files| {
+            files.sessions.commit_events(&LogCommit {
+                session,
+                epoch,
+                expected_seq,
+                events: &events,
+                consumed: &consumed,
+                summary: &summary,
+                checkpoint: checkpoint.as_ref(),
+            })
+        })
+        .await
+    }
+
+    async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.with_session(session, move |file| file.read_events(after, limit)).await
+    }
+
+    async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
+        self.with_session(session, |file| file.read_checkpoint()).await
+    }
+}
+
+#[async_trait]
+impl Inbox for FilesystemStore {
+    async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
+        self.with_session(session, move |file| file.submit_command(command)).await
+    }
+
+    async fn find_receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        command: &CommandId,
+    ) -> Result<Option<CommandReceipt>, StoreError> {
+        let by = by.clone();
+        let command = command.clone();
+        self.with_session(session, move |file| Ok(file.inbox.find_receipt(&by, &command))).await
+    }
+
+    async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
+        self.with_session(session, |file| Ok(file.inbox.entries.clone())).await
+    }
+}
+
+#[async_trait]
+impl Leases for FilesystemStore {
+    async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
+        let owner = owner.to_owned();
+        self.with_files(move |files| files.sessions.acquire_lease(session, &owner, ttl)).await
+    }
+
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+        self.with_session(lease.session, move |file| file.lease.renew(lease, ttl)).await
+    }
+
+    async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
+        self.with_files(move |files| files.sessions.release_lease(lease)).await
+    }
+}
+
+#[async_trait]
+impl SessionIndex for FilesystemStore {
+    async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        self.with_files(move |files| files.sessions.read_summary(session)).await
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let user = user.clone();
+        self.with_files(move |files| files.sessions.list_sessions(&user, after, limit)).await
+    }
+
+    async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
+        Ok(self.files().sessions.count_sessions(user))
+    }
+
+    async fn delete_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let guard = DeletionGuard::Unconditional;
+        self.with_files(move |files| files.sessions.delete_session(session, guard, &files.outputs)).await.map(drop)
+    }
+
+    async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError> {
+        let guard = DeletionGuard::SpareBusy;
+        self.with_files(move |files| files.sessions.delete_session(session, guard, &files.outputs)).await
+    }
+
+    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.files().sessions.unfinished_sessions())
+    }
+
+    async fn list_damaged_sessions(&self) -> Result<Vec<DamagedSession>, StoreError> {
+        self.with_files(|files| Ok(files.sessions.damaged_sessions())).await
+    }
+}
+
+#[async_trait]
+impl OutputStore for FilesystemStore {
+    async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
+        self.with_files(|files| files.outputs.deployment_key()).await
+    }
+
+    async fn save_output(
+        &self,
+        session: SessionId,
+        call: &ToolCallId,
+        output: Arc<str>,
+        session_limit: usize,
+    ) -> Result<u64, StoreError> {
+        let call = call.clone();
+        self.with_files(move |files| {
+            // Under the session's lock, so that a concurrent deletion leaves no output behind.
+            files.sessions.with_session(session, |_| files.outputs.save_output(session, &call, &output, session_limit))
+        })
+        .await
+    }
+
+    async fn read_output(
+        &self,
+        session: SessionId,
+        call: &ToolCallId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Option<OutputPart>, StoreError> {
+        let call = call.clone();
+        self.with_files(move |files| files.outputs.read_output(session, &call, offset, limit)).await
+    }
+}
+
+#[async_trait]
+impl UsageStore for FilesystemStore {
+    async fn record_usage(&self, user: &UserId, session: SessionId, usage: &DailyUsage) -> Result<(), StoreError> {
+        let user = user.clone();
+        let usage = usage.clone();
+        self.with_files(move |files| files.usage.record_usage(&user, session, &usage)).await
+    }
+
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
+        let user = user.clone();
+        let days = days.to_vec();
+        self.with_files(move |files| days.iter().map(|day| files.usage.read_usage(&user, *day)).collect()).await
+    }
+}
+
+#[async_trait]
+impl MemoryStore for FilesystemStore {
+    async fn write_memories(
+        &self,
+        user: &UserId,
+        version: MemoryVersion,
+        changes: &[MemoryChange],
+    ) -> Result<MemoryWrite, StoreError> {
+        let user = user.clone();
+        let changes = changes.to_vec();
+        self.with_files(move |files| files.memories.write_memories(&user, version, &changes)).await
+    }
+
+    async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
+        let user = user.clone();
+        self.with_files(move |files| files.memories.read_memories(&user)).await
+    }
+
+    async fn find_nearest_memories(
+        &self,
+        user: &UserId,
+        to: &EmbeddingVector,
+        limit: usize,
+    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
+        let user = user.clone();
+        let set = self.with_files(move |files| files.memories.load_set(&user)).await?;
+        find_nearest_in_set(set, to, limit).await
+    }
+
+    async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
+        let user = user.clone();
+        self.with_files(move |files| files.memories.delete_memory(&user, id)).await
+    }
+
+    async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
+        let user = user.clone();
+        self.with_files(move |files| files.memories.delete_all_memories(&user)).await
+    }
+}

@@ -1,0 +1,265 @@
+//! The open file of one session: what is at its end is in memory, its lines are on the disk.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use super::{
+    files::{sync_parent_folder, unavailable},
+    line_search::{events_start, last_line_start, read_line_head},
+    log_line::{CheckpointRecord, CommitRecord, LogLine, is_checkpoint, is_commit, parse_seq},
+    session_replay::{ReplayOutcome, SessionReplay, corrupt_line},
+    session_work::SessionWork,
+};
+use crate::{
+    inbox_state::{CommandAdmission, InboxState},
+    lease_state::LeaseState,
+    log_retention::LogRetention,
+};
+use k8sops_core::{
+    CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionId, SessionState, SessionSummary,
+    StoreError,
+};
+
+/// The open file of a session. All methods block.
+#[derive(Debug)]
+pub(super) struct SessionFile {
+    path: PathBuf,
+    file: File,
+    /// The size of the committed lines; bytes of a failed write behind them do not count.
+    committed_bytes: u64,
+    /// Where the newest checkpoint starts.
+    checkpoint_start: Option<u64>,
+    oldest_seq: u64,
+    pub(super) summary: SessionSummary,
+    pub(super) inbox: InboxState,
+    pub(super) lease: LeaseState,
+    /// A write failed and could not be undone. Reopening the file repairs it.
+    must_reopen: bool,
+}
+
+impl SessionFile {
+    /// Creates a session's file with its first event.
+    pub(super) fn create(path: PathBuf, created: &SessionEvent) -> Result<Self, StoreError> {
+        let session = created.session_id;
+        let summary = SessionSummary::from_first_event(created)
+            .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
+        let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
+            opened => opened.map_err(|error| unavailable(&path, error))?,
+        };
+        let mut created_file = Self {
+            path,
+            file,
+            committed_bytes: 0,
+            checkpoint_start: None,
+            oldest_seq: 1,
+            summary,
+            inbox: InboxState::default(),
+            lease: LeaseState::after_epoch(0),
+            must_reopen: false,
+        };
+        let commit = CommitRecord { epoch: 0, events: vec![Arc::new(created.clone())], consumed: Vec::new() };
+        let line = LogLine { seq: 1, commit: Some(commit), ..LogLine::default() };
+        let written = created_file.append_bytes(&line.to_bytes());
+        if let Err(error) = written.and_then(|()| sync_parent_folder(&created_file.path)) {
+            // The caller gets an error, so that the session must not appear after the next start.
+            let _ = std::fs::remove_file(&created_file.path);
+            return Err(error);
+        }
+        Ok(created_file)
+    }
+
+    /// Opens a session's file and repairs its end: a line that is not complete was never acknowledged, and is cut off.
+    pub(super) fn open(path: PathBuf, session: SessionId) -> Result<Self, StoreError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => StoreError::NotFound(session),
+            _ => unavailable(&path, error),
+        };
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let file_bytes = file.metadata().map_err(failed)?.len();
+        let mut end = last_line_start(&file, file_bytes).map_err(failed)?;
+        let replay = loop {
+            match SessionReplay::replay_file(&file, &path, end)? {
+                ReplayOutcome::Complete(replay) => break replay,
+                ReplayOutcome::TornLastLine(start) => end = start,
+            }
+        };
+        let Some(state) = replay.state else {
+            // The file is left as it is, because a manual repair needs everything that is there.
+            return Err(StoreError::Corrupt(format!("{} has no complete session_created", path.display()).into()));
+        };
+        if end < file_bytes {
+            tracing::warn!(path = %path.display(), bytes = file_bytes - end, "cut off an incomplete line");
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(failed)?;
+        }
+        Ok(Self {
+            oldest_seq: read_oldest_seq(&file, end).map_err(failed)?,
+            path,
+            file,
+            committed_bytes: end,
+            checkpoint_start: replay.checkpoint_start,
+            summary: state.summary,
+            inbox: replay.inbox,
+            lease: LeaseState::after_epoch(replay.epoch),
+            must_reopen: false,
+        })
+    }
+
+    /// The size of the file in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.committed_bytes
+    }
+
+    pub(super) fn must_reopen(&self) -> bool {
+        self.must_reopen
+    }
+
+    /// The summary as of now.
+    pub(super) fn complete_summary(&self) -> SessionSummary {
+        self.inbox.complete_summary(&self.summary)
+    }
+
+    /// What is left to do in the session.
+    pub(super) fn work(&self) -> SessionWork {
+        let busy = self.summary.open_run.is_some() || !self.inbox.entries.is_empty();
+        SessionWork { unfinished: busy || self.summary.has_work(), busy, waiting: self.inbox.has_message() }
+    }
+
+    /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
+    pub(super) fn commit_events(&mut self, commit: &LogCommit<'_>, retention: LogRetention) -> Result<(), StoreError> {
+        self.lease.check_commit(commit, self.summary.last_seq)?;
+        let mut bytes = Vec::new();
+        if let Some(state) = commit.checkpoint {
+            let record = CheckpointRecord { state: state.clone(), epoch: commit.epoch.0, inbox: self.inbox.clone() };
+            let line = LogLine { seq: self.summary.last_seq, checkpoint: Some(Box::new(record)), ..LogLine::default() };
+            bytes = line.to_bytes();
+        }
+        if !commit.events.is_empty() || !commit.consumed.is_empty() {
+            let record = CommitRecord {
+                epoch: commit.epoch.0,
+                events: commit.events.to_vec(),
+                consumed: commit.consumed.to_vec(),
+            };
+            let seq = commit.expected_seq + commit.events.len() as u64;
+            bytes.extend(LogLine { seq, commit: Some(record), ..LogLine::default() }.to_bytes());
+        }
+        if commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint {
+            self.replace_bytes(&bytes)?;
+            self.checkpoint_start = Some(0);
+            self.oldest_seq = commit.expected_seq + 1;
+        } else {
+            let start = self.committed_bytes;
+            self.append_bytes(&bytes)?;
+            if commit.checkpoint.is_some() {
+                self.checkpoint_start = Some(start);
+            }
+        }
+        self.inbox.remove_entries(commit.consumed);
+        self.summary.clone_from(commit.summary);
+        Ok(())
+    }
+
+    /// See [`Inbox::submit_command`](k8sops_core::Inbox::submit_command).
+    pub(super) fn submit_command(&mut self, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
+        let has_open_run = self.summary.open_run.is_some();
+        let last_seq = self.summary.last_seq;
+        match self.inbox.check_command(self.summary.session_id, command, last_seq, has_open_run)? {
+            CommandAdmission::Duplicate(receipt) => Ok(receipt),
+            CommandAdmission::Accepted(entry) => {
+                let line = LogLine { seq: last_seq, inbox: Some((*entry).clone()), ..LogLine::default() };
+                self.append_bytes(&line.to_bytes())?;
+                Ok(self.inbox.append_entry(*entry))
+            }
+        }
+    }
+
+    /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events).
+    pub(super) fn read_events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        let mut page = EventPage { events: Vec::new(), last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq };
+        if after >= page.last_seq {
+            return Ok(page);
+        }
+        let failed = |error: io::Error| unavailable(&self.path, error);
+        let mut at = events_start(&self.file, after, self.committed_bytes).map_err(failed)?;
+        let mut reader = self.reader_at(at).map_err(failed)?;
+        let mut bytes = Vec::new();
+        while page.events.len() < limit.max(1) && at < self.committed_bytes {
+            bytes.clear();
+            let length = reader.read_until(b'\n', &mut bytes).map_err(failed)?;
+            if length == 0 {
+                break;
+            }
+            if is_commit(&bytes) {
+                let line = LogLine::from_bytes(&bytes).map_err(|error| corrupt_line(&self.path, at, error))?;
+                let events = line.commit.into_iter().flat_map(|commit| commit.events);
+                page.events.extend(events.filter(|event| event.seq > after));
+            }
+            at += length as u64;
+        }
+        page.events.truncate(limit.max(1));
+        Ok(page)
+    }
+
+    /// The newest checkpoint.
+    pub(super) fn read_checkpoint(&self) -> Result<Option<SessionState>, StoreError> {
+        let Some(start) = self.checkpoint_start else { return Ok(None) };
+        let mut bytes = Vec::new();
+        self.reader_at(start)
+            .and_then(|mut reader| reader.read_until(b'\n', &mut bytes))
+            .map_err(|error| unavailable(&self.path, error))?;
+        let line = LogLine::from_bytes(&bytes).map_err(|error| corrupt_line(&self.path, start, error))?;
+        Ok(line.checkpoint.map(|checkpoint| checkpoint.state))
+    }
+
+    fn reader_at(&self, start: u64) -> io::Result<impl BufRead> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(start))?;
+        Ok(BufReader::with_capacity(64 * 1024, file.take(self.committed_bytes - start)))
+    }
+
+    /// Appends lines, which are on the disk when this returns: all of them, or none.
+    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all_at(bytes, self.committed_bytes).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // A part of the lines must not become the beginning of the next line.
+            let undone = self.file.set_len(self.committed_bytes).and_then(|()| self.file.sync_all());
+            self.must_reopen = undone.is_err();
+            return Err(unavailable(&self.path, error));
+        }
+        self.committed_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Replaces all lines of the file.
+    fn replace_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let new = self.path.with_extension("jsonl.new");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let replaced = options.open(&new).and_then(|file| {
+            file.write_all_at(bytes, 0)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.path)?;
+            Ok(file)
+        });
+        self.file = replaced.map_err(|error| unavailable(&self.path, error))?;
+        self.committed_bytes = bytes.len() as u64;
+        // The rename took effect, but may not survive a power failure.
+        sync_parent_folder(&self.path).inspect_err(|_| self.must_reopen = true)
+    }
+}
+
+/// The seq of the oldest event in a file: the first line has it, or is a checkpoint right before it.
+fn read_oldest_seq(file: &File, end: u64) -> io::Result<u64> {
+    let head = read_line_head(file, 0, end)?;
+    let seq = parse_seq(&head).unwrap_or(0);
+    Ok(if is_checkpoint(&head) { seq + 1 } else { 1 })
+}

@@ -1,0 +1,332 @@
+//! The sessions' files: which are open, and the index of all of them.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    files::{create_private_folder, sync_parent_folder, unavailable},
+    index_file::IndexFile,
+    index_line::IndexLine,
+    layout::StoreLayout,
+    output_files::OutputFiles,
+    recovery_scan::modified_at,
+    session_file::SessionFile,
+};
+use crate::log_retention::LogRetention;
+use k8sops_core::{
+    DamagedSession, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId, SessionLease,
+    SessionSummary, StoreError, UserId,
+};
+
+/// The sessions' files. All methods block.
+#[derive(Debug)]
+pub(super) struct SessionFiles {
+    layout: StoreLayout,
+    retention: LogRetention,
+    /// The greatest epoch that this process granted. A closed file forgets an epoch under which nothing was written; its
+    /// owner must be fenced off nevertheless.
+    newest_epoch: AtomicU64,
+    // Both locks are held during file access but never across an await. Code that needs both locks `open` first.
+    open: Mutex<HashMap<SessionId, OpenSlot>>,
+    index: Mutex<IndexFile>,
+}
+
+/// A session's file that is open, or about to be.
+#[derive(Debug, Default, Clone)]
+struct OpenSlot {
+    file: Arc<Mutex<FileHandle>>,
+    /// The session has an owner, and its file stays open.
+    is_owned: bool,
+}
+
+#[derive(Debug, Default)]
+enum FileHandle {
+    #[default]
+    Closed,
+    Open(Box<SessionFile>),
+    Deleted,
+}
+
+/// Which sessions a deletion spares.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeletionGuard {
+    /// None.
+    Unconditional,
+    /// Sessions with an open run or commands in their inbox.
+    SpareBusy,
+}
+
+impl SessionFiles {
+    pub(super) fn new(layout: StoreLayout, retention: LogRetention, index: IndexFile) -> Self {
+        Self { layout, retention, newest_epoch: AtomicU64::new(0), open: Mutex::default(), index: Mutex::new(index) }
+    }
+
+    /// Works on a session's file, which is opened if necessary.
+    pub(super) fn with_session<T>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
+        let slot = self.open.lock().entry(session).or_default().clone();
+        let result = self.with_slot(&slot, &self.layout.session_file(&user, session), session, work);
+        self.close_if_idle(session, slot);
+        result
+    }
+
+    fn with_slot<T>(
+        &self,
+        slot: &OpenSlot,
+        path: &Path,
+        session: SessionId,
+        work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut handle = slot.file.lock();
+        if let FileHandle::Closed = &*handle {
+            let opened = SessionFile::open(path.to_owned(), session);
+            *handle = FileHandle::Open(Box::new(opened.inspect_err(|error| {
+                if let StoreError::Corrupt(_) = error {
+                    self.mark_damaged(path, session);
+                }
+            })?));
+        }
+        let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
+        let result = work(file);
+        self.index.lock().update_entry(file);
+        if file.must_reopen() {
+            // Opening the file repairs it. The owner of the session learns that its lease is lost.
+            *handle = FileHandle::Closed;
+        }
+        result
+    }
+
+    fn mark_damaged(&self, path: &Path, session: SessionId) {
+        let mut index = self.index.lock();
+        if index.is_damaged(session) {
+            return;
+        }
+        let (Some(user), Ok(known)) = (index.session_user(session).cloned(), index.read_summary(session)) else {
+            return;
+        };
+        let line = IndexLine::from_damaged_session(user, session, modified_at(path), known);
+        if let Err(error) = index.write_line(&line) {
+            tracing::warn!(%error, "cannot write the index of sessions");
+        }
+    }
+
+    /// Closes a file that has no owner and no other caller.
+    fn close_if_idle(&self, session: SessionId, slot: OpenSlot) {
+        let mut open = self.open.lock();
+        drop(slot);
+        let is_idle = open.get(&session).is_some_and(|slot| !slot.is_owned && Arc::strong_count(&slot.file) == 1);
+        if !is_idle {
+            return;
+        }
+        let Some(slot) = open.remove(&session) else { return };
+        let handle = slot.file.lock();
+        if let FileHandle::Open(file) = &*handle {
+            self.write_index_line(file);
+        }
+    }
+
+    /// Writes a session's line in the index. If that fails, the next start reads the session's file.
+    fn write_index_line(&self, file: &SessionFile) {
+        let line = IndexLine::from_session(file);
+        let mut index = self.index.lock();
+        if index.session_user(line.summary.session_id).is_some()
+            && let Err(error) = index.write_line(&line)
+        {
+            tracing::warn!(%error, "cannot write the index of sessions");
+        }
+    }
+
+    fn set_owned(&self, session: SessionId, is_owned: bool) {
+        if let Some(slot) = self.open.lock().get_mut(&session) {
+            slot.is_owned = is_owned;
+        }
+    }
+
+    /// Creates a session with its first event.
+    pub(super) fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
+        let session = created.session_id;
+        let summary = SessionSummary::from_first_event(created)
+            .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
+        // The file name alone does not prevent a second session with this id in the folder of another user.
+        if self.index.lock().session_user(session).is_some() {
+            return Err(StoreError::Exists(session));
+        }
+        let path = self.layout.session_file(&summary.user_id, session);
+        if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
+            create_private_folder(folder).map_err(|error| unavailable(folder, error))?;
+            sync_parent_folder(folder)?;
+        }
+        let file = SessionFile::create(path.clone(), created)?;
+        let written = self.index.lock().write_line(&IndexLine::from_session(&file));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&path);
+            unavailable(&self.layout.index_file(), error)
+        })
+    }
+
+    /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
+    pub(super) fn commit_events(&self, commit: &LogCommit<'_>) -> Result<(), StoreError> {
+        self.with_session(commit.session, |file| file.commit_events(commit, self.retention))
+    }
+
+    /// See [`Leases::acquire_lease`](k8sops_core::Leases::acquire_lease).
+    pub(super) fn acquire_lease(
+        &self,
+        session: SessionId,
+        owner: &str,
+        ttl: Duration,
+    ) -> Result<SessionLease, StoreError> {
+        self.with_session(session, |file| {
+            let floor = self.newest_epoch.load(Ordering::SeqCst);
+            let lease = file.lease.acquire(session, owner, ttl, floor)?;
+            self.newest_epoch.fetch_max(lease.epoch.0, Ordering::SeqCst);
+            self.set_owned(session, true);
+            Ok(lease)
+        })
+    }
+
+    /// See [`Leases::release_lease`](k8sops_core::Leases::release_lease).
+    pub(super) fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
+        let released = self.with_session(lease.session, |file| {
+            if !file.lease.release_if_newest(lease) {
+                return Ok(RemainingWork::None);
+            }
+            self.set_owned(lease.session, false);
+            Ok(if file.work().unfinished { RemainingWork::Unfinished } else { RemainingWork::None })
+        });
+        match released {
+            Err(StoreError::NotFound(_)) => Ok(RemainingWork::None),
+            released => released,
+        }
+    }
+
+    /// A session's summary: from its file if that is open, else from the index.
+    pub(super) fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        let slot = self.open.lock().get(&session).cloned();
+        if let Some(slot) = slot {
+            let from_file = match &*slot.file.lock() {
+                FileHandle::Open(file) => Some(Some(file.complete_summary())),
+                FileHandle::Deleted => Some(None),
+                FileHandle::Closed => None,
+            };
+            // A caller that worked on the file meanwhile left it to the last one to close it.
+            self.close_if_idle(session, slot);
+            if let Some(summary) = from_file {
+                return Ok(summary);
+            }
+        }
+        if self.index.lock().is_damaged(session) {
+            // The file may have been repaired; if not, the error says what is wrong with it.
+            return match self.with_session(session, |file| Ok(file.complete_summary())) {
+                Err(StoreError::NotFound(_)) => Ok(None),
+                summary => summary.map(Some),
+            };
+        }
+        self.read_indexed_summary(session)
+    }
+
+    fn read_indexed_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        let summary = self.index.lock().read_summary(session);
+        summary.map_err(|error| unavailable(&self.layout.index_file(), error))
+    }
+
+    /// See [`SessionIndex::list_sessions`](k8sops_core::SessionIndex::list_sessions).
+    pub(super) fn list_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let sessions = self.index.lock().list_sessions(user, after, limit);
+        let summaries = sessions.into_iter().map(|session| {
+            // A damaged session is listed too, so that it can be found and deleted.
+            let is_damaged = self.index.lock().is_damaged(session);
+            if is_damaged { self.read_indexed_summary(session) } else { self.read_summary(session) }
+        });
+        // A session that was deleted meanwhile is left out.
+        summaries.filter_map(Result::transpose).collect()
+    }
+
+    pub(super) fn count_sessions(&self, user: &UserId) -> usize {
+        self.index.lock().count_sessions(user)
+    }
+
+    pub(super) fn unfinished_sessions(&self) -> Vec<SessionId> {
+        self.index.lock().unfinished_sessions()
+    }
+
+    /// Sessions that are damaged. Each is tried again, because it may have been repaired.
+    pub(super) fn damaged_sessions(&self) -> Vec<DamagedSession> {
+        let damaged = self.index.lock().damaged_sessions();
+        let damaged = damaged.into_iter().map(|session| (session, self.with_session(session, |_| Ok(()))));
+        damaged
+            .filter_map(|(session_id, opened)| match opened {
+                Ok(()) | Err(StoreError::NotFound(_)) => None,
+                Err(error) => Some(DamagedSession { session_id, error }),
+            })
+            .collect()
+    }
+
+    /// Deletes a session and its outputs.
+    pub(super) fn delete_session(
+        &self,
+        session: SessionId,
+        guard: DeletionGuard,
+        outputs: &OutputFiles,
+    ) -> Result<IdleDeletion, StoreError> {
+        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
+        let path = self.layout.session_file(&user, session);
+        let slot = self.open.lock().entry(session).or_default().clone();
+        let deleted = {
+            let mut handle = slot.file.lock();
+            if guard == DeletionGuard::SpareBusy && self.index.lock().is_busy(session) {
+                Ok(IdleDeletion::Busy)
+            } else {
+                match fs::remove_file(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&path, error)),
+                    _ => {
+                        *handle = FileHandle::Deleted;
+                        self.index.lock().remove_session(session);
+                        outputs.delete_session_outputs(session);
+                        Ok(IdleDeletion::Deleted)
+                    }
+                }
+            }
+        };
+        if let Ok(IdleDeletion::Deleted) = deleted {
+            self.set_owned(session, false);
+            self.close_if_idle(session, slot);
+            sync_parent_folder(&path)?;
+        } else {
+            self.close_if_idle(session, slot);
+        }
+        deleted
+    }
+}
+
+#[cfg(test)]
+impl SessionFiles {
+    /// The number of files that are open.
+    pub(super) fn open_count(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// Holds a session's file open as a concurrent caller would.
+    pub(super) fn hold_open(&self, session: SessionId) -> impl Sized + use<> {
+        self.open.lock().entry(session).or_default().clone()
+    }
+}

@@ -1,0 +1,99 @@
+//! Replays the lines of a session's file from the newest checkpoint on.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use super::{files::unavailable, line_search::newest_checkpoint_start, log_line::LogLine};
+use crate::inbox_state::InboxState;
+use k8sops_core::{SessionState, StoreError};
+
+/// What the lines from the newest checkpoint on say.
+pub(super) struct SessionReplay {
+    /// `None` if the file has no complete `session_created`.
+    pub(super) state: Option<SessionState>,
+    pub(super) checkpoint_start: Option<u64>,
+    pub(super) epoch: u64,
+    pub(super) inbox: InboxState,
+}
+
+/// How a replay ended.
+pub(super) enum ReplayOutcome {
+    /// All lines were replayed.
+    Complete(SessionReplay),
+    /// The last line, which starts at this offset, is not a record: it was not on the disk yet when the machine failed.
+    TornLastLine(u64),
+}
+
+/// Why a line cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+enum ReplayError {
+    #[error(transparent)]
+    InvalidJson(#[from] serde_json::Error),
+    #[error("seq {seq} follows seq {last_seq}")]
+    Gap { seq: u64, last_seq: u64 },
+}
+
+impl SessionReplay {
+    /// Replays the lines up to the offset `end`.
+    pub(super) fn replay_file(mut file: &File, path: &Path, end: u64) -> Result<ReplayOutcome, StoreError> {
+        let failed = |error: io::Error| unavailable(path, error);
+        let mut at = newest_checkpoint_start(file, end).map_err(failed)?;
+        file.seek(SeekFrom::Start(at)).map_err(failed)?;
+        let mut reader = BufReader::new(file.take(end - at));
+        let mut replay = Self { state: None, checkpoint_start: None, epoch: 0, inbox: InboxState::default() };
+        let mut bytes = Vec::new();
+        while at < end {
+            bytes.clear();
+            let length = reader.read_until(b'\n', &mut bytes).map_err(failed)? as u64;
+            let line = LogLine::from_bytes(&bytes).map_err(ReplayError::from);
+            match line.and_then(|line| replay.apply_line(line, at)) {
+                Ok(()) => at += length,
+                Err(_) if at + length >= end && at > 0 => return Ok(ReplayOutcome::TornLastLine(at)),
+                Err(error) => return Err(corrupt_line(path, at, error)),
+            }
+            if length == 0 {
+                break;
+            }
+        }
+        Ok(ReplayOutcome::Complete(replay))
+    }
+
+    fn apply_line(&mut self, line: LogLine, start: u64) -> Result<(), ReplayError> {
+        if let Some(checkpoint) = line.checkpoint {
+            self.checkpoint_start = Some(start);
+            self.epoch = self.epoch.max(checkpoint.epoch);
+            self.inbox = checkpoint.inbox;
+            self.state = Some(checkpoint.state);
+        }
+        if let Some(entry) = line.inbox {
+            self.inbox.append_entry(entry);
+        }
+        if let Some(commit) = line.commit {
+            self.epoch = self.epoch.max(commit.epoch);
+            self.inbox.remove_entries(&commit.consumed);
+            for event in &commit.events {
+                let last_seq = self.state.as_ref().map_or(0, SessionState::last_seq);
+                if event.seq != last_seq + 1 {
+                    return Err(ReplayError::Gap { seq: event.seq, last_seq });
+                }
+                match &mut self.state {
+                    Some(state) => state.apply_event(event),
+                    None => self.state = SessionState::from_first_event(event),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The error of a line that cannot be read.
+pub(super) fn corrupt_line(
+    path: &Path,
+    start: u64,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> StoreError {
+    StoreError::corrupt(format!("{} at byte {start}", path.display()), error)
+}

@@ -1,0 +1,122 @@
+//! The store itself: opening it, and running file access on threads that may block.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    files::{create_private_folder, private_file, sync_parent_folder, unavailable},
+    index_file::IndexFile,
+    layout::StoreLayout,
+    memory_files::MemoryFiles,
+    output_files::OutputFiles,
+    recovery_scan::scan_sessions,
+    session_file::SessionFile,
+    session_files::SessionFiles,
+    usage_files::UsageFiles,
+};
+use crate::log_retention::LogRetention;
+use k8sops_core::{SessionId, StoreError};
+
+/// Sessions in files. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FilesystemStore(Arc<StoreFiles>);
+
+/// All files of a store.
+#[derive(Debug)]
+pub(super) struct StoreFiles {
+    pub(super) layout: StoreLayout,
+    pub(super) sessions: SessionFiles,
+    pub(super) outputs: OutputFiles,
+    pub(super) usage: UsageFiles,
+    pub(super) memories: MemoryFiles,
+    /// Keeps other processes out as long as it is open.
+    _lock: File,
+}
+
+impl FilesystemStore {
+    /// Opens the folder of a store, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// `InUse` if another process uses the folder; `Unavailable` if it cannot be created or read.
+    pub async fn open(root: &Path, retention: LogRetention) -> Result<Self, StoreError> {
+        let layout = StoreLayout::new(root.to_owned());
+        run_blocking(move || Ok(Self(Arc::new(StoreFiles::open(layout, retention)?)))).await
+    }
+
+    /// The files, for work that does not block.
+    pub(super) fn files(&self) -> &StoreFiles {
+        &self.0
+    }
+
+    /// Runs file access on a thread that may block. It is completed even if its caller goes away.
+    pub(super) async fn with_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&StoreFiles) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let files = self.0.clone();
+        run_blocking(move || work(&files)).await
+    }
+
+    /// Works on a session's file, on a thread that may block.
+    pub(super) async fn with_session<T: Send + 'static>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.with_files(move |files| files.sessions.with_session(session, work)).await
+    }
+}
+
+impl StoreFiles {
+    fn open(layout: StoreLayout, retention: LogRetention) -> Result<Self, StoreError> {
+        let sessions = layout.sessions();
+        create_private_folder(&sessions).map_err(|error| unavailable(&sessions, error))?;
+        sync_parent_folder(&sessions)?;
+        sync_parent_folder(layout.root())?;
+        let lock = lock_folder(&layout)?;
+        let index_path = layout.index_file();
+        let index_failed = |error| unavailable(&index_path, error);
+        let (mut index, known_lines) = IndexFile::open(index_path.clone()).map_err(index_failed)?;
+        let lines = scan_sessions(&layout, &known_lines)?;
+        let outputs = OutputFiles::new(layout.clone());
+        outputs.delete_stray_outputs(&lines.iter().map(|line| line.summary.session_id).collect())?;
+        let usage = UsageFiles::new(layout.clone());
+        usage.delete_expired_files()?;
+        index.replace_lines(lines).map_err(index_failed)?;
+        Ok(Self {
+            sessions: SessionFiles::new(layout.clone(), retention, index),
+            outputs,
+            usage,
+            memories: MemoryFiles::new(layout.clone()),
+            layout,
+            _lock: lock,
+        })
+    }
+}
+
+/// Takes the lock by which one process has the folder to itself.
+fn lock_folder(layout: &StoreLayout) -> Result<File, StoreError> {
+    let path = layout.lock_file();
+    let file = private_file().create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| unavailable(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(format!(
+            "another process uses {}; stop it, or choose another folder with MEMORY_FILESYSTEM_PATH",
+            layout.root().display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(unavailable(&path, error)),
+    }
+}
+
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::unavailable("the file access was aborted", error)),
+    }
+}

@@ -1,0 +1,19 @@
+//! How much of a session's log is kept.
+
+/// How much of a session's log is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogRetention {
+    /// The whole log.
+    #[default]
+    Full,
+    /// The newest checkpoint and the events after it (`MEMORY_SHALLOW`).
+    SinceCheckpoint,
+}
+
+impl LogRetention {
+    /// The retention that `MEMORY_SHALLOW` asks for.
+    #[must_use]
+    pub fn from_shallow(shallow: bool) -> Self {
+        if shallow { Self::SinceCheckpoint } else { Self::Full }
+    }
+}
