@@ -25,7 +25,7 @@ use k8sops_store::InMemoryStore;
 use k8sops_telemetry::Metrics;
 use k8sops_testing::{
     hooked_store::{HookedStore, StoreHooks, StoreWrite},
-    scripted::{Gate, ScriptedModel, Step, call, text},
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 use k8sops_tools::{
     ApprovalBy, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor,
@@ -84,7 +84,7 @@ struct CommitWatch {
     /// Weights of the checkpoints that were written.
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
-    slow: Mutex<Option<Gate>>,
+    slow: Mutex<Option<TestGate>>,
 }
 
 #[async_trait]
@@ -281,13 +281,13 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..14)
 }
 
-fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
+fn replies() -> impl Strategy<Value = Vec<Vec<ReplyStep>>> {
     let reply = prop_oneof![
         3 => Just(vec![text("a"), text("b")]),
         2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
         2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
         1 => Just(vec![call("nothing", json!({}))]),
-        1 => Just(vec![text("broken"), Step::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![text("broken"), ReplyStep::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
         1 => Just(vec![]),
     ];
     prop::collection::vec(reply, 0..12)
@@ -384,8 +384,8 @@ async fn checkpoints_cost_no_more_than_the_log_itself() {
 
 #[tokio::test]
 async fn a_cancel_that_overtakes_the_start_of_its_run_cancels_it() {
-    let gate = Gate::new();
-    let world = World::new(&ScriptedModel::new([vec![text("never said"), Step::Hang]])).await;
+    let gate = TestGate::new();
+    let world = World::new(&ScriptedModel::new([vec![text("never said"), ReplyStep::Hang]])).await;
     *world.store.slow.lock().unwrap() = Some(gate.clone());
     world.say("hi").await;
     gate.arrived().await;
@@ -454,8 +454,8 @@ async fn outcomes(world: &World) -> Vec<(Option<RunId>, RunOutcome)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_cancel_that_was_taken_up_outlives_the_owner_that_took_it_up() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("and on it goes")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("and on it goes")]]);
     let world = World::new(&model).await;
     let receipt = world.say("hi").await;
     gate.arrived().await;
@@ -469,8 +469,8 @@ async fn a_cancel_that_was_taken_up_outlives_the_owner_that_took_it_up() {
 
 #[tokio::test]
 async fn a_cancel_ends_the_run_that_it_was_meant_for_and_no_other() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("one"), Step::Wait(gate.clone())], vec![text("two")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("one"), ReplyStep::Wait(gate.clone())], vec![text("two")]]);
     let world = World::new(&model).await;
     let first = world.say("one").await;
     gate.arrived().await;
@@ -521,8 +521,8 @@ async fn a_title_that_the_user_gave_is_kept() {
 
 #[tokio::test]
 async fn a_session_deleted_in_mid_run_is_gone_and_stays_so() {
-    let gate = Gate::new();
-    let world = World::new(&ScriptedModel::new([vec![text("a"), Step::Wait(gate.clone()), text("b")]])).await;
+    let gate = TestGate::new();
+    let world = World::new(&ScriptedModel::new([vec![text("a"), ReplyStep::Wait(gate.clone()), text("b")]])).await;
     world.say("hi").await;
     gate.arrived().await;
     let mut cursor = world.sessions.open_cursor(&world.user, world.session, 0).await.unwrap();

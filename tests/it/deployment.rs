@@ -9,14 +9,10 @@ use std::{
 use k8sops::config::settings_catalog;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
-    process::Command,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use crate::{program::k8sops_command, service::PATIENCE};
-use k8sops_testing::testbed;
+use crate::program::k8sops_command;
+use k8sops_testing::{TEST_TIMEOUT, child_program::ChildProgram, testbed};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -45,7 +41,7 @@ async fn output(command: &mut Command, input: Option<&str>) -> Result<String, St
         drop(stdin);
     };
     let ended = async { tokio::join!(written, child.wait_with_output()).1 };
-    let output = timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("{command:?} does not end")).unwrap();
+    let output = timeout(TEST_TIMEOUT, ended).await.unwrap_or_else(|_| panic!("{command:?} does not end")).unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (out, err) = (text(output.stdout), text(output.stderr));
     if output.status.success() { Ok(out) } else { Err(format!("{out}{err}")) }
@@ -625,18 +621,15 @@ async fn service_starts_with_the_settings_of_the_chart() {
         let folder = TempDir::new().unwrap();
         let objects = objects_of(&values_files()[name], &[]).await;
         let mut program = k8sops_command();
-        program.arg("serve").envs(given(&objects, &folder)).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = program.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
-        let (_, url) = first.split_once("listens on ").unwrap();
+        let program = ChildProgram::start(program.arg("serve").envs(given(&objects, &folder))).await;
+        let url = &program.url;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
             let path = list(&pod(&objects)["containers"])[0][probe]["httpGet"]["path"].as_str().unwrap();
-            let answer = client.get(format!("{url}{path}")).timeout(PATIENCE).send().await.unwrap();
+            let answer = client.get(format!("{url}{path}")).timeout(TEST_TIMEOUT).send().await.unwrap();
             assert_eq!(answer.status(), 200, "{name}: {path}");
         }
-        child.kill().await.unwrap();
+        program.kill().await;
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::service::{Service, Setup};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call},
+    scripted_model::{ScriptedModel, call},
     testbed,
 };
 

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::Service;
-use k8sops_testing::{scripted::ScriptedModel, testbed};
+use k8sops_testing::{scripted_model::ScriptedModel, testbed};
 
 fn operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();

@@ -1,6 +1,6 @@
 //! A service of a test's own, and a client for it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
 use k8sops::{
@@ -15,10 +15,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use k8sops_testing::scripted::ScriptedModel;
-
-/// Nothing in these tests takes this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+use k8sops_testing::{TEST_TIMEOUT, eventually, scripted_model::ScriptedModel};
 
 /// How a test's service differs from the ordinary one.
 #[derive(Default)]
@@ -80,7 +77,7 @@ impl Service {
     /// Stops in order; the folder with its sessions, for a service after it.
     pub async fn stop(self) -> TempDir {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("the service stops").unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, self.task).await.expect("the service stops").unwrap().unwrap();
         self.data
     }
 
@@ -91,12 +88,7 @@ impl Service {
 
     /// Waits until all MCP servers are connected.
     pub async fn connected(&self) {
-        let connected = async {
-            while self.get("/v1/info").await["mcp_connected"] != true {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, connected).await.expect("the MCP servers connect");
+        eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
     /// A copy of the sessions as they are on the disk now.
@@ -107,7 +99,7 @@ impl Service {
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(PATIENCE);
+        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(TEST_TIMEOUT);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -227,7 +219,7 @@ impl Sse {
                 assert_eq!(field("id: ").map(str::to_owned), frame["seq"].as_u64().map(|seq| seq.to_string()));
                 return Some(frame);
             }
-            let piece = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the stream goes on")?;
+            let piece = tokio::time::timeout(TEST_TIMEOUT, self.body.next()).await.expect("the stream goes on")?;
             self.buffer.push_str(std::str::from_utf8(&piece.ok()?).unwrap());
         }
     }

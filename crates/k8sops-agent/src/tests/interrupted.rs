@@ -5,8 +5,8 @@ use super::*;
 #[tokio::test]
 async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     let log = Log::new("write");
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half a "), Step::Wait(gate.clone()), text("sentence")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half a "), ReplyStep::Wait(gate.clone()), text("sentence")]]);
     let run = run(&log, &model, &Arc::default());
     let (end, ()) = tokio::join!(run.run_to_completion(), async {
         gate.arrived().await;

@@ -24,7 +24,7 @@ use super::*;
 use crate::SpendingLimits;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
     ToolOutcome, ToolRef,
@@ -215,7 +215,7 @@ impl RunLog for Log {
 #[derive(Default)]
 struct Tools {
     calls: Mutex<Vec<(String, Value)>>,
-    gates: HashMap<&'static str, Gate>,
+    gates: HashMap<&'static str, TestGate>,
     /// `change` needs no approval.
     asks_nothing: bool,
     running: AtomicUsize,
@@ -223,8 +223,8 @@ struct Tools {
 }
 
 impl Tools {
-    fn held(name: &'static str) -> (Arc<Self>, Gate) {
-        let gate = Gate::new();
+    fn held(name: &'static str) -> (Arc<Self>, TestGate) {
+        let gate = TestGate::new();
         (Arc::new(Self { gates: HashMap::from([(name, gate.clone())]), ..Self::default() }), gate)
     }
 
