@@ -18,7 +18,8 @@ if [ ${#targets[@]} -eq 0 ]; then
   for file in fuzz/fuzz_targets/*.rs; do targets+=("$(basename "$file" .rs)"); done
 fi
 
-export RUSTC_WRAPPER=$PWD/fuzz/instrument.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/fuzz/target}
+# The dependencies are the product's, compiled in the same way: they are taken from its target folder.
+export RUSTC_WRAPPER=$PWD/fuzz/instrument.sh CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
 # The versions that the product is built with; cargo adds those of libFuzzer.
 cp Cargo.lock fuzz/Cargo.lock
 cargo build --quiet --manifest-path fuzz/Cargo.toml --bins

@@ -1,20 +1,16 @@
 //! k8sops: a headless Kubernetes-operations agent.
 //!
-//! A client opens a session over REST, a WebSocket or SSE; behind it an agent works on clusters through MCP tools, with a
-//! language model of the operator's choice. The crate is the service; `main` is its command line. `ARCHITECTURE.md` tells
-//! how it hangs together. The rooms, from the edge to the heart:
+//! A client opens a session over REST, WebSocket or SSE. Behind it an agent works on clusters through MCP tools, with a language
+//! model that the operator chooses. This package is the service, and `main` its command line; the parts that do not depend on
+//! it are the crates under `crates/`. `ARCHITECTURE.md` describes how they work together.
 //!
-//! - [`cli`], [`demo`]: clients of our own API, and the simulated outside
-//! - [`app`]: builds all parts, runs them, stops them in order
-//! - [`api`]: HTTP, SSE, WebSocket
-//! - [`auth`]: who a caller is, and what roles may do
-//! - [`runtime`]: sessions alive: owners, recovery
-//! - [`audit`]: the trail of who did what
-//! - [`agent`]: one run over model and tools
-//! - [`models`], [`tools`], [`mcp`]: the ways to the outside
-//! - [`store`]: where logs are kept
-//! - [`session`]: events, projection, cursor: what everything else is about
-//! - [`config`], [`telemetry`]: the ground
+//! - [`cli`], [`demo`]: clients of the API, and the simulated cluster
+//! - [`app`]: builds all parts, runs them, and shuts them down in order
+//! - [`api`]: HTTP, SSE and WebSocket
+//! - [`auth`]: authentication and roles
+//! - [`runtime`]: active sessions: ownership, runs, recovery
+//! - [`audit`]: the audit trail
+//! - [`config`]: composes the options of all parts
 #![forbid(unsafe_code)]
 
 pub mod api;

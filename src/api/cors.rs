@@ -30,7 +30,10 @@ const MAX_AGE_SECONDS: usize = 600;
 
 /// Returns the CORS middleware. It is inactive if no origins are listed.
 pub fn cors(state: &ApiState) -> Condition<Cors> {
-    let origins = &state.server.cors_origins;
+    cors_for(&state.server.cors_origins)
+}
+
+fn cors_for(origins: &[String]) -> Condition<Cors> {
     let cors = origins.iter().fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
     let cors = cors
         .allowed_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
@@ -57,4 +60,44 @@ pub(super) fn adapt_cors_response<B: MessageBody + 'static>(
         *response.response_mut().status_mut() = StatusCode::NO_CONTENT;
     }
     response.map_into_left_body()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{
+        App, HttpResponse,
+        middleware::{Next, from_fn},
+        test::{TestRequest, call_service, init_service},
+        web,
+    };
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn preflight_is_answered_without_body_or_with_a_problem() {
+        let origin = "https://ops.example.com";
+        let app = App::new()
+            .wrap(cors_for(&[origin.to_owned()]))
+            .wrap(from_fn(async |request, next: Next<_>| next.call(request).await.map(adapt_cors_response)))
+            .route("/", web::get().to(HttpResponse::Ok));
+        let app = init_service(app).await;
+        let preflight = |requested_header: &str| {
+            TestRequest::with_uri("/")
+                .method(Method::OPTIONS)
+                .insert_header((header::ORIGIN, origin))
+                .insert_header((header::ACCESS_CONTROL_REQUEST_METHOD, "GET"))
+                .insert_header((header::ACCESS_CONTROL_REQUEST_HEADERS, requested_header))
+                .to_request()
+        };
+        let allowed = call_service(&app, preflight("authorization")).await;
+        assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
+        assert_eq!(allowed.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), origin);
+        let rejected = call_service(&app, preflight("x-unlisted")).await;
+        assert_eq!(rejected.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(rejected.headers().get(header::CONTENT_TYPE).unwrap(), "application/problem+json");
+        let request = TestRequest::with_uri("/").insert_header((header::ORIGIN, origin)).to_request();
+        let response = call_service(&app, request).await;
+        assert_eq!(response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), origin);
+        assert!(response.headers().contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS));
+    }
 }

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, http::header, web::Bytes};
+use backon::{BackoffBuilder as _, ConstantBuilder};
 use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use k8sops_core::{
     ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
@@ -25,8 +26,15 @@ use crate::{auth::CallerIdentity, error_chain::ErrorChain};
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Frames that are ready are combined into chunks of about this size.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// The delay before a read from an unavailable store is retried.
-pub(super) const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The minimum delay before a read from an unavailable store is retried. Jitter adds up to the same again.
+const STORE_RETRY_DELAY: Duration = Duration::from_millis(600);
+
+/// Waits before a read from an unavailable store is retried. The delay is random, so that the streams of a replica do not all
+/// retry at the same moment.
+pub(super) async fn wait_for_store_retry() {
+    let mut delays = ConstantBuilder::default().with_delay(STORE_RETRY_DELAY).with_jitter().build();
+    sleep(delays.next().unwrap_or(STORE_RETRY_DELAY)).await;
+}
 
 /// The format of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,7 +230,7 @@ impl StreamWriter {
             }
             Ok(Err(error @ StoreError::Unavailable(_))) => {
                 tracing::warn!(error = %ErrorChain(&error), "store unavailable, retrying stream");
-                sleep(STORE_RETRY_DELAY).await;
+                wait_for_store_retry().await;
             }
             Ok(Err(error)) => {
                 tracing::error!(error = %ErrorChain(&error), "session log unreadable, closing stream");

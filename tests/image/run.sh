@@ -44,7 +44,7 @@ container=k8sops-image-test-$$
 podman() {
   unshare --mount bash -c '
     if [ -e /sys/fs/cgroup/unified/cgroup.controllers ]; then umount /sys/fs/cgroup/unified; fi
-    exec podman "$@"' podman "${storage[@]}" "$@"
+    exec podman "$@"' podman "${storage[@]}" --cgroup-manager cgroupfs --events-backend file "$@"
 }
 buildah() { command buildah "${storage[@]}" "$@"; }
 
@@ -110,7 +110,7 @@ build_image() {
     --build-arg RUNTIME_IMAGE=localhost/base --tag localhost/k8sops "$repo" > "$work/log" 2>&1 || fail "buildah build failed"
 }
 
-# $1: the image. In MB.
+# $1: the image.
 size() { buildah images --json "$1" | jq -r '.[0].size'; }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }

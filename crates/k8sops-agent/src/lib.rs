@@ -56,7 +56,7 @@ pub use compaction::transcript_line;
 pub use completion::OneShotCompletion;
 pub use context::ContextPolicy;
 pub use limits::RunLimits;
-pub use memory_context::MemoryRetriever;
+pub use memory_notes::MemoryRetriever;
 pub use model_selection::ModelCandidate;
 pub use options::{
     AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions, SpendingLimit, SpendingLimits,

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-
 use crate::{
     cancellation::wait_until_stopped,
     context,
@@ -12,13 +10,6 @@ use crate::{
     run_log::{LogClosed, RunView},
 };
 use k8sops_core::{ChatMessage, EventBody, MemoryNote, MemoryRecalled, OpenRun, UserMessage};
-
-/// Retrieves memories of a run's user.
-#[async_trait]
-pub trait MemoryRetriever: Send + Sync {
-    /// Returns the memories that are relevant to a message, the best first, within a time limit. Returns none on failure.
-    async fn retrieve_memories(&self, message: &str) -> Vec<MemoryNote>;
-}
 
 impl Run {
     /// Retrieves the memories that are relevant to the message of this run; returns whether it committed any.

@@ -1,8 +1,16 @@
-//! Memories as the model reads them: notes in a fence behind the user's message.
+//! The port through which a run retrieves memories, and the notes that the model reads.
 
 use std::fmt::Write as _;
 
-use k8sops_core::UserMessage;
+use async_trait::async_trait;
+use k8sops_core::{MemoryNote, UserMessage};
+
+/// Retrieves memories of a run's user.
+#[async_trait]
+pub trait MemoryRetriever: Send + Sync {
+    /// Returns the memories that are relevant to a message, the best first, within a time limit. Returns none on failure.
+    async fn retrieve_memories(&self, message: &str) -> Vec<MemoryNote>;
+}
 
 /// Returns a user message as the model reads it. A note cannot close the fence it is in.
 pub(crate) fn user_text_with_notes(message: &UserMessage) -> String {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     budget::UsageSource,
     limits::RunLimits,
-    memory_context::MemoryRetriever,
+    memory_notes::MemoryRetriever,
     model_selection::{ModelCandidate, ModelRouting},
     run_events::run_finished,
     run_log::{LogClosed, RunLog},

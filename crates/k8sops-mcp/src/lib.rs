@@ -13,6 +13,31 @@
 //!              └─ progress, and elicitations: questions of the server to the user
 //! ```
 //!
+//! # Example
+//!
+//! ```no_run
+//! # async fn example(options: &k8sops_mcp::McpOptions) -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{collections::BTreeMap, time::Duration};
+//! use k8sops_mcp::{CallLimits, McpCallContext, McpHub, McpTransport, build_connector};
+//! use tokio_util::{sync::CancellationToken, task::TaskTracker};
+//!
+//! let transport = McpTransport::Stdio {
+//!     command: "kubernetes-mcp-server".to_owned(),
+//!     args: vec!["--read-only".to_owned()],
+//!     env: BTreeMap::new(),
+//! };
+//! let servers = vec![("k8s".to_owned(), build_connector(&transport)?)];
+//! let hub = McpHub::start(servers, options, TaskTracker::new(), &CancellationToken::new());
+//! hub.wait_for_first_attempts().await;
+//!
+//! let context = McpCallContext::with_limits(CallLimits::uniform(Duration::from_secs(60)));
+//! let output = hub.call_tool("k8s", "namespaces_list", serde_json::Map::new(), context).await?;
+//! println!("{}", output.text);
+//! hub.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Guarantees
 //!
 //! - **A call is never retried.** A request is sent once; it is sent again only if the server asks for input first

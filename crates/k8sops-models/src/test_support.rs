@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use eventsource_stream::Event;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -338,7 +339,7 @@ impl ScriptedProvider {
     }
 
     pub(crate) fn received(&self) -> Vec<ReceivedRequest> {
-        self.script.received.lock().unwrap().clone()
+        self.script.received.lock().clone()
     }
 
     /// Waits until the client closes a stalled connection.
@@ -354,8 +355,8 @@ impl ScriptedProvider {
 
 async fn serve(mut socket: TcpStream, script: Arc<ProviderScript>) {
     while let Some(received) = read_request(&mut socket).await {
-        script.received.lock().unwrap().push(received);
-        let answer = script.answers.lock().unwrap().pop_front().expect("the script has an answer for each request");
+        script.received.lock().push(received);
+        let answer = script.answers.lock().pop_front().expect("the script has an answer for each request");
         if socket.write_all(&answer.bytes).await.is_err() {
             return;
         }

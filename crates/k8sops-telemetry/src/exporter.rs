@@ -1,9 +1,6 @@
 //! The export of spans over OTLP.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _, WithHttpConfig as _};
@@ -18,16 +15,13 @@ use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
 use crate::{
     options::{RootSampler, TelemetryOptions, TraceSampler},
-    spans::SPAN_TARGET,
+    spans::{SPAN_TARGET, set_content_capture},
 };
 
 /// Time limit of one export. An unreachable collector costs spans and nothing else.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit of the last export, which delays the end of the process.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Whether prompts, arguments and outputs are recorded. One flag per process, as there is one subscriber per process.
-static CAPTURE_CONTENT: AtomicBool = AtomicBool::new(false);
 
 /// Why spans cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +85,7 @@ where
         .with_sampler(sdk_sampler(config.sampler, config.sampler_arg))
         .with_resource(resource)
         .build();
-    CAPTURE_CONTENT.store(config.capture_content, Ordering::Relaxed);
+    set_content_capture(config.capture_content);
     let layer = OpenTelemetryLayer::new(provider.tracer("k8sops"))
         .with_location(false)
         .with_threads(false)
@@ -100,11 +94,6 @@ where
         .with_tracked_inactivity(false)
         .with_context_activation(false);
     Ok((Some(layer.with_filter(FilterFn::new(is_exported))), SpanExporterGuard(Some(provider))))
-}
-
-/// Returns whether prompts, arguments and outputs may be recorded on spans.
-pub(crate) fn captures_content() -> bool {
-    CAPTURE_CONTENT.load(Ordering::Relaxed)
 }
 
 fn is_exported(metadata: &tracing::Metadata<'_>) -> bool {

@@ -3,17 +3,28 @@
 //! Spans are `tracing` spans of one target. Their fields are the ids that log lines carry; what only a trace has is set as an
 //! attribute of OpenTelemetry, which costs nothing while nothing is exported and never gets into a log line.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use k8sops_core::{RequestContext, RunId, SessionId, TokenUsage};
 use opentelemetry::trace::Status;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::{exporter::captures_content, trace_context::set_remote_parent};
+use crate::trace_context::set_remote_parent;
 
 /// The target of all spans that are exported.
 pub(crate) const SPAN_TARGET: &str = "k8sops::turn";
+
+/// Whether prompts, arguments and outputs are recorded. One flag per process, as there is one subscriber per process.
+static CAPTURE_CONTENT: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether prompts, arguments and outputs are recorded on spans.
+pub(crate) fn set_content_capture(enabled: bool) {
+    CAPTURE_CONTENT.store(enabled, Ordering::Relaxed);
+}
 
 /// The methods that are named in spans. OpenTelemetry's conventions ask for a closed list.
 const KNOWN_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
@@ -34,7 +45,7 @@ pub fn record_failure(span: &Span, error_type: &str) {
 
 /// Records a prompt, arguments or an output, if the operator asked for content in traces.
 pub fn record_content(span: &Span, key: &'static str, value: impl FnOnce() -> String) {
-    if captures_content() && !span.is_disabled() {
+    if CAPTURE_CONTENT.load(Ordering::Relaxed) && !span.is_disabled() {
         set_text(span, key, value());
     }
 }

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
 use k8sops_telemetry::{OpenStreamGuard, request_id, spans};
 use serde_json::Value;
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 use tracing::Instrument as _;
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     api::{
         caller::{Caller, CanApprove, CanWrite},
         commands::{approval_command, cancel_command, input_command, message_command, settings_command},
-        event_stream::{STORE_RETRY_DELAY, StreamGuard},
+        event_stream::{StreamGuard, wait_for_store_retry},
         problem::ProblemDetails,
         state::ApiState,
     },
@@ -108,7 +108,7 @@ impl WsConnection {
             Ok(None) => Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted")),
             Err(error @ StoreError::Unavailable(_)) => {
                 tracing::warn!(session = %self.session, error = %ErrorChain(&error), "store unavailable, retrying stream");
-                sleep(STORE_RETRY_DELAY).await;
+                wait_for_store_retry().await;
                 Ok(())
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 mod inbox;
 mod pending_interactions;
 mod run;
+mod run_task;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +30,7 @@ use k8sops_core::{
 };
 use k8sops_tools::ToolExecutor;
 
-use run::{RunTask, superseded_messages, wait_for_run};
+use run_task::{RunTask, superseded_messages, wait_for_run};
 
 /// Interval of reading an inbox that other processes write to, in case a notification is lost.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);

@@ -6,28 +6,20 @@ use tokio::task::JoinError;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::Instrument as _;
 
-use super::SessionActor;
+use super::{SessionActor, run_task::RunTask};
 use crate::runtime::{
-    inner::RuntimeInner,
     instrumented, memory_extraction,
     memory_extraction::UserMemoryRetriever,
     model_candidates,
     run_handle::{FirstEventTimer, RunHandle},
-    session_registry::OwnerSlot,
     usage_recorder::UserUsage,
 };
-use k8sops_agent::{LogClosed, MemoryRetriever, Run, RunEnd, run_failure_events};
+use k8sops_agent::{MemoryRetriever, Run, run_failure_events};
 use k8sops_core::{
-    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageId, MessagePreview, RunFailed, RunId,
-    RunStarted, SessionId, SessionSettings, StoreError, TitleChanged, TokenUsage, UserMessageEvent, title_from,
+    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, RunFailed, RunId, RunStarted, SessionSettings,
+    TitleChanged, TokenUsage, UserMessageEvent, title_from,
 };
 use k8sops_telemetry::spans;
-
-/// The task of an open run.
-pub(super) struct RunTask {
-    cancel: CancellationToken,
-    task: AbortOnDropHandle<Result<RunEnd, LogClosed>>,
-}
 
 impl SessionActor<'_> {
     /// Queues a message and the start of its run.
@@ -173,28 +165,5 @@ impl SessionActor<'_> {
         self.writer.queue_events(
             run_failure_events(&run, failure).into_iter().map(|body| EventDraft::in_run(run.run_id, body)),
         );
-    }
-}
-
-/// Returns the message that an earlier owner was streaming, whose preview is void.
-pub(super) async fn superseded_messages(
-    shared: &RuntimeInner,
-    session: SessionId,
-    slot: &OwnerSlot,
-) -> Result<Vec<MessageId>, StoreError> {
-    let mut open = slot.feed.open_message();
-    if let Some(store) = shared.dependencies.store.notifications() {
-        let seen = store.read_preview(session, 0).await?;
-        open = open.or(seen.pieces.last().map(MessagePreview::message_id));
-    }
-    Ok(open.into_iter().collect())
-}
-
-/// Waits for the run's task; never resolves without one.
-pub(super) async fn wait_for_run(run: &mut Option<RunTask>) -> Result<(), JoinError> {
-    match run {
-        // The log says how it ended.
-        Some(run) => (&mut run.task).await.map(|_| ()),
-        None => std::future::pending().await,
     }
 }

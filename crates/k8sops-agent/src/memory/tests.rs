@@ -129,12 +129,12 @@ async fn another_model_makes_the_vectors_anew_and_mixes_none() {
     let memory = LongTermMemory::new(store.clone(), Some(new), 2);
     // Not found yet: there is nothing to compare it with.
     assert!(recalled(&memory, "where is it?").await.is_empty());
-    let anew = async {
+    let renewed = async {
         while spaces(&store).await.iter().any(|space| space.as_deref() != Some("new")) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), anew).await.expect("the vectors are made anew");
+    tokio::time::timeout(Duration::from_secs(10), renewed).await.expect("the embeddings are renewed");
     assert_eq!(recalled(&memory, "where is it?").await, ["The shop runs on mars-17"]);
 }
 
@@ -234,7 +234,7 @@ async fn what_was_learned_while_the_embedder_was_away_gets_its_vector_when_it_is
     assert!((4..60).contains(&calls), "it is asked again, and less and less often: {calls}");
     embedder.away.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert!(spaces(&store).await.iter().all(Option::is_some), "nobody had to ask for it");
+    assert!(spaces(&store).await.iter().all(Option::is_some), "the backfill runs by itself");
     memory.shutdown().await;
 }
 

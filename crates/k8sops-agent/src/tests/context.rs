@@ -1,4 +1,4 @@
-//! Long conversations: what the model is sent stays within what it takes in, and what matters stays in it.
+//! Long conversations: requests stay within the context window and keep what matters.
 
 use futures_util::{StreamExt as _, stream};
 
@@ -297,7 +297,7 @@ async fn a_conversation_that_was_long_already_is_summarised_in_pieces() {
     let model = Arc::new(Counting::default());
     run_of(&log, &model).run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Completed, vec![]));
-    assert!(model.summaries.load(Ordering::SeqCst) > 3, "no piece was larger than the model takes in");
+    assert!(model.summaries.load(Ordering::SeqCst) > 3, "no piece exceeded the context window");
     assert_eq!(compactions(&log).len(), 1);
     assert!(compactions(&log)[0].summary.contains("mars-17"));
 }

@@ -17,7 +17,7 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     let state = log.state.read().unwrap();
     let ChatMessage::Assistant(message) = state.messages.last().unwrap().as_ref() else { panic!() };
     assert_eq!((message.content.as_str(), message.stop_reason), ("half a ", StopReason::Cancelled));
-    // The provider has not counted it, and bills it all the same: the message and what came of the answer, about.
+    // The provider bills an aborted reply without reporting it, so the usage is an estimate.
     let usage = state.summary.usage;
     assert!(usage.input_tokens > 0 && (2..=4).contains(&usage.output_tokens), "{usage:?}");
     assert_eq!(state.spent.total(), usage);

@@ -33,7 +33,7 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
     assert_eq!((log.outcome(), writers(&log)), (RunOutcome::Completed, vec!["second".to_owned()]));
     assert_eq!(log.warnings(), ["overloaded", "overloaded", "fallback"]);
 
-    // The next turn does not find out anew.
+    // The next turn knows that the model is unavailable.
     again(&log, "and now?");
     run.run_to_completion().await.unwrap();
     assert_eq!(first.requests().len(), 3, "it is left alone");

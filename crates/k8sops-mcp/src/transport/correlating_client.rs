@@ -94,7 +94,7 @@ fn replace_oversized<S: Default, E: fmt::Display>(
     }
 }
 
-/// Returns the trace headers of a tool call. The SDK sends from a task of its own, so that only the message has them.
+/// Returns the trace headers of a tool call. The SDK sends in a separate task, so only the message has them.
 fn trace_headers(message: &ClientJsonRpcMessage) -> Vec<(HeaderName, HeaderValue)> {
     let ClientJsonRpcMessage::Request(request) = message else { return Vec::new() };
     let ClientRequest::CallToolRequest(call) = &request.request else { return Vec::new() };

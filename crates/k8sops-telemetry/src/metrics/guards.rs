@@ -1,10 +1,6 @@
 //! Guards that take their contribution out of a gauge when they are dropped.
 
-use std::sync::Arc;
-
 use prometheus::IntGauge;
-
-use super::Metrics;
 
 /// The kind of an event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +38,8 @@ impl Drop for OpenStreamGuard {
 /// One session's contribution to the gauges of open runs and pending approvals, until it is dropped.
 #[derive(Debug)]
 pub struct GaugeGuard {
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) open_runs_gauge: IntGauge,
+    pub(super) pending_approvals_gauge: IntGauge,
     pub(super) open_runs: i64,
     pub(super) pending_approvals: i64,
 }
@@ -52,8 +49,8 @@ impl GaugeGuard {
     pub fn set_contribution(&mut self, open_runs: usize, pending_approvals: usize) {
         let open_runs = i64::try_from(open_runs).unwrap_or(i64::MAX);
         let pending_approvals = i64::try_from(pending_approvals).unwrap_or(i64::MAX);
-        self.metrics.open_runs.add(open_runs - self.open_runs);
-        self.metrics.pending_approvals.add(pending_approvals - self.pending_approvals);
+        self.open_runs_gauge.add(open_runs - self.open_runs);
+        self.pending_approvals_gauge.add(pending_approvals - self.pending_approvals);
         self.open_runs = open_runs;
         self.pending_approvals = pending_approvals;
     }

@@ -6,11 +6,7 @@
 mod guards;
 mod register;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::OnceLock, time::Duration};
 
 use k8sops_core::{EventBody, SessionEvent, SessionState, TokenUsage, ToolCallId};
 use prometheus::{
@@ -390,8 +386,13 @@ impl Metrics {
 
     /// Returns one session's contribution to the gauges of open runs and pending approvals.
     #[must_use]
-    pub fn gauge_guard(self: &Arc<Self>) -> GaugeGuard {
-        GaugeGuard { metrics: self.clone(), open_runs: 0, pending_approvals: 0 }
+    pub fn gauge_guard(&self) -> GaugeGuard {
+        GaugeGuard {
+            open_runs_gauge: self.open_runs.clone(),
+            pending_approvals_gauge: self.pending_approvals.clone(),
+            open_runs: 0,
+            pending_approvals: 0,
+        }
     }
 
     /// Sets the models whose circuit breaker is open, as pairs of provider and model.
@@ -458,7 +459,7 @@ mod tests {
 
     #[test]
     fn dropped_guards_leave_the_gauges() {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Metrics::new();
         let mut a = metrics.gauge_guard();
         let mut b = metrics.gauge_guard();
         a.set_contribution(1, 2);

@@ -40,6 +40,11 @@ pub(super) fn format_placeholder(key: &str, digest: &str, form: ValueForm) -> St
     format!("[secret:{name}:{digest}{suffix}]")
 }
 
+/// Returns the placeholder of the same value with another key; `None` if the text is no placeholder.
+pub(super) fn rename_placeholder(placeholder: &str, key: &str) -> Option<String> {
+    find_placeholders(placeholder).next().map(|found| format_placeholder(key, found.digest, found.form))
+}
+
 /// Returns the placeholders in a text, in their order.
 pub(super) fn find_placeholders(text: &str) -> impl Iterator<Item = PlaceholderMatch<'_>> {
     PATTERN.captures_iter(text).filter_map(|captures| {

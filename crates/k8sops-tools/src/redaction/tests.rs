@@ -51,6 +51,16 @@ fn secrets_in_many_forms_are_redacted() {
 }
 
 #[test]
+fn placeholder_does_not_repeat_a_value_that_its_key_contains() {
+    let vault = vault();
+    vault.redact_text("password: q1w2e3r4t5z6", ContentHint::Any);
+    let text = r#"{"kind":"Secret","data":{"of-q1w2e3r4t5z6":"aHVudGVyMi1odW50ZXIy"}}"#;
+    let redacted = vault.redact_text(text, ContentHint::Any);
+    assert!(!redacted.contains("q1w2e3r4t5z6"), "{redacted}");
+    assert_eq!(find_placeholders(&redacted).count(), 2, "{redacted}");
+}
+
+#[test]
 fn cut_off_secret_object_is_redacted() {
     let pass = b64("hunter2-hunter2");
     for text in [

@@ -14,7 +14,7 @@ use super::{
     detection::{find_secrets, is_secret_name, is_secret_value},
     encodings::{ValueEncodings, decode_base64_text, encode_base64, encode_value, is_searchable},
     found_secret::{FoundSecret, ValueForm},
-    placeholder::{find_placeholders, format_placeholder, is_only_placeholders},
+    placeholder::{find_placeholders, format_placeholder, is_only_placeholders, rename_placeholder},
 };
 
 /// Most encodings that are searched for in one session; a value has about eight. Further values are redacted only where they
@@ -91,7 +91,23 @@ impl RedactionVault {
             replacements.push((range, placeholder));
         }
         replacements.extend(self.find_known_values(text));
+        self.rename_placeholders_with_values(&mut replacements);
         apply_replacements(text, replacements)
+    }
+
+    /// Names a placeholder `value` if its key contains a known value, which would be readable in the placeholder.
+    fn rename_placeholders_with_values(&self, replacements: &mut [Replacement]) {
+        if replacements.is_empty() {
+            return;
+        }
+        let Some(matcher) = self.known.lock().matcher() else { return };
+        for (_, placeholder) in replacements {
+            if matcher.automaton.is_match(placeholder.as_str())
+                && let Some(renamed) = rename_placeholder(placeholder, "value")
+            {
+                *placeholder = renamed;
+            }
+        }
     }
 
     /// Redacts all texts in a JSON value, and the fields of objects whose names say that they are secrets.
