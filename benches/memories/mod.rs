@@ -9,7 +9,7 @@ use k8sops_core::{
     EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryStore, MemoryWrite, SearchEmbedding, Timestamp, UserId,
     UserMemory,
 };
-use k8sops_store::{InMemoryStore, RedisConfig, RedisStore, Topology};
+use k8sops_store::{InMemoryStore, RedisConfig, RedisDeployment, RedisStore};
 
 use crate::support::{BenchRedis, process_cpu_time};
 
@@ -48,7 +48,7 @@ fn memory(n: usize) -> MemoryChange {
 fn store_in(redis: &BenchRedis) -> Arc<dyn MemoryStore> {
     let config = RedisConfig {
         urls: vec![redis.url().into()],
-        topology: Topology::Single,
+        topology: RedisDeployment::Single,
         ca: None,
         prefix: "bench".into(),
         session_ttl: None,

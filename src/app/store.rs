@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use k8sops_core::{SessionStore, StoreError};
 use k8sops_store::{
-    FilesystemStore, InMemoryStore, RedisConfig, RedisOptions, RedisStore, RedisTopology, StoreBackend, StoreOptions,
-    Topology,
+    FilesystemStore, InMemoryStore, RedisConfig, RedisDeployment, RedisOptions, RedisStore, RedisTopology,
+    StoreBackend, StoreOptions,
 };
 
 /// Opens the configured store.
@@ -28,9 +28,9 @@ fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfi
     Ok(RedisConfig {
         urls: redis.url.clone(),
         topology: match redis.topology {
-            RedisTopology::Single => Topology::Single,
-            RedisTopology::Cluster => Topology::Cluster,
-            RedisTopology::Sentinel => Topology::Sentinel(redis.sentinel_master.clone()),
+            RedisTopology::Single => RedisDeployment::Single,
+            RedisTopology::Cluster => RedisDeployment::Cluster,
+            RedisTopology::Sentinel => RedisDeployment::Sentinel(redis.sentinel_master.clone()),
         },
         ca: redis.ca_file.as_ref().map(read).transpose()?,
         prefix: redis.prefix.clone(),

@@ -8,7 +8,7 @@ use std::{
 
 use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
-    RedisConfig, RedisStore, Topology, contract,
+    RedisConfig, RedisDeployment, RedisStore, contract,
     contract::{Pen, command, message, new_session, note, run},
 };
 
@@ -25,7 +25,7 @@ use k8sops_testing::{
 };
 
 /// A store of a deployment of its own.
-fn config(urls: Vec<String>, topology: Topology) -> RedisConfig {
+fn config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
     RedisConfig {
         urls: urls.into_iter().map(Into::into).collect(),
         topology,
@@ -48,7 +48,7 @@ async fn the_contract_holds(new_config: impl Fn() -> RedisConfig) {
 async fn store_contract_on_redis_and_valkey() {
     for kind in [RedisFlavor::Debian, RedisFlavor::Redis8, RedisFlavor::Valkey] {
         let server = RedisServer::start(kind).await;
-        the_contract_holds(|| config(vec![server.url()], Topology::Single)).await;
+        the_contract_holds(|| config(vec![server.url()], RedisDeployment::Single)).await;
     }
 }
 
@@ -56,24 +56,25 @@ async fn store_contract_on_redis_and_valkey() {
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_on_a_cluster() {
     let cluster = RedisCluster::start(RedisFlavor::Redis8).await;
-    the_contract_holds(|| config(cluster.urls(), Topology::Cluster)).await;
+    the_contract_holds(|| config(cluster.urls(), RedisDeployment::Cluster)).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_behind_sentinel_and_over_tls() {
     let sentinel = RedisSentinel::start(RedisFlavor::Debian).await;
-    the_contract_holds(|| config(sentinel.urls(), Topology::Sentinel(sentinel.service_name().into()))).await;
+    the_contract_holds(|| config(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into()))).await;
     let server = RedisServer::start_tls().await;
     let ca = std::fs::read(server.ca_file()).unwrap();
-    the_contract_holds(|| RedisConfig { ca: Some(ca.clone()), ..config(vec![server.url()], Topology::Single) }).await;
+    the_contract_holds(|| RedisConfig { ca: Some(ca.clone()), ..config(vec![server.url()], RedisDeployment::Single) })
+        .await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_session_leaves_no_keys() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
-    let store = RedisStore::new(&config(vec![server.url()], Topology::Single)).unwrap();
+    let store = RedisStore::new(&config(vec![server.url()], RedisDeployment::Single)).unwrap();
     let session = new_session(&store).await;
     store.submit_command(session, command("c1", message("hi"))).await.unwrap();
     let mut pen = Pen::take(&store, session, "a").await;
@@ -91,7 +92,7 @@ async fn deleted_session_leaves_no_keys() {
 async fn commit_with_lost_reply_is_written_once() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let proxy = Proxy::start(server.port()).await;
-    let store = RedisStore::new(&config(vec![proxy.url()], Topology::Single)).unwrap();
+    let store = RedisStore::new(&config(vec![proxy.url()], RedisDeployment::Single)).unwrap();
     let session = new_session(&store).await;
     let mut pen = Pen::take(&store, session, "a").await;
     pen.write(vec![note("known to the server from now on")], &[], false).await.unwrap();
@@ -117,8 +118,10 @@ async fn commit_with_lost_reply_is_written_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
-    let config =
-        RedisConfig { session_ttl: Some(Duration::from_millis(400)), ..config(vec![server.url()], Topology::Single) };
+    let config = RedisConfig {
+        session_ttl: Some(Duration::from_millis(400)),
+        ..config(vec![server.url()], RedisDeployment::Single)
+    };
     let store = RedisStore::new(&config).unwrap();
     let session = new_session(&store).await;
     store.submit_command(session, command("c1", message("hi"))).await.unwrap();

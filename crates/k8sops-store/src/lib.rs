@@ -23,4 +23,4 @@ pub use filesystem::FilesystemStore;
 pub use memory::InMemoryStore;
 pub use options::{RedisOptions, RedisTopology, StoreBackend, StoreOptions};
 
-pub use self::redis::{RedisConfig, RedisStore, Topology};
+pub use self::redis::{RedisConfig, RedisDeployment, RedisStore};

@@ -1,11 +1,9 @@
 //! What the stores have in common for memories: how one is written down as JSON, and what is held in memory of a user's.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::scan::Scan;
@@ -162,10 +160,8 @@ pub(super) async fn nearest(
     to: &EmbeddingVector,
     limit: usize,
 ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
-    let lock = |shelf: &Mutex<Shelf>, work: &dyn Fn(&Shelf) -> Vec<(MemoryId, f32)>| {
-        work(&shelf.lock().unwrap_or_else(PoisonError::into_inner))
-    };
-    if !shelf.lock().unwrap_or_else(PoisonError::into_inner).is_long() {
+    let lock = |shelf: &Mutex<Shelf>, work: &dyn Fn(&Shelf) -> Vec<(MemoryId, f32)>| work(&shelf.lock());
+    if !shelf.lock().is_long() {
         return Ok(lock(&shelf, &|shelf| shelf.nearest(to, limit)));
     }
     let to = to.clone();

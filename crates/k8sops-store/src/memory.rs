@@ -3,11 +3,12 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     inbox::{Admission, InboxState, Ownership},
@@ -77,7 +78,7 @@ impl InMemoryStore {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Stored>> {
         // A panic while it is held leaves whole values: each is changed by statements that do not panic.
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sessions.lock()
     }
 
     fn with<T>(
@@ -290,7 +291,7 @@ impl OutputStore for InMemoryStore {
 #[async_trait]
 impl UsageStore for InMemoryStore {
     async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock();
         let oldest = UsageDay::today().plus(-USAGE_DAYS);
         usage.retain(|(_, day), _| *day > oldest);
         usage.entry((user.clone(), spent.day)).or_default().sessions.insert(session, spent.models.clone());
@@ -298,25 +299,25 @@ impl UsageStore for InMemoryStore {
     }
 
     async fn close_session_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = self.usage.lock();
         usage.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.sum_up(session));
         Ok(())
     }
 
     async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
-        let usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = self.usage.lock();
         Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
     }
 }
 
 impl InMemoryStore {
     fn shelf(&self, user: &UserId) -> Arc<Mutex<Shelf>> {
-        let mut all = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.memories.lock();
         Arc::clone(all.entry(user.clone()).or_default())
     }
 
     fn with_shelf<T>(&self, user: &UserId, work: impl FnOnce(&mut Shelf) -> T) -> T {
-        work(&mut self.shelf(user).lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.shelf(user).lock())
     }
 }
 

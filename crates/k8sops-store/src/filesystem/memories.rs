@@ -8,10 +8,11 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{FilesystemStore, Shared, blocking, log_file::unavailable, sync_folder_of};
 use crate::{
@@ -39,7 +40,7 @@ struct Slot {
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelf.lock()
     }
 }
 
@@ -49,7 +50,7 @@ impl Shared {
     }
 
     fn slot(&self, user: &UserId) -> Slot {
-        let mut known = self.memories.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.memories.0.lock();
         if known.len() >= MOST_KNOWN && !known.contains_key(user) {
             // What nobody is at just now.
             known.retain(|_, slot| Arc::strong_count(&slot.shelf) > 1 || Arc::strong_count(&slot.read) > 1);
@@ -65,7 +66,7 @@ impl Shared {
         work: impl FnOnce(&mut Shelf, &Path) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let (slot, folder) = (self.slot(user), self.memories_of(user));
-        let mut is_read = slot.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_read = slot.read.lock();
         let mut shelf = slot.lock();
         if !*is_read {
             *shelf = read_folder(&folder)?;

@@ -1,99 +1,104 @@
 //! The names of keys and channels.
 //!
-//! | key | kind | holds |
+//! | key | type | holds |
 //! |---|---|---|
-//! | `{prefix}:{session}:meta` | hash | user, summary, head of the log, epoch and lease, counters (places of the inbox, messages that wait) |
+//! | `{prefix}:{session}:meta` | hash | user, summary, head of the log, epoch and lease, counters (inbox positions, queued messages) |
 //! | `{prefix}:{session}:log` | stream | events; the id of the event `seq` is `seq-0` |
-//! | `{prefix}:{session}:checkpoint` | string | the projection as of some seq |
-//! | `{prefix}:{session}:inbox` | stream | commands that wait; the id is their place |
+//! | `{prefix}:{session}:checkpoint` | string | the newest checkpoint |
+//! | `{prefix}:{session}:inbox` | stream | queued commands; the id is their position |
 //! | `{prefix}:{session}:preview` | stream | text of the open message; the id only grows |
-//! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | commands that were taken, the newest thousand |
-//! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed pieces, and their list |
-//! | `{prefix}:user:USER` | sorted set | a user's sessions by their last activity |
-//! | `{prefix}:{user:USER}:memories` | hash | what is remembered of a user, which life of it this is, and how often it was written |
-//! | `{prefix}:{user:USER}:changes` | sorted set | ids of memories by the write that last changed or removed them |
-//! | `{prefix}:{user:USER}:vectors` | hash | vectors, where the server has no vector sets |
-//! | `{prefix}:{user:USER}:vectors:MODEL:DIMENSIONS` | vector set | vectors of a space, where it has |
+//! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | receipts of the newest thousand commands |
+//! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed chunks, and their list |
+//! | `{prefix}:user:USER` | sorted set | sessions of a user by their last activity |
+//! | `{prefix}:{user:USER}:memories` | hash | memories of a user, and their version: `epoch` (changes when all were deleted) and `writes` |
+//! | `{prefix}:{user:USER}:changes` | sorted set | ids of memories by the write that last changed or deleted them |
+//! | `{prefix}:{user:USER}:vectors` | hash | vectors, if the server does not support vector sets |
+//! | `{prefix}:{user:USER}:vectors:MODEL:DIMENSIONS` | vector set | vectors of a space, if the server supports vector sets |
 //! | `{prefix}:{user:USER}:spaces` | set | the names of those vector sets |
-//! | `{prefix}:{user:USER}:upkeep` | string | who makes the vectors of this user |
-//! | `{prefix}:usage:USER:DAY` | hash | what each of a user's sessions used on a day |
-//! | `{prefix}:work` | sorted set | sessions that may have work, by when to look at them next |
-//! | `{prefix}:approvals` | sorted set | sessions that wait for an approval, by when it runs out |
+//! | `{prefix}:{user:USER}:upkeep` | string | the process that computes the vectors of this user |
+//! | `{prefix}:usage:USER:DAY` | hash | what each session of a user used on a day |
+//! | `{prefix}:work` | sorted set | sessions that may have work, by when they are due |
+//! | `{prefix}:approvals` | sorted set | sessions with pending approvals, by when these expire |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
 //!
-//! `{session}` and `{user:USER}` stand with their braces: they are the hash tags that keep all keys of a session, and all
-//! memories of a user, on one node of a cluster.
+//! The braces of `{session}` and `{user:USER}` are part of the names: they are the hash tags that keep all keys of a session,
+//! and all memories of a user, on one node of a cluster.
 
 use k8sops_core::{EmbeddingSpace, NotificationTopic, SessionId, UsageDay, UserId};
 
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub(super) struct RedisKeys {
     prefix: String,
 }
 
-impl Keys {
+impl RedisKeys {
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
 
-    fn of(&self, session: SessionId, name: &str) -> String {
+    fn session_key(&self, session: SessionId, name: &str) -> String {
         format!("{}:{{{session}}}:{name}", self.prefix)
     }
 
     pub(super) fn meta(&self, session: SessionId) -> String {
-        self.of(session, "meta")
+        self.session_key(session, "meta")
     }
 
     pub(super) fn log(&self, session: SessionId) -> String {
-        self.of(session, "log")
+        self.session_key(session, "log")
     }
 
     pub(super) fn checkpoint(&self, session: SessionId) -> String {
-        self.of(session, "checkpoint")
+        self.session_key(session, "checkpoint")
     }
 
     pub(super) fn inbox(&self, session: SessionId) -> String {
-        self.of(session, "inbox")
+        self.session_key(session, "inbox")
     }
 
     pub(super) fn preview(&self, session: SessionId) -> String {
-        self.of(session, "preview")
+        self.session_key(session, "preview")
     }
 
     pub(super) fn receipts(&self, session: SessionId) -> String {
-        self.of(session, "receipts")
+        self.session_key(session, "receipts")
     }
 
     pub(super) fn receipt_order(&self, session: SessionId) -> String {
-        self.of(session, "receipt_order")
+        self.session_key(session, "receipt_order")
     }
 
     pub(super) fn outputs(&self, session: SessionId) -> String {
-        self.of(session, "outputs")
+        self.session_key(session, "outputs")
     }
 
-    /// Every key of a session, the meta first.
-    pub(super) fn all(&self, session: SessionId) -> [String; 8] {
-        [
-            self.meta(session),
-            self.log(session),
-            self.checkpoint(session),
-            self.inbox(session),
-            self.preview(session),
-            self.receipts(session),
-            self.receipt_order(session),
-            self.outputs(session),
-        ]
-    }
-
-    /// A key of a user's memories: `memories`, `changes`, `vectors`, `spaces`, `upkeep`.
-    pub(super) fn of_memories(&self, user: &UserId, name: &str) -> String {
+    fn memory_key(&self, user: &UserId, name: &str) -> String {
         format!("{}:{{user:{user}}}:{name}", self.prefix)
+    }
+
+    pub(super) fn memories(&self, user: &UserId) -> String {
+        self.memory_key(user, "memories")
+    }
+
+    pub(super) fn memory_changes(&self, user: &UserId) -> String {
+        self.memory_key(user, "changes")
+    }
+
+    pub(super) fn memory_vectors(&self, user: &UserId) -> String {
+        self.memory_key(user, "vectors")
+    }
+
+    pub(super) fn embedding_spaces(&self, user: &UserId) -> String {
+        self.memory_key(user, "spaces")
+    }
+
+    pub(super) fn embedding_upkeep(&self, user: &UserId) -> String {
+        self.memory_key(user, "upkeep")
     }
 
     /// The vector set of a space.
     pub(super) fn vector_set(&self, user: &UserId, space: &EmbeddingSpace) -> String {
-        self.of_memories(user, &format!("vectors:{}:{}", space.model, space.dimensions))
+        self.memory_key(user, &format!("vectors:{}:{}", space.model, space.dimensions))
     }
 
     pub(super) fn usage(&self, user: &UserId, day: UsageDay) -> String {
@@ -104,7 +109,7 @@ impl Keys {
         format!("{}:key", self.prefix)
     }
 
-    pub(super) fn user(&self, user: &UserId) -> String {
+    pub(super) fn user_sessions(&self, user: &UserId) -> String {
         format!("{}:user:{user}", self.prefix)
     }
 
@@ -112,13 +117,13 @@ impl Keys {
         format!("{}:approvals", self.prefix)
     }
 
-    pub(super) fn work(&self) -> String {
+    pub(super) fn work_schedule(&self) -> String {
         format!("{}:work", self.prefix)
     }
 
-    /// Where it is said that something happened to a session.
-    pub(super) fn channel(&self, session: SessionId, topic: NotificationTopic) -> String {
-        self.of(
+    /// The channel of a session's notifications.
+    pub(super) fn session_channel(&self, session: SessionId, topic: NotificationTopic) -> String {
+        self.session_key(
             session,
             match topic {
                 NotificationTopic::Log => "log",
@@ -127,13 +132,13 @@ impl Keys {
         )
     }
 
-    /// Where it is said that a session is left with work to do.
+    /// The channel that announces sessions with work and no owner.
     pub(super) fn work_channel(&self) -> String {
-        self.work()
+        self.work_schedule()
     }
 
     /// The session and topic of a channel.
-    pub(super) fn parse_channel(&self, channel: &str) -> Option<(SessionId, NotificationTopic)> {
+    pub(super) fn parse_session_channel(&self, channel: &str) -> Option<(SessionId, NotificationTopic)> {
         let rest = channel.strip_prefix(&self.prefix)?.strip_prefix(":{")?;
         let (session, topic) = rest.split_once("}:")?;
         let topic = match topic {
@@ -142,5 +147,22 @@ impl Keys {
             _ => return None,
         };
         Some((session.parse().ok()?, topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_channel_is_parsed() {
+        let keys = RedisKeys::new("k8sops");
+        let session = SessionId::new();
+        for topic in [NotificationTopic::Log, NotificationTopic::Inbox] {
+            let channel = keys.session_channel(session, topic);
+            assert_eq!(keys.parse_session_channel(&channel), Some((session, topic)));
+        }
+        assert_eq!(keys.parse_session_channel(&keys.meta(session)), None);
+        assert_eq!(keys.parse_session_channel(&keys.work_channel()), None);
     }
 }

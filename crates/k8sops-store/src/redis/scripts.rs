@@ -1,146 +1,371 @@
-//! The Lua scripts: each one atomic write, or one look at several keys as of the same instant.
+//! The Lua scripts: each is one atomic write, or one read of several keys at the same instant.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, time::Duration};
 
-use redis::{ErrorKind, FromRedisValue, ParsingError, RedisResult, ServerErrorKind, Value};
+use redis::{FromRedisValue, ParsingError, Value};
 
-use super::link::Connection;
-use k8sops_core::{LeaseEpoch, SessionId, StoreError};
+use super::script::{ScriptArgument, ScriptReply, script, script_record, script_reply};
 
-/// A script, known to the server by its digest.
-pub(super) struct Script {
-    code: &'static str,
-    /// Knows the digest. Not used to run the script: it would load it on a node of its own choice.
-    script: redis::Script,
-}
-
-/// All scripts. What each does, and what it is given, stands at its beginning.
-pub(super) struct Scripts {
-    pub(super) create: Script,
-    pub(super) acquire: Script,
-    pub(super) renew: Script,
-    pub(super) release: Script,
-    pub(super) commit: Script,
-    pub(super) submit: Script,
-    pub(super) delete: Script,
-    pub(super) preview: Script,
-    pub(super) outputs: Script,
-    pub(super) schedule: Script,
-    pub(super) claim: Script,
-    pub(super) settle: Script,
-    pub(super) memories: Script,
-    pub(super) memories_at: Script,
-    pub(super) forget: Script,
-    pub(super) claim_upkeep: Script,
-}
-
-pub(super) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    create: Script::new(include_str!("lua/create.lua")),
-    acquire: Script::new(include_str!("lua/acquire.lua")),
-    renew: Script::new(include_str!("lua/renew.lua")),
-    release: Script::new(include_str!("lua/release.lua")),
-    commit: Script::new(include_str!("lua/commit.lua")),
-    submit: Script::new(include_str!("lua/submit.lua")),
-    delete: Script::new(include_str!("lua/delete.lua")),
-    preview: Script::new(include_str!("lua/preview.lua")),
-    outputs: Script::new(include_str!("lua/outputs.lua")),
-    schedule: Script::new(include_str!("lua/schedule.lua")),
-    claim: Script::new(include_str!("lua/claim.lua")),
-    settle: Script::new(include_str!("lua/settle.lua")),
-    memories: Script::new(include_str!("lua/memories.lua")),
-    memories_at: Script::new(include_str!("lua/memories_at.lua")),
-    forget: Script::new(include_str!("lua/forget.lua")),
-    claim_upkeep: Script::new(include_str!("lua/claim_upkeep.lua")),
-});
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, script: redis::Script::new(code) }
-    }
-
-    /// The script with what it is given.
-    pub(super) fn with<'a>(&'a self, keys: &'a [String], args: &'a [&'a [u8]]) -> Call<'a> {
-        Call { script: self, keys, args }
+script! {
+    CreateSession = "lua/create_session.lua" -> CreateReply {
+        keys { meta_key, log_key }
+        arguments { user: String, summary: Vec<u8>, first_event: Vec<u8>, session_ttl_ms: Option<Duration> }
     }
 }
 
-/// A script with what it is given.
-pub(super) struct Call<'a> {
-    script: &'a Script,
-    keys: &'a [String],
-    args: &'a [&'a [u8]],
+script_reply! {
+    CreateReply {
+        "created" => Created,
+        "exists" => Exists,
+    }
 }
 
-impl Call<'_> {
-    /// Runs it on the node of its keys; sends its text when the node does not know it yet.
-    ///
-    /// # Errors
-    /// Those of Redis.
-    pub(super) async fn run<T: FromRedisValue>(&self, connection: &mut Connection) -> RedisResult<T> {
-        let command = |name, code| {
-            let mut command = redis::cmd(name);
-            command.arg(code).arg(self.keys.len()).arg(self.keys).arg(self.args);
-            command
-        };
-        match command("EVALSHA", self.script.script.get_hash()).query_async(connection).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                command("EVAL", self.script.code).query_async(connection).await
-            }
-            answer => answer,
+script! {
+    CommitEvents = "lua/commit_events.lua" -> CommitReply {
+        keys {
+            meta_key, log_key, checkpoint_key, inbox_key, preview_key, receipts_key, receipt_order_key, outputs_key,
+        }
+        arguments {
+            epoch: u64,
+            expected_seq: u64,
+            commit_id: String,
+            summary: Vec<u8>,
+            open_work: OpenWork,
+            checkpoint: Option<Vec<u8>>,
+            trim_log: bool,
+            closed_message: Option<String>,
+            discard_preview: bool,
+            session_ttl_ms: Option<Duration>,
+            log_channel: String,
+        }
+        lists { consumed: u64, events: Vec<u8> }
+    }
+}
+
+/// The work that the log of a session leaves open, as the scripts read it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OpenWork {
+    None,
+    Run,
+    /// No run, but memories to extract.
+    Memories,
+}
+
+impl ScriptArgument for OpenWork {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(match self {
+            Self::None => b"0",
+            Self::Run => b"1",
+            Self::Memories => b"2",
+        })
+    }
+}
+
+script_reply! {
+    CommitReply {
+        "committed" => Committed,
+        "not_found" => NotFound,
+        "fenced" => Fenced { current_epoch: u64 },
+        "conflict" => SeqConflict { last_seq: u64 },
+    }
+}
+
+script! {
+    SubmitCommand = "lua/submit_command.lua" -> SubmitReply {
+        keys { meta_key, inbox_key, receipts_key, receipt_order_key }
+        arguments {
+            receipt_id: String,
+            command_id: String,
+            receipt: Vec<u8>,
+            command: Vec<u8>,
+            is_message: bool,
+            only_if_idle: bool,
+            message_limit: usize,
+            command_limit: usize,
+            receipt_limit: usize,
+            session_ttl_ms: Option<Duration>,
+            inbox_channel: String,
         }
     }
 }
 
-/// What a script on a session's keys answers: a word, and perhaps a number or a text.
-#[derive(Debug)]
-pub(super) struct Answer {
-    tag: String,
-    value: Option<Value>,
+script_reply! {
+    SubmitReply {
+        "accepted" => Accepted { seq: u64 },
+        "known" => Known { receipt: String },
+        "busy" => Busy,
+        "full" => InboxFull { limit: usize },
+        "not_found" => NotFound,
+    }
 }
 
-impl FromRedisValue for Answer {
+script! {
+    AcquireLease = "lua/acquire_lease.lua" -> AcquireReply {
+        keys { meta_key }
+        arguments { owner: String, ttl_ms: Duration }
+    }
+}
+
+script_reply! {
+    AcquireReply {
+        "acquired" => Acquired { epoch: u64 },
+        "held" => Held { remaining_ms: u64 },
+        "not_found" => NotFound,
+    }
+}
+
+script! {
+    RenewLease = "lua/renew_lease.lua" -> RenewReply {
+        keys { meta_key }
+        arguments { epoch: u64, ttl_ms: Duration }
+    }
+}
+
+script_reply! {
+    RenewReply {
+        "renewed" => Renewed,
+        "not_found" => NotFound,
+        "fenced" => Fenced { current_epoch: u64 },
+    }
+}
+
+script! {
+    ReleaseLease = "lua/release_lease.lua" -> ReleaseReply {
+        keys { meta_key, inbox_key }
+        arguments { epoch: u64 }
+    }
+}
+
+script_reply! {
+    ReleaseReply {
+        "idle" => Idle,
+        "unfinished" => Unfinished,
+        "superseded" => Superseded,
+    }
+}
+
+script! {
+    DeleteSession = "lua/delete_session.lua" -> DeleteReply {
+        keys {
+            meta_key, log_key, checkpoint_key, inbox_key, preview_key, receipts_key, receipt_order_key, outputs_key,
+        }
+        arguments { log_channel: String, inbox_channel: String, only_if_idle: bool }
+    }
+}
+
+script_reply! {
+    DeleteReply {
+        "deleted" => Deleted,
+        "busy" => Busy,
+        "not_found" => NotFound,
+    }
+}
+
+script! {
+    AppendPreview = "lua/append_preview.lua" -> PreviewReply {
+        keys { meta_key, preview_key }
+        arguments { epoch: u64, message: String, preview_ttl_ms: Duration, log_channel: String }
+        lists { chunks: Vec<u8> }
+    }
+}
+
+script_reply! {
+    PreviewReply {
+        "appended" => Appended,
+        "rejected" => Rejected,
+    }
+}
+
+script! {
+    WriteOutputs = "lua/write_outputs.lua" -> OutputsReply {
+        keys { meta_key, outputs_key }
+        arguments { session_ttl_ms: Option<Duration> }
+        lists { dropped_fields: String, written_fields: OutputField }
+    }
+}
+
+script_record! {
+    OutputField { name: String, value: Vec<u8> }
+}
+
+script_reply! {
+    OutputsReply {
+        "written" => Written,
+        "not_found" => NotFound,
+    }
+}
+
+script! {
+    ScheduleSession = "lua/schedule_session.lua" -> () {
+        keys { work_key }
+        arguments { session: String, delay_ms: Duration }
+    }
+}
+
+script! {
+    UnscheduleIfUnchanged = "lua/unschedule_if_unchanged.lua" -> () {
+        keys { work_key }
+        arguments { session: String, scheduled_at: String }
+    }
+}
+
+script! {
+    ClaimDueSessions = "lua/claim_due_sessions.lua" -> Vec<String> {
+        keys { work_key }
+        arguments { limit: usize, retry_after_ms: Duration }
+    }
+}
+
+script! {
+    ReadMemoryVersion = "lua/read_memory_version.lua" -> MemoryVersionReply {
+        keys { memories_key, spaces_key }
+        arguments { probe_vector_sets: bool }
+    }
+}
+
+/// The version of a user's memories.
+pub(super) struct MemoryVersionReply {
+    pub(super) epoch: u64,
+    pub(super) writes: u64,
+    /// Whether the server supports vector sets, if it was probed.
+    pub(super) has_vector_sets: bool,
+}
+
+impl ScriptReply for MemoryVersionReply {}
+
+impl FromRedisValue for MemoryVersionReply {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let mut parts = Vec::<Value>::from_redis_value(value)?.into_iter();
-        let tag = String::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
-        Ok(Self { tag, value: parts.next() })
+        let (epoch, writes, has_vector_sets) = redis::from_redis_value(value)?;
+        Ok(Self { epoch, writes, has_vector_sets })
     }
 }
 
-impl Answer {
-    pub(super) fn tag(&self) -> &str {
-        &self.tag
+script! {
+    WriteMemories = "lua/write_memories.lua" -> WriteMemoriesReply {
+        keys { memories_key, changes_key, vectors_key, spaces_key, ..vector_set_keys }
+        arguments { expected_epoch: u64, expected_writes: u64, new_epoch: u64 }
+        lists { changes: MemoryFields }
+    }
+}
+
+script_record! {
+    /// A memory to write, and where its vector goes.
+    MemoryFields {
+        id: String,
+        record: Vec<u8>,
+        // A new vector; without one, the vector stays as it is.
+        vector: Option<Vec<u8>>,
+        // The number of the vector set that has the vector from now on, counted from 1 in `vector_set_keys`.
+        vector_set: Option<usize>,
+        // Whether the hash has the vector from now on.
+        in_hash: bool,
+        // The number of the vector set that had the vector until now, and does not have it from now on.
+        previous_vector_set: Option<usize>,
+        attributes: String,
+    }
+}
+
+script_reply! {
+    WriteMemoriesReply {
+        "written" => Written,
+        "conflict" => VersionConflict,
+    }
+}
+
+script! {
+    DeleteMemories = "lua/delete_memories.lua" -> DeleteMemoriesReply {
+        keys { memories_key, changes_key, vectors_key, spaces_key, upkeep_key, ..vector_set_keys }
+        arguments { memory_id: Option<String> }
+    }
+}
+
+script_reply! {
+    DeleteMemoriesReply {
+        "deleted" => Deleted { count: u64 },
+        "spaces_changed" => SpacesChanged,
+    }
+}
+
+script! {
+    ClaimEmbeddingUpkeep = "lua/claim_embedding_upkeep.lua" -> UpkeepReply {
+        keys { upkeep_key }
+        arguments { holder: String, ttl_ms: Option<Duration> }
+    }
+}
+
+script_reply! {
+    UpkeepReply {
+        "granted" => Granted,
+        "held" => HeldByAnother,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::redis::script::Script;
+
+    /// What is checked of a script: its text with the declared locals, and the tags of its reply.
+    struct CheckedScript {
+        text: &'static str,
+        tags: &'static [&'static str],
     }
 
-    pub(super) fn number(&self) -> Option<u64> {
-        match self.value {
-            Some(Value::Int(number)) => u64::try_from(number).ok(),
-            _ => None,
+    fn checked<S: Script>() -> CheckedScript {
+        CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
+    }
+
+    fn all_scripts() -> [CheckedScript; 16] {
+        [
+            checked::<CreateSession>(),
+            checked::<CommitEvents>(),
+            checked::<SubmitCommand>(),
+            checked::<AcquireLease>(),
+            checked::<RenewLease>(),
+            checked::<ReleaseLease>(),
+            checked::<DeleteSession>(),
+            checked::<AppendPreview>(),
+            checked::<WriteOutputs>(),
+            checked::<ScheduleSession>(),
+            checked::<UnscheduleIfUnchanged>(),
+            checked::<ClaimDueSessions>(),
+            checked::<ReadMemoryVersion>(),
+            checked::<WriteMemories>(),
+            checked::<DeleteMemories>(),
+            checked::<ClaimEmbeddingUpkeep>(),
+        ]
+    }
+
+    #[test]
+    fn scripts_use_no_position() {
+        for script in all_scripts() {
+            let body = script.text.split_once("--").expect("a script begins with a comment").1;
+            assert!(!body.contains("ARGV") && !body.contains("KEYS["), "{body}");
         }
     }
 
-    pub(super) fn text(&self) -> Option<&str> {
-        match &self.value {
-            Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
-            Some(Value::SimpleString(text)) => Some(text),
-            _ => None,
+    #[test]
+    fn reply_has_a_variant_for_each_tag() {
+        for script in all_scripts() {
+            let returned: BTreeSet<&str> = script
+                .text
+                .split("return {'")
+                .skip(1)
+                .filter_map(|rest| rest.split_once('\'').map(|(tag, _)| tag))
+                .collect();
+            let declared: BTreeSet<&str> = script.tags.iter().copied().collect();
+            assert_eq!(returned, declared, "{}", script.text);
         }
     }
 
-    /// Nothing, when it was done; else why it was not.
-    pub(super) fn expect_ok(&self, session: SessionId, epoch: Option<LeaseEpoch>) -> Result<(), StoreError> {
-        match (self.tag(), self.number(), epoch) {
-            ("ok", ..) => Ok(()),
-            ("not_found", ..) => Err(StoreError::NotFound(session)),
-            ("exists", ..) => Err(StoreError::Exists(session)),
-            ("fenced", Some(current), Some(attempted)) => {
-                Err(StoreError::Fenced { session, attempted, current: LeaseEpoch(current) })
-            }
-            ("conflict", Some(found), _) => Err(StoreError::SeqConflict { session, expected: found, found }),
-            _ => Err(self.unexpected()),
-        }
-    }
-
-    pub(super) fn unexpected(&self) -> StoreError {
-        StoreError::Corrupt(format!("a script answered {self:?}").into())
+    #[test]
+    fn unknown_tag_is_an_error_that_names_it() {
+        let reply = Value::Array(vec![Value::BulkString(b"maybe".to_vec())]);
+        let error = RenewReply::from_redis_value(reply).unwrap_err();
+        assert!(error.to_string().contains("maybe"), "{error}");
+        let fenced = Value::Array(vec![Value::BulkString(b"fenced".to_vec()), Value::Int(7)]);
+        assert_eq!(RenewReply::from_redis_value(fenced).unwrap(), RenewReply::Fenced { current_epoch: 7 });
     }
 }

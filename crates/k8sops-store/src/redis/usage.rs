@@ -1,38 +1,35 @@
-//! What users use: one hash for each user and day, with a field for each session.
+//! Usage of users: one hash per user and day, with a field per session.
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::RedisStore;
+use super::store::RedisStore;
 use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId};
 
 #[async_trait]
 impl UsageStore for RedisStore {
     async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
-        let models = serde_json::to_vec(&spent.models).map_err(|error| StoreError::corrupt("Redis", error))?;
+        let models = serde_json::to_vec(&spent.models).map_err(|error| StoreError::corrupt("daily usage", error))?;
         let key = self.keys.usage(user, spent.day);
-        self.writes
-            .ask::<redis::Value>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models) as &_)
-            .await?;
-        // From the last note on: a day is noted on that day, give or take a clock.
-        let keep = USAGE_DAYS * 24 * 60 * 60;
-        self.writes.ask::<redis::Value>(redis::cmd("EXPIRE").arg(&key).arg(keep) as &_).await?;
-        Ok(())
+        self.writes.query::<()>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models)).await?;
+        // Counted from the last write: usage of a day is recorded on that day, apart from clock skew.
+        let ttl_seconds = USAGE_DAYS * 24 * 60 * 60;
+        self.writes.query(redis::cmd("EXPIRE").arg(&key).arg(ttl_seconds)).await
     }
 
     async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);
-            let fields: HashMap<String, Vec<u8>> = self.reads.ask(redis::cmd("HGETALL").arg(&key) as &_).await?;
+            let fields: HashMap<String, Vec<u8>> = self.reads.query(redis::cmd("HGETALL").arg(&key)).await?;
             let mut sessions = UserDay::default();
             for (session, models) in fields {
-                let unreadable = |what: String| StoreError::Corrupt(format!("{key}: {what}").into());
-                let session: SessionId =
-                    session.parse().map_err(|_| unreadable(format!("no session id: {session}")))?;
-                let models: Vec<ModelUsage> =
-                    serde_json::from_slice(&models).map_err(|error| unreadable(error.to_string()))?;
+                let session: SessionId = session
+                    .parse()
+                    .map_err(|error| StoreError::corrupt(format!("{key}: invalid session id {session}"), error))?;
+                let models: Vec<ModelUsage> = serde_json::from_slice(&models)
+                    .map_err(|error| StoreError::corrupt(format!("{key}: usage of session {session}"), error))?;
                 sessions.sessions.insert(session, models);
             }
             found.push(sessions);

@@ -1,0 +1,34 @@
+//! Where Redis is.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+/// Where Redis is, and how sessions are kept in it.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// Addresses of the server, of some nodes of the cluster, or of the sentinels.
+    pub urls: Vec<SecretString>,
+    /// What listens at these addresses.
+    pub topology: RedisDeployment,
+    /// PEM certificates of the authorities that must have signed the certificate of the server. They replace those of the
+    /// system.
+    pub ca: Option<Vec<u8>>,
+    /// Prefix of the names of all keys.
+    pub prefix: String,
+    /// A session without activity for this long is deleted. `None`: sessions are never deleted.
+    pub session_ttl: Option<Duration>,
+    /// Keep only the checkpoint and the events after it, instead of the whole log.
+    pub shallow: bool,
+}
+
+/// What listens at the addresses in a [`RedisConfig`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisDeployment {
+    /// One server, or a proxy that looks like one.
+    Single,
+    /// Nodes of a Redis Cluster.
+    Cluster,
+    /// Sentinels that know the address of the master with this name.
+    Sentinel(String),
+}

@@ -1,0 +1,68 @@
+//! Leases: which process owns a session.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    scripts::{AcquireLease, AcquireReply, ReleaseLease, ReleaseReply, RenewLease, RenewReply},
+    store::RedisStore,
+};
+use k8sops_core::{LeaseEpoch, Leases, RemainingWork, SessionId, SessionLease, StoreError};
+
+#[async_trait]
+impl Leases for RedisStore {
+    async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
+        let acquire = AcquireLease { meta_key: self.keys.meta(session), owner: owner.to_owned(), ttl_ms: ttl };
+        match self.writes.run_script(&acquire).await? {
+            AcquireReply::Acquired { epoch } => Ok(SessionLease { session, epoch: LeaseEpoch(epoch) }),
+            AcquireReply::Held { remaining_ms } => {
+                // The caller knows of work for this session, so the session is due when the lease expires.
+                self.registry.schedule_session(session, Duration::from_millis(remaining_ms)).await?;
+                Err(StoreError::Held(session))
+            }
+            AcquireReply::NotFound => {
+                self.registry.unschedule_session(session).await?;
+                Err(StoreError::NotFound(session))
+            }
+        }
+    }
+
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+        let session = lease.session;
+        let renew = RenewLease { meta_key: self.keys.meta(session), epoch: lease.epoch.0, ttl_ms: ttl };
+        match self.writes.run_script(&renew).await? {
+            RenewReply::Renewed => Ok(()),
+            RenewReply::NotFound => Err(StoreError::NotFound(session)),
+            RenewReply::Fenced { current_epoch } => {
+                let current = LeaseEpoch(current_epoch);
+                Err(StoreError::Fenced { session, attempted: lease.epoch, current })
+            }
+        }
+    }
+
+    async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
+        let session = lease.session;
+        // Read before the lease is released: work that arrives later changes the time, and then stays scheduled.
+        let scheduled_at = self.registry.scheduled_time(session).await?;
+        let release = ReleaseLease {
+            meta_key: self.keys.meta(session),
+            inbox_key: self.keys.inbox(session),
+            epoch: lease.epoch.0,
+        };
+        match self.writes.run_script(&release).await? {
+            ReleaseReply::Idle => {
+                if let Some(scheduled_at) = scheduled_at {
+                    self.registry.unschedule_if_unchanged(session, scheduled_at).await?;
+                }
+                Ok(RemainingWork::None)
+            }
+            ReleaseReply::Unfinished => {
+                self.registry.offer_session(session).await?;
+                Ok(RemainingWork::Unfinished)
+            }
+            // The session stays scheduled, so that it is claimed if its current owner crashes.
+            ReleaseReply::Superseded => Ok(RemainingWork::None),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+-- Appends events to the log and consumes commands: the one way to write to a log. All of it takes effect, or nothing.
+-- A call that is repeated with the same commit_id writes nothing, and gets the reply of the first call.
+local current_epoch, holder, last_seq, last_commit =
+  unpack(redis.call('HMGET', meta_key, 'epoch', 'holder', 'last_seq', 'commit'))
+if not current_epoch then return {'not_found'} end
+if last_commit == commit_id then return {'committed'} end
+if current_epoch ~= epoch or not holder then return {'fenced', tonumber(current_epoch)} end
+if last_seq ~= expected_seq then return {'conflict', tonumber(last_seq)} end
+
+for i, event in ipairs(events) do
+  redis.call('XADD', log_key, string.format('%.0f-0', expected_seq + i), 'e', event)
+end
+for _, position in ipairs(consumed) do
+  local id = position .. '-0'
+  for _, entry in ipairs(redis.call('XRANGE', inbox_key, id, id)) do
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      if fields[i] == 'message' and fields[i + 1] == '1' then redis.call('HINCRBY', meta_key, 'waiting', -1) end
+    end
+  end
+  redis.call('XDEL', inbox_key, id)
+end
+
+local new_last_seq = string.format('%.0f', expected_seq + #events)
+redis.call('HSET', meta_key, 'last_seq', new_last_seq, 'commit', commit_id, 'summary', summary, 'open', open_work)
+if checkpoint then
+  redis.call('SET', checkpoint_key, checkpoint)
+  if trim_log then
+    -- The checkpoint covers all older events.
+    local oldest_seq = string.format('%.0f', expected_seq + 1)
+    redis.call('XTRIM', log_key, 'MINID', '=', oldest_seq)
+    redis.call('HSET', meta_key, 'oldest_seq', oldest_seq)
+  end
+end
+if discard_preview or (closed_message and redis.call('HGET', meta_key, 'open_message') == closed_message) then
+  redis.call('DEL', preview_key)
+end
+if closed_message then redis.call('HSET', meta_key, 'closed_message', closed_message) end
+if session_ttl_ms then
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
+end
+if #events > 0 then redis.call('PUBLISH', log_channel, new_last_seq) end
+return {'committed'}

@@ -1,0 +1,27 @@
+-- Appends a command to the inbox. A command that was accepted before gets its first receipt.
+local last_seq, waiting, open_work = unpack(redis.call('HMGET', meta_key, 'last_seq', 'waiting', 'open'))
+if not last_seq then return {'not_found'} end
+-- Older versions kept receipts under the command id alone.
+local known_receipt = redis.call('HGET', receipts_key, receipt_id) or redis.call('HGET', receipts_key, command_id)
+if known_receipt then return {'known', known_receipt} end
+
+if is_message then
+  local queued_messages = tonumber(waiting)
+  if only_if_idle and (open_work == '1' or queued_messages > 0) then return {'busy'} end
+  if queued_messages >= tonumber(message_limit) then return {'full', tonumber(message_limit)} end
+end
+if redis.call('XLEN', inbox_key) >= tonumber(command_limit) then return {'full', tonumber(command_limit)} end
+
+local position = redis.call('HINCRBY', meta_key, 'inbox', 1)
+local message_flag = is_message and '1' or '0'
+redis.call('HINCRBY', meta_key, 'waiting', message_flag)
+redis.call('XADD', inbox_key, position .. '-0', 'seq', last_seq, 'message', message_flag, 'command', command)
+redis.call('HSET', receipts_key, receipt_id, last_seq .. ' ' .. receipt)
+if redis.call('RPUSH', receipt_order_key, receipt_id) > tonumber(receipt_limit) then
+  redis.call('HDEL', receipts_key, redis.call('LPOP', receipt_order_key))
+end
+if session_ttl_ms then
+  for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
+end
+redis.call('PUBLISH', inbox_channel, tostring(position))
+return {'accepted', tonumber(last_seq)}

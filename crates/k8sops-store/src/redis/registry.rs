@@ -1,0 +1,200 @@
+//! What spans sessions: the list of each user, the schedule of sessions that may have work, and the sessions that await an
+//! approval.
+//!
+//! These keys are on other nodes than the keys of a session, so no write here is atomic with a write to a session. The order
+//! of writes makes up for it: an entry is added before its session exists, and removed after the session is gone. An entry
+//! without a session is removed when it is read.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    connection::SharedConnection,
+    encoding::parse_json,
+    keys::RedisKeys,
+    scripts::{ClaimDueSessions, ScheduleSession, UnscheduleIfUnchanged},
+};
+use k8sops_core::{ListCursor, SessionId, SessionSummary, StoreError, Timestamp, UserId};
+
+/// An entry without a session is kept for this many milliseconds: its session may be about to be created.
+const STALE_ENTRY_AGE_MS: i64 = 60_000;
+/// How many sessions are claimed at a time.
+const CLAIM_LIMIT: usize = 100;
+/// A claimed session that is not unscheduled is due again after this. A take-over can be this much later than the end of the
+/// lease: a claim just before that end finds the session held, and moves its time, which only grows, by this much.
+const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How many list entries are read at a time.
+const PAGE_SIZE: usize = 256;
+
+/// What spans sessions.
+pub(super) struct SessionRegistry {
+    connection: Arc<SharedConnection>,
+    keys: RedisKeys,
+}
+
+impl SessionRegistry {
+    pub(super) fn new(connection: Arc<SharedConnection>, keys: RedisKeys) -> Self {
+        Self { connection, keys }
+    }
+
+    /// Fails unless Redis accepts writes.
+    pub(super) async fn check_writable(&self) -> Result<(), StoreError> {
+        // Removes an entry that cannot exist.
+        self.connection.query(redis::cmd("ZREM").arg(self.keys.work_schedule()).arg("-")).await
+    }
+
+    /// Adds a session to the list of its user.
+    pub(super) async fn add_session(&self, summary: &SessionSummary) -> Result<(), StoreError> {
+        let mut add = redis::cmd("ZADD");
+        add.arg(self.keys.user_sessions(&summary.user_id));
+        add.arg(summary.updated_at.as_millis()).arg(summary.session_id.to_string());
+        self.connection.query(&add).await
+    }
+
+    /// Updates the last activity of a session in the list of its user, if the list has the session.
+    pub(super) async fn touch_session(&self, summary: &SessionSummary) -> Result<(), StoreError> {
+        let mut update = redis::cmd("ZADD");
+        update.arg(self.keys.user_sessions(&summary.user_id)).arg("XX");
+        update.arg(summary.updated_at.as_millis()).arg(summary.session_id.to_string());
+        self.connection.query(&update).await
+    }
+
+    /// Removes a session from the list of a user.
+    pub(super) async fn remove_session(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
+        self.connection.query(redis::cmd("ZREM").arg(self.keys.user_sessions(user)).arg(session.to_string())).await
+    }
+
+    /// Records when the last pending approval of a session expires.
+    pub(super) async fn record_approval_deadline(
+        &self,
+        session: SessionId,
+        deadline: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let key = self.keys.approvals();
+        let name = session.to_string();
+        match deadline {
+            Some(deadline) => {
+                self.connection.query(redis::cmd("ZADD").arg(&key).arg(deadline.as_millis()).arg(name)).await
+            }
+            None => self.connection.query(redis::cmd("ZREM").arg(&key).arg(name)).await,
+        }
+    }
+
+    /// Sessions with pending approvals, those that expire first.
+    pub(super) async fn sessions_awaiting_approval(&self, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let key = self.keys.approvals();
+        let now = Timestamp::now().as_millis();
+        let _: usize = self.connection.query(redis::cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(now)).await?;
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(&key).arg(0).arg(limit.saturating_sub(1));
+        let sessions: Vec<String> = self.connection.query(&range).await?;
+        Ok(sessions.iter().filter_map(|session| session.parse().ok()).collect())
+    }
+
+    pub(super) async fn session_count(&self, user: &UserId) -> Result<usize, StoreError> {
+        self.connection.query(redis::cmd("ZCARD").arg(self.keys.user_sessions(user))).await
+    }
+
+    /// Sessions of a user, the latest activity first.
+    pub(super) async fn user_sessions(
+        &self,
+        user: &UserId,
+        after: Option<ListCursor>,
+        limit: usize,
+    ) -> Result<Vec<SessionSummary>, StoreError> {
+        let key = self.keys.user_sessions(user);
+        let mut listed: Vec<SessionSummary> = Vec::new();
+        let newest = after.map_or_else(|| "+inf".to_owned(), |cursor| cursor.updated_at.as_millis().to_string());
+        let mut offset = 0;
+        while listed.len() < limit {
+            let mut page = redis::cmd("ZREVRANGEBYSCORE");
+            page.arg(&key).arg(&newest).arg("-inf").arg("WITHSCORES").arg("LIMIT").arg(offset).arg(PAGE_SIZE);
+            let entries: Vec<(String, i64)> = self.connection.query(&page).await?;
+            let is_last_page = entries.len() < PAGE_SIZE;
+            offset += entries.len();
+            // Sessions of the same millisecond as the cursor may have been listed before.
+            let was_listed =
+                |id: SessionId, at: i64| after.is_some_and(|c| at == c.updated_at.as_millis() && id >= c.session_id);
+            let entries: Vec<(SessionId, i64)> = entries
+                .iter()
+                .filter_map(|(id, at)| Some((id.parse().ok()?, *at)))
+                .filter(|(id, at)| !was_listed(*id, *at))
+                .take(limit - listed.len())
+                .collect();
+            // Each session is on a node of its own, so these are concurrent commands and not one pipeline.
+            let summaries = entries.iter().map(|(session, _)| self.session_summary(*session));
+            let summaries = futures_util::future::try_join_all(summaries).await?;
+            for ((session, at), summary) in entries.iter().zip(summaries) {
+                match summary {
+                    Some(summary) if summary.user_id == *user => listed.push(summary),
+                    _ => self.remove_stale_entry(user, *session, *at).await?,
+                }
+            }
+            if is_last_page {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
+    async fn remove_stale_entry(&self, user: &UserId, session: SessionId, at: i64) -> Result<(), StoreError> {
+        if at < Timestamp::now().as_millis() - STALE_ENTRY_AGE_MS {
+            self.remove_session(user, session).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The current summary of a session.
+    pub(super) async fn session_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        let mut fields = redis::cmd("HMGET");
+        fields.arg(self.keys.meta(session)).arg("summary").arg("waiting");
+        let (summary, queued_messages): (Option<String>, Option<u64>) = self.connection.query(&fields).await?;
+        let waiting = queued_messages.is_some_and(|messages| messages > 0);
+        summary.map(|text| Ok(SessionSummary { waiting, ..parse_json("a session summary", &text)? })).transpose()
+    }
+
+    /// Schedules a session to be claimed after `delay`.
+    pub(super) async fn schedule_session(&self, session: SessionId, delay: Duration) -> Result<(), StoreError> {
+        let schedule =
+            ScheduleSession { work_key: self.keys.work_schedule(), session: session.to_string(), delay_ms: delay };
+        self.connection.run_script(&schedule).await
+    }
+
+    /// When a session is due, as Redis writes it.
+    pub(super) async fn scheduled_time(&self, session: SessionId) -> Result<Option<String>, StoreError> {
+        self.connection.query(redis::cmd("ZSCORE").arg(self.keys.work_schedule()).arg(session.to_string())).await
+    }
+
+    /// Removes a session that does not exist from the schedule.
+    pub(super) async fn unschedule_session(&self, session: SessionId) -> Result<(), StoreError> {
+        self.connection.query(redis::cmd("ZREM").arg(self.keys.work_schedule()).arg(session.to_string())).await
+    }
+
+    /// Removes a session without work from the schedule, unless it was scheduled again after `scheduled_at` was read.
+    pub(super) async fn unschedule_if_unchanged(
+        &self,
+        session: SessionId,
+        scheduled_at: String,
+    ) -> Result<(), StoreError> {
+        let unschedule =
+            UnscheduleIfUnchanged { work_key: self.keys.work_schedule(), session: session.to_string(), scheduled_at };
+        self.connection.run_script(&unschedule).await
+    }
+
+    /// Offers a session with unfinished work to all replicas.
+    pub(super) async fn offer_session(&self, session: SessionId) -> Result<(), StoreError> {
+        self.schedule_session(session, Duration::ZERO).await?;
+        self.connection.query(redis::cmd("PUBLISH").arg(self.keys.work_channel()).arg(session.to_string())).await
+    }
+
+    /// Claims sessions that are due.
+    pub(super) async fn claim_due_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+        let claim = ClaimDueSessions {
+            work_key: self.keys.work_schedule(),
+            limit: CLAIM_LIMIT,
+            retry_after_ms: CLAIM_RETRY_AFTER,
+        };
+        let due = self.connection.run_script(&claim).await?;
+        Ok(due.iter().filter_map(|session| session.parse().ok()).collect())
+    }
+}

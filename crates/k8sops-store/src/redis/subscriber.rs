@@ -1,0 +1,208 @@
+//! The subscriber: one connection for all channels that this process listens to, opened again after it broke.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable};
+use futures_util::StreamExt;
+use redis::{Msg, RedisResult, aio::PubSub};
+use tokio::{
+    sync::{Mutex, mpsc},
+    time::{interval, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{connection::SharedConnection, keys::RedisKeys};
+use k8sops_core::{NotificationTopic, SessionId, StoreNotification};
+
+/// How often the connection is checked, and how long a check may take.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// The delays before connecting again.
+const RECONNECT_DELAYS: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_delay(Duration::from_secs(2))
+    .without_max_times()
+    .with_jitter();
+/// How many channels one command subscribes to.
+const SUBSCRIBE_BATCH: usize = 500;
+/// How many notifications are queued for the reader. If there are more, the reader gets one that stands for all.
+const QUEUE_LIMIT: usize = 4096;
+
+/// Receives the notifications of other processes.
+pub(super) struct NotificationSubscriber {
+    changes: mpsc::UnboundedSender<SubscriptionChange>,
+    notifications: Mutex<mpsc::Receiver<StoreNotification>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+enum SubscriptionChange {
+    Subscribe(SessionId, NotificationTopic),
+    Unsubscribe(SessionId, NotificationTopic),
+}
+
+impl NotificationSubscriber {
+    /// Starts the task that listens. Must be called on a Tokio runtime.
+    pub(super) fn spawn(connection: Arc<SharedConnection>, keys: RedisKeys) -> Self {
+        let (changes, pending_changes) = mpsc::unbounded_channel();
+        let (queue, notifications) = mpsc::channel(QUEUE_LIMIT);
+        let task =
+            SubscriberTask { connection, keys, channels: HashSet::new(), pending_changes, queue, overflowed: false };
+        Self {
+            changes,
+            notifications: Mutex::new(notifications),
+            _task: AbortOnDropHandle::new(tokio::spawn(task.run())),
+        }
+    }
+
+    pub(super) fn subscribe(&self, session: SessionId, topic: NotificationTopic) {
+        // The task runs as long as `self` lives, so sending cannot fail.
+        let _ = self.changes.send(SubscriptionChange::Subscribe(session, topic));
+    }
+
+    pub(super) fn unsubscribe(&self, session: SessionId, topic: NotificationTopic) {
+        let _ = self.changes.send(SubscriptionChange::Unsubscribe(session, topic));
+    }
+
+    pub(super) async fn next_notification(&self) -> StoreNotification {
+        match self.notifications.lock().await.recv().await {
+            Some(notification) => notification,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct SubscriberTask {
+    connection: Arc<SharedConnection>,
+    keys: RedisKeys,
+    /// All subscriptions except the work channel, which is always subscribed to.
+    channels: HashSet<(SessionId, NotificationTopic)>,
+    pending_changes: mpsc::UnboundedReceiver<SubscriptionChange>,
+    queue: mpsc::Sender<StoreNotification>,
+    /// A notification did not fit into the queue.
+    overflowed: bool,
+}
+
+enum SubscriberInput {
+    Message(Msg),
+    Changes(Vec<SubscriptionChange>),
+    Tick,
+}
+
+impl SubscriberTask {
+    async fn run(mut self) {
+        loop {
+            let connecting = (|| self.open_subscribed())
+                .retry(RECONNECT_DELAYS)
+                .notify(|error, delay| tracing::debug!(%error, ?delay, "notification connection failed, retrying"));
+            let Ok(mut pubsub) = connecting.await else { continue };
+            // Notifications may have been lost while there was no connection.
+            self.enqueue(StoreNotification::All);
+            match self.forward_notifications(&mut pubsub).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "notification connection broken, reconnecting"),
+            }
+        }
+    }
+
+    /// Opens a connection with all subscriptions.
+    async fn open_subscribed(&self) -> RedisResult<PubSub> {
+        let mut pubsub = self.connection.connect_pubsub().await?;
+        pubsub.subscribe(self.keys.work_channel()).await?;
+        let channels: Vec<String> =
+            self.channels.iter().map(|(session, topic)| self.keys.session_channel(*session, *topic)).collect();
+        for batch in channels.chunks(SUBSCRIBE_BATCH) {
+            pubsub.subscribe(batch).await?;
+        }
+        Ok(pubsub)
+    }
+
+    /// Forwards notifications until the connection breaks. Returns `Ok` when the subscriber was dropped.
+    async fn forward_notifications(&mut self, pubsub: &mut PubSub) -> RedisResult<()> {
+        let mut ping = interval(PING_INTERVAL);
+        ping.reset();
+        loop {
+            let mut changes = Vec::new();
+            let input = {
+                let mut messages = pubsub.on_message();
+                tokio::select! {
+                    message = messages.next() => match message {
+                        Some(message) => SubscriberInput::Message(message),
+                        None => return Err(connection_lost("closed by the server")),
+                    },
+                    count = self.pending_changes.recv_many(&mut changes, SUBSCRIBE_BATCH) => {
+                        if count == 0 {
+                            return Ok(());
+                        }
+                        SubscriberInput::Changes(changes)
+                    }
+                    _ = ping.tick() => SubscriberInput::Tick,
+                }
+            };
+            match input {
+                SubscriberInput::Message(message) => self.forward_message(&message),
+                SubscriberInput::Changes(changes) => self.apply_changes(pubsub, changes).await?,
+                SubscriberInput::Tick => {
+                    if self.overflowed {
+                        self.overflowed = false;
+                        self.enqueue(StoreNotification::All);
+                    }
+                    let pong = timeout(PING_INTERVAL, pubsub.ping::<redis::Value>()).await;
+                    pong.map_err(|_| connection_lost("ping timed out"))??;
+                }
+            }
+        }
+    }
+
+    async fn apply_changes(&mut self, pubsub: &mut PubSub, changes: Vec<SubscriptionChange>) -> RedisResult<()> {
+        let mut added = Vec::new();
+        let mut removed = Vec::new();
+        for change in changes {
+            // `channels` changes first, because a new connection subscribes to what it holds.
+            match change {
+                SubscriptionChange::Subscribe(session, topic) => {
+                    if self.channels.insert((session, topic)) {
+                        added.push((session, topic));
+                    }
+                }
+                SubscriptionChange::Unsubscribe(session, topic) => {
+                    if self.channels.remove(&(session, topic)) {
+                        removed.push((session, topic));
+                    }
+                }
+            }
+        }
+        // If one batch both adds and removes a channel, the last change wins.
+        removed.retain(|channel| !self.channels.contains(channel));
+        if !removed.is_empty() {
+            pubsub.unsubscribe(self.channel_names(&removed)).await?;
+        }
+        added.retain(|channel| self.channels.contains(channel));
+        if !added.is_empty() {
+            pubsub.subscribe(self.channel_names(&added)).await?;
+            for (session, topic) in added {
+                self.enqueue(StoreNotification::Session(session, topic));
+            }
+        }
+        Ok(())
+    }
+
+    fn channel_names(&self, channels: &[(SessionId, NotificationTopic)]) -> Vec<String> {
+        channels.iter().map(|(session, topic)| self.keys.session_channel(*session, *topic)).collect()
+    }
+
+    fn forward_message(&mut self, message: &Msg) {
+        let channel = message.get_channel_name();
+        if channel == self.keys.work_channel() {
+            self.enqueue(StoreNotification::Unfinished);
+        } else if let Some((session, topic)) = self.keys.parse_session_channel(channel) {
+            self.enqueue(StoreNotification::Session(session, topic));
+        }
+    }
+
+    fn enqueue(&mut self, notification: StoreNotification) {
+        self.overflowed |= self.queue.try_send(notification).is_err();
+    }
+}
+
+fn connection_lost(reason: &'static str) -> redis::RedisError {
+    std::io::Error::new(std::io::ErrorKind::ConnectionReset, reason).into()
+}

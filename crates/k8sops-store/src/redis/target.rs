@@ -1,0 +1,167 @@
+//! The servers that a configuration names, and how to connect to them.
+
+use std::time::Duration;
+
+use redis::{
+    Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, TlsCertificates, Value,
+    aio::{ConnectionLike, MultiplexedConnection, PubSub},
+    cluster::{ClusterClient, ClusterClientBuilder},
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use secrecy::ExposeSecret;
+use tokio::sync::Mutex;
+
+use super::config::{RedisConfig, RedisDeployment};
+
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A healthy Redis responds a thousand times faster.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) enum ConnectionTarget {
+    Single(Client),
+    Cluster(Box<ClusterClient>, Vec<Client>),
+    Sentinel(Mutex<SentinelClient>),
+}
+
+/// A connection to one server or to a cluster. Any number of callers use it at the same time: commands are pipelined.
+#[derive(Clone)]
+pub(super) enum TargetConnection {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionTarget {
+    pub(super) fn new(config: &RedisConfig) -> RedisResult<Self> {
+        let urls = || config.urls.iter().map(ExposeSecret::expose_secret);
+        let certificates =
+            || config.ca.as_ref().map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) });
+        // With Nagle's algorithm, each commit would wait for the acknowledgement of the previous one, which the server
+        // delays by 40 ms.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = |url: &str| {
+            let info = url.into_connection_info()?.set_tcp_settings(tcp.clone());
+            match certificates() {
+                Some(certificates) if url.starts_with("rediss://") => Client::build_with_tls(info, certificates),
+                _ => Client::open(info),
+            }
+        };
+        match &config.topology {
+            RedisDeployment::Single => Ok(Self::Single(client(urls().next().unwrap_or_default())?)),
+            RedisDeployment::Cluster => {
+                let mut builder = ClusterClientBuilder::new(urls())
+                    .tcp_settings(tcp.clone())
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(RESPONSE_TIMEOUT)
+                    // Enough to find a node that has just become master. The caller handles longer outages.
+                    .retries(4)
+                    .min_retry_wait(20)
+                    .max_retry_wait(300)
+                    .overall_response_timeout(Some(RESPONSE_TIMEOUT));
+                if let Some(certificates) = certificates() {
+                    builder = builder.certs(certificates);
+                }
+                let nodes = urls().map(client).collect::<RedisResult<Vec<_>>>()?;
+                Ok(Self::Cluster(Box::new(builder.build()?), nodes))
+            }
+            RedisDeployment::Sentinel(master) => {
+                let nodes = urls().map(client).collect::<RedisResult<Vec<_>>>()?;
+                let first = nodes.first().map(|node| node.get_connection_info().clone());
+                let addresses: Vec<_> = nodes.iter().map(|n| n.get_connection_info().addr().clone()).collect();
+                let mut builder = SentinelClientBuilder::new(addresses, master.clone(), SentinelServerType::Master)?
+                    .set_client_to_redis_tcp_settings(tcp.clone());
+                // The credentials, the database and the encryption in the addresses apply to Redis and to the sentinels.
+                if let Some(info) = first {
+                    let redis = info.redis_settings();
+                    builder = builder.set_client_to_redis_db(redis.db());
+                    if let Some(user) = redis.username() {
+                        builder = builder.set_client_to_redis_username(user).set_client_to_sentinel_username(user);
+                    }
+                    if let Some(password) = redis.password() {
+                        builder =
+                            builder.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
+                    }
+                    if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+                        builder = builder
+                            .set_client_to_redis_tls_mode(redis::TlsMode::Secure)
+                            .set_client_to_sentinel_tls_mode(redis::TlsMode::Secure);
+                        if let Some(pem) = certificates() {
+                            builder = builder.set_client_to_redis_certificates(pem.clone());
+                            builder = builder.set_client_to_sentinel_certificates(pem);
+                        }
+                    }
+                }
+                Ok(Self::Sentinel(Mutex::new(builder.build()?)))
+            }
+        }
+    }
+
+    pub(super) async fn connect(&self) -> RedisResult<TargetConnection> {
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        match self {
+            Self::Single(client) => {
+                client.get_multiplexed_async_connection_with_config(&config).await.map(TargetConnection::Server)
+            }
+            Self::Cluster(client, _) => client.get_async_connection().await.map(TargetConnection::Cluster),
+            Self::Sentinel(client) => {
+                client.lock().await.get_async_connection_with_config(&config).await.map(TargetConnection::Server)
+            }
+        }
+    }
+
+    pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
+        match self {
+            Self::Single(client) => client.get_async_pubsub().await,
+            // A cluster forwards published messages to all of its nodes.
+            Self::Cluster(_, nodes) => {
+                let mut last_error = timed_out("connecting");
+                for node in nodes {
+                    match node.get_async_pubsub().await {
+                        Ok(pubsub) => return Ok(pubsub),
+                        Err(error) => last_error = error,
+                    }
+                }
+                Err(last_error)
+            }
+            Self::Sentinel(client) => {
+                let master = client.lock().await.async_get_client().await?;
+                master.get_async_pubsub().await
+            }
+        }
+    }
+}
+
+impl ConnectionLike for TargetConnection {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Server(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}
+
+pub(super) fn timed_out(action: &'static str) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{action} timed out")).into()
+}
