@@ -6,7 +6,7 @@ use std::{
 };
 
 use k8sops_core::{
-    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryStore, MemoryWrite, SearchEmbedding, Timestamp, UserId,
+    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryStore, MemoryWrite, Timestamp, UserId,
     UserMemory,
 };
 use k8sops_store::{InMemoryStore, RedisConfig, RedisDeployment, RedisStore};
@@ -42,7 +42,7 @@ fn memory(n: usize) -> MemoryChange {
         expires_at: None,
         superseded_by: None,
     };
-    MemoryChange { memory, meaning: SearchEmbedding::Known(vector(n)) }
+    MemoryChange { memory, embedding: EmbeddingChange::Set(vector(n)) }
 }
 
 fn store_in(redis: &BenchRedis) -> Arc<dyn MemoryStore> {

@@ -101,7 +101,7 @@ impl StoreHooks for CommitWatch {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::weight));
+        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())
     }
 
@@ -164,7 +164,7 @@ impl World {
             replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings = SessionSettings::of("p", "m");
+        let settings = SessionSettings::for_model("p", "m");
         let session = sessions.create_session(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }
@@ -234,7 +234,7 @@ fn message(content: &str, on_busy: OnBusy) -> CommandBody {
 fn assert_whole(log: &[Arc<SessionEvent>], state: &SessionState) {
     let seqs: Vec<u64> = log.iter().map(|e| e.seq).collect();
     assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "the log has gaps");
-    let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
+    let fold = SessionState::fold_events(None, log.iter().map(AsRef::as_ref)).unwrap();
     assert_eq!(&fold, state, "the fold of the log is not the stored state");
     let mut open: Option<RunId> = None;
     for event in log {

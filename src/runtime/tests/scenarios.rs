@@ -48,7 +48,7 @@ async fn checkpoints_weigh_at_most_twice_the_log() {
         world.say(&content).await;
         world.rest(ApprovalDecision::Approve).await;
     }
-    let log: u64 = world.log().await.iter().map(|e| e.weight()).sum();
+    let log: u64 = world.log().await.iter().map(|e| e.estimated_bytes()).sum();
     let checkpoints = world.store.checkpoints.lock().unwrap();
     let written: u64 = checkpoints.iter().sum();
     assert!(checkpoints.len() >= 3, "{checkpoints:?}");
@@ -244,7 +244,8 @@ async fn audit_records_survive_disconnected_clients() {
         let path = folder.path().join("audit.jsonl");
         let audit = AuditTrail::open(&AuditDestination::File(path.clone()), "r", Arc::new(Metrics::new())).unwrap();
         let world = World::with_audit(&ScriptedModel::new([]), audit.clone()).await;
-        hang_up_after(looks, world.sessions.create_session(&world.user, None, SessionSettings::of("p", "m"))).await;
+        hang_up_after(looks, world.sessions.create_session(&world.user, None, SessionSettings::for_model("p", "m")))
+            .await;
         hang_up_after(looks, world.sessions.delete_session(&world.user, world.session)).await;
         world.sessions.0.tasks.close();
         tokio::time::timeout(Duration::from_secs(30), world.sessions.0.tasks.wait()).await.unwrap();

@@ -20,7 +20,7 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     // The provider bills an aborted reply without reporting it, so the usage is an estimate.
     let usage = state.summary.usage;
     assert!(usage.input_tokens > 0 && (2..=4).contains(&usage.output_tokens), "{usage:?}");
-    assert_eq!(state.spent.total(), usage);
+    assert_eq!(state.spent.total_usage(), usage);
 }
 
 #[tokio::test]

@@ -252,7 +252,7 @@ async fn a_reply_costs_what_the_catalog_says_and_the_budget_may_be_in_money() {
     assert_eq!((end.outcome, end.usage.cost_usd), (RunOutcome::Limit, usd(0.04)));
     let state = log.state.read().unwrap();
     assert_eq!(state.summary.usage.cost_usd, usd(0.04));
-    assert_eq!((state.spent.models[0].provider.as_str(), state.spent.total().cost_usd), ("scripted", usd(0.04)));
+    assert_eq!((state.spent.models[0].provider.as_str(), state.spent.total_usage().cost_usd), ("scripted", usd(0.04)));
 }
 
 /// A model that does something otherwise than asked, and says so in each reply.
