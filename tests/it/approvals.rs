@@ -1,4 +1,4 @@
-//! Approvals over the API: nothing that changes something runs without one.
+//! Approvals over the API: no change runs without one.
 
 use std::sync::Arc;
 

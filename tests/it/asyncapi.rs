@@ -1,4 +1,4 @@
-//! The contract of the WebSocket: what the real one sends and takes is what `openapi/asyncapi.yaml` says.
+//! The contract of the WebSocket: its frames match `openapi/asyncapi.yaml`.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Clients by others, made of the contract: each is used for a whole turn against the demo.
+//! Clients that third-party generators create from the OpenAPI document: each completes a turn with the demo.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use k8sops_testing::{TEST_TIMEOUT, testbed};
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
-/// Runs a program to its end in a folder; all that it said.
+/// Runs a program in a folder, and returns its output.
 async fn run(command: &mut Command, folder: &Path) -> String {
     command.current_dir(folder).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
     let output = timeout(TEST_TIMEOUT, command.output()).await.expect("it ends").unwrap();

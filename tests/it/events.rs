@@ -1,4 +1,4 @@
-//! Streams of events: replay from any cursor, live, over SSE and NDJSON; nothing lost, nothing twice.
+//! Streams of events over SSE and NDJSON: replay from any cursor without gaps and duplicates.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! A model that is down: others answer in its place, it is said, and it is asked again when it is back.
+//! Fallback models: they answer while a model is down, and clients see it.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Who calls: keys, tokens of an issuer that is not ours, a proxy's header; and that nothing of one user is another's.
+//! Authentication by API keys, JWTs and proxy headers, and isolation of users.
 
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ async fn every_route_enforces_authentication_and_ownership() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (status, _) = problem(http.get(format!("{}/v1/nothing", service.base)).send().await.unwrap()).await;
     assert_eq!(status, 401, "an unknown route does not reveal that it is unknown");
-    // Nothing of it had an effect.
+    // No request had an effect.
     assert_eq!(service.log(&session).await.len(), before);
     assert_eq!(tools.count_calls("change"), 0);
 }
@@ -161,7 +161,7 @@ async fn key_file_changes_apply_without_restart() {
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {ben}").parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
-    // A file that is broken takes nothing away.
+    // An invalid file revokes no key.
     std::fs::write(keys.path(), "- user: [").unwrap();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(

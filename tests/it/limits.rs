@@ -1,4 +1,4 @@
-//! What one user, and all together, may have: told at once. Bad clients harm no one.
+//! Limits per user and in total, which are reported immediately; and misbehaving clients.
 
 use std::{
     sync::{
@@ -44,7 +44,7 @@ fn address(service: &Service) -> String {
 /// Reads from a socket until the service closes it.
 async fn rest(socket: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    // A reset is an end, too.
+    // A connection reset is an end, too.
     let _ = tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut said)).await.expect("it is closed");
     String::from_utf8_lossy(&said).into_owned()
 }
@@ -108,7 +108,7 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         let mut events = service.events(&busy, "").await;
         events.until("run_finished").await;
         events.until("run_finished").await;
-        // There is room again.
+        // The finished run has freed its slot.
         eventually("there is room again", async || ask().send().await.unwrap().status() == 202).await;
         service.events(&other, "").await.until("run_finished").await;
     }
@@ -269,7 +269,7 @@ async fn idle_sockets_do_not_block_requests() {
     let each = program.process.resident_memory().saturating_sub(before) / IDLE as u64;
     assert!(each < PER_SOCKET, "{each} bytes for a socket");
     println!("an idle socket takes {each} bytes");
-    // Those that watch are still there.
+    // The watching clients are still connected.
     program.turn(&sessions[0], &[]).await;
     eventually("all who watch see the end of the run", async || {
         (ends.load(Ordering::Relaxed) == WEBSOCKETS / WATCHED).then_some(())

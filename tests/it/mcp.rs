@@ -1,4 +1,4 @@
-//! Real MCP servers by others, over stdio and HTTP: discovered, called, gone and back.
+//! Third-party MCP servers over stdio and HTTP: discovery, calls, disconnects, and reconnects.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Questions of real MCP servers to the user in the middle of a call, in both eras.
+//! Elicitation requests of real MCP servers, in both protocol eras.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::mcp::{cluster, everything_over_http, journal};
 use k8sops_testing::{TEST_TIMEOUT, child_program::ChildProgram, testbed};
 
-/// A user with one answer to everything.
+/// A user who gives the same answer to every request.
 struct User {
     answer: ElicitationAnswer,
     asked: Mutex<Vec<ElicitationRequest>>,
@@ -39,7 +39,7 @@ impl User {
 impl ElicitationHandler for User {
     async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         self.asked.lock().unwrap().push(question);
-        // As a person does, and longer than the call may take.
+        // A person takes longer than the time limit of the call.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         self.answer.clone()
     }

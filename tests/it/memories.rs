@@ -1,4 +1,4 @@
-//! Long-term memory: what one session says is known in the next, belongs to its user, and is never in the way of a turn.
+//! Long-term memory: extraction, recall in other sessions, ownership, and failures that do not affect turns.
 
 use std::sync::{Arc, atomic::Ordering};
 

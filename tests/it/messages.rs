@@ -1,4 +1,4 @@
-//! Messages and turns: accepted durably, run one after another, streamed whole, cancelled at will.
+//! Messages and turns: durable acceptance, order, streaming, and cancellation.
 
 use k8sops_models::ModelError;
 use reqwest::Method;

@@ -1,4 +1,4 @@
-//! What Prometheus sees: well-formed, of bounded size, and all that dashboard and alerts ask for.
+//! Metrics: valid format, bounded cardinality, and all series of the dashboard and the alerts.
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 

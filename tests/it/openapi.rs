@@ -1,4 +1,4 @@
-//! The contract: the OpenAPI document is what is served, and its pages need no network.
+//! The OpenAPI document matches the service, and its pages need no network.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Real model APIs that none of us wrote: llama.cpp's server, and a scripted provider by others.
+//! Third-party model APIs: the server of llama.cpp, and mock providers.
 
 use serde_json::{Value, json};
 use tokio::process::Command;

@@ -1,4 +1,4 @@
-//! Many sessions of one user: list, titles, rename, delete, the limit.
+//! Sessions of one user: list, titles, renames, deletion, and the limit.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What is used: counted by step, turn, session, user and day, in tokens and money; and what may be.
+//! Usage in tokens and money by step, turn, session, user and day; and budgets.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! An MCP server that is called with every user's own token: it sees that one, or nothing at all.
+//! MCP servers that are called with the token of each user.
 
 use std::{
     path::Path,
@@ -126,7 +126,7 @@ async fn user_token_is_forwarded_to_the_server() {
     assert_eq!((&end["status"], &end["content"]), (&json!("ok"), &json!("you are true")), "{end}");
     assert!(server.asked().iter().all(|asked| asked.authorization.as_deref() == Some("Bearer annas-own-token")));
     assert_eq!(server.callers(), ["Bearer annas-own-token"]);
-    // The token is in no file.
+    // The token is not stored in any file.
     let log = service.log(&session).await;
     assert!(!json!(log).to_string().contains("annas-own-token"));
     service.stop().await;
@@ -147,7 +147,7 @@ fn files(folder: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-/// How the calls of a turn ended.
+/// Returns the statuses of the tool calls of a turn.
 fn ends(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["status"].as_str().unwrap()).collect()
 }

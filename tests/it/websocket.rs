@@ -1,4 +1,4 @@
-//! The WebSocket: events down, commands up, with a client by others.
+//! The WebSocket: events and commands, also with a third-party client.
 
 use std::process::Stdio;
 
