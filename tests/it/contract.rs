@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     TEST_TIMEOUT,
     counting_server::CountingMcpServer,
@@ -290,10 +290,11 @@ async fn fuzzed_requests_get_documented_responses() {
     let env = vec![("MAX_SESSIONS", "100000".to_owned())];
     let model = ScriptedModel::new([vec![call("look", json!({}))], vec![call("change", json!({}))]]);
     let servers = vec![CountingMcpServer::new().connector()];
-    let service = Service::start(Setup { model: Some(model), servers, env, ..Setup::default() }).await;
-    service.connected().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), servers, env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     // One session to do anything with, and one that nothing but an approval brings on.
-    let (session, asking) = (service.session().await, service.session().await);
+    let (session, asking) = (service.create_session().await, service.create_session().await);
     service.post(&format!("{asking}/messages"), json!({"content": "change it"})).await;
     let frames = service.events(&asking, "").await.until("approval_requested").await;
     let approval = frames.last().unwrap()["approval_id"].as_str().unwrap();

@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     eventually_within,
     redis::{RedisCluster, RedisFlavor, RedisSentinel, RedisServer},
@@ -142,8 +142,8 @@ async fn shallow_session_stays_small_over_many_turns() {
     let redis = RedisServer::start(RedisFlavor::Debian).await;
     let model = ScriptedModel::new([]);
     let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url()), ("MEMORY_SHALLOW", "true".into())];
-    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model.clone()), env, ..ServiceSetup::default() }).await;
+    let session = service.create_session().await;
     let content = "x".repeat(1_000);
     let mut sizes = Vec::new();
     for turn in 1..=2_000 {
