@@ -1,4 +1,4 @@
-//! The contract of the WebSocket: what the real one sends and takes is what `openapi/asyncapi.yaml` says.
+//! The contract of the WebSocket: its frames match `openapi/asyncapi.yaml`.
 
 use std::collections::BTreeSet;
 
@@ -11,9 +11,9 @@ use crate::{
     websocket::Socket,
 };
 use k8sops_testing::{
-    scripted::{Gate, ScriptedModel, Step, call, text},
+    counting_server::CountingMcpServer,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
     testbed,
-    tools::Counting,
 };
 
 const FILE: &str = include_str!("../../openapi/asyncapi.yaml");
@@ -76,14 +76,14 @@ async fn every_websocket_frame_is_documented() {
         .collect();
     let up: BTreeSet<_> = messages(&document, "/operations/receiveCommands/messages").into_iter().collect();
 
-    let gate = Gate::new();
+    let gate = TestGate::new();
     let model = ScriptedModel::new([
         vec![text("I "), text("look"), call("change", json!({}))],
         vec![call("change", json!({}))],
         vec![text("done")],
-        vec![text("more "), Step::Wait(gate.clone())],
+        vec![text("more "), ReplyStep::Wait(gate.clone())],
     ]);
-    let setup = Setup { model: Some(model), servers: vec![Counting::new().server()], ..Setup::default() };
+    let setup = Setup { model: Some(model), servers: vec![CountingMcpServer::new().connector()], ..Setup::default() };
     let service = Service::start(setup).await;
     service.connected().await;
     let session = service.session().await;

@@ -8,15 +8,16 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
-    program::{Program, until},
+    program::Program,
     service::{Service, Setup},
 };
 use k8sops_testing::{
-    provider::{Dialect, Providers},
-    scripted::{ScriptedModel, call, text},
+    child_program::ChildProgram,
+    counting_server::CountingMcpServer,
+    eventually,
+    provider::{FakeProviders, ProviderApi},
+    scripted_model::{ScriptedModel, call, text},
     testbed,
-    testbed::Peer,
-    tools::Counting,
 };
 
 async fn verify(arguments: &[&str]) -> (bool, String) {
@@ -33,14 +34,14 @@ fn records(path: &Path) -> Vec<Value> {
 async fn audit_log_names_actor_and_approver_without_outputs() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("audit.jsonl");
-    let (tools, model) = (Counting::new(), ScriptedModel::new([]));
-    model.say([
+    let (tools, model) = (CountingMcpServer::new(), ScriptedModel::new([]));
+    model.add_replies([
         vec![call("look", json!({"at": "a-secret-place"}))],
         vec![call("change", json!({}))],
         vec![text("well done")],
     ]);
     let env = vec![("AUDIT_LOG", path.to_str().unwrap().to_owned())];
-    let setup = Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() };
+    let setup = Setup { model: Some(model), servers: vec![tools.connector()], env, ..Setup::default() };
     let service = Service::start(setup).await;
     service.connected().await;
     let session = service.session().await;
@@ -111,16 +112,16 @@ async fn audit_log_names_actor_and_approver_without_outputs() {
 }
 
 /// A provider whose every reply calls this tool until it has a result, and an MCP server that has it.
-async fn peers(tool: &str, turns: usize) -> (Providers, Peer, String) {
-    let providers = Providers::start().await;
-    let replies = (0..turns).flat_map(|_| [Dialect::Chat.call(tool, "{}"), Dialect::Chat.text("It is said.")]);
-    providers.script(Dialect::Chat, "m", replies);
+async fn peers(tool: &str, turns: usize) -> (FakeProviders, ChildProgram, String) {
+    let providers = FakeProviders::start().await;
+    let replies = (0..turns).flat_map(|_| [ProviderApi::Chat.call(tool, "{}"), ProviderApi::Chat.text("It is said.")]);
+    providers.script(ProviderApi::Chat, "m", replies);
     let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     python.arg(testbed::path("K8SOPS_TEST_TRACE_SERVER"));
-    let server = Peer::start(python).await;
+    let server = ChildProgram::start(&mut python).await;
     let yaml = format!(
         "{}mcp:\n  servers:\n  - {{name: trace, transport: http, url: '{}/mcp'}}\n",
-        providers.yaml(),
+        providers.settings_yaml(),
         server.url
     );
     (providers, server, yaml)
@@ -154,7 +155,7 @@ async fn change_is_refused_when_audit_write_fails() {
     let why = refused["content"].as_str().unwrap();
     assert!(refused["status"] == "error" && why.starts_with("not run: the audit trail cannot be written"), "{refused}");
     // The log says so, with the ids by which it is found.
-    let line = until("it is logged", async || {
+    let line = eventually("it is logged", async || {
         program.log().into_iter().find(|line| line.contains("a tool call was not sent"))
     });
     let line: Value = serde_json::from_str(&line.await).unwrap();
@@ -165,7 +166,11 @@ async fn change_is_refused_when_audit_write_fails() {
 
     // A read-only call runs without an audit record.
     let looking = program.session().await;
-    providers.script(Dialect::Chat, "l", [Dialect::Chat.call("whence", "{}"), Dialect::Chat.text("It is said.")]);
+    providers.script(
+        ProviderApi::Chat,
+        "l",
+        [ProviderApi::Chat.call("whence", "{}"), ProviderApi::Chat.text("It is said.")],
+    );
     let settings = program.request(reqwest::Method::PATCH, &format!("{looking}/settings"));
     settings.json(&json!({"model": "l"})).send().await.unwrap().error_for_status().unwrap();
     let frames = program.turn(&looking, &[]).await;
@@ -198,8 +203,8 @@ async fn sighup_rotates_the_audit_log() {
     let (new, old) = (program.dir.path().join("audit.jsonl"), program.dir.path().join("audit.1"));
     program.session().await;
     std::fs::rename(&new, &old).unwrap();
-    program.signal(Signal::SIGHUP);
-    until("there is a new file", async || new.exists().then_some(())).await;
+    program.process.send_signal(Signal::SIGHUP);
+    eventually("there is a new file", async || new.exists()).await;
     program.session().await;
     let (log, dir) = program.stop().await;
     let (new, old) = (dir.path().join("audit.jsonl"), dir.path().join("audit.1"));

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::service::{Service, Setup};
-use k8sops_testing::scripted::ScriptedModel;
+use k8sops_testing::scripted_model::ScriptedModel;
 
 /// Method, path, body; status, code, words of the detail.
 type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
@@ -119,8 +119,8 @@ async fn wrong_method_returns_allow_header() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_inbox_is_reported() {
-    let gate = k8sops_testing::scripted::Gate::new();
-    let model = ScriptedModel::new([vec![k8sops_testing::scripted::Step::Wait(gate.clone())]]);
+    let gate = k8sops_testing::scripted_model::TestGate::new();
+    let model = ScriptedModel::new([vec![k8sops_testing::scripted_model::ReplyStep::Wait(gate.clone())]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     let path = format!("{session}/messages");

@@ -3,14 +3,17 @@
 use std::process::{Output, Stdio};
 
 use k8sops::auth::UserRole;
-use k8sops_testing::scripted::{ScriptedModel, text};
+use k8sops_testing::{
+    TEST_TIMEOUT,
+    scripted_model::{ScriptedModel, text},
+};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
-    demo::DemoProgram,
+    demo::start_demo,
     keys::Keys,
     program::k8sops_command,
-    service::{PATIENCE, Service, Setup},
+    service::{Service, Setup},
 };
 
 fn chat_command(url: &str, arguments: &[&str]) -> Command {
@@ -26,12 +29,12 @@ async fn run_chat(mut command: Command, input: &[u8]) -> Output {
     // A chat that fails at its start reads no input.
     let _ = stdin.write_all(input).await;
     drop(stdin);
-    timeout(PATIENCE, chat.wait_with_output()).await.expect("the chat ends").unwrap()
+    timeout(TEST_TIMEOUT, chat.wait_with_output()).await.expect("the chat ends").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn piped_chat_shows_tool_calls_and_answer() {
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let output = run_chat(chat_command(&demo.url, &[]), b"what is broken?\n/sessions\n/quit\n").await;
     let shown = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -43,7 +46,7 @@ async fn piped_chat_shows_tool_calls_and_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_utf8_line_is_skipped() {
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let input = b"caf\xe9 restart\r\nwhat is broken?\r\n/sessions";
     let output = run_chat(chat_command(&demo.url, &[]), input).await;
     let shown = String::from_utf8(output.stdout).unwrap();

@@ -1,10 +1,10 @@
-//! Streams of events: replay from any cursor, live, over SSE and NDJSON; nothing lost, nothing twice.
+//! Streams of events over SSE and NDJSON: replay from any cursor without gaps and duplicates.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::{Service, assert_gapless, kinds, printed};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cursor_replays_the_remaining_events() {
@@ -40,8 +40,8 @@ async fn last_event_id_header_overrides_the_query() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_client_gets_the_text_so_far() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("early "), text("bird "), Step::Wait(gate.clone()), text("worm")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("early "), text("bird "), ReplyStep::Wait(gate.clone()), text("worm")]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
@@ -57,9 +57,9 @@ async fn late_client_gets_the_text_so_far() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_watchers_see_the_same_stream() {
-    let gate = Gate::new();
+    let gate = TestGate::new();
     let words: Vec<String> = (0..200).map(|n| format!("w{n} ")).collect();
-    let pieces = [Step::Wait(gate.clone())].into_iter().chain(words.iter().map(|word| text(word)));
+    let pieces = [ReplyStep::Wait(gate.clone())].into_iter().chain(words.iter().map(|word| text(word)));
     let service = Service::with(&ScriptedModel::new([pieces.collect()])).await;
     let session = service.session().await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;

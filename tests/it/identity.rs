@@ -1,4 +1,4 @@
-//! Who calls: keys, tokens of an issuer that is not ours, a proxy's header; and that nothing of one user is another's.
+//! Authentication by API keys, JWTs and proxy headers, and isolation of users.
 
 use std::time::Duration;
 
@@ -19,13 +19,15 @@ use tokio_tungstenite::{
 
 use crate::{
     keys::Keys,
-    service::{PATIENCE, Service, Setup, problem},
+    service::{Service, Setup, problem},
 };
 use k8sops_testing::{
-    scripted::{ScriptedModel, call},
+    TEST_TIMEOUT,
+    child_program::ChildProgram,
+    counting_server::CountingMcpServer,
+    eventually,
+    scripted_model::{ScriptedModel, call},
     testbed,
-    testbed::Peer,
-    tools::Counting,
 };
 
 async fn status(service: &Service, token: Option<&str>) -> StatusCode {
@@ -34,15 +36,6 @@ async fn status(service: &Service, token: Option<&str>) -> StatusCode {
         request = request.bearer_auth(token);
     }
     request.send().await.unwrap().status()
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 /// A session of Anna's in which a change waits for approval, and its request.
@@ -54,16 +47,16 @@ pub(crate) async fn waiting(service: &Service) -> (String, Value) {
     (session, asked)
 }
 
-pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) -> Setup {
+pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &CountingMcpServer) -> Setup {
     let model = ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]);
-    Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() }
+    Setup { model: Some(model), servers: vec![tools.connector()], env, ..Setup::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_enforces_authentication_and_ownership() {
     let mut keys = Keys::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User, UserRole::Approver]));
-    let tools = Counting::new();
+    let tools = CountingMcpServer::new();
     let mut service = Service::start(with_change(keys.env(), &tools)).await;
     service.token = Some(anna);
     let (session, asked) = waiting(&service).await;
@@ -147,9 +140,9 @@ async fn every_route_enforces_authentication_and_ownership() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (status, _) = problem(http.get(format!("{}/v1/nothing", service.base)).send().await.unwrap()).await;
     assert_eq!(status, 401, "an unknown route does not reveal that it is unknown");
-    // Nothing of it had an effect.
+    // No request had an effect.
     assert_eq!(service.log(&session).await.len(), before);
-    assert_eq!(tools.calls("change"), 0);
+    assert_eq!(tools.count_calls("change"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +152,7 @@ async fn key_file_changes_apply_without_restart() {
     let mut service =
         Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
     let ben = keys.add("ben", &[UserRole::User]);
-    until("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
+    eventually("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
     service.token = Some(ben.clone());
     let session = service.session().await;
     let mut stream = service.events(&session, "").await;
@@ -168,7 +161,7 @@ async fn key_file_changes_apply_without_restart() {
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {ben}").parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
-    // A file that is broken takes nothing away.
+    // An invalid file revokes no key.
     std::fs::write(keys.path(), "- user: [").unwrap();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(
@@ -176,7 +169,7 @@ async fn key_file_changes_apply_without_restart() {
         (StatusCode::OK, StatusCode::OK)
     );
     keys.remove("ben");
-    until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    eventually("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
     let rest = stream.rest().await;
     assert_eq!(rest.last().unwrap()["code"], "unauthenticated", "{rest:?}");
     let closed = async {
@@ -188,7 +181,7 @@ async fn key_file_changes_apply_without_restart() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, closed).await.expect("it is closed"), 1008);
+    assert_eq!(tokio::time::timeout(TEST_TIMEOUT, closed).await.expect("it is closed"), 1008);
     assert_eq!(status(&service, Some(&anna)).await, 200);
 }
 
@@ -202,9 +195,9 @@ async fn mounted_secret_update_changes_the_keys() {
     let session = service.session().await;
     let stream = service.events(&session, "").await;
     let cleo = keys.add("cleo", &[UserRole::User]);
-    until("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
+    eventually("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
     keys.remove("ben");
-    until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    eventually("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
     assert_eq!(stream.rest().await.last().unwrap()["code"], "unauthenticated");
     for others in [&anna, &cleo] {
         assert_eq!(status(&service, Some(others)).await, 200);
@@ -247,7 +240,7 @@ async fn change_needs_approval_by_another_user() {
     let mut keys = Keys::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
-    let tools = Counting::new();
+    let tools = CountingMcpServer::new();
     let mut env = keys.env();
     env.push(("TOOL_APPROVAL_BY", "approver".into()));
     let mut service = Service::start(with_change(env.clone(), &tools)).await;
@@ -268,7 +261,7 @@ async fn change_needs_approval_by_another_user() {
     let setup = Setup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
     service = Service::start(setup).await;
     service.token = Some(ben);
-    until("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
+    eventually("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
     let listed = service.get("/v1/approvals").await["approvals"][0].clone();
     assert_eq!((&listed["user_id"], &listed["arguments"]), (&json!("anna"), &json!({"replicas": 3})), "{listed}");
     assert_eq!(listed["approval_id"], asked["approval_id"]);
@@ -285,16 +278,16 @@ async fn change_needs_approval_by_another_user() {
     let frames = service.events(&session, "").await.until("run_finished").await;
     let logged = frames.iter().find(|frame| frame["type"] == "approval_resolved").unwrap();
     assert!(logged["by"].to_string().contains("ben"), "{logged}");
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
 }
 
-async fn issuer() -> Peer {
+async fn issuer() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     command.arg(testbed::path("K8SOPS_TEST_ISSUER")).arg("0");
-    Peer::start(command).await
+    ChildProgram::start(&mut command).await
 }
 
-async fn post(issuer: &Peer, path: &str, body: Value) -> Value {
+async fn post(issuer: &ChildProgram, path: &str, body: Value) -> Value {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     http.post(format!("{}{path}", issuer.url)).json(&body).send().await.unwrap().json().await.unwrap()
 }
@@ -364,7 +357,7 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
     assert_eq!(status(&service, Some(&old)).await, 200);
     post(&issuer, "/rotate", json!({})).await;
     let new = token(json!({})).await;
-    until("the new key is fetched", async || status(&service, Some(&new)).await == 200).await;
+    eventually("the new key is fetched", async || status(&service, Some(&new)).await == 200).await;
     assert_eq!(status(&service, Some(&old)).await, 401);
     // A flood of made-up keys is not passed on to the issuer.
     let count = async || -> u64 {
@@ -424,7 +417,7 @@ async fn websocket_authenticates_by_subprotocol_or_first_message() {
         connect_async(request).await
     };
     let next = async |socket: &mut tokio_tungstenite::WebSocketStream<_>| {
-        tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame").unwrap().unwrap()
+        tokio::time::timeout(TEST_TIMEOUT, socket.next()).await.expect("a frame").unwrap().unwrap()
     };
     let (mut socket, response) = open(&format!("k8sops.v1, bearer.{anna}")).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "k8sops.v1");

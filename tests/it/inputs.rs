@@ -1,11 +1,11 @@
-//! Questions of a real MCP server in the middle of a call: brought to the user, and the answer carried back.
+//! Elicitation requests of a real MCP server during a call.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::{Service, Setup};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call},
+    scripted_model::{ScriptedModel, call},
     testbed,
 };
 
@@ -38,7 +38,7 @@ async fn elicitation_answer_reaches_the_server() {
     assert_eq!(asked["server"], json!("default"));
     assert!(asked["message"].as_str().unwrap().starts_with("Please provide inputs"), "{asked}");
     assert_eq!(asked["schema"]["properties"]["integer"]["maximum"], json!(100));
-    // Who joins now finds it in the snapshot.
+    // A client that connects now finds the request in the snapshot.
     let snapshot = service.events(&session, "?snapshot=true&after=0").await.until("snapshot").await.pop().unwrap();
     assert_eq!(snapshot["pending_inputs"][0]["input_id"], asked["input_id"]);
 

@@ -1,4 +1,4 @@
-//! What one user, and all together, may have: told at once. Bad clients harm no one.
+//! Limits per user and in total, which are reported immediately; and misbehaving clients.
 
 use std::{
     sync::{
@@ -20,14 +20,16 @@ use tokio::{
 use tokio_tungstenite::{connect_async_with_config, tungstenite::protocol::WebSocketConfig};
 
 use crate::{
-    program::{Program, until},
-    service::{PATIENCE, Service, Setup, problem},
+    program::Program,
+    service::{Service, Setup, problem},
     websocket::Socket,
 };
 use k8sops_testing::{
-    provider::Providers,
-    scripted::{ScriptedModel, call},
-    tools::Counting,
+    TEST_TIMEOUT,
+    counting_server::CountingMcpServer,
+    eventually,
+    provider::FakeProviders,
+    scripted_model::{ScriptedModel, call},
 };
 
 async fn service(env: &[(&'static str, &str)]) -> Service {
@@ -42,8 +44,8 @@ fn address(service: &Service) -> String {
 /// Reads from a socket until the service closes it.
 async fn rest(socket: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    // A reset is an end, too.
-    let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await.expect("it is closed");
+    // A connection reset is an end, too.
+    let _ = tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut said)).await.expect("it is closed");
     String::from_utf8_lossy(&said).into_owned()
 }
 
@@ -85,9 +87,9 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         ([("K8SOPS_MAX_RUNS_PER_USER", "1"), ("K8SOPS_MAX_RUNS", "9")], 429, "too_many_runs"),
         ([("K8SOPS_MAX_RUNS_PER_USER", "9"), ("K8SOPS_MAX_RUNS", "1")], 503, "overloaded"),
     ] {
-        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
         let env = limits.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let setup = Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() };
+        let setup = Setup { model: Some(model), servers: vec![tools.connector()], env, ..Setup::default() };
         let service = Service::start(setup).await;
         service.connected().await;
         let (busy, other) = (service.session().await, service.session().await);
@@ -106,13 +108,8 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         let mut events = service.events(&busy, "").await;
         events.until("run_finished").await;
         events.until("run_finished").await;
-        // There is room again.
-        let taken = async {
-            while ask().send().await.unwrap().status() != 202 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, taken).await.expect("there is room again");
+        // The finished run has freed its slot.
+        eventually("there is room again", async || ask().send().await.unwrap().status() == 202).await;
         service.events(&other, "").await.until("run_finished").await;
     }
 }
@@ -135,12 +132,7 @@ async fn closed_stream_frees_its_slot() {
     assert_eq!(service.refused(message).await.0, 429);
     assert_eq!(service.get(&session).await["message_count"], 0);
     drop(first);
-    let room = async {
-        while third().send().await.unwrap().status() != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, room).await.expect("there is room again");
+    eventually("there is room again", async || third().send().await.unwrap().status() == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,7 +152,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
         let mut said = Vec::new();
         let _ = down.read_to_end(&mut said).await;
     };
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TEST_TIMEOUT, async {
         tokio::select! { () = dripping => {}, () = closed => {} }
     })
     .await
@@ -212,14 +204,14 @@ async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
             assert!(socket.read_buf(&mut said).await.unwrap() > 0, "it is closed after {said:?}");
         }
     };
-    tokio::time::timeout(PATIENCE, answered).await.expect("it is answered");
+    tokio::time::timeout(TEST_TIMEOUT, answered).await.expect("it is answered");
     socket
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_sockets_do_not_block_requests() {
     needs_files(IDLE + 5_000);
-    let providers = Providers::start().await;
+    let providers = FakeProviders::start().await;
     let env = [
         ("LLM_PROVIDER", "test-openai-chat"),
         ("LLM_MODEL", "m"),
@@ -229,19 +221,19 @@ async fn idle_sockets_do_not_block_requests() {
         ("K8SOPS_MAX_REQUESTS_PER_MINUTE", "1000000"),
     ];
     // The soft limit of most shells; it raises its own.
-    let program = program_after("ulimit -Sn 1024", &providers.yaml(), &env).await;
-    let address = program.url.trim_start_matches("http://").to_owned();
+    let program = program_after("ulimit -Sn 1024", &providers.settings_yaml(), &env).await;
+    let address = program.process.url.trim_start_matches("http://").to_owned();
     let mut sessions = Vec::new();
     for _ in 0..WATCHED {
         sessions.push(program.session().await);
     }
-    let before = program.memory();
+    let before = program.process.resident_memory();
 
     let opened = stream::iter(0..WEBSOCKETS).map(|n| {
         let url = format!("ws://{address}{}/ws", sessions[n % WATCHED]);
         async move {
             let small = WebSocketConfig::default().read_buffer_size(4096);
-            let opened = tokio::time::timeout(PATIENCE, connect_async_with_config(url, Some(small), false)).await;
+            let opened = tokio::time::timeout(TEST_TIMEOUT, connect_async_with_config(url, Some(small), false)).await;
             opened.expect("it is let in").unwrap().0
         }
     });
@@ -270,16 +262,16 @@ async fn idle_sockets_do_not_block_requests() {
         idle.push(ask(&address, "/healthz", "\r\n\r\n").await);
     }
 
-    assert!(program.descriptors() > IDLE, "{}", program.descriptors());
+    assert!(program.process.open_descriptors() > IDLE, "{}", program.process.open_descriptors());
     let session = program.session().await;
     let frames = program.turn(&session, &[]).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    let each = program.memory().saturating_sub(before) / IDLE as u64;
+    let each = program.process.resident_memory().saturating_sub(before) / IDLE as u64;
     assert!(each < PER_SOCKET, "{each} bytes for a socket");
     println!("an idle socket takes {each} bytes");
-    // Those that watch are still there.
+    // The watching clients are still connected.
     program.turn(&sessions[0], &[]).await;
-    until("all who watch see the end of the run", async || {
+    eventually("all who watch see the end of the run", async || {
         (ends.load(Ordering::Relaxed) == WEBSOCKETS / WATCHED).then_some(())
     })
     .await;
@@ -290,13 +282,13 @@ async fn idle_sockets_do_not_block_requests() {
     }
     websockets.iter().for_each(tokio::task::JoinHandle::abort);
     drop(streams);
-    until("they are let go", async || (program.descriptors() < 1000).then_some(())).await;
+    eventually("idle connections are closed", async || program.process.open_descriptors() < 1000).await;
     program.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_wait_when_descriptors_run_out() {
-    let (providers, data) = (Providers::start().await, tempfile::tempdir().unwrap());
+    let (providers, data) = (FakeProviders::start().await, tempfile::tempdir().unwrap());
     let env = [
         ("LLM_PROVIDER", "test-openai-chat"),
         ("LLM_MODEL", "m"),
@@ -304,12 +296,12 @@ async fn connections_wait_when_descriptors_run_out() {
         ("MEMORY_BACKEND", "filesystem"),
         ("MEMORY_FILESYSTEM_PATH", data.path().to_str().unwrap()),
     ];
-    let program = program_after("ulimit -n 600", &providers.yaml(), &env).await;
+    let program = program_after("ulimit -n 600", &providers.settings_yaml(), &env).await;
     let session = program.session().await;
     // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying.
     let mut flood = JoinSet::new();
     for _ in 0..640 {
-        let address = program.url.trim_start_matches("http://").to_owned();
+        let address = program.process.url.trim_start_matches("http://").to_owned();
         flood.spawn(async move {
             // Who is closed for saying nothing comes again.
             while let Ok(mut socket) = TcpStream::connect(&address).await {
@@ -317,11 +309,11 @@ async fn connections_wait_when_descriptors_run_out() {
             }
         });
     }
-    until("as many as fit are connected", async || (program.descriptors() > 400).then_some(())).await;
+    eventually("as many as fit are connected", async || program.process.open_descriptors() > 400).await;
     // Who is connected is answered, which takes files of the store; and it goes on so while the others push.
     for _ in 0..100 {
         program.session().await;
-        let open = program.descriptors();
+        let open = program.process.open_descriptors();
         assert!(open < 560, "{open} of 600");
     }
     let frames = program.turn(&session, &[]).await;
@@ -370,7 +362,7 @@ async fn connection_with_unread_body_is_closed() {
                 _ = down.read_to_end(&mut said) => {}
             }
         };
-        tokio::time::timeout(PATIENCE, closed).await.unwrap_or_else(|_| panic!("not closed: {case}"));
+        tokio::time::timeout(TEST_TIMEOUT, closed).await.unwrap_or_else(|_| panic!("not closed: {case}"));
         assert!(said.starts_with(b"HTTP/1.1 "), "{case}: {}", String::from_utf8_lossy(&said));
     }
 }

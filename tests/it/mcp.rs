@@ -1,4 +1,4 @@
-//! Real MCP servers by others, over stdio and HTTP: discovered, called, gone and back.
+//! Third-party MCP servers over stdio and HTTP: discovery, calls, disconnects, and reconnects.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::service::{PATIENCE, Service, Setup};
+use crate::service::{Service, Setup};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call, text},
+    TEST_TIMEOUT,
+    child_program::ChildProgram,
+    scripted_model::{ScriptedModel, call, text},
     testbed,
-    testbed::Peer,
 };
 
 pub(crate) fn everything_over_http(port: u16) -> Command {
@@ -86,7 +87,7 @@ async fn stdio_server_is_discovered_and_called() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_server_reconnects_after_restart() {
     let port = testbed::free_port();
-    let peer = Peer::start(everything_over_http(port)).await;
+    let peer = ChildProgram::start(&mut everything_over_http(port)).await;
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
     let service = start(&two_calls(), env).await;
     assert_two_calls(&service).await;
@@ -102,7 +103,7 @@ async fn http_server_reconnects_after_restart() {
     assert_eq!(service.get(&session).await["status"]["mcp_connected"], false);
     assert_eq!(service.get("/readyz").await["status"], "ok");
 
-    let _again = Peer::start(everything_over_http(port)).await;
+    let _again = ChildProgram::start(&mut everything_over_http(port)).await;
     service.connected().await;
     service.stop().await;
 }
@@ -119,15 +120,15 @@ async fn service_runs_without_its_mcp_server() {
 }
 
 /// The stub Kubernetes API, and a kubeconfig for it.
-pub(crate) async fn cluster() -> (Peer, TempDir, String) {
+pub(crate) async fn cluster() -> (ChildProgram, TempDir, String) {
     let dir = TempDir::new().unwrap();
     let kubeconfig = dir.path().join("kubeconfig").to_str().unwrap().to_owned();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     command.arg(testbed::path("K8SOPS_TEST_KUBE_STUB")).args(["--port", "0", "--kubeconfig", &kubeconfig]);
-    (Peer::start(command).await, dir, kubeconfig)
+    (ChildProgram::start(&mut command).await, dir, kubeconfig)
 }
 
-pub(crate) async fn journal(cluster: &Peer) -> Vec<Value> {
+pub(crate) async fn journal(cluster: &ChildProgram) -> Vec<Value> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     client.get(format!("{}/__stub/journal", cluster.url)).send().await.unwrap().json().await.unwrap()
 }
@@ -159,7 +160,7 @@ async fn approved_destructive_call_reaches_the_cluster_once() {
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
     command.args(["--kubeconfig", &kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"]);
-    let peer = Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await;
+    let peer = ChildProgram::start_at(&mut command, format!("http://127.0.0.1:{port}"), "/healthz").await;
     let model = ScriptedModel::new([vec![call(
         "pods_delete",
         json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}),
@@ -218,7 +219,7 @@ async fn slow_call_reports_progress_and_times_out() {
     env.push(("TOOL_APPROVAL", "auto".into()));
     let service = start(&model, env).await;
     let session = service.session().await;
-    let turn = tokio::time::timeout(PATIENCE, service.turn(&session, "take your time"));
+    let turn = tokio::time::timeout(TEST_TIMEOUT, service.turn(&session, "take your time"));
     let frames = turn.await.expect("the call ends");
     assert_eq!(tool_ends(&frames)[0].0, "timeout");
     let progress: Vec<f64> =

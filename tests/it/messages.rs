@@ -1,15 +1,18 @@
-//! Messages and turns: accepted durably, run one after another, streamed whole, cancelled at will.
+//! Messages and turns: durable acceptance, order, streaming, and cancellation.
 
 use k8sops_models::ModelError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
+use crate::service::{Service, Setup, assert_gapless, kinds, printed};
+use k8sops_testing::{
+    eventually,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, text},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_completes_a_turn() {
-    let model = ScriptedModel::new([vec![Step::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
+    let model = ScriptedModel::new([vec![ReplyStep::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     let frames = service.turn(&session, "how is it?").await;
@@ -108,8 +111,8 @@ async fn concurrent_messages_do_not_interleave() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_session_refuses_message_on_request() {
-    let gate = Gate::new();
-    let service = Service::with(&ScriptedModel::new([vec![Step::Wait(gate.clone()), text("done")]])).await;
+    let gate = TestGate::new();
+    let service = Service::with(&ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("done")]])).await;
     let session = service.session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "long"})).await;
@@ -124,8 +127,8 @@ async fn busy_session_refuses_message_on_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("let me think"), Step::Wait(gate.clone())]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("let me think"), ReplyStep::Wait(gate.clone())]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     let path = format!("{session}/messages");
@@ -145,7 +148,7 @@ async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_turn_keeps_its_partial_text() {
-    let model = ScriptedModel::new([vec![text("half"), Step::Hang]]);
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Hang]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     service.post(&format!("{session}/messages"), json!({"content": "write"})).await;
@@ -174,7 +177,7 @@ async fn cancel_without_a_run_succeeds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_stays_usable_after_a_failed_run() {
-    let model = ScriptedModel::new([vec![Step::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
+    let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
     let service = Service::with(&model).await;
     let session = service.session().await;
     let frames = service.turn(&session, "hi").await;
@@ -209,8 +212,9 @@ async fn conversation_is_paged_as_messages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn disconnect_does_not_cancel_the_run() {
-    let gate = Gate::new();
-    let service = Service::with(&ScriptedModel::new([vec![text("on "), Step::Wait(gate.clone()), text("it")]])).await;
+    let gate = TestGate::new();
+    let service =
+        Service::with(&ScriptedModel::new([vec![text("on "), ReplyStep::Wait(gate.clone()), text("it")]])).await;
     let session = service.session().await;
     let response = service
         .request(Method::POST, &format!("{session}/messages"))
@@ -249,8 +253,8 @@ async fn accept_header_selects_the_response_format() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_is_processing_until_the_last_run_ends() {
-    let (gate, n) = (Gate::new(), 10);
-    let model = ScriptedModel::new((0..2 * n).map(|_| vec![Step::Wait(gate.clone()), text("done")]));
+    let (gate, n) = (TestGate::new(), 10);
+    let model = ScriptedModel::new((0..2 * n).map(|_| vec![ReplyStep::Wait(gate.clone()), text("done")]));
     let service = Service::with(&model).await;
     let mut sessions = Vec::new();
     for _ in 0..n {
@@ -264,7 +268,7 @@ async fn session_is_processing_until_the_last_run_ends() {
     let list = service.get("/v1/sessions").await;
     assert!(list["sessions"].as_array().unwrap().iter().all(|s| s["status"]["is_processing"] == true), "{list}");
     let data = service.stop().await;
-    // What the next process finds is processing before it has come to it.
+    // Sessions with pending work are processing before the next process has resumed them.
     let second = Service::start(Setup { model: Some(model.clone()), data: Some(data), ..Setup::default() }).await;
     for session in &sessions {
         assert_eq!(second.get(session).await["status"]["is_processing"], true);
@@ -272,12 +276,7 @@ async fn session_is_processing_until_the_last_run_ends() {
     for _ in 0..4 * n {
         gate.open();
     }
-    let ended = async {
-        while second.get(&sessions[0]).await["status"]["is_processing"] == true {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.expect("it ends");
+    eventually("processing ends", async || second.get(&sessions[0]).await["status"]["is_processing"] == false).await;
     let ends = second.log(&sessions[0]).await.iter().filter(|frame| frame["type"] == "run_finished").count();
-    assert_eq!(ends, 2, "not processing means that both had their end");
+    assert_eq!(ends, 2, "not processing means that both runs have ended");
 }

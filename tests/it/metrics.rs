@@ -1,4 +1,4 @@
-//! What Prometheus sees: well-formed, of bounded size, and all that dashboard and alerts ask for.
+//! Metrics: valid format, bounded cardinality, and all series of the dashboard and the alerts.
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
@@ -9,9 +9,9 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::service::{Service, Setup};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call, text},
+    counting_server::CountingMcpServer,
+    scripted_model::{ScriptedModel, call, text},
     testbed,
-    tools::Counting,
 };
 
 async fn scrape(service: &Service) -> String {
@@ -20,9 +20,14 @@ async fn scrape(service: &Service) -> String {
 
 /// A service that has done a bit of everything; the path of its session.
 async fn busy() -> (Service, String) {
-    let (tools, model) = (Counting::new(), ScriptedModel::new([]));
-    model.say([vec![call("look", json!({}))], vec![text("fine")], vec![call("change", json!({}))], vec![text("done")]]);
-    let setup = Setup { model: Some(model), servers: vec![tools.server()], ..Setup::default() };
+    let (tools, model) = (CountingMcpServer::new(), ScriptedModel::new([]));
+    model.add_replies([
+        vec![call("look", json!({}))],
+        vec![text("fine")],
+        vec![call("change", json!({}))],
+        vec![text("done")],
+    ]);
+    let setup = Setup { model: Some(model), servers: vec![tools.connector()], ..Setup::default() };
     let service = Service::start(setup).await;
     service.connected().await;
     let session = service.session().await;

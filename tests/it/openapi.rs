@@ -1,10 +1,10 @@
-//! The contract: the OpenAPI document is what is served, and its pages need no network.
+//! The OpenAPI document matches the service, and its pages need no network.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::Service;
-use k8sops_testing::{scripted::ScriptedModel, testbed};
+use k8sops_testing::{scripted_model::ScriptedModel, testbed};
 
 fn operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();

@@ -1,18 +1,18 @@
-//! Real model APIs that none of us wrote: llama.cpp's server, and a scripted provider by others.
+//! Third-party model APIs: the server of llama.cpp, and mock providers.
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::service::{Service, Setup, printed};
-use k8sops_testing::{testbed, testbed::Peer};
+use k8sops_testing::{child_program::ChildProgram, testbed};
 
-async fn llama() -> Peer {
+async fn llama() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));
     command.args(["-m", &testbed::path("K8SOPS_TEST_LLAMA_MODEL")]);
     command.args(["--host", "127.0.0.1", "--port", "0", "--offline", "--no-webui", "--jinja"]);
     command.args(["-c", "8192", "-np", "1", "-t", "2", "--alias", "qwen2.5-coder-0.5b"]);
     command.args(["--chat-template-file", &testbed::path("K8SOPS_TEST_LLAMA_TEMPLATE")]);
-    Peer::start(command).await
+    ChildProgram::start(&mut command).await
 }
 
 fn everything() -> Vec<(&'static str, String)> {
@@ -95,7 +95,7 @@ async fn third_party_mock_works_in_every_protocol() {
     for (protocol, path) in [("openai-chat", "/v1"), ("openai-responses", "/v1"), ("anthropic", ""), ("ollama", "")] {
         let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
         command.arg(testbed::path("K8SOPS_TEST_AIMOCK")).args(["-p", "0", "-h", "127.0.0.1", "-f"]).arg(&fixtures);
-        let aimock = Peer::start(command).await;
+        let aimock = ChildProgram::start(&mut command).await;
         let service = service_of(provider(protocol, &format!("{}{path}", aimock.url))).await;
         let session = service.session().await;
         let frames = service.turn(&session, "list the pods").await;
@@ -117,7 +117,7 @@ async fn third_party_fault_scenarios_pass() {
     let url = format!("http://127.0.0.1:{port}");
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLMOCK"));
     command.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()]);
-    let llmock = Peer::start_at(command, url, "/v1/models").await;
+    let llmock = ChildProgram::start_at(&mut command, url, "/v1/models").await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut faults = 0;
     for (protocol, path, name) in [("openai-chat", "/v1", "openai"), ("anthropic", "/anthropic", "anthropic")] {

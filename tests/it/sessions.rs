@@ -1,10 +1,10 @@
-//! Many sessions of one user: list, titles, rename, delete, the limit.
+//! Sessions of one user: list, titles, renames, deletion, and the limit.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::{Service, Setup};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, text};
 
 fn ids(list: &Value) -> Vec<String> {
     list["sessions"].as_array().unwrap().iter().map(|s| s["session_id"].as_str().unwrap().to_owned()).collect()
@@ -100,8 +100,8 @@ async fn deleting_a_session_ends_its_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_limit_evicts_the_oldest_idle_session() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("late")]]);
     let service =
         Service::start(Setup { model: Some(model), env: vec![("MAX_SESSIONS", "2".into())], ..Setup::default() }).await;
     let busy = service.session().await;
@@ -123,8 +123,8 @@ async fn session_limit_evicts_the_oldest_idle_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_session_is_refused_when_all_are_busy() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("late")]]);
     let service =
         Service::start(Setup { model: Some(model), env: vec![("MAX_SESSIONS", "1".into())], ..Setup::default() }).await;
     let busy = service.session().await;

