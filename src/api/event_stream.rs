@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, http::header, web::Bytes};
 use backon::{BackoffBuilder as _, ConstantBuilder};
 use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use k8sops_core::{
-    ChatMessage, EventCursor, MessageId, PROTOCOL, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
+    ChatMessage, EventCursor, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
     StreamHello, TransientEvent, UserId,
 };
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
@@ -69,7 +69,7 @@ async fn stream_hello(state: &ApiState, user: &UserId, session: SessionId) -> Re
     let summary = state.sessions.get_session(user, session).await?;
     let oldest_seq = state.sessions.oldest_seq(session).await?;
     Ok(StreamHello {
-        protocol: PROTOCOL,
+        protocol: PROTOCOL_VERSION,
         session_id: session,
         last_seq: summary.last_seq,
         oldest_seq,
@@ -103,7 +103,7 @@ pub(super) async fn open_cursor(
         return Err(ProblemDetails::new(ProblemCode::CursorBeyondHead, detail));
     }
     if snapshot {
-        cursor.begin_with_snapshot().await?;
+        cursor.start_with_snapshot().await?;
     }
     Ok((StreamFrame::Transient(TransientEvent::Hello(hello)), cursor))
 }
@@ -189,7 +189,7 @@ impl StreamWriter {
             }
             self.write_frame(&first, &mut chunk);
         }
-        while !self.ended && (chunk.is_empty() || (self.cursor.has_ready() && chunk.len() < CHUNK_BYTES)) {
+        while !self.ended && (chunk.is_empty() || (self.cursor.has_ready_frame() && chunk.len() < CHUNK_BYTES)) {
             if let Some(frame) = self.next_frame(&mut chunk).await {
                 self.write_frame(&frame, &mut chunk);
             }
@@ -273,7 +273,7 @@ impl StreamWriter {
                     chunk.push('\n');
                 }
                 chunk.push_str("event: ");
-                chunk.push_str(frame.kind());
+                chunk.push_str(frame.event_type());
                 chunk.push_str("\ndata: ");
                 chunk.push_str(&json);
                 chunk.push_str("\n\n");

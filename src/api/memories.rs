@@ -78,7 +78,7 @@ pub struct MemoryView {
 
 impl MemoryView {
     fn new(memory: UserMemory) -> Self {
-        Self { current: memory.is_current(Timestamp::now()), memory, score: None }
+        Self { current: memory.is_valid_at(Timestamp::now()), memory, score: None }
     }
 
     fn with_score(memory: UserMemory, score: Option<f32>) -> Self {
@@ -148,7 +148,7 @@ async fn list_newest_memories(
     let now = Timestamp::now();
     let all = state.memory.list_memories(user).await?.into_iter();
     let mut remaining = all
-        .filter(|memory| query.matches_kind(memory) && (query.all || memory.is_current(now)))
+        .filter(|memory| query.matches_kind(memory) && (query.all || memory.is_valid_at(now)))
         .filter(|memory| query.cursor.is_none_or(|cursor| memory.id < cursor))
         .map(MemoryView::new);
     let memories: Vec<MemoryView> = remaining.by_ref().take(query.limit).collect();

@@ -94,7 +94,7 @@ pub(super) async fn send_message(
     let accepted = MessageAccepted::from_receipt(receipt)?;
     let Some(guard) = guard else { return Ok(HttpResponse::Accepted().json(accepted)) };
     // The run may end before its stream is open, so the cursor includes the text of complete messages.
-    let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).await?.with_all_text();
+    let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).await?.with_full_text();
     let hello = hello_frame(&state, &caller.user, session_id).await?;
     let end = StreamEnd::RunEnd(accepted.run_id, accepted.message_id);
     Ok(EventStream { guard, hello, cursor, format: StreamFormat::Sse, end }.into_response(&state))

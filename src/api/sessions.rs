@@ -127,7 +127,7 @@ pub(super) async fn create_session(
         reasoning: reasoning.map(Some),
         memory: memory.map(Some),
     };
-    let settings = patch.apply(&state.default_settings.load());
+    let settings = patch.apply_to(&state.default_settings.load());
     if patch != SettingsPatch::default() {
         state.catalog.validate_settings(&settings)?;
     }

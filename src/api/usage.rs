@@ -2,7 +2,7 @@
 
 use actix_web::{get, web};
 use k8sops_agent::SpendingLimit;
-use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_DAYS, UsageDay, UsdAmount};
+use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_RETENTION_DAYS, UsageDay, UsdAmount};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -88,9 +88,9 @@ impl BudgetReport {
         Self {
             used,
             budget_tokens: budget.tokens,
-            left_tokens: budget.tokens.map(|limit| limit.saturating_sub(used.tokens())),
+            left_tokens: budget.tokens.map(|limit| limit.saturating_sub(used.total_tokens())),
             budget_usd: budget.usd,
-            left_usd: budget.usd.map(|limit| limit.minus(used.cost_usd)),
+            left_usd: budget.usd.map(|limit| limit.saturating_sub(used.cost_usd)),
         }
     }
 }
@@ -112,35 +112,35 @@ pub(super) async fn get_usage(
 ) -> Result<web::Json<UsageReport>, ProblemDetails> {
     let today = UsageDay::today();
     let to = query.to.unwrap_or(today);
-    let from = query.from.unwrap_or_else(|| to.plus(1 - DEFAULT_DAYS));
+    let from = query.from.unwrap_or_else(|| to.add_days(1 - DEFAULT_DAYS));
     if from > to {
         return Err(ProblemDetails::invalid(format!("the query parameter `from` ({from}) is after `to` ({to})")));
     }
-    if from.plus(USAGE_DAYS) < to {
+    if from.add_days(USAGE_RETENTION_DAYS) < to {
         return Err(ProblemDetails::invalid(format!(
-            "`from` and `to` must not be more than {USAGE_DAYS} days apart, which is how long usage is kept"
+            "`from` and `to` must not be more than {USAGE_RETENTION_DAYS} days apart, which is how long usage is kept"
         )));
     }
-    let reported: Vec<UsageDay> = from.through(to).collect();
+    let reported: Vec<UsageDay> = from.days_through(to).collect();
     let requested: Vec<UsageDay> = reported.iter().copied().chain([today]).collect();
     let mut found = state.store.read_usage(&caller.user, &requested).await?;
     let usage_today = found.split_off(reported.len());
     let mut total = DailyUsage::default();
     let mut days = Vec::new();
-    for (date, recorded) in reported.into_iter().zip(found).filter(|(_, recorded)| recorded.count() > 0) {
-        let sessions = recorded.count();
-        let usage = sum_by_model(recorded.without(None));
+    for (date, recorded) in reported.into_iter().zip(found).filter(|(_, recorded)| recorded.session_count() > 0) {
+        let sessions = recorded.session_count();
+        let usage = sum_by_model(recorded.all_usage());
         for model in &usage.models {
-            total.add(UsageDay::default(), &model.provider, &model.model, model.usage);
+            total.add_usage(UsageDay::default(), &model.provider, &model.model, model.usage);
         }
-        days.push(DayReport { date, total: usage.total(), models: usage.models, sessions });
+        days.push(DayReport { date, total: usage.total_usage(), models: usage.models, sessions });
     }
-    let used = sum_by_model(usage_today.iter().flat_map(|day| day.without(None))).total();
+    let used = sum_by_model(usage_today.iter().flat_map(|day| day.all_usage())).total_usage();
     let total = sort_models(total);
     Ok(web::Json(UsageReport {
         from,
         to,
-        total: total.total(),
+        total: total.total_usage(),
         models: total.models,
         days,
         today: BudgetReport::new(**state.day_budget.load(), used),
@@ -150,12 +150,12 @@ pub(super) async fn get_usage(
 fn sum_by_model<'a>(models: impl Iterator<Item = &'a ModelUsage>) -> DailyUsage {
     let mut sum = DailyUsage::default();
     for model in models {
-        sum.add(UsageDay::default(), &model.provider, &model.model, model.usage);
+        sum.add_usage(UsageDay::default(), &model.provider, &model.model, model.usage);
     }
     sort_models(sum)
 }
 
 fn sort_models(mut usage: DailyUsage) -> DailyUsage {
-    usage.models.sort_by_key(|model| std::cmp::Reverse(model.usage.tokens()));
+    usage.models.sort_by_key(|model| std::cmp::Reverse(model.usage.total_tokens()));
     usage
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8sops_core::{ReasoningEffort, SessionSettings, shown};
+use k8sops_core::{ReasoningEffort, SessionSettings, printable_excerpt};
 use k8sops_models::{ModelChoice, ModelFeature, ModelOptions, ProviderOptions};
 use k8sops_settings::{
     SettingReader, ValueFormat,
@@ -62,7 +62,7 @@ impl LlmConfig {
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             reasoning: self.reasoning,
-            ..SessionSettings::of(&self.provider, &self.model)
+            ..SessionSettings::for_model(&self.provider, &self.model)
         }
     }
 
@@ -73,7 +73,7 @@ impl LlmConfig {
         if !providers.contains_key(&options.provider) {
             let origin = reader.origin_of("llm.provider");
             let allowed = provider_ids(providers);
-            reader.report_invalid("llm.provider", &shown(&options.provider), &origin, &allowed);
+            reader.report_invalid("llm.provider", &printable_excerpt(&options.provider), &origin, &allowed);
         }
         let model = select_model(reader, &options, providers);
         warn_of_missing_key(reader, providers.get(&options.provider));
@@ -159,14 +159,14 @@ fn read_fallback(
         let (id, model) = pair.split_once('/').unwrap_or((pair, ""));
         let Some(provider) = providers.get_mut(id) else {
             let allowed = format!("provider/model with a provider of: {ids}");
-            reader.report_invalid("llm.fallback", &shown(pair), &origin, &allowed);
+            reader.report_invalid("llm.fallback", &printable_excerpt(pair), &origin, &allowed);
             continue;
         };
         let model = match (model, provider.models.first()) {
             ("", Some(first)) => first.id.clone(),
             ("", None) => {
                 let allowed = format!("{id}/MODEL: {id} has no first model");
-                reader.report_invalid("llm.fallback", &shown(pair), &origin, &allowed);
+                reader.report_invalid("llm.fallback", &printable_excerpt(pair), &origin, &allowed);
                 continue;
             }
             (model, _) => model.to_owned(),

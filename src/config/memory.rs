@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8sops_agent::{EmbeddingOptions, LongTermMemoryOptions};
-use k8sops_core::shown;
+use k8sops_core::printable_excerpt;
 use k8sops_models::{ProviderOptions, ProviderProtocol};
 use k8sops_settings::SettingReader;
 use k8sops_store::StoreOptions;
@@ -63,7 +63,7 @@ fn select_embedding_model(
         let able = providers.iter().filter(|(_, config)| has_embeddings(config)).map(|(id, _)| id.as_str());
         let allowed = able.collect::<Vec<_>>().join(", ");
         let origin = reader.origin_of("memory.embeddings.provider");
-        reader.report_invalid("memory.embeddings.provider", &shown(&provider), &origin, &allowed);
+        reader.report_invalid("memory.embeddings.provider", &printable_excerpt(&provider), &origin, &allowed);
         return None;
     };
     if !enabled {

@@ -22,5 +22,5 @@ pub fn provider_info() -> ProviderInfo {
 /// Returns the default settings of the demo's sessions.
 #[must_use]
 pub fn session_settings() -> SessionSettings {
-    SessionSettings::of(PROVIDER_ID, MODEL_ID)
+    SessionSettings::for_model(PROVIDER_ID, MODEL_ID)
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::admission::Admission;
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    CommandBody, CommandReceipt, InboxEntry, InputAction, OnBusy, SessionCommand, SessionEvent, SessionId,
-    SessionSummary, StoreError, StreamFrame, load_state,
+    CommandBody, CommandReceipt, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand, SessionEvent,
+    SessionId, SessionSummary, StoreError, StreamFrame, load_state,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -105,13 +105,13 @@ impl Sessions {
     async fn validate_command(&self, summary: &SessionSummary, command: &SessionCommand) -> Result<(), SessionsError> {
         match &command.body {
             CommandBody::Settings(patch) => {
-                Ok(self.0.dependencies.catalog.validate_settings(&patch.apply(&summary.settings))?)
+                Ok(self.0.dependencies.catalog.validate_settings(&patch.apply_to(&summary.settings))?)
             }
             CommandBody::Resolve { approval_id, arguments, .. } => {
                 let state = load_state(self.0.dependencies.store.as_ref(), summary.session_id).await?.state;
-                match state.run.as_ref().and_then(|run| run.is_answered(*approval_id)) {
-                    Some(false) => {}
-                    Some(true) => return Err(SessionsError::ApprovalClosed(*approval_id)),
+                match state.run.as_ref().and_then(|run| run.approval_status(*approval_id)) {
+                    Some(InteractionStatus::Pending) => {}
+                    Some(InteractionStatus::Closed) => return Err(SessionsError::ApprovalClosed(*approval_id)),
                     None if summary.user_id == command.by => {
                         return Err(SessionsError::ApprovalNotFound(*approval_id));
                     }
@@ -139,9 +139,9 @@ impl Sessions {
             }
             CommandBody::Answer { input_id, action, content } => {
                 let state = load_state(self.0.dependencies.store.as_ref(), summary.session_id).await?.state;
-                match state.run.as_ref().and_then(|run| run.is_input_answered(*input_id)) {
-                    Some(false) => {}
-                    Some(true) => return Err(SessionsError::InputClosed(*input_id)),
+                match state.run.as_ref().and_then(|run| run.input_status(*input_id)) {
+                    Some(InteractionStatus::Pending) => {}
+                    Some(InteractionStatus::Closed) => return Err(SessionsError::InputClosed(*input_id)),
                     None => return Err(SessionsError::InputNotFound(*input_id)),
                 }
                 let asked = state.pending_inputs().find(|asked| asked.input_id == *input_id);

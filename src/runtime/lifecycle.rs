@@ -23,14 +23,14 @@ impl Sessions {
     ) -> Result<SessionSummary, SessionsError> {
         self.ensure_running()?;
         let created = SessionCreated { user_id: user.clone(), title, settings, by: EventAuthor::User(user.clone()) };
-        let event = EventDraft::new(EventBody::SessionCreated(created)).at(SessionId::new(), 1);
+        let event = EventDraft::new(EventBody::SessionCreated(created)).into_event(SessionId::new(), 1);
         let (this, user) = (self.clone(), user.clone());
         self.run_to_completion(async move {
             let _one_at_a_time = this.0.creating.lock().await;
             this.delete_oldest_sessions(&user).await?;
             this.0.dependencies.store.create_session(&event).await?;
             this.0.dependencies.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
-            Ok(SessionSummary::begin(&event).expect("a session_created begins a summary"))
+            Ok(SessionSummary::from_first_event(&event).expect("a session_created begins a summary"))
         })
         .await
     }

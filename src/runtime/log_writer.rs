@@ -72,7 +72,7 @@ impl LogWriter {
         projection: Arc<SessionProjection>,
         replayed: u64,
     ) -> Self {
-        let weight = projection.read(k8sops_core::SessionState::weight);
+        let weight = projection.read(k8sops_core::SessionState::estimated_bytes);
         let mut gauges = shared.dependencies.metrics.gauge_guard();
         projection
             .read(|state| gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count()));
@@ -148,15 +148,15 @@ impl LogWriter {
             self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
         let events: Vec<Arc<SessionEvent>> =
-            (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.at(session, seq))).collect();
+            (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.into_event(session, seq))).collect();
         for event in &events {
-            summary.apply(event);
+            summary.apply_event(event);
         }
         if let Some(state) = &checkpoint {
-            self.checkpoint_weight = state.weight();
+            self.checkpoint_weight = state.estimated_bytes();
             self.since_checkpoint = 0;
         }
-        self.since_checkpoint += events.iter().map(|event| event.weight()).sum::<u64>();
+        self.since_checkpoint += events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         let span = spans::commit_span(&self.span, session, events.len());
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
         let commit = Box::pin(
@@ -193,7 +193,7 @@ impl LogWriter {
             self.records.extend(records);
         }
         self.projection.apply_events(&events);
-        self.feed.publish(&events);
+        self.feed.publish_events(&events);
         self.projection.read(|state| {
             self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count())
         });

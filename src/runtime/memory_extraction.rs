@@ -188,7 +188,7 @@ pub(super) async fn extract_from_deleted(shared: &Arc<RuntimeInner>, state: Sess
         () = async { shared.halt.cancelled().await; sleep(SHUTDOWN_GRACE).await } => return,
     };
     if let (Some(provider), Some(model)) = (&saved.provider, &saved.model) {
-        spent.add(UsageDay::today(), provider, model, saved.usage);
+        spent.add_usage(UsageDay::today(), provider, model, saved.usage);
         usage_recorder::record_usage(shared, &user, session, &spent).await;
     }
 }

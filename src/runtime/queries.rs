@@ -84,7 +84,7 @@ impl Sessions {
             Some(user) => self.get_session(user, session).await?,
             None => self.0.dependencies.store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))?,
         };
-        feed.observe(summary.last_seq);
+        feed.observe_last_seq(summary.last_seq);
         Ok(EventCursor::new(self.0.dependencies.store.clone(), session, feed, after))
     }
 

@@ -14,7 +14,9 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use k8sops_core::{NotificationTopic, Notifications, READ_PAGE, SessionFeed, SessionId, SessionStore, StoreError};
+use k8sops_core::{
+    NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore, StoreError,
+};
 
 /// Interval of polling a session without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
@@ -183,7 +185,7 @@ impl RemoteTails {
         let Some(shared) = self.notifications() else { return Ok(preview) };
         loop {
             let seen = shared.read_preview(session, preview).await?;
-            let page = match self.store.read_events(session, feed.seen(), READ_PAGE).await {
+            let page = match self.store.read_events(session, feed.published_seq(), REPLAY_PAGE_SIZE).await {
                 Err(StoreError::NotFound(_)) => {
                     feed.close();
                     return Ok(preview);
@@ -196,10 +198,10 @@ impl RemoteTails {
                 return Ok(preview);
             }
             for piece in &seen.pieces {
-                feed.preview(piece);
+                feed.apply_preview(piece);
             }
-            feed.publish(&page.events);
-            if page.events.len() < READ_PAGE {
+            feed.publish_events(&page.events);
+            if page.events.len() < REPLAY_PAGE_SIZE {
                 return Ok(preview);
             }
         }
@@ -216,7 +218,7 @@ impl RemoteTails {
             Ok(preview) => entry.preview = preview,
             Err(error) => {
                 tracing::debug!(%session, %error, "tailing a session failed, retrying");
-                feed.warn_unavailable();
+                feed.warn_store_unavailable();
                 entry.next_poll = Instant::now() + SWEEP_INTERVAL;
             }
         }

@@ -42,15 +42,15 @@ impl SessionProjection {
     /// Drops the oldest turns of a conversation that weighs more than twice `keep`.
     pub(super) fn forget_oldest(&self, keep: u64) {
         let mut state = self.state.write();
-        if state.weight() > 2 * keep {
-            state.forget_oldest(keep);
+        if state.estimated_bytes() > 2 * keep {
+            state.drop_oldest_turns(keep);
         }
     }
 
     pub(super) fn apply_events(&self, events: &[Arc<k8sops_core::SessionEvent>]) {
         let mut state = self.state.write();
         for event in events {
-            state.apply(event);
+            state.apply_event(event);
         }
         let last_seq = state.last_seq();
         drop(state);
@@ -126,21 +126,21 @@ impl RunLog for RunHandle {
         self.first_event.record_once();
         match piece {
             PreviewChunk::Text(text) => {
-                self.feed.text(self.run_id, message, text);
+                self.feed.append_text(self.run_id, message, text);
                 self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Text, text));
             }
             PreviewChunk::Reasoning(text) => {
-                self.feed.reasoning(self.run_id, message, text);
+                self.feed.append_reasoning(self.run_id, message, text);
                 self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Reasoning, text));
             }
             PreviewChunk::Void => {
-                self.feed.void();
+                self.feed.discard_open_message();
                 self.previews.iter().for_each(|p| p.clear());
             }
         }
     }
 
     fn send_progress(&self, progress: ToolProgress) {
-        self.feed.progress(progress);
+        self.feed.update_progress(progress);
     }
 }

@@ -36,7 +36,7 @@ impl UsageSource for UserUsage {
         };
         // The usage of this session is in its log, but may not be recorded yet.
         let own = own.models.iter().filter(|_| own.day == today);
-        Some(noted.without(Some(session)).chain(own).fold(TokenUsage::default(), |mut sum, model| {
+        Some(noted.usage_except(session).chain(own).fold(TokenUsage::default(), |mut sum, model| {
             sum += model.usage;
             sum
         }))

@@ -21,20 +21,22 @@ use tokio::{
 };
 
 use k8sops_testing::{
-    nginx::Nginx,
-    redis::{Kind, RedisServer, next_port},
+    eventually_within,
+    nginx::NginxProxy,
+    redis::{RedisFlavor, RedisServer, next_port},
 };
 
 /// A replica that does not answer this long after its start is broken.
 const START: Duration = Duration::from_secs(30);
 /// One that does not end this long after SIGTERM is, too: the service's own limit is 20 s.
 const STOP: Duration = Duration::from_secs(40);
+
 const POLL: Duration = Duration::from_millis(20);
 
 /// Redis, the replicas, and nginx in front of them. All end when it is dropped.
 pub struct World {
     pub replicas: Vec<Arc<Replica>>,
-    pub nginx: Nginx,
+    pub nginx: NginxProxy,
     pub redis: RedisServer,
     pub http: reqwest::Client,
     /// What the replicas write to standard error.
@@ -44,11 +46,11 @@ pub struct World {
 impl World {
     /// Starts everything, and waits until every replica has its tools.
     pub async fn start(replicas: usize, model: &str, tools: &str) -> Self {
-        let redis = RedisServer::start(Kind::Debian).await;
+        let redis = RedisServer::start(RedisFlavor::Debian).await;
         let logs = TempDir::new().expect("a temporary folder");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built");
         let ports: Vec<u16> = (0..replicas).map(|_| next_port()).collect();
-        let nginx = Nginx::start(&ports).await;
+        let nginx = NginxProxy::start(&ports).await;
         let env = [
             ("MEMORY_BACKEND", "redis".to_owned()),
             ("REDIS_URL", redis.url()),
@@ -74,14 +76,10 @@ impl World {
         let world = Self { replicas, nginx, redis, http, _logs: logs };
         for replica in &world.replicas {
             replica.start().await;
-            let connected = async {
-                while !replica.info().await.is_some_and(|info| info["mcp_connected"] == true) {
-                    sleep(POLL).await;
-                }
-            };
-            timeout(START, connected)
-                .await
-                .unwrap_or_else(|_| panic!("replica {} did not connect to the tools", replica.index));
+            eventually_within(START, "the replica connects to the tools", async || {
+                replica.info().await.is_some_and(|info| info["mcp_connected"] == true)
+            })
+            .await;
         }
         world
     }
@@ -182,7 +180,8 @@ impl Replica {
     pub async fn start(&self) {
         let child = self.spawn();
         self.life.lock().unwrap().child = Some(child);
-        let began = Instant::now();
+        let deadline = Instant::now() + START;
+        // Not `eventually`: its future is not `Send`, and the killer restarts replicas in tasks.
         let info = loop {
             if let Some(info) = self.info().await {
                 break info;
@@ -191,7 +190,7 @@ impl Replica {
             if let Some(status) = ended {
                 panic!("replica {} ended at its start: {status}", self.index);
             }
-            assert!(began.elapsed() < START, "replica {} did not answer within {START:?} of its start", self.index);
+            assert!(Instant::now() < deadline, "replica {} did not respond within {START:?}", self.index);
             sleep(POLL).await;
         };
         let mut life = self.life.lock().unwrap();

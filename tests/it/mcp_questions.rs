@@ -1,4 +1,4 @@
-//! Questions of real MCP servers to the user in the middle of a call, in both eras.
+//! Elicitation requests of real MCP servers, in both protocol eras.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    mcp::{cluster, everything_over_http, journal},
-    service::PATIENCE,
-};
-use k8sops_testing::{testbed, testbed::Peer};
+use crate::mcp::{cluster, everything_over_http, journal};
+use k8sops_testing::{TEST_TIMEOUT, child_program::ChildProgram, testbed};
 
-/// A user with one answer to everything.
+/// A user who gives the same answer to every request.
 struct User {
     answer: ElicitationAnswer,
     asked: Mutex<Vec<ElicitationRequest>>,
@@ -42,7 +39,7 @@ impl User {
 impl ElicitationHandler for User {
     async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         self.asked.lock().unwrap().push(question);
-        // As a person does, and longer than the call may take.
+        // A person takes longer than the time limit of the call.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         self.answer.clone()
     }
@@ -73,7 +70,7 @@ fn stdio(command: String, args: &[&str]) -> McpTransport {
     McpTransport::Stdio { command, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: BTreeMap::new() }
 }
 
-fn http(peer: &Peer) -> McpTransport {
+fn http(peer: &ChildProgram) -> McpTransport {
     McpTransport::Http { url: format!("{}/mcp", peer.url), headers: BTreeMap::new(), ssl_verify: true }
 }
 
@@ -81,7 +78,7 @@ async fn call(hub: &McpHub, tool: &str, arguments: Value, user: &Arc<User>) -> C
     let limits = CallLimits::uniform(Duration::from_secs(2));
     let context = McpCallContext { elicitation_handler: Some(user.clone()), ..McpCallContext::with_limits(limits) };
     let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
-    let called = tokio::time::timeout(PATIENCE, hub.call_tool("one", tool, arguments, context));
+    let called = tokio::time::timeout(TEST_TIMEOUT, hub.call_tool("one", tool, arguments, context));
     called.await.expect("the call ends").expect("there is an answer")
 }
 
@@ -109,7 +106,7 @@ async fn elicitation_form_over_stdio() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn elicitation_form_over_http() {
-    let peer = Peer::start(everything_over_http(testbed::free_port())).await;
+    let peer = ChildProgram::start(&mut everything_over_http(testbed::free_port())).await;
     asks_for_a_form(http(&peer)).await;
 }
 
@@ -122,7 +119,7 @@ fn rules(dir: &TempDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-async fn confirms_a_deletion(transport: McpTransport, cluster: &Peer) {
+async fn confirms_a_deletion(transport: McpTransport, cluster: &ChildProgram) {
     let hub = hub(transport).await;
     let deletes = || async { journal(cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
     let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
@@ -145,14 +142,14 @@ async fn kubernetes_deletion_is_confirmed_over_stdio() {
 }
 
 /// The server over HTTP; with sessions it speaks the old era, without them the new one.
-async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> Peer {
+async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> ChildProgram {
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
     command
         .args(["--kubeconfig", kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"])
         .args(["--config", config])
         .args(more);
-    Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await
+    ChildProgram::start_at(&mut command, format!("http://127.0.0.1:{port}"), "/healthz").await
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

@@ -17,10 +17,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    redis::{Kind, RedisCluster, RedisServer, Sentinel},
-    scripted::ScriptedModel,
+    eventually_within,
+    redis::{RedisCluster, RedisFlavor, RedisSentinel, RedisServer},
+    scripted_model::ScriptedModel,
 };
 
 /// A store of a deployment of its own.
@@ -45,7 +46,7 @@ async fn the_contract_holds(new_config: impl Fn() -> RedisConfig) {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_on_redis_and_valkey() {
-    for kind in [Kind::Debian, Kind::Redis8, Kind::Valkey] {
+    for kind in [RedisFlavor::Debian, RedisFlavor::Redis8, RedisFlavor::Valkey] {
         let server = RedisServer::start(kind).await;
         the_contract_holds(|| config(vec![server.url()], RedisDeployment::Single)).await;
     }
@@ -54,14 +55,14 @@ async fn store_contract_on_redis_and_valkey() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_on_a_cluster() {
-    let cluster = RedisCluster::start(Kind::Redis8).await;
+    let cluster = RedisCluster::start(RedisFlavor::Redis8).await;
     the_contract_holds(|| config(cluster.urls(), RedisDeployment::Cluster)).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_behind_sentinel_and_over_tls() {
-    let sentinel = Sentinel::start(Kind::Debian).await;
+    let sentinel = RedisSentinel::start(RedisFlavor::Debian).await;
     the_contract_holds(|| config(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into()))).await;
     let server = RedisServer::start_tls().await;
     let ca = std::fs::read(server.ca_file()).unwrap();
@@ -72,7 +73,7 @@ async fn store_contract_behind_sentinel_and_over_tls() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_session_leaves_no_keys() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     let store = RedisStore::new(&config(vec![server.url()], RedisDeployment::Single)).unwrap();
     let session = new_session(&store).await;
     store.submit_command(session, command("c1", message("hi"))).await.unwrap();
@@ -89,7 +90,7 @@ async fn deleted_session_leaves_no_keys() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn commit_with_lost_reply_is_written_once() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     let proxy = Proxy::start(server.port()).await;
     let store = RedisStore::new(&config(vec![proxy.url()], RedisDeployment::Single)).unwrap();
     let session = new_session(&store).await;
@@ -116,7 +117,7 @@ async fn commit_with_lost_reply_is_written_once() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_session_expires() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {
         session_ttl: Some(Duration::from_millis(400)),
         ..config(vec![server.url()], RedisDeployment::Single)
@@ -127,12 +128,10 @@ async fn idle_session_expires() {
     let mut pen = Pen::take(&store, session, "a").await;
     pen.write(run("hi"), &[1], true).await.unwrap();
     store.release_lease(pen.lease).await.unwrap();
-    let gone = async {
-        while store.read_summary(session).await.unwrap().is_some() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the session is deleted");
+    eventually_within(Duration::from_secs(10), "the session is deleted", async || {
+        store.read_summary(session).await.unwrap().is_none()
+    })
+    .await;
     assert_eq!(server.cli(&["keys", "*{*"]).await, "", "with all that belongs to it");
     assert!(store.list_sessions(&contract::user("anna"), None, 10).await.unwrap().is_empty());
 }
@@ -140,11 +139,11 @@ async fn idle_session_expires() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn shallow_session_stays_small_over_many_turns() {
-    let redis = RedisServer::start(Kind::Debian).await;
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
     let model = ScriptedModel::new([]);
     let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url()), ("MEMORY_SHALLOW", "true".into())];
-    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model.clone()), env, ..ServiceSetup::default() }).await;
+    let session = service.create_session().await;
     let content = "x".repeat(1_000);
     let mut sizes = Vec::new();
     for turn in 1..=2_000 {

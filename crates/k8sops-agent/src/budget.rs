@@ -46,7 +46,8 @@ impl BudgetScope {
 /// Returns whether `usage` has reached a spending limit.
 #[must_use]
 pub fn is_budget_spent(budget: &SpendingLimit, usage: &TokenUsage) -> bool {
-    budget.tokens.is_some_and(|most| usage.tokens() >= most) || budget.usd.is_some_and(|most| usage.cost_usd >= most)
+    budget.tokens.is_some_and(|most| usage.total_tokens() >= most)
+        || budget.usd.is_some_and(|most| usage.cost_usd >= most)
 }
 
 /// Returns the budget that is used up, if any. Reads the usage of the user only when users have a limit.

@@ -103,7 +103,7 @@ pub(crate) fn estimate_request_tokens(view: &RunView, limit: usize, system: &str
     let since = view.compaction.as_ref().map_or(0, |compaction| compaction.seq);
     let counted = recent.iter().enumerate().rev().find_map(|(at, message)| match message.as_ref() {
         ChatMessage::Assistant(m) if m.usage.input_tokens > 0 && m.seq > since => {
-            Some((at, usize::try_from(m.usage.tokens()).unwrap_or(usize::MAX)))
+            Some((at, usize::try_from(m.usage.total_tokens()).unwrap_or(usize::MAX)))
         }
         _ => None,
     });

@@ -39,7 +39,7 @@ impl ElicitationHandler for UserElicitation {
             message: request.message,
             schema,
             url,
-            expires_at: Timestamp::now().plus(self.ttl),
+            expires_at: Timestamp::now().saturating_add(self.ttl),
         };
         let mut changes = self.log.subscribe();
         if self.log.append_events(vec![EventBody::InputRequested(event)]).await.is_err() {

@@ -93,7 +93,9 @@ fn message_bytes(message: &ChatMessage) -> usize {
         ChatMessage::Assistant(m) => {
             m.content.len()
                 + m.tool_calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
-                + m.provider_data.as_ref().map_or(0, |data| data.weight() + m.reasoning.as_ref().map_or(0, String::len))
+                + m.provider_data
+                    .as_ref()
+                    .map_or(0, |data| data.estimated_bytes() + m.reasoning.as_ref().map_or(0, String::len))
         }
         ChatMessage::Tool(m) => m.content.len(),
     }

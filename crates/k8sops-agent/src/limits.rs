@@ -82,7 +82,7 @@ impl RunLimits {
             Some(LimitReached::Steps)
         } else if run.call_count >= self.max_calls {
             Some(LimitReached::Calls)
-        } else if run.worked(Timestamp::now()) >= self.max_time {
+        } else if run.active_time(Timestamp::now()) >= self.max_time {
             Some(LimitReached::Time)
         } else if is_repeating(messages) {
             Some(LimitReached::Repeats)

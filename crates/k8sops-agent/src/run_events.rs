@@ -17,7 +17,7 @@ pub(crate) fn run_finished(run: &OpenRun, outcome: RunOutcome, more: TokenUsage)
 }
 
 pub(crate) fn elapsed_ms(start: Timestamp) -> u64 {
-    u64::try_from(Timestamp::now().since(start).as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(Timestamp::now().saturating_duration_since(start).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns the events that close a run which cannot continue: the ends of its open tool calls, then the failure of the run.

@@ -234,7 +234,7 @@ impl Run {
                 effect: class.effect,
                 reason: class.reason.clone(),
                 preview,
-                expires_at: Timestamp::now().plus(self.limits.approval_ttl),
+                expires_at: Timestamp::now().saturating_add(self.limits.approval_ttl),
             };
             self.log.append_events(vec![EventBody::ApprovalRequested(request)]).await?;
         }

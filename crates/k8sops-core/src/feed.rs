@@ -1,284 +1,260 @@
-//! The live end of one session's log in this process: what its watchers see without asking the store.
+//! The live end of one session's log in this process, which streams read without asking the store.
 //!
-//! Nothing is queued per watcher. The feed holds the newest state (the last few events, the text of the open message, the
-//! progress of tool calls) and a doorbell; every watcher keeps its own place and takes what it has not seen. So a slow
-//! watcher costs nothing, and a fast one sees every piece.
+//! Streams have no queues. The feed holds the newest state (the last few events, the text of the open message, the progress
+//! of tool calls) and wakes all streams when it changes; every stream keeps its own position and reads what it has not sent.
+//! A slow stream therefore costs nothing, and a fast one sees every delta.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{
-    EventBody, MessageId, MessagePreview, RunId, SessionEvent, SessionWarning, StreamFrame, TextDelta, ToolProgress,
-    TransientEvent,
+use crate::{
+    event::{EventBody, SessionEvent, SessionWarning},
+    frame::{StreamFrame, ToolProgress, TransientEvent},
+    ids::{MessageId, RunId},
+    preview::MessagePreview,
+    stream_position::{OpenMessage, StreamPosition},
 };
 
-/// Events kept at hand for watchers that are almost up to date; those further behind read the store.
+/// Events in memory for streams that are almost up to date; those further behind read the store.
 const TAIL_EVENTS: usize = 32;
 
 /// The live end of a session's log.
 #[derive(Debug)]
 pub struct SessionFeed {
-    // A plain mutex: held for a few copies, never across an await.
-    inner: Mutex<Inner>,
-    bell: watch::Sender<()>,
+    // Held for a few copies, never across an await.
+    state: Mutex<FeedState>,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    /// How far the log reaches.
+struct FeedState {
+    /// The seq of the newest event in the log, as far as is known.
     last_seq: u64,
-    /// How far it was seen here: previews are of what comes after this. Less than `last_seq` while events are known of that
-    /// were not seen; a preview could then be of one of them.
-    seen: u64,
-    /// The newest events, gapless; of use only while its back is `last_seq`.
+    /// The seq of the newest event that was published here. Less than `last_seq` while events are known to exist that were
+    /// not published; a preview could then belong to a message that one of them closes.
+    published_seq: u64,
+    /// The newest events, without gaps; of use only while the last one is `last_seq`.
     tail: VecDeque<Arc<SessionEvent>>,
     open: Option<OpenMessage>,
     progress: Vec<ToolProgress>,
     /// Grows with every change of `progress`.
     progress_version: u64,
-    /// How often the watchers were told that the store is away, and at which seq the last time.
+    /// How often streams were warned that the store is unavailable, and the `last_seq` of the last time.
     warnings: u64,
     warned_at: Option<u64>,
     closed: bool,
 }
 
-/// The message that the model is writing now.
+/// What a stream at some position does next.
 #[derive(Debug)]
-struct OpenMessage {
-    message_id: MessageId,
-    run_id: RunId,
-    text: String,
-    reasoning: String,
-}
-
-/// A watcher's place among the things that are not logged.
-#[derive(Debug, Default, Clone)]
-pub(super) struct PreviewPlace {
-    /// Bytes of text and of reasoning of a message that were sent.
-    message: Option<(MessageId, usize, usize)>,
-    /// The last message that was sent whole, and the last run whose end was sent. A watcher that reads the store can know
-    /// of a commit before the feed does; it must not show a preview of what it has seen the end of.
-    closed_message: Option<MessageId>,
-    closed_run: Option<RunId>,
-    progress_version: u64,
-    warnings: u64,
-}
-
-/// What a watcher that is at `after` does next.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// These events come next.
+pub(crate) enum FeedStep {
+    /// Send these events.
     Events(Vec<Arc<SessionEvent>>),
-    /// It is behind the tail: read the store.
-    Behind,
-    /// It has all events; these previews come next (none: wait for the bell).
+    /// Read the store: the position is behind the events in memory.
+    ReadStore,
+    /// Send these previews (if empty: wait for a change); all events were sent.
     UpToDate(Vec<StreamFrame>),
-    /// The session is gone.
+    /// End: the session was deleted.
     Closed,
 }
 
 impl SessionFeed {
-    /// A feed of a log whose newest event has the seq `last_seq`.
+    /// A feed of a log whose newest event is `last_seq`.
     #[must_use]
     pub fn new(last_seq: u64) -> Self {
-        Self { inner: Mutex::new(Inner { last_seq, seen: last_seq, ..Inner::default() }), bell: watch::Sender::new(()) }
+        let state = FeedState { last_seq, published_seq: last_seq, ..FeedState::default() };
+        Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every method leaves `Inner` whole at each statement, so that a panic elsewhere in a holder does no harm.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The seq of the newest event that this feed knows of.
+    /// The seq of the newest event in the log, as far as this feed knows.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.lock().last_seq
+        self.state.lock().last_seq
     }
 
-    /// The seq of the newest event that was published here, or need not be.
+    /// The seq of the newest event that was published here, or that existed before the feed.
     #[must_use]
-    pub fn seen(&self) -> u64 {
-        self.lock().seen
+    pub fn published_seq(&self) -> u64 {
+        self.state.lock().published_seq
     }
 
-    /// The message that is being written.
+    /// The id of the message that the model is writing.
     #[must_use]
-    pub fn open_message(&self) -> Option<MessageId> {
-        self.lock().open.as_ref().map(|open| open.message_id)
+    pub fn open_message_id(&self) -> Option<MessageId> {
+        self.state.lock().open.as_ref().map(|open| open.message_id)
     }
 
-    /// A writer begins that knows the log up to `last_seq`: what was seen of an open message is void.
-    pub fn take_over(&self, last_seq: u64) {
-        let mut inner = self.lock();
-        inner.open = None;
-        inner.progress.clear();
-        inner.seen = inner.seen.max(last_seq);
-        inner.last_seq = inner.last_seq.max(last_seq);
-        drop(inner);
-        self.bell.send_replace(());
+    /// Prepares the feed for a new session owner in this process, which knows the log up to `last_seq`: the preview of the
+    /// former owner is void.
+    pub fn reset_for_owner(&self, last_seq: u64) {
+        let mut state = self.state.lock();
+        state.open = None;
+        state.progress.clear();
+        state.published_seq = state.published_seq.max(last_seq);
+        state.last_seq = state.last_seq.max(last_seq);
+        drop(state);
+        self.wake_streams();
     }
 
-    /// Learns from elsewhere (the store) how far the log reaches.
-    pub fn observe(&self, last_seq: u64) {
-        let mut inner = self.lock();
-        if last_seq > inner.last_seq {
-            // Before anything is known, nothing can be missing.
-            if inner.last_seq == 0 {
-                inner.seen = last_seq;
+    /// Tells the feed where the log ends, as read from the store.
+    pub fn observe_last_seq(&self, last_seq: u64) {
+        let mut state = self.state.lock();
+        if last_seq > state.last_seq {
+            // A feed that knows of no event has missed none.
+            if state.last_seq == 0 {
+                state.published_seq = last_seq;
             }
-            inner.last_seq = last_seq;
-            drop(inner);
-            self.bell.send_replace(());
+            state.last_seq = last_seq;
+            drop(state);
+            self.wake_streams();
         }
     }
 
-    /// Makes events visible that were committed. In their order, each once.
-    pub fn publish(&self, events: &[Arc<SessionEvent>]) {
+    /// Publishes committed events, in their order. Events that were published before are skipped.
+    pub fn publish_events(&self, events: &[Arc<SessionEvent>]) {
         if events.is_empty() {
             return;
         }
-        let mut inner = self.lock();
+        let mut state = self.state.lock();
         for event in events {
-            // Seen before: from the owner in this process, or from the store.
-            if event.seq <= inner.seen {
-                continue;
+            // The same event can come from the owner in this process and from the store.
+            if event.seq > state.published_seq {
+                state.append_event(event);
             }
-            inner.seen = event.seq;
-            match &event.body {
-                EventBody::AssistantMessage(e) => {
-                    inner.open.take_if(|open| open.message_id == e.message_id);
-                }
-                EventBody::RunRecovered(_) | EventBody::RunFinished(_) | EventBody::RunFailed(_) => {
-                    inner.open = None;
-                    inner.progress.clear();
-                }
-                EventBody::ToolEnd(e) => inner.progress.retain(|p| p.tool_call_id != e.tool_call_id),
-                _ => {}
-            }
-            if inner.tail.back().is_none_or(|newest| newest.seq + 1 == event.seq) {
-                if inner.tail.len() == TAIL_EVENTS {
-                    inner.tail.pop_front();
-                }
-                inner.tail.push_back(event.clone());
-            } else {
-                inner.tail.clear();
-                inner.tail.push_back(event.clone());
-            }
-            inner.last_seq = inner.last_seq.max(event.seq);
         }
-        drop(inner);
-        self.bell.send_replace(());
+        drop(state);
+        self.wake_streams();
     }
 
-    /// More text of the open message. A new `message_id` begins a new one.
-    pub fn text(&self, run_id: RunId, message_id: MessageId, piece: &str) {
-        self.lock().open_or_begin(run_id, message_id).text.push_str(piece);
-        self.bell.send_replace(());
+    /// Appends text to the open message. A new `message_id` opens a new message.
+    pub fn append_text(&self, run_id: RunId, message_id: MessageId, text: &str) {
+        self.state.lock().open_message(run_id, message_id).text.push_str(text);
+        self.wake_streams();
     }
 
-    /// More reasoning of the open message.
-    pub fn reasoning(&self, run_id: RunId, message_id: MessageId, piece: &str) {
-        self.lock().open_or_begin(run_id, message_id).reasoning.push_str(piece);
-        self.bell.send_replace(());
+    /// Appends reasoning to the open message. A new `message_id` opens a new message.
+    pub fn append_reasoning(&self, run_id: RunId, message_id: MessageId, text: &str) {
+        self.state.lock().open_message(run_id, message_id).reasoning.push_str(text);
+        self.wake_streams();
     }
 
-    /// A piece of the open message that was read from the store, where it may have been read before.
-    pub fn preview(&self, piece: &MessagePreview) {
-        let (MessagePreview::Token(delta) | MessagePreview::Reasoning(delta)) = piece;
-        let mut inner = self.lock();
-        let open = inner.open_or_begin(delta.run_id, delta.message_id);
-        let text = if matches!(piece, MessagePreview::Token(_)) { &mut open.text } else { &mut open.reasoning };
-        // What does not fit on what is there was lost on the way, and comes with the message.
+    /// Applies a preview chunk that was read from the store, where it may have been read before.
+    pub fn apply_preview(&self, chunk: &MessagePreview) {
+        let (MessagePreview::Token(delta) | MessagePreview::Reasoning(delta)) = chunk;
+        let mut state = self.state.lock();
+        let open = state.open_message(delta.run_id, delta.message_id);
+        let text = if matches!(chunk, MessagePreview::Token(_)) { &mut open.text } else { &mut open.reasoning };
+        // A chunk behind a lost one does not fit; the committed message makes up for it.
         if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
             text.push_str(new);
         }
-        drop(inner);
-        self.bell.send_replace(());
+        drop(state);
+        self.wake_streams();
     }
 
-    /// Tells the watchers, once until the log grows again, that the store is away.
-    pub fn warn_unavailable(&self) {
-        let mut inner = self.lock();
-        if inner.warned_at != Some(inner.last_seq) {
-            inner.warned_at = Some(inner.last_seq);
-            inner.warnings += 1;
-            drop(inner);
-            self.bell.send_replace(());
+    /// Warns streams that the store is unavailable, once until the log grows again.
+    pub fn warn_store_unavailable(&self) {
+        let mut state = self.state.lock();
+        if state.warned_at != Some(state.last_seq) {
+            state.warned_at = Some(state.last_seq);
+            state.warnings += 1;
+            drop(state);
+            self.wake_streams();
         }
     }
 
-    /// How far a tool call is.
-    pub fn progress(&self, progress: ToolProgress) {
-        let mut inner = self.lock();
-        inner.progress_version += 1;
-        inner.progress.retain(|p| p.tool_call_id != progress.tool_call_id);
-        inner.progress.push(progress);
-        drop(inner);
-        self.bell.send_replace(());
+    /// Sets the progress of a tool call.
+    pub fn update_progress(&self, progress: ToolProgress) {
+        let mut state = self.state.lock();
+        state.progress_version += 1;
+        state.progress.retain(|p| p.tool_call_id != progress.tool_call_id);
+        state.progress.push(progress);
+        drop(state);
+        self.wake_streams();
     }
 
-    /// Drops the open message: its text is void.
-    pub fn void(&self) {
-        self.lock().open = None;
+    /// Discards the open message: its text is void.
+    pub fn discard_open_message(&self) {
+        self.state.lock().open = None;
     }
 
-    /// The session is gone: every stream ends.
+    /// Ends all streams, because the session was deleted.
     pub fn close(&self) {
-        self.lock().closed = true;
-        self.bell.send_replace(());
+        self.state.lock().closed = true;
+        self.wake_streams();
     }
 
-    pub(super) fn listen(&self) -> watch::Receiver<()> {
-        self.bell.subscribe()
+    /// A receiver that is notified whenever the feed changes.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
-    pub(super) fn step(&self, after: u64, place: &mut PreviewPlace) -> Step {
-        let inner = self.lock();
-        if inner.closed {
-            return Step::Closed;
+    /// What a stream does next that has sent all events up to `after`, and of the previews what `position` says.
+    pub(crate) fn next_step(&self, after: u64, position: &mut StreamPosition) -> FeedStep {
+        let state = self.state.lock();
+        if state.closed {
+            return FeedStep::Closed;
         }
-        if after < inner.last_seq {
-            let at_hand = inner.tail.back().is_some_and(|newest| newest.seq == inner.last_seq)
-                && inner.tail.front().is_some_and(|oldest| oldest.seq <= after + 1);
-            return if at_hand {
-                Step::Events(inner.tail.iter().filter(|e| e.seq > after).cloned().collect())
+        if after < state.last_seq {
+            let in_memory = state.tail.back().is_some_and(|newest| newest.seq == state.last_seq)
+                && state.tail.front().is_some_and(|oldest| oldest.seq <= after + 1);
+            return if in_memory {
+                FeedStep::Events(state.tail.iter().filter(|e| e.seq > after).cloned().collect())
             } else {
-                Step::Behind
+                FeedStep::ReadStore
             };
         }
         let mut frames = Vec::new();
-        let current = after == inner.last_seq && inner.seen == inner.last_seq;
-        if let Some(open) = inner.open.as_ref().filter(|open| current && !place.is_closed(open)) {
-            let (text_at, reasoning_at) = place.of(open.message_id);
-            for (kind, text, at) in
-                [(TextKind::Reasoning, &open.reasoning, reasoning_at), (TextKind::Text, &open.text, text_at)]
-            {
-                frames.extend(kind.rest(open.run_id, open.message_id, text, at));
-            }
-            place.message = Some((open.message_id, open.text.len(), open.reasoning.len()));
+        let is_current = after == state.last_seq && state.published_seq == state.last_seq;
+        if let Some(open) = state.open.as_ref().filter(|_| is_current) {
+            frames.extend(position.advance_to(open));
         }
-        if place.progress_version < inner.progress_version {
-            place.progress_version = inner.progress_version;
-            frames
-                .extend(inner.progress.iter().map(|p| StreamFrame::Transient(TransientEvent::ToolProgress(p.clone()))));
+        if position.progress_version < state.progress_version {
+            position.progress_version = state.progress_version;
+            let progress = state.progress.iter().cloned();
+            frames.extend(progress.map(|p| StreamFrame::Transient(TransientEvent::ToolProgress(p))));
         }
-        if place.warnings < inner.warnings {
-            place.warnings = inner.warnings;
+        if position.warnings < state.warnings {
+            position.warnings = state.warnings;
             frames.push(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                 "store_unavailable",
-                "the store is away; runs stop, and all goes on by itself when it is back",
+                "the store is unavailable; runs are interrupted, and resume when the store is available again",
             ))));
         }
-        Step::UpToDate(frames)
+        FeedStep::UpToDate(frames)
+    }
+
+    fn wake_streams(&self) {
+        self.changed.send_replace(());
     }
 }
 
-impl Inner {
-    fn open_or_begin(&mut self, run_id: RunId, message_id: MessageId) -> &mut OpenMessage {
+impl FeedState {
+    fn append_event(&mut self, event: &Arc<SessionEvent>) {
+        self.published_seq = event.seq;
+        match &event.body {
+            EventBody::AssistantMessage(e) => {
+                self.open.take_if(|open| open.message_id == e.message_id);
+            }
+            EventBody::RunRecovered(_) | EventBody::RunFinished(_) | EventBody::RunFailed(_) => {
+                self.open = None;
+                self.progress.clear();
+            }
+            EventBody::ToolEnd(e) => self.progress.retain(|p| p.tool_call_id != e.tool_call_id),
+            _ => {}
+        }
+        if self.tail.back().is_some_and(|newest| newest.seq + 1 != event.seq) {
+            self.tail.clear();
+        } else if self.tail.len() == TAIL_EVENTS {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(event.clone());
+        self.last_seq = self.last_seq.max(event.seq);
+    }
+
+    fn open_message(&mut self, run_id: RunId, message_id: MessageId) -> &mut OpenMessage {
         if self.open.as_ref().is_none_or(|open| open.message_id != message_id) {
             self.open = None;
         }
@@ -288,63 +264,5 @@ impl Inner {
             text: String::new(),
             reasoning: String::new(),
         })
-    }
-}
-
-impl PreviewPlace {
-    /// Bytes of text and of reasoning of `message` that were sent.
-    fn of(&self, message: MessageId) -> (usize, usize) {
-        match self.message {
-            Some((id, text, reasoning)) if id == message => (text, reasoning),
-            _ => (0, 0),
-        }
-    }
-
-    fn is_closed(&self, open: &OpenMessage) -> bool {
-        self.closed_message == Some(open.message_id) || self.closed_run == Some(open.run_id)
-    }
-
-    /// Notes what the watcher is sent of the log.
-    pub(super) fn pass(&mut self, event: &SessionEvent) {
-        match &event.body {
-            EventBody::AssistantMessage(e) => self.closed_message = Some(e.message_id),
-            body if body.ends_run() => self.closed_run = event.run_id,
-            _ => {}
-        }
-    }
-
-    /// The text of a closed message that the watcher has not been sent, so that its deltas are whole before the
-    /// `assistant_message` comes.
-    pub(super) fn finish(&mut self, event: &SessionEvent) -> Vec<StreamFrame> {
-        let (EventBody::AssistantMessage(e), Some(run_id)) = (&event.body, event.run_id) else { return Vec::new() };
-        let (text_at, reasoning_at) = self.of(e.message_id);
-        let mut frames = Vec::new();
-        if let Some(reasoning) = &e.reasoning {
-            frames.extend(TextKind::Reasoning.rest(run_id, e.message_id, reasoning, reasoning_at));
-        }
-        frames.extend(TextKind::Text.rest(run_id, e.message_id, &e.content, text_at));
-        frames
-    }
-}
-
-#[derive(Clone, Copy)]
-enum TextKind {
-    Text,
-    Reasoning,
-}
-
-impl TextKind {
-    /// What of `text` comes after the first `at` bytes, if anything does.
-    fn rest(self, run_id: RunId, message_id: MessageId, text: &str, at: usize) -> Option<StreamFrame> {
-        if at == text.len() {
-            return None;
-        }
-        // A place that is not in the text can only mean that the text was replaced: it starts anew.
-        let (offset, piece) = text.get(at..).map_or((0, text), |piece| (at, piece));
-        let delta = TextDelta { message_id, run_id, offset, content: piece.to_owned() };
-        Some(StreamFrame::Transient(match self {
-            Self::Text => TransientEvent::Token(delta),
-            Self::Reasoning => TransientEvent::Reasoning(delta),
-        }))
     }
 }

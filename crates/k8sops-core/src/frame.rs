@@ -1,46 +1,50 @@
-//! Frames: what a stream carries. Logged events, and the few things that are never logged.
+//! Frames: what a stream carries. Logged events, and a few transient events that are never logged.
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{
-    ApprovalRequested, ChatMessage, InputRequested, MessageId, RunId, SessionEvent, SessionId, SessionSettings,
-    SessionState, SessionWarning, ToolCallId,
+use crate::{
+    event::{ApprovalRequested, InputRequested, SessionEvent, SessionWarning},
+    ids::{RunId, SessionId, ToolCallId},
+    message::ChatMessage,
+    preview::TextDelta,
+    settings::SessionSettings,
+    state::SessionState,
 };
 
-/// The version of the stream's protocol, in `hello`.
-pub const PROTOCOL: u32 = 1;
+/// The version of the stream protocol, which `hello` reports.
+pub const PROTOCOL_VERSION: u32 = 1;
 
-/// One thing on a stream.
+/// One item of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamFrame {
     /// A logged event.
     Event(Arc<SessionEvent>),
-    /// Anything else.
+    /// An event that is never logged.
     Transient(TransientEvent),
 }
 
-/// What is streamed and never logged. The field `type` of the JSON names the variant.
+/// An event that is streamed and never logged, and has no `seq`. The field `type` of the JSON names the variant.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Transient)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum TransientEvent {
     /// The first frame of every stream.
     Hello(StreamHello),
-    /// The cursor points before what is kept; a `snapshot` follows.
+    /// The cursor points before the oldest event that is kept; a `snapshot` follows.
     Gap(StreamGap),
-    /// The whole projection.
+    /// The state of the whole session.
     Snapshot(SessionSnapshot),
     /// More text of a message that the model is writing.
     Token(TextDelta),
-    /// More of what the model thinks aloud before or within a message.
+    /// More reasoning of the model before or within a message.
     Reasoning(TextDelta),
-    /// How far a tool call is.
+    /// Progress of a tool call.
     ToolProgress(ToolProgress),
-    /// Something that cannot be logged now (`store_unavailable`) or any more (`session_deleted`, the last frame of a
-    /// stream): it has no seq, unlike a warning that is.
+    /// A warning that cannot be logged now (`store_unavailable`) or any more (`session_deleted`, the last frame of a
+    /// stream). Unlike a logged warning it has no `seq`.
     Warning(SessionWarning),
 }
 
@@ -48,7 +52,7 @@ pub enum TransientEvent {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Hello)]
 pub struct StreamHello {
-    /// The version of the stream's protocol.
+    /// The version of the stream protocol.
     pub protocol: u32,
     /// The session.
     pub session_id: SessionId,
@@ -56,14 +60,14 @@ pub struct StreamHello {
     pub last_seq: u64,
     /// The seq of the oldest event that is kept.
     pub oldest_seq: u64,
-    /// The session as it stands.
+    /// The current status of the session.
     pub status: SessionStatus,
 }
 
-/// Whether a session can work, and does.
+/// Whether a session is ready, and whether it is working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SessionStatus {
-    /// Every configured MCP server is connected (false when none is configured).
+    /// All configured MCP servers are connected; false if none is configured.
     pub mcp_connected: bool,
     /// The session's provider is configured, so that a message can be answered.
     pub agent_ready: bool,
@@ -71,30 +75,30 @@ pub struct SessionStatus {
     pub is_processing: bool,
 }
 
-/// See [`TransientEvent::Gap`].
+/// A gap between the requested position and the oldest event that is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Gap)]
 pub struct StreamGap {
-    /// The `after` that was asked for, or had been reached.
+    /// The position (`after`) that was requested, or that the stream had reached.
     pub requested: u64,
     /// The seq of the oldest event that is kept.
     pub oldest_seq: u64,
 }
 
-/// See [`TransientEvent::Snapshot`].
+/// The state of a session as of one event.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Snapshot)]
 pub struct SessionSnapshot {
-    /// The snapshot holds all events up to this one; the stream goes on with the next.
+    /// The seq of the newest event that the snapshot includes; the stream continues with the next one.
     pub as_of_seq: u64,
     /// The conversation.
     #[schema(value_type = Vec<ChatMessage>)]
     pub messages: Vec<Arc<ChatMessage>>,
     /// The settings.
     pub settings: SessionSettings,
-    /// The approvals that wait for an answer.
+    /// The approvals that wait for a decision.
     pub pending_approvals: Vec<ApprovalRequested>,
-    /// The questions of MCP servers that wait for an answer.
+    /// The MCP servers' requests for input that wait for an answer.
     pub pending_inputs: Vec<InputRequested>,
     /// The run in progress.
     pub open_run: Option<RunId>,
@@ -113,61 +117,29 @@ impl From<&SessionState> for SessionSnapshot {
     }
 }
 
-/// A piece of text of an open message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct TextDelta {
-    /// The message; its `assistant_message` will have the same.
-    pub message_id: MessageId,
-    /// The run.
-    pub run_id: RunId,
-    /// Bytes of UTF-8 text that came before. 0: start this text anew; else append.
-    pub offset: usize,
-    /// The piece.
-    pub content: String,
-}
-
-/// A piece of what is seen before it is logged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum MessagePreview {
-    /// Text of the open message.
-    Token(TextDelta),
-    /// Reasoning of the open message.
-    Reasoning(TextDelta),
-}
-
-impl MessagePreview {
-    /// The message that it is a piece of.
-    #[must_use]
-    pub fn message_id(&self) -> MessageId {
-        let (Self::Token(delta) | Self::Reasoning(delta)) = self;
-        delta.message_id
-    }
-}
-
-/// See [`TransientEvent::ToolProgress`].
+/// Progress of a tool call, as its MCP server reports it.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ToolProgress {
-    /// The call.
+    /// The tool call.
     pub tool_call_id: ToolCallId,
-    /// The run.
+    /// The run that the call belongs to.
     pub run_id: RunId,
-    /// How far.
+    /// The progress so far; it grows with every report.
     pub progress: f64,
-    /// Of how much.
+    /// Upper bound of `progress`, if the server reports one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
-    /// In words.
+    /// A description of the progress, if the server reports one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
 impl StreamFrame {
-    /// The value of the JSON's `type`, and of the SSE `event:` line.
+    /// The value of `type` in JSON, and of the `event:` line of SSE.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn event_type(&self) -> &'static str {
         match self {
-            Self::Event(event) => event.body.kind(),
+            Self::Event(event) => event.body.event_type(),
             Self::Transient(TransientEvent::Hello(_)) => "hello",
             Self::Transient(TransientEvent::Gap(_)) => "gap",
             Self::Transient(TransientEvent::Snapshot(_)) => "snapshot",
@@ -178,7 +150,7 @@ impl StreamFrame {
         }
     }
 
-    /// The seq, for logged events.
+    /// The seq of a logged event.
     #[must_use]
     pub fn seq(&self) -> Option<u64> {
         match self {
@@ -187,7 +159,7 @@ impl StreamFrame {
         }
     }
 
-    /// The run that it belongs to.
+    /// The run that the frame belongs to.
     #[must_use]
     pub fn run_id(&self) -> Option<RunId> {
         match self {

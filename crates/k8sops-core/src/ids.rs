@@ -1,5 +1,5 @@
-//! Identifiers. Each is parsed where it enters the service, so that a value of one of these types is known to be safe in
-//! a path, a key or a log line.
+//! Identifiers. Each is parsed where it enters the service, so that a value of one of these types is safe in a path, a key
+//! and a log line.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// What a string was refused for, in words meant for the caller.
+/// A string that is not a valid identifier; the message is meant for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {expected}")]
 pub struct InvalidId {
     /// The kind of identifier, as the API calls it.
     pub what: &'static str,
-    /// The form that is accepted.
+    /// The form that is valid.
     pub expected: &'static str,
 }
 
@@ -21,20 +21,20 @@ macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         ///
-        /// A UUID (version 7 when made here, so that ids sort by time), in lower-case hyphenated form.
+        /// A UUID (version 7 if it was generated here, so that ids sort by time), in lower-case hyphenated form.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
         #[schema(value_type = String, format = "uuid")]
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id that sorts after every id made before it on this machine.
+            /// Generates an id that sorts after all ids that this machine generated before.
             #[must_use]
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
 
-            /// The sixteen bytes of the UUID.
+            /// The 16 bytes of the UUID.
             #[must_use]
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -50,12 +50,12 @@ macro_rules! uuid_id {
         impl FromStr for $name {
             type Err = InvalidId;
             fn from_str(s: &str) -> Result<Self, InvalidId> {
-                // Only the one canonical form: `uuid` also reads braces, URNs and bare hex, and two spellings of one id
-                // would be two keys.
-                let refused = InvalidId { what: $what, expected: "a lower-case hyphenated UUID" };
-                let id = Uuid::try_parse(s).map_err(|_| refused.clone())?;
+                // Only the canonical form: `uuid` also reads braces, URNs and bare hex, and two spellings of one id would be
+                // two keys.
+                let invalid = InvalidId { what: $what, expected: "a lower-case hyphenated UUID" };
+                let id = Uuid::try_parse(s).map_err(|_| invalid.clone())?;
                 let mut buf = Uuid::encode_buffer();
-                if id.hyphenated().encode_lower(&mut buf) == s { Ok(Self(id)) } else { Err(refused) }
+                if id.hyphenated().encode_lower(&mut buf) == s { Ok(Self(id)) } else { Err(invalid) }
             }
         }
 
@@ -92,23 +92,23 @@ uuid_id!(
     "memory id"
 );
 uuid_id!(
-    /// One chat session: one log, one owner at a time.
+    /// A chat session: one log, with one owner at a time.
     SessionId, "session id"
 );
 uuid_id!(
-    /// One run: what the agent does for one user message, from `run_started` to `run_finished` or `run_failed`.
+    /// A run: what the agent does for one user message, from `run_started` to `run_finished` or `run_failed`.
     RunId, "run id"
 );
 uuid_id!(
-    /// One message of a user or of the model.
+    /// A message of a user or of the model.
     MessageId, "message id"
 );
 uuid_id!(
-    /// One request for a user's approval of a tool call.
+    /// A request for a user's approval of a tool call.
     ApprovalId, "approval id"
 );
 uuid_id!(
-    /// One question of an MCP server to the user, in the middle of a tool call.
+    /// An MCP server's request for input from the user during a tool call (an elicitation).
     InputId, "input id"
 );
 
@@ -168,26 +168,27 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// The person or client that a session belongs to. Used as a folder name by the filesystem store, hence its alphabet.
+    /// The user that a session belongs to. The filesystem store uses it as the name of a folder, which limits its alphabet.
     UserId, "user id", 64,
     "1 to 64 characters of A-Z a-z 0-9 . _ @ - that do not begin with a dot",
     |s| !s.starts_with('.') && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
 );
 text_id!(
-    /// A client's name for one command (`command_id`, or the `Idempotency-Key` header): the same id is the same command.
+    /// The idempotency key of a command (`command_id`, or the header `Idempotency-Key`), which the client chooses: the same
+    /// id is the same command.
     CommandId, "command id", 128,
     "1 to 128 printable ASCII characters without spaces",
     |s| s.bytes().all(|b| b.is_ascii_graphic())
 );
 text_id!(
-    /// One tool call of the model. Made by k8sops, never taken from the provider: providers repeat or omit theirs.
+    /// A tool call of the model. Generated by k8sops and never by the provider: providers repeat or omit their ids.
     ToolCallId, "tool call id", 64,
     "1 to 64 characters of A-Z a-z 0-9 _ -",
     |s| s.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
 );
 
 impl CommandId {
-    /// An id for a command whose client gave none.
+    /// Generates an id for a command whose client sent none.
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7().to_string().into())
@@ -195,7 +196,7 @@ impl CommandId {
 }
 
 impl ToolCallId {
-    /// A new id; 37 characters of the alphabet that every provider accepts (`OpenAI` allows at most 40).
+    /// Generates an id of 37 characters that every provider accepts (`OpenAI` allows at most 40).
     #[must_use]
     pub fn generate() -> Self {
         Self(format!("call_{}", Uuid::now_v7().simple()).into())
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_canonical_spelling_of_a_uuid_is_an_id() {
+    fn uuid_ids_have_one_spelling() {
         let id = SessionId::new();
         assert_eq!(id.to_string().parse::<SessionId>(), Ok(id));
         for bad in
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_cannot_leave_its_folder() {
+    fn user_id_cannot_leave_its_folder() {
         for good in ["default", "anna.b@example.org", "a_b-c"] {
             assert!(good.parse::<UserId>().is_ok(), "{good}");
         }
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_tool_call_id_is_one_that_parses() {
+    fn generated_tool_call_id_is_valid() {
         let id = ToolCallId::generate();
         assert_eq!(id.as_str().len(), 37);
         assert!(id.as_str().parse::<ToolCallId>().is_ok());

@@ -1,13 +1,28 @@
-//! The heart: a session is a log of events, and all else is a fold of it.
+//! The core of k8sops: what a session is.
 //!
-//! This room owns the words of the contract (events, commands, ids), the projection that turns a log into a conversation,
-//! the cursor that reads a log from any place and then live, and the port through which a log is stored. It knows no other
-//! room: no HTTP, no provider, no storage technology.
+//! A session is a log of events, and everything else is a fold of it. This crate owns the vocabulary (events, commands,
+//! ids), the projection that turns a log into a conversation, the cursor that replays a log and then follows it, and the
+//! ports through which sessions are stored. It does no I/O, and knows no HTTP, no provider and no storage technology.
 //!
 //! ```text
-//! Command ─▶ inbox ─▶ owner ─▶ Commit{epoch, expected_seq, events} ─▶ log ─▶ Cursor ─▶ Frame
-//!                                                                      └─ fold ─▶ SessionState (a checkpoint, stored)
+//! SessionCommand ─▶ Inbox ─▶ session owner ─▶ LogCommit { epoch, expected_seq, events } ─▶ SessionLog
+//!                                                                                          │       │
+//!                                                  SessionState (stored: a checkpoint) ◀─ fold     │
+//!                                                  stream ◀─ StreamFrame ◀─ EventCursor ◀──────────┘
 //! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `event` | [`SessionEvent`] and the body of each type of event |
+//! | `command` | [`SessionCommand`], [`InboxEntry`], [`CommandReceipt`] |
+//! | `message` | the conversation: [`ChatMessage`], [`ToolCall`], [`TokenUsage`] |
+//! | `state`, `summary`, `open_run` | the projection: [`SessionState`], [`SessionSummary`], [`OpenRun`] |
+//! | `ports` | what a storage backend implements: [`SessionStore`] and its parts, [`StoreError`] |
+//! | `replay` | [`load_state`]: checkpoint and events from the store to a state |
+//! | `feed`, `cursor`, `frame`, `preview` | streams: [`SessionFeed`], [`EventCursor`], [`StreamFrame`], [`TextDelta`] |
+//! | `settings`, `request_context` | [`SessionSettings`], [`RequestContext`] |
+//! | `user_memory`, `usage` | long-term memory and usage by day: [`UserMemory`], [`DailyUsage`] |
+//! | `ids`, `time`, `money`, `net` | values: ids, [`Timestamp`], [`UsdAmount`], hosts and URLs |
 
 mod command;
 mod cursor;
@@ -16,35 +31,58 @@ mod event;
 mod feed;
 mod frame;
 mod ids;
-mod memories;
 mod message;
 mod money;
 mod net;
 mod open_run;
 mod ports;
+mod preview;
 mod replay;
+mod request_context;
 mod settings;
 mod state;
+mod stream_position;
 mod summary;
 mod time;
 mod usage;
+mod user_memory;
 
-pub use command::*;
+pub use command::{CommandBody, CommandReceipt, InboxEntry, OnBusy, SessionCommand};
 pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
-pub use event::*;
+pub use event::{
+    ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, EventAuthor,
+    EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled, MemorySaved, RunFailed,
+    RunFinished, RunOutcome, RunRecovered, RunStarted, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
+    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+};
 pub use feed::SessionFeed;
-pub use frame::*;
-pub use ids::*;
-pub use memories::*;
-pub use message::*;
+pub use frame::{
+    PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress, TransientEvent,
+};
+pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
+pub use message::{
+    AssistantMessage, ChatMessage, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage, ToolStatus,
+    UserMessage,
+};
 pub use money::UsdAmount;
-pub use net::{is_loopback, mask_url, shown};
-pub use open_run::*;
-pub use ports::*;
-pub use replay::*;
-pub use settings::*;
-pub use state::*;
-pub use summary::*;
+pub use net::{is_loopback, mask_url, printable_excerpt};
+pub use open_run::{ApprovalState, ElicitationState, InteractionStatus, OpenRun, OpenToolCall, StartedToolCall};
+pub use ports::{
+    BackendError, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox, LeaseEpoch, Leases,
+    ListCursor, LogCommit, MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore,
+    PreviewPage, RemainingWork, SessionIndex, SessionLease, SessionLog, SessionStore, StoreError, StoreNotification,
+    UpkeepClaim, UsageStore, random_key,
+};
+pub use preview::{MessagePreview, TextDelta};
+pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, load_state};
+pub use request_context::RequestContext;
+pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};
+pub use state::{ContextCompaction, SessionState};
+pub use summary::{SessionSummary, derive_title};
 pub use time::Timestamp;
-pub use usage::*;
+pub use usage::{DailyUsage, ModelUsage, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage};
+pub use user_memory::{
+    EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryKind, MemoryNote, MemorySource,
+    MemoryVersion, StoredMemory, UserMemories, UserMemory,
+};

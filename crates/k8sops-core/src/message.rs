@@ -3,130 +3,28 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MemoryNote, MessageId, RunId, Timestamp, ToolCallId, UsdAmount};
+use crate::{
+    ids::{MessageId, RunId, ToolCallId},
+    money::UsdAmount,
+    time::Timestamp,
+    user_memory::MemoryNote,
+};
 
 /// One message of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Message)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum ChatMessage {
-    /// What the user said.
+    /// A message of the user.
     User(UserMessage),
-    /// What the model said, with the tools it asked for.
+    /// A reply of the model, with the tools that it calls.
     Assistant(AssistantMessage),
-    /// What a tool returned.
+    /// The result of a tool call.
     Tool(ToolMessage),
 }
 
-/// What the user said.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct UserMessage {
-    /// The message's id.
-    pub message_id: MessageId,
-    /// The event that holds it.
-    pub seq: u64,
-    /// When it was logged.
-    pub ts: Timestamp,
-    /// The text.
-    pub content: String,
-    /// Whether it may be remembered beyond this session, with what was said because of it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub memory: bool,
-    /// What was remembered when it came, and is given to the model with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recalled: Vec<MemoryNote>,
-}
-
-impl UserMessage {
-    /// A message in the place of the user's that stands in no log.
-    #[must_use]
-    pub fn unlogged(content: impl Into<String>) -> Self {
-        let (message_id, ts) = (MessageId::new(), Timestamp::now());
-        Self { message_id, seq: 0, ts, content: content.into(), memory: false, recalled: Vec::new() }
-    }
-}
-
-/// One whole reply of the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct AssistantMessage {
-    /// The message's id.
-    pub message_id: MessageId,
-    /// The event that holds it.
-    pub seq: u64,
-    /// When it was logged.
-    pub ts: Timestamp,
-    /// The run that it belongs to.
-    pub run_id: Option<RunId>,
-    /// The text; empty when the model only called tools.
-    pub content: String,
-    /// What the model thought aloud, where the provider shows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reasoning: Option<String>,
-    /// The tools it asked for, in its order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tool_calls: Vec<ToolCall>,
-    /// Why the reply ended.
-    pub stop_reason: StopReason,
-    /// The provider that wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider: Option<String>,
-    /// The model that wrote it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// What the provider wants back of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub provider_data: Option<ProviderData>,
-    /// What it used: its input and output together are the conversation up to here, as the model counts it.
-    #[serde(default)]
-    pub usage: TokenUsage,
-}
-
-/// What a provider wants back of its own reply when the conversation goes on: signed thinking, encrypted reasoning. Opaque
-/// to all but the adapter that wrote it, and sent to no other provider or model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ProviderData {
-    /// The wire protocol that the blocks belong to.
-    pub api: String,
-    /// The blocks of the reply in their order. Text and arguments are not repeated in them.
-    #[schema(value_type = Vec<Object>)]
-    pub blocks: Vec<serde_json::Value>,
-}
-
-impl ProviderData {
-    /// About how many bytes it takes.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        fn of(value: &serde_json::Value) -> usize {
-            match value {
-                serde_json::Value::String(text) => text.len(),
-                serde_json::Value::Array(items) => items.iter().map(of).sum(),
-                serde_json::Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + of(value)).sum(),
-                _ => 4,
-            }
-        }
-        self.blocks.iter().map(of).sum()
-    }
-}
-
-/// What a tool returned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ToolMessage {
-    /// The call that this answers.
-    pub tool_call_id: ToolCallId,
-    /// The event that holds it.
-    pub seq: u64,
-    /// When it was logged.
-    pub ts: Timestamp,
-    /// The tool's name.
-    pub name: String,
-    /// How the call ended.
-    pub status: ToolStatus,
-    /// The output, cut to the budget.
-    pub content: String,
-}
-
 impl ChatMessage {
-    /// The event that holds this message.
+    /// The seq of the event that holds this message.
     #[must_use]
     pub fn seq(&self) -> u64 {
         match self {
@@ -137,14 +35,131 @@ impl ChatMessage {
     }
 }
 
-/// A tool call that the model asked for.
+/// A message of the user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UserMessage {
+    /// The id of the message.
+    pub message_id: MessageId,
+    /// The seq of the event that holds it.
+    pub seq: u64,
+    /// When it was logged.
+    pub ts: Timestamp,
+    /// The text.
+    pub content: String,
+    /// Whether memories may be extracted from this message and from the replies to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory: bool,
+    /// The memories that were recalled for this message, which the model gets together with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recalled: Vec<MemoryNote>,
+}
+
+impl UserMessage {
+    /// A message to the model that is in no log.
+    #[must_use]
+    pub fn unlogged(content: impl Into<String>) -> Self {
+        Self {
+            message_id: MessageId::new(),
+            seq: 0,
+            ts: Timestamp::now(),
+            content: content.into(),
+            memory: false,
+            recalled: Vec::new(),
+        }
+    }
+}
+
+/// A reply of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AssistantMessage {
+    /// The id of the message.
+    pub message_id: MessageId,
+    /// The seq of the event that holds it.
+    pub seq: u64,
+    /// When it was logged.
+    pub ts: Timestamp,
+    /// The run that it belongs to.
+    pub run_id: Option<RunId>,
+    /// The text; empty if the model only called tools.
+    pub content: String,
+    /// The reasoning that the provider shows, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// The tools that the model calls, in its order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// Why the reply ended.
+    pub stop_reason: StopReason,
+    /// The provider that the reply came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The model that wrote the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Data that the provider needs back with the next request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_data: Option<ProviderData>,
+    /// Tokens and cost of this reply. Its input and output tokens together are the size of the conversation up to here, as
+    /// the provider counts it.
+    #[serde(default)]
+    pub usage: TokenUsage,
+}
+
+/// Data of a reply that the provider needs back when the conversation continues: signed thinking, encrypted reasoning. It is
+/// opaque to everything but the adapter that wrote it, and is sent to no other provider or model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProviderData {
+    /// The wire protocol that the blocks belong to.
+    pub api: String,
+    /// The blocks of the reply, in order. Text and arguments are not repeated in them.
+    #[schema(value_type = Vec<Object>)]
+    pub blocks: Vec<serde_json::Value>,
+}
+
+impl ProviderData {
+    /// The approximate size in bytes.
+    #[must_use]
+    pub fn estimated_bytes(&self) -> usize {
+        self.blocks.iter().map(estimated_value_bytes).sum()
+    }
+}
+
+fn estimated_value_bytes(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::String(text) => text.len(),
+        serde_json::Value::Array(items) => items.iter().map(estimated_value_bytes).sum(),
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(name, value)| name.len() + estimated_value_bytes(value)).sum()
+        }
+        _ => 4,
+    }
+}
+
+/// The result of a tool call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ToolMessage {
+    /// The tool call.
+    pub tool_call_id: ToolCallId,
+    /// The seq of the event that holds this message.
+    pub seq: u64,
+    /// When it was logged.
+    pub ts: Timestamp,
+    /// The name of the tool.
+    pub name: String,
+    /// How the call ended.
+    pub status: ToolStatus,
+    /// The output, shortened to the output budget.
+    pub content: String,
+}
+
+/// A tool call that the model asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolCall {
-    /// Unique in the session.
+    /// The id of the call, unique in the session.
     pub id: ToolCallId,
-    /// The tool's name as the model knows it.
+    /// The name of the tool as the model knows it.
     pub name: String,
-    /// The arguments: an object; anything else is what the model wrote in place of one.
+    /// The arguments: an object. Anything else is what the model wrote in place of one.
     pub arguments: serde_json::Value,
 }
 
@@ -152,19 +167,19 @@ pub struct ToolCall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The model had said all.
+    /// The model finished its answer.
     EndTurn,
-    /// It waits for the results of its tool calls.
+    /// The model waits for the results of its tool calls.
     ToolUse,
-    /// The limit of output tokens was reached in the middle.
+    /// The limit of output tokens was reached.
     MaxTokens,
-    /// The provider's filter stopped it, or the model refused.
+    /// The provider's filter stopped the reply, or the model refused.
     Refusal,
-    /// The user cancelled; the text is what had come until then.
+    /// The user cancelled the run; the text is what had arrived by then.
     Cancelled,
-    /// The provider paused a long reply of its own accord; asked again, it goes on.
+    /// The provider paused a long reply; another request continues it.
     Paused,
-    /// The provider named a reason that is none of these.
+    /// Another reason of the provider.
     Other,
 }
 
@@ -172,22 +187,22 @@ pub enum StopReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolStatus {
-    /// The tool answered.
+    /// The tool returned a result.
     Ok,
-    /// The tool, or the way to it, failed.
+    /// The tool, or the connection to it, failed.
     Error,
-    /// The user, or the operator's policy, said no: it was not run.
+    /// The user or the operator's policy denied the call. It was not run.
     Denied,
-    /// The turn was cancelled; a call that changes nothing was dropped, or the call had not begun.
+    /// The run was cancelled before the call started, or while it ran and it changes nothing.
     Cancelled,
-    /// No answer in time. A call that changes something may still have taken effect.
+    /// The call timed out. A call that changes something may still have taken effect.
     Timeout,
     /// The call was sent, and whether it took effect is not known.
     Unknown,
 }
 
 impl ToolStatus {
-    /// The word used in JSON and in metric labels.
+    /// The value in JSON and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -201,21 +216,21 @@ impl ToolStatus {
     }
 }
 
-/// What a tool call does to the world.
+/// The effect of a tool call on the outside world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[schema(as = Effect)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolEffect {
-    /// It only looks.
+    /// The call only reads.
     Read,
-    /// It changes something, and doing it twice is the same as once.
+    /// The call changes something, and repeating it changes nothing more.
     Idempotent,
-    /// It changes something.
+    /// The call changes something.
     Mutating,
 }
 
 impl ToolEffect {
-    /// The word used in JSON and in metric labels.
+    /// The value in JSON and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -226,14 +241,14 @@ impl ToolEffect {
     }
 }
 
-/// Tokens that a model call, a run or a session used.
+/// Tokens and cost of a model call, a run or a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Usage)]
 pub struct TokenUsage {
-    /// Tokens of the prompts, cached ones included.
+    /// Tokens of the prompts, including cached ones.
     #[serde(default)]
     pub input_tokens: u64,
-    /// Tokens of the replies, reasoning included.
+    /// Tokens of the replies, including reasoning.
     #[serde(default)]
     pub output_tokens: u64,
     /// Prompt tokens that the provider read from its cache.
@@ -242,26 +257,26 @@ pub struct TokenUsage {
     /// Prompt tokens that the provider wrote to its cache, where it charges for that.
     #[serde(default)]
     pub cache_write_tokens: u64,
-    /// Reply tokens spent on reasoning, where the provider counts them apart.
+    /// Reply tokens that were spent on reasoning, where the provider counts them separately.
     #[serde(default)]
     pub reasoning_tokens: u64,
-    /// What it cost in US dollars, by the prices of the catalog; 0 where they are not known.
+    /// The cost in US dollars by the prices of the catalog; 0 where the prices are not known.
     #[serde(default)]
     #[schema(value_type = f64)]
     pub cost_usd: UsdAmount,
 }
 
 impl TokenUsage {
-    /// Tokens in and out: what budgets count.
+    /// Input and output tokens together, which is what budgets count.
     #[must_use]
-    pub fn tokens(&self) -> u64 {
+    pub fn total_tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
 }
 
 impl std::ops::AddAssign for TokenUsage {
     fn add_assign(&mut self, other: Self) {
-        // A provider may say anything; a sum that cannot be made must not keep a session from being opened.
+        // A provider may report any number; an overflow must not make a session unreadable.
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         add(&mut self.input_tokens, other.input_tokens);
         add(&mut self.output_tokens, other.output_tokens);

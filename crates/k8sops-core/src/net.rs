@@ -1,7 +1,7 @@
-//! Hosts and URLs as texts: what is loopback, and how a URL is shown without its secrets.
+//! Hosts and URLs as texts: which hosts are loopback, and how a URL is shown without its secrets.
 
-/// Whether a host is this machine's own loopback: `localhost`, a name under it, or an address with or without brackets. No
-/// proxy of the machine leads there.
+/// Whether a host is this machine's loopback: `localhost`, a name under it, or a loopback address with or without brackets.
+/// A proxy does not reach it.
 #[must_use]
 pub fn is_loopback(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
@@ -11,16 +11,16 @@ pub fn is_loopback(host: &str) -> bool {
         || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// A URL as it may be shown: without user and password, and without the values of its query and fragment.
+/// A URL as it may be shown: user, password, query and fragment are masked.
 #[must_use]
 pub fn mask_url(text: &str) -> String {
     let mut url = match url::Url::parse(text) {
         Ok(url) if !url.cannot_be_a_base() => url,
-        _ => return mask_no_url(text),
+        _ => return mask_invalid_url(text),
     };
     let has_userinfo = !url.username().is_empty() || url.password().is_some();
     if !has_userinfo && url.query().is_none() && url.fragment().is_none() {
-        return shown(text);
+        return printable_excerpt(text);
     }
     if has_userinfo {
         let _ = url.set_username("****");
@@ -35,8 +35,8 @@ pub fn mask_url(text: &str) -> String {
     url.to_string()
 }
 
-/// What should be a URL and is none: whatever stands where a URL has its secrets, or after, is left out.
-fn mask_no_url(text: &str) -> String {
+/// Masks a text that should be a URL and cannot be parsed: everything where a URL has its secrets, and everything after.
+fn mask_invalid_url(text: &str) -> String {
     let start = text.find("//").map_or(0, |at| at + 2);
     // A password may hold any character, so that only the last `@` is sure to be its end.
     let text = match text.rfind('@') {
@@ -45,21 +45,21 @@ fn mask_no_url(text: &str) -> String {
         None => text.to_owned(),
     };
     match text.find(['?', '#']) {
-        Some(end) => shown(&format!("{}****", &text[..=end])),
-        None => shown(&text),
+        Some(end) => printable_excerpt(&format!("{}****", &text[..=end])),
+        None => printable_excerpt(&text),
     }
 }
 
-/// A value as it is shown in a message: one line, of bounded length.
+/// A value as it is shown in a message: one line of bounded length, with control characters escaped.
 #[must_use]
-pub fn shown(text: &str) -> String {
-    const MAX: usize = 80;
+pub fn printable_excerpt(text: &str) -> String {
+    const MAX_CHARS: usize = 80;
     let mut line: String = text
         .chars()
-        .take(MAX)
+        .take(MAX_CHARS)
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect();
-    if text.chars().nth(MAX).is_some() {
+    if text.chars().nth(MAX_CHARS).is_some() {
         line.push('…');
     }
     line
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_known_by_each_of_its_names() {
+    fn is_loopback_recognizes_names_and_addresses() {
         for host in
             ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.8.0.9", "[::1]", "::1", "::ffff:127.0.0.1"]
         {
@@ -89,8 +89,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_shows_no_secret_either() {
-        for (text, shown) in [
+    fn mask_url_hides_secrets_of_invalid_urls() {
+        for (text, masked) in [
             ("//user:secret@host/mcp", "//****@host/mcp"),
             ("user:secret@host/mcp", "****@host/mcp"),
             ("http//user:secret@host", "http//****@host"),
@@ -100,7 +100,7 @@ mod tests {
             ("a@b//secret", "****@b//secret"),
             ("localhost:8000/mcp", "localhost:8000/mcp"),
         ] {
-            assert_eq!(mask_url(text), shown);
+            assert_eq!(mask_url(text), masked);
         }
     }
 }

@@ -1,147 +1,260 @@
-//! The run in progress, as the log tells it: all that a new owner needs to go on with it.
+//! The run in progress, as the log tells it.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ApprovalId, ApprovalRequested, ApprovalResolved, InputId, InputRequested, InputResolved, RequestContext, RunId,
-    Timestamp, TokenUsage, ToolCall, ToolEffect,
+use crate::{
+    event::{
+        ApprovalRequested, ApprovalResolved, AssistantMessageEvent, EventBody, InputRequested, InputResolved,
+        RunStarted,
+    },
+    ids::{ApprovalId, InputId, RunId, ToolCallId},
+    message::{TokenUsage, ToolCall, ToolEffect},
+    request_context::RequestContext,
+    time::Timestamp,
 };
 
-/// The run in progress: all that a new owner needs to go on with it.
+/// The run in progress: everything that a new session owner needs to resume it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenRun {
-    /// The run.
+    /// The id of the run.
     pub run_id: RunId,
-    /// When it began.
+    /// When the run started.
     pub started_at: Timestamp,
-    /// The provider it asks.
+    /// The provider that the run asks.
     pub provider: String,
-    /// The model it asks.
+    /// The model that the run asks.
     pub model: String,
     /// 1, and one more with every `run_recovered`.
     pub attempt: u32,
-    /// Replies of the model so far.
+    /// The number of replies of the model so far.
     pub steps: u32,
-    /// What they used.
+    /// Tokens and cost of the model calls so far.
     pub usage: TokenUsage,
-    /// See [`super::RunStarted::memory`].
+    /// See [`RunStarted::memory`].
     #[serde(default)]
     pub memory: bool,
-    /// Tool calls of the newest reply that have not ended.
+    /// The tool calls of the newest reply that have not ended.
     pub calls: Vec<OpenToolCall>,
-    /// Approvals of calls that have ended.
+    /// The approvals of calls that have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed_approvals: Vec<ApprovalId>,
-    /// Questions of calls that have ended.
+    /// The requests for input of calls that have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed_inputs: Vec<InputId>,
-    /// Tool calls of all its replies.
+    /// The number of tool calls of all replies.
     #[serde(default)]
     pub call_count: u32,
-    /// How long it waited for its user so far, in ms: not counted in what a run may take.
+    /// How long the run waited for its user so far, in milliseconds. It does not count toward the time limit of the run.
     #[serde(default)]
     pub waited_ms: u64,
-    /// Since when it waits for its user, if it does.
+    /// Since when the run waits for its user, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Timestamp>,
-    /// The request that it came from.
+    /// The request that caused the run.
     #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
     pub cause: RequestContext,
 }
 
+/// Whether an approval or a request for input still waits for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InteractionStatus {
+    /// It waits for an answer.
+    Pending,
+    /// It was answered, or its call has ended without an answer.
+    Closed,
+}
+
+impl InteractionStatus {
+    fn from_answer<T>(answer: Option<&T>) -> Self {
+        if answer.is_some() { Self::Closed } else { Self::Pending }
+    }
+}
+
 impl OpenRun {
-    /// Whether an approval of this run was answered, or its call has ended without; `None`: there is no such approval.
+    /// The run after its `run_started`.
+    pub(crate) fn from_started(run_id: RunId, started: &RunStarted, started_at: Timestamp) -> Self {
+        Self {
+            run_id,
+            started_at,
+            provider: started.provider.clone(),
+            model: started.model.clone(),
+            attempt: started.attempt,
+            steps: 0,
+            usage: TokenUsage::default(),
+            memory: started.memory,
+            calls: Vec::new(),
+            closed_approvals: Vec::new(),
+            closed_inputs: Vec::new(),
+            call_count: 0,
+            waited_ms: 0,
+            waiting_since: None,
+            cause: started.cause.clone(),
+        }
+    }
+
+    /// The status of an approval of this run; `None` if the run has no such approval.
     #[must_use]
-    pub fn is_answered(&self, approval: ApprovalId) -> Option<bool> {
+    pub fn approval_status(&self, approval: ApprovalId) -> Option<InteractionStatus> {
         if self.closed_approvals.contains(&approval) {
-            return Some(true);
+            return Some(InteractionStatus::Closed);
         }
         let mut approvals = self.calls.iter().filter_map(|call| call.approval.as_ref());
-        approvals.find(|a| a.requested.approval_id == approval).map(|a| a.resolved.is_some())
+        let found = approvals.find(|a| a.requested.approval_id == approval)?;
+        Some(InteractionStatus::from_answer(found.resolved.as_ref()))
     }
 
-    /// The same for a question.
+    /// The status of a request for input of this run; `None` if the run has no such request.
     #[must_use]
-    pub fn is_input_answered(&self, input: InputId) -> Option<bool> {
+    pub fn input_status(&self, input: InputId) -> Option<InteractionStatus> {
         if self.closed_inputs.contains(&input) {
-            return Some(true);
+            return Some(InteractionStatus::Closed);
         }
         let mut inputs = self.calls.iter().flat_map(|call| &call.inputs);
-        inputs.find(|i| i.requested.input_id == input).map(|i| i.resolved.is_some())
+        let found = inputs.find(|i| i.requested.input_id == input)?;
+        Some(InteractionStatus::from_answer(found.resolved.as_ref()))
     }
 
-    /// How long it has taken until `now`, what it waited for its user not counted.
+    /// How long the run has worked until `now`, not counting the time it waited for its user.
     #[must_use]
-    pub fn worked(&self, now: Timestamp) -> Duration {
-        let waiting = self.waiting_since.map_or(Duration::ZERO, |since| now.since(since));
-        now.since(self.started_at).saturating_sub(Duration::from_millis(self.waited_ms) + waiting)
+    pub fn active_time(&self, now: Timestamp) -> Duration {
+        let waiting = self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let waited = Duration::from_millis(self.waited_ms) + waiting;
+        now.saturating_duration_since(self.started_at).saturating_sub(waited)
     }
 
-    /// Whether an answer of its user is due.
-    fn waits(&self) -> bool {
-        self.calls.iter().any(|call| {
-            call.approval.as_ref().is_some_and(|a| a.resolved.is_none())
-                || call.inputs.iter().any(|i| i.resolved.is_none())
-        })
+    /// Applies an event of the run. The end of a call and of the run itself are applied by the session's state.
+    pub(crate) fn apply_event(&mut self, body: &EventBody, ts: Timestamp) {
+        match body {
+            EventBody::AssistantMessage(e) => self.apply_reply(e),
+            EventBody::ContextCompacted(e) => self.usage += e.usage,
+            EventBody::RunRecovered(e) => self.attempt = e.attempt,
+            EventBody::ApprovalRequested(e) => {
+                if let Some(call) = self.open_call(&e.tool_call_id) {
+                    call.approval = Some(ApprovalState { requested: e.clone(), resolved: None });
+                }
+            }
+            EventBody::ApprovalResolved(e) => {
+                let mut approvals = self.calls.iter_mut().filter_map(|call| call.approval.as_mut());
+                // The first decision counts.
+                if let Some(approval) =
+                    approvals.find(|a| a.requested.approval_id == e.approval_id && a.resolved.is_none())
+                {
+                    approval.resolved = Some(e.clone());
+                }
+            }
+            EventBody::InputRequested(e) => {
+                if let Some(call) = self.open_call(&e.tool_call_id) {
+                    call.inputs.push(ElicitationState { requested: e.clone(), resolved: None });
+                }
+            }
+            EventBody::InputResolved(e) => {
+                let mut inputs = self.calls.iter_mut().flat_map(|call| &mut call.inputs);
+                // The first answer counts.
+                if let Some(input) = inputs.find(|i| i.requested.input_id == e.input_id && i.resolved.is_none()) {
+                    input.resolved = Some(e.clone());
+                }
+            }
+            EventBody::ToolStart(e) => {
+                if let Some(call) = self.open_call(&e.tool_call_id) {
+                    call.started = Some(StartedToolCall {
+                        at: ts,
+                        effect: e.effect,
+                        attempt: e.attempt,
+                        server: e.server.clone(),
+                    });
+                }
+            }
+            _ => {}
+        }
     }
 
-    /// Notes whether the run waits for its user from now on.
-    pub(super) fn watch_the_clock(&mut self, now: Timestamp) {
-        match (self.waits(), self.waiting_since) {
+    fn apply_reply(&mut self, reply: &AssistantMessageEvent) {
+        self.steps += 1;
+        self.usage += reply.usage;
+        let calls = reply.tool_calls.iter().cloned();
+        self.calls =
+            calls.map(|call| OpenToolCall { call, approval: None, started: None, inputs: Vec::new() }).collect();
+        self.call_count += u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+    }
+
+    /// Removes a call that has ended.
+    pub(crate) fn end_call(&mut self, id: &ToolCallId) -> Option<ToolCall> {
+        let at = self.calls.iter().position(|open| &open.call.id == id)?;
+        let OpenToolCall { call, approval, inputs, .. } = self.calls.remove(at);
+        self.closed_inputs.extend(inputs.into_iter().map(|input| input.requested.input_id));
+        self.closed_approvals.extend(approval.map(|approval| approval.requested.approval_id));
+        Some(call)
+    }
+
+    fn open_call(&mut self, id: &ToolCallId) -> Option<&mut OpenToolCall> {
+        self.calls.iter_mut().find(|open| &open.call.id == id)
+    }
+
+    /// Starts or stops the clock of the time that the run waits for its user, after an event was applied.
+    pub(crate) fn track_waiting_time(&mut self, now: Timestamp) {
+        match (self.awaits_user(), self.waiting_since) {
             (true, None) => self.waiting_since = Some(now),
             (false, Some(since)) => {
-                self.waited_ms += u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+                let waited = now.saturating_duration_since(since).as_millis();
+                self.waited_ms += u64::try_from(waited).unwrap_or(u64::MAX);
                 self.waiting_since = None;
             }
             _ => {}
         }
     }
+
+    fn awaits_user(&self) -> bool {
+        self.calls.iter().any(|call| {
+            call.approval.as_ref().is_some_and(|a| a.resolved.is_none())
+                || call.inputs.iter().any(|i| i.resolved.is_none())
+        })
+    }
 }
 
-/// A tool call that the model asked for and that has not ended.
+/// A tool call that has not ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenToolCall {
     /// The call as the model wrote it.
     pub call: ToolCall,
-    /// The request for approval, if one was made.
-    pub approval: Option<PendingApproval>,
+    /// Its approval, if one was requested.
+    pub approval: Option<ApprovalState>,
     /// Set once the call was about to be sent.
     pub started: Option<StartedToolCall>,
-    /// What its server asked the user.
+    /// Its server's requests for input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<ElicitationState>,
 }
 
-/// A request for approval and its answer.
+/// A request for approval and its decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PendingApproval {
-    /// What was asked.
+pub struct ApprovalState {
+    /// The request.
     pub requested: ApprovalRequested,
-    /// What was answered.
+    /// The decision, once there is one.
     pub resolved: Option<ApprovalResolved>,
 }
 
-/// A question of an MCP server and its answer.
+/// An MCP server's request for input and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ElicitationState {
-    /// What was asked.
+    /// The request.
     pub requested: InputRequested,
-    /// What was answered.
+    /// The answer, once there is one.
     pub resolved: Option<InputResolved>,
 }
 
 /// A tool call that was about to be sent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartedToolCall {
-    /// When.
+    /// When it was about to be sent.
     pub at: Timestamp,
-    /// What the call does to the world.
+    /// The effect of the call on the outside world.
     pub effect: ToolEffect,
-    /// See [`super::ToolStart::attempt`].
+    /// See [`ToolStart::attempt`](crate::ToolStart::attempt).
     pub attempt: u32,
-    /// The server that it goes to; empty in what older versions wrote.
+    /// The server that the call goes to; empty in checkpoints of older versions.
     #[serde(default)]
     pub server: String,
 }

@@ -1,54 +1,60 @@
-//! What a list of sessions shows of one, and the words that it is shown by.
+//! What a list of sessions shows of each session.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{EventBody, RunId, SessionEvent, SessionId, SessionSettings, Timestamp, TokenUsage, UserId};
+use crate::{
+    event::{EventBody, SessionEvent},
+    ids::{RunId, SessionId, UserId},
+    message::TokenUsage,
+    settings::SessionSettings,
+    time::Timestamp,
+};
 
-/// Characters of a title that is made from a message.
+/// The most characters of a title that is derived from a message.
 const TITLE_CHARS: usize = 60;
-/// Characters of the preview in a list of sessions.
+/// The most characters of the preview in a list of sessions.
 const PREVIEW_CHARS: usize = 160;
 
-/// What a list of sessions shows of one: small, and of the same size however long the conversation is.
+/// What a list of sessions shows of each session. Its size does not depend on the length of the conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionSummary {
-    /// The session.
+    /// The id of the session.
     pub session_id: SessionId,
-    /// Whose it is.
+    /// The user who owns the session.
     pub user_id: UserId,
-    /// Its title; empty until somebody gives one or the first message makes one.
+    /// The title; empty until one is set, or derived from the first message.
     pub title: String,
     /// The beginning of the newest message of the user or the model.
     pub preview: String,
-    /// Messages of the user and the model so far.
+    /// The number of messages of the user and the model so far.
     pub message_count: u64,
-    /// When it was created.
+    /// When the session was created.
     pub created_at: Timestamp,
-    /// When its newest event was logged.
+    /// When the newest event was logged.
     pub updated_at: Timestamp,
-    /// The seq of its newest event.
+    /// The seq of the newest event.
     pub last_seq: u64,
-    /// Its settings.
+    /// The settings.
     pub settings: SessionSettings,
     /// The run in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_run: Option<RunId>,
-    /// What all its model calls used.
+    /// Tokens and cost of all model calls.
     pub usage: TokenUsage,
-    /// Whether something was said since the conversation was last looked at for memories.
+    /// Whether the conversation has messages from which memories were not extracted yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_learn: bool,
-    /// Whether a message is in the inbox, whose run has not begun. Not of the log: a store says it of the instant at which it
-    /// is asked, and a fold never does.
+    /// Whether the inbox has a message whose run has not started. Not part of the log: the store sets it as of the instant
+    /// at which the summary is read.
     #[serde(skip)]
     pub waiting: bool,
 }
 
 impl SessionSummary {
-    /// The summary after the log's first event; `None` when `event` is not one that begins a session.
+    /// The summary after a log's first event; `None` if `event` is not a `session_created`.
     #[must_use]
-    pub fn begin(event: &SessionEvent) -> Option<Self> {
+    pub fn from_first_event(event: &SessionEvent) -> Option<Self> {
         let EventBody::SessionCreated(created) = &event.body else { return None };
         Some(Self {
             session_id: event.session_id,
@@ -67,21 +73,21 @@ impl SessionSummary {
         })
     }
 
-    /// Whether a message is being answered, or is about to be.
+    /// Whether a message is being answered, or waits to be.
     #[must_use]
     pub fn is_processing(&self) -> bool {
         self.open_run.is_some() || self.waiting
     }
 
-    /// Whether the log says that there is something to do: a run to go on with, or memories to find.
+    /// Whether the log has work for an owner: a run to resume, or memories to extract.
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.open_run.is_some() || self.to_learn
     }
 
-    /// Takes in the next event.
-    pub fn apply(&mut self, event: &SessionEvent) {
-        debug_assert_eq!(event.seq, self.last_seq + 1, "a projection takes the log's events in their order, each once");
+    /// Applies the next event.
+    pub fn apply_event(&mut self, event: &SessionEvent) {
+        debug_assert_eq!(event.seq, self.last_seq + 1, "events are applied in order, each once");
         self.last_seq = event.seq;
         self.updated_at = event.ts;
         match &event.body {
@@ -89,13 +95,13 @@ impl SessionSummary {
             EventBody::TitleChanged(e) => self.title.clone_from(&e.title),
             EventBody::UserMessage(e) => {
                 self.message_count += 1;
-                self.preview = one_line(&e.content, PREVIEW_CHARS);
+                self.preview = truncate_to_line(&e.content, PREVIEW_CHARS);
             }
             EventBody::AssistantMessage(e) => {
                 self.message_count += 1;
                 self.usage += e.usage;
                 if !e.content.trim().is_empty() {
-                    self.preview = one_line(&e.content, PREVIEW_CHARS);
+                    self.preview = truncate_to_line(&e.content, PREVIEW_CHARS);
                 }
             }
             EventBody::ContextCompacted(e) => self.usage += e.usage,
@@ -113,14 +119,14 @@ impl SessionSummary {
     }
 }
 
-/// A session's title, made from its first message.
+/// Derives a session's title from its first message.
 #[must_use]
-pub fn title_from(message: &str) -> String {
-    one_line(message, TITLE_CHARS)
+pub fn derive_title(message: &str) -> String {
+    truncate_to_line(message, TITLE_CHARS)
 }
 
-/// The beginning of a text with its white space folded, at most `max` characters, with `…` where something was cut.
-fn one_line(text: &str, max: usize) -> String {
+/// The beginning of a text as one line of at most `max` characters, with `…` where it was cut.
+fn truncate_to_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     let mut left = max;
     for word in text.split_whitespace() {
@@ -147,11 +153,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_title_is_one_line_of_bounded_length_cut_between_words() {
-        assert_eq!(title_from("  why is\n payments   down? "), "why is payments down?");
-        let long = title_from(&"word ".repeat(40));
+    fn title_is_one_line_cut_between_words() {
+        assert_eq!(derive_title("  why is\n payments   down? "), "why is payments down?");
+        let long = derive_title(&"word ".repeat(40));
         assert!(long.chars().count() <= TITLE_CHARS + 1 && long.ends_with("word…"), "{long}");
-        let one = title_from(&"ä".repeat(200));
-        assert_eq!(one.chars().count(), TITLE_CHARS);
+        let one_word = derive_title(&"ä".repeat(200));
+        assert_eq!(one_word.chars().count(), TITLE_CHARS);
     }
 }

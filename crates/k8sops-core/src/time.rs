@@ -1,6 +1,6 @@
-//! The one form of a point in time: RFC 3339, UTC, always three digits of milliseconds.
+//! Points in time, in one form: RFC 3339, UTC, always with three digits of milliseconds.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -10,13 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The present.
+    /// The current time.
     #[must_use]
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_millisecond())
     }
 
-    /// From milliseconds since 1970-01-01T00:00:00Z.
+    /// The point in time at a number of milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn from_millis(ms: i64) -> Self {
         Self(ms)
@@ -28,16 +28,16 @@ impl Timestamp {
         self.0
     }
 
-    /// This point in time, `by` later.
+    /// The point in time `duration` later.
     #[must_use]
-    pub fn plus(self, by: std::time::Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long it is from `earlier` to here; zero when it is not earlier (clocks can step back).
+    /// The time since `earlier`; zero if `earlier` is later than this (clocks can step back).
     #[must_use]
-    pub fn since(self, earlier: Self) -> std::time::Duration {
-        std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
@@ -79,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn milliseconds_are_always_written_out() {
+    fn timestamp_has_three_digits_of_milliseconds() {
         assert_eq!(Timestamp::from_millis(1_700_000_000_000).to_string(), "2023-11-14T22:13:20.000Z");
         assert_eq!(Timestamp::from_millis(1_700_000_000_007).to_string(), "2023-11-14T22:13:20.007Z");
     }
 
     #[test]
-    fn a_timestamp_survives_json() {
+    fn timestamp_round_trips_through_json() {
         let now = Timestamp::now();
         let json = serde_json::to_string(&now).unwrap();
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), now);

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{SessionId, Timestamp, TokenUsage};
+use crate::{ids::SessionId, message::TokenUsage, time::Timestamp};
 
-/// How many days of usage are kept: a year, and a month to look back at it.
-pub const USAGE_DAYS: i64 = 400;
+/// How many days usage is kept: a year, and a month to look back at it.
+pub const USAGE_RETENTION_DAYS: i64 = 400;
 
 const MS_PER_DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// A day, in UTC; `2026-11-23` in JSON.
+/// A day in UTC; `2026-11-23` in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UsageDay(i64);
@@ -20,24 +20,24 @@ pub struct UsageDay(i64);
 impl UsageDay {
     /// The day of a point in time.
     #[must_use]
-    pub fn of(ts: Timestamp) -> Self {
+    pub fn from_timestamp(ts: Timestamp) -> Self {
         Self(ts.as_millis().div_euclid(MS_PER_DAY))
     }
 
-    /// The present day.
+    /// The current day.
     #[must_use]
     pub fn today() -> Self {
-        Self::of(Timestamp::now())
+        Self::from_timestamp(Timestamp::now())
     }
 
-    /// So many days later, or earlier.
+    /// The day so many days later, or earlier if `days` is negative.
     #[must_use]
-    pub fn plus(self, days: i64) -> Self {
+    pub fn add_days(self, days: i64) -> Self {
         Self(self.0.saturating_add(days))
     }
 
-    /// Each day from this one to `last`.
-    pub fn through(self, last: Self) -> impl Iterator<Item = Self> {
+    /// Every day from this one to `last`, inclusive.
+    pub fn days_through(self, last: Self) -> impl Iterator<Item = Self> {
         (self.0..=last.0).map(Self)
     }
 }
@@ -54,7 +54,7 @@ impl FromStr for UsageDay {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let date: jiff::civil::Date = text.parse()?;
         let zoned = date.to_zoned(jiff::tz::TimeZone::UTC)?;
-        Ok(Self::of(Timestamp::from_millis(zoned.timestamp().as_millisecond())))
+        Ok(Self::from_timestamp(Timestamp::from_millis(zoned.timestamp().as_millisecond())))
     }
 }
 
@@ -71,14 +71,14 @@ impl From<UsageDay> for String {
     }
 }
 
-/// What one model of a provider was used for.
+/// The usage of one model of a provider.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelUsage {
     /// The provider's id.
     pub provider: String,
     /// The model's id.
     pub model: String,
-    /// What it used.
+    /// Tokens and cost.
     pub usage: TokenUsage,
 }
 
@@ -87,13 +87,13 @@ pub struct ModelUsage {
 pub struct DailyUsage {
     /// The day.
     pub day: UsageDay,
-    /// By model.
+    /// The usage by model.
     pub models: Vec<ModelUsage>,
 }
 
 impl DailyUsage {
-    /// Adds what a reply used on `day`. A new day begins with nothing.
-    pub fn add(&mut self, day: UsageDay, provider: &str, model: &str, usage: TokenUsage) {
+    /// Adds the usage of a reply on `day`. A later day starts from zero.
+    pub fn add_usage(&mut self, day: UsageDay, provider: &str, model: &str, usage: TokenUsage) {
         if day > self.day {
             *self = Self { day, models: Vec::new() };
         }
@@ -103,9 +103,9 @@ impl DailyUsage {
         }
     }
 
-    /// All models together.
+    /// The sum over all models.
     #[must_use]
-    pub fn total(&self) -> TokenUsage {
+    pub fn total_usage(&self) -> TokenUsage {
         self.models.iter().fold(TokenUsage::default(), |mut sum, model| {
             sum += model.usage;
             sum
@@ -113,34 +113,41 @@ impl DailyUsage {
     }
 }
 
-/// What a user's sessions used on one day.
+/// What all sessions of a user used on one day.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct UserDay {
-    /// By session. Those that are deleted stay in it, or are summed up.
+pub struct UserDailyUsage {
+    /// The usage by session. A deleted session stays here until it is closed.
     pub sessions: BTreeMap<SessionId, Vec<ModelUsage>>,
-    /// Deleted sessions that were summed up, and how many they are.
-    pub gone: (usize, DailyUsage),
+    /// How many sessions were closed.
+    pub closed_sessions: usize,
+    /// The summed usage of the closed sessions.
+    pub closed_usage: DailyUsage,
 }
 
-impl UserDay {
-    /// Sessions that used something.
+impl UserDailyUsage {
+    /// How many sessions used something.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.gone.0 + self.sessions.len()
+    pub fn session_count(&self) -> usize {
+        self.closed_sessions + self.sessions.len()
     }
 
-    /// What was used, but for one session.
-    pub fn without(&self, session: Option<SessionId>) -> impl Iterator<Item = &ModelUsage> {
-        let others = self.sessions.iter().filter(move |(other, _)| Some(**other) != session);
-        others.flat_map(|(_, models)| models).chain(&self.gone.1.models)
+    /// The usage of all sessions.
+    pub fn all_usage(&self) -> impl Iterator<Item = &ModelUsage> {
+        self.sessions.values().flatten().chain(&self.closed_usage.models)
     }
 
-    /// Sums a session up that will not be noted again.
-    pub fn sum_up(&mut self, session: SessionId) {
+    /// The usage of all sessions except one.
+    pub fn usage_except(&self, session: SessionId) -> impl Iterator<Item = &ModelUsage> {
+        let others = self.sessions.iter().filter(move |(other, _)| **other != session);
+        others.flat_map(|(_, models)| models).chain(&self.closed_usage.models)
+    }
+
+    /// Sums up a session whose usage will not change any more.
+    pub fn close_session(&mut self, session: SessionId) {
         let Some(models) = self.sessions.remove(&session) else { return };
-        self.gone.0 += 1;
+        self.closed_sessions += 1;
         for ModelUsage { provider, model, usage } in models {
-            self.gone.1.add(UsageDay::default(), &provider, &model, usage);
+            self.closed_usage.add_usage(UsageDay::default(), &provider, &model, usage);
         }
     }
 }
@@ -150,26 +157,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_is_written_as_a_date_and_read_back() {
+    fn usage_day_round_trips_as_date() {
         let day: UsageDay = "2026-11-23".parse().unwrap();
         assert_eq!(day.to_string(), "2026-11-23");
-        assert_eq!(day.plus(8).to_string(), "2026-12-01");
-        assert_eq!(UsageDay::of("2026-11-23T23:59:59.999Z".parse().unwrap()), day);
-        assert_eq!(UsageDay::of("2026-11-24T00:00:00.000Z".parse().unwrap()), day.plus(1));
-        assert_eq!(day.through(day.plus(2)).count(), 3);
+        assert_eq!(day.add_days(8).to_string(), "2026-12-01");
+        assert_eq!(UsageDay::from_timestamp("2026-11-23T23:59:59.999Z".parse().unwrap()), day);
+        assert_eq!(UsageDay::from_timestamp("2026-11-24T00:00:00.000Z".parse().unwrap()), day.add_days(1));
+        assert_eq!(day.days_through(day.add_days(2)).count(), 3);
         assert!("2026-13-01".parse::<UsageDay>().is_err());
     }
 
     #[test]
-    fn a_new_day_begins_with_nothing_and_a_clock_that_steps_back_loses_nothing() {
+    fn daily_usage_resets_on_a_new_day_only() {
         let usage = |tokens| TokenUsage { input_tokens: tokens, ..TokenUsage::default() };
-        let mut spent = DailyUsage::default();
+        let mut daily = DailyUsage::default();
         let day: UsageDay = "2026-11-23".parse().unwrap();
-        spent.add(day, "p", "m", usage(1));
-        spent.add(day, "p", "n", usage(2));
-        spent.add(day.plus(-1), "p", "m", usage(4));
-        assert_eq!((spent.models.len(), spent.total().input_tokens), (2, 7));
-        spent.add(day.plus(1), "p", "m", usage(8));
-        assert_eq!(spent.total().input_tokens, 8);
+        daily.add_usage(day, "p", "m", usage(1));
+        daily.add_usage(day, "p", "n", usage(2));
+        daily.add_usage(day.add_days(-1), "p", "m", usage(4));
+        assert_eq!(daily.models.len(), 2);
+        assert_eq!(daily.total_usage().input_tokens, 7, "a clock that steps back loses nothing");
+        daily.add_usage(day.add_days(1), "p", "m", usage(8));
+        assert_eq!(daily.total_usage().input_tokens, 8);
     }
 }

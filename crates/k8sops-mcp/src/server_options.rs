@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8sops_core::shown;
+use k8sops_core::printable_excerpt;
 use k8sops_settings::{
     FieldShape, ItemVariable, RawValue, SettingOrigin, SettingScope, SettingsSection as _, ValueFormat,
     declaration::{custom, map, optional, or_empty, required},
@@ -92,7 +92,7 @@ pub(crate) fn read_servers(scope: &mut SettingScope<'_>, key: &'static str) -> V
             names.contains(&name).then(|| "a name that no other server has".to_owned())
         };
         if let Some(allowed) = allowed {
-            scope.report_invalid(&format!("{key}[].name"), &shown(&name), &item.origin(), &allowed);
+            scope.report_invalid(&format!("{key}[].name"), &printable_excerpt(&name), &item.origin(), &allowed);
         }
         names.push(name);
     }
@@ -161,7 +161,7 @@ fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTr
     for name in fields.headers.keys() {
         if http::HeaderName::try_from(name.as_str()).is_err() {
             let origin = scope.origin();
-            scope.report_invalid("headers", &shown(name), &origin, "names of HTTP headers");
+            scope.report_invalid("headers", &printable_excerpt(name), &origin, "names of HTTP headers");
         }
     }
     Some(McpTransport::Http { url, headers: fields.headers, ssl_verify: fields.ssl_verify })
@@ -178,7 +178,7 @@ fn read_stdio(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpT
     for (name, value) in &fields.env {
         if name.is_empty() || name.contains(['=', '\0']) {
             let origin = scope.origin();
-            scope.report_invalid("env", &shown(name), &origin, "names without `=`");
+            scope.report_invalid("env", &printable_excerpt(name), &origin, "names without `=`");
         }
         if value.expose_secret().contains(USER_TOKEN) {
             report_user_token(scope, &format!("env.{name}"));
@@ -191,7 +191,7 @@ fn read_stdio(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpT
 fn read_args(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<String> {
     if let Some(RawValue { text, origin }) = scope.find_variable(key) {
         let Some(args) = SHELL_WORDS.parse(&text) else {
-            scope.report_invalid(key, &shown(&text), &origin, &SHELL_WORDS.kind().to_string());
+            scope.report_invalid(key, &printable_excerpt(&text), &origin, &SHELL_WORDS.kind().to_string());
             return Vec::new();
         };
         scope.record_effective(key, &format!("{} words", args.len()), &origin);

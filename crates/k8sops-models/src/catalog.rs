@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn settings(provider: &str, model: &str) -> SessionSettings {
-        SessionSettings::of(provider, model)
+        SessionSettings::for_model(provider, model)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use k8sops_core::{UsdAmount, shown};
+use k8sops_core::{UsdAmount, printable_excerpt};
 use k8sops_settings::{
     FieldShape, ItemVariable, SettingOrigin, SettingScope, SettingsSection as _, ValueFormat,
     declaration::{custom, map, optional, or_empty, required},
@@ -191,7 +191,7 @@ fn read_providers(scope: &mut SettingScope<'_>, key: &'static str) -> BTreeMap<S
         let origin = scope.origin();
         if ITEM_NAME.parse(id).is_none() {
             let allowed = ITEM_NAME.kind().to_string();
-            scope.reader().report_invalid("the name of a provider", &shown(id), &origin, &allowed);
+            scope.reader().report_invalid("the name of a provider", &printable_excerpt(id), &origin, &allowed);
             return None;
         }
         if scope.find_raw("base_url").is_none() {
@@ -236,7 +236,7 @@ fn read_headers(scope: &mut SettingScope<'_>, key: &'static str) -> BTreeMap<Str
         let is_name = http::HeaderName::try_from(name.as_str()).is_ok();
         if !is_name {
             let origin = scope.origin_of(&format!("{key}.{name}"));
-            scope.report_invalid(key, &shown(name), &origin, "names of HTTP headers");
+            scope.report_invalid(key, &printable_excerpt(name), &origin, "names of HTTP headers");
         }
         is_name
     });

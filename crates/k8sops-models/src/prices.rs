@@ -55,10 +55,10 @@ impl ModelPrices {
         }
         let plain = usage.input_tokens.saturating_sub(usage.cached_tokens).saturating_sub(usage.cache_write_tokens);
         [
-            input.per_million(plain),
-            cached_input.per_million(usage.cached_tokens),
-            cache_write.per_million(usage.cache_write_tokens),
-            output.per_million(usage.output_tokens),
+            input.cost_per_million(plain),
+            cached_input.cost_per_million(usage.cached_tokens),
+            cache_write.cost_per_million(usage.cache_write_tokens),
+            output.cost_per_million(usage.output_tokens),
         ]
         .into_iter()
         .sum()

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use k8sops_core::shown;
+use k8sops_core::printable_excerpt;
 
 use crate::mask::mask_secret;
 
@@ -56,7 +56,7 @@ impl<V> ValueFormat<V> {
     }
 
     const fn new(kind: ValueKind, parser: ValueParser<V>) -> Self {
-        Self { kind, parser, mask: shown, secret: false, keeps_space: false }
+        Self { kind, parser, mask: printable_excerpt, secret: false, keeps_space: false }
     }
 
     /// Shows values through `mask`, for values that may contain a secret.

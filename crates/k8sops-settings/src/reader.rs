@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8sops_core::shown;
+use k8sops_core::printable_excerpt;
 
 use crate::{
     catalog::SettingsCatalog,
@@ -127,14 +127,14 @@ impl SettingReader {
 
     /// Records a setting in effect; `value` is how it may be shown.
     pub fn record_effective(&mut self, path: impl Into<String>, value: &str, origin: &SettingOrigin) {
-        let value = if value.is_empty() { "-".to_owned() } else { shown(value) };
+        let value = if value.is_empty() { "-".to_owned() } else { printable_excerpt(value) };
         self.report.effective.push(EffectiveSetting { path: path.into(), value, origin: origin.clone() });
     }
 
     /// Replaces the shown value of a setting that has been read: of one whose default depends on others.
     pub fn replace_shown_value(&mut self, path: &str, value: &str) {
         if let Some(setting) = self.report.effective.iter_mut().find(|setting| setting.path == path) {
-            setting.value = if value.is_empty() { "-".to_owned() } else { shown(value) };
+            setting.value = if value.is_empty() { "-".to_owned() } else { printable_excerpt(value) };
         }
     }
 

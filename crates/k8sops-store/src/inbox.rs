@@ -69,12 +69,12 @@ impl InboxState {
 
     /// The receipt of a command that was taken.
     pub(super) fn receipt(&self, by: &UserId, command: &CommandId) -> Option<CommandReceipt> {
-        self.receipts.iter().find(|receipt| receipt.is_of(by, command)).cloned()
+        self.receipts.iter().find(|receipt| receipt.matches_command(by, command)).cloned()
     }
 
     /// Takes an entry in.
     pub(super) fn take(&mut self, entry: InboxEntry) -> CommandReceipt {
-        let receipt = CommandReceipt::of(&entry.command, entry.accepted_seq);
+        let receipt = CommandReceipt::for_command(&entry.command, entry.accepted_seq);
         self.next = entry.position;
         self.waiting.push(entry);
         if self.receipts.len() == RECEIPTS {

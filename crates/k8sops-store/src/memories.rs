@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scan::Scan;
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryVersion, SearchEmbedding, StoreError, StoredMemory,
+    EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryVersion, StoreError, StoredMemory,
     Timestamp, UserMemories, UserMemory,
 };
 
@@ -88,18 +88,18 @@ impl Shelf {
 
     /// The vector that a memory has after a change.
     pub(super) fn vector_after(&self, change: &MemoryChange) -> Option<EmbeddingVector> {
-        match &change.meaning {
+        match &change.embedding {
             _ if change.memory.superseded_by.is_some() => None,
-            SearchEmbedding::Kept => self.vectors.get(change.memory.id),
-            SearchEmbedding::Unknown => None,
-            SearchEmbedding::Known(vector) => Some(vector.clone()),
+            EmbeddingChange::Keep => self.vectors.get(change.memory.id),
+            EmbeddingChange::Clear => None,
+            EmbeddingChange::Set(vector) => Some(vector.clone()),
         }
     }
 
     /// Sets a memory and its vector.
     pub(super) fn set(&mut self, memory: UserMemory, vector: Option<&EmbeddingVector>) {
         match vector {
-            Some(vector) => self.vectors.put(memory.id, vector, memory.holds_until()),
+            Some(vector) => self.vectors.put(memory.id, vector, memory.valid_until()),
             None => self.vectors.remove(memory.id),
         }
         self.set_apart(memory, vector.map(EmbeddingVector::space));
@@ -114,8 +114,8 @@ impl Shelf {
     /// Makes a change, and counts no write.
     pub(super) fn change(&mut self, change: &MemoryChange) {
         let id = change.memory.id;
-        if change.meaning == SearchEmbedding::Kept && change.memory.superseded_by.is_none() {
-            self.vectors.holds(id, change.memory.holds_until());
+        if change.embedding == EmbeddingChange::Keep && change.memory.superseded_by.is_none() {
+            self.vectors.holds(id, change.memory.valid_until());
             let space = self.memories.get(&id).and_then(|stored| stored.space.clone());
             self.set_apart(change.memory.clone(), space);
         } else {

@@ -19,8 +19,8 @@ use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry, Leases,
     ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore,
     RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState,
-    SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId,
-    UserMemories,
+    SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage,
+    UserId, UserMemories,
 };
 
 /// Sessions in memory.
@@ -31,7 +31,7 @@ pub struct InMemoryStore {
     sessions: Mutex<HashMap<SessionId, Stored>>,
     key: OnceLock<[u8; 32]>,
     /// What users have used on a day.
-    usage: Mutex<BTreeMap<(UserId, UsageDay), UserDay>>,
+    usage: Mutex<BTreeMap<(UserId, UsageDay), UserDailyUsage>>,
     /// What is remembered of users.
     memories: Mutex<HashMap<UserId, Arc<Mutex<Shelf>>>>,
 }
@@ -105,7 +105,7 @@ impl SessionStore for InMemoryStore {
 impl SessionLog for InMemoryStore {
     async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
-        let summary = SessionSummary::begin(created)
+        let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
         let mut sessions = self.lock();
         if sessions.contains_key(&session) {
@@ -292,7 +292,7 @@ impl OutputStore for InMemoryStore {
 impl UsageStore for InMemoryStore {
     async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let mut usage = self.usage.lock();
-        let oldest = UsageDay::today().plus(-USAGE_DAYS);
+        let oldest = UsageDay::today().add_days(-USAGE_RETENTION_DAYS);
         usage.retain(|(_, day), _| *day > oldest);
         usage.entry((user.clone(), spent.day)).or_default().sessions.insert(session, spent.models.clone());
         Ok(())
@@ -300,11 +300,11 @@ impl UsageStore for InMemoryStore {
 
     async fn close_session_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
         let mut usage = self.usage.lock();
-        usage.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.sum_up(session));
+        usage.iter_mut().filter(|((of, _), _)| of == user).for_each(|(_, day)| day.close_session(session));
         Ok(())
     }
 
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
         let usage = self.usage.lock();
         Ok(days.iter().map(|day| usage.get(&(user.clone(), *day)).cloned().unwrap_or_default()).collect())
     }

@@ -8,7 +8,7 @@ use k8sops_core::{
     Leases, ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, Notifications,
     OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
     SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore,
-    UserDay, UserId, UserMemories,
+    UserDailyUsage, UserId, UserMemories,
 };
 
 /// A write that passes the hooks.
@@ -43,6 +43,7 @@ pub struct HookedStore<S, H> {
 }
 
 impl<S, H> HookedStore<S, H> {
+    /// Wraps a store.
     pub fn new(inner: S, hooks: H) -> Arc<Self> {
         Arc::new(Self { inner, hooks })
     }
@@ -190,7 +191,7 @@ impl<S: SessionStore, H: StoreHooks> UsageStore for HookedStore<S, H> {
     async fn close_session_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
         self.inner.close_session_usage(user, session).await
     }
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
         self.inner.read_usage(user, days).await
     }
 }

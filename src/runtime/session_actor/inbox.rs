@@ -27,7 +27,9 @@ impl SessionActor<'_> {
                     continue;
                 }
                 // A cancel stays until its run has ended, so that the next owner finds it.
-                CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.begins(*run_id)) => continue,
+                CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.starts_run(*run_id)) => {
+                    continue;
+                }
                 CommandBody::Cancel { run_id: Some(run_id) } if open == Some(*run_id) => {
                     self.cancel_run(*run_id);
                     continue;
@@ -37,7 +39,7 @@ impl SessionActor<'_> {
                 CommandBody::Resolve { .. } => self.approval_answer_event(command),
                 CommandBody::Answer { .. } => self.input_answer_event(command),
                 CommandBody::Settings(patch) => {
-                    settings = patch.apply(&settings);
+                    settings = patch.apply_to(&settings);
                     let body = SettingsChanged { settings: settings.clone(), by: by(), command_id };
                     Some(EventDraft::new(EventBody::SettingsChanged(body)))
                 }

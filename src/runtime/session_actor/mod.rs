@@ -97,7 +97,7 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
             Err(error) => {
                 tracing::warn!(%session, %error, "session cannot be owned now, retrying");
                 if matches!(error, StoreError::Unavailable(_)) {
-                    slot.feed.warn_unavailable();
+                    slot.feed.warn_store_unavailable();
                 }
                 tokio::select! {
                     () = sleep(wait) => {}
@@ -215,7 +215,8 @@ impl<'a> SessionActor<'a> {
             audit: shared.dependencies.audit.clone(),
             lease_validity: held.validity(),
         });
-        let mut writer = LogWriter::new(shared.clone(), lease, slot.feed.clone(), projection.clone(), loaded.replayed);
+        let mut writer =
+            LogWriter::new(shared.clone(), lease, slot.feed.clone(), projection.clone(), loaded.replayed_bytes);
         let mut span = RunSpan::default();
         if let Some(run) = open_run {
             shared.dependencies.metrics.count_takeover();
@@ -228,7 +229,7 @@ impl<'a> SessionActor<'a> {
             };
             writer.queue_events([EventDraft::in_run(run.run_id, EventBody::RunRecovered(recovered))]);
         }
-        slot.feed.take_over(last_seq);
+        slot.feed.reset_for_owner(last_seq);
         // About as many as a reply has parallel calls; further appends wait in the run.
         let (to_appends, appends) = mpsc::channel(16);
         let store = &shared.dependencies.store;
@@ -297,7 +298,7 @@ impl<'a> SessionActor<'a> {
                         self.span.finish(end);
                         self.writer.span = self.span.current();
                     }
-                    if committed.iter().any(|event| event.body.usage().is_some()) {
+                    if committed.iter().any(|event| event.body.model_usage().is_some()) {
                         usage_recorder::record_session_usage(self.shared, &self.projection).await;
                     }
                     self.start_run();

@@ -72,7 +72,7 @@ impl SessionActor<'_> {
             let inputs = state.pending_inputs().map(|i| i.expires_at);
             state.pending_approvals().map(|a| a.expires_at).chain(inputs).min()
         })?;
-        Some(Instant::now() + expires_at.since(Timestamp::now()))
+        Some(Instant::now() + expires_at.saturating_duration_since(Timestamp::now()))
     }
 
     pub(super) fn expire_interactions(&mut self) {

@@ -17,7 +17,7 @@ use crate::runtime::{
 use k8sops_agent::{MemoryRetriever, Run, run_failure_events};
 use k8sops_core::{
     CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, RunFailed, RunId, RunStarted, SessionSettings,
-    TitleChanged, TokenUsage, UserMessageEvent, title_from,
+    TitleChanged, TokenUsage, UserMessageEvent, derive_title,
 };
 use k8sops_telemetry::spans;
 
@@ -28,7 +28,7 @@ impl SessionActor<'_> {
         let span = spans::run_span(cause, self.held.lease.session, *run_id, &settings.provider, &settings.model, 1);
         self.span.start(*run_id, span);
         self.writer.span = self.span.current();
-        let title = title_from(content);
+        let title = derive_title(content);
         if !titled && !title.is_empty() {
             let body = TitleChanged { title, by: EventAuthor::System, command_id: None };
             self.writer.queue_events([EventDraft::new(EventBody::TitleChanged(body))]);

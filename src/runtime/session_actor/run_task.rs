@@ -19,7 +19,7 @@ pub(super) async fn superseded_messages(
     session: SessionId,
     slot: &OwnerSlot,
 ) -> Result<Vec<MessageId>, StoreError> {
-    let mut open = slot.feed.open_message();
+    let mut open = slot.feed.open_message_id();
     if let Some(store) = shared.dependencies.store.notifications() {
         let seen = store.read_preview(session, 0).await?;
         open = open.or(seen.pieces.last().map(MessagePreview::message_id));

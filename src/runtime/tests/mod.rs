@@ -27,7 +27,7 @@ use k8sops_store::InMemoryStore;
 use k8sops_telemetry::Metrics;
 use k8sops_testing::{
     hooked_store::{HookedStore, StoreHooks, StoreWrite},
-    scripted::{Gate, ScriptedModel, Step, call, text},
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 use k8sops_tools::{
     ApprovalBy, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor,
@@ -86,7 +86,7 @@ struct CommitWatch {
     /// Weights of the checkpoints that were written.
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
-    slow: Mutex<Option<Gate>>,
+    slow: Mutex<Option<TestGate>>,
 }
 
 #[async_trait]
@@ -101,7 +101,7 @@ impl StoreHooks for CommitWatch {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::weight));
+        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())
     }
 
@@ -164,7 +164,7 @@ impl World {
             replica: uuid::Uuid::now_v7().to_string(),
         });
         let user: UserId = "default".parse().unwrap();
-        let settings = SessionSettings::of("p", "m");
+        let settings = SessionSettings::for_model("p", "m");
         let session = sessions.create_session(&user, None, settings).await.unwrap().session_id;
         Self { sessions, store, user, session }
     }
@@ -234,7 +234,7 @@ fn message(content: &str, on_busy: OnBusy) -> CommandBody {
 fn assert_whole(log: &[Arc<SessionEvent>], state: &SessionState) {
     let seqs: Vec<u64> = log.iter().map(|e| e.seq).collect();
     assert_eq!(seqs, (1..=log.len() as u64).collect::<Vec<_>>(), "the log has gaps");
-    let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
+    let fold = SessionState::fold_events(None, log.iter().map(AsRef::as_ref)).unwrap();
     assert_eq!(&fold, state, "the fold of the log is not the stored state");
     let mut open: Option<RunId> = None;
     for event in log {
@@ -283,13 +283,13 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..14)
 }
 
-fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
+fn replies() -> impl Strategy<Value = Vec<Vec<ReplyStep>>> {
     let reply = prop_oneof![
         3 => Just(vec![text("a"), text("b")]),
         2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
         2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
         1 => Just(vec![call("nothing", json!({}))]),
-        1 => Just(vec![text("broken"), Step::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![text("broken"), ReplyStep::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
         1 => Just(vec![]),
     ];
     prop::collection::vec(reply, 0..12)

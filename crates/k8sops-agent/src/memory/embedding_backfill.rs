@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryWrite, SearchEmbedding, StoreError,
+    EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryWrite, StoreError,
     UpkeepClaim, UserId, UserMemory,
 };
 use k8sops_models::{EmbeddingModel, ModelError};
@@ -144,7 +144,7 @@ impl EmbeddingBackfill {
                 rejected_texts.get(&memory.id).is_some_and(|(text, _)| *text == content_digest(memory))
             };
             let missing = memories.all.iter().filter(|stored| !self.is_current_space(stored.space.as_ref()));
-            let missing = missing.map(|stored| &stored.memory).filter(|memory| memory.is_current(now));
+            let missing = missing.map(|stored| &stored.memory).filter(|memory| memory.is_valid_at(now));
             missing.filter(|memory| !is_rejected(memory)).take(BATCH_SIZE).cloned().collect()
         };
         if missing.is_empty() {
@@ -195,8 +195,9 @@ impl EmbeddingBackfill {
                 .iter()
                 .filter_map(|(before, vector)| {
                     let memory = &memories.get(before.id)?.memory;
-                    let meaning = SearchEmbedding::Known(vector.clone());
-                    (memory.content == before.content).then(|| MemoryChange { memory: memory.clone(), meaning })
+                    let meaning = EmbeddingChange::Set(vector.clone());
+                    (memory.content == before.content)
+                        .then(|| MemoryChange { memory: memory.clone(), embedding: meaning })
                 })
                 .collect();
             // Retried when another writer was faster.

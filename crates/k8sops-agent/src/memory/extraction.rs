@@ -96,7 +96,7 @@ pub fn parse_extraction(
             content,
             tags,
             confidence: item.confidence.filter(|c| c.is_finite()).unwrap_or(0.7).clamp(0.0, 1.0),
-            expires_at: days.map(|days| now.plus(Duration::from_secs_f64(days * 86_400.0))),
+            expires_at: days.map(|days| now.saturating_add(Duration::from_secs_f64(days * 86_400.0))),
             same_as: item.same_as.and_then(|id| id.parse::<MemoryId>().ok()),
             contradicts: item.contradicts.and_then(|id| id.parse::<MemoryId>().ok()),
             vector: None,

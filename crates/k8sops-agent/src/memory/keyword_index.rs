@@ -141,7 +141,7 @@ impl KeywordIndex {
         }
         let holds = |position: u32| {
             let text = self.texts.get(position as usize)?.as_ref()?;
-            text.stored.memory.is_current(now).then_some(text)
+            text.stored.memory.is_valid_at(now).then_some(text)
         };
         let mut by_words: Vec<(u32, f32)> = found.iter().map(|(position, sum)| (*position, *sum)).collect();
         by_words.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(b.0.cmp(&a.0)));

@@ -13,8 +13,8 @@ use super::{
     rank::rank_candidates,
 };
 use k8sops_core::{
-    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, MemoryStore, MemoryWrite,
-    SearchEmbedding, SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
+    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryNote, MemorySource, MemoryStore,
+    MemoryWrite, SessionId, StoreError, StoredMemory, Timestamp, UserId, UserMemories, UserMemory,
 };
 use k8sops_models::EmbeddingModel;
 
@@ -273,7 +273,7 @@ impl LongTermMemory {
             }
         };
         if let Some(backfill) =
-            self.backfill.as_ref().filter(|_| changed.iter().any(|c| c.meaning == SearchEmbedding::Unknown))
+            self.backfill.as_ref().filter(|_| changed.iter().any(|c| c.embedding == EmbeddingChange::Clear))
         {
             backfill.schedule_user(user);
         }
@@ -333,7 +333,7 @@ impl LongTermMemory {
         loop {
             let known = self.store.read_memories(user).await?;
             let Some(stored) = known.get(id) else { return Ok(None) };
-            let (mut memory, mut meaning) = (stored.memory.clone(), SearchEmbedding::Kept);
+            let (mut memory, mut meaning) = (stored.memory.clone(), EmbeddingChange::Keep);
             if let Some(content) = &content {
                 memory.content.clone_from(content);
                 // The user is the authority.
@@ -346,9 +346,9 @@ impl LongTermMemory {
                 memory.tags.clone_from(tags);
             }
             memory.updated_at = Timestamp::now();
-            let change = MemoryChange { memory, meaning };
+            let change = MemoryChange { memory, embedding: meaning };
             if self.write_changes(user, &known, std::slice::from_ref(&change), &mut attempt).await? {
-                if let Some(backfill) = self.backfill.as_ref().filter(|_| change.meaning == SearchEmbedding::Unknown) {
+                if let Some(backfill) = self.backfill.as_ref().filter(|_| change.embedding == EmbeddingChange::Clear) {
                     backfill.schedule_user(user);
                 }
                 return Ok(Some(change.memory));

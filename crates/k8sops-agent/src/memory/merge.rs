@@ -2,7 +2,7 @@
 
 use super::{claim_similarity::Claim, keyword_index::MemoryCandidate};
 use k8sops_core::{
-    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, SearchEmbedding, Timestamp, UserMemories,
+    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, Timestamp, UserMemories,
     UserMemory,
 };
 
@@ -45,15 +45,16 @@ pub(super) fn merge_memories(
     for (one, candidates) in extracted {
         let claim = Claim::new(&one.content);
         let is_same = |memory: &UserMemory, cosine: Option<f32>| {
-            memory.is_current(now) && says_same(&claim, &Claim::new(&memory.content), cosine)
+            memory.is_valid_at(now) && says_same(&claim, &Claim::new(&memory.content), cosine)
         };
         // Changes of this merge count as known, in their current form.
         let lately = |id: MemoryId| changed.iter().find(|change| change.memory.id == id);
         let named = |id: MemoryId| {
             let memory = lately(id).map(|change| &change.memory).or_else(|| known.get(id).map(|s| &s.memory))?;
-            memory.is_current(now).then(|| memory.clone())
+            memory.is_valid_at(now).then(|| memory.clone())
         };
-        let same = changed.iter().find(|change| is_same(&change.memory, cosine(&change.meaning, one.vector.as_ref())));
+        let same =
+            changed.iter().find(|change| is_same(&change.memory, cosine(&change.embedding, one.vector.as_ref())));
         let same = same.map(|change| change.memory.clone()).or_else(|| {
             let mut candidates = candidates.iter().filter(|candidate| lately(candidate.stored.memory.id).is_none());
             let same = candidates.find(|candidate| is_same(&candidate.stored.memory, candidate.meaning))?;
@@ -64,13 +65,13 @@ pub(super) fn merge_memories(
             same.confidence = same.confidence.max(one.confidence);
             same.source = Some(source.clone());
             same.expires_at = one.expires_at.or(same.expires_at);
-            put_change(&mut changed, same, SearchEmbedding::Kept);
+            put_change(&mut changed, same, EmbeddingChange::Keep);
             continue;
         }
         let id = MemoryId::new();
         if let Some(mut old) = one.contradicts.and_then(named) {
             old.superseded_by = Some(id);
-            put_change(&mut changed, old, SearchEmbedding::Kept);
+            put_change(&mut changed, old, EmbeddingChange::Keep);
         }
         let memory = UserMemory {
             id,
@@ -90,10 +91,10 @@ pub(super) fn merge_memories(
 }
 
 /// Adds or replaces a change. A replaced change keeps its embedding.
-fn put_change(changed: &mut Vec<MemoryChange>, memory: UserMemory, meaning: SearchEmbedding) {
+fn put_change(changed: &mut Vec<MemoryChange>, memory: UserMemory, meaning: EmbeddingChange) {
     match changed.iter_mut().find(|other| other.memory.id == memory.id) {
         Some(other) => other.memory = memory,
-        None => changed.push(MemoryChange { memory, meaning }),
+        None => changed.push(MemoryChange { memory, embedding: meaning }),
     }
 }
 
@@ -104,8 +105,8 @@ fn says_same(one: &Claim, other: &Claim, cosine: Option<f32>) -> bool {
 }
 
 /// Returns the cosine of two vectors of length 1; `None` when they cannot be compared.
-fn cosine(meaning: &SearchEmbedding, other: Option<&EmbeddingVector>) -> Option<f32> {
-    let (SearchEmbedding::Known(one), Some(other)) = (meaning, other) else { return None };
+fn cosine(meaning: &EmbeddingChange, other: Option<&EmbeddingVector>) -> Option<f32> {
+    let (EmbeddingChange::Set(one), Some(other)) = (meaning, other) else { return None };
     let comparable = one.model == other.model && one.values.len() == other.values.len();
     comparable.then(|| one.values.iter().zip(&*other.values).map(|(a, b)| a * b).sum())
 }
@@ -136,7 +137,7 @@ mod tests {
 
     /// All memories after something was learned, every known one a candidate.
     fn merged(known: &[MemoryChange], new: Vec<ExtractedMemory>) -> Vec<MemoryChange> {
-        let vectors: Vec<SearchEmbedding> = known.iter().map(|change| change.meaning.clone()).collect();
+        let vectors: Vec<EmbeddingChange> = known.iter().map(|change| change.embedding.clone()).collect();
         let all: Vec<_> =
             known.iter().map(|change| Arc::new(StoredMemory { memory: change.memory.clone(), space: None })).collect();
         let candidates = |one: &ExtractedMemory| {
@@ -177,7 +178,7 @@ mod tests {
             let same_meaning = EmbeddingVector { model: "m".into(), values: [1.0].into() };
             let known: Vec<_> = known
                 .iter()
-                .map(|k| MemoryChange { meaning: SearchEmbedding::Known(same_meaning.clone()), ..k.clone() })
+                .map(|k| MemoryChange { embedding: EmbeddingChange::Set(same_meaning.clone()), ..k.clone() })
                 .collect();
             let new = merged(&known, vec![ExtractedMemory { vector: Some(same_meaning.clone()), ..learned(other) }]);
             assert_ne!(new[0].memory.id, known[0].memory.id, "{other}");
@@ -192,7 +193,7 @@ mod tests {
         let after = merged(&known, vec![newer]);
         let (old, new) = (&after[0].memory, &after[1].memory);
         assert_eq!((old.id, old.superseded_by), (known[0].memory.id, Some(new.id)));
-        assert!(!old.is_current(Timestamp::now()) && new.is_current(Timestamp::now()));
+        assert!(!old.is_valid_at(Timestamp::now()) && new.is_valid_at(Timestamp::now()));
         // What is superseded is not confirmed by saying it again: it is new.
         let again = merged(&after, vec![learned("The shop runs on mars-17")]);
         assert!(again.iter().all(|stored| stored.memory.id != old.id));

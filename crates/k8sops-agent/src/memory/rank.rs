@@ -63,7 +63,7 @@ pub(super) fn rank_candidates(
 
 /// Returns the factor by which age and low confidence reduce a score.
 fn score_factor(memory: &UserMemory, now: Timestamp) -> f32 {
-    let age = now.since(memory.updated_at).as_secs_f32() / FADE_TIME.as_secs_f32();
+    let age = now.saturating_duration_since(memory.updated_at).as_secs_f32() / FADE_TIME.as_secs_f32();
     let old = AGE_PENALTY * (1.0 - (-age).exp());
     let unsure = DOUBT_PENALTY * (1.0 - memory.confidence.clamp(0.0, 1.0));
     1.0 - old - unsure

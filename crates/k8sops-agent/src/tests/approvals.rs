@@ -176,9 +176,10 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
     let id = ApprovalId::new();
     let event = |ms, body| {
         let mut state = log.state.write().unwrap();
-        let draft = EventDraft { ts: start.plus(Duration::from_millis(ms)), ..EventDraft::in_run(log.run_id, body) };
-        let event = draft.at(state.summary.session_id, state.last_seq() + 1);
-        state.apply(&event);
+        let draft =
+            EventDraft { ts: start.saturating_add(Duration::from_millis(ms)), ..EventDraft::in_run(log.run_id, body) };
+        let event = draft.into_event(state.summary.session_id, state.last_seq() + 1);
+        state.apply_event(&event);
     };
     let tool_calls = vec![ToolCall { id: "c".parse().unwrap(), name: "change".into(), arguments: json!({}) }];
     event(
@@ -208,7 +209,9 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             expires_at: at(i64::MAX / 2),
         }),
     );
-    let worked = |ms| log.state.read().unwrap().run.as_ref().unwrap().worked(start.plus(Duration::from_millis(ms)));
+    let worked = |ms| {
+        log.state.read().unwrap().run.as_ref().unwrap().active_time(start.saturating_add(Duration::from_millis(ms)))
+    };
     assert_eq!(worked(50_000), Duration::from_secs(2));
     event(
         60_000,

@@ -154,7 +154,7 @@ async fn a_conversation_of_thousands_of_turns_never_gets_too_long_and_keeps_what
     let state = log.state.read().unwrap();
     assert_eq!(state.messages.iter().filter(|m| matches!(m.as_ref(), ChatMessage::User(_))).count(), 5_001);
     // What the summaries cost is counted.
-    let used: u64 = compactions.iter().map(|c| c.usage.tokens()).sum();
+    let used: u64 = compactions.iter().map(|c| c.usage.total_tokens()).sum();
     let replies: usize = model.sizes.lock().unwrap().iter().sum();
     assert!(state.summary.usage.input_tokens > replies as u64 && used > 0);
 }

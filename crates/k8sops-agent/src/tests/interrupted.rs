@@ -5,8 +5,8 @@ use super::*;
 #[tokio::test]
 async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     let log = Log::new("write");
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half a "), Step::Wait(gate.clone()), text("sentence")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half a "), ReplyStep::Wait(gate.clone()), text("sentence")]]);
     let run = run(&log, &model, &Arc::default());
     let (end, ()) = tokio::join!(run.run_to_completion(), async {
         gate.arrived().await;
@@ -20,7 +20,7 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     // The provider bills an aborted reply without reporting it, so the usage is an estimate.
     let usage = state.summary.usage;
     assert!(usage.input_tokens > 0 && (2..=4).contains(&usage.output_tokens), "{usage:?}");
-    assert_eq!(state.spent.total(), usage);
+    assert_eq!(state.spent.total_usage(), usage);
 }
 
 #[tokio::test]

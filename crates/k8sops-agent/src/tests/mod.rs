@@ -24,7 +24,7 @@ use super::*;
 use crate::SpendingLimits;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
     ToolOutcome, ToolRef,
@@ -50,7 +50,7 @@ impl Log {
     fn new(message: &str) -> Arc<Self> {
         let session = SessionId::new();
         let run_id = RunId::new();
-        let settings = SessionSettings::of("scripted", "m");
+        let settings = SessionSettings::for_model("scripted", "m");
         let user: UserId = "default".parse().unwrap();
         let first = EventBody::SessionCreated(SessionCreated {
             user_id: user.clone(),
@@ -58,10 +58,10 @@ impl Log {
             settings,
             by: EventAuthor::User(user),
         });
-        let first = EventDraft::new(first).at(session, 1);
+        let first = EventDraft::new(first).into_event(session, 1);
         let log = Self {
             run_id,
-            state: RwLock::new(SessionState::begin(&first).unwrap()),
+            state: RwLock::new(SessionState::from_first_event(&first).unwrap()),
             events: Mutex::new(vec![first]),
             commits: Mutex::default(),
             changes: watch::Sender::new(1),
@@ -77,8 +77,9 @@ impl Log {
         self.commits.lock().unwrap().push(bodies.len());
         let mut state = self.state.write().unwrap();
         for body in bodies {
-            let event = EventDraft::in_run(self.run_id, body).at(state.summary.session_id, state.last_seq() + 1);
-            state.apply(&event);
+            let event =
+                EventDraft::in_run(self.run_id, body).into_event(state.summary.session_id, state.last_seq() + 1);
+            state.apply_event(&event);
             self.events.lock().unwrap().push(event);
         }
         self.changes.send_replace(state.last_seq());
@@ -92,7 +93,7 @@ impl Log {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        self.events.lock().unwrap().iter().skip(3).map(|e| e.body.kind()).collect()
+        self.events.lock().unwrap().iter().skip(3).map(|e| e.body.event_type()).collect()
     }
 
     fn ends(&self) -> Vec<(ToolStatus, String)> {
@@ -215,7 +216,7 @@ impl RunLog for Log {
 #[derive(Default)]
 struct Tools {
     calls: Mutex<Vec<(String, Value)>>,
-    gates: HashMap<&'static str, Gate>,
+    gates: HashMap<&'static str, TestGate>,
     /// `change` needs no approval.
     asks_nothing: bool,
     running: AtomicUsize,
@@ -223,8 +224,8 @@ struct Tools {
 }
 
 impl Tools {
-    fn held(name: &'static str) -> (Arc<Self>, Gate) {
-        let gate = Gate::new();
+    fn held(name: &'static str) -> (Arc<Self>, TestGate) {
+        let gate = TestGate::new();
         (Arc::new(Self { gates: HashMap::from([(name, gate.clone())]), ..Self::default() }), gate)
     }
 

@@ -1,25 +1,25 @@
-//! Events of what is remembered beyond the session.
+//! Events of long-term memory.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{MemoryNote, TokenUsage};
+use crate::{message::TokenUsage, user_memory::MemoryNote};
 
-/// See [`EventBody::MemoryRecalled`].
+/// The memories that were recalled for a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryRecalled {
-    /// The best first. What an earlier message of the conversation recalled already is not recalled again.
+    /// The memories, most relevant first. A memory that was recalled earlier in the conversation is not repeated.
     pub memories: Vec<MemoryNote>,
 }
 
-/// See [`EventBody::MemorySaved`].
+/// The memories that were extracted from the conversation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MemorySaved {
-    /// What is new or was confirmed; empty when there was nothing worth it, or it could not be found out.
+    /// The memories that are new or were confirmed; empty if nothing is worth remembering, or the extraction failed.
     pub memories: Vec<MemoryNote>,
-    /// The newest event that was looked at. What comes after it is looked at the next time.
+    /// The seq of the newest event that was examined. Later events are examined the next time.
     pub up_to_seq: u64,
-    /// What looking cost.
+    /// Tokens and cost of the extraction.
     #[serde(default)]
     pub usage: TokenUsage,
     /// The provider that was asked.

@@ -1,95 +1,99 @@
-//! Events of a run: the message that begins it, what the model says, and how it ends.
+//! Events of a run: the message that starts it, the replies of the model, and how it ends.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{CommandId, MessageId, ProviderData, RequestContext, StopReason, TokenUsage, ToolCall};
+use crate::{
+    ids::{CommandId, MessageId},
+    message::{ProviderData, StopReason, TokenUsage, ToolCall},
+    request_context::RequestContext,
+};
 
-/// See [`EventBody::UserMessage`].
+/// A message of the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UserMessageEvent {
-    /// The message's id.
+    /// The id of the message.
     pub message_id: MessageId,
     /// The text.
     pub content: String,
-    /// The command that brought it.
+    /// The command that brought the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
 }
 
-/// See [`EventBody::RunStarted`].
+/// The start of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunStarted {
-    /// The request that it came from.
+    /// The request that caused the run.
     #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
     pub cause: RequestContext,
     /// The provider that this run asks.
     pub provider: String,
     /// The model that this run asks.
     pub model: String,
-    /// 1; a run that goes on after an interruption says so with `run_recovered`.
+    /// Always 1; `run_recovered` counts the later attempts.
     pub attempt: u32,
-    /// Whether memories are recalled for it, and what it says is looked at for new ones.
+    /// Whether memories are recalled for this run, and extracted from it afterwards.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub memory: bool,
 }
 
-/// See [`EventBody::AssistantMessage`].
+/// A whole reply of the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AssistantMessageEvent {
-    /// The message's id, the same as in its `token` events.
+    /// The id of the message, the same as in its `token` events.
     pub message_id: MessageId,
-    /// The whole text.
+    /// The whole text; empty if the model only called tools.
     pub content: String,
-    /// What the model thought aloud, where the provider shows it.
+    /// The reasoning that the provider shows, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
-    /// The tools it asked for, in its order.
+    /// The tools that the model calls, in its order.
     #[serde(default)]
     pub tool_calls: Vec<ToolCall>,
-    /// What this reply used.
+    /// Tokens and cost of this reply.
     pub usage: TokenUsage,
-    /// Why it ended.
+    /// Why the reply ended.
     pub stop_reason: StopReason,
-    /// The provider that wrote it: the run's, or one of its fallbacks.
+    /// The provider that the reply came from: that of the run, or one of its fallbacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The model that wrote it.
+    /// The model that wrote the reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What the provider wants back of it.
+    /// Data that the provider needs back with the next request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_data: Option<ProviderData>,
 }
 
-/// See [`EventBody::ContextCompacted`].
+/// A summary of the oldest turns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContextCompacted {
-    /// What the model is sent in the place of all messages up to `up_to_seq`.
+    /// The summary that the model is sent in place of all messages up to `up_to_seq`.
     pub summary: String,
-    /// The newest message that the summary stands for.
+    /// The seq of the newest message that the summary replaces.
     pub up_to_seq: u64,
-    /// Tokens of the next request as it would have been.
+    /// Tokens of the next request without the summary.
     pub tokens_before: u64,
-    /// Tokens of it as it is, about.
+    /// Estimated tokens of the next request with the summary.
     pub tokens_after: u64,
-    /// What the summary cost.
+    /// Tokens and cost of writing the summary.
     #[serde(default)]
     pub usage: TokenUsage,
-    /// The provider that wrote it.
+    /// The provider that wrote the summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
-    /// The model that wrote it.
+    /// The model that wrote the summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
-/// See [`EventBody::RunRecovered`].
+/// The continuation of a run after an interruption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunRecovered {
     /// The number of this attempt at the run, from 2 on.
     pub attempt: u32,
-    /// Messages whose previews are void.
+    /// Messages whose previews are void: discard their text.
     pub superseded: Vec<MessageId>,
     /// What interrupted the attempt before.
     pub reason: String,
@@ -102,14 +106,14 @@ pub struct RunRecovered {
 pub enum RunOutcome {
     /// The model gave its answer.
     Completed,
-    /// The user cancelled.
+    /// The user cancelled the run.
     Cancelled,
-    /// A limit was reached; the last message says as much as was known.
+    /// A limit of the run was reached; the last message says what was found by then.
     Limit,
 }
 
 impl RunOutcome {
-    /// The word used in JSON and in metric labels.
+    /// The value in JSON and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -120,46 +124,46 @@ impl RunOutcome {
     }
 }
 
-/// See [`EventBody::RunFinished`].
+/// The end of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunFinished {
-    /// How.
+    /// How the run ended.
     pub outcome: RunOutcome,
-    /// What all model calls of the run used.
+    /// Tokens and cost of all model calls of the run.
     pub usage: TokenUsage,
-    /// From `run_started` to here.
+    /// The time since `run_started`, in milliseconds.
     pub duration_ms: u64,
 }
 
-/// See [`EventBody::RunFailed`].
+/// The failure of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunFailed {
-    /// A stable word for the cause.
+    /// A stable code of the cause.
     pub code: String,
-    /// What was attempted, what was found, what to do.
+    /// What was attempted, what was found, and what to do about it.
     pub message: String,
-    /// Whether the same message may succeed later.
+    /// Whether sending the same message again may succeed later.
     pub retryable: bool,
-    /// What all model calls of the run used.
+    /// Tokens and cost of all model calls of the run.
     #[serde(default)]
     pub usage: TokenUsage,
 }
 
-/// See [`EventBody::Warning`].
+/// A warning about the session or its run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Warning)]
 pub struct SessionWarning {
-    /// A stable word for the cause.
+    /// A stable code of the cause.
     pub code: String,
     /// What happened.
     pub message: String,
-    /// How long it is waited before the next attempt, in seconds, where something is tried again.
+    /// Seconds until the next attempt, if something is retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<f64>,
 }
 
 impl SessionWarning {
-    /// A warning after which nothing is waited for.
+    /// A warning after which nothing is retried.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), wait_seconds: None }

@@ -4,45 +4,48 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::EventAuthor;
-use crate::{CommandId, SessionSettings, UserId};
+use crate::{
+    ids::{CommandId, UserId},
+    settings::SessionSettings,
+};
 
-/// See [`EventBody::SessionCreated`].
+/// The creation of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionCreated {
-    /// Whose session it is.
+    /// The user who owns the session.
     pub user_id: UserId,
-    /// The title given at creation; absent: the first message makes one.
+    /// The title that was given at creation; absent: the title is derived from the first message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The settings it begins with.
+    /// The initial settings.
     pub settings: SessionSettings,
-    /// Who created it.
+    /// Who created the session: `user:<id>` or `system`.
     #[schema(value_type = String)]
     pub by: EventAuthor,
 }
 
-/// See [`EventBody::SettingsChanged`].
+/// A change of settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SettingsChanged {
-    /// All settings as they are now.
+    /// All settings after the change.
     pub settings: SessionSettings,
-    /// Who changed them.
+    /// Who changed them: `user:<id>` or `system`.
     #[schema(value_type = String)]
     pub by: EventAuthor,
-    /// The command that asked for it.
+    /// The command that requested the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
 }
 
-/// See [`EventBody::TitleChanged`].
+/// A change of the title.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TitleChanged {
-    /// The title as it is now.
+    /// The new title.
     pub title: String,
-    /// Who changed it; `system` when it was made from the first message.
+    /// Who changed it: `user:<id>`, or `system` if it was derived from the first message.
     #[schema(value_type = String)]
     pub by: EventAuthor,
-    /// The command that asked for it.
+    /// The command that requested the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
 }

@@ -1,34 +1,39 @@
-//! Events of a tool call: what is asked before it and in the middle of it, its beginning and its end.
+//! Events of a tool call: its approval, requests for input during it, its start and its end.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::EventAuthor;
-use crate::{ApprovalId, CommandId, InputId, Timestamp, ToolCallId, ToolEffect, ToolStatus};
+use crate::{
+    ids::{ApprovalId, CommandId, InputId, ToolCallId},
+    message::{ToolEffect, ToolStatus},
+    time::Timestamp,
+};
 
-/// See [`EventBody::ApprovalRequested`].
+/// A request for approval of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ApprovalRequested {
-    /// The id to answer to.
+    /// The id by which to resolve the approval.
     pub approval_id: ApprovalId,
-    /// The call that waits.
+    /// The tool call that waits.
     pub tool_call_id: ToolCallId,
-    /// The tool.
+    /// The name of the tool.
     pub name: String,
-    /// The exact arguments that approval lets through.
+    /// The exact arguments that an approval permits.
     pub arguments: serde_json::Value,
-    /// What the call does to the world.
+    /// The effect of the call on the outside world.
     pub effect: ToolEffect,
-    /// Why it needs approval.
+    /// Why the call needs approval.
     pub reason: String,
-    /// What the call would do, where that can be known without doing it: the output of a server-side dry run, or a diff.
+    /// What the call would change, where that can be found out without running it: the output of a server-side dry run, or
+    /// a diff.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
-    /// When the request turns into a refusal.
+    /// When the request expires; the call is then denied.
     pub expires_at: Timestamp,
 }
 
-/// What became of an approval.
+/// The decision on an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Decision)]
 #[serde(rename_all = "snake_case")]
@@ -37,117 +42,117 @@ pub enum ApprovalDecision {
     Approve,
     /// The call must not run.
     Deny,
-    /// Nobody answered in time; the call does not run.
+    /// The request expired without a decision; the call does not run.
     Expired,
 }
 
-/// See [`EventBody::ApprovalResolved`].
+/// The decision on a request for approval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ApprovalResolved {
     /// The approval.
     pub approval_id: ApprovalId,
-    /// What became of it.
+    /// The decision.
     pub decision: ApprovalDecision,
-    /// The arguments to run with, when the approver edited them.
+    /// The arguments to run the call with, if the approver edited them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<serde_json::Value>,
-    /// Who decided.
+    /// Who decided: `user:<id>` or `system`.
     #[schema(value_type = String)]
     pub by: EventAuthor,
-    /// What the approver said; the model is told.
+    /// The approver's comment, which the model is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// The command that brought it.
+    /// The command that brought the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
 }
 
-/// See [`EventBody::InputRequested`].
+/// An MCP server's request for input from the user.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InputRequested {
-    /// The id to answer to.
+    /// The id by which to answer the request.
     pub input_id: InputId,
-    /// The call that waits.
+    /// The tool call that waits.
     pub tool_call_id: ToolCallId,
-    /// The MCP server that asks.
+    /// The MCP server that requests the input.
     pub server: String,
-    /// The question, in the server's words: data, and no word of k8sops.
+    /// The question in the server's words, which are untrusted and not those of k8sops.
     pub message: String,
-    /// JSON Schema of the answer: a flat object. Absent when a page is to be opened.
+    /// JSON Schema of the answer: a flat object. Absent if a page is to be opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub schema: Option<serde_json::Map<String, serde_json::Value>>,
-    /// The page that the user is asked to open, outside of k8sops.
+    /// The page outside of k8sops that the user is asked to open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// When the question turns into a cancel.
+    /// When the request expires; it is then cancelled.
     pub expires_at: Timestamp,
 }
 
-/// How a question was answered.
+/// How a request for input was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InputAction {
-    /// With values; or the user agreed to open the page.
+    /// The user gave the values, or agreed to open the page.
     Accept,
-    /// The user does not want to.
+    /// The user declined.
     Decline,
-    /// Nobody answered in time, or nobody waits for the answer any more.
+    /// The request expired without an answer, or the answer is not needed any more.
     Cancel,
 }
 
-/// See [`EventBody::InputResolved`].
+/// The answer to a request for input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct InputResolved {
-    /// The question.
+    /// The request for input.
     pub input_id: InputId,
-    /// How it was answered.
+    /// How the request was answered.
     pub action: InputAction,
     /// The values, with `accept`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub content: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Who answered.
+    /// Who answered: `user:<id>` or `system`.
     #[schema(value_type = String)]
     pub by: EventAuthor,
-    /// The command that brought it.
+    /// The command that brought the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
 }
 
-/// See [`EventBody::ToolStart`].
+/// The start of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolStart {
-    /// The call.
+    /// The tool call.
     pub tool_call_id: ToolCallId,
-    /// The tool's name as the model knows it.
+    /// The name of the tool as the model knows it.
     pub name: String,
-    /// The MCP server that runs it.
+    /// The MCP server that runs the tool.
     pub server: String,
     /// The arguments that are sent.
     pub arguments: serde_json::Value,
-    /// What the call does to the world.
+    /// The effect of the call on the outside world.
     pub effect: ToolEffect,
-    /// 1, or more when a read call is sent again after an interruption.
+    /// 1, or more if a read call is sent again after an interruption.
     pub attempt: u32,
 }
 
-/// See [`EventBody::ToolEnd`].
+/// The end of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolEnd {
-    /// The call.
+    /// The tool call.
     pub tool_call_id: ToolCallId,
-    /// How it ended.
+    /// How the call ended.
     pub status: ToolStatus,
-    /// The output, cut to the budget.
+    /// The output, shortened to the output budget.
     pub content: String,
-    /// The structured output, where the tool gives one and it fits the budget.
+    /// The structured output, if the tool returns one that fits the budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub structured: Option<serde_json::Value>,
-    /// Whether `content` is less than the tool returned.
+    /// Whether `content` is less than what the tool returned.
     pub truncated: bool,
     /// The size of the whole output in bytes.
     pub bytes: u64,
-    /// From `tool_start` to here; 0 when the tool was not called.
+    /// The time since `tool_start` in milliseconds; 0 if the call was not sent.
     pub duration_ms: u64,
 }

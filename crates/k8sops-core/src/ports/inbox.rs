@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::{CommandId, CommandReceipt, InboxEntry, SessionCommand, SessionId, UserId};
+use crate::{
+    command::{CommandReceipt, InboxEntry, SessionCommand},
+    ids::{CommandId, SessionId, UserId},
+};
 
 /// The most messages that an inbox holds; one more is rejected with `InboxFull`.
 pub const INBOX_LIMIT: usize = 100;

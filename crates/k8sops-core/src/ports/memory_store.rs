@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::{EmbeddingVector, MemoryChange, MemoryId, MemoryVersion, UserId, UserMemories};
+use crate::{
+    ids::{MemoryId, UserId},
+    user_memory::{EmbeddingVector, MemoryChange, MemoryVersion, UserMemories},
+};
 
 /// What [`MemoryStore::write_memories`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@
 //! contract suite, which every backend of `k8sops-store` passes.
 
 mod inbox;
+mod lease;
 mod leases;
 mod memory_store;
 mod notifications;
@@ -27,7 +28,8 @@ mod store_error;
 mod usage_store;
 
 pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox};
-pub use leases::{LeaseEpoch, Leases, RemainingWork, SessionLease};
+pub use lease::{LeaseEpoch, SessionLease};
+pub use leases::{Leases, RemainingWork};
 pub use memory_store::{MemoryStore, MemoryWrite, UpkeepClaim};
 pub use notifications::{NotificationTopic, Notifications, PreviewPage, StoreNotification};
 pub use output_store::{OutputPart, OutputStore, random_key};

@@ -3,7 +3,11 @@
 use async_trait::async_trait;
 
 use super::{SessionLease, StoreError};
-use crate::{MessageId, MessagePreview, SessionId, Timestamp};
+use crate::{
+    ids::{MessageId, SessionId},
+    preview::MessagePreview,
+    time::Timestamp,
+};
 
 /// What a process subscribes to of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

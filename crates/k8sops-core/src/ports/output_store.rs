@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::{SessionId, ToolCallId};
+use crate::ids::{SessionId, ToolCallId};
 
 /// A part of a saved output.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,11 @@
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::{SessionId, SessionSummary, Timestamp, UserId};
+use crate::{
+    ids::{SessionId, UserId},
+    summary::SessionSummary,
+    time::Timestamp,
+};
 
 /// A position in a list of sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

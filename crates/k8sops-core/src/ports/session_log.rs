@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{LeaseEpoch, StoreError};
-use crate::{SessionEvent, SessionId, SessionState, SessionSummary};
+use crate::{event::SessionEvent, ids::SessionId, state::SessionState, summary::SessionSummary};
 
 /// One atomic write of a session's owner: all of it takes effect, or nothing.
 #[derive(Debug)]

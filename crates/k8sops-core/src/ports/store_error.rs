@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, sync::Arc};
 
 use super::LeaseEpoch;
-use crate::SessionId;
+use crate::ids::SessionId;
 
 /// Why a store did not do what it was asked to do.
 #[derive(Debug, Clone, thiserror::Error)]

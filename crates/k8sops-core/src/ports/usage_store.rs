@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 
 use super::StoreError;
-use crate::{DailyUsage, SessionId, UsageDay, UserDay, UserId};
+use crate::{
+    ids::{SessionId, UserId},
+    usage::{DailyUsage, UsageDay, UserDailyUsage},
+};
 
 /// Usage by user and day, kept longer than the sessions that it comes from. Records are totals and not differences, so that
 /// one that is written twice, or repeated by a later owner of the session, counts once.
@@ -18,5 +21,5 @@ pub trait UsageStore: Send + Sync + 'static {
     }
 
     /// A user's usage on each of these days, in their order; empty for a day without records.
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError>;
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError>;
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8sops_core::shown;
+use k8sops_core::printable_excerpt;
 
 use super::node::{YamlNode, YamlValue};
 
@@ -60,7 +60,7 @@ fn expand_text(text: &str, values: ReferenceValues<'_>) -> Result<String, String
         let (name, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
         let value = values.variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let value = value.or(default).ok_or_else(|| {
-            format!("the variable `{}` is not set; set it, or write `${{{0}:-}}` for nothing", shown(name))
+            format!("the variable `{}` is not set; set it, or write `${{{0}:-}}` for nothing", printable_excerpt(name))
         })?;
         expanded.extend([before, value]);
         rest = &reference[end + 1..];

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::new_session;
 use k8sops_core::{
-    EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, MemoryWrite, SearchEmbedding,
+    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, MemoryWrite,
     SessionStore, StoredMemory, Timestamp, UpkeepClaim, UserId, UserMemory,
 };
 
@@ -34,8 +34,8 @@ fn vector(model: &str, angle: f32, more: usize) -> EmbeddingVector {
     EmbeddingVector { model: model.into(), values: values.collect() }
 }
 
-fn change(memory: &UserMemory, meaning: SearchEmbedding) -> MemoryChange {
-    MemoryChange { memory: memory.clone(), meaning }
+fn change(memory: &UserMemory, embedding: EmbeddingChange) -> MemoryChange {
+    MemoryChange { memory: memory.clone(), embedding }
 }
 
 /// Writes over whatever is there.
@@ -65,9 +65,9 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     let two = memory("no vector yet");
     let meaning = vector("p/m", 0.5, 382);
     assert_eq!(store.read_memories(&anna).await.expect("read").version, MemoryVersion::default());
-    put(store, &anna, &[change(&two, SearchEmbedding::Unknown), change(&one, SearchEmbedding::Known(meaning.clone()))])
+    put(store, &anna, &[change(&two, EmbeddingChange::Clear), change(&one, EmbeddingChange::Set(meaning.clone()))])
         .await;
-    put(store, &ben, &[change(&memory("another's"), SearchEmbedding::Unknown)]).await;
+    put(store, &ben, &[change(&memory("another's"), EmbeddingChange::Clear)]).await;
     put(store, &anna, &[]).await;
     let all = store.read_memories(&anna).await.expect("read");
     let expected = [
@@ -80,7 +80,7 @@ pub(super) async fn memories_belong_to_their_user_and_outlive_their_session(stor
     store.delete_session(session).await.expect("deleted");
     // Written again, it takes the place of what it was.
     let newer = UserMemory { content: "mars-18".into(), ..one.clone() };
-    put(store, &anna, &[change(&newer, SearchEmbedding::Unknown)]).await;
+    put(store, &anna, &[change(&newer, EmbeddingChange::Clear)]).await;
     assert_eq!(contents(store, &anna).await, ["mars-18", "no vector yet"]);
     assert!(nearest(store, &anna, &meaning, 5).await.is_empty(), "its vector is gone");
 
@@ -99,7 +99,7 @@ pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(stor
     let before = store.read_memories(&anna).await.expect("read").version;
     let write = |version, text: &str| {
         let (store, anna, changes) =
-            (Arc::clone(&store), anna.clone(), [change(&memory(text), SearchEmbedding::Unknown)]);
+            (Arc::clone(&store), anna.clone(), [change(&memory(text), EmbeddingChange::Clear)]);
         async move { store.write_memories(&anna, version, &changes).await.expect("asked") == MemoryWrite::Written }
     };
     let both = tokio::join!(write(before, "one"), write(before, "two"));
@@ -120,7 +120,7 @@ pub(super) async fn of_two_who_write_memories_at_once_one_has_to_read_again(stor
         let (store, anna) = (Arc::clone(&store), anna.clone());
         tokio::spawn(async move {
             for n in 0..5 {
-                let new = change(&memory(&format!("{writer}/{n}")), SearchEmbedding::Known(vector("m", 0.1, 2)));
+                let new = change(&memory(&format!("{writer}/{n}")), EmbeddingChange::Set(vector("m", 0.1, 2)));
                 while {
                     let version = store.read_memories(&anna).await.expect("read").version;
                     let write = store.write_memories(&anna, version, std::slice::from_ref(&new)).await;
@@ -142,12 +142,11 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
     let all: Vec<UserMemory> = (0..60).map(|n| memory(&format!("fact {n}"))).collect();
     // Each a little further away from the first.
     let at = |n: u16| vector("p/m", f32::from(n) * 0.02, 6);
-    let changes: Vec<_> =
-        all.iter().zip(0..).map(|(memory, n)| change(memory, SearchEmbedding::Known(at(n)))).collect();
+    let changes: Vec<_> = all.iter().zip(0..).map(|(memory, n)| change(memory, EmbeddingChange::Set(at(n)))).collect();
     for part in changes.chunks(20) {
         put(store, &anna, part).await;
     }
-    put(store, &user("ben"), &[change(&memory("another's"), SearchEmbedding::Known(at(0)))]).await;
+    put(store, &user("ben"), &[change(&memory("another's"), EmbeddingChange::Set(at(0)))]).await;
     let ids = |range: std::ops::Range<usize>| -> Vec<MemoryId> { all[range].iter().map(|memory| memory.id).collect() };
     assert_eq!(nearest(store, &anna, &at(0), 5).await, ids(0..5));
     for (id, cosine) in store.find_nearest_memories(&anna, &at(0), 60).await.expect("searched") {
@@ -171,7 +170,7 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
             } else {
                 memory.superseded_by = Some(all[55].id);
             }
-            change(&memory, SearchEmbedding::Kept)
+            change(&memory, EmbeddingChange::Keep)
         })
         .collect();
     put(store, &anna, &ended).await;
@@ -180,7 +179,7 @@ pub(super) async fn the_nearest_memories_are_found_and_only_those_that_hold(stor
     let superseded = spaces.get(all[1].id).expect("it is kept");
     assert_eq!((superseded.space.as_ref(), superseded.memory.content.as_str()), (None, "fact 1"));
     // One that is to hold again does.
-    put(store, &anna, &[change(&all[0], SearchEmbedding::Kept), change(&all[1], SearchEmbedding::Known(at(1)))]).await;
+    put(store, &anna, &[change(&all[0], EmbeddingChange::Keep), change(&all[1], EmbeddingChange::Set(at(1)))]).await;
     assert_eq!(nearest(store, &anna, &at(0), 3).await, [all[0].id, all[1].id, all[50].id]);
     store.delete_memory(&anna, all[50].id).await.expect("deleted");
     assert_eq!(nearest(store, &anna, &at(0), 3).await, [all[0].id, all[1].id, all[51].id]);
@@ -191,7 +190,7 @@ pub(super) async fn vectors_of_two_spaces_are_never_mixed_and_go_with_their_memo
     let anna = user("anna");
     let [one, two, three] = ["one", "two", "three"].map(memory);
     let (old, other, new) = (vector("p/old", 0.1, 2), vector("p/old", 0.1, 4), vector("p/new {x}:1", 0.1, 2));
-    let known = |memory: &UserMemory, vector: &EmbeddingVector| change(memory, SearchEmbedding::Known(vector.clone()));
+    let known = |memory: &UserMemory, vector: &EmbeddingVector| change(memory, EmbeddingChange::Set(vector.clone()));
     put(store, &anna, &[known(&one, &old), known(&two, &other), known(&three, &old)]).await;
     assert_eq!(nearest(store, &anna, &other, 5).await, [two.id]);
     assert!(nearest(store, &anna, &new, 5).await.is_empty());
@@ -199,7 +198,7 @@ pub(super) async fn vectors_of_two_spaces_are_never_mixed_and_go_with_their_memo
     assert_eq!(nearest(store, &anna, &new, 5).await, [one.id]);
     assert_eq!(nearest(store, &anna, &old, 5).await, [three.id], "it has left its old space");
     // A write that says nothing of the vector keeps it.
-    put(store, &anna, &[change(&UserMemory { confidence: 1.0, ..one.clone() }, SearchEmbedding::Kept)]).await;
+    put(store, &anna, &[change(&UserMemory { confidence: 1.0, ..one.clone() }, EmbeddingChange::Keep)]).await;
     assert_eq!(nearest(store, &anna, &new, 5).await, [one.id]);
     assert_eq!(
         store.read_memories(&anna).await.expect("read").get(one.id).and_then(|s| s.space.clone()),

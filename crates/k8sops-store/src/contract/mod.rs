@@ -74,7 +74,7 @@ rules![
 /// The settings of sessions in tests.
 #[must_use]
 pub fn settings() -> SessionSettings {
-    SessionSettings::of("p", "m")
+    SessionSettings::for_model("p", "m")
 }
 
 /// A user in tests.
@@ -87,7 +87,8 @@ pub fn user(name: &str) -> UserId {
 #[must_use]
 pub fn created(session: SessionId, user: &UserId, at: i64) -> SessionEvent {
     let body = SessionCreated { user_id: user.clone(), title: None, settings: settings(), by: EventAuthor::System };
-    EventDraft { ts: Timestamp::from_millis(at), run_id: None, body: EventBody::SessionCreated(body) }.at(session, 1)
+    EventDraft { ts: Timestamp::from_millis(at), run_id: None, body: EventBody::SessionCreated(body) }
+        .into_event(session, 1)
 }
 
 /// A new session of the user `anna`.
@@ -103,8 +104,8 @@ pub fn follow(state: &SessionState, drafts: Vec<EventDraft>) -> (Vec<Arc<Session
     let mut after = state.clone();
     let mut events = Vec::new();
     for draft in drafts {
-        let event = draft.at(state.summary.session_id, after.last_seq() + 1);
-        after.apply(&event);
+        let event = draft.into_event(state.summary.session_id, after.last_seq() + 1);
+        after.apply_event(&event);
         events.push(Arc::new(event));
     }
     (events, after)

@@ -73,7 +73,7 @@ pub(super) async fn events_that_do_not_follow_the_head_are_refused(store: Arc<dy
     let session = new_session(store).await;
     let pen = Pen::take(store, session, "a").await;
     for seqs in [&[1][..], &[3], &[2, 4], &[2, 2]] {
-        let events: Vec<_> = seqs.iter().map(|seq| Arc::new(note("x").at(session, *seq))).collect();
+        let events: Vec<_> = seqs.iter().map(|seq| Arc::new(note("x").into_event(session, *seq))).collect();
         let commit = LogCommit {
             session,
             epoch: pen.lease.epoch,

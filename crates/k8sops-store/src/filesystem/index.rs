@@ -84,7 +84,7 @@ impl IndexLine {
     /// What there is to say of a session whose file cannot be read: what was known of it, else when the file was written.
     /// Nobody is to work on it.
     pub(super) fn damaged(user: UserId, session: SessionId, written: Timestamp, known: Option<SessionSummary>) -> Self {
-        let settings = SessionSettings::of("", "");
+        let settings = SessionSettings::for_model("", "");
         let known = known.unwrap_or_else(|| SessionSummary {
             session_id: session,
             user_id: user,

@@ -40,7 +40,7 @@ impl LogFile {
     /// Makes a session's file with its first event.
     pub(super) fn create(path: PathBuf, created: &SessionEvent) -> Result<Self, StoreError> {
         let session = created.session_id;
-        let summary = SessionSummary::begin(created)
+        let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
         let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = match opened {
@@ -75,9 +75,9 @@ impl LogFile {
             io::ErrorKind::NotFound => StoreError::NotFound(session),
             _ => unavailable(&path, error),
         };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| failed(error))?;
-        let length = file.metadata().map_err(|error| failed(error))?.len();
-        let mut end = lines::start_of_last(&file, length).map_err(|error| failed(error))?;
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(&failed)?;
+        let length = file.metadata().map_err(&failed)?.len();
+        let mut end = lines::start_of_last(&file, length).map_err(&failed)?;
         let replay = loop {
             match Replay::of(&file, &path, end)? {
                 Ok(replay) => break replay,
@@ -91,7 +91,7 @@ impl LogFile {
         };
         if end < length {
             tracing::warn!(path = %path.display(), bytes = length - end, "cut off a line that was not written whole");
-            file.set_len(end).and_then(|()| file.sync_all()).map_err(|error| failed(error))?;
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(&failed)?;
         }
         Ok(Self {
             oldest_seq: oldest_seq(&file, end).map_err(|error| unavailable(&path, error))?,
@@ -181,12 +181,12 @@ impl LogFile {
             return Ok(page);
         }
         let failed = |error: io::Error| unavailable(&self.path, error);
-        let mut at = lines::place_of(&self.file, after, self.end).map_err(|error| failed(error))?;
-        let mut reader = self.reader(at).map_err(|error| failed(error))?;
+        let mut at = lines::place_of(&self.file, after, self.end).map_err(&failed)?;
+        let mut reader = self.reader(at).map_err(&failed)?;
         let mut bytes = Vec::new();
         while page.events.len() < limit.max(1) && at < self.end {
             bytes.clear();
-            let length = reader.read_until(b'\n', &mut bytes).map_err(|error| failed(error))?;
+            let length = reader.read_until(b'\n', &mut bytes).map_err(&failed)?;
             if length == 0 {
                 break;
             }
@@ -320,8 +320,8 @@ impl Replay {
                     return Err(ReplayError::Gap { seq: event.seq, last_seq });
                 }
                 match &mut self.state {
-                    Some(state) => state.apply(event),
-                    None => self.state = SessionState::begin(event),
+                    Some(state) => state.apply_event(event),
+                    None => self.state = SessionState::from_first_event(event),
                 }
             }
         }

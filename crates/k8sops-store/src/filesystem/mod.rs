@@ -281,7 +281,7 @@ impl Shared {
 
     fn create(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
-        let summary = SessionSummary::begin(created)
+        let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("a session begins with session_created".into()))?;
         // One id is one session, whoever's it is.
         if self.index().user_of(session).is_some() {

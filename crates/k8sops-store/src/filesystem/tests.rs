@@ -467,7 +467,7 @@ proptest! {
                 let said = memory.apply(session, op, &drafts, command.clone()).await;
                 prop_assert_eq!(files.apply(session, op, &drafts, command).await, said, "{:?}", op);
                 let (log, state, inbox) = seen(memory.store.as_ref(), session).await;
-                let fold = SessionState::fold(None, log.iter().map(AsRef::as_ref)).unwrap();
+                let fold = SessionState::fold_events(None, log.iter().map(AsRef::as_ref)).unwrap();
                 prop_assert_eq!(&fold, &state, "the checkpoint and what follows is the fold of the log");
                 prop_assert_eq!(seen(files.store.as_ref(), session).await, (log, state, inbox));
             }

@@ -13,7 +13,9 @@ use std::{
 use async_trait::async_trait;
 
 use super::{FilesystemStore, Shared, blocking, log_file::unavailable};
-use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId};
+use k8sops_core::{
+    DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage, UserId,
+};
 
 impl Shared {
     fn usage_file(&self, user: &UserId, day: UsageDay) -> PathBuf {
@@ -57,7 +59,7 @@ fn read(path: &Path) -> Result<BTreeMap<SessionId, Vec<ModelUsage>>, StoreError>
 
 /// Clears away what is older than is kept.
 pub(super) fn clear_old(root: &Path) -> io::Result<()> {
-    let oldest = UsageDay::today().plus(-USAGE_DAYS);
+    let oldest = UsageDay::today().add_days(-USAGE_RETENTION_DAYS);
     let users = match fs::read_dir(root.join("usage")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         users => users?,
@@ -81,11 +83,13 @@ impl UsageStore for FilesystemStore {
         blocking(move || shared.note_usage_of(&user, session, &spent)).await
     }
 
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
         let (shared, user, days) = (self.0.clone(), user.clone(), days.to_vec());
         blocking(move || {
             days.iter()
-                .map(|day| Ok(UserDay { sessions: read(&shared.usage_file(&user, *day))?, ..UserDay::default() }))
+                .map(|day| {
+                    Ok(UserDailyUsage { sessions: read(&shared.usage_file(&user, *day))?, ..UserDailyUsage::default() })
+                })
                 .collect()
         })
         .await

@@ -25,7 +25,7 @@ impl Inbox for RedisStore {
     async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
         // The schedule comes first, so that the command is found even if this process ends right after the script.
         self.registry.schedule_session(session, COMMAND_DUE_AFTER).await?;
-        let receipt = CommandReceipt::of(&command, 0);
+        let receipt = CommandReceipt::for_command(&command, 0);
         let submit = SubmitCommand {
             meta_key: self.keys.meta(session),
             inbox_key: self.keys.inbox(session),

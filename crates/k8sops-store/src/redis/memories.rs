@@ -24,7 +24,7 @@ use crate::{
     memories::{Shelf, from_bytes, to_bytes},
 };
 use k8sops_core::{
-    EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, SearchEmbedding,
+    EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
     StoreError, Timestamp, UpkeepClaim, UserId, UserMemories, UserMemory,
 };
 
@@ -37,7 +37,7 @@ const SEARCH_EFFORT: usize = 200;
 const FILTER_EFFORT: usize = 1_000_000;
 /// An expiry that never comes. Attributes are doubles, which represent it exactly.
 const NEVER_EXPIRES: i64 = 9_000_000_000_000_000;
-/// How often a deletion is tried if embedding spaces are added meanwhile.
+/// How often a deletion is attempted if embedding spaces are added while it runs.
 const DELETE_ATTEMPTS: usize = 16;
 
 /// A memory as it is stored.
@@ -277,17 +277,17 @@ fn memory_fields(
     vector_sets: &mut NumberedVectorSets<'_>,
 ) -> Result<MemoryFields, StoreError> {
     let memory = &change.memory;
-    let (space, vector) = match &change.meaning {
+    let (space, vector) = match &change.embedding {
         _ if memory.superseded_by.is_some() => (None, None),
-        SearchEmbedding::Kept => (previous_space.cloned(), None),
-        SearchEmbedding::Unknown => (None, None),
-        SearchEmbedding::Known(vector) => (Some(vector.space()), Some(vector)),
+        EmbeddingChange::Keep => (previous_space.cloned(), None),
+        EmbeddingChange::Clear => (None, None),
+        EmbeddingChange::Set(vector) => (Some(vector.space()), Some(vector)),
     };
     let left_space = previous_space.filter(|previous| in_set && space.as_ref() != Some(*previous));
     let previous_vector_set = left_space.map(|space| vector_sets.number(space));
     let vector_set = space.as_ref().filter(|_| in_set).map(|space| vector_sets.number(space));
     let in_hash = space.is_some() && !in_set;
-    let until = memory.holds_until().map_or(NEVER_EXPIRES, Timestamp::as_millis);
+    let until = memory.valid_until().map_or(NEVER_EXPIRES, Timestamp::as_millis);
     let location = space.map(|space| VectorLocation { space, in_set });
     let record = serde_json::to_vec(&MemoryHashField { memory: memory.clone(), vector: location })
         .map_err(|error| StoreError::corrupt("a memory", error))?;

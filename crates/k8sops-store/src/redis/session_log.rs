@@ -24,7 +24,7 @@ const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(100);
 impl SessionLog for RedisStore {
     async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
         let session = created.session_id;
-        let summary = SessionSummary::begin(created)
+        let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
         // The list comes first: a session that no list has could never be found and deleted.
         self.registry.add_session(&summary).await?;

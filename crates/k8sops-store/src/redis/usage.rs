@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 
 use super::store::RedisStore;
-use k8sops_core::{DailyUsage, ModelUsage, SessionId, StoreError, USAGE_DAYS, UsageDay, UsageStore, UserDay, UserId};
+use k8sops_core::{
+    DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage, UserId,
+};
 
 #[async_trait]
 impl UsageStore for RedisStore {
@@ -14,16 +16,16 @@ impl UsageStore for RedisStore {
         let key = self.keys.usage(user, spent.day);
         self.writes.query::<()>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models)).await?;
         // Counted from the last write: usage of a day is recorded on that day, apart from clock skew.
-        let ttl_seconds = USAGE_DAYS * 24 * 60 * 60;
+        let ttl_seconds = USAGE_RETENTION_DAYS * 24 * 60 * 60;
         self.writes.query(redis::cmd("EXPIRE").arg(&key).arg(ttl_seconds)).await
     }
 
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDay>, StoreError> {
+    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);
             let fields: HashMap<String, Vec<u8>> = self.reads.query(redis::cmd("HGETALL").arg(&key)).await?;
-            let mut sessions = UserDay::default();
+            let mut sessions = UserDailyUsage::default();
             for (session, models) in fields {
                 let session: SessionId = session
                     .parse()

@@ -251,7 +251,8 @@ impl Metrics {
         match &event.body {
             EventBody::RunFinished(e) => self.record_run_end(e.outcome.as_str(), Some(e.duration_ms)),
             EventBody::RunFailed(_) => {
-                let began = before.run.as_ref().map(|run| event.ts.since(run.started_at).as_millis());
+                let began =
+                    before.run.as_ref().map(|run| event.ts.saturating_duration_since(run.started_at).as_millis());
                 self.record_run_end("failed", began.and_then(|ms| u64::try_from(ms).ok()));
             }
             EventBody::ToolEnd(e) => {
@@ -303,7 +304,7 @@ impl Metrics {
         ] {
             self.model_tokens.with_label_values(&[provider, model, direction]).inc_by(tokens);
         }
-        self.model_cost_usd.with_label_values(&[provider, model]).inc_by(usage.cost_usd.dollars());
+        self.model_cost_usd.with_label_values(&[provider, model]).inc_by(usage.cost_usd.as_dollars());
     }
 
     /// Records a model call that ended. `outcome` is `ok`, `cancelled` or an error code.

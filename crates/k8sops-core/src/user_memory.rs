@@ -1,28 +1,31 @@
-//! What is remembered of a user beyond a session.
+//! What is remembered of a user beyond a session, and the embedding vectors by which it is searched.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{MemoryId, SessionId, Timestamp};
+use crate::{
+    ids::{MemoryId, SessionId},
+    time::Timestamp,
+};
 
 /// The kind of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MemoryKind {
-    /// A fact of the user's environment, or a preference.
+    /// A fact about the user's environment, or a preference.
     Semantic,
     /// What was learned from an incident: symptom, cause, fix.
     Episodic,
 }
 
-/// Where a memory comes from.
+/// Where a memory was learned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MemorySource {
     /// The session.
     pub session_id: SessionId,
-    /// Its newest event that was looked at.
+    /// The seq of the newest event that was examined.
     pub seq: u64,
 }
 
@@ -30,111 +33,110 @@ pub struct MemorySource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Memory)]
 pub struct UserMemory {
-    /// Its id.
+    /// The id of the memory.
     pub id: MemoryId,
-    /// Its kind.
+    /// The kind of the memory.
     pub kind: MemoryKind,
-    /// What is remembered, in a sentence or a few.
+    /// What is remembered, in a few sentences at most.
     pub content: String,
-    /// Words under which it may be looked for.
+    /// Keywords for search.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// How sure it is, from 0 to 1.
+    /// Confidence, from 0 to 1.
     pub confidence: f32,
-    /// Where it was learned, or last confirmed.
+    /// Where the memory was learned, or last confirmed; absent if a user wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<MemorySource>,
-    /// When it was learned.
+    /// When the memory was learned.
     pub created_at: Timestamp,
-    /// When it was last confirmed or corrected.
+    /// When the memory was last confirmed or corrected.
     pub updated_at: Timestamp,
-    /// When it is of no use any more.
+    /// When the memory expires; absent if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// The newer memory that contradicts it. It is kept, and not recalled.
+    /// The newer memory that contradicts this one. A superseded memory is kept, and is not recalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_by: Option<MemoryId>,
 }
 
 impl UserMemory {
-    /// Until when it holds; `None`: for good.
+    /// The time until which the memory is valid; `None` if it stays valid.
     #[must_use]
-    pub fn holds_until(&self) -> Option<Timestamp> {
+    pub fn valid_until(&self) -> Option<Timestamp> {
         if self.superseded_by.is_some() { Some(Timestamp::from_millis(0)) } else { self.expires_at }
     }
 
-    /// Whether it holds at a time.
+    /// Whether the memory is valid at a point in time.
     #[must_use]
-    pub fn is_current(&self, now: Timestamp) -> bool {
-        self.holds_until().is_none_or(|until| until > now)
+    pub fn is_valid_at(&self, now: Timestamp) -> bool {
+        self.valid_until().is_none_or(|until| until > now)
     }
 }
 
-/// A memory as events show it.
+/// A memory as it is shown in events and messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MemoryNote {
-    /// Its id.
+    /// The id of the memory.
     pub id: MemoryId,
-    /// Its kind.
+    /// The kind of the memory.
     pub kind: MemoryKind,
-    /// What it says.
+    /// What is remembered.
     pub content: String,
-    /// How much it speaks to the message, from 0 to 1; absent where nothing was asked.
+    /// Relevance to the message, from 0 to 1; absent where the memory was not searched for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
 }
 
-/// The meaning of a text as an embedding model gives it.
+/// A text's embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingVector {
-    /// The model: provider and id.
+    /// The embedding model: provider and id.
     pub model: Arc<str>,
-    /// Its values, of length 1 together.
+    /// The values, normalized to length 1.
     pub values: Arc<[f32]>,
 }
 
 impl EmbeddingVector {
-    /// What it can be compared in.
+    /// The space in which the vector can be compared.
     #[must_use]
     pub fn space(&self) -> EmbeddingSpace {
         EmbeddingSpace { model: Arc::clone(&self.model), dimensions: self.values.len() }
     }
 }
 
-/// Vectors that can be compared with each other: those of one model with the same number of dimensions.
+/// A set of vectors that can be compared with each other: those of one model with the same number of dimensions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EmbeddingSpace {
-    /// The model: provider and id.
+    /// The embedding model: provider and id.
     pub model: Arc<str>,
     /// The number of values of a vector.
     pub dimensions: usize,
 }
 
-/// A memory as it is stored. Its vector stays where it is searched.
+/// A memory as it is stored. Its vector stays in the index that searches it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredMemory {
     /// The memory.
     pub memory: UserMemory,
-    /// The space that it has a vector in, if it has one. One that is superseded has none.
+    /// The space of its vector, if it has one. A superseded memory has none.
     pub space: Option<EmbeddingSpace>,
 }
 
-/// A write to a user's memories: which life of them (they can be erased and begin anew), and how many writes it has seen.
-/// The default is that of nothing.
+/// The version of a user's memories, which changes with every write. The default is the version of no memories.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct MemoryVersion {
-    /// Random for each life; 0 when there is nothing.
+    /// Random, and new whenever memories are written after all of them were deleted; 0 if there are none.
     pub epoch: u64,
-    /// Writes in it.
+    /// The number of writes in this epoch.
     pub writes: u64,
 }
 
-/// The memories of a user as of a write.
+/// The memories of a user at a version.
 #[derive(Debug, Clone, Default)]
 pub struct UserMemories {
-    /// The write.
+    /// The version.
     pub version: MemoryVersion,
-    /// All of them, in the order of their ids. What did not change from one version to the next is the same `Arc`.
+    /// All memories, sorted by id. What did not change between two versions is the same `Arc`.
     pub all: Arc<[Arc<StoredMemory>]>,
 }
 
@@ -147,28 +149,28 @@ impl UserMemories {
     }
 }
 
-/// A memory to write in the place of the one with its id.
+/// A memory to write. It replaces the one with the same id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemoryChange {
     /// The memory.
     pub memory: UserMemory,
-    /// What becomes of its vector.
-    pub meaning: SearchEmbedding,
+    /// What happens to its vector.
+    pub embedding: EmbeddingChange,
 }
 
-/// What becomes of a memory's vector when it is written.
+/// What happens to a memory's vector when the memory is written.
 #[derive(Debug, Clone, PartialEq)]
-pub enum SearchEmbedding {
-    /// It stays as it is: the text is the same.
-    Kept,
-    /// There is none, until one is made.
-    Unknown,
-    /// This one. One in another space goes.
-    Known(EmbeddingVector),
+pub enum EmbeddingChange {
+    /// The vector stays as it is, because the text did.
+    Keep,
+    /// The vector is removed, until a new one is computed.
+    Clear,
+    /// The vector is set; a vector in another space is removed.
+    Set(EmbeddingVector),
 }
 
-impl From<Option<EmbeddingVector>> for SearchEmbedding {
+impl From<Option<EmbeddingVector>> for EmbeddingChange {
     fn from(vector: Option<EmbeddingVector>) -> Self {
-        vector.map_or(Self::Unknown, Self::Known)
+        vector.map_or(Self::Clear, Self::Set)
     }
 }

@@ -1,6 +1,4 @@
-//! A model that says what a test tells it to, when the test tells it to; and what it was asked.
-//!
-//! Used by unit and integration tests alike, for what no real provider does on demand.
+//! A model that streams scripted replies, for unit and integration tests of what no real provider does on demand.
 
 use std::{
     collections::VecDeque,
@@ -14,81 +12,90 @@ use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, 
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-/// What the model does next within a reply.
+/// A step of a scripted reply.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub enum ReplyStep {
     /// Streams text.
     Text(String),
     /// Streams reasoning.
     Reasoning(String),
-    /// Asks for a tool.
+    /// Calls a tool.
     Call(String, Value),
-    /// Says that the reply ends for this reason, whatever is in it.
-    #[allow(dead_code, reason = "only unit tests need it")]
+    /// Sets the stop reason of the reply.
     End(StopReason),
     /// Waits until the gate is opened.
-    Wait(Gate),
-    /// Breaks off.
+    Wait(TestGate),
+    /// Fails the reply.
     Fail(ModelError),
-    /// Says nothing more, ever.
+    /// Streams nothing more, and does not end.
     Hang,
 }
 
-/// Holds a model, or a tool, until the test lets it go on.
+/// Holds a model or a tool until the test opens the gate. A clone is the same gate.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct TestGate {
     arrived: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
-impl Gate {
+impl TestGate {
+    /// Creates a closed gate.
     pub fn new() -> Self {
         Self { arrived: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) }
     }
 
-    /// Waits until somebody stands at the gate.
+    /// Waits until a model or tool has reached the gate.
     pub async fn arrived(&self) {
         self.arrived.acquire().await.expect("never closed").forget();
     }
 
-    /// Lets one through.
+    /// Lets one model or tool pass.
     pub fn open(&self) {
         self.open.add_permits(1);
     }
 
+    /// Waits until the gate is opened. Called by the model or tool that is held.
     pub async fn pass(&self) {
         self.arrived.add_permits(1);
         self.open.acquire().await.expect("never closed").forget();
     }
 }
 
-pub fn text(text: &str) -> Step {
-    Step::Text(text.to_owned())
+impl Default for TestGate {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
-pub fn call(name: &str, arguments: Value) -> Step {
-    Step::Call(name.to_owned(), arguments)
+/// Returns a step that streams text.
+pub fn text(text: &str) -> ReplyStep {
+    ReplyStep::Text(text.to_owned())
 }
 
-/// The model. Says `ok` when it has nothing left to say.
+/// Returns a step that calls a tool.
+pub fn call(name: &str, arguments: Value) -> ReplyStep {
+    ReplyStep::Call(name.to_owned(), arguments)
+}
+
+/// A model with scripted replies. After the last one it replies `ok`.
 #[derive(Debug, Default)]
 pub struct ScriptedModel {
-    replies: Mutex<VecDeque<Vec<Step>>>,
+    replies: Mutex<VecDeque<Vec<ReplyStep>>>,
     requests: Mutex<Vec<ChatRequest>>,
 }
 
 impl ScriptedModel {
-    pub fn new(replies: impl IntoIterator<Item = Vec<Step>>) -> Arc<Self> {
+    /// Creates a model with these replies, each a list of steps.
+    pub fn new(replies: impl IntoIterator<Item = Vec<ReplyStep>>) -> Arc<Self> {
         Arc::new(Self { replies: Mutex::new(replies.into_iter().collect()), requests: Mutex::default() })
     }
 
-    /// Has it say more, after what it was to say before.
-    #[allow(dead_code, reason = "only integration tests need it")]
-    pub fn say(&self, replies: impl IntoIterator<Item = Vec<Step>>) {
+    /// Appends replies to the script.
+    pub fn add_replies(&self, replies: impl IntoIterator<Item = Vec<ReplyStep>>) {
         self.replies.lock().unwrap().extend(replies);
     }
 
-    /// What it was asked so far.
+    /// Returns the requests so far.
     pub fn requests(&self) -> Vec<ChatRequest> {
         self.requests.lock().unwrap().clone()
     }
@@ -99,7 +106,7 @@ impl ChatModel for ScriptedModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         self.requests.lock().unwrap().push(request);
         let mut steps = self.replies.lock().unwrap().pop_front().unwrap_or_else(|| vec![text("ok")]);
-        if let Some(Step::Fail(error)) = steps.first() {
+        if let Some(ReplyStep::Fail(error)) = steps.first() {
             return Err(error.clone());
         }
         let mut reply = ModelReply {
@@ -108,30 +115,30 @@ impl ChatModel for ScriptedModel {
         };
         for step in &steps {
             match step {
-                Step::Text(text) => reply.content.push_str(text),
-                Step::Reasoning(text) => reply.reasoning.get_or_insert_default().push_str(text),
-                Step::Call(name, arguments) => {
+                ReplyStep::Text(text) => reply.content.push_str(text),
+                ReplyStep::Reasoning(text) => reply.reasoning.get_or_insert_default().push_str(text),
+                ReplyStep::Call(name, arguments) => {
                     reply.stop_reason = StopReason::ToolUse;
                     reply.tool_calls.push(RequestedCall { name: name.clone(), arguments: arguments.clone() });
                 }
-                Step::End(reason) => reply.stop_reason = *reason,
+                ReplyStep::End(reason) => reply.stop_reason = *reason,
                 _ => {}
             }
         }
-        let whole = steps.iter().all(|step| !matches!(step, Step::Fail(_)));
+        let whole = steps.iter().all(|step| !matches!(step, ReplyStep::Fail(_)));
         steps.reverse();
         let deltas = stream::unfold(steps, |mut steps| async move {
             loop {
                 let delta = match steps.pop()? {
-                    Step::Text(text) => Ok(ReplyDelta::Text(text)),
-                    Step::Reasoning(text) => Ok(ReplyDelta::Reasoning(text)),
-                    Step::Fail(error) => Err(error),
-                    Step::Call(..) | Step::End(_) => continue,
-                    Step::Wait(gate) => {
+                    ReplyStep::Text(text) => Ok(ReplyDelta::Text(text)),
+                    ReplyStep::Reasoning(text) => Ok(ReplyDelta::Reasoning(text)),
+                    ReplyStep::Fail(error) => Err(error),
+                    ReplyStep::Call(..) | ReplyStep::End(_) => continue,
+                    ReplyStep::Wait(gate) => {
                         gate.pass().await;
                         continue;
                     }
-                    Step::Hang => std::future::pending().await,
+                    ReplyStep::Hang => std::future::pending().await,
                 };
                 return Some((delta, steps));
             }

@@ -1,4 +1,4 @@
-//! An MCP server of our own, in process, whose tools a test makes up: for what no real server says on demand.
+//! An MCP server in the test's process whose tools the test defines, for results that no real server gives on demand.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,25 +13,26 @@ use rmcp::{
 };
 use serde_json::{Map, Value, json};
 
-type Answer = dyn Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync;
+type ToolFunction = dyn Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync;
 
-/// The server. A clone is the same server.
+/// An MCP server with tools that a test defines. A clone is the same server.
 #[derive(Clone, Default)]
-pub struct FakeServer(Arc<State>);
+pub struct FakeMcpServer(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    tools: Mutex<Vec<(Tool, Arc<Answer>)>>,
+    tools: Mutex<Vec<(Tool, Arc<ToolFunction>)>>,
     calls: Mutex<Vec<(String, Map<String, Value>)>>,
 }
 
-impl FakeServer {
+impl FakeMcpServer {
+    /// Creates a server without tools.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A tool that its server says only reads.
-    pub fn reads(
+    /// Adds a tool that is declared read-only.
+    pub fn read_only_tool(
         self,
         name: &'static str,
         description: &str,
@@ -40,7 +41,8 @@ impl FakeServer {
         self.tool(name, description, Some(true), answer)
     }
 
-    /// A tool; `read_only` is what its server says of it.
+    /// Adds a tool. `read_only` is the hint that the server declares, if any. The tool returns the result of `answer`: a text,
+    /// or the text of an error.
     pub fn tool(
         self,
         name: &'static str,
@@ -57,8 +59,8 @@ impl FakeServer {
         self
     }
 
-    /// This, as a server of the service under test.
-    pub fn server(&self, name: &str) -> (String, Arc<dyn McpConnector>) {
+    /// Returns the name and connector with which the service under test uses this server.
+    pub fn connector(&self, name: &str) -> (String, Arc<dyn McpConnector>) {
         let fake = self.clone();
         let connect = move || {
             let (client, server) = tokio::io::duplex(1 << 20);
@@ -73,18 +75,18 @@ impl FakeServer {
         (name.to_owned(), Arc::new(InProcessConnector::new(connect)))
     }
 
-    /// The calls that came, in their order.
+    /// Returns the calls so far, in order: tool and arguments.
     pub fn calls(&self) -> Vec<(String, Map<String, Value>)> {
         self.0.calls.lock().unwrap().clone()
     }
 
-    /// How often a tool was called.
-    pub fn count(&self, name: &str) -> usize {
+    /// Returns how often a tool was called.
+    pub fn count_calls(&self, name: &str) -> usize {
         self.calls().iter().filter(|(called, _)| called == name).count()
     }
 }
 
-impl ServerHandler for FakeServer {
+impl ServerHandler for FakeMcpServer {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
     }

@@ -1,5 +1,5 @@
-//! A model that obeys whoever speaks to it: whatever it reads (outputs, descriptions of tools) may tell it what to call.
-//! No real model is as gullible; what it cannot do, no model can be talked into.
+//! A model that follows every instruction that it reads, also in tool outputs and tool descriptions. No real model is as
+//! gullible: an attack that fails with this one fails with every model.
 
 use std::{
     collections::HashSet,
@@ -12,21 +12,22 @@ use k8sops_core::{ChatMessage, StopReason, TokenUsage};
 use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall};
 use serde_json::Value;
 
-/// How an order begins. `RUN tool {"json": "arguments"}`, anywhere in a text.
-const ORDER: &str = "RUN ";
+/// The start of an instruction: `RUN tool {"json": "arguments"}`, anywhere in a text.
+const INSTRUCTION_PREFIX: &str = "RUN ";
 
-/// The model. It does the orders of its user first, then those that it reads, each once.
+/// A model that follows the instructions of its user first, then those that it reads, each once.
 #[derive(Default)]
-pub struct Obedient {
+pub struct ObedientModel {
     done: Mutex<HashSet<String>>,
 }
 
-impl Obedient {
+impl ObedientModel {
+    /// Creates a model that has followed no instruction yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    fn orders(&self, request: &ChatRequest) -> Vec<RequestedCall> {
+    fn next_calls(&self, request: &ChatRequest) -> Vec<RequestedCall> {
         let mut texts: Vec<String> = Vec::new();
         for message in &request.messages {
             match message.as_ref() {
@@ -39,19 +40,19 @@ impl Obedient {
         let mut done = self.done.lock().unwrap();
         texts
             .iter()
-            .flat_map(|text| orders(text))
+            .flat_map(|text| parse_instructions(text))
             .filter(|(text, _)| done.insert(text.clone()))
             .map(|(_, c)| c)
             .collect()
     }
 }
 
-/// The orders in a text, each with the words that give it.
-pub fn orders(text: &str) -> Vec<(String, RequestedCall)> {
+/// Returns the instructions in a text, each with its normalized words.
+pub fn parse_instructions(text: &str) -> Vec<(String, RequestedCall)> {
     let mut found = Vec::new();
-    for (at, _) in text.match_indices(ORDER) {
-        let order = &text[at + ORDER.len()..];
-        let Some((name, rest)) = order.split_once(' ') else { continue };
+    for (at, _) in text.match_indices(INSTRUCTION_PREFIX) {
+        let instruction = &text[at + INSTRUCTION_PREFIX.len()..];
+        let Some((name, rest)) = instruction.split_once(' ') else { continue };
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
         if let Some(Ok(arguments @ Value::Object(_))) = values.next() {
             let words = format!("{name} {arguments}");
@@ -62,9 +63,9 @@ pub fn orders(text: &str) -> Vec<(String, RequestedCall)> {
 }
 
 #[async_trait]
-impl ChatModel for Obedient {
+impl ChatModel for ObedientModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
-        let tool_calls = self.orders(&request);
+        let tool_calls = self.next_calls(&request);
         let stop_reason = if tool_calls.is_empty() { StopReason::EndTurn } else { StopReason::ToolUse };
         let reply = ModelReply {
             content: "as you say".into(),

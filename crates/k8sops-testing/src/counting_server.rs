@@ -1,4 +1,4 @@
-//! An MCP server of our own, in process: `look` and `change`, which count their calls and can be held.
+//! An MCP server in the test's process with two tools, `look` (read-only) and `change`, which count their calls.
 
 use std::{
     collections::HashMap,
@@ -15,32 +15,33 @@ use rmcp::{
     service::RequestContext,
 };
 
-use crate::scripted::Gate;
+use crate::scripted_model::TestGate;
 
-/// The tools, and what became of them.
+/// An MCP server that counts the calls of its tools, and holds them if told to. A clone is the same server.
 #[derive(Clone, Default)]
-pub struct Counting(Arc<State>);
+pub struct CountingMcpServer(Arc<State>);
 
 #[derive(Default)]
 struct State {
     calls: Mutex<HashMap<String, usize>>,
-    held: Mutex<HashMap<String, Gate>>,
+    held: Mutex<HashMap<String, TestGate>>,
 }
 
-impl Counting {
+impl CountingMcpServer {
+    /// Creates a server that holds no call.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// This, as a server of the service under test.
-    pub fn server(&self) -> (String, Arc<dyn McpConnector>) {
-        let gate = Gate::new();
+    /// Returns the name and connector with which the service under test uses this server.
+    pub fn connector(&self) -> (String, Arc<dyn McpConnector>) {
+        let gate = TestGate::new();
         gate.open();
-        self.server_behind(gate)
+        self.connector_behind(gate)
     }
 
-    /// This, as a server that answers only once the gate is opened.
-    pub fn server_behind(&self, gate: Gate) -> (String, Arc<dyn McpConnector>) {
+    /// Returns a name and connector as [`Self::connector`]. The server responds after the gate is opened.
+    pub fn connector_behind(&self, gate: TestGate) -> (String, Arc<dyn McpConnector>) {
         let tools = self.clone();
         let connect = move || {
             let (client, server) = tokio::io::duplex(64 * 1024);
@@ -56,20 +57,20 @@ impl Counting {
         ("counting".into(), Arc::new(InProcessConnector::new(connect)))
     }
 
-    /// How often a tool was called.
-    pub fn calls(&self, name: &str) -> usize {
+    /// Returns how often a tool was called.
+    pub fn count_calls(&self, name: &str) -> usize {
         self.0.calls.lock().unwrap().get(name).copied().unwrap_or_default()
     }
 
-    /// Holds the calls of a tool from now on.
-    pub fn hold(&self, name: &str) -> Gate {
-        let gate = Gate::new();
+    /// Holds the calls of a tool from now on, until the gate is opened for each.
+    pub fn hold_calls(&self, name: &str) -> TestGate {
+        let gate = TestGate::new();
         self.0.held.lock().unwrap().insert(name.into(), gate.clone());
         gate
     }
 }
 
-impl ServerHandler for Counting {
+impl ServerHandler for CountingMcpServer {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
     }
