@@ -59,7 +59,7 @@ async fn secret_values_reach_only_the_tool() {
     model.add_replies([vec![call("login", json!({"password": plain_mark}))], vec![text("done")]]);
     service.post(&format!("{session}/messages"), json!({"content": "try it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
-    assert!(asked["reason"].as_str().unwrap().contains("real value of a secret"), "{asked}");
+    assert!(asked["reason"].as_str().unwrap().contains("the value of a secret"), "{asked}");
     assert_eq!(cluster.count_calls("login"), 0);
     let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     service.post(&approval, json!({"decision": "approve"})).await;
