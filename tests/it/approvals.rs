@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, kinds};
+use crate::service::{ServiceSetup, TestService, frame_types};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
     fake_mcp_server::FakeMcpServer,
@@ -16,11 +16,12 @@ async fn asked(
     model: &Arc<ScriptedModel>,
     tools: &CountingMcpServer,
     env: Vec<(&'static str, String)>,
-) -> (Service, String, Value) {
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+) -> (TestService, String, Value) {
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     (service, session, asked)
@@ -65,7 +66,7 @@ async fn denied_change_does_not_run() {
     statuses.sort_unstable();
     assert_eq!(statuses, ["cancelled", "denied"]);
     assert_eq!(tools.count_calls("change"), 0);
-    assert!(!kinds(&frames).contains(&"tool_start"));
+    assert!(!frame_types(&frames).contains(&"tool_start"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,15 +102,15 @@ async fn unanswered_approval_expires() {
 async fn approval_mode_denies_or_allows_changes() {
     for (mode, status, calls) in [("deny", "denied", 0), ("auto", "ok", 1)] {
         let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
-        let setup = Setup {
+        let setup = ServiceSetup {
             model: Some(model),
             servers: vec![tools.connector()],
             env: vec![("TOOL_APPROVAL", mode.into())],
-            ..Setup::default()
+            ..ServiceSetup::default()
         };
-        let service = Service::start(setup).await;
-        service.connected().await;
-        let session = service.session().await;
+        let service = TestService::start(setup).await;
+        service.wait_for_mcp_servers().await;
+        let session = service.create_session().await;
         let frames = service.turn(&session, "change it").await;
         let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
         assert_eq!((end["status"].as_str().unwrap(), tools.count_calls("change")), (status, calls), "{mode}");
@@ -120,10 +121,11 @@ async fn approval_mode_denies_or_allows_changes() {
 async fn invalid_edited_arguments_keep_the_approval_pending() {
     let cluster = FakeMcpServer::new().tool("scale", "Scales.", Some(false), |_| Ok("scaled".into()));
     let model = ScriptedModel::new([vec![call("scale", json!({"replicas": 0}))]]);
-    let setup = Setup { model: Some(model), servers: vec![cluster.connector("prod")], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup =
+        ServiceSetup { model: Some(model), servers: vec![cluster.connector("prod")], ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "scale it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     for wrong in [json!({"replicas": "three"}), json!({"replicas": -1})] {
@@ -145,13 +147,13 @@ async fn tool_policy_overrides_approval_mode() {
         vec![call("change", json!({"replicas": 3})), call("change", json!({"replicas": 0})), call("look", json!({}))];
     let (model, tools) = (ScriptedModel::new([calls]), CountingMcpServer::new());
     let yaml = Some(rules.to_owned());
-    let setup = Setup { model: Some(model), servers: vec![tools.connector()], yaml, ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
+    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], yaml, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
     let listed = service.get("/v1/tools").await;
     let change = listed["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == "change").unwrap().clone();
     assert_eq!((&change["gate"], &change["effect"]), (&json!("deny"), &json!("mutating")));
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     assert_eq!((&asked["name"], &asked["reason"]), (&json!("look"), &json!("the operator's rule: looks are shown")));

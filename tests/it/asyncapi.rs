@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::{
     program::k8sops_command,
-    service::{Service, Setup},
+    service::{ServiceSetup, TestService},
     websocket::Socket,
 };
 use k8sops_testing::{
@@ -41,7 +41,7 @@ fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a st
 
 #[tokio::test]
 async fn asyncapi_document_is_served() {
-    let service = Service::start(Setup::default()).await;
+    let service = TestService::start(ServiceSetup::default()).await;
     assert_eq!(service.get("/asyncapi.json").await, document());
 }
 
@@ -83,10 +83,14 @@ async fn every_websocket_frame_is_documented() {
         vec![text("done")],
         vec![text("more "), ReplyStep::Wait(gate.clone())],
     ]);
-    let setup = Setup { model: Some(model), servers: vec![CountingMcpServer::new().connector()], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup {
+        model: Some(model),
+        servers: vec![CountingMcpServer::new().connector()],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "?snapshot=true").await;
     let (mut frames, mut tried) = (socket.until("snapshot").await, BTreeSet::from(["text"]));
     let commands = up.iter().copied().collect::<Vec<_>>();

@@ -11,9 +11,9 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
     demo::start_demo,
-    keys::Keys,
+    keys::ApiKeyFile,
     program::k8sops_command,
-    service::{Service, Setup},
+    service::{ServiceSetup, TestService},
 };
 
 fn chat_command(url: &str, arguments: &[&str]) -> Command {
@@ -58,12 +58,12 @@ async fn invalid_utf8_line_is_skipped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chat_uses_the_sessions_of_its_token() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let ben = keys.add("ben", &[UserRole::User]);
     let replies = [vec![text("hello anna")], vec![text("hello again")]];
-    let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new(replies)), ..Setup::default() };
-    let mut service = Service::start(setup).await;
+    let setup = ServiceSetup { env: keys.env(), model: Some(ScriptedModel::new(replies)), ..ServiceSetup::default() };
+    let mut service = TestService::start(setup).await;
     // The token comes from the option, and from the variable, which other users of the machine cannot see.
     let with_option = run_chat(chat_command(&service.base, &["--token", &anna]), b"who am I?\n/quit\n").await;
     let mut command = chat_command(&service.base, &["--continue"]);

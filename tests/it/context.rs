@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, assert_gapless, kinds};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types};
 use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi};
 
 fn yaml(providers: &FakeProviders) -> String {
@@ -12,9 +12,9 @@ fn yaml(providers: &FakeProviders) -> String {
     )
 }
 
-async fn service(providers: &FakeProviders, data: Option<tempfile::TempDir>, shallow: bool) -> Service {
+async fn service(providers: &FakeProviders, data: Option<tempfile::TempDir>, shallow: bool) -> TestService {
     let env = vec![("LLM_PROVIDER", "small".to_owned()), ("MEMORY_SHALLOW", shallow.to_string())];
-    Service::start(Setup { env, yaml: Some(yaml(providers)), data, ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, yaml: Some(yaml(providers)), data, ..ServiceSetup::default() }).await
 }
 
 fn long(n: usize) -> String {
@@ -26,10 +26,10 @@ async fn summarized_conversation_continues_after_restart() {
     for shallow in [false, true] {
         let providers = FakeProviders::start().await;
         let first = service(&providers, None, shallow).await;
-        let session = first.session().await;
+        let session = first.create_session().await;
         let mut frames = Vec::new();
         let mut turns = 0;
-        while !kinds(&frames).contains(&"context_compacted") {
+        while !frame_types(&frames).contains(&"context_compacted") {
             frames = first.turn(&session, &long(turns)).await;
             assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:#?}");
             turns += 1;

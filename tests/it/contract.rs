@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     TEST_TIMEOUT,
     counting_server::CountingMcpServer,
@@ -15,14 +15,14 @@ use k8sops_testing::{
     testbed,
 };
 
-/// Which way a value goes: what may change without harm to a client depends on it.
+/// Direction of a value, which decides what changes are compatible.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     ToService,
     ToClient,
 }
 
-/// Two documents, and what breaks a client of the old one at the new one.
+/// Compares two documents, and collects what breaks clients of the old one.
 struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
@@ -290,10 +290,11 @@ async fn fuzzed_requests_get_documented_responses() {
     let env = vec![("MAX_SESSIONS", "100000".to_owned())];
     let model = ScriptedModel::new([vec![call("look", json!({}))], vec![call("change", json!({}))]]);
     let servers = vec![CountingMcpServer::new().connector()];
-    let service = Service::start(Setup { model: Some(model), servers, env, ..Setup::default() }).await;
-    service.connected().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), servers, env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     // One session to do anything with, and one that nothing but an approval brings on.
-    let (session, asking) = (service.session().await, service.session().await);
+    let (session, asking) = (service.create_session().await, service.create_session().await);
     service.post(&format!("{asking}/messages"), json!({"content": "change it"})).await;
     let frames = service.events(&asking, "").await.until("approval_requested").await;
     let approval = frames.last().unwrap()["approval_id"].as_str().unwrap();
@@ -323,7 +324,7 @@ async fn fuzzed_requests_get_documented_responses() {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_SCHEMATHESIS"));
     command.arg("--config-file").arg(file).arg("run").arg(format!("{}/openapi.json", service.base));
     command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--no-color"]);
-    // A WebSocket is no answer to a request of this kind.
+    // A WebSocket cannot be opened by such a request.
     command.args(["--exclude-path-regex", "/ws$", "--request-timeout", "60"]);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
          response_schema_conformance";

@@ -6,7 +6,7 @@ use k8sops::auth::UserRole;
 use k8sops_testing::{TEST_TIMEOUT, testbed::free_port};
 use tokio::{process::Command, time::timeout};
 
-use crate::{demo::start_demo, keys::Keys, program::k8sops_command};
+use crate::{demo::start_demo, keys::ApiKeyFile, program::k8sops_command};
 
 fn doctor_command(data: &Path) -> Command {
     let mut command = k8sops_command();
@@ -67,7 +67,7 @@ async fn web_server_is_not_taken_for_a_model_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn report_names_the_owner_of_the_token() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let data = tempfile::tempdir().unwrap();
     let env = keys.env();

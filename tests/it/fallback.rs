@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::provider::{FakeProviders, ProviderApi, ScriptedResponse};
 
 fn down() -> ScriptedResponse {
@@ -28,13 +28,15 @@ async fn fallback_model_answers_while_the_first_is_down() {
         ("LLM_FALLBACK", "test-openai-chat/spare, test-ollama/local".into()),
         ("K8SOPS_MAX_ATTEMPTS", "2".into()),
     ];
-    let service = Service::start(Setup { env, yaml: Some(providers.settings_yaml()), ..Setup::default() }).await;
+    let service =
+        TestService::start(ServiceSetup { env, yaml: Some(providers.settings_yaml()), ..ServiceSetup::default() })
+            .await;
     let catalog = service.get("/v1/providers").await;
     assert_eq!(catalog["fallback"][0], json!({"provider": "test-openai-chat", "model": "spare"}));
     assert_eq!(catalog["unavailable"], json!([]));
 
     // In the middle of a turn: what the first has said stays, the spare goes on.
-    let session = service.session().await;
+    let session = service.create_session().await;
     let call = ProviderApi::Anthropic.call("launch_rockets", "{}");
     providers.script(ProviderApi::Anthropic, "main", [call, down(), down()]);
     providers.script(
@@ -53,7 +55,7 @@ async fn fallback_model_answers_while_the_first_is_down() {
     assert_eq!(started["provider"], "test-anthropic");
 
     // The next turn, of another session, does not wait for those that are known to be down.
-    let other = service.session().await;
+    let other = service.create_session().await;
     let frames = service.turn(&other, "hi").await;
     assert_eq!(writers(&frames), ["test-ollama/local"]);
     assert_eq!(providers.received(ProviderApi::Anthropic, "main").len(), 3);

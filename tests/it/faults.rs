@@ -1,17 +1,17 @@
-//! Every fault that a provider can have, in each protocol: it ends in a finished turn, or in one `run_failed` with its code,
-//! and the session goes on afterwards.
+//! Faults of providers in each protocol: each ends in a finished turn or in one `run_failed` with its code, and the session
+//! stays usable.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, assert_gapless, kinds, printed};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text};
 use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi, ScriptedResponse};
 
-/// How a turn with a fault in it is to end.
+/// Expected end of a turn with a fault.
 enum Expect {
-    /// Answered, with a warning of this code before, if any.
+    /// A reply, after a warning with this code, if any.
     Answered(Option<&'static str>),
-    /// Failed, with this code.
+    /// A failed run with this code.
     Failed(&'static str),
 }
 use Expect::{Answered, Failed};
@@ -19,10 +19,10 @@ use Expect::{Answered, Failed};
 struct Fault {
     name: &'static str,
     answers: Vec<ScriptedResponse>,
-    /// A good turn before.
+    /// A successful turn before.
     history: bool,
     expect: Expect,
-    /// Requests for a reply that the turn takes.
+    /// Number of requests for a reply.
     requests: usize,
 }
 
@@ -115,7 +115,7 @@ fn faults(d: ProviderApi) -> Vec<Fault> {
     ]
 }
 
-async fn service(yaml: String) -> Service {
+async fn service(yaml: String) -> TestService {
     let env = vec![
         // All at once, and all of one user.
         ("K8SOPS_MAX_RUNS_PER_USER", "1000".to_owned()),
@@ -127,10 +127,10 @@ async fn service(yaml: String) -> Service {
         ("LLM_PROVIDER", "anthropic".into()),
         ("ANTHROPIC_API_KEY", "none".into()),
     ];
-    Service::start(Setup { env, yaml: Some(yaml), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, yaml: Some(yaml), ..ServiceSetup::default() }).await
 }
 
-async fn session_with(service: &Service, provider: &str, model: &str) -> String {
+async fn session_with(service: &TestService, provider: &str, model: &str) -> String {
     let session = service.post("/v1/sessions", json!({"provider": provider, "model": model})).await;
     format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
 }
@@ -142,10 +142,10 @@ fn of_kind<'a>(frames: &'a [Value], kind: &str) -> Vec<&'a Value> {
 /// The text that a client of this stream has on its screen at the end is the message that was logged.
 fn assert_shown(frames: &[Value], message: &Value) {
     let of_message: Vec<Value> = frames.iter().filter(|f| f["message_id"] == message["message_id"]).cloned().collect();
-    assert_eq!(printed(&of_message), message["content"].as_str().unwrap());
+    assert_eq!(shown_text(&of_message), message["content"].as_str().unwrap());
 }
 
-async fn check(service: &Service, providers: &FakeProviders, dialect: ProviderApi, fault: Fault) {
+async fn check(service: &TestService, providers: &FakeProviders, dialect: ProviderApi, fault: Fault) {
     let Fault { name, answers, history, expect, requests } = fault;
     let what = format!("{name} over {}", dialect.protocol());
     // Only where silence is the fault is a provider given up soon: what a busy machine delays is none.
@@ -188,13 +188,13 @@ async fn check(service: &Service, providers: &FakeProviders, dialect: ProviderAp
         let at_least = if name == "429-with-a-time" { 1.0 } else { 0.4 };
         assert!((at_least..10.0).contains(&seconds), "{what}: {warning}");
     }
-    // Nothing is the matter with the session.
+    // The session stays usable.
     let frames = service.turn(&session, "and now?").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "after {what}: {frames:#?}");
     let log = service.log(&session).await;
     assert_gapless(&log, 1);
-    let ends = kinds(&log).into_iter().filter(|kind| matches!(*kind, "run_finished" | "run_failed")).count();
-    assert_eq!(ends, kinds(&log).into_iter().filter(|kind| *kind == "run_started").count(), "{what}");
+    let ends = frame_types(&log).into_iter().filter(|kind| matches!(*kind, "run_finished" | "run_failed")).count();
+    assert_eq!(ends, frame_types(&log).into_iter().filter(|kind| *kind == "run_started").count(), "{what}");
     let asked = providers.received(dialect, name).pop().unwrap();
     assert!(asked.body.to_string().contains("and now?"), "{what}");
 }

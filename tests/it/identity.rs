@@ -18,8 +18,8 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    keys::Keys,
-    service::{Service, Setup, problem},
+    keys::ApiKeyFile,
+    service::{ServiceSetup, TestService, problem},
 };
 use k8sops_testing::{
     TEST_TIMEOUT,
@@ -30,7 +30,7 @@ use k8sops_testing::{
     testbed,
 };
 
-async fn status(service: &Service, token: Option<&str>) -> StatusCode {
+async fn status(service: &TestService, token: Option<&str>) -> StatusCode {
     let mut request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{}/v1/info", service.base));
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -39,25 +39,25 @@ async fn status(service: &Service, token: Option<&str>) -> StatusCode {
 }
 
 /// A session of Anna's in which a change waits for approval, and its request.
-pub(crate) async fn waiting(service: &Service) -> (String, Value) {
-    service.connected().await;
-    let session = service.session().await;
+pub(crate) async fn waiting(service: &TestService) -> (String, Value) {
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     (session, asked)
 }
 
-pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &CountingMcpServer) -> Setup {
+pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &CountingMcpServer) -> ServiceSetup {
     let model = ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]);
-    Setup { model: Some(model), servers: vec![tools.connector()], env, ..Setup::default() }
+    ServiceSetup { model: Some(model), servers: vec![tools.connector()], env, ..ServiceSetup::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_enforces_authentication_and_ownership() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User, UserRole::Approver]));
     let tools = CountingMcpServer::new();
-    let mut service = Service::start(with_change(keys.env(), &tools)).await;
+    let mut service = TestService::start(with_change(keys.env(), &tools)).await;
     service.token = Some(anna);
     let (session, asked) = waiting(&service).await;
     let before = service.log(&session).await.len();
@@ -147,14 +147,18 @@ async fn every_route_enforces_authentication_and_ownership() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_file_changes_apply_without_restart() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User]);
-    let mut service =
-        Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service = TestService::start(ServiceSetup {
+        env: keys.env(),
+        model: Some(ScriptedModel::new([])),
+        ..ServiceSetup::default()
+    })
+    .await;
     let ben = keys.add("ben", &[UserRole::User]);
     eventually("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
     service.token = Some(ben.clone());
-    let session = service.session().await;
+    let session = service.create_session().await;
     let mut stream = service.events(&session, "").await;
     stream.until("session_created").await;
     let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
@@ -187,12 +191,12 @@ async fn key_file_changes_apply_without_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mounted_secret_update_changes_the_keys() {
-    let mut keys = Keys::mounted();
+    let mut keys = ApiKeyFile::mounted();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
-    let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() };
-    let mut service = Service::start(setup).await;
+    let setup = ServiceSetup { env: keys.env(), model: Some(ScriptedModel::new([])), ..ServiceSetup::default() };
+    let mut service = TestService::start(setup).await;
     service.token = Some(ben.clone());
-    let session = service.session().await;
+    let session = service.create_session().await;
     let stream = service.events(&session, "").await;
     let cleo = keys.add("cleo", &[UserRole::User]);
     eventually("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
@@ -206,14 +210,15 @@ async fn mounted_secret_update_changes_the_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_limit_what_a_caller_may_do() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, viewer) = (keys.add("anna", &[UserRole::User]), keys.add("anna", &[UserRole::Viewer]));
     let admin = keys.add("root", &[UserRole::Admin]);
     let mut env = keys.env();
     env.push(("AUTH_METRICS", "admin".into()));
-    let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service =
+        TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await;
     service.token = Some(anna);
-    let session = service.session().await;
+    let session = service.create_session().await;
     let (status, found) = service.refused(service.request(Method::GET, "/metrics")).await;
     assert_eq!((status, &found["code"]), (403, &json!("role_required")));
     service.token = Some(viewer);
@@ -237,13 +242,13 @@ async fn roles_limit_what_a_caller_may_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn change_needs_approval_by_another_user() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
     let tools = CountingMcpServer::new();
     let mut env = keys.env();
     env.push(("TOOL_APPROVAL_BY", "approver".into()));
-    let mut service = Service::start(with_change(env.clone(), &tools)).await;
+    let mut service = TestService::start(with_change(env.clone(), &tools)).await;
     service.token = Some(anna.clone());
     let (session, asked) = waiting(&service).await;
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -258,8 +263,8 @@ async fn change_needs_approval_by_another_user() {
     assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
     // It is found after a restart, too.
     let data = service.stop().await;
-    let setup = Setup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
-    service = Service::start(setup).await;
+    let setup = ServiceSetup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
+    service = TestService::start(setup).await;
     service.token = Some(ben);
     eventually("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
     let listed = service.get("/v1/approvals").await["approvals"][0].clone();
@@ -267,7 +272,7 @@ async fn change_needs_approval_by_another_user() {
     assert_eq!(listed["approval_id"], asked["approval_id"]);
     // Ben sees the question, and nothing else of the session.
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     // Requester and approver must differ: editing the arguments makes the approver a requester.
     let own = json!({"decision": "approve", "arguments": {"replicas": 300}});
     let (status, found) = service.refused(service.request(Method::POST, &path).json(&own)).await;
@@ -303,7 +308,8 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
         ("AUTH_JWT_CLOCK_SKEW", "5s".into()),
         ("AUTH_JWT_ROLES_CLAIM", "realm_access.roles".into()),
     ];
-    let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service =
+        TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await;
     let roles = json!({"roles": ["user", "offline_access"]});
     let token = async |mut ask: Value| -> String {
         if ask["claims"].get("realm_access").is_none() {
@@ -317,7 +323,7 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
     }
     // A user whose name is not a valid folder name has sessions, too.
     service.token = Some(token(json!({"claims": {"sub": "auth0|anna"}})).await);
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.get(&session).await;
     service.token = Some(token(json!({"claims": {"sub": "auth0-anna"}})).await);
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
@@ -384,7 +390,9 @@ async fn proxy_header_is_accepted_from_trusted_addresses_only() {
             ("AUTH_PROXY_USER_HEADER", "X-Auth-Request-User".into()),
             ("AUTH_PROXY_SOURCES", sources.into()),
         ];
-        let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+        let service =
+            TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() })
+                .await;
         let request = service
             .request(Method::GET, "/v1/sessions")
             .header("x-auth-request-user", "anna")
@@ -404,12 +412,16 @@ async fn proxy_header_is_accepted_from_trusted_addresses_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_authenticates_by_subprotocol_or_first_message() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
-    let mut service =
-        Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service = TestService::start(ServiceSetup {
+        env: keys.env(),
+        model: Some(ScriptedModel::new([])),
+        ..ServiceSetup::default()
+    })
+    .await;
     service.token = Some(anna.clone());
-    let session = service.session().await;
+    let session = service.create_session().await;
     let open = async |protocols: &str| {
         let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
         let mut request = url.into_client_request().unwrap();
@@ -451,11 +463,12 @@ async fn websocket_authenticates_by_subprotocol_or_first_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cors_allows_only_listed_origins() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let mut env = keys.env();
     env.push(("K8SOPS_CORS_ORIGINS", "https://ops.example.com".into()));
-    let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let service =
+        TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await;
     let ask =
         |method: Method, origin: &str| service.request(method, "/v1/sessions").header("origin", origin.to_owned());
     let preflight = |origin: &str| ask(Method::OPTIONS, origin).header("access-control-request-method", "POST");

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     fake_mcp_server::FakeMcpServer,
     obedient_model::{ObedientModel, parse_instructions},
@@ -66,7 +66,7 @@ fn cluster(channel: &str, words: &str) -> FakeMcpServer {
 }
 
 /// One turn. The tools that were called, and whether the user was asked.
-async fn turn(approval: &str, cluster: &FakeMcpServer, note: Option<&str>, message: &str) -> (Service, bool) {
+async fn turn(approval: &str, cluster: &FakeMcpServer, note: Option<&str>, message: &str) -> (TestService, bool) {
     let servers: Vec<(String, Arc<dyn McpConnector>)> = vec![cluster.connector("prod")];
     let mut env = vec![("TOOL_APPROVAL", approval.to_owned())];
     let data = match note {
@@ -76,10 +76,10 @@ async fn turn(approval: &str, cluster: &FakeMcpServer, note: Option<&str>, messa
         }
         None => None,
     };
-    let setup = Setup { model: Some(ObedientModel::new()), servers, env, data, ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup { model: Some(ObedientModel::new()), servers, env, data, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": message})).await;
     let mut events = service.events(&session, "").await;
     loop {

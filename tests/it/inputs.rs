@@ -3,14 +3,14 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     scripted_model::{ScriptedModel, call},
     testbed,
 };
 
 /// The service with the server `everything`, whose tool asks for the user's name and more; and its question.
-async fn asked(times: usize) -> (Service, String, Value) {
+async fn asked(times: usize) -> (TestService, String, Value) {
     let calls = (0..times).map(|_| call("trigger-elicitation-request", json!({}))).collect();
     let model = ScriptedModel::new([calls]);
     let env = vec![
@@ -19,9 +19,9 @@ async fn asked(times: usize) -> (Service, String, Value) {
         ("MCP_SERVER_ARGS", json!([testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"]).to_string()),
         ("TOOL_APPROVAL", "auto".to_owned()),
     ];
-    let service = Service::start(Setup { model: Some(model), env, ..Setup::default() }).await;
-    service.connected().await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model), env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "ask me"})).await;
     let asked = service.events(&session, "").await.until("input_requested").await.pop().unwrap();
     (service, session, asked)

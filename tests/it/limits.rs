@@ -20,8 +20,8 @@ use tokio::{
 use tokio_tungstenite::{connect_async_with_config, tungstenite::protocol::WebSocketConfig};
 
 use crate::{
-    program::Program,
-    service::{Service, Setup, problem},
+    program::TestProgram,
+    service::{ServiceSetup, TestService, problem},
     websocket::Socket,
 };
 use k8sops_testing::{
@@ -32,12 +32,12 @@ use k8sops_testing::{
     scripted_model::{ScriptedModel, call},
 };
 
-async fn service(env: &[(&'static str, &str)]) -> Service {
+async fn service(env: &[(&'static str, &str)]) -> TestService {
     let env = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await
 }
 
-fn address(service: &Service) -> String {
+fn address(service: &TestService) -> String {
     service.base.trim_start_matches("http://").to_owned()
 }
 
@@ -71,7 +71,7 @@ async fn rate_limit_returns_retry_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_websocket_frames_count_against_the_rate_limit() {
     let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "10")]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     let mut codes = Vec::new();
     for _ in 0..10 {
@@ -89,10 +89,11 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
     ] {
         let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
         let env = limits.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let setup = Setup { model: Some(model), servers: vec![tools.connector()], env, ..Setup::default() };
-        let service = Service::start(setup).await;
-        service.connected().await;
-        let (busy, other) = (service.session().await, service.session().await);
+        let setup =
+            ServiceSetup { model: Some(model), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+        let service = TestService::start(setup).await;
+        service.wait_for_mcp_servers().await;
+        let (busy, other) = (service.create_session().await, service.create_session().await);
         service.post(&format!("{busy}/messages"), json!({"content": "change it"})).await;
         let asked = service.events(&busy, "").await.until("approval_requested").await.pop().unwrap();
         let ask = || service.request(Method::POST, &format!("{other}/messages")).json(&json!({"content": "and here"}));
@@ -117,7 +118,7 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_stream_frees_its_slot() {
     let service = service(&[("K8SOPS_MAX_STREAMS_PER_USER", "2")]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let (first, _second) = (service.events(&session, "").await, service.events(&session, "").await);
     let third = || service.request(Method::GET, &format!("{session}/events"));
     let answer = third().send().await.unwrap();
@@ -143,7 +144,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     slow.write_all(b"GET /v1/info HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let (mut down, mut up) = slow.split();
     let dripping = async {
-        // One header a time, for as long as it is let.
+        // One header at a time, until the service closes the connection.
         while up.write_all(b"x-more: y\r\n").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -163,7 +164,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     let large = format!("x-large: {}\r\n", "y".repeat(300 * 1024));
     for flood in [many, large] {
         let mut socket = TcpStream::connect(address(&service)).await.unwrap();
-        // It may be closed before all of it is written.
+        // The service may close the connection before everything is written.
         let _ = socket.write_all(format!("GET /v1/info HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n").as_bytes()).await;
         let said = rest(&mut socket).await;
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
@@ -171,16 +172,16 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     service.get("/healthz").await;
 }
 
-/// Streams that idle, all at the same time.
+/// Number of idle streams at the same time.
 const IDLE: usize = 10_000;
-/// How many of them are WebSockets; the others are SSE.
+/// Number of WebSockets among them; the others are SSE.
 const WEBSOCKETS: usize = 9_000;
-/// The sessions that they watch.
+/// Number of sessions that they watch.
 const WATCHED: usize = 10;
-/// The most bytes of memory that one of them may cost, in a build that is not optimised.
+/// Upper bound of the memory of one stream in bytes, in a debug build.
 const PER_SOCKET: u64 = 64 * 1024;
 
-/// Has this process open as many files as it may, which must be so many at least.
+/// Raises the limit of open files of this process, which must reach this number.
 fn needs_files(count: usize) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -189,12 +190,12 @@ fn needs_files(count: usize) {
 }
 
 /// The program, started by a shell after this command.
-async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> Program {
+async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> TestProgram {
     let script = format!("{command} && exec {} serve", env!("CARGO_BIN_EXE_k8sops"));
-    Program::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
+    TestProgram::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
 }
 
-/// A request by hand, whose answer is read until this comes.
+/// Sends a raw request, and reads the response until this text.
 async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
@@ -225,7 +226,7 @@ async fn idle_sockets_do_not_block_requests() {
     let address = program.process.url.trim_start_matches("http://").to_owned();
     let mut sessions = Vec::new();
     for _ in 0..WATCHED {
-        sessions.push(program.session().await);
+        sessions.push(program.create_session().await);
     }
     let before = program.process.resident_memory();
 
@@ -237,7 +238,7 @@ async fn idle_sockets_do_not_block_requests() {
             opened.expect("it is let in").unwrap().0
         }
     });
-    // Each answers pings, as every client does, and counts the ends of runs.
+    // Each client answers pings and counts the ends of runs.
     let ends = Arc::new(AtomicUsize::new(0));
     let watching = opened.buffer_unordered(32).map(|mut socket| {
         let ends = ends.clone();
@@ -255,7 +256,7 @@ async fn idle_sockets_do_not_block_requests() {
     });
     let streams: Vec<_> = opened.buffer_unordered(32).collect().await;
     assert_eq!(websockets.len() + streams.len(), IDLE);
-    // And some that say nothing at all, or nothing more.
+    // Some clients send nothing, or only the start of a request.
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(TcpStream::connect(&address).await.unwrap());
@@ -263,7 +264,7 @@ async fn idle_sockets_do_not_block_requests() {
     }
 
     assert!(program.process.open_descriptors() > IDLE, "{}", program.process.open_descriptors());
-    let session = program.session().await;
+    let session = program.create_session().await;
     let frames = program.turn(&session, &[]).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     let each = program.process.resident_memory().saturating_sub(before) / IDLE as u64;
@@ -297,22 +298,22 @@ async fn connections_wait_when_descriptors_run_out() {
         ("MEMORY_FILESYSTEM_PATH", data.path().to_str().unwrap()),
     ];
     let program = program_after("ulimit -n 600", &providers.settings_yaml(), &env).await;
-    let session = program.session().await;
+    let session = program.create_session().await;
     // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying.
     let mut flood = JoinSet::new();
     for _ in 0..640 {
         let address = program.process.url.trim_start_matches("http://").to_owned();
         flood.spawn(async move {
-            // Who is closed for saying nothing comes again.
+            // A client whose idle connection was closed connects again.
             while let Ok(mut socket) = TcpStream::connect(&address).await {
                 rest(&mut socket).await;
             }
         });
     }
     eventually("as many as fit are connected", async || program.process.open_descriptors() > 400).await;
-    // Who is connected is answered, which takes files of the store; and it goes on so while the others push.
+    // Connected clients are served, which needs files of the store, while the others wait.
     for _ in 0..100 {
-        program.session().await;
+        program.create_session().await;
         let open = program.process.open_descriptors();
         assert!(open < 560, "{open} of 600");
     }
@@ -327,13 +328,13 @@ async fn connections_wait_when_descriptors_run_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connection_with_unread_body_is_closed() {
     let service = service(&[]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let of_length = ("content-length: 1000000", " ");
     let in_chunks = ("transfer-encoding: chunked", "1\r\na\r\n");
-    // It says that no body but another protocol follows, and then that a body does.
+    // The request announces an upgrade to another protocol, and then a body.
     let upgrading = ("connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked", "1\r\na\r\n");
     let of_no_kind = ("connection: upgrade\r\nupgrade: websocket", "a");
-    // Looked at by no handler, refused before one, by one that is not there, and open to everybody.
+    // A route without a body, a rejected request, a missing route, and a public route.
     let lines = [
         format!("GET {session}"),
         format!("POST {session}/cancel"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     TEST_TIMEOUT,
     child_program::ChildProgram,
@@ -34,9 +34,9 @@ fn stdio(command: &str, args: &[&str]) -> Vec<(&'static str, String)> {
     ]
 }
 
-async fn start(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> Service {
-    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
-    service.connected().await;
+async fn start(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> TestService {
+    let service = TestService::start(ServiceSetup { model: Some(model.clone()), env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     service
 }
 
@@ -56,8 +56,8 @@ fn two_calls() -> Arc<ScriptedModel> {
     ])
 }
 
-async fn assert_two_calls(service: &Service) {
-    let session = service.session().await;
+async fn assert_two_calls(service: &TestService) {
+    let session = service.create_session().await;
     let frames = service.turn(&session, "echo and add").await;
     let mut ends = tool_ends(&frames);
     ends.sort_unstable();
@@ -98,13 +98,13 @@ async fn http_server_reconnects_after_restart() {
     assert_eq!(info["mcp_connected"], false);
     assert!(!info["mcp_servers"][0]["error"].as_str().unwrap().is_empty());
     // The service works on without it, and a call to it is an error that the model sees.
-    let session = service.session().await;
+    let session = service.create_session().await;
     assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
     assert_eq!(service.get(&session).await["status"]["mcp_connected"], false);
     assert_eq!(service.get("/readyz").await["status"], "ok");
 
     let _again = ChildProgram::start(&mut everything_over_http(port)).await;
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     service.stop().await;
 }
 
@@ -113,8 +113,8 @@ async fn service_runs_without_its_mcp_server() {
     let url = format!("http://127.0.0.1:{}/mcp", testbed::free_port());
     let model = ScriptedModel::new([]);
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", url)];
-    let service = Service::start(Setup { model: Some(model), env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model), env, ..ServiceSetup::default() }).await;
+    let session = service.create_session().await;
     assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
     assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
 }
@@ -144,7 +144,7 @@ async fn kubernetes_server_explains_a_crashing_pod() {
     ]);
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
     let service = start(&model, stdio(&command, &["--kubeconfig", &kubeconfig])).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "why does payments crash?").await;
     let ends = tool_ends(&frames);
     assert!(ends[0].1.contains("CrashLoopBackOff"), "{ends:?}");
@@ -168,7 +168,7 @@ async fn approved_destructive_call_reaches_the_cluster_once() {
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
     let service = start(&model, env).await;
     let deletes = || async { journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "delete the pod"})).await;
     let mut stream = service.events(&session, "").await;
     let asked = stream.until("approval_requested").await.pop().unwrap();
@@ -197,11 +197,12 @@ async fn tools_of_several_servers_stay_separate() {
     );
     let yaml = format!("mcp:\n  servers:\n    - name: one\n      {everything}\n    - name: two\n      {everything}\n");
     let model = ScriptedModel::new([vec![call("two_echo", json!({"message": "from two"}))]]);
-    let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
-    service.connected().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), yaml: Some(yaml), ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     let tools = service.get("/v1/tools").await;
     assert!(names(&tools).contains(&"one_echo") && names(&tools).contains(&"two_echo"), "{tools}");
-    let session = service.session().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "echo").await;
     let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
     assert_eq!(start["server"], "two");
@@ -218,7 +219,7 @@ async fn slow_call_reports_progress_and_times_out() {
     env.push(("K8SOPS_MCP_CALL_TIMEOUT", "2s".into()));
     env.push(("TOOL_APPROVAL", "auto".into()));
     let service = start(&model, env).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let turn = tokio::time::timeout(TEST_TIMEOUT, service.turn(&session, "take your time"));
     let frames = turn.await.expect("the call ends");
     assert_eq!(tool_ends(&frames)[0].0, "timeout");
@@ -249,8 +250,9 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
         )],
         vec![text("Scaled.")],
     ]);
-    let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
-    service.connected().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), yaml: Some(yaml), ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     let tools = service.get("/v1/tools").await;
     let effect =
         |name: &str| tools["tools"].as_array().unwrap().iter().find(|t| t["name"] == name).unwrap()["effect"].clone();
@@ -262,7 +264,7 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
             journal.iter().filter(|r| ["PUT", "PATCH", "POST", "DELETE"].contains(&r["method"].as_str().unwrap()));
         changing.filter(|r| !r.to_string().contains("dryRun") && !r.to_string().contains("selfsubject")).count()
     };
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "scale payments to 3"})).await;
     let mut stream = service.events(&session, "").await;
     let frames = stream.until("approval_requested").await;

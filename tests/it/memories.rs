@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::service::{Service, Setup, assert_gapless, kinds};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types};
 use k8sops_testing::{
     eventually,
     redis::{RedisFlavor, RedisServer},
@@ -15,21 +15,21 @@ use k8sops_testing::{
 
 const FACT: &str = "The shop runs on the cluster mars-17.";
 
-fn enabled(model: &Arc<RememberingModel>) -> Setup {
+fn enabled(model: &Arc<RememberingModel>) -> ServiceSetup {
     let env = vec![("MEMORY_LONG_TERM_ENABLED", "true".to_owned())];
-    Setup { env, model: Some(model.clone()), ..Setup::default() }
+    ServiceSetup { env, model: Some(model.clone()), ..ServiceSetup::default() }
 }
 
-async fn service(model: &Arc<RememberingModel>) -> Service {
-    Service::start(enabled(model)).await
+async fn service(model: &Arc<RememberingModel>) -> TestService {
+    TestService::start(enabled(model)).await
 }
 
-async fn again(model: &Arc<RememberingModel>, data: TempDir) -> Service {
-    Service::start(Setup { data: Some(data), ..enabled(model) }).await
+async fn again(model: &Arc<RememberingModel>, data: TempDir) -> TestService {
+    TestService::start(ServiceSetup { data: Some(data), ..enabled(model) }).await
 }
 
 /// Waits until the log of a session has this number of `memory_saved` events, and returns them.
-async fn wait_for_extractions(service: &Service, session: &str, count: usize) -> Vec<Value> {
+async fn wait_for_extractions(service: &TestService, session: &str, count: usize) -> Vec<Value> {
     eventually("the memories are extracted", async || {
         let mut log = service.log(session).await;
         log.retain(|event| event["type"] == "memory_saved");
@@ -38,7 +38,7 @@ async fn wait_for_extractions(service: &Service, session: &str, count: usize) ->
     .await
 }
 
-async fn contents(service: &Service, query: &str) -> Vec<String> {
+async fn contents(service: &TestService, query: &str) -> Vec<String> {
     let list = service.get(&format!("/v1/memories{query}")).await;
     let memories = list["memories"].as_array().unwrap().iter();
     memories.map(|memory| memory["content"].as_str().unwrap().to_owned()).collect()
@@ -48,7 +48,7 @@ async fn contents(service: &Service, query: &str) -> Vec<String> {
 async fn memory_of_one_session_is_recalled_in_the_next() {
     let model = RememberingModel::new();
     let service = service(&model).await;
-    let first = service.session().await;
+    let first = service.create_session().await;
     service.turn(&first, &format!("REMEMBER {FACT}")).await;
     let looks = wait_for_extractions(&service, &first, 1).await;
     assert_eq!(looks[0]["memories"][0]["content"], FACT);
@@ -58,7 +58,7 @@ async fn memory_of_one_session_is_recalled_in_the_next() {
     assert_eq!(first, format!("/v1/sessions/{}", memory["source"]["session_id"].as_str().unwrap()));
     assert!(memory["source"]["seq"].as_u64() < looks[0]["seq"].as_u64());
 
-    let second = service.session().await;
+    let second = service.create_session().await;
     let frames = service.turn(&second, "where does the shop run?").await;
     let recalled = frames.iter().find(|frame| frame["type"] == "memory_recalled").expect("it is recalled");
     assert_eq!(recalled["memories"][0]["content"], FACT);
@@ -71,7 +71,7 @@ async fn memory_of_one_session_is_recalled_in_the_next() {
 
     // Once in the conversation it is not given again, and stays where it was.
     let frames = service.turn(&second, "and where does the shop run at night?").await;
-    assert!(!kinds(&frames).contains(&"memory_recalled"), "{frames:#?}");
+    assert!(!frame_types(&frames).contains(&"memory_recalled"), "{frames:#?}");
     let requests = model.requests();
     let [before, after] = &requests[requests.len() - 2..] else { panic!("{requests:?}") };
     assert_eq!(format!("{:?}", before.messages[0]), format!("{:?}", after.messages[0]));
@@ -85,14 +85,14 @@ async fn memory_of_one_session_is_recalled_in_the_next() {
 async fn session_with_memory_off_neither_recalls_nor_learns() {
     let model = RememberingModel::new();
     let service = service(&model).await;
-    let known = service.session().await;
+    let known = service.create_session().await;
     service.turn(&known, &format!("REMEMBER {FACT}")).await;
     wait_for_extractions(&service, &known, 1).await;
     let off = service.post("/v1/sessions", json!({"memory": false})).await;
     assert_eq!(off["settings"]["memory"], false);
     let off = format!("/v1/sessions/{}", off["session_id"].as_str().unwrap());
     let frames = service.turn(&off, "where does the shop run? REMEMBER the launch is on Friday").await;
-    assert!(!kinds(&frames).contains(&"memory_recalled") && !model.last_user_message().contains("mars-17"));
+    assert!(!frame_types(&frames).contains(&"memory_recalled") && !model.last_user_message().contains("mars-17"));
 
     // On again, what was said in between stays unsaid.
     service.patch(&format!("{off}/settings"), json!({"memory": null})).await;
@@ -108,7 +108,7 @@ async fn session_with_memory_off_neither_recalls_nor_learns() {
 async fn pending_extraction_runs_once_after_restart() {
     let model = RememberingModel::new();
     let first = service(&model).await;
-    let session = first.session().await;
+    let session = first.create_session().await;
     first.turn(&session, &format!("REMEMBER {FACT}")).await;
     // Stopped before the session has been at rest for long enough.
     let second = again(&model, first.stop().await).await;
@@ -130,7 +130,7 @@ async fn pending_extraction_runs_once_after_restart() {
 async fn deleted_session_keeps_its_memories() {
     let model = RememberingModel::new();
     let service = service(&model).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.turn(&session, &format!("REMEMBER {FACT}")).await;
     let gone = service.request(Method::DELETE, &session).send().await.unwrap();
     assert_eq!(gone.status(), 204);
@@ -144,7 +144,7 @@ async fn failed_extraction_is_retried_with_the_next_turn() {
     let model = RememberingModel::new();
     model.failing_extractions.store(1, Ordering::SeqCst);
     let service = service(&model).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.turn(&session, &format!("REMEMBER {FACT}")).await;
     let looks = wait_for_extractions(&service, &session, 1).await;
     assert_eq!((looks[0]["memories"].as_array().unwrap().len(), looks[0]["up_to_seq"].as_u64()), (0, Some(0)));
@@ -169,7 +169,7 @@ async fn secrets_and_tool_instructions_are_not_remembered() {
     ]);
     *model.extraction_reply.lock().unwrap() = Some(answer.to_string());
     let service = service(&model).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.turn(&session, "what do the annotations say?").await;
     let looks = wait_for_extractions(&service, &session, 1).await;
     assert_eq!(looks[0]["memories"].as_array().unwrap().len(), 1, "{looks:#?}");
@@ -181,7 +181,7 @@ async fn secrets_and_tool_instructions_are_not_remembered() {
 async fn user_manages_memories_over_the_api() {
     let model = RememberingModel::new();
     let first = service(&model).await;
-    let session = first.session().await;
+    let session = first.create_session().await;
     let facts: Vec<String> = (0..5).map(|n| format!("REMEMBER Service svc-{n} belongs to team {n}.")).collect();
     first.turn(&session, &facts.join("\n")).await;
     wait_for_extractions(&first, &session, 1).await;
@@ -251,16 +251,16 @@ async fn disabled_memory_extracts_nothing_and_keeps_existing() {
     let model = RememberingModel::new();
     let first = service(&model).await;
     assert_eq!(first.get("/v1/info").await["long_term_memory"], true);
-    let session = first.session().await;
+    let session = first.create_session().await;
     first.turn(&session, &format!("REMEMBER {FACT}")).await;
     wait_for_extractions(&first, &session, 1).await;
     // A message that is not looked at any more, because the memory is switched off by then.
     first.turn(&session, "REMEMBER Anna is on call.").await;
     let data = Some(first.stop().await);
-    let off = Service::start(Setup { data, model: Some(model.clone()), ..Setup::default() }).await;
+    let off = TestService::start(ServiceSetup { data, model: Some(model.clone()), ..ServiceSetup::default() }).await;
     assert_eq!(off.get("/v1/info").await["long_term_memory"], false);
     let frames = off.turn(&session, "where does the shop run?").await;
-    assert!(!kinds(&frames).contains(&"memory_recalled"));
+    assert!(!frame_types(&frames).contains(&"memory_recalled"));
     let looks = wait_for_extractions(&off, &session, 2).await;
     assert_eq!((looks.len(), looks[1]["memories"].as_array().unwrap().len()), (2, 0), "there is no work left");
     assert_eq!(model.extractions().len(), 1);
@@ -278,14 +278,14 @@ async fn turn_succeeds_without_the_embedding_model() {
         setup.yaml = Some(format!(
             "providers:\n  vectors:\n    protocol: openai-chat\n    base_url: http://{address}/v1\n    api_key: none\n"
         ));
-        let service = Service::start(setup).await;
-        let session = service.session().await;
+        let service = TestService::start(setup).await;
+        let session = service.create_session().await;
         let frames = service.turn(&session, &format!("REMEMBER {FACT}")).await;
         assert_eq!(frames.last().unwrap()["outcome"], "completed");
         wait_for_extractions(&service, &session, 1).await;
-        let other = service.session().await;
+        let other = service.create_session().await;
         let frames = service.turn(&other, "where does the shop run?").await;
-        assert!(kinds(&frames).contains(&"memory_recalled"), "its words are enough: {frames:#?}");
+        assert!(frame_types(&frames).contains(&"memory_recalled"), "its words are enough: {frames:#?}");
         assert_eq!(frames.last().unwrap()["outcome"], "completed");
         service.stop().await;
     }
@@ -300,18 +300,18 @@ async fn replicas_share_memories_and_pending_extractions() {
         let replica = async || {
             let mut setup = enabled(&model);
             setup.env.extend([("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())]);
-            Service::start(setup).await
+            TestService::start(setup).await
         };
         let (one, other) = (replica().await, replica().await);
-        let session = one.session().await;
+        let session = one.create_session().await;
         one.turn(&session, &format!("REMEMBER {FACT}")).await;
         // It stops before the session has been at rest for long enough.
         one.stop().await;
         let looks = wait_for_extractions(&other, &session, 1).await;
         assert_eq!((looks.len(), &looks[0]["memories"][0]["content"]), (1, &json!(FACT)));
         let third = replica().await;
-        let frames = third.turn(&third.session().await, "where does the shop run?").await;
-        assert!(kinds(&frames).contains(&"memory_recalled"), "{frames:#?}");
+        let frames = third.turn(&third.create_session().await, "where does the shop run?").await;
+        assert!(frame_types(&frames).contains(&"memory_recalled"), "{frames:#?}");
         assert_eq!(model.extractions().iter().filter(|look| look.contains(FACT)).count(), 1);
         let gone = third.request(Method::DELETE, "/v1/memories").send().await.unwrap();
         assert_eq!(gone.json::<Value>().await.unwrap(), json!({"deleted": 1}));

@@ -4,7 +4,7 @@ use k8sops_models::ModelError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, assert_gapless, kinds, printed};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text};
 use k8sops_testing::{
     eventually,
     scripted_model::{ReplyStep, ScriptedModel, TestGate, text},
@@ -13,13 +13,13 @@ use k8sops_testing::{
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_completes_a_turn() {
     let model = ScriptedModel::new([vec![ReplyStep::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "how is it?").await;
     assert_eq!(frames[0]["type"], "hello");
     assert_eq!(frames[1]["type"], "user_message");
     assert_eq!(frames.last().unwrap()["type"], "run_finished");
-    assert_eq!(printed(&frames), "All is well.");
+    assert_eq!(shown_text(&frames), "All is well.");
     let whole = frames.iter().find(|f| f["type"] == "assistant_message").unwrap();
     assert_eq!((&whole["content"], &whole["reasoning"]), (&json!("All is well."), &json!("hm")));
     let run = &whole["run_id"];
@@ -28,8 +28,8 @@ async fn one_request_completes_a_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_message_returns_its_run_id() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let response = service
         .request(Method::POST, &format!("{session}/messages"))
         .json(&json!({"content": "hi"}))
@@ -47,8 +47,8 @@ async fn accepted_message_returns_its_run_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotency_key_is_bound_to_its_message() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let send = |content: &'static str| {
         service
             .request(Method::POST, &format!("{session}/messages"))
@@ -71,8 +71,8 @@ async fn idempotency_key_is_bound_to_its_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_turn_request_replays_the_run() {
-    let service = Service::with(&ScriptedModel::new([vec![text("once")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("once")]])).await;
+    let session = service.create_session().await;
     let turn = || async {
         let response = service
             .request(Method::POST, &format!("{session}/messages"))
@@ -82,7 +82,7 @@ async fn repeated_turn_request_replays_the_run() {
             .send()
             .await
             .unwrap();
-        crate::service::Sse::new(response).rest().await
+        crate::service::EventStream::new(response).rest().await
     };
     let (first, second) = (turn().await, turn().await);
     let logged = |frames: &[Value]| frames.iter().filter(|f| f["seq"].is_u64()).cloned().collect::<Vec<_>>();
@@ -91,10 +91,11 @@ async fn repeated_turn_request_replays_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_messages_do_not_interleave() {
-    let service = Service::with(&ScriptedModel::new([vec![text("one")], vec![text("two")], vec![text("three")]])).await;
-    let session = service.session().await;
+    let service =
+        TestService::with(&ScriptedModel::new([vec![text("one")], vec![text("two")], vec![text("three")]])).await;
+    let session = service.create_session().await;
     let turns = futures_util::future::join_all(["a", "b", "c"].map(|content| service.turn(&session, content))).await;
-    let mut said: Vec<String> = turns.iter().map(|frames| printed(frames)).collect();
+    let mut said: Vec<String> = turns.iter().map(|frames| shown_text(frames)).collect();
     said.sort();
     assert_eq!(said, ["one", "three", "two"]);
     let log = service.log(&session).await;
@@ -112,8 +113,8 @@ async fn concurrent_messages_do_not_interleave() {
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_session_refuses_message_on_request() {
     let gate = TestGate::new();
-    let service = Service::with(&ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("done")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("done")]])).await;
+    let session = service.create_session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "long"})).await;
     gate.arrived().await;
@@ -129,8 +130,8 @@ async fn busy_session_refuses_message_on_request() {
 async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
     let gate = TestGate::new();
     let model = ScriptedModel::new([vec![text("let me think"), ReplyStep::Wait(gate.clone())]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "first"})).await;
     gate.arrived().await;
@@ -149,8 +150,8 @@ async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_turn_keeps_its_partial_text() {
     let model = ScriptedModel::new([vec![text("half"), ReplyStep::Hang]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "write"})).await;
     let mut stream = service.events(&session, "").await;
     stream.until("token").await;
@@ -167,8 +168,8 @@ async fn cancelled_turn_keeps_its_partial_text() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_without_a_run_succeeds() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let response = service.request(Method::POST, &format!("{session}/cancel")).send().await.unwrap();
     assert_eq!(response.status(), 202);
     assert_eq!(response.json::<Value>().await.unwrap()["run_id"], Value::Null);
@@ -178,8 +179,8 @@ async fn cancel_without_a_run_succeeds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn session_stays_usable_after_a_failed_run() {
     let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "hi").await;
     let failed = frames.last().unwrap();
     assert_eq!((&failed["type"], &failed["code"]), (&json!("run_failed"), &json!("auth")));
@@ -189,8 +190,8 @@ async fn session_stays_usable_after_a_failed_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_is_paged_as_messages() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     for content in ["a", "b", "c"] {
         service.turn(&session, content).await;
     }
@@ -214,8 +215,8 @@ async fn conversation_is_paged_as_messages() {
 async fn disconnect_does_not_cancel_the_run() {
     let gate = TestGate::new();
     let service =
-        Service::with(&ScriptedModel::new([vec![text("on "), ReplyStep::Wait(gate.clone()), text("it")]])).await;
-    let session = service.session().await;
+        TestService::with(&ScriptedModel::new([vec![text("on "), ReplyStep::Wait(gate.clone()), text("it")]])).await;
+    let session = service.create_session().await;
     let response = service
         .request(Method::POST, &format!("{session}/messages"))
         .header("accept", "text/event-stream")
@@ -228,13 +229,13 @@ async fn disconnect_does_not_cancel_the_run() {
     gate.open();
     let frames = service.events(&session, "").await.until("run_finished").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    assert!(kinds(&frames).contains(&"assistant_message"));
+    assert!(frame_types(&frames).contains(&"assistant_message"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accept_header_selects_the_response_format() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     for (accept, status) in [
         ("application/json, text/event-stream", 202),
         ("text/event-stream, application/json", 200),
@@ -255,10 +256,10 @@ async fn accept_header_selects_the_response_format() {
 async fn session_is_processing_until_the_last_run_ends() {
     let (gate, n) = (TestGate::new(), 10);
     let model = ScriptedModel::new((0..2 * n).map(|_| vec![ReplyStep::Wait(gate.clone()), text("done")]));
-    let service = Service::with(&model).await;
+    let service = TestService::with(&model).await;
     let mut sessions = Vec::new();
     for _ in 0..n {
-        let session = service.session().await;
+        let session = service.create_session().await;
         for content in ["one", "two"] {
             service.post(&format!("{session}/messages"), json!({"content": content})).await;
             assert_eq!(service.get(&session).await["status"]["is_processing"], true);
@@ -269,7 +270,9 @@ async fn session_is_processing_until_the_last_run_ends() {
     assert!(list["sessions"].as_array().unwrap().iter().all(|s| s["status"]["is_processing"] == true), "{list}");
     let data = service.stop().await;
     // Sessions with pending work are processing before the next process has resumed them.
-    let second = Service::start(Setup { model: Some(model.clone()), data: Some(data), ..Setup::default() }).await;
+    let second =
+        TestService::start(ServiceSetup { model: Some(model.clone()), data: Some(data), ..ServiceSetup::default() })
+            .await;
     for session in &sessions {
         assert_eq!(second.get(session).await["status"]["is_processing"], true);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     fake_mcp_server::FakeMcpServer,
     scripted_model::{ReplyStep, ScriptedModel, call, text},
@@ -22,11 +22,12 @@ fn log(lines: usize) -> String {
     (0..lines).map(line).collect()
 }
 
-async fn service(model: &Arc<ScriptedModel>, cluster: &FakeMcpServer) -> (Service, String) {
+async fn service(model: &Arc<ScriptedModel>, cluster: &FakeMcpServer) -> (TestService, String) {
     let servers = vec![cluster.connector("prod")];
-    let service = Service::start(Setup { model: Some(model.clone()), servers, ..Setup::default() }).await;
-    service.connected().await;
-    let session = service.session().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model.clone()), servers, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     (service, session)
 }
 
@@ -63,7 +64,7 @@ async fn truncated_output_is_readable_in_pages() {
     assert_eq!(plain.send().await.unwrap().text().await.unwrap(), whole[..100]);
     // After a restart, too.
     let data = service.stop().await;
-    let again = Service::start(Setup { data: Some(data), ..Setup::default() }).await;
+    let again = TestService::start(ServiceSetup { data: Some(data), ..ServiceSetup::default() }).await;
     assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
     let missing = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
     assert_eq!(again.refused(missing).await.1["code"], json!("output_not_found"));

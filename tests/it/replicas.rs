@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    keys::Keys,
-    service::{Service, Setup, assert_gapless, kinds, printed},
+    keys::ApiKeyFile,
+    service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text},
 };
 use k8sops_testing::{
     counting_server::CountingMcpServer,
@@ -19,9 +19,9 @@ use k8sops_testing::{
     testbed,
 };
 
-async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &CountingMcpServer) -> Service {
+async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &CountingMcpServer) -> TestService {
     let service = replica_with(redis, model, tools, Vec::new()).await;
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     service
 }
 
@@ -30,10 +30,11 @@ async fn replica_with(
     model: &Arc<ScriptedModel>,
     tools: &CountingMcpServer,
     mut env: Vec<(&'static str, String)>,
-) -> Service {
+) -> TestService {
     env.extend([("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())]);
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..Setup::default() };
-    Service::start(setup).await
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    TestService::start(setup).await
 }
 
 fn logged(frames: &[Value]) -> Vec<Value> {
@@ -51,15 +52,15 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     ]);
     let tools = CountingMcpServer::new();
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
-    let session = one.session().await;
+    let session = one.create_session().await;
     assert_eq!(other.get("/v1/sessions").await["sessions"][0]["session_id"], one.get(&session).await["session_id"]);
     let (mut here, mut there) = (one.events(&session, "").await, other.events(&session, "").await);
     one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
-    // The text so far, before anything of it is committed.
+    // The text so far, before it is committed.
     gate.arrived().await;
     let mut seen = there.until("token").await;
     assert_eq!(seen.last().unwrap()["content"], "I will ");
-    // A watcher that comes late gets the text so far.
+    // A late watcher gets the text so far.
     let mut late = other.events(&session, "").await;
     assert_eq!(late.until("token").await.last().unwrap()["content"], "I will ");
     gate.open();
@@ -70,16 +71,16 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     seen.extend(there.until("run_finished").await);
     let frames = here.until("run_finished").await;
     assert_eq!(logged(&frames), logged(&seen));
-    assert_eq!((printed(&frames), printed(&seen)), ("done".to_owned(), "done".to_owned()));
+    assert_eq!((shown_text(&frames), shown_text(&seen)), ("done".to_owned(), "done".to_owned()));
     assert_gapless(&seen, 1);
     assert_eq!(tools.count_calls("change"), 1);
     // Settings and a whole turn through the replica that does not own the session.
     let settings = other.patch(&format!("{session}/settings"), json!({"temperature": 0.5})).await;
     assert_eq!(settings["temperature"], 0.5);
     let turn = other.turn(&session, "and now?").await;
-    assert_eq!(kinds(&turn).last(), Some(&"run_finished"));
+    assert_eq!(frame_types(&turn).last(), Some(&"run_finished"));
     assert_eq!(one.log(&session).await, other.log(&session).await);
-    // Deleted here, gone there.
+    // A session that one replica deletes is gone on the other.
     one.request(Method::DELETE, &session).send().await.unwrap().error_for_status().unwrap();
     assert!(there.rest().await.iter().all(|frame| frame["type"] != "gap"), "the stream ends");
     let (status, _) = other.refused(other.request(Method::GET, &session)).await;
@@ -94,7 +95,7 @@ async fn approval_is_answered_on_another_replica() {
         let redis = RedisServer::start(RedisFlavor::Debian).await;
         let (model, tools) =
             (ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]), CountingMcpServer::new());
-        let mut keys = Keys::new();
+        let mut keys = ApiKeyFile::new();
         let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
         let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
         let mut env = keys.env();
@@ -103,9 +104,9 @@ async fn approval_is_answered_on_another_replica() {
         let mut other = replica_with(&redis, &model, &tools, env).await;
         for service in [&mut one, &mut other] {
             service.token = Some(anna.clone());
-            service.connected().await;
+            service.wait_for_mcp_servers().await;
         }
-        let session = one.session().await;
+        let session = one.create_session().await;
         one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
         let asked = one.events(&session, "").await.until("approval_requested").await.pop().unwrap();
         let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -151,7 +152,7 @@ async fn cancel_on_another_replica_ends_the_run() {
     let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())]]);
     let tools = CountingMcpServer::new();
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
-    let session = one.session().await;
+    let session = one.create_session().await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     other.post(&format!("{session}/cancel"), json!({})).await;
@@ -167,7 +168,7 @@ async fn stopping_replica_hands_over_its_runs() {
     let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("whole")]]);
     let tools = CountingMcpServer::new();
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
-    let session = one.session().await;
+    let session = one.create_session().await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     let mut watching = other.events(&session, "").await;
@@ -182,7 +183,7 @@ async fn stopping_replica_hands_over_its_runs() {
         (&recovered["attempt"], &recovered["superseded"]),
         (&json!(2), &json!([half.last().unwrap()["message_id"]]))
     );
-    assert_eq!(printed(&frames), "whole");
+    assert_eq!(shown_text(&frames), "whole");
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -197,7 +198,7 @@ async fn redis_outage_is_reported_and_recovered() {
     ]);
     let tools = CountingMcpServer::new();
     let service = replica(&redis, &model, &tools).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let mut stream = service.events(&session, "").await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
@@ -217,12 +218,12 @@ async fn redis_outage_is_reported_and_recovered() {
     redis.restart().await;
     frames.extend(stream.until("run_finished").await);
     assert_gapless(&frames, 1);
-    assert_eq!(printed(&frames), "whole");
+    assert_eq!(shown_text(&frames), "whole");
     eventually("it is ready again", async || {
         service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
     })
     .await;
-    // Paused: connections stay, and nothing answers.
+    // While Redis is paused, connections stay open and nothing responds.
     redis.pause().await;
     let (status, problem) = service.refused(service.request(Method::GET, &session)).await;
     assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
@@ -231,7 +232,7 @@ async fn redis_outage_is_reported_and_recovered() {
         service.request(Method::GET, &session).send().await.unwrap().status() == 200
     })
     .await;
-    assert_eq!(printed(&service.turn(&session, "once more").await), "again");
+    assert_eq!(shown_text(&service.turn(&session, "once more").await), "again");
 }
 
 /// Starts nginx with the shipped configuration in front of these ports.
@@ -257,13 +258,13 @@ async fn nginx_keeps_a_session_on_one_replica() {
     for _ in 0..3 {
         replicas.push(replica(&redis, &model, &tools).await);
     }
-    let port = |service: &Service| service.base.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let port = |service: &TestService| service.base.rsplit(':').next().unwrap().parse::<u16>().unwrap();
     let nginx = start_shipped_nginx(&replicas.iter().map(port).collect::<Vec<_>>()).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
     let metrics = client.get(format!("{}/metrics", nginx.url)).send().await.unwrap();
     assert_eq!(metrics.status(), 404, "metrics are not exposed");
-    // Before there is a session it is the client that stays.
+    // Before a session exists, nginx hashes the client.
     let first = client.get(format!("{}/v1/info", nginx.url)).send().await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     for _ in 0..5 {
@@ -288,7 +289,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     }
     let distinct: std::collections::BTreeSet<&String> = homes.iter().map(|(_, home)| home).collect();
     assert!(distinct.len() > 1, "{distinct:?}");
-    // One goes; its sessions go on elsewhere, the others stay.
+    // One replica stops: its sessions move, the others stay.
     let gone = replicas.remove(0);
     let address = gone.base.trim_start_matches("http://").to_owned();
     gone.stop().await;
@@ -310,7 +311,7 @@ async fn watchers_share_redis_connections() {
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
     let (mut sessions, mut watchers) = (Vec::new(), Vec::new());
     for n in 0..10 {
-        let session = one.session().await;
+        let session = one.create_session().await;
         for _ in 0..20 {
             watchers.push((n, if n % 2 == 0 { &one } else { &other }.events(&session, "").await));
         }
@@ -323,7 +324,7 @@ async fn watchers_share_redis_connections() {
         assert_gapless(&watcher.until("run_finished").await, 1);
     }
     let clients = redis.cli(&["client", "list"]).await.lines().count();
-    // Of each replica: commits, looks, notifications; and redis-cli itself.
+    // Each replica has connections for commits, reads and notifications; redis-cli has one.
     assert!(clients <= 7, "{clients} connections for {} watchers", watchers.len());
 }
 
@@ -338,9 +339,10 @@ async fn service_survives_a_redis_failover() {
         ("REDIS_TOPOLOGY", "sentinel".into()),
         ("REDIS_SENTINEL_MASTER", sentinel.service_name().into()),
     ];
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..Setup::default() };
-    let service = Service::start(setup).await;
-    let session = service.session().await;
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    let session = service.create_session().await;
     service.turn(&session, "before").await;
     let mut watching = service.events(&session, "").await;
     watching.until("run_finished").await;

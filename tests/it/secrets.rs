@@ -5,7 +5,7 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     fake_mcp_server::FakeMcpServer,
     scripted_model::{ScriptedModel, call, text},
@@ -41,10 +41,14 @@ async fn secret_values_reach_only_the_tool() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.add_replies([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
-    let setup = Setup { model: Some(model.clone()), servers: vec![cluster.connector("prod")], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup {
+        model: Some(model.clone()),
+        servers: vec![cluster.connector("prod")],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "look at the secret").await;
     let ends: Vec<&str> =
         frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["content"].as_str().unwrap()).collect();
@@ -92,11 +96,11 @@ async fn placeholder_resolves_after_rereading_the_secret() {
     let start = |data| {
         let servers = vec![cluster.connector("prod")];
         let yaml = Some("tools:\n  rules:\n  - {tool: login, approval: auto}\n".to_owned());
-        Service::start(Setup { model: Some(model.clone()), servers, env: env(), yaml, data })
+        TestService::start(ServiceSetup { model: Some(model.clone()), servers, env: env(), yaml, data })
     };
     let service = start(None).await;
-    service.connected().await;
-    let session = service.session().await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "look").await;
     let of = |frames: &[Value]| {
         frames.iter().find(|f| f["type"] == "tool_end").unwrap()["content"].as_str().unwrap().to_owned()
@@ -106,7 +110,7 @@ async fn placeholder_resolves_after_rereading_the_secret() {
     let data = service.stop().await;
 
     let service = start(Some(data)).await;
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     model.add_replies([
         vec![call("login", json!({"password": mark}))],
         vec![get()],

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::{program::Program, service::assert_gapless, websocket::Socket};
+use crate::{program::TestProgram, service::assert_gapless, websocket::Socket};
 use k8sops_testing::provider::{FakeProviders, ProviderApi};
 
 /// Turns while they do not read, and what the model thinks in each: 24 MB, which every client is sent twice, as it comes
@@ -45,8 +45,8 @@ fn assert_whole(frames: &[Value], first: u64) {
 async fn stalled_clients_cost_bounded_memory() {
     let providers = FakeProviders::start().await;
     let env = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MODEL", "m")];
-    let program = Program::start(&providers.settings_yaml(), &env).await;
-    let session = program.session().await;
+    let program = TestProgram::start(&providers.settings_yaml(), &env).await;
+    let session = program.create_session().await;
     let ws = format!("{session}/ws");
     let (mut sockets, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..STUCK {

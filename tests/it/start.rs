@@ -1,8 +1,8 @@
 //! The start: ready immediately even if other services are slow or unavailable, and clear errors.
 
 use crate::{
-    program::{Program, k8sops_command},
-    service::{Service, Setup},
+    program::{TestProgram, k8sops_command},
+    service::{ServiceSetup, TestService},
 };
 use k8sops_testing::{
     TEST_TIMEOUT,
@@ -17,13 +17,15 @@ use tokio::time::timeout;
 async fn service_is_ready_while_an_mcp_server_starts() {
     let gate = TestGate::new();
     let servers = vec![CountingMcpServer::new().connector_behind(gate.clone())];
-    let service = Service::start(Setup { model: Some(ScriptedModel::new([])), servers, ..Setup::default() }).await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(ScriptedModel::new([])), servers, ..ServiceSetup::default() })
+            .await;
     // The server has received the request and answers only after the gate opens.
     gate.arrived().await;
     assert_eq!(service.get("/readyz").await["status"], "ok");
     assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
     gate.open();
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     service.stop().await;
 }
 
@@ -41,9 +43,9 @@ async fn service_is_ready_without_provider_collector_and_mcp_server() {
         ("MCP_TRANSPORT", "http"),
         ("MCP_SERVER_URL", &*mcp),
     ];
-    let program = Program::start("", &env).await;
+    let program = TestProgram::start("", &env).await;
     assert_eq!(program.get("/readyz").await["status"], "ok");
-    let session = program.session().await;
+    let session = program.create_session().await;
     assert_eq!(program.get(&session).await["status"]["mcp_connected"], false);
     program.stop().await;
 }
@@ -52,8 +54,8 @@ async fn service_is_ready_without_provider_collector_and_mcp_server() {
 async fn data_folder_may_be_a_relative_path() {
     for folder in [".", "data", "deep/data"] {
         let env = [("MEMORY_BACKEND", "filesystem"), ("MEMORY_FILESYSTEM_PATH", folder)];
-        let program = Program::start("", &env).await;
-        program.session().await;
+        let program = TestProgram::start("", &env).await;
+        program.create_session().await;
         let (_, dir) = program.stop().await;
         assert!(dir.path().join(folder).join("sessions.jsonl").exists(), "{folder}");
     }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
     provider::{FakeProviders, ProviderApi, ReceivedRequest},
@@ -41,11 +41,15 @@ async fn conversation_switches_between_all_providers() {
     let providers = FakeProviders::start().await;
     let tools = CountingMcpServer::new();
     let env = vec![("LLM_PROVIDER", "test-anthropic".to_owned()), ("LLM_MODEL", "m-anthropic".into())];
-    let setup =
-        Setup { env, yaml: Some(providers.settings_yaml()), servers: vec![tools.connector()], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup {
+        env,
+        yaml: Some(providers.settings_yaml()),
+        servers: vec![tools.connector()],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
 
     let order = [
         ProviderApi::Anthropic,

@@ -1,12 +1,11 @@
-//! Traces and log lines, as a collector and a log file that are not ours get them: one trace per turn, nothing by default,
-//! nothing secret ever.
+//! Traces and log lines: one trace per turn, no export by default, and no secrets.
 
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{program::Program, websocket::Socket};
+use crate::{program::TestProgram, websocket::Socket};
 use k8sops_testing::{
     child_program::ChildProgram,
     eventually,
@@ -105,10 +104,10 @@ impl World {
     }
 
     /// A turn with one call, in a program with these variables; its frames.
-    async fn turn(&self, program: &Program) -> Vec<Value> {
+    async fn turn(&self, program: &TestProgram) -> Vec<Value> {
         self.script();
-        program.connected().await;
-        let session = program.session().await;
+        program.wait_for_mcp_servers().await;
+        let session = program.create_session().await;
         program.turn(&session, &[("traceparent", &traceparent()), ("x-request-id", "request-7")]).await
     }
 
@@ -133,7 +132,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url), ("OTEL_SERVICE_NAME", "ops")]]
         .concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
     // Stopping sends what is left.
@@ -180,7 +179,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
     let mut chats: Vec<String> = chats.iter().map(|span| context(span)).collect();
     chats.sort_by_key(|chat| sent.iter().position(|sent| sent == chat));
     assert_eq!(sent, chats);
-    // Nothing of what was said.
+    // No content of messages.
     let all = format!("{spans:?}");
     for content in ["my question", "the final word", "4711", "mcp-secret-key", "test-key-of-no-use"] {
         assert!(!all.contains(content), "{content} in {all}");
@@ -193,7 +192,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
 async fn stdio_server_receives_the_trace_context() {
     let (collector, world) = (Collector::start().await, World::over_stdio().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     let told = received_context(&world.turn(&program).await);
     program.stop().await;
     let tool = the_one(&collector, "execute_tool whence").await;
@@ -205,10 +204,10 @@ async fn stdio_server_receives_the_trace_context() {
 async fn websocket_commands_join_the_trace_of_the_handshake() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     world.script();
-    program.connected().await;
-    let path = format!("{}/ws", program.session().await);
+    program.wait_for_mcp_servers().await;
+    let path = format!("{}/ws", program.create_session().await);
     let mut socket = Socket::open_at(&program.process.url, &path, &[("traceparent", &traceparent())]).await;
     socket.send(json!({"type": "message", "content": "my question"})).await;
     let told = received_context(&socket.until("run_finished").await);
@@ -233,10 +232,10 @@ async fn taken_over_run_stays_in_its_trace() {
     let redis_url = redis.url();
     let shared = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", &*redis_url)];
     let env = [&MODEL[..], &shared, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
-    let (one, other) = (Program::start(&world.yaml, &env).await, Program::start(&world.yaml, &env).await);
+    let (one, other) = (TestProgram::start(&world.yaml, &env).await, TestProgram::start(&world.yaml, &env).await);
     world.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.truncated(1).stall()]);
     world.script();
-    let session = one.session().await;
+    let session = one.create_session().await;
     let message = one.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "my question"}));
     message.header("traceparent", traceparent()).send().await.unwrap().error_for_status().unwrap();
     let request = the_one(&collector, "POST /v1/sessions/{session_id}/messages").await;
@@ -244,7 +243,7 @@ async fn taken_over_run_stays_in_its_trace() {
         (!world.providers.received(ProviderApi::Chat, "m").is_empty()).then_some(())
     })
     .await;
-    other.connected().await;
+    other.wait_for_mcp_servers().await;
     one.process.send_signal(Signal::SIGKILL);
     let frames = other.events(&session, "").await.until("run_finished").await;
     assert!(frames.iter().any(|frame| frame["type"] == "run_recovered"), "{frames:?}");
@@ -262,7 +261,7 @@ async fn taken_over_run_stays_in_its_trace() {
 async fn memory_extraction_is_a_separate_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)];
-    let program = Program::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
+    let program = TestProgram::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
     let frames = world.turn(&program).await;
     world.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.text("[]"), ProviderApi::Chat.text("[]")]);
     let session = frames[0]["session_id"].as_str().unwrap();
@@ -285,7 +284,7 @@ async fn content_is_traced_only_on_request() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let capture = ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url), capture]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     world.turn(&program).await;
     program.stop().await;
     let all = eventually("the collector has printed them", async || {
@@ -305,7 +304,7 @@ async fn content_is_traced_only_on_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_collector_does_not_affect_the_service() {
     let (collector, world) = (Collector::start().await, World::new().await);
-    let program = Program::start(&world.yaml, &MODEL).await;
+    let program = TestProgram::start(&world.yaml, &MODEL).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     assert_eq!(received_context(&frames)["header"], Value::Null);
@@ -315,7 +314,7 @@ async fn dead_collector_does_not_affect_the_service() {
 
     let closed = format!("http://127.0.0.1:{}", free_port());
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*closed)]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     program.stop().await;
@@ -335,13 +334,13 @@ async fn log_lines_are_json_without_secrets() {
         ],
     ]
     .concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     world.turn(&program).await;
-    // A key that the provider refuses, and repeats.
+    // A key that the provider rejects and repeats in its error.
     let refused =
         ProviderApi::Chat.error_response(401, "invalid_api_key", "Incorrect API key provided: test-key-of-no-use");
     world.providers.script(ProviderApi::Chat, "m", [refused]);
-    let session = program.session().await;
+    let session = program.create_session().await;
     let frames = program.turn(&session, &[("authorization", "Bearer users-secret-token")]).await;
     assert_eq!(frames.last().unwrap()["type"], "run_failed");
     let (log, _) = program.stop().await;

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     provider::{FakeProviders, ProviderApi},
     redis::{RedisFlavor, RedisServer},
@@ -18,10 +18,10 @@ fn priced(providers: &FakeProviders) -> String {
         )
 }
 
-async fn service(providers: &FakeProviders, env: &[(&'static str, &str)]) -> Service {
+async fn service(providers: &FakeProviders, env: &[(&'static str, &str)]) -> TestService {
     let mut all = vec![("LLM_PROVIDER", "priced".to_owned())];
     all.extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    Service::start(Setup { env: all, yaml: Some(priced(providers)), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env: all, yaml: Some(priced(providers)), ..ServiceSetup::default() }).await
 }
 
 fn last(frames: &[Value]) -> &Value {
@@ -36,7 +36,7 @@ fn warnings(frames: &[Value]) -> Vec<&str> {
 async fn usage_is_counted_at_every_level() {
     let providers = FakeProviders::start().await;
     let service = service(&providers, &[]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     providers.script(ProviderApi::Anthropic, "dear", [ProviderApi::Anthropic.call("launch_rockets", "{}")]);
     let frames = service.turn(&session, "hi").await;
     let steps: Vec<&Value> = frames.iter().filter(|f| f["type"] == "assistant_message").collect();
@@ -93,8 +93,13 @@ async fn usage_is_counted_at_every_level() {
     // Kept with the sessions.
     let data = service.stop().await;
     let env = vec![("LLM_PROVIDER", "priced".to_owned())];
-    let again =
-        Service::start(Setup { env, yaml: Some(priced(&providers)), data: Some(data), ..Setup::default() }).await;
+    let again = TestService::start(ServiceSetup {
+        env,
+        yaml: Some(priced(&providers)),
+        data: Some(data),
+        ..ServiceSetup::default()
+    })
+    .await;
     assert_eq!(again.get("/v1/usage").await["total"], report["total"]);
     again.stop().await;
 }
@@ -108,7 +113,7 @@ async fn user_budget_spans_sessions_and_replicas() {
     let env = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", url.as_str()), ("K8SOPS_BUDGET_USER_DAY_TOKENS", "200")];
     let (one, other) = (service(&providers, &env).await, service(&providers, &env).await);
     // Each reply takes 120 tokens.
-    let (first, second) = (one.session().await, other.session().await);
+    let (first, second) = (one.create_session().await, other.create_session().await);
     assert_eq!(last(&one.turn(&first, "hi").await)["outcome"], "completed");
     let frames = other.turn(&second, "hi").await;
     assert_eq!(last(&frames)["outcome"], "completed", "the call that reaches it is not cut");
@@ -130,7 +135,7 @@ async fn exhausted_budget_ends_with_a_final_answer() {
     let providers = FakeProviders::start().await;
     let env = [("K8SOPS_BUDGET_TURN_USD", "0.03"), ("K8SOPS_BUDGET_SESSION_USD", "0.05")];
     let service = service(&providers, &env).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     providers.script(ProviderApi::Anthropic, "dear", [ProviderApi::Anthropic.call("launch_rockets", "{}")]);
     let frames = service.turn(&session, "hi").await;
     assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_turn"]));
@@ -143,7 +148,7 @@ async fn exhausted_budget_ends_with_a_final_answer() {
     assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_session"]));
     assert!(frames.iter().all(|f| f["type"] != "assistant_message"));
     // Another has its own.
-    let fresh = service.session().await;
+    let fresh = service.create_session().await;
     assert_eq!(last(&service.turn(&fresh, "hi").await)["outcome"], "completed");
     service.stop().await;
 }

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    keys::Keys,
-    program::Program,
-    service::{Service, Setup},
+    keys::ApiKeyFile,
+    program::TestProgram,
+    service::{ServiceSetup, TestService},
     websocket::Socket,
 };
 use k8sops_testing::{
@@ -104,9 +104,9 @@ async fn user_token_is_forwarded_to_the_server() {
     let server = Noting::start("whoami");
     let yaml = format!("mcp:\n  servers:\n{}", with_users_token("mine", &server.url));
     let model = ScriptedModel::new([vec![call("whoami", json!({}))]]);
-    let setup = Setup { model: Some(model.clone()), yaml: Some(yaml), ..Setup::default() };
-    let service = Service::start(setup).await;
-    let session = service.session().await;
+    let setup = ServiceSetup { model: Some(model.clone()), yaml: Some(yaml), ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    let session = service.create_session().await;
     // Without a token there is no tool, and no connection under another identity.
     let frames = service.turn(&session, "who am I?").await;
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
@@ -161,7 +161,7 @@ async fn user_token_header_reaches_only_its_server() {
         with_users_token("mine", &mine.url),
         other.url
     );
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let keys_file = keys.path();
     let env = [
@@ -173,14 +173,14 @@ async fn user_token_header_reaches_only_its_server() {
         ("AUDIT_LOG", "audit.jsonl"),
         ("LOG_LEVEL", "trace,hyper=trace,reqwest=trace"),
     ];
-    let mut program = Program::start(&yaml, &env).await;
+    let mut program = TestProgram::start(&yaml, &env).await;
     program.token = Some(anna.clone());
     let asks = |tools: &[&str]| {
         let dialect = ProviderApi::Chat;
         providers.script(dialect, "m", tools.iter().map(|tool| dialect.call(tool, "{}")));
         providers.script(dialect, "m", [dialect.text("There you are.")]);
     };
-    let session = program.session().await;
+    let session = program.create_session().await;
 
     // The API key alone is not forwarded.
     asks(&["whoami"]);
@@ -220,7 +220,7 @@ async fn user_token_header_reaches_only_its_server() {
     // Another user's session has none of it.
     program.token = Some(ben.clone());
     asks(&["whoami"]);
-    let session = program.session().await;
+    let session = program.create_session().await;
     assert_eq!(ends(&program.turn(&session, &[]).await), ["error"]);
     assert_eq!(mine.callers(), expected);
 

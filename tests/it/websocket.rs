@@ -22,7 +22,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::service::{Service, Setup, assert_gapless, printed};
+use crate::service::{ServiceSetup, TestService, assert_gapless, shown_text};
 use k8sops_testing::{
     TEST_TIMEOUT,
     scripted_model::{ReplyStep, ScriptedModel, TestGate, text},
@@ -32,7 +32,7 @@ use k8sops_testing::{
 pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    pub(crate) async fn open(service: &Service, session: &str, query: &str) -> Self {
+    pub(crate) async fn open(service: &TestService, session: &str, query: &str) -> Self {
         Self::open_at(&service.base, &format!("{session}/ws{query}"), &[]).await
     }
 
@@ -82,8 +82,8 @@ impl Socket {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_over_one_socket() {
-    let service = Service::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     let hello = socket.next().await;
     assert_eq!((&hello["type"], &hello["protocol"]), (&json!("hello"), &json!(1)));
@@ -91,7 +91,7 @@ async fn conversation_over_one_socket() {
     let frames = socket.until("run_finished").await;
     let ack = frames.iter().find(|f| f["type"] == "ack").unwrap();
     assert_eq!((&ack["command_id"], &ack["seq"]), (&json!("c1"), &json!(1)));
-    assert_eq!(printed(&frames), "hello");
+    assert_eq!(shown_text(&frames), "hello");
     assert_eq!(frames.last().unwrap()["run_id"], ack["run_id"]);
     let logged: Vec<_> = frames.into_iter().filter(|f| f["seq"].is_u64() && f["type"] != "ack").collect();
     assert_gapless(&logged, 1);
@@ -99,8 +99,8 @@ async fn conversation_over_one_socket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_text_frame_is_a_message() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.0.send(Message::text("why is it down?")).await.unwrap();
     let frames = socket.until("run_finished").await;
@@ -110,8 +110,8 @@ async fn plain_text_frame_is_a_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_errors_keep_the_socket_open() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "?after=1").await;
     let cases = [
         (json!({"type": "dance", "command_id": "c1"}), "c1", "invalid_request"),
@@ -140,8 +140,8 @@ async fn command_errors_keep_the_socket_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_id_is_bound_to_its_command() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     let command = json!({"type": "message", "command_id": "c1", "content": "hi"});
     socket.send(command.clone()).await;
@@ -157,8 +157,8 @@ async fn command_id_is_bound_to_its_command() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_keeps_the_socket_open() {
     let gate = TestGate::new();
-    let service = Service::with(&ScriptedModel::new([vec![text("so "), ReplyStep::Wait(gate.clone())]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("so "), ReplyStep::Wait(gate.clone())]])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.send(json!({"type": "message", "content": "go"})).await;
     gate.arrived().await;
@@ -171,8 +171,8 @@ async fn cancel_keeps_the_socket_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reconnect_resumes_after_the_last_seq() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut first = Socket::open(&service, &session, "").await;
     first.send(json!({"type": "message", "content": "a"})).await;
     let seen = first.until("run_started").await;
@@ -187,13 +187,13 @@ async fn reconnect_resumes_after_the_last_seq() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_frames_close_the_socket_with_a_code() {
-    let setup = Setup {
+    let setup = ServiceSetup {
         model: Some(ScriptedModel::new([])),
         env: vec![("K8SOPS_MAX_FRAME_BYTES", "4096".into())],
-        ..Setup::default()
+        ..ServiceSetup::default()
     };
-    let service = Service::start(setup).await;
-    let session = service.session().await;
+    let service = TestService::start(setup).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.0.send(Message::text("x".repeat(5000))).await.unwrap();
     assert_eq!(socket.closed().await, CloseCode::Size);
@@ -227,8 +227,8 @@ async fn invalid_frames_close_the_socket_with_a_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_service_closes_sockets_cleanly() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.next().await;
     let (code, _) = tokio::join!(socket.closed(), service.stop());
@@ -238,8 +238,8 @@ async fn stopping_service_closes_sockets_cleanly() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn websocat_holds_a_conversation() {
-    let service = Service::with(&ScriptedModel::new([vec![text("hello from here")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("hello from here")]])).await;
+    let session = service.create_session().await;
     let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
     let mut websocat = Command::new(testbed::path("K8SOPS_TEST_WEBSOCAT"))
         .arg(url)
@@ -256,5 +256,5 @@ async fn websocat_holds_a_conversation() {
         frames.push(serde_json::from_str(&line).unwrap());
     }
     assert!(frames.iter().any(|f| f["type"] == "user_message" && f["content"].as_str().unwrap().trim() == "hi there"));
-    assert_eq!(printed(&frames), "hello from here");
+    assert_eq!(shown_text(&frames), "hello from here");
 }

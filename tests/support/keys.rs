@@ -9,7 +9,7 @@ use k8sops::auth::{NewKey, UserRole};
 use tempfile::TempDir;
 
 /// A file of API keys, and its entries by user.
-pub struct Keys {
+pub struct ApiKeyFile {
     folder: TempDir,
     entries: Vec<(String, String)>,
     kept: Kept,
@@ -24,7 +24,7 @@ enum Kept {
     Mounted(u32),
 }
 
-impl Keys {
+impl ApiKeyFile {
     pub fn new() -> Self {
         Self { folder: TempDir::new().unwrap(), entries: Vec::new(), kept: Kept::Plain }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::service::Sse;
+use crate::service::EventStream;
 
 /// Returns a command that runs the program under test, with an empty environment.
 pub fn k8sops_command() -> Command {
@@ -15,7 +15,7 @@ pub fn k8sops_command() -> Command {
 }
 
 /// A running `k8sops serve`, on a free port, with its sessions in memory.
-pub struct Program {
+pub struct TestProgram {
     pub process: ChildProgram,
     /// The key or token that every request contains.
     pub token: Option<String>,
@@ -24,7 +24,7 @@ pub struct Program {
     http: reqwest::Client,
 }
 
-impl Program {
+impl TestProgram {
     /// Starts the program with these settings.
     pub async fn start(yaml: &str, env: &[(&str, &str)]) -> Self {
         Self::start_as(k8sops_command().arg("serve"), yaml, env).await
@@ -60,12 +60,12 @@ impl Program {
     }
 
     /// Waits until the MCP servers are connected.
-    pub async fn connected(&self) {
+    pub async fn wait_for_mcp_servers(&self) {
         eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
     /// Creates a session, and returns its path.
-    pub async fn session(&self) -> String {
+    pub async fn create_session(&self) -> String {
         let answer = self.request(reqwest::Method::POST, "/v1/sessions").json(&json!({})).send().await.unwrap();
         let session: Value = answer.json().await.unwrap();
         format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
@@ -87,9 +87,9 @@ impl Program {
     }
 
     /// Opens a stream of the session's events.
-    pub async fn events(&self, session: &str, query: &str) -> Sse {
+    pub async fn events(&self, session: &str, query: &str) -> EventStream {
         let answer = self.request(reqwest::Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
-        Sse::new(answer.error_for_status().unwrap())
+        EventStream::new(answer.error_for_status().unwrap())
     }
 
     /// Returns the lines of the log so far.

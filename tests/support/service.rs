@@ -19,7 +19,7 @@ use k8sops_testing::{TEST_TIMEOUT, eventually, scripted_model::ScriptedModel};
 
 /// How the service of a test differs from the default.
 #[derive(Default)]
-pub struct Setup {
+pub struct ServiceSetup {
     pub env: Vec<(&'static str, String)>,
     pub yaml: Option<String>,
     pub model: Option<Arc<dyn ChatModel>>,
@@ -28,8 +28,8 @@ pub struct Setup {
     pub data: Option<TempDir>,
 }
 
-/// A running service. Dropping it aborts it; [`Service::stop`] shuts it down.
-pub struct Service {
+/// A running service. Dropping it aborts it; [`TestService::stop`] shuts it down.
+pub struct TestService {
     pub base: String,
     /// The key or token that every request contains.
     pub token: Option<String>,
@@ -39,13 +39,13 @@ pub struct Service {
     data: TempDir,
 }
 
-impl Service {
+impl TestService {
     /// Starts a service with this model and the filesystem store.
     pub async fn with(model: &Arc<ScriptedModel>) -> Self {
-        Self::start(Setup { model: Some(model.clone()), ..Setup::default() }).await
+        Self::start(ServiceSetup { model: Some(model.clone()), ..ServiceSetup::default() }).await
     }
 
-    pub async fn start(setup: Setup) -> Self {
+    pub async fn start(setup: ServiceSetup) -> Self {
         let data = setup.data.unwrap_or_else(|| TempDir::new().unwrap());
         let mut env: BTreeMap<String, String> = BTreeMap::from([
             ("K8SOPS_PORT".into(), "0".into()),
@@ -82,17 +82,17 @@ impl Service {
     }
 
     /// Begins the shutdown without waiting for its end.
-    pub fn tell_to_stop(&self) {
+    pub fn request_stop(&self) {
         self.stop.cancel();
     }
 
     /// Waits until all MCP servers are connected.
-    pub async fn connected(&self) {
+    pub async fn wait_for_mcp_servers(&self) {
         eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
     /// Returns a copy of the data folder as it is now.
-    pub fn copy_of_data(&self) -> TempDir {
+    pub fn copy_data(&self) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_dir(self.data.path(), copy.path());
         copy
@@ -124,7 +124,7 @@ impl Service {
     }
 
     /// Creates a session, and returns its path.
-    pub async fn session(&self) -> String {
+    pub async fn create_session(&self) -> String {
         let session = self.post("/v1/sessions", json!({})).await;
         format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
     }
@@ -139,7 +139,7 @@ impl Service {
             .await
             .unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        Sse::new(response).rest().await
+        EventStream::new(response).rest().await
     }
 
     /// Returns the events of a session so far.
@@ -157,10 +157,10 @@ impl Service {
     }
 
     /// Opens a stream of the session's events.
-    pub async fn events(&self, session: &str, query: &str) -> Sse {
+    pub async fn events(&self, session: &str, query: &str) -> EventStream {
         let response = self.request(Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        Sse::new(response)
+        EventStream::new(response)
     }
 }
 
@@ -196,12 +196,12 @@ pub async fn problem(response: Response) -> (u16, Value) {
 }
 
 /// A stream of server-sent events.
-pub struct Sse {
+pub struct EventStream {
     body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: String,
 }
 
-impl Sse {
+impl EventStream {
     pub fn new(response: Response) -> Self {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.bytes_stream().boxed(), buffer: String::new() }
@@ -248,12 +248,12 @@ impl Sse {
 }
 
 /// Returns the types of frames, in order.
-pub fn kinds(frames: &[Value]) -> Vec<&str> {
+pub fn frame_types(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter_map(|frame| frame["type"].as_str()).collect()
 }
 
 /// Returns the text that a simple client shows: `offset` 0 starts a new text, any other value appends.
-pub fn printed(frames: &[Value]) -> String {
+pub fn shown_text(frames: &[Value]) -> String {
     let mut text = String::new();
     for token in frames.iter().filter(|frame| frame["type"] == "token") {
         if token["offset"] == 0 {

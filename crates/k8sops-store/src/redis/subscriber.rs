@@ -145,8 +145,8 @@ impl SubscriberTask {
                         self.overflowed = false;
                         self.enqueue(StoreNotification::All);
                     }
-                    let pong = timeout(PING_INTERVAL, pubsub.ping::<redis::Value>()).await;
-                    pong.map_err(|_| connection_lost("ping timed out"))??;
+                    let reply = timeout(PING_INTERVAL, pubsub.ping::<redis::Value>()).await;
+                    reply.map_err(|_| connection_lost("ping timed out"))??;
                 }
             }
         }
