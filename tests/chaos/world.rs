@@ -1,4 +1,4 @@
-//! What is tormented: replicas as processes on one Redis, behind nginx.
+//! The system under test: replicas as processes on one Redis, behind nginx.
 
 use std::{
     fmt::Write as _,

@@ -1,4 +1,4 @@
-//! The audit trail: what is in it, that it fails closed, and that `k8sops audit verify` believes it and nothing else.
+//! The audit log: its records, failing closed, and `k8sops audit verify`.
 
 use std::path::Path;
 
@@ -154,7 +154,7 @@ async fn change_is_refused_when_audit_write_fails() {
     assert!(done > 0);
     let why = refused["content"].as_str().unwrap();
     assert!(refused["status"] == "error" && why.starts_with("not run: the audit trail cannot be written"), "{refused}");
-    // The log says so, with the ids by which it is found.
+    // The log line has the ids of the call.
     let line = eventually("it is logged", async || {
         program.log().into_iter().find(|line| line.contains("a tool call was not sent"))
     });
@@ -212,7 +212,7 @@ async fn sighup_rotates_the_audit_log() {
     let (good, says) = verify(&["--closed", old, new]).await;
     assert!(good && says.contains("6 records in 1 chain"), "{says}");
     assert!(!verify(&["--closed", new, old]).await.0, "in another order");
-    // The head that was logged can be asked for.
+    // `verify` accepts the logged head.
     let head = says.lines().find_map(|line| line.strip_prefix("head: ")).unwrap();
     assert!(log.iter().any(|line| line.contains(head)), "{log:?}");
     assert!(verify(&["--head", head, old, new]).await.0 && !verify(&["--head", head, old]).await.0);

@@ -15,14 +15,14 @@ use k8sops_testing::{
     testbed,
 };
 
-/// Which way a value goes: what may change without harm to a client depends on it.
+/// Direction of a value, which decides what changes are compatible.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     ToService,
     ToClient,
 }
 
-/// Two documents, and what breaks a client of the old one at the new one.
+/// Compares two documents, and collects what breaks clients of the old one.
 struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
@@ -324,7 +324,7 @@ async fn fuzzed_requests_get_documented_responses() {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_SCHEMATHESIS"));
     command.arg("--config-file").arg(file).arg("run").arg(format!("{}/openapi.json", service.base));
     command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--no-color"]);
-    // A WebSocket is no answer to a request of this kind.
+    // A WebSocket cannot be opened by such a request.
     command.args(["--exclude-path-regex", "/ws$", "--request-timeout", "60"]);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
          response_schema_conformance";

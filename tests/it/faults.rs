@@ -1,5 +1,5 @@
-//! Every fault that a provider can have, in each protocol: it ends in a finished turn, or in one `run_failed` with its code,
-//! and the session goes on afterwards.
+//! Faults of providers in each protocol: each ends in a finished turn or in one `run_failed` with its code, and the session
+//! stays usable.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text};
 use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi, ScriptedResponse};
 
-/// How a turn with a fault in it is to end.
+/// Expected end of a turn with a fault.
 enum Expect {
-    /// Answered, with a warning of this code before, if any.
+    /// A reply, after a warning with this code, if any.
     Answered(Option<&'static str>),
-    /// Failed, with this code.
+    /// A failed run with this code.
     Failed(&'static str),
 }
 use Expect::{Answered, Failed};
@@ -19,10 +19,10 @@ use Expect::{Answered, Failed};
 struct Fault {
     name: &'static str,
     answers: Vec<ScriptedResponse>,
-    /// A good turn before.
+    /// A successful turn before.
     history: bool,
     expect: Expect,
-    /// Requests for a reply that the turn takes.
+    /// Number of requests for a reply.
     requests: usize,
 }
 
@@ -188,7 +188,7 @@ async fn check(service: &TestService, providers: &FakeProviders, dialect: Provid
         let at_least = if name == "429-with-a-time" { 1.0 } else { 0.4 };
         assert!((at_least..10.0).contains(&seconds), "{what}: {warning}");
     }
-    // Nothing is the matter with the session.
+    // The session stays usable.
     let frames = service.turn(&session, "and now?").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "after {what}: {frames:#?}");
     let log = service.log(&session).await;

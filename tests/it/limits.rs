@@ -144,7 +144,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     slow.write_all(b"GET /v1/info HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let (mut down, mut up) = slow.split();
     let dripping = async {
-        // One header a time, for as long as it is let.
+        // One header at a time, until the service closes the connection.
         while up.write_all(b"x-more: y\r\n").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -164,7 +164,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     let large = format!("x-large: {}\r\n", "y".repeat(300 * 1024));
     for flood in [many, large] {
         let mut socket = TcpStream::connect(address(&service)).await.unwrap();
-        // It may be closed before all of it is written.
+        // The service may close the connection before everything is written.
         let _ = socket.write_all(format!("GET /v1/info HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n").as_bytes()).await;
         let said = rest(&mut socket).await;
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
@@ -172,16 +172,16 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     service.get("/healthz").await;
 }
 
-/// Streams that idle, all at the same time.
+/// Number of idle streams at the same time.
 const IDLE: usize = 10_000;
-/// How many of them are WebSockets; the others are SSE.
+/// Number of WebSockets among them; the others are SSE.
 const WEBSOCKETS: usize = 9_000;
-/// The sessions that they watch.
+/// Number of sessions that they watch.
 const WATCHED: usize = 10;
-/// The most bytes of memory that one of them may cost, in a build that is not optimised.
+/// Upper bound of the memory of one stream in bytes, in a debug build.
 const PER_SOCKET: u64 = 64 * 1024;
 
-/// Has this process open as many files as it may, which must be so many at least.
+/// Raises the limit of open files of this process, which must reach this number.
 fn needs_files(count: usize) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -195,7 +195,7 @@ async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> TestP
     TestProgram::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
 }
 
-/// A request by hand, whose answer is read until this comes.
+/// Sends a raw request, and reads the response until this text.
 async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
@@ -238,7 +238,7 @@ async fn idle_sockets_do_not_block_requests() {
             opened.expect("it is let in").unwrap().0
         }
     });
-    // Each answers pings, as every client does, and counts the ends of runs.
+    // Each client answers pings and counts the ends of runs.
     let ends = Arc::new(AtomicUsize::new(0));
     let watching = opened.buffer_unordered(32).map(|mut socket| {
         let ends = ends.clone();
@@ -256,7 +256,7 @@ async fn idle_sockets_do_not_block_requests() {
     });
     let streams: Vec<_> = opened.buffer_unordered(32).collect().await;
     assert_eq!(websockets.len() + streams.len(), IDLE);
-    // And some that say nothing at all, or nothing more.
+    // Some clients send nothing, or only the start of a request.
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(TcpStream::connect(&address).await.unwrap());
@@ -304,14 +304,14 @@ async fn connections_wait_when_descriptors_run_out() {
     for _ in 0..640 {
         let address = program.process.url.trim_start_matches("http://").to_owned();
         flood.spawn(async move {
-            // Who is closed for saying nothing comes again.
+            // A client whose idle connection was closed connects again.
             while let Ok(mut socket) = TcpStream::connect(&address).await {
                 rest(&mut socket).await;
             }
         });
     }
     eventually("as many as fit are connected", async || program.process.open_descriptors() > 400).await;
-    // Who is connected is answered, which takes files of the store; and it goes on so while the others push.
+    // Connected clients are served, which needs files of the store, while the others wait.
     for _ in 0..100 {
         program.create_session().await;
         let open = program.process.open_descriptors();
@@ -331,10 +331,10 @@ async fn connection_with_unread_body_is_closed() {
     let session = service.create_session().await;
     let of_length = ("content-length: 1000000", " ");
     let in_chunks = ("transfer-encoding: chunked", "1\r\na\r\n");
-    // It says that no body but another protocol follows, and then that a body does.
+    // The request announces an upgrade to another protocol, and then a body.
     let upgrading = ("connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked", "1\r\na\r\n");
     let of_no_kind = ("connection: upgrade\r\nupgrade: websocket", "a");
-    // Looked at by no handler, refused before one, by one that is not there, and open to everybody.
+    // A route without a body, a rejected request, a missing route, and a public route.
     let lines = [
         format!("GET {session}"),
         format!("POST {session}/cancel"),

@@ -182,7 +182,7 @@ async fn user_manages_memories_over_the_api() {
     let model = RememberingModel::new();
     let first = service(&model).await;
     let session = first.create_session().await;
-    let facts: Vec<String> = (0..5).map(|n| format!("REMEMBER TestService svc-{n} belongs to team {n}.")).collect();
+    let facts: Vec<String> = (0..5).map(|n| format!("REMEMBER Service svc-{n} belongs to team {n}.")).collect();
     first.turn(&session, &facts.join("\n")).await;
     wait_for_extractions(&first, &session, 1).await;
     assert_eq!(contents(&first, "?query=who%20has%20svc-3").await[0], "Service svc-3 belongs to team 3.");

@@ -1,5 +1,5 @@
-//! Recall measured: do questions in other words find the fact that answers them? With a real embedding model and with words
-//! alone, over `tests/recall/facts.jsonl`. The floors are a little below what was measured when they were set.
+//! Quality of recall: paraphrased questions find the fact that answers them, with a real embedding model and with words only,
+//! over `tests/recall/facts.jsonl`. The floors are a little below what was measured when they were set.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,7 +32,7 @@ fn facts() -> Vec<Fact> {
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
-/// A server with a real embedding model.
+/// Starts a server with a real embedding model.
 async fn embedding_server() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));
     command.args(["--model", &testbed::path("K8SOPS_TEST_EMBEDDING_MODEL"), "--embeddings", "--offline", "--no-webui"]);
@@ -123,7 +123,7 @@ async fn measure(memory: &Arc<LongTermMemory>, facts: &[&Fact]) -> Found {
     Found { recall: recall / count, reciprocal: reciprocal / count }
 }
 
-/// All facts, learned ten at a time.
+/// Stores all facts, ten at a time.
 async fn knowing(
     store: &Arc<InMemoryStore>,
     embedder: Option<Arc<dyn EmbeddingModel>>,

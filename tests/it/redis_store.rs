@@ -24,7 +24,7 @@ use k8sops_testing::{
     scripted_model::ScriptedModel,
 };
 
-/// A store of a deployment of its own.
+/// Returns the configuration of a separate deployment.
 fn config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
     RedisConfig {
         urls: urls.into_iter().map(Into::into).collect(),
@@ -104,9 +104,9 @@ async fn commit_with_lost_reply_is_written_once() {
         let page = store.read_events(session, head, 10).await.unwrap();
         assert_eq!((page.events.len(), page.last_seq), (1, head + 1), "{lose:?}");
     }
-    // A command too: it is taken once, and its receipt is that of a first time.
+    // A command is accepted once, too, and its receipt says so.
     for n in 0..2 {
-        // Of two scripts that a command takes, either is lost once.
+        // A command runs two scripts; each of them is lost once.
         proxy.lose_after(n, Lose::Answer);
         let receipt = store.submit_command(session, command(&format!("c{n}"), message("hi"))).await.unwrap();
         assert!(!receipt.duplicate);
@@ -160,7 +160,7 @@ async fn shallow_session_stays_small_over_many_turns() {
     assert!(model.requests().last().unwrap().messages.len() > 50, "what is left is not too little");
 }
 
-/// What the keys of all sessions take.
+/// Returns the memory of the keys of all sessions.
 async fn bytes(redis: &RedisServer) -> u64 {
     let mut sum = 0;
     for key in redis.cli(&["keys", "*{*"]).await.lines() {
@@ -169,16 +169,16 @@ async fn bytes(redis: &RedisServer) -> u64 {
     sum
 }
 
-/// What is lost on the way to Redis.
+/// What the proxy loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lose {
-    /// What is asked never arrives.
+    /// The request does not arrive.
     Request,
-    /// It is done, and the answer never comes.
+    /// The request is executed, and the reply does not arrive.
     Answer,
 }
 
-/// Stands between a store and Redis, and breaks a connection when it is told to.
+/// A proxy between a store and Redis, which breaks connections on demand.
 struct Proxy {
     port: u16,
     lose: ToLose,
@@ -248,7 +248,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
     }
 }
 
-/// What becomes of the script that goes by.
+/// What happens to a script that passes the proxy.
 fn next(lose: &ToLose) -> Option<Lose> {
     let mut lose = lose.lock().unwrap();
     match &mut *lose {

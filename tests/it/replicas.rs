@@ -56,11 +56,11 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     assert_eq!(other.get("/v1/sessions").await["sessions"][0]["session_id"], one.get(&session).await["session_id"]);
     let (mut here, mut there) = (one.events(&session, "").await, other.events(&session, "").await);
     one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
-    // The text so far, before anything of it is committed.
+    // The text so far, before it is committed.
     gate.arrived().await;
     let mut seen = there.until("token").await;
     assert_eq!(seen.last().unwrap()["content"], "I will ");
-    // A watcher that comes late gets the text so far.
+    // A late watcher gets the text so far.
     let mut late = other.events(&session, "").await;
     assert_eq!(late.until("token").await.last().unwrap()["content"], "I will ");
     gate.open();
@@ -80,7 +80,7 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     let turn = other.turn(&session, "and now?").await;
     assert_eq!(frame_types(&turn).last(), Some(&"run_finished"));
     assert_eq!(one.log(&session).await, other.log(&session).await);
-    // Deleted here, gone there.
+    // A session that one replica deletes is gone on the other.
     one.request(Method::DELETE, &session).send().await.unwrap().error_for_status().unwrap();
     assert!(there.rest().await.iter().all(|frame| frame["type"] != "gap"), "the stream ends");
     let (status, _) = other.refused(other.request(Method::GET, &session)).await;
@@ -223,7 +223,7 @@ async fn redis_outage_is_reported_and_recovered() {
         service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
     })
     .await;
-    // Paused: connections stay, and nothing answers.
+    // While Redis is paused, connections stay open and nothing responds.
     redis.pause().await;
     let (status, problem) = service.refused(service.request(Method::GET, &session)).await;
     assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
@@ -264,7 +264,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
     let metrics = client.get(format!("{}/metrics", nginx.url)).send().await.unwrap();
     assert_eq!(metrics.status(), 404, "metrics are not exposed");
-    // Before there is a session it is the client that stays.
+    // Before a session exists, nginx hashes the client.
     let first = client.get(format!("{}/v1/info", nginx.url)).send().await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     for _ in 0..5 {
@@ -289,7 +289,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     }
     let distinct: std::collections::BTreeSet<&String> = homes.iter().map(|(_, home)| home).collect();
     assert!(distinct.len() > 1, "{distinct:?}");
-    // One goes; its sessions go on elsewhere, the others stay.
+    // One replica stops: its sessions move, the others stay.
     let gone = replicas.remove(0);
     let address = gone.base.trim_start_matches("http://").to_owned();
     gone.stop().await;
@@ -324,7 +324,7 @@ async fn watchers_share_redis_connections() {
         assert_gapless(&watcher.until("run_finished").await, 1);
     }
     let clients = redis.cli(&["client", "list"]).await.lines().count();
-    // Of each replica: commits, looks, notifications; and redis-cli itself.
+    // Each replica has connections for commits, reads and notifications; redis-cli has one.
     assert!(clients <= 7, "{clients} connections for {} watchers", watchers.len());
 }
 

@@ -1,5 +1,4 @@
-//! Traces and log lines, as a collector and a log file that are not ours get them: one trace per turn, nothing by default,
-//! nothing secret ever.
+//! Traces and log lines: one trace per turn, no export by default, and no secrets.
 
 use nix::sys::signal::Signal;
 use reqwest::Method;
@@ -180,7 +179,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
     let mut chats: Vec<String> = chats.iter().map(|span| context(span)).collect();
     chats.sort_by_key(|chat| sent.iter().position(|sent| sent == chat));
     assert_eq!(sent, chats);
-    // Nothing of what was said.
+    // No content of messages.
     let all = format!("{spans:?}");
     for content in ["my question", "the final word", "4711", "mcp-secret-key", "test-key-of-no-use"] {
         assert!(!all.contains(content), "{content} in {all}");
@@ -337,7 +336,7 @@ async fn log_lines_are_json_without_secrets() {
     .concat();
     let program = TestProgram::start(&world.yaml, &env).await;
     world.turn(&program).await;
-    // A key that the provider refuses, and repeats.
+    // A key that the provider rejects and repeats in its error.
     let refused =
         ProviderApi::Chat.error_response(401, "invalid_api_key", "Incorrect API key provided: test-key-of-no-use");
     world.providers.script(ProviderApi::Chat, "m", [refused]);

@@ -1,5 +1,5 @@
-//! Does anything grow that should not? The program as it is shipped under steady load: sessions are begun, talked to over SSE
-//! and WebSocket, and deleted, again and again, while memory, tasks, descriptors and keys are looked at.
+//! The soak test: the program under steady load. Clients create sessions, use them over SSE and WebSocket, and delete them,
+//! while the test samples memory, tasks, descriptors and keys.
 //!
 //! `tests/soak/run.sh` runs it at length on a release build, prints a table, and fails when the least-squares slope of
 //! something after the warm-up is above its bound. Within `cargo test` it is short and decides by no slope: when the load is
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use support::{BenchClient, BenchProgram, BenchRedis, ScriptedUpstream};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
-/// Clients that work at the same time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 8;
 /// The wait of a client between two sessions: so that the load is steady and not as much as the machine can do.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ impl Options {
     }
 }
 
-/// What is looked at.
+/// A sample of the resources in use.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     at: f64,
