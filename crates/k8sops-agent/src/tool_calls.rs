@@ -174,7 +174,7 @@ impl Run {
             log.send_progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
         let elicitation_handler = Arc::new(UserElicitation::new(self, call.id.clone(), class.tool.server().to_owned()));
-        let context = ToolCallContext {
+        let call_site = ToolCallContext {
             id: call.id.clone(),
             progress,
             elicitation_handler,
@@ -183,7 +183,7 @@ impl Run {
         // A halt does not interrupt a call, because its outcome would be lost. The call ends within its own time limit.
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.execute_call(class, &arguments, context) => Some(outcome),
+            outcome = self.tools.execute_call(class, &arguments, call_site) => Some(outcome),
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -32,6 +32,7 @@ impl FakeMcpServer {
     }
 
     /// Adds a tool that is declared read-only.
+    #[must_use]
     pub fn read_only_tool(
         self,
         name: &'static str,
@@ -43,6 +44,7 @@ impl FakeMcpServer {
 
     /// Adds a tool. `read_only` is the hint that the server declares, if any. The tool returns the result of `answer`: a text,
     /// or the text of an error.
+    #[must_use]
     pub fn tool(
         self,
         name: &'static str,

@@ -92,7 +92,10 @@ struct CommitWatch {
 #[async_trait]
 impl StoreHooks for CommitWatch {
     async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
-        let StoreWrite::Commit(commit) = write else { return Ok(yield_now().await) };
+        let StoreWrite::Commit(commit) = write else {
+            yield_now().await;
+            return Ok(());
+        };
         let slow = self.slow.lock().unwrap().clone();
         if let Some(gate) = slow {
             gate.pass().await;

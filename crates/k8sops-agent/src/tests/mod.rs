@@ -270,9 +270,9 @@ impl ToolExecutor for Tools {
         if name == "asks" {
             let schema = json!({"type": "object"}).as_object().unwrap().clone();
             let question = ElicitationRequest { message: "sure?".into(), form: ElicitationForm::Fields(schema) };
-            let content = format!("{:?}", context.elicitation_handler.handle_elicitation(question).await);
-            let bytes = content.len() as u64;
-            return ToolOutcome { status: ToolStatus::Ok, content, structured: None, truncated: false, bytes };
+            let answer = format!("{:?}", context.elicitation_handler.handle_elicitation(question).await);
+            let bytes = answer.len() as u64;
+            return ToolOutcome { status: ToolStatus::Ok, content: answer, structured: None, truncated: false, bytes };
         }
         self.calls.lock().unwrap().push((name.into(), Value::Object(arguments.clone())));
         let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
