@@ -65,7 +65,7 @@ impl ReloadedProgram {
     }
 
     /// Writes another configuration and reloads it.
-    async fn reload(&self, yaml: &str) {
+    fn reload(&self, yaml: &str) {
         std::fs::write(self.folder.path().join("settings.yaml"), yaml).unwrap();
         self.process.send_signal(Signal::SIGHUP);
     }
@@ -82,7 +82,7 @@ async fn sighup_reloads_and_names_settings_needing_restart() {
     assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
     let yaml = "log: {level: info}\ntools: {approval: deny}\nbudgets: {user_day_tokens: 1234}\n\
                 llm: {provider: ollama, model: qwen3:8b}\nserver: {max_message_bytes: 1KiB}\n";
-    program.reload(yaml).await;
+    program.reload(yaml);
     eventually("the policy is applied", async || program.gate().await == "deny").await;
     let changed =
         "config reloaded changed=\"budgets.user_day_tokens, llm.model, llm.provider, log.level, tools.approval\"";
@@ -107,12 +107,12 @@ async fn invalid_configuration_is_rejected_as_a_whole() {
             "providers and their models need a restart",
         ),
     ] {
-        program.reload(yaml).await;
+        program.reload(yaml);
         eventually(said, async || program.has_logged(said)).await;
         assert_eq!(program.gate().await, "ask", "{yaml}");
     }
     assert!(program.has_logged("config reload rejected, keeping previous"));
-    program.reload("tools: {approval: deny}\n").await;
+    program.reload("tools: {approval: deny}\n");
     eventually("a valid configuration is applied", async || program.gate().await == "deny").await;
 }
 
@@ -126,11 +126,11 @@ async fn reload_raises_and_lowers_limits() {
     let first = follow().await;
     assert_eq!(first.status(), 200);
     assert_eq!(follow().await.status(), 429);
-    program.reload("limits: {streams_per_user: 2}\n").await;
+    program.reload("limits: {streams_per_user: 2}\n");
     eventually("the higher limit is applied", async || program.has_logged("changed=\"limits.streams_per_user\"")).await;
     let second = follow().await;
     assert_eq!(second.status(), 200);
-    program.reload("limits: {streams_per_user: 1, requests_per_minute: 1}\n").await;
+    program.reload("limits: {streams_per_user: 1, requests_per_minute: 1}\n");
     let said = "changed=\"limits.requests_per_minute, limits.streams_per_user\"";
     eventually("the lower limit is applied", async || program.has_logged(said)).await;
     drop((first, second));
@@ -146,7 +146,7 @@ async fn reload_never_bypasses_approval() {
     let auth = "auth: {mode: proxy, proxy: {user_header: X-User, sources: 127.0.0.0/8}}\n";
     let program = ReloadedProgram::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
     // This pair is valid at a start, but `approval_by` changes only at a start.
-    program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n")).await;
+    program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n"));
     eventually("the reload is rejected", async || program.has_logged("no approval would be requested")).await;
     assert_eq!(program.gate().await, "ask");
 }

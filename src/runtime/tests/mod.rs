@@ -1,9 +1,10 @@
 //! The runtime over the memory store: the log stays consistent for any order of commands.
 
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -92,8 +93,11 @@ struct CommitWatch {
 #[async_trait]
 impl StoreHooks for CommitWatch {
     async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
-        let StoreWrite::Commit(commit) = write else { return Ok(yield_now().await) };
-        let slow = self.slow.lock().unwrap().clone();
+        let StoreWrite::Commit(commit) = write else {
+            yield_now().await;
+            return Ok(());
+        };
+        let slow = self.slow.lock().clone();
         if let Some(gate) = slow {
             gate.pass().await;
         }
@@ -101,7 +105,7 @@ impl StoreHooks for CommitWatch {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::estimated_bytes));
+        self.checkpoints.lock().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())
     }
 

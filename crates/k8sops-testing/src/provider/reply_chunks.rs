@@ -63,7 +63,7 @@ fn anthropic_events(texts: &[&str], calls: &[(&str, &str)]) -> Vec<Value> {
         events.push(json!({"type": "content_block_delta", "index": n + 1, "delta": delta}));
         events.push(json!({"type": "content_block_stop", "index": n + 1}));
     }
-    let reason = if !calls.is_empty() { "tool_use" } else { "end_turn" };
+    let reason = if calls.is_empty() { "end_turn" } else { "tool_use" };
     events.push(json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": null},
         "usage": {"output_tokens": 20}}));
     events.push(json!({"type": "message_stop"}));
@@ -84,7 +84,7 @@ fn chat_events(texts: &[&str], calls: &[(&str, &str)]) -> Vec<Value> {
             "function": {"name": name, "arguments": arguments}});
         events.push(chunk(json!({"tool_calls": [call]}), Value::Null));
     }
-    events.push(chunk(json!({}), json!(if !calls.is_empty() { "tool_calls" } else { "stop" })));
+    events.push(chunk(json!({}), json!(if calls.is_empty() { "stop" } else { "tool_calls" })));
     events.push(json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m",
         "choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120,
             "prompt_tokens_details": {"cached_tokens": 90}}}));

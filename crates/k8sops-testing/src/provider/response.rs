@@ -57,22 +57,26 @@ impl ScriptedResponse {
     }
 
     /// Adds a header.
+    #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
     /// Closes the connection after the chunks.
+    #[must_use]
     pub fn cut(self) -> Self {
         Self { end: ResponseEnd::Cut, ..self }
     }
 
     /// Sends nothing after the chunks, and keeps the connection open.
+    #[must_use]
     pub fn stall(self) -> Self {
         Self { end: ResponseEnd::Stall, ..self }
     }
 
     /// Sends the bytes one by one.
+    #[must_use]
     pub fn byte_by_byte(self) -> Self {
         Self { byte_pause: Some(Duration::from_micros(200)), ..self }
     }
