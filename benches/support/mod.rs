@@ -357,13 +357,13 @@ impl BenchRedis {
     pub async fn monitor(&self) -> RedisMonitor {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
         stream.write_all(b"MONITOR\r\n").await.expect("it listens");
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
         let noted = seen.clone();
         let task = tokio::spawn(async move {
             let mut lines = BufReader::new(stream).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if !line.contains(" lua]") && line.contains('"') {
-                    noted.lock().expect("no holder panics").push(line);
+                    noted.lock().push(line);
                 }
             }
         });
@@ -380,7 +380,7 @@ impl Drop for BenchRedis {
 
 /// The commands that Redis receives, see [`BenchRedis::monitor`].
 pub struct RedisMonitor {
-    seen: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+    seen: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -388,7 +388,7 @@ impl RedisMonitor {
     /// Returns the commands so far, without those that belong to no turn (pings, the scan for sessions without an owner).
     pub fn stop(self) -> Vec<String> {
         self.task.abort();
-        let seen = self.seen.lock().expect("no holder panics").clone();
+        let seen = self.seen.lock().clone();
         seen.into_iter().filter(|line| line.contains('{') || line.contains("user:")).collect()
     }
 }

@@ -1,11 +1,12 @@
 //! The system under test: replicas as processes on one Redis, behind nginx.
 
+use parking_lot::Mutex;
 use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -86,7 +87,7 @@ impl World {
 
     /// The replica that holds leases under this name.
     pub fn named(&self, id: &str) -> Option<&Arc<Replica>> {
-        self.replicas.iter().find(|replica| replica.life.lock().unwrap().id == id)
+        self.replicas.iter().find(|replica| replica.life.lock().id == id)
     }
 
     /// How many replicas answer requests, and how many are stopped in their tracks.
@@ -164,11 +165,11 @@ impl Replica {
     }
 
     pub fn state(&self) -> State {
-        self.life.lock().unwrap().state
+        self.life.lock().state
     }
 
     pub fn id(&self) -> String {
-        self.life.lock().unwrap().id.clone()
+        self.life.lock().id.clone()
     }
 
     async fn info(&self) -> Option<Value> {
@@ -179,21 +180,21 @@ impl Replica {
     /// Starts the process and waits until it answers. It takes part in the work as soon as it can, not only from then on.
     pub async fn start(&self) {
         let child = self.spawn();
-        self.life.lock().unwrap().child = Some(child);
+        self.life.lock().child = Some(child);
         let deadline = Instant::now() + START;
         // Not `eventually`: its future is not `Send`, and the killer restarts replicas in tasks.
         let info = loop {
             if let Some(info) = self.info().await {
                 break info;
             }
-            let ended = self.life.lock().unwrap().child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self.life.lock().child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {
                 panic!("replica {} ended at its start: {status}", self.index);
             }
             assert!(Instant::now() < deadline, "replica {} did not respond within {START:?}", self.index);
             sleep(POLL).await;
         };
-        let mut life = self.life.lock().unwrap();
+        let mut life = self.life.lock();
         info["replica"].as_str().expect("/v1/info names the replica").clone_into(&mut life.id);
         life.state = State::Up;
     }
@@ -218,7 +219,7 @@ impl Replica {
 
     /// Sends a signal, if the replica is in this state; it is in the state `then` afterwards.
     fn signal(&self, signal: Signal, from: State, then: State) -> bool {
-        let mut life = self.life.lock().unwrap();
+        let mut life = self.life.lock();
         let pid = life.child.as_ref().and_then(Child::id);
         let Some(pid) = pid.filter(|_| life.state == from) else { return false };
         life.state = then;
@@ -249,7 +250,7 @@ impl Replica {
 
     /// Waits until the process that was told to end has ended.
     pub async fn ended(&self) -> ExitStatus {
-        let child = self.life.lock().unwrap().child.take();
+        let child = self.life.lock().child.take();
         let mut child = child.expect("it was started, and is waited for once");
         let ended = timeout(STOP, child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("replica {} did not end within {STOP:?}", self.index));

@@ -1,10 +1,7 @@
 //! Elicitation requests of real MCP servers, in both protocol eras.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use k8sops_mcp::{
@@ -31,14 +28,14 @@ impl User {
     }
 
     fn questions(&self) -> Vec<ElicitationRequest> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 }
 
 #[async_trait]
 impl ElicitationHandler for User {
     async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
-        self.asked.lock().unwrap().push(question);
+        self.asked.lock().push(question);
         // A person takes longer than the time limit of the call.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         self.answer.clone()

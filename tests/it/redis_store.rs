@@ -1,10 +1,8 @@
 //! The Redis store against Redis servers of several makers and versions: the contract of all stores, and what Redis adds
 //! to it (an answer that is lost, a deleted session's keys, bounded storage, time to live).
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
@@ -211,12 +209,12 @@ impl Proxy {
     }
 
     fn lose_after(&self, scripts: usize, what: Lose) {
-        *self.lose.lock().unwrap() = Some((scripts, what));
+        *self.lose.lock() = Some((scripts, what));
     }
 
     /// What is still to be lost.
     fn lost(&self) -> usize {
-        usize::from(self.lose.lock().unwrap().is_some())
+        usize::from(self.lose.lock().is_some())
     }
 }
 
@@ -250,7 +248,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
 
 /// What happens to a script that passes the proxy.
 fn next(lose: &ToLose) -> Option<Lose> {
-    let mut lose = lose.lock().unwrap();
+    let mut lose = lose.lock();
     match &mut *lose {
         Some((0, what)) => {
             let what = *what;

@@ -1,9 +1,7 @@
 //! MCP servers that are called with the token of each user.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use k8sops::auth::UserRole;
@@ -52,7 +50,7 @@ impl Noting {
     }
 
     fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 
     /// Whose tokens calls of its tool came with, in their order.
@@ -77,7 +75,7 @@ async fn answer(
     let method = body["method"].as_str().unwrap_or_default().to_owned();
     let said = format!("you are {}", authorization.is_some());
     let headers = format!("{:?}", request.headers());
-    asked.lock().unwrap().push(Asked { method: method.clone(), authorization, headers });
+    asked.lock().push(Asked { method: method.clone(), authorization, headers });
     let result = match method.as_str() {
         "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
             "serverInfo": {"name": "mine", "version": "1"}}),

@@ -188,20 +188,20 @@ impl Run {
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let outcome = outcome.unwrap_or_else(|| {
-            let (status, content) = if class.effect == ToolEffect::Read {
+            let (status, explanation) = if class.effect == ToolEffect::Read {
                 (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
             } else {
                 (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {OUTCOME_UNKNOWN}"))
             };
-            let bytes = content.len() as u64;
-            ToolOutcome { status, content, structured: None, truncated: false, bytes }
+            let bytes = explanation.len() as u64;
+            ToolOutcome { status, content: explanation, structured: None, truncated: false, bytes }
         });
-        let mut content = outcome.content;
-        content.extend(RunLimits::repeat_remark(call, &content, environment.messages));
+        let mut output = outcome.content;
+        output.extend(RunLimits::repeat_remark(call, &output, environment.messages));
         let end = ToolEnd {
             tool_call_id: call.id.clone(),
             status: outcome.status,
-            content,
+            content: output,
             structured: outcome.structured,
             truncated: outcome.truncated,
             bytes: outcome.bytes,

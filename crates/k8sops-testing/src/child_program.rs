@@ -1,8 +1,9 @@
 //! A program as a process of its own, which prints the URL that it listens on.
 
+use parking_lot::Mutex;
 use std::{
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -38,7 +39,7 @@ impl CapturedOutput {
         let task = tokio::spawn(async move {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                lines_so_far.lock().unwrap().push(line);
+                lines_so_far.lock().push(line);
             }
         });
         (captured, task)
@@ -46,12 +47,12 @@ impl CapturedOutput {
 
     /// Returns the lines so far.
     pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.0.lock().clone()
     }
 
     /// Returns the first URL that the program says it listens on.
     fn announced_url(&self) -> Option<String> {
-        self.0.lock().unwrap().iter().find_map(|line| {
+        self.0.lock().iter().find_map(|line| {
             let address = ANNOUNCEMENTS.iter().find_map(|words| Some(line.split_once(words)?.1))?;
             let (host, rest) = address.split_once(':')?;
             let port: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -1,9 +1,7 @@
 //! An MCP server in the test's process with two tools, `look` (read-only) and `change`, which count their calls.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc};
 
 use k8sops_mcp::{InProcessConnector, McpConnector};
 use rmcp::{
@@ -59,13 +57,13 @@ impl CountingMcpServer {
 
     /// Returns how often a tool was called.
     pub fn count_calls(&self, name: &str) -> usize {
-        self.0.calls.lock().unwrap().get(name).copied().unwrap_or_default()
+        self.0.calls.lock().get(name).copied().unwrap_or_default()
     }
 
     /// Holds the calls of a tool from now on, until the gate is opened for each.
     pub fn hold_calls(&self, name: &str) -> TestGate {
         let gate = TestGate::new();
-        self.0.held.lock().unwrap().insert(name.into(), gate.clone());
+        self.0.held.lock().insert(name.into(), gate.clone());
         gate
     }
 }
@@ -94,8 +92,8 @@ impl ServerHandler for CountingMcpServer {
         _context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let name = request.name.to_string();
-        *self.0.calls.lock().unwrap().entry(name.clone()).or_default() += 1;
-        let held = self.0.held.lock().unwrap().get(&name).cloned();
+        *self.0.calls.lock().entry(name.clone()).or_default() += 1;
+        let held = self.0.held.lock().get(&name).cloned();
         if let Some(gate) = held {
             gate.pass().await;
         }

@@ -1,6 +1,7 @@
 //! An MCP server in the test's process whose tools the test defines, for results that no real server gives on demand.
 
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use k8sops_mcp::{InProcessConnector, McpConnector};
 use rmcp::{
@@ -57,7 +58,7 @@ impl FakeMcpServer {
         if let Some(read_only) = read_only {
             tool = tool.with_annotations(ToolAnnotations::new().read_only(read_only));
         }
-        self.0.tools.lock().unwrap().push((tool, Arc::new(answer)));
+        self.0.tools.lock().push((tool, Arc::new(answer)));
         self
     }
 
@@ -79,7 +80,7 @@ impl FakeMcpServer {
 
     /// Returns the calls so far, in order: tool and arguments.
     pub fn calls(&self) -> Vec<(String, Map<String, Value>)> {
-        self.0.calls.lock().unwrap().clone()
+        self.0.calls.lock().clone()
     }
 
     /// Returns how often a tool was called.
@@ -98,7 +99,7 @@ impl ServerHandler for FakeMcpServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.0.tools.lock().unwrap().iter().map(|(tool, _)| tool.clone()).collect();
+        let tools = self.0.tools.lock().iter().map(|(tool, _)| tool.clone()).collect();
         Ok(ListToolsResult::with_all_items(tools))
     }
 
@@ -108,8 +109,8 @@ impl ServerHandler for FakeMcpServer {
         _context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        self.0.calls.lock().unwrap().push((request.name.to_string(), arguments.clone()));
-        let tools = self.0.tools.lock().unwrap();
+        self.0.calls.lock().push((request.name.to_string(), arguments.clone()));
+        let tools = self.0.tools.lock();
         let answer = tools.iter().find(|(tool, _)| tool.name == request.name).map(|(_, answer)| answer.clone());
         drop(tools);
         let answer = answer.ok_or_else(|| ErrorData::invalid_params("unknown tool", None))?;

@@ -1,10 +1,8 @@
 //! A model that follows every instruction that it reads, also in tool outputs and tool descriptions. No real model is as
 //! gullible: an attack that fails with this one fails with every model.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -37,7 +35,7 @@ impl ObedientModel {
             }
         }
         texts.extend(request.tools.iter().map(|tool| tool.description.clone()));
-        let mut done = self.done.lock().unwrap();
+        let mut done = self.done.lock();
         texts
             .iter()
             .flat_map(|text| parse_instructions(text))

@@ -1,7 +1,8 @@
 //! A model whose memory extraction is predictable: it extracts the text behind `REMEMBER` of every line of a conversation.
 
+use parking_lot::Mutex;
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -35,7 +36,7 @@ impl RememberingModel {
     /// # Panics
     /// If there was no request.
     pub fn last_user_message(&self) -> String {
-        let requests = self.requests.lock().unwrap();
+        let requests = self.requests.lock();
         let messages = &requests.last().expect("it was asked").messages;
         let user = messages.iter().rev().find_map(|message| match message.as_ref() {
             ChatMessage::User(message) => Some(message.content.clone()),
@@ -46,12 +47,12 @@ impl RememberingModel {
 
     /// Returns the requests for replies so far.
     pub fn requests(&self) -> Vec<ChatRequest> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().clone()
     }
 
     /// Returns the prompts of the memory extractions so far.
     pub fn extractions(&self) -> Vec<String> {
-        self.extractions.lock().unwrap().clone()
+        self.extractions.lock().clone()
     }
 }
 
@@ -67,17 +68,17 @@ impl ChatModel for RememberingModel {
         reply.usage = TokenUsage { input_tokens: 100, output_tokens: 10, ..TokenUsage::default() };
         if request.system.starts_with("You keep the long-term memory") {
             let ChatMessage::User(asked) = request.messages[0].as_ref() else { panic!("{request:?}") };
-            self.extractions.lock().unwrap().push(asked.content.clone());
+            self.extractions.lock().push(asked.content.clone());
             let failing =
                 self.failing_extractions.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if failing.is_ok() {
                 return Err(ModelError::Auth("the key is not known".into()));
             }
-            let own = self.extraction_reply.lock().unwrap().clone();
+            let own = self.extraction_reply.lock().clone();
             reply.content = own.unwrap_or_else(|| marked_facts(&asked.content).to_string());
         } else {
             reply.content = "Noted.".into();
-            self.requests.lock().unwrap().push(request);
+            self.requests.lock().push(request);
         }
         Ok(stream::iter([Ok(ReplyDelta::Done(reply))]).boxed())
     }

@@ -1,9 +1,7 @@
 //! A model that streams scripted replies, for unit and integration tests of what no real provider does on demand.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
@@ -92,20 +90,20 @@ impl ScriptedModel {
 
     /// Appends replies to the script.
     pub fn add_replies(&self, replies: impl IntoIterator<Item = Vec<ReplyStep>>) {
-        self.replies.lock().unwrap().extend(replies);
+        self.replies.lock().extend(replies);
     }
 
     /// Returns the requests so far.
     pub fn requests(&self) -> Vec<ChatRequest> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().clone()
     }
 }
 
 #[async_trait]
 impl ChatModel for ScriptedModel {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
-        self.requests.lock().unwrap().push(request);
-        let mut steps = self.replies.lock().unwrap().pop_front().unwrap_or_else(|| vec![text("ok")]);
+        self.requests.lock().push(request);
+        let mut steps = self.replies.lock().pop_front().unwrap_or_else(|| vec![text("ok")]);
         if let Some(ReplyStep::Fail(error)) = steps.first() {
             return Err(error.clone());
         }

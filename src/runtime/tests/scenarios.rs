@@ -49,7 +49,7 @@ async fn checkpoints_weigh_at_most_twice_the_log() {
         world.rest(ApprovalDecision::Approve).await;
     }
     let log: u64 = world.log().await.iter().map(|e| e.estimated_bytes()).sum();
-    let checkpoints = world.store.checkpoints.lock().unwrap();
+    let checkpoints = world.store.checkpoints.lock();
     let written: u64 = checkpoints.iter().sum();
     assert!(checkpoints.len() >= 3, "{checkpoints:?}");
     assert!(written <= 2 * log, "{written} bytes of checkpoints for {log} bytes of log");
@@ -59,11 +59,11 @@ async fn checkpoints_weigh_at_most_twice_the_log() {
 async fn early_cancel_cancels_its_run() {
     let gate = TestGate::new();
     let world = World::new(&ScriptedModel::new([vec![text("never said"), ReplyStep::Hang]])).await;
-    *world.store.slow.lock().unwrap() = Some(gate.clone());
+    *world.store.slow.lock() = Some(gate.clone());
     world.say("hi").await;
     gate.arrived().await;
     world.submit(CommandBody::Cancel { run_id: None }).await.unwrap();
-    *world.store.slow.lock().unwrap() = None;
+    *world.store.slow.lock() = None;
     gate.open();
     world.rest(ApprovalDecision::Approve).await;
     assert!(

@@ -16,7 +16,7 @@ fn two(log: &Arc<Log>, first: &Arc<ScriptedModel>, second: &Arc<ScriptedModel>) 
 
 /// Who wrote the messages.
 fn writers(log: &Log) -> Vec<String> {
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let writers = events.iter().filter_map(|e| match &e.body {
         EventBody::AssistantMessage(e) => e.provider.clone(),
         _ => None,
@@ -107,7 +107,7 @@ async fn waits_have_a_budget_and_say_how_long_they_are() {
     let run = run(&log, &model, &Arc::default());
     run.run_to_completion().await.unwrap();
     assert_eq!(model.requests().len(), 2, "the second asked for more than is left of two minutes");
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let EventBody::Warning(warning) = &events[3].body else { panic!() };
     assert_eq!(warning.code, "rate_limited");
     assert!(warning.wait_seconds.is_some_and(|s| (50.0..=50.5).contains(&s)), "{warning:?}");
@@ -123,7 +123,7 @@ async fn a_wait_ends_when_the_user_cancels() {
     let run = run(&log, &model, &Arc::default());
     let cancel = run.cancel.clone();
     let began = tokio::time::Instant::now();
-    *log.after_step.lock().unwrap() = Some(Box::new(move |_| cancel.cancel()));
+    *log.after_step.lock() = Some(Box::new(move |_| cancel.cancel()));
     run.run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), began.elapsed()), (RunOutcome::Cancelled, Duration::ZERO));
 }
@@ -182,7 +182,7 @@ struct Used(Mutex<Option<TokenUsage>>);
 #[async_trait]
 impl UsageSource for Used {
     async fn user_usage_today(&self) -> Option<TokenUsage> {
-        *self.0.lock().unwrap()
+        *self.0.lock()
     }
 }
 
@@ -224,7 +224,7 @@ async fn a_session_or_a_user_that_has_nothing_left_is_told_so_without_another_ca
         *budget = tokens(15);
         run.run_to_completion().await.unwrap();
         assert_eq!(log.outcome(), RunOutcome::Completed, "what cannot be known does not stop a turn");
-        *usage_source.0.lock().unwrap() = Some(log.state.read().unwrap().summary.usage);
+        *usage_source.0.lock() = Some(log.state.read().summary.usage);
         again(&log, "more");
         run.run_to_completion().await.unwrap();
         assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Limit, vec![code.to_owned()]));
@@ -250,7 +250,7 @@ async fn a_reply_costs_what_the_catalog_says_and_the_budget_may_be_in_money() {
     run.run_to_completion().await.unwrap();
     let EventBody::RunFinished(end) = log.last() else { panic!() };
     assert_eq!((end.outcome, end.usage.cost_usd), (RunOutcome::Limit, usd(0.04)));
-    let state = log.state.read().unwrap();
+    let state = log.state.read();
     assert_eq!(state.summary.usage.cost_usd, usd(0.04));
     assert_eq!((state.spent.models[0].provider.as_str(), state.spent.total_usage().cost_usd), ("scripted", usd(0.04)));
 }

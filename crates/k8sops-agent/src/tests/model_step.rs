@@ -8,7 +8,7 @@ async fn a_reply_without_tools_ends_the_run_in_the_same_commit() {
     let model = ScriptedModel::new([vec![ReplyStep::Reasoning("hm".into()), text("hel"), text("lo")]]);
     assert_eq!(run(&log, &model, &Arc::default()).run_to_completion().await, Ok(RunEnd::Closed));
     assert_eq!(log.kinds(), ["assistant_message", "run_finished"]);
-    assert_eq!(*log.commits.lock().unwrap(), [2, 2]);
+    assert_eq!(*log.commits.lock(), [2, 2]);
     let EventBody::RunFinished(end) = log.last() else { panic!() };
     assert_eq!((end.outcome, end.usage.output_tokens), (RunOutcome::Completed, 5));
     log.assert_can_go_on();
@@ -34,7 +34,7 @@ async fn a_stream_that_breaks_is_tried_again_as_a_new_message() {
     let model = ScriptedModel::new([vec![text("half"), broken], vec![text("whole")]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(log.kinds(), ["run_recovered", "warning", "assistant_message", "run_finished"]);
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let EventBody::RunRecovered(recovered) = &events[3].body else { panic!() };
     let EventBody::AssistantMessage(message) = &events[5].body else { panic!() };
     assert_eq!(recovered.attempt, 2);

@@ -42,6 +42,8 @@ enum SubscriptionChange {
 impl NotificationSubscriber {
     /// Starts the task that listens. Must be called on a Tokio runtime.
     pub(super) fn spawn(connection: Arc<SharedConnection>, keys: RedisKeys) -> Self {
+        // Two changes for each open cursor at most, sent where nothing can wait, such as in `drop`.
+        #[expect(clippy::disallowed_methods, reason = "bounded by the cursors that are open")]
         let (changes, pending_changes) = mpsc::unbounded_channel();
         let (queue, notifications) = mpsc::channel(QUEUE_LIMIT);
         let task =

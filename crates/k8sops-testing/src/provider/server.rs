@@ -1,8 +1,9 @@
 //! The server of the providers.
 
+use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use serde_json::{Value, json};
@@ -70,13 +71,13 @@ impl FakeProviders {
 
     /// Appends responses of a model, one for each request.
     pub fn script(&self, api: ProviderApi, model: &str, responses: impl IntoIterator<Item = ScriptedResponse>) {
-        let mut scripts = self.shared.scripts.lock().unwrap();
+        let mut scripts = self.shared.scripts.lock();
         scripts.entry((api, model.to_owned())).or_default().extend(responses);
     }
 
     /// Returns the requests for replies of a model so far.
     pub fn received(&self, api: ProviderApi, model: &str) -> Vec<ReceivedRequest> {
-        let received = self.shared.received.lock().unwrap();
+        let received = self.shared.received.lock();
         received.iter().filter(|r| r.api == Some(api) && r.model() == model).cloned().collect()
     }
 
@@ -100,10 +101,10 @@ async fn serve_request(mut socket: TcpStream, shared: Arc<SharedState>) {
     let api = received.api;
     let model = received.model().to_owned();
     let show = received.path == "/api/show";
-    shared.received.lock().unwrap().push(received);
+    shared.received.lock().push(received);
     let response = match api {
         Some(api) => {
-            let mut scripts = shared.scripts.lock().unwrap();
+            let mut scripts = shared.scripts.lock();
             let next = scripts.get_mut(&(api, model)).and_then(VecDeque::pop_front);
             next.unwrap_or_else(|| api.text(GOOD_REPLY))
         }
