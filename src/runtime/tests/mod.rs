@@ -1,9 +1,10 @@
 //! The runtime over the memory store: the log stays consistent for any order of commands.
 
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -96,7 +97,7 @@ impl StoreHooks for CommitWatch {
             yield_now().await;
             return Ok(());
         };
-        let slow = self.slow.lock().unwrap().clone();
+        let slow = self.slow.lock().clone();
         if let Some(gate) = slow {
             gate.pass().await;
         }
@@ -104,7 +105,7 @@ impl StoreHooks for CommitWatch {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::estimated_bytes));
+        self.checkpoints.lock().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())
     }
 
