@@ -17,7 +17,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use support::{Client, Nginx, Program, Redis, Upstream};
+use support::{BenchClient, BenchProgram, BenchRedis, NginxProxy, ScriptedUpstream};
 
 /// Sessions that stream at the same time.
 const SESSIONS: usize = 32;
@@ -54,34 +54,34 @@ async fn main() {
 }
 
 async fn tokens() {
-    let upstream = Upstream::start(TOKENS, Duration::from_millis(1000 / RATE)).await;
-    let nginx = Nginx::start(&[upstream.port]).await;
+    let upstream = ScriptedUpstream::start(TOKENS, Duration::from_millis(1000 / RATE)).await;
+    let nginx = NginxProxy::start(&[upstream.port]).await;
     let through = format!("{}/v1", nginx.url);
-    let redis = Redis::start().await;
+    let redis = BenchRedis::start().await;
     let [backend, url] = redis.env();
     let kept_there = [("MAX_SESSIONS", "100"), (backend.0, &*backend.1), (url.0, &*url.1)];
-    let service = Program::start(&upstream.url(), &[("MAX_SESSIONS", "100")]).await;
-    let with_redis = Program::start(&upstream.url(), &kept_there).await;
-    let client = Client::new();
+    let service = BenchProgram::start(&upstream.url(), &[("MAX_SESSIONS", "100")]).await;
+    let with_redis = BenchProgram::start(&upstream.url(), &kept_there).await;
+    let client = BenchClient::new();
 
     // The first of both is not counted: connections, pools and caches are made in it.
     for warm in [true, false] {
-        let before = nginx.cpu();
+        let before = nginx.cpu_time();
         let began = Instant::now();
-        let bodies = join_all((0..SESSIONS).map(|_| client.upstream(&through))).await;
+        let bodies = join_all((0..SESSIONS).map(|_| client.count_upstream_tokens(&through))).await;
         let took = began.elapsed();
-        let through_nginx = nginx.cpu().saturating_sub(before);
+        let through_nginx = nginx.cpu_time().saturating_sub(before);
         assert!(bodies.iter().all(|tokens| *tokens == TOKENS), "every stream is whole");
 
         let mut through = Vec::new();
         for service in [&service, &with_redis] {
-            let sessions = join_all((0..SESSIONS).map(|_| client.session(&service.url))).await;
-            let before = (service.cpu(), redis.cpu());
+            let sessions = join_all((0..SESSIONS).map(|_| client.create_session(&service.url))).await;
+            let before = (service.cpu_time(), redis.cpu_time());
             let began = Instant::now();
             let runs = join_all(sessions.iter().map(|session| client.turn(session, "go"))).await;
             assert!(runs.iter().all(|text| text.split_whitespace().count() as u64 == TOKENS), "every text is whole");
-            let of_redis = redis.cpu().saturating_sub(before.1);
-            through.push((service.cpu().saturating_sub(before.0), of_redis, began.elapsed()));
+            let of_redis = redis.cpu_time().saturating_sub(before.1);
+            through.push((service.cpu_time().saturating_sub(before.0), of_redis, began.elapsed()));
         }
         if !warm {
             let all = (SESSIONS as u64 * TOKENS) as f64;
@@ -103,8 +103,8 @@ async fn tokens() {
 
 /// Turns that are answered with one tool call and then a text, on Redis.
 async fn redis() {
-    let upstream = Upstream::start_with_a_call_of("echo", 3).await;
-    let redis = Redis::start().await;
+    let upstream = ScriptedUpstream::start_with_tool_call("echo", 3).await;
+    let redis = BenchRedis::start().await;
     let [backend, url] = redis.env();
     let node = std::env::var("K8SOPS_TEST_NODE").unwrap_or_else(|_| "node".into());
     let everything = std::env::var("K8SOPS_TEST_MCP_EVERYTHING").expect("source the test bed's env.sh");
@@ -116,10 +116,10 @@ async fn redis() {
         ("MCP_SERVER_ARGS", &everything),
         ("MAX_SESSIONS", "100"),
     ];
-    let service = Program::start(&upstream.url(), &settings).await;
-    let client = Client::new();
-    client.connected(&service.url).await;
-    let session = client.session(&service.url).await;
+    let service = BenchProgram::start(&upstream.url(), &settings).await;
+    let client = BenchClient::new();
+    client.wait_for_mcp_servers(&service.url).await;
+    let session = client.create_session(&service.url).await;
     for _ in 0..5 {
         client.turn(&session, "echo it").await;
     }
@@ -136,8 +136,8 @@ async fn redis() {
         println!("  {:10} {key}", words.first().copied().unwrap_or_default());
     }
     // As fast as it goes: sixteen sessions, each turn four commits.
-    let sessions = join_all((0..16).map(|_| client.session(&service.url))).await;
-    let (began, before) = (Instant::now(), redis.cpu());
+    let sessions = join_all((0..16).map(|_| client.create_session(&service.url))).await;
+    let (began, before) = (Instant::now(), redis.cpu_time());
     let turns = 20;
     join_all(sessions.iter().map(async |session| {
         for _ in 0..turns {
@@ -148,12 +148,12 @@ async fn redis() {
     let took = began.elapsed().as_secs_f64();
     let commits = client.events(&sessions[0]).await.1 * sessions.len();
     println!("  {:.0} events per second from 16 sessions, with all that is around them", commits as f64 / took);
-    println!("  Redis: {:.0} % of a core", redis.cpu().saturating_sub(before).as_secs_f64() / took * 100.0);
-    let long = client.session(&service.url).await;
+    println!("  Redis: {:.0} % of a core", redis.cpu_time().saturating_sub(before).as_secs_f64() / took * 100.0);
+    let long = client.create_session(&service.url).await;
     let mut last = 0;
     while last < 5_000 {
         client.turn(&long, "echo it").await;
-        last = client.head(&long).await;
+        last = client.last_seq(&long).await;
     }
     let (read, count) = client.events(&long).await;
     println!("  a log of {count} events is read whole in {:.1} ms", read.as_secs_f64() * 1e3);
@@ -165,10 +165,10 @@ async fn redis() {
 }
 
 async fn turns() {
-    let upstream = Upstream::start(20, Duration::ZERO).await;
-    let service = Program::start(&upstream.url(), &[]).await;
-    let client = Client::new();
-    let session = client.session(&service.url).await;
+    let upstream = ScriptedUpstream::start(20, Duration::ZERO).await;
+    let service = BenchProgram::start(&upstream.url(), &[]).await;
+    let client = BenchClient::new();
+    let session = client.create_session(&service.url).await;
     let mut done = 0;
     println!("turns: one session, replies of 20 tokens, mean of 20 turns");
     for at in [10, 1000] {
@@ -176,12 +176,12 @@ async fn turns() {
             client.turn(&session, "what is the state of the deployment?").await;
             done += 1;
         }
-        let (cpu, written) = (service.cpu(), service.written());
+        let (cpu, written) = (service.cpu_time(), service.written_bytes());
         for _ in 0..20 {
             client.turn(&session, "what is the state of the deployment?").await;
             done += 1;
         }
-        let (cpu, written) = (service.cpu().saturating_sub(cpu), service.written() - written);
+        let (cpu, written) = (service.cpu_time().saturating_sub(cpu), service.written_bytes() - written);
         println!(
             "  at turn {at:5}: {:7.2} ms CPU, {:6} bytes written per turn",
             cpu.as_secs_f64() * 1e3 / 20.0,
@@ -198,18 +198,18 @@ async fn outputs() {
         ("secrets", " Secret: ", "dmFsdWUtb2Ytc2Vjcm"),
         ("log", "ERROR payment 4711", "nothing is hidden"),
     ] {
-        let upstream = Upstream::start_with_a_call_of(tool, 3).await;
+        let upstream = ScriptedUpstream::start_with_tool_call(tool, 3).await;
         let server = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/large_outputs.py");
         let python = std::env::var("K8SOPS_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
         let settings = [("MCP_SERVER_COMMAND", &*python), ("MCP_SERVER_ARGS", server)];
-        let service = Program::start(&upstream.url(), &settings).await;
-        let client = Client::new();
-        client.connected(&service.url).await;
-        let before = service.resident();
-        let session = client.session(&service.url).await;
-        let cpu = service.cpu();
+        let service = BenchProgram::start(&upstream.url(), &settings).await;
+        let client = BenchClient::new();
+        client.wait_for_mcp_servers(&service.url).await;
+        let before = service.resident_memory();
+        let session = client.create_session(&service.url).await;
+        let cpu = service.cpu_time();
         client.turn(&session, "go").await;
-        let cpu = service.cpu().saturating_sub(cpu);
+        let cpu = service.cpu_time().saturating_sub(cpu);
         let end = client.tool_end(&session).await;
         let content = end["content"].as_str().unwrap_or_default();
         assert!(content.contains(seen) && !content.contains(hidden), "{tool}: {end}");
@@ -219,18 +219,18 @@ async fn outputs() {
             content.len() as f64 / 1e3,
             cpu.as_secs_f64(),
             mib(before),
-            mib(service.peak()),
+            mib(service.peak_memory()),
         );
     }
 }
 
 async fn start() {
-    let upstream = Upstream::start(1, Duration::ZERO).await;
-    let client = Client::new();
+    let upstream = ScriptedUpstream::start(1, Duration::ZERO).await;
+    let client = BenchClient::new();
     let mut took = Vec::new();
     for _ in 0..20 {
         let began = Instant::now();
-        let service = Program::spawn(&upstream.url(), &[]);
+        let service = BenchProgram::spawn(&upstream.url(), &[]);
         while !client.is_ready(&service.url).await {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -241,24 +241,24 @@ async fn start() {
 }
 
 async fn idle() {
-    let upstream = Upstream::start(1, Duration::ZERO).await;
-    let service = Program::start(&upstream.url(), &[("MAX_SESSIONS", "20000")]).await;
-    let client = Client::new();
+    let upstream = ScriptedUpstream::start(1, Duration::ZERO).await;
+    let service = BenchProgram::start(&upstream.url(), &[("MAX_SESSIONS", "20000")]).await;
+    let client = BenchClient::new();
     // What a first use allocates is not the sessions'.
     for _ in 0..50 {
-        client.session(&service.url).await;
+        client.create_session(&service.url).await;
     }
-    let before = service.resident();
+    let before = service.resident_memory();
     let mut session = String::new();
     for _ in 0..100 {
-        session = join_all((0..100).map(|_| client.session(&service.url))).await.pop().expect("a hundred");
+        session = join_all((0..100).map(|_| client.create_session(&service.url))).await.pop().expect("a hundred");
     }
-    let after = service.resident();
+    let after = service.resident_memory();
     println!("idle: resident memory");
     println!("  before                   {:8.1} MiB", mib(before));
     println!("  with 10,000 sessions     {:8.1} MiB  ({:+.2} KiB each)", mib(after), kib(before, after, 10_000));
-    let _sockets = join_all((0..1000).map(|_| client.socket(&session))).await;
-    let with_sockets = service.resident();
+    let _sockets = join_all((0..1000).map(|_| client.open_socket(&session))).await;
+    let with_sockets = service.resident_memory();
     println!(
         "  with 1,000 WebSockets    {:8.1} MiB  ({:+.2} KiB each)",
         mib(with_sockets),

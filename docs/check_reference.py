@@ -15,6 +15,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# The metrics of the Prometheus client's process collector.
+PROCESS_METRICS = {
+    f"process_{name}"
+    for name in (
+        "cpu_seconds_total", "max_fds", "open_fds", "resident_memory_bytes", "start_time_seconds", "threads",
+        "virtual_memory_bytes",
+    )
+}
 METRIC = re.compile(r"\b(?:k8sops|process)_[a-z0-9_]+")
 
 
@@ -43,7 +51,7 @@ def main():
 
     sources = (ROOT / "crates/k8sops-telemetry/src/metrics").rglob("*.rs")
     literals = re.findall(r'"([a-z0-9_]+)"', "\n".join(file.read_text(encoding="utf-8") for file in sources))
-    registered = {name for name in literals if METRIC.fullmatch(name)}
+    registered = {name for name in literals if METRIC.fullmatch(name)} | PROCESS_METRICS
     documented = {name for row in re.findall(r"(?m)^\| (`[^|]*`) \|", page("operate/metrics.md"))
                   for name in METRIC.findall(row)}
     missing += [f"operate/metrics.md: {name}" for name in sorted(registered - documented)]

@@ -11,7 +11,7 @@ use k8sops_core::{
 };
 use k8sops_store::{InMemoryStore, RedisConfig, RedisDeployment, RedisStore};
 
-use crate::support::{Redis, cpu};
+use crate::support::{BenchRedis, process_cpu_time};
 
 /// As many as small embedding models have.
 const DIMENSIONS: usize = 384;
@@ -45,7 +45,7 @@ fn memory(n: usize) -> MemoryChange {
     MemoryChange { memory, embedding: EmbeddingChange::Set(vector(n)) }
 }
 
-fn store_in(redis: &Redis) -> Arc<dyn MemoryStore> {
+fn store_in(redis: &BenchRedis) -> Arc<dyn MemoryStore> {
     let config = RedisConfig {
         urls: vec![redis.url().into()],
         topology: RedisDeployment::Single,
@@ -62,11 +62,13 @@ pub async fn run() {
     println!(
         "  CPU of a search here and in Redis, and the time until the answer; the first search reads what is stored"
     );
-    let (seven, eight) =
-        (Redis::start_as("K8SOPS_TEST_REDIS_SERVER").await, Redis::start_as("K8SOPS_TEST_REDIS8_SERVER").await);
+    let (seven, eight) = (
+        BenchRedis::start_as("K8SOPS_TEST_REDIS_SERVER").await,
+        BenchRedis::start_as("K8SOPS_TEST_REDIS8_SERVER").await,
+    );
     let user: UserId = "bench".parse().expect("an id");
-    let writers: [(&str, Arc<dyn MemoryStore>, Option<&Redis>); 3] = [
-        ("in memory, exact", Arc::new(InMemoryStore::default()), None),
+    let writers: [(&str, Arc<dyn MemoryStore>, Option<&BenchRedis>); 3] = [
+        ("in memory, exact", Arc::new(InMemoryStore::new(false)), None),
         ("Redis 7, exact", store_in(&seven), Some(&seven)),
         ("Redis 8, vector set", store_in(&eight), Some(&eight)),
     ];
@@ -85,8 +87,8 @@ pub async fn run() {
             let began = Instant::now();
             fresh.find_nearest_memories(&user, &vector(0), LIMIT).await.expect("searched");
             let first = began.elapsed();
-            let of_redis = || redis.map_or(Duration::ZERO, Redis::cpu);
-            let (began, here, there) = (Instant::now(), cpu(std::process::id()), of_redis());
+            let of_redis = || redis.map_or(Duration::ZERO, BenchRedis::cpu_time);
+            let (began, here, there) = (Instant::now(), process_cpu_time(std::process::id()), of_redis());
             for n in 0..SEARCHES {
                 let found = fresh.find_nearest_memories(&user, &vector(n as usize), LIMIT).await.expect("searched");
                 assert_eq!(found.len(), LIMIT, "as many as were asked for");
@@ -94,7 +96,7 @@ pub async fn run() {
             let mean = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(SEARCHES);
             println!(
                 "  {count:7} {name:20} {:6.2} ms here, {:6.2} ms in Redis; answered in {:6.2} ms; the first in {:7.1} ms",
-                mean(cpu(std::process::id()).saturating_sub(here)),
+                mean(process_cpu_time(std::process::id()).saturating_sub(here)),
                 mean(of_redis().saturating_sub(there)),
                 mean(began.elapsed()),
                 first.as_secs_f64() * 1e3,

@@ -1,4 +1,4 @@
-//! The peers of the benches: a scripted upstream, nginx in front of it, the service, and a client.
+//! What the benches run: a scripted model provider, nginx, Redis, the service, and a client.
 
 use std::{
     fmt::Write as _,
@@ -15,21 +15,21 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use k8sops_testing::nginx::free_port;
-pub use k8sops_testing::nginx::{Nginx, cpu};
+pub use k8sops_testing::nginx::{NginxProxy, process_cpu_time};
+use k8sops_testing::{eventually, testbed::free_port};
 
-/// Speaks chat completions: every request is answered by so many tokens, so far apart.
-pub struct Upstream {
+/// A model provider with the API of chat completions. It streams the same number of tokens for every request.
+pub struct ScriptedUpstream {
     pub port: u16,
 }
 
-impl Upstream {
+impl ScriptedUpstream {
     pub async fn start(tokens: u64, gap: Duration) -> Self {
         Self::start_as(tokens, gap, None).await
     }
 
-    /// One whose every answer to a user is a call of this tool first.
-    pub async fn start_with_a_call_of(tool: &'static str, tokens: u64) -> Self {
+    /// Starts an upstream that calls a tool before it replies to a message.
+    pub async fn start_with_tool_call(tool: &'static str, tokens: u64) -> Self {
         Self::start_as(tokens, Duration::ZERO, Some(tool)).await
     }
 
@@ -39,8 +39,8 @@ impl Upstream {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    // A client that leaves ends its connection, and nothing else.
-                    let _ = answer(stream, tokens, gap, tool).await;
+                    // A failed connection ends with its client.
+                    let _ = stream_replies(stream, tokens, gap, tool).await;
                 });
             }
         });
@@ -52,7 +52,7 @@ impl Upstream {
     }
 }
 
-async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: Option<&str>) -> std::io::Result<()> {
+async fn stream_replies(stream: TcpStream, tokens: u64, gap: Duration, tool: Option<&str>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
@@ -86,7 +86,7 @@ async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: Option<&str
                 "function": {"name": wanted, "arguments": "{\"message\": \"hello\"}"}});
             let delta = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
                 "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
-            chunk(&mut write, &format!("data: {delta}\n\ndata: [DONE]\n\n")).await?;
+            write_chunk(&mut write, &format!("data: {delta}\n\ndata: [DONE]\n\n")).await?;
             write.write_all(b"0\r\n\r\n").await?;
             continue;
         }
@@ -96,39 +96,37 @@ async fn answer(stream: TcpStream, tokens: u64, gap: Duration, tool: Option<&str
             }
             let delta = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
                 "choices": [{"index": 0, "delta": {"content": format!("token{n} ")}, "finish_reason": null}]});
-            chunk(&mut write, &format!("data: {delta}\n\n")).await?;
+            write_chunk(&mut write, &format!("data: {delta}\n\n")).await?;
         }
         let end = json!({"id": "c", "object": "chat.completion.chunk", "model": "bench",
             "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
-        chunk(&mut write, &format!("data: {end}\n\ndata: [DONE]\n\n")).await?;
+        write_chunk(&mut write, &format!("data: {end}\n\ndata: [DONE]\n\n")).await?;
         write.write_all(b"0\r\n\r\n").await?;
     }
 }
 
-async fn chunk(write: &mut (impl AsyncWriteExt + Unpin), data: &str) -> std::io::Result<()> {
+async fn write_chunk(write: &mut (impl AsyncWriteExt + Unpin), data: &str) -> std::io::Result<()> {
     let mut piece = String::with_capacity(data.len() + 16);
     write!(piece, "{:x}\r\n{data}\r\n", data.len()).expect("a string takes all");
     write.write_all(piece.as_bytes()).await
 }
 
-/// The service, as it is shipped, on the filesystem store.
-pub struct Program {
+/// A running service with the filesystem store.
+pub struct BenchProgram {
     pub url: String,
     child: Child,
     dir: TempDir,
 }
 
-impl Program {
+impl BenchProgram {
     pub async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
         let program = Self::spawn(upstream, env);
         let address = program.url.trim_start_matches("http://");
-        while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("the service listens", async || TcpStream::connect(address).await.is_ok()).await;
         program
     }
 
-    /// Starts it, and does not wait for anything.
+    /// Starts the service without waiting for it.
     pub fn spawn(upstream: &str, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
@@ -143,7 +141,7 @@ impl Program {
             .env("OPENAI_BASE_URL", upstream)
             .env("OPENAI_API_KEY", "none")
             .env("LOG_LEVEL", "error")
-            // One user does the work of many.
+            // The bench is one user with the load of many.
             .env("K8SOPS_MAX_REQUESTS_PER_MINUTE", "1000000")
             .env("K8SOPS_MAX_RUNS_PER_USER", "1000")
             .env("K8SOPS_MAX_RUNS", "1000")
@@ -151,38 +149,38 @@ impl Program {
             .envs(env.iter().copied())
             .stdout(Stdio::null())
             .spawn()
-            .expect("it is built");
+            .expect("k8sops is built");
         Self { url: format!("http://127.0.0.1:{port}"), child, dir }
     }
 
-    /// CPU time so far.
-    pub fn cpu(&self) -> Duration {
-        cpu(self.child.id())
+    /// Returns the CPU time so far.
+    pub fn cpu_time(&self) -> Duration {
+        process_cpu_time(self.child.id())
     }
 
-    /// Bytes that it has in files. Logs only grow, so the difference is what was written.
-    pub fn written(&self) -> u64 {
+    /// Returns the size of its files in bytes. Logs only grow, so the difference is what was written.
+    pub fn written_bytes(&self) -> u64 {
         folder_size(self.dir.path())
     }
 
-    /// Resident memory in bytes.
-    pub fn resident(&self) -> u64 {
-        self.memory("VmRSS:")
+    /// Returns the resident memory in bytes.
+    pub fn resident_memory(&self) -> u64 {
+        self.read_memory("VmRSS:")
     }
 
-    /// The most resident memory that it ever had, in bytes.
-    pub fn peak(&self) -> u64 {
-        self.memory("VmHWM:")
+    /// Returns the highest resident memory so far in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.read_memory("VmHWM:")
     }
 
-    fn memory(&self, what: &str) -> u64 {
+    fn read_memory(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
     }
 }
 
-impl Drop for Program {
+impl Drop for BenchProgram {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -201,16 +199,16 @@ fn folder_size(path: &std::path::Path) -> u64 {
 }
 
 /// A client of the service and of the upstream.
-pub struct Client(reqwest::Client);
+pub struct BenchClient(reqwest::Client);
 
-impl Client {
+impl BenchClient {
     pub fn new() -> Self {
         Self(reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built"))
     }
 
-    /// One reply of the upstream; how many tokens it had.
-    pub async fn upstream(&self, base: &str) -> u64 {
-        let response = self.0.post(format!("{base}/chat/completions")).body("{}").send().await.expect("it answers");
+    /// Requests one reply of an upstream, and returns the number of its tokens.
+    pub async fn count_upstream_tokens(&self, base: &str) -> u64 {
+        let response = self.0.post(format!("{base}/chat/completions")).body("{}").send().await.expect("a response");
         let mut stream = response.bytes_stream();
         let mut tokens = 0;
         while let Some(piece) = stream.next().await {
@@ -220,17 +218,17 @@ impl Client {
         tokens
     }
 
-    /// A new session's URL.
-    pub async fn session(&self, base: &str) -> String {
-        let response = self.0.post(format!("{base}/v1/sessions")).send().await.expect("it answers");
+    /// Creates a session, and returns its URL.
+    pub async fn create_session(&self, base: &str) -> String {
+        let response = self.0.post(format!("{base}/v1/sessions")).send().await.expect("a response");
         let session: Value = response.json().await.expect("JSON");
         format!("{base}/v1/sessions/{}", session["session_id"].as_str().expect("an id"))
     }
 
-    /// One turn over SSE; the text that was streamed.
+    /// Runs a turn over SSE, and returns the streamed text.
     pub async fn turn(&self, session: &str, content: &str) -> String {
         let request = self.0.post(format!("{session}/messages")).header("accept", "text/event-stream");
-        let response = request.json(&json!({"content": content})).send().await.expect("it answers");
+        let response = request.json(&json!({"content": content})).send().await.expect("a response");
         let mut stream = response.bytes_stream();
         let (mut text, mut buffer) = (String::new(), String::new());
         while let Some(piece) = stream.next().await {
@@ -247,32 +245,30 @@ impl Client {
         text
     }
 
-    /// What the service says of itself to Prometheus.
+    /// Returns the metrics of the service in Prometheus' format.
     #[allow(dead_code, reason = "only the soak needs it")]
     pub async fn metrics(&self, base: &str) -> String {
-        let response = self.0.get(format!("{base}/metrics")).send().await.expect("it answers");
+        let response = self.0.get(format!("{base}/metrics")).send().await.expect("a response");
         response.text().await.expect("it is whole")
     }
 
-    /// Whether the service takes requests.
+    /// Returns whether the service accepts requests.
     pub async fn is_ready(&self, base: &str) -> bool {
         self.0.get(format!("{base}/readyz")).send().await.is_ok_and(|response| response.status().is_success())
     }
 
     /// Waits until the MCP servers are connected.
-    pub async fn connected(&self, base: &str) {
-        loop {
-            let info = self.0.get(format!("{base}/v1/info")).send().await.expect("it answers");
-            if info.json::<Value>().await.expect("JSON")["mcp_connected"] == true {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    pub async fn wait_for_mcp_servers(&self, base: &str) {
+        eventually("the MCP servers are connected", async || {
+            let info = self.0.get(format!("{base}/v1/info")).send().await.expect("a response");
+            info.json::<Value>().await.expect("JSON")["mcp_connected"] == true
+        })
+        .await;
     }
 
-    /// The seq of a session's newest event.
-    pub async fn head(&self, session: &str) -> u64 {
-        let response = self.0.get(format!("{session}/events?after=0&follow=false")).send().await.expect("it answers");
+    /// Returns the seq of a session's newest event.
+    pub async fn last_seq(&self, session: &str) -> u64 {
+        let response = self.0.get(format!("{session}/events?after=0&follow=false")).send().await.expect("a response");
         let mut stream = response.bytes_stream();
         let first = stream.next().await.expect("hello").expect("hello");
         let text = String::from_utf8_lossy(&first);
@@ -284,20 +280,21 @@ impl Client {
     pub async fn events(&self, session: &str) -> (Duration, usize) {
         let began = std::time::Instant::now();
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
-        let text = request.send().await.expect("it answers").text().await.expect("the stream is whole");
+        let text = request.send().await.expect("a response").text().await.expect("the stream is whole");
         (began.elapsed(), text.lines().filter(|line| line.contains("\"seq\":")).count())
     }
 
     /// The newest `tool_end` of a session.
     pub async fn tool_end(&self, session: &str) -> Value {
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
-        let text = request.send().await.expect("it answers").text().await.expect("the stream is whole");
+        let text = request.send().await.expect("a response").text().await.expect("the stream is whole");
         let mut frames = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         frames.rfind(|frame| frame["type"] == "tool_end").unwrap_or_default()
     }
 
     /// An open WebSocket of the session.
-    pub async fn socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+    /// Opens a WebSocket of a session.
+    pub async fn open_socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         let (mut socket, _) =
             connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
         socket.next().await.expect("hello").expect("hello");
@@ -305,19 +302,19 @@ impl Client {
     }
 }
 
-/// A Redis of the bench's own.
-pub struct Redis {
+/// A Redis server for a bench.
+pub struct BenchRedis {
     port: u16,
     child: Child,
     _dir: TempDir,
 }
 
-impl Redis {
+impl BenchRedis {
     pub async fn start() -> Self {
         Self::start_as("K8SOPS_TEST_REDIS_SERVER").await
     }
 
-    /// The one that an environment variable names.
+    /// Starts the server that an environment variable names.
     pub async fn start_as(variable: &str) -> Self {
         let (dir, port) = (TempDir::new().expect("a temporary folder"), free_port());
         let server = std::env::var(variable).unwrap_or_else(|_| "redis-server".into());
@@ -327,73 +324,71 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("Redis is installed");
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        eventually("Redis listens", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
         Self { port, child, _dir: dir }
     }
 
-    /// The settings of a service that keeps its sessions there.
+    /// Returns the settings of a service with this store.
     pub fn env(&self) -> [(&'static str, String); 2] {
         [("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", self.url())]
     }
 
-    /// Where it is.
+    /// Returns the URL for clients.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     #[allow(dead_code, reason = "only the soak needs it")]
-    pub async fn keys(&self) -> u64 {
+    pub async fn count_keys(&self) -> u64 {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
         stream.write_all(b"DBSIZE\r\n").await.expect("it listens");
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).await.expect("it answers");
+        BufReader::new(stream).read_line(&mut line).await.expect("a response");
         line.trim().trim_start_matches(':').parse().expect("a number")
     }
 
-    /// CPU time of the server.
-    pub fn cpu(&self) -> Duration {
-        cpu(self.child.id())
+    /// Returns the CPU time of the server.
+    pub fn cpu_time(&self) -> Duration {
+        process_cpu_time(self.child.id())
     }
 
-    /// Notes the commands that clients send, those that scripts call left out.
-    pub async fn monitor(&self) -> Monitor {
+    /// Records the commands that clients send, without those that scripts call.
+    pub async fn monitor(&self) -> RedisMonitor {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
         stream.write_all(b"MONITOR\r\n").await.expect("it listens");
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
         let noted = seen.clone();
         let task = tokio::spawn(async move {
             let mut lines = BufReader::new(stream).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if !line.contains(" lua]") && line.contains('"') {
-                    noted.lock().expect("no holder panics").push(line);
+                    noted.lock().push(line);
                 }
             }
         });
-        Monitor { seen, task }
+        RedisMonitor { seen, task }
     }
 }
 
-impl Drop for Redis {
+impl Drop for BenchRedis {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// See [`Redis::monitor`].
-pub struct Monitor {
-    seen: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+/// The commands that Redis receives, see [`BenchRedis::monitor`].
+pub struct RedisMonitor {
+    seen: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Monitor {
-    /// The commands so far, without what is not a turn's (pings, the look for sessions without an owner).
+impl RedisMonitor {
+    /// Returns the commands so far, without those that belong to no turn (pings, the scan for sessions without an owner).
     pub fn stop(self) -> Vec<String> {
         self.task.abort();
-        let seen = self.seen.lock().expect("no holder panics").clone();
+        let seen = self.seen.lock().clone();
         seen.into_iter().filter(|line| line.contains('{') || line.contains("user:")).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use actix_web::{get, web};
 use k8sops_agent::SpendingLimit;
-use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_RETENTION_DAYS, UsageDay, UsdAmount};
+use k8sops_core::{DailyUsage, ModelUsage, TokenUsage, USAGE_RETENTION_DAYS, UsageDay, UsdAmount, UserDailyUsage};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -135,7 +135,7 @@ pub(super) async fn get_usage(
         }
         days.push(DayReport { date, total: usage.total_usage(), models: usage.models, sessions });
     }
-    let used = sum_by_model(usage_today.iter().flat_map(|day| day.all_usage())).total_usage();
+    let used = sum_by_model(usage_today.iter().flat_map(UserDailyUsage::all_usage)).total_usage();
     let total = sort_models(total);
     Ok(web::Json(UsageReport {
         from,

@@ -205,7 +205,7 @@ impl ServerHandler for DemoServer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use rmcp::{
         ClientHandler, RoleClient,
@@ -226,7 +226,7 @@ mod tests {
         }
 
         async fn on_progress(&self, params: ProgressNotificationParam, _: NotificationContext<RoleClient>) {
-            self.0.lock().unwrap().push(params);
+            self.0.lock().push(params);
         }
     }
 
@@ -325,7 +325,7 @@ mod tests {
         let handle = client.send_cancellable_request(request, PeerRequestOptions::no_options()).await.unwrap();
         let token = handle.progress_token.clone();
         handle.await_response().await.unwrap();
-        let told = client.service().0.lock().unwrap().clone();
+        let told = client.service().0.lock().clone();
         assert!(!told.is_empty() && told.iter().all(|p| p.progress_token == token), "{told:?}");
         assert!(told[0].message.as_deref().unwrap().contains("/3 new pods ready"));
     }

@@ -195,7 +195,7 @@ impl LogWriter {
         self.projection.apply_events(&events);
         self.feed.publish_events(&events);
         self.projection.read(|state| {
-            self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count())
+            self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count());
         });
         for done in done {
             // An aborted run does not wait.

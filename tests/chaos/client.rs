@@ -1,9 +1,10 @@
 //! A client as the book tells clients to be: it sends messages with an `Idempotency-Key` until they are taken, follows
 //! the session's events with `Last-Event-ID`, and connects again, anywhere, when a stream breaks. It notes all it sees.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -137,7 +138,7 @@ impl Session {
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap()
+        self.seen.lock()
     }
 }
 

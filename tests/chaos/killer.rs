@@ -3,9 +3,10 @@
 //! Redis says who owns a session (`holder` in its meta), and every commit is published on the session's channel. So an
 //! owner can be killed at a commit point: right after a commit, before what it was made for is done.
 
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -103,7 +104,7 @@ impl Watcher {
     }
 
     pub fn deeds(&self) -> Deeds {
-        self.inner.lock().unwrap().deeds.clone()
+        self.inner.lock().deeds.clone()
     }
 
     async fn ask(&self) -> (redis::Client, MultiplexedConnection) {
@@ -132,7 +133,7 @@ impl Watcher {
             // By the owner of the commit before first: to ask takes longer than the owner needs to go on.
             self.strike(&session.id, commits);
             if let Some(holder) = field(&mut ask, &session.id, "holder").await {
-                let mut inner = self.inner.lock().unwrap();
+                let mut inner = self.inner.lock();
                 inner.committed(&session.id, &holder);
                 inner.holders.insert(session.id.clone(), holder);
                 drop(inner);
@@ -144,7 +145,7 @@ impl Watcher {
 
     /// Kills the owner, if that is to be done at this commit.
     fn strike(&self, session: &str, commits: u32) {
-        let mut inner = self.inner.lock().unwrap();
+        let mut inner = self.inner.lock();
         if inner.armed.as_ref().is_none_or(|(point, _)| *point != commits) {
             return;
         }
@@ -158,7 +159,7 @@ impl Watcher {
 
     fn arm(&self, point: u32) -> oneshot::Receiver<Struck> {
         let (tell, told) = oneshot::channel();
-        self.inner.lock().unwrap().armed = Some((point, tell));
+        self.inner.lock().armed = Some((point, tell));
         told
     }
 
@@ -169,7 +170,7 @@ impl Watcher {
         for session in self.sessions.keys() {
             if field(ask, session, "holder").await.as_deref() == Some(replica) && has_work(ask, session).await {
                 let awaited = Awaited { act, gone: replica.to_owned(), since };
-                self.inner.lock().unwrap().awaited.insert(session.clone(), awaited);
+                self.inner.lock().awaited.insert(session.clone(), awaited);
             }
         }
     }
@@ -226,21 +227,21 @@ pub async fn torment(world: Arc<World>, watcher: Arc<Watcher>, plan: Plan) {
             Act::Kill => {
                 let replica = victim(&world, &watcher, &mut ask, &mut random, (1, Replica::kill)).await;
                 killed(&watcher, &mut ask, &replica, Instant::now(), *act).await;
-                watcher.inner.lock().unwrap().deeds.kills += 1;
+                watcher.inner.lock().deeds.kills += 1;
                 let away = Duration::from_millis(random.u64(AWAY));
                 recovering.spawn(async move { come_back(&replica, away).await });
             }
             Act::KillAtCommit => {
                 let (point, struck) = at_commit(&watcher, &mut points).await;
                 killed(&watcher, &mut ask, &struck.replica, struck.at, *act).await;
-                *watcher.inner.lock().unwrap().deeds.kills_at.entry(point).or_default() += 1;
+                *watcher.inner.lock().deeds.kills_at.entry(point).or_default() += 1;
                 let away = Duration::from_millis(random.u64(AWAY));
                 recovering.spawn(async move { come_back(&struck.replica, away).await });
             }
             Act::Pause => {
                 let replica = victim(&world, &watcher, &mut ask, &mut random, (2, Replica::pause)).await;
                 watcher.gone(&mut ask, &replica.id(), *act, Instant::now()).await;
-                watcher.inner.lock().unwrap().deeds.pauses += 1;
+                watcher.inner.lock().deeds.pauses += 1;
                 let paused = Duration::from_millis(random.u64(PAUSED));
                 recovering.spawn(async move {
                     sleep(paused).await;
@@ -250,11 +251,11 @@ pub async fn torment(world: Arc<World>, watcher: Arc<Watcher>, plan: Plan) {
             Act::Restart => {
                 let replica = victim(&world, &watcher, &mut ask, &mut random, (2, Replica::terminate)).await;
                 watcher.gone(&mut ask, &replica.id(), *act, Instant::now()).await;
-                watcher.inner.lock().unwrap().deeds.restarts += 1;
+                watcher.inner.lock().deeds.restarts += 1;
                 let watcher = watcher.clone();
                 recovering.spawn(async move {
                     let status = replica.ended().await;
-                    watcher.inner.lock().unwrap().deeds.bad_exits += u32::from(!status.success());
+                    watcher.inner.lock().deeds.bad_exits += u32::from(!status.success());
                     come_back(&replica, Duration::ZERO).await;
                 });
             }
@@ -322,7 +323,7 @@ async fn at_commit(watcher: &Watcher, points: &mut impl Iterator<Item = u32>) ->
             return (point, struck.expect("who is armed strikes"));
         }
         // Disarmed, unless it strikes right now.
-        if watcher.inner.lock().unwrap().armed.take().is_none() {
+        if watcher.inner.lock().armed.take().is_none() {
             return (point, told.await.expect("it has struck"));
         }
     }

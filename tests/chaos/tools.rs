@@ -1,11 +1,8 @@
 //! An MCP server over streamable HTTP with two tools, `look` (reads) and `change` (changes something), that counts what
 //! it was made to do. Every call has an argument `id` of its own, so that one that is run twice is seen.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
@@ -25,17 +22,17 @@ pub struct Ran(Arc<Mutex<HashMap<(String, String), u32>>>);
 impl Ran {
     /// How often the call of this id was run.
     pub fn times(&self, tool: &str, id: &str) -> u32 {
-        self.0.lock().unwrap().get(&(tool.to_owned(), id.to_owned())).copied().unwrap_or_default()
+        self.0.lock().get(&(tool.to_owned(), id.to_owned())).copied().unwrap_or_default()
     }
 
     /// The ids of a tool's calls, each with how often it was run.
     pub fn all(&self, tool: &str) -> Vec<(String, u32)> {
-        let ran = self.0.lock().unwrap();
+        let ran = self.0.lock();
         ran.iter().filter(|((name, _), _)| name == tool).map(|((_, id), times)| (id.clone(), *times)).collect()
     }
 
     fn count(&self, tool: &str, id: &str) {
-        *self.0.lock().unwrap().entry((tool.to_owned(), id.to_owned())).or_default() += 1;
+        *self.0.lock().entry((tool.to_owned(), id.to_owned())).or_default() += 1;
     }
 }
 

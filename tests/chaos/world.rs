@@ -1,11 +1,12 @@
-//! What is tormented: replicas as processes on one Redis, behind nginx.
+//! The system under test: replicas as processes on one Redis, behind nginx.
 
+use parking_lot::Mutex;
 use std::{
     fmt::Write as _,
     fs::{File, OpenOptions},
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,20 +22,22 @@ use tokio::{
 };
 
 use k8sops_testing::{
-    nginx::Nginx,
-    redis::{Kind, RedisServer, next_port},
+    eventually_within,
+    nginx::NginxProxy,
+    redis::{RedisFlavor, RedisServer, next_port},
 };
 
 /// A replica that does not answer this long after its start is broken.
 const START: Duration = Duration::from_secs(30);
 /// One that does not end this long after SIGTERM is, too: the service's own limit is 20 s.
 const STOP: Duration = Duration::from_secs(40);
+
 const POLL: Duration = Duration::from_millis(20);
 
 /// Redis, the replicas, and nginx in front of them. All end when it is dropped.
 pub struct World {
     pub replicas: Vec<Arc<Replica>>,
-    pub nginx: Nginx,
+    pub nginx: NginxProxy,
     pub redis: RedisServer,
     pub http: reqwest::Client,
     /// What the replicas write to standard error.
@@ -44,11 +47,11 @@ pub struct World {
 impl World {
     /// Starts everything, and waits until every replica has its tools.
     pub async fn start(replicas: usize, model: &str, tools: &str) -> Self {
-        let redis = RedisServer::start(Kind::Debian).await;
+        let redis = RedisServer::start(RedisFlavor::Debian).await;
         let logs = TempDir::new().expect("a temporary folder");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built");
         let ports: Vec<u16> = (0..replicas).map(|_| next_port()).collect();
-        let nginx = Nginx::start(&ports).await;
+        let nginx = NginxProxy::start(&ports).await;
         let env = [
             ("MEMORY_BACKEND", "redis".to_owned()),
             ("REDIS_URL", redis.url()),
@@ -74,21 +77,17 @@ impl World {
         let world = Self { replicas, nginx, redis, http, _logs: logs };
         for replica in &world.replicas {
             replica.start().await;
-            let connected = async {
-                while !replica.info().await.is_some_and(|info| info["mcp_connected"] == true) {
-                    sleep(POLL).await;
-                }
-            };
-            timeout(START, connected)
-                .await
-                .unwrap_or_else(|_| panic!("replica {} did not connect to the tools", replica.index));
+            eventually_within(START, "the replica connects to the tools", async || {
+                replica.info().await.is_some_and(|info| info["mcp_connected"] == true)
+            })
+            .await;
         }
         world
     }
 
     /// The replica that holds leases under this name.
     pub fn named(&self, id: &str) -> Option<&Arc<Replica>> {
-        self.replicas.iter().find(|replica| replica.life.lock().unwrap().id == id)
+        self.replicas.iter().find(|replica| replica.life.lock().id == id)
     }
 
     /// How many replicas answer requests, and how many are stopped in their tracks.
@@ -166,11 +165,11 @@ impl Replica {
     }
 
     pub fn state(&self) -> State {
-        self.life.lock().unwrap().state
+        self.life.lock().state
     }
 
     pub fn id(&self) -> String {
-        self.life.lock().unwrap().id.clone()
+        self.life.lock().id.clone()
     }
 
     async fn info(&self) -> Option<Value> {
@@ -181,20 +180,21 @@ impl Replica {
     /// Starts the process and waits until it answers. It takes part in the work as soon as it can, not only from then on.
     pub async fn start(&self) {
         let child = self.spawn();
-        self.life.lock().unwrap().child = Some(child);
-        let began = Instant::now();
+        self.life.lock().child = Some(child);
+        let deadline = Instant::now() + START;
+        // Not `eventually`: its future is not `Send`, and the killer restarts replicas in tasks.
         let info = loop {
             if let Some(info) = self.info().await {
                 break info;
             }
-            let ended = self.life.lock().unwrap().child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            let ended = self.life.lock().child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             if let Some(status) = ended {
                 panic!("replica {} ended at its start: {status}", self.index);
             }
-            assert!(began.elapsed() < START, "replica {} did not answer within {START:?} of its start", self.index);
+            assert!(Instant::now() < deadline, "replica {} did not respond within {START:?}", self.index);
             sleep(POLL).await;
         };
-        let mut life = self.life.lock().unwrap();
+        let mut life = self.life.lock();
         info["replica"].as_str().expect("/v1/info names the replica").clone_into(&mut life.id);
         life.state = State::Up;
     }
@@ -219,7 +219,7 @@ impl Replica {
 
     /// Sends a signal, if the replica is in this state; it is in the state `then` afterwards.
     fn signal(&self, signal: Signal, from: State, then: State) -> bool {
-        let mut life = self.life.lock().unwrap();
+        let mut life = self.life.lock();
         let pid = life.child.as_ref().and_then(Child::id);
         let Some(pid) = pid.filter(|_| life.state == from) else { return false };
         life.state = then;
@@ -250,7 +250,7 @@ impl Replica {
 
     /// Waits until the process that was told to end has ended.
     pub async fn ended(&self) -> ExitStatus {
-        let child = self.life.lock().unwrap().child.take();
+        let child = self.life.lock().child.take();
         let mut child = child.expect("it was started, and is waited for once");
         let ended = timeout(STOP, child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("replica {} did not end within {STOP:?}", self.index));

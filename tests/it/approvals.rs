@@ -1,26 +1,27 @@
-//! Approvals over the API: nothing that changes something runs without one.
+//! Approvals over the API: no change runs without one.
 
 use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, kinds};
+use crate::service::{ServiceSetup, TestService, frame_types};
 use k8sops_testing::{
-    fake_server::FakeServer,
-    scripted::{ScriptedModel, call},
-    tools::Counting,
+    counting_server::CountingMcpServer,
+    fake_mcp_server::FakeMcpServer,
+    scripted_model::{ScriptedModel, call},
 };
 
 async fn asked(
     model: &Arc<ScriptedModel>,
-    tools: &Counting,
+    tools: &CountingMcpServer,
     env: Vec<(&'static str, String)>,
-) -> (Service, String, Value) {
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+) -> (TestService, String, Value) {
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     (service, session, asked)
@@ -32,23 +33,23 @@ fn path(session: &str, asked: &Value) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn approved_change_runs_once_with_edited_arguments() {
-    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]), Counting::new());
+    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]), CountingMcpServer::new());
     let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
     assert_eq!((&asked["effect"], &asked["name"]), (&json!("mutating"), &json!("change")));
-    assert_eq!(tools.calls("change"), 0);
+    assert_eq!(tools.count_calls("change"), 0);
     let answer = json!({"decision": "approve", "arguments": {"replicas": 3}, "comment": "three"});
     let resolved = service.post(&path(&session, &asked), answer).await;
     assert_eq!((&resolved["decision"], &resolved["by"]), (&json!("approve"), &json!("user:default")));
     let frames = service.events(&session, "").await.until("run_finished").await;
     let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
     assert_eq!(start["arguments"], json!({"replicas": 3}));
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_change_does_not_run() {
     let (model, tools) =
-        (ScriptedModel::new([vec![call("change", json!({})), call("change", json!({}))]]), Counting::new());
+        (ScriptedModel::new([vec![call("change", json!({})), call("change", json!({}))]]), CountingMcpServer::new());
     let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
     let wrong = json!({"decision": "deny", "arguments": {}});
     let (status, _) = service.refused(service.request(Method::POST, &path(&session, &asked)).json(&wrong)).await;
@@ -64,13 +65,13 @@ async fn denied_change_does_not_run() {
         frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["status"].as_str().unwrap()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, ["cancelled", "denied"]);
-    assert_eq!(tools.calls("change"), 0);
-    assert!(!kinds(&frames).contains(&"tool_start"));
+    assert_eq!(tools.count_calls("change"), 0);
+    assert!(!frame_types(&frames).contains(&"tool_start"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_approval_answer_is_idempotent() {
-    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
     let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
     let answer = || {
         let request = service.request(Method::POST, &path(&session, &asked)).header("idempotency-key", "my-answer");
@@ -80,7 +81,7 @@ async fn repeated_approval_answer_is_idempotent() {
     service.events(&session, "").await.until("run_finished").await;
     let again: Value = answer().await.unwrap().error_for_status().unwrap().json().await.unwrap();
     assert_eq!(again, first);
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
     let (status, problem) = service
         .refused(service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"})))
         .await;
@@ -89,41 +90,42 @@ async fn repeated_approval_answer_is_idempotent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unanswered_approval_expires() {
-    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+    let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
     let (service, session, _) = asked(&model, &tools, vec![("K8SOPS_APPROVAL_TTL", "1s".into())]).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
     let resolved = frames.iter().find(|f| f["type"] == "approval_resolved").unwrap();
     assert_eq!((&resolved["decision"], &resolved["by"]), (&json!("expired"), &json!("system")));
-    assert_eq!(tools.calls("change"), 0);
+    assert_eq!(tools.count_calls("change"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_mode_denies_or_allows_changes() {
     for (mode, status, calls) in [("deny", "denied", 0), ("auto", "ok", 1)] {
-        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
-        let setup = Setup {
+        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
+        let setup = ServiceSetup {
             model: Some(model),
-            servers: vec![tools.server()],
+            servers: vec![tools.connector()],
             env: vec![("TOOL_APPROVAL", mode.into())],
-            ..Setup::default()
+            ..ServiceSetup::default()
         };
-        let service = Service::start(setup).await;
-        service.connected().await;
-        let session = service.session().await;
+        let service = TestService::start(setup).await;
+        service.wait_for_mcp_servers().await;
+        let session = service.create_session().await;
         let frames = service.turn(&session, "change it").await;
         let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
-        assert_eq!((end["status"].as_str().unwrap(), tools.calls("change")), (status, calls), "{mode}");
+        assert_eq!((end["status"].as_str().unwrap(), tools.count_calls("change")), (status, calls), "{mode}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_edited_arguments_keep_the_approval_pending() {
-    let cluster = FakeServer::new().tool("scale", "Scales.", Some(false), |_| Ok("scaled".into()));
+    let cluster = FakeMcpServer::new().tool("scale", "Scales.", Some(false), |_| Ok("scaled".into()));
     let model = ScriptedModel::new([vec![call("scale", json!({"replicas": 0}))]]);
-    let setup = Setup { model: Some(model), servers: vec![cluster.server("prod")], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup =
+        ServiceSetup { model: Some(model), servers: vec![cluster.connector("prod")], ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "scale it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     for wrong in [json!({"replicas": "three"}), json!({"replicas": -1})] {
@@ -143,15 +145,15 @@ async fn tool_policy_overrides_approval_mode() {
     let rules = "tools:\n  rules:\n  - {tool: look, approval: ask, reason: looks are shown}\n  - {tool: change, arguments: {replicas: '[1-9]'}, approval: auto}\n  - {tool: change, approval: deny}\n";
     let calls =
         vec![call("change", json!({"replicas": 3})), call("change", json!({"replicas": 0})), call("look", json!({}))];
-    let (model, tools) = (ScriptedModel::new([calls]), Counting::new());
+    let (model, tools) = (ScriptedModel::new([calls]), CountingMcpServer::new());
     let yaml = Some(rules.to_owned());
-    let setup = Setup { model: Some(model), servers: vec![tools.server()], yaml, ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
+    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], yaml, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
     let listed = service.get("/v1/tools").await;
     let change = listed["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == "change").unwrap().clone();
     assert_eq!((&change["gate"], &change["effect"]), (&json!("deny"), &json!("mutating")));
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     assert_eq!((&asked["name"], &asked["reason"]), (&json!("look"), &json!("the operator's rule: looks are shown")));
@@ -161,5 +163,5 @@ async fn tool_policy_overrides_approval_mode() {
     let mut statuses: Vec<&str> = ends.map(|f| f["status"].as_str().unwrap()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, ["denied", "ok", "ok"]);
-    assert_eq!((tools.calls("change"), tools.calls("look")), (1, 1));
+    assert_eq!((tools.count_calls("change"), tools.count_calls("look")), (1, 1));
 }

@@ -1,4 +1,4 @@
-//! The contract of the WebSocket: what the real one sends and takes is what `openapi/asyncapi.yaml` says.
+//! The contract of the WebSocket: its frames match `openapi/asyncapi.yaml`.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use tokio::process::Command;
 
 use crate::{
     program::k8sops_command,
-    service::{Service, Setup},
+    service::{ServiceSetup, TestService},
     websocket::Socket,
 };
 use k8sops_testing::{
-    scripted::{Gate, ScriptedModel, Step, call, text},
+    counting_server::CountingMcpServer,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
     testbed,
-    tools::Counting,
 };
 
 const FILE: &str = include_str!("../../openapi/asyncapi.yaml");
@@ -41,7 +41,7 @@ fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a st
 
 #[tokio::test]
 async fn asyncapi_document_is_served() {
-    let service = Service::start(Setup::default()).await;
+    let service = TestService::start(ServiceSetup::default()).await;
     assert_eq!(service.get("/asyncapi.json").await, document());
 }
 
@@ -76,17 +76,21 @@ async fn every_websocket_frame_is_documented() {
         .collect();
     let up: BTreeSet<_> = messages(&document, "/operations/receiveCommands/messages").into_iter().collect();
 
-    let gate = Gate::new();
+    let gate = TestGate::new();
     let model = ScriptedModel::new([
         vec![text("I "), text("look"), call("change", json!({}))],
         vec![call("change", json!({}))],
         vec![text("done")],
-        vec![text("more "), Step::Wait(gate.clone())],
+        vec![text("more "), ReplyStep::Wait(gate.clone())],
     ]);
-    let setup = Setup { model: Some(model), servers: vec![Counting::new().server()], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup {
+        model: Some(model),
+        servers: vec![CountingMcpServer::new().connector()],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "?snapshot=true").await;
     let (mut frames, mut tried) = (socket.until("snapshot").await, BTreeSet::from(["text"]));
     let commands = up.iter().copied().collect::<Vec<_>>();

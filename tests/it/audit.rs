@@ -1,4 +1,4 @@
-//! The audit trail: what is in it, that it fails closed, and that `k8sops audit verify` believes it and nothing else.
+//! The audit log: its records, failing closed, and `k8sops audit verify`.
 
 use std::path::Path;
 
@@ -8,15 +8,16 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
-    program::{Program, until},
-    service::{Service, Setup},
+    program::TestProgram,
+    service::{ServiceSetup, TestService},
 };
 use k8sops_testing::{
-    provider::{Dialect, Providers},
-    scripted::{ScriptedModel, call, text},
+    child_program::ChildProgram,
+    counting_server::CountingMcpServer,
+    eventually,
+    provider::{FakeProviders, ProviderApi},
+    scripted_model::{ScriptedModel, call, text},
     testbed,
-    testbed::Peer,
-    tools::Counting,
 };
 
 async fn verify(arguments: &[&str]) -> (bool, String) {
@@ -33,17 +34,17 @@ fn records(path: &Path) -> Vec<Value> {
 async fn audit_log_names_actor_and_approver_without_outputs() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("audit.jsonl");
-    let (tools, model) = (Counting::new(), ScriptedModel::new([]));
-    model.say([
+    let (tools, model) = (CountingMcpServer::new(), ScriptedModel::new([]));
+    model.add_replies([
         vec![call("look", json!({"at": "a-secret-place"}))],
         vec![call("change", json!({}))],
         vec![text("well done")],
     ]);
     let env = vec![("AUDIT_LOG", path.to_str().unwrap().to_owned())];
-    let setup = Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "a private question"})).await;
     let mut events = service.events(&session, "").await;
     let asked = events.until("approval_requested").await.pop().unwrap();
@@ -111,16 +112,16 @@ async fn audit_log_names_actor_and_approver_without_outputs() {
 }
 
 /// A provider whose every reply calls this tool until it has a result, and an MCP server that has it.
-async fn peers(tool: &str, turns: usize) -> (Providers, Peer, String) {
-    let providers = Providers::start().await;
-    let replies = (0..turns).flat_map(|_| [Dialect::Chat.call(tool, "{}"), Dialect::Chat.text("It is said.")]);
-    providers.script(Dialect::Chat, "m", replies);
+async fn peers(tool: &str, turns: usize) -> (FakeProviders, ChildProgram, String) {
+    let providers = FakeProviders::start().await;
+    let replies = (0..turns).flat_map(|_| [ProviderApi::Chat.call(tool, "{}"), ProviderApi::Chat.text("It is said.")]);
+    providers.script(ProviderApi::Chat, "m", replies);
     let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     python.arg(testbed::path("K8SOPS_TEST_TRACE_SERVER"));
-    let server = Peer::start(python).await;
+    let server = ChildProgram::start(&mut python).await;
     let yaml = format!(
         "{}mcp:\n  servers:\n  - {{name: trace, transport: http, url: '{}/mcp'}}\n",
-        providers.yaml(),
+        providers.settings_yaml(),
         server.url
     );
     (providers, server, yaml)
@@ -136,9 +137,9 @@ async fn change_is_refused_when_audit_write_fails() {
     let mut shell = Command::new("bash");
     shell.args(["-c", &format!("trap '' XFSZ; ulimit -f 8; exec {} serve", env!("CARGO_BIN_EXE_k8sops"))]);
     let env = [&MODEL[..], &[("AUDIT_LOG", "audit.jsonl")]].concat();
-    let program = Program::start_as(&mut shell, &yaml, &env).await;
-    program.connected().await;
-    let session = program.session().await;
+    let program = TestProgram::start_as(&mut shell, &yaml, &env).await;
+    program.wait_for_mcp_servers().await;
+    let session = program.create_session().await;
     let mut done = 0;
     let refused = loop {
         let frames = program.turn(&session, &[]).await;
@@ -153,8 +154,8 @@ async fn change_is_refused_when_audit_write_fails() {
     assert!(done > 0);
     let why = refused["content"].as_str().unwrap();
     assert!(refused["status"] == "error" && why.starts_with("not run: the audit trail cannot be written"), "{refused}");
-    // The log says so, with the ids by which it is found.
-    let line = until("it is logged", async || {
+    // The log line has the ids of the call.
+    let line = eventually("it is logged", async || {
         program.log().into_iter().find(|line| line.contains("a tool call was not sent"))
     });
     let line: Value = serde_json::from_str(&line.await).unwrap();
@@ -164,8 +165,12 @@ async fn change_is_refused_when_audit_write_fails() {
     assert!(!metrics.contains("k8sops_audit_errors_total 0"), "{metrics}");
 
     // A read-only call runs without an audit record.
-    let looking = program.session().await;
-    providers.script(Dialect::Chat, "l", [Dialect::Chat.call("whence", "{}"), Dialect::Chat.text("It is said.")]);
+    let looking = program.create_session().await;
+    providers.script(
+        ProviderApi::Chat,
+        "l",
+        [ProviderApi::Chat.call("whence", "{}"), ProviderApi::Chat.text("It is said.")],
+    );
     let settings = program.request(reqwest::Method::PATCH, &format!("{looking}/settings"));
     settings.json(&json!({"model": "l"})).send().await.unwrap().error_for_status().unwrap();
     let frames = program.turn(&looking, &[]).await;
@@ -194,20 +199,20 @@ async fn unwritable_audit_log_fails_the_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_rotates_the_audit_log() {
-    let program = Program::start("", &[("AUDIT_LOG", "audit.jsonl")]).await;
+    let program = TestProgram::start("", &[("AUDIT_LOG", "audit.jsonl")]).await;
     let (new, old) = (program.dir.path().join("audit.jsonl"), program.dir.path().join("audit.1"));
-    program.session().await;
+    program.create_session().await;
     std::fs::rename(&new, &old).unwrap();
-    program.signal(Signal::SIGHUP);
-    until("there is a new file", async || new.exists().then_some(())).await;
-    program.session().await;
+    program.process.send_signal(Signal::SIGHUP);
+    eventually("there is a new file", async || new.exists()).await;
+    program.create_session().await;
     let (log, dir) = program.stop().await;
     let (new, old) = (dir.path().join("audit.jsonl"), dir.path().join("audit.1"));
     let (new, old) = (new.to_str().unwrap(), old.to_str().unwrap());
     let (good, says) = verify(&["--closed", old, new]).await;
     assert!(good && says.contains("6 records in 1 chain"), "{says}");
     assert!(!verify(&["--closed", new, old]).await.0, "in another order");
-    // The head that was logged can be asked for.
+    // `verify` accepts the logged head.
     let head = says.lines().find_map(|line| line.strip_prefix("head: ")).unwrap();
     assert!(log.iter().any(|line| line.contains(head)), "{log:?}");
     assert!(verify(&["--head", head, old, new]).await.0 && !verify(&["--head", head, old]).await.0);

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::service::{Service, Setup};
-use k8sops_testing::scripted::ScriptedModel;
+use crate::service::{ServiceSetup, TestService};
+use k8sops_testing::scripted_model::ScriptedModel;
 
 /// Method, path, body; status, code, words of the detail.
 type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
@@ -12,13 +12,13 @@ type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_requests_return_helpful_problems() {
     let model = ScriptedModel::new([]);
-    let service = Service::start(Setup {
+    let service = TestService::start(ServiceSetup {
         model: Some(model),
         env: vec![("K8SOPS_MAX_MESSAGE_BYTES", "100".into()), ("K8SOPS_MAX_FRAME_BYTES", "4096".into())],
-        ..Setup::default()
+        ..ServiceSetup::default()
     })
     .await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let messages = format!("{session}/messages");
     let settings = format!("{session}/settings");
     let unknown = "/v1/sessions/018f0000-0000-7000-8000-000000000000";
@@ -95,8 +95,8 @@ async fn bad_requests_return_helpful_problems() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_header_values_are_rejected() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let long = "k".repeat(129);
     for key in ["", "two words", long.as_str()] {
         let request = service
@@ -112,17 +112,17 @@ async fn invalid_header_values_are_rejected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_method_returns_allow_header() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let response = service.request(Method::PUT, "/v1/sessions").send().await.unwrap();
     assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, POST"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn full_inbox_is_reported() {
-    let gate = k8sops_testing::scripted::Gate::new();
-    let model = ScriptedModel::new([vec![k8sops_testing::scripted::Step::Wait(gate.clone())]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let gate = k8sops_testing::scripted_model::TestGate::new();
+    let model = ScriptedModel::new([vec![k8sops_testing::scripted_model::ReplyStep::Wait(gate.clone())]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "long"})).await;
     gate.arrived().await;
@@ -137,7 +137,7 @@ async fn full_inbox_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_origins_and_hosts_are_rejected() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let own = service.base.clone();
     for (header, value, status) in [
         ("origin", "https://evil.example", 403),

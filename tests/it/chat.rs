@@ -3,14 +3,17 @@
 use std::process::{Output, Stdio};
 
 use k8sops::auth::UserRole;
-use k8sops_testing::scripted::{ScriptedModel, text};
+use k8sops_testing::{
+    TEST_TIMEOUT,
+    scripted_model::{ScriptedModel, text},
+};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
-    demo::DemoProgram,
-    keys::Keys,
+    demo::start_demo,
+    keys::ApiKeyFile,
     program::k8sops_command,
-    service::{PATIENCE, Service, Setup},
+    service::{ServiceSetup, TestService},
 };
 
 fn chat_command(url: &str, arguments: &[&str]) -> Command {
@@ -26,12 +29,12 @@ async fn run_chat(mut command: Command, input: &[u8]) -> Output {
     // A chat that fails at its start reads no input.
     let _ = stdin.write_all(input).await;
     drop(stdin);
-    timeout(PATIENCE, chat.wait_with_output()).await.expect("the chat ends").unwrap()
+    timeout(TEST_TIMEOUT, chat.wait_with_output()).await.expect("the chat ends").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn piped_chat_shows_tool_calls_and_answer() {
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let output = run_chat(chat_command(&demo.url, &[]), b"what is broken?\n/sessions\n/quit\n").await;
     let shown = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -43,7 +46,7 @@ async fn piped_chat_shows_tool_calls_and_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_utf8_line_is_skipped() {
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let input = b"caf\xe9 restart\r\nwhat is broken?\r\n/sessions";
     let output = run_chat(chat_command(&demo.url, &[]), input).await;
     let shown = String::from_utf8(output.stdout).unwrap();
@@ -55,12 +58,12 @@ async fn invalid_utf8_line_is_skipped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chat_uses_the_sessions_of_its_token() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let ben = keys.add("ben", &[UserRole::User]);
     let replies = [vec![text("hello anna")], vec![text("hello again")]];
-    let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new(replies)), ..Setup::default() };
-    let mut service = Service::start(setup).await;
+    let setup = ServiceSetup { env: keys.env(), model: Some(ScriptedModel::new(replies)), ..ServiceSetup::default() };
+    let mut service = TestService::start(setup).await;
     // The token comes from the option, and from the variable, which other users of the machine cannot see.
     let with_option = run_chat(chat_command(&service.base, &["--token", &anna]), b"who am I?\n/quit\n").await;
     let mut command = chat_command(&service.base, &["--continue"]);

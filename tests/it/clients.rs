@@ -1,20 +1,20 @@
-//! Clients by others, made of the contract: each is used for a whole turn against the demo.
+//! Clients that third-party generators create from the OpenAPI document: each completes a turn with the demo.
 
 use std::path::Path;
 
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::{demo::DemoProgram, service::PATIENCE};
-use k8sops_testing::testbed;
+use crate::demo::start_demo;
+use k8sops_testing::{TEST_TIMEOUT, testbed};
 
 const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
-/// Runs a program to its end in a folder; all that it said.
+/// Runs a program in a folder, and returns its output.
 async fn run(command: &mut Command, folder: &Path) -> String {
     command.current_dir(folder).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let output = timeout(TEST_TIMEOUT, command.output()).await.expect("it ends").unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {said}");
     said
@@ -34,7 +34,7 @@ async fn generated_python_client_completes_a_turn() {
     // What it says of an operation that it can make nothing of; it goes on without it.
     assert!(!said.contains("WARNING parsing"), "{said}");
 
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     turn.arg(format!("{CLIENTS}/turn.py")).arg(&demo.url).env("PYTHONPATH", folder.path());
     assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");
@@ -62,7 +62,7 @@ async fn generated_typescript_client_completes_a_turn() {
     compile.args(["--lib", "es2023,dom", "turn.ts"]);
     run(&mut compile, folder.path()).await;
 
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_NODE"));
     turn.args(["turn.js", &demo.url]);
     assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, assert_gapless, kinds};
-use k8sops_testing::provider::{Dialect, GOOD, Providers};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types};
+use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi};
 
-fn yaml(providers: &Providers) -> String {
+fn yaml(providers: &FakeProviders) -> String {
     format!(
         "providers:\n  small:\n    protocol: openai-chat\n    base_url: {}\n    api_key: none\n    models:\n    - {{id: m, context_window: 4000}}\n",
         providers.url
     )
 }
 
-async fn service(providers: &Providers, data: Option<tempfile::TempDir>, shallow: bool) -> Service {
+async fn service(providers: &FakeProviders, data: Option<tempfile::TempDir>, shallow: bool) -> TestService {
     let env = vec![("LLM_PROVIDER", "small".to_owned()), ("MEMORY_SHALLOW", shallow.to_string())];
-    Service::start(Setup { env, yaml: Some(yaml(providers)), data, ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, yaml: Some(yaml(providers)), data, ..ServiceSetup::default() }).await
 }
 
 fn long(n: usize) -> String {
@@ -24,23 +24,23 @@ fn long(n: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn summarized_conversation_continues_after_restart() {
     for shallow in [false, true] {
-        let providers = Providers::start().await;
+        let providers = FakeProviders::start().await;
         let first = service(&providers, None, shallow).await;
-        let session = first.session().await;
+        let session = first.create_session().await;
         let mut frames = Vec::new();
         let mut turns = 0;
-        while !kinds(&frames).contains(&"context_compacted") {
+        while !frame_types(&frames).contains(&"context_compacted") {
             frames = first.turn(&session, &long(turns)).await;
             assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:#?}");
             turns += 1;
             assert!(turns < 60, "it is never summarised");
         }
         let compacted = frames.iter().find(|f| f["type"] == "context_compacted").unwrap();
-        assert_eq!(compacted["summary"], GOOD, "what the model wrote when it was asked for one");
+        assert_eq!(compacted["summary"], GOOD_REPLY, "what the model wrote when it was asked for one");
         let tokens = |field: &str| compacted[field].as_u64().unwrap();
         assert!(tokens("tokens_after") < tokens("tokens_before") && tokens("tokens_before") > 3000, "{compacted}");
         assert_eq!(compacted["usage"]["input_tokens"], 100);
-        let requests = providers.received(Dialect::Chat, "m");
+        let requests = providers.received(ProviderApi::Chat, "m");
         let text = |at: usize| requests[at].body["messages"].to_string();
         let last = requests.len() - 1;
         assert!(text(last - 1).contains("You write the summary") && text(last - 1).contains("question 0"));
@@ -61,7 +61,7 @@ async fn summarized_conversation_continues_after_restart() {
         let second = service(&providers, Some(first.stop().await), shallow).await;
         let frames = second.turn(&session, "and now?").await;
         assert_eq!(frames.last().unwrap()["outcome"], "completed");
-        let sent = providers.received(Dialect::Chat, "m").pop().unwrap().body["messages"].to_string();
+        let sent = providers.received(ProviderApi::Chat, "m").pop().unwrap().body["messages"].to_string();
         assert!(sent.contains("summary_of_the_conversation_so_far") && !sent.contains("question 0"));
         second.stop().await;
     }

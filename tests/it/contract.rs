@@ -7,21 +7,22 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
 
-use crate::service::{PATIENCE, Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call},
+    TEST_TIMEOUT,
+    counting_server::CountingMcpServer,
+    scripted_model::{ScriptedModel, call},
     testbed,
-    tools::Counting,
 };
 
-/// Which way a value goes: what may change without harm to a client depends on it.
+/// Direction of a value, which decides what changes are compatible.
 #[derive(Clone, Copy, PartialEq)]
 enum Way {
     ToService,
     ToClient,
 }
 
-/// Two documents, and what breaks a client of the old one at the new one.
+/// Compares two documents, and collects what breaks clients of the old one.
 struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
@@ -288,11 +289,12 @@ async fn fuzzed_requests_get_documented_responses() {
     // Sessions that the requests make must not push out the one that they are about.
     let env = vec![("MAX_SESSIONS", "100000".to_owned())];
     let model = ScriptedModel::new([vec![call("look", json!({}))], vec![call("change", json!({}))]]);
-    let servers = vec![Counting::new().server()];
-    let service = Service::start(Setup { model: Some(model), servers, env, ..Setup::default() }).await;
-    service.connected().await;
+    let servers = vec![CountingMcpServer::new().connector()];
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), servers, env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     // One session to do anything with, and one that nothing but an approval brings on.
-    let (session, asking) = (service.session().await, service.session().await);
+    let (session, asking) = (service.create_session().await, service.create_session().await);
     service.post(&format!("{asking}/messages"), json!({"content": "change it"})).await;
     let frames = service.events(&asking, "").await.until("approval_requested").await;
     let approval = frames.last().unwrap()["approval_id"].as_str().unwrap();
@@ -322,13 +324,13 @@ async fn fuzzed_requests_get_documented_responses() {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_SCHEMATHESIS"));
     command.arg("--config-file").arg(file).arg("run").arg(format!("{}/openapi.json", service.base));
     command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--no-color"]);
-    // A WebSocket is no answer to a request of this kind.
+    // A WebSocket cannot be opened by such a request.
     command.args(["--exclude-path-regex", "/ws$", "--request-timeout", "60"]);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
          response_schema_conformance";
     command.args(["--checks", checks]);
     command.env("NO_PROXY", "*").env("no_proxy", "*").current_dir(folder.path()).kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
+    let output = timeout(TEST_TIMEOUT, command.output()).await.expect("it ends").unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     let (_, cases) = said.split_once("Test cases:").unwrap();

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use k8sops::auth::UserRole;
-use k8sops_testing::testbed::free_port;
+use k8sops_testing::{TEST_TIMEOUT, testbed::free_port};
 use tokio::{process::Command, time::timeout};
 
-use crate::{demo::DemoProgram, keys::Keys, program::k8sops_command, service::PATIENCE};
+use crate::{demo::start_demo, keys::ApiKeyFile, program::k8sops_command};
 
 fn doctor_command(data: &Path) -> Command {
     let mut command = k8sops_command();
@@ -16,7 +16,7 @@ fn doctor_command(data: &Path) -> Command {
 
 /// Runs the doctor and returns its exit code and report.
 async fn run_doctor(command: &mut Command) -> (Option<i32>, String) {
-    let output = timeout(PATIENCE, command.output()).await.expect("the doctor ends").unwrap();
+    let output = timeout(TEST_TIMEOUT, command.output()).await.expect("the doctor ends").unwrap();
     (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
@@ -55,7 +55,7 @@ async fn report_says_what_fails_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn web_server_is_not_taken_for_a_model_server() {
-    let demo = DemoProgram::start().await;
+    let demo = start_demo().await;
     let data = tempfile::tempdir().unwrap();
     let mut command = doctor_command(data.path());
     command.envs([("LLM_PROVIDER", "openai"), ("OPENAI_API_KEY", "k")]);
@@ -67,7 +67,7 @@ async fn web_server_is_not_taken_for_a_model_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn report_names_the_owner_of_the_token() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let data = tempfile::tempdir().unwrap();
     let env = keys.env();

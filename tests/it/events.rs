@@ -1,15 +1,15 @@
-//! Streams of events: replay from any cursor, live, over SSE and NDJSON; nothing lost, nothing twice.
+//! Streams of events over SSE and NDJSON: replay from any cursor without gaps and duplicates.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, assert_gapless, kinds, printed};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
+use crate::service::{TestService, assert_gapless, frame_types, shown_text};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cursor_replays_the_remaining_events() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "a").await;
     service.turn(&session, "b").await;
     let log = service.log(&session).await;
@@ -17,7 +17,7 @@ async fn every_cursor_replays_the_remaining_events() {
     for after in 0..=log.len() {
         let response =
             service.request(Method::GET, &format!("{session}/events?follow=false&after={after}")).send().await.unwrap();
-        let frames = crate::service::Sse::new(response).rest().await;
+        let frames = crate::service::EventStream::new(response).rest().await;
         assert_eq!((&frames[0]["type"], &frames[0]["last_seq"]), (&json!("hello"), &json!(log.len())));
         assert_eq!(frames[1..], log[after..], "after {after}");
     }
@@ -25,8 +25,8 @@ async fn every_cursor_replays_the_remaining_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn last_event_id_header_overrides_the_query() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "a").await;
     let log = service.log(&session).await;
     let response = service
@@ -35,15 +35,15 @@ async fn last_event_id_header_overrides_the_query() {
         .send()
         .await
         .unwrap();
-    assert_eq!(crate::service::Sse::new(response).rest().await[1..], log[3..]);
+    assert_eq!(crate::service::EventStream::new(response).rest().await[1..], log[3..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_client_gets_the_text_so_far() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("early "), text("bird "), Step::Wait(gate.clone()), text("worm")]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("early "), text("bird "), ReplyStep::Wait(gate.clone()), text("worm")]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     let mut late = service.events(&session, "").await;
@@ -52,16 +52,16 @@ async fn late_client_gets_the_text_so_far() {
     assert_eq!((&token["offset"], &token["content"]), (&json!(0), &json!("early bird ")));
     gate.open();
     let rest = late.until("run_finished").await;
-    assert_eq!(printed(&[vec![token.clone()], rest].concat()), "early bird worm");
+    assert_eq!(shown_text(&[vec![token.clone()], rest].concat()), "early bird worm");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_watchers_see_the_same_stream() {
-    let gate = Gate::new();
+    let gate = TestGate::new();
     let words: Vec<String> = (0..200).map(|n| format!("w{n} ")).collect();
-    let pieces = [Step::Wait(gate.clone())].into_iter().chain(words.iter().map(|word| text(word)));
-    let service = Service::with(&ScriptedModel::new([pieces.collect()])).await;
-    let session = service.session().await;
+    let pieces = [ReplyStep::Wait(gate.clone())].into_iter().chain(words.iter().map(|word| text(word)));
+    let service = TestService::with(&ScriptedModel::new([pieces.collect()])).await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     let mut watchers = Vec::new();
@@ -80,14 +80,14 @@ async fn concurrent_watchers_see_the_same_stream() {
     for frames in all {
         let logged: Vec<_> = frames.iter().filter(|f| f["seq"].is_u64()).cloned().collect();
         assert_eq!(logged, log[started + 1..]);
-        assert_eq!(printed(&frames), words.concat());
+        assert_eq!(shown_text(&frames), words.concat());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ndjson_stream_ends_at_the_head() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "a").await;
     let response = service
         .request(Method::GET, &format!("{session}/events"))
@@ -104,12 +104,12 @@ async fn ndjson_stream_ends_at_the_head() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_continues_after_the_snapshot() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "a").await;
     let mut stream = service.events(&session, "?snapshot=true").await;
     let frames = stream.until("snapshot").await;
-    assert_eq!(kinds(&frames), ["hello", "snapshot"]);
+    assert_eq!(frame_types(&frames), ["hello", "snapshot"]);
     let snapshot = frames.last().unwrap();
     let as_of = snapshot["as_of_seq"].as_u64().unwrap();
     assert_eq!(snapshot["messages"], service.get(&format!("{session}/messages")).await["messages"]);
@@ -120,8 +120,8 @@ async fn stream_continues_after_the_snapshot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reconnect_neither_loses_nor_repeats_events() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut seen: Vec<Value> = Vec::new();
     for n in 0..4 {
         service.post(&format!("{session}/messages"), json!({"content": format!("m{n}")})).await;

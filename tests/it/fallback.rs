@@ -1,13 +1,13 @@
-//! A model that is down: others answer in its place, it is said, and it is asked again when it is back.
+//! Fallback models: they answer while a model is down, and clients see it.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
-use k8sops_testing::provider::{Answer, Dialect, Providers};
+use crate::service::{ServiceSetup, TestService};
+use k8sops_testing::provider::{FakeProviders, ProviderApi, ScriptedResponse};
 
-fn down() -> Answer {
-    Dialect::Anthropic.refusal(503, "overloaded_error", "Overloaded")
+fn down() -> ScriptedResponse {
+    ProviderApi::Anthropic.error_response(503, "overloaded_error", "Overloaded")
 }
 
 fn writers(frames: &[Value]) -> Vec<String> {
@@ -21,23 +21,29 @@ fn warnings(frames: &[Value]) -> Vec<&Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fallback_model_answers_while_the_first_is_down() {
-    let providers = Providers::start().await;
+    let providers = FakeProviders::start().await;
     let env = vec![
         ("LLM_PROVIDER", "test-anthropic".to_owned()),
         ("LLM_MODEL", "main".into()),
         ("LLM_FALLBACK", "test-openai-chat/spare, test-ollama/local".into()),
         ("K8SOPS_MAX_ATTEMPTS", "2".into()),
     ];
-    let service = Service::start(Setup { env, yaml: Some(providers.yaml()), ..Setup::default() }).await;
+    let service =
+        TestService::start(ServiceSetup { env, yaml: Some(providers.settings_yaml()), ..ServiceSetup::default() })
+            .await;
     let catalog = service.get("/v1/providers").await;
     assert_eq!(catalog["fallback"][0], json!({"provider": "test-openai-chat", "model": "spare"}));
     assert_eq!(catalog["unavailable"], json!([]));
 
     // In the middle of a turn: what the first has said stays, the spare goes on.
-    let session = service.session().await;
-    let call = Dialect::Anthropic.call("launch_rockets", "{}");
-    providers.script(Dialect::Anthropic, "main", [call, down(), down()]);
-    providers.script(Dialect::Chat, "spare", [Dialect::Chat.refusal(401, "invalid_api_key", "no such key")]);
+    let session = service.create_session().await;
+    let call = ProviderApi::Anthropic.call("launch_rockets", "{}");
+    providers.script(ProviderApi::Anthropic, "main", [call, down(), down()]);
+    providers.script(
+        ProviderApi::Chat,
+        "spare",
+        [ProviderApi::Chat.error_response(401, "invalid_api_key", "no such key")],
+    );
     let frames = service.turn(&session, "hi").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     assert_eq!(writers(&frames), ["test-anthropic/main", "test-ollama/local"]);
@@ -49,10 +55,10 @@ async fn fallback_model_answers_while_the_first_is_down() {
     assert_eq!(started["provider"], "test-anthropic");
 
     // The next turn, of another session, does not wait for those that are known to be down.
-    let other = service.session().await;
+    let other = service.create_session().await;
     let frames = service.turn(&other, "hi").await;
     assert_eq!(writers(&frames), ["test-ollama/local"]);
-    assert_eq!(providers.received(Dialect::Anthropic, "main").len(), 3);
+    assert_eq!(providers.received(ProviderApi::Anthropic, "main").len(), 3);
     let unavailable = service.get("/v1/providers").await["unavailable"].clone();
     let models: Vec<_> = unavailable.as_array().unwrap().iter().map(|m| m["model"].clone()).collect();
     assert_eq!(models, ["main", "spare"]);
@@ -68,7 +74,11 @@ async fn fallback_model_answers_while_the_first_is_down() {
     // A request that is invalid for one provider is invalid for all: there is no fallback.
     let third = service.post("/v1/sessions", json!({"provider": "test-anthropic", "model": "odd"})).await;
     let third = format!("/v1/sessions/{}", third["session_id"].as_str().unwrap());
-    providers.script(Dialect::Anthropic, "odd", [Dialect::Anthropic.refusal(400, "invalid_request_error", "no")]);
+    providers.script(
+        ProviderApi::Anthropic,
+        "odd",
+        [ProviderApi::Anthropic.error_response(400, "invalid_request_error", "no")],
+    );
     let frames = service.turn(&third, "hi").await;
     assert_eq!(frames.last().unwrap()["code"], "invalid_request");
     service.stop().await;

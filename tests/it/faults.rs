@@ -1,37 +1,37 @@
-//! Every fault that a provider can have, in each protocol: it ends in a finished turn, or in one `run_failed` with its code,
-//! and the session goes on afterwards.
+//! Faults of providers in each protocol: each ends in a finished turn or in one `run_failed` with its code, and the session
+//! stays usable.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup, assert_gapless, kinds, printed};
-use k8sops_testing::provider::{Answer, Dialect, GOOD, Providers};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text};
+use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi, ScriptedResponse};
 
-/// How a turn with a fault in it is to end.
+/// Expected end of a turn with a fault.
 enum Expect {
-    /// Answered, with a warning of this code before, if any.
+    /// A reply, after a warning with this code, if any.
     Answered(Option<&'static str>),
-    /// Failed, with this code.
+    /// A failed run with this code.
     Failed(&'static str),
 }
 use Expect::{Answered, Failed};
 
 struct Fault {
     name: &'static str,
-    answers: Vec<Answer>,
-    /// A good turn before.
+    answers: Vec<ScriptedResponse>,
+    /// A successful turn before.
     history: bool,
     expect: Expect,
-    /// Requests for a reply that the turn takes.
+    /// Number of requests for a reply.
     requests: usize,
 }
 
-fn fault(name: &'static str, answers: Vec<Answer>, requests: usize, expect: Expect) -> Fault {
+fn fault(name: &'static str, answers: Vec<ScriptedResponse>, requests: usize, expect: Expect) -> Fault {
     Fault { name, answers, history: false, expect, requests }
 }
 
-fn faults(d: Dialect) -> Vec<Fault> {
-    let refusal = |status, kind, message| d.refusal(status, kind, message);
+fn faults(d: ProviderApi) -> Vec<Fault> {
+    let refusal = |status, kind, message| d.error_response(status, kind, message);
     let overloaded = |status| refusal(status, "overloaded_error", "Overloaded, try again");
     let retried = || Answered(Some("overloaded"));
     let damaged = || Answered(Some("malformed_stream"));
@@ -80,10 +80,10 @@ fn faults(d: Dialect) -> Vec<Fault> {
         fault("503", vec![overloaded(503)], 2, retried()),
         fault("529", vec![overloaded(529)], 2, retried()),
         fault("down", vec![overloaded(503); 3], 3, Failed("overloaded")),
-        fault("no-first-byte", vec![Answer::silence()], 2, Answered(Some("timeout"))),
-        fault("stall", vec![d.beginning(1).stall()], 2, Answered(Some("timeout"))),
-        fault("cut", vec![d.beginning(1).cut()], 2, Answered(Some("network"))),
-        fault("no-end-mark", vec![d.beginning(2)], 2, damaged()),
+        fault("no-first-byte", vec![ScriptedResponse::silence()], 2, Answered(Some("timeout"))),
+        fault("stall", vec![d.truncated(1).stall()], 2, Answered(Some("timeout"))),
+        fault("cut", vec![d.truncated(1).cut()], 2, Answered(Some("network"))),
+        fault("no-end-mark", vec![d.truncated(2)], 2, damaged()),
         fault("garbage", vec![d.then_bytes(b"data: {\"type\": \"message_start\", {{{\n\n")], 2, damaged()),
         fault("no-text", vec![d.then_bytes(b"data: \xff\xfe\n\n\n")], 2, damaged()),
         fault("unknown-event", vec![d.with_unknown_event()], 1, Answered(None)),
@@ -92,25 +92,30 @@ fn faults(d: Dialect) -> Vec<Fault> {
         fault("unknown-tool", vec![d.call("launch_rockets", "{}")], 2, Answered(None)),
         fault("empty-reply", vec![d.empty()], 1, Failed("empty_reply")),
         fault("a-line-without-an-end", vec![d.then_bytes(&vec![b'x'; 1 << 20])], 2, damaged()),
-        fault("page-of-a-proxy", vec![Answer::plain(502, "text/html", b"<html>Bad gateway".to_vec())], 2, retried()),
+        fault(
+            "page-of-a-proxy",
+            vec![ScriptedResponse::plain(502, "text/html", b"<html>Bad gateway".to_vec())],
+            2,
+            retried(),
+        ),
         fault(
             "page-in-place-of-a-stream",
-            vec![Answer::plain(200, "text/html", b"<html>Please log in".to_vec())],
+            vec![ScriptedResponse::plain(200, "text/html", b"<html>Please log in".to_vec())],
             1,
             Failed("invalid_request"),
         ),
-        fault("error-in-place-of-a-stream", vec![d.error_alone()], 2, retried()),
+        fault("error-in-place-of-a-stream", vec![d.error_with_ok_status()], 2, retried()),
         fault(
             "arguments-of-2-megabytes",
             vec![d.call("launch_rockets", &format!("{{\"at\": \"{}\"}}", "noon ".repeat(400_000)))],
             2,
             Answered(None),
         ),
-        fault("drip", vec![d.text(GOOD).dripping()], 1, Answered(None)),
+        fault("drip", vec![d.text(GOOD_REPLY).byte_by_byte()], 1, Answered(None)),
     ]
 }
 
-async fn service(yaml: String) -> Service {
+async fn service(yaml: String) -> TestService {
     let env = vec![
         // All at once, and all of one user.
         ("K8SOPS_MAX_RUNS_PER_USER", "1000".to_owned()),
@@ -122,10 +127,10 @@ async fn service(yaml: String) -> Service {
         ("LLM_PROVIDER", "anthropic".into()),
         ("ANTHROPIC_API_KEY", "none".into()),
     ];
-    Service::start(Setup { env, yaml: Some(yaml), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, yaml: Some(yaml), ..ServiceSetup::default() }).await
 }
 
-async fn session_with(service: &Service, provider: &str, model: &str) -> String {
+async fn session_with(service: &TestService, provider: &str, model: &str) -> String {
     let session = service.post("/v1/sessions", json!({"provider": provider, "model": model})).await;
     format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
 }
@@ -137,15 +142,15 @@ fn of_kind<'a>(frames: &'a [Value], kind: &str) -> Vec<&'a Value> {
 /// The text that a client of this stream has on its screen at the end is the message that was logged.
 fn assert_shown(frames: &[Value], message: &Value) {
     let of_message: Vec<Value> = frames.iter().filter(|f| f["message_id"] == message["message_id"]).cloned().collect();
-    assert_eq!(printed(&of_message), message["content"].as_str().unwrap());
+    assert_eq!(shown_text(&of_message), message["content"].as_str().unwrap());
 }
 
-async fn check(service: &Service, providers: &Providers, dialect: Dialect, fault: Fault) {
+async fn check(service: &TestService, providers: &FakeProviders, dialect: ProviderApi, fault: Fault) {
     let Fault { name, answers, history, expect, requests } = fault;
     let what = format!("{name} over {}", dialect.protocol());
     // Only where silence is the fault is a provider given up soon: what a busy machine delays is none.
     let silent = matches!(name, "no-first-byte" | "stall");
-    let provider = if silent { format!("hasty-{}", dialect.protocol()) } else { dialect.provider() };
+    let provider = if silent { format!("hasty-{}", dialect.protocol()) } else { dialect.provider_name() };
     let session = session_with(service, &provider, name).await;
     if history {
         providers.script(dialect, name, [dialect.text(&"A long story. ".repeat(100))]);
@@ -163,7 +168,7 @@ async fn check(service: &Service, providers: &Providers, dialect: Dialect, fault
             assert_eq!(last["outcome"], "completed", "{what}: {frames:#?}");
             assert_eq!(warnings, warning.into_iter().collect::<Vec<_>>(), "{what}: {frames:#?}");
             let reply = replies.last().unwrap();
-            assert_eq!(reply["content"], GOOD, "{what}");
+            assert_eq!(reply["content"], GOOD_REPLY, "{what}");
             assert_shown(&frames, reply);
             let calls = of_kind(&frames, "tool_end");
             assert_eq!(replies.len(), 1 + calls.len(), "a reply is logged once: {what}");
@@ -183,23 +188,23 @@ async fn check(service: &Service, providers: &Providers, dialect: Dialect, fault
         let at_least = if name == "429-with-a-time" { 1.0 } else { 0.4 };
         assert!((at_least..10.0).contains(&seconds), "{what}: {warning}");
     }
-    // Nothing is the matter with the session.
+    // The session stays usable.
     let frames = service.turn(&session, "and now?").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "after {what}: {frames:#?}");
     let log = service.log(&session).await;
     assert_gapless(&log, 1);
-    let ends = kinds(&log).into_iter().filter(|kind| matches!(*kind, "run_finished" | "run_failed")).count();
-    assert_eq!(ends, kinds(&log).into_iter().filter(|kind| *kind == "run_started").count(), "{what}");
+    let ends = frame_types(&log).into_iter().filter(|kind| matches!(*kind, "run_finished" | "run_failed")).count();
+    assert_eq!(ends, frame_types(&log).into_iter().filter(|kind| *kind == "run_started").count(), "{what}");
     let asked = providers.received(dialect, name).pop().unwrap();
     assert!(asked.body.to_string().contains("and now?"), "{what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn provider_faults_end_in_reply_or_clear_failure() {
-    let providers = Providers::start().await;
-    let hasty = Dialect::ALL.map(|d| providers.entry(&format!("hasty-{}", d.protocol()), d, "3s"));
-    let service = service(providers.yaml() + &hasty.concat()).await;
-    let cases = Dialect::ALL.into_iter().flat_map(|d| faults(d).into_iter().map(move |fault| (d, fault)));
+    let providers = FakeProviders::start().await;
+    let hasty = ProviderApi::ALL.map(|d| providers.provider_yaml(&format!("hasty-{}", d.protocol()), d, "3s"));
+    let service = service(providers.settings_yaml() + &hasty.concat()).await;
+    let cases = ProviderApi::ALL.into_iter().flat_map(|d| faults(d).into_iter().map(move |fault| (d, fault)));
     join_all(cases.map(|(dialect, fault)| check(&service, &providers, dialect, fault))).await;
     service.stop().await;
 }
@@ -207,7 +212,7 @@ async fn provider_faults_end_in_reply_or_clear_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unreachable_and_slow_providers_are_distinguished() {
     // A server without TLS, a closed port, and a host name that does not resolve.
-    let plain = Providers::start().await;
+    let plain = FakeProviders::start().await;
     let closed = k8sops_testing::testbed::free_port();
     let places = [
         ("tls", plain.url.replace("http://", "https://")),
@@ -216,7 +221,7 @@ async fn unreachable_and_slow_providers_are_distinguished() {
     ];
     let mut yaml = "providers:\n".to_owned();
     for (name, url) in &places {
-        for dialect in Dialect::ALL {
+        for dialect in ProviderApi::ALL {
             let protocol = dialect.protocol();
             yaml += &format!(
                 "  {name}-{protocol}:\n    protocol: {protocol}\n    base_url: {url}\n    api_key: test-key-of-no-use\n    connect_timeout: 2s\n"
@@ -224,7 +229,7 @@ async fn unreachable_and_slow_providers_are_distinguished() {
         }
     }
     let service = service(yaml).await;
-    let cases = places.iter().flat_map(|(name, _)| Dialect::ALL.map(|d| format!("{name}-{}", d.protocol())));
+    let cases = places.iter().flat_map(|(name, _)| ProviderApi::ALL.map(|d| format!("{name}-{}", d.protocol())));
     join_all(cases.map(async |provider| {
         let session = session_with(&service, &provider, "any").await;
         let frames = service.turn(&session, "hello?").await;

@@ -1,4 +1,4 @@
-//! Who calls: keys, tokens of an issuer that is not ours, a proxy's header; and that nothing of one user is another's.
+//! Authentication by API keys, JWTs and proxy headers, and isolation of users.
 
 use std::time::Duration;
 
@@ -18,17 +18,19 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    keys::Keys,
-    service::{PATIENCE, Service, Setup, problem},
+    keys::ApiKeyFile,
+    service::{ServiceSetup, TestService, problem},
 };
 use k8sops_testing::{
-    scripted::{ScriptedModel, call},
+    TEST_TIMEOUT,
+    child_program::ChildProgram,
+    counting_server::CountingMcpServer,
+    eventually,
+    scripted_model::{ScriptedModel, call},
     testbed,
-    testbed::Peer,
-    tools::Counting,
 };
 
-async fn status(service: &Service, token: Option<&str>) -> StatusCode {
+async fn status(service: &TestService, token: Option<&str>) -> StatusCode {
     let mut request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{}/v1/info", service.base));
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -36,35 +38,26 @@ async fn status(service: &Service, token: Option<&str>) -> StatusCode {
     request.send().await.unwrap().status()
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
-}
-
 /// A session of Anna's in which a change waits for approval, and its request.
-pub(crate) async fn waiting(service: &Service) -> (String, Value) {
-    service.connected().await;
-    let session = service.session().await;
+pub(crate) async fn waiting(service: &TestService) -> (String, Value) {
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     (session, asked)
 }
 
-pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &Counting) -> Setup {
+pub(crate) fn with_change(env: Vec<(&'static str, String)>, tools: &CountingMcpServer) -> ServiceSetup {
     let model = ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]);
-    Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() }
+    ServiceSetup { model: Some(model), servers: vec![tools.connector()], env, ..ServiceSetup::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_enforces_authentication_and_ownership() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User, UserRole::Approver]));
-    let tools = Counting::new();
-    let mut service = Service::start(with_change(keys.env(), &tools)).await;
+    let tools = CountingMcpServer::new();
+    let mut service = TestService::start(with_change(keys.env(), &tools)).await;
     service.token = Some(anna);
     let (session, asked) = waiting(&service).await;
     let before = service.log(&session).await.len();
@@ -147,28 +140,32 @@ async fn every_route_enforces_authentication_and_ownership() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (status, _) = problem(http.get(format!("{}/v1/nothing", service.base)).send().await.unwrap()).await;
     assert_eq!(status, 401, "an unknown route does not reveal that it is unknown");
-    // Nothing of it had an effect.
+    // No request had an effect.
     assert_eq!(service.log(&session).await.len(), before);
-    assert_eq!(tools.calls("change"), 0);
+    assert_eq!(tools.count_calls("change"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn key_file_changes_apply_without_restart() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User]);
-    let mut service =
-        Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service = TestService::start(ServiceSetup {
+        env: keys.env(),
+        model: Some(ScriptedModel::new([])),
+        ..ServiceSetup::default()
+    })
+    .await;
     let ben = keys.add("ben", &[UserRole::User]);
-    until("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
+    eventually("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
     service.token = Some(ben.clone());
-    let session = service.session().await;
+    let session = service.create_session().await;
     let mut stream = service.events(&session, "").await;
     stream.until("session_created").await;
     let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {ben}").parse().unwrap());
     let (mut socket, _) = connect_async(request).await.unwrap();
-    // A file that is broken takes nothing away.
+    // An invalid file revokes no key.
     std::fs::write(keys.path(), "- user: [").unwrap();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(
@@ -176,7 +173,7 @@ async fn key_file_changes_apply_without_restart() {
         (StatusCode::OK, StatusCode::OK)
     );
     keys.remove("ben");
-    until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    eventually("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
     let rest = stream.rest().await;
     assert_eq!(rest.last().unwrap()["code"], "unauthenticated", "{rest:?}");
     let closed = async {
@@ -188,23 +185,23 @@ async fn key_file_changes_apply_without_restart() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, closed).await.expect("it is closed"), 1008);
+    assert_eq!(tokio::time::timeout(TEST_TIMEOUT, closed).await.expect("it is closed"), 1008);
     assert_eq!(status(&service, Some(&anna)).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mounted_secret_update_changes_the_keys() {
-    let mut keys = Keys::mounted();
+    let mut keys = ApiKeyFile::mounted();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
-    let setup = Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() };
-    let mut service = Service::start(setup).await;
+    let setup = ServiceSetup { env: keys.env(), model: Some(ScriptedModel::new([])), ..ServiceSetup::default() };
+    let mut service = TestService::start(setup).await;
     service.token = Some(ben.clone());
-    let session = service.session().await;
+    let session = service.create_session().await;
     let stream = service.events(&session, "").await;
     let cleo = keys.add("cleo", &[UserRole::User]);
-    until("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
+    eventually("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
     keys.remove("ben");
-    until("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    eventually("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
     assert_eq!(stream.rest().await.last().unwrap()["code"], "unauthenticated");
     for others in [&anna, &cleo] {
         assert_eq!(status(&service, Some(others)).await, 200);
@@ -213,14 +210,15 @@ async fn mounted_secret_update_changes_the_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_limit_what_a_caller_may_do() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, viewer) = (keys.add("anna", &[UserRole::User]), keys.add("anna", &[UserRole::Viewer]));
     let admin = keys.add("root", &[UserRole::Admin]);
     let mut env = keys.env();
     env.push(("AUTH_METRICS", "admin".into()));
-    let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service =
+        TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await;
     service.token = Some(anna);
-    let session = service.session().await;
+    let session = service.create_session().await;
     let (status, found) = service.refused(service.request(Method::GET, "/metrics")).await;
     assert_eq!((status, &found["code"]), (403, &json!("role_required")));
     service.token = Some(viewer);
@@ -244,13 +242,13 @@ async fn roles_limit_what_a_caller_may_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn change_needs_approval_by_another_user() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
     let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
-    let tools = Counting::new();
+    let tools = CountingMcpServer::new();
     let mut env = keys.env();
     env.push(("TOOL_APPROVAL_BY", "approver".into()));
-    let mut service = Service::start(with_change(env.clone(), &tools)).await;
+    let mut service = TestService::start(with_change(env.clone(), &tools)).await;
     service.token = Some(anna.clone());
     let (session, asked) = waiting(&service).await;
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -265,16 +263,16 @@ async fn change_needs_approval_by_another_user() {
     assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
     // It is found after a restart, too.
     let data = service.stop().await;
-    let setup = Setup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
-    service = Service::start(setup).await;
+    let setup = ServiceSetup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
+    service = TestService::start(setup).await;
     service.token = Some(ben);
-    until("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
+    eventually("the approver finds it", async || service.get("/v1/approvals").await["approvals"][0].is_object()).await;
     let listed = service.get("/v1/approvals").await["approvals"][0].clone();
     assert_eq!((&listed["user_id"], &listed["arguments"]), (&json!("anna"), &json!({"replicas": 3})), "{listed}");
     assert_eq!(listed["approval_id"], asked["approval_id"]);
     // Ben sees the question, and nothing else of the session.
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     // Requester and approver must differ: editing the arguments makes the approver a requester.
     let own = json!({"decision": "approve", "arguments": {"replicas": 300}});
     let (status, found) = service.refused(service.request(Method::POST, &path).json(&own)).await;
@@ -285,16 +283,16 @@ async fn change_needs_approval_by_another_user() {
     let frames = service.events(&session, "").await.until("run_finished").await;
     let logged = frames.iter().find(|frame| frame["type"] == "approval_resolved").unwrap();
     assert!(logged["by"].to_string().contains("ben"), "{logged}");
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
 }
 
-async fn issuer() -> Peer {
+async fn issuer() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     command.arg(testbed::path("K8SOPS_TEST_ISSUER")).arg("0");
-    Peer::start(command).await
+    ChildProgram::start(&mut command).await
 }
 
-async fn post(issuer: &Peer, path: &str, body: Value) -> Value {
+async fn post(issuer: &ChildProgram, path: &str, body: Value) -> Value {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     http.post(format!("{}{path}", issuer.url)).json(&body).send().await.unwrap().json().await.unwrap()
 }
@@ -310,7 +308,8 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
         ("AUTH_JWT_CLOCK_SKEW", "5s".into()),
         ("AUTH_JWT_ROLES_CLAIM", "realm_access.roles".into()),
     ];
-    let mut service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service =
+        TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await;
     let roles = json!({"roles": ["user", "offline_access"]});
     let token = async |mut ask: Value| -> String {
         if ask["claims"].get("realm_access").is_none() {
@@ -324,7 +323,7 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
     }
     // A user whose name is not a valid folder name has sessions, too.
     service.token = Some(token(json!({"claims": {"sub": "auth0|anna"}})).await);
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.get(&session).await;
     service.token = Some(token(json!({"claims": {"sub": "auth0-anna"}})).await);
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
@@ -364,7 +363,7 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
     assert_eq!(status(&service, Some(&old)).await, 200);
     post(&issuer, "/rotate", json!({})).await;
     let new = token(json!({})).await;
-    until("the new key is fetched", async || status(&service, Some(&new)).await == 200).await;
+    eventually("the new key is fetched", async || status(&service, Some(&new)).await == 200).await;
     assert_eq!(status(&service, Some(&old)).await, 401);
     // A flood of made-up keys is not passed on to the issuer.
     let count = async || -> u64 {
@@ -391,7 +390,9 @@ async fn proxy_header_is_accepted_from_trusted_addresses_only() {
             ("AUTH_PROXY_USER_HEADER", "X-Auth-Request-User".into()),
             ("AUTH_PROXY_SOURCES", sources.into()),
         ];
-        let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+        let service =
+            TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() })
+                .await;
         let request = service
             .request(Method::GET, "/v1/sessions")
             .header("x-auth-request-user", "anna")
@@ -411,12 +412,16 @@ async fn proxy_header_is_accepted_from_trusted_addresses_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_authenticates_by_subprotocol_or_first_message() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
-    let mut service =
-        Service::start(Setup { env: keys.env(), model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let mut service = TestService::start(ServiceSetup {
+        env: keys.env(),
+        model: Some(ScriptedModel::new([])),
+        ..ServiceSetup::default()
+    })
+    .await;
     service.token = Some(anna.clone());
-    let session = service.session().await;
+    let session = service.create_session().await;
     let open = async |protocols: &str| {
         let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
         let mut request = url.into_client_request().unwrap();
@@ -424,7 +429,7 @@ async fn websocket_authenticates_by_subprotocol_or_first_message() {
         connect_async(request).await
     };
     let next = async |socket: &mut tokio_tungstenite::WebSocketStream<_>| {
-        tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame").unwrap().unwrap()
+        tokio::time::timeout(TEST_TIMEOUT, socket.next()).await.expect("a frame").unwrap().unwrap()
     };
     let (mut socket, response) = open(&format!("k8sops.v1, bearer.{anna}")).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "k8sops.v1");
@@ -458,11 +463,12 @@ async fn websocket_authenticates_by_subprotocol_or_first_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cors_allows_only_listed_origins() {
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let anna = keys.add("anna", &[UserRole::User]);
     let mut env = keys.env();
     env.push(("K8SOPS_CORS_ORIGINS", "https://ops.example.com".into()));
-    let service = Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await;
+    let service =
+        TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await;
     let ask =
         |method: Method, origin: &str| service.request(method, "/v1/sessions").header("origin", origin.to_owned());
     let preflight = |origin: &str| ask(Method::OPTIONS, origin).header("access-control-request-method", "POST");

@@ -1,16 +1,16 @@
-//! Questions of a real MCP server in the middle of a call: brought to the user, and the answer carried back.
+//! Elicitation requests of a real MCP server during a call.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call},
+    scripted_model::{ScriptedModel, call},
     testbed,
 };
 
 /// The service with the server `everything`, whose tool asks for the user's name and more; and its question.
-async fn asked(times: usize) -> (Service, String, Value) {
+async fn asked(times: usize) -> (TestService, String, Value) {
     let calls = (0..times).map(|_| call("trigger-elicitation-request", json!({}))).collect();
     let model = ScriptedModel::new([calls]);
     let env = vec![
@@ -19,9 +19,9 @@ async fn asked(times: usize) -> (Service, String, Value) {
         ("MCP_SERVER_ARGS", json!([testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"]).to_string()),
         ("TOOL_APPROVAL", "auto".to_owned()),
     ];
-    let service = Service::start(Setup { model: Some(model), env, ..Setup::default() }).await;
-    service.connected().await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model), env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "ask me"})).await;
     let asked = service.events(&session, "").await.until("input_requested").await.pop().unwrap();
     (service, session, asked)
@@ -38,7 +38,7 @@ async fn elicitation_answer_reaches_the_server() {
     assert_eq!(asked["server"], json!("default"));
     assert!(asked["message"].as_str().unwrap().starts_with("Please provide inputs"), "{asked}");
     assert_eq!(asked["schema"]["properties"]["integer"]["maximum"], json!(100));
-    // Who joins now finds it in the snapshot.
+    // A client that connects now finds the request in the snapshot.
     let snapshot = service.events(&session, "?snapshot=true&after=0").await.until("snapshot").await.pop().unwrap();
     assert_eq!(snapshot["pending_inputs"][0]["input_id"], asked["input_id"]);
 

@@ -1,4 +1,4 @@
-//! What one user, and all together, may have: told at once. Bad clients harm no one.
+//! Limits per user and in total, which are reported immediately; and misbehaving clients.
 
 use std::{
     sync::{
@@ -20,30 +20,32 @@ use tokio::{
 use tokio_tungstenite::{connect_async_with_config, tungstenite::protocol::WebSocketConfig};
 
 use crate::{
-    program::{Program, until},
-    service::{PATIENCE, Service, Setup, problem},
+    program::TestProgram,
+    service::{ServiceSetup, TestService, problem},
     websocket::Socket,
 };
 use k8sops_testing::{
-    provider::Providers,
-    scripted::{ScriptedModel, call},
-    tools::Counting,
+    TEST_TIMEOUT,
+    counting_server::CountingMcpServer,
+    eventually,
+    provider::FakeProviders,
+    scripted_model::{ScriptedModel, call},
 };
 
-async fn service(env: &[(&'static str, &str)]) -> Service {
+async fn service(env: &[(&'static str, &str)]) -> TestService {
     let env = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-    Service::start(Setup { env, model: Some(ScriptedModel::new([])), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await
 }
 
-fn address(service: &Service) -> String {
+fn address(service: &TestService) -> String {
     service.base.trim_start_matches("http://").to_owned()
 }
 
 /// Reads from a socket until the service closes it.
 async fn rest(socket: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    // A reset is an end, too.
-    let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut said)).await.expect("it is closed");
+    // A connection reset is an end, too.
+    let _ = tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut said)).await.expect("it is closed");
     String::from_utf8_lossy(&said).into_owned()
 }
 
@@ -69,7 +71,7 @@ async fn rate_limit_returns_retry_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_websocket_frames_count_against_the_rate_limit() {
     let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "10")]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     let mut codes = Vec::new();
     for _ in 0..10 {
@@ -85,12 +87,13 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         ([("K8SOPS_MAX_RUNS_PER_USER", "1"), ("K8SOPS_MAX_RUNS", "9")], 429, "too_many_runs"),
         ([("K8SOPS_MAX_RUNS_PER_USER", "9"), ("K8SOPS_MAX_RUNS", "1")], 503, "overloaded"),
     ] {
-        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), Counting::new());
+        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
         let env = limits.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let setup = Setup { model: Some(model), servers: vec![tools.server()], env, ..Setup::default() };
-        let service = Service::start(setup).await;
-        service.connected().await;
-        let (busy, other) = (service.session().await, service.session().await);
+        let setup =
+            ServiceSetup { model: Some(model), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+        let service = TestService::start(setup).await;
+        service.wait_for_mcp_servers().await;
+        let (busy, other) = (service.create_session().await, service.create_session().await);
         service.post(&format!("{busy}/messages"), json!({"content": "change it"})).await;
         let asked = service.events(&busy, "").await.until("approval_requested").await.pop().unwrap();
         let ask = || service.request(Method::POST, &format!("{other}/messages")).json(&json!({"content": "and here"}));
@@ -106,13 +109,8 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         let mut events = service.events(&busy, "").await;
         events.until("run_finished").await;
         events.until("run_finished").await;
-        // There is room again.
-        let taken = async {
-            while ask().send().await.unwrap().status() != 202 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, taken).await.expect("there is room again");
+        // The finished run has freed its slot.
+        eventually("there is room again", async || ask().send().await.unwrap().status() == 202).await;
         service.events(&other, "").await.until("run_finished").await;
     }
 }
@@ -120,7 +118,7 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_stream_frees_its_slot() {
     let service = service(&[("K8SOPS_MAX_STREAMS_PER_USER", "2")]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let (first, _second) = (service.events(&session, "").await, service.events(&session, "").await);
     let third = || service.request(Method::GET, &format!("{session}/events"));
     let answer = third().send().await.unwrap();
@@ -135,12 +133,7 @@ async fn closed_stream_frees_its_slot() {
     assert_eq!(service.refused(message).await.0, 429);
     assert_eq!(service.get(&session).await["message_count"], 0);
     drop(first);
-    let room = async {
-        while third().send().await.unwrap().status() != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, room).await.expect("there is room again");
+    eventually("there is room again", async || third().send().await.unwrap().status() == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +144,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     slow.write_all(b"GET /v1/info HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let (mut down, mut up) = slow.split();
     let dripping = async {
-        // One header a time, for as long as it is let.
+        // One header at a time, until the service closes the connection.
         while up.write_all(b"x-more: y\r\n").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -160,7 +153,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
         let mut said = Vec::new();
         let _ = down.read_to_end(&mut said).await;
     };
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TEST_TIMEOUT, async {
         tokio::select! { () = dripping => {}, () = closed => {} }
     })
     .await
@@ -171,7 +164,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     let large = format!("x-large: {}\r\n", "y".repeat(300 * 1024));
     for flood in [many, large] {
         let mut socket = TcpStream::connect(address(&service)).await.unwrap();
-        // It may be closed before all of it is written.
+        // The service may close the connection before everything is written.
         let _ = socket.write_all(format!("GET /v1/info HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n").as_bytes()).await;
         let said = rest(&mut socket).await;
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
@@ -179,16 +172,16 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     service.get("/healthz").await;
 }
 
-/// Streams that idle, all at the same time.
+/// Number of idle streams at the same time.
 const IDLE: usize = 10_000;
-/// How many of them are WebSockets; the others are SSE.
+/// Number of WebSockets among them; the others are SSE.
 const WEBSOCKETS: usize = 9_000;
-/// The sessions that they watch.
+/// Number of sessions that they watch.
 const WATCHED: usize = 10;
-/// The most bytes of memory that one of them may cost, in a build that is not optimised.
+/// Upper bound of the memory of one stream in bytes, in a debug build.
 const PER_SOCKET: u64 = 64 * 1024;
 
-/// Has this process open as many files as it may, which must be so many at least.
+/// Raises the limit of open files of this process, which must reach this number.
 fn needs_files(count: usize) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -197,12 +190,12 @@ fn needs_files(count: usize) {
 }
 
 /// The program, started by a shell after this command.
-async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> Program {
+async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> TestProgram {
     let script = format!("{command} && exec {} serve", env!("CARGO_BIN_EXE_k8sops"));
-    Program::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
+    TestProgram::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
 }
 
-/// A request by hand, whose answer is read until this comes.
+/// Sends a raw request, and reads the response until this text.
 async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
@@ -212,14 +205,14 @@ async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
             assert!(socket.read_buf(&mut said).await.unwrap() > 0, "it is closed after {said:?}");
         }
     };
-    tokio::time::timeout(PATIENCE, answered).await.expect("it is answered");
+    tokio::time::timeout(TEST_TIMEOUT, answered).await.expect("it is answered");
     socket
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_sockets_do_not_block_requests() {
     needs_files(IDLE + 5_000);
-    let providers = Providers::start().await;
+    let providers = FakeProviders::start().await;
     let env = [
         ("LLM_PROVIDER", "test-openai-chat"),
         ("LLM_MODEL", "m"),
@@ -229,23 +222,23 @@ async fn idle_sockets_do_not_block_requests() {
         ("K8SOPS_MAX_REQUESTS_PER_MINUTE", "1000000"),
     ];
     // The soft limit of most shells; it raises its own.
-    let program = program_after("ulimit -Sn 1024", &providers.yaml(), &env).await;
-    let address = program.url.trim_start_matches("http://").to_owned();
+    let program = program_after("ulimit -Sn 1024", &providers.settings_yaml(), &env).await;
+    let address = program.process.url.trim_start_matches("http://").to_owned();
     let mut sessions = Vec::new();
     for _ in 0..WATCHED {
-        sessions.push(program.session().await);
+        sessions.push(program.create_session().await);
     }
-    let before = program.memory();
+    let before = program.process.resident_memory();
 
     let opened = stream::iter(0..WEBSOCKETS).map(|n| {
         let url = format!("ws://{address}{}/ws", sessions[n % WATCHED]);
         async move {
             let small = WebSocketConfig::default().read_buffer_size(4096);
-            let opened = tokio::time::timeout(PATIENCE, connect_async_with_config(url, Some(small), false)).await;
+            let opened = tokio::time::timeout(TEST_TIMEOUT, connect_async_with_config(url, Some(small), false)).await;
             opened.expect("it is let in").unwrap().0
         }
     });
-    // Each answers pings, as every client does, and counts the ends of runs.
+    // Each client answers pings and counts the ends of runs.
     let ends = Arc::new(AtomicUsize::new(0));
     let watching = opened.buffer_unordered(32).map(|mut socket| {
         let ends = ends.clone();
@@ -263,23 +256,23 @@ async fn idle_sockets_do_not_block_requests() {
     });
     let streams: Vec<_> = opened.buffer_unordered(32).collect().await;
     assert_eq!(websockets.len() + streams.len(), IDLE);
-    // And some that say nothing at all, or nothing more.
+    // Some clients send nothing, or only the start of a request.
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(TcpStream::connect(&address).await.unwrap());
         idle.push(ask(&address, "/healthz", "\r\n\r\n").await);
     }
 
-    assert!(program.descriptors() > IDLE, "{}", program.descriptors());
-    let session = program.session().await;
+    assert!(program.process.open_descriptors() > IDLE, "{}", program.process.open_descriptors());
+    let session = program.create_session().await;
     let frames = program.turn(&session, &[]).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    let each = program.memory().saturating_sub(before) / IDLE as u64;
+    let each = program.process.resident_memory().saturating_sub(before) / IDLE as u64;
     assert!(each < PER_SOCKET, "{each} bytes for a socket");
     println!("an idle socket takes {each} bytes");
-    // Those that watch are still there.
+    // The watching clients are still connected.
     program.turn(&sessions[0], &[]).await;
-    until("all who watch see the end of the run", async || {
+    eventually("all who watch see the end of the run", async || {
         (ends.load(Ordering::Relaxed) == WEBSOCKETS / WATCHED).then_some(())
     })
     .await;
@@ -290,13 +283,13 @@ async fn idle_sockets_do_not_block_requests() {
     }
     websockets.iter().for_each(tokio::task::JoinHandle::abort);
     drop(streams);
-    until("they are let go", async || (program.descriptors() < 1000).then_some(())).await;
+    eventually("idle connections are closed", async || program.process.open_descriptors() < 1000).await;
     program.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_wait_when_descriptors_run_out() {
-    let (providers, data) = (Providers::start().await, tempfile::tempdir().unwrap());
+    let (providers, data) = (FakeProviders::start().await, tempfile::tempdir().unwrap());
     let env = [
         ("LLM_PROVIDER", "test-openai-chat"),
         ("LLM_MODEL", "m"),
@@ -304,24 +297,24 @@ async fn connections_wait_when_descriptors_run_out() {
         ("MEMORY_BACKEND", "filesystem"),
         ("MEMORY_FILESYSTEM_PATH", data.path().to_str().unwrap()),
     ];
-    let program = program_after("ulimit -n 600", &providers.yaml(), &env).await;
-    let session = program.session().await;
+    let program = program_after("ulimit -n 600", &providers.settings_yaml(), &env).await;
+    let session = program.create_session().await;
     // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying.
     let mut flood = JoinSet::new();
     for _ in 0..640 {
-        let address = program.url.trim_start_matches("http://").to_owned();
+        let address = program.process.url.trim_start_matches("http://").to_owned();
         flood.spawn(async move {
-            // Who is closed for saying nothing comes again.
+            // A client whose idle connection was closed connects again.
             while let Ok(mut socket) = TcpStream::connect(&address).await {
                 rest(&mut socket).await;
             }
         });
     }
-    until("as many as fit are connected", async || (program.descriptors() > 400).then_some(())).await;
-    // Who is connected is answered, which takes files of the store; and it goes on so while the others push.
+    eventually("as many as fit are connected", async || program.process.open_descriptors() > 400).await;
+    // Connected clients are served, which needs files of the store, while the others wait.
     for _ in 0..100 {
-        program.session().await;
-        let open = program.descriptors();
+        program.create_session().await;
+        let open = program.process.open_descriptors();
         assert!(open < 560, "{open} of 600");
     }
     let frames = program.turn(&session, &[]).await;
@@ -335,13 +328,13 @@ async fn connections_wait_when_descriptors_run_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connection_with_unread_body_is_closed() {
     let service = service(&[]).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let of_length = ("content-length: 1000000", " ");
     let in_chunks = ("transfer-encoding: chunked", "1\r\na\r\n");
-    // It says that no body but another protocol follows, and then that a body does.
+    // The request announces an upgrade to another protocol, and then a body.
     let upgrading = ("connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked", "1\r\na\r\n");
     let of_no_kind = ("connection: upgrade\r\nupgrade: websocket", "a");
-    // Looked at by no handler, refused before one, by one that is not there, and open to everybody.
+    // A route without a body, a rejected request, a missing route, and a public route.
     let lines = [
         format!("GET {session}"),
         format!("POST {session}/cancel"),
@@ -370,7 +363,7 @@ async fn connection_with_unread_body_is_closed() {
                 _ = down.read_to_end(&mut said) => {}
             }
         };
-        tokio::time::timeout(PATIENCE, closed).await.unwrap_or_else(|_| panic!("not closed: {case}"));
+        tokio::time::timeout(TEST_TIMEOUT, closed).await.unwrap_or_else(|_| panic!("not closed: {case}"));
         assert!(said.starts_with(b"HTTP/1.1 "), "{case}: {}", String::from_utf8_lossy(&said));
     }
 }

@@ -1,4 +1,4 @@
-//! Real MCP servers by others, over stdio and HTTP: discovered, called, gone and back.
+//! Third-party MCP servers over stdio and HTTP: discovery, calls, disconnects, and reconnects.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::service::{PATIENCE, Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call, text},
+    TEST_TIMEOUT,
+    child_program::ChildProgram,
+    scripted_model::{ScriptedModel, call, text},
     testbed,
-    testbed::Peer,
 };
 
 pub(crate) fn everything_over_http(port: u16) -> Command {
@@ -33,9 +34,9 @@ fn stdio(command: &str, args: &[&str]) -> Vec<(&'static str, String)> {
     ]
 }
 
-async fn start(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> Service {
-    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
-    service.connected().await;
+async fn start(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> TestService {
+    let service = TestService::start(ServiceSetup { model: Some(model.clone()), env, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     service
 }
 
@@ -55,8 +56,8 @@ fn two_calls() -> Arc<ScriptedModel> {
     ])
 }
 
-async fn assert_two_calls(service: &Service) {
-    let session = service.session().await;
+async fn assert_two_calls(service: &TestService) {
+    let session = service.create_session().await;
     let frames = service.turn(&session, "echo and add").await;
     let mut ends = tool_ends(&frames);
     ends.sort_unstable();
@@ -86,7 +87,7 @@ async fn stdio_server_is_discovered_and_called() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_server_reconnects_after_restart() {
     let port = testbed::free_port();
-    let peer = Peer::start(everything_over_http(port)).await;
+    let peer = ChildProgram::start(&mut everything_over_http(port)).await;
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
     let service = start(&two_calls(), env).await;
     assert_two_calls(&service).await;
@@ -97,13 +98,13 @@ async fn http_server_reconnects_after_restart() {
     assert_eq!(info["mcp_connected"], false);
     assert!(!info["mcp_servers"][0]["error"].as_str().unwrap().is_empty());
     // The service works on without it, and a call to it is an error that the model sees.
-    let session = service.session().await;
+    let session = service.create_session().await;
     assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
     assert_eq!(service.get(&session).await["status"]["mcp_connected"], false);
     assert_eq!(service.get("/readyz").await["status"], "ok");
 
-    let _again = Peer::start(everything_over_http(port)).await;
-    service.connected().await;
+    let _again = ChildProgram::start(&mut everything_over_http(port)).await;
+    service.wait_for_mcp_servers().await;
     service.stop().await;
 }
 
@@ -112,22 +113,22 @@ async fn service_runs_without_its_mcp_server() {
     let url = format!("http://127.0.0.1:{}/mcp", testbed::free_port());
     let model = ScriptedModel::new([]);
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", url)];
-    let service = Service::start(Setup { model: Some(model), env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model), env, ..ServiceSetup::default() }).await;
+    let session = service.create_session().await;
     assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
     assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
 }
 
 /// The stub Kubernetes API, and a kubeconfig for it.
-pub(crate) async fn cluster() -> (Peer, TempDir, String) {
+pub(crate) async fn cluster() -> (ChildProgram, TempDir, String) {
     let dir = TempDir::new().unwrap();
     let kubeconfig = dir.path().join("kubeconfig").to_str().unwrap().to_owned();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     command.arg(testbed::path("K8SOPS_TEST_KUBE_STUB")).args(["--port", "0", "--kubeconfig", &kubeconfig]);
-    (Peer::start(command).await, dir, kubeconfig)
+    (ChildProgram::start(&mut command).await, dir, kubeconfig)
 }
 
-pub(crate) async fn journal(cluster: &Peer) -> Vec<Value> {
+pub(crate) async fn journal(cluster: &ChildProgram) -> Vec<Value> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     client.get(format!("{}/__stub/journal", cluster.url)).send().await.unwrap().json().await.unwrap()
 }
@@ -143,7 +144,7 @@ async fn kubernetes_server_explains_a_crashing_pod() {
     ]);
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
     let service = start(&model, stdio(&command, &["--kubeconfig", &kubeconfig])).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "why does payments crash?").await;
     let ends = tool_ends(&frames);
     assert!(ends[0].1.contains("CrashLoopBackOff"), "{ends:?}");
@@ -159,7 +160,7 @@ async fn approved_destructive_call_reaches_the_cluster_once() {
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
     command.args(["--kubeconfig", &kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"]);
-    let peer = Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await;
+    let peer = ChildProgram::start_at(&mut command, format!("http://127.0.0.1:{port}"), "/healthz").await;
     let model = ScriptedModel::new([vec![call(
         "pods_delete",
         json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}),
@@ -167,7 +168,7 @@ async fn approved_destructive_call_reaches_the_cluster_once() {
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
     let service = start(&model, env).await;
     let deletes = || async { journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "delete the pod"})).await;
     let mut stream = service.events(&session, "").await;
     let asked = stream.until("approval_requested").await.pop().unwrap();
@@ -196,11 +197,12 @@ async fn tools_of_several_servers_stay_separate() {
     );
     let yaml = format!("mcp:\n  servers:\n    - name: one\n      {everything}\n    - name: two\n      {everything}\n");
     let model = ScriptedModel::new([vec![call("two_echo", json!({"message": "from two"}))]]);
-    let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
-    service.connected().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), yaml: Some(yaml), ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     let tools = service.get("/v1/tools").await;
     assert!(names(&tools).contains(&"one_echo") && names(&tools).contains(&"two_echo"), "{tools}");
-    let session = service.session().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "echo").await;
     let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
     assert_eq!(start["server"], "two");
@@ -217,8 +219,8 @@ async fn slow_call_reports_progress_and_times_out() {
     env.push(("K8SOPS_MCP_CALL_TIMEOUT", "2s".into()));
     env.push(("TOOL_APPROVAL", "auto".into()));
     let service = start(&model, env).await;
-    let session = service.session().await;
-    let turn = tokio::time::timeout(PATIENCE, service.turn(&session, "take your time"));
+    let session = service.create_session().await;
+    let turn = tokio::time::timeout(TEST_TIMEOUT, service.turn(&session, "take your time"));
     let frames = turn.await.expect("the call ends");
     assert_eq!(tool_ends(&frames)[0].0, "timeout");
     let progress: Vec<f64> =
@@ -248,8 +250,9 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
         )],
         vec![text("Scaled.")],
     ]);
-    let service = Service::start(Setup { model: Some(model), yaml: Some(yaml), ..Setup::default() }).await;
-    service.connected().await;
+    let service =
+        TestService::start(ServiceSetup { model: Some(model), yaml: Some(yaml), ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
     let tools = service.get("/v1/tools").await;
     let effect =
         |name: &str| tools["tools"].as_array().unwrap().iter().find(|t| t["name"] == name).unwrap()["effect"].clone();
@@ -261,7 +264,7 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
             journal.iter().filter(|r| ["PUT", "PATCH", "POST", "DELETE"].contains(&r["method"].as_str().unwrap()));
         changing.filter(|r| !r.to_string().contains("dryRun") && !r.to_string().contains("selfsubject")).count()
     };
-    let session = service.session().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "scale payments to 3"})).await;
     let mut stream = service.events(&session, "").await;
     let frames = stream.until("approval_requested").await;

@@ -1,10 +1,7 @@
-//! Questions of real MCP servers to the user in the middle of a call, in both eras.
+//! Elicitation requests of real MCP servers, in both protocol eras.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use k8sops_mcp::{
@@ -16,13 +13,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    mcp::{cluster, everything_over_http, journal},
-    service::PATIENCE,
-};
-use k8sops_testing::{testbed, testbed::Peer};
+use crate::mcp::{cluster, everything_over_http, journal};
+use k8sops_testing::{TEST_TIMEOUT, child_program::ChildProgram, testbed};
 
-/// A user with one answer to everything.
+/// A user who gives the same answer to every request.
 struct User {
     answer: ElicitationAnswer,
     asked: Mutex<Vec<ElicitationRequest>>,
@@ -34,15 +28,15 @@ impl User {
     }
 
     fn questions(&self) -> Vec<ElicitationRequest> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 }
 
 #[async_trait]
 impl ElicitationHandler for User {
     async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
-        self.asked.lock().unwrap().push(question);
-        // As a person does, and longer than the call may take.
+        self.asked.lock().push(question);
+        // A person takes longer than the time limit of the call.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         self.answer.clone()
     }
@@ -73,7 +67,7 @@ fn stdio(command: String, args: &[&str]) -> McpTransport {
     McpTransport::Stdio { command, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: BTreeMap::new() }
 }
 
-fn http(peer: &Peer) -> McpTransport {
+fn http(peer: &ChildProgram) -> McpTransport {
     McpTransport::Http { url: format!("{}/mcp", peer.url), headers: BTreeMap::new(), ssl_verify: true }
 }
 
@@ -81,7 +75,7 @@ async fn call(hub: &McpHub, tool: &str, arguments: Value, user: &Arc<User>) -> C
     let limits = CallLimits::uniform(Duration::from_secs(2));
     let context = McpCallContext { elicitation_handler: Some(user.clone()), ..McpCallContext::with_limits(limits) };
     let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
-    let called = tokio::time::timeout(PATIENCE, hub.call_tool("one", tool, arguments, context));
+    let called = tokio::time::timeout(TEST_TIMEOUT, hub.call_tool("one", tool, arguments, context));
     called.await.expect("the call ends").expect("there is an answer")
 }
 
@@ -107,9 +101,10 @@ async fn elicitation_form_over_stdio() {
     asks_for_a_form(stdio(node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
 }
 
+#[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn elicitation_form_over_http() {
-    let peer = Peer::start(everything_over_http(testbed::free_port())).await;
+    let peer = ChildProgram::start(&mut everything_over_http(testbed::free_port())).await;
     asks_for_a_form(http(&peer)).await;
 }
 
@@ -122,7 +117,7 @@ fn rules(dir: &TempDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-async fn confirms_a_deletion(transport: McpTransport, cluster: &Peer) {
+async fn confirms_a_deletion(transport: McpTransport, cluster: &ChildProgram) {
     let hub = hub(transport).await;
     let deletes = || async { journal(cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
     let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
@@ -145,14 +140,14 @@ async fn kubernetes_deletion_is_confirmed_over_stdio() {
 }
 
 /// The server over HTTP; with sessions it speaks the old era, without them the new one.
-async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> Peer {
+async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> ChildProgram {
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
     command
         .args(["--kubeconfig", kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"])
         .args(["--config", config])
         .args(more);
-    Peer::start_at(command, format!("http://127.0.0.1:{port}"), "/healthz").await
+    ChildProgram::start_at(&mut command, format!("http://127.0.0.1:{port}"), "/healthz").await
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

@@ -1,22 +1,25 @@
-//! Messages and turns: accepted durably, run one after another, streamed whole, cancelled at will.
+//! Messages and turns: durable acceptance, order, streaming, and cancellation.
 
 use k8sops_models::ModelError;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
+use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text};
+use k8sops_testing::{
+    eventually,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, text},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_completes_a_turn() {
-    let model = ScriptedModel::new([vec![Step::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let model = ScriptedModel::new([vec![ReplyStep::Reasoning("hm".into()), text("All "), text("is "), text("well.")]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "how is it?").await;
     assert_eq!(frames[0]["type"], "hello");
     assert_eq!(frames[1]["type"], "user_message");
     assert_eq!(frames.last().unwrap()["type"], "run_finished");
-    assert_eq!(printed(&frames), "All is well.");
+    assert_eq!(shown_text(&frames), "All is well.");
     let whole = frames.iter().find(|f| f["type"] == "assistant_message").unwrap();
     assert_eq!((&whole["content"], &whole["reasoning"]), (&json!("All is well."), &json!("hm")));
     let run = &whole["run_id"];
@@ -25,8 +28,8 @@ async fn one_request_completes_a_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepted_message_returns_its_run_id() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let response = service
         .request(Method::POST, &format!("{session}/messages"))
         .json(&json!({"content": "hi"}))
@@ -44,8 +47,8 @@ async fn accepted_message_returns_its_run_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idempotency_key_is_bound_to_its_message() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let send = |content: &'static str| {
         service
             .request(Method::POST, &format!("{session}/messages"))
@@ -68,8 +71,8 @@ async fn idempotency_key_is_bound_to_its_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_turn_request_replays_the_run() {
-    let service = Service::with(&ScriptedModel::new([vec![text("once")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("once")]])).await;
+    let session = service.create_session().await;
     let turn = || async {
         let response = service
             .request(Method::POST, &format!("{session}/messages"))
@@ -79,7 +82,7 @@ async fn repeated_turn_request_replays_the_run() {
             .send()
             .await
             .unwrap();
-        crate::service::Sse::new(response).rest().await
+        crate::service::EventStream::new(response).rest().await
     };
     let (first, second) = (turn().await, turn().await);
     let logged = |frames: &[Value]| frames.iter().filter(|f| f["seq"].is_u64()).cloned().collect::<Vec<_>>();
@@ -88,10 +91,11 @@ async fn repeated_turn_request_replays_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_messages_do_not_interleave() {
-    let service = Service::with(&ScriptedModel::new([vec![text("one")], vec![text("two")], vec![text("three")]])).await;
-    let session = service.session().await;
+    let service =
+        TestService::with(&ScriptedModel::new([vec![text("one")], vec![text("two")], vec![text("three")]])).await;
+    let session = service.create_session().await;
     let turns = futures_util::future::join_all(["a", "b", "c"].map(|content| service.turn(&session, content))).await;
-    let mut said: Vec<String> = turns.iter().map(|frames| printed(frames)).collect();
+    let mut said: Vec<String> = turns.iter().map(|frames| shown_text(frames)).collect();
     said.sort();
     assert_eq!(said, ["one", "three", "two"]);
     let log = service.log(&session).await;
@@ -108,9 +112,9 @@ async fn concurrent_messages_do_not_interleave() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn busy_session_refuses_message_on_request() {
-    let gate = Gate::new();
-    let service = Service::with(&ScriptedModel::new([vec![Step::Wait(gate.clone()), text("done")]])).await;
-    let session = service.session().await;
+    let gate = TestGate::new();
+    let service = TestService::with(&ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("done")]])).await;
+    let session = service.create_session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "long"})).await;
     gate.arrived().await;
@@ -124,10 +128,10 @@ async fn busy_session_refuses_message_on_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("let me think"), Step::Wait(gate.clone())]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("let me think"), ReplyStep::Wait(gate.clone())]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let path = format!("{session}/messages");
     service.post(&path, json!({"content": "first"})).await;
     gate.arrived().await;
@@ -145,9 +149,9 @@ async fn interrupting_message_cancels_the_run_and_skips_the_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_turn_keeps_its_partial_text() {
-    let model = ScriptedModel::new([vec![text("half"), Step::Hang]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Hang]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "write"})).await;
     let mut stream = service.events(&session, "").await;
     stream.until("token").await;
@@ -164,8 +168,8 @@ async fn cancelled_turn_keeps_its_partial_text() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_without_a_run_succeeds() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let response = service.request(Method::POST, &format!("{session}/cancel")).send().await.unwrap();
     assert_eq!(response.status(), 202);
     assert_eq!(response.json::<Value>().await.unwrap()["run_id"], Value::Null);
@@ -174,9 +178,9 @@ async fn cancel_without_a_run_succeeds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_stays_usable_after_a_failed_run() {
-    let model = ScriptedModel::new([vec![Step::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "hi").await;
     let failed = frames.last().unwrap();
     assert_eq!((&failed["type"], &failed["code"]), (&json!("run_failed"), &json!("auth")));
@@ -186,8 +190,8 @@ async fn session_stays_usable_after_a_failed_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_is_paged_as_messages() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     for content in ["a", "b", "c"] {
         service.turn(&session, content).await;
     }
@@ -209,9 +213,10 @@ async fn conversation_is_paged_as_messages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn disconnect_does_not_cancel_the_run() {
-    let gate = Gate::new();
-    let service = Service::with(&ScriptedModel::new([vec![text("on "), Step::Wait(gate.clone()), text("it")]])).await;
-    let session = service.session().await;
+    let gate = TestGate::new();
+    let service =
+        TestService::with(&ScriptedModel::new([vec![text("on "), ReplyStep::Wait(gate.clone()), text("it")]])).await;
+    let session = service.create_session().await;
     let response = service
         .request(Method::POST, &format!("{session}/messages"))
         .header("accept", "text/event-stream")
@@ -224,13 +229,13 @@ async fn disconnect_does_not_cancel_the_run() {
     gate.open();
     let frames = service.events(&session, "").await.until("run_finished").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    assert!(kinds(&frames).contains(&"assistant_message"));
+    assert!(frame_types(&frames).contains(&"assistant_message"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accept_header_selects_the_response_format() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     for (accept, status) in [
         ("application/json, text/event-stream", 202),
         ("text/event-stream, application/json", 200),
@@ -249,12 +254,12 @@ async fn accept_header_selects_the_response_format() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_is_processing_until_the_last_run_ends() {
-    let (gate, n) = (Gate::new(), 10);
-    let model = ScriptedModel::new((0..2 * n).map(|_| vec![Step::Wait(gate.clone()), text("done")]));
-    let service = Service::with(&model).await;
+    let (gate, n) = (TestGate::new(), 10);
+    let model = ScriptedModel::new((0..2 * n).map(|_| vec![ReplyStep::Wait(gate.clone()), text("done")]));
+    let service = TestService::with(&model).await;
     let mut sessions = Vec::new();
     for _ in 0..n {
-        let session = service.session().await;
+        let session = service.create_session().await;
         for content in ["one", "two"] {
             service.post(&format!("{session}/messages"), json!({"content": content})).await;
             assert_eq!(service.get(&session).await["status"]["is_processing"], true);
@@ -264,20 +269,17 @@ async fn session_is_processing_until_the_last_run_ends() {
     let list = service.get("/v1/sessions").await;
     assert!(list["sessions"].as_array().unwrap().iter().all(|s| s["status"]["is_processing"] == true), "{list}");
     let data = service.stop().await;
-    // What the next process finds is processing before it has come to it.
-    let second = Service::start(Setup { model: Some(model.clone()), data: Some(data), ..Setup::default() }).await;
+    // Sessions with pending work are processing before the next process has resumed them.
+    let second =
+        TestService::start(ServiceSetup { model: Some(model.clone()), data: Some(data), ..ServiceSetup::default() })
+            .await;
     for session in &sessions {
         assert_eq!(second.get(session).await["status"]["is_processing"], true);
     }
     for _ in 0..4 * n {
         gate.open();
     }
-    let ended = async {
-        while second.get(&sessions[0]).await["status"]["is_processing"] == true {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ended).await.expect("it ends");
+    eventually("processing ends", async || second.get(&sessions[0]).await["status"]["is_processing"] == false).await;
     let ends = second.log(&sessions[0]).await.iter().filter(|frame| frame["type"] == "run_finished").count();
-    assert_eq!(ends, 2, "not processing means that both had their end");
+    assert_eq!(ends, 2, "not processing means that both runs have ended");
 }

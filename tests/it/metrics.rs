@@ -1,4 +1,4 @@
-//! What Prometheus sees: well-formed, of bounded size, and all that dashboard and alerts ask for.
+//! Metrics: valid format, bounded cardinality, and all series of the dashboard and the alerts.
 
 use std::{collections::BTreeSet, process::Stdio, time::Duration};
 
@@ -7,25 +7,30 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    scripted::{ScriptedModel, call, text},
+    counting_server::CountingMcpServer,
+    scripted_model::{ScriptedModel, call, text},
     testbed,
-    tools::Counting,
 };
 
-async fn scrape(service: &Service) -> String {
+async fn scrape(service: &TestService) -> String {
     service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap()
 }
 
 /// A service that has done a bit of everything; the path of its session.
-async fn busy() -> (Service, String) {
-    let (tools, model) = (Counting::new(), ScriptedModel::new([]));
-    model.say([vec![call("look", json!({}))], vec![text("fine")], vec![call("change", json!({}))], vec![text("done")]]);
-    let setup = Setup { model: Some(model), servers: vec![tools.server()], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+async fn busy() -> (TestService, String) {
+    let (tools, model) = (CountingMcpServer::new(), ScriptedModel::new([]));
+    model.add_replies([
+        vec![call("look", json!({}))],
+        vec![text("fine")],
+        vec![call("change", json!({}))],
+        vec![text("done")],
+    ]);
+    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.turn(&session, "look").await;
     service.post(&format!("{session}/messages"), json!({"content": "change"})).await;
     let mut events = service.events(&session, "").await;
@@ -135,7 +140,7 @@ async fn alert_rules_fire_when_expected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn request_id_is_in_response_and_problem() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let ask = async |path: &str, id: &str| {
         let answer = service.request(Method::GET, path).header("x-request-id", id).send().await.unwrap();
         let header = answer.headers()["x-request-id"].to_str().unwrap().to_owned();

@@ -1,10 +1,10 @@
-//! The contract: the OpenAPI document is what is served, and its pages need no network.
+//! The OpenAPI document matches the service, and its pages need no network.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::Service;
-use k8sops_testing::{scripted::ScriptedModel, testbed};
+use crate::service::TestService;
+use k8sops_testing::{scripted_model::ScriptedModel, testbed};
 
 fn operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();
@@ -21,7 +21,7 @@ fn operations(document: &Value) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openapi_file_is_up_to_date() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let served = service.get("/openapi.json").await;
     let file: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
     assert_eq!(served, file, "regenerate it: cargo run -- openapi > openapi/openapi.json");
@@ -29,8 +29,8 @@ async fn openapi_file_is_up_to_date() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_operations_are_served() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let document = service.get("/openapi.json").await;
     let operations = operations(&document);
     assert!(operations.len() >= 20, "{operations:?}");
@@ -170,7 +170,7 @@ async fn document_is_valid_openapi() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documentation_pages_need_no_external_hosts() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let page = service.request(Method::GET, "/docs").send().await.unwrap();
     assert_eq!(page.status(), 200);
     let html = page.text().await.unwrap();
@@ -188,8 +188,8 @@ async fn documentation_pages_need_no_external_hosts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_metrics_respond() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "hi").await;
     for path in ["/healthz", "/readyz"] {
         assert_eq!(service.get(path).await, json!({"status": "ok"}));

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    fake_server::FakeServer,
-    scripted::{ScriptedModel, Step, call, text},
+    fake_mcp_server::FakeMcpServer,
+    scripted_model::{ReplyStep, ScriptedModel, call, text},
 };
 
 const NEEDLE: &str = "2026-11-23T10:00:00Z ERROR payment 4711 was refused by the bank";
@@ -22,11 +22,12 @@ fn log(lines: usize) -> String {
     (0..lines).map(line).collect()
 }
 
-async fn service(model: &Arc<ScriptedModel>, cluster: &FakeServer) -> (Service, String) {
-    let servers = vec![cluster.server("prod")];
-    let service = Service::start(Setup { model: Some(model.clone()), servers, ..Setup::default() }).await;
-    service.connected().await;
-    let session = service.session().await;
+async fn service(model: &Arc<ScriptedModel>, cluster: &FakeMcpServer) -> (TestService, String) {
+    let servers = vec![cluster.connector("prod")];
+    let service =
+        TestService::start(ServiceSetup { model: Some(model.clone()), servers, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     (service, session)
 }
 
@@ -37,8 +38,8 @@ fn tool_end(frames: &[Value], n: usize) -> &Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn truncated_output_is_readable_in_pages() {
     let whole = log(40_000);
-    let (said, cluster) = (whole.clone(), FakeServer::new());
-    let cluster = cluster.reads("pods_log", "The log of a pod.", move |_| Ok(said.clone()));
+    let (said, cluster) = (whole.clone(), FakeMcpServer::new());
+    let cluster = cluster.read_only_tool("pods_log", "The log of a pod.", move |_| Ok(said.clone()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("I see")]]);
     let (service, session) = service(&model, &cluster).await;
     let frames = service.turn(&session, "see the log").await;
@@ -63,7 +64,7 @@ async fn truncated_output_is_readable_in_pages() {
     assert_eq!(plain.send().await.unwrap().text().await.unwrap(), whole[..100]);
     // After a restart, too.
     let data = service.stop().await;
-    let again = Service::start(Setup { data: Some(data), ..Setup::default() }).await;
+    let again = TestService::start(ServiceSetup { data: Some(data), ..ServiceSetup::default() }).await;
     assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
     let missing = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
     assert_eq!(again.refused(missing).await.1["code"], json!("output_not_found"));
@@ -72,18 +73,18 @@ async fn truncated_output_is_readable_in_pages() {
 #[tokio::test(flavor = "multi_thread")]
 async fn model_finds_a_line_in_a_truncated_output() {
     let whole = log(60_000);
-    let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", move |_| Ok(whole.clone()));
+    let cluster = FakeMcpServer::new().read_only_tool("pods_log", "The log of a pod.", move |_| Ok(whole.clone()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("hm")]]);
     let (service, session) = service(&model, &cluster).await;
     let frames = service.turn(&session, "see the log").await;
     let id = tool_end(&frames, 0)["tool_call_id"].as_str().unwrap().to_owned();
-    model.say([
+    model.add_replies([
         vec![
             call("search_output", json!({"call": id, "pattern": "error|fatal", "context": 0})),
             call("read_output", json!({"call": id, "from_line": 30_001, "lines": 1})),
             call("read_output", json!({"call": "call_of_missing"})),
         ],
-        vec![Step::Text("found".into())],
+        vec![ReplyStep::Text("found".into())],
     ]);
     let frames = service.turn(&session, "find the error").await;
     let of = |name: &str| -> Vec<Value> {
@@ -99,12 +100,12 @@ async fn model_finds_a_line_in_a_truncated_output() {
     let read = of("read_output");
     assert!(read[0]["content"].as_str().unwrap().contains(NEEDLE), "{}", read[0]);
     assert_eq!(read[1]["status"], json!("error"));
-    assert_eq!(cluster.count("pods_log"), 1);
+    assert_eq!(cluster.count_calls("pods_log"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn short_output_is_returned_unchanged() {
-    let cluster = FakeServer::new().reads("pods_log", "The log of a pod.", |_| Ok("täil".into()));
+    let cluster = FakeMcpServer::new().read_only_tool("pods_log", "The log of a pod.", |_| Ok("täil".into()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))]]);
     let (service, session) = service(&model, &cluster).await;
     let frames = service.turn(&session, "see the log").await;

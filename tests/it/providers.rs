@@ -1,18 +1,18 @@
-//! Real model APIs that none of us wrote: llama.cpp's server, and a scripted provider by others.
+//! Third-party model APIs: the server of llama.cpp, and mock providers.
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::service::{Service, Setup, printed};
-use k8sops_testing::{testbed, testbed::Peer};
+use crate::service::{ServiceSetup, TestService, shown_text};
+use k8sops_testing::{child_program::ChildProgram, testbed};
 
-async fn llama() -> Peer {
+async fn llama() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));
     command.args(["-m", &testbed::path("K8SOPS_TEST_LLAMA_MODEL")]);
     command.args(["--host", "127.0.0.1", "--port", "0", "--offline", "--no-webui", "--jinja"]);
     command.args(["-c", "8192", "-np", "1", "-t", "2", "--alias", "qwen2.5-coder-0.5b"]);
     command.args(["--chat-template-file", &testbed::path("K8SOPS_TEST_LLAMA_TEMPLATE")]);
-    Peer::start(command).await
+    ChildProgram::start(&mut command).await
 }
 
 fn everything() -> Vec<(&'static str, String)> {
@@ -34,9 +34,10 @@ async fn assert_turn_with_a_tool(yaml: String) {
             ("LLM_MODEL", "qwen2.5-coder-0.5b".into()),
         ],
     ];
-    let service = Service::start(Setup { env: env.concat(), yaml: Some(yaml), ..Setup::default() }).await;
-    service.connected().await;
-    let session = service.session().await;
+    let service =
+        TestService::start(ServiceSetup { env: env.concat(), yaml: Some(yaml), ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "What is the sum of 17 and 25?").await;
     let start =
         frames.iter().find(|f| f["type"] == "tool_start").unwrap_or_else(|| panic!("no tool call: {frames:#?}"));
@@ -48,7 +49,7 @@ async fn assert_turn_with_a_tool(yaml: String) {
     assert!(last["content"].as_str().unwrap().contains("42"), "{last}");
     assert!(frames.iter().filter(|f| f["type"] == "token").count() > 1, "the text is streamed");
     let of_last: Vec<Value> = frames.iter().filter(|f| f["message_id"] == last["message_id"]).cloned().collect();
-    assert_eq!(printed(&of_last), last["content"].as_str().unwrap());
+    assert_eq!(shown_text(&of_last), last["content"].as_str().unwrap());
     assert!(frames.last().unwrap()["usage"]["input_tokens"].as_u64().unwrap() > 0);
     service.stop().await;
 }
@@ -74,9 +75,9 @@ fn provider(protocol: &str, base_url: &str) -> String {
     )
 }
 
-async fn service_of(yaml: String) -> Service {
+async fn service_of(yaml: String) -> TestService {
     let env = vec![("LLM_PROVIDER", "peer".into()), ("LLM_MODEL", "peer-model".into())];
-    Service::start(Setup { env, yaml: Some(yaml), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env, yaml: Some(yaml), ..ServiceSetup::default() }).await
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -95,16 +96,16 @@ async fn third_party_mock_works_in_every_protocol() {
     for (protocol, path) in [("openai-chat", "/v1"), ("openai-responses", "/v1"), ("anthropic", ""), ("ollama", "")] {
         let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
         command.arg(testbed::path("K8SOPS_TEST_AIMOCK")).args(["-p", "0", "-h", "127.0.0.1", "-f"]).arg(&fixtures);
-        let aimock = Peer::start(command).await;
+        let aimock = ChildProgram::start(&mut command).await;
         let service = service_of(provider(protocol, &format!("{}{path}", aimock.url))).await;
-        let session = service.session().await;
+        let session = service.create_session().await;
         let frames = service.turn(&session, "list the pods").await;
-        assert_eq!(printed(&frames), "Three pods, all well.", "{protocol}: {frames:#?}");
+        assert_eq!(shown_text(&frames), "Three pods, all well.", "{protocol}: {frames:#?}");
         assert_eq!(frames.last().unwrap()["outcome"], "completed", "{protocol}");
         let frames = service.turn(&session, "launch the rockets").await;
         let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap_or_else(|| panic!("{protocol}: {frames:#?}"));
         assert_eq!(end["status"], "error", "{protocol}");
-        assert_eq!(printed(&frames), "No such tool.", "{protocol}: {frames:#?}");
+        assert_eq!(shown_text(&frames), "No such tool.", "{protocol}: {frames:#?}");
         assert_eq!(frames.last().unwrap()["outcome"], "completed", "{protocol}");
     }
 }
@@ -117,7 +118,7 @@ async fn third_party_fault_scenarios_pass() {
     let url = format!("http://127.0.0.1:{port}");
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLMOCK"));
     command.args(["serve", "--host", "127.0.0.1", "--port", &port.to_string()]);
-    let llmock = Peer::start_at(command, url, "/v1/models").await;
+    let llmock = ChildProgram::start_at(&mut command, url, "/v1/models").await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut faults = 0;
     for (protocol, path, name) in [("openai-chat", "/v1", "openai"), ("anthropic", "/anthropic", "anthropic")] {
@@ -137,7 +138,7 @@ async fn third_party_fault_scenarios_pass() {
             let scenario =
                 http.post(format!("{}/_llmock/scenario", llmock.url)).json(&json!({"behaviors": [behavior]}));
             scenario.send().await.unwrap().error_for_status().unwrap();
-            let session = service.session().await;
+            let session = service.create_session().await;
             let frames = service.turn(&session, "hello").await;
             assert_eq!(frames.last().unwrap()["outcome"], "completed", "{what}: {frames:#?}");
             let verdict = http.get(format!("{}/_llmock/verdict", llmock.url)).send().await.unwrap();
@@ -158,8 +159,8 @@ async fn third_party_fault_scenarios_pass() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_api_key_error_names_the_variable() {
     let env = vec![("LLM_PROVIDER", "anthropic".into())];
-    let service = Service::start(Setup { env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { env, ..ServiceSetup::default() }).await;
+    let session = service.create_session().await;
     assert_eq!(service.get(&session).await["status"]["agent_ready"], false);
     let frames = service.turn(&session, "hi").await;
     let failed = frames.last().unwrap();

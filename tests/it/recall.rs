@@ -1,5 +1,5 @@
-//! Recall measured: do questions in other words find the fact that answers them? With a real embedding model and with words
-//! alone, over `tests/recall/facts.jsonl`. The floors are a little below what was measured when they were set.
+//! Quality of recall: paraphrased questions find the fact that answers them, with a real embedding model and with words only,
+//! over `tests/recall/facts.jsonl`. The floors are a little below what was measured when they were set.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use k8sops_store::InMemoryStore;
 use serde::Deserialize;
 use tokio::process::Command;
 
-use k8sops_testing::{testbed, testbed::Peer};
+use k8sops_testing::{child_program::ChildProgram, testbed};
 
 /// A fact, the same in other words, and a question that it answers and no other does.
 #[derive(Debug, Deserialize)]
@@ -32,8 +32,8 @@ fn facts() -> Vec<Fact> {
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
 
-/// A server with a real embedding model.
-async fn embedding_server() -> Peer {
+/// Starts a server with a real embedding model.
+async fn embedding_server() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));
     command.args(["--model", &testbed::path("K8SOPS_TEST_EMBEDDING_MODEL"), "--embeddings", "--offline", "--no-webui"]);
     command.args(["--alias", "minilm", "--host", "127.0.0.1", "--ctx-size", "2048", "--parallel", "4"]);
@@ -42,7 +42,7 @@ async fn embedding_server() -> Peer {
     let port = testbed::free_port();
     let url = format!("http://127.0.0.1:{port}");
     command.args(["--port", &port.to_string()]);
-    Peer::start_at(command, url, "/health").await
+    ChildProgram::start_at(&mut command, url, "/health").await
 }
 
 /// What the model makes of all texts of the facts, made beforehand: recall waits for it only so long, and how busy a machine
@@ -50,7 +50,7 @@ async fn embedding_server() -> Peer {
 struct Prepared(HashMap<String, EmbeddingVector>);
 
 impl Prepared {
-    async fn embed_facts(server: &Peer, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
+    async fn embed_facts(server: &ChildProgram, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
         let config = ProviderOptions {
             name: "llama".into(),
             protocol: ProviderProtocol::OpenaiChat,
@@ -123,7 +123,7 @@ async fn measure(memory: &Arc<LongTermMemory>, facts: &[&Fact]) -> Found {
     Found { recall: recall / count, reciprocal: reciprocal / count }
 }
 
-/// All facts, learned ten at a time.
+/// Stores all facts, ten at a time.
 async fn knowing(
     store: &Arc<InMemoryStore>,
     embedder: Option<Arc<dyn EmbeddingModel>>,

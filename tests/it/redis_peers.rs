@@ -3,28 +3,31 @@
 
 use std::time::Duration;
 
-use k8sops_testing::redis::{Kind, RedisCluster, RedisServer, Sentinel};
+use k8sops_testing::{
+    eventually_within,
+    redis::{RedisCluster, RedisFlavor, RedisSentinel, RedisServer},
+};
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn each_server_is_of_its_flavor() {
-    for kind in Kind::ALL {
+    for kind in RedisFlavor::ALL {
         let server = RedisServer::start(kind).await;
         let info = server.cli(&["INFO", "server"]).await;
         let vectors = server.try_cli(&["VADD", "v", "VALUES", "2", "1", "0", "element"]).await;
-        assert_eq!(info.contains("valkey_version:"), kind == Kind::Valkey, "{info}");
-        assert_eq!(vectors.is_ok(), kind == Kind::Redis8, "{kind:?}: {vectors:?}");
+        assert_eq!(info.contains("valkey_version:"), kind == RedisFlavor::Valkey, "{info}");
+        assert_eq!(vectors.is_ok(), kind == RedisFlavor::Redis8, "{kind:?}: {vectors:?}");
     }
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_survive_a_server_crash() {
-    for kind in Kind::ALL {
+    for kind in RedisFlavor::ALL {
         let server = RedisServer::start(kind).await;
         assert_eq!(server.url(), format!("redis://127.0.0.1:{}", server.port()));
         assert_eq!(server.cli(&["SET", "key", "two words"]).await, "OK");
-        server.written().await;
+        server.wait_until_written().await;
         server.kill().await;
         assert!(server.try_cli(&["PING"]).await.unwrap_err().contains("Connection refused"));
         server.restart().await;
@@ -35,7 +38,7 @@ async fn keys_survive_a_server_crash() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_server_does_not_respond() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     server.pause().await;
     let silence = Duration::from_millis(300);
     tokio::time::timeout(silence, server.cli(&["PING"])).await.expect_err("a paused server does not answer");
@@ -45,12 +48,10 @@ async fn paused_server_does_not_respond() {
     server.pause().await;
     let port = server.port();
     drop(server);
-    let refused = async {
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("a paused server ends with its test");
+    eventually_within(Duration::from_secs(10), "a paused server is killed on drop", async || {
+        tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err()
+    })
+    .await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -78,7 +79,7 @@ async fn tls_server_accepts_clients_with_its_ca() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_survives_the_crash_of_a_node() {
-    for kind in Kind::ALL {
+    for kind in RedisFlavor::ALL {
         let cluster = RedisCluster::start(kind).await;
         assert_eq!(cluster.urls(), [0, 1, 2].map(|i| cluster.node(i).url()));
         // The slots 0, 5461 and 10923 begin the three shares; these keys are well inside.
@@ -88,11 +89,11 @@ async fn cluster_survives_the_crash_of_a_node() {
         }
         for i in 0..3 {
             assert_eq!(cluster.node(i).cli(&["DBSIZE"]).await, "1", "{kind:?}, node {i}");
-            cluster.node(i).written().await;
+            cluster.node(i).wait_until_written().await;
         }
         cluster.node(1).kill().await;
         cluster.node(1).restart().await;
-        cluster.ok().await;
+        cluster.wait_until_ok().await;
         assert_eq!(cluster.cli(&["GET", "c"]).await, "c", "{kind:?}");
     }
 }
@@ -100,14 +101,14 @@ async fn cluster_survives_the_crash_of_a_node() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn sentinel_promotes_the_replica() {
-    for kind in Kind::ALL {
-        let sentinel = Sentinel::start(kind).await;
+    for kind in RedisFlavor::ALL {
+        let sentinel = RedisSentinel::start(kind).await;
         assert_eq!((sentinel.urls().len(), sentinel.service_name()), (1, "k8sops-test"));
         let old = sentinel.master_port().await;
         assert_eq!(sentinel.master().await.cli(&["SET", "key", "value"]).await, "OK");
-        sentinel.replicated().await;
+        sentinel.wait_until_replicated().await;
         sentinel.kill_master().await;
-        sentinel.promoted(old).await;
+        sentinel.wait_for_failover(old).await;
         assert_eq!(sentinel.master().await.cli(&["GET", "key"]).await, "value", "{kind:?}");
     }
 }

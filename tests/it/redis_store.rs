@@ -1,17 +1,13 @@
 //! The Redis store against Redis servers of several makers and versions: the contract of all stores, and what Redis adds
 //! to it (an answer that is lost, a deleted session's keys, bounded storage, time to live).
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
     RedisConfig, RedisDeployment, RedisStore, contract,
-    contract::{
-        CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, warning_draft,
-    },
+    contract::{Pen, command, message, new_session, note, run},
 };
 
 use tokio::{
@@ -19,13 +15,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    redis::{Kind, RedisCluster, RedisServer, Sentinel},
-    scripted::ScriptedModel,
+    eventually_within,
+    redis::{RedisCluster, RedisFlavor, RedisSentinel, RedisServer},
+    scripted_model::ScriptedModel,
 };
 
-/// A store of a deployment of its own.
+/// Returns the configuration of a separate deployment.
 fn config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
     RedisConfig {
         urls: urls.into_iter().map(Into::into).collect(),
@@ -47,7 +44,7 @@ async fn the_contract_holds(new_config: impl Fn() -> RedisConfig) {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_on_redis_and_valkey() {
-    for kind in [Kind::Debian, Kind::Redis8, Kind::Valkey] {
+    for kind in [RedisFlavor::Debian, RedisFlavor::Redis8, RedisFlavor::Valkey] {
         let server = RedisServer::start(kind).await;
         the_contract_holds(|| config(vec![server.url()], RedisDeployment::Single)).await;
     }
@@ -56,14 +53,14 @@ async fn store_contract_on_redis_and_valkey() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_on_a_cluster() {
-    let cluster = RedisCluster::start(Kind::Redis8).await;
+    let cluster = RedisCluster::start(RedisFlavor::Redis8).await;
     the_contract_holds(|| config(cluster.urls(), RedisDeployment::Cluster)).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_behind_sentinel_and_over_tls() {
-    let sentinel = Sentinel::start(Kind::Debian).await;
+    let sentinel = RedisSentinel::start(RedisFlavor::Debian).await;
     the_contract_holds(|| config(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into()))).await;
     let server = RedisServer::start_tls().await;
     let ca = std::fs::read(server.ca_file()).unwrap();
@@ -74,22 +71,16 @@ async fn store_contract_behind_sentinel_and_over_tls() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_session_leaves_no_keys() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     let store = RedisStore::new(&config(vec![server.url()], RedisDeployment::Single)).unwrap();
-    let session = create_test_session(&store).await;
-    store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
-    let mut writer = SessionWriter::acquire(&store, session, "a").await;
-    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Write).await.unwrap();
+    let session = new_session(&store).await;
+    store.submit_command(session, command("c1", message("hi"))).await.unwrap();
+    let mut pen = Pen::take(&store, session, "a").await;
+    pen.write(run("hi"), &[1], true).await.unwrap();
     assert!(!server.cli(&["keys", "*"]).await.is_empty());
     store.delete_session(session).await.unwrap();
-    assert!(matches!(
-        writer.commit(vec![warning_draft("late")], &[], CheckpointWrite::Write).await,
-        Err(StoreError::NotFound(_))
-    ));
-    assert!(matches!(
-        store.submit_command(session, test_command("c2", message_body("hi"))).await,
-        Err(StoreError::NotFound(_))
-    ));
+    assert!(matches!(pen.write(vec![note("late")], &[], true).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(store.submit_command(session, command("c2", message("hi"))).await, Err(StoreError::NotFound(_))));
     assert!(matches!(store.acquire_lease(session, "b", Duration::from_secs(1)).await, Err(StoreError::NotFound(_))));
     assert_eq!(server.cli(&["keys", "*"]).await, "");
 }
@@ -97,25 +88,25 @@ async fn deleted_session_leaves_no_keys() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn commit_with_lost_reply_is_written_once() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     let proxy = Proxy::start(server.port()).await;
     let store = RedisStore::new(&config(vec![proxy.url()], RedisDeployment::Single)).unwrap();
-    let session = create_test_session(&store).await;
-    let mut writer = SessionWriter::acquire(&store, session, "a").await;
-    writer.append(vec![warning_draft("known to the server from now on")]).await.unwrap();
+    let session = new_session(&store).await;
+    let mut pen = Pen::take(&store, session, "a").await;
+    pen.write(vec![note("known to the server from now on")], &[], false).await.unwrap();
     for lose in [Lose::Answer, Lose::Request] {
-        let head = writer.state.last_seq();
+        let head = pen.state.last_seq();
         proxy.lose_next(lose);
-        writer.append(vec![warning_draft("once")]).await.unwrap();
+        pen.write(vec![note("once")], &[], false).await.unwrap();
         assert_eq!(proxy.lost(), 0, "{lose:?} was lost");
         let page = store.read_events(session, head, 10).await.unwrap();
         assert_eq!((page.events.len(), page.last_seq), (1, head + 1), "{lose:?}");
     }
-    // A command too: it is taken once, and its receipt is that of a first time.
+    // A command is accepted once, too, and its receipt says so.
     for n in 0..2 {
-        // Of two scripts that a command takes, either is lost once.
+        // A command runs two scripts; each of them is lost once.
         proxy.lose_after(n, Lose::Answer);
-        let receipt = store.submit_command(session, test_command(&format!("c{n}"), message_body("hi"))).await.unwrap();
+        let receipt = store.submit_command(session, command(&format!("c{n}"), message("hi"))).await.unwrap();
         assert!(!receipt.duplicate);
     }
     assert_eq!(store.list_inbox(session).await.unwrap().len(), 2);
@@ -124,35 +115,33 @@ async fn commit_with_lost_reply_is_written_once() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_session_expires() {
-    let server = RedisServer::start(Kind::Debian).await;
+    let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {
         session_ttl: Some(Duration::from_millis(400)),
         ..config(vec![server.url()], RedisDeployment::Single)
     };
     let store = RedisStore::new(&config).unwrap();
-    let session = create_test_session(&store).await;
-    store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
-    let mut writer = SessionWriter::acquire(&store, session, "a").await;
-    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Write).await.unwrap();
-    store.release_lease(writer.lease).await.unwrap();
-    let gone = async {
-        while store.read_summary(session).await.unwrap().is_some() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the session is deleted");
+    let session = new_session(&store).await;
+    store.submit_command(session, command("c1", message("hi"))).await.unwrap();
+    let mut pen = Pen::take(&store, session, "a").await;
+    pen.write(run("hi"), &[1], true).await.unwrap();
+    store.release_lease(pen.lease).await.unwrap();
+    eventually_within(Duration::from_secs(10), "the session is deleted", async || {
+        store.read_summary(session).await.unwrap().is_none()
+    })
+    .await;
     assert_eq!(server.cli(&["keys", "*{*"]).await, "", "with all that belongs to it");
-    assert!(store.list_sessions(&contract::test_user("anna"), None, 10).await.unwrap().is_empty());
+    assert!(store.list_sessions(&contract::user("anna"), None, 10).await.unwrap().is_empty());
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn shallow_session_stays_small_over_many_turns() {
-    let redis = RedisServer::start(Kind::Debian).await;
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
     let model = ScriptedModel::new([]);
     let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url()), ("MEMORY_SHALLOW", "true".into())];
-    let service = Service::start(Setup { model: Some(model.clone()), env, ..Setup::default() }).await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { model: Some(model.clone()), env, ..ServiceSetup::default() }).await;
+    let session = service.create_session().await;
     let content = "x".repeat(1_000);
     let mut sizes = Vec::new();
     for turn in 1..=2_000 {
@@ -169,7 +158,7 @@ async fn shallow_session_stays_small_over_many_turns() {
     assert!(model.requests().last().unwrap().messages.len() > 50, "what is left is not too little");
 }
 
-/// What the keys of all sessions take.
+/// Returns the memory of the keys of all sessions.
 async fn bytes(redis: &RedisServer) -> u64 {
     let mut sum = 0;
     for key in redis.cli(&["keys", "*{*"]).await.lines() {
@@ -178,16 +167,16 @@ async fn bytes(redis: &RedisServer) -> u64 {
     sum
 }
 
-/// What is lost on the way to Redis.
+/// What the proxy loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lose {
-    /// What is asked never arrives.
+    /// The request does not arrive.
     Request,
-    /// It is done, and the answer never comes.
+    /// The request is executed, and the reply does not arrive.
     Answer,
 }
 
-/// Stands between a store and Redis, and breaks a connection when it is told to.
+/// A proxy between a store and Redis, which breaks connections on demand.
 struct Proxy {
     port: u16,
     lose: ToLose,
@@ -220,12 +209,12 @@ impl Proxy {
     }
 
     fn lose_after(&self, scripts: usize, what: Lose) {
-        *self.lose.lock().unwrap() = Some((scripts, what));
+        *self.lose.lock() = Some((scripts, what));
     }
 
     /// What is still to be lost.
     fn lost(&self) -> usize {
-        usize::from(self.lose.lock().unwrap().is_some())
+        usize::from(self.lose.lock().is_some())
     }
 }
 
@@ -257,9 +246,9 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
     }
 }
 
-/// What becomes of the script that goes by.
+/// What happens to a script that passes the proxy.
 fn next(lose: &ToLose) -> Option<Lose> {
-    let mut lose = lose.lock().unwrap();
+    let mut lose = lose.lock();
     match &mut *lose {
         Some((0, what)) => {
             let what = *what;

@@ -1,24 +1,15 @@
 //! SIGHUP: live settings are applied, and an invalid configuration changes nothing.
 
-use std::{
-    process::Stdio,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
+use k8sops_testing::{TEST_TIMEOUT, child_program::ChildProgram, eventually};
+use nix::sys::signal::Signal;
 use reqwest::{
     Client,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
 
-use crate::{program::k8sops_command, service::PATIENCE};
+use crate::program::k8sops_command;
 
 /// An MCP server with one tool, without annotations.
 const SERVER: &str = r#"
@@ -31,15 +22,13 @@ while read -r line; do
 done
 "#;
 
-struct Program {
-    child: Child,
-    url: String,
+struct ReloadedProgram {
+    process: ChildProgram,
     http: Client,
-    stderr: Arc<Mutex<String>>,
     folder: TempDir,
 }
 
-impl Program {
+impl ReloadedProgram {
     async fn start(yaml: &str) -> Self {
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("settings.yaml"), yaml).unwrap();
@@ -53,31 +42,18 @@ impl Program {
             .env("MEMORY_FILESYSTEM_PATH", folder.path().join("sessions"))
             .env("MCP_SERVER_COMMAND", "sh")
             .env("MCP_SERVER_ARGS", args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = Arc::new(Mutex::new(String::new()));
-        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
-        let logged = stderr.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = errors.next_line().await {
-                logged.lock().unwrap().push_str(&format!("{line}\n"));
-            }
-        });
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("the address is printed");
-        let (_, url) = first.split_once("listens on ").unwrap();
+        let process = ChildProgram::start(&mut command).await;
         // The user, for the tests with `auth.mode: proxy`.
         let anna = HeaderMap::from_iter([(HeaderName::from_static("x-user"), HeaderValue::from_static("anna"))]);
         let http = Client::builder().no_proxy().default_headers(anna).build().unwrap();
-        let program = Self { child, url: url.to_owned(), http, stderr, folder };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        program
-            .until("the MCP server is connected", async || program.get("/v1/info").await["mcp_connected"] == true)
+        let program = Self { process, http, folder };
+        eventually("the MCP server is connected", async || program.get("/v1/info").await["mcp_connected"] == true)
             .await;
         program
     }
 
     async fn get(&self, path: &str) -> Value {
-        let answer = self.http.get(format!("{}{path}", self.url)).timeout(PATIENCE).send().await.unwrap();
+        let answer = self.http.get(format!("{}{path}", self.process.url)).timeout(TEST_TIMEOUT).send().await.unwrap();
         answer.json().await.unwrap()
     }
 
@@ -89,41 +65,30 @@ impl Program {
     }
 
     /// Writes another configuration and reloads it.
-    async fn reload(&self, yaml: &str) {
+    fn reload(&self, yaml: &str) {
         std::fs::write(self.folder.path().join("settings.yaml"), yaml).unwrap();
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
-    }
-
-    async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let polled = async {
-            while !holds().await {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let in_time = timeout(PATIENCE, polled).await;
-        assert!(in_time.is_ok(), "timed out: {what}; stderr: {}", self.stderr.lock().unwrap());
+        self.process.send_signal(Signal::SIGHUP);
     }
 
     fn has_logged(&self, text: &str) -> bool {
-        self.stderr.lock().unwrap().contains(text)
+        self.process.stderr.lines().iter().any(|line| line.contains(text))
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_reloads_and_names_settings_needing_restart() {
-    let program = Program::start("log: {level: error}\ntools: {approval: ask}\n").await;
+    let program = ReloadedProgram::start("log: {level: error}\ntools: {approval: ask}\n").await;
     assert_eq!(program.gate().await, "ask");
     assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
     let yaml = "log: {level: info}\ntools: {approval: deny}\nbudgets: {user_day_tokens: 1234}\n\
                 llm: {provider: ollama, model: qwen3:8b}\nserver: {max_message_bytes: 1KiB}\n";
-    program.reload(yaml).await;
-    program.until("the policy is applied", async || program.gate().await == "deny").await;
+    program.reload(yaml);
+    eventually("the policy is applied", async || program.gate().await == "deny").await;
     let changed =
         "config reloaded changed=\"budgets.user_day_tokens, llm.model, llm.provider, log.level, tools.approval\"";
-    program.until("the changes are logged", async || program.has_logged(changed)).await;
+    eventually("the changes are logged", async || program.has_logged(changed)).await;
     let restart = "config changes need a restart settings=\"server.max_message_bytes\"";
-    program.until("the need of a restart is logged", async || program.has_logged(restart)).await;
+    eventually("the need of a restart is logged", async || program.has_logged(restart)).await;
     let usage = program.get("/v1/usage").await;
     assert!(usage["today"].to_string().contains("1234"), "{usage}");
     let info = program.get("/v1/info").await;
@@ -133,7 +98,7 @@ async fn sighup_reloads_and_names_settings_needing_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_configuration_is_rejected_as_a_whole() {
-    let program = Program::start("tools: {approval: ask}\n").await;
+    let program = ReloadedProgram::start("tools: {approval: ask}\n").await;
     for (yaml, said) in [
         ("tools: {approval: auto, max_output_share: 500}\n", "tools.max_output_share is `500`"),
         ("tools: {approval: auto}\nagent: {max_steps: many}\nbroken: [", "settings.yaml"),
@@ -142,34 +107,32 @@ async fn invalid_configuration_is_rejected_as_a_whole() {
             "providers and their models need a restart",
         ),
     ] {
-        program.reload(yaml).await;
-        program.until(said, async || program.has_logged(said)).await;
+        program.reload(yaml);
+        eventually(said, async || program.has_logged(said)).await;
         assert_eq!(program.gate().await, "ask", "{yaml}");
     }
     assert!(program.has_logged("config reload rejected, keeping previous"));
-    program.reload("tools: {approval: deny}\n").await;
-    program.until("a valid configuration is applied", async || program.gate().await == "deny").await;
+    program.reload("tools: {approval: deny}\n");
+    eventually("a valid configuration is applied", async || program.gate().await == "deny").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reload_raises_and_lowers_limits() {
-    let program = Program::start("limits: {streams_per_user: 1}\n").await;
-    let session = program.http.post(format!("{}/v1/sessions", program.url)).send().await.unwrap();
+    let program = ReloadedProgram::start("limits: {streams_per_user: 1}\n").await;
+    let session = program.http.post(format!("{}/v1/sessions", program.process.url)).send().await.unwrap();
     let session: Value = session.json().await.unwrap();
-    let events = format!("{}/v1/sessions/{}/events", program.url, session["session_id"].as_str().unwrap());
+    let events = format!("{}/v1/sessions/{}/events", program.process.url, session["session_id"].as_str().unwrap());
     let follow = async || program.http.get(&events).header("accept", "text/event-stream").send().await.unwrap();
     let first = follow().await;
     assert_eq!(first.status(), 200);
     assert_eq!(follow().await.status(), 429);
-    program.reload("limits: {streams_per_user: 2}\n").await;
-    program
-        .until("the higher limit is applied", async || program.has_logged("changed=\"limits.streams_per_user\""))
-        .await;
+    program.reload("limits: {streams_per_user: 2}\n");
+    eventually("the higher limit is applied", async || program.has_logged("changed=\"limits.streams_per_user\"")).await;
     let second = follow().await;
     assert_eq!(second.status(), 200);
-    program.reload("limits: {streams_per_user: 1, requests_per_minute: 1}\n").await;
+    program.reload("limits: {streams_per_user: 1, requests_per_minute: 1}\n");
     let said = "changed=\"limits.requests_per_minute, limits.streams_per_user\"";
-    program.until("the lower limit is applied", async || program.has_logged(said)).await;
+    eventually("the lower limit is applied", async || program.has_logged(said)).await;
     drop((first, second));
     let mut refused = false;
     for _ in 0..3 {
@@ -181,9 +144,9 @@ async fn reload_raises_and_lowers_limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reload_never_bypasses_approval() {
     let auth = "auth: {mode: proxy, proxy: {user_header: X-User, sources: 127.0.0.0/8}}\n";
-    let program = Program::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
+    let program = ReloadedProgram::start(&format!("{auth}tools: {{approval: ask, approval_by: approver}}\n")).await;
     // This pair is valid at a start, but `approval_by` changes only at a start.
-    program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n")).await;
-    program.until("the reload is rejected", async || program.has_logged("no approval would be requested")).await;
+    program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n"));
+    eventually("the reload is rejected", async || program.has_logged("no approval would be requested")).await;
     assert_eq!(program.gate().await, "ask");
 }

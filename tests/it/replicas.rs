@@ -5,44 +5,36 @@ use std::{sync::Arc, time::Duration};
 use k8sops::auth::UserRole;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::{
-    keys::Keys,
-    service::{PATIENCE, Service, Setup, assert_gapless, kinds, printed},
+    keys::ApiKeyFile,
+    service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text},
 };
 use k8sops_testing::{
-    redis::{Kind, RedisServer, Sentinel},
-    scripted::{Gate, ScriptedModel, Step, call, text},
+    counting_server::CountingMcpServer,
+    eventually,
+    nginx::NginxProxy,
+    redis::{RedisFlavor, RedisSentinel, RedisServer},
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
     testbed,
-    tools::Counting,
 };
 
-async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &Counting) -> Service {
+async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &CountingMcpServer) -> TestService {
     let service = replica_with(redis, model, tools, Vec::new()).await;
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     service
 }
 
 async fn replica_with(
     redis: &RedisServer,
     model: &Arc<ScriptedModel>,
-    tools: &Counting,
+    tools: &CountingMcpServer,
     mut env: Vec<(&'static str, String)>,
-) -> Service {
+) -> TestService {
     env.extend([("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())]);
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
-    Service::start(setup).await
-}
-
-/// Asks until it is so.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let holding = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, holding).await.unwrap_or_else(|_| panic!("never: {what}"));
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    TestService::start(setup).await
 }
 
 fn logged(frames: &[Value]) -> Vec<Value> {
@@ -52,23 +44,23 @@ fn logged(frames: &[Value]) -> Vec<Value> {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_is_followed_and_controlled_from_another_replica() {
-    let redis = RedisServer::start(Kind::Debian).await;
-    let gate = Gate::new();
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
+    let gate = TestGate::new();
     let model = ScriptedModel::new([
-        vec![text("I will "), Step::Wait(gate.clone()), text("change it"), call("change", json!({}))],
+        vec![text("I will "), ReplyStep::Wait(gate.clone()), text("change it"), call("change", json!({}))],
         vec![text("done")],
     ]);
-    let tools = Counting::new();
+    let tools = CountingMcpServer::new();
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
-    let session = one.session().await;
+    let session = one.create_session().await;
     assert_eq!(other.get("/v1/sessions").await["sessions"][0]["session_id"], one.get(&session).await["session_id"]);
     let (mut here, mut there) = (one.events(&session, "").await, other.events(&session, "").await);
     one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
-    // The text so far, before anything of it is committed.
+    // The text so far, before it is committed.
     gate.arrived().await;
     let mut seen = there.until("token").await;
     assert_eq!(seen.last().unwrap()["content"], "I will ");
-    // A watcher that comes late gets the text so far.
+    // A late watcher gets the text so far.
     let mut late = other.events(&session, "").await;
     assert_eq!(late.until("token").await.last().unwrap()["content"], "I will ");
     gate.open();
@@ -79,16 +71,16 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     seen.extend(there.until("run_finished").await);
     let frames = here.until("run_finished").await;
     assert_eq!(logged(&frames), logged(&seen));
-    assert_eq!((printed(&frames), printed(&seen)), ("done".to_owned(), "done".to_owned()));
+    assert_eq!((shown_text(&frames), shown_text(&seen)), ("done".to_owned(), "done".to_owned()));
     assert_gapless(&seen, 1);
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
     // Settings and a whole turn through the replica that does not own the session.
     let settings = other.patch(&format!("{session}/settings"), json!({"temperature": 0.5})).await;
     assert_eq!(settings["temperature"], 0.5);
     let turn = other.turn(&session, "and now?").await;
-    assert_eq!(kinds(&turn).last(), Some(&"run_finished"));
+    assert_eq!(frame_types(&turn).last(), Some(&"run_finished"));
     assert_eq!(one.log(&session).await, other.log(&session).await);
-    // Deleted here, gone there.
+    // A session that one replica deletes is gone on the other.
     one.request(Method::DELETE, &session).send().await.unwrap().error_for_status().unwrap();
     assert!(there.rest().await.iter().all(|frame| frame["type"] != "gap"), "the stream ends");
     let (status, _) = other.refused(other.request(Method::GET, &session)).await;
@@ -100,9 +92,10 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_is_answered_on_another_replica() {
     for by_approver in [false, true] {
-        let redis = RedisServer::start(Kind::Debian).await;
-        let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]), Counting::new());
-        let mut keys = Keys::new();
+        let redis = RedisServer::start(RedisFlavor::Debian).await;
+        let (model, tools) =
+            (ScriptedModel::new([vec![call("change", json!({"replicas": 3}))]]), CountingMcpServer::new());
+        let mut keys = ApiKeyFile::new();
         let anna = keys.add("anna", &[UserRole::User, UserRole::Approver]);
         let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
         let mut env = keys.env();
@@ -111,9 +104,9 @@ async fn approval_is_answered_on_another_replica() {
         let mut other = replica_with(&redis, &model, &tools, env).await;
         for service in [&mut one, &mut other] {
             service.token = Some(anna.clone());
-            service.connected().await;
+            service.wait_for_mcp_servers().await;
         }
-        let session = one.session().await;
+        let session = one.create_session().await;
         one.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
         let asked = one.events(&session, "").await.until("approval_requested").await.pop().unwrap();
         let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -138,14 +131,14 @@ async fn approval_is_answered_on_another_replica() {
             let found = found().await;
             assert_eq!((&found["user_id"], &found["approval_id"]), (&json!("anna"), &asked["approval_id"]), "{found}");
         }
-        assert_eq!(tools.calls("change"), 0);
+        assert_eq!(tools.count_calls("change"), 0);
         let resolved = other.post(&path, yes.clone()).await;
         assert!(resolved["by"].to_string().contains(answerer.0), "{resolved}");
         one.token = Some(anna);
         let frames = one.events(&session, "").await.until("run_finished").await;
         let logged = frames.iter().find(|frame| frame["type"] == "approval_resolved").unwrap();
         assert!(logged["by"].to_string().contains(answerer.0), "{logged}");
-        assert_eq!(tools.calls("change"), 1);
+        assert_eq!(tools.count_calls("change"), 1);
         eventually("nothing is listed any more", async || other.get("/v1/approvals").await["approvals"] == json!([]))
             .await;
     }
@@ -154,12 +147,12 @@ async fn approval_is_answered_on_another_replica() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_on_another_replica_ends_the_run() {
-    let redis = RedisServer::start(Kind::Debian).await;
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())]]);
-    let tools = Counting::new();
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())]]);
+    let tools = CountingMcpServer::new();
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
-    let session = one.session().await;
+    let session = one.create_session().await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     other.post(&format!("{session}/cancel"), json!({})).await;
@@ -170,12 +163,12 @@ async fn cancel_on_another_replica_ends_the_run() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_replica_hands_over_its_runs() {
-    let redis = RedisServer::start(Kind::Debian).await;
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("whole")]]);
-    let tools = Counting::new();
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("whole")]]);
+    let tools = CountingMcpServer::new();
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
-    let session = one.session().await;
+    let session = one.create_session().await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     let mut watching = other.events(&session, "").await;
@@ -190,27 +183,27 @@ async fn stopping_replica_hands_over_its_runs() {
         (&recovered["attempt"], &recovered["superseded"]),
         (&json!(2), &json!([half.last().unwrap()["message_id"]]))
     );
-    assert_eq!(printed(&frames), "whole");
+    assert_eq!(shown_text(&frames), "whole");
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_outage_is_reported_and_recovered() {
-    let redis = RedisServer::start(Kind::Debian).await;
-    let gate = Gate::new();
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
+    let gate = TestGate::new();
     let model = ScriptedModel::new([
-        vec![text("half"), Step::Wait(gate.clone()), text("lost")],
+        vec![text("half"), ReplyStep::Wait(gate.clone()), text("lost")],
         vec![text("whole")],
         vec![text("again")],
     ]);
-    let tools = Counting::new();
+    let tools = CountingMcpServer::new();
     let service = replica(&redis, &model, &tools).await;
-    let session = service.session().await;
+    let session = service.create_session().await;
     let mut stream = service.events(&session, "").await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
     let mut frames = stream.until("token").await;
-    redis.written().await;
+    redis.wait_until_written().await;
     redis.kill().await;
     gate.open();
     let (status, problem) = service.refused(service.request(Method::GET, &session)).await;
@@ -225,12 +218,12 @@ async fn redis_outage_is_reported_and_recovered() {
     redis.restart().await;
     frames.extend(stream.until("run_finished").await);
     assert_gapless(&frames, 1);
-    assert_eq!(printed(&frames), "whole");
+    assert_eq!(shown_text(&frames), "whole");
     eventually("it is ready again", async || {
         service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
     })
     .await;
-    // Paused: connections stay, and nothing answers.
+    // While Redis is paused, connections stay open and nothing responds.
     redis.pause().await;
     let (status, problem) = service.refused(service.request(Method::GET, &session)).await;
     assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
@@ -239,80 +232,51 @@ async fn redis_outage_is_reported_and_recovered() {
         service.request(Method::GET, &session).send().await.unwrap().status() == 200
     })
     .await;
-    assert_eq!(printed(&service.turn(&session, "once more").await), "again");
+    assert_eq!(shown_text(&service.turn(&session, "once more").await), "again");
 }
 
-/// nginx with the configuration that is shipped, in front of these ports.
-struct Nginx {
-    base: String,
-    child: std::process::Child,
-    _dir: TempDir,
-}
-
-impl Nginx {
-    async fn start(ports: &[u16]) -> Self {
-        let shipped = include_str!("../../deploy/nginx/k8sops.conf");
-        let (dir, port) = (TempDir::new().unwrap(), testbed::free_port());
-        let mut config = shipped.replace("listen 8080;", &format!("listen 127.0.0.1:{port};"));
-        for (n, port) in ports.iter().enumerate() {
-            let server = format!("127.0.0.1:808{}", n + 1);
-            assert!(config.contains(&server));
-            config = config.replace(&server, &format!("127.0.0.1:{port}"));
-        }
-        let place = dir.path().display();
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = temporary.map(|kind| format!("{kind}_temp_path {place}/{kind};\n")).concat();
-        let whole = format!(
-            "daemon off; pid {place}/pid; error_log {place}/error.log;
-             events {{ worker_connections 1024; }}
-             http {{ access_log off; {temporary} {config} }}"
-        );
-        let file = dir.path().join("nginx.conf");
-        std::fs::write(&file, whole).unwrap();
-        let nginx = testbed::path("K8SOPS_TEST_NGINX");
-        let child = std::process::Command::new(nginx).arg("-c").arg(&file).spawn().unwrap();
-        let nginx = Self { base: format!("http://127.0.0.1:{port}"), child, _dir: dir };
-        eventually("nginx listens", async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
-        nginx
+/// Starts nginx with the shipped configuration in front of these ports.
+async fn start_shipped_nginx(ports: &[u16]) -> NginxProxy {
+    let mut config = include_str!("../../deploy/nginx/k8sops.conf").to_owned();
+    for (index, port) in ports.iter().enumerate() {
+        let server = format!("127.0.0.1:808{}", index + 1);
+        assert!(config.contains(&server));
+        config = config.replace(&server, &format!("127.0.0.1:{port}"));
     }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its workers end with it, on TERM; on KILL they would stay.
-        let _ = std::process::Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
-    }
+    NginxProxy::start_with(&testbed::path("K8SOPS_TEST_NGINX"), |port| {
+        config.replace("listen 8080;", &format!("listen 127.0.0.1:{port};"))
+    })
+    .await
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn nginx_keeps_a_session_on_one_replica() {
-    let redis = RedisServer::start(Kind::Debian).await;
-    let (model, tools) = (ScriptedModel::new([]), Counting::new());
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
     let mut replicas = Vec::new();
     for _ in 0..3 {
         replicas.push(replica(&redis, &model, &tools).await);
     }
-    let port = |service: &Service| service.base.rsplit(':').next().unwrap().parse::<u16>().unwrap();
-    let nginx = Nginx::start(&replicas.iter().map(port).collect::<Vec<_>>()).await;
+    let port = |service: &TestService| service.base.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let nginx = start_shipped_nginx(&replicas.iter().map(port).collect::<Vec<_>>()).await;
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let upstream = |response: &reqwest::Response| response.headers()["x-upstream"].to_str().unwrap().to_owned();
-    let metrics = client.get(format!("{}/metrics", nginx.base)).send().await.unwrap();
+    let metrics = client.get(format!("{}/metrics", nginx.url)).send().await.unwrap();
     assert_eq!(metrics.status(), 404, "metrics are not exposed");
-    // Before there is a session it is the client that stays.
-    let first = client.get(format!("{}/v1/info", nginx.base)).send().await.unwrap();
+    // Before a session exists, nginx hashes the client.
+    let first = client.get(format!("{}/v1/info", nginx.url)).send().await.unwrap();
     let cookie = first.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
     for _ in 0..5 {
-        let again = client.get(format!("{}/v1/info", nginx.base)).header("cookie", &cookie).send().await.unwrap();
+        let again = client.get(format!("{}/v1/info", nginx.url)).header("cookie", &cookie).send().await.unwrap();
         assert_eq!(upstream(&again), upstream(&first));
         assert!(!again.headers().contains_key("set-cookie"));
     }
     let mut homes = Vec::new();
     for _ in 0..8 {
-        let created = client.post(format!("{}/v1/sessions", nginx.base)).json(&json!({})).send().await.unwrap();
+        let created = client.post(format!("{}/v1/sessions", nginx.url)).json(&json!({})).send().await.unwrap();
         let created: Value = created.error_for_status().unwrap().json().await.unwrap();
-        let session = format!("{}/v1/sessions/{}", nginx.base, created["session_id"].as_str().unwrap());
+        let session = format!("{}/v1/sessions/{}", nginx.url, created["session_id"].as_str().unwrap());
         let looked = client.get(&session).send().await.unwrap().error_for_status().unwrap();
         let home = upstream(&looked);
         let turn = client.post(format!("{session}/messages")).header("accept", "text/event-stream");
@@ -325,7 +289,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     }
     let distinct: std::collections::BTreeSet<&String> = homes.iter().map(|(_, home)| home).collect();
     assert!(distinct.len() > 1, "{distinct:?}");
-    // One goes; its sessions go on elsewhere, the others stay.
+    // One replica stops: its sessions move, the others stay.
     let gone = replicas.remove(0);
     let address = gone.base.trim_start_matches("http://").to_owned();
     gone.stop().await;
@@ -342,12 +306,12 @@ async fn nginx_keeps_a_session_on_one_replica() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn watchers_share_redis_connections() {
-    let redis = RedisServer::start(Kind::Debian).await;
-    let (model, tools) = (ScriptedModel::new([]), Counting::new());
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
     let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
     let (mut sessions, mut watchers) = (Vec::new(), Vec::new());
     for n in 0..10 {
-        let session = one.session().await;
+        let session = one.create_session().await;
         for _ in 0..20 {
             watchers.push((n, if n % 2 == 0 { &one } else { &other }.events(&session, "").await));
         }
@@ -360,32 +324,33 @@ async fn watchers_share_redis_connections() {
         assert_gapless(&watcher.until("run_finished").await, 1);
     }
     let clients = redis.cli(&["client", "list"]).await.lines().count();
-    // Of each replica: commits, looks, notifications; and redis-cli itself.
+    // Each replica has connections for commits, reads and notifications; redis-cli has one.
     assert!(clients <= 7, "{clients} connections for {} watchers", watchers.len());
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn service_survives_a_redis_failover() {
-    let sentinel = Sentinel::start(Kind::Debian).await;
-    let (model, tools) = (ScriptedModel::new([]), Counting::new());
+    let sentinel = RedisSentinel::start(RedisFlavor::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
     let env = vec![
         ("MEMORY_BACKEND", "redis".into()),
         ("REDIS_URL", sentinel.urls().join(",")),
         ("REDIS_TOPOLOGY", "sentinel".into()),
         ("REDIS_SENTINEL_MASTER", sentinel.service_name().into()),
     ];
-    let setup = Setup { model: Some(model.clone()), servers: vec![tools.server()], env, ..Setup::default() };
-    let service = Service::start(setup).await;
-    let session = service.session().await;
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    let session = service.create_session().await;
     service.turn(&session, "before").await;
     let mut watching = service.events(&session, "").await;
     watching.until("run_finished").await;
     let before = service.log(&session).await;
-    sentinel.replicated().await;
+    sentinel.wait_until_replicated().await;
     let master = sentinel.master_port().await;
     sentinel.kill_master().await;
-    sentinel.promoted(master).await;
+    sentinel.wait_for_failover(master).await;
     eventually("it is ready again", async || {
         service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
     })

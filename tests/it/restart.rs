@@ -1,33 +1,34 @@
 //! Restarts: durable data is kept, runs in progress are resumed, no tool call runs twice.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     program::k8sops_command,
-    service::{PATIENCE, Service, Setup, assert_gapless, problem},
+    service::{ServiceSetup, TestService, assert_gapless, problem},
 };
 use k8sops_testing::{
-    scripted::{Gate, ScriptedModel, Step, call, text},
-    tools,
+    counting_server::CountingMcpServer,
+    eventually,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 
-fn setup(model: &Arc<ScriptedModel>) -> Setup {
-    Setup { model: Some(model.clone()), ..Setup::default() }
+fn setup(model: &Arc<ScriptedModel>) -> ServiceSetup {
+    ServiceSetup { model: Some(model.clone()), ..ServiceSetup::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_continues_after_restart() {
     let model = ScriptedModel::new([]);
-    let first = Service::start(setup(&model)).await;
-    let session = first.session().await;
+    let first = TestService::start(setup(&model)).await;
+    let session = first.create_session().await;
     first.turn(&session, "remember me").await;
     let (view, log) = (first.get(&session).await, first.log(&session).await);
     let data = first.stop().await;
 
-    let second = Service::start(Setup { data: Some(data), ..setup(&model) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup(&model) }).await;
     assert_eq!(second.get(&session).await, view);
     assert_eq!(second.log(&session).await, log);
     assert_eq!(second.get("/v1/sessions").await["sessions"][0], view);
@@ -38,16 +39,16 @@ async fn conversation_continues_after_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_run_is_finished_by_the_next_process() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("whole")]]);
-    let first = Service::start(setup(&model)).await;
-    let session = first.session().await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("whole")]]);
+    let first = TestService::start(setup(&model)).await;
+    let session = first.create_session().await;
     first.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     first.post(&format!("{session}/messages"), json!({"content": "and then"})).await;
     gate.arrived().await;
     let data = first.stop().await;
 
-    let second = Service::start(Setup { data: Some(data), ..setup(&model) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup(&model) }).await;
     let mut stream = second.events(&session, "").await;
     let mut frames = stream.until("run_finished").await;
     let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
@@ -63,24 +64,24 @@ async fn interrupted_run_is_finished_by_the_next_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_approval_survives_restart() {
     let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
-    let tools = tools::Counting::new();
-    let with_tools = |data| Setup { data, servers: vec![tools.server()], ..setup(&model) };
-    let first = Service::start(with_tools(None)).await;
-    first.connected().await;
-    let session = first.session().await;
+    let tools = CountingMcpServer::new();
+    let with_tools = |data| ServiceSetup { data, servers: vec![tools.connector()], ..setup(&model) };
+    let first = TestService::start(with_tools(None)).await;
+    first.wait_for_mcp_servers().await;
+    let session = first.create_session().await;
     first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     let asked = first.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     let data = first.stop().await;
-    assert_eq!(tools.calls("change"), 0);
+    assert_eq!(tools.count_calls("change"), 0);
 
-    let second = Service::start(with_tools(Some(data))).await;
-    second.connected().await;
+    let second = TestService::start(with_tools(Some(data))).await;
+    second.wait_for_mcp_servers().await;
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     let answer = second.post(&path, json!({"decision": "approve"})).await;
     assert_eq!(answer["decision"], "approve");
     let frames = second.events(&session, "").await.until("run_finished").await;
     assert_eq!(frames.iter().filter(|f| f["type"] == "approval_requested").count(), 1);
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
     let (status, problem) =
         second.refused(second.request(reqwest::Method::POST, &path).json(&json!({"decision": "deny"}))).await;
     assert_eq!((status, &problem["code"]), (404, &json!("approval_not_found")));
@@ -89,26 +90,26 @@ async fn pending_approval_survives_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_waits_for_the_running_tool_call() {
     let model = ScriptedModel::new([vec![call("change", json!({}))]]);
-    let tools = tools::Counting::new();
-    let with_tools = |data| Setup {
+    let tools = CountingMcpServer::new();
+    let with_tools = |data| ServiceSetup {
         data,
-        servers: vec![tools.server()],
+        servers: vec![tools.connector()],
         env: vec![("TOOL_APPROVAL", "auto".into())],
         ..setup(&model)
     };
-    let first = Service::start(with_tools(None)).await;
-    first.connected().await;
-    let session = first.session().await;
-    let held = tools.hold("change");
+    let first = TestService::start(with_tools(None)).await;
+    first.wait_for_mcp_servers().await;
+    let session = first.create_session().await;
+    let held = tools.hold_calls("change");
     first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     held.arrived().await;
     let (data, ()) = tokio::join!(first.stop(), async { held.open() });
 
-    let second = Service::start(with_tools(Some(data))).await;
+    let second = TestService::start(with_tools(Some(data))).await;
     let frames = second.events(&session, "").await.until("run_finished").await;
     let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
     assert_eq!(end["status"], "ok");
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,17 +119,17 @@ async fn resumed_run_waits_for_mcp_tools() {
         vec![call("look", json!({}))],
         vec![call("look", json!({}))],
     ]);
-    let tools = tools::Counting::new();
-    let first = Service::start(Setup { servers: vec![tools.server()], ..setup(&model) }).await;
-    first.connected().await;
-    let (session, other) = (first.session().await, first.session().await);
+    let tools = CountingMcpServer::new();
+    let first = TestService::start(ServiceSetup { servers: vec![tools.connector()], ..setup(&model) }).await;
+    first.wait_for_mcp_servers().await;
+    let (session, other) = (first.create_session().await, first.create_session().await);
     first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
     let asked = first.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     let data = first.stop().await;
 
-    let gate = Gate::new();
-    let servers = vec![tools.server_behind(gate.clone())];
-    let second = Service::start(Setup { data: Some(data), servers, ..setup(&model) }).await;
+    let gate = TestGate::new();
+    let servers = vec![tools.connector_behind(gate.clone())];
+    let second = TestService::start(ServiceSetup { data: Some(data), servers, ..setup(&model) }).await;
     gate.arrived().await;
     second.post(&format!("{other}/messages"), json!({"content": "look"})).await;
     let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -140,23 +141,23 @@ async fn resumed_run_waits_for_mcp_tools() {
         let ends: Vec<_> = frames.iter().filter(|f| f["type"] == "tool_end").map(|f| &f["status"]).collect();
         assert!(!ends.is_empty() && ends.iter().all(|status| **status == "ok"), "{ends:?}");
     }
-    assert_eq!((tools.calls("change"), tools.calls("look")), (1, 2));
+    assert_eq!((tools.count_calls("change"), tools.count_calls("look")), (1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn change_with_lost_outcome_is_not_repeated() {
     let model = ScriptedModel::new([vec![call("change", json!({})), call("look", json!({}))]]);
-    let tools = tools::Counting::new();
-    let with_tools = |data| Setup {
+    let tools = CountingMcpServer::new();
+    let with_tools = |data| ServiceSetup {
         data,
-        servers: vec![tools.server()],
+        servers: vec![tools.connector()],
         env: vec![("TOOL_APPROVAL", "auto".into())],
         ..setup(&model)
     };
-    let first = Service::start(with_tools(None)).await;
-    first.connected().await;
-    let session = first.session().await;
-    let (change, look) = (tools.hold("change"), tools.hold("look"));
+    let first = TestService::start(with_tools(None)).await;
+    first.wait_for_mcp_servers().await;
+    let session = first.create_session().await;
+    let (change, look) = (tools.hold_calls("change"), tools.hold_calls("look"));
     first.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     change.arrived().await;
     look.arrived().await;
@@ -164,15 +165,15 @@ async fn change_with_lost_outcome_is_not_repeated() {
     stream.until("tool_start").await;
     stream.until("tool_start").await;
     // What the disk holds at this moment is what a killed process leaves.
-    let copy = first.copy_of_data();
+    let copy = first.copy_data();
     change.open();
     look.open();
     stream.until("run_finished").await;
     first.stop().await;
-    assert_eq!(tools.calls("change"), 1);
+    assert_eq!(tools.count_calls("change"), 1);
 
     look.open();
-    let second = Service::start(with_tools(Some(copy))).await;
+    let second = TestService::start(with_tools(Some(copy))).await;
     let frames = second.events(&session, "").await.until("run_finished").await;
     assert_gapless(&frames, 1);
     let ended = |name: &str| -> Value {
@@ -180,32 +181,27 @@ async fn change_with_lost_outcome_is_not_repeated() {
         frames.iter().find(|f| f["type"] == "tool_end" && f["tool_call_id"] == start["tool_call_id"]).unwrap().clone()
     };
     assert_eq!((&ended("change")["status"], &ended("look")["status"]), (&json!("unknown"), &json!("ok")));
-    assert_eq!((tools.calls("change"), tools.calls("look")), (1, 2));
+    assert_eq!((tools.count_calls("change"), tools.count_calls("look")), (1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_service_is_alive_but_not_ready() {
-    let counting = tools::Counting::new();
-    let held = counting.hold("look");
+    let counting = CountingMcpServer::new();
+    let held = counting.hold_calls("look");
     let model = ScriptedModel::new([vec![call("look", json!({}))]]);
-    let service = Service::start(Setup { servers: vec![counting.server()], ..setup(&model) }).await;
-    service.connected().await;
-    let session = service.session().await;
+    let service = TestService::start(ServiceSetup { servers: vec![counting.connector()], ..setup(&model) }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "look"})).await;
     held.arrived().await;
     assert_eq!(service.get("/readyz").await["status"], "ok");
     // The stop waits for the call, which is not broken off.
-    service.tell_to_stop();
-    let not_ready = async {
-        loop {
-            let response = service.request(Method::GET, "/readyz").send().await.unwrap();
-            if response.status() != 200 {
-                return problem(response).await;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let (status, problem) = tokio::time::timeout(PATIENCE, not_ready).await.expect("it says that it stops");
+    service.request_stop();
+    let not_ready = eventually("the service is not ready", async || {
+        let response = service.request(Method::GET, "/readyz").send().await.unwrap();
+        (response.status() != 200).then_some(response)
+    });
+    let (status, problem) = problem(not_ready.await).await;
     assert_eq!((status, &problem["code"]), (503, &json!("stopping")));
     assert_eq!(service.get("/healthz").await["status"], "ok");
     held.open();
@@ -214,8 +210,8 @@ async fn stopping_service_is_alive_but_not_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_session_is_reported_and_can_be_deleted() {
-    let first = Service::start(setup(&ScriptedModel::new([]))).await;
-    let (session, other) = (first.session().await, first.session().await);
+    let first = TestService::start(setup(&ScriptedModel::new([]))).await;
+    let (session, other) = (first.create_session().await, first.create_session().await);
     first.turn(&session, "remember me").await;
     let data = first.stop().await;
     let id = session.rsplit('/').next().unwrap();
@@ -232,7 +228,7 @@ async fn damaged_session_is_reported_and_can_be_deleted() {
         |line: &&str| line.starts_with("FAIL  store") && line.contains(id) && line.contains("delete the session");
     assert!(text.lines().any(|line| named(&line)), "{text}");
 
-    let second = Service::start(Setup { data: Some(data), ..setup(&ScriptedModel::new([])) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup(&ScriptedModel::new([])) }).await;
     second.turn(&other, "all well?").await;
     for path in [session.clone(), format!("{session}/events"), format!("{session}/messages")] {
         let (status, problem) = second.refused(second.request(Method::GET, &path)).await;

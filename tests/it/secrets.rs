@@ -5,21 +5,23 @@ use std::path::Path;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    fake_server::FakeServer,
-    scripted::{ScriptedModel, call, text},
+    fake_mcp_server::FakeMcpServer,
+    scripted_model::{ScriptedModel, call, text},
 };
 
 const PLAIN: &str = "tr0ub4dor-and-3-more";
 const ENCODED: &str = "dHIwdWI0ZG9yLWFuZC0zLW1vcmU=";
 
-fn cluster() -> FakeServer {
+fn cluster() -> FakeMcpServer {
     let secret = format!("apiVersion: v1\ndata:\n  password: {ENCODED}\nkind: Secret\nmetadata:\n  name: db");
-    FakeServer::new()
-        .reads("resources_get", "Gets an object.", move |_| Ok(secret.clone()))
-        .reads("pods_log", "The log of a pod.", |_| Err(format!("cannot log in as app with {PLAIN}")))
-        .reads("login", "Tries a password.", |arguments| Ok(format!("logged in with {}", arguments["password"])))
+    FakeMcpServer::new()
+        .read_only_tool("resources_get", "Gets an object.", move |_| Ok(secret.clone()))
+        .read_only_tool("pods_log", "The log of a pod.", |_| Err(format!("cannot log in as app with {PLAIN}")))
+        .read_only_tool("login", "Tries a password.", |arguments| {
+            Ok(format!("logged in with {}", arguments["password"]))
+        })
 }
 
 /// Every file below a folder, as text.
@@ -38,11 +40,15 @@ fn contents(folder: &Path, into: &mut String) {
 async fn secret_values_reach_only_the_tool() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
-    model.say([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
-    let setup = Setup { model: Some(model.clone()), servers: vec![cluster.server("prod")], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    model.add_replies([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
+    let setup = ServiceSetup {
+        model: Some(model.clone()),
+        servers: vec![cluster.connector("prod")],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "look at the secret").await;
     let ends: Vec<&str> =
         frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["content"].as_str().unwrap()).collect();
@@ -54,11 +60,11 @@ async fn secret_values_reach_only_the_tool() {
 
     // Handed to a tool it is the value again, once the user has agreed, though the tool only reads.
     let plain_mark = mark.replace(":b64]", "]");
-    model.say([vec![call("login", json!({"password": plain_mark}))], vec![text("done")]]);
+    model.add_replies([vec![call("login", json!({"password": plain_mark}))], vec![text("done")]]);
     service.post(&format!("{session}/messages"), json!({"content": "try it"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
-    assert!(asked["reason"].as_str().unwrap().contains("real value of a secret"), "{asked}");
-    assert_eq!(cluster.count("login"), 0);
+    assert!(asked["reason"].as_str().unwrap().contains("the value of a secret"), "{asked}");
+    assert_eq!(cluster.count_calls("login"), 0);
     let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     service.post(&approval, json!({"decision": "approve"})).await;
     let mut events = service.events(&session, "").await;
@@ -85,16 +91,16 @@ async fn secret_values_reach_only_the_tool() {
 async fn placeholder_resolves_after_rereading_the_secret() {
     let (cluster, model) = (cluster(), ScriptedModel::new([]));
     let get = || call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
-    model.say([vec![get()], vec![text("I see")]]);
+    model.add_replies([vec![get()], vec![text("I see")]]);
     let env = || vec![("TOOL_APPROVAL", "auto".to_owned())];
     let start = |data| {
-        let servers = vec![cluster.server("prod")];
+        let servers = vec![cluster.connector("prod")];
         let yaml = Some("tools:\n  rules:\n  - {tool: login, approval: auto}\n".to_owned());
-        Service::start(Setup { model: Some(model.clone()), servers, env: env(), yaml, data })
+        TestService::start(ServiceSetup { model: Some(model.clone()), servers, env: env(), yaml, data })
     };
     let service = start(None).await;
-    service.connected().await;
-    let session = service.session().await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
     let frames = service.turn(&session, "look").await;
     let of = |frames: &[Value]| {
         frames.iter().find(|f| f["type"] == "tool_end").unwrap()["content"].as_str().unwrap().to_owned()
@@ -104,8 +110,8 @@ async fn placeholder_resolves_after_rereading_the_secret() {
     let data = service.stop().await;
 
     let service = start(Some(data)).await;
-    service.connected().await;
-    model.say([
+    service.wait_for_mcp_servers().await;
+    model.add_replies([
         vec![call("login", json!({"password": mark}))],
         vec![get()],
         vec![call("login", json!({"password": mark}))],

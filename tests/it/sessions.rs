@@ -1,10 +1,10 @@
-//! Many sessions of one user: list, titles, rename, delete, the limit.
+//! Sessions of one user: list, titles, renames, deletion, and the limit.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, text};
+use crate::service::{ServiceSetup, TestService};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, text};
 
 fn ids(list: &Value) -> Vec<String> {
     list["sessions"].as_array().unwrap().iter().map(|s| s["session_id"].as_str().unwrap().to_owned()).collect()
@@ -16,7 +16,7 @@ fn id(path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_resource_is_complete() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let response =
         service.request(Method::POST, "/v1/sessions").json(&json!({"title": "On call"})).send().await.unwrap();
     assert_eq!(response.status(), 201);
@@ -32,17 +32,17 @@ async fn session_resource_is_complete() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_is_created_without_a_body() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let response = service.request(Method::POST, "/v1/sessions").send().await.unwrap();
     assert_eq!(response.status(), 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_list_is_paged_by_newest_activity() {
-    let service = Service::with(&ScriptedModel::new([])).await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
     let mut sessions = Vec::new();
     for _ in 0..5 {
-        sessions.push(service.session().await);
+        sessions.push(service.create_session().await);
     }
     service.turn(&sessions[1], "wake up").await;
     let all = ids(&service.get("/v1/sessions").await);
@@ -63,8 +63,8 @@ async fn session_list_is_paged_by_newest_activity() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_message_sets_a_missing_title() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "Why is  payments\ndown?").await;
     service.turn(&session, "And now?").await;
     let view = service.get(&session).await;
@@ -79,8 +79,8 @@ async fn first_message_sets_a_missing_title() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_a_session_ends_its_streams() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     service.turn(&session, "hi").await;
     let mut stream = service.events(&session, "").await;
     stream.until("run_finished").await;
@@ -100,15 +100,19 @@ async fn deleting_a_session_ends_its_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_limit_evicts_the_oldest_idle_session() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
-    let service =
-        Service::start(Setup { model: Some(model), env: vec![("MAX_SESSIONS", "2".into())], ..Setup::default() }).await;
-    let busy = service.session().await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("late")]]);
+    let service = TestService::start(ServiceSetup {
+        model: Some(model),
+        env: vec![("MAX_SESSIONS", "2".into())],
+        ..ServiceSetup::default()
+    })
+    .await;
+    let busy = service.create_session().await;
     service.post(&format!("{busy}/messages"), json!({"content": "think"})).await;
     gate.arrived().await;
-    let idle = service.session().await;
-    let newest = service.session().await;
+    let idle = service.create_session().await;
+    let newest = service.create_session().await;
     let mut left = ids(&service.get("/v1/sessions").await);
     left.sort();
     let mut expected = vec![id(&busy), id(&newest)];
@@ -123,11 +127,15 @@ async fn session_limit_evicts_the_oldest_idle_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn new_session_is_refused_when_all_are_busy() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![Step::Wait(gate.clone()), text("late")]]);
-    let service =
-        Service::start(Setup { model: Some(model), env: vec![("MAX_SESSIONS", "1".into())], ..Setup::default() }).await;
-    let busy = service.session().await;
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![ReplyStep::Wait(gate.clone()), text("late")]]);
+    let service = TestService::start(ServiceSetup {
+        model: Some(model),
+        env: vec![("MAX_SESSIONS", "1".into())],
+        ..ServiceSetup::default()
+    })
+    .await;
+    let busy = service.create_session().await;
     service.post(&format!("{busy}/messages"), json!({"content": "think"})).await;
     gate.arrived().await;
     let (status, problem) = service.refused(service.request(Method::POST, "/v1/sessions").json(&json!({}))).await;
@@ -139,8 +147,8 @@ async fn new_session_is_refused_when_all_are_busy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_apply_to_the_next_run() {
     let model = ScriptedModel::new([]);
-    let service = Service::with(&model).await;
-    let session = service.session().await;
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
     let path = format!("{session}/settings");
     let changed = service.patch(&path, json!({"temperature": 0.5, "max_tokens": 100})).await;
     assert_eq!((&changed["temperature"], &changed["max_tokens"]), (&json!(0.5), &json!(100)));

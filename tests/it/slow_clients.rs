@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::{program::Program, service::assert_gapless, websocket::Socket};
-use k8sops_testing::provider::{Dialect, Providers};
+use crate::{program::TestProgram, service::assert_gapless, websocket::Socket};
+use k8sops_testing::provider::{FakeProviders, ProviderApi};
 
 /// Turns while they do not read, and what the model thinks in each: 24 MB, which every client is sent twice, as it comes
 /// and in the log.
@@ -43,14 +43,14 @@ fn assert_whole(frames: &[Value], first: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stalled_clients_cost_bounded_memory() {
-    let providers = Providers::start().await;
+    let providers = FakeProviders::start().await;
     let env = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MODEL", "m")];
-    let program = Program::start(&providers.yaml(), &env).await;
-    let session = program.session().await;
+    let program = TestProgram::start(&providers.settings_yaml(), &env).await;
+    let session = program.create_session().await;
     let ws = format!("{session}/ws");
     let (mut sockets, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..STUCK {
-        let mut socket = Socket::open_at(&program.url, &ws, &[]).await;
+        let mut socket = Socket::open_at(&program.process.url, &ws, &[]).await;
         socket.until("session_created").await;
         sockets.push(socket);
         let mut stuck = program.events(&session, "").await;
@@ -66,13 +66,13 @@ async fn stalled_clients_cost_bounded_memory() {
 
     // What a first turn takes, it takes once.
     program.say(&session, "turn 0", &[]).await;
-    let before = program.memory();
+    let before = program.process.resident_memory();
     let piece = "x".repeat(PIECE);
-    providers.script(Dialect::Chat, "m", (0..TURNS).map(|_| Dialect::long_thought(&piece, PIECES, "done")));
+    providers.script(ProviderApi::Chat, "m", (0..TURNS).map(|_| ProviderApi::long_reasoning(&piece, PIECES, "done")));
     for n in 1..=TURNS {
         program.say(&session, &format!("turn {n}"), &[]).await;
     }
-    let grown = program.memory().saturating_sub(before);
+    let grown = program.process.resident_memory().saturating_sub(before);
     println!("it grew by {} MiB", grown >> 20);
     assert!(grown < CEILING, "{} MiB", grown >> 20);
     // Who reads has it all, as it came.
@@ -86,7 +86,7 @@ async fn stalled_clients_cost_bounded_memory() {
     let resumed = sockets.drain(..).take(2).map(|stuck| {
         drop(stuck);
         async {
-            let mut socket = Socket::open_at(&program.url, &format!("{ws}?after=1"), &[]).await;
+            let mut socket = Socket::open_at(&program.process.url, &format!("{ws}?after=1"), &[]).await;
             assert_eq!(socket.next().await["type"], "hello");
             let mut seen = Seen::default();
             while seen.goes_on_after(socket.next().await) {}
@@ -100,7 +100,7 @@ async fn stalled_clients_cost_bounded_memory() {
         assert_whole(&seen.frames, 2);
     });
     join_all(woken).await;
-    let grown = program.memory().saturating_sub(before);
+    let grown = program.process.resident_memory().saturating_sub(before);
     assert!(grown < CEILING, "{} MiB after they came back", grown >> 20);
     program.stop().await;
 }

@@ -1,33 +1,31 @@
 //! The start: ready immediately even if other services are slow or unavailable, and clear errors.
 
-use std::process::Stdio;
-
 use crate::{
-    program::{Program, k8sops_command},
-    service::{PATIENCE, Service, Setup},
+    program::{TestProgram, k8sops_command},
+    service::{ServiceSetup, TestService},
 };
 use k8sops_testing::{
-    scripted::{Gate, ScriptedModel},
+    TEST_TIMEOUT,
+    child_program::ChildProgram,
+    counting_server::CountingMcpServer,
+    scripted_model::{ScriptedModel, TestGate},
     testbed::free_port,
-    tools::Counting,
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-    time::timeout,
-};
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn service_is_ready_while_an_mcp_server_starts() {
-    let gate = Gate::new();
-    let servers = vec![Counting::new().server_behind(gate.clone())];
-    let service = Service::start(Setup { model: Some(ScriptedModel::new([])), servers, ..Setup::default() }).await;
+    let gate = TestGate::new();
+    let servers = vec![CountingMcpServer::new().connector_behind(gate.clone())];
+    let service =
+        TestService::start(ServiceSetup { model: Some(ScriptedModel::new([])), servers, ..ServiceSetup::default() })
+            .await;
     // The server has received the request and answers only after the gate opens.
     gate.arrived().await;
     assert_eq!(service.get("/readyz").await["status"], "ok");
     assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
     gate.open();
-    service.connected().await;
+    service.wait_for_mcp_servers().await;
     service.stop().await;
 }
 
@@ -45,9 +43,9 @@ async fn service_is_ready_without_provider_collector_and_mcp_server() {
         ("MCP_TRANSPORT", "http"),
         ("MCP_SERVER_URL", &*mcp),
     ];
-    let program = Program::start("", &env).await;
+    let program = TestProgram::start("", &env).await;
     assert_eq!(program.get("/readyz").await["status"], "ok");
-    let session = program.session().await;
+    let session = program.create_session().await;
     assert_eq!(program.get(&session).await["status"]["mcp_connected"], false);
     program.stop().await;
 }
@@ -56,8 +54,8 @@ async fn service_is_ready_without_provider_collector_and_mcp_server() {
 async fn data_folder_may_be_a_relative_path() {
     for folder in [".", "data", "deep/data"] {
         let env = [("MEMORY_BACKEND", "filesystem"), ("MEMORY_FILESYSTEM_PATH", folder)];
-        let program = Program::start("", &env).await;
-        program.session().await;
+        let program = TestProgram::start("", &env).await;
+        program.create_session().await;
         let (_, dir) = program.stop().await;
         assert!(dir.path().join(folder).join("sessions.jsonl").exists(), "{folder}");
     }
@@ -80,7 +78,7 @@ async fn unusable_data_folder_is_named_with_its_variable() {
     for path in [file.to_str().unwrap(), "/proc/k8sops", "/proc"] {
         let mut command = k8sops_command();
         command.arg("serve").env("K8SOPS_PORT", "0").env("MEMORY_FILESYSTEM_PATH", path);
-        let output = timeout(PATIENCE, command.output()).await.expect("the program ends").unwrap();
+        let output = timeout(TEST_TIMEOUT, command.output()).await.expect("the program ends").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{errors}");
         for word in [path, "MEMORY_FILESYSTEM_PATH", "a directory that this user may write to"] {
@@ -96,7 +94,7 @@ async fn exposed_service_requires_authentication() {
         let mut command = k8sops_command();
         command.args(&arguments).env("K8SOPS_PORT", "0").env("K8SOPS_HOST", "0.0.0.0");
         command.env("MEMORY_FILESYSTEM_PATH", data.path());
-        let output = timeout(PATIENCE, command.output()).await.expect("the program ends").unwrap();
+        let output = timeout(TEST_TIMEOUT, command.output()).await.expect("the program ends").unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {errors}");
         let errors_about_host =
@@ -107,15 +105,11 @@ async fn exposed_service_requires_authentication() {
         let data = tempfile::tempdir().unwrap();
         let mut command = k8sops_command();
         command.arg("serve").env("K8SOPS_PORT", "0").env("K8SOPS_HOST", host).env("AUTH_ALLOW_INSECURE", insecure);
-        command.env("MEMORY_FILESYSTEM_PATH", data.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let pid = child.id().unwrap().to_string();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        while !timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap().contains("listens on") {}
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("the program stops").unwrap();
-        let errors = String::from_utf8(output.stderr).unwrap();
-        let warnings: Vec<&str> = errors.lines().filter(|line| line.contains("AUTHENTICATION IS OFF")).collect();
+        command.env("MEMORY_FILESYSTEM_PATH", data.path());
+        let mut program = ChildProgram::start(&mut command).await;
+        program.stop().await;
+        let mut warnings = program.stderr.lines();
+        warnings.retain(|line| line.contains("AUTHENTICATION IS OFF"));
         assert_eq!(warnings.len(), warns, "{host}: {warnings:?}");
         assert!(warnings.iter().all(|line| line.contains(host) && line.contains("K8SOPS_HOST")), "{warnings:?}");
     }

@@ -1,13 +1,11 @@
-//! The end of the program, in order and not: what it started does not outlive it.
+//! Shutdown of the program: the MCP servers that it started do not outlive it.
 
 use std::{
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use k8sops::{
@@ -16,18 +14,15 @@ use k8sops::{
 };
 use k8sops_mcp::InProcessConnector;
 use k8sops_models::ModelCatalog;
+use k8sops_testing::{child_program::ChildProgram, eventually};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::timeout,
-};
 
-use crate::{program::k8sops_command, service::PATIENCE};
+use crate::program::k8sops_command;
 
-/// An MCP server that leaves neither when its input ends nor when it is asked to.
-const STUBBORN: &str = r#"
+/// An MCP server that ends neither at the end of its input nor on SIGTERM.
+const HANGING_SERVER: &str = r#"
 trap '' TERM
 echo $$ > "$1"
 while read -r line; do
@@ -40,19 +35,18 @@ done
 while :; do sleep 1; done
 "#;
 
-/// The program with a stubborn server.
-struct Program {
-    child: Child,
-    url: String,
+/// The program with an MCP server that does not end.
+struct ProgramWithServer {
+    process: ChildProgram,
     pid_file: PathBuf,
     data: TempDir,
 }
 
-impl Program {
+impl ProgramWithServer {
     async fn start() -> Self {
         let data = TempDir::new().unwrap();
         let pid_file = data.path().join("server.pid");
-        let args = serde_json::to_string(&["-c", STUBBORN, "sh", pid_file.to_str().unwrap()]).unwrap();
+        let args = serde_json::to_string(&["-c", HANGING_SERVER, "sh", pid_file.to_str().unwrap()]).unwrap();
         let mut command = k8sops_command();
         command
             .arg("serve")
@@ -61,49 +55,23 @@ impl Program {
             .env("MEMORY_FILESYSTEM_PATH", data.path().join("sessions"))
             .env("MCP_SERVER_COMMAND", "sh")
             .env("MCP_SERVER_ARGS", args);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let url = loop {
-            let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().expect("it says where it listens");
-            if let Some((_, url)) = line.split_once("listens on ") {
-                break url.to_owned();
-            }
-        };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let program = Self { child, url, pid_file, data };
+        let process = ChildProgram::start(&mut command).await;
+        let program = Self { process, pid_file, data };
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        until("its server is connected", async || {
-            let Ok(answer) = client.get(format!("{}/v1/info", program.url)).send().await else { return false };
+        eventually("the MCP server is connected", async || {
+            let Ok(answer) = client.get(format!("{}/v1/info", program.process.url)).send().await else { return false };
             answer.json::<Value>().await.is_ok_and(|info| info["mcp_connected"] == true)
         })
         .await;
         program
     }
 
-    fn server(&self) -> String {
+    fn server_pid(&self) -> String {
         std::fs::read_to_string(&self.pid_file).unwrap().trim().to_owned()
     }
-
-    async fn terminate(&self) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it ends").unwrap()
-    }
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let polled = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, polled).await.unwrap_or_else(|_| panic!("in vain: {what}"));
-}
-
-/// Dead, or dead and not yet collected by its new parent.
+/// Returns whether a process has ended, even if its new parent has not collected it yet.
 fn is_gone(pid: &str) -> bool {
     std::fs::read_to_string(Path::new("/proc").join(pid).join("stat"))
         .map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
@@ -111,24 +79,27 @@ fn is_gone(pid: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_kills_a_stdio_server_that_hangs() {
-    let mut program = Program::start().await;
-    let server = program.server();
-    program.terminate().await;
-    assert!(program.ended().await.success());
+    let mut program = ProgramWithServer::start().await;
+    let server = program.server_pid();
+    program.process.send_signal(Signal::SIGTERM);
+    assert!(program.process.wait().await.success());
     assert!(is_gone(&server));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_signal_ends_program_and_servers_immediately() {
-    let mut program = Program::start().await;
-    let server = program.server();
-    program.terminate().await;
-    // It is in the middle of its stop: requests are not answered any more, and the server has its time to leave.
-    let address = program.url.strip_prefix("http://").unwrap().to_owned();
-    until("it listens no more", async || tokio::net::TcpStream::connect(&address).await.is_err()).await;
+    let mut program = ProgramWithServer::start().await;
+    let server = program.server_pid();
+    program.process.send_signal(Signal::SIGTERM);
+    // The shutdown is in progress: requests are not accepted any more, and the server has time to end.
+    let address = program.process.url.strip_prefix("http://").unwrap().to_owned();
+    eventually("the program does not listen any more", async || {
+        tokio::net::TcpStream::connect(&address).await.is_err()
+    })
+    .await;
     assert!(!is_gone(&server));
-    program.terminate().await;
-    assert_eq!(program.ended().await.code(), Some(130));
+    program.process.send_signal(Signal::SIGTERM);
+    assert_eq!(program.process.wait().await.code(), Some(130));
     assert!(is_gone(&server), "the server has outlived the program");
     drop(program.data);
 }
@@ -144,13 +115,13 @@ async fn failed_start_launches_no_server() {
     let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", "."), ("K8SOPS_PORT", "0")];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config = AppConfig::load(SettingSources { env, ..SettingSources::default() }).unwrap().config;
-    // No provider at all: not the one of new sessions either.
+    // Without providers, the default provider of sessions is missing, too.
     let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
     let refused = Application::build_with(&config, BuildOverrides { catalog, servers, demo: false }).await;
     let refused = refused.err().expect("there is no such provider").to_string();
     assert!(refused.contains("the default settings of sessions are invalid"), "{refused}");
-    // Whatever was started would run now.
+    // A server that was launched would connect now.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }

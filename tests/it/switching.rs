@@ -5,16 +5,16 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    provider::{Dialect, Providers, Received},
+    counting_server::CountingMcpServer,
+    provider::{FakeProviders, ProviderApi, ReceivedRequest},
     testbed,
-    tools::Counting,
 };
 
 /// What the types of the providers' own SDKs say of requests.
-async fn judged(requests: &[Received]) -> String {
-    let line = |r: &Received| format!("{}\n", json!({"api": r.dialect.unwrap().protocol(), "body": r.body}));
+async fn judged(requests: &[ReceivedRequest]) -> String {
+    let line = |r: &ReceivedRequest| format!("{}\n", json!({"api": r.api.unwrap().protocol(), "body": r.body}));
     let lines = requests.iter().map(line).collect::<Vec<_>>().concat();
     let mut judge = Command::new(testbed::path("K8SOPS_TEST_PYTHON"))
         .arg(testbed::path("K8SOPS_TEST_WIRE"))
@@ -31,38 +31,43 @@ async fn judged(requests: &[Received]) -> String {
     said
 }
 
-fn text(request: &Received) -> String {
+fn text(request: &ReceivedRequest) -> String {
     request.body.to_string()
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_switches_between_all_providers() {
-    let providers = Providers::start().await;
-    let tools = Counting::new();
+    let providers = FakeProviders::start().await;
+    let tools = CountingMcpServer::new();
     let env = vec![("LLM_PROVIDER", "test-anthropic".to_owned()), ("LLM_MODEL", "m-anthropic".into())];
-    let setup = Setup { env, yaml: Some(providers.yaml()), servers: vec![tools.server()], ..Setup::default() };
-    let service = Service::start(setup).await;
-    service.connected().await;
-    let session = service.session().await;
+    let setup = ServiceSetup {
+        env,
+        yaml: Some(providers.settings_yaml()),
+        servers: vec![tools.connector()],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
 
     let order = [
-        Dialect::Anthropic,
-        Dialect::Responses,
-        Dialect::Ollama,
-        Dialect::Chat,
-        Dialect::Anthropic,
-        Dialect::Responses,
+        ProviderApi::Anthropic,
+        ProviderApi::Responses,
+        ProviderApi::Ollama,
+        ProviderApi::Chat,
+        ProviderApi::Anthropic,
+        ProviderApi::Responses,
     ];
-    let model = |dialect: Dialect| format!("m-{}", dialect.protocol());
+    let model = |dialect: ProviderApi| format!("m-{}", dialect.protocol());
     for (n, dialect) in order.into_iter().enumerate() {
         service
             .patch(
                 &format!("{session}/settings"),
-                json!({"provider": dialect.provider(), "model": model(dialect), "reasoning": "low"}),
+                json!({"provider": dialect.provider_name(), "model": model(dialect), "reasoning": "low"}),
             )
             .await;
-        let thought = dialect.thought(&format!("thought-{n}"), &format!("I look, {n}."), "look", "{}");
+        let thought = dialect.reasoning_call(&format!("thought-{n}"), &format!("I look, {n}."), "look", "{}");
         // What no other provider would take as it is: arguments that are no JSON, a tool of a name that is none.
         let odd = dialect.call("no such/tool", "{\"half\": ");
         providers.script(dialect, &model(dialect), [thought, odd, dialect.text(&format!("answer-{n}"))]);
@@ -72,16 +77,16 @@ async fn conversation_switches_between_all_providers() {
         let shown: Vec<&Value> = frames.iter().filter(|f| f["type"] == "assistant_message").collect();
         assert_eq!((shown.len(), &shown[0]["reasoning"]), (3, &json!(format!("thought-{n}"))), "{dialect:?}");
     }
-    assert_eq!(tools.calls("look"), order.len());
+    assert_eq!(tools.count_calls("look"), order.len());
 
-    let of = |dialect: Dialect| providers.received(dialect, &model(dialect));
-    let all: Vec<Received> = Dialect::ALL.into_iter().flat_map(of).collect();
+    let of = |dialect: ProviderApi| providers.received(dialect, &model(dialect));
+    let all: Vec<ReceivedRequest> = ProviderApi::ALL.into_iter().flat_map(of).collect();
     assert_eq!(all.len(), 3 * order.len());
     let said = judged(&all).await;
     assert!(said.lines().all(|line| line.ends_with(" ok")), "{said}");
 
     // Nothing that was said is missing anywhere.
-    let last = of(Dialect::Responses).pop().unwrap();
+    let last = of(ProviderApi::Responses).pop().unwrap();
     for n in 0..order.len() {
         for part in [format!("question-{n}"), format!("I look, {n}.")] {
             assert!(text(&last).contains(&part), "{part} in {}", text(&last));
@@ -89,15 +94,15 @@ async fn conversation_switches_between_all_providers() {
     }
     assert_eq!(text(&last).matches("function_call_output").count(), 2 * order.len());
     // What a model thought goes to no other, and back to itself.
-    let sealed = |request: &Received| {
+    let sealed = |request: &ReceivedRequest| {
         let text = text(request);
         (text.matches("sealed-by-anthropic").count(), text.matches("sealed-by-openai").count())
     };
-    let seen: Vec<_> = of(Dialect::Anthropic).iter().map(sealed).collect();
+    let seen: Vec<_> = of(ProviderApi::Anthropic).iter().map(sealed).collect();
     assert_eq!(seen, [(0, 0), (1, 0), (1, 0), (1, 0), (2, 0), (2, 0)]);
-    let seen: Vec<_> = of(Dialect::Responses).iter().map(sealed).collect();
+    let seen: Vec<_> = of(ProviderApi::Responses).iter().map(sealed).collect();
     assert_eq!(seen, [(0, 0), (0, 1), (0, 1), (0, 1), (0, 2), (0, 2)]);
-    for dialect in [Dialect::Ollama, Dialect::Chat] {
+    for dialect in [ProviderApi::Ollama, ProviderApi::Chat] {
         assert!(of(dialect).iter().all(|r| sealed(r) == (0, 0)), "{dialect:?}");
         let thoughts: Vec<_> = of(dialect).iter().map(|r| text(r).matches("thought-").count()).collect();
         assert_eq!(thoughts, [0, 1, 1], "its own, within the turn: {dialect:?}");

@@ -1,52 +1,35 @@
-//! Traces and log lines, as a collector and a log file that are not ours get them: one trace per turn, nothing by default,
-//! nothing secret ever.
-
-use std::sync::{Arc, Mutex};
+//! Traces and log lines: one trace per turn, no export by default, and no secrets.
 
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use tokio::process::Command;
 
-use crate::{
-    program::{Program, gather, until},
-    websocket::Socket,
-};
+use crate::{program::TestProgram, websocket::Socket};
 use k8sops_testing::{
-    provider::{Dialect, Providers},
-    redis::{Kind, RedisServer},
+    child_program::ChildProgram,
+    eventually,
+    provider::{FakeProviders, ProviderApi},
+    redis::{RedisFlavor, RedisServer},
     testbed,
-    testbed::{Peer, free_port},
+    testbed::free_port,
 };
 
-/// A collector by others, which prints what it gets.
+/// A third-party collector, which prints the spans that it receives.
 struct Collector {
-    url: String,
-    printed: Arc<Mutex<Vec<String>>>,
-    _child: Child,
+    process: ChildProgram,
 }
 
 impl Collector {
     async fn start() -> Self {
         let port = free_port();
-        let mut child = Command::new(testbed::path("K8SOPS_TEST_OTELTAP"))
-            .args(["--port", &port.to_string()])
-            .env("PYTHONUNBUFFERED", "1")
-            .stdout(std::process::Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let printed = Arc::default();
-        gather(child.stdout.take().unwrap(), &printed);
-        until("the collector listens", async || TcpStream::connect(("127.0.0.1", port)).await.ok()).await;
-        Self { url: format!("http://127.0.0.1:{port}"), printed, _child: child }
+        let mut command = Command::new(testbed::path("K8SOPS_TEST_OTELTAP"));
+        command.args(["--port", &port.to_string()]).env("PYTHONUNBUFFERED", "1");
+        Self { process: ChildProgram::start_listening(&mut command, port).await }
     }
 
     fn spans(&self) -> Vec<Value> {
-        let printed = self.printed.lock().unwrap();
+        let printed = self.process.stdout.lines();
         printed
             .iter()
             .filter_map(|line| serde_json::from_str(line).ok())
@@ -78,7 +61,7 @@ fn context(span: &Value) -> String {
 /// The only span of this name in the client's trace, once it has come.
 async fn the_one(collector: &Collector, name: &str) -> Value {
     let of_this = |span: &Value| span["traceId"] == TRACE && span["name"] == name;
-    let mut found = until(name, async || {
+    let mut found = eventually(name, async || {
         let found: Vec<Value> = collector.spans().into_iter().filter(of_this).collect();
         (!found.is_empty()).then_some(found)
     })
@@ -89,20 +72,20 @@ async fn the_one(collector: &Collector, name: &str) -> Value {
 
 /// A model that looks once and then answers, and the MCP server that it looks at.
 struct World {
-    providers: Providers,
-    _server: Option<Peer>,
+    providers: FakeProviders,
+    _server: Option<ChildProgram>,
     yaml: String,
 }
 
 impl World {
     async fn new() -> Self {
-        let providers = Providers::start().await;
+        let providers = FakeProviders::start().await;
         let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
         python.arg(testbed::path("K8SOPS_TEST_TRACE_SERVER"));
-        let server = Peer::start(python).await;
+        let server = ChildProgram::start(&mut python).await;
         let yaml = format!(
             "{}mcp:\n  servers:\n  - {{name: trace, transport: http, url: '{}/mcp', headers: {{x-key: mcp-secret-key}}}}\n",
-            providers.yaml(),
+            providers.settings_yaml(),
             server.url
         );
         Self { providers, _server: Some(server), yaml }
@@ -110,10 +93,10 @@ impl World {
 
     /// The same with a server at the other end of a pipe.
     async fn over_stdio() -> Self {
-        let providers = Providers::start().await;
+        let providers = FakeProviders::start().await;
         let yaml = format!(
             "{}mcp:\n  servers:\n  - {{name: trace, transport: stdio, command: {}, args: [{}, --stdio]}}\n",
-            providers.yaml(),
+            providers.settings_yaml(),
             testbed::path("K8SOPS_TEST_PYTHON"),
             testbed::path("K8SOPS_TEST_TRACE_SERVER")
         );
@@ -121,18 +104,18 @@ impl World {
     }
 
     /// A turn with one call, in a program with these variables; its frames.
-    async fn turn(&self, program: &Program) -> Vec<Value> {
+    async fn turn(&self, program: &TestProgram) -> Vec<Value> {
         self.script();
-        program.connected().await;
-        let session = program.session().await;
+        program.wait_for_mcp_servers().await;
+        let session = program.create_session().await;
         program.turn(&session, &[("traceparent", &traceparent()), ("x-request-id", "request-7")]).await
     }
 
     fn script(&self) {
         self.providers.script(
-            Dialect::Chat,
+            ProviderApi::Chat,
             "m",
-            [Dialect::Chat.call("whence", "{\"replicas\": 4711}"), Dialect::Chat.text("the final word")],
+            [ProviderApi::Chat.call("whence", "{\"replicas\": 4711}"), ProviderApi::Chat.text("the final word")],
         );
     }
 }
@@ -147,13 +130,14 @@ fn received_context(frames: &[Value]) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_is_one_trace_from_request_to_tool() {
     let (collector, world) = (Collector::start().await, World::new().await);
-    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), ("OTEL_SERVICE_NAME", "ops")]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url), ("OTEL_SERVICE_NAME", "ops")]]
+        .concat();
+    let program = TestProgram::start(&world.yaml, &env).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
     // Stopping sends what is left.
     let (log, _) = program.stop().await;
-    let spans = until("the collector has printed them", async || {
+    let spans = eventually("the collector has printed them", async || {
         let spans: Vec<Value> = collector.spans().into_iter().filter(|span| span["traceId"] == TRACE).collect();
         (spans.iter().filter(|span| span["name"] == "commit").count() >= 5).then_some(spans)
     })
@@ -191,11 +175,11 @@ async fn turn_is_one_trace_from_request_to_tool() {
     let told = received_context(&frames);
     assert_eq!((&told["header"], &told["meta"]), (&context(tool).into(), &context(tool).into()));
     let sent: Vec<String> =
-        world.providers.received(Dialect::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
+        world.providers.received(ProviderApi::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
     let mut chats: Vec<String> = chats.iter().map(|span| context(span)).collect();
     chats.sort_by_key(|chat| sent.iter().position(|sent| sent == chat));
     assert_eq!(sent, chats);
-    // Nothing of what was said.
+    // No content of messages.
     let all = format!("{spans:?}");
     for content in ["my question", "the final word", "4711", "mcp-secret-key", "test-key-of-no-use"] {
         assert!(!all.contains(content), "{content} in {all}");
@@ -207,8 +191,8 @@ async fn turn_is_one_trace_from_request_to_tool() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stdio_server_receives_the_trace_context() {
     let (collector, world) = (Collector::start().await, World::over_stdio().await);
-    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
+    let program = TestProgram::start(&world.yaml, &env).await;
     let told = received_context(&world.turn(&program).await);
     program.stop().await;
     let tool = the_one(&collector, "execute_tool whence").await;
@@ -219,12 +203,12 @@ async fn stdio_server_receives_the_trace_context() {
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_commands_join_the_trace_of_the_handshake() {
     let (collector, world) = (Collector::start().await, World::new().await);
-    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
+    let program = TestProgram::start(&world.yaml, &env).await;
     world.script();
-    program.connected().await;
-    let path = format!("{}/ws", program.session().await);
-    let mut socket = Socket::open_at(&program.url, &path, &[("traceparent", &traceparent())]).await;
+    program.wait_for_mcp_servers().await;
+    let path = format!("{}/ws", program.create_session().await);
+    let mut socket = Socket::open_at(&program.process.url, &path, &[("traceparent", &traceparent())]).await;
     socket.send(json!({"type": "message", "content": "my question"})).await;
     let told = received_context(&socket.until("run_finished").await);
     drop(socket);
@@ -244,21 +228,23 @@ async fn websocket_commands_join_the_trace_of_the_handshake() {
 #[tokio::test(flavor = "multi_thread")]
 async fn taken_over_run_stays_in_its_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
-    let redis = RedisServer::start(Kind::Debian).await;
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
     let redis_url = redis.url();
     let shared = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", &*redis_url)];
-    let env = [&MODEL[..], &shared, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)]].concat();
-    let (one, other) = (Program::start(&world.yaml, &env).await, Program::start(&world.yaml, &env).await);
-    world.providers.script(Dialect::Chat, "m", [Dialect::Chat.beginning(1).stall()]);
+    let env = [&MODEL[..], &shared, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
+    let (one, other) = (TestProgram::start(&world.yaml, &env).await, TestProgram::start(&world.yaml, &env).await);
+    world.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.truncated(1).stall()]);
     world.script();
-    let session = one.session().await;
+    let session = one.create_session().await;
     let message = one.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "my question"}));
     message.header("traceparent", traceparent()).send().await.unwrap().error_for_status().unwrap();
     let request = the_one(&collector, "POST /v1/sessions/{session_id}/messages").await;
-    until("the model is asked", async || (!world.providers.received(Dialect::Chat, "m").is_empty()).then_some(()))
-        .await;
-    other.connected().await;
-    one.signal(Signal::SIGKILL);
+    eventually("the model is asked", async || {
+        (!world.providers.received(ProviderApi::Chat, "m").is_empty()).then_some(())
+    })
+    .await;
+    other.wait_for_mcp_servers().await;
+    one.process.send_signal(Signal::SIGKILL);
     let frames = other.events(&session, "").await.until("run_finished").await;
     assert!(frames.iter().any(|frame| frame["type"] == "run_recovered"), "{frames:?}");
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
@@ -274,21 +260,21 @@ async fn taken_over_run_stays_in_its_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_extraction_is_a_separate_trace() {
     let (collector, world) = (Collector::start().await, World::new().await);
-    let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url)];
-    let program = Program::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
+    let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)];
+    let program = TestProgram::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
     let frames = world.turn(&program).await;
-    world.providers.script(Dialect::Chat, "m", [Dialect::Chat.text("[]"), Dialect::Chat.text("[]")]);
+    world.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.text("[]"), ProviderApi::Chat.text("[]")]);
     let session = frames[0]["session_id"].as_str().unwrap();
     program.events(&format!("/v1/sessions/{session}"), "").await.until("memory_saved").await;
     program.stop().await;
-    let learning = until("the look for memories", async || {
+    let learning = eventually("the look for memories", async || {
         collector.spans().into_iter().find(|span| span["name"] == "learn memories")
     })
     .await;
     assert_ne!(learning["traceId"], TRACE);
     assert_eq!(attribute(&learning, "gen_ai.conversation.id"), Some(session));
     let asked = |span: &Value| span["name"] == "chat m" && span["parentSpanId"] == learning["spanId"];
-    let chat = until("its call of the model", async || collector.spans().into_iter().find(asked)).await;
+    let chat = eventually("its call of the model", async || collector.spans().into_iter().find(asked)).await;
     assert_eq!(attribute(&chat, "gen_ai.usage.input_tokens"), Some("100"));
 }
 
@@ -297,11 +283,11 @@ async fn memory_extraction_is_a_separate_trace() {
 async fn content_is_traced_only_on_request() {
     let (collector, world) = (Collector::start().await, World::new().await);
     let capture = ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
-    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.url), capture]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url), capture]].concat();
+    let program = TestProgram::start(&world.yaml, &env).await;
     world.turn(&program).await;
     program.stop().await;
-    let all = until("the collector has printed them", async || {
+    let all = eventually("the collector has printed them", async || {
         let spans = collector.spans();
         spans.iter().any(|span| span["name"] == "invoke_agent k8sops").then(|| format!("{spans:?}"))
     })
@@ -318,17 +304,17 @@ async fn content_is_traced_only_on_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_collector_does_not_affect_the_service() {
     let (collector, world) = (Collector::start().await, World::new().await);
-    let program = Program::start(&world.yaml, &MODEL).await;
+    let program = TestProgram::start(&world.yaml, &MODEL).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     assert_eq!(received_context(&frames)["header"], Value::Null);
-    assert!(world.providers.received(Dialect::Chat, "m").iter().all(|r| !r.headers.contains_key("traceparent")));
+    assert!(world.providers.received(ProviderApi::Chat, "m").iter().all(|r| !r.headers.contains_key("traceparent")));
     program.stop().await;
     assert_eq!(collector.spans(), Vec::<Value>::new());
 
     let closed = format!("http://127.0.0.1:{}", free_port());
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*closed)]].concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     let frames = world.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     program.stop().await;
@@ -348,12 +334,13 @@ async fn log_lines_are_json_without_secrets() {
         ],
     ]
     .concat();
-    let program = Program::start(&world.yaml, &env).await;
+    let program = TestProgram::start(&world.yaml, &env).await;
     world.turn(&program).await;
-    // A key that the provider refuses, and repeats.
-    let refused = Dialect::Chat.refusal(401, "invalid_api_key", "Incorrect API key provided: test-key-of-no-use");
-    world.providers.script(Dialect::Chat, "m", [refused]);
-    let session = program.session().await;
+    // A key that the provider rejects and repeats in its error.
+    let refused =
+        ProviderApi::Chat.error_response(401, "invalid_api_key", "Incorrect API key provided: test-key-of-no-use");
+    world.providers.script(ProviderApi::Chat, "m", [refused]);
+    let session = program.create_session().await;
     let frames = program.turn(&session, &[("authorization", "Bearer users-secret-token")]).await;
     assert_eq!(frames.last().unwrap()["type"], "run_failed");
     let (log, _) = program.stop().await;

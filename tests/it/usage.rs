@@ -1,27 +1,27 @@
-//! What is used: counted by step, turn, session, user and day, in tokens and money; and what may be.
+//! Usage in tokens and money by step, turn, session, user and day; and budgets.
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, Setup};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
-    provider::{Dialect, Providers},
-    redis::{Kind, RedisServer},
+    provider::{FakeProviders, ProviderApi},
+    redis::{RedisFlavor, RedisServer},
 };
 
 /// The providers of a test, one of them with prices: 100 tokens in, 90 of them cached, and 20 out cost 0.0309 dollars.
-fn priced(providers: &Providers) -> String {
-    providers.yaml()
+fn priced(providers: &FakeProviders) -> String {
+    providers.settings_yaml()
         + &format!(
             "  priced:\n    protocol: anthropic\n    base_url: {}\n    api_key: none\n    models:\n    - id: dear\n      features: [tools]\n      prices: {{input: 1000, output: 1000, cached_input: 10, cache_write: 1250}}\n",
             providers.url
         )
 }
 
-async fn service(providers: &Providers, env: &[(&'static str, &str)]) -> Service {
+async fn service(providers: &FakeProviders, env: &[(&'static str, &str)]) -> TestService {
     let mut all = vec![("LLM_PROVIDER", "priced".to_owned())];
     all.extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    Service::start(Setup { env: all, yaml: Some(priced(providers)), ..Setup::default() }).await
+    TestService::start(ServiceSetup { env: all, yaml: Some(priced(providers)), ..ServiceSetup::default() }).await
 }
 
 fn last(frames: &[Value]) -> &Value {
@@ -34,10 +34,10 @@ fn warnings(frames: &[Value]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_counted_at_every_level() {
-    let providers = Providers::start().await;
+    let providers = FakeProviders::start().await;
     let service = service(&providers, &[]).await;
-    let session = service.session().await;
-    providers.script(Dialect::Anthropic, "dear", [Dialect::Anthropic.call("launch_rockets", "{}")]);
+    let session = service.create_session().await;
+    providers.script(ProviderApi::Anthropic, "dear", [ProviderApi::Anthropic.call("launch_rockets", "{}")]);
     let frames = service.turn(&session, "hi").await;
     let steps: Vec<&Value> = frames.iter().filter(|f| f["type"] == "assistant_message").collect();
     assert_eq!(steps.len(), 2);
@@ -93,8 +93,13 @@ async fn usage_is_counted_at_every_level() {
     // Kept with the sessions.
     let data = service.stop().await;
     let env = vec![("LLM_PROVIDER", "priced".to_owned())];
-    let again =
-        Service::start(Setup { env, yaml: Some(priced(&providers)), data: Some(data), ..Setup::default() }).await;
+    let again = TestService::start(ServiceSetup {
+        env,
+        yaml: Some(priced(&providers)),
+        data: Some(data),
+        ..ServiceSetup::default()
+    })
+    .await;
     assert_eq!(again.get("/v1/usage").await["total"], report["total"]);
     again.stop().await;
 }
@@ -102,13 +107,13 @@ async fn usage_is_counted_at_every_level() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn user_budget_spans_sessions_and_replicas() {
-    let providers = Providers::start().await;
-    let redis = RedisServer::start(Kind::Debian).await;
+    let providers = FakeProviders::start().await;
+    let redis = RedisServer::start(RedisFlavor::Debian).await;
     let url = redis.url();
     let env = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", url.as_str()), ("K8SOPS_BUDGET_USER_DAY_TOKENS", "200")];
     let (one, other) = (service(&providers, &env).await, service(&providers, &env).await);
     // Each reply takes 120 tokens.
-    let (first, second) = (one.session().await, other.session().await);
+    let (first, second) = (one.create_session().await, other.create_session().await);
     assert_eq!(last(&one.turn(&first, "hi").await)["outcome"], "completed");
     let frames = other.turn(&second, "hi").await;
     assert_eq!(last(&frames)["outcome"], "completed", "the call that reaches it is not cut");
@@ -117,7 +122,7 @@ async fn user_budget_spans_sessions_and_replicas() {
         assert_eq!((last(&frames)["outcome"].as_str(), warnings(&frames)), (Some("limit"), vec!["budget_user_day"]));
         assert_eq!(last(&frames)["usage"]["input_tokens"], 0);
     }
-    assert_eq!(providers.received(Dialect::Anthropic, "dear").len(), 2);
+    assert_eq!(providers.received(ProviderApi::Anthropic, "dear").len(), 2);
     let today = one.get("/v1/usage").await["today"].clone();
     assert_eq!((&today["budget_tokens"], &today["left_tokens"]), (&json!(200), &json!(0)));
     assert_eq!(today["used"]["input_tokens"], 200);
@@ -127,23 +132,23 @@ async fn user_budget_spans_sessions_and_replicas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exhausted_budget_ends_with_a_final_answer() {
-    let providers = Providers::start().await;
+    let providers = FakeProviders::start().await;
     let env = [("K8SOPS_BUDGET_TURN_USD", "0.03"), ("K8SOPS_BUDGET_SESSION_USD", "0.05")];
     let service = service(&providers, &env).await;
-    let session = service.session().await;
-    providers.script(Dialect::Anthropic, "dear", [Dialect::Anthropic.call("launch_rockets", "{}")]);
+    let session = service.create_session().await;
+    providers.script(ProviderApi::Anthropic, "dear", [ProviderApi::Anthropic.call("launch_rockets", "{}")]);
     let frames = service.turn(&session, "hi").await;
     assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_turn"]));
     let answered = frames.iter().rfind(|f| f["type"] == "assistant_message").unwrap();
-    assert_eq!(answered["content"], k8sops_testing::provider::GOOD);
-    let asked = providers.received(Dialect::Anthropic, "dear").pop().unwrap();
+    assert_eq!(answered["content"], k8sops_testing::provider::GOOD_REPLY);
+    let asked = providers.received(ProviderApi::Anthropic, "dear").pop().unwrap();
     assert_eq!(asked.body["tool_choice"], json!({"type": "none"}));
     // The session has none left for another.
     let frames = service.turn(&session, "more").await;
     assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_session"]));
     assert!(frames.iter().all(|f| f["type"] != "assistant_message"));
     // Another has its own.
-    let fresh = service.session().await;
+    let fresh = service.create_session().await;
     assert_eq!(last(&service.turn(&fresh, "hi").await)["outcome"], "completed");
     service.stop().await;
 }

@@ -1,9 +1,7 @@
-//! An MCP server that is called with every user's own token: it sees that one, or nothing at all.
+//! MCP servers that are called with the token of each user.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{path::Path, sync::Arc};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use k8sops::auth::UserRole;
@@ -12,14 +10,14 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    keys::Keys,
-    program::Program,
-    service::{Service, Setup},
+    keys::ApiKeyFile,
+    program::TestProgram,
+    service::{ServiceSetup, TestService},
     websocket::Socket,
 };
 use k8sops_testing::{
-    provider::{Dialect, Providers},
-    scripted::{ScriptedModel, call},
+    provider::{FakeProviders, ProviderApi},
+    scripted_model::{ScriptedModel, call},
 };
 
 /// What a server was asked: the method, and all headers.
@@ -52,7 +50,7 @@ impl Noting {
     }
 
     fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 
     /// Whose tokens calls of its tool came with, in their order.
@@ -77,7 +75,7 @@ async fn answer(
     let method = body["method"].as_str().unwrap_or_default().to_owned();
     let said = format!("you are {}", authorization.is_some());
     let headers = format!("{:?}", request.headers());
-    asked.lock().unwrap().push(Asked { method: method.clone(), authorization, headers });
+    asked.lock().push(Asked { method: method.clone(), authorization, headers });
     let result = match method.as_str() {
         "initialize" => json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
             "serverInfo": {"name": "mine", "version": "1"}}),
@@ -104,16 +102,16 @@ async fn user_token_is_forwarded_to_the_server() {
     let server = Noting::start("whoami");
     let yaml = format!("mcp:\n  servers:\n{}", with_users_token("mine", &server.url));
     let model = ScriptedModel::new([vec![call("whoami", json!({}))]]);
-    let setup = Setup { model: Some(model.clone()), yaml: Some(yaml), ..Setup::default() };
-    let service = Service::start(setup).await;
-    let session = service.session().await;
+    let setup = ServiceSetup { model: Some(model.clone()), yaml: Some(yaml), ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    let session = service.create_session().await;
     // Without a token there is no tool, and no connection under another identity.
     let frames = service.turn(&session, "who am I?").await;
     let end = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
     assert_eq!(end["status"], json!("error"), "{end}");
     assert!(server.asked().is_empty());
 
-    model.say([vec![call("whoami", json!({}))]]);
+    model.add_replies([vec![call("whoami", json!({}))]]);
     let message = service
         .request(Method::POST, &format!("{session}/messages"))
         .header(header::AUTHORIZATION, "Bearer annas-own-token")
@@ -126,7 +124,7 @@ async fn user_token_is_forwarded_to_the_server() {
     assert_eq!((&end["status"], &end["content"]), (&json!("ok"), &json!("you are true")), "{end}");
     assert!(server.asked().iter().all(|asked| asked.authorization.as_deref() == Some("Bearer annas-own-token")));
     assert_eq!(server.callers(), ["Bearer annas-own-token"]);
-    // The token is in no file.
+    // The token is not stored in any file.
     let log = service.log(&session).await;
     assert!(!json!(log).to_string().contains("annas-own-token"));
     service.stop().await;
@@ -147,21 +145,21 @@ fn files(folder: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-/// How the calls of a turn ended.
+/// Returns the statuses of the tool calls of a turn.
 fn ends(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["status"].as_str().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn user_token_header_reaches_only_its_server() {
-    let (mine, other, providers) = (Noting::start("whoami"), Noting::start("weather"), Providers::start().await);
+    let (mine, other, providers) = (Noting::start("whoami"), Noting::start("weather"), FakeProviders::start().await);
     let yaml = format!(
         "{}mcp:\n  servers:\n{}  - name: other\n    url: {}\n",
-        providers.yaml(),
+        providers.settings_yaml(),
         with_users_token("mine", &mine.url),
         other.url
     );
-    let mut keys = Keys::new();
+    let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));
     let keys_file = keys.path();
     let env = [
@@ -173,14 +171,14 @@ async fn user_token_header_reaches_only_its_server() {
         ("AUDIT_LOG", "audit.jsonl"),
         ("LOG_LEVEL", "trace,hyper=trace,reqwest=trace"),
     ];
-    let mut program = Program::start(&yaml, &env).await;
+    let mut program = TestProgram::start(&yaml, &env).await;
     program.token = Some(anna.clone());
     let asks = |tools: &[&str]| {
-        let dialect = Dialect::Chat;
+        let dialect = ProviderApi::Chat;
         providers.script(dialect, "m", tools.iter().map(|tool| dialect.call(tool, "{}")));
         providers.script(dialect, "m", [dialect.text("There you are.")]);
     };
-    let session = program.session().await;
+    let session = program.create_session().await;
 
     // The API key alone is not forwarded.
     asks(&["whoami"]);
@@ -206,7 +204,7 @@ async fn user_token_header_reaches_only_its_server() {
             true => vec![("sec-websocket-protocol", "k8sops.v1")],
             false => vec![("authorization", &*bearer), ("x-mcp-authorization", value)],
         };
-        let mut socket = Socket::open_at(&program.url, &format!("{session}/ws?after={last}"), &headers).await;
+        let mut socket = Socket::open_at(&program.process.url, &format!("{session}/ws?after={last}"), &headers).await;
         if browser {
             socket.send(json!({"type": "auth", "token": anna, "mcp_token": value})).await;
         }
@@ -220,7 +218,7 @@ async fn user_token_header_reaches_only_its_server() {
     // Another user's session has none of it.
     program.token = Some(ben.clone());
     asks(&["whoami"]);
-    let session = program.session().await;
+    let session = program.create_session().await;
     assert_eq!(ends(&program.turn(&session, &[]).await), ["error"]);
     assert_eq!(mine.callers(), expected);
 

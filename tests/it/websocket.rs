@@ -1,4 +1,4 @@
-//! The WebSocket: events down, commands up, with a client by others.
+//! The WebSocket: events and commands, also with a third-party client.
 
 use std::process::Stdio;
 
@@ -22,16 +22,17 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::service::{PATIENCE, Service, Setup, assert_gapless, printed};
+use crate::service::{ServiceSetup, TestService, assert_gapless, shown_text};
 use k8sops_testing::{
-    scripted::{Gate, ScriptedModel, Step, text},
+    TEST_TIMEOUT,
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, text},
     testbed,
 };
 
 pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    pub(crate) async fn open(service: &Service, session: &str, query: &str) -> Self {
+    pub(crate) async fn open(service: &TestService, session: &str, query: &str) -> Self {
         Self::open_at(&service.base, &format!("{session}/ws{query}"), &[]).await
     }
 
@@ -49,7 +50,7 @@ impl Socket {
     }
 
     async fn message(&mut self) -> Message {
-        timeout(PATIENCE, self.0.next()).await.expect("the socket goes on").unwrap().unwrap()
+        timeout(TEST_TIMEOUT, self.0.next()).await.expect("the socket goes on").unwrap().unwrap()
     }
 
     pub(crate) async fn next(&mut self) -> Value {
@@ -81,8 +82,8 @@ impl Socket {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_over_one_socket() {
-    let service = Service::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     let hello = socket.next().await;
     assert_eq!((&hello["type"], &hello["protocol"]), (&json!("hello"), &json!(1)));
@@ -90,7 +91,7 @@ async fn conversation_over_one_socket() {
     let frames = socket.until("run_finished").await;
     let ack = frames.iter().find(|f| f["type"] == "ack").unwrap();
     assert_eq!((&ack["command_id"], &ack["seq"]), (&json!("c1"), &json!(1)));
-    assert_eq!(printed(&frames), "hello");
+    assert_eq!(shown_text(&frames), "hello");
     assert_eq!(frames.last().unwrap()["run_id"], ack["run_id"]);
     let logged: Vec<_> = frames.into_iter().filter(|f| f["seq"].is_u64() && f["type"] != "ack").collect();
     assert_gapless(&logged, 1);
@@ -98,8 +99,8 @@ async fn conversation_over_one_socket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_text_frame_is_a_message() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.0.send(Message::text("why is it down?")).await.unwrap();
     let frames = socket.until("run_finished").await;
@@ -109,8 +110,8 @@ async fn plain_text_frame_is_a_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_errors_keep_the_socket_open() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "?after=1").await;
     let cases = [
         (json!({"type": "dance", "command_id": "c1"}), "c1", "invalid_request"),
@@ -139,8 +140,8 @@ async fn command_errors_keep_the_socket_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn command_id_is_bound_to_its_command() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     let command = json!({"type": "message", "command_id": "c1", "content": "hi"});
     socket.send(command.clone()).await;
@@ -155,9 +156,9 @@ async fn command_id_is_bound_to_its_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_keeps_the_socket_open() {
-    let gate = Gate::new();
-    let service = Service::with(&ScriptedModel::new([vec![text("so "), Step::Wait(gate.clone())]])).await;
-    let session = service.session().await;
+    let gate = TestGate::new();
+    let service = TestService::with(&ScriptedModel::new([vec![text("so "), ReplyStep::Wait(gate.clone())]])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.send(json!({"type": "message", "content": "go"})).await;
     gate.arrived().await;
@@ -170,8 +171,8 @@ async fn cancel_keeps_the_socket_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reconnect_resumes_after_the_last_seq() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut first = Socket::open(&service, &session, "").await;
     first.send(json!({"type": "message", "content": "a"})).await;
     let seen = first.until("run_started").await;
@@ -186,13 +187,13 @@ async fn reconnect_resumes_after_the_last_seq() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_frames_close_the_socket_with_a_code() {
-    let setup = Setup {
+    let setup = ServiceSetup {
         model: Some(ScriptedModel::new([])),
         env: vec![("K8SOPS_MAX_FRAME_BYTES", "4096".into())],
-        ..Setup::default()
+        ..ServiceSetup::default()
     };
-    let service = Service::start(setup).await;
-    let session = service.session().await;
+    let service = TestService::start(setup).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.0.send(Message::text("x".repeat(5000))).await.unwrap();
     assert_eq!(socket.closed().await, CloseCode::Size);
@@ -213,7 +214,10 @@ async fn invalid_frames_close_the_socket_with_a_code() {
     raw.write_all(handshake.as_bytes()).await.unwrap();
     raw.write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).await.unwrap();
     let mut all = Vec::new();
-    timeout(PATIENCE, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all)).await.expect("it is closed").unwrap();
+    timeout(TEST_TIMEOUT, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all))
+        .await
+        .expect("it is closed")
+        .unwrap();
     // 0x88: a close frame; 1007: data that is not of the message's type.
     let code = 1007u16.to_be_bytes();
     assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007");
@@ -223,8 +227,8 @@ async fn invalid_frames_close_the_socket_with_a_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_service_closes_sockets_cleanly() {
-    let service = Service::with(&ScriptedModel::new([])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
     let mut socket = Socket::open(&service, &session, "").await;
     socket.next().await;
     let (code, _) = tokio::join!(socket.closed(), service.stop());
@@ -234,8 +238,8 @@ async fn stopping_service_closes_sockets_cleanly() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn websocat_holds_a_conversation() {
-    let service = Service::with(&ScriptedModel::new([vec![text("hello from here")]])).await;
-    let session = service.session().await;
+    let service = TestService::with(&ScriptedModel::new([vec![text("hello from here")]])).await;
+    let session = service.create_session().await;
     let url = format!("{}{session}/ws", service.base.replace("http", "ws"));
     let mut websocat = Command::new(testbed::path("K8SOPS_TEST_WEBSOCAT"))
         .arg(url)
@@ -248,9 +252,9 @@ async fn websocat_holds_a_conversation() {
     let mut lines = BufReader::new(websocat.stdout.take().unwrap()).lines();
     let mut frames: Vec<Value> = Vec::new();
     while frames.last().is_none_or(|f| f["type"] != "run_finished") {
-        let line = timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        let line = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
         frames.push(serde_json::from_str(&line).unwrap());
     }
     assert!(frames.iter().any(|f| f["type"] == "user_message" && f["content"].as_str().unwrap().trim() == "hi there"));
-    assert_eq!(printed(&frames), "hello from here");
+    assert_eq!(shown_text(&frames), "hello from here");
 }

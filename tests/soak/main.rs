@@ -1,5 +1,5 @@
-//! Does anything grow that should not? The program as it is shipped under steady load: sessions are begun, talked to over SSE
-//! and WebSocket, and deleted, again and again, while memory, tasks, descriptors and keys are looked at.
+//! The soak test: the program under steady load. Clients create sessions, use them over SSE and WebSocket, and delete them,
+//! while the test samples memory, tasks, descriptors and keys.
 //!
 //! `tests/soak/run.sh` runs it at length on a release build, prints a table, and fails when the least-squares slope of
 //! something after the warm-up is above its bound. Within `cargo test` it is short and decides by no slope: when the load is
@@ -12,12 +12,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
-use k8sops_testing::testbed;
+use k8sops_testing::{eventually, testbed};
 use serde_json::{Value, json};
-use support::{Client, Program, Redis, Upstream};
+use support::{BenchClient, BenchProgram, BenchRedis, ScriptedUpstream};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
-/// Clients that work at the same time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 8;
 /// The wait of a client between two sessions: so that the load is steady and not as much as the machine can do.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -55,7 +55,7 @@ impl Options {
     }
 }
 
-/// What is looked at.
+/// A sample of the resources in use.
 #[derive(Debug, Clone, Copy)]
 struct Look {
     at: f64,
@@ -67,14 +67,14 @@ struct Look {
 }
 
 impl Look {
-    async fn now(began: Instant, service: &Program, redis: Option<&Redis>) -> Self {
-        let text = Client::new().metrics(&service.url).await;
+    async fn now(began: Instant, service: &BenchProgram, redis: Option<&BenchRedis>) -> Self {
+        let text = BenchClient::new().metrics(&service.url).await;
         let figure = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
         };
         let keys = match redis {
-            Some(redis) => redis.keys().await,
+            Some(redis) => redis.count_keys().await,
             None => 0,
         };
         Self {
@@ -192,16 +192,14 @@ async fn main() -> std::process::ExitCode {
     if let Some(code) = testbed::skip_without("soak", &["K8SOPS_TEST_REDIS_SERVER"]).filter(|_| is_short) {
         return code;
     }
-    let upstream = Upstream::start(20, Duration::ZERO).await;
-    let redis = if options.redis { Some(Redis::start().await) } else { None };
-    let kept = redis.as_ref().map(Redis::env);
+    let upstream = ScriptedUpstream::start(20, Duration::ZERO).await;
+    let redis = if options.redis { Some(BenchRedis::start().await) } else { None };
+    let kept = redis.as_ref().map(BenchRedis::env);
     let mut env = vec![("MAX_SESSIONS", "1000"), ("MEMORY_BACKEND", "memory"), ("AUDIT_LOG", "audit.jsonl")];
     env.extend(kept.iter().flatten().map(|(name, value)| (*name, value.as_str())));
-    let service = Program::start(&upstream.url(), &env).await;
+    let service = BenchProgram::start(&upstream.url(), &env).await;
     let began = Instant::now();
-    while !Client::new().is_ready(&service.url).await {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the service is ready", async || BenchClient::new().is_ready(&service.url).await).await;
     let client = Patient::new(&service.url);
     // What a first use makes and keeps is not growth.
     join_all((0..CLIENTS).map(|_| client.life())).await;
@@ -275,7 +273,7 @@ async fn main() -> std::process::ExitCode {
 }
 
 /// Waits until what was in use is given back: no session is at hand, and no more is in use than `before`.
-async fn settled(began: Instant, service: &Program, redis: Option<&Redis>, before: Option<&Look>) -> Look {
+async fn settled(began: Instant, service: &BenchProgram, redis: Option<&BenchRedis>, before: Option<&Look>) -> Look {
     let limit = Instant::now() + SETTLE;
     let mut last: Option<Look> = None;
     loop {

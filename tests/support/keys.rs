@@ -8,28 +8,28 @@ use std::{
 use k8sops::auth::{NewKey, UserRole};
 use tempfile::TempDir;
 
-/// A file of keys, and the key of each user in it.
-pub struct Keys {
+/// A file of API keys, and its entries by user.
+pub struct ApiKeyFile {
     folder: TempDir,
     entries: Vec<(String, String)>,
     kept: Kept,
 }
 
-/// How the file is kept.
+/// How the file is stored.
 enum Kept {
-    /// Written where it is.
+    /// As a plain file.
     Plain,
-    /// As the kubelet does it: the name leads over `..data` to a folder that is never changed, only replaced. With the
-    /// number of the next.
+    /// As the kubelet mounts a Secret: the name is a symbolic link over `..data` to a folder that is replaced and never
+    /// changed. Holds the number of the current folder.
     Mounted(u32),
 }
 
-impl Keys {
+impl ApiKeyFile {
     pub fn new() -> Self {
         Self { folder: TempDir::new().unwrap(), entries: Vec::new(), kept: Kept::Plain }
     }
 
-    /// As a Secret is mounted.
+    /// Creates a file that is stored like a mounted Secret.
     pub fn mounted() -> Self {
         let keys = Self { kept: Kept::Mounted(0), ..Self::new() };
         symlink("..data/keys.yaml", keys.path()).unwrap();
@@ -68,7 +68,7 @@ impl Keys {
     }
 }
 
-/// Puts a new folder in the place of the one before, in one step.
+/// Replaces the folder of the mount in one atomic step.
 fn swap(mount: &Path, new: &str, keys: &str) {
     std::fs::create_dir(mount.join(new)).unwrap();
     std::fs::write(mount.join(new).join("keys.yaml"), keys).unwrap();

@@ -1,6 +1,6 @@
-//! A service of a test's own, and a client for it.
+//! A service in the process of the test, and a client for it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
 use k8sops::{
@@ -15,26 +15,23 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use k8sops_testing::scripted::ScriptedModel;
+use k8sops_testing::{TEST_TIMEOUT, eventually, scripted_model::ScriptedModel};
 
-/// Nothing in these tests takes this long unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(180);
-
-/// How a test's service differs from the ordinary one.
+/// How the service of a test differs from the default.
 #[derive(Default)]
-pub struct Setup {
+pub struct ServiceSetup {
     pub env: Vec<(&'static str, String)>,
     pub yaml: Option<String>,
     pub model: Option<Arc<dyn ChatModel>>,
     pub servers: Vec<(String, Arc<dyn McpConnector>)>,
-    /// A folder of an earlier service, to go on with.
+    /// The data folder of an earlier service.
     pub data: Option<TempDir>,
 }
 
-/// A running service. Dropping it breaks it off; [`Service::stop`] stops it in order.
-pub struct Service {
+/// A running service. Dropping it aborts it; [`TestService::stop`] shuts it down.
+pub struct TestService {
     pub base: String,
-    /// The key or token that goes along with every request.
+    /// The key or token that every request contains.
     pub token: Option<String>,
     http: Client,
     stop: CancellationToken,
@@ -42,13 +39,13 @@ pub struct Service {
     data: TempDir,
 }
 
-impl Service {
-    /// A service whose sessions are answered by `model`, kept in files.
+impl TestService {
+    /// Starts a service with this model and the filesystem store.
     pub async fn with(model: &Arc<ScriptedModel>) -> Self {
-        Self::start(Setup { model: Some(model.clone()), ..Setup::default() }).await
+        Self::start(ServiceSetup { model: Some(model.clone()), ..ServiceSetup::default() }).await
     }
 
-    pub async fn start(setup: Setup) -> Self {
+    pub async fn start(setup: ServiceSetup) -> Self {
         let data = setup.data.unwrap_or_else(|| TempDir::new().unwrap());
         let mut env: BTreeMap<String, String> = BTreeMap::from([
             ("K8SOPS_PORT".into(), "0".into()),
@@ -77,37 +74,32 @@ impl Service {
         Self { base, token: None, http, stop, task, data }
     }
 
-    /// Stops in order; the folder with its sessions, for a service after it.
+    /// Shuts the service down, and returns its data folder for the next service.
     pub async fn stop(self) -> TempDir {
         self.stop.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("the service stops").unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, self.task).await.expect("the service stops").unwrap().unwrap();
         self.data
     }
 
-    /// Tells it to stop, and does not wait until it has.
-    pub fn tell_to_stop(&self) {
+    /// Begins the shutdown without waiting for its end.
+    pub fn request_stop(&self) {
         self.stop.cancel();
     }
 
     /// Waits until all MCP servers are connected.
-    pub async fn connected(&self) {
-        let connected = async {
-            while self.get("/v1/info").await["mcp_connected"] != true {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, connected).await.expect("the MCP servers connect");
+    pub async fn wait_for_mcp_servers(&self) {
+        eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
-    /// A copy of the sessions as they are on the disk now.
-    pub fn copy_of_data(&self) -> TempDir {
+    /// Returns a copy of the data folder as it is now.
+    pub fn copy_data(&self) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_dir(self.data.path(), copy.path());
         copy
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(PATIENCE);
+        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(TEST_TIMEOUT);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -126,18 +118,18 @@ impl Service {
         ok(self.request(Method::PATCH, path).json(&body).send().await.unwrap()).await
     }
 
-    /// A request that must be refused; its status and problem document.
+    /// Sends a request that must fail, and returns the status and the problem document.
     pub async fn refused(&self, request: RequestBuilder) -> (u16, Value) {
         problem(request.send().await.unwrap()).await
     }
 
-    /// A new session's path.
-    pub async fn session(&self) -> String {
+    /// Creates a session, and returns its path.
+    pub async fn create_session(&self) -> String {
         let session = self.post("/v1/sessions", json!({})).await;
         format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
     }
 
-    /// Sends a message and waits for its run's end; the run's frames.
+    /// Sends a message, waits for the end of its run, and returns the frames of the run.
     pub async fn turn(&self, session: &str, content: &str) -> Vec<Value> {
         let response = self
             .request(Method::POST, &format!("{session}/messages"))
@@ -147,10 +139,10 @@ impl Service {
             .await
             .unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        Sse::new(response).rest().await
+        EventStream::new(response).rest().await
     }
 
-    /// The log so far.
+    /// Returns the events of a session so far.
     pub async fn log(&self, session: &str) -> Vec<Value> {
         let response = self
             .request(Method::GET, &format!("{session}/events?follow=false"))
@@ -164,11 +156,11 @@ impl Service {
         frames.filter(|frame: &Value| frame["seq"].is_u64()).collect()
     }
 
-    /// An open stream of the session's events.
-    pub async fn events(&self, session: &str, query: &str) -> Sse {
+    /// Opens a stream of the session's events.
+    pub async fn events(&self, session: &str, query: &str) -> EventStream {
         let response = self.request(Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        Sse::new(response)
+        EventStream::new(response)
     }
 }
 
@@ -204,18 +196,18 @@ pub async fn problem(response: Response) -> (u16, Value) {
 }
 
 /// A stream of server-sent events.
-pub struct Sse {
+pub struct EventStream {
     body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: String,
 }
 
-impl Sse {
+impl EventStream {
     pub fn new(response: Response) -> Self {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.bytes_stream().boxed(), buffer: String::new() }
     }
 
-    /// The next message's data; `None` at the end.
+    /// Returns the data of the next message, or `None` at the end.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
             while let Some(end) = self.buffer.find("\n\n") {
@@ -227,12 +219,12 @@ impl Sse {
                 assert_eq!(field("id: ").map(str::to_owned), frame["seq"].as_u64().map(|seq| seq.to_string()));
                 return Some(frame);
             }
-            let piece = tokio::time::timeout(PATIENCE, self.body.next()).await.expect("the stream goes on")?;
+            let piece = tokio::time::timeout(TEST_TIMEOUT, self.body.next()).await.expect("the stream goes on")?;
             self.buffer.push_str(std::str::from_utf8(&piece.ok()?).unwrap());
         }
     }
 
-    /// All messages until the stream ends.
+    /// Reads all messages until the stream ends.
     pub async fn rest(mut self) -> Vec<Value> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -241,7 +233,7 @@ impl Sse {
         frames
     }
 
-    /// Messages up to the first of this type, which is the last.
+    /// Reads messages up to the first of this type, inclusive.
     pub async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
@@ -255,13 +247,13 @@ impl Sse {
     }
 }
 
-/// The types of frames, in their order.
-pub fn kinds(frames: &[Value]) -> Vec<&str> {
+/// Returns the types of frames, in order.
+pub fn frame_types(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter_map(|frame| frame["type"].as_str()).collect()
 }
 
 /// Returns the text that a simple client shows: `offset` 0 starts a new text, any other value appends.
-pub fn printed(frames: &[Value]) -> String {
+pub fn shown_text(frames: &[Value]) -> String {
     let mut text = String::new();
     for token in frames.iter().filter(|frame| frame["type"] == "token") {
         if token["offset"] == 0 {
@@ -273,7 +265,7 @@ pub fn printed(frames: &[Value]) -> String {
     text
 }
 
-/// The logged events follow each other without a gap, from `first` on.
+/// Asserts that the sequence numbers of logged events have no gap, beginning with `first`.
 pub fn assert_gapless(frames: &[Value], first: u64) {
     let seqs: Vec<u64> = frames.iter().filter_map(|frame| frame["seq"].as_u64()).collect();
     assert_eq!(seqs, (first..first + seqs.len() as u64).collect::<Vec<_>>());

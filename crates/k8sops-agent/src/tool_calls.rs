@@ -174,7 +174,7 @@ impl Run {
             log.send_progress(ToolProgress { tool_call_id: id.clone(), run_id, progress, total, message });
         });
         let elicitation_handler = Arc::new(UserElicitation::new(self, call.id.clone(), class.tool.server().to_owned()));
-        let context = ToolCallContext {
+        let call_site = ToolCallContext {
             id: call.id.clone(),
             progress,
             elicitation_handler,
@@ -183,25 +183,25 @@ impl Run {
         // A halt does not interrupt a call, because its outcome would be lost. The call ends within its own time limit.
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.execute_call(class, &arguments, context) => Some(outcome),
+            outcome = self.tools.execute_call(class, &arguments, call_site) => Some(outcome),
             () = self.cancel.cancelled() => None,
         };
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let outcome = outcome.unwrap_or_else(|| {
-            let (status, content) = if class.effect == ToolEffect::Read {
+            let (status, explanation) = if class.effect == ToolEffect::Read {
                 (ToolStatus::Cancelled, "cancelled by the user while it ran".to_owned())
             } else {
                 (ToolStatus::Unknown, format!("Cancelled by the user while it ran. {OUTCOME_UNKNOWN}"))
             };
-            let bytes = content.len() as u64;
-            ToolOutcome { status, content, structured: None, truncated: false, bytes }
+            let bytes = explanation.len() as u64;
+            ToolOutcome { status, content: explanation, structured: None, truncated: false, bytes }
         });
-        let mut content = outcome.content;
-        content.extend(RunLimits::repeat_remark(call, &content, environment.messages));
+        let mut output = outcome.content;
+        output.extend(RunLimits::repeat_remark(call, &output, environment.messages));
         let end = ToolEnd {
             tool_call_id: call.id.clone(),
             status: outcome.status,
-            content,
+            content: output,
             structured: outcome.structured,
             truncated: outcome.truncated,
             bytes: outcome.bytes,

@@ -43,6 +43,7 @@ pub struct HookedStore<S, H> {
 }
 
 impl<S, H> HookedStore<S, H> {
+    /// Wraps a store.
     pub fn new(inner: S, hooks: H) -> Arc<Self> {
         Arc::new(Self { inner, hooks })
     }

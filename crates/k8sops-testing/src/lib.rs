@@ -1,14 +1,18 @@
-//! Test doubles and servers for the tests of k8sops: scripted models, providers on the wire, MCP servers, Redis and nginx
-//! processes. For development only; nothing of the product depends on it.
-#![allow(missing_docs, reason = "documented with the tests' own rework")]
+//! Test doubles and servers for the tests of k8sops: scripted models, model providers on the wire, MCP servers, and processes
+//! (Redis, nginx, k8sops itself). For development only; no shipped code depends on this crate.
 
-pub mod fake_server;
+mod eventually;
+
+pub mod child_program;
+pub mod counting_server;
+pub mod fake_mcp_server;
 pub mod hooked_store;
 pub mod nginx;
-pub mod obedient;
+pub mod obedient_model;
 pub mod provider;
 pub mod redis;
-pub mod rememberer;
-pub mod scripted;
+pub mod remembering_model;
+pub mod scripted_model;
 pub mod testbed;
-pub mod tools;
+
+pub use eventually::{PollOutcome, TEST_TIMEOUT, eventually, eventually_within};

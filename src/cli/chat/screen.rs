@@ -219,7 +219,8 @@ impl<W: Write> TerminalScreen<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -255,7 +256,7 @@ mod tests {
     fn open_prompt_gets_whole_lines_above_it() {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = lines.clone();
-        let print_above: PrintAbovePrompt = Box::new(move |line| sink.lock().unwrap().push(line));
+        let print_above: PrintAbovePrompt = Box::new(move |line| sink.lock().push(line));
         let capabilities = TerminalCapabilities { overwrite: true, colors: true };
         let mut screen = TerminalScreen::new(Vec::new(), capabilities, Some(print_above));
         screen.apply_updates([text("before")]).unwrap();
@@ -263,7 +264,7 @@ mod tests {
         let note = ScreenUpdate::Line(LineStyle::Note, "x".into());
         screen.apply_updates([text("one\ntw"), text("o"), note, text("three")]).unwrap();
         screen.end_prompt().unwrap();
-        assert_eq!(*lines.lock().unwrap(), ["one\n", "two\n\x1b[2m· x\x1b[0m\n"]);
+        assert_eq!(*lines.lock(), ["one\n", "two\n\x1b[2m· x\x1b[0m\n"]);
         assert_eq!(String::from_utf8(screen.out).unwrap(), "before\nthree");
     }
 }

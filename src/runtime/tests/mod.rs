@@ -1,9 +1,10 @@
 //! The runtime over the memory store: the log stays consistent for any order of commands.
 
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -27,7 +28,7 @@ use k8sops_store::InMemoryStore;
 use k8sops_telemetry::Metrics;
 use k8sops_testing::{
     hooked_store::{HookedStore, StoreHooks, StoreWrite},
-    scripted::{Gate, ScriptedModel, Step, call, text},
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 use k8sops_tools::{
     ApprovalBy, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor,
@@ -86,14 +87,17 @@ struct CommitWatch {
     /// Weights of the checkpoints that were written.
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
-    slow: Mutex<Option<Gate>>,
+    slow: Mutex<Option<TestGate>>,
 }
 
 #[async_trait]
 impl StoreHooks for CommitWatch {
     async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
-        let StoreWrite::Commit(commit) = write else { return Ok(yield_now().await) };
-        let slow = self.slow.lock().unwrap().clone();
+        let StoreWrite::Commit(commit) = write else {
+            yield_now().await;
+            return Ok(());
+        };
+        let slow = self.slow.lock().clone();
         if let Some(gate) = slow {
             gate.pass().await;
         }
@@ -101,7 +105,7 @@ impl StoreHooks for CommitWatch {
             return Err(StoreError::Unavailable("away".into()));
         }
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.checkpoints.lock().unwrap().extend(commit.checkpoint.map(SessionState::estimated_bytes));
+        self.checkpoints.lock().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())
     }
 
@@ -283,13 +287,13 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 1..14)
 }
 
-fn replies() -> impl Strategy<Value = Vec<Vec<Step>>> {
+fn replies() -> impl Strategy<Value = Vec<Vec<ReplyStep>>> {
     let reply = prop_oneof![
         3 => Just(vec![text("a"), text("b")]),
         2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
         2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
         1 => Just(vec![call("nothing", json!({}))]),
-        1 => Just(vec![text("broken"), Step::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![text("broken"), ReplyStep::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
         1 => Just(vec![]),
     ];
     prop::collection::vec(reply, 0..12)

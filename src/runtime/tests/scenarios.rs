@@ -49,7 +49,7 @@ async fn checkpoints_weigh_at_most_twice_the_log() {
         world.rest(ApprovalDecision::Approve).await;
     }
     let log: u64 = world.log().await.iter().map(|e| e.estimated_bytes()).sum();
-    let checkpoints = world.store.checkpoints.lock().unwrap();
+    let checkpoints = world.store.checkpoints.lock();
     let written: u64 = checkpoints.iter().sum();
     assert!(checkpoints.len() >= 3, "{checkpoints:?}");
     assert!(written <= 2 * log, "{written} bytes of checkpoints for {log} bytes of log");
@@ -57,13 +57,13 @@ async fn checkpoints_weigh_at_most_twice_the_log() {
 
 #[tokio::test]
 async fn early_cancel_cancels_its_run() {
-    let gate = Gate::new();
-    let world = World::new(&ScriptedModel::new([vec![text("never said"), Step::Hang]])).await;
-    *world.store.slow.lock().unwrap() = Some(gate.clone());
+    let gate = TestGate::new();
+    let world = World::new(&ScriptedModel::new([vec![text("never said"), ReplyStep::Hang]])).await;
+    *world.store.slow.lock() = Some(gate.clone());
     world.say("hi").await;
     gate.arrived().await;
     world.submit(CommandBody::Cancel { run_id: None }).await.unwrap();
-    *world.store.slow.lock().unwrap() = None;
+    *world.store.slow.lock() = None;
     gate.open();
     world.rest(ApprovalDecision::Approve).await;
     assert!(
@@ -127,8 +127,8 @@ async fn outcomes(world: &World) -> Vec<(Option<RunId>, RunOutcome)> {
 
 #[tokio::test(start_paused = true)]
 async fn pending_cancel_survives_a_takeover() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half"), Step::Wait(gate.clone())], vec![text("and on it goes")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("and on it goes")]]);
     let world = World::new(&model).await;
     let receipt = world.say("hi").await;
     gate.arrived().await;
@@ -142,8 +142,8 @@ async fn pending_cancel_survives_a_takeover() {
 
 #[tokio::test]
 async fn cancel_ends_only_its_run() {
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("one"), Step::Wait(gate.clone())], vec![text("two")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("one"), ReplyStep::Wait(gate.clone())], vec![text("two")]]);
     let world = World::new(&model).await;
     let first = world.say("one").await;
     gate.arrived().await;
@@ -194,8 +194,8 @@ async fn user_title_is_kept() {
 
 #[tokio::test]
 async fn session_deleted_during_a_run_stays_deleted() {
-    let gate = Gate::new();
-    let world = World::new(&ScriptedModel::new([vec![text("a"), Step::Wait(gate.clone()), text("b")]])).await;
+    let gate = TestGate::new();
+    let world = World::new(&ScriptedModel::new([vec![text("a"), ReplyStep::Wait(gate.clone()), text("b")]])).await;
     world.say("hi").await;
     gate.arrived().await;
     let mut cursor = world.sessions.open_cursor(&world.user, world.session, 0).await.unwrap();

@@ -79,7 +79,7 @@ async fn what_a_change_would_do_is_shown_with_the_question() {
     let model = ScriptedModel::new([vec![call("change", json!({}))], vec![text("done")]]);
     let asked = async {
         let id = log.approval().await;
-        let preview = log.state.read().unwrap().pending_approvals().next().unwrap().preview.clone();
+        let preview = log.state.read().pending_approvals().next().unwrap().preview.clone();
         log.resolve(id, ApprovalDecision::Approve, None, None);
         preview
     };
@@ -118,7 +118,7 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
         let answered = async {
             if asks {
                 let id = log.approval().await;
-                let asked = log.state.read().unwrap().pending_approvals().next().unwrap().reason.clone();
+                let asked = log.state.read().pending_approvals().next().unwrap().reason.clone();
                 assert!(asked.contains("\"done-by-attacker\"") && asked.contains("output of look"), "{asked}");
                 log.resolve(id, ApprovalDecision::Deny, None, None);
             }
@@ -172,10 +172,10 @@ async fn a_stop_cancels_a_question_so_that_its_call_can_end() {
 async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
     let log = Log::new("change it");
     let at = |ms| Timestamp::from_millis(ms);
-    let start = log.state.read().unwrap().run.as_ref().unwrap().started_at;
+    let start = log.state.read().run.as_ref().unwrap().started_at;
     let id = ApprovalId::new();
     let event = |ms, body| {
-        let mut state = log.state.write().unwrap();
+        let mut state = log.state.write();
         let draft =
             EventDraft { ts: start.saturating_add(Duration::from_millis(ms)), ..EventDraft::in_run(log.run_id, body) };
         let event = draft.into_event(state.summary.session_id, state.last_seq() + 1);
@@ -209,9 +209,8 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             expires_at: at(i64::MAX / 2),
         }),
     );
-    let worked = |ms| {
-        log.state.read().unwrap().run.as_ref().unwrap().active_time(start.saturating_add(Duration::from_millis(ms)))
-    };
+    let worked =
+        |ms| log.state.read().run.as_ref().unwrap().active_time(start.saturating_add(Duration::from_millis(ms)));
     assert_eq!(worked(50_000), Duration::from_secs(2));
     event(
         60_000,

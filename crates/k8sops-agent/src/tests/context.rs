@@ -49,7 +49,7 @@ impl ChatModel for Counting {
         let mut reply = ModelReply { stop_reason: StopReason::EndTurn, ..ModelReply::default() };
         if request.system.starts_with("You write the summary") {
             self.summaries.fetch_add(1, Ordering::SeqCst);
-            if let Some(answer) = self.summariser.lock().unwrap().clone() {
+            if let Some(answer) = self.summariser.lock().clone() {
                 reply.content = answer?;
             } else {
                 let ChatMessage::User(asked) = request.messages[0].as_ref() else { panic!("{request:?}") };
@@ -58,7 +58,7 @@ impl ChatModel for Counting {
                 reply.content = format!("{}\nand small talk", kept.join("\n"));
             }
         } else {
-            self.sizes.lock().unwrap().push(size);
+            self.sizes.lock().push(size);
             let asks = matches!(request.messages.last().map(AsRef::as_ref), Some(ChatMessage::User(m)) if m.content.contains("look"));
             if asks {
                 reply.stop_reason = StopReason::ToolUse;
@@ -68,7 +68,7 @@ impl ChatModel for Counting {
             } else {
                 reply.content = "All is as it was, and nothing is to be done about it now. ".repeat(8);
             }
-            *self.last.lock().unwrap() = Some(request);
+            *self.last.lock() = Some(request);
         }
         if !self.silent.load(Ordering::SeqCst) {
             let output = tokens::count(&reply.content) as u64 + 10;
@@ -90,7 +90,7 @@ fn run_of(log: &Arc<Log>, model: &Arc<Counting>) -> Run {
 }
 
 fn compactions(log: &Log) -> Vec<ContextCompacted> {
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let compactions = events.iter().filter_map(|e| match &e.body {
         EventBody::ContextCompacted(e) => Some(e.clone()),
         _ => None,
@@ -109,7 +109,7 @@ async fn talk(log: &Arc<Log>, run: &Run, turns: usize) {
 }
 
 fn sent(model: &Counting) -> Vec<Arc<ChatMessage>> {
-    model.last.lock().unwrap().clone().unwrap().messages
+    model.last.lock().clone().unwrap().messages
 }
 
 fn assert_paired(messages: &[Arc<ChatMessage>]) {
@@ -134,7 +134,7 @@ async fn a_conversation_of_thousands_of_turns_never_gets_too_long_and_keeps_what
     run.run_to_completion().await.unwrap();
     talk(&log, &run, 5_000).await;
     assert_eq!(log.warnings(), Vec::<String>::new(), "it was never refused");
-    let most = *model.sizes.lock().unwrap().iter().max().unwrap();
+    let most = *model.sizes.lock().iter().max().unwrap();
     assert!(most <= WINDOW / 100 * 80, "{most}");
     let compactions = compactions(&log);
     assert!(compactions.len() > 100 && compactions.len() < 1_000, "{}", compactions.len());
@@ -151,11 +151,11 @@ async fn a_conversation_of_thousands_of_turns_never_gets_too_long_and_keeps_what
     );
     assert_paired(&sent);
     // The conversation that clients see has all of it, and so has the log.
-    let state = log.state.read().unwrap();
+    let state = log.state.read();
     assert_eq!(state.messages.iter().filter(|m| matches!(m.as_ref(), ChatMessage::User(_))).count(), 5_001);
     // What the summaries cost is counted.
     let used: u64 = compactions.iter().map(|c| c.usage.total_tokens()).sum();
-    let replies: usize = model.sizes.lock().unwrap().iter().sum();
+    let replies: usize = model.sizes.lock().iter().sum();
     assert!(state.summary.usage.input_tokens > replies as u64 && used > 0);
 }
 
@@ -196,7 +196,7 @@ async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_
     ] {
         let log = Log::new("KEEP: mars-17");
         let model = Arc::new(Counting::default());
-        *model.summariser.lock().unwrap() = Some(answer.clone());
+        *model.summariser.lock() = Some(answer.clone());
         let run = run_of(&log, &model);
         run.run_to_completion().await.unwrap();
         talk(&log, &run, 150).await;
@@ -216,7 +216,7 @@ async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_
 async fn while_the_summariser_is_away_nothing_is_left_out_for_good() {
     let log = Log::new("KEEP: mars-17");
     let model = Arc::new(Counting::default());
-    *model.summariser.lock().unwrap() = Some(Err(ModelError::Overloaded("busy".into())));
+    *model.summariser.lock() = Some(Err(ModelError::Overloaded("busy".into())));
     let run = run_of(&log, &model);
     run.run_to_completion().await.unwrap();
     talk(&log, &run, 80).await;
@@ -225,9 +225,9 @@ async fn while_the_summariser_is_away_nothing_is_left_out_for_good() {
     let count = |code: &str| warnings.iter().filter(|known| *known == code).count();
     assert!(count("not_summarised") > 3, "each turn says so: {warnings:?}");
     assert_eq!(count("overloaded"), 2 * count("not_summarised"), "and once only, after three attempts: {warnings:?}");
-    assert!(*model.sizes.lock().unwrap().iter().max().unwrap() <= WINDOW);
+    assert!(*model.sizes.lock().iter().max().unwrap() <= WINDOW);
     assert_paired(&sent(&model));
-    *model.summariser.lock().unwrap() = None;
+    *model.summariser.lock() = None;
     talk(&log, &run, 1).await;
     assert!(compactions(&log)[0].summary.contains("mars-17"), "{:?}", compactions(&log));
 }
@@ -239,9 +239,9 @@ async fn a_cancel_ends_the_wait_for_a_summary() {
     let mut run = run_of(&log, &model);
     run.limits.retry = RetryPolicy::new(100, Duration::from_hours(10));
     run.run_to_completion().await.unwrap();
-    *model.summariser.lock().unwrap() = Some(Err(ModelError::Overloaded("busy".into())));
+    *model.summariser.lock() = Some(Err(ModelError::Overloaded("busy".into())));
     let cancel = run.cancel.clone();
-    *log.after_step.lock().unwrap() = Some(Box::new({
+    *log.after_step.lock() = Some(Box::new({
         let log = Arc::downgrade(&log);
         move |_| {
             let waits = log.upgrade().is_some_and(|log| log.warnings().iter().any(|code| code == "overloaded"));
@@ -267,7 +267,7 @@ async fn a_provider_that_does_not_count_is_counted_for() {
     run.run_to_completion().await.unwrap();
     talk(&log, &run, 200).await;
     assert_eq!(log.warnings(), Vec::<String>::new());
-    assert!(*model.sizes.lock().unwrap().iter().max().unwrap() <= WINDOW / 100 * 80);
+    assert!(*model.sizes.lock().iter().max().unwrap() <= WINDOW / 100 * 80);
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use super::*;
 #[tokio::test]
 async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     let log = Log::new("write");
-    let gate = Gate::new();
-    let model = ScriptedModel::new([vec![text("half a "), Step::Wait(gate.clone()), text("sentence")]]);
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half a "), ReplyStep::Wait(gate.clone()), text("sentence")]]);
     let run = run(&log, &model, &Arc::default());
     let (end, ()) = tokio::join!(run.run_to_completion(), async {
         gate.arrived().await;
@@ -14,7 +14,7 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     });
     end.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Cancelled);
-    let state = log.state.read().unwrap();
+    let state = log.state.read();
     let ChatMessage::Assistant(message) = state.messages.last().unwrap().as_ref() else { panic!() };
     assert_eq!((message.content.as_str(), message.stop_reason), ("half a ", StopReason::Cancelled));
     // The provider bills an aborted reply without reporting it, so the usage is an estimate.
@@ -61,9 +61,9 @@ async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from
         let (cancel, sent, seen) = (run.cancel.clone(), Arc::new(Mutex::new(None)), tools.clone());
         let changes = |tools: &Tools| tools.called().iter().filter(|(name, _)| name != "look").count();
         let sent_before = sent.clone();
-        *log.after_step.lock().unwrap() = Some(Box::new(move |n| {
+        *log.after_step.lock() = Some(Box::new(move |n| {
             if n == points {
-                *sent_before.lock().unwrap() = Some(changes(&seen));
+                *sent_before.lock() = Some(changes(&seen));
                 cancel.cancel();
             }
         }));
@@ -76,7 +76,7 @@ async fn a_cancel_at_any_point_leaves_a_log_that_the_next_turn_can_continue_from
         });
         end.unwrap();
         log.assert_can_go_on();
-        if let Some(sent) = *sent.lock().unwrap() {
+        if let Some(sent) = *sent.lock() {
             assert_eq!(changes(&tools), sent, "a change was sent after the cancel, at point {points}");
         }
         if !run.cancel.is_cancelled() {
@@ -145,7 +145,6 @@ async fn after_a_crash_only_calls_that_look_are_sent_again() {
     let attempts: Vec<_> = log
         .events
         .lock()
-        .unwrap()
         .iter()
         .filter_map(|e| match &e.body {
             EventBody::ToolStart(e) => Some((e.name.clone(), e.attempt)),

@@ -6,10 +6,11 @@ mod model_selection;
 mod model_step;
 mod tool_calls;
 
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, RwLock,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,7 +25,7 @@ use super::*;
 use crate::SpendingLimits;
 use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
-use k8sops_testing::scripted::{Gate, ScriptedModel, Step, call, text};
+use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
     ToolOutcome, ToolRef,
@@ -74,30 +75,30 @@ impl Log {
     }
 
     fn commit(&self, bodies: Vec<EventBody>) {
-        self.commits.lock().unwrap().push(bodies.len());
-        let mut state = self.state.write().unwrap();
+        self.commits.lock().push(bodies.len());
+        let mut state = self.state.write();
         for body in bodies {
             let event =
                 EventDraft::in_run(self.run_id, body).into_event(state.summary.session_id, state.last_seq() + 1);
             state.apply_event(&event);
-            self.events.lock().unwrap().push(event);
+            self.events.lock().push(event);
         }
         self.changes.send_replace(state.last_seq());
     }
 
     fn step(&self) {
         let n = self.steps.fetch_add(1, Ordering::SeqCst);
-        if let Some(after) = &*self.after_step.lock().unwrap() {
+        if let Some(after) = &*self.after_step.lock() {
             after(n);
         }
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        self.events.lock().unwrap().iter().skip(3).map(|e| e.body.event_type()).collect()
+        self.events.lock().iter().skip(3).map(|e| e.body.event_type()).collect()
     }
 
     fn ends(&self) -> Vec<(ToolStatus, String)> {
-        let events = self.events.lock().unwrap();
+        let events = self.events.lock();
         let ends = events.iter().filter_map(|e| match &e.body {
             EventBody::ToolEnd(e) => Some((e.status, e.content.clone())),
             _ => None,
@@ -106,7 +107,7 @@ impl Log {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let events = self.events.lock().unwrap();
+        let events = self.events.lock();
         let warnings = events.iter().filter_map(|e| match &e.body {
             EventBody::Warning(e) => Some(e.code.clone()),
             _ => None,
@@ -118,7 +119,7 @@ impl Log {
     async fn input(&self) -> InputRequested {
         let mut changes = self.changes.subscribe();
         loop {
-            let pending = self.state.read().unwrap().pending_inputs().next().cloned();
+            let pending = self.state.read().pending_inputs().next().cloned();
             if let Some(asked) = pending {
                 return asked;
             }
@@ -127,7 +128,7 @@ impl Log {
     }
 
     fn last(&self) -> EventBody {
-        self.events.lock().unwrap().last().unwrap().body.clone()
+        self.events.lock().last().unwrap().body.clone()
     }
 
     fn outcome(&self) -> RunOutcome {
@@ -141,7 +142,7 @@ impl Log {
     async fn approval(&self) -> ApprovalId {
         let mut changes = self.changes.subscribe();
         loop {
-            let pending = self.state.read().unwrap().pending_approvals().next().map(|a| a.approval_id);
+            let pending = self.state.read().pending_approvals().next().map(|a| a.approval_id);
             if let Some(id) = pending {
                 return id;
             }
@@ -168,7 +169,7 @@ impl Log {
 
     /// Every tool call in the conversation has its result, and the run has ended.
     fn assert_can_go_on(&self) {
-        let state = self.state.read().unwrap();
+        let state = self.state.read();
         assert!(state.run.is_none(), "the run is open: {:?}", state.run);
         let calls = state.messages.iter().flat_map(|m| match m.as_ref() {
             ChatMessage::Assistant(m) => m.tool_calls.clone(),
@@ -194,7 +195,7 @@ impl RunLog for Log {
     }
 
     fn view(&self) -> RunView {
-        RunView::from(&*self.state.read().unwrap())
+        RunView::from(&*self.state.read())
     }
 
     fn holds_lease(&self) -> bool {
@@ -216,7 +217,7 @@ impl RunLog for Log {
 #[derive(Default)]
 struct Tools {
     calls: Mutex<Vec<(String, Value)>>,
-    gates: HashMap<&'static str, Gate>,
+    gates: HashMap<&'static str, TestGate>,
     /// `change` needs no approval.
     asks_nothing: bool,
     running: AtomicUsize,
@@ -224,13 +225,13 @@ struct Tools {
 }
 
 impl Tools {
-    fn held(name: &'static str) -> (Arc<Self>, Gate) {
-        let gate = Gate::new();
+    fn held(name: &'static str) -> (Arc<Self>, TestGate) {
+        let gate = TestGate::new();
         (Arc::new(Self { gates: HashMap::from([(name, gate.clone())]), ..Self::default() }), gate)
     }
 
     fn called(&self) -> Vec<(String, Value)> {
-        self.calls.lock().unwrap().clone()
+        self.calls.lock().clone()
     }
 }
 
@@ -270,11 +271,11 @@ impl ToolExecutor for Tools {
         if name == "asks" {
             let schema = json!({"type": "object"}).as_object().unwrap().clone();
             let question = ElicitationRequest { message: "sure?".into(), form: ElicitationForm::Fields(schema) };
-            let content = format!("{:?}", context.elicitation_handler.handle_elicitation(question).await);
-            let bytes = content.len() as u64;
-            return ToolOutcome { status: ToolStatus::Ok, content, structured: None, truncated: false, bytes };
+            let answer = format!("{:?}", context.elicitation_handler.handle_elicitation(question).await);
+            let bytes = answer.len() as u64;
+            return ToolOutcome { status: ToolStatus::Ok, content: answer, structured: None, truncated: false, bytes };
         }
-        self.calls.lock().unwrap().push((name.into(), Value::Object(arguments.clone())));
+        self.calls.lock().push((name.into(), Value::Object(arguments.clone())));
         let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         tokio::task::yield_now().await;
@@ -333,7 +334,7 @@ fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
         usage_source: Arc::new(Nothing),
         memory: None,
         tools: tools.clone(),
-        settings: log.state.read().unwrap().summary.settings.clone(),
+        settings: log.state.read().summary.settings.clone(),
         system: "be brief".into(),
         limits: RunLimits {
             context: ContextPolicy { threshold: 75, max_tokens: 100_000 },

@@ -4,8 +4,8 @@ use super::*;
 use crate::SpendingLimit;
 use k8sops_models::{CircuitAdmission, ModelPrices, ModelReply, ProviderNotice};
 
-fn down() -> Vec<Step> {
-    vec![Step::Fail(ModelError::Overloaded("busy".into()))]
+fn down() -> Vec<ReplyStep> {
+    vec![ReplyStep::Fail(ModelError::Overloaded("busy".into()))]
 }
 
 fn two(log: &Arc<Log>, first: &Arc<ScriptedModel>, second: &Arc<ScriptedModel>) -> Run {
@@ -16,7 +16,7 @@ fn two(log: &Arc<Log>, first: &Arc<ScriptedModel>, second: &Arc<ScriptedModel>) 
 
 /// Who wrote the messages.
 fn writers(log: &Log) -> Vec<String> {
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let writers = events.iter().filter_map(|e| match &e.body {
         EventBody::AssistantMessage(e) => e.provider.clone(),
         _ => None,
@@ -43,7 +43,7 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
     // Later one turn looks, once, and without waiting.
     let CircuitAdmission::Rejected(left) = run.candidates[0].circuit.admit_call() else { panic!() };
     tokio::time::advance(left).await;
-    first.say([down()]);
+    first.add_replies([down()]);
     again(&log, "and now?");
     run.run_to_completion().await.unwrap();
     assert_eq!((first.requests().len(), writers(&log).len()), (4, 3));
@@ -61,7 +61,7 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
 async fn a_turn_that_has_begun_goes_on_with_the_next_and_keeps_what_it_knows() {
     let log = Log::new("go");
     let first =
-        ScriptedModel::new([vec![call("look", json!({}))], vec![Step::Fail(ModelError::Quota("empty".into()))]]);
+        ScriptedModel::new([vec![call("look", json!({}))], vec![ReplyStep::Fail(ModelError::Quota("empty".into()))]]);
     let second = ScriptedModel::new([vec![text("seen")]]);
     let run = two(&log, &first, &second);
     run.run_to_completion().await.unwrap();
@@ -75,7 +75,7 @@ async fn a_turn_that_has_begun_goes_on_with_the_next_and_keeps_what_it_knows() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_the_request_is_not_tried_elsewhere() {
     let log = Log::new("go");
-    let first = ScriptedModel::new([vec![Step::Fail(ModelError::InvalidRequest("no".into()))]]);
+    let first = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::InvalidRequest("no".into()))]]);
     let second = ScriptedModel::new([]);
     let run = two(&log, &first, &second);
     run.run_to_completion().await.unwrap();
@@ -100,14 +100,14 @@ async fn when_all_are_down_the_run_fails_once_and_the_next_run_asks_all_the_same
 async fn waits_have_a_budget_and_say_how_long_they_are() {
     let limited = |secs| {
         let retry_after = Some(Duration::from_secs(secs));
-        vec![Step::Fail(ModelError::RateLimited { retry_after, message: "slow down".into() })]
+        vec![ReplyStep::Fail(ModelError::RateLimited { retry_after, message: "slow down".into() })]
     };
     let log = Log::new("go");
     let model = ScriptedModel::new([limited(50), limited(90)]);
     let run = run(&log, &model, &Arc::default());
     run.run_to_completion().await.unwrap();
     assert_eq!(model.requests().len(), 2, "the second asked for more than is left of two minutes");
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let EventBody::Warning(warning) = &events[3].body else { panic!() };
     assert_eq!(warning.code, "rate_limited");
     assert!(warning.wait_seconds.is_some_and(|s| (50.0..=50.5).contains(&s)), "{warning:?}");
@@ -119,11 +119,11 @@ async fn a_wait_ends_when_the_user_cancels() {
     let log = Log::new("go");
     let asked = Some(Duration::from_secs(100));
     let limited = ModelError::RateLimited { retry_after: asked, message: "slow down".into() };
-    let model = ScriptedModel::new([vec![Step::Fail(limited)]]);
+    let model = ScriptedModel::new([vec![ReplyStep::Fail(limited)]]);
     let run = run(&log, &model, &Arc::default());
     let cancel = run.cancel.clone();
     let began = tokio::time::Instant::now();
-    *log.after_step.lock().unwrap() = Some(Box::new(move |_| cancel.cancel()));
+    *log.after_step.lock() = Some(Box::new(move |_| cancel.cancel()));
     run.run_to_completion().await.unwrap();
     assert_eq!((log.outcome(), began.elapsed()), (RunOutcome::Cancelled, Duration::ZERO));
 }
@@ -131,14 +131,14 @@ async fn a_wait_ends_when_the_user_cancels() {
 #[tokio::test]
 async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
     let log = Log::new("first");
-    let too_long = || vec![Step::Fail(ModelError::ContextTooLong("too long".into()))];
+    let too_long = || vec![ReplyStep::Fail(ModelError::ContextTooLong("too long".into()))];
     let model = ScriptedModel::new([vec![text(&"a".repeat(3000))], vec![text(&"b".repeat(1000))]]);
     let run = run(&log, &model, &Arc::default());
     run.run_to_completion().await.unwrap();
     again(&log, "second");
     run.run_to_completion().await.unwrap();
     again(&log, "third");
-    model.say([too_long(), too_long(), vec![call("look", json!({}))], vec![text("fine")]]);
+    model.add_replies([too_long(), too_long(), vec![call("look", json!({}))], vec![text("fine")]]);
     run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Completed);
     assert_eq!(
@@ -155,7 +155,8 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
 #[tokio::test]
 async fn a_message_that_no_model_can_take_fails_the_run_and_says_what_to_do() {
     let log = Log::new("far too long");
-    let model = ScriptedModel::new((0..20).map(|_| vec![Step::Fail(ModelError::ContextTooLong("too long".into()))]));
+    let model =
+        ScriptedModel::new((0..20).map(|_| vec![ReplyStep::Fail(ModelError::ContextTooLong("too long".into()))]));
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     let EventBody::RunFailed(failed) = log.last() else { panic!("{:?}", log.kinds()) };
     assert_eq!(failed.code, "context_too_long");
@@ -166,7 +167,7 @@ async fn a_message_that_no_model_can_take_fails_the_run_and_says_what_to_do() {
 #[tokio::test]
 async fn a_paused_reply_goes_on_by_itself() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![text("so far"), Step::End(StopReason::Paused)], vec![text("done")]]);
+    let model = ScriptedModel::new([vec![text("so far"), ReplyStep::End(StopReason::Paused)], vec![text("done")]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(
         (log.outcome(), log.kinds()),
@@ -181,7 +182,7 @@ struct Used(Mutex<Option<TokenUsage>>);
 #[async_trait]
 impl UsageSource for Used {
     async fn user_usage_today(&self) -> Option<TokenUsage> {
-        *self.0.lock().unwrap()
+        *self.0.lock()
     }
 }
 
@@ -223,7 +224,7 @@ async fn a_session_or_a_user_that_has_nothing_left_is_told_so_without_another_ca
         *budget = tokens(15);
         run.run_to_completion().await.unwrap();
         assert_eq!(log.outcome(), RunOutcome::Completed, "what cannot be known does not stop a turn");
-        *usage_source.0.lock().unwrap() = Some(log.state.read().unwrap().summary.usage);
+        *usage_source.0.lock() = Some(log.state.read().summary.usage);
         again(&log, "more");
         run.run_to_completion().await.unwrap();
         assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Limit, vec![code.to_owned()]));
@@ -249,7 +250,7 @@ async fn a_reply_costs_what_the_catalog_says_and_the_budget_may_be_in_money() {
     run.run_to_completion().await.unwrap();
     let EventBody::RunFinished(end) = log.last() else { panic!() };
     assert_eq!((end.outcome, end.usage.cost_usd), (RunOutcome::Limit, usd(0.04)));
-    let state = log.state.read().unwrap();
+    let state = log.state.read();
     assert_eq!(state.summary.usage.cost_usd, usd(0.04));
     assert_eq!((state.spent.models[0].provider.as_str(), state.spent.total_usage().cost_usd), ("scripted", usd(0.04)));
 }

@@ -5,10 +5,10 @@ use super::*;
 #[tokio::test]
 async fn a_reply_without_tools_ends_the_run_in_the_same_commit() {
     let log = Log::new("hi");
-    let model = ScriptedModel::new([vec![Step::Reasoning("hm".into()), text("hel"), text("lo")]]);
+    let model = ScriptedModel::new([vec![ReplyStep::Reasoning("hm".into()), text("hel"), text("lo")]]);
     assert_eq!(run(&log, &model, &Arc::default()).run_to_completion().await, Ok(RunEnd::Closed));
     assert_eq!(log.kinds(), ["assistant_message", "run_finished"]);
-    assert_eq!(*log.commits.lock().unwrap(), [2, 2]);
+    assert_eq!(*log.commits.lock(), [2, 2]);
     let EventBody::RunFinished(end) = log.last() else { panic!() };
     assert_eq!((end.outcome, end.usage.output_tokens), (RunOutcome::Completed, 5));
     log.assert_can_go_on();
@@ -17,7 +17,7 @@ async fn a_reply_without_tools_ends_the_run_in_the_same_commit() {
 #[tokio::test]
 async fn nothing_is_run_of_a_reply_that_was_refused() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![text("I"), call("force", json!({})), Step::End(StopReason::Refusal)]]);
+    let model = ScriptedModel::new([vec![text("I"), call("force", json!({})), ReplyStep::End(StopReason::Refusal)]]);
     let tools = Arc::<Tools>::default();
     run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert!(tools.called().is_empty());
@@ -30,11 +30,11 @@ async fn nothing_is_run_of_a_reply_that_was_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_breaks_is_tried_again_as_a_new_message() {
     let log = Log::new("go");
-    let broken = Step::Fail(ModelError::Network("cut".into()));
+    let broken = ReplyStep::Fail(ModelError::Network("cut".into()));
     let model = ScriptedModel::new([vec![text("half"), broken], vec![text("whole")]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(log.kinds(), ["run_recovered", "warning", "assistant_message", "run_finished"]);
-    let events = log.events.lock().unwrap();
+    let events = log.events.lock();
     let EventBody::RunRecovered(recovered) = &events[3].body else { panic!() };
     let EventBody::AssistantMessage(message) = &events[5].body else { panic!() };
     assert_eq!(recovered.attempt, 2);
@@ -45,7 +45,7 @@ async fn a_stream_that_breaks_is_tried_again_as_a_new_message() {
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_stays_down_fails_the_run_with_its_code() {
     let log = Log::new("go");
-    let down = || vec![Step::Fail(ModelError::Overloaded("busy".into()))];
+    let down = || vec![ReplyStep::Fail(ModelError::Overloaded("busy".into()))];
     let model = ScriptedModel::new([down(), down(), down(), down()]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     let EventBody::RunFailed(failed) = log.last() else { panic!("{:?}", log.kinds()) };
@@ -57,7 +57,7 @@ async fn a_provider_that_stays_down_fails_the_run_with_its_code() {
 #[tokio::test]
 async fn what_cannot_get_better_is_not_tried_again() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![Step::Fail(ModelError::Auth("no key".into()))]]);
+    let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::Auth("no key".into()))]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(model.requests().len(), 1);
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "auth" && !f.retryable));

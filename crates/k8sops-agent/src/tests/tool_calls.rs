@@ -57,7 +57,7 @@ async fn what_the_model_gets_wrong_in_a_call_is_told_to_it() {
 #[tokio::test]
 async fn a_call_that_was_cut_at_the_limit_of_tokens_is_not_run_and_the_model_is_told() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![call("force", json!("")), Step::End(StopReason::MaxTokens)]]);
+    let model = ScriptedModel::new([vec![call("force", json!("")), ReplyStep::End(StopReason::MaxTokens)]]);
     let tools = Arc::<Tools>::default();
     run(&log, &model, &tools).run_to_completion().await.unwrap();
     assert!(tools.called().is_empty());

@@ -37,7 +37,7 @@ const SEARCH_EFFORT: usize = 200;
 const FILTER_EFFORT: usize = 1_000_000;
 /// An expiry that never comes. Attributes are doubles, which represent it exactly.
 const NEVER_EXPIRES: i64 = 9_000_000_000_000_000;
-/// How often a deletion is tried if embedding spaces are added meanwhile.
+/// How often a deletion is attempted if embedding spaces are added while it runs.
 const DELETE_ATTEMPTS: usize = 16;
 
 /// A memory as it is stored.

@@ -42,6 +42,8 @@ enum SubscriptionChange {
 impl NotificationSubscriber {
     /// Starts the task that listens. Must be called on a Tokio runtime.
     pub(super) fn spawn(connection: Arc<SharedConnection>, keys: RedisKeys) -> Self {
+        // Two changes for each open cursor at most, sent where nothing can wait, such as in `drop`.
+        #[expect(clippy::disallowed_methods, reason = "bounded by the cursors that are open")]
         let (changes, pending_changes) = mpsc::unbounded_channel();
         let (queue, notifications) = mpsc::channel(QUEUE_LIMIT);
         let task =
@@ -145,8 +147,8 @@ impl SubscriberTask {
                         self.overflowed = false;
                         self.enqueue(StoreNotification::All);
                     }
-                    let pong = timeout(PING_INTERVAL, pubsub.ping::<redis::Value>()).await;
-                    pong.map_err(|_| connection_lost("ping timed out"))??;
+                    let reply = timeout(PING_INTERVAL, pubsub.ping::<redis::Value>()).await;
+                    reply.map_err(|_| connection_lost("ping timed out"))??;
                 }
             }
         }

@@ -1,12 +1,12 @@
-//! Certificates for a server with TLS, made by the openssl command.
+//! Certificates for a server with TLS, created with the openssl command.
 
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::{ANSWER, output};
+use super::redis_cli::{COMMAND_TIMEOUT, run_command};
 
-/// A configuration of our own: what openssl adds by itself differs between machines, and clients are strict about it.
+/// The whole configuration: openssl's defaults differ between machines, and clients are strict.
 const CONFIG: &str = "\
 [req]
 distinguished_name = name
@@ -23,25 +23,28 @@ extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost, IP:127.0.0.1
 ";
 
-/// Makes a CA and a server's certificate in `dir`; the CA's file, and the server's options.
-pub(super) async fn certificates(dir: &Path) -> (PathBuf, Vec<String>) {
+/// Creates a CA and a server certificate in `dir`. Returns the file of the CA, and the options of the server.
+pub(super) async fn create_certificates(dir: &Path) -> (PathBuf, Vec<String>) {
     std::fs::write(dir.join("openssl.cnf"), CONFIG).unwrap();
-    request(dir, "ca", &[]).await;
-    request(dir, "server", &["-CA", "ca.crt", "-CAkey", "ca.key"]).await;
+    create_certificate(dir, "ca", &[]).await;
+    create_certificate(dir, "server", &["-CA", "ca.crt", "-CAkey", "ca.key"]).await;
     let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let files = [("--tls-cert-file", "server.crt"), ("--tls-key-file", "server.key"), ("--tls-ca-cert-file", "ca.crt")];
     let mut options: Vec<_> = files.iter().flat_map(|(option, name)| [(*option).to_owned(), file(name)]).collect();
-    // A client needs no certificate of its own.
+    // Clients need no certificate.
     options.extend(["--tls-auth-clients".into(), "no".into()]);
     (dir.join("ca.crt"), options)
 }
 
-/// Makes a key and a certificate for it, signed by itself unless `signer` says otherwise.
-async fn request(dir: &Path, name: &str, signer: &[&str]) {
-    let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
+/// Creates a key and a certificate for it, which is self-signed unless there are options for a signer.
+async fn create_certificate(dir: &Path, name: &str, signer: &[&str]) {
+    let key = format!("{name}.key");
+    let certificate = format!("{name}.crt");
     let mut openssl = Command::new("openssl");
     openssl.current_dir(dir).args(["req", "-x509", "-config", "openssl.cnf", "-days", "2", "-extensions", name]);
     openssl.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
     openssl.args(["-subj", &format!("/CN=k8sops test {name}"), "-keyout", &key, "-out", &certificate]).args(signer);
-    output(&mut openssl, ANSWER).await.unwrap_or_else(|error| panic!("openssl made no {name} certificate: {error}"));
+    run_command(&mut openssl, COMMAND_TIMEOUT)
+        .await
+        .unwrap_or_else(|error| panic!("openssl made no {name} certificate: {error}"));
 }

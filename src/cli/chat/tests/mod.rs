@@ -2,11 +2,8 @@
 
 mod scripted_service;
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{io::Write, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -44,7 +41,7 @@ impl Default for CapturedOutput {
 
 impl Write for CapturedOutput {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.bytes.lock().unwrap().extend(bytes);
+        self.bytes.lock().extend(bytes);
         self.written.send_replace(());
         Ok(bytes.len())
     }
@@ -55,7 +52,7 @@ impl Write for CapturedOutput {
 
 impl CapturedOutput {
     fn text(&self) -> String {
-        String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.bytes.lock().clone()).unwrap()
     }
 }
 

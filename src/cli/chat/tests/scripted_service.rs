@@ -1,9 +1,7 @@
 //! A scripted service: real HTTP, real WebSockets, fixed responses.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -66,11 +64,11 @@ impl ScriptedService {
     }
 
     pub(super) fn commands(&self, command_type: &str) -> Vec<Value> {
-        self.log.lock().unwrap().commands.iter().filter(|c| c["type"] == command_type).cloned().collect()
+        self.log.lock().commands.iter().filter(|c| c["type"] == command_type).cloned().collect()
     }
 
     pub(super) fn requests(&self) -> Vec<String> {
-        self.log.lock().unwrap().requests.clone()
+        self.log.lock().requests.clone()
     }
 }
 
@@ -89,7 +87,7 @@ async fn answer_rest_call(mut stream: TcpStream, log: &Mutex<ServiceLog>) {
             .map_or(0, |(_, rest)| rest.split("\r\n").next().unwrap_or_default().parse().unwrap());
         if body.len() >= length {
             let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
-            log.lock().unwrap().requests.push(format!("{line} {body}").trim_end().to_owned());
+            log.lock().requests.push(format!("{line} {body}").trim_end().to_owned());
             let (status, body) = response_to(line);
             let body = body.to_string();
             let response = format!(
@@ -130,7 +128,7 @@ async fn play_script(stream: TcpStream, script: Vec<ScriptStep>, log: Arc<Mutex<
     let request_log = log.clone();
     #[allow(clippy::result_large_err)] // the library's signature
     let callback = move |request: &http::Request<()>, response: http::Response<()>| {
-        request_log.lock().unwrap().requests.push(format!("WS {}", request.uri()));
+        request_log.lock().requests.push(format!("WS {}", request.uri()));
         Ok(response)
     };
     let mut socket = accept_hdr_async(stream, callback).await.unwrap();
@@ -141,7 +139,7 @@ async fn play_script(stream: TcpStream, script: Vec<ScriptStep>, log: Arc<Mutex<
                 let Some(Ok(message)) = socket.next().await else { return };
                 let Message::Text(text) = message else { continue };
                 let command: Value = serde_json::from_str(&text).unwrap();
-                log.lock().unwrap().commands.push(command.clone());
+                log.lock().commands.push(command.clone());
                 assert_eq!(command["type"], command_type);
                 for frame in reply(&command) {
                     socket.send(Message::text(frame.to_string())).await.unwrap();
@@ -154,7 +152,7 @@ async fn play_script(stream: TcpStream, script: Vec<ScriptStep>, log: Arc<Mutex<
     // The connection stays open after the end of the script.
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Text(text) = message {
-            log.lock().unwrap().commands.push(serde_json::from_str(&text).unwrap());
+            log.lock().commands.push(serde_json::from_str(&text).unwrap());
         }
     }
 }
