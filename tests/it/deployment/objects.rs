@@ -19,7 +19,8 @@ async fn dockerfile_passes_hadolint_and_runs_as_non_root() {
     run_command(Command::new(testbed::path("K8SOPS_TEST_HADOLINT")).arg(&recipe), None).await.unwrap();
     let text = std::fs::read_to_string(recipe).unwrap();
     let (_, image) = text.rsplit_once("\nFROM ").unwrap();
-    assert!(image.starts_with("gcr.io/distroless/") && image.contains("\nUSER 65532:65532\n"), "{image}");
+    assert!(text.contains("\nARG RUNTIME_IMAGE=gcr.io/distroless/"), "the public base image is the default");
+    assert!(image.starts_with("${RUNTIME_IMAGE}") && image.contains("\nUSER 65532:65532\n"), "{image}");
     assert!(!image.contains("\nRUN "), "there is no shell in the image: {image}");
 }
 
