@@ -68,7 +68,7 @@ pub async fn run() {
     );
     let user: UserId = "bench".parse().expect("an id");
     let writers: [(&str, Arc<dyn MemoryStore>, Option<&BenchRedis>); 3] = [
-        ("in memory, exact", Arc::new(InMemoryStore::new(false)), None),
+        ("in memory, exact", Arc::new(InMemoryStore::default()), None),
         ("Redis 7, exact", store_in(&seven), Some(&seven)),
         ("Redis 8, vector set", store_in(&eight), Some(&eight)),
     ];

@@ -7,7 +7,9 @@ use std::{sync::Arc, time::Duration};
 use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
     RedisConfig, RedisDeployment, RedisStore, contract,
-    contract::{Pen, command, message, new_session, note, run},
+    contract::{
+        CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, warning_draft,
+    },
 };
 
 use tokio::{
@@ -73,14 +75,20 @@ async fn store_contract_behind_sentinel_and_over_tls() {
 async fn deleted_session_leaves_no_keys() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let store = RedisStore::new(&config(vec![server.url()], RedisDeployment::Single)).unwrap();
-    let session = new_session(&store).await;
-    store.submit_command(session, command("c1", message("hi"))).await.unwrap();
-    let mut pen = Pen::take(&store, session, "a").await;
-    pen.write(run("hi"), &[1], true).await.unwrap();
+    let session = create_test_session(&store).await;
+    store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Write).await.unwrap();
     assert!(!server.cli(&["keys", "*"]).await.is_empty());
     store.delete_session(session).await.unwrap();
-    assert!(matches!(pen.write(vec![note("late")], &[], true).await, Err(StoreError::NotFound(_))));
-    assert!(matches!(store.submit_command(session, command("c2", message("hi"))).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(
+        writer.commit(vec![warning_draft("late")], &[], CheckpointWrite::Write).await,
+        Err(StoreError::NotFound(_))
+    ));
+    assert!(matches!(
+        store.submit_command(session, test_command("c2", message_body("hi"))).await,
+        Err(StoreError::NotFound(_))
+    ));
     assert!(matches!(store.acquire_lease(session, "b", Duration::from_secs(1)).await, Err(StoreError::NotFound(_))));
     assert_eq!(server.cli(&["keys", "*"]).await, "");
 }
@@ -91,13 +99,13 @@ async fn commit_with_lost_reply_is_written_once() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let proxy = Proxy::start(server.port()).await;
     let store = RedisStore::new(&config(vec![proxy.url()], RedisDeployment::Single)).unwrap();
-    let session = new_session(&store).await;
-    let mut pen = Pen::take(&store, session, "a").await;
-    pen.write(vec![note("known to the server from now on")], &[], false).await.unwrap();
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    writer.append(vec![warning_draft("known to the server from now on")]).await.unwrap();
     for lose in [Lose::Answer, Lose::Request] {
-        let head = pen.state.last_seq();
+        let head = writer.state.last_seq();
         proxy.lose_next(lose);
-        pen.write(vec![note("once")], &[], false).await.unwrap();
+        writer.append(vec![warning_draft("once")]).await.unwrap();
         assert_eq!(proxy.lost(), 0, "{lose:?} was lost");
         let page = store.read_events(session, head, 10).await.unwrap();
         assert_eq!((page.events.len(), page.last_seq), (1, head + 1), "{lose:?}");
@@ -106,7 +114,7 @@ async fn commit_with_lost_reply_is_written_once() {
     for n in 0..2 {
         // A command runs two scripts; each of them is lost once.
         proxy.lose_after(n, Lose::Answer);
-        let receipt = store.submit_command(session, command(&format!("c{n}"), message("hi"))).await.unwrap();
+        let receipt = store.submit_command(session, test_command(&format!("c{n}"), message_body("hi"))).await.unwrap();
         assert!(!receipt.duplicate);
     }
     assert_eq!(store.list_inbox(session).await.unwrap().len(), 2);
@@ -121,17 +129,17 @@ async fn idle_session_expires() {
         ..config(vec![server.url()], RedisDeployment::Single)
     };
     let store = RedisStore::new(&config).unwrap();
-    let session = new_session(&store).await;
-    store.submit_command(session, command("c1", message("hi"))).await.unwrap();
-    let mut pen = Pen::take(&store, session, "a").await;
-    pen.write(run("hi"), &[1], true).await.unwrap();
-    store.release_lease(pen.lease).await.unwrap();
+    let session = create_test_session(&store).await;
+    store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Write).await.unwrap();
+    store.release_lease(writer.lease).await.unwrap();
     eventually_within(Duration::from_secs(10), "the session is deleted", async || {
         store.read_summary(session).await.unwrap().is_none()
     })
     .await;
     assert_eq!(server.cli(&["keys", "*{*"]).await, "", "with all that belongs to it");
-    assert!(store.list_sessions(&contract::user("anna"), None, 10).await.unwrap().is_empty());
+    assert!(store.list_sessions(&contract::test_user("anna"), None, 10).await.unwrap().is_empty());
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
