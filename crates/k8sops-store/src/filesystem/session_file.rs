@@ -86,7 +86,7 @@ impl SessionFile {
         let mut end = last_line_start(&file, file_bytes).map_err(failed)?;
         let replay = loop {
             match SessionReplay::replay_file(&file, &path, end)? {
-                ReplayOutcome::Complete(replay) => break replay,
+                ReplayOutcome::Complete(replay) => break *replay,
                 ReplayOutcome::TornLastLine(start) => end = start,
             }
         };

@@ -22,7 +22,7 @@ pub(super) struct SessionReplay {
 /// How a replay ended.
 pub(super) enum ReplayOutcome {
     /// All lines were replayed.
-    Complete(SessionReplay),
+    Complete(Box<SessionReplay>),
     /// The last line, which starts at this offset, is not a record: it was not on the disk yet when the machine failed.
     TornLastLine(u64),
 }
@@ -58,7 +58,7 @@ impl SessionReplay {
                 break;
             }
         }
-        Ok(ReplayOutcome::Complete(replay))
+        Ok(ReplayOutcome::Complete(Box::new(replay)))
     }
 
     fn apply_line(&mut self, line: LogLine, start: u64) -> Result<(), ReplayError> {
