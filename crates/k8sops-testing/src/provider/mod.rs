@@ -2,6 +2,7 @@
 //! The model that a request names selects the script. After its end, and without one, the response is [`GOOD_REPLY`].
 
 mod api;
+mod replies;
 mod reply_chunks;
 mod response;
 mod server;
