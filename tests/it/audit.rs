@@ -156,7 +156,7 @@ async fn change_is_refused_when_audit_write_fails() {
     assert!(refused["status"] == "error" && why.starts_with("not run: the audit trail cannot be written"), "{refused}");
     // The log line has the ids of the call.
     let line = eventually("it is logged", async || {
-        program.log().into_iter().find(|line| line.contains("a tool call was not sent"))
+        program.log().into_iter().find(|line| line.contains("tool call not sent"))
     });
     let line: Value = serde_json::from_str(&line.await).unwrap();
     assert_eq!(line["span"]["session_id"], refused["session_id"], "{line}");
