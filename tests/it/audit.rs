@@ -155,9 +155,8 @@ async fn change_is_refused_when_audit_write_fails() {
     let why = refused["content"].as_str().unwrap();
     assert!(refused["status"] == "error" && why.starts_with("not run: the audit trail cannot be written"), "{refused}");
     // The log line has the ids of the call.
-    let line = eventually("it is logged", async || {
-        program.log().into_iter().find(|line| line.contains("tool call not sent"))
-    });
+    let line =
+        eventually("it is logged", async || program.log().into_iter().find(|line| line.contains("tool call not sent")));
     let line: Value = serde_json::from_str(&line.await).unwrap();
     assert_eq!(line["span"]["session_id"], refused["session_id"], "{line}");
     assert_eq!(line["span"]["run_id"], refused["run_id"]);
