@@ -14,7 +14,7 @@ use crate::{
 use k8sops_core::{ErrorChain, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
-use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome};
+use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome, UntrustedWord};
 
 pub(in crate::runtime) struct InstrumentedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
@@ -76,8 +76,13 @@ impl ToolExecutor for InstrumentedTools {
         self.inner.tool_specs()
     }
 
-    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        self.inner.classify_call(name, arguments)
+    fn classify_call(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall> {
+        self.inner.classify_call(name, arguments, untrusted_word)
     }
 
     fn contains_secret(&self, text: &str) -> bool {
