@@ -56,6 +56,6 @@ pub use session_tools::SessionToolFactory;
 pub use user_tokens::UserTokens;
 
 pub use k8sops_mcp::{
-    CallProgress, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest,
+    CallProgress, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationMismatch, ElicitationRequest,
     fill_elicitation_defaults, validate_elicitation_answer,
 };

@@ -11,7 +11,7 @@ use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
-use k8sops_core::{ApprovalId, ApprovalRequested, ToolCallId, ToolEffect, ToolStatus};
+use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
 use k8sops_tools::{
@@ -57,7 +57,7 @@ impl InstrumentedTools {
             return Ok(());
         }
         self.audit.record_durably(entry).await.map_err(|error| {
-            let error = crate::error_chain::ErrorChain(&error);
+            let error = ErrorChain(&error);
             format!("not run: {error}, and no change is made without an audit record; tell the operator")
         })?;
         // The write may have taken longer than the lease.
