@@ -56,30 +56,38 @@
 
 mod ambiguity;
 mod argocd;
+mod awk_program;
 mod classification;
+mod command_arguments;
 mod command_tools;
 mod flag_parser;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod helm;
+mod jq_program;
 mod kubectl;
 mod pipe_filters;
 mod preview;
 mod program;
 mod remote_source;
+mod sed_script;
 mod sensitive_output;
+mod server_files;
+mod server_state;
 mod server_tools;
 mod shell_command;
 mod shell_lexer;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+mod tool_description;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExample;
 
-pub use classification::{Classification, EffectClass, SensitiveOutput};
+pub use classification::{CallReach, Classification, EffectClass, SensitiveOutput};
 pub use preview::{PreviewCall, build_preview_call};
 pub use shell_command::classify_command_line;
 pub use tool_calls::classify_tool_call;
+pub use tool_description::ToolDescription;
