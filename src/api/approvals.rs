@@ -25,7 +25,7 @@ document_errors!(
 
 /// Pending approval requests.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ApprovalList {
+pub(super) struct ApprovalList {
     /// The requests, sorted by expiry.
     approvals: Vec<ListedApproval>,
 }

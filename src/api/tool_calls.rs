@@ -27,7 +27,7 @@ const MAX_CHAR_BYTES: usize = 4;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct OutputRangeQuery {
+pub(super) struct OutputRangeQuery {
     /// Where the part starts, in bytes of UTF-8. An offset within a character is moved to its start.
     #[serde(default)]
     #[param(default = 0)]
@@ -44,7 +44,7 @@ fn default_limit() -> usize {
 
 /// A part of the complete output of a tool call. Secrets are redacted.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct OutputPage {
+pub(super) struct OutputPage {
     /// The tool call.
     tool_call_id: ToolCallId,
     /// Where the part starts, in bytes.

@@ -89,33 +89,29 @@ impl Run {
         if let Some(why) = self.limits.refuse_repeated_call(call, messages) {
             return end(ToolStatus::Error, &why).await;
         }
-        let Some(mut class) = self.tools.classify_call(&call.name, arguments) else {
+        let untrusted_word = find_untrusted_word(arguments, messages, &self.tools.tool_specs());
+        let Some(mut class) = self.tools.classify_call(&call.name, arguments, untrusted_word.as_ref()) else {
             let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
             return end(ToolStatus::Error, &message).await;
         };
-        if class.approval == ApprovalRequirement::Denied {
-            let message = format!(
-                "not allowed: this call would change something ({}), and the operator allows none",
-                class.reason
-            );
-            return end(ToolStatus::Denied, &message).await;
-        }
-        if class.approval == ApprovalRequirement::RequiredIfUntrusted
-            && let Some((word, place)) = find_untrusted_word(arguments, messages, &self.tools.tool_specs())
-        {
-            class.approval = ApprovalRequirement::Required;
-            class.reason = format!("{}; {word:?} in its arguments comes from {place}", class.reason);
-        }
-        // An answer stands even if the operator's rules have changed since: a denial as well as edited arguments.
-        let arguments = if class.approval == ApprovalRequirement::Required || open.approval.is_some() {
-            match self.await_approval(open, &class, arguments).await? {
+        let question = match &class.approval {
+            ApprovalRequirement::Deny { reason } => {
+                return end(ToolStatus::Denied, &format!("not allowed: {reason}")).await;
+            }
+            ApprovalRequirement::Ask { reason } => Some(reason.clone()),
+            // An answer stands even if the operator's rules have changed since: a denial as well as edited arguments.
+            ApprovalRequirement::Run if open.approval.is_some() => Some(class.reason.clone()),
+            ApprovalRequirement::Run => None,
+        };
+        let arguments = if let Some(reason) = question {
+            match self.await_approval(open, &class, reason, arguments).await? {
                 ApprovalAnswer::Approved(Some(edited)) => {
-                    let Some(edited_class) = self.tools.classify_call(&call.name, &edited) else {
+                    // Edited arguments are the words of the person who edited them.
+                    let Some(edited_class) = self.tools.classify_call(&call.name, &edited, None) else {
                         return end(ToolStatus::Error, "the tool no longer exists; nothing was run").await;
                     };
-                    if edited_class.approval == ApprovalRequirement::Denied {
-                        let message = format!("not allowed, even as edited ({})", edited_class.reason);
-                        return end(ToolStatus::Denied, &message).await;
+                    if let ApprovalRequirement::Deny { reason } = &edited_class.approval {
+                        return end(ToolStatus::Denied, &format!("not allowed, even as edited: {reason}")).await;
                     }
                     class = edited_class;
                     edited
@@ -215,6 +211,7 @@ impl Run {
         &self,
         open: &OpenToolCall,
         class: &ClassifiedCall,
+        reason: String,
         arguments: &Map<String, Value>,
     ) -> Result<ApprovalAnswer, LogClosed> {
         let mut changes = self.log.subscribe();
@@ -232,7 +229,7 @@ impl Run {
                 name: open.call.name.clone(),
                 arguments: open.call.arguments.clone(),
                 effect: class.effect,
-                reason: class.reason.clone(),
+                reason,
                 preview,
                 expires_at: Timestamp::now().saturating_add(self.limits.approval_ttl),
             };

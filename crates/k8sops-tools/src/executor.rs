@@ -9,7 +9,7 @@ use k8sops_core::{SessionId, ToolCallId, ToolStatus, UserId};
 use k8sops_mcp::{ElicitationHandler, ProgressCallback};
 use k8sops_models::ToolSpec;
 
-use crate::{ArgumentMismatch, ClassifiedCall};
+use crate::{ArgumentMismatch, ClassifiedCall, UntrustedWord};
 
 /// Creates the tool executor of each session.
 pub trait ToolExecutorFactory: Send + Sync + 'static {
@@ -33,8 +33,14 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
     fn tool_specs(&self) -> Arc<[ToolSpec]>;
 
-    /// Classifies a call without running it; `None` if there is no tool of that name.
-    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall>;
+    /// Classifies a call without running it; `None` if there is no tool of that name. `untrusted_word` is a word of the
+    /// arguments that no user said, if there is one.
+    fn classify_call(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall>;
 
     /// Returns whether a text contains something that must not be stored: a credential, a value of a Secret, or a
     /// placeholder of one.

@@ -15,15 +15,15 @@ use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHan
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor,
-    ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UserTokens,
+    ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolOptions,
+    ToolOutcome, ToolRef, UntrustedWord, UserTokens,
     call_errors::explain_call_error,
     catalog::ResolvedCall,
     contains_secret,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
     redacting_elicitation::RedactingElicitationHandler,
-    redaction::{ContentHint, RedactionVault, contains_placeholder},
+    redaction::{ContentHint, RedactionVault},
     vault_registry::{VaultCell, VaultRegistry},
 };
 
@@ -225,17 +225,6 @@ fn content_hint(sensitive: Option<SensitiveOutput>) -> ContentHint {
     }
 }
 
-fn json_contains_placeholder(value: &Value) -> bool {
-    match value {
-        Value::String(text) => contains_placeholder(text),
-        Value::Array(items) => items.iter().any(json_contains_placeholder),
-        Value::Object(fields) => {
-            fields.iter().any(|(key, value)| contains_placeholder(key) || json_contains_placeholder(value))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
 #[async_trait]
 impl ToolExecutor for SessionToolExecutor {
     async fn wait_until_ready(&self) {
@@ -249,17 +238,13 @@ impl ToolExecutor for SessionToolExecutor {
         self.shared.catalog.tool_specs()
     }
 
-    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        let ResolvedCall { mut call, rule_approval, .. } = self.shared.catalog.classify_by_name(name, arguments)?;
-        let runs_without_question =
-            matches!(call.approval, ApprovalRequirement::NotRequired | ApprovalRequirement::RequiredIfUntrusted);
-        // An attacker who can write to a log could otherwise make the model send a secret anywhere, even by a call that only
-        // reads.
-        if runs_without_question && rule_approval.is_none() && arguments.values().any(json_contains_placeholder) {
-            call.approval = ApprovalRequirement::Required;
-            call.reason = format!("{}; it sends the value of a secret to the tool", call.reason);
-        }
-        Some(call)
+    fn classify_call(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall> {
+        Some(self.shared.catalog.classify_by_name(name, arguments, untrusted_word)?.call)
     }
 
     fn contains_secret(&self, text: &str) -> bool {
@@ -269,7 +254,7 @@ impl ToolExecutor for SessionToolExecutor {
     }
 
     async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        let tool = self.shared.catalog.classify_by_name(name, arguments)?.call.tool;
+        let tool = self.shared.catalog.classify_by_name(name, arguments, None)?.call.tool;
         let preview = build_preview_call(tool.tool(), arguments)?;
         let tool = ToolRef::new(tool.server(), &preview.tool);
         let ResolvedCall { call, sensitive_output, .. } =

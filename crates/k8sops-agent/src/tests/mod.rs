@@ -28,7 +28,7 @@ use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
-    ToolOutcome, ToolRef,
+    ToolOutcome, ToolRef, UntrustedWord,
 };
 
 type Watch = Box<dyn Fn(usize) + Send>;
@@ -245,13 +245,22 @@ impl ToolExecutor for Tools {
         Arc::new([])
     }
 
-    fn classify_call(&self, name: &str, _arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        let (effect, approval) = match name {
-            "look" | "asks" => (ToolEffect::Read, ApprovalRequirement::NotRequired),
-            "trusted" => (ToolEffect::Mutating, ApprovalRequirement::RequiredIfUntrusted),
-            "change" if !self.asks_nothing => (ToolEffect::Mutating, ApprovalRequirement::Required),
-            "change" | "force" => (ToolEffect::Mutating, ApprovalRequirement::NotRequired),
-            "never" => (ToolEffect::Mutating, ApprovalRequirement::Denied),
+    fn classify_call(
+        &self,
+        name: &str,
+        _arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall> {
+        let ask = |reason: String| ApprovalRequirement::Ask { reason };
+        let (effect, approval) = match (name, untrusted_word) {
+            ("look" | "asks", _) => (ToolEffect::Read, ApprovalRequirement::Run),
+            ("trusted", Some(found)) => (ToolEffect::Mutating, ask(format!("{:?}, from {}", found.word, found.source))),
+            ("trusted", None) => (ToolEffect::Mutating, ApprovalRequirement::Run),
+            ("change", _) if !self.asks_nothing => (ToolEffect::Mutating, ask("by test".into())),
+            ("change" | "force", _) => (ToolEffect::Mutating, ApprovalRequirement::Run),
+            ("never", _) => {
+                (ToolEffect::Mutating, ApprovalRequirement::Deny { reason: "the operator allows none".into() })
+            }
             _ => return None,
         };
         Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: "by test".into() })
