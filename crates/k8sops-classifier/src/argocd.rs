@@ -2,7 +2,7 @@
 
 use crate::{
     ambiguity::has_ambiguous_flags,
-    classification::{CallReach, Classification, CommandClass, EffectClass, SensitiveOutput},
+    classification::{Classification, CommandClass, EffectClass, SensitiveOutput, ServerReach},
     flag_parser::{FlagTable, ParsedVerb, find_verb, parse_arguments, printable},
     sensitive_output::sensitivity_of_words,
     server_state::command_changes_server_state,
@@ -101,7 +101,7 @@ pub(crate) fn classify_argocd(words: &[ShellWord]) -> CommandClass {
     let mut class = classify_verb(words);
     if command_changes_server_state("argocd", words) {
         let reason = || "it chooses another Argo CD or identity".to_owned();
-        class.classification = class.classification.with_reach(CallReach::ServerState, reason);
+        class.classification = class.classification.with_reach(ServerReach::ServerState, reason);
     }
     class
 }

@@ -35,7 +35,7 @@ pub enum SensitiveOutput {
 
 /// What a command or call reaches apart from the objects of the cluster, from the most harmless to the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CallReach {
+pub enum ServerReach {
     /// Nothing.
     Cluster,
     /// A chart below the working directory of the tool, and values files that belong to it.
@@ -55,16 +55,16 @@ pub struct Classification {
     pub effect: EffectClass,
     /// How the output may contain secret values; `None` if nothing suggests that it does.
     pub sensitive_output: Option<SensitiveOutput>,
-    /// What it reaches apart from the cluster. A call that reaches further than [`CallReach::Chart`] is
+    /// What it reaches apart from the cluster. A call that reaches further than [`ServerReach::Chart`] is
     /// [`EffectClass::Mutating`], even if it changes nothing.
-    pub reach: CallReach,
+    pub reach: ServerReach,
     /// Why, for a person to read.
     pub reason: String,
 }
 
 impl Classification {
     pub(crate) fn new(effect: EffectClass, reason: impl Into<String>) -> Self {
-        Self { effect, sensitive_output: None, reach: CallReach::Cluster, reason: reason.into() }
+        Self { effect, sensitive_output: None, reach: ServerReach::Cluster, reason: reason.into() }
     }
 
     pub(crate) fn read(reason: impl Into<String>) -> Self {
@@ -82,7 +82,7 @@ impl Classification {
     }
 
     /// Adds what the call reaches. The reason is only used for a reach that is greater than before.
-    pub(crate) fn with_reach(mut self, reach: CallReach, reason: impl FnOnce() -> String) -> Self {
+    pub(crate) fn with_reach(mut self, reach: ServerReach, reason: impl FnOnce() -> String) -> Self {
         if reach > self.reach {
             self.reach = reach;
             if self.effect == EffectClass::Read {
@@ -102,13 +102,13 @@ impl Classification {
     }
 
     /// Whether nothing speaks against running the call without a question, if it may read what `most` names.
-    pub(crate) fn is_read_within(&self, most: CallReach) -> bool {
+    pub(crate) fn is_read_within(&self, most: ServerReach) -> bool {
         self.effect == EffectClass::Read && self.reach <= most
     }
 
     /// Makes a call that reaches beyond the cluster a mutating one: the tool's machine is not read unasked.
     pub(crate) fn with_reach_in_effect(mut self) -> Self {
-        if self.reach > CallReach::Chart {
+        if self.reach > ServerReach::Chart {
             self.effect = EffectClass::Mutating;
         }
         self

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    classification::{CallReach, Classification},
+    classification::{Classification, ServerReach},
     command_arguments::{CommandLine, find_command_line, has_working_directory, is_command_key},
     program::KnownProgram,
     shell_command::{classify_argv, classify_line, unclear_text},
@@ -215,9 +215,9 @@ pub(crate) fn classify_command_tool(
         None => unclear_text("the arguments are not known".to_owned(), &Value::Object(arguments.clone()).to_string()),
     };
     // A chart is a look only below the directory that the operator chose.
-    Some(match classification.reach == CallReach::Chart && has_working_directory(arguments) {
+    Some(match classification.reach == ServerReach::Chart && has_working_directory(arguments) {
         true => classification
-            .with_reach(CallReach::Manifests, || "it reads files of a directory that the call chooses".to_owned()),
+            .with_reach(ServerReach::Manifests, || "it reads files of a directory that the call chooses".to_owned()),
         false => classification,
     })
 }

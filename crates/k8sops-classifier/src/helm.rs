@@ -2,7 +2,7 @@
 
 use crate::{
     ambiguity::has_ambiguous_flags,
-    classification::{CallReach, Classification, CommandClass, SensitiveOutput},
+    classification::{Classification, CommandClass, SensitiveOutput, ServerReach},
     flag_parser::{FlagTable, ParsedArguments, ParsedVerb, find_verb, parse_arguments, printable},
     remote_source::is_remote_source,
     sensitive_output::sensitivity_of_words,
@@ -184,14 +184,14 @@ const CHART_VERBS: &[&str] =
     &["template", "lint", "install", "upgrade", "show", "inspect", "dependency", "dep", "diff"];
 
 /// Returns what the charts and values files reach that the arguments name.
-fn reach_of_arguments(path: &str, parsed: &ParsedArguments<'_>) -> CallReach {
+fn reach_of_arguments(path: &str, parsed: &ParsedArguments<'_>) -> ServerReach {
     let values = parsed.flag_values("values").flat_map(|files| files.split(','));
     let group = path.split(' ').next().unwrap_or_default();
     let charts = parsed.operands.iter().map(|word| word.text.as_str()).filter(|_| CHART_VERBS.contains(&group));
     let reaches = values
         .map(|file| reach_of_file(file, FileUse::Values))
         .chain(charts.map(|chart| reach_of_file(chart, FileUse::Chart)));
-    reaches.max().unwrap_or(CallReach::Cluster)
+    reaches.max().unwrap_or(ServerReach::Cluster)
 }
 
 /// Returns the first chart or values file that the command fetches from another machine.

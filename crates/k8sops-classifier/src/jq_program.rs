@@ -78,9 +78,8 @@ impl JqReader<'_> {
                 '(' => parens += 1,
                 ')' if parens == 0 => return (end == CodeEnd::Interpolation).then_some(()),
                 ')' => parens -= 1,
-                // Where a comment ends depends on the version.
-                '#' => return None,
-                '\'' | '\\' | '`' => return None,
+                // Where a comment ends depends on the version. The others are no part of the language.
+                '#' | '\'' | '\\' | '`' => return None,
                 _ if char.is_ascii_alphanumeric() || char == '_' => {
                     let mut name = String::from(char);
                     while let Some(next) = self.chars.next_if(|next| next.is_ascii_alphanumeric() || *next == '_') {
@@ -112,9 +111,8 @@ impl JqReader<'_> {
             match self.chars.next()? {
                 '"' => return Some(()),
                 '\\' => match (self.chars.next()?, self.dialect) {
-                    ('n' | 't', _) => {}
                     ('(', JqDialect::Jq) => self.read_code(CodeEnd::Interpolation)?,
-                    (_, JqDialect::Jq) => {}
+                    ('n' | 't', _) | (_, JqDialect::Jq) => {}
                     // The versions of yq find the end of such a string at different places.
                     (_, JqDialect::Yq) => return None,
                 },

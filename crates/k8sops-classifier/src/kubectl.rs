@@ -2,7 +2,7 @@
 
 use crate::{
     ambiguity::has_ambiguous_flags,
-    classification::{CallReach, Classification, CommandClass, SensitiveOutput},
+    classification::{Classification, CommandClass, SensitiveOutput, ServerReach},
     flag_parser::{FlagTable, ParsedArguments, ParsedVerb, find_verb, parse_arguments, printable},
     remote_source::is_remote_source,
     sensitive_output::{kubectl_output, sensitivity_of_words},
@@ -230,7 +230,7 @@ pub(crate) fn classify_kubectl(words: &[ShellWord]) -> CommandClass {
     let mut class = classify_verb(words);
     if command_changes_server_state("kubectl", words) {
         let reason = || "it chooses another cluster or context".to_owned();
-        class.classification = class.classification.with_reach(CallReach::ServerState, reason);
+        class.classification = class.classification.with_reach(ServerReach::ServerState, reason);
     }
     class
 }
@@ -348,18 +348,18 @@ fn check_harmless(path: &str, parsed: &ParsedArguments<'_>, words: &[ShellWord])
 const RAW_FILE_FLAGS: &[&str] = &["from-file", "from-env-file", "patch-file", "cert", "key"];
 
 /// Returns what the files reach that the arguments name.
-fn reach_of_arguments(path: &str, parsed: &ParsedArguments<'_>) -> CallReach {
+fn reach_of_arguments(path: &str, parsed: &ParsedArguments<'_>) -> ServerReach {
     // Also where another flag than `-o` would decide the format, the file may be read.
     let reads_template = parsed.flag_values("output").any(|output| output.contains("file"));
     if reads_template || RAW_FILE_FLAGS.iter().any(|flag| parsed.has_flag(flag)) {
-        return CallReach::ServerFiles;
+        return ServerReach::ServerFiles;
     }
     let files = parsed.flag_values("filename").flat_map(|files| files.split(','));
     let directories = parsed.flag_values("kustomize");
     let operands = parsed.operands.iter().map(|word| word.text.as_str()).filter(|_| path == "kustomize");
     let reach = files.chain(directories).chain(operands).map(|file| reach_of_file(file, FileUse::Manifest)).max();
     // `kubectl kustomize` reads the working directory if it gets no other.
-    let default = if path == "kustomize" { CallReach::Manifests } else { CallReach::Cluster };
+    let default = if path == "kustomize" { ServerReach::Manifests } else { ServerReach::Cluster };
     reach.unwrap_or(default)
 }
 

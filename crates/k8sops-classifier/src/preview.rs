@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    classification::{CallReach, EffectClass},
+    classification::{EffectClass, ServerReach},
     command_arguments::{CommandLine, find_command_line},
     command_tools::{CommandTool, find_command_tool},
     flag_parser::{FlagTable, parse_arguments},
@@ -50,7 +50,7 @@ pub fn build_preview_call(tool: &ToolDescription<'_>, arguments: &Map<String, Va
     };
     let previewed = if preview.tool == tool.name { *tool } else { ToolDescription::named(&preview.tool) };
     let classification = classify_reach_apart(&previewed, &preview.arguments)?;
-    classification.is_read_within(CallReach::Manifests).then_some(preview)
+    classification.is_read_within(ServerReach::Manifests).then_some(preview)
 }
 
 /// Previews a tool with typed arguments.

@@ -3,7 +3,7 @@
 //! A file there may be the tool's own kubeconfig or token, so reading one is not a look. The exception are charts: a chart
 //! below the working directory shows only what its templates make of the values.
 
-use crate::classification::CallReach;
+use crate::classification::ServerReach;
 
 /// Parts of names of files that hold secrets.
 const SECRET_NAME_PARTS: &[&str] = &[
@@ -32,9 +32,9 @@ pub(crate) enum FileUse {
 }
 
 /// Returns what reading a file reaches.
-pub(crate) fn reach_of_file(path: &str, file_use: FileUse) -> CallReach {
+pub(crate) fn reach_of_file(path: &str, file_use: FileUse) -> ServerReach {
     if path == "-" {
-        return CallReach::Cluster;
+        return ServerReach::Cluster;
     }
     let lower = path.to_ascii_lowercase();
     let parts: Vec<&str> = lower.split('/').collect();
@@ -45,14 +45,13 @@ pub(crate) fn reach_of_file(path: &str, file_use: FileUse) -> CallReach {
         ["/proc", "/etc", "/root", "/var/run", "/run", "/sys", "/dev"].iter().any(|root| lower.starts_with(root));
     let is_document = [".yaml", ".yml", ".json"].iter().any(|extension| lower.ends_with(extension));
     if is_hidden || is_secret || is_system || lower.contains(['\\', '$', '`']) {
-        return CallReach::ServerFiles;
+        return ServerReach::ServerFiles;
     }
     let is_below_working_directory = !lower.starts_with('/');
     match file_use {
-        FileUse::Manifest => CallReach::Manifests,
-        FileUse::Values if !is_document => CallReach::ServerFiles,
-        FileUse::Chart | FileUse::Values if is_below_working_directory => CallReach::Chart,
-        FileUse::Chart | FileUse::Values => CallReach::Manifests,
+        FileUse::Values if !is_document => ServerReach::ServerFiles,
+        FileUse::Chart | FileUse::Values if is_below_working_directory => ServerReach::Chart,
+        FileUse::Manifest | FileUse::Chart | FileUse::Values => ServerReach::Manifests,
     }
 }
 
@@ -63,19 +62,19 @@ mod tests {
     #[test]
     fn only_charts_below_the_working_directory_are_a_look() {
         for (path, file_use, expected) in [
-            ("-", FileUse::Manifest, CallReach::Cluster),
-            ("./chart", FileUse::Chart, CallReach::Chart),
-            ("bitnami/nginx", FileUse::Chart, CallReach::Chart),
-            ("values-prod.yaml", FileUse::Values, CallReach::Chart),
-            ("deploy.yaml", FileUse::Manifest, CallReach::Manifests),
-            ("/srv/charts/web", FileUse::Chart, CallReach::Manifests),
-            ("/srv/values.yaml", FileUse::Values, CallReach::Manifests),
-            ("values", FileUse::Values, CallReach::ServerFiles),
-            ("../x.yaml", FileUse::Values, CallReach::ServerFiles),
-            (".kube/config.yaml", FileUse::Values, CallReach::ServerFiles),
-            ("secrets.yaml", FileUse::Values, CallReach::ServerFiles),
-            ("/etc/shadow", FileUse::Manifest, CallReach::ServerFiles),
-            ("~/x.yaml", FileUse::Manifest, CallReach::ServerFiles),
+            ("-", FileUse::Manifest, ServerReach::Cluster),
+            ("./chart", FileUse::Chart, ServerReach::Chart),
+            ("bitnami/nginx", FileUse::Chart, ServerReach::Chart),
+            ("values-prod.yaml", FileUse::Values, ServerReach::Chart),
+            ("deploy.yaml", FileUse::Manifest, ServerReach::Manifests),
+            ("/srv/charts/web", FileUse::Chart, ServerReach::Manifests),
+            ("/srv/values.yaml", FileUse::Values, ServerReach::Manifests),
+            ("values", FileUse::Values, ServerReach::ServerFiles),
+            ("../x.yaml", FileUse::Values, ServerReach::ServerFiles),
+            (".kube/config.yaml", FileUse::Values, ServerReach::ServerFiles),
+            ("secrets.yaml", FileUse::Values, ServerReach::ServerFiles),
+            ("/etc/shadow", FileUse::Manifest, ServerReach::ServerFiles),
+            ("~/x.yaml", FileUse::Manifest, ServerReach::ServerFiles),
         ] {
             assert_eq!(reach_of_file(path, file_use), expected, "{path}");
         }

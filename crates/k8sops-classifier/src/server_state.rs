@@ -3,8 +3,8 @@
 
 use crate::shell_lexer::ShellWord;
 
-/// Subcommands of `kubectl config` that only read.
-const CONFIG_READS: &[&str] = &["view", "get-contexts", "get-clusters", "get-users", "current-context", "help"];
+/// Subcommands of `kubectl config` that choose the context. The others write the kubeconfig, which an approval may allow.
+const CONTEXT_SUBCOMMANDS: &[&str] = &["use-context", "use", "set-context"];
 
 /// Programs whose every call with an operand chooses another context.
 const CONTEXT_SWITCHERS: &[&str] = &["kubectx", "kubens", "kubie", "kubeswitch", "switcher"];
@@ -29,9 +29,6 @@ const VALUE_FLAGS: &[&str] = &[
 /// A program, and its operands that choose another cluster or identity: the first operand, and others behind it in this
 /// order.
 const STATE_COMMANDS: &[(&str, &[&str])] = &[
-    ("kubectl", &["ctx"]),
-    ("kubectl", &["ns"]),
-    ("kubectl", &["kuberc", "set"]),
     ("argocd", &["login"]),
     ("argocd", &["logout"]),
     ("argocd", &["relogin"]),
@@ -41,13 +38,7 @@ const STATE_COMMANDS: &[(&str, &[&str])] = &[
     ("oc", &["project"]),
     ("aws", &["eks", "update-kubeconfig"]),
     ("az", &["aks", "get-credentials"]),
-    ("az", &["login"]),
-    ("az", &["logout"]),
-    ("az", &["account", "set"]),
     ("gcloud", &["container", "get-credentials"]),
-    ("gcloud", &["config", "set"]),
-    ("gcloud", &["auth", "login"]),
-    ("gcloud", &["auth", "activate-service-account"]),
     ("doctl", &["kubernetes", "kubeconfig"]),
     ("kind", &["export", "kubeconfig"]),
     ("minikube", &["profile"]),
@@ -62,9 +53,9 @@ pub(crate) fn changes_server_state<'a>(words: impl IntoIterator<Item = &'a str>)
         let behind = words.get(at + 1..).unwrap_or_default();
         let operands = first_operands(behind);
         match (program, operands.as_slice()) {
-            ("kubectl" | "oc", ["config", verb, ..]) => {
-                !CONFIG_READS.contains(verb)
-                    && ["use", "set", "unset", "delete", "rename"].iter().any(|start| verb.starts_with(start))
+            ("kubectl" | "oc", ["config", verb, key @ ..]) => {
+                let is_current_context = matches!(*verb, "set" | "unset") && key.first() == Some(&"current-context");
+                CONTEXT_SUBCOMMANDS.contains(verb) || is_current_context
             }
             ("export", [variable, ..]) => variable.starts_with("KUBECONFIG="),
             (switcher, [_, ..]) if CONTEXT_SWITCHERS.contains(&switcher) => true,
@@ -146,8 +137,8 @@ mod tests {
         for line in [
             "kubectl config use-context prod",
             "kubectl config --kubeconfig x set-context --current --namespace=prod",
-            "kubectl -n x config unset users.admin",
-            "get; /usr/bin/kubectl config delete-context prod",
+            "kubectl -n x config set current-context prod",
+            "get; /usr/bin/kubectl config use-context prod",
             "bash -c 'kubectl config use-context prod'",
             "kubectx prod",
             "export KUBECONFIG=/tmp/k",
@@ -160,6 +151,7 @@ mod tests {
         }
         for line in [
             "kubectl config view",
+            "kubectl config unset users.admin",
             "kubectl config get-contexts",
             "kubectl get pods --context prod",
             "kubectl get cm config",

@@ -3,7 +3,7 @@
 use crate::{
     ambiguity::{is_dry_run_for_every_reader, would_redirect_program},
     argocd,
-    classification::{CallReach, Classification, CommandClass, EffectClass, SensitiveOutput},
+    classification::{Classification, CommandClass, EffectClass, SensitiveOutput, ServerReach},
     flag_parser::printable,
     helm, kubectl, pipe_filters,
     program::KnownProgram,
@@ -48,7 +48,7 @@ pub(crate) fn classify_line(text: &str, implied_program: Option<KnownProgram>) -
 pub(crate) fn unclear_text(reason: String, text: &str) -> Classification {
     let classification = Classification::mutating(reason).with_sensitive_output(sensitivity_of_text(text));
     match mentions_server_state(text) {
-        true => classification.with_reach(CallReach::ServerState, String::new),
+        true => classification.with_reach(ServerReach::ServerState, String::new),
         false => classification,
     }
 }
@@ -108,9 +108,9 @@ fn is_harmless_assignment(word: &ShellWord) -> bool {
         && word.text.split_once('=').is_some_and(|(name, value)| HARMLESS_VARIABLES.contains(&name) && is_plain(value))
 }
 
-/// Returns the line that `bash -c LINE` runs; `None` if the command is not a shell, or its flags are not known. The words
-/// behind the line are its positional parameters, which no supported line uses.
-fn find_inner_line<'a>(name: &ShellWord, arguments: &'a [ShellWord]) -> Option<&'a str> {
+/// Returns the line that `bash -c LINE` runs, and the words behind it; `None` if the command is not a shell, or its flags are
+/// not known. The words are positional parameters, which no supported line uses.
+fn find_inner_line<'a>(name: &ShellWord, arguments: &'a [ShellWord]) -> Option<(&'a str, &'a [ShellWord])> {
     if !name.unquoted || !matches!(name.text.as_str(), "bash" | "sh" | "/bin/bash" | "/bin/sh" | "/usr/bin/bash") {
         return None;
     }
@@ -120,7 +120,10 @@ fn find_inner_line<'a>(name: &ShellWord, arguments: &'a [ShellWord]) -> Option<&
         match word.text.as_str() {
             "-e" | "-u" | "-x" | "-eu" => {}
             "-o" | "-eo" | "-euo" => _ = words.next().filter(|option| option.text == "pipefail")?,
-            "-c" | "-ec" | "-euc" => return words.next().map(|line| line.text.as_str()),
+            "-c" | "-ec" | "-euc" => {
+                let line = words.next()?.text.as_str();
+                return Some((line, words.as_slice()));
+            }
             _ => return None,
         }
     }
@@ -156,17 +159,22 @@ fn classify_command(words: &[ShellWord], implied_program: Option<KnownProgram>) 
     if let Some(program) = KnownProgram::from_command_name(&name.text) {
         return classify_program(program, arguments);
     }
-    if let Some(inner) = find_inner_line(name, arguments) {
-        let lower = inner.to_ascii_lowercase();
+    if let Some((inner, parameters)) = find_inner_line(name, arguments) {
+        if parameters.iter().any(|word| matches!(word.text.as_str(), "bash" | "sh")) {
+            return unknown("a shell inside of a shell is not supported".to_owned());
+        }
+        let lower = join_words(words).to_ascii_lowercase();
+        // Another reader of the quotes may take the parameters for a part of the line.
+        let whole = format!("{inner} {}", join_words(parameters));
         return CommandClass {
-            classification: classify_line(inner, None),
+            classification: classify_line(inner, None).combine(classify_line(&whole, None)),
             is_dry_run: lower.contains("dry-run") || lower.contains("dry_run"),
             is_table: false,
         };
     }
     if would_redirect_program(arguments) {
-        let reason = format!("another reader may give the arguments of `{}` to another program", printable(&name.text));
-        return Classification::mutating(reason).into();
+        let name = printable(&name.text);
+        return unknown(format!("another reader may give the arguments of `{name}` to another program"));
     }
     match pipe_filters::classify_filter(&name.text, arguments) {
         Some(classification) => classification.into(),

@@ -111,21 +111,16 @@ impl ShellLexer<'_> {
                     }
                 }
                 ';' => self.read_separator(NextCommand::Optional)?,
-                '|' => match self.chars.peek() {
-                    Some('|') => {
-                        self.chars.next();
-                        self.read_separator(NextCommand::Required)?;
+                '|' if self.chars.next_if_eq(&'|').is_some() => self.read_separator(NextCommand::Required)?,
+                '|' => {
+                    // `|&` also passes the error messages on.
+                    self.chars.next_if_eq(&'&');
+                    self.end_command()?;
+                    if self.pipeline.is_empty() || self.needs_command {
+                        return Err("a pipe has no command before it");
                     }
-                    _ => {
-                        // `|&` also passes the error messages on.
-                        self.chars.next_if_eq(&'&');
-                        self.end_command()?;
-                        if self.pipeline.is_empty() || self.needs_command {
-                            return Err("a pipe has no command before it");
-                        }
-                        self.needs_command = true;
-                    }
-                },
+                    self.needs_command = true;
+                }
                 '&' => match self.chars.peek() {
                     Some('&') => {
                         self.chars.next();

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    classification::{CallReach, Classification},
+    classification::{Classification, ServerReach},
     command_tools,
     server_state::is_state_changing_tool,
     server_tools,
@@ -51,6 +51,6 @@ fn classify_state_tool(tool: &ToolDescription<'_>) -> Option<Classification> {
             "`{}` changes the state of its server",
             crate::flag_parser::printable(tool.name)
         ))
-        .with_reach(CallReach::ServerState, String::new)
+        .with_reach(ServerReach::ServerState, String::new)
     })
 }

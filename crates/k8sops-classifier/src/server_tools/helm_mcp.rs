@@ -8,7 +8,7 @@ use super::{
     typed_arguments::{is_argument_blank, is_argument_true, text_argument},
 };
 use crate::{
-    classification::{CallReach, Classification, SensitiveOutput},
+    classification::{Classification, SensitiveOutput, ServerReach},
     remote_source::is_remote_source,
     server_files::{FileUse, reach_of_file},
 };
@@ -186,7 +186,7 @@ fn with_file_reach(classification: Classification, arguments: &Map<String, Value
     let charts =
         ["chart", "chart_path", "chart_file"].into_iter().map(|key| text_argument(arguments, key)).chain(list("paths"));
     let charts = charts.filter(|chart| !chart.is_empty()).map(|chart| reach_of_file(chart, FileUse::Chart));
-    let reach = values.chain(charts).max().unwrap_or(CallReach::Cluster);
+    let reach = values.chain(charts).max().unwrap_or(ServerReach::Cluster);
     classification.with_reach(reach, || "it reads files of the server's machine".to_owned())
 }
 

@@ -7,7 +7,7 @@ use super::{
     typed_arguments::{is_argument_blank, is_argument_true, text_argument},
 };
 use crate::{
-    classification::{CallReach, Classification, SensitiveOutput},
+    classification::{Classification, SensitiveOutput, ServerReach},
     command_tools::classify_words,
     program::KnownProgram,
     sensitive_output::{names_secret_resource, sensitivity_of_text},
@@ -99,9 +99,8 @@ fn classify_get(arguments: &Map<String, Value>) -> Classification {
     let classification = Classification::read("`kubectl get` only reads")
         .with_sensitive_output(names_secrets(arguments).then_some(sensitive));
     match output.contains("file") {
-        true => {
-            classification.with_reach(CallReach::ServerFiles, || "`kubectl get` reads its template from a file".into())
-        }
+        true => classification
+            .with_reach(ServerReach::ServerFiles, || "`kubectl get` reads its template from a file".into()),
         false => classification,
     }
 }
@@ -115,7 +114,7 @@ fn classify_context(arguments: &Map<String, Value>) -> Classification {
     match text_argument(arguments, "operation") {
         "list" | "get" => Classification::read("`kubectl_context` only shows"),
         _ => Classification::mutating("`kubectl_context` chooses another cluster")
-            .with_reach(CallReach::ServerState, String::new),
+            .with_reach(ServerReach::ServerState, String::new),
     }
 }
 
@@ -157,13 +156,13 @@ fn classify_dry_run(arguments: &Map<String, Value>, verb: &str) -> Classificatio
 
 /// Returns what the files reach that the arguments name. The content of `fromFile` and `patchFile` shows in the output as it
 /// is.
-fn reach_of_files(arguments: &Map<String, Value>) -> CallReach {
+fn reach_of_files(arguments: &Map<String, Value>) -> ServerReach {
     let has_raw_file = ["fromFile", "patchFile"].iter().any(|key| !is_argument_blank(arguments, key));
     let has_template = text_argument(arguments, "output").contains("file");
     match arguments.get("filename").and_then(Value::as_str).filter(|file| !file.is_empty()) {
-        _ if has_raw_file || has_template => CallReach::ServerFiles,
+        _ if has_raw_file || has_template => ServerReach::ServerFiles,
         Some(file) => reach_of_file(file, FileUse::Manifest),
-        None => CallReach::Cluster,
+        None => ServerReach::Cluster,
     }
 }
 

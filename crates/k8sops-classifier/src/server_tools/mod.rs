@@ -14,7 +14,7 @@ mod typed_arguments;
 use serde_json::{Map, Value};
 
 use crate::{
-    classification::{CallReach, Classification},
+    classification::{Classification, ServerReach},
     flag_parser::printable,
 };
 use effect_rule::{EffectRule, ServerTool};
@@ -39,7 +39,7 @@ pub(crate) fn classify_server_tool(tool: &str, arguments: &Map<String, Value>) -
         EffectRule::Writes(what) => return Some(Classification::mutating(format!("`{name}` {what}"))),
         EffectRule::ChangesServerState(what) => {
             let classification = Classification::mutating(format!("`{name}` {what}"));
-            return Some(classification.with_reach(CallReach::ServerState, String::new));
+            return Some(classification.with_reach(ServerReach::ServerState, String::new));
         }
         EffectRule::Reads(sensitive) => {
             Classification::read(format!("`{name}` only reads")).with_sensitive_output(*sensitive)

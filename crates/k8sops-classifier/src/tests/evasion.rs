@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{arguments, classify_line};
 use crate::{
-    EffectClass, ToolDescription, build_preview_call, classification::CallReach, classify_tool_call,
+    EffectClass, ToolDescription, build_preview_call, classification::ServerReach, classify_tool_call,
     tool_calls::classify_reach_apart,
 };
 
@@ -311,7 +311,7 @@ proptest! {
         let _ = classify_tool_call(&ToolDescription::named(tool), &call);
         if let Some(preview) = build_preview_call(&ToolDescription::named(tool), &call) {
             let found = classify_reach_apart(&ToolDescription::named(&preview.tool), &preview.arguments).unwrap();
-            prop_assert!(found.is_read_within(CallReach::Manifests));
+            prop_assert!(found.is_read_within(ServerReach::Manifests));
         }
     }
 
@@ -321,7 +321,7 @@ proptest! {
         let call = arguments(json!({ "command": written }));
         if let Some(preview) = build_preview_call(&ToolDescription::named("bash"), &call) {
             let found = classify_reach_apart(&ToolDescription::named("bash"), &preview.arguments).unwrap();
-            prop_assert!(found.is_read_within(CallReach::Manifests));
+            prop_assert!(found.is_read_within(ServerReach::Manifests));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tables of lines and calls with their expected classes.
 
+mod command_tools;
 mod evasion;
 mod mutating_lines;
 mod read_only_lines;

@@ -7,7 +7,7 @@ use crate::{
     EffectClass,
     EffectClass::{Idempotent, Mutating, Read},
     SensitiveOutput, ToolDescription, build_preview_call,
-    classification::CallReach,
+    classification::ServerReach,
     classify_tool_call,
     tool_calls::classify_reach_apart,
 };
@@ -306,7 +306,7 @@ fn generic_tool_is_classified_by_its_command_line() {
 fn preview(tool: &str, call: Value) -> Option<(String, Value)> {
     let preview = build_preview_call(&ToolDescription::named(tool), &arguments(call))?;
     let classification = classify_reach_apart(&ToolDescription::named(&preview.tool), &preview.arguments).unwrap();
-    assert!(classification.is_read_within(CallReach::Manifests), "{preview:?}");
+    assert!(classification.is_read_within(ServerReach::Manifests), "{preview:?}");
     Some((preview.tool, Value::Object(preview.arguments)))
 }
 
