@@ -411,7 +411,7 @@ const HELM_AND_ARGOCD: &str = r#"
     M- argocd app list --insecure
 "#;
 
-const FILES: &str = r#"
+const FILES: &str = r"
     MO kubectl diff -f deploy.yaml
     MO kubectl diff -k overlays/prod
     MO kubectl kustomize overlays/prod
@@ -448,4 +448,4 @@ const FILES: &str = r#"
     M- helm template web ./chart --set-file a=values.yaml
     MO helm diff upgrade web ./chart -f /etc/x.yaml
     M- argocd app diff web --local .
-"#;
+";
