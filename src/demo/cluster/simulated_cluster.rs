@@ -186,6 +186,35 @@ impl SimulatedCluster {
         })
     }
 
+    /// Returns the main fields of a deployment as YAML.
+    pub fn get_deployment(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
+        self.with_current_state(|s| {
+            let deployment = &s.deployments[s.find_deployment(namespace, name)?];
+            let template = deployment.template();
+            let mut text = format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  \
+                 replicas: {}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: \
+                 {name}}}}}\n    spec:\n      containers:\n      - name: {name}\n        image: {}\n        ports: \
+                 [{{containerPort: {}}}]\n        resources: {{requests: {{cpu: {}, memory: {}}}}}\n",
+                deployment.replicas,
+                template.image,
+                template.port,
+                quantity::format_cpu(template.cpu),
+                quantity::format_memory(template.memory),
+            );
+            if !template.env.is_empty() {
+                text.push_str("        env:\n");
+            }
+            for ConfigMapKeyRef { map, key } in &template.env {
+                let _ = writeln!(
+                    text,
+                    "        - name: {key}\n          valueFrom: {{configMapKeyRef: {{name: {map}, key: {key}}}}}"
+                );
+            }
+            Ok(text)
+        })
+    }
+
     /// Returns the output of `kubectl describe` for a pod, deployment, node, service or ConfigMap.
     pub fn describe_object(&self, kind: &str, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         let lower = kind.to_ascii_lowercase();

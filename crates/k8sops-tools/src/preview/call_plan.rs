@@ -187,11 +187,7 @@ fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<
                 namespace: None,
                 name: named.text("nodeName")?,
             };
-            Some(CallPlan::one(
-                target,
-                "update",
-                ObjectEdit::MergePatch(json!({"spec": {"unschedulable": is_closed}})),
-            ))
+            Some(CallPlan::one(target, "update", ObjectEdit::MergePatch(json!({"spec": {"unschedulable": is_closed}}))))
         }
         _ => None,
     }
@@ -207,6 +203,14 @@ fn plan_demo_tool(tool: &str, named: &NamedArguments<'_>) -> Option<CallPlan> {
         "deployment_set_image" => {
             let image = named.text("image")?;
             Some(CallPlan::one(deployment()?, "update", ObjectEdit::SetImage { container: None, image }))
+        }
+        "deployment_set_resources" => {
+            let requests: Map<String, Value> =
+                ["cpu", "memory"].iter().filter_map(|key| Some(((*key).to_owned(), json!(named.text(key)?)))).collect();
+            let target = deployment()?;
+            let container = json!({"name": target.name, "resources": {"requests": requests}});
+            let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+            Some(CallPlan::one(target, "update", ObjectEdit::StrategicPatch(patch)))
         }
         "deployment_restart" => Some(CallPlan::one(deployment()?, "restart", ObjectEdit::Restart)),
         "configmap_set" => {
@@ -232,21 +236,49 @@ mod tests {
         let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: shop}\ndata: {a: b}\n";
         let table = [
             ("resources_create_or_update", json!({"resource": manifest}), "update ConfigMap shop/c"),
-            ("resources_scale", json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "shop", "scale": 0}), "scale Deployment shop/web"),
-            ("resources_delete", json!({"apiVersion": "v1", "kind": "Namespace", "name": "shop"}), "delete Namespace shop"),
+            (
+                "resources_scale",
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "shop", "scale": 0}),
+                "scale Deployment shop/web",
+            ),
+            (
+                "resources_delete",
+                json!({"apiVersion": "v1", "kind": "Namespace", "name": "shop"}),
+                "delete Namespace shop",
+            ),
             ("pods_delete", json!({"name": "web-0", "namespace": "shop"}), "delete Pod shop/web-0"),
             ("pods_exec", json!({"name": "web-0", "command": ["rm", "-rf", "/data"]}), "exec Pod web-0"),
-            ("pods_run", json!({"image": "busybox", "namespace": "shop", "port": 80}), "create Pod shop/(a generated name), create Service shop/(a generated name)"),
+            (
+                "pods_run",
+                json!({"image": "busybox", "namespace": "shop", "port": 80}),
+                "create Pod shop/(a generated name), create Service shop/(a generated name)",
+            ),
             ("helm_uninstall", json!({"name": "db", "namespace": "shop"}), "uninstall Release shop/db"),
             ("kubectl_apply", json!({"manifest": manifest}), "update ConfigMap shop/c"),
-            ("kubectl_patch", json!({"resourceType": "deploy", "name": "web", "patchData": {"spec": {}}}), "update deploy default/web"),
+            (
+                "kubectl_patch",
+                json!({"resourceType": "deploy", "name": "web", "patchData": {"spec": {}}}),
+                "update deploy default/web",
+            ),
             ("kubectl_scale", json!({"name": "web", "replicas": 3}), "scale deployment default/web"),
             ("kubectl_delete", json!({"resourceType": "svc", "name": "web"}), "delete svc default/web"),
             ("kubectl_delete", json!({"manifest": manifest}), "delete ConfigMap shop/c"),
-            ("kubectl_rollout", json!({"subCommand": "restart", "name": "web", "namespace": "shop"}), "restart deployment shop/web"),
+            (
+                "kubectl_rollout",
+                json!({"subCommand": "restart", "name": "web", "namespace": "shop"}),
+                "restart deployment shop/web",
+            ),
             ("node_management", json!({"operation": "drain", "nodeName": "n1"}), "update Node n1"),
-            ("deployment_scale", json!({"namespace": "shop", "name": "web", "replicas": 1}), "scale Deployment shop/web"),
-            ("configmap_set", json!({"namespace": "shop", "name": "c", "key": "a", "value": "b"}), "update ConfigMap shop/c"),
+            (
+                "deployment_scale",
+                json!({"namespace": "shop", "name": "web", "replicas": 1}),
+                "scale Deployment shop/web",
+            ),
+            (
+                "configmap_set",
+                json!({"namespace": "shop", "name": "c", "key": "a", "value": "b"}),
+                "update ConfigMap shop/c",
+            ),
         ];
         for (tool, arguments, expected) in table {
             let changes = plan(tool, arguments).unwrap_or_else(|| panic!("{tool}: no plan")).changes;

@@ -56,6 +56,22 @@ pub(crate) fn parse_objects(text: &str) -> Option<Vec<Value>> {
     (!objects.is_empty()).then_some(objects)
 }
 
+/// Returns the names in a list of objects: objects, a table with a column `NAME`, or lines like `pod/web-0`.
+pub(crate) fn parse_names(text: &str) -> Vec<String> {
+    if let Some(objects) = parse_objects(text) {
+        return objects.iter().filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    }
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let column = text.lines().next().and_then(|head| head.split_whitespace().position(|title| title == "NAME"));
+    match column {
+        Some(column) => {
+            lines.next();
+            lines.filter_map(|line| line.split_whitespace().nth(column).map(str::to_owned)).collect()
+        }
+        None => lines.filter_map(|line| Some(line.trim().split_once('/')?.1.to_owned())).collect(),
+    }
+}
+
 fn collect_objects(value: Value, objects: &mut Vec<Value>) -> Option<()> {
     match value {
         Value::Null => Some(()),
@@ -114,7 +130,8 @@ mod tests {
         let one = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n";
         assert_eq!(names(one).unwrap(), ["x/a"]);
         assert_eq!(names(&format!("---\n{one}---\n{one}")).unwrap(), ["x/a", "x/a"]);
-        let list = r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}]}"#;
+        let list =
+            r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}]}"#;
         assert_eq!(names(list).unwrap(), ["n"]);
         for text in ["", "deployment.apps/web scaled (server dry run)\n", "kind: of a mess", "[1, 2]", "kind: Pod\n"] {
             assert_eq!(names(text), None, "{text:?}");
@@ -128,8 +145,10 @@ mod tests {
             "metadata": {"name": "c", "uid": "u", "resourceVersion": "7", "managedFields": [], "generation": 3,
                 "annotations": {LAST_APPLIED: "{}"}}});
         remove_server_fields(&mut object);
-        let expected =
-            format!("apiVersion: v1\ndata:\n  a: {}\n  b: '1'\nkind: ConfigMap\nmetadata:\n  name: c\n", "x".repeat(200));
+        let expected = format!(
+            "apiVersion: v1\ndata:\n  a: {}\n  b: '1'\nkind: ConfigMap\nmetadata:\n  name: c\n",
+            "x".repeat(200)
+        );
         assert_eq!(to_yaml(&object).replace('"', "'"), expected);
     }
 }

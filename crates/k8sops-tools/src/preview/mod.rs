@@ -22,9 +22,9 @@ mod object_change;
 mod object_edit;
 mod object_reader;
 
-pub(crate) use call_plan::{CallPlan, PlannedChange, plan_typed_call};
-pub(crate) use cluster_objects::{ObjectRef, parse_objects};
+pub(crate) use call_plan::{PlannedChange, plan_typed_call};
+pub(crate) use cluster_objects::{ObjectRef, parse_names, parse_objects};
 pub(crate) use fit::{FittedPreview, fit_preview};
 pub(crate) use object_change::ObjectChange;
 pub(crate) use object_edit::ObjectEdit;
-pub(crate) use object_reader::{ObjectReader, ReadCall};
+pub(crate) use object_reader::{ObjectReader, ReadCall, qualified_resource};

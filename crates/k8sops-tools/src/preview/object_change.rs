@@ -59,7 +59,8 @@ impl ObjectChange {
     pub(crate) fn add_to_digest(&self, digest: &mut Sha256, diff: &str) {
         let AffectedObject { kind, uid, .. } = &self.object;
         digest.update(format!("{kind} {} {}\n", self.path(), uid.as_deref().unwrap_or_default()));
-        for line in diff.lines().filter(|line| line.starts_with(['+', '-'])) {
+        let changed = diff.lines().filter(|line| line.starts_with(['+', '-']) && !is_assigned_by_server(line));
+        for line in changed {
             digest.update(line);
             digest.update("\n");
         }
@@ -95,7 +96,8 @@ impl ObjectChange {
         labels.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
-    fn path(&self) -> String {
+    /// `shop/checkout`, or the name alone.
+    pub(crate) fn path(&self) -> String {
         let AffectedObject { namespace, name, .. } = &self.object;
         namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"))
     }
@@ -111,7 +113,12 @@ fn collect_changes(before: &Value, after: &Value, path: &mut Vec<String>, change
             keys.dedup();
             for key in keys {
                 path.push(key.clone());
-                collect_changes(&old.get(key).cloned().unwrap_or(Value::Null), new.get(key).unwrap_or(&Value::Null), path, changes);
+                collect_changes(
+                    &old.get(key).cloned().unwrap_or(Value::Null),
+                    new.get(key).unwrap_or(&Value::Null),
+                    path,
+                    changes,
+                );
                 path.pop();
             }
         }
@@ -133,6 +140,14 @@ fn collect_changes(before: &Value, after: &Value, path: &mut Vec<String>, change
             changes.push(format!("{field} {} → {}", shorten(old), shorten(new)));
         }
     }
+}
+
+/// Returns whether a dry run shows another value in such a line each time: an address or a name that the server assigns.
+fn is_assigned_by_server(line: &str) -> bool {
+    let text = line.trim_start_matches(['+', '-', ' ']);
+    ["clusterIP", "nodePort:", "healthCheckNodePort:"].iter().any(|field| text.starts_with(field))
+        || ["controller-uid", "kube-api-access-"].iter().any(|name| text.contains(name))
+        || text.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn is_common(key: &str) -> bool {
@@ -181,7 +196,10 @@ mod tests {
         assert_eq!(gone.summary(), "shop/checkout: Deployment is deleted");
         assert!(gone.unified_diff().contains("+++ /dev/null\n"));
         let new = change(None, Some(deployment(2, "web:1")));
-        assert_eq!((new.summary().as_str(), new.object.verb.as_str()), ("shop/checkout: Deployment is created", "create"));
+        assert_eq!(
+            (new.summary().as_str(), new.object.verb.as_str()),
+            ("shop/checkout: Deployment is created", "create")
+        );
         assert_eq!(change(Some(deployment(2, "a")), Some(deployment(2, "a"))).unified_diff(), "");
     }
 

@@ -29,7 +29,7 @@ impl ObjectReader {
             Some(Self::Resources)
         } else if has_tool("kubectl_get") {
             Some(Self::KubectlGet)
-        } else if has_tool("deployments_get") && has_tool("configmap_get") {
+        } else if has_tool("deployment_get") && has_tool("configmap_get") {
             Some(Self::ToolPerKind)
         } else {
             None
@@ -48,7 +48,7 @@ impl ObjectReader {
                 ("kubectl_get", json!({"resourceType": resource, "name": name, "output": "yaml"}))
             }
             Self::ToolPerKind => match kind.as_str() {
-                "Deployment" => ("deployments_get", json!({"name": name})),
+                "Deployment" => ("deployment_get", json!({"name": name})),
                 "ConfigMap" => ("configmap_get", json!({"name": name})),
                 "Pod" => ("pods_get", json!({"name": name})),
                 _ => return None,
@@ -98,7 +98,7 @@ impl ObjectReader {
 }
 
 /// Returns a kind with its group, as kubectl takes it: `deployment.apps`, so that no other group's kind is meant.
-fn qualified_resource(api_version: &str, kind: &str) -> String {
+pub(crate) fn qualified_resource(api_version: &str, kind: &str) -> String {
     let kind = kind.to_lowercase();
     match api_version.split_once('/') {
         Some((group, _)) => format!("{kind}.{group}"),
