@@ -16,6 +16,7 @@
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
+//! | `preview` | what a person who approves a call is shown of it |
 //! | `output_tools` | `read_output` and `search_output`, which show the rest of a truncated output |
 //!
 //! What kubectl, helm and argocd do is known by the crate `k8sops-classifier`. This crate knows neither the transport to a
@@ -33,6 +34,7 @@ pub mod fuzzing;
 mod options;
 mod output;
 mod output_tools;
+mod preview;
 mod redacting_elicitation;
 mod redaction;
 mod sanitize;
@@ -47,7 +49,7 @@ pub use approval_gate::{ApprovalRequirement, ToolGate, UntrustedWord};
 pub use argument_schema::ArgumentMismatch;
 pub use catalog::{ToolCatalog, ToolInfo};
 pub use classified_call::{ClassifiedCall, ToolRef};
-pub use executor::{ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
+pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;
 pub use redaction::contains_secret;
 pub use session_tools::SessionToolFactory;
