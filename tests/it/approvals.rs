@@ -46,7 +46,7 @@ async fn approved_change_runs_once_with_edited_arguments() {
     assert_eq!(tools.count_calls("change"), 1);
 }
 
-/// A diff of many objects, one of which is scaled to 0.
+/// Returns a diff of many objects, one of which is scaled to 0.
 fn long_diff() -> String {
     let object = |n: usize, hunk: &str| format!("--- live/web-{n}\n+++ new/web-{n}\n@@ -1,2 +1,2 @@\n spec:\n{hunk}");
     let image = |n: usize| object(n, &format!("-  image: web:1.{n}\n+  image: web:2.{n}\n"));
@@ -70,7 +70,7 @@ async fn long_preview_is_cut_and_can_be_read_whole() {
     assert!(omitted > 1000 && preview.contains(&format!("this preview leaves out {omitted} lines")), "{omitted}");
     assert_eq!(asked["server"], json!("shell"));
 
-    let path = format!("{}/preview", path(&session, &asked));
+    let path = format!("{}/preview", approval_path(&session, &asked));
     let first = service.get(&format!("{path}?limit=65536")).await;
     let next = first["next_offset"].as_u64().unwrap();
     let rest = service.get(&format!("{path}?limit=65536&offset={next}")).await;
