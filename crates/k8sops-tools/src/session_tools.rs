@@ -250,6 +250,7 @@ impl ToolExecutor for SessionToolExecutor {
     }
 
     fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
+        let arguments = &*self.shared.catalog.restore_argument_keys(name, arguments);
         let ResolvedCall { mut call, rule_approval, .. } = self.shared.catalog.classify_by_name(name, arguments)?;
         let runs_without_question =
             matches!(call.approval, ApprovalRequirement::NotRequired | ApprovalRequirement::RequiredIfUntrusted);
@@ -269,6 +270,7 @@ impl ToolExecutor for SessionToolExecutor {
     }
 
     async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
+        let arguments = &*self.shared.catalog.restore_argument_keys(name, arguments);
         let tool = self.shared.catalog.classify_by_name(name, arguments)?.call.tool;
         let preview = build_preview_call(tool.tool(), arguments)?;
         let tool = ToolRef::new(tool.server(), &preview.tool);
@@ -301,6 +303,7 @@ impl ToolExecutor for SessionToolExecutor {
         arguments: &Map<String, Value>,
         context: ToolCallContext,
     ) -> ToolOutcome {
+        let arguments = &*self.shared.catalog.restore_keys_by_ref(&call.tool, arguments);
         let budget = self.output_budget(context.context_window);
         if call.tool.server() == output_tools::SERVER {
             return self.run_output_tool(call.tool.tool(), arguments, budget).await;
