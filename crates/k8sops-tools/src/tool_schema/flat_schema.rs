@@ -339,7 +339,7 @@ impl FlatSchema {
             for (key, property) in branch.properties {
                 let property = match self.properties.remove(&key) {
                     Some(other) if other != property && is_open(&property) => other,
-                    Some(other) if other != property && !is_open(&other) => union_of(other, property),
+                    Some(other) if other != property && !is_open(&other) => union_of(&other, &property),
                     _ => property,
                 };
                 self.properties.insert(key, property);
@@ -392,13 +392,13 @@ fn is_open(schema: &Value) -> bool {
 }
 
 /// Returns a schema that accepts what either of two accepts. Constants, which tell variants apart, become one enumeration.
-fn union_of(first: Value, second: Value) -> Value {
+fn union_of(first: &Value, second: &Value) -> Value {
     let values = |schema: &Value| match (schema.get("enum"), schema.get("const")) {
         (Some(Value::Array(values)), _) => Some(values.clone()),
         (_, Some(value)) => Some(vec![value.clone()]),
         _ => None,
     };
-    if let (Some(mut all), Some(more)) = (values(&first), values(&second)) {
+    if let (Some(mut all), Some(more)) = (values(first), values(second)) {
         all.extend(more);
         let mut union = json!({"enum": all});
         if let (Some(ty), Some(fields)) = (first.get("type"), union.as_object_mut()) {
