@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use k8sops_classifier::SensitiveOutput;
+use k8sops_classifier::{SensitiveOutput, build_preview_call};
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
@@ -20,7 +20,7 @@ use crate::{
     ApprovalMode, ArgumentMismatch, ClassifiedCall, ToolGate, ToolOptions, ToolRef, ToolRule, UntrustedWord,
     approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::find_mismatches,
-    call_policy::{CallCandidate, EffectDecision, decide_effect},
+    call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
     output_tools,
     redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
@@ -56,6 +56,14 @@ impl From<&ToolOptions> for ApprovalPolicy {
 /// A call whose tool was found in the catalog.
 pub(crate) struct ResolvedCall {
     pub(crate) call: ClassifiedCall,
+    /// How the output may contain secret values.
+    pub(crate) sensitive_output: Option<SensitiveOutput>,
+}
+
+/// A call that shows what another call would do, and changes nothing.
+pub(crate) struct PreviewRun {
+    pub(crate) tool: ToolRef,
+    pub(crate) arguments: Map<String, Value>,
     /// How the output may contain secret values.
     pub(crate) sensitive_output: Option<SensitiveOutput>,
 }
@@ -200,6 +208,21 @@ impl ToolCatalog {
     /// Classifies a call of the tool with that name on that server.
     pub(crate) fn classify_by_ref(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<ResolvedCall> {
         Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
+    }
+
+    /// Returns the call that shows what a call would do; `None` if there is none that is certain to change nothing, or if the
+    /// operator's rules do not let it run without a question. Only the classifier knows such calls; the annotations of a
+    /// server are not enough.
+    pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
+        let snapshot = self.current_snapshot();
+        let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
+        let tool = ToolRef::new(tool.server(), &preview.tool);
+        let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
+        let rules = &self.policy.load().rules;
+        let candidate = CallCandidate { server, tool: remote, arguments: Some(&preview.arguments), rules };
+        let EffectDecision { sensitive_output, .. } = decide_effect(&candidate);
+        let is_allowed = does_rule_allow_preview(&candidate);
+        is_allowed.then_some(PreviewRun { tool, arguments: preview.arguments, sensitive_output })
     }
 
     /// Checks arguments against the schema that the tool's server gave. Arguments of an unknown tool are accepted: the call

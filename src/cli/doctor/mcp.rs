@@ -130,6 +130,7 @@ mod tests {
     fn connected_with_tools(count: usize) -> ServerStatus {
         let tool = RemoteTool {
             name: "t".into(),
+            title: None,
             description: String::new(),
             input_schema: serde_json::Map::new(),
             hints: ToolHints::default(),

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Number, Value, json};
 
-use super::{MAX_QUOTE_BYTES, references::SchemaReferences};
+use super::references::SchemaReferences;
 use crate::sanitize::sanitize_text;
 
+/// Longest text that is quoted in a description: a pattern, a format, or the values of an enumeration.
+pub(super) const MAX_QUOTE_BYTES: usize = 160;
 /// Levels of `allOf` and references that are read as one level.
 const MAX_MERGE_DEPTH: usize = 16;
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{dialect_rules::find_violation, *};
+use super::{MendedSchema, dialect_rules::find_violation, mend_tool_schema, mender::UnusableSchema};
 
 fn mend(schema: &Value) -> Result<MendedSchema, UnusableSchema> {
     mend_tool_schema(schema.as_object().expect("a schema is an object"))
