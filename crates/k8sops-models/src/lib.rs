@@ -105,6 +105,7 @@ mod test_support;
 mod text_tool_calls;
 mod think_tags;
 pub mod tokens;
+mod tool_rejections;
 
 pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
 pub use chat_model::{ChatModel, ReplyStream};
