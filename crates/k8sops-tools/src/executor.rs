@@ -5,7 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use k8sops_core::{SessionId, ToolCallId, ToolStatus, UserId};
+use k8sops_core::{
+    AffectedObject, ApprovalId, ApprovalRequested, DependentObjects, PreviewDetail, SessionId, ToolCallId, ToolStatus,
+    UserId,
+};
 use k8sops_mcp::{ElicitationHandler, ProgressCallback};
 use k8sops_models::ToolSpec;
 
@@ -46,9 +49,14 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// placeholder of one.
     fn contains_secret(&self, text: &str) -> bool;
 
-    /// Shows what a call would do by a dry run or a diff; `None` if there is no such preview.
-    async fn preview_call(&self, _name: &str, _arguments: &Map<String, Value>) -> Option<String> {
-        None
+    /// Shows what a call would do, without doing it. The whole preview is stored under the id of the approval.
+    async fn preview_call(&self, _name: &str, _arguments: &Map<String, Value>, _approval: ApprovalId) -> CallPreview {
+        CallPreview::default()
+    }
+
+    /// Finds out directly before a call whether what its approval showed still holds.
+    async fn check_preview(&self, _approved: &ApprovalRequested) -> PreviewFreshness {
+        PreviewFreshness::Current
     }
 
     /// Runs the call that was classified. If the tool has become stricter or is gone since then, nothing runs. Dropping the
@@ -59,6 +67,35 @@ pub trait ToolExecutor: Send + Sync + 'static {
         arguments: &Map<String, Value>,
         context: ToolCallContext,
     ) -> ToolOutcome;
+}
+
+/// What a person who approves a call is shown of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallPreview {
+    /// One line on what the call does; empty if nothing more is known than the arguments.
+    pub summary: String,
+    /// The objects that the call touches.
+    pub objects: Vec<AffectedObject>,
+    /// The objects that go with them.
+    pub dependents: Vec<DependentObjects>,
+    /// The cluster of the server, as the operator calls it.
+    pub cluster: Option<String>,
+    /// A diff, or what a dry run printed, within the limit of an approval request.
+    pub text: Option<String>,
+    /// The form of `text`.
+    pub detail: Option<PreviewDetail>,
+}
+
+/// Whether what an approval showed still holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviewFreshness {
+    /// It holds, or it cannot be compared.
+    Current,
+    /// It does not hold.
+    Changed {
+        /// What has changed, for a person to read.
+        what: String,
+    },
 }
 
 /// What a call needs besides its arguments.

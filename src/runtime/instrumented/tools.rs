@@ -11,10 +11,12 @@ use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
-use k8sops_core::{ErrorChain, ToolCallId, ToolEffect, ToolStatus};
+use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
-use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome, UntrustedWord};
+use k8sops_tools::{
+    CallPreview, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome, UntrustedWord,
+};
 
 pub(in crate::runtime) struct InstrumentedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
@@ -89,8 +91,12 @@ impl ToolExecutor for InstrumentedTools {
         self.inner.contains_secret(text)
     }
 
-    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        self.inner.preview_call(name, arguments).await
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {
+        self.inner.preview_call(name, arguments, approval).await
+    }
+
+    async fn check_preview(&self, approved: &ApprovalRequested) -> PreviewFreshness {
+        self.inner.check_preview(approved).await
     }
 
     async fn execute_call(

@@ -27,8 +27,8 @@ use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
-    ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
-    ToolOutcome, ToolRef, UntrustedWord,
+    ApprovalRequirement, CallPreview, ClassifiedCall, ElicitationForm, ElicitationRequest, PreviewFreshness,
+    ToolCallContext, ToolExecutor, ToolOutcome, ToolRef, UntrustedWord,
 };
 
 type Watch = Box<dyn Fn(usize) + Send>;
@@ -220,6 +220,8 @@ struct Tools {
     gates: HashMap<&'static str, TestGate>,
     /// `change` needs no approval.
     asks_nothing: bool,
+    /// What changes between an approval and its call, the last one first.
+    changes_before_call: Mutex<Vec<&'static str>>,
     running: AtomicUsize,
     most: AtomicUsize,
 }
@@ -255,9 +257,8 @@ impl ToolExecutor for Tools {
         let (effect, approval) = match (name, untrusted_word) {
             ("look" | "asks", _) => (ToolEffect::Read, ApprovalRequirement::Run),
             ("trusted", Some(found)) => (ToolEffect::Mutating, ask(format!("{:?}, from {}", found.word, found.source))),
-            ("trusted", None) => (ToolEffect::Mutating, ApprovalRequirement::Run),
             ("change", _) if !self.asks_nothing => (ToolEffect::Mutating, ask("by test".into())),
-            ("change" | "force", _) => (ToolEffect::Mutating, ApprovalRequirement::Run),
+            ("trusted" | "change" | "force", _) => (ToolEffect::Mutating, ApprovalRequirement::Run),
             ("never", _) => {
                 (ToolEffect::Mutating, ApprovalRequirement::Deny { reason: "the operator allows none".into() })
             }
@@ -266,8 +267,16 @@ impl ToolExecutor for Tools {
         Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: "by test".into() })
     }
 
-    async fn preview_call(&self, name: &str, _: &Map<String, Value>) -> Option<String> {
-        (name == "change").then(|| "would change".to_owned())
+    async fn preview_call(&self, name: &str, _: &Map<String, Value>, _: ApprovalId) -> CallPreview {
+        let text = (name == "change").then(|| "would change".to_owned());
+        CallPreview { text, ..CallPreview::default() }
+    }
+
+    async fn check_preview(&self, _: &ApprovalRequested) -> PreviewFreshness {
+        match self.changes_before_call.lock().pop() {
+            Some(what) => PreviewFreshness::Changed { what: what.into() },
+            None => PreviewFreshness::Current,
+        }
     }
 
     async fn execute_call(
