@@ -1,12 +1,15 @@
 //! The simulated cluster as its MCP server sees it: one method for each kubectl command.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
 use super::{
     cluster_error::{SimulatedClusterError, not_found},
-    cluster_state::{self, ClusterState, ContainerInstance, PodStatus, PodTemplate, SimSeconds},
+    cluster_state::{self, ClusterState, ConfigMapKeyRef, ContainerInstance, PodStatus, PodTemplate, SimSeconds},
     quantity,
 };
 
