@@ -116,7 +116,7 @@ async fn approval_shows_the_diff_of_the_live_object_without_its_secrets() {
     let diff = deleted["preview"].as_str().unwrap();
     assert!(diff.contains("-        image: web:1\n") || diff.contains("-      - image: web:1\n"), "{diff}");
     assert!(diff.contains("[secret:DB_PASSWORD:") && !diff.contains("hunter2"), "{diff}");
-    let whole = service.get(&format!("{}/preview", path(&session, deleted))).await;
+    let whole = service.get(&format!("{}/preview", approval_path(&session, deleted))).await;
     assert_eq!(whole["content"], deleted["preview"]);
 }
 
@@ -129,7 +129,7 @@ async fn approval_lapses_when_the_object_has_changed_in_what_the_diff_shows() {
     let mut stream = service.events(&session, "").await;
     let first = stream.until("approval_requested").await.pop().unwrap();
     *replicas.lock() = 4;
-    service.post(&path(&session, &first), json!({"decision": "approve"})).await;
+    service.post(&approval_path(&session, &first), json!({"decision": "approve"})).await;
     let frames = stream.until("approval_requested").await;
     let warning = frames.iter().find(|frame| frame["type"] == "warning").unwrap();
     assert_eq!(warning["code"], json!("approval_stale"));
@@ -138,9 +138,9 @@ async fn approval_lapses_when_the_object_has_changed_in_what_the_diff_shows() {
     assert_eq!((&again["replaces"], &again["summary"]), (&first["approval_id"], &json!("shop/web: replicas 4 → 5")));
     assert_eq!(server.count_calls("resources_scale"), 0);
     // The approval that lapsed is closed.
-    let late = service.request(Method::POST, &path(&session, &first)).json(&json!({"decision": "approve"}));
+    let late = service.request(Method::POST, &approval_path(&session, &first)).json(&json!({"decision": "approve"}));
     assert_eq!(service.refused(late).await.0, 409);
-    service.post(&path(&session, again), json!({"decision": "approve"})).await;
+    service.post(&approval_path(&session, again), json!({"decision": "approve"})).await;
     stream.until("run_finished").await;
     assert_eq!((server.count_calls("resources_scale"), *replicas.lock()), (1, 5));
 }
@@ -155,7 +155,7 @@ async fn rule_lets_an_approved_call_run_although_its_preview_changed() {
     let mut stream = service.events(&session, "").await;
     let asked = stream.until("approval_requested").await.pop().unwrap();
     *replicas.lock() = 4;
-    service.post(&path(&session, &asked), json!({"decision": "approve"})).await;
+    service.post(&approval_path(&session, &asked), json!({"decision": "approve"})).await;
     let frames = stream.until("run_finished").await;
     assert!(!frames.iter().any(|frame| frame["type"] == "approval_requested"));
     assert_eq!(server.count_calls("resources_scale"), 1);
