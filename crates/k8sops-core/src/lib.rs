@@ -31,6 +31,7 @@ mod event;
 mod feed;
 mod frame;
 mod ids;
+mod json_surrogates;
 mod message;
 mod money;
 mod net;
@@ -51,16 +52,17 @@ pub use command::{CommandBody, CommandReceipt, InboxEntry, OnBusy, SessionComman
 pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
-    ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, EventAuthor,
-    EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled, MemorySaved, RunFailed,
-    RunFinished, RunOutcome, RunRecovered, RunStarted, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
-    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
+    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled,
+    MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
+    SessionCreated, SessionEvent, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::SessionFeed;
 pub use frame::{
     PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress, TransientEvent,
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
+pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use message::{
     AssistantMessage, ChatMessage, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage, ToolStatus,
     UserMessage,

@@ -1,6 +1,7 @@
 //! All tools of all servers, as the model, the agent and the API see them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -10,18 +11,21 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use k8sops_classifier::SensitiveOutput;
+use k8sops_classifier::{SensitiveOutput, build_preview_call};
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolOptions, ToolRef, ToolRule,
-    argument_schema::{find_mismatches, schema_for_providers},
-    call_policy::{CallCandidate, EffectDecision, decide_effect},
+    ApprovalMode, ArgumentMismatch, ClassifiedCall, ToolGate, ToolOptions, ToolRef, ToolRule, UntrustedWord,
+    approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
+    argument_schema::find_mismatches,
+    call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
     output_tools,
+    redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
     tool_names::assign_tool_names,
+    tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -54,8 +58,14 @@ pub(crate) struct ResolvedCall {
     pub(crate) call: ClassifiedCall,
     /// How the output may contain secret values.
     pub(crate) sensitive_output: Option<SensitiveOutput>,
-    /// Approval that the operator's rule demands.
-    pub(crate) rule_approval: Option<ApprovalMode>,
+}
+
+/// A call that shows what another call would do, and changes nothing.
+pub(crate) struct PreviewRun {
+    pub(crate) tool: ToolRef,
+    pub(crate) arguments: Map<String, Value>,
+    /// How the output may contain secret values.
+    pub(crate) sensitive_output: Option<SensitiveOutput>,
 }
 
 /// A call is not what it was when it was classified.
@@ -87,8 +97,19 @@ pub struct ToolInfo {
     /// Effect of a call on the cluster, as far as it does not depend on the arguments.
     pub effect: ToolEffect,
     /// Whether a call runs immediately, after a user's approval, or never.
-    pub gate: ApprovalRequirement,
+    pub gate: ToolGate,
     /// Where the effect comes from.
+    pub reason: String,
+}
+
+/// A tool that no model gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LeftOutTool {
+    /// Server that lists the tool.
+    pub server: String,
+    /// Name of the tool on its server; empty if it has none.
+    pub remote_name: String,
+    /// Why it is left out.
     pub reason: String,
 }
 
@@ -97,11 +118,14 @@ struct CatalogSnapshot {
     version: u64,
     tools: BTreeMap<String, CatalogTool>,
     specs: Arc<[ToolSpec]>,
+    left_out: Vec<LeftOutTool>,
 }
 
 struct CatalogTool {
     server: String,
     tool: RemoteTool,
+    /// The keys of arguments that models know under other names.
+    argument_keys: ArgumentKeys,
 }
 
 impl ToolCatalog {
@@ -120,19 +144,50 @@ impl ToolCatalog {
     pub fn list_tools(&self) -> Vec<ToolInfo> {
         let snapshot = self.current_snapshot();
         let infos = snapshot.tools.iter().zip(snapshot.specs.iter()).map(|((name, entry), spec)| {
-            let ClassifiedCall { effect, approval, reason, .. } = self.resolve_call(entry, None).call;
+            let (decision, settings) = self.decide_effect(entry, None);
+            let facts = call_facts(&decision, PlaceholderUse::None, None);
+            let gate = decide_tool_gate(&facts, settings);
             ToolInfo {
                 name: name.clone(),
                 server: entry.server.clone(),
                 remote_name: entry.tool.name.clone(),
                 description: spec.description.clone(),
                 input_schema: spec.input_schema.clone(),
-                effect,
-                gate: approval,
-                reason,
+                effect: decision.effect,
+                gate,
+                reason: displayed_reason(&decision),
             }
         });
         infos.collect()
+    }
+
+    /// Returns the tools that no model gets, with the reason.
+    pub fn list_left_out(&self) -> Vec<LeftOutTool> {
+        self.current_snapshot().left_out.clone()
+    }
+
+    /// Returns arguments as a model wrote them with the keys that the tool's server expects.
+    pub(crate) fn restore_argument_keys<'a>(
+        &self,
+        name: &str,
+        arguments: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self.current_snapshot().tools.get(name) {
+            Some(entry) => entry.argument_keys.restore(arguments),
+            None => Cow::Borrowed(arguments),
+        }
+    }
+
+    /// Like [`restore_argument_keys`](Self::restore_argument_keys), for a call that was classified.
+    pub(crate) fn restore_keys_by_ref<'a>(
+        &self,
+        tool: &ToolRef,
+        arguments: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self.current_snapshot().find_by_ref(tool) {
+            Some(entry) => entry.argument_keys.restore(arguments),
+            None => Cow::Borrowed(arguments),
+        }
     }
 
     /// Returns the tools as the model gets them.
@@ -141,13 +196,33 @@ impl ToolCatalog {
     }
 
     /// Classifies a call of the tool with that name in the catalog.
-    pub(crate) fn classify_by_name(&self, name: &str, arguments: &Map<String, Value>) -> Option<ResolvedCall> {
-        Some(self.resolve_call(self.current_snapshot().tools.get(name)?, Some(arguments)))
+    pub(crate) fn classify_by_name(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ResolvedCall> {
+        Some(self.resolve_call(self.current_snapshot().tools.get(name)?, arguments, untrusted_word))
     }
 
     /// Classifies a call of the tool with that name on that server.
     pub(crate) fn classify_by_ref(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<ResolvedCall> {
-        Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, Some(arguments)))
+        Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
+    }
+
+    /// Returns the call that shows what a call would do; `None` if there is none that is certain to change nothing, or if the
+    /// operator's rules do not let it run without a question. Only the classifier knows such calls; the annotations of a
+    /// server are not enough.
+    pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
+        let snapshot = self.current_snapshot();
+        let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
+        let tool = ToolRef::new(tool.server(), &preview.tool);
+        let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
+        let rules = &self.policy.load().rules;
+        let candidate = CallCandidate { server, tool: remote, arguments: Some(&preview.arguments), rules };
+        let EffectDecision { sensitive_output, .. } = decide_effect(&candidate);
+        let is_allowed = does_rule_allow_preview(&candidate);
+        is_allowed.then_some(PreviewRun { tool, arguments: preview.arguments, sensitive_output })
     }
 
     /// Checks arguments against the schema that the tool's server gave. Arguments of an unknown tool are accepted: the call
@@ -159,7 +234,8 @@ impl ToolCatalog {
     ) -> Result<(), ArgumentMismatch> {
         let snapshot = self.current_snapshot();
         let Some(entry) = snapshot.tools.get(name) else { return Ok(()) };
-        let problems = find_mismatches(&entry.tool.input_schema, &Value::Object(arguments.clone()));
+        let arguments = entry.argument_keys.restore(arguments).into_owned();
+        let problems = find_mismatches(&entry.tool.input_schema, &Value::Object(arguments));
         if problems.is_empty() { Ok(()) } else { Err(ArgumentMismatch { tool: name.to_owned(), problems }) }
     }
 
@@ -173,27 +249,34 @@ impl ToolCatalog {
         new
     }
 
-    fn resolve_call(&self, entry: &CatalogTool, arguments: Option<&Map<String, Value>>) -> ResolvedCall {
-        let CatalogTool { server, tool } = entry;
+    /// Decides the effect of a call, and returns it with the settings under which the call is approved.
+    fn decide_effect(
+        &self,
+        entry: &CatalogTool,
+        arguments: Option<&Map<String, Value>>,
+    ) -> (EffectDecision, ApprovalSettings) {
+        let CatalogTool { server, tool, .. } = entry;
         let policy = self.policy.load();
-        let candidate = CallCandidate { server, tool, arguments, rules: &policy.rules };
-        let EffectDecision { effect, reason, sensitive_output, approval: rule_approval } = decide_effect(&candidate);
-        let approval = match (rule_approval, effect, policy.approval) {
-            (Some(ApprovalMode::Auto), ..) | (None, ToolEffect::Read, _) => ApprovalRequirement::NotRequired,
-            (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => ApprovalRequirement::Required,
-            (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => ApprovalRequirement::Denied,
-            (None, _, ApprovalMode::Auto) if policy.approve_untrusted => ApprovalRequirement::NotRequired,
-            (None, _, ApprovalMode::Auto) => ApprovalRequirement::RequiredIfUntrusted,
-        };
-        let reason = match sensitive_output {
-            Some(_) => format!("{reason}; secrets in its output are redacted"),
-            None => reason,
-        };
-        ResolvedCall {
-            call: ClassifiedCall { tool: ToolRef::new(server, &tool.name), effect, approval, reason },
-            sensitive_output,
-            rule_approval,
-        }
+        let decision = decide_effect(&CallCandidate { server, tool, arguments, rules: &policy.rules });
+        let ApprovalPolicy { approval: default, approve_untrusted, .. } = **policy;
+        let settings = ApprovalSettings { rule: decision.approval, default, approve_untrusted };
+        (decision, settings)
+    }
+
+    fn resolve_call(
+        &self,
+        entry: &CatalogTool,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> ResolvedCall {
+        let (mut decision, settings) = self.decide_effect(entry, Some(arguments));
+        decision.reason = displayed_reason(&decision);
+        let has_placeholder = arguments_contain_placeholder(arguments);
+        let placeholders = if has_placeholder { PlaceholderUse::Present } else { PlaceholderUse::None };
+        let approval = decide_approval(&call_facts(&decision, placeholders, untrusted_word), settings);
+        let EffectDecision { effect, reason, sensitive_output, .. } = decision;
+        let tool = ToolRef::new(&entry.server, &entry.tool.name);
+        ResolvedCall { call: ClassifiedCall { tool, effect, approval, reason }, sensitive_output }
     }
 
     /// Checks that a call still is what it was classified as, because that is what was approved. Returns how its output may
@@ -207,7 +290,8 @@ impl ToolCatalog {
             return Err(OutdatedCall::ToolRemoved(call.tool.clone()));
         };
         let now = current.call.effect;
-        if effect_rank(now) > effect_rank(call.effect) {
+        // An approval of an effect covers all lesser effects.
+        if now > call.effect {
             return Err(OutdatedCall::BecameStricter { tool: call.tool.clone(), before: call.effect, now });
         }
         Ok(current.sensitive_output)
@@ -219,7 +303,13 @@ impl CatalogSnapshot {
         // The version is read first, so that a change in between makes the snapshot outdated and not permanently wrong.
         let version = hub.version();
         let mut remotes = BTreeMap::new();
+        let mut left_out = Vec::new();
         for status in hub.statuses() {
+            left_out.extend(status.skipped.iter().map(|skipped| LeftOutTool {
+                server: status.name.clone(),
+                remote_name: skipped.name.clone(),
+                reason: skipped.reason.clone(),
+            }));
             for tool in status.tools.iter() {
                 remotes.insert((status.name.clone(), tool.name.clone()), tool.clone());
             }
@@ -231,20 +321,29 @@ impl CatalogSnapshot {
                 .map(|tool| ((output_tools::SERVER.to_owned(), tool.name.clone()), tool.clone()));
             remotes.extend(built_in);
         }
-        let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
-        let tools = names
-            .into_iter()
-            .filter_map(|(name, remote)| {
-                let tool = remotes.remove(&remote)?;
-                Some((name, CatalogTool { server: remote.0, tool }))
-            })
-            .collect::<BTreeMap<_, _>>();
-        let specs = tools.iter().map(|(name, entry)| ToolSpec {
-            name: name.clone(),
-            description: sanitize_description(&entry.tool.description),
-            input_schema: schema_for_providers(&entry.tool.input_schema),
+        let mut mended = BTreeMap::new();
+        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema) {
+            Ok(schema) => {
+                mended.insert((server.clone(), name.clone()), schema);
+                true
+            }
+            Err(error) => {
+                let (server, remote_name) = (server.clone(), name.clone());
+                left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
+                false
+            }
         });
-        Self { version, specs: specs.collect(), tools }
+        let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
+        let mut tools = BTreeMap::new();
+        let mut specs = Vec::with_capacity(names.len());
+        for (name, remote) in names {
+            let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
+            let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
+            let description = sanitize_description(&tool.description);
+            specs.push(ToolSpec { name: name.clone(), description, input_schema });
+            tools.insert(name, CatalogTool { server: remote.0, tool, argument_keys });
+        }
+        Self { version, specs: specs.into(), tools, left_out }
     }
 
     fn find_by_ref(&self, tool: &ToolRef) -> Option<&CatalogTool> {
@@ -252,11 +351,17 @@ impl CatalogSnapshot {
     }
 }
 
-/// An approval of an effect covers all effects of a lower rank.
-fn effect_rank(effect: ToolEffect) -> u8 {
-    match effect {
-        ToolEffect::Read => 0,
-        ToolEffect::Idempotent => 1,
-        ToolEffect::Mutating => 2,
-    }
+fn call_facts<'a>(
+    decision: &'a EffectDecision,
+    placeholders: PlaceholderUse,
+    untrusted_word: Option<&'a UntrustedWord>,
+) -> CallFacts<'a> {
+    let EffectDecision { effect, ref reason, reach, .. } = *decision;
+    CallFacts { effect, reason, reach, placeholders, untrusted_word }
+}
+
+/// Returns the reason of an effect as people see it.
+fn displayed_reason(decision: &EffectDecision) -> String {
+    let redacted = if decision.sensitive_output.is_some() { "; secrets in its output are redacted" } else { "" };
+    format!("{}{redacted}", decision.reason)
 }

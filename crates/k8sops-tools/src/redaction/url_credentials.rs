@@ -17,6 +17,8 @@ enum ValueCheck {
     Any,
     /// A value that is no name and no number.
     NotName,
+    /// A value with a digit, which no word of a sentence has.
+    HasDigit,
     /// A value that looks random.
     Random,
 }
@@ -97,7 +99,7 @@ const ADDRESS_PATTERNS: &[AddressPattern] = &[
     (
         "password",
         "p",
-        ValueCheck::NotName,
+        ValueCheck::HasDigit,
         r#"(?i)\b(?:password|passphrase|token|secret)\s+(?:is|was|set to)(?::|\s)\s*["'`]?(?P<v>[^\s"'`]{6,})"#,
     ),
     ("bearer", "e", ValueCheck::NotName, r"\b(?i:bearer|basic)[ \t]+(?P<v>[A-Za-z0-9_./+=~-]{12,})"),
@@ -123,6 +125,9 @@ pub(super) fn find_address_credentials(text: &str, found: &mut Vec<FoundSecret>)
                             && !is_name_like(content)
                             && !content.bytes().all(|b| b.is_ascii_digit() || b == b'.')
                             && !content.starts_with("sha256")
+                    }
+                    ValueCheck::HasDigit => {
+                        content.bytes().any(|b| b.is_ascii_digit()) && content.bytes().any(|b| b.is_ascii_alphabetic())
                     }
                     ValueCheck::Random => looks_random(content),
                 };
