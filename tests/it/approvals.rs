@@ -171,7 +171,7 @@ fn long_diff() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_preview_is_cut_and_can_be_read_whole() {
-    let shell = FakeMcpServer::new().tool("bash", "A shell", Some(false), |_| Ok(long_diff()));
+    let shell = FakeMcpServer::new().command_tool("bash", |_| Ok(long_diff()));
     let model = ScriptedModel::new([vec![call("bash", json!({"command": "kubectl apply -f all.yaml"}))]]);
     let servers = vec![shell.connector("shell")];
     let service = TestService::start(ServiceSetup { model: Some(model), servers, ..ServiceSetup::default() }).await;

@@ -45,7 +45,7 @@ impl TranscriptView {
         self.questions.push(question);
         let mut updates = vec![ScreenUpdate::Line(LineStyle::Question, line)];
         if let Some(preview) = frame["preview"].as_str().filter(|preview| !preview.trim().is_empty()) {
-            updates.push(note_line(format!("preview of its effect:\n{}", sanitize_text(preview))));
+            updates.push(note_line(format!("preview of its effect:\n{}", sanitize_text(preview.trim_end()))));
             if let Some(omitted) = frame["preview_detail"]["lines_omitted"].as_u64().filter(|omitted| *omitted > 0) {
                 updates.push(note_line(format!("the preview leaves out {omitted} lines")));
             }
