@@ -36,7 +36,7 @@ pub struct ToolSpec {
     /// What the tool does.
     pub description: String,
     /// The JSON Schema of the arguments: an object schema with `properties`, which every provider accepts. It is sent
-    /// unchanged.
+    /// unchanged. A tool that a provider rejects nevertheless is left out of later requests.
     pub input_schema: Map<String, Value>,
 }
 

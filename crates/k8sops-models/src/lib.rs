@@ -99,12 +99,13 @@ mod provider_protocol;
 mod quirks;
 mod reply_assembly;
 mod requested_calls;
-mod retry;
+mod retry_policy;
 #[cfg(test)]
 mod test_support;
 mod text_tool_calls;
 mod think_tags;
 pub mod tokens;
+mod tool_rejections;
 
 pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
 pub use chat_model::{ChatModel, ReplyStream};
@@ -118,4 +119,4 @@ pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
 pub use options::{ModelOptions, PROVIDER_VARIABLES, ProviderCatalogOptions, ProviderOptions};
 pub use prices::{LongPromptPrices, ModelPrices};
 pub use provider_protocol::ProviderProtocol;
-pub use retry::RetryPolicy;
+pub use retry_policy::RetryPolicy;

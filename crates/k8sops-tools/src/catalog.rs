@@ -1,6 +1,7 @@
 //! All tools of all servers, as the model, the agent and the API see them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -18,12 +19,13 @@ use k8sops_models::ToolSpec;
 use crate::{
     ApprovalMode, ArgumentMismatch, ClassifiedCall, ToolGate, ToolOptions, ToolRef, ToolRule, UntrustedWord,
     approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
-    argument_schema::{find_mismatches, schema_for_providers},
+    argument_schema::find_mismatches,
     call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
     output_tools,
     redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
     tool_names::assign_tool_names,
+    tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -100,16 +102,30 @@ pub struct ToolInfo {
     pub reason: String,
 }
 
+/// A tool that no model gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LeftOutTool {
+    /// Server that lists the tool.
+    pub server: String,
+    /// Name of the tool on its server; empty if it has none.
+    pub remote_name: String,
+    /// Why it is left out.
+    pub reason: String,
+}
+
 /// The catalog at one version of the hub.
 struct CatalogSnapshot {
     version: u64,
     tools: BTreeMap<String, CatalogTool>,
     specs: Arc<[ToolSpec]>,
+    left_out: Vec<LeftOutTool>,
 }
 
 struct CatalogTool {
     server: String,
     tool: RemoteTool,
+    /// The keys of arguments that models know under other names.
+    argument_keys: ArgumentKeys,
 }
 
 impl ToolCatalog {
@@ -145,6 +161,35 @@ impl ToolCatalog {
         infos.collect()
     }
 
+    /// Returns the tools that no model gets, with the reason.
+    pub fn list_left_out(&self) -> Vec<LeftOutTool> {
+        self.current_snapshot().left_out.clone()
+    }
+
+    /// Returns arguments as a model wrote them with the keys that the tool's server expects.
+    pub(crate) fn restore_argument_keys<'a>(
+        &self,
+        name: &str,
+        arguments: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self.current_snapshot().tools.get(name) {
+            Some(entry) => entry.argument_keys.restore(arguments),
+            None => Cow::Borrowed(arguments),
+        }
+    }
+
+    /// Like [`restore_argument_keys`](Self::restore_argument_keys), for a call that was classified.
+    pub(crate) fn restore_keys_by_ref<'a>(
+        &self,
+        tool: &ToolRef,
+        arguments: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self.current_snapshot().find_by_ref(tool) {
+            Some(entry) => entry.argument_keys.restore(arguments),
+            None => Cow::Borrowed(arguments),
+        }
+    }
+
     /// Returns the tools as the model gets them.
     pub(crate) fn tool_specs(&self) -> Arc<[ToolSpec]> {
         self.current_snapshot().specs.clone()
@@ -172,7 +217,7 @@ impl ToolCatalog {
         let snapshot = self.current_snapshot();
         let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
         let tool = ToolRef::new(tool.server(), &preview.tool);
-        let CatalogTool { server, tool: remote } = snapshot.find_by_ref(&tool)?;
+        let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
         let rules = &self.policy.load().rules;
         let scope = self.hub.scope_of(server);
         let candidate = CallCandidate { server, tool: remote, scope, arguments: Some(&preview.arguments), rules };
@@ -190,7 +235,8 @@ impl ToolCatalog {
     ) -> Result<(), ArgumentMismatch> {
         let snapshot = self.current_snapshot();
         let Some(entry) = snapshot.tools.get(name) else { return Ok(()) };
-        let problems = find_mismatches(&entry.tool.input_schema, &Value::Object(arguments.clone()));
+        let arguments = entry.argument_keys.restore(arguments).into_owned();
+        let problems = find_mismatches(&entry.tool.input_schema, &Value::Object(arguments));
         if problems.is_empty() { Ok(()) } else { Err(ArgumentMismatch { tool: name.to_owned(), problems }) }
     }
 
@@ -210,7 +256,7 @@ impl ToolCatalog {
         entry: &CatalogTool,
         arguments: Option<&Map<String, Value>>,
     ) -> (EffectDecision, ApprovalSettings) {
-        let CatalogTool { server, tool } = entry;
+        let CatalogTool { server, tool, .. } = entry;
         let policy = self.policy.load();
         let decision = decide_effect(&CallCandidate {
             server,
@@ -264,7 +310,13 @@ impl CatalogSnapshot {
         // The version is read first, so that a change in between makes the snapshot outdated and not permanently wrong.
         let version = hub.version();
         let mut remotes = BTreeMap::new();
+        let mut left_out = Vec::new();
         for status in hub.statuses() {
+            left_out.extend(status.skipped.iter().map(|skipped| LeftOutTool {
+                server: status.name.clone(),
+                remote_name: skipped.name.clone(),
+                reason: skipped.reason.clone(),
+            }));
             for tool in status.tools.iter() {
                 remotes.insert((status.name.clone(), tool.name.clone()), tool.clone());
             }
@@ -276,20 +328,29 @@ impl CatalogSnapshot {
                 .map(|tool| ((output_tools::SERVER.to_owned(), tool.name.clone()), tool.clone()));
             remotes.extend(built_in);
         }
-        let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
-        let tools = names
-            .into_iter()
-            .filter_map(|(name, remote)| {
-                let tool = remotes.remove(&remote)?;
-                Some((name, CatalogTool { server: remote.0, tool }))
-            })
-            .collect::<BTreeMap<_, _>>();
-        let specs = tools.iter().map(|(name, entry)| ToolSpec {
-            name: name.clone(),
-            description: sanitize_description(&entry.tool.description),
-            input_schema: schema_for_providers(&entry.tool.input_schema),
+        let mut mended = BTreeMap::new();
+        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema) {
+            Ok(schema) => {
+                mended.insert((server.clone(), name.clone()), schema);
+                true
+            }
+            Err(error) => {
+                let (server, remote_name) = (server.clone(), name.clone());
+                left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
+                false
+            }
         });
-        Self { version, specs: specs.collect(), tools }
+        let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
+        let mut tools = BTreeMap::new();
+        let mut specs = Vec::with_capacity(names.len());
+        for (name, remote) in names {
+            let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
+            let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
+            let description = sanitize_description(&tool.description);
+            specs.push(ToolSpec { name: name.clone(), description, input_schema });
+            tools.insert(name, CatalogTool { server: remote.0, tool, argument_keys });
+        }
+        Self { version, specs: specs.into(), tools, left_out }
     }
 
     fn find_by_ref(&self, tool: &ToolRef) -> Option<&CatalogTool> {

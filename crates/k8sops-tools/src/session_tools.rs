@@ -289,6 +289,7 @@ impl ToolExecutor for SessionToolExecutor {
         arguments: &Map<String, Value>,
         untrusted_word: Option<&UntrustedWord>,
     ) -> Option<ClassifiedCall> {
+        let arguments = &*self.shared.catalog.restore_argument_keys(name, arguments);
         Some(self.shared.catalog.classify_by_name(name, arguments, untrusted_word)?.call)
     }
 
@@ -299,6 +300,7 @@ impl ToolExecutor for SessionToolExecutor {
     }
 
     async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {
+        let arguments = &*self.shared.catalog.restore_argument_keys(name, arguments);
         let Some(resolved) = self.shared.catalog.classify_by_name(name, arguments, None) else {
             return CallPreview::default();
         };
@@ -314,6 +316,7 @@ impl ToolExecutor for SessionToolExecutor {
         arguments: &Map<String, Value>,
         context: ToolCallContext,
     ) -> ToolOutcome {
+        let arguments = &*self.shared.catalog.restore_keys_by_ref(&call.tool, arguments);
         let budget = self.output_budget(context.context_window);
         if call.tool.server() == output_tools::SERVER {
             return self.run_output_tool(call.tool.tool(), arguments, budget).await;
