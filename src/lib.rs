@@ -20,5 +20,4 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
-mod error_chain;
 pub mod runtime;

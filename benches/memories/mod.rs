@@ -57,7 +57,7 @@ fn store_in(redis: &BenchRedis) -> Arc<dyn MemoryStore> {
     Arc::new(RedisStore::new(&config).expect("a configuration"))
 }
 
-pub async fn run() {
+pub(crate) async fn run() {
     println!("memories: a search among the memories of one user, {DIMENSIONS} dimensions, the nearest {LIMIT}");
     println!(
         "  CPU of a search here and in Redis, and the time until the answer; the first search reads what is stored"

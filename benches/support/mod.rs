@@ -15,21 +15,21 @@ use tokio::{
 };
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-pub use k8sops_testing::nginx::{NginxProxy, process_cpu_time};
+pub(crate) use k8sops_testing::nginx::{NginxProxy, process_cpu_time};
 use k8sops_testing::{eventually, testbed::free_port};
 
 /// A model provider with the API of chat completions. It streams the same number of tokens for every request.
-pub struct ScriptedUpstream {
+pub(crate) struct ScriptedUpstream {
     pub port: u16,
 }
 
 impl ScriptedUpstream {
-    pub async fn start(tokens: u64, gap: Duration) -> Self {
+    pub(crate) async fn start(tokens: u64, gap: Duration) -> Self {
         Self::start_as(tokens, gap, None).await
     }
 
     /// Starts an upstream that calls a tool before it replies to a message.
-    pub async fn start_with_tool_call(tool: &'static str, tokens: u64) -> Self {
+    pub(crate) async fn start_with_tool_call(tool: &'static str, tokens: u64) -> Self {
         Self::start_as(tokens, Duration::ZERO, Some(tool)).await
     }
 
@@ -47,7 +47,7 @@ impl ScriptedUpstream {
         Self { port }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 }
@@ -112,14 +112,14 @@ async fn write_chunk(write: &mut (impl AsyncWriteExt + Unpin), data: &str) -> st
 }
 
 /// A running service with the filesystem store.
-pub struct BenchProgram {
+pub(crate) struct BenchProgram {
     pub url: String,
     child: Child,
     dir: TempDir,
 }
 
 impl BenchProgram {
-    pub async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
         let program = Self::spawn(upstream, env);
         let address = program.url.trim_start_matches("http://");
         eventually("the service listens", async || TcpStream::connect(address).await.is_ok()).await;
@@ -127,7 +127,7 @@ impl BenchProgram {
     }
 
     /// Starts the service without waiting for it.
-    pub fn spawn(upstream: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) fn spawn(upstream: &str, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_k8sops"))
@@ -154,22 +154,22 @@ impl BenchProgram {
     }
 
     /// Returns the CPU time so far.
-    pub fn cpu_time(&self) -> Duration {
+    pub(crate) fn cpu_time(&self) -> Duration {
         process_cpu_time(self.child.id())
     }
 
     /// Returns the size of its files in bytes. Logs only grow, so the difference is what was written.
-    pub fn written_bytes(&self) -> u64 {
+    pub(crate) fn written_bytes(&self) -> u64 {
         folder_size(self.dir.path())
     }
 
     /// Returns the resident memory in bytes.
-    pub fn resident_memory(&self) -> u64 {
+    pub(crate) fn resident_memory(&self) -> u64 {
         self.read_memory("VmRSS:")
     }
 
     /// Returns the highest resident memory so far in bytes.
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         self.read_memory("VmHWM:")
     }
 
@@ -199,15 +199,15 @@ fn folder_size(path: &std::path::Path) -> u64 {
 }
 
 /// A client of the service and of the upstream.
-pub struct BenchClient(reqwest::Client);
+pub(crate) struct BenchClient(reqwest::Client);
 
 impl BenchClient {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built"))
     }
 
     /// Requests one reply of an upstream, and returns the number of its tokens.
-    pub async fn count_upstream_tokens(&self, base: &str) -> u64 {
+    pub(crate) async fn count_upstream_tokens(&self, base: &str) -> u64 {
         let response = self.0.post(format!("{base}/chat/completions")).body("{}").send().await.expect("a response");
         let mut stream = response.bytes_stream();
         let mut tokens = 0;
@@ -219,14 +219,14 @@ impl BenchClient {
     }
 
     /// Creates a session, and returns its URL.
-    pub async fn create_session(&self, base: &str) -> String {
+    pub(crate) async fn create_session(&self, base: &str) -> String {
         let response = self.0.post(format!("{base}/v1/sessions")).send().await.expect("a response");
         let session: Value = response.json().await.expect("JSON");
         format!("{base}/v1/sessions/{}", session["session_id"].as_str().expect("an id"))
     }
 
     /// Runs a turn over SSE, and returns the streamed text.
-    pub async fn turn(&self, session: &str, content: &str) -> String {
+    pub(crate) async fn turn(&self, session: &str, content: &str) -> String {
         let request = self.0.post(format!("{session}/messages")).header("accept", "text/event-stream");
         let response = request.json(&json!({"content": content})).send().await.expect("a response");
         let mut stream = response.bytes_stream();
@@ -247,18 +247,18 @@ impl BenchClient {
 
     /// Returns the metrics of the service in Prometheus' format.
     #[allow(dead_code, reason = "only the soak needs it")]
-    pub async fn metrics(&self, base: &str) -> String {
+    pub(crate) async fn metrics(&self, base: &str) -> String {
         let response = self.0.get(format!("{base}/metrics")).send().await.expect("a response");
         response.text().await.expect("it is whole")
     }
 
     /// Returns whether the service accepts requests.
-    pub async fn is_ready(&self, base: &str) -> bool {
+    pub(crate) async fn is_ready(&self, base: &str) -> bool {
         self.0.get(format!("{base}/readyz")).send().await.is_ok_and(|response| response.status().is_success())
     }
 
     /// Waits until the MCP servers are connected.
-    pub async fn wait_for_mcp_servers(&self, base: &str) {
+    pub(crate) async fn wait_for_mcp_servers(&self, base: &str) {
         eventually("the MCP servers are connected", async || {
             let info = self.0.get(format!("{base}/v1/info")).send().await.expect("a response");
             info.json::<Value>().await.expect("JSON")["mcp_connected"] == true
@@ -267,7 +267,7 @@ impl BenchClient {
     }
 
     /// Returns the seq of a session's newest event.
-    pub async fn last_seq(&self, session: &str) -> u64 {
+    pub(crate) async fn last_seq(&self, session: &str) -> u64 {
         let response = self.0.get(format!("{session}/events?after=0&follow=false")).send().await.expect("a response");
         let mut stream = response.bytes_stream();
         let first = stream.next().await.expect("hello").expect("hello");
@@ -277,7 +277,7 @@ impl BenchClient {
     }
 
     /// Reads a session's whole log; how long that took, and how many events it had.
-    pub async fn events(&self, session: &str) -> (Duration, usize) {
+    pub(crate) async fn events(&self, session: &str) -> (Duration, usize) {
         let began = std::time::Instant::now();
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
         let text = request.send().await.expect("a response").text().await.expect("the stream is whole");
@@ -285,7 +285,7 @@ impl BenchClient {
     }
 
     /// The newest `tool_end` of a session.
-    pub async fn tool_end(&self, session: &str) -> Value {
+    pub(crate) async fn tool_end(&self, session: &str) -> Value {
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
         let text = request.send().await.expect("a response").text().await.expect("the stream is whole");
         let mut frames = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -294,7 +294,7 @@ impl BenchClient {
 
     /// An open WebSocket of the session.
     /// Opens a WebSocket of a session.
-    pub async fn open_socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
+    pub(crate) async fn open_socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         let (mut socket, _) =
             connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
         socket.next().await.expect("hello").expect("hello");
@@ -303,19 +303,19 @@ impl BenchClient {
 }
 
 /// A Redis server for a bench.
-pub struct BenchRedis {
+pub(crate) struct BenchRedis {
     port: u16,
     child: Child,
     _dir: TempDir,
 }
 
 impl BenchRedis {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_as("K8SOPS_TEST_REDIS_SERVER").await
     }
 
     /// Starts the server that an environment variable names.
-    pub async fn start_as(variable: &str) -> Self {
+    pub(crate) async fn start_as(variable: &str) -> Self {
         let (dir, port) = (TempDir::new().expect("a temporary folder"), free_port());
         let server = std::env::var(variable).unwrap_or_else(|_| "redis-server".into());
         let child = Command::new(server)
@@ -329,18 +329,18 @@ impl BenchRedis {
     }
 
     /// Returns the settings of a service with this store.
-    pub fn env(&self) -> [(&'static str, String); 2] {
+    pub(crate) fn env(&self) -> [(&'static str, String); 2] {
         [("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", self.url())]
     }
 
     /// Returns the URL for clients.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Returns the number of keys.
     #[allow(dead_code, reason = "only the soak needs it")]
-    pub async fn count_keys(&self) -> u64 {
+    pub(crate) async fn count_keys(&self) -> u64 {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
         stream.write_all(b"DBSIZE\r\n").await.expect("it listens");
         let mut line = String::new();
@@ -349,12 +349,12 @@ impl BenchRedis {
     }
 
     /// Returns the CPU time of the server.
-    pub fn cpu_time(&self) -> Duration {
+    pub(crate) fn cpu_time(&self) -> Duration {
         process_cpu_time(self.child.id())
     }
 
     /// Records the commands that clients send, without those that scripts call.
-    pub async fn monitor(&self) -> RedisMonitor {
+    pub(crate) async fn monitor(&self) -> RedisMonitor {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
         stream.write_all(b"MONITOR\r\n").await.expect("it listens");
         let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
@@ -379,14 +379,14 @@ impl Drop for BenchRedis {
 }
 
 /// The commands that Redis receives, see [`BenchRedis::monitor`].
-pub struct RedisMonitor {
+pub(crate) struct RedisMonitor {
     seen: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl RedisMonitor {
     /// Returns the commands so far, without those that belong to no turn (pings, the scan for sessions without an owner).
-    pub fn stop(self) -> Vec<String> {
+    pub(crate) fn stop(self) -> Vec<String> {
         self.task.abort();
         let seen = self.seen.lock().clone();
         seen.into_iter().filter(|line| line.contains('{') || line.contains("user:")).collect()

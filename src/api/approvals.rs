@@ -1,6 +1,7 @@
-//! `/v1/approvals` and `/v1/sessions/{session_id}/approvals/{approval_id}`: lists and answers approval requests.
+//! `/v1/approvals` and `/v1/sessions/{session_id}/approvals/{approval_id}`: lists and answers approval requests, and returns
+//! their previews.
 
-use actix_web::{HttpResponse, get, http::header, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
 use k8sops_core::{ApprovalId, ApprovalRequested, ApprovalResolved, EventBody, RunId, SessionId, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,14 +10,22 @@ use super::{
     caller::{Caller, CanApprove},
     commands::{ResolveApproval, approval_command},
     error_responses::document_errors,
-    extractors::{IdempotencyKey, JsonBody, SessionPath},
+    extractors::{IdempotencyKey, JsonBody, QueryParameters, SessionPath},
+    negotiation::{JSON, TEXT, preferred_media_type},
     problem::ProblemDetails,
     problem_code::ProblemCode,
     state::ApiState,
+    tool_calls::{OutputRangeQuery, TextPart},
 };
-use crate::{auth::UserRole, runtime::SessionsError};
+use crate::{
+    auth::UserRole,
+    runtime::{PreviewReader, SessionsError},
+};
 
 document_errors!(ListApprovalsErrors: StoreUnavailable);
+document_errors!(
+    ApprovalPreviewErrors: InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, StoreUnavailable
+);
 document_errors!(
     ResolveApprovalErrors: InvalidJson, InvalidRequest, ApproverRequired, SessionNotFound, SessionDamaged,
     ApprovalNotFound, ApprovalClosed, DoesNotFit, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping,
@@ -25,7 +34,7 @@ document_errors!(
 
 /// Pending approval requests.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ApprovalList {
+pub(super) struct ApprovalList {
     /// The requests, sorted by expiry.
     approvals: Vec<ListedApproval>,
 }
@@ -109,4 +118,63 @@ pub(super) async fn resolve_approval(
         EventBody::ApprovalResolved(e) if e.command_id.as_ref() == Some(&command_id) => Ok(web::Json(e.clone())),
         _ => Err(SessionsError::ApprovalClosed(approval_id).into()),
     }
+}
+
+/// A part of the whole preview of an approval. Secrets are redacted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApprovalPreviewPage {
+    /// The approval.
+    approval_id: ApprovalId,
+    /// Where the part starts, in bytes.
+    offset: u64,
+    /// The text of the part.
+    content: String,
+    /// The size of the whole preview, in bytes.
+    total_bytes: u64,
+    /// Where the next part starts. `null` in the last part.
+    next_offset: Option<u64>,
+}
+
+/// Returns the whole preview of an approval, in parts.
+///
+/// `preview` of `approval_requested` is cut where it is long; this is all of it, also after the approval was answered. If
+/// `TOOL_APPROVAL_BY=approver`, callers with the role `approver` may read it in all sessions. With `Accept: text/plain` the
+/// response is the text of the part.
+#[utoipa::path(
+    operation_id = "get_approval_preview", tag = "approvals",
+    params(
+        ("session_id" = SessionId, Path, description = "The session"),
+        ("approval_id" = ApprovalId, Path, description = "The id from `approval_requested`"),
+        OutputRangeQuery,
+    ),
+    responses(
+        (status = 200, description = "A part of the preview",
+            content((ApprovalPreviewPage = "application/json"), (String = "text/plain"))),
+        ApprovalPreviewErrors
+    )
+)]
+#[get("/sessions/{session_id}/approvals/{approval_id}/preview")]
+pub(super) async fn get_approval_preview(
+    state: web::Data<ApiState>,
+    caller: Caller,
+    session: SessionPath,
+    path: web::Path<(String, String)>,
+    request: HttpRequest,
+    QueryParameters(range): QueryParameters<OutputRangeQuery>,
+) -> Result<HttpResponse, ProblemDetails> {
+    let approval_id: ApprovalId = path.1.parse()?;
+    let window = range.window()?;
+    let is_approver = caller.identity.roles.contains(UserRole::Approver);
+    let reader = PreviewReader { user: caller.user, is_approver };
+    let found = state
+        .sessions
+        .read_approval_preview(&reader, session.session_id, approval_id, window.from, window.bytes)
+        .await?;
+    let TextPart { offset, content, total_bytes, next_offset } = window.cut(&found);
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if preferred_media_type(&request, &[JSON, TEXT]) == TEXT {
+        return Ok(response.content_type("text/plain; charset=utf-8").body(content));
+    }
+    Ok(response.json(ApprovalPreviewPage { approval_id, offset, content, total_bytes, next_offset }))
 }

@@ -13,7 +13,7 @@ use super::{
 
 /// The providers and their models.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ProviderList {
+pub(super) struct ProviderList {
     /// The provider of a new session.
     default_provider: String,
     /// The model of a new session.
@@ -58,7 +58,7 @@ pub(super) async fn list_providers(state: web::Data<ApiState>, _caller: Caller) 
 
 /// The tools of all MCP servers.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ToolList {
+pub(super) struct ToolList {
     /// The tools, sorted by name.
     tools: Vec<ToolInfo>,
 }

@@ -19,7 +19,7 @@ const MAX_TITLE_CHARS: usize = 200;
 /// A message for the agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SendMessage {
+pub(super) struct SendMessage {
     /// The text. It must not be empty or longer than `K8SOPS_MAX_MESSAGE_BYTES`.
     content: String,
     /// What happens if a run is in progress.
@@ -36,7 +36,7 @@ impl From<String> for SendMessage {
 /// An answer to an approval request.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResolveApproval {
+pub(super) struct ResolveApproval {
     /// Whether the tool call may run.
     pub(super) decision: ApprovalVerdict,
     /// Arguments that replace those of the tool call. Only allowed with `approve`.
@@ -52,7 +52,7 @@ pub struct ResolveApproval {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Verdict)]
-pub enum ApprovalVerdict {
+pub(super) enum ApprovalVerdict {
     /// The tool call may run.
     Approve,
     /// The tool call must not run.
@@ -62,7 +62,7 @@ pub enum ApprovalVerdict {
 /// An answer to a question of an MCP server.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AnswerInput {
+pub(super) struct AnswerInput {
     /// `accept`, `decline` or `cancel`.
     pub(super) action: InputAction,
     /// The values, which must match the question's `schema`. Only allowed with `accept`.

@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, http::header, web::Bytes};
 use backon::{BackoffBuilder as _, ConstantBuilder};
 use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use k8sops_core::{
-    ChatMessage, EventCursor, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning, StoreError, StreamFrame,
-    StreamHello, TransientEvent, UserId,
+    ChatMessage, ErrorChain, EventCursor, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning, StoreError,
+    StreamFrame, StreamHello, TransientEvent, UserId,
 };
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 use tokio::time::{sleep, timeout};
@@ -20,7 +20,7 @@ use super::{
     quota::StreamPermit,
     state::ApiState,
 };
-use crate::{auth::CallerIdentity, error_chain::ErrorChain};
+use crate::auth::CallerIdentity;
 
 /// How often a quiet stream sends a sign of life. Shorter than the idle timeouts of common proxies (nginx: 60 s).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);

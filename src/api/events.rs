@@ -24,7 +24,7 @@ document_errors!(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct EventStreamQuery {
+pub(super) struct EventStreamQuery {
     /// Start with the first event after this seq. 0 starts with the oldest event that is kept. The header `Last-Event-ID` takes
     /// precedence.
     #[serde(default)]

@@ -38,7 +38,7 @@ const MAX_TAG_CHARS: usize = 64;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct MemoryListQuery {
+pub(super) struct MemoryListQuery {
     /// Only memories that are relevant to this text, by meaning and by words, the most relevant first. Without it, all
     /// memories are listed, newest first.
     #[serde(default)]
@@ -66,7 +66,7 @@ fn default_limit() -> usize {
 
 /// A memory.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MemoryView {
+pub(super) struct MemoryView {
     #[serde(flatten)]
     memory: UserMemory,
     /// Whether the memory is in force: neither superseded nor expired.
@@ -88,7 +88,7 @@ impl MemoryView {
 
 /// A page of memories.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MemoryList {
+pub(super) struct MemoryList {
     /// The memories, the most relevant or the newest first.
     memories: Vec<MemoryView>,
     /// The cursor of the next page. Absent on the last page.
@@ -208,7 +208,7 @@ pub(super) async fn get_memory(
 /// A correction of a memory. Omitted fields are unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CorrectMemory {
+pub(super) struct CorrectMemory {
     /// The new text, 1 to 2000 characters.
     #[serde(default)]
     content: Option<String>,
@@ -295,7 +295,7 @@ pub(super) async fn delete_memory(
 /// The result of deleting all memories.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Forgotten)]
-pub struct MemoriesDeleted {
+pub(super) struct MemoriesDeleted {
     /// The number of deleted memories.
     deleted: usize,
 }

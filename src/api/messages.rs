@@ -30,7 +30,7 @@ document_errors!(
 
 /// The acknowledgement of a message, which is durable and will be answered by a run.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MessageAccepted {
+pub(super) struct MessageAccepted {
     /// The run that answers the message.
     run_id: RunId,
     /// The id of the message.
@@ -104,7 +104,7 @@ pub(super) async fn send_message(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct MessageListQuery {
+pub(super) struct MessageListQuery {
     /// The maximum number of messages, 1 to 1000.
     #[serde(default = "default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
@@ -120,7 +120,7 @@ fn default_limit() -> usize {
 
 /// A page of the conversation.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MessageList {
+pub(super) struct MessageList {
     /// The messages, oldest first.
     #[schema(value_type = Vec<ChatMessage>)]
     messages: Vec<Arc<ChatMessage>>,
@@ -156,7 +156,7 @@ pub(super) async fn list_messages(
 
 /// The acknowledgement of a cancel request, which is durable.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CancelAccepted {
+pub(super) struct CancelAccepted {
     /// The run that is canceled: the run in progress, or the run of the next queued message. `null` if there is neither, so
     /// that the request has no effect.
     run_id: Option<RunId>,

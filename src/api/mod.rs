@@ -56,5 +56,5 @@ pub use quota::RequestQuota;
 pub use routes::register_routes;
 pub use service::DEMO_NOTICE;
 pub use state::{ApiState, ServiceMode};
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub use ws::fuzzing::check_client_frame;

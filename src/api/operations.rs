@@ -23,6 +23,7 @@ pub(super) fn register_operations(config: &mut ServiceConfig) {
             .service(messages::cancel_run)
             .service(approvals::list_approvals)
             .service(approvals::resolve_approval)
+            .service(approvals::get_approval_preview)
             .service(inputs::answer_input)
             .service(tool_calls::get_tool_output)
             .service(events::stream_events)

@@ -6,14 +6,14 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use k8sops_core::{InvalidId, StoreError};
+use k8sops_core::{ErrorChain, InvalidId, StoreError};
 use k8sops_models::InvalidSettings;
 use k8sops_telemetry::request_id;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem_code::ProblemCode;
-use crate::{error_chain::ErrorChain, runtime::SessionsError};
+use crate::runtime::SessionsError;
 
 /// An error response (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -144,7 +144,9 @@ impl From<SessionsError> for ProblemDetails {
             SessionsError::ApproverRequired => ProblemCode::ApproverRequired,
             SessionsError::TooManyRuns(_) => ProblemCode::TooManyRuns,
             SessionsError::Overloaded(_) => ProblemCode::Overloaded,
-            SessionsError::DoesNotFit(_) => ProblemCode::DoesNotFit,
+            SessionsError::ArgumentMismatch(_)
+            | SessionsError::ElicitationMismatch(_)
+            | SessionsError::ArgumentsNotEditable => ProblemCode::DoesNotFit,
             SessionsError::InputNotFound(_) => ProblemCode::InputNotFound,
             SessionsError::InputClosed(_) => ProblemCode::InputClosed,
             SessionsError::OutputNotFound(_) => ProblemCode::OutputNotFound,

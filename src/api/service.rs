@@ -18,7 +18,7 @@ document_errors!(ReadinessErrors: StoreUnavailable, Stopping);
 /// Information about the service. It contains no secrets.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Info)]
-pub struct ServiceInfo {
+pub(super) struct ServiceInfo {
     /// The name of the service, `k8sops`.
     name: &'static str,
     /// The version of the service.
@@ -125,7 +125,7 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
 /// The result of a probe.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Health)]
-pub struct HealthStatus {
+pub(super) struct HealthStatus {
     /// `ok`.
     status: &'static str,
 }

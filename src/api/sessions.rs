@@ -30,7 +30,7 @@ document_errors!(DeleteSessionErrors: InvalidRequest, SessionNotFound, StoreUnav
 
 /// A session.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct SessionView {
+pub(super) struct SessionView {
     /// The id of the session.
     pub session_id: SessionId,
     /// The title. Empty until it is derived from the first message.
@@ -73,7 +73,7 @@ impl SessionView {
 /// A new session. All fields are optional.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CreateSession {
+pub(super) struct CreateSession {
     /// The title. By default it is derived from the first message.
     #[serde(default)]
     title: Option<String>,
@@ -140,7 +140,7 @@ pub(super) async fn create_session(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct SessionListQuery {
+pub(super) struct SessionListQuery {
     /// The maximum number of sessions, 1 to 200.
     #[serde(default = "default_limit")]
     #[param(default = 50, minimum = 1, maximum = 200)]
@@ -156,7 +156,7 @@ fn default_limit() -> usize {
 
 /// A page of sessions.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct SessionList {
+pub(super) struct SessionList {
     /// The sessions, most recently active first.
     sessions: Vec<SessionView>,
     /// The cursor of the next page. Absent on the last page.
@@ -221,7 +221,7 @@ pub(super) async fn get_session(
 /// A change of a session.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct UpdateSession {
+pub(super) struct UpdateSession {
     /// The new title, 1 to 200 characters.
     title: String,
 }

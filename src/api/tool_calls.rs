@@ -1,7 +1,7 @@
 //! `/v1/sessions/{session_id}/tool_calls/{tool_call_id}/output`: the complete output of a tool call, in parts.
 
 use actix_web::{HttpRequest, HttpResponse, get, http::header, web};
-use k8sops_core::{SessionId, ToolCallId};
+use k8sops_core::{OutputPart, SessionId, ToolCallId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,7 +27,7 @@ const MAX_CHAR_BYTES: usize = 4;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct OutputRangeQuery {
+pub(super) struct OutputRangeQuery {
     /// Where the part starts, in bytes of UTF-8. An offset within a character is moved to its start.
     #[serde(default)]
     #[param(default = 0)]
@@ -44,7 +44,7 @@ fn default_limit() -> usize {
 
 /// A part of the complete output of a tool call. Secrets are redacted.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct OutputPage {
+pub(super) struct OutputPage {
     /// The tool call.
     tool_call_id: ToolCallId,
     /// Where the part starts, in bytes.
@@ -79,28 +79,62 @@ pub(super) async fn get_tool_output(
     session: SessionPath,
     path: web::Path<(String, String)>,
     request: HttpRequest,
-    QueryParameters(OutputRangeQuery { offset, limit }): QueryParameters<OutputRangeQuery>,
+    QueryParameters(range): QueryParameters<OutputRangeQuery>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    if !(MAX_CHAR_BYTES..=MAX_LIMIT).contains(&limit) {
-        return Err(ProblemDetails::invalid(format!("limit must be {MAX_CHAR_BYTES} to {MAX_LIMIT}")));
-    }
     let call: ToolCallId = path.1.parse()?;
-    let margin = usize::try_from(offset).unwrap_or(usize::MAX).min(MAX_CHAR_BYTES - 1);
-    let read_from = offset - margin as u64;
-    let read_bytes = margin + limit + MAX_CHAR_BYTES;
-    let found = state.sessions.read_tool_output(&caller.user, session.session_id, &call, read_from, read_bytes).await?;
-    let start = char_start(&found.bytes, margin);
-    let end = char_start(&found.bytes, start + limit);
-    let content = String::from_utf8_lossy(&found.bytes[start..end]).into_owned();
-    let offset = read_from + start as u64;
-    let next = offset + (end - start) as u64;
+    let window = range.window()?;
+    let found =
+        state.sessions.read_tool_output(&caller.user, session.session_id, &call, window.from, window.bytes).await?;
+    let TextPart { offset, content, total_bytes, next_offset } = window.cut(&found);
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     if preferred_media_type(&request, &[JSON, TEXT]) == TEXT {
         return Ok(response.content_type("text/plain; charset=utf-8").body(content));
     }
-    let next_offset = (next < found.total).then_some(next);
-    Ok(response.json(OutputPage { tool_call_id: call, offset, content, total_bytes: found.total, next_offset }))
+    Ok(response.json(OutputPage { tool_call_id: call, offset, content, total_bytes, next_offset }))
+}
+
+/// What is read of a stored text to return a part of it, with the bytes around it that show where characters start.
+pub(super) struct TextWindow {
+    pub(super) from: u64,
+    pub(super) bytes: usize,
+    margin: usize,
+    limit: usize,
+}
+
+/// A part of a stored text.
+pub(super) struct TextPart {
+    pub(super) offset: u64,
+    pub(super) content: String,
+    pub(super) total_bytes: u64,
+    pub(super) next_offset: Option<u64>,
+}
+
+impl OutputRangeQuery {
+    pub(super) fn window(&self) -> Result<TextWindow, ProblemDetails> {
+        let Self { offset, limit } = *self;
+        if !(MAX_CHAR_BYTES..=MAX_LIMIT).contains(&limit) {
+            return Err(ProblemDetails::invalid(format!("limit must be {MAX_CHAR_BYTES} to {MAX_LIMIT}")));
+        }
+        let margin = usize::try_from(offset).unwrap_or(usize::MAX).min(MAX_CHAR_BYTES - 1);
+        Ok(TextWindow { from: offset - margin as u64, bytes: margin + limit + MAX_CHAR_BYTES, margin, limit })
+    }
+}
+
+impl TextWindow {
+    /// Cuts the part out of what was read.
+    pub(super) fn cut(&self, found: &OutputPart) -> TextPart {
+        let start = char_start(&found.bytes, self.margin);
+        let end = char_start(&found.bytes, start + self.limit);
+        let offset = self.from + start as u64;
+        let next = offset + (end - start) as u64;
+        TextPart {
+            offset,
+            content: String::from_utf8_lossy(&found.bytes[start..end]).into_owned(),
+            total_bytes: found.total,
+            next_offset: (next < found.total).then_some(next),
+        }
+    }
 }
 
 /// Returns the start of the character that contains this byte.

@@ -20,7 +20,7 @@ const DEFAULT_DAYS: i64 = 30;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct UsageQuery {
+pub(super) struct UsageQuery {
     /// The first day, in UTC. By default 29 days before the last day.
     #[param(value_type = Option<String>, format = "date", example = "2026-11-01")]
     from: Option<UsageDay>,
@@ -31,7 +31,7 @@ pub struct UsageQuery {
 
 /// The usage of a user.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct UsageReport {
+pub(super) struct UsageReport {
     /// The first day, in UTC.
     #[schema(value_type = String, format = "date")]
     from: UsageDay,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_web::web;
 use arc_swap::ArcSwap;
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
-use k8sops_core::{SessionSettings, SessionStore, StoreError};
+use k8sops_core::{ErrorChain, SessionSettings, SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, McpConnector, McpHub, build_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder};
 use k8sops_store::{StoreBackend, StoreOptions};
@@ -25,7 +25,6 @@ use crate::{
     auth::{AuthMode, Authenticator},
     config::AppConfig,
     demo,
-    error_chain::ErrorChain,
     runtime::{Dependencies, Sessions},
 };
 

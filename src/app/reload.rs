@@ -2,6 +2,7 @@
 //! declared as live; the others need a restart.
 
 use actix_web::web;
+use k8sops_core::ErrorChain;
 use k8sops_settings::{EffectiveSetting, SettingsCatalog};
 use k8sops_telemetry::logs;
 use k8sops_tools::{ApprovalBy, ApprovalMode};
@@ -15,7 +16,6 @@ use super::limits::{capacity_limits, run_limits};
 use crate::{
     api::ApiState,
     config::{ConfigError, LoadedConfig, settings_catalog},
-    error_chain::ErrorChain,
 };
 
 /// Reloads the configuration at every SIGHUP until the returned handle is dropped.

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use k8sops_core::ErrorChain;
 use k8sops_telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +18,6 @@ use super::{
     options::AuditDestination,
     record::{AuditAction, AuditRecord},
 };
-use crate::error_chain::ErrorChain;
 
 /// What the handle asks of the writer thread.
 pub(super) enum WriterCommand {

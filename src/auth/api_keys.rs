@@ -12,7 +12,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use k8sops_core::Timestamp;
+use k8sops_core::{ErrorChain, Timestamp};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -25,7 +25,6 @@ use super::{
     roles::{RoleSet, UserRole},
     user_ids::user_id_from_name,
 };
-use crate::error_chain::ErrorChain;
 
 /// The prefix of keys, by which people and secret scanners recognize them.
 const KEY_PREFIX: &str = "k8sops_";

@@ -9,7 +9,7 @@ use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
     jwk::{Jwk, KeyAlgorithm, PublicKeyUse},
 };
-use k8sops_core::UserId;
+use k8sops_core::{ErrorChain, UserId};
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -21,7 +21,6 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{clock::unix_now, errors::AuthRejection, roles::RoleSet};
-use crate::error_chain::ErrorChain;
 
 /// The minimum time between two fetches: a flood of tokens with made-up keys does not cause more requests to the issuer.
 const MIN_FETCH_INTERVAL: Duration = Duration::from_secs(10);

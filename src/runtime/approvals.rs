@@ -1,7 +1,9 @@
-//! Pending approvals: the list for those who may answer, and the authorization of an answer.
+//! Approvals: the list for those who may answer, their previews, and the authorization of an answer.
 
-use super::{error::SessionsError, inner::RuntimeInner, sessions::Sessions};
-use k8sops_core::{ApprovalRequested, CommandBody, RunId, SessionCommand, SessionId, UserId, load_state};
+use super::{error::SessionsError, inner::RuntimeInner, queries::cut_text, sessions::Sessions};
+use k8sops_core::{
+    ApprovalId, ApprovalRequested, CommandBody, OutputPart, RunId, SessionCommand, SessionId, UserId, load_state,
+};
 use k8sops_tools::ApprovalBy;
 
 /// An approval request that waits for an answer.
@@ -15,6 +17,15 @@ pub struct WaitingApproval {
     pub run: RunId,
     /// The approval request.
     pub asked: ApprovalRequested,
+}
+
+/// Who reads the preview of an approval.
+#[derive(Debug, Clone)]
+pub struct PreviewReader {
+    /// The user.
+    pub user: UserId,
+    /// Whether the user has the role `approver`.
+    pub is_approver: bool,
 }
 
 impl Sessions {
@@ -47,6 +58,34 @@ impl Sessions {
         }
         found.sort_by_key(|approval| approval.asked.expires_at);
         Ok(found)
+    }
+
+    /// Reads at most `limit` bytes of the whole preview of an approval, starting at `offset`. Those who may answer the approval
+    /// may read it, besides the user of the session.
+    ///
+    /// # Errors
+    /// `NotFound`, `ApprovalNotFound`, and store errors.
+    pub async fn read_approval_preview(
+        &self,
+        reader: &PreviewReader,
+        session: SessionId,
+        approval: ApprovalId,
+        offset: u64,
+        limit: usize,
+    ) -> Result<OutputPart, SessionsError> {
+        let store = self.0.dependencies.store.as_ref();
+        if self.0.dependencies.approval_by == ApprovalBy::Approver && reader.is_approver {
+            store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))?;
+        } else {
+            self.get_session(&reader.user, session).await?;
+        }
+        if let Some(part) = store.read_output(session, &approval.preview_output_id(), offset, limit).await? {
+            return Ok(part);
+        }
+        // A preview that could not be stored is in the log, as far as it fits there.
+        let state = load_state(store, session).await?.state;
+        let preview = state.pending_approvals().find(|a| a.approval_id == approval).and_then(|a| a.preview.clone());
+        Ok(cut_text(&preview.ok_or(SessionsError::ApprovalNotFound(approval))?, offset, limit))
     }
 }
 

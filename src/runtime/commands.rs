@@ -119,11 +119,7 @@ impl Sessions {
                     None => return Err(SessionsError::NotFound(summary.session_id)),
                 }
                 if self.0.dependencies.approval_by == ApprovalBy::Approver && arguments.is_some() {
-                    return Err(SessionsError::DoesNotFit(
-                        "with TOOL_APPROVAL_BY=approver arguments cannot be edited, because the edited call would have been \
-                         seen by one person only; deny it, and say in the comment what to request instead"
-                            .into(),
-                    ));
+                    return Err(SessionsError::ArgumentsNotEditable);
                 }
                 if !self.0.is_allowed_to_answer(command, &summary.user_id) {
                     return Err(SessionsError::ApproverRequired);
@@ -131,8 +127,7 @@ impl Sessions {
                 let asked = state.pending_approvals().find(|asked| asked.approval_id == *approval_id);
                 match (asked, arguments.as_ref().and_then(|arguments| arguments.as_object())) {
                     (Some(asked), Some(edited)) => {
-                        let valid = self.0.dependencies.tools.validate_arguments(&asked.name, edited);
-                        valid.map_err(|mismatch| SessionsError::DoesNotFit(mismatch.to_string()))
+                        Ok(self.0.dependencies.tools.validate_arguments(&asked.name, edited)?)
                     }
                     _ => Ok(()),
                 }
@@ -149,8 +144,7 @@ impl Sessions {
                     (InputAction::Accept, Some(schema)) => {
                         let mut content = content.clone().unwrap_or_default();
                         k8sops_tools::fill_elicitation_defaults(schema, &mut content);
-                        let valid = k8sops_tools::validate_elicitation_answer(schema, &content);
-                        valid.map_err(|mismatch| SessionsError::DoesNotFit(mismatch.to_string()))
+                        Ok(k8sops_tools::validate_elicitation_answer(schema, &content)?)
                     }
                     _ => Ok(()),
                 }

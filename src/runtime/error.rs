@@ -2,6 +2,7 @@
 
 use k8sops_core::{ApprovalId, InputId, SessionId, StoreError, ToolCallId};
 use k8sops_models::InvalidSettings;
+use k8sops_tools::{ArgumentMismatch, ElicitationMismatch};
 
 /// Why a request to a session failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,9 +34,18 @@ pub enum SessionsError {
     /// The replica has the maximum number of runs.
     #[error("{0} runs are in progress on this replica, which is the limit; try again in a moment")]
     Overloaded(usize),
-    /// The edited arguments do not match the tool's schema, or the values do not match the question's.
-    #[error("{0}")]
-    DoesNotFit(String),
+    /// The edited arguments do not match the tool's schema.
+    #[error(transparent)]
+    ArgumentMismatch(#[from] ArgumentMismatch),
+    /// The values do not match the form of the question.
+    #[error(transparent)]
+    ElicitationMismatch(#[from] ElicitationMismatch),
+    /// Arguments cannot be edited by an approver.
+    #[error(
+        "with TOOL_APPROVAL_BY=approver arguments cannot be edited, because the edited call would have been seen by one \
+         person only; deny it, and say in the comment what to request instead"
+    )]
+    ArgumentsNotEditable,
     /// The open run has no question with this id.
     #[error("the session's run has no question {0}; its run has ended, or it never existed")]
     InputNotFound(InputId),

@@ -40,7 +40,7 @@ mod tests;
 mod usage_recorder;
 
 pub use admission::CapacityLimits;
-pub use approvals::WaitingApproval;
+pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
 pub use options::SessionOptions;

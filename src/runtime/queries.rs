@@ -8,6 +8,13 @@ use k8sops_core::{
     UserId, load_state,
 };
 
+/// Returns at most `limit` bytes of a text from `offset` on.
+pub(super) fn cut_text(text: &str, offset: u64, limit: usize) -> OutputPart {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+    let end = start.saturating_add(limit).min(text.len());
+    OutputPart { bytes: text.as_bytes()[start..end].to_vec(), total: text.len() as u64 }
+}
+
 impl Sessions {
     /// Lists a user's sessions, newest activity first.
     ///
@@ -113,9 +120,7 @@ impl Sessions {
         };
         let output = state.messages.iter().rev().find_map(of_call);
         let output = output.ok_or_else(|| SessionsError::OutputNotFound(call.clone()))?;
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(output.len());
-        let end = start.saturating_add(limit).min(output.len());
-        Ok(OutputPart { bytes: output.as_bytes()[start..end].to_vec(), total: output.len() as u64 })
+        Ok(cut_text(&output, offset, limit))
     }
 
     /// Returns the seq of the oldest event that is kept.

@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 const STALL: Duration = Duration::from_secs(90);
 
 /// A session of a client.
-pub struct Session {
+pub(crate) struct Session {
     pub index: usize,
     pub id: String,
     /// Commits since the last time that the session was at rest, counted by who listens to Redis.
@@ -42,7 +42,7 @@ pub struct Session {
 
 /// What the client has seen.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Logged events, as they came.
     pub events: Vec<Value>,
     last_seq: u64,
@@ -66,7 +66,7 @@ pub struct Seen {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     pub message_id: String,
     pub run_id: String,
 }
@@ -129,7 +129,7 @@ impl Seen {
 
 impl Session {
     /// Creates a session through nginx.
-    pub async fn create(http: &reqwest::Client, base: &str, index: usize) -> Arc<Self> {
+    pub(crate) async fn create(http: &reqwest::Client, base: &str, index: usize) -> Arc<Self> {
         let answer = http.post(format!("{base}/v1/sessions")).json(&json!({})).timeout(ANSWER).send().await;
         let answer = answer.expect("all replicas are up").error_for_status().expect("a session can be begun");
         let session: Value = answer.json().await.expect("JSON");
@@ -137,13 +137,13 @@ impl Session {
         Arc::new(Self { index, id, commits: AtomicU32::new(0), seen: Mutex::default(), news: watch::Sender::new(0) })
     }
 
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock()
     }
 }
 
 /// Drives a session through nginx until `enough`; then the turn that it is in is the last.
-pub struct Client {
+pub(crate) struct Client {
     pub session: Arc<Session>,
     pub http: reqwest::Client,
     pub base: String,
@@ -154,7 +154,7 @@ pub struct Client {
 impl Client {
     /// # Panics
     /// When something does not happen for too long.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let random = self.random.fork();
         let reading = follow(self.session.clone(), self.http.clone(), self.base.clone(), random);
         tokio::select! {

@@ -52,7 +52,7 @@ enum Act {
 
 /// What was done, and what came of it.
 #[derive(Default, Clone)]
-pub struct Deeds {
+pub(crate) struct Deeds {
     pub kills: u32,
     /// Kills by commit point.
     pub kills_at: BTreeMap<u32, u32>,
@@ -67,7 +67,7 @@ pub struct Deeds {
 }
 
 /// The one who watches the commits, kills at commit points, and measures.
-pub struct Watcher {
+pub(crate) struct Watcher {
     world: Arc<World>,
     sessions: HashMap<String, Arc<Session>>,
     // A plain mutex: held for a look-up, never across an await.
@@ -98,12 +98,12 @@ struct Awaited {
 }
 
 impl Watcher {
-    pub fn new(world: Arc<World>, sessions: &[Arc<Session>]) -> Arc<Self> {
+    pub(crate) fn new(world: Arc<World>, sessions: &[Arc<Session>]) -> Arc<Self> {
         let sessions = sessions.iter().map(|session| (session.id.clone(), session.clone())).collect();
         Arc::new(Self { world, sessions, inner: Mutex::default() })
     }
 
-    pub fn deeds(&self) -> Deeds {
+    pub(crate) fn deeds(&self) -> Deeds {
         self.inner.lock().deeds.clone()
     }
 
@@ -117,7 +117,7 @@ impl Watcher {
     ///
     /// # Panics
     /// When Redis does not answer.
-    pub async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(self: Arc<Self>) {
         let (client, mut ask) = self.ask().await;
         let mut subscription = client.get_async_pubsub().await.expect("Redis is there");
         subscription.psubscribe("k8sops:{*}:log").await.expect("Redis is there");
@@ -202,7 +202,7 @@ impl Inner {
 ///
 /// # Panics
 /// When something does not happen for too long.
-pub async fn torment(world: Arc<World>, watcher: Arc<Watcher>, plan: Plan) {
+pub(crate) async fn torment(world: Arc<World>, watcher: Arc<Watcher>, plan: Plan) {
     let mut random = fastrand::Rng::with_seed(plan.seed);
     let mut deck = Vec::new();
     for n in 0..plan.kills {

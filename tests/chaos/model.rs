@@ -24,7 +24,7 @@ const GAP: Duration = Duration::from_millis(25);
 
 /// What the model was asked.
 #[derive(Clone, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// Requests.
     pub times: Arc<AtomicU64>,
     /// Requests that did not offer both tools: the model could not have done its work.
@@ -32,7 +32,7 @@ pub struct Asked {
 }
 
 /// Starts the server; its base URL.
-pub fn start(asked: Asked) -> String {
+pub(crate) fn start(asked: Asked) -> String {
     let server = HttpServer::new(move || {
         // The conversation of a long session is large.
         let json = web::JsonConfig::default().limit(256 * 1024 * 1024);

@@ -72,7 +72,7 @@ struct Call {
 }
 
 /// Prints what was seen; what of it must not be.
-pub async fn report(
+pub(crate) async fn report(
     plan: &Plan,
     world: &World,
     sessions: &[Arc<Session>],

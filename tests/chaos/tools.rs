@@ -17,16 +17,16 @@ const CONNECTS: std::ops::Range<u64> = 0..1_500;
 /// How often each tool ran for each id. A call counts when it arrives: that is when the world changes, even if the caller
 /// is gone before the response.
 #[derive(Clone, Default)]
-pub struct Ran(Arc<Mutex<HashMap<(String, String), u32>>>);
+pub(crate) struct Ran(Arc<Mutex<HashMap<(String, String), u32>>>);
 
 impl Ran {
     /// How often the call of this id was run.
-    pub fn times(&self, tool: &str, id: &str) -> u32 {
+    pub(crate) fn times(&self, tool: &str, id: &str) -> u32 {
         self.0.lock().get(&(tool.to_owned(), id.to_owned())).copied().unwrap_or_default()
     }
 
     /// The ids of a tool's calls, each with how often it was run.
-    pub fn all(&self, tool: &str) -> Vec<(String, u32)> {
+    pub(crate) fn all(&self, tool: &str) -> Vec<(String, u32)> {
         let ran = self.0.lock();
         ran.iter().filter(|((name, _), _)| name == tool).map(|((_, id), times)| (id.clone(), *times)).collect()
     }
@@ -37,7 +37,7 @@ impl Ran {
 }
 
 /// Starts the server; its URL.
-pub fn start(ran: Ran) -> String {
+pub(crate) fn start(ran: Ran) -> String {
     let server = HttpServer::new(move || {
         let mcp = web::resource("/mcp").route(web::post().to(handle)).default_service(web::to(|| async {
             // No stream from the server, and no sessions to end.

@@ -35,7 +35,7 @@ const STOP: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Redis, the replicas, and nginx in front of them. All end when it is dropped.
-pub struct World {
+pub(crate) struct World {
     pub replicas: Vec<Arc<Replica>>,
     pub nginx: NginxProxy,
     pub redis: RedisServer,
@@ -46,7 +46,7 @@ pub struct World {
 
 impl World {
     /// Starts everything, and waits until every replica has its tools.
-    pub async fn start(replicas: usize, model: &str, tools: &str) -> Self {
+    pub(crate) async fn start(replicas: usize, model: &str, tools: &str) -> Self {
         let redis = RedisServer::start(RedisFlavor::Debian).await;
         let logs = TempDir::new().expect("a temporary folder");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built");
@@ -86,18 +86,18 @@ impl World {
     }
 
     /// The replica that holds leases under this name.
-    pub fn named(&self, id: &str) -> Option<&Arc<Replica>> {
+    pub(crate) fn named(&self, id: &str) -> Option<&Arc<Replica>> {
         self.replicas.iter().find(|replica| replica.life.lock().id == id)
     }
 
     /// How many replicas answer requests, and how many are stopped in their tracks.
-    pub fn standing(&self) -> (usize, usize) {
+    pub(crate) fn standing(&self) -> (usize, usize) {
         let count = |state| self.replicas.iter().filter(|replica| replica.state() == state).count();
         (count(State::Up), count(State::Paused))
     }
 
     /// The end of what each replica has written.
-    pub fn last_lines(&self) -> String {
+    pub(crate) fn last_lines(&self) -> String {
         let mut text = String::new();
         for replica in &self.replicas {
             let log = std::fs::read(&replica.log).unwrap_or_default();
@@ -112,13 +112,13 @@ impl World {
     }
 
     /// How often the replicas have written something.
-    pub fn written(&self, what: &str) -> u64 {
+    pub(crate) fn written(&self, what: &str) -> u64 {
         let log = |replica: &Arc<Replica>| std::fs::read(&replica.log).unwrap_or_default();
         self.replicas.iter().map(|r| String::from_utf8_lossy(&log(r)).matches(what).count() as u64).sum()
     }
 
     /// Keeps the logs of the replicas beyond the test; where they are.
-    pub fn keep_logs(&self) -> PathBuf {
+    pub(crate) fn keep_logs(&self) -> PathBuf {
         let kept = std::env::temp_dir().join(format!("k8sops-chaos-{}", std::process::id()));
         std::fs::create_dir_all(&kept).expect("the folder for temporary files takes another");
         for replica in &self.replicas {
@@ -131,7 +131,7 @@ impl World {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It answers.
     Up,
     /// Stopped by SIGSTOP.
@@ -141,7 +141,7 @@ pub enum State {
 }
 
 /// One place of a replica: its port stays, its process comes and goes.
-pub struct Replica {
+pub(crate) struct Replica {
     pub index: usize,
     port: u16,
     env: Vec<(&'static str, String)>,
@@ -160,15 +160,15 @@ struct Life {
 }
 
 impl Replica {
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.life.lock().state
     }
 
-    pub fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.life.lock().id.clone()
     }
 
@@ -178,7 +178,7 @@ impl Replica {
     }
 
     /// Starts the process and waits until it answers. It takes part in the work as soon as it can, not only from then on.
-    pub async fn start(&self) {
+    pub(crate) async fn start(&self) {
         let child = self.spawn();
         self.life.lock().child = Some(child);
         let deadline = Instant::now() + START;
@@ -229,27 +229,27 @@ impl Replica {
     }
 
     /// SIGKILL, at once. False when it is not up.
-    pub fn kill(&self) -> bool {
+    pub(crate) fn kill(&self) -> bool {
         self.signal(Signal::SIGKILL, State::Up, State::Down)
     }
 
     /// SIGSTOP.
-    pub fn pause(&self) -> bool {
+    pub(crate) fn pause(&self) -> bool {
         self.signal(Signal::SIGSTOP, State::Up, State::Paused)
     }
 
     /// SIGCONT.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.signal(Signal::SIGCONT, State::Paused, State::Up);
     }
 
     /// SIGTERM.
-    pub fn terminate(&self) -> bool {
+    pub(crate) fn terminate(&self) -> bool {
         self.signal(Signal::SIGTERM, State::Up, State::Down)
     }
 
     /// Waits until the process that was told to end has ended.
-    pub async fn ended(&self) -> ExitStatus {
+    pub(crate) async fn ended(&self) -> ExitStatus {
         let child = self.life.lock().child.take();
         let mut child = child.expect("it was started, and is waited for once");
         let ended = timeout(STOP, child.wait()).await;

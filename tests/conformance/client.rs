@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Set by the suite.
-pub const SCENARIO: &str = "MCP_CONFORMANCE_SCENARIO";
+pub(crate) const SCENARIO: &str = "MCP_CONFORMANCE_SCENARIO";
 const CONTEXT: &str = "MCP_CONFORMANCE_CONTEXT";
 
 /// The name of the server in the configuration.
@@ -31,7 +31,7 @@ impl ElicitationHandler for Agreeable {
     }
 }
 
-pub async fn run(scenario: &str) -> ExitCode {
+pub(crate) async fn run(scenario: &str) -> ExitCode {
     let Some(url) = std::env::args().next_back().filter(|url| url.starts_with("http")) else {
         eprintln!("the suite gives the URL of its server as the last argument");
         return ExitCode::FAILURE;

@@ -45,7 +45,7 @@ impl Outcome {
     }
 }
 
-pub async fn run(args: Vec<String>) -> ExitCode {
+pub(crate) async fn run(args: Vec<String>) -> ExitCode {
     // `cargo test` gives every test binary the same arguments.
     if args.iter().any(|arg| arg == "--list") {
         return ExitCode::SUCCESS;

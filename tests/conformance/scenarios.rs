@@ -1,16 +1,16 @@
 //! What is expected of which scenario.
 
 /// The eras that we speak; scenarios of older ones alone are not run.
-pub const ERAS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+pub(crate) const ERAS: [&str; 2] = ["2025-11-25", "2026-07-28"];
 
 const OAUTH: &str = "no OAuth flows; operators configure headers, or users bring their token";
 
 /// What does not apply, by how a scenario's name begins, and why.
-pub const NOT_OURS: [(&str, &str); 2] =
+pub(crate) const NOT_OURS: [(&str, &str); 2] =
     [("auth/", OAUTH), ("sep-2640-", "the Skills extension: k8sops uses tools and nothing else of a server")];
 
 /// How many successful checks a scenario has at least when all is well.
-pub fn least_checks(scenario: &str) -> usize {
+pub(crate) fn least_checks(scenario: &str) -> usize {
     match scenario {
         "tools_call" => 2,
         "sse-retry" | "http-standard-headers" => 3,

@@ -46,6 +46,40 @@ async fn approved_change_runs_once_with_edited_arguments() {
     assert_eq!(tools.count_calls("change"), 1);
 }
 
+/// A diff of many objects, one of which is scaled to 0.
+fn long_diff() -> String {
+    let object = |n: usize, hunk: &str| format!("--- live/web-{n}\n+++ new/web-{n}\n@@ -1,2 +1,2 @@\n spec:\n{hunk}");
+    let image = |n: usize| object(n, &format!("-  image: web:1.{n}\n+  image: web:2.{n}\n"));
+    let alike = |from: usize| (from..from + 600).map(image).collect::<String>();
+    alike(0) + &object(9999, "-  replicas: 3\n+  replicas: 0\n") + &alike(600)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_preview_is_cut_and_can_be_read_whole() {
+    let shell = FakeMcpServer::new().tool("bash", "A shell", Some(false), |_| Ok(long_diff()));
+    let model = ScriptedModel::new([vec![call("bash", json!({"command": "kubectl apply -f all.yaml"}))]]);
+    let servers = vec![shell.connector("shell")];
+    let service = TestService::start(ServiceSetup { model: Some(model), servers, ..ServiceSetup::default() }).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "apply it"})).await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    let preview = asked["preview"].as_str().unwrap();
+    assert!(preview.len() <= 48 * 1024 && preview.contains("-  replicas: 3\n+  replicas: 0\n"), "{preview}");
+    let omitted = asked["preview_detail"]["lines_omitted"].as_u64().unwrap();
+    assert!(omitted > 1000 && preview.contains(&format!("this preview leaves out {omitted} lines")), "{omitted}");
+    assert_eq!(asked["server"], json!("shell"));
+
+    let path = format!("{}/preview", path(&session, &asked));
+    let first = service.get(&format!("{path}?limit=65536")).await;
+    let next = first["next_offset"].as_u64().unwrap();
+    let rest = service.get(&format!("{path}?limit=65536&offset={next}")).await;
+    let whole = [&first, &rest].map(|page| page["content"].as_str().unwrap()).concat();
+    assert_eq!((whole, rest["next_offset"].is_null()), (long_diff(), true));
+    let other = format!("{session}/approvals/{}/preview", session.rsplit('/').next().unwrap());
+    assert_eq!(service.refused(service.request(Method::GET, &other)).await.0, 404);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_change_does_not_run() {
     let (model, tools) =

@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
@@ -289,6 +290,7 @@ async fn idle_sockets_do_not_block_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_wait_when_descriptors_run_out() {
+    needs_files(2_000);
     let (providers, data) = (FakeProviders::start().await, tempfile::tempdir().unwrap());
     let env = [
         ("LLM_PROVIDER", "test-openai-chat"),
@@ -299,18 +301,30 @@ async fn connections_wait_when_descriptors_run_out() {
     ];
     let program = program_after("ulimit -n 600", &providers.settings_yaml(), &env).await;
     let session = program.create_session().await;
-    // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying.
+    // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying, and one whose
+    // idle connection was closed connects again.
     let mut flood = JoinSet::new();
+    let last_error = Arc::new(Mutex::new(None));
     for _ in 0..640 {
         let address = program.process.url.trim_start_matches("http://").to_owned();
+        let last_error = last_error.clone();
         flood.spawn(async move {
-            // A client whose idle connection was closed connects again.
-            while let Ok(mut socket) = TcpStream::connect(&address).await {
-                rest(&mut socket).await;
+            loop {
+                match TcpStream::connect(&address).await {
+                    Ok(mut socket) => drop(rest(&mut socket).await),
+                    Err(error) => {
+                        *last_error.lock() = Some(error);
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
             }
         });
     }
-    eventually("as many as fit are connected", async || program.process.open_descriptors() > 400).await;
+    eventually("as many as fit are connected", async || {
+        let open = program.process.open_descriptors();
+        if open > 400 { Ok(()) } else { Err(format!("{open} files are open; clients got {:?}", last_error.lock())) }
+    })
+    .await;
     // Connected clients are served, which needs files of the store, while the others wait.
     for _ in 0..100 {
         program.create_session().await;

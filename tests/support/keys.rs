@@ -9,7 +9,7 @@ use k8sops::auth::{NewKey, UserRole};
 use tempfile::TempDir;
 
 /// A file of API keys, and its entries by user.
-pub struct ApiKeyFile {
+pub(crate) struct ApiKeyFile {
     folder: TempDir,
     entries: Vec<(String, String)>,
     kept: Kept,
@@ -25,25 +25,25 @@ enum Kept {
 }
 
 impl ApiKeyFile {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: TempDir::new().unwrap(), entries: Vec::new(), kept: Kept::Plain }
     }
 
     /// Creates a file that is stored like a mounted Secret.
-    pub fn mounted() -> Self {
+    pub(crate) fn mounted() -> Self {
         let keys = Self { kept: Kept::Mounted(0), ..Self::new() };
         symlink("..data/keys.yaml", keys.path()).unwrap();
         keys
     }
 
-    pub fn add(&mut self, user: &str, roles: &[UserRole]) -> String {
+    pub(crate) fn add(&mut self, user: &str, roles: &[UserRole]) -> String {
         let new = NewKey::generate(user, roles, None).unwrap();
         self.entries.push((user.to_owned(), new.entry));
         self.write();
         new.key
     }
 
-    pub fn remove(&mut self, user: &str) {
+    pub(crate) fn remove(&mut self, user: &str) {
         self.entries.retain(|(of, _)| of != user);
         self.write();
     }
@@ -59,11 +59,11 @@ impl ApiKeyFile {
         }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("keys.yaml")
     }
 
-    pub fn env(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn env(&self) -> Vec<(&'static str, String)> {
         vec![("AUTH_MODE", "api_key".into()), ("AUTH_API_KEYS_FILE", self.path().to_str().unwrap().into())]
     }
 }

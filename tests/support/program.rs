@@ -8,14 +8,14 @@ use tokio::process::Command;
 use crate::service::EventStream;
 
 /// Returns a command that runs the program under test, with an empty environment.
-pub fn k8sops_command() -> Command {
+pub(crate) fn k8sops_command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_k8sops"));
     command.env_clear().current_dir(std::env::temp_dir()).kill_on_drop(true);
     command
 }
 
 /// A running `k8sops serve`, on a free port, with its sessions in memory.
-pub struct TestProgram {
+pub(crate) struct TestProgram {
     pub process: ChildProgram,
     /// The key or token that every request contains.
     pub token: Option<String>,
@@ -26,12 +26,12 @@ pub struct TestProgram {
 
 impl TestProgram {
     /// Starts the program with these settings.
-    pub async fn start(yaml: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(yaml: &str, env: &[(&str, &str)]) -> Self {
         Self::start_as(k8sops_command().arg("serve"), yaml, env).await
     }
 
     /// Starts a command that becomes the program.
-    pub async fn start_as(command: &mut Command, yaml: &str, env: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_as(command: &mut Command, yaml: &str, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("k8sops.yaml"), yaml).unwrap();
         command
@@ -46,7 +46,7 @@ impl TestProgram {
     }
 
     /// Returns a request with the token.
-    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.process.url)).timeout(TEST_TIMEOUT);
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -55,29 +55,29 @@ impl TestProgram {
     }
 
     /// Sends a GET request, and returns the JSON of the response.
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         self.request(reqwest::Method::GET, path).send().await.unwrap().json().await.unwrap()
     }
 
     /// Waits until the MCP servers are connected.
-    pub async fn wait_for_mcp_servers(&self) {
+    pub(crate) async fn wait_for_mcp_servers(&self) {
         eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
     /// Creates a session, and returns its path.
-    pub async fn create_session(&self) -> String {
+    pub(crate) async fn create_session(&self) -> String {
         let answer = self.request(reqwest::Method::POST, "/v1/sessions").json(&json!({})).send().await.unwrap();
         let session: Value = answer.json().await.unwrap();
         format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
     }
 
     /// Runs a turn, and returns its frames.
-    pub async fn turn(&self, session: &str, headers: &[(&str, &str)]) -> Vec<Value> {
+    pub(crate) async fn turn(&self, session: &str, headers: &[(&str, &str)]) -> Vec<Value> {
         self.say(session, "my question", headers).await
     }
 
     /// Runs a turn for this message, and returns its frames.
-    pub async fn say(&self, session: &str, content: &str, headers: &[(&str, &str)]) -> Vec<Value> {
+    pub(crate) async fn say(&self, session: &str, content: &str, headers: &[(&str, &str)]) -> Vec<Value> {
         let request = self.request(reqwest::Method::POST, &format!("{session}/messages"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.header("accept", "text/event-stream").json(&json!({"content": content}));
@@ -87,18 +87,18 @@ impl TestProgram {
     }
 
     /// Opens a stream of the session's events.
-    pub async fn events(&self, session: &str, query: &str) -> EventStream {
+    pub(crate) async fn events(&self, session: &str, query: &str) -> EventStream {
         let answer = self.request(reqwest::Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
         EventStream::new(answer.error_for_status().unwrap())
     }
 
     /// Returns the lines of the log so far.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.process.stderr.lines()
     }
 
     /// Stops the program. Returns the lines of its log, and its working directory.
-    pub async fn stop(mut self) -> (Vec<String>, TempDir) {
+    pub(crate) async fn stop(mut self) -> (Vec<String>, TempDir) {
         let status = self.process.stop().await;
         assert!(status.success(), "{status}: {:?}", self.log());
         (self.log(), self.dir)

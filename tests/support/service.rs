@@ -19,7 +19,7 @@ use k8sops_testing::{TEST_TIMEOUT, eventually, scripted_model::ScriptedModel};
 
 /// How the service of a test differs from the default.
 #[derive(Default)]
-pub struct ServiceSetup {
+pub(crate) struct ServiceSetup {
     pub env: Vec<(&'static str, String)>,
     pub yaml: Option<String>,
     pub model: Option<Arc<dyn ChatModel>>,
@@ -29,7 +29,7 @@ pub struct ServiceSetup {
 }
 
 /// A running service. Dropping it aborts it; [`TestService::stop`] shuts it down.
-pub struct TestService {
+pub(crate) struct TestService {
     pub base: String,
     /// The key or token that every request contains.
     pub token: Option<String>,
@@ -41,11 +41,11 @@ pub struct TestService {
 
 impl TestService {
     /// Starts a service with this model and the filesystem store.
-    pub async fn with(model: &Arc<ScriptedModel>) -> Self {
+    pub(crate) async fn with(model: &Arc<ScriptedModel>) -> Self {
         Self::start(ServiceSetup { model: Some(model.clone()), ..ServiceSetup::default() }).await
     }
 
-    pub async fn start(setup: ServiceSetup) -> Self {
+    pub(crate) async fn start(setup: ServiceSetup) -> Self {
         let data = setup.data.unwrap_or_else(|| TempDir::new().unwrap());
         let mut env: BTreeMap<String, String> = BTreeMap::from([
             ("K8SOPS_PORT".into(), "0".into()),
@@ -66,7 +66,7 @@ impl TestService {
         Self::run(app, data)
     }
 
-    pub fn run(app: Application, data: TempDir) -> Self {
+    pub(crate) fn run(app: Application, data: TempDir) -> Self {
         let base = format!("http://127.0.0.1:{}", app.port());
         let stop = CancellationToken::new();
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));
@@ -75,30 +75,30 @@ impl TestService {
     }
 
     /// Shuts the service down, and returns its data folder for the next service.
-    pub async fn stop(self) -> TempDir {
+    pub(crate) async fn stop(self) -> TempDir {
         self.stop.cancel();
         tokio::time::timeout(TEST_TIMEOUT, self.task).await.expect("the service stops").unwrap().unwrap();
         self.data
     }
 
     /// Begins the shutdown without waiting for its end.
-    pub fn request_stop(&self) {
+    pub(crate) fn request_stop(&self) {
         self.stop.cancel();
     }
 
     /// Waits until all MCP servers are connected.
-    pub async fn wait_for_mcp_servers(&self) {
+    pub(crate) async fn wait_for_mcp_servers(&self) {
         eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
     /// Returns a copy of the data folder as it is now.
-    pub fn copy_data(&self) -> TempDir {
+    pub(crate) fn copy_data(&self) -> TempDir {
         let copy = TempDir::new().unwrap();
         copy_dir(self.data.path(), copy.path());
         copy
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base)).timeout(TEST_TIMEOUT);
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -106,31 +106,31 @@ impl TestService {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         ok(self.request(Method::GET, path).send().await.unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
         ok(self.request(Method::POST, path).json(&body).send().await.unwrap()).await
     }
 
-    pub async fn patch(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Value {
         ok(self.request(Method::PATCH, path).json(&body).send().await.unwrap()).await
     }
 
     /// Sends a request that must fail, and returns the status and the problem document.
-    pub async fn refused(&self, request: RequestBuilder) -> (u16, Value) {
+    pub(crate) async fn refused(&self, request: RequestBuilder) -> (u16, Value) {
         problem(request.send().await.unwrap()).await
     }
 
     /// Creates a session, and returns its path.
-    pub async fn create_session(&self) -> String {
+    pub(crate) async fn create_session(&self) -> String {
         let session = self.post("/v1/sessions", json!({})).await;
         format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
     }
 
     /// Sends a message, waits for the end of its run, and returns the frames of the run.
-    pub async fn turn(&self, session: &str, content: &str) -> Vec<Value> {
+    pub(crate) async fn turn(&self, session: &str, content: &str) -> Vec<Value> {
         let response = self
             .request(Method::POST, &format!("{session}/messages"))
             .header("accept", "text/event-stream")
@@ -143,7 +143,7 @@ impl TestService {
     }
 
     /// Returns the events of a session so far.
-    pub async fn log(&self, session: &str) -> Vec<Value> {
+    pub(crate) async fn log(&self, session: &str) -> Vec<Value> {
         let response = self
             .request(Method::GET, &format!("{session}/events?follow=false"))
             .header("accept", "application/x-ndjson")
@@ -157,14 +157,14 @@ impl TestService {
     }
 
     /// Opens a stream of the session's events.
-    pub async fn events(&self, session: &str, query: &str) -> EventStream {
+    pub(crate) async fn events(&self, session: &str, query: &str) -> EventStream {
         let response = self.request(Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         EventStream::new(response)
     }
 }
 
-pub fn info(provider: &str, model: &str) -> ProviderInfo {
+pub(crate) fn info(provider: &str, model: &str) -> ProviderInfo {
     let model = ModelInfo {
         id: model.into(),
         name: model.into(),
@@ -184,7 +184,7 @@ async fn ok(response: Response) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-pub async fn problem(response: Response) -> (u16, Value) {
+pub(crate) async fn problem(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let content_type =
         response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -196,19 +196,19 @@ pub async fn problem(response: Response) -> (u16, Value) {
 }
 
 /// A stream of server-sent events.
-pub struct EventStream {
+pub(crate) struct EventStream {
     body: futures_util::stream::BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: String,
 }
 
 impl EventStream {
-    pub fn new(response: Response) -> Self {
+    pub(crate) fn new(response: Response) -> Self {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.bytes_stream().boxed(), buffer: String::new() }
     }
 
     /// Returns the data of the next message, or `None` at the end.
-    pub async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             while let Some(end) = self.buffer.find("\n\n") {
                 let message: String = self.buffer.drain(..end + 2).collect();
@@ -225,7 +225,7 @@ impl EventStream {
     }
 
     /// Reads all messages until the stream ends.
-    pub async fn rest(mut self) -> Vec<Value> {
+    pub(crate) async fn rest(mut self) -> Vec<Value> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
             frames.push(frame);
@@ -234,7 +234,7 @@ impl EventStream {
     }
 
     /// Reads messages up to the first of this type, inclusive.
-    pub async fn until(&mut self, kind: &str) -> Vec<Value> {
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut frames = Vec::new();
         loop {
             let frame = self.next().await.unwrap_or_else(|| panic!("the stream ended before {kind}: {frames:?}"));
@@ -248,12 +248,12 @@ impl EventStream {
 }
 
 /// Returns the types of frames, in order.
-pub fn frame_types(frames: &[Value]) -> Vec<&str> {
+pub(crate) fn frame_types(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter_map(|frame| frame["type"].as_str()).collect()
 }
 
 /// Returns the text that a simple client shows: `offset` 0 starts a new text, any other value appends.
-pub fn shown_text(frames: &[Value]) -> String {
+pub(crate) fn shown_text(frames: &[Value]) -> String {
     let mut text = String::new();
     for token in frames.iter().filter(|frame| frame["type"] == "token") {
         if token["offset"] == 0 {
@@ -266,7 +266,7 @@ pub fn shown_text(frames: &[Value]) -> String {
 }
 
 /// Asserts that the sequence numbers of logged events have no gap, beginning with `first`.
-pub fn assert_gapless(frames: &[Value], first: u64) {
+pub(crate) fn assert_gapless(frames: &[Value], first: u64) {
     let seqs: Vec<u64> = frames.iter().filter_map(|frame| frame["seq"].as_u64()).collect();
     assert_eq!(seqs, (first..first + seqs.len() as u64).collect::<Vec<_>>());
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use k8sops_core::ChatMessage;
 use k8sops_models::ToolSpec;
+use k8sops_tools::UntrustedWord;
 
 /// Minimum length of a word in characters: shorter ones do not show where they come from.
 const MIN_WORD: usize = 4;
@@ -95,7 +96,7 @@ pub(crate) fn find_untrusted_word(
     arguments: &Map<String, Value>,
     messages: &[Arc<ChatMessage>],
     tools: &[ToolSpec],
-) -> Option<(String, String)> {
+) -> Option<UntrustedWord> {
     let mut candidates = HashSet::new();
     arguments.values().for_each(|value| collect(value, &mut candidates));
     candidates.retain(|word| !VOCABULARY.iter().any(|known| known.eq_ignore_ascii_case(word)));
@@ -123,7 +124,7 @@ pub(crate) fn find_untrusted_word(
     let mut outside = outputs.chain(notes).chain(descriptions);
     outside.find_map(|(text, place)| {
         let word = words(text).find(|word| candidates.contains(word))?;
-        Some((word.to_owned(), place))
+        Some(UntrustedWord { word: word.to_owned(), source: place })
     })
 }
 
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn found(arguments: &Value, messages: &[Arc<ChatMessage>]) -> Option<String> {
-        find_untrusted_word(arguments.as_object().unwrap(), messages, &[]).map(|(word, _)| word)
+        find_untrusted_word(arguments.as_object().unwrap(), messages, &[]).map(|found| found.word)
     }
 
     #[test]
@@ -226,7 +227,7 @@ mod tests {
         let tool = ToolSpec { name: "calendar".into(), description, input_schema: Map::new() };
         let arguments = json!({"file": "evil-manifest"});
         let found = find_untrusted_word(arguments.as_object().unwrap(), &[user("hi")], &[tool]).unwrap();
-        assert_eq!(found, ("evil-manifest".to_owned(), "the description of calendar".to_owned()));
+        assert_eq!((found.word.as_str(), found.source.as_str()), ("evil-manifest", "the description of calendar"));
     }
 
     #[test]

@@ -19,13 +19,18 @@ use crate::{
     run_log::LogClosed,
 };
 use k8sops_core::{
-    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ChatMessage, EventBody, OpenRun, OpenToolCall,
-    RunId, StopReason, Timestamp, ToolCall, ToolEffect, ToolEnd, ToolProgress, ToolStart, ToolStatus,
+    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ApprovalState, ChatMessage, EventBody, OpenRun,
+    OpenToolCall, RunId, SessionWarning, StopReason, Timestamp, ToolCall, ToolCallId, ToolEffect, ToolEnd,
+    ToolProgress, ToolStart, ToolStatus,
 };
-use k8sops_tools::{ApprovalRequirement, CallProgress, ClassifiedCall, ToolCallContext, ToolOutcome};
+use k8sops_tools::{
+    ApprovalRequirement, CallPreview, CallProgress, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolOutcome,
+};
 
 /// Time limit of a preview, after which the approval request goes out without one.
 const PREVIEW_TIMEOUT: Duration = Duration::from_secs(20);
+/// Code of the warning that an approval lapsed.
+const APPROVAL_STALE: &str = "approval_stale";
 /// Said of a call that was cancelled before it was sent.
 const NOT_RUN: &str = "cancelled by the user before it was run";
 
@@ -89,55 +94,73 @@ impl Run {
         if let Some(why) = self.limits.refuse_repeated_call(call, messages) {
             return end(ToolStatus::Error, &why).await;
         }
-        let Some(mut class) = self.tools.classify_call(&call.name, arguments) else {
-            let message = format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
-            return end(ToolStatus::Error, &message).await;
-        };
-        if class.approval == ApprovalRequirement::Denied {
-            let message = format!(
-                "not allowed: this call would change something ({}), and the operator allows none",
-                class.reason
-            );
-            return end(ToolStatus::Denied, &message).await;
-        }
-        if class.approval == ApprovalRequirement::RequiredIfUntrusted
-            && let Some((word, place)) = find_untrusted_word(arguments, messages, &self.tools.tool_specs())
-        {
-            class.approval = ApprovalRequirement::Required;
-            class.reason = format!("{}; {word:?} in its arguments comes from {place}", class.reason);
-        }
-        // An answer stands even if the operator's rules have changed since: a denial as well as edited arguments.
-        let arguments = if class.approval == ApprovalRequirement::Required || open.approval.is_some() {
-            match self.await_approval(open, &class, arguments).await? {
-                ApprovalAnswer::Approved(Some(edited)) => {
-                    let Some(edited_class) = self.tools.classify_call(&call.name, &edited) else {
-                        return end(ToolStatus::Error, "the tool no longer exists; nothing was run").await;
-                    };
-                    if edited_class.approval == ApprovalRequirement::Denied {
-                        let message = format!("not allowed, even as edited ({})", edited_class.reason);
-                        return end(ToolStatus::Denied, &message).await;
-                    }
-                    class = edited_class;
-                    edited
+        // After an approval lapsed, it is asked for the arguments that were approved then, which may be edited ones.
+        let asked = open.approval.as_ref().and_then(|approval| approval.requested.arguments.as_object());
+        let mut arguments = asked.unwrap_or(arguments).clone();
+        let mut lapsed = None;
+        loop {
+            let untrusted_word = find_untrusted_word(&arguments, messages, &self.tools.tool_specs());
+            let Some(mut class) = self.tools.classify_call(&call.name, &arguments, untrusted_word.as_ref()) else {
+                let message =
+                    format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);
+                return end(ToolStatus::Error, &message).await;
+            };
+            let reason = match &class.approval {
+                ApprovalRequirement::Deny { reason } => {
+                    return end(ToolStatus::Denied, &format!("not allowed: {reason}")).await;
                 }
-                ApprovalAnswer::Approved(None) => arguments.clone(),
-                ApprovalAnswer::Denied(message) => return end(ToolStatus::Denied, &message).await,
-                ApprovalAnswer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
-                ApprovalAnswer::Halted => return Ok(()),
+                ApprovalRequirement::Ask { reason } => Some(reason.clone()),
+                // An answer stands even if the operator's rules have changed since: a denial as well as edited arguments.
+                ApprovalRequirement::Run if open.approval.is_some() || lapsed.is_some() => Some(class.reason.clone()),
+                ApprovalRequirement::Run => None,
+            };
+            let mut approved = None;
+            if let Some(reason) = reason {
+                let question = ApprovalQuestion { call, class: &class, reason, arguments: &arguments, lapsed };
+                match self.await_approval(question).await? {
+                    ApprovalAnswer::Approved(approval, Some(edited)) => {
+                        // Edited arguments are the words of the person who edited them.
+                        let Some(edited_class) = self.tools.classify_call(&call.name, &edited, None) else {
+                            return end(ToolStatus::Error, "the tool no longer exists; nothing was run").await;
+                        };
+                        if let ApprovalRequirement::Deny { reason } = &edited_class.approval {
+                            return end(ToolStatus::Denied, &format!("not allowed, even as edited: {reason}")).await;
+                        }
+                        class = edited_class;
+                        arguments = edited;
+                        approved = Some(approval);
+                    }
+                    ApprovalAnswer::Approved(approval, None) => approved = Some(approval),
+                    ApprovalAnswer::Denied(message) => return end(ToolStatus::Denied, &message).await,
+                    ApprovalAnswer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
+                    ApprovalAnswer::Halted => return Ok(()),
+                }
             }
-        } else {
-            arguments.clone()
-        };
-        let lane = if class.effect == ToolEffect::Read { &concurrency.read } else { &concurrency.change };
-        let _turn = lane.acquire().await.expect("the semaphore is never closed");
-        if self.cancel.is_cancelled() {
-            return end(ToolStatus::Cancelled, NOT_RUN).await;
+            let lane = if class.effect == ToolEffect::Read { &concurrency.read } else { &concurrency.change };
+            let _turn = lane.acquire().await.expect("the semaphore is never closed");
+            // What was seen is compared directly before the call, behind all calls that had their turn before.
+            let freshness = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return end(ToolStatus::Cancelled, NOT_RUN).await,
+                () = self.halt.cancelled() => return Ok(()),
+                freshness = self.check_preview(approved.as_deref()) => freshness,
+            };
+            if let (Some(approval), PreviewFreshness::Changed { what }) = (approved, freshness) {
+                lapsed = Some(LapsedApproval { id: approval.approval_id, what });
+                continue;
+            }
+            let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
+            return self.run_call(run_id, call, &class, arguments, attempt, environment).await;
         }
-        if self.halt.is_cancelled() {
-            return Ok(());
-        }
-        let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
-        self.run_call(run_id, call, &class, arguments, attempt, environment).await
+    }
+
+    /// Compares what an approval showed with what holds now.
+    async fn check_preview(&self, approved: Option<&ApprovalRequested>) -> PreviewFreshness {
+        let Some(approved) = approved else { return PreviewFreshness::Current };
+        let check = tokio::time::timeout(PREVIEW_TIMEOUT, self.tools.check_preview(approved));
+        check.await.unwrap_or_else(|_| PreviewFreshness::Changed {
+            what: format!("what it showed could not be read again within {} s", PREVIEW_TIMEOUT.as_secs()),
+        })
     }
 
     /// Sends one call and commits its end. Its start is durable before it is sent.
@@ -211,40 +234,47 @@ impl Run {
     }
 
     /// Requests approval, unless an earlier owner did, and waits for the answer.
-    async fn await_approval(
-        &self,
-        open: &OpenToolCall,
-        class: &ClassifiedCall,
-        arguments: &Map<String, Value>,
-    ) -> Result<ApprovalAnswer, LogClosed> {
+    async fn await_approval(&self, question: ApprovalQuestion<'_>) -> Result<ApprovalAnswer, LogClosed> {
+        let ApprovalQuestion { call, class, reason, arguments, lapsed } = question;
         let mut changes = self.log.subscribe();
-        if open.approval.is_none() {
+        if lapsed.is_some() || self.newest_approval(&call.id).is_none() {
+            let approval_id = ApprovalId::new();
+            let preview = self.tools.preview_call(&call.name, arguments, approval_id);
             let preview = tokio::select! {
-                preview = tokio::time::timeout(PREVIEW_TIMEOUT, self.tools.preview_call(&open.call.name, arguments)) => {
-                    preview.ok().flatten()
-                }
+                preview = tokio::time::timeout(PREVIEW_TIMEOUT, preview) => preview.unwrap_or_default(),
                 () = self.cancel.cancelled() => return Ok(ApprovalAnswer::Cancelled),
                 () = self.halt.cancelled() => return Ok(ApprovalAnswer::Halted),
             };
+            let CallPreview { summary, objects, dependents, cluster, text, detail } = preview;
             let request = ApprovalRequested {
-                approval_id: ApprovalId::new(),
-                tool_call_id: open.call.id.clone(),
-                name: open.call.name.clone(),
-                arguments: open.call.arguments.clone(),
+                approval_id,
+                tool_call_id: call.id.clone(),
+                name: call.name.clone(),
+                arguments: Value::Object(arguments.clone()),
                 effect: class.effect,
-                reason: class.reason.clone(),
-                preview,
+                reason,
+                preview: text,
                 expires_at: Timestamp::now().saturating_add(self.limits.approval_ttl),
+                summary,
+                objects,
+                dependents,
+                server: class.tool.server().to_owned(),
+                cluster,
+                preview_detail: detail,
+                replaces: lapsed.as_ref().map(|lapsed| lapsed.id),
             };
-            self.log.append_events(vec![EventBody::ApprovalRequested(request)]).await?;
+            let mut events = Vec::new();
+            if let Some(LapsedApproval { what, .. }) = lapsed {
+                let message = format!("{} was approved and not run: {what}; it is asked again", call.name);
+                events.push(EventBody::Warning(SessionWarning::new(APPROVAL_STALE, message)));
+            }
+            events.push(EventBody::ApprovalRequested(request));
+            self.log.append_events(events).await?;
         }
         loop {
             changes.mark_unchanged();
-            let view = self.log.view();
-            let calls = view.run.iter().flat_map(|run| &run.calls);
-            let approval = calls.filter(|c| c.call.id == open.call.id).find_map(|c| c.approval.as_ref());
-            if let Some(resolved) = approval.and_then(|a| a.resolved.as_ref()) {
-                return Ok(ApprovalAnswer::from(resolved));
+            if let Some(ApprovalState { requested, resolved: Some(resolved) }) = self.newest_approval(&call.id) {
+                return Ok(ApprovalAnswer::from_log(requested, &resolved));
             }
             tokio::select! {
                 result = changes.changed() => result.map_err(|_| LogClosed)?,
@@ -253,6 +283,29 @@ impl Run {
             }
         }
     }
+
+    /// Returns the newest approval that was requested for a call.
+    fn newest_approval(&self, call: &ToolCallId) -> Option<ApprovalState> {
+        let run = self.log.view().run?;
+        run.calls.into_iter().find(|open| &open.call.id == call)?.approval
+    }
+}
+
+/// A call for which an approval is requested.
+struct ApprovalQuestion<'a> {
+    call: &'a ToolCall,
+    class: &'a ClassifiedCall,
+    reason: String,
+    arguments: &'a Map<String, Value>,
+    /// The approval that this one replaces.
+    lapsed: Option<LapsedApproval>,
+}
+
+/// An approval that was granted and does not hold any more, because what it showed has changed.
+struct LapsedApproval {
+    id: ApprovalId,
+    /// What has changed.
+    what: String,
 }
 
 /// Returns the message about arguments that are not an object.
@@ -271,20 +324,21 @@ fn invalid_arguments_message(messages: &[Arc<ChatMessage>]) -> &'static str {
 
 /// The answer to an approval request.
 enum ApprovalAnswer {
-    /// Execute it, with these arguments if they were edited.
-    Approved(Option<Map<String, Value>>),
+    /// Execute what was requested, with other arguments if they were edited.
+    Approved(Box<ApprovalRequested>, Option<Map<String, Value>>),
     /// Do not execute it; holds the message to the model.
     Denied(String),
     Cancelled,
     Halted,
 }
 
-impl From<&ApprovalResolved> for ApprovalAnswer {
-    fn from(resolved: &ApprovalResolved) -> Self {
+impl ApprovalAnswer {
+    fn from_log(requested: ApprovalRequested, resolved: &ApprovalResolved) -> Self {
         let comment = resolved.comment.as_deref().filter(|c| !c.trim().is_empty());
         match resolved.decision {
             ApprovalDecision::Approve => {
-                Self::Approved(resolved.arguments.as_ref().and_then(|a| a.as_object().cloned()))
+                let edited = resolved.arguments.as_ref().and_then(|a| a.as_object().cloned());
+                Self::Approved(Box::new(requested), edited)
             }
             ApprovalDecision::Deny => Self::Denied(match comment {
                 Some(comment) => format!("denied by the user, who says: {comment}"),

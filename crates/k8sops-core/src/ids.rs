@@ -112,6 +112,14 @@ uuid_id!(
     InputId, "input id"
 );
 
+impl ApprovalId {
+    /// The id under which the whole preview of the approval is stored with the outputs of tool calls.
+    #[must_use]
+    pub fn preview_output_id(self) -> ToolCallId {
+        ToolCallId(format!("preview-{self}").into())
+    }
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal, $expected:literal, $ok:expr) => {
         $(#[$doc])*

@@ -51,10 +51,10 @@ pub use command::{CommandBody, CommandReceipt, InboxEntry, OnBusy, SessionComman
 pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
-    ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, EventAuthor,
-    EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled, MemorySaved, RunFailed,
-    RunFinished, RunOutcome, RunRecovered, RunStarted, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
-    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
+    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled,
+    MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
+    SessionCreated, SessionEvent, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::SessionFeed;
 pub use frame::{

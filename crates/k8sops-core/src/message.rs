@@ -216,8 +216,8 @@ impl ToolStatus {
     }
 }
 
-/// The effect of a tool call on the outside world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+/// The effect of a tool call on the outside world, from the least to the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[schema(as = Effect)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolEffect {

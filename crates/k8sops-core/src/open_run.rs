@@ -131,9 +131,10 @@ impl OpenRun {
             EventBody::ContextCompacted(e) => self.usage += e.usage,
             EventBody::RunRecovered(e) => self.attempt = e.attempt,
             EventBody::ApprovalRequested(e) => {
-                if let Some(call) = self.open_call(&e.tool_call_id) {
-                    call.approval = Some(ApprovalState { requested: e.clone(), resolved: None });
-                }
+                let lapsed = self
+                    .open_call(&e.tool_call_id)
+                    .and_then(|call| call.approval.replace(ApprovalState { requested: e.clone(), resolved: None }));
+                self.closed_approvals.extend(lapsed.map(|approval| approval.requested.approval_id));
             }
             EventBody::ApprovalResolved(e) => {
                 let mut approvals = self.calls.iter_mut().filter_map(|call| call.approval.as_mut());

@@ -69,169 +69,73 @@ impl<S: SessionStore, H: StoreHooks> SessionStore for HookedStore<S, H> {
     }
 }
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> SessionLog for HookedStore<S, H> {
-    async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
-        self.hooks.before_write(StoreWrite::Create).await?;
-        self.inner.create_session(created).await?;
-        self.hooks.after_write(StoreWrite::Create).await;
-        Ok(())
-    }
-    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
-        self.hooks.before_write(StoreWrite::Commit(&commit)).await?;
-        self.inner.commit_events(LogCommit { ..commit }).await?;
-        self.hooks.after_write(StoreWrite::Commit(&commit)).await;
-        Ok(())
-    }
-    async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        self.inner.read_events(session, after, limit).await
-    }
-    async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
-        self.inner.read_checkpoint(session).await
-    }
+/// Implements a port for [`HookedStore`]: each method forwards to the wrapped store. A method that is `hooked as` a write calls
+/// the hooks before and after it.
+macro_rules! forward_port {
+    ($port:ident {
+        $(fn $method:ident($($argument:ident: $type:ty),*) -> $output:ty $(, hooked as $write:expr)?;)*
+    }) => {
+        #[async_trait]
+        impl<S: SessionStore, H: StoreHooks> $port for HookedStore<S, H> {
+            $(
+                async fn $method(&self $(, $argument: $type)*) -> Result<$output, StoreError> {
+                    $(self.hooks.before_write($write).await?;)?
+                    let output = self.inner.$method($($argument),*).await?;
+                    $(self.hooks.after_write($write).await;)?
+                    Ok(output)
+                }
+            )*
+        }
+    };
 }
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> Inbox for HookedStore<S, H> {
-    async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
-        self.hooks.before_write(StoreWrite::Submit).await?;
-        let receipt = self.inner.submit_command(session, command).await?;
-        self.hooks.after_write(StoreWrite::Submit).await;
-        Ok(receipt)
-    }
-    async fn find_receipt(
-        &self,
-        session: SessionId,
-        by: &UserId,
-        command: &CommandId,
-    ) -> Result<Option<CommandReceipt>, StoreError> {
-        self.inner.find_receipt(session, by, command).await
-    }
-    async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        self.inner.list_inbox(session).await
-    }
-}
+forward_port!(SessionLog {
+    fn create_session(created: &SessionEvent) -> (), hooked as StoreWrite::Create;
+    fn commit_events(commit: LogCommit<'_>) -> (), hooked as StoreWrite::Commit(&commit);
+    fn read_events(session: SessionId, after: u64, limit: usize) -> EventPage;
+    fn read_checkpoint(session: SessionId) -> Option<SessionState>;
+});
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> Leases for HookedStore<S, H> {
-    async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        self.inner.acquire_lease(session, owner, ttl).await
-    }
-    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
-        self.inner.renew_lease(lease, ttl).await
-    }
-    async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
-        self.inner.release_lease(lease).await
-    }
-}
+forward_port!(Inbox {
+    fn submit_command(session: SessionId, command: SessionCommand) -> CommandReceipt, hooked as StoreWrite::Submit;
+    fn find_receipt(session: SessionId, by: &UserId, command: &CommandId) -> Option<CommandReceipt>;
+    fn list_inbox(session: SessionId) -> Vec<InboxEntry>;
+});
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> SessionIndex for HookedStore<S, H> {
-    async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        self.inner.read_summary(session).await
-    }
-    async fn list_sessions(
-        &self,
-        user: &UserId,
-        after: Option<ListCursor>,
-        limit: usize,
-    ) -> Result<Vec<SessionSummary>, StoreError> {
-        self.inner.list_sessions(user, after, limit).await
-    }
-    async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.inner.count_sessions(user).await
-    }
-    async fn delete_session(&self, session: SessionId) -> Result<(), StoreError> {
-        self.hooks.before_write(StoreWrite::Delete).await?;
-        self.inner.delete_session(session).await?;
-        self.hooks.after_write(StoreWrite::Delete).await;
-        Ok(())
-    }
-    async fn delete_idle_session(&self, session: SessionId) -> Result<IdleDeletion, StoreError> {
-        self.inner.delete_idle_session(session).await
-    }
-    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
-        self.inner.claim_unfinished_sessions().await
-    }
-    async fn list_damaged_sessions(&self) -> Result<Vec<DamagedSession>, StoreError> {
-        self.inner.list_damaged_sessions().await
-    }
-}
+forward_port!(Leases {
+    fn acquire_lease(session: SessionId, owner: &str, ttl: Duration) -> SessionLease;
+    fn renew_lease(lease: SessionLease, ttl: Duration) -> ();
+    fn release_lease(lease: SessionLease) -> RemainingWork;
+});
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> OutputStore for HookedStore<S, H> {
-    async fn deployment_key(&self) -> Result<[u8; 32], StoreError> {
-        self.inner.deployment_key().await
-    }
-    async fn save_output(
-        &self,
-        session: SessionId,
-        call: &ToolCallId,
-        output: Arc<str>,
-        session_limit: usize,
-    ) -> Result<u64, StoreError> {
-        self.inner.save_output(session, call, output, session_limit).await
-    }
-    async fn read_output(
-        &self,
-        session: SessionId,
-        call: &ToolCallId,
-        offset: u64,
-        limit: usize,
-    ) -> Result<Option<OutputPart>, StoreError> {
-        self.inner.read_output(session, call, offset, limit).await
-    }
-}
+forward_port!(SessionIndex {
+    fn read_summary(session: SessionId) -> Option<SessionSummary>;
+    fn list_sessions(user: &UserId, after: Option<ListCursor>, limit: usize) -> Vec<SessionSummary>;
+    fn count_sessions(user: &UserId) -> usize;
+    fn delete_session(session: SessionId) -> (), hooked as StoreWrite::Delete;
+    fn delete_idle_session(session: SessionId) -> IdleDeletion;
+    fn claim_unfinished_sessions() -> Vec<SessionId>;
+    fn list_damaged_sessions() -> Vec<DamagedSession>;
+});
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> UsageStore for HookedStore<S, H> {
-    async fn record_usage(&self, user: &UserId, session: SessionId, usage: &DailyUsage) -> Result<(), StoreError> {
-        self.inner.record_usage(user, session, usage).await
-    }
-    async fn close_session_usage(&self, user: &UserId, session: SessionId) -> Result<(), StoreError> {
-        self.inner.close_session_usage(user, session).await
-    }
-    async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {
-        self.inner.read_usage(user, days).await
-    }
-}
+forward_port!(OutputStore {
+    fn deployment_key() -> [u8; 32];
+    fn save_output(session: SessionId, call: &ToolCallId, output: Arc<str>, session_limit: usize) -> u64;
+    fn read_output(session: SessionId, call: &ToolCallId, offset: u64, limit: usize) -> Option<OutputPart>;
+});
 
-#[async_trait]
-impl<S: SessionStore, H: StoreHooks> MemoryStore for HookedStore<S, H> {
-    async fn write_memories(
-        &self,
-        user: &UserId,
-        version: MemoryVersion,
-        changes: &[MemoryChange],
-    ) -> Result<MemoryWrite, StoreError> {
-        self.inner.write_memories(user, version, changes).await
-    }
-    async fn read_memories(&self, user: &UserId) -> Result<UserMemories, StoreError> {
-        self.inner.read_memories(user).await
-    }
-    async fn find_nearest_memories(
-        &self,
-        user: &UserId,
-        to: &EmbeddingVector,
-        limit: usize,
-    ) -> Result<Vec<(MemoryId, f32)>, StoreError> {
-        self.inner.find_nearest_memories(user, to, limit).await
-    }
-    async fn claim_embedding_upkeep(
-        &self,
-        user: &UserId,
-        holder: &str,
-        ttl: Duration,
-    ) -> Result<UpkeepClaim, StoreError> {
-        self.inner.claim_embedding_upkeep(user, holder, ttl).await
-    }
-    async fn release_embedding_upkeep(&self, user: &UserId, holder: &str) -> Result<(), StoreError> {
-        self.inner.release_embedding_upkeep(user, holder).await
-    }
-    async fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
-        self.inner.delete_memory(user, id).await
-    }
-    async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.inner.delete_all_memories(user).await
-    }
-}
+forward_port!(UsageStore {
+    fn record_usage(user: &UserId, session: SessionId, usage: &DailyUsage) -> ();
+    fn close_session_usage(user: &UserId, session: SessionId) -> ();
+    fn read_usage(user: &UserId, days: &[UsageDay]) -> Vec<UserDailyUsage>;
+});
+
+forward_port!(MemoryStore {
+    fn write_memories(user: &UserId, version: MemoryVersion, changes: &[MemoryChange]) -> MemoryWrite;
+    fn read_memories(user: &UserId) -> UserMemories;
+    fn find_nearest_memories(user: &UserId, to: &EmbeddingVector, limit: usize) -> Vec<(MemoryId, f32)>;
+    fn claim_embedding_upkeep(user: &UserId, holder: &str, ttl: Duration) -> UpkeepClaim;
+    fn release_embedding_upkeep(user: &UserId, holder: &str) -> ();
+    fn delete_memory(user: &UserId, id: MemoryId) -> bool;
+    fn delete_all_memories(user: &UserId) -> usize;
+});

@@ -7,7 +7,7 @@ use k8sops_classifier::{Classification, EffectClass, SensitiveOutput, classify_t
 use k8sops_core::ToolEffect;
 use k8sops_mcp::RemoteTool;
 
-use crate::{ApprovalMode, ToolRule};
+use crate::{ApprovalMode, ToolRule, approval_gate::CallReach};
 
 /// A call whose effect is to be decided.
 pub(crate) struct CallCandidate<'a> {
@@ -27,6 +27,8 @@ pub(crate) struct EffectDecision {
     pub(crate) effect: ToolEffect,
     /// Where the effect comes from, for a person to read.
     pub(crate) reason: String,
+    /// What the call does beyond its effect on the cluster.
+    pub(crate) reach: CallReach,
     /// How the output may contain secret values.
     pub(crate) sensitive_output: Option<SensitiveOutput>,
     /// Approval that the operator's rule demands.
@@ -40,6 +42,7 @@ pub(crate) fn decide_effect(candidate: &CallCandidate<'_>) -> EffectDecision {
     let mut decision = known.unwrap_or_else(|| EffectDecision {
         effect: ToolEffect::Mutating,
         reason: format!("no annotation by server {}: treated as mutating", candidate.server),
+        reach: CallReach::default(),
         sensitive_output: None,
         approval: None,
     });
@@ -71,7 +74,9 @@ fn decide_by_classifier(candidate: &CallCandidate<'_>) -> Option<EffectDecision>
         EffectClass::Idempotent => ToolEffect::Idempotent,
         EffectClass::Mutating => ToolEffect::Mutating,
     };
-    Some(EffectDecision { effect, reason, sensitive_output, approval: None })
+    // The one place where facts of the classifier about other machines and sessions become what the gate looks at.
+    let reach = CallReach::default();
+    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None })
 }
 
 fn decide_by_annotations(candidate: &CallCandidate<'_>) -> Option<EffectDecision> {
@@ -84,7 +89,7 @@ fn decide_by_annotations(candidate: &CallCandidate<'_>) -> Option<EffectDecision
         _ => return None,
     };
     let reason = format!("annotated {hint} by server {}", candidate.server);
-    Some(EffectDecision { effect, reason, sensitive_output: None, approval: None })
+    Some(EffectDecision { effect, reason, reach: CallReach::default(), sensitive_output: None, approval: None })
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ use k8sops_mcp::{McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolOptions, ToolRef, ToolRule,
+    ApprovalMode, ArgumentMismatch, ClassifiedCall, ToolGate, ToolOptions, ToolRef, ToolRule, UntrustedWord,
+    approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::{find_mismatches, schema_for_providers},
     call_policy::{CallCandidate, EffectDecision, decide_effect},
     output_tools,
+    redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
     tool_names::assign_tool_names,
 };
@@ -54,8 +56,6 @@ pub(crate) struct ResolvedCall {
     pub(crate) call: ClassifiedCall,
     /// How the output may contain secret values.
     pub(crate) sensitive_output: Option<SensitiveOutput>,
-    /// Approval that the operator's rule demands.
-    pub(crate) rule_approval: Option<ApprovalMode>,
 }
 
 /// A call is not what it was when it was classified.
@@ -87,7 +87,7 @@ pub struct ToolInfo {
     /// Effect of a call on the cluster, as far as it does not depend on the arguments.
     pub effect: ToolEffect,
     /// Whether a call runs immediately, after a user's approval, or never.
-    pub gate: ApprovalRequirement,
+    pub gate: ToolGate,
     /// Where the effect comes from.
     pub reason: String,
 }
@@ -120,16 +120,18 @@ impl ToolCatalog {
     pub fn list_tools(&self) -> Vec<ToolInfo> {
         let snapshot = self.current_snapshot();
         let infos = snapshot.tools.iter().zip(snapshot.specs.iter()).map(|((name, entry), spec)| {
-            let ClassifiedCall { effect, approval, reason, .. } = self.resolve_call(entry, None).call;
+            let (decision, settings) = self.decide_effect(entry, None);
+            let facts = call_facts(&decision, PlaceholderUse::None, None);
+            let gate = decide_tool_gate(&facts, settings);
             ToolInfo {
                 name: name.clone(),
                 server: entry.server.clone(),
                 remote_name: entry.tool.name.clone(),
                 description: spec.description.clone(),
                 input_schema: spec.input_schema.clone(),
-                effect,
-                gate: approval,
-                reason,
+                effect: decision.effect,
+                gate,
+                reason: displayed_reason(&decision),
             }
         });
         infos.collect()
@@ -141,13 +143,18 @@ impl ToolCatalog {
     }
 
     /// Classifies a call of the tool with that name in the catalog.
-    pub(crate) fn classify_by_name(&self, name: &str, arguments: &Map<String, Value>) -> Option<ResolvedCall> {
-        Some(self.resolve_call(self.current_snapshot().tools.get(name)?, Some(arguments)))
+    pub(crate) fn classify_by_name(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ResolvedCall> {
+        Some(self.resolve_call(self.current_snapshot().tools.get(name)?, arguments, untrusted_word))
     }
 
     /// Classifies a call of the tool with that name on that server.
     pub(crate) fn classify_by_ref(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<ResolvedCall> {
-        Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, Some(arguments)))
+        Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
     }
 
     /// Checks arguments against the schema that the tool's server gave. Arguments of an unknown tool are accepted: the call
@@ -173,27 +180,34 @@ impl ToolCatalog {
         new
     }
 
-    fn resolve_call(&self, entry: &CatalogTool, arguments: Option<&Map<String, Value>>) -> ResolvedCall {
+    /// Decides the effect of a call, and returns it with the settings under which the call is approved.
+    fn decide_effect(
+        &self,
+        entry: &CatalogTool,
+        arguments: Option<&Map<String, Value>>,
+    ) -> (EffectDecision, ApprovalSettings) {
         let CatalogTool { server, tool } = entry;
         let policy = self.policy.load();
-        let candidate = CallCandidate { server, tool, arguments, rules: &policy.rules };
-        let EffectDecision { effect, reason, sensitive_output, approval: rule_approval } = decide_effect(&candidate);
-        let approval = match (rule_approval, effect, policy.approval) {
-            (Some(ApprovalMode::Auto), ..) | (None, ToolEffect::Read, _) => ApprovalRequirement::NotRequired,
-            (Some(ApprovalMode::Ask), ..) | (None, _, ApprovalMode::Ask) => ApprovalRequirement::Required,
-            (Some(ApprovalMode::Deny), ..) | (None, _, ApprovalMode::Deny) => ApprovalRequirement::Denied,
-            (None, _, ApprovalMode::Auto) if policy.approve_untrusted => ApprovalRequirement::NotRequired,
-            (None, _, ApprovalMode::Auto) => ApprovalRequirement::RequiredIfUntrusted,
-        };
-        let reason = match sensitive_output {
-            Some(_) => format!("{reason}; secrets in its output are redacted"),
-            None => reason,
-        };
-        ResolvedCall {
-            call: ClassifiedCall { tool: ToolRef::new(server, &tool.name), effect, approval, reason },
-            sensitive_output,
-            rule_approval,
-        }
+        let decision = decide_effect(&CallCandidate { server, tool, arguments, rules: &policy.rules });
+        let ApprovalPolicy { approval: default, approve_untrusted, .. } = **policy;
+        let settings = ApprovalSettings { rule: decision.approval, default, approve_untrusted };
+        (decision, settings)
+    }
+
+    fn resolve_call(
+        &self,
+        entry: &CatalogTool,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> ResolvedCall {
+        let (mut decision, settings) = self.decide_effect(entry, Some(arguments));
+        decision.reason = displayed_reason(&decision);
+        let has_placeholder = arguments_contain_placeholder(arguments);
+        let placeholders = if has_placeholder { PlaceholderUse::Present } else { PlaceholderUse::None };
+        let approval = decide_approval(&call_facts(&decision, placeholders, untrusted_word), settings);
+        let EffectDecision { effect, reason, sensitive_output, .. } = decision;
+        let tool = ToolRef::new(&entry.server, &entry.tool.name);
+        ResolvedCall { call: ClassifiedCall { tool, effect, approval, reason }, sensitive_output }
     }
 
     /// Checks that a call still is what it was classified as, because that is what was approved. Returns how its output may
@@ -207,7 +221,8 @@ impl ToolCatalog {
             return Err(OutdatedCall::ToolRemoved(call.tool.clone()));
         };
         let now = current.call.effect;
-        if effect_rank(now) > effect_rank(call.effect) {
+        // An approval of an effect covers all lesser effects.
+        if now > call.effect {
             return Err(OutdatedCall::BecameStricter { tool: call.tool.clone(), before: call.effect, now });
         }
         Ok(current.sensitive_output)
@@ -252,11 +267,17 @@ impl CatalogSnapshot {
     }
 }
 
-/// An approval of an effect covers all effects of a lower rank.
-fn effect_rank(effect: ToolEffect) -> u8 {
-    match effect {
-        ToolEffect::Read => 0,
-        ToolEffect::Idempotent => 1,
-        ToolEffect::Mutating => 2,
-    }
+fn call_facts<'a>(
+    decision: &'a EffectDecision,
+    placeholders: PlaceholderUse,
+    untrusted_word: Option<&'a UntrustedWord>,
+) -> CallFacts<'a> {
+    let EffectDecision { effect, ref reason, reach, .. } = *decision;
+    CallFacts { effect, reason, reach, placeholders, untrusted_word }
+}
+
+/// Returns the reason of an effect as people see it.
+fn displayed_reason(decision: &EffectDecision) -> String {
+    let redacted = if decision.sensitive_output.is_some() { "; secrets in its output are redacted" } else { "" };
+    format!("{}{redacted}", decision.reason)
 }

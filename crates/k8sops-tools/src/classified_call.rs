@@ -1,9 +1,8 @@
 //! A tool call together with the tool that it names, its effect, and whether it needs an approval.
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
 use k8sops_core::ToolEffect;
+
+use crate::ApprovalRequirement;
 
 /// A call with everything that was decided about it before it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +11,7 @@ pub struct ClassifiedCall {
     pub tool: ToolRef,
     /// Effect of the call on the cluster.
     pub effect: ToolEffect,
-    /// Whether a user must approve the call.
+    /// Whether the call runs, waits for a user's approval, or is rejected.
     pub approval: ApprovalRequirement,
     /// Where the effect comes from, for a person to read.
     pub reason: String,
@@ -45,22 +44,4 @@ impl ToolRef {
     pub fn tool(&self) -> &str {
         &self.tool
     }
-}
-
-/// Whether a call needs a user's approval before it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Gate)]
-pub enum ApprovalRequirement {
-    /// The call runs immediately.
-    #[serde(rename = "open")]
-    NotRequired,
-    /// The call runs immediately, unless its arguments come from the output of a tool; then a user must approve it.
-    #[serde(rename = "trusted")]
-    RequiredIfUntrusted,
-    /// A user must approve the call.
-    #[serde(rename = "ask")]
-    Required,
-    /// The call never runs.
-    #[serde(rename = "deny")]
-    Denied,
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use k8sops_core::{SessionId, ToolCallId, ToolStatus, UserId};
+use k8sops_core::{
+    AffectedObject, ApprovalId, ApprovalRequested, DependentObjects, PreviewDetail, SessionId, ToolCallId, ToolStatus,
+    UserId,
+};
 use k8sops_mcp::{ElicitationHandler, ProgressCallback};
 use k8sops_models::ToolSpec;
 
-use crate::{ArgumentMismatch, ClassifiedCall};
+use crate::{ArgumentMismatch, ClassifiedCall, UntrustedWord};
 
 /// Creates the tool executor of each session.
 pub trait ToolExecutorFactory: Send + Sync + 'static {
@@ -33,16 +36,27 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
     fn tool_specs(&self) -> Arc<[ToolSpec]>;
 
-    /// Classifies a call without running it; `None` if there is no tool of that name.
-    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall>;
+    /// Classifies a call without running it; `None` if there is no tool of that name. `untrusted_word` is a word of the
+    /// arguments that no user said, if there is one.
+    fn classify_call(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall>;
 
     /// Returns whether a text contains something that must not be stored: a credential, a value of a Secret, or a
     /// placeholder of one.
     fn contains_secret(&self, text: &str) -> bool;
 
-    /// Shows what a call would do by a dry run or a diff; `None` if there is no such preview.
-    async fn preview_call(&self, _name: &str, _arguments: &Map<String, Value>) -> Option<String> {
-        None
+    /// Shows what a call would do, without doing it. The whole preview is stored under the id of the approval.
+    async fn preview_call(&self, _name: &str, _arguments: &Map<String, Value>, _approval: ApprovalId) -> CallPreview {
+        CallPreview::default()
+    }
+
+    /// Finds out directly before a call whether what its approval showed still holds.
+    async fn check_preview(&self, _approved: &ApprovalRequested) -> PreviewFreshness {
+        PreviewFreshness::Current
     }
 
     /// Runs the call that was classified. If the tool has become stricter or is gone since then, nothing runs. Dropping the
@@ -53,6 +67,35 @@ pub trait ToolExecutor: Send + Sync + 'static {
         arguments: &Map<String, Value>,
         context: ToolCallContext,
     ) -> ToolOutcome;
+}
+
+/// What a person who approves a call is shown of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallPreview {
+    /// One line on what the call does; empty if nothing more is known than the arguments.
+    pub summary: String,
+    /// The objects that the call touches.
+    pub objects: Vec<AffectedObject>,
+    /// The objects that go with them.
+    pub dependents: Vec<DependentObjects>,
+    /// The cluster of the server, as the operator calls it.
+    pub cluster: Option<String>,
+    /// A diff, or what a dry run printed, within the limit of an approval request.
+    pub text: Option<String>,
+    /// The form of `text`.
+    pub detail: Option<PreviewDetail>,
+}
+
+/// Whether what an approval showed still holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PreviewFreshness {
+    /// It holds, or it cannot be compared.
+    Current,
+    /// It does not hold.
+    Changed {
+        /// What has changed, for a person to read.
+        what: String,
+    },
 }
 
 /// What a call needs besides its arguments.

@@ -13,13 +13,16 @@
 //! | `session_tools` | the implementation over MCP servers: [`SessionToolFactory`] |
 //! | `catalog` | all tools of all servers under names that model providers accept: [`ToolCatalog`] |
 //! | `call_policy` | effect of a call: operator's rules, then the classifier, then the server's annotations |
+//! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
+//! | `preview` | what a person who approves a call is shown of it |
 //! | `output_tools` | `read_output` and `search_output`, which show the rest of a truncated output |
 //!
 //! What kubectl, helm and argocd do is known by the crate `k8sops-classifier`. This crate knows neither the transport to a
 //! server nor the user's identity.
 
+mod approval_gate;
 mod argument_schema;
 mod call_errors;
 mod call_policy;
@@ -31,6 +34,7 @@ pub mod fuzzing;
 mod options;
 mod output;
 mod output_tools;
+mod preview;
 mod redacting_elicitation;
 mod redaction;
 mod sanitize;
@@ -41,16 +45,17 @@ mod tool_names;
 mod user_tokens;
 mod vault_registry;
 
+pub use approval_gate::{ApprovalRequirement, ToolGate, UntrustedWord};
 pub use argument_schema::ArgumentMismatch;
 pub use catalog::{ToolCatalog, ToolInfo};
-pub use classified_call::{ApprovalRequirement, ClassifiedCall, ToolRef};
-pub use executor::{ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
+pub use classified_call::{ClassifiedCall, ToolRef};
+pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;
 pub use redaction::contains_secret;
 pub use session_tools::SessionToolFactory;
 pub use user_tokens::UserTokens;
 
 pub use k8sops_mcp::{
-    CallProgress, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationRequest,
+    CallProgress, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationMismatch, ElicitationRequest,
     fill_elicitation_defaults, validate_elicitation_answer,
 };

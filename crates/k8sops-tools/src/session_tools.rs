@@ -10,25 +10,29 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use k8sops_classifier::{EffectClass, SensitiveOutput, build_preview_call, classify_tool_call};
-use k8sops_core::{OutputStore, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId};
+use k8sops_core::{
+    ApprovalId, OutputStore, PreviewDetail, PreviewKind, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus,
+    UserId,
+};
 use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub};
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor,
-    ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UserTokens,
+    ArgumentMismatch, CallPreview, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory,
+    ToolOptions, ToolOutcome, ToolRef, UntrustedWord, UserTokens,
     call_errors::explain_call_error,
     catalog::ResolvedCall,
     contains_secret,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
+    preview::{FittedPreview, fit_preview},
     redacting_elicitation::RedactingElicitationHandler,
-    redaction::{ContentHint, RedactionVault, contains_placeholder},
+    redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
     vault_registry::{VaultCell, VaultRegistry},
 };
 
-/// Most tokens of a preview.
-const MAX_PREVIEW_TOKENS: usize = 2_000;
+/// Most bytes of a preview in an approval request. It is for people, so no model's tokens count.
+const MAX_PREVIEW_BYTES: usize = 48 * 1024;
 
 /// Creates the tool executors of sessions over MCP servers and the built-in tools. Cheap to clone.
 #[derive(Clone)]
@@ -179,6 +183,47 @@ impl SessionToolExecutor {
         ToolOutcome { status, content, structured, truncated, bytes }
     }
 
+    /// Returns what a dry run of a call prints; `None` if there is no such call that is certain to change nothing.
+    async fn run_dry_run(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<String> {
+        // The call is not approved yet, so no tool gets the value of a secret; and what a dry run makes of a placeholder
+        // would not be what the call does.
+        if arguments_contain_placeholder(arguments) {
+            return None;
+        }
+        let preview = build_preview_call(tool.tool(), arguments)?;
+        let tool = ToolRef::new(tool.server(), &preview.tool);
+        let ResolvedCall { call, sensitive_output, .. } =
+            self.shared.catalog.classify_by_ref(&tool, &preview.arguments)?;
+        // A preview runs without an approval. So the classifier must know that it only reads; the annotations of its server
+        // are not enough.
+        let is_known_read = classify_tool_call(&preview.tool, &preview.arguments)?.effect == EffectClass::Read;
+        if call.effect != ToolEffect::Read || !is_known_read {
+            return None;
+        }
+        let context = McpCallContext {
+            user_token: self.shared.tokens.token_of(self.session),
+            ..McpCallContext::with_limits(self.shared.limits)
+        };
+        let hint = content_hint(sensitive_output);
+        let output = self.send_call(&tool, ToolEffect::Read, hint, &preview.arguments, context).await;
+        Some(match output.status {
+            ToolStatus::Ok => output.text,
+            // `kubectl diff` fails like this if there is a difference.
+            _ => format!("The preview failed, or it found differences:\n{}", output.text),
+        })
+    }
+
+    /// Stores a whole preview, and fits it into the limit of an approval request.
+    async fn store_preview(&self, approval: ApprovalId, text: String) -> FittedPreview {
+        let advice = format!("GET /v1/sessions/{}/approvals/{approval}/preview returns all of it", self.session);
+        let fitted = fit_preview(&text, MAX_PREVIEW_BYTES, &advice);
+        let (call, max_bytes) = (approval.preview_output_id(), self.shared.config.keep_output_bytes);
+        if let Err(error) = self.shared.outputs.save_output(self.session, &call, text.into(), max_bytes).await {
+            tracing::warn!(session = %self.session, %approval, %error, "whole preview not stored");
+        }
+        fitted
+    }
+
     async fn run_output_tool(&self, tool: &str, arguments: &Map<String, Value>, budget: OutputBudget) -> ToolOutcome {
         let outputs = self.shared.outputs.as_ref();
         let log = self.shared.log.as_ref();
@@ -225,17 +270,6 @@ fn content_hint(sensitive: Option<SensitiveOutput>) -> ContentHint {
     }
 }
 
-fn json_contains_placeholder(value: &Value) -> bool {
-    match value {
-        Value::String(text) => contains_placeholder(text),
-        Value::Array(items) => items.iter().any(json_contains_placeholder),
-        Value::Object(fields) => {
-            fields.iter().any(|(key, value)| contains_placeholder(key) || json_contains_placeholder(value))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
 #[async_trait]
 impl ToolExecutor for SessionToolExecutor {
     async fn wait_until_ready(&self) {
@@ -249,17 +283,13 @@ impl ToolExecutor for SessionToolExecutor {
         self.shared.catalog.tool_specs()
     }
 
-    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        let ResolvedCall { mut call, rule_approval, .. } = self.shared.catalog.classify_by_name(name, arguments)?;
-        let runs_without_question =
-            matches!(call.approval, ApprovalRequirement::NotRequired | ApprovalRequirement::RequiredIfUntrusted);
-        // An attacker who can write to a log could otherwise make the model send a secret anywhere, even by a call that only
-        // reads.
-        if runs_without_question && rule_approval.is_none() && arguments.values().any(json_contains_placeholder) {
-            call.approval = ApprovalRequirement::Required;
-            call.reason = format!("{}; it sends the value of a secret to the tool", call.reason);
-        }
-        Some(call)
+    fn classify_call(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall> {
+        Some(self.shared.catalog.classify_by_name(name, arguments, untrusted_word)?.call)
     }
 
     fn contains_secret(&self, text: &str) -> bool {
@@ -268,31 +298,14 @@ impl ToolExecutor for SessionToolExecutor {
         is_known || contains_secret(text)
     }
 
-    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        let tool = self.shared.catalog.classify_by_name(name, arguments)?.call.tool;
-        let preview = build_preview_call(tool.tool(), arguments)?;
-        let tool = ToolRef::new(tool.server(), &preview.tool);
-        let ResolvedCall { call, sensitive_output, .. } =
-            self.shared.catalog.classify_by_ref(&tool, &preview.arguments)?;
-        // A preview runs without an approval. So the classifier must know that it only reads; the annotations of its server
-        // are not enough.
-        let is_known_read = classify_tool_call(&preview.tool, &preview.arguments)?.effect == EffectClass::Read;
-        if call.effect != ToolEffect::Read || !is_known_read {
-            return None;
-        }
-        let context = McpCallContext {
-            user_token: self.shared.tokens.token_of(self.session),
-            ..McpCallContext::with_limits(self.shared.limits)
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {
+        let Some(resolved) = self.shared.catalog.classify_by_name(name, arguments, None) else {
+            return CallPreview::default();
         };
-        let hint = content_hint(sensitive_output);
-        let output = self.send_call(&tool, ToolEffect::Read, hint, &preview.arguments, context).await;
-        let budget = OutputBudget { tokens: MAX_PREVIEW_TOKENS, bytes: self.shared.config.max_output_bytes };
-        let truncated = fit_output(&output.text, None, budget, None);
-        Some(match output.status {
-            ToolStatus::Ok => truncated.content,
-            // `kubectl diff` fails like this if there is a difference.
-            _ => format!("The preview failed, or it found differences:\n{}", truncated.content),
-        })
+        let Some(text) = self.run_dry_run(&resolved.call.tool, arguments).await else { return CallPreview::default() };
+        let fitted = self.store_preview(approval, text).await;
+        let detail = PreviewDetail { kind: PreviewKind::DryRun, lines_omitted: fitted.lines_omitted, digest: None };
+        CallPreview { text: Some(fitted.text), detail: Some(detail), ..CallPreview::default() }
     }
 
     async fn execute_call(

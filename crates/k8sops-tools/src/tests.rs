@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ApprovalRequirement, ClassifiedCall, ElicitationAnswer, ElicitationHandler, ElicitationRequest, SessionToolFactory,
-    ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolOutcome, UserTokens,
+    ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolGate, ToolOutcome, UntrustedWord, UserTokens,
 };
 use crate::{ApprovalMode, ToolOptions};
 use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
@@ -65,7 +65,7 @@ impl SessionFixture {
     }
 
     fn classify_with(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        self.tools.classify_call(name, arguments)
+        self.tools.classify_call(name, arguments, None)
     }
 }
 
@@ -138,17 +138,26 @@ async fn shared_tool_names_get_their_server_as_prefix() {
 #[tokio::test]
 async fn approval_follows_effect_and_policy() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
+    let word = UntrustedWord { word: "billing".into(), source: "the output of echo".into() };
     for (approval, gate) in [
-        (ApprovalMode::Ask, ApprovalRequirement::Required),
-        (ApprovalMode::Auto, ApprovalRequirement::RequiredIfUntrusted),
-        (ApprovalMode::Deny, ApprovalRequirement::Denied),
+        (ApprovalMode::Ask, ToolGate::Ask),
+        (ApprovalMode::Auto, ToolGate::Trusted),
+        (ApprovalMode::Deny, ToolGate::Deny),
     ] {
         let session = SessionFixture::new(&hub, policy(approval)).await;
         let read = session.classify("echo").unwrap();
-        assert_eq!((read.effect, read.approval), (ToolEffect::Read, ApprovalRequirement::NotRequired));
-        let mutating = session.classify("hang").unwrap();
-        assert_eq!((mutating.effect, mutating.approval), (ToolEffect::Mutating, gate));
-        assert_eq!(mutating.reason, "no annotation by server sim: treated as mutating");
+        assert_eq!((read.effect, read.approval), (ToolEffect::Read, ApprovalRequirement::Run));
+        let mutating = session.tools.classify_call("hang", &Map::new(), Some(&word)).unwrap();
+        let reason = "no annotation by server sim: treated as mutating";
+        assert_eq!((mutating.effect, mutating.reason.as_str()), (ToolEffect::Mutating, reason));
+        match (approval, &mutating.approval) {
+            (ApprovalMode::Ask, ApprovalRequirement::Ask { reason: shown }) => assert_eq!(shown, reason),
+            (ApprovalMode::Auto, ApprovalRequirement::Ask { reason: shown }) => assert!(shown.contains("billing")),
+            (ApprovalMode::Deny, ApprovalRequirement::Deny { reason: shown }) => assert!(shown.contains(reason)),
+            other => panic!("{other:?}"),
+        }
+        let infos = session.catalog.list_tools();
+        assert_eq!(infos.iter().find(|info| info.name == "hang").unwrap().gate, gate);
         assert_eq!(session.classify("silent").unwrap().effect, ToolEffect::Idempotent);
     }
     hub.close().await;
@@ -270,7 +279,7 @@ async fn output_tools_read_the_truncated_output() {
     assert_eq!(kept.total, outcome.bytes);
     let read = json!({"call": id.as_str(), "from_line": 1, "lines": 1}).as_object().unwrap().clone();
     let call = session.classify_with("read_output", &read).unwrap();
-    assert_eq!((call.effect, call.approval), (ToolEffect::Read, ApprovalRequirement::NotRequired));
+    assert_eq!((call.effect, &call.approval), (ToolEffect::Read, &ApprovalRequirement::Run));
     let shown = session.tools.execute_call(&call, &read, context(&ToolCallId::generate())).await;
     assert_eq!(shown.status, ToolStatus::Ok);
     assert!(!shown.content.is_empty() && shown.content.len() <= 4096 + 256, "{} bytes", shown.content.len());

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolError};
 use futures_util::StreamExt;
-use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
+use k8sops_core::{
+    CommandId, CommandReceipt, ErrorChain, EventCursor, RequestContext, SessionId, StoreError, StreamFrame,
+};
 use k8sops_telemetry::{OpenStreamGuard, request_id, spans};
 use serde_json::Value;
 use tokio::time::interval;
@@ -24,7 +26,6 @@ use crate::{
         state::ApiState,
     },
     auth::CallerIdentity,
-    error_chain::ErrorChain,
 };
 
 /// How often the server pings the client.

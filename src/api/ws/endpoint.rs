@@ -47,7 +47,7 @@ const MAX_AUTH_FRAME_BYTES: usize = 64 * 1024;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct WebSocketQuery {
+pub(super) struct WebSocketQuery {
     /// Start with the first event after this seq. 0 starts with the oldest event that is kept.
     #[serde(default)]
     #[param(default = 0)]

@@ -8,9 +8,8 @@ use super::report::{HealthCheck, ReportLine};
 use crate::{
     api::ServerOptions,
     auth::{AuthConfig, AuthMode, AuthRejection, Authenticator},
-    error_chain::ErrorChain,
 };
-use k8sops_core::{UserId, is_loopback};
+use k8sops_core::{ErrorChain, UserId, is_loopback};
 
 const SUBJECT: &str = "identity";
 

@@ -11,10 +11,12 @@ use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
-use k8sops_core::{ToolCallId, ToolEffect, ToolStatus};
+use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
-use k8sops_tools::{ClassifiedCall, ToolCallContext, ToolExecutor, ToolOutcome};
+use k8sops_tools::{
+    CallPreview, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome, UntrustedWord,
+};
 
 pub(in crate::runtime) struct InstrumentedTools {
     pub(in crate::runtime) inner: Arc<dyn ToolExecutor>,
@@ -55,7 +57,7 @@ impl InstrumentedTools {
             return Ok(());
         }
         self.audit.record_durably(entry).await.map_err(|error| {
-            let error = crate::error_chain::ErrorChain(&error);
+            let error = ErrorChain(&error);
             format!("not run: {error}, and no change is made without an audit record; tell the operator")
         })?;
         // The write may have taken longer than the lease.
@@ -76,16 +78,25 @@ impl ToolExecutor for InstrumentedTools {
         self.inner.tool_specs()
     }
 
-    fn classify_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        self.inner.classify_call(name, arguments)
+    fn classify_call(
+        &self,
+        name: &str,
+        arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall> {
+        self.inner.classify_call(name, arguments, untrusted_word)
     }
 
     fn contains_secret(&self, text: &str) -> bool {
         self.inner.contains_secret(text)
     }
 
-    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>) -> Option<String> {
-        self.inner.preview_call(name, arguments).await
+    async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {
+        self.inner.preview_call(name, arguments, approval).await
+    }
+
+    async fn check_preview(&self, approved: &ApprovalRequested) -> PreviewFreshness {
+        self.inner.check_preview(approved).await
     }
 
     async fn execute_call(

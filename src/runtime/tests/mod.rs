@@ -32,7 +32,7 @@ use k8sops_testing::{
 };
 use k8sops_tools::{
     ApprovalBy, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, ToolCallContext, ToolExecutor,
-    ToolExecutorFactory, ToolOutcome, ToolRef,
+    ToolExecutorFactory, ToolOutcome, ToolRef, UntrustedWord,
 };
 
 /// `look` runs at once, `change` asks.
@@ -48,10 +48,10 @@ impl ToolExecutor for Tools {
         Arc::new([])
     }
 
-    fn classify_call(&self, name: &str, _: &Map<String, Value>) -> Option<ClassifiedCall> {
+    fn classify_call(&self, name: &str, _: &Map<String, Value>, _: Option<&UntrustedWord>) -> Option<ClassifiedCall> {
         let (effect, approval) = match name {
-            "look" => (ToolEffect::Read, ApprovalRequirement::NotRequired),
-            "change" => (ToolEffect::Mutating, ApprovalRequirement::Required),
+            "look" => (ToolEffect::Read, ApprovalRequirement::Run),
+            "change" => (ToolEffect::Mutating, ApprovalRequirement::Ask { reason: String::new() }),
             _ => return None,
         };
         Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: String::new() })

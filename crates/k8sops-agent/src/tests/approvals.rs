@@ -131,6 +131,58 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
 }
 
 #[tokio::test]
+async fn an_approval_lapses_when_what_it_showed_has_changed() {
+    let log = Log::new("change");
+    let model = ScriptedModel::new([vec![call("change", json!({"replicas": 0}))], vec![text("done")]]);
+    let tools = Arc::new(Tools { changes_before_call: Mutex::new(vec!["replicas is 4 now"]), ..Tools::default() });
+    let run = run(&log, &model, &tools);
+    let (end, ()) = tokio::join!(run.run_to_completion(), async {
+        let first = log.approval().await;
+        log.resolve(first, ApprovalDecision::Approve, Some(json!({"replicas": 3})), None);
+        let again = log.approval().await;
+        assert!(tools.called().is_empty());
+        let asked = log.state.read().pending_approvals().next().unwrap().clone();
+        assert_eq!((asked.replaces, &asked.arguments), (Some(first), &json!({"replicas": 3})));
+        let status = log.state.read().run.as_ref().unwrap().approval_status(first);
+        assert_eq!(status, Some(InteractionStatus::Closed));
+        log.resolve(again, ApprovalDecision::Approve, None, None);
+    });
+    end.unwrap();
+    assert_eq!(tools.called(), [("change".to_owned(), json!({"replicas": 3}))]);
+    assert_eq!(log.warnings(), ["approval_stale"]);
+    assert_eq!(log.kinds().iter().filter(|kind| **kind == "approval_requested").count(), 2);
+    log.assert_can_go_on();
+}
+
+#[tokio::test]
+async fn another_owner_asks_again_after_an_approval_lapsed() {
+    let log = Log::new("change");
+    let model = ScriptedModel::new([vec![call("change", json!({"replicas": 0}))], vec![text("done")]]);
+    let before = run(&log, &model, &Arc::default());
+    let (_, first) = tokio::join!(before.run_to_completion(), async {
+        let first = log.approval().await;
+        before.halt.cancel();
+        first
+    });
+    log.resolve(first, ApprovalDecision::Approve, Some(json!({"replicas": 3})), None);
+    // The next owner finds the change, asks, and stops before the answer; the third one runs what was approved last.
+    let tools = Arc::new(Tools { changes_before_call: Mutex::new(vec!["replicas is 4 now"]), ..Tools::default() });
+    let second = run(&log, &model, &tools);
+    let (_, again) = tokio::join!(second.run_to_completion(), async {
+        let again = log.approval().await;
+        second.halt.cancel();
+        again
+    });
+    assert_ne!(first, again);
+    assert!(tools.called().is_empty());
+    log.resolve(again, ApprovalDecision::Approve, None, None);
+    let tools = Arc::<Tools>::default();
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
+    assert_eq!(tools.called(), [("change".to_owned(), json!({"replicas": 3}))]);
+    log.assert_can_go_on();
+}
+
+#[tokio::test]
 async fn a_question_of_a_server_is_answered_by_the_user() {
     let log = Log::new("go");
     let model = ScriptedModel::new([vec![call("asks", json!({}))], vec![text("ok")]]);
@@ -207,6 +259,13 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             reason: String::new(),
             preview: None,
             expires_at: at(i64::MAX / 2),
+            summary: String::new(),
+            objects: Vec::new(),
+            dependents: Vec::new(),
+            server: "test".into(),
+            cluster: None,
+            preview_detail: None,
+            replaces: None,
         }),
     );
     let worked =

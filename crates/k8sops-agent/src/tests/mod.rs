@@ -27,8 +27,8 @@ use k8sops_core::*;
 use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
-    ApprovalRequirement, ClassifiedCall, ElicitationForm, ElicitationRequest, ToolCallContext, ToolExecutor,
-    ToolOutcome, ToolRef,
+    ApprovalRequirement, CallPreview, ClassifiedCall, ElicitationForm, ElicitationRequest, PreviewFreshness,
+    ToolCallContext, ToolExecutor, ToolOutcome, ToolRef, UntrustedWord,
 };
 
 type Watch = Box<dyn Fn(usize) + Send>;
@@ -220,6 +220,8 @@ struct Tools {
     gates: HashMap<&'static str, TestGate>,
     /// `change` needs no approval.
     asks_nothing: bool,
+    /// What changes between an approval and its call, the last one first.
+    changes_before_call: Mutex<Vec<&'static str>>,
     running: AtomicUsize,
     most: AtomicUsize,
 }
@@ -245,20 +247,36 @@ impl ToolExecutor for Tools {
         Arc::new([])
     }
 
-    fn classify_call(&self, name: &str, _arguments: &Map<String, Value>) -> Option<ClassifiedCall> {
-        let (effect, approval) = match name {
-            "look" | "asks" => (ToolEffect::Read, ApprovalRequirement::NotRequired),
-            "trusted" => (ToolEffect::Mutating, ApprovalRequirement::RequiredIfUntrusted),
-            "change" if !self.asks_nothing => (ToolEffect::Mutating, ApprovalRequirement::Required),
-            "change" | "force" => (ToolEffect::Mutating, ApprovalRequirement::NotRequired),
-            "never" => (ToolEffect::Mutating, ApprovalRequirement::Denied),
+    fn classify_call(
+        &self,
+        name: &str,
+        _arguments: &Map<String, Value>,
+        untrusted_word: Option<&UntrustedWord>,
+    ) -> Option<ClassifiedCall> {
+        let ask = |reason: String| ApprovalRequirement::Ask { reason };
+        let (effect, approval) = match (name, untrusted_word) {
+            ("look" | "asks", _) => (ToolEffect::Read, ApprovalRequirement::Run),
+            ("trusted", Some(found)) => (ToolEffect::Mutating, ask(format!("{:?}, from {}", found.word, found.source))),
+            ("change", _) if !self.asks_nothing => (ToolEffect::Mutating, ask("by test".into())),
+            ("trusted" | "change" | "force", _) => (ToolEffect::Mutating, ApprovalRequirement::Run),
+            ("never", _) => {
+                (ToolEffect::Mutating, ApprovalRequirement::Deny { reason: "the operator allows none".into() })
+            }
             _ => return None,
         };
         Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: "by test".into() })
     }
 
-    async fn preview_call(&self, name: &str, _: &Map<String, Value>) -> Option<String> {
-        (name == "change").then(|| "would change".to_owned())
+    async fn preview_call(&self, name: &str, _: &Map<String, Value>, _: ApprovalId) -> CallPreview {
+        let text = (name == "change").then(|| "would change".to_owned());
+        CallPreview { text, ..CallPreview::default() }
+    }
+
+    async fn check_preview(&self, _: &ApprovalRequested) -> PreviewFreshness {
+        match self.changes_before_call.lock().pop() {
+            Some(what) => PreviewFreshness::Changed { what: what.into() },
+            None => PreviewFreshness::Current,
+        }
     }
 
     async fn execute_call(

@@ -1,5 +1,6 @@
 //! Events: everything that happens in a session, as it is logged and as it is streamed.
 
+mod approval_preview;
 mod author;
 mod body;
 mod memory;
@@ -8,6 +9,7 @@ mod session;
 mod session_event;
 mod tools;
 
+pub use approval_preview::{AffectedObject, DependentObjects, PreviewDetail, PreviewKind};
 pub use author::EventAuthor;
 pub use body::EventBody;
 pub use memory::{MemoryRecalled, MemorySaved};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::EventAuthor;
+use super::{AffectedObject, DependentObjects, EventAuthor, PreviewDetail};
 use crate::{
     ids::{ApprovalId, CommandId, InputId, ToolCallId},
     message::{ToolEffect, ToolStatus},
@@ -31,6 +31,28 @@ pub struct ApprovalRequested {
     pub preview: Option<String>,
     /// When the request expires; the call is then denied.
     pub expires_at: Timestamp,
+    /// One line on what the call does, such as `shop/checkout: replicas 2 → 5`; empty if nothing more is known than the
+    /// arguments.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// The objects that the call touches, up to a bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<AffectedObject>,
+    /// The objects that go with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<DependentObjects>,
+    /// The MCP server that the call goes to.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// The cluster of that server, as the operator calls it in `mcp.servers[].cluster`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The form of `preview`; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview_detail: Option<PreviewDetail>,
+    /// The approval that lapsed, because what it showed has changed before the call was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<ApprovalId>,
 }
 
 /// The decision on an approval.

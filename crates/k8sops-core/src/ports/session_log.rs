@@ -8,7 +8,7 @@ use super::{LeaseEpoch, StoreError};
 use crate::{event::SessionEvent, ids::SessionId, state::SessionState, summary::SessionSummary};
 
 /// One atomic write of a session's owner: all of it takes effect, or nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct LogCommit<'a> {
     /// The session to write to.
     pub session: SessionId,

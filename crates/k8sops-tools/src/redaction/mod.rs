@@ -29,5 +29,5 @@ mod yaml_secrets;
 pub use detection::contains_secret;
 
 pub(crate) use content_hint::ContentHint;
-pub(crate) use placeholder::contains_placeholder;
+pub(crate) use placeholder::arguments_contain_placeholder;
 pub(crate) use vault::RedactionVault;

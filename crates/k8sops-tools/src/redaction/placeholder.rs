@@ -6,6 +6,7 @@
 use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
+use serde_json::{Map, Value};
 
 use super::found_secret::ValueForm;
 
@@ -56,8 +57,22 @@ pub(super) fn find_placeholders(text: &str) -> impl Iterator<Item = PlaceholderM
 }
 
 /// Returns whether a text contains a placeholder.
-pub(crate) fn contains_placeholder(text: &str) -> bool {
+fn contains_placeholder(text: &str) -> bool {
     PATTERN.is_match(text)
+}
+
+/// Returns whether any text or key of the arguments of a call contains a placeholder.
+pub(crate) fn arguments_contain_placeholder(arguments: &Map<String, Value>) -> bool {
+    arguments.iter().any(|(key, value)| contains_placeholder(key) || json_contains_placeholder(value))
+}
+
+fn json_contains_placeholder(value: &Value) -> bool {
+    match value {
+        Value::String(text) => contains_placeholder(text),
+        Value::Array(items) => items.iter().any(json_contains_placeholder),
+        Value::Object(fields) => arguments_contain_placeholder(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Returns whether a text consists of placeholders only.
