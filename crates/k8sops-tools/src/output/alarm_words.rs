@@ -139,7 +139,7 @@ fn is_negated(text: &str, start: usize, end: usize) -> bool {
     let after = text[end..].trim_start_matches(|char: char| char.is_alphanumeric() || matches!(char, '_' | '"' | '-'));
     let Some(value) = after.strip_prefix([':', '=']) else { return false };
     let value = value.trim_start_matches([' ', '"']);
-    let value_end = value.find(|char: char| matches!(char, ' ' | '"' | ',' | '}' | ';' | '\n')).unwrap_or(value.len());
+    let value_end = value.find([' ', '"', ',', '}', ';', '\n']).unwrap_or(value.len());
     matches!(
         &value[..value_end],
         "" | "0" | "0%" | "0.0" | "nil" | "<nil>" | "null" | "none" | "None" | "<none>" | "false" | "[]"

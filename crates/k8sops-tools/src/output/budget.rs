@@ -14,7 +14,7 @@ pub(crate) struct OutputBudget {
 
 impl OutputBudget {
     /// Returns whether a text is within the budget.
-    pub(super) fn allows(self, text: &str) -> bool {
+    pub(crate) fn allows(self, text: &str) -> bool {
         text.len() <= self.bytes && tokens::fits_within(text, self.tokens)
     }
 
@@ -24,7 +24,7 @@ impl OutputBudget {
     }
 
     /// Returns what `text` leaves of the budget.
-    pub(super) fn minus(self, text: &str) -> Self {
+    pub(crate) fn minus(self, text: &str) -> Self {
         Self {
             tokens: self.tokens.saturating_sub(tokens::count(text) + 1),
             bytes: self.bytes.saturating_sub(text.len() + 1),

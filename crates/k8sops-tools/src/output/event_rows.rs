@@ -79,13 +79,12 @@ fn read_event<'a>(node: &'a Node<'_>) -> Option<EventRow<'a>> {
     let object = ["involvedObject", "regarding", "object"].iter().find_map(|field| node.field(field))?;
     let reason = node.field_text("reason")?;
     let message = node.field_text("message").or_else(|| node.field_text("note")).unwrap_or_default();
-    let object_name = match object.as_text() {
-        Some(name) => name.to_owned(),
-        None => {
-            let kind = object.field_text("kind").unwrap_or("object");
-            let field_path = object.field_text("fieldPath").map(|path| format!(" {path}")).unwrap_or_default();
-            format!("{kind}/{}{field_path}", object.field_text("name")?)
-        }
+    let object_name = if let Some(name) = object.as_text() {
+        name.to_owned()
+    } else {
+        let kind = object.field_text("kind").unwrap_or("object");
+        let field_path = object.field_text("fieldPath").map(|path| format!(" {path}")).unwrap_or_default();
+        format!("{kind}/{}{field_path}", object.field_text("name")?)
     };
     let metadata = node.field("metadata");
     let namespace = object

@@ -129,6 +129,30 @@ fn item_key<'a>(item: &'a Node<'_>) -> Option<(&'a str, bool)> {
     has_value.then_some((name, false))
 }
 
+/// Parts of the names of fields that hold a state.
+const STATE_WORDS: &[&str] = &[
+    "status",
+    "state",
+    "condition",
+    "reason",
+    "phase",
+    "health",
+    "message",
+    "type",
+    "ready",
+    "error",
+    "fail",
+    "restart",
+    "exit",
+    "sync",
+    "code",
+    "level",
+    "severity",
+    "suspend",
+    "replicas",
+    "result",
+];
+
 /// How much a path matters for what is wrong with an object: states most, labels and names least.
 pub(super) fn path_weight(path: &str) -> f64 {
     let lower = path.to_ascii_lowercase();
@@ -152,27 +176,5 @@ pub(super) fn path_weight(path: &str) -> f64 {
     ]) {
         return 0.3;
     }
-    const STATES: &[&str] = &[
-        "status",
-        "state",
-        "condition",
-        "reason",
-        "phase",
-        "health",
-        "message",
-        "type",
-        "ready",
-        "error",
-        "fail",
-        "restart",
-        "exit",
-        "sync",
-        "code",
-        "level",
-        "severity",
-        "suspend",
-        "replicas",
-        "result",
-    ];
-    if has_any(STATES) { 1.2 } else { 0.8 }
+    if has_any(STATE_WORDS) { 1.2 } else { 0.8 }
 }

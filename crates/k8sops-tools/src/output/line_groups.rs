@@ -101,7 +101,9 @@ pub(super) fn group_lines(lines: &[&str]) -> GroupedLines {
         group.statistics.begin_item();
         visit_slots(line, document.as_ref(), &mut |path, value| group.statistics.add_fact(path, value));
     }
-    groups.iter_mut().for_each(|group| group.statistics.finish());
+    for group in &mut groups {
+        group.statistics.finish();
+    }
     compare_groups(&mut groups, lines);
     let unusual = find_unusual_lines(&groups, &group_of_line, lines);
     GroupedLines { groups, unusual }

@@ -23,12 +23,18 @@ impl RemovedNoise {
     pub(super) fn remove_from(&mut self, node: &mut Node<'_>) {
         match node {
             Node::Scalar(..) => {}
-            Node::List(items) => items.iter_mut().for_each(|item| self.remove_from(item)),
+            Node::List(items) => {
+                for item in items {
+                    self.remove_from(item);
+                }
+            }
             Node::Map(fields) => {
                 let count = fields.len();
                 fields.retain(|(key, _)| key != MANAGED_FIELDS);
                 self.managed_fields += count - fields.len();
-                fields.iter_mut().for_each(|(_, value)| self.remove_from(value));
+                for (_, value) in fields.iter_mut() {
+                    self.remove_from(value);
+                }
                 self.remove_last_applied(node);
             }
         }

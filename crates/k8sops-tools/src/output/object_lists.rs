@@ -8,7 +8,7 @@ use super::{
     list_item::ListItem,
     node_text::NodeStyle,
     truncate::clip_value,
-    value_statistics::{UnusualFact, ValueStatistics, value_shape},
+    value_statistics::{UnusualFact, ValueStatistics, combine_weights, value_shape},
 };
 
 /// Average size in bytes up to which an object is shown as one line instead of its name.
@@ -89,7 +89,7 @@ fn judge_item(item: &ListItem<'_>, statistics: &ValueStatistics) -> JudgedItem {
     }
     facts.retain(|fact| fact.weight >= MIN_WEIGHT);
     facts.sort_by(|a, b| b.weight.total_cmp(&a.weight));
-    let score = facts.iter().take(4).enumerate().map(|(n, fact)| fact.weight / (1 << n) as f64).sum();
+    let score = combine_weights(facts.iter().map(|fact| fact.weight));
     JudgedItem { facts, score }
 }
 

@@ -129,7 +129,9 @@ fn is_json_lines(text: &str) -> bool {
 fn shrink_parsed(parsed: ParsedDocuments<'_>, budget: OutputBudget) -> String {
     let ParsedDocuments { before, mut documents, after, style } = parsed;
     let mut noise = RemovedNoise::default();
-    documents.iter_mut().for_each(|document| noise.remove_from(document));
+    for document in &mut documents {
+        noise.remove_from(document);
+    }
     let mut text = BudgetedText::new(budget);
     if let Some(noise) = noise.describe() {
         text.push_line(&format!("[{noise}]"));

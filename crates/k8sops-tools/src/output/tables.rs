@@ -8,7 +8,7 @@ use super::{
     object_lists::MIN_WEIGHT,
     table_layout::{TableBlock, TableRow},
     truncate::clip_value,
-    value_statistics::{PathStatistics, ValueStatistics},
+    value_statistics::{PathStatistics, ValueStatistics, combine_weights},
 };
 
 /// Most columns whose values are told.
@@ -120,7 +120,7 @@ fn score_rows(table: &TableBlock<'_>, statistics: &ValueStatistics) -> Vec<f64> 
             weights.push(0.6);
         }
         weights.sort_by(|a, b| b.total_cmp(a));
-        let score: f64 = weights.iter().take(4).enumerate().map(|(n, weight)| weight / (1 << n) as f64).sum();
+        let score = combine_weights(weights.into_iter());
         scores.push(if score < MIN_WEIGHT { 0.0 } else { score });
     }
     for column in statistics.paths().iter().filter(|column| is_measured(column)) {

@@ -93,10 +93,6 @@ impl ValueStatistics {
         self.items += 1;
     }
 
-    pub(super) fn items(&self) -> usize {
-        self.items
-    }
-
     pub(super) fn paths(&self) -> &[PathStatistics] {
         &self.paths
     }
@@ -176,7 +172,7 @@ impl PathStatistics {
             // A sample of the numbers is enough for the median: each number replaces an earlier one with a falling chance.
             if self.numbers.len() < MAX_NUMBERS {
                 self.numbers.push(number);
-            } else if self.number_count % (self.number_count / MAX_NUMBERS + 1) == 0 {
+            } else if self.number_count.is_multiple_of(self.number_count / MAX_NUMBERS + 1) {
                 let at = self.number_count.wrapping_mul(0x9E37_79B9) % MAX_NUMBERS;
                 self.numbers[at] = number;
             }
@@ -306,7 +302,7 @@ impl PathStatistics {
         if let (Some((median, distance)), Some(number)) = (self.rare.numbers, parse_quantity(clipped)) {
             let distances = (number - median).abs() / distance;
             if distances > MIN_DISTANCE {
-                weight = weight.max(if self.is_time { 0.7 } else { (distances / MIN_DISTANCE).min(2.0).max(1.0) });
+                weight = weight.max(if self.is_time { 0.7 } else { (distances / MIN_DISTANCE).clamp(1.0, 2.0) });
             }
         }
         let is_common = items > 8 && self.present * 3 > items && count.is_some_and(|count| count * 3 > items);
@@ -358,4 +354,14 @@ fn spread_of(numbers: &[f64]) -> Option<(f64, f64)> {
     let distances: Vec<f64> = numbers.iter().map(|number| (number - median).abs()).collect();
     let typical = median_of(&distances)?.max(median.abs() * 0.02);
     (typical > 0.0).then_some((median, typical * 1.5))
+}
+
+/// Returns a score from weights, largest first: each further one counts half of the one before it.
+pub(super) fn combine_weights(weights: impl Iterator<Item = f64>) -> f64 {
+    let mut factor = 1.0;
+    weights.take(4).fold(0.0, |score, weight| {
+        let added = score + weight * factor;
+        factor /= 2.0;
+        added
+    })
 }
