@@ -28,7 +28,7 @@ fn policy(approval: ApprovalMode) -> ToolOptions {
         max_output_bytes: 4096,
         max_output_tokens: 8000,
         max_output_share: 10,
-        keep_output_bytes: 1 << 20,
+        keep_output_bytes: 2 << 20,
     }
 }
 
