@@ -2,7 +2,7 @@
 
 use actix_web::{get, post, web};
 use k8sops_models::ProviderInfo;
-use k8sops_tools::ToolInfo;
+use k8sops_tools::{LeftOutTool, ToolInfo};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -61,6 +61,14 @@ pub(super) async fn list_providers(state: web::Data<ApiState>, _caller: Caller) 
 pub(super) struct ToolList {
     /// The tools, sorted by name.
     tools: Vec<ToolInfo>,
+    /// The tools that servers list and no model gets, with the reason.
+    left_out: Vec<LeftOutTool>,
+}
+
+impl ToolList {
+    fn from_catalog(state: &ApiState) -> Self {
+        Self { tools: state.tools.list_tools(), left_out: state.tools.list_left_out() }
+    }
 }
 
 /// Lists the tools of all MCP servers, each with its effect class and the reason for it.
@@ -72,7 +80,7 @@ pub(super) struct ToolList {
 )]
 #[get("/tools")]
 pub(super) async fn list_tools(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ToolList> {
-    web::Json(ToolList { tools: state.tools.list_tools() })
+    web::Json(ToolList::from_catalog(&state))
 }
 
 /// Queries all MCP servers for their tools, and returns them.
@@ -83,5 +91,5 @@ pub(super) async fn list_tools(state: web::Data<ApiState>, _caller: Caller) -> w
 #[post("/tools/refresh")]
 pub(super) async fn refresh_tools(state: web::Data<ApiState>, _caller: Caller<CanWrite>) -> web::Json<ToolList> {
     state.mcp.refresh_tools().await;
-    web::Json(ToolList { tools: state.tools.list_tools() })
+    web::Json(ToolList::from_catalog(&state))
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use k8sops_classifier::{SensitiveOutput, build_preview_call, classify_command_line};
+use k8sops_classifier::{SensitiveOutput, ToolDescription, build_preview_call, classify_command_line};
 use serde_json::{Map, Value};
 
 fn main() -> io::Result<()> {
@@ -33,7 +33,7 @@ fn print_classification(line: &str) {
     println!("{:<11} {line}", classification.effect.to_string());
     println!("{:<11} {}{sensitive}", "", classification.reason);
     let call = Map::from_iter([("command".to_owned(), Value::from(line))]);
-    if let Some(preview) = build_preview_call("bash", &call)
+    if let Some(preview) = build_preview_call(&ToolDescription::named("bash"), &call)
         && let Some(command) = preview.arguments.get("command").and_then(Value::as_str)
     {
         println!("{:<11} preview: {command}", "");

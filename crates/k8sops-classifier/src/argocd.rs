@@ -2,9 +2,10 @@
 
 use crate::{
     ambiguity::has_ambiguous_flags,
-    classification::{Classification, CommandClass, EffectClass, SensitiveOutput},
+    classification::{Classification, CommandClass, EffectClass, SensitiveOutput, ServerReach},
     flag_parser::{FlagTable, ParsedVerb, find_verb, parse_arguments, printable},
     sensitive_output::sensitivity_of_words,
+    server_state::command_changes_server_state,
     shell_lexer::ShellWord,
 };
 
@@ -97,6 +98,15 @@ const VERB_GROUPS: &[&str] = &[
 
 /// Classifies the words behind `argocd`.
 pub(crate) fn classify_argocd(words: &[ShellWord]) -> CommandClass {
+    let mut class = classify_verb(words);
+    if command_changes_server_state("argocd", words) {
+        let reason = || "it chooses another Argo CD or identity".to_owned();
+        class.classification = class.classification.with_reach(ServerReach::ServerState, reason);
+    }
+    class
+}
+
+fn classify_verb(words: &[ShellWord]) -> CommandClass {
     let unclear = |reason: String| -> CommandClass {
         Classification::mutating(reason).with_sensitive_output(sensitivity_of_words(words)).into()
     };

@@ -33,6 +33,21 @@ pub enum SensitiveOutput {
     Values,
 }
 
+/// What a command or call reaches apart from the objects of the cluster, from the most harmless to the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ServerReach {
+    /// Nothing.
+    Cluster,
+    /// A chart below the working directory of the tool, and values files that belong to it.
+    Chart,
+    /// Manifests, charts or values files anywhere on the machine of the tool.
+    Manifests,
+    /// Any file of the machine of the tool, as it is: a key, a token, the environment of a process.
+    ServerFiles,
+    /// The state of the server's process: which cluster, context or identity the calls after it use, also those of others.
+    ServerState,
+}
+
 /// What is known about a command or call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classification {
@@ -40,13 +55,16 @@ pub struct Classification {
     pub effect: EffectClass,
     /// How the output may contain secret values; `None` if nothing suggests that it does.
     pub sensitive_output: Option<SensitiveOutput>,
+    /// What it reaches apart from the cluster. A call that reaches further than [`ServerReach::Chart`] is
+    /// [`EffectClass::Mutating`], even if it changes nothing.
+    pub reach: ServerReach,
     /// Why, for a person to read.
     pub reason: String,
 }
 
 impl Classification {
     pub(crate) fn new(effect: EffectClass, reason: impl Into<String>) -> Self {
-        Self { effect, sensitive_output: None, reason: reason.into() }
+        Self { effect, sensitive_output: None, reach: ServerReach::Cluster, reason: reason.into() }
     }
 
     pub(crate) fn read(reason: impl Into<String>) -> Self {
@@ -63,11 +81,37 @@ impl Classification {
         self
     }
 
-    /// Combines two commands that both run: the worse effect with its reason, and the more sensitive output.
+    /// Adds what the call reaches. The reason is only used for a reach that is greater than before.
+    pub(crate) fn with_reach(mut self, reach: ServerReach, reason: impl FnOnce() -> String) -> Self {
+        if reach > self.reach {
+            self.reach = reach;
+            if self.effect == EffectClass::Read {
+                self.reason = reason();
+            }
+        }
+        self
+    }
+
+    /// Combines two commands that both run: the worse effect with its reason, and the greater reach and the more sensitive
+    /// output of both.
     pub(crate) fn combine(self, other: Self) -> Self {
         let sensitive_output = self.sensitive_output.max(other.sensitive_output);
-        let worse = if other.effect > self.effect { other } else { self };
-        Self { sensitive_output, ..worse }
+        let reach = self.reach.max(other.reach);
+        let worse = if (other.effect, other.reach) > (self.effect, self.reach) { other } else { self };
+        Self { sensitive_output, reach, ..worse }
+    }
+
+    /// Whether nothing speaks against running the call without a question, if it may read what `most` names.
+    pub(crate) fn is_read_within(&self, most: ServerReach) -> bool {
+        self.effect == EffectClass::Read && self.reach <= most
+    }
+
+    /// Makes a call that reaches beyond the cluster a mutating one: the tool's machine is not read unasked.
+    pub(crate) fn with_reach_in_effect(mut self) -> Self {
+        if self.reach > ServerReach::Chart {
+            self.effect = EffectClass::Mutating;
+        }
+        self
     }
 }
 

@@ -1,179 +1,224 @@
 //! Tools that take a command line, of a shell or of one program.
+//!
+//! Servers give these tools any name: `kubectl`, `k8s_kubectl_execute`, `runHelmCommand`, `execute_command`. So a tool is
+//! recognized by its shape.
 
 use serde_json::{Map, Value};
 
 use crate::{
-    classification::Classification,
+    classification::{Classification, ServerReach},
+    command_arguments::{CommandLine, find_command_line, has_working_directory, is_command_key},
     program::KnownProgram,
-    sensitive_output::sensitivity_of_text,
-    shell_command::{classify_argv, classify_line},
+    shell_command::{classify_argv, classify_line, unclear_text},
     shell_lexer::ShellWord,
+    tool_description::{ToolDescription, split_name},
 };
 
-const SHELL: Option<KnownProgram> = None;
-const KUBECTL: Option<KnownProgram> = Some(KnownProgram::Kubectl);
-const HELM: Option<KnownProgram> = Some(KnownProgram::Helm);
-const ARGOCD: Option<KnownProgram> = Some(KnownProgram::Argocd);
+/// Words by which a name or a text names a shell.
+const SHELL_WORDS: &[&str] = &["bash", "sh", "zsh", "shell", "terminal"];
+/// Words of a name like `run_command`, which names no program.
+const RUN_WORDS: &[&str] = &["run", "exec", "execute", "executor", "runner", "invoke", "call", "start", "system"];
+const COMMAND_WORDS: &[&str] = &["command", "commands", "cmd", "cli"];
+/// Words that may stand beside these.
+const NEUTRAL_WORDS: &[&str] =
+    &["in", "the", "a", "line", "tool", "mcp", "k8s", "kubernetes", "kube", "local", "safe", "any"];
 
-/// Names of the tools, and the program whose name their command line may omit.
-const COMMAND_TOOLS: &[(&str, Option<KnownProgram>)] = &[
-    ("kubectl", KUBECTL),
-    ("kubectl_command", KUBECTL),
-    ("kubectl_execute", KUBECTL),
-    ("run_kubectl", KUBECTL),
-    ("run_kubectl_command", KUBECTL),
-    ("execute_kubectl", KUBECTL),
-    ("execute_kubectl_command", KUBECTL),
-    ("call_kubectl", KUBECTL),
-    ("helm", HELM),
-    ("helm_command", HELM),
-    ("run_helm", HELM),
-    ("run_helm_command", HELM),
-    ("execute_helm", HELM),
-    ("call_helm", HELM),
-    ("argocd", ARGOCD),
-    ("argocd_command", ARGOCD),
-    ("run_argocd", ARGOCD),
-    ("execute_argocd", ARGOCD),
-    ("call_argocd", ARGOCD),
-    ("bash", SHELL),
-    ("sh", SHELL),
-    ("shell", SHELL),
-    ("terminal", SHELL),
-    ("run_bash", SHELL),
-    ("run_command", SHELL),
-    ("run_in_terminal", SHELL),
-    ("run_shell", SHELL),
-    ("run_shell_command", SHELL),
-    ("run_terminal_cmd", SHELL),
-    ("exec_command", SHELL),
-    ("execute_bash", SHELL),
-    ("execute_command", SHELL),
-    ("execute_shell", SHELL),
-    ("execute_shell_command", SHELL),
-    ("shell_command", SHELL),
-    ("shell_exec", SHELL),
-    ("shell_execute", SHELL),
-];
-
-/// Keys of an argument that is the command line.
-const LINE_KEYS: &[&str] = &["command", "cmd", "script", "commandLine", "command_line"];
-/// Keys of an argument that is the rest of the command line or all of it, usually as a list.
-const LIST_KEYS: &[&str] = &["args", "arguments", "argv"];
-/// Keys of arguments that do not change what the command line does.
-const SIDE_KEYS: &[&str] = &[
-    "timeout",
-    "timeout_ms",
-    "timeoutMs",
-    "timeout_seconds",
-    "timeoutSeconds",
-    "timeout_secs",
-    "namespace",
+/// Words in the name of a tool that does one thing, to which the command line only adds: a verb, a kind of object, another
+/// machine.
+const SPECIFIC_WORDS: &[&str] = &[
+    "annotate",
+    "apply",
+    "attach",
+    "autoscale",
+    "certificate",
+    "config",
+    "configmap",
+    "container",
+    "containers",
     "context",
-    "cwd",
-    "workdir",
-    "working_dir",
-    "working_directory",
-    "workingDirectory",
-    "modifies_resource",
-    "is_background",
-    "run_in_background",
-    "background",
+    "copy",
+    "cordon",
+    "cp",
+    "create",
+    "debug",
+    "delete",
+    "deploy",
+    "deployment",
+    "describe",
+    "diff",
+    "docker",
+    "drain",
+    "edit",
+    "events",
+    "explain",
+    "expose",
+    "forward",
+    "get",
+    "help",
+    "history",
+    "host",
+    "install",
+    "job",
+    "label",
+    "lint",
+    "list",
+    "log",
+    "logs",
+    "manifest",
+    "namespace",
+    "node",
+    "nodes",
+    "patch",
+    "pod",
+    "pods",
+    "podman",
+    "port",
+    "proxy",
+    "release",
+    "remote",
+    "remove",
+    "replace",
+    "repo",
+    "resource",
+    "resources",
+    "restart",
+    "rollback",
+    "rollout",
+    "scale",
+    "secret",
+    "secrets",
+    "service",
+    "set",
+    "ssh",
+    "status",
+    "sync",
+    "taint",
+    "template",
+    "test",
+    "top",
+    "uncordon",
+    "uninstall",
+    "update",
+    "upgrade",
+    "values",
+    "version",
+    "vm",
+    "wait",
 ];
-/// Keys of arguments that only describe the call to a person.
-const DESCRIPTION_KEYS: &[&str] = &["description", "explanation", "reason", "purpose"];
+
+/// Words in the name of an argument that says where a command runs, so that it does not run on the machine of the tool.
+const PLACE_WORDS: &[&str] =
+    &["pod", "pods", "container", "host", "hostname", "node", "ssh", "vm", "machine", "server"];
 
 /// A tool that takes a command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CommandTool {
-    /// The only program that the tool runs; `None` for a shell.
+    /// The only program that the tool runs; `None` for a shell, and for a tool of several programs.
     pub(crate) implied_program: Option<KnownProgram>,
 }
 
-/// The command line in the arguments of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CommandLine<'a> {
-    /// One string.
-    Line {
-        /// Key of the argument.
-        key: &'a str,
-        line: &'a str,
-    },
-    /// A list of words.
-    Words {
-        /// Key of the list.
-        key: &'a str,
-        /// The first word, if another argument holds it.
-        first: Option<&'a str>,
-        /// The words in the list.
-        rest: Vec<&'a str>,
-    },
+/// The programs that a text names.
+#[derive(Debug, Default)]
+struct NamedPrograms {
+    programs: Vec<KnownProgram>,
+    has_shell: bool,
 }
 
-/// Returns the tool of that name, if it takes a command line.
-pub(crate) fn find_command_tool(name: &str) -> Option<CommandTool> {
-    COMMAND_TOOLS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, implied_program)| CommandTool { implied_program: *implied_program })
-}
-
-/// Returns the command line in the arguments; `None` if there is none, or if an argument is not known to leave it unchanged.
-pub(crate) fn find_command_line(arguments: &Map<String, Value>) -> Option<CommandLine<'_>> {
-    let mut lines = Vec::new();
-    let mut lists = Vec::new();
-    for (key, value) in arguments {
-        let key = key.as_str();
-        let may_be_command = LINE_KEYS.contains(&key) || LIST_KEYS.contains(&key);
-        match value {
-            Value::Null => {}
-            Value::String(line) if may_be_command => lines.push((key, line.as_str())),
-            Value::Array(words) if may_be_command => {
-                lists.push((key, words.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?));
+impl NamedPrograms {
+    fn find(words: &[String]) -> Self {
+        let mut named = Self::default();
+        let mut previous = "";
+        for word in words {
+            let program = match word.as_str() {
+                "kubectl" => Some(KnownProgram::Kubectl),
+                "helm" => Some(KnownProgram::Helm),
+                "argocd" => Some(KnownProgram::Argocd),
+                "cd" if previous == "argo" => Some(KnownProgram::Argocd),
+                _ => None,
+            };
+            if let Some(program) = program.filter(|program| !named.programs.contains(program)) {
+                named.programs.push(program);
             }
-            Value::String(text) if SIDE_KEYS.contains(&key) && is_plain_name(text) => {}
-            Value::Bool(_) | Value::Number(_) if SIDE_KEYS.contains(&key) => {}
-            Value::String(_) if DESCRIPTION_KEYS.contains(&key) => {}
-            _ => return None,
+            named.has_shell |= SHELL_WORDS.contains(&word.as_str());
+            previous = word;
+        }
+        named
+    }
+
+    fn is_empty(&self) -> bool {
+        self.programs.is_empty() && !self.has_shell
+    }
+
+    fn into_command_tool(self) -> CommandTool {
+        match (self.programs.as_slice(), self.has_shell) {
+            ([program], false) => CommandTool { implied_program: Some(*program) },
+            _ => CommandTool { implied_program: None },
         }
     }
-    match (lines.as_slice(), lists.as_slice()) {
-        ([(key, line)], []) => Some(CommandLine::Line { key, line }),
-        ([], [(key, words)]) => Some(CommandLine::Words { key, first: None, rest: words.clone() }),
-        ([(key, line)], [(_, words)]) if words.is_empty() && LINE_KEYS.contains(key) => {
-            Some(CommandLine::Line { key, line })
-        }
-        ([(key, first)], [(list, words)])
-            if LINE_KEYS.contains(key) && LIST_KEYS.contains(list) && is_plain_name(first) =>
-        {
-            Some(CommandLine::Words { key: list, first: Some(first), rest: words.clone() })
-        }
+}
+
+/// Recognizes a tool that takes a command line.
+pub(crate) fn find_command_tool(tool: &ToolDescription<'_>) -> Option<CommandTool> {
+    let name_words = split_name(tool.name);
+    let name_contains = |list: &[&str]| name_words.iter().any(|word| list.contains(&word.as_str()));
+    let has_argument = has_command_argument(tool.input_schema);
+    if name_contains(SPECIFIC_WORDS) || has_argument == Some(false) {
+        return None;
+    }
+    let by_name = NamedPrograms::find(&name_words);
+    if !by_name.is_empty() {
+        return Some(by_name.into_command_tool());
+    }
+    let text = format!("{} {}", tool.title.unwrap_or_default(), tool.description);
+    let by_text = NamedPrograms::find(&split_name(&text));
+    let is_plain_word =
+        |word: &String| [RUN_WORDS, COMMAND_WORDS, NEUTRAL_WORDS].iter().any(|list| list.contains(&word.as_str()));
+    let runs_commands =
+        name_contains(RUN_WORDS) && name_contains(COMMAND_WORDS) && name_words.iter().all(is_plain_word);
+    match (runs_commands, by_text.is_empty()) {
+        (true, true) => Some(CommandTool { implied_program: None }),
+        (_, false) if runs_commands || has_argument == Some(true) => Some(by_text.into_command_tool()),
         _ => None,
     }
 }
 
-/// Returns whether a text is a name or a path, and one word for every reader.
-fn is_plain_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
-    !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain)
+/// Returns whether a schema has an argument for a command line and none that says where else the command runs; `None` if it
+/// names no arguments.
+fn has_command_argument(schema: Option<&Map<String, Value>>) -> Option<bool> {
+    let properties = schema?.get("properties")?.as_object().filter(|properties| !properties.is_empty())?;
+    let names_place =
+        |key: &String| key == "name" || split_name(key).iter().any(|word| PLACE_WORDS.contains(&word.as_str()));
+    let may_be_line = |property: &Value| {
+        let types = property.get("type");
+        types.is_none_or(|types| types.to_string().contains("string") || types.to_string().contains("array"))
+    };
+    let has_line = properties.iter().any(|(key, property)| is_command_key(key) && may_be_line(property));
+    Some(has_line && !properties.keys().any(names_place))
 }
 
-/// Classifies a call of a tool that takes a command line; `None` if no such tool is known.
-pub(crate) fn classify_command_tool(name: &str, arguments: &Map<String, Value>) -> Option<Classification> {
-    let CommandTool { implied_program } = find_command_tool(name)?;
+/// Classifies a call of a tool that takes a command line; `None` if the tool does not.
+pub(crate) fn classify_command_tool(
+    tool: &ToolDescription<'_>,
+    arguments: &Map<String, Value>,
+) -> Option<Classification> {
+    let CommandTool { implied_program } = find_command_tool(tool)?;
     if arguments.is_empty() {
         return Some(Classification::mutating("the effect depends on the command line"));
     }
-    Some(match find_command_line(arguments) {
+    let classification = match find_command_line(arguments) {
         Some(CommandLine::Line { line, .. }) => classify_line(line, implied_program),
+        Some(CommandLine::SplitLine { first, rest }) => classify_line(&format!("{first} {rest}"), implied_program),
         Some(CommandLine::Words { first, rest, .. }) => {
             let words: Vec<&str> = first.into_iter().chain(rest).collect();
             classify_words(&words, implied_program)
         }
-        None => {
-            let text = Value::Object(arguments.clone()).to_string();
-            Classification::mutating("the arguments are not known").with_sensitive_output(sensitivity_of_text(&text))
-        }
+        None => unclear_text("the arguments are not known".to_owned(), &Value::Object(arguments.clone()).to_string()),
+    };
+    // A chart is a look only below the directory that the operator chose.
+    Some(match classification.reach == ServerReach::Chart && has_working_directory(arguments) {
+        true => classification
+            .with_reach(ServerReach::Manifests, || "it reads files of a directory that the call chooses".to_owned()),
+        false => classification,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{EffectClass, classify_tool_call};
+use crate::{EffectClass, ToolDescription, classify_tool_call};
 
 /// Checks that a line that deletes something is mutating, no matter which text follows the deletion.
 ///
@@ -20,7 +20,7 @@ pub fn check_shell_command(text: &str) {
 
 fn effect_of_line(tool: &str, line: &str) -> Option<EffectClass> {
     let arguments = Map::from_iter([("command".to_owned(), Value::from(line))]);
-    classify_tool_call(tool, &arguments).map(|classification| classification.effect)
+    classify_tool_call(&ToolDescription::named(tool), &arguments).map(|classification| classification.effect)
 }
 
 #[cfg(test)]

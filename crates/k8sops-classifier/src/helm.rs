@@ -2,10 +2,11 @@
 
 use crate::{
     ambiguity::has_ambiguous_flags,
-    classification::{Classification, CommandClass, SensitiveOutput},
+    classification::{Classification, CommandClass, SensitiveOutput, ServerReach},
     flag_parser::{FlagTable, ParsedArguments, ParsedVerb, find_verb, parse_arguments, printable},
     remote_source::is_remote_source,
     sensitive_output::sensitivity_of_words,
+    server_files::{FileUse, reach_of_file},
     shell_lexer::ShellWord,
 };
 
@@ -158,8 +159,11 @@ pub(crate) fn classify_helm(words: &[ShellWord]) -> CommandClass {
         true => format!("`helm {path}` only reads"),
         false => format!("`helm {path}` is a dry run"),
     };
+    let file_reason = || format!("`helm {path}` reads files of the tool's machine");
     CommandClass {
-        classification: Classification::read(reason).with_sensitive_output(sensitive),
+        classification: Classification::read(reason)
+            .with_sensitive_output(sensitive)
+            .with_reach(reach_of_arguments(&path, &parsed), file_reason),
         is_dry_run: !reads,
         is_table: false,
     }
@@ -173,6 +177,21 @@ pub(crate) fn find_helm_verb(words: &[ShellWord]) -> Result<ParsedVerb<'_>, Stri
 fn describe_write(path: &str) -> Option<&'static str> {
     let group = path.split(' ').next().unwrap_or_default();
     WRITE_VERBS.iter().find(|(verb, _)| *verb == group).map(|(_, what)| *what)
+}
+
+/// Verbs whose operands are charts.
+const CHART_VERBS: &[&str] =
+    &["template", "lint", "install", "upgrade", "show", "inspect", "dependency", "dep", "diff"];
+
+/// Returns what the charts and values files reach that the arguments name.
+fn reach_of_arguments(path: &str, parsed: &ParsedArguments<'_>) -> ServerReach {
+    let values = parsed.flag_values("values").flat_map(|files| files.split(','));
+    let group = path.split(' ').next().unwrap_or_default();
+    let charts = parsed.operands.iter().map(|word| word.text.as_str()).filter(|_| CHART_VERBS.contains(&group));
+    let reaches = values
+        .map(|file| reach_of_file(file, FileUse::Values))
+        .chain(charts.map(|chart| reach_of_file(chart, FileUse::Chart)));
+    reaches.max().unwrap_or(ServerReach::Cluster)
 }
 
 /// Returns the first chart or values file that the command fetches from another machine.

@@ -2,10 +2,12 @@
 
 use crate::{
     ambiguity::has_ambiguous_flags,
-    classification::{Classification, CommandClass, SensitiveOutput},
+    classification::{Classification, CommandClass, SensitiveOutput, ServerReach},
     flag_parser::{FlagTable, ParsedArguments, ParsedVerb, find_verb, parse_arguments, printable},
     remote_source::is_remote_source,
     sensitive_output::{kubectl_output, sensitivity_of_words},
+    server_files::{FileUse, reach_of_file},
+    server_state::command_changes_server_state,
     shell_lexer::ShellWord,
 };
 
@@ -225,6 +227,15 @@ const KUBELET_READ_PATHS: &[&str] = &[
 
 /// Classifies the words behind `kubectl`.
 pub(crate) fn classify_kubectl(words: &[ShellWord]) -> CommandClass {
+    let mut class = classify_verb(words);
+    if command_changes_server_state("kubectl", words) {
+        let reason = || "it chooses another cluster or context".to_owned();
+        class.classification = class.classification.with_reach(ServerReach::ServerState, reason);
+    }
+    class
+}
+
+fn classify_verb(words: &[ShellWord]) -> CommandClass {
     let unclear = |reason: String| -> CommandClass {
         Classification::mutating(reason).with_sensitive_output(sensitivity_of_words(words)).into()
     };
@@ -273,8 +284,12 @@ pub(crate) fn classify_kubectl(words: &[ShellWord]) -> CommandClass {
         true => format!("`kubectl {path}` only reads"),
         false => format!("`kubectl {path}` is a dry run"),
     };
+    let reach = reach_of_arguments(&path, &parsed);
+    let file_reason = || format!("`kubectl {path}` reads files of the tool's machine");
     CommandClass {
-        classification: Classification::read(reason).with_sensitive_output(output.sensitive),
+        classification: Classification::read(reason)
+            .with_sensitive_output(output.sensitive)
+            .with_reach(reach, file_reason),
         is_dry_run: !reads,
         is_table: output.is_table,
     }
@@ -318,9 +333,6 @@ fn check_harmless(path: &str, parsed: &ParsedArguments<'_>, words: &[ShellWord])
     {
         return Err(format!("`{}` is not a known subcommand", printable(&operand.text)));
     }
-    if parsed.flag_values("output").any(|output| output.contains("file")) {
-        return Err("the template file is read from the server's disk".into());
-    }
     let files = parsed.flag_values("filename").chain(parsed.flag_values("kustomize"));
     let kustomizations = parsed.operands.iter().map(|word| word.text.as_str()).filter(|_| path == "kustomize");
     if let Some(remote) = files.chain(kustomizations).find(|file| is_remote_source(file)) {
@@ -330,6 +342,25 @@ fn check_harmless(path: &str, parsed: &ParsedArguments<'_>, words: &[ShellWord])
         Some(raw) if path == "get" => Err(format!("`--raw {}` may do more than read", printable(raw))),
         _ => Ok(()),
     }
+}
+
+/// Flags whose file becomes part of the output as it is. `cert` and `key` are the files of a TLS Secret.
+const RAW_FILE_FLAGS: &[&str] = &["from-file", "from-env-file", "patch-file", "cert", "key"];
+
+/// Returns what the files reach that the arguments name.
+fn reach_of_arguments(path: &str, parsed: &ParsedArguments<'_>) -> ServerReach {
+    // Also where another flag than `-o` would decide the format, the file may be read.
+    let reads_template = parsed.flag_values("output").any(|output| output.contains("file"));
+    if reads_template || RAW_FILE_FLAGS.iter().any(|flag| parsed.has_flag(flag)) {
+        return ServerReach::ServerFiles;
+    }
+    let files = parsed.flag_values("filename").flat_map(|files| files.split(','));
+    let directories = parsed.flag_values("kustomize");
+    let operands = parsed.operands.iter().map(|word| word.text.as_str()).filter(|_| path == "kustomize");
+    let reach = files.chain(directories).chain(operands).map(|file| reach_of_file(file, FileUse::Manifest)).max();
+    // `kubectl kustomize` reads the working directory if it gets no other.
+    let default = if path == "kustomize" { ServerReach::Manifests } else { ServerReach::Cluster };
+    reach.unwrap_or(default)
 }
 
 /// Returns whether a GET of the path is answered by the API server or by a reading part of the kubelet. A path that is

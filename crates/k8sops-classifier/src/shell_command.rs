@@ -3,11 +3,12 @@
 use crate::{
     ambiguity::{is_dry_run_for_every_reader, would_redirect_program},
     argocd,
-    classification::{Classification, CommandClass, EffectClass, SensitiveOutput},
+    classification::{Classification, CommandClass, EffectClass, SensitiveOutput, ServerReach},
     flag_parser::printable,
     helm, kubectl, pipe_filters,
     program::KnownProgram,
     sensitive_output::sensitivity_of_text,
+    server_state::mentions_server_state,
     shell_lexer::{ShellLine, ShellWord, parse_shell_line},
 };
 
@@ -31,7 +32,7 @@ use crate::{
 /// ```
 #[must_use]
 pub fn classify_command_line(line: &str) -> Classification {
-    classify_line(line, None)
+    classify_line(line, None).with_reach_in_effect()
 }
 
 /// Classifies a line as a shell runs it. If the tool runs only one program, `implied_program` is that program, and the line
@@ -39,13 +40,22 @@ pub fn classify_command_line(line: &str) -> Classification {
 pub(crate) fn classify_line(text: &str, implied_program: Option<KnownProgram>) -> Classification {
     match parse_shell_line(text) {
         Ok(line) => classify_parsed_line(&line, implied_program),
-        Err(reason) => Classification::mutating(reason).with_sensitive_output(sensitivity_of_text(text)),
+        Err(reason) => unclear_text(reason.to_owned(), text),
+    }
+}
+
+/// Classifies what is not analyzed, by the words in it.
+pub(crate) fn unclear_text(reason: String, text: &str) -> Classification {
+    let classification = Classification::mutating(reason).with_sensitive_output(sensitivity_of_text(text));
+    match mentions_server_state(text) {
+        true => classification.with_reach(ServerReach::ServerState, String::new),
+        false => classification,
     }
 }
 
 /// Classifies the words of one command, as a program gets them without a shell.
 pub(crate) fn classify_argv(words: &[ShellWord], implied_program: Option<KnownProgram>) -> Classification {
-    let line = ShellLine { pipelines: vec![vec![words.to_vec()]] };
+    let line = ShellLine { pipelines: vec![vec![words.to_vec()]], has_carriage_return: false };
     classify_parsed_line(&line, implied_program)
 }
 
@@ -79,11 +89,44 @@ fn classify_parsed_line(line: &ShellLine, mut implied_program: Option<KnownProgr
     }
     let combined = combined.unwrap_or_else(|| Classification::mutating("there is no command"));
     let is_read = combined.effect == EffectClass::Read;
-    if has_dry_run && is_read && !is_dry_run_for_every_reader(line.pipelines.iter().flatten().flatten()) {
+    let is_certain =
+        !line.has_carriage_return && is_dry_run_for_every_reader(line.pipelines.iter().flatten().flatten());
+    if has_dry_run && is_read && !is_certain {
         return Classification::mutating("another reader of the line may not see the `--dry-run`")
             .with_sensitive_output(combined.sensitive_output);
     }
     combined
+}
+
+/// Variables that only change how a program prints.
+const HARMLESS_VARIABLES: &[&str] = &["LANG", "LC_ALL", "LC_CTYPE", "LC_TIME", "TZ", "NO_COLOR", "TERM", "COLUMNS"];
+
+/// Returns whether a word before a command sets such a variable to a plain value.
+fn is_harmless_assignment(word: &ShellWord) -> bool {
+    let is_plain = |value: &str| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte));
+    word.unquoted
+        && word.text.split_once('=').is_some_and(|(name, value)| HARMLESS_VARIABLES.contains(&name) && is_plain(value))
+}
+
+/// Returns the line that `bash -c LINE` runs, and the words behind it; `None` if the command is not a shell, or its flags are
+/// not known. The words are positional parameters, which no supported line uses.
+fn find_inner_line<'a>(name: &ShellWord, arguments: &'a [ShellWord]) -> Option<(&'a str, &'a [ShellWord])> {
+    if !name.unquoted || !matches!(name.text.as_str(), "bash" | "sh" | "/bin/bash" | "/bin/sh" | "/usr/bin/bash") {
+        return None;
+    }
+    let mut words = arguments.iter();
+    loop {
+        let word = words.next().filter(|word| word.unquoted)?;
+        match word.text.as_str() {
+            "-e" | "-u" | "-x" | "-eu" => {}
+            "-o" | "-eo" | "-euo" => _ = words.next().filter(|option| option.text == "pipefail")?,
+            "-c" | "-ec" | "-euc" => {
+                let line = words.next()?.text.as_str();
+                return Some((line, words.as_slice()));
+            }
+            _ => return None,
+        }
+    }
 }
 
 fn classify_command(words: &[ShellWord], implied_program: Option<KnownProgram>) -> CommandClass {
@@ -95,9 +138,10 @@ fn classify_command(words: &[ShellWord], implied_program: Option<KnownProgram>) 
         return classify_program(program, if is_named { arguments } else { words });
     }
     let mut name = name;
-    let unknown = |reason: String| -> CommandClass {
-        Classification::mutating(reason).with_sensitive_output(sensitivity_of_text(&join_words(words))).into()
-    };
+    while let Some((next, others)) = arguments.split_first().filter(|_| is_harmless_assignment(name)) {
+        (name, arguments) = (next, others);
+    }
+    let unknown = |reason: String| -> CommandClass { unclear_text(reason, &join_words(words)).into() };
     // Two launchers in a row, as in `time timeout 5 kubectl …`, are more than anybody writes.
     for _ in 0..2 {
         match unwrap_launcher(name, arguments) {
@@ -115,9 +159,22 @@ fn classify_command(words: &[ShellWord], implied_program: Option<KnownProgram>) 
     if let Some(program) = KnownProgram::from_command_name(&name.text) {
         return classify_program(program, arguments);
     }
+    if let Some((inner, parameters)) = find_inner_line(name, arguments) {
+        if parameters.iter().any(|word| matches!(word.text.as_str(), "bash" | "sh")) {
+            return unknown("a shell inside of a shell is not supported".to_owned());
+        }
+        let lower = join_words(words).to_ascii_lowercase();
+        // Another reader of the quotes may take the parameters for a part of the line.
+        let whole = format!("{inner} {}", join_words(parameters));
+        return CommandClass {
+            classification: classify_line(inner, None).combine(classify_line(&whole, None)),
+            is_dry_run: lower.contains("dry-run") || lower.contains("dry_run"),
+            is_table: false,
+        };
+    }
     if would_redirect_program(arguments) {
-        let reason = format!("another reader may give the arguments of `{}` to another program", printable(&name.text));
-        return Classification::mutating(reason).into();
+        let name = printable(&name.text);
+        return unknown(format!("another reader may give the arguments of `{name}` to another program"));
     }
     match pipe_filters::classify_filter(&name.text, arguments) {
         Some(classification) => classification.into(),

@@ -37,6 +37,8 @@ pub(crate) type CommandWords = Vec<ShellWord>;
 pub(crate) struct ShellLine {
     /// For each pipeline, the commands between its pipes.
     pub(crate) pipelines: Vec<Vec<CommandWords>>,
+    /// A carriage return stands at the end of a line. A shell takes it for a part of the last word, other readers do not.
+    pub(crate) has_carriage_return: bool,
 }
 
 /// Reads a line. The error is what in the line is not supported.
@@ -109,20 +111,16 @@ impl ShellLexer<'_> {
                     }
                 }
                 ';' => self.read_separator(NextCommand::Optional)?,
-                '|' => match self.chars.peek() {
-                    Some('|') => {
-                        self.chars.next();
-                        self.read_separator(NextCommand::Required)?;
+                '|' if self.chars.next_if_eq(&'|').is_some() => self.read_separator(NextCommand::Required)?,
+                '|' => {
+                    // `|&` also passes the error messages on.
+                    self.chars.next_if_eq(&'&');
+                    self.end_command()?;
+                    if self.pipeline.is_empty() || self.needs_command {
+                        return Err("a pipe has no command before it");
                     }
-                    Some('&') => return Err("`|&` is not supported"),
-                    _ => {
-                        self.end_command()?;
-                        if self.pipeline.is_empty() || self.needs_command {
-                            return Err("a pipe has no command before it");
-                        }
-                        self.needs_command = true;
-                    }
-                },
+                    self.needs_command = true;
+                }
                 '&' => match self.chars.peek() {
                     Some('&') => {
                         self.chars.next();
@@ -150,9 +148,14 @@ impl ShellLexer<'_> {
                 '"' => self.read_double_quotes()?,
                 '\\' => self.read_escape()?,
                 '`' => return Err("a command substitution is not supported"),
-                '$' => return Err("a shell variable or substitution is not supported"),
+                '$' => match self.chars.peek() {
+                    Some('\'') => self.read_escaped_quotes()?,
+                    Some('?') => self.push_exit_status(),
+                    _ => return Err("a shell variable or substitution is not supported"),
+                },
                 '(' | ')' => return Err("a subshell is not supported"),
-                '#' if self.word.is_none() => return Err("a comment is not supported"),
+                '#' if self.word.is_none() => self.skip_comment()?,
+                '\r' if matches!(self.chars.peek(), None | Some('\n')) => self.line.has_carriage_return = true,
                 '~' if self.word.is_none() => return Err("`~` is not supported"),
                 _ => self.push_unquoted(char)?,
             }
@@ -203,6 +206,47 @@ impl ShellLexer<'_> {
         Ok(())
     }
 
+    /// Skips a comment. A reader that does not know comments takes the words of one behind a command for arguments, so that
+    /// such a comment must have neither flags nor quotes. At the start of the line that reader runs nothing.
+    fn skip_comment(&mut self) -> Result<(), &'static str> {
+        let is_first = self.line.pipelines.is_empty() && self.pipeline.is_empty() && self.command.is_empty();
+        let mut previous = '#';
+        while let Some(char) = self.chars.next_if(|char| *char != '\n') {
+            let may_be_read = previous.is_whitespace() && char == '-' || matches!(char, '\'' | '"' | '\\' | '`' | '$');
+            if may_be_read && !is_first {
+                return Err("a comment with flags or quotes is not supported");
+            }
+            previous = char;
+        }
+        Ok(())
+    }
+
+    /// Reads `$?`, which a shell replaces by a number.
+    fn push_exit_status(&mut self) {
+        self.chars.next();
+        let word = self.current_word();
+        word.unquoted = false;
+        word.text.push('0');
+    }
+
+    /// Reads `$'…'`, with the escapes of a tab and of a line feed.
+    fn read_escaped_quotes(&mut self) -> Result<(), &'static str> {
+        self.chars.next();
+        self.current_word().unquoted = false;
+        loop {
+            match self.chars.next() {
+                None => return Err("a quote is not closed"),
+                Some('\'') => return Ok(()),
+                Some('\\') => match self.chars.next() {
+                    Some('t') => self.push_quoted('\t')?,
+                    Some('n') => self.current_word().text.push('\n'),
+                    _ => return Err("this escape in quotes is not supported"),
+                },
+                Some(char) => self.push_quoted(char)?,
+            }
+        }
+    }
+
     fn read_single_quotes(&mut self) -> Result<(), &'static str> {
         self.current_word().unquoted = false;
         loop {
@@ -221,6 +265,7 @@ impl ShellLexer<'_> {
                 None => return Err("a quote is not closed"),
                 Some('"') => return Ok(()),
                 Some('`') => return Err("a command substitution is not supported"),
+                Some('$') if self.chars.peek() == Some(&'?') => self.push_exit_status(),
                 Some('$') if !matches!(self.chars.peek(), Some('"' | ' ')) => {
                     return Err("a shell variable or substitution is not supported");
                 }

@@ -13,9 +13,11 @@ pub(crate) fn to_remote_tool(tool: Tool) -> RemoteTool {
         idempotent: annotations.idempotent_hint,
         open_world: annotations.open_world_hint,
     });
+    let title = tool.title.or_else(|| tool.annotations.and_then(|annotations| annotations.title));
     RemoteTool {
         name: tool.name.into_owned(),
-        description: tool.description.map(Cow::into_owned).or(tool.title).unwrap_or_default(),
+        description: tool.description.map(Cow::into_owned).or_else(|| title.clone()).unwrap_or_default(),
+        title,
         input_schema: Arc::unwrap_or_clone(tool.input_schema),
         hints,
     }

@@ -123,6 +123,7 @@ pub use remote_tool::{RemoteTool, ToolHints};
 pub use server_config::{McpServerConfig, McpTransport, USER_TOKEN};
 pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use server_status::{ServerStatus, WAITS_FOR_TOKEN};
+pub use skipped_tools::SkippedTool;
 pub use transport::{
     build_connector,
     connector::{ConnectError, McpConnection, McpConnector},

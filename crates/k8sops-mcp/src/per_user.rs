@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     CallError, ErrorReason, McpConnector, WAITS_FOR_TOKEN, server_state::ServerState, supervisor::SupervisorShared,
+    tool_discovery::DiscoveredTools,
 };
 
 /// Users that may be connected to one server at a time.
@@ -203,7 +204,7 @@ impl PerUserServer {
         let connections = self.connections.lock();
         let connected = connections.by_token.values().filter(|user| user.server.active_connection().is_some());
         match connected.min_by_key(|user| user.sequence) {
-            Some(oldest) => self.public_state.publish_connected(oldest.server.status().tools.to_vec()),
+            Some(oldest) => self.public_state.publish_connected(DiscoveredTools::from(&*oldest.server.status())),
             None => self.public_state.publish_disconnected(WAITS_FOR_TOKEN.to_owned()),
         }
     }

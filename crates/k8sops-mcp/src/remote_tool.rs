@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 pub struct RemoteTool {
     /// The name on the server. It may contain any characters but control characters.
     pub name: String,
+    /// The title for a person, if the server gives one.
+    pub title: Option<String>,
     /// What the tool does; may be empty.
     pub description: String,
     /// JSON Schema of the arguments.

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{RemoteTool, ServerStatus, active_connection::ActiveConnection};
+use crate::{ServerStatus, active_connection::ActiveConnection, tool_discovery::DiscoveredTools};
 
 /// Refresh requests that may wait. Beyond this number, a request is served by one of the waiting ones.
 const MAX_REFRESH_REQUESTS: usize = 16;
@@ -43,6 +43,7 @@ impl ServerState {
             connected: false,
             error: Some("not connected yet".to_owned()),
             tools: Arc::default(),
+            skipped: Arc::default(),
         };
         let state = Self {
             name: name.into(),
@@ -81,9 +82,9 @@ impl ServerState {
     }
 
     /// Publishes a connection and the tools that were discovered on it.
-    pub(crate) fn set_connection(&self, connection: Arc<ActiveConnection>, tools: Vec<RemoteTool>) {
+    pub(crate) fn set_connection(&self, connection: Arc<ActiveConnection>, discovered: DiscoveredTools) {
         self.connection.store(Some(connection));
-        self.publish_connected(tools);
+        self.publish_connected(discovered);
     }
 
     /// Publishes that the server is not connected.
@@ -93,10 +94,12 @@ impl ServerState {
     }
 
     /// Publishes the status `connected`, without a connection that is shared by all calls.
-    pub(crate) fn publish_connected(&self, tools: Vec<RemoteTool>) {
+    pub(crate) fn publish_connected(&self, discovered: DiscoveredTools) {
         let before = self.status.load_full();
+        let DiscoveredTools { tools, skipped } = discovered;
         let tools = if *tools == *before.tools { before.tools.clone() } else { tools.into() };
-        self.publish(&before, ServerStatus { connected: true, error: None, tools, ..before.as_ref().clone() });
+        let skipped = skipped.into();
+        self.publish(&before, ServerStatus { connected: true, error: None, tools, skipped, ..before.as_ref().clone() });
     }
 
     /// Publishes the status `disconnected`. The tools stay known.

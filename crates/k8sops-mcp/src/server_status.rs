@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::RemoteTool;
+use crate::{RemoteTool, SkippedTool};
 
 /// The [error](ServerStatus::error) of a server that every user connects to with their own token, while no user is connected.
 pub const WAITS_FOR_TOKEN: &str = "waits for a user's token";
@@ -20,4 +20,6 @@ pub struct ServerStatus {
     pub error: Option<String>,
     /// The tools that the newest discovery found. They stay known while the server is disconnected.
     pub tools: Arc<[RemoteTool]>,
+    /// The tools that it found and that cannot be used.
+    pub skipped: Arc<[SkippedTool]>,
 }

@@ -1,10 +1,19 @@
-//! Tools of a server that cannot be used, so that each is logged once.
+//! Tools of a server that cannot be used: their published form, and what is logged of them.
 
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
 
 use crate::server_text::quote_server_text;
+
+/// A tool that a server lists and that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedTool {
+    /// Name on the server; empty if it has none.
+    pub name: String,
+    /// Why it cannot be used.
+    pub reason: String,
+}
 
 /// Warnings that are remembered per connection. Further ones are not logged.
 const MAX_WARNINGS: usize = 10_000;

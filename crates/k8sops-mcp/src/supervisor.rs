@@ -21,11 +21,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, RemoteTool,
+    ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector,
     active_connection::ActiveConnection,
     reconnect_backoff::ReconnectBackoff,
     server_state::{RefreshRequest, ServerState},
-    tool_discovery::{DiscoveryError, discover_tools},
+    tool_discovery::{DiscoveredTools, DiscoveryError, discover_tools},
     tool_subscription::subscribe_to_tool_changes,
 };
 
@@ -104,7 +104,7 @@ enum MonitorEnd {
 struct EstablishedConnection {
     sdk_connection: McpConnection,
     connection: Arc<ActiveConnection>,
-    tools: Vec<RemoteTool>,
+    discovered: DiscoveredTools,
 }
 
 impl Supervisor {
@@ -114,9 +114,10 @@ impl Supervisor {
         let cancel = self.shared.cancel.clone();
         loop {
             match self.connect().await {
-                Ok(EstablishedConnection { sdk_connection, connection, tools }) => {
-                    tracing::info!(server = &*self.server.name, tools = tools.len(), "mcp server connected");
-                    self.server.set_connection(connection.clone(), tools);
+                Ok(EstablishedConnection { sdk_connection, connection, discovered }) => {
+                    let tools = discovered.tools.len();
+                    tracing::info!(server = &*self.server.name, tools, "mcp server connected");
+                    self.server.set_connection(connection.clone(), discovered);
                     self.complete_refreshes();
                     let connected_at = Instant::now();
                     let end = self.monitor_connection(&connection).await;
@@ -181,7 +182,9 @@ impl Supervisor {
             }
         };
         match discovered {
-            Ok(tools) => Ok(EstablishedConnection { sdk_connection, connection: Arc::new(connection), tools }),
+            Ok(discovered) => {
+                Ok(EstablishedConnection { sdk_connection, connection: Arc::new(connection), discovered })
+            }
             Err(error) => {
                 let _ = sdk_connection.close_with_timeout(CLOSE_TIMEOUT).await;
                 Err(error)
@@ -225,9 +228,9 @@ impl Supervisor {
             };
             last_check = Instant::now();
             match checked {
-                Ok(tools) => {
+                Ok(discovered) => {
                     handler.record_activity();
-                    self.server.set_connection(connection.clone(), tools);
+                    self.server.set_connection(connection.clone(), discovered);
                 }
                 // Many servers handle one request at a time, so a server that is silent during a call may be healthy, and
                 // restarting it would interrupt a change. But no call takes longer than its limit.
@@ -280,6 +283,5 @@ fn discovery_failure(error: DiscoveryError, limit: Duration) -> ConnectError {
         DiscoveryError::Request(source) => {
             ConnectError::Handshake(ErrorReason::with_source("cannot list the server's tools", source))
         }
-        error @ DiscoveryError::TooManyPages => ConnectError::Handshake(error.to_string().into()),
     }
 }

@@ -6,17 +6,18 @@ use rmcp::{
     model::{ErrorCode, PaginatedRequestParams, Tool},
     service::ServiceError,
 };
-use serde_json::Value;
 
 use crate::{
-    RemoteTool, active_connection::ActiveConnection, convert::to_remote_tool, request_error::RequestError,
-    tool_list_repair::is_marked_invalid,
+    RemoteTool, ServerStatus, SkippedTool, active_connection::ActiveConnection, convert::to_remote_tool,
+    request_error::RequestError, server_text::quote_server_text, tool_list_repair::is_marked_invalid,
 };
 
-/// Pages that a list of tools may have. A server that returns more is looping.
+/// Pages of a list of tools that are read.
 const MAX_PAGES: usize = 200;
 /// Tools that a server may have. It bounds how much a server can make us store.
 const MAX_TOOLS: usize = 10_000;
+/// Skipped tools that are published.
+const MAX_SKIPPED: usize = 100;
 /// Longest name of a tool, in bytes. MCP recommends at most 128 characters.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -27,29 +28,42 @@ pub(crate) enum DiscoveryError {
     Timeout(Duration),
     #[error("cannot list the server's tools")]
     Request(#[source] RequestError),
-    #[error("cannot list the server's tools: it returned more than {MAX_PAGES} pages")]
-    TooManyPages,
+}
+
+/// The tools that a server lists.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DiscoveredTools {
+    pub(crate) tools: Vec<RemoteTool>,
+    /// Those that cannot be used.
+    pub(crate) skipped: Vec<SkippedTool>,
+}
+
+impl From<&ServerStatus> for DiscoveredTools {
+    fn from(status: &ServerStatus) -> Self {
+        Self { tools: status.tools.to_vec(), skipped: status.skipped.to_vec() }
+    }
 }
 
 /// Lists all tools of a server. This is also the health check of a connection.
 pub(crate) async fn discover_tools(
     connection: &ActiveConnection,
     limit: Duration,
-) -> Result<Vec<RemoteTool>, DiscoveryError> {
+) -> Result<DiscoveredTools, DiscoveryError> {
     tokio::time::timeout(limit, list_all_pages(connection)).await.unwrap_or(Err(DiscoveryError::Timeout(limit)))
 }
 
-async fn list_all_pages(connection: &ActiveConnection) -> Result<Vec<RemoteTool>, DiscoveryError> {
+async fn list_all_pages(connection: &ActiveConnection) -> Result<DiscoveredTools, DiscoveryError> {
     let handler = &connection.handler;
-    let mut tools = Vec::new();
+    let mut discovered = DiscoveredTools::default();
     let mut names = HashSet::new();
-    let mut cursor = None;
+    let mut cursor: Option<String> = None;
+    let mut seen_cursors = HashSet::new();
     for _ in 0..MAX_PAGES {
-        let params = PaginatedRequestParams::default().with_cursor(cursor);
+        let params = PaginatedRequestParams::default().with_cursor(cursor.take());
         let page = match connection.peer.list_tools(Some(params)).await {
             Ok(page) => page,
             // A healthy server without tools.
-            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => return Ok(tools),
+            Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => return Ok(discovered),
             Err(error) => {
                 let error = RequestError::from_service_error(&error, || handler.close_reason());
                 return Err(DiscoveryError::Request(error));
@@ -61,18 +75,24 @@ async fn list_all_pages(connection: &ActiveConnection) -> Result<Vec<RemoteTool>
                 None if names.len() == MAX_TOOLS => "the server has too many tools",
                 None if !names.insert(tool.name.clone()) => "the server has another tool of that name",
                 None => {
-                    tools.push(to_remote_tool(tool));
+                    discovered.tools.push(to_remote_tool(tool));
                     continue;
                 }
             };
             connection.skipped_tools.warn_once(handler.server(), &tool.name, reason);
+            if discovered.skipped.len() < MAX_SKIPPED {
+                let name = quote_server_text(&tool.name);
+                discovered.skipped.push(SkippedTool { name, reason: reason.to_owned() });
+            }
         }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(tools);
+        // Some servers end their list with an empty cursor, and some repeat one: what they listed counts.
+        match page.next_cursor {
+            Some(next) if !next.is_empty() && seen_cursors.insert(next.clone()) => cursor = Some(next),
+            _ => return Ok(discovered),
         }
     }
-    Err(DiscoveryError::TooManyPages)
+    tracing::warn!(server = handler.server(), MAX_PAGES, "mcp tool list cut: too many pages");
+    Ok(discovered)
 }
 
 /// Why a tool cannot be used; `None` if it can.
@@ -84,24 +104,20 @@ fn reason_to_skip(tool: &Tool) -> Option<&'static str> {
         return Some("its name is too long or contains control characters");
     }
     if is_marked_invalid(tool) {
-        return Some("its description cannot be parsed");
+        return Some("its entry in the list of tools cannot be parsed");
     }
-    match tool.input_schema.get("type") {
-        None => None,
-        Some(Value::String(name)) if name == "object" => None,
-        Some(_) => Some("its arguments are not an object"),
-    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use rmcp::model::JsonObject;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
-    fn tools_without_valid_name_or_object_schema_are_skipped() {
+    fn tools_without_valid_name_are_skipped() {
         let reason = |name: &str, schema: Value| {
             let schema: JsonObject = serde_json::from_value(schema).unwrap();
             reason_to_skip(&Tool::new(name.to_owned(), "", schema))
@@ -111,6 +127,5 @@ mod tests {
         assert!(reason(" ", json!({})).is_some());
         assert!(reason("a\nb", json!({})).is_some());
         assert!(reason(&"n".repeat(257), json!({})).is_some());
-        assert!(reason("pods", json!({"type": "string"})).is_some());
     }
 }

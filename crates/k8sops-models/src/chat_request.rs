@@ -28,6 +28,16 @@ pub struct ChatRequest {
     pub reasoning: Option<ReasoningEffort>,
 }
 
+impl ChatRequest {
+    /// Returns the names of the tools that the reply may call.
+    pub(crate) fn callable_tool_names(&self) -> Vec<String> {
+        match self.tool_choice {
+            ToolChoice::Auto => self.tools.iter().map(|tool| tool.name.clone()).collect(),
+            ToolChoice::None => Vec::new(),
+        }
+    }
+}
+
 /// A tool, as it is described to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
@@ -36,7 +46,7 @@ pub struct ToolSpec {
     /// What the tool does.
     pub description: String,
     /// The JSON Schema of the arguments: an object schema with `properties`, which every provider accepts. It is sent
-    /// unchanged.
+    /// unchanged. A tool that a provider rejects nevertheless is left out of later requests.
     pub input_schema: Map<String, Value>,
 }
 

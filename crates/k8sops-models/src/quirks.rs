@@ -130,7 +130,7 @@ impl LearnedQuirks {
 
 /// Returns the provider's text of a rejection in lower case, without the model's name, which may contain any keyword
 /// (`kimi-k2-thinking`).
-fn rejection_text(error: &ModelError, model: &str) -> Option<String> {
+pub(crate) fn rejection_text(error: &ModelError, model: &str) -> Option<String> {
     let ModelError::InvalidRequest(detail) = error else { return None };
     let message = detail.message();
     // The message starts with our own words: the provider, the model, and the status in parentheses.

@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use k8sops_classifier::{Classification, EffectClass, SensitiveOutput, classify_tool_call};
+use k8sops_classifier::{
+    Classification, EffectClass, SensitiveOutput, ServerReach, ToolDescription, classify_tool_call,
+};
 use k8sops_core::ToolEffect;
 use k8sops_mcp::RemoteTool;
 
@@ -55,6 +57,14 @@ pub(crate) fn decide_effect(candidate: &CallCandidate<'_>) -> EffectDecision {
     decision
 }
 
+/// Whether the operator's rule on a preview, if there is one, lets it run without a question.
+pub(crate) fn does_rule_allow_preview(candidate: &CallCandidate<'_>) -> bool {
+    find_rule(candidate).is_none_or(|rule| {
+        rule.effect.is_none_or(|effect| effect == ToolEffect::Read)
+            && rule.approval.is_none_or(|approval| approval == ApprovalMode::Auto)
+    })
+}
+
 /// Returns the first of the operator's rules that matches the call. A rule about arguments does not match a tool without a
 /// call.
 fn find_rule<'a>(candidate: &CallCandidate<'a>) -> Option<&'a ToolRule> {
@@ -67,16 +77,29 @@ fn find_rule<'a>(candidate: &CallCandidate<'a>) -> Option<&'a ToolRule> {
 
 fn decide_by_classifier(candidate: &CallCandidate<'_>) -> Option<EffectDecision> {
     let no_arguments = Map::new();
-    let Classification { effect, sensitive_output, reason } =
-        classify_tool_call(&candidate.tool.name, candidate.arguments.unwrap_or(&no_arguments))?;
+    let Classification { effect, sensitive_output, reach, reason } =
+        classify_tool_call(&describe_tool(candidate.tool), candidate.arguments.unwrap_or(&no_arguments))?;
     let effect = match effect {
         EffectClass::Read => ToolEffect::Read,
         EffectClass::Idempotent => ToolEffect::Idempotent,
         EffectClass::Mutating => ToolEffect::Mutating,
     };
     // The one place where facts of the classifier about other machines and sessions become what the gate looks at.
-    let reach = CallReach::default();
+    let reach = CallReach {
+        changes_shared_server: reach == ServerReach::ServerState,
+        reads_server_files: matches!(reach, ServerReach::Manifests | ServerReach::ServerFiles),
+    };
     Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None })
+}
+
+/// Returns what the classifier looks at.
+pub(crate) fn describe_tool(tool: &RemoteTool) -> ToolDescription<'_> {
+    ToolDescription {
+        name: &tool.name,
+        title: tool.title.as_deref(),
+        description: &tool.description,
+        input_schema: Some(&tool.input_schema),
+    }
 }
 
 fn decide_by_annotations(candidate: &CallCandidate<'_>) -> Option<EffectDecision> {
@@ -98,7 +121,8 @@ mod tests {
     use k8sops_mcp::ToolHints;
 
     fn decision(hints: ToolHints) -> (ToolEffect, String) {
-        let tool = RemoteTool { name: "t".into(), description: String::new(), input_schema: Map::new(), hints };
+        let tool =
+            RemoteTool { name: "t".into(), title: None, description: String::new(), input_schema: Map::new(), hints };
         let decision = decide_effect(&CallCandidate { server: "prod", tool: &tool, arguments: None, rules: &[] });
         (decision.effect, decision.reason)
     }
@@ -119,6 +143,47 @@ mod tests {
             decision(ToolHints { destructive: Some(true), ..none }),
             (ToolEffect::Mutating, "annotated destructiveHint by server prod".into())
         );
+    }
+
+    fn decide_call(name: &str, arguments: &serde_json::Value, rules: &[ToolRule]) -> EffectDecision {
+        let hints = ToolHints::default();
+        let tool =
+            RemoteTool { name: name.into(), title: None, description: String::new(), input_schema: Map::new(), hints };
+        let arguments = arguments.as_object();
+        decide_effect(&CallCandidate { server: "prod", tool: &tool, arguments, rules })
+    }
+
+    #[test]
+    fn rule_that_calls_a_tool_read_only_keeps_redaction_and_reach() {
+        let rule = ToolRule {
+            server: None,
+            tool: None,
+            arguments: std::collections::BTreeMap::new(),
+            effect: Some(ToolEffect::Read),
+            approval: None,
+            reason: None,
+        };
+        let rules = [rule];
+        for (line, sensitive_output, reads_server_files) in [
+            ("get secret db -o jsonpath={.data.password}", Some(SensitiveOutput::Values), false),
+            ("get secret db -o yaml > x", Some(SensitiveOutput::Objects), false),
+            ("create cm x --from-file=/etc/x --dry-run=client -o yaml", Some(SensitiveOutput::Objects), true),
+        ] {
+            let decision = decide_call("k8s_kubectl_execute", &serde_json::json!({"command": line}), &rules);
+            assert_eq!(decision.effect, ToolEffect::Read, "{line}");
+            assert_eq!(decision.sensitive_output, sensitive_output, "{line}");
+            assert_eq!(decision.reach.reads_server_files, reads_server_files, "{line}");
+        }
+    }
+
+    #[test]
+    fn change_of_the_server_process_is_a_fact_of_the_call() {
+        let changes =
+            |name: &str, arguments: serde_json::Value| decide_call(name, &arguments, &[]).reach.changes_shared_server;
+        assert!(changes("kubectl_context", serde_json::json!({"operation": "set", "name": "prod"})));
+        assert!(changes("k8s_kubectl_execute", serde_json::json!({"command": "config use-context prod"})));
+        assert!(!changes("kubectl_context", serde_json::json!({"operation": "list"})));
+        assert!(!changes("k8s_kubectl_execute", serde_json::json!({"command": "get pods --context prod"})));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! All tools of all servers, as the model, the agent and the API see them.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use k8sops_classifier::SensitiveOutput;
+use k8sops_classifier::{SensitiveOutput, build_preview_call};
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
@@ -18,12 +19,13 @@ use k8sops_models::ToolSpec;
 use crate::{
     ApprovalMode, ArgumentMismatch, ClassifiedCall, ToolGate, ToolOptions, ToolRef, ToolRule, UntrustedWord,
     approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
-    argument_schema::{find_mismatches, schema_for_providers},
-    call_policy::{CallCandidate, EffectDecision, decide_effect},
+    argument_schema::find_mismatches,
+    call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
     output_tools,
     redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
     tool_names::assign_tool_names,
+    tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -54,6 +56,14 @@ impl From<&ToolOptions> for ApprovalPolicy {
 /// A call whose tool was found in the catalog.
 pub(crate) struct ResolvedCall {
     pub(crate) call: ClassifiedCall,
+    /// How the output may contain secret values.
+    pub(crate) sensitive_output: Option<SensitiveOutput>,
+}
+
+/// A call that shows what another call would do, and changes nothing.
+pub(crate) struct PreviewRun {
+    pub(crate) tool: ToolRef,
+    pub(crate) arguments: Map<String, Value>,
     /// How the output may contain secret values.
     pub(crate) sensitive_output: Option<SensitiveOutput>,
 }
@@ -92,16 +102,30 @@ pub struct ToolInfo {
     pub reason: String,
 }
 
+/// A tool that no model gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LeftOutTool {
+    /// Server that lists the tool.
+    pub server: String,
+    /// Name of the tool on its server; empty if it has none.
+    pub remote_name: String,
+    /// Why it is left out.
+    pub reason: String,
+}
+
 /// The catalog at one version of the hub.
 struct CatalogSnapshot {
     version: u64,
     tools: BTreeMap<String, CatalogTool>,
     specs: Arc<[ToolSpec]>,
+    left_out: Vec<LeftOutTool>,
 }
 
 struct CatalogTool {
     server: String,
     tool: RemoteTool,
+    /// The keys of arguments that models know under other names.
+    argument_keys: ArgumentKeys,
 }
 
 impl ToolCatalog {
@@ -137,6 +161,35 @@ impl ToolCatalog {
         infos.collect()
     }
 
+    /// Returns the tools that no model gets, with the reason.
+    pub fn list_left_out(&self) -> Vec<LeftOutTool> {
+        self.current_snapshot().left_out.clone()
+    }
+
+    /// Returns arguments as a model wrote them with the keys that the tool's server expects.
+    pub(crate) fn restore_argument_keys<'a>(
+        &self,
+        name: &str,
+        arguments: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self.current_snapshot().tools.get(name) {
+            Some(entry) => entry.argument_keys.restore(arguments),
+            None => Cow::Borrowed(arguments),
+        }
+    }
+
+    /// Like [`restore_argument_keys`](Self::restore_argument_keys), for a call that was classified.
+    pub(crate) fn restore_keys_by_ref<'a>(
+        &self,
+        tool: &ToolRef,
+        arguments: &'a Map<String, Value>,
+    ) -> Cow<'a, Map<String, Value>> {
+        match self.current_snapshot().find_by_ref(tool) {
+            Some(entry) => entry.argument_keys.restore(arguments),
+            None => Cow::Borrowed(arguments),
+        }
+    }
+
     /// Returns the tools as the model gets them.
     pub(crate) fn tool_specs(&self) -> Arc<[ToolSpec]> {
         self.current_snapshot().specs.clone()
@@ -157,6 +210,21 @@ impl ToolCatalog {
         Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
     }
 
+    /// Returns the call that shows what a call would do; `None` if there is none that is certain to change nothing, or if the
+    /// operator's rules do not let it run without a question. Only the classifier knows such calls; the annotations of a
+    /// server are not enough.
+    pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
+        let snapshot = self.current_snapshot();
+        let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
+        let tool = ToolRef::new(tool.server(), &preview.tool);
+        let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
+        let rules = &self.policy.load().rules;
+        let candidate = CallCandidate { server, tool: remote, arguments: Some(&preview.arguments), rules };
+        let EffectDecision { sensitive_output, .. } = decide_effect(&candidate);
+        let is_allowed = does_rule_allow_preview(&candidate);
+        is_allowed.then_some(PreviewRun { tool, arguments: preview.arguments, sensitive_output })
+    }
+
     /// Checks arguments against the schema that the tool's server gave. Arguments of an unknown tool are accepted: the call
     /// fails later, with its own message.
     pub(crate) fn validate_arguments(
@@ -166,7 +234,8 @@ impl ToolCatalog {
     ) -> Result<(), ArgumentMismatch> {
         let snapshot = self.current_snapshot();
         let Some(entry) = snapshot.tools.get(name) else { return Ok(()) };
-        let problems = find_mismatches(&entry.tool.input_schema, &Value::Object(arguments.clone()));
+        let arguments = entry.argument_keys.restore(arguments).into_owned();
+        let problems = find_mismatches(&entry.tool.input_schema, &Value::Object(arguments));
         if problems.is_empty() { Ok(()) } else { Err(ArgumentMismatch { tool: name.to_owned(), problems }) }
     }
 
@@ -186,7 +255,7 @@ impl ToolCatalog {
         entry: &CatalogTool,
         arguments: Option<&Map<String, Value>>,
     ) -> (EffectDecision, ApprovalSettings) {
-        let CatalogTool { server, tool } = entry;
+        let CatalogTool { server, tool, .. } = entry;
         let policy = self.policy.load();
         let decision = decide_effect(&CallCandidate { server, tool, arguments, rules: &policy.rules });
         let ApprovalPolicy { approval: default, approve_untrusted, .. } = **policy;
@@ -234,7 +303,13 @@ impl CatalogSnapshot {
         // The version is read first, so that a change in between makes the snapshot outdated and not permanently wrong.
         let version = hub.version();
         let mut remotes = BTreeMap::new();
+        let mut left_out = Vec::new();
         for status in hub.statuses() {
+            left_out.extend(status.skipped.iter().map(|skipped| LeftOutTool {
+                server: status.name.clone(),
+                remote_name: skipped.name.clone(),
+                reason: skipped.reason.clone(),
+            }));
             for tool in status.tools.iter() {
                 remotes.insert((status.name.clone(), tool.name.clone()), tool.clone());
             }
@@ -246,20 +321,29 @@ impl CatalogSnapshot {
                 .map(|tool| ((output_tools::SERVER.to_owned(), tool.name.clone()), tool.clone()));
             remotes.extend(built_in);
         }
-        let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
-        let tools = names
-            .into_iter()
-            .filter_map(|(name, remote)| {
-                let tool = remotes.remove(&remote)?;
-                Some((name, CatalogTool { server: remote.0, tool }))
-            })
-            .collect::<BTreeMap<_, _>>();
-        let specs = tools.iter().map(|(name, entry)| ToolSpec {
-            name: name.clone(),
-            description: sanitize_description(&entry.tool.description),
-            input_schema: schema_for_providers(&entry.tool.input_schema),
+        let mut mended = BTreeMap::new();
+        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema) {
+            Ok(schema) => {
+                mended.insert((server.clone(), name.clone()), schema);
+                true
+            }
+            Err(error) => {
+                let (server, remote_name) = (server.clone(), name.clone());
+                left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
+                false
+            }
         });
-        Self { version, specs: specs.collect(), tools }
+        let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
+        let mut tools = BTreeMap::new();
+        let mut specs = Vec::with_capacity(names.len());
+        for (name, remote) in names {
+            let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
+            let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
+            let description = sanitize_description(&tool.description);
+            specs.push(ToolSpec { name: name.clone(), description, input_schema });
+            tools.insert(name, CatalogTool { server: remote.0, tool, argument_keys });
+        }
+        Self { version, specs: specs.into(), tools, left_out }
     }
 
     fn find_by_ref(&self, tool: &ToolRef) -> Option<&CatalogTool> {

@@ -12,6 +12,7 @@
 //! | `executor` | the port of the agent: [`ToolExecutor`], and [`ToolExecutorFactory`] |
 //! | `session_tools` | the implementation over MCP servers: [`SessionToolFactory`] |
 //! | `catalog` | all tools of all servers under names that model providers accept: [`ToolCatalog`] |
+//! | `tool_schema` | schemas of servers, rebuilt so that every model provider accepts them |
 //! | `call_policy` | effect of a call: operator's rules, then the classifier, then the server's annotations |
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
@@ -42,12 +43,13 @@ mod session_tools;
 #[cfg(test)]
 mod tests;
 mod tool_names;
+mod tool_schema;
 mod user_tokens;
 mod vault_registry;
 
 pub use approval_gate::{ApprovalRequirement, ToolGate, UntrustedWord};
 pub use argument_schema::ArgumentMismatch;
-pub use catalog::{ToolCatalog, ToolInfo};
+pub use catalog::{LeftOutTool, ToolCatalog, ToolInfo};
 pub use classified_call::{ClassifiedCall, ToolRef};
 pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;

@@ -45,6 +45,7 @@ fn built_in_tool(name: &str, description: &str, properties: &Value, required: &[
         json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
     RemoteTool {
         name: name.to_owned(),
+        title: None,
         description: description.to_owned(),
         input_schema: schema.as_object().cloned().unwrap_or_default(),
         hints: ToolHints { read_only: Some(true), ..ToolHints::default() },

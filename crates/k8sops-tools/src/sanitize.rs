@@ -1,14 +1,24 @@
 //! Descriptions of tools, which are the words of their server: bounded, and without invisible characters.
 
-/// Longest description in bytes. The longest one of the common servers has less than half of it.
-const MAX_DESCRIPTION_BYTES: usize = 8 * 1024;
+/// Longest description of a tool in bytes. OpenAI-compatible servers reject a request with a longer one.
+const MAX_DESCRIPTION_BYTES: usize = 1024;
 
-/// Returns a description without invisible characters, truncated to its maximum.
+/// Returns the description of a tool without invisible characters, shortened to what all providers accept.
 pub(crate) fn sanitize_description(text: &str) -> String {
+    sanitize_text(text.trim(), MAX_DESCRIPTION_BYTES)
+}
+
+/// Returns a text without invisible characters and with at most `max_bytes`. It is cut after a line or a sentence if one
+/// ends in its second half.
+pub(crate) fn sanitize_text(text: &str, max_bytes: usize) -> String {
     let mut visible: String = text.chars().filter(|char| !is_hidden_char(*char)).collect();
-    if visible.len() > MAX_DESCRIPTION_BYTES {
-        visible.truncate(visible.floor_char_boundary(MAX_DESCRIPTION_BYTES));
-        visible.push('…');
+    if visible.len() > max_bytes {
+        visible.truncate(visible.floor_char_boundary(max_bytes.saturating_sub('…'.len_utf8())));
+        let end = visible.rfind('\n').max(visible.rfind(". ").map(|end| end + 1)).filter(|end| *end > max_bytes / 2);
+        visible.truncate(end.unwrap_or(visible.len()));
+        if max_bytes >= '…'.len_utf8() {
+            visible.push('…');
+        }
     }
     visible
 }
@@ -36,6 +46,11 @@ mod tests {
     #[test]
     fn long_descriptions_are_truncated() {
         let long = sanitize_description(&"ä".repeat(10_000));
-        assert!(long.len() <= MAX_DESCRIPTION_BYTES + '…'.len_utf8() && long.ends_with('…'));
+        assert!(long.len() <= MAX_DESCRIPTION_BYTES && long.ends_with('…'));
+        let sentences = sanitize_description(&"Looks at things. ".repeat(100));
+        assert!(sentences.len() <= MAX_DESCRIPTION_BYTES && sentences.ends_with("things.…"), "{sentences}");
+        for max in 0..8 {
+            assert!(sanitize_text("äöüäöü", max).len() <= max);
+        }
     }
 }

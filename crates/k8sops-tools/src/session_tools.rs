@@ -9,7 +9,7 @@ use std::{borrow::Cow, sync::Arc};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use k8sops_classifier::{EffectClass, SensitiveOutput, build_preview_call, classify_tool_call};
+use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
     ApprovalId, OutputStore, PreviewDetail, PreviewKind, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus,
     UserId,
@@ -21,7 +21,7 @@ use crate::{
     ArgumentMismatch, CallPreview, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory,
     ToolOptions, ToolOutcome, ToolRef, UntrustedWord, UserTokens,
     call_errors::explain_call_error,
-    catalog::ResolvedCall,
+    catalog::PreviewRun,
     contains_secret,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
@@ -190,22 +190,13 @@ impl SessionToolExecutor {
         if arguments_contain_placeholder(arguments) {
             return None;
         }
-        let preview = build_preview_call(tool.tool(), arguments)?;
-        let tool = ToolRef::new(tool.server(), &preview.tool);
-        let ResolvedCall { call, sensitive_output, .. } =
-            self.shared.catalog.classify_by_ref(&tool, &preview.arguments)?;
-        // A preview runs without an approval. So the classifier must know that it only reads; the annotations of its server
-        // are not enough.
-        let is_known_read = classify_tool_call(&preview.tool, &preview.arguments)?.effect == EffectClass::Read;
-        if call.effect != ToolEffect::Read || !is_known_read {
-            return None;
-        }
+        let PreviewRun { tool, arguments, sensitive_output } = self.shared.catalog.build_preview(tool, arguments)?;
         let context = McpCallContext {
             user_token: self.shared.tokens.token_of(self.session),
             ..McpCallContext::with_limits(self.shared.limits)
         };
         let hint = content_hint(sensitive_output);
-        let output = self.send_call(&tool, ToolEffect::Read, hint, &preview.arguments, context).await;
+        let output = self.send_call(&tool, ToolEffect::Read, hint, &arguments, context).await;
         Some(match output.status {
             ToolStatus::Ok => output.text,
             // `kubectl diff` fails like this if there is a difference.
@@ -290,6 +281,7 @@ impl ToolExecutor for SessionToolExecutor {
         arguments: &Map<String, Value>,
         untrusted_word: Option<&UntrustedWord>,
     ) -> Option<ClassifiedCall> {
+        let arguments = &*self.shared.catalog.restore_argument_keys(name, arguments);
         Some(self.shared.catalog.classify_by_name(name, arguments, untrusted_word)?.call)
     }
 
@@ -300,6 +292,7 @@ impl ToolExecutor for SessionToolExecutor {
     }
 
     async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {
+        let arguments = &*self.shared.catalog.restore_argument_keys(name, arguments);
         let Some(resolved) = self.shared.catalog.classify_by_name(name, arguments, None) else {
             return CallPreview::default();
         };
@@ -315,6 +308,7 @@ impl ToolExecutor for SessionToolExecutor {
         arguments: &Map<String, Value>,
         context: ToolCallContext,
     ) -> ToolOutcome {
+        let arguments = &*self.shared.catalog.restore_keys_by_ref(&call.tool, arguments);
         let budget = self.output_budget(context.context_window);
         if call.tool.server() == output_tools::SERVER {
             return self.run_output_tool(call.tool.tool(), arguments, budget).await;

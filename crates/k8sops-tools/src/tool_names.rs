@@ -1,6 +1,7 @@
 //! Names of tools that every model provider accepts, and the way back to the servers' names.
 //!
-//! Servers may call a tool as they like; providers accept `[A-Za-z0-9_-]{1,64}`. As long as the same tools are listed, a name
+//! Servers may call a tool as they like; providers accept `[A-Za-z_][A-Za-z0-9_-]{0,63}`
+//! (Gemini no leading digit). As long as the same tools are listed, a name
 //! means the same tool, in whatever order the servers connect: conversations and prompt caches contain the names.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,8 +52,11 @@ pub(crate) fn assign_tool_names(tools: &BTreeSet<RemoteToolName>) -> BTreeMap<St
 
 fn replace_rejected_chars(name: &str) -> String {
     let is_accepted = |char: char| char.is_ascii_alphanumeric() || char == '_' || char == '-';
-    let name: String = name.chars().map(|char| if is_accepted(char) { char } else { '_' }).collect();
-    if name.is_empty() { "_".to_owned() } else { name }
+    let mut name: String = name.chars().map(|char| if is_accepted(char) { char } else { '_' }).collect();
+    if !name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_') {
+        name.insert(0, '_');
+    }
+    name
 }
 
 /// Returns `base`, or the part of it that leaves space for the hash of this round.
@@ -98,6 +102,7 @@ mod tests {
     fn unique_names_stay_plain() {
         assert_eq!(name_of(&[("a", "pods_list"), ("b", "helm_list")], "a", "pods_list"), "pods_list");
         assert_eq!(name_of(&[("a", "pods/list.all")], "a", "pods/list.all"), "pods_list_all");
+        assert_eq!(name_of(&[("a", "2fa")], "a", "2fa"), "_2fa");
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions
                 connected: false,
                 error: Some(ErrorChain(&error).to_string()),
                 tools: Arc::new([]),
+                skipped: Arc::new([]),
             }));
         }
     };
@@ -118,6 +119,7 @@ mod tests {
             connected: false,
             error: Some("connection refused".into()),
             tools: Arc::new([]),
+            skipped: Arc::new([]),
         }
     }
 
@@ -128,6 +130,7 @@ mod tests {
     fn connected_with_tools(count: usize) -> ServerStatus {
         let tool = RemoteTool {
             name: "t".into(),
+            title: None,
             description: String::new(),
             input_schema: serde_json::Map::new(),
             hints: ToolHints::default(),

@@ -11,6 +11,8 @@ pub(super) enum EffectRule {
     Reads(Option<SensitiveOutput>),
     /// It changes something, as the text says.
     Writes(&'static str),
+    /// It changes the state of the server's process, as the text says, and so what the calls of others do.
+    ChangesServerState(&'static str),
     /// The arguments decide. The function gets only arguments that the table lists.
     DependsOnArguments(fn(&Map<String, Value>) -> Classification),
 }

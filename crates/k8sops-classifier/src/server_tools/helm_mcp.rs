@@ -8,8 +8,9 @@ use super::{
     typed_arguments::{is_argument_blank, is_argument_true, text_argument},
 };
 use crate::{
-    classification::{Classification, SensitiveOutput},
+    classification::{Classification, SensitiveOutput, ServerReach},
     remote_source::is_remote_source,
+    server_files::{FileUse, reach_of_file},
 };
 
 const READS: EffectRule = EffectRule::Reads(None);
@@ -46,8 +47,8 @@ pub(super) const TOOLS: &[ServerTool] = &[
         EffectRule::DependsOnArguments(classify_lint),
         &[COMMON, "paths values* values_files strict with_subcharts quiet"],
     ),
-    ("helm_verify", READS, &[COMMON, "chart_file"]),
-    ("helm_dependency_list", READS, &[COMMON, "chart_path"]),
+    ("helm_verify", EffectRule::DependsOnArguments(classify_chart_path), &[COMMON, "chart_file"]),
+    ("helm_dependency_list", EffectRule::DependsOnArguments(classify_chart_path), &[COMMON, "chart_path"]),
     ("helm_repo_list", READS, &[COMMON]),
     ("helm_plugin_list", READS, &[COMMON]),
     ("helm_env", OBJECTS, &[COMMON]),
@@ -114,23 +115,27 @@ const RENDER: &str = "release_name chart version values* values_files create_nam
                       description disable_hooks skip_crds labels* server_side_apply take_ownership rollback_on_failure \
                       hide_secret force_conflicts";
 
+fn classify_chart_path(arguments: &Map<String, Value>) -> Classification {
+    with_file_reach(Classification::read("it only reads a chart"), arguments)
+}
+
 fn classify_show(arguments: &Map<String, Value>) -> Classification {
     match has_only_local_sources(arguments) {
-        true => Classification::read("`helm show` only reads"),
+        true => with_file_reach(Classification::read("`helm show` only reads"), arguments),
         false => Classification::mutating("the chart is fetched from a remote address"),
     }
 }
 
 fn classify_lint(arguments: &Map<String, Value>) -> Classification {
     match has_only_local_sources(arguments) {
-        true => Classification::read("`helm lint` only reads"),
+        true => with_file_reach(Classification::read("`helm lint` only reads"), arguments),
         false => Classification::mutating("the values are fetched from a remote address"),
     }
 }
 
 fn classify_template(arguments: &Map<String, Value>) -> Classification {
     let classification = match has_only_local_sources(arguments) {
-        true => Classification::read("`helm template` only renders"),
+        true => with_file_reach(Classification::read("`helm template` only renders"), arguments),
         false => Classification::mutating("the chart or its values are fetched from a remote address"),
     };
     classification.with_sensitive_output(Some(SensitiveOutput::Objects))
@@ -148,7 +153,7 @@ fn classify_upgrade(arguments: &Map<String, Value>) -> Classification {
 fn classify_named_dry_run(arguments: &Map<String, Value>, what: &str) -> Classification {
     let is_dry_run = matches!(text_argument(arguments, "dry_run"), "client" | "server");
     let classification = match is_dry_run && has_only_local_sources(arguments) {
-        true => Classification::read("it is a dry run"),
+        true => with_file_reach(Classification::read("it is a dry run"), arguments),
         false => Classification::mutating(format!("it {what}")),
     };
     classification.with_sensitive_output(Some(SensitiveOutput::Objects))
@@ -172,6 +177,17 @@ fn classify_dry_run_switch(arguments: &Map<String, Value>, what: &str) -> Classi
         true => Classification::read("it is a dry run").with_sensitive_output(Some(SensitiveOutput::Objects)),
         false => Classification::mutating(what),
     }
+}
+
+/// Adds what the charts and values files reach that the arguments name.
+fn with_file_reach(classification: Classification, arguments: &Map<String, Value>) -> Classification {
+    let list = |key: &str| arguments.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let values = list("values_files").map(|file| reach_of_file(file, FileUse::Values));
+    let charts =
+        ["chart", "chart_path", "chart_file"].into_iter().map(|key| text_argument(arguments, key)).chain(list("paths"));
+    let charts = charts.filter(|chart| !chart.is_empty()).map(|chart| reach_of_file(chart, FileUse::Chart));
+    let reach = values.chain(charts).max().unwrap_or(ServerReach::Cluster);
+    classification.with_reach(reach, || "it reads files of the server's machine".to_owned())
 }
 
 /// Returns whether the chart and its values come from the server's own disk and configured repositories.

@@ -18,6 +18,8 @@ const READS: EffectRule = EffectRule::Reads(None);
 pub(super) const TOOLS: &[ServerTool] = &[
     ("configuration_view", EffectRule::Reads(Some(SensitiveOutput::Objects)), &["minified"]),
     ("configuration_contexts_list", READS, &[]),
+    ("configuration_context_set", EffectRule::ChangesServerState("chooses another cluster"), &[]),
+    ("configuration_use_context", EffectRule::ChangesServerState("chooses another cluster"), &[]),
     ("targets_list", READS, &[]),
     ("events_list", READS, &["fieldSelector namespace context"]),
     ("namespaces_list", READS, &["fieldSelector context"]),
@@ -41,7 +43,11 @@ pub(super) const TOOLS: &[ServerTool] = &[
     ),
     ("resources_create_or_update", EffectRule::Writes("creates or changes an object"), &[]),
     ("resources_delete", EffectRule::Writes("deletes an object"), &[]),
-    ("resources_scale", EffectRule::Writes("changes the number of replicas"), &[]),
+    (
+        "resources_scale",
+        EffectRule::DependsOnArguments(classify_scale),
+        &["apiVersion kind name namespace scale context"],
+    ),
     ("kcp_workspace_describe", READS, &["workspace"]),
     ("kcp_workspaces_list", READS, &[]),
     ("kiali_get_logs", READS, &["container format meshCluster name namespace previous severity tail workload"]),
@@ -89,6 +95,14 @@ const NETOBSERV: &[&str] = &[
 fn classify_resources(arguments: &Map<String, Value>) -> Classification {
     let sensitive = names_secret_resource(text_argument(arguments, "kind")).then_some(SensitiveOutput::Objects);
     Classification::read("it only reads objects").with_sensitive_output(sensitive)
+}
+
+/// Without `scale` the tool shows the number of replicas.
+fn classify_scale(arguments: &Map<String, Value>) -> Classification {
+    match arguments.contains_key("scale") || arguments.is_empty() {
+        true => Classification::mutating("`resources_scale` changes the number of replicas"),
+        false => Classification::read("`resources_scale` without `scale` only reads"),
+    }
 }
 
 fn classify_istio(arguments: &Map<String, Value>) -> Classification {

@@ -7,10 +7,11 @@ use super::{
     typed_arguments::{is_argument_blank, is_argument_true, text_argument},
 };
 use crate::{
-    classification::{Classification, SensitiveOutput},
+    classification::{Classification, SensitiveOutput, ServerReach},
     command_tools::classify_words,
     program::KnownProgram,
     sensitive_output::{names_secret_resource, sensitivity_of_text},
+    server_files::{FileUse, reach_of_file},
 };
 
 const READS: EffectRule = EffectRule::Reads(None);
@@ -65,7 +66,7 @@ pub(super) const TOOLS: &[ServerTool] = &[
         EffectRule::DependsOnArguments(classify_generic),
         &["command* subCommand* resourceType* name* namespace* allNamespaces* outputFormat* flags* args* context*"],
     ),
-    ("kubectl_reconnect", EffectRule::Writes("reconnects the server"), &[]),
+    ("kubectl_reconnect", EffectRule::ChangesServerState("reconnects the server"), &[]),
     (
         "node_management",
         EffectRule::DependsOnArguments(classify_node),
@@ -90,12 +91,18 @@ fn names_secrets(arguments: &Map<String, Value>) -> bool {
 }
 
 fn classify_get(arguments: &Map<String, Value>) -> Classification {
-    let sensitive = match text_argument(arguments, "output") {
+    let output = text_argument(arguments, "output");
+    let sensitive = match output {
         "" | "json" | "yaml" | "wide" | "name" | "custom" => SensitiveOutput::Objects,
         _ => SensitiveOutput::Values,
     };
-    Classification::read("`kubectl get` only reads")
-        .with_sensitive_output(names_secrets(arguments).then_some(sensitive))
+    let classification = Classification::read("`kubectl get` only reads")
+        .with_sensitive_output(names_secrets(arguments).then_some(sensitive));
+    match output.contains("file") {
+        true => classification
+            .with_reach(ServerReach::ServerFiles, || "`kubectl get` reads its template from a file".into()),
+        false => classification,
+    }
 }
 
 fn classify_describe(arguments: &Map<String, Value>) -> Classification {
@@ -106,7 +113,8 @@ fn classify_describe(arguments: &Map<String, Value>) -> Classification {
 fn classify_context(arguments: &Map<String, Value>) -> Classification {
     match text_argument(arguments, "operation") {
         "list" | "get" => Classification::read("`kubectl_context` only shows"),
-        _ => Classification::mutating("`kubectl_context` chooses another cluster"),
+        _ => Classification::mutating("`kubectl_context` chooses another cluster")
+            .with_reach(ServerReach::ServerState, String::new),
     }
 }
 
@@ -137,12 +145,24 @@ fn classify_create(arguments: &Map<String, Value>) -> Classification {
 }
 
 fn classify_dry_run(arguments: &Map<String, Value>, verb: &str) -> Classification {
-    let remote =
-        text_argument(arguments, "filename").contains(':') || text_argument(arguments, "output").contains("file");
-    match is_argument_true(arguments, "dryRun") && !remote {
+    let is_remote = text_argument(arguments, "filename").contains(':');
+    match is_argument_true(arguments, "dryRun") && !is_remote {
         true => Classification::read(format!("`kubectl {verb}` is a dry run"))
-            .with_sensitive_output(Some(SensitiveOutput::Objects)),
+            .with_sensitive_output(Some(SensitiveOutput::Objects))
+            .with_reach(reach_of_files(arguments), || format!("`kubectl {verb}` reads files of the server's machine")),
         false => Classification::mutating(format!("`kubectl {verb}` changes the cluster")),
+    }
+}
+
+/// Returns what the files reach that the arguments name. The content of `fromFile` and `patchFile` shows in the output as it
+/// is.
+fn reach_of_files(arguments: &Map<String, Value>) -> ServerReach {
+    let has_raw_file = ["fromFile", "patchFile"].iter().any(|key| !is_argument_blank(arguments, key));
+    let has_template = text_argument(arguments, "output").contains("file");
+    match arguments.get("filename").and_then(Value::as_str).filter(|file| !file.is_empty()) {
+        _ if has_raw_file || has_template => ServerReach::ServerFiles,
+        Some(file) => reach_of_file(file, FileUse::Manifest),
+        None => ServerReach::Cluster,
     }
 }
 

@@ -15,6 +15,29 @@ pub(super) fn is_known_argument(key: &str, value: &Value, keys: &[&str]) -> bool
     })
 }
 
+/// Arguments that choose what a reading tool shows, under the names that servers use. They change no effect: a tool that only
+/// reads does so in any namespace.
+const READING_ARGUMENTS: &[&str] = &[
+    "namespace namespaces allNamespaces all_namespaces labelSelector label_selector fieldSelector field_selector selector",
+    "context kube_context name names kind apiVersion api_version group version resource resourceType resource_type",
+    "pod podName pod_name container container_name deployment node nodeName node_name",
+    "limit offset page pageSize page_size continue tail tailLines tail_lines lines since sinceSeconds since_seconds",
+    "sinceTime since_time previous timestamps sortBy sort_by minified includeEvents include_events showLabels show_labels",
+];
+
+/// Formats of an output, which name no file.
+const OUTPUT_FORMATS: &[&str] = &["json", "yaml", "wide", "name", "table", "text", "custom"];
+
+/// Returns whether an argument only chooses what a tool shows.
+pub(super) fn is_reading_argument(key: &str, value: &Value) -> bool {
+    match key {
+        "output" | "format" | "outputFormat" | "output_format" => {
+            value.as_str().is_some_and(|format| OUTPUT_FORMATS.contains(&format))
+        }
+        _ => is_known_argument(key, value, READING_ARGUMENTS),
+    }
+}
+
 /// Returns whether a value says nothing. Models fill in arguments that they do not mean, and so do schemas with defaults.
 fn is_blank(value: &Value) -> bool {
     match value {

@@ -4,7 +4,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Value, json};
 
 use super::{arguments, classify_line};
-use crate::{EffectClass, build_preview_call, classify_tool_call};
+use crate::{
+    EffectClass, ToolDescription, build_preview_call, classification::ServerReach, classify_tool_call,
+    tool_calls::classify_reach_apart,
+};
 
 const MUTATING: &[&str] = &[
     "kubectl delete pod web-0",
@@ -75,7 +78,6 @@ fn trick() -> impl Strategy<Value = Trick> {
                     "-l --dry-run=server",
                     "--dry_run=server",
                     "--kubeconfig get",
-                    "# get",
                 ][..]
             )
         )
@@ -286,7 +288,7 @@ proptest! {
         let found = classify_line(&written);
         prop_assert!(found.effect != EffectClass::Read, "{written:?} is read: {}", found.reason);
         let words: Vec<&str> = written.split(' ').collect();
-        let found = classify_tool_call("kubectl", &arguments(json!({ "args": words }))).unwrap();
+        let found = classify_tool_call(&ToolDescription::named("kubectl"), &arguments(json!({ "args": words }))).unwrap();
         prop_assert!(found.effect != EffectClass::Read, "{words:?} is read: {}", found.reason);
     }
 
@@ -294,9 +296,9 @@ proptest! {
     fn no_line_causes_a_panic(pieces in vec(select(PIECES), 0..40), noise in ".{0,60}") {
         for text in [pieces.concat(), pieces.join(" "), noise] {
             let call = arguments(json!({ "command": text }));
-            let _ = classify_tool_call("bash", &call);
-            let _ = classify_tool_call("kubectl", &call);
-            let _ = build_preview_call("bash", &call);
+            let _ = classify_tool_call(&ToolDescription::named("bash"), &call);
+            let _ = classify_tool_call(&ToolDescription::named("kubectl"), &call);
+            let _ = build_preview_call(&ToolDescription::named("bash"), &call);
         }
     }
 
@@ -306,9 +308,10 @@ proptest! {
         fields in vec((select(KEYS), json_value()), 0..6),
     ) {
         let call = fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let _ = classify_tool_call(tool, &call);
-        if let Some(preview) = build_preview_call(tool, &call) {
-            prop_assert_eq!(classify_tool_call(&preview.tool, &preview.arguments).unwrap().effect, EffectClass::Read);
+        let _ = classify_tool_call(&ToolDescription::named(tool), &call);
+        if let Some(preview) = build_preview_call(&ToolDescription::named(tool), &call) {
+            let found = classify_reach_apart(&ToolDescription::named(&preview.tool), &preview.arguments).unwrap();
+            prop_assert!(found.is_read_within(ServerReach::Manifests));
         }
     }
 
@@ -316,8 +319,9 @@ proptest! {
     fn previews_only_read(text in select(MUTATING), tricks in vec(trick(), 0..3)) {
         let written = tricks.iter().fold(text.to_owned(), |text, trick| apply_trick(&text, trick));
         let call = arguments(json!({ "command": written }));
-        if let Some(preview) = build_preview_call("bash", &call) {
-            prop_assert_eq!(classify_tool_call("bash", &preview.arguments).unwrap().effect, EffectClass::Read);
+        if let Some(preview) = build_preview_call(&ToolDescription::named("bash"), &call) {
+            let found = classify_reach_apart(&ToolDescription::named("bash"), &preview.arguments).unwrap();
+            prop_assert!(found.is_read_within(ServerReach::Manifests));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tables of lines and calls with their expected classes.
 
+mod command_tools;
 mod evasion;
 mod mutating_lines;
 mod read_only_lines;
@@ -7,7 +8,7 @@ mod server_tools;
 
 use serde_json::{Map, Value, json};
 
-use crate::{Classification, EffectClass, SensitiveOutput, classify_tool_call};
+use crate::{Classification, EffectClass, SensitiveOutput, ToolDescription, classify_tool_call};
 
 /// Arguments, as a JSON object.
 fn arguments(value: Value) -> Map<String, Value> {
@@ -19,7 +20,7 @@ fn arguments(value: Value) -> Map<String, Value> {
 
 /// Classifies a line of a shell tool.
 fn classify_line(text: &str) -> Classification {
-    classify_tool_call("bash", &arguments(json!({ "command": text }))).unwrap()
+    classify_tool_call(&ToolDescription::named("bash"), &arguments(json!({ "command": text }))).unwrap()
 }
 
 /// Checks lines, each behind its expected effect (`R`ead, `I`dempotent, `M`utating) and its expected sensitive output (`-`

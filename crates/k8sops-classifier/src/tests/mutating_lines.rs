@@ -24,6 +24,11 @@ fn unsupported_shell_syntax_is_mutating() {
 }
 
 #[test]
+fn reading_files_of_the_machine_is_mutating() {
+    assert_classes(FILES);
+}
+
+#[test]
 fn helm_and_argocd_writes_are_mutating() {
     assert_classes(HELM_AND_ARGOCD);
 }
@@ -38,7 +43,7 @@ fn lookalike_characters_are_mutating() {
         "kubectl get pods \"\u{202e}\"",
         "kubectl get pods \"\u{feff}\"",
         "kubectl get pods \u{2013}n x",
-        "kubectl get pods\r",
+        "kubectl get pods\r -A",
         "kubectl get pods\0",
         "kubectl get pods \"\u{1b}[2J\"",
         "kubectl get pods \u{2028}kubectl delete pod x",
@@ -240,7 +245,8 @@ const SHELL: &str = r#"
     M- kubectl get pods; kubectl delete pod web-0
     M- kubectl get pods & kubectl delete pod web-0
     M- kubectl get pods⏎kubectl delete pod web-0
-    M- kubectl get pods |& grep x
+    M- kubectl get pods |& tee x
+    M- kubectl get pods |&
     M- kubectl get pods | grep x file.txt
     M- kubectl get pods | grep -r x
     M- kubectl get pods | grep -f /etc/passwd
@@ -271,7 +277,17 @@ const SHELL: &str = r#"
     M- eval kubectl get pods
     M- exec kubectl get pods
     M- command kubectl get pods
-    M- bash -c "kubectl get pods"
+    M- bash -c "kubectl delete pod x"
+    M- bash -c "kubectl get pods; rm x"
+    M- bash -c 'kubectl delete pod x --dry-run=server'
+    M- bash -c 'kubectl get pods -n $0' delete
+    M- bash -x run.sh
+    M- bash --rcfile x -c "kubectl get pods"
+    M- bash
+    M- set -o pipefail x; kubectl get pods
+    M- set -k; kubectl get pods
+    M- PATH=/tmp kubectl get pods
+    M- LANG=C rm x
     M- nohup kubectl get pods
     M- ! kubectl get pods
     M- (kubectl get pods)
@@ -283,7 +299,28 @@ const SHELL: &str = r#"
     M- kubectl get pods *
     M- kubectl get p?ds
     M- kubectl get pods ~
-    M- kubectl get pods # comment
+    M- kubectl get pods # it's
+    M- kubectl get pods # --server=evil
+    M- # look⏎kubectl delete pod x
+    M- kubectl delete pod x # kubectl get pods
+    M- kubectl get pods $?; rm x
+    M- kubectl get pods | less +!id
+    M- kubectl get pods | less -o out
+    M- kubectl get pods | less /etc/passwd
+    M- kubectl get pods | more /etc/passwd
+    M- kubectl get pods -o json | jq --arg n
+    M- kubectl get pods -o json | jq --rawfile x /etc/shadow .
+    M- kubectl get pods -o json | jq --slurpfile x f .
+    M- kubectl get pods -o json | jq . f.json
+    M- kubectl get pods -o yaml | yq e .x f.yaml
+    M- kubectl get pods -o yaml | yq /etc/passwd
+    M- kubectl get pods | awk -v ARGV=x '{print}'
+    M- kubectl get pods | awk '{print}' f.txt
+    M- kubectl get pods | sed -n -e p -e 'w x'
+    M- kubectl get pods | sed -f x.sed
+    M- kubectl get pods | rg --pre ./x foo
+    M- kubectl get pods | rg foo /etc
+    M- kubectl get pods | paste - /etc/passwd
     M- kubectl get pods $'-n\x20x'
     M- kubectl get pods 'unclosed
     M- kubectl get pods \
@@ -373,3 +410,42 @@ const HELM_AND_ARGOCD: &str = r#"
     M- argocd app list --config /tmp/x
     M- argocd app list --insecure
 "#;
+
+const FILES: &str = r"
+    MO kubectl diff -f deploy.yaml
+    MO kubectl diff -k overlays/prod
+    MO kubectl kustomize overlays/prod
+    MO kubectl kustomize
+    MO kubectl get -f deploy.yaml
+    MO kubectl describe -f deploy.yaml
+    MO kubectl get -f - -f /etc/shadow -o yaml
+    M- kubectl wait -f x.yaml --for=condition=Ready
+    M- kubectl rollout status -f x.yaml
+    M- kubectl apply -f deploy.yaml --dry-run=server
+    MO kubectl apply -f deploy.yaml --dry-run=server -o yaml
+    M- kubectl apply -k overlays/prod --server-side --dry-run=server
+    M- kubectl apply -f deploy.yaml --dry-run=server | grep configured
+    MO kubectl create -f /root/.kube/config --dry-run=client -o yaml
+    MO kubectl create configmap x --from-file=/etc/shadow --dry-run=client -o yaml
+    MO kubectl create configmap x --from-file=app.properties --dry-run=client -o yaml
+    MO kubectl create cm x --from-env-file=/proc/1/environ --dry-run=client -o json
+    MO kubectl create secret generic x --from-file=/root/.ssh/id_rsa --dry-run=client -o yaml
+    MO kubectl create secret tls x --cert=a.crt --key=/etc/ssl/private/a.key --dry-run=client -o yaml
+    M- kubectl patch deploy web --patch-file=/etc/passwd --dry-run=server -o yaml
+    M- kubectl replace -f x.yaml --dry-run=client
+    M- kubectl get pods -o go-template-file=/etc/passwd
+    M- kubectl get pods -o jsonpath-file=/tmp/x
+    M- kubectl get pods -o custom-columns-file=/etc/hosts
+    M- kubectl get pods --output go-template-file --template /proc/self/environ
+    M- kubectl cp web-0:/etc/passwd ./passwd
+    MO helm template web ./chart -f /root/.kube/config
+    MO helm template web ./chart -f ../values.yaml
+    MO helm template web ./chart -f secrets.yaml
+    MO helm template web ./chart -f a.yaml,/etc/x.yaml
+    MO helm template web /srv/chart
+    M- helm lint ./chart --values /srv/values.yaml
+    M- helm upgrade web ./chart --dry-run -f ~/v.yaml
+    M- helm template web ./chart --set-file a=values.yaml
+    MO helm diff upgrade web ./chart -f /etc/x.yaml
+    M- argocd app diff web --local .
+";

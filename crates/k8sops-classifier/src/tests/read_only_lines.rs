@@ -102,12 +102,7 @@ const KUBECTL: &str = r#"
     R- kubectl --help
     R- kubectl delete --help
     R- kubectl rollout restart -h
-    RO kubectl diff -f deploy.yaml
-    RO kubectl diff -k overlays/prod
     RO kubectl diff -f - --server-side
-    RO kubectl kustomize overlays/prod
-    RO kubectl get -f deploy.yaml
-    RO kubectl describe -f deploy.yaml
 "#;
 
 const SECRETS: &str = r"
@@ -192,13 +187,36 @@ const SHELL: &str = r#"
     R- date +%s; kubectl get nodes
     R- kubectl get pods & kubectl get svc
     R- helm list -A | grep failed
+    R- kubectl get pods |& grep x
+    R- bash -c "kubectl get pods"
+    R- sh -c 'kubectl get pods | grep web'
+    R- bash -euo pipefail -c 'kubectl get pods'
+    R- set -euo pipefail; kubectl get pods | grep web
+    R- kubectl get pods # comment
+    R- # let's look at -A⏎kubectl get pods -A
+    R- kubectl get pods⏎# and now⏎kubectl get svc
+    R- kubectl get pods; echo $?
+    R- kubectl get pods; echo "exit: $?"
+    R- LC_ALL=C kubectl get pods | sort
+    R- kubectl get pods | less
+    R- kubectl get pods | more
+    R- kubectl get pods | less -S
+    R- kubectl get pods -A | awk 'NR>1 && $5>3 {print $2,$5}'
+    R- kubectl get pods -A | awk -v OFS='\t' '{print $1,$2}'
+    R- kubectl describe pod web-0 | sed -n '/Events:/,$p'
+    R- kubectl describe pod web-0 | sed -n -e '/Events:/,$p' -e 1p
+    R- kubectl get pods -o json | jq
+    R- kubectl get pods -o json | jq -r --arg n web-0 '.items[] | select(.metadata.name==$n) | .status.phase'
+    R- kubectl get pods -o json | jq --argjson n 3 '.items[$n]'
+    R- kubectl get pods -o json | jq '.items[] | {env: .spec.containers[0].env}'
+    R- kubectl get pods -o yaml | yq e '.items[].metadata.name' -
+    R- kubectl get pods -o yaml | yq eval .items
+    R- kubectl get pods -o name | paste -sd,
+    R- kubectl get pods | column -t -s $'\t'
+    R- kubectl logs web-0 | rg -i error
 "#;
 
 const DRY_RUNS: &str = r#"
-    RO kubectl apply -f deploy.yaml --dry-run=server -o yaml
-    R- kubectl apply -f deploy.yaml --dry-run=server
-    R- kubectl apply --dry-run=client -f deploy.yaml
-    R- kubectl apply -k overlays/prod --server-side --dry-run=server
     R- kubectl delete pod web-0 --dry-run=server
     R- kubectl scale deploy/web --replicas=3 --dry-run=server
     R- kubectl create deployment web --image=nginx --dry-run=client -o yaml
@@ -212,7 +230,6 @@ const DRY_RUNS: &str = r#"
     R- kubectl drain n1 --ignore-daemonsets --dry-run=client
     R- kubectl rollout undo deploy/web --dry-run=server
     R- kubectl delete pod web-0 --dry-run=server --dry-run=client
-    R- kubectl apply -f deploy.yaml --dry-run=server | grep configured
     RO helm upgrade web ./chart --dry-run
     RO helm upgrade --install web ./chart -f values.yaml --set image.tag=2 --dry-run=server
     RO helm install web bitnami/nginx --dry-run=client

