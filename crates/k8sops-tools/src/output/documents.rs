@@ -87,15 +87,16 @@ impl DocumentShrinker<'_> {
         let fair_bytes = budget.tokens * BYTES_PER_TOKEN / fields.len().clamp(1, 64);
         let is_small = |node: &Node<'_>| node.text_bytes() <= fair_bytes;
         let small: Vec<_> = fields.iter().filter(|(_, value)| is_small(value)).cloned().collect();
+        let for_small = if small.len() == fields.len() { budget } else { budget.share(60) };
         let mut text = BudgetedText::new(budget);
         if !small.is_empty() {
             let small = Node::Map(small);
             let whole = small.to_text(self.style);
             // Many fields can be too much although each of them is small.
-            if budget.share(60).allows(&whole) {
+            if for_small.allows(&whole) {
                 text.push_line(&whole);
             } else {
-                text.push_line(&select_lines(&entry_lines(&small, self.style), budget.share(60)));
+                text.push_line(&select_lines(&entry_lines(&small, self.style), for_small));
             }
         }
         let large: Vec<LabeledPart<'_>> = fields

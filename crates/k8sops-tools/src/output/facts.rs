@@ -157,12 +157,10 @@ const STATE_WORDS: &[&str] = &[
 pub(super) fn path_weight(path: &str) -> f64 {
     let lower = path.to_ascii_lowercase();
     let has_any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    if has_any(&["annotations", "ownerreferences", "managedfields"]) {
-        return 0.3;
+    if matches!(lower.as_str(), "name" | "namespace" | "metadata.name" | "metadata.namespace" | "id") {
+        return 0.2;
     }
-    if has_any(&["labels"])
-        || matches!(lower.as_str(), "name" | "namespace" | "metadata.name" | "metadata.namespace" | "id")
-    {
+    if has_any(&["metadata.annotations", "metadata.labels", "ownerreferences"]) {
         return 0.4;
     }
     if has_any(&[

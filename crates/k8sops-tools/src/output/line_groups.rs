@@ -167,12 +167,13 @@ fn shape_of_document(document: &Node<'_>) -> LineShape {
     LineShape { template: template.finish(), family: family.finish() }
 }
 
-/// Returns whether a word may differ between lines of one kind: it has a digit, or it has a name, like `user=alice`.
+/// Returns whether a word may differ between lines of one kind: it has a digit, it is a path, or it has a name, like
+/// `user=alice`.
 fn is_slot(token: &LineToken<'_>) -> bool {
     const NAMES_OF_TEXT: &[&str] =
         &["msg", "message", "error", "err", "level", "info", "warn", "warning", "exception", "reason"];
     let is_named = || token.name.is_some_and(|name| !NAMES_OF_TEXT.iter().any(|text| name.eq_ignore_ascii_case(text)));
-    token.is_variable() || is_named()
+    token.is_variable() || token.is_path() || is_named()
 }
 
 /// Calls `visit` with the name and the value of each variable word of a line. Times are left out.
@@ -190,7 +191,9 @@ fn visit_slots(line: &str, document: Option<&Node<'_>>, visit: &mut dyn FnMut(&s
     for (position, token) in split_tokens(line).take(MAX_TOKENS).enumerate() {
         if is_slot(&token) && !token.is_time() {
             path.clear();
-            let _ = match token.name {
+            // A name with a digit is itself variable.
+            let name = token.name.filter(|name| !name.bytes().any(|byte| byte.is_ascii_digit()));
+            let _ = match name {
                 Some(name) => write!(path, "{name}"),
                 None => write!(path, "word {}", position + 1),
             };
@@ -265,6 +268,8 @@ fn find_unusual_lines(groups: &[LineGroup], group_of_line: &[u32], lines: &[&str
             }
         });
         if weight > 0.0 {
+            // The fewer lines there are to compare with, the less it says.
+            let weight = weight * ((groups[group as usize].count as f64).log10() / 2.0).clamp(0.3, 1.0);
             unusual.push(UnusualLine { at, weight });
         }
     }

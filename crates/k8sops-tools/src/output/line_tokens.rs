@@ -19,6 +19,11 @@ impl LineToken<'_> {
         self.text.bytes().any(|byte| byte.is_ascii_digit())
     }
 
+    /// Returns whether the word is a path or a URL.
+    pub(super) fn is_path(&self) -> bool {
+        self.text.starts_with('/') && self.text.len() > 1 || self.text.contains("://")
+    }
+
     /// Returns whether the word is a time or a date.
     pub(super) fn is_time(&self) -> bool {
         is_clock(self.text) || is_date(self.text)

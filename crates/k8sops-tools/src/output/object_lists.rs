@@ -14,7 +14,7 @@ use super::{
 /// Average size in bytes up to which an object is shown as one line instead of its name.
 const MAX_LINE_ITEM_BYTES: usize = 240;
 /// Least weight of a fact that makes an object unusual.
-pub(super) const MIN_WEIGHT: f64 = 0.5;
+pub(super) const MIN_WEIGHT: f64 = 0.35;
 /// Most unusual facts that are shown of an object.
 const MAX_FACTS: usize = 8;
 /// Longest value in bytes that is shown as a fact.
@@ -217,7 +217,7 @@ fn push_usual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[JudgedI
     for candidate in candidates.iter().take(6) {
         columns.push(&candidate.path);
         let split = group_by_columns(items, &columns);
-        if split.len() > (items.len() / 8).clamp(4, 24) {
+        if split.len() > (items.len() / 20).clamp(3, 12) {
             columns.pop();
         } else {
             groups = split;

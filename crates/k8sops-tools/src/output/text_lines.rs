@@ -97,8 +97,11 @@ fn rank_candidates(grouped: &GroupedLines, lines: &[&str], folding: LineFolding)
     let mut candidates: Vec<Candidate> = Vec::new();
     let total = lines.len();
     let few = (total / 200).max(3);
+    // Kinds that occur seldom say something if there are few lines of such kinds.
+    let rare_lines: usize = grouped.groups.iter().map(|group| group.count).filter(|count| *count <= few).sum();
+    let rarity_bonus = if rare_lines * 20 <= total { 1.0 } else { 0.5 };
     for group in &grouped.groups {
-        let rarity = if group.count <= few { 0.5 } else { 0.0 };
+        let rarity = if group.count <= few { rarity_bonus } else { 0.0 };
         let priority = 1.0 + group.alarm + rarity + group.unlikeness;
         let note = (folding == LineFolding::Folded && group.count > 1).then(|| group.describe(lines));
         candidates.push(Candidate { at: group.first, priority, note, is_alarm: group.alarm > 1.2 });

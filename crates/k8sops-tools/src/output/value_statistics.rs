@@ -320,7 +320,14 @@ impl PathStatistics {
     }
 }
 
-/// Returns a value with `#` for each word that has a digit.
+/// Returns whether a word looks random: it has a digit, or it is long and has no vowel, as the random parts of names.
+pub(super) fn looks_random(word: &str) -> bool {
+    let has_vowel =
+        || word.bytes().any(|byte| matches!(byte.to_ascii_lowercase(), b'a' | b'e' | b'i' | b'o' | b'u' | b'y'));
+    word.bytes().any(|byte| byte.is_ascii_digit()) || word.len() >= 5 && !has_vowel()
+}
+
+/// Returns a value with `#` for each word that looks random.
 pub(super) fn value_shape(value: &str) -> String {
     let mut shape = String::with_capacity(value.len().min(64));
     let mut rest = value;
@@ -328,8 +335,7 @@ pub(super) fn value_shape(value: &str) -> String {
         if char.is_alphanumeric() {
             let end = rest.find(|char: char| !char.is_alphanumeric()).unwrap_or(rest.len());
             let word = &rest[..end];
-            let is_variable = word.bytes().any(|byte| byte.is_ascii_digit());
-            shape.push_str(if is_variable { "#" } else { word });
+            shape.push_str(if looks_random(word) { "#" } else { word });
             rest = &rest[end..];
         } else {
             shape.push(char);
