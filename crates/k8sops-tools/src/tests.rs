@@ -285,7 +285,8 @@ async fn output_tools_read_the_truncated_output() {
     assert!(!shown.content.is_empty() && shown.content.len() <= 4096 + 256, "{} bytes", shown.content.len());
     assert!(!shown.content.contains("missing"), "{}", shown.content);
     // A store with room for less keeps the beginning.
-    let (store, budget) = (session.store.as_ref(), OutputBudget { tokens: 100, bytes: 400 });
+    let store = session.store.as_ref();
+    let budget = OutputBudget { tokens: 100, bytes: 400 };
     let kept_bytes = usize::try_from(kept.total).unwrap();
     let cut = run_output_tool(store, store, session.session, "read_output", &read, budget, kept_bytes).await.unwrap();
     assert!(cut.contains("the end of this output is missing") && budget.allows(&cut), "{cut}");
@@ -300,7 +301,8 @@ async fn known_secrets_outlive_the_executor() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let session = open_session(&hub).await;
     let user = contract::test_user("anna");
-    let arguments = json!({"text": "password: s3cr3t-of-anna"}).as_object().unwrap().clone();
+    let arguments =
+        json!({"text": "kind: Secret\nstringData:\n  password: s3cr3t-of-anna"}).as_object().unwrap().clone();
     let echo = session.classify_with("echo", &arguments).unwrap();
     let shown = session.tools.execute_call(&echo, &arguments, context(&ToolCallId::generate())).await.content;
     assert!(shown.contains("[secret:password:") && !shown.contains("s3cr3t"), "{shown}");
