@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!                 prompt                                           reply_assembly
-//!                 request_body        http_client   event_stream   reply_assembler
+//!                 request_body        http_client   event_framing  reply_assembler
 //! ChatRequest ───────────────▶ JSON ─────────────▶ bytes ───▶ events ───▶ ReplyDelta, …, Done(ModelReply)
 //!                                         └──────────────┴───────────┴──▶ error_mapping ──▶ ModelError
 //! ```
@@ -81,6 +81,7 @@ mod circuit_breaker;
 mod embeddings;
 mod error;
 mod error_mapping;
+mod event_framing;
 mod event_stream;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -100,6 +101,9 @@ mod quirks;
 mod reply_assembly;
 mod requested_calls;
 mod retry_policy;
+mod stop_reasons;
+#[cfg(test)]
+mod stream_faults;
 #[cfg(test)]
 mod test_support;
 mod text_tool_calls;

@@ -5,10 +5,11 @@
 //! limit. Over HTTP the request is known: the error arrived in its response. The same holds for an event that is too large or
 //! cut off, and for a list of tools that contains an invalid tool.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue};
+use k8sops_core::replace_lone_surrogates;
 use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage},
@@ -58,6 +59,10 @@ impl PendingRequest {
         if !data.trim_start().starts_with('{') {
             return data;
         }
+        let data = match replace_lone_surrogates(&data) {
+            Cow::Borrowed(_) => data,
+            Cow::Owned(repaired) => repaired,
+        };
         if self.lists_tools
             && let Ok(message) = serde_json::from_str(&data)
         {

@@ -5,6 +5,7 @@
 
 use std::{io, sync::Arc};
 
+use k8sops_core::replace_lone_surrogates;
 use rmcp::{
     RoleClient,
     model::{CallToolResult, RequestId, ServerJsonRpcMessage, ServerResult},
@@ -109,6 +110,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
     fn parse_line(&mut self) -> ReadStep {
         let line = self.line.trim_ascii();
         let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
+        // Node cuts texts by UTF-16 units. The half of a pair must not cost the whole answer.
+        let repaired = str::from_utf8(line).map(replace_lone_surrogates);
+        let line = repaired.as_ref().map_or(line, |text| text.as_bytes());
         let step = if line.is_empty() { ReadStep::Continue } else { parse_message(line, &self.handler) };
         self.line.clear();
         self.line.shrink_to(KEPT_BUFFER_BYTES);
