@@ -14,8 +14,8 @@ use crate::{
     ToolRef,
     catalog::PreviewRun,
     preview::{
-        ObjectChange, ObjectEdit, ObjectRef, PlannedChange, ReadCall, parse_names, parse_objects, plan_typed_call,
-        qualified_resource,
+        ObjectChange, ObjectEdit, ObjectRef, PlannedChange, PreviewBody, ReadCall, WholePreview, parse_names,
+        parse_objects, plan_typed_call, qualified_resource,
     },
     redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
     session_tools::SessionToolExecutor,
@@ -41,24 +41,6 @@ const NAMESPACE_KINDS: &[(&str, &str)] = &[
     ("v1", "Secret"),
     ("v1", "PersistentVolumeClaim"),
 ];
-
-/// What is known of a call before it runs.
-#[derive(Debug, Default)]
-pub(crate) struct WholePreview {
-    pub(crate) summary: String,
-    pub(crate) objects: Vec<AffectedObject>,
-    pub(crate) dependents: Vec<DependentObjects>,
-    pub(crate) body: Option<PreviewBody>,
-}
-
-/// The text of a preview.
-#[derive(Debug)]
-pub(crate) struct PreviewBody {
-    pub(crate) kind: PreviewKind,
-    pub(crate) text: String,
-    /// As [`k8sops_core::PreviewDetail::digest`].
-    pub(crate) digest: Option<String>,
-}
 
 /// The objects that a call touches.
 #[derive(Debug, Default)]

@@ -21,6 +21,7 @@ mod fit;
 mod object_change;
 mod object_edit;
 mod object_reader;
+mod whole_preview;
 
 pub(crate) use call_plan::{PlannedChange, plan_typed_call};
 pub(crate) use cluster_objects::{ObjectRef, parse_names, parse_objects};
@@ -28,3 +29,4 @@ pub(crate) use fit::{FittedPreview, fit_preview};
 pub(crate) use object_change::ObjectChange;
 pub(crate) use object_edit::ObjectEdit;
 pub(crate) use object_reader::{ObjectReader, ReadCall, qualified_resource};
+pub(crate) use whole_preview::{PreviewBody, WholePreview};
