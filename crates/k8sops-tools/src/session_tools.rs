@@ -218,7 +218,8 @@ impl SessionToolExecutor {
     async fn run_output_tool(&self, tool: &str, arguments: &Map<String, Value>, budget: OutputBudget) -> ToolOutcome {
         let outputs = self.shared.outputs.as_ref();
         let log = self.shared.log.as_ref();
-        match output_tools::run_output_tool(outputs, log, self.session, tool, arguments, budget).await {
+        let keep_bytes = self.shared.config.keep_output_bytes;
+        match output_tools::run_output_tool(outputs, log, self.session, tool, arguments, budget, keep_bytes).await {
             // The output was redacted when it was stored; more secrets may be known by now.
             Ok(content) => {
                 let content = self.vault().await.redact_text(&content, ContentHint::Any).into_owned();
