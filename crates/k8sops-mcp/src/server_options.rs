@@ -11,7 +11,7 @@ use k8sops_settings::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::server_config::{McpServerConfig, McpTransport, USER_TOKEN};
+use crate::server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN};
 
 /// Name of the server that the single-server variables define.
 const DEFAULT_SERVER: &str = "default";
@@ -67,8 +67,17 @@ options! {
         args: Vec<String> = custom(TEXT, FieldShape::Values, read_args),
         /// Environment of the program, beyond PATH, HOME and the few others that every program needs (stdio).
         env: BTreeMap<String, SecretString> = map(ENVIRONMENT_VALUE),
+        /// Whose calls a process serves: of all (shared), of one user or of one session (stdio). Calls that change the state
+        /// of a shared process, such as its current context, are rejected.
+        scope: ServerScope = required(SERVER_SCOPE, "shared"),
     }
 }
+
+const SERVER_SCOPE: ValueFormat<ServerScope> = words! {
+    "shared" => ServerScope::Shared,
+    "user" => ServerScope::User,
+    "session" => ServerScope::Session,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TransportName {
@@ -146,11 +155,21 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         (None, true, false) => TransportName::Http,
         (None, false, _) => TransportName::Stdio,
     };
+    let server_scope = fields.scope;
+    if transport == TransportName::Http && server_scope != ServerScope::Shared {
+        let origin = scope.origin_of("scope");
+        scope.report_invalid(
+            "scope",
+            "user or session",
+            &origin,
+            "shared: only a stdio server can have several processes",
+        );
+    }
     let transport = match transport {
         TransportName::Http => read_http(scope, fields)?,
         TransportName::Stdio => read_stdio(scope, fields)?,
     };
-    Some(McpServerConfig { name, transport })
+    Some(McpServerConfig { name, transport, scope: server_scope })
 }
 
 fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTransport> {

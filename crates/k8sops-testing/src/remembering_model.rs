@@ -37,7 +37,7 @@ impl RememberingModel {
     /// If there was no request.
     pub fn last_user_message(&self) -> String {
         let requests = self.requests.lock();
-        let messages = &requests.last().expect("it was asked").messages;
+        let messages = &requests.last().expect("the model was called").messages;
         let user = messages.iter().rev().find_map(|message| match message.as_ref() {
             ChatMessage::User(message) => Some(message.content.clone()),
             _ => None,

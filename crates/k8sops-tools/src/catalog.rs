@@ -219,7 +219,8 @@ impl ToolCatalog {
         let tool = ToolRef::new(tool.server(), &preview.tool);
         let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
         let rules = &self.policy.load().rules;
-        let candidate = CallCandidate { server, tool: remote, arguments: Some(&preview.arguments), rules };
+        let scope = self.hub.scope_of(server);
+        let candidate = CallCandidate { server, tool: remote, scope, arguments: Some(&preview.arguments), rules };
         let EffectDecision { sensitive_output, .. } = decide_effect(&candidate);
         let is_allowed = does_rule_allow_preview(&candidate);
         is_allowed.then_some(PreviewRun { tool, arguments: preview.arguments, sensitive_output })
@@ -257,7 +258,13 @@ impl ToolCatalog {
     ) -> (EffectDecision, ApprovalSettings) {
         let CatalogTool { server, tool, .. } = entry;
         let policy = self.policy.load();
-        let decision = decide_effect(&CallCandidate { server, tool, arguments, rules: &policy.rules });
+        let decision = decide_effect(&CallCandidate {
+            server,
+            tool,
+            scope: self.hub.scope_of(server),
+            arguments,
+            rules: &policy.rules,
+        });
         let ApprovalPolicy { approval: default, approve_untrusted, .. } = **policy;
         let settings = ApprovalSettings { rule: decision.approval, default, approve_untrusted };
         (decision, settings)

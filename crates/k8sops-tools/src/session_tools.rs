@@ -76,8 +76,9 @@ impl SessionToolFactory {
 }
 
 impl ToolExecutorFactory for SessionToolFactory {
-    fn create_executor(&self, session: SessionId, _user: &UserId) -> Arc<dyn ToolExecutor> {
-        Arc::new(SessionToolExecutor { shared: self.0.clone(), session, vault: self.0.vaults.vault_of(session) })
+    fn create_executor(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor> {
+        let vault = self.0.vaults.vault_of(session);
+        Arc::new(SessionToolExecutor { shared: self.0.clone(), session, user: user.clone(), vault })
     }
 
     fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
@@ -88,6 +89,7 @@ impl ToolExecutorFactory for SessionToolFactory {
 struct SessionToolExecutor {
     shared: Arc<SharedTools>,
     session: SessionId,
+    user: UserId,
     vault: VaultCell,
 }
 
@@ -110,6 +112,16 @@ impl SessionToolExecutor {
             Arc::new(RedactionVault::new(&key, &self.session.to_string()))
         };
         self.vault.get_or_init(create).await.clone()
+    }
+
+    /// Returns the context of a call of this session, without progress and elicitations.
+    fn call_context(&self) -> McpCallContext {
+        McpCallContext {
+            user: Some(self.user.clone()),
+            session: Some(self.session),
+            user_token: self.shared.tokens.token_of(self.session),
+            ..McpCallContext::with_limits(self.shared.limits)
+        }
     }
 
     fn output_budget(&self, context_window: Option<u32>) -> OutputBudget {
@@ -191,10 +203,7 @@ impl SessionToolExecutor {
             return None;
         }
         let PreviewRun { tool, arguments, sensitive_output } = self.shared.catalog.build_preview(tool, arguments)?;
-        let context = McpCallContext {
-            user_token: self.shared.tokens.token_of(self.session),
-            ..McpCallContext::with_limits(self.shared.limits)
-        };
+        let context = self.call_context();
         let hint = content_hint(sensitive_output);
         let output = self.send_call(&tool, ToolEffect::Read, hint, &arguments, context).await;
         Some(match output.status {
@@ -328,10 +337,9 @@ impl ToolExecutor for SessionToolExecutor {
         });
         let elicitation_handler = RedactingElicitationHandler::new(vault, context.elicitation_handler);
         let mcp_context = McpCallContext {
-            limits: self.shared.limits,
             progress,
             elicitation_handler: Some(Arc::new(elicitation_handler) as Arc<dyn ElicitationHandler>),
-            user_token: self.shared.tokens.token_of(self.session),
+            ..self.call_context()
         };
         let hint = content_hint(sensitive_output);
         let output = self.send_call(&call.tool, call.effect, hint, arguments, mcp_context).await;
