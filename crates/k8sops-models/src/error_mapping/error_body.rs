@@ -26,17 +26,14 @@ pub(crate) struct ProviderErrorBody {
 impl ProviderErrorBody {
     /// Parses the body of a response with an error status.
     pub(crate) fn from_body(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
-        let parsed = match serde_json::from_slice::<Value>(body) {
-            Ok(value) => {
-                let error = find_error_object(&value).unwrap_or(&value);
-                Self { request_id: find_request_id(&value), ..Self::from_fields(error, Some(&value)) }
-            }
-            Err(_) => {
-                let text = String::from_utf8_lossy(body);
-                let text = text.trim();
-                let text = if text.starts_with('<') { "an HTML page" } else { text };
-                Self { text: text.to_owned(), retry_after: find_wait_in_body(&Value::Null, text), ..Self::default() }
-            }
+        let parsed = if let Ok(value) = serde_json::from_slice::<Value>(body) {
+            let error = find_error_object(&value).unwrap_or(&value);
+            Self { request_id: find_request_id(&value), ..Self::from_fields(error, Some(&value)) }
+        } else {
+            let text = String::from_utf8_lossy(body);
+            let text = text.trim();
+            let text = if text.starts_with('<') { "an HTML page" } else { text };
+            Self { text: text.to_owned(), retry_after: find_wait_in_body(&Value::Null, text), ..Self::default() }
         };
         // Gateways answer 400 or 500 to whatever their upstream reported, and name it in the type.
         let named = status_for_error_type(&parsed.error_type).filter(|named| matches!(named, 402 | 429 | 503 | 529));

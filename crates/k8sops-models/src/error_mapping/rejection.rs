@@ -104,7 +104,7 @@ impl ProviderCall {
     pub(crate) fn rejection_error(&self, body: &ProviderErrorBody) -> ModelError {
         let retry_after = body.retry_after;
         let searched = format!("{} {} {}", body.error_type, body.text, body.quota_ids).to_lowercase();
-        let kind = self.rejection_kind(body, &searched);
+        let kind = rejection_kind(body, &searched);
         let message = self.rejection_message(kind, body);
         let NamedTokenLimits { window, prompt, reply } = find_token_limits(&searched);
         ModelError::new(kind, message).with_details(ProviderErrorDetails {
@@ -118,43 +118,6 @@ impl ProviderCall {
             request_id: self.request_id.clone().or_else(|| body.request_id.as_deref().map(|id| self.redact(id))),
             ..self.error_details()
         })
-    }
-
-    fn rejection_kind(&self, body: &ProviderErrorBody, searched: &str) -> ModelErrorKind {
-        let ProviderErrorBody { status, retry_after, error_type, .. } = body;
-        let status = *status;
-        let contains_any = |texts: &[&str]| texts.iter().any(|text| searched.contains(text));
-        // For an account without credit, OpenAI responds with 429, Anthropic with 400, and others with 402.
-        let names_quota = matches!(status, 400 | 403 | 429) && contains_any(&QUOTA_EXHAUSTED);
-        // Gemini uses the same text for a quota per minute.
-        let is_refilled = !error_type.contains("insufficient_quota")
-            && (retry_after.is_some() || contains_any(&RATE_QUOTA) && !contains_any(&DAILY_QUOTA));
-        let is_unparsed_call = matches!(status, 400 | 422 | 500) && contains_any(&MALFORMED_TOOL_CALL);
-        match status {
-            402 => ModelErrorKind::Quota,
-            _ if names_quota && !is_refilled => ModelErrorKind::Quota,
-            401 => ModelErrorKind::Auth,
-            400 if contains_any(&INVALID_KEY) => ModelErrorKind::Auth,
-            400 if contains_any(&SERVER_FAILED) => ModelErrorKind::Overloaded,
-            429 | 413 if contains_any(&[TOO_LARGE_FOR_RATE]) => ModelErrorKind::ContextTooLong,
-            429 => ModelErrorKind::RateLimited,
-            403 if names_quota => ModelErrorKind::RateLimited,
-            403 => ModelErrorKind::Auth,
-            408 | 504 => ModelErrorKind::Timeout,
-            _ if is_unparsed_call => ModelErrorKind::MalformedToolCall,
-            413 => ModelErrorKind::ContextTooLong,
-            _ if contains_any(&CONTEXT_TOO_LONG) => ModelErrorKind::ContextTooLong,
-            404 if contains_any(&UNSUPPORTED_FEATURE) => ModelErrorKind::InvalidRequest,
-            404 => ModelErrorKind::ModelNotFound,
-            400 | 422 if contains_any(&UNKNOWN_MODEL) => ModelErrorKind::ModelNotFound,
-            // A server that names a time expects to serve the request then.
-            500.. if retry_after.is_some() => ModelErrorKind::RateLimited,
-            501 | 505 => ModelErrorKind::InvalidRequest,
-            // Too early, and a stale connection of a proxy.
-            409 | 425 | 499 => ModelErrorKind::Overloaded,
-            500.. => ModelErrorKind::Overloaded,
-            _ => ModelErrorKind::InvalidRequest,
-        }
     }
 
     fn rejection_message(&self, kind: ModelErrorKind, body: &ProviderErrorBody) -> String {
@@ -224,6 +187,42 @@ impl ProviderCall {
             self.provider_label(),
             self.model
         )
+    }
+}
+
+/// Returns what went wrong. `searched` is all that the provider said, in lower case.
+fn rejection_kind(body: &ProviderErrorBody, searched: &str) -> ModelErrorKind {
+    let ProviderErrorBody { status, retry_after, error_type, .. } = body;
+    let status = *status;
+    let contains_any = |texts: &[&str]| texts.iter().any(|text| searched.contains(text));
+    // For an account without credit, OpenAI responds with 429, Anthropic with 400, and others with 402.
+    let names_quota = matches!(status, 400 | 403 | 429) && contains_any(&QUOTA_EXHAUSTED);
+    // Gemini uses the same text for a quota per minute.
+    let is_refilled = !error_type.contains("insufficient_quota")
+        && (retry_after.is_some() || contains_any(&RATE_QUOTA) && !contains_any(&DAILY_QUOTA));
+    let is_unparsed_call = matches!(status, 400 | 422 | 500) && contains_any(&MALFORMED_TOOL_CALL);
+    match status {
+        402 => ModelErrorKind::Quota,
+        _ if names_quota && !is_refilled => ModelErrorKind::Quota,
+        400 if contains_any(&INVALID_KEY) => ModelErrorKind::Auth,
+        400 if contains_any(&SERVER_FAILED) => ModelErrorKind::Overloaded,
+        429 | 413 if contains_any(&[TOO_LARGE_FOR_RATE]) => ModelErrorKind::ContextTooLong,
+        429 => ModelErrorKind::RateLimited,
+        403 if names_quota => ModelErrorKind::RateLimited,
+        401 | 403 => ModelErrorKind::Auth,
+        408 | 504 => ModelErrorKind::Timeout,
+        _ if is_unparsed_call => ModelErrorKind::MalformedToolCall,
+        413 => ModelErrorKind::ContextTooLong,
+        _ if contains_any(&CONTEXT_TOO_LONG) => ModelErrorKind::ContextTooLong,
+        404 if contains_any(&UNSUPPORTED_FEATURE) => ModelErrorKind::InvalidRequest,
+        404 => ModelErrorKind::ModelNotFound,
+        400 | 422 if contains_any(&UNKNOWN_MODEL) => ModelErrorKind::ModelNotFound,
+        // A server that names a time expects to serve the request then.
+        500.. if retry_after.is_some() => ModelErrorKind::RateLimited,
+        501 | 505 => ModelErrorKind::InvalidRequest,
+        // Too early, and a stale connection of a proxy.
+        409 | 425 | 499 | 500.. => ModelErrorKind::Overloaded,
+        _ => ModelErrorKind::InvalidRequest,
     }
 }
 

@@ -34,8 +34,8 @@ static WAIT_PART: LazyLock<Regex> =
 
 /// Returns the time to wait that the body of an error names: Google's `RetryInfo`, a field, or words in `text`.
 pub(super) fn find_wait_in_body(error: &Value, text: &str) -> Option<Duration> {
-    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
-    let retry_info = details.filter_map(|detail| detail.get("retryDelay").or_else(|| detail.get("retry_delay"))).next();
+    let mut details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    let retry_info = details.find_map(|detail| detail.get("retryDelay").or_else(|| detail.get("retry_delay")));
     let fields = [
         ("/retry_after", 1.0),
         ("/retryAfter", 1.0),

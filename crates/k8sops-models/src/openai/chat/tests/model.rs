@@ -59,7 +59,6 @@ async fn unreachable_server_error_names_host_and_remedy() {
         OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, &format!("http://{host}/v1")));
     let error = model.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
     let ModelError { kind: ModelErrorKind::Network, message, .. } = error else { panic!("{error:?}") };
-    let message = message;
     assert!(message.contains(&host) && message.contains("refused") && message.contains("Check"), "{message}");
 
     let nowhere =
@@ -155,7 +154,6 @@ async fn check_of_wrong_base_url_names_status_and_version() {
             panic!("{list} {chat}: {error:?}")
         };
         let says = [&format!("({chat})"), "/v1/v1/chat/completions", "missing or doubled /v1"];
-        let message = message;
         assert!(says.iter().all(|word| message.contains(word)), "{message}");
     }
     let server =
