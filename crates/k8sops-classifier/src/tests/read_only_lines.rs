@@ -118,8 +118,7 @@ const SECRETS: &str = r#"
     RO kubectl get secrets -n prod -o jsonpath='{.items[*].metadata.name}'
     RO kubectl get secrets -A -o custom-columns=NS:.metadata.namespace,NAME:.metadata.name
     RO kubectl get secrets -o json | jq -r '.items[].metadata.name'
-    RO kubectl get secrets -A -o json | jq -r '.items[] | .metadata.namespace + "
-    / " + .metadata.name'
+    RO kubectl get secrets -A -o json | jq -r '.items[] | .metadata.namespace + ":" + .metadata.name'
     RV kubectl get secrets -o json | jq -r '.items[].data'
     RV kubectl get secrets -o custom-columns=NAME:.metadata.name,V:.data
     RV kubectl get secret db -o jsonpath='{.data.password}'
