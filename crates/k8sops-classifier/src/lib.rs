@@ -70,6 +70,7 @@ pub mod fuzzing;
 mod helm;
 mod jq_program;
 mod kubectl;
+mod name_template;
 mod object_commands;
 mod pipe_filters;
 mod preview;
