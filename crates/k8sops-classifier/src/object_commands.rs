@@ -125,7 +125,7 @@ pub fn build_kubectl_read(
     let verb = find_kubectl_verb(command.words()).ok()?;
     let cluster = context_flags(&verb.other_words);
     let words = words.iter().map(|word| (*word).to_owned()).chain(cluster);
-    command.rewrite(tool, arguments, words.collect())
+    command.rewrite(tool, arguments, &words.collect::<Vec<_>>())
 }
 
 /// A tool call whose line is one command.
@@ -165,7 +165,7 @@ impl SingleCommand {
         &self,
         tool: &ToolDescription<'_>,
         arguments: &Map<String, Value>,
-        words: Vec<String>,
+        words: &[String],
     ) -> Option<PreviewCall> {
         let call = rewrite_command(tool.name, arguments, |line, _| {
             line.truncate(self.start);
@@ -185,7 +185,7 @@ impl SingleCommand {
             words.extend(parsed.operands.iter().map(|word| word.text.clone()));
             words.extend(object_flags(parsed));
             words.extend(["-o".to_owned(), "yaml".to_owned()]);
-            Some(ObjectCommand::ReadPrints { read: self.rewrite(tool, arguments, words)?, change })
+            Some(ObjectCommand::ReadPrints { read: self.rewrite(tool, arguments, &words)?, change })
         };
         match verb.path.as_str() {
             "delete" => read(&parse(DELETE_FLAGS)?, ObjectCommandChange::Delete),
@@ -216,7 +216,7 @@ impl SingleCommand {
                 let end = verb.end;
                 let mut words: Vec<String> = self.words().iter().map(|word| word.text.clone()).collect();
                 words.splice(end..end, ["--dry-run=server", "-o", "yaml"].map(str::to_owned));
-                let dry_run = self.rewrite(tool, arguments, words)?;
+                let dry_run = self.rewrite(tool, arguments, &words)?;
                 Some(ObjectCommand::DryRunPrints { dry_run, verb: verb.path.clone() })
             }
         }
@@ -236,13 +236,14 @@ impl SingleCommand {
             .collect();
         let get = |what: &str, more: &[String]| {
             let words = ["get", what, &release].map(str::to_owned);
-            self.rewrite(tool, arguments, words.into_iter().chain(more.iter().cloned()).chain(place.clone()).collect())
+            let words: Vec<String> = words.into_iter().chain(more.iter().cloned()).chain(place.clone()).collect();
+            self.rewrite(tool, arguments, &words)
         };
         let after = match verb.path.as_str() {
             "install" | "upgrade" if !has_output_flag(&verb.other_words) => {
                 let mut words = words.clone();
                 words.splice(verb.end..verb.end, ["--dry-run=server", "-o", "json"].map(str::to_owned));
-                Some(self.rewrite(tool, arguments, words)?)
+                Some(self.rewrite(tool, arguments, &words)?)
             }
             "rollback" => match behind.get(1).filter(|word| word.parse().is_ok_and(|revision: u32| revision > 0)) {
                 Some(revision) => Some(get("manifest", &[format!("--revision={revision}")])?),

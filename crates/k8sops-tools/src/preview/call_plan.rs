@@ -227,7 +227,7 @@ fn plan_demo_tool(tool: &str, named: &NamedArguments<'_>) -> Option<CallPlan> {
 mod tests {
     use super::*;
 
-    fn plan(tool: &str, arguments: Value) -> Option<CallPlan> {
+    fn plan(tool: &str, arguments: &Value) -> Option<CallPlan> {
         plan_typed_call(tool, arguments.as_object().unwrap())
     }
 
@@ -281,7 +281,7 @@ mod tests {
             ),
         ];
         for (tool, arguments, expected) in table {
-            let changes = plan(tool, arguments).unwrap_or_else(|| panic!("{tool}: no plan")).changes;
+            let changes = plan(tool, &arguments).unwrap_or_else(|| panic!("{tool}: no plan")).changes;
             let shown: Vec<_> =
                 changes.iter().map(|c| format!("{} {} {}", c.verb, c.target.kind, c.target.path())).collect();
             assert_eq!(shown.join(", "), expected, "{tool}");
@@ -290,9 +290,9 @@ mod tests {
 
     #[test]
     fn unknown_calls_have_no_plan() {
-        assert_eq!(plan("resources_scale", json!({"apiVersion": "v1", "kind": "X", "name": "a"})), None);
-        assert_eq!(plan("resources_create_or_update", json!({"resource": "no manifest"})), None);
-        assert_eq!(plan("kubectl_delete", json!({"resourceType": "pod", "labelSelector": "app=web"})), None);
-        assert_eq!(plan("calendar", json!({"name": "x"})), None);
+        assert_eq!(plan("resources_scale", &json!({"apiVersion": "v1", "kind": "X", "name": "a"})), None);
+        assert_eq!(plan("resources_create_or_update", &json!({"resource": "no manifest"})), None);
+        assert_eq!(plan("kubectl_delete", &json!({"resourceType": "pod", "labelSelector": "app=web"})), None);
+        assert_eq!(plan("calendar", &json!({"name": "x"})), None);
     }
 }

@@ -54,7 +54,7 @@ impl ObjectReader {
                 _ => return None,
             },
         };
-        Some(Self::with_place(tool, fields, namespace.as_deref(), arguments))
+        Some(Self::with_place(tool, &fields, namespace.as_deref(), arguments))
     }
 
     /// Returns the call that lists the objects of a kind, in all namespaces or in one, with these labels.
@@ -77,12 +77,12 @@ impl ObjectReader {
         if !selector.is_empty() {
             fields["labelSelector"] = json!(selector);
         }
-        Some(Self::with_place(tool, fields, namespace, arguments))
+        Some(Self::with_place(tool, &fields, namespace, arguments))
     }
 
     fn with_place(
         tool: &'static str,
-        fields: Value,
+        fields: &Value,
         namespace: Option<&str>,
         arguments: &Map<String, Value>,
     ) -> ReadCall {
