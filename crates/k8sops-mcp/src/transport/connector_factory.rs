@@ -11,8 +11,8 @@ use crate::{ConnectError, McpConnector, McpTransport};
 /// [`ConnectError::Config`] for a URL, a header or a command that can never work.
 pub fn build_connector(transport: &McpTransport) -> Result<Arc<dyn McpConnector>, ConnectError> {
     Ok(match transport {
-        McpTransport::Stdio { command, args, env } => {
-            Arc::new(StdioConnector::new(command.clone(), args.clone(), env.clone())?)
+        McpTransport::Stdio { command, args, env, pass_env } => {
+            Arc::new(StdioConnector::new(command.clone(), args.clone(), env.clone(), pass_env.clone())?)
         }
         McpTransport::Http { url, headers, ssl_verify } => Arc::new(HttpConnector::new(url, headers, *ssl_verify)?),
     })

@@ -5,7 +5,7 @@
 //! limit. Over HTTP the request is known: the error arrived in its response. The same holds for an event that is too large or
 //! cut off, and for a list of tools that contains an invalid tool.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue};
@@ -21,7 +21,10 @@ use rmcp::{
 };
 use serde::de::IgnoredAny;
 
-use super::error_response::{error_response, malformed_answer_message, oversized_answer_message};
+use super::{
+    error_response::{error_response, malformed_answer_message, oversized_answer_message},
+    message_repair::repair_message,
+};
 use crate::tool_list_repair::repair_tool_list;
 
 type HeaderValues = HashMap<HeaderName, HeaderValue>;
@@ -58,6 +61,10 @@ impl PendingRequest {
         if !data.trim_start().starts_with('{') {
             return data;
         }
+        let data = match repair_message(data.as_bytes()) {
+            Cow::Borrowed(_) => data,
+            Cow::Owned(repaired) => repaired,
+        };
         if self.lists_tools
             && let Ok(message) = serde_json::from_str(&data)
         {

@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     error_response::{error_response, malformed_answer_message, oversized_answer_message},
     id_scanner::IdScanner,
+    message_repair::repair_message,
 };
 use crate::{ConnectionHandler, close_reason::CloseReason};
 
@@ -120,7 +121,11 @@ fn parse_message(line: &[u8], handler: &ConnectionHandler) -> ReadStep {
     if let Some(message) = parse_large_result(line) {
         return ReadStep::Message(Box::new(message));
     }
-    match serde_json::from_slice(line) {
+    let parsed = serde_json::from_slice(line).or_else(|error| {
+        // The first error says more about a line that cannot be repaired either.
+        serde_json::from_str(&repair_message(line)).map_err(|_| error)
+    });
+    match parsed {
         Ok(message) => ReadStep::Message(Box::new(message)),
         Err(error) => {
             let mut scanner = IdScanner::default();
@@ -256,6 +261,17 @@ mod tests {
         assert_eq!(errors[..2], [(1, Some(&*oversized_message)), (2, None)]);
         assert!(matches!(errors[2], (4, Some(error)) if error.starts_with("cannot parse the answer")), "{errors:?}");
         assert_eq!(errors.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn answer_with_invalid_parts_arrives() {
+        let surrogate = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"cut \ud83d"}]}}"#;
+        let not_a_number = r#"{"jsonrpc":"2.0","id":2,"result":{"content":[],"structuredContent":{"cpu":NaN}}}"#;
+        let no_code = r#"{"jsonrpc":"2.0","id":3,"error":{"message":"no such pod"}}"#;
+        let (messages, _) = receive_all(&format!("{surrogate}\n{not_a_number}\n{no_code}\n")).await;
+        assert_eq!(messages[0]["result"]["content"][0]["text"], "cut \u{fffd}");
+        assert_eq!(messages[1]["result"]["structuredContent"], json!({"cpu": null}));
+        assert_eq!(messages[2]["error"]["message"], "no such pod");
     }
 
     #[tokio::test]
