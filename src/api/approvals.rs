@@ -122,7 +122,7 @@ pub(super) async fn resolve_approval(
 
 /// A part of the whole preview of an approval. Secrets are redacted.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ApprovalPreviewPage {
+pub(super) struct ApprovalPreviewPage {
     /// The approval.
     approval_id: ApprovalId,
     /// Where the part starts, in bytes.

@@ -63,7 +63,21 @@ fn parse_web_origins(text: &str) -> Option<Vec<String>> {
         let origin = origin.trim().trim_end_matches('/');
         let url = url::Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
         let exact = url.origin().ascii_serialization();
-        exact.eq_ignore_ascii_case(origin).then_some(exact)
+        // Browsers send exact origins, so that a pattern would match none.
+        (exact.eq_ignore_ascii_case(origin) && !exact.contains('*')).then_some(exact)
     });
     origins.collect::<Option<Vec<_>>>().filter(|origins| !origins.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn web_origins_are_exact() {
+        assert_eq!(WEB_ORIGINS.parse("https://A.example/, http://b:1").unwrap(), ["https://a.example", "http://b:1"]);
+        for text in ["", "*", "https://*.example.com", "https://a.example:443", "https://a.example/x", "a.example"] {
+            assert_eq!(WEB_ORIGINS.parse(text), None, "{text}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use k8sops_store::StoreOptions;
 const DEFAULT_EMBEDDING_MODELS: [(&str, &str); 2] =
     [("openai", "text-embedding-3-small"), ("ollama", "nomic-embed-text")];
 
-/// What is remembered of users beyond a session.
+/// Long-term memory of users.
 #[derive(Debug, Clone)]
 pub struct LongTermConfig {
     /// Whether memories are recalled and kept.

@@ -1,5 +1,5 @@
-//! Admission control: how many runs this process has, and whether it accepts one more. Requests over the limit are rejected
-//! immediately, because overload would slow down all runs.
+//! Admission control: how many runs this process has, and whether it accepts one more. Requests over the limit are
+//! rejected immediately, because overload would slow down all runs.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ pub struct CapacityLimits {
 
 /// Whether a command reserved capacity for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum RunAdmission {
     /// This call reserved it; it must be released if the command is not accepted.
     Reserved,
     /// The session had capacity before, or the command needs none.
@@ -45,10 +45,10 @@ impl AdmissionControl {
         limits: &CapacityLimits,
         session: SessionId,
         user: &UserId,
-    ) -> Result<Admission, SessionsError> {
+    ) -> Result<RunAdmission, SessionsError> {
         let mut busy = self.lock();
         if busy.contains_key(&session) {
-            return Ok(Admission::AlreadyReserved);
+            return Ok(RunAdmission::AlreadyReserved);
         }
         if busy.values().filter(|of| *of == user).count() >= limits.runs_per_user {
             return Err(SessionsError::TooManyRuns(limits.runs_per_user));
@@ -57,7 +57,7 @@ impl AdmissionControl {
             return Err(SessionsError::Overloaded(limits.runs));
         }
         busy.insert(session, user.clone());
-        Ok(Admission::Reserved)
+        Ok(RunAdmission::Reserved)
     }
 
     /// Marks a session as running. An accepted run is never rejected.
@@ -86,11 +86,11 @@ mod tests {
         let [anna, ben]: [UserId; 2] = ["anna", "ben"].map(|user| user.parse().unwrap());
         let ids: Vec<SessionId> = (0..6).map(|_| SessionId::new()).collect();
         for id in &ids[..2] {
-            assert_eq!(admission.reserve(&limits, *id, &anna).unwrap(), Admission::Reserved);
+            assert_eq!(admission.reserve(&limits, *id, &anna).unwrap(), RunAdmission::Reserved);
         }
-        assert_eq!(admission.reserve(&limits, ids[0], &anna).unwrap(), Admission::AlreadyReserved);
+        assert_eq!(admission.reserve(&limits, ids[0], &anna).unwrap(), RunAdmission::AlreadyReserved);
         assert!(matches!(admission.reserve(&limits, ids[2], &anna), Err(SessionsError::TooManyRuns(2))));
-        assert_eq!(admission.reserve(&limits, ids[3], &ben).unwrap(), Admission::Reserved);
+        assert_eq!(admission.reserve(&limits, ids[3], &ben).unwrap(), RunAdmission::Reserved);
         assert!(matches!(admission.reserve(&limits, ids[4], &ben), Err(SessionsError::Overloaded(3))));
         // A run that another process accepted is resumed in spite of the limit.
         admission.mark_running(ids[5], &ben);
@@ -100,6 +100,6 @@ mod tests {
         let less = CapacityLimits { runs: 1, ..limits };
         assert!(matches!(admission.reserve(&less, ids[0], &anna), Err(SessionsError::Overloaded(1))));
         admission.release(ids[5]);
-        assert_eq!(admission.reserve(&limits, ids[0], &anna).unwrap(), Admission::Reserved);
+        assert_eq!(admission.reserve(&limits, ids[0], &anna).unwrap(), RunAdmission::Reserved);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::admission::Admission;
+use super::admission::RunAdmission;
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
     CommandBody, CommandReceipt, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand, SessionEvent,
@@ -14,8 +14,8 @@ use k8sops_tools::ApprovalBy;
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Sessions {
-    /// Submits a command. It is durable when this returns and takes effect in the order of the inbox. Dropping the future does
-    /// not interrupt the submission.
+    /// Submits a command. It is durable when this returns and takes effect in the order of the inbox. Dropping the
+    /// future does not interrupt the submission.
     ///
     /// # Errors
     /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, `ApproverRequired`, `TooManyRuns`,
@@ -58,7 +58,7 @@ impl Sessions {
             }
         };
         let taken = store.submit_command(session, command).await;
-        if taken.is_err() && admission == Admission::Reserved {
+        if taken.is_err() && admission == RunAdmission::Reserved {
             self.0.admission.release(session);
         }
         let receipt = taken?;
@@ -66,7 +66,8 @@ impl Sessions {
         Ok(receipt)
     }
 
-    /// Returns the session of a command: one of the sender, or with `TOOL_APPROVAL_BY=approver` one that waits for an approval.
+    /// Returns the session of a command: one of the sender, or with `TOOL_APPROVAL_BY=approver` one that waits for an
+    /// approval.
     async fn find_target_session(
         &self,
         session: SessionId,
@@ -89,17 +90,17 @@ impl Sessions {
         &self,
         summary: &SessionSummary,
         command: &SessionCommand,
-    ) -> Result<Admission, SessionsError> {
+    ) -> Result<RunAdmission, SessionsError> {
         if let CommandBody::Message { .. } = &command.body {
             // A busy session queues messages, as `on_busy` says.
             let idle = !summary.is_processing();
             return if idle {
                 self.0.admission.reserve(&self.0.dependencies.capacity.load(), summary.session_id, &summary.user_id)
             } else {
-                Ok(Admission::AlreadyReserved)
+                Ok(RunAdmission::AlreadyReserved)
             };
         }
-        self.validate_command(summary, command).await.map(|()| Admission::AlreadyReserved)
+        self.validate_command(summary, command).await.map(|()| RunAdmission::AlreadyReserved)
     }
 
     async fn validate_command(&self, summary: &SessionSummary, command: &SessionCommand) -> Result<(), SessionsError> {

@@ -8,7 +8,7 @@ use k8sops_settings::{
 };
 
 options! {
-    /// Sessions and what is remembered.
+    /// Sessions and long-term memory.
     #[derive(Debug, Clone)]
     pub struct SessionOptions at "memory" {
         /// Sessions per user; one more deletes the one that was active least recently.

@@ -31,7 +31,7 @@ struct PreviewBuffer {
 
 /// Which of the two texts of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum PreviewKind {
+pub(super) enum MessagePreviewKind {
     Text,
     Reasoning,
 }
@@ -42,20 +42,20 @@ impl PreviewWriter {
     }
 
     /// Adds a chunk of the open message. A chunk of another message replaces the open one.
-    pub(super) fn push_chunk(&self, run_id: RunId, message_id: MessageId, kind: PreviewKind, content: &str) {
+    pub(super) fn push_chunk(&self, run_id: RunId, message_id: MessageId, kind: MessagePreviewKind, content: &str) {
         let mut buffer = self.lock();
         if buffer.message != Some(message_id) {
             *buffer = PreviewBuffer { message: Some(message_id), ..PreviewBuffer::default() };
         }
         let at = match kind {
-            PreviewKind::Text => &mut buffer.text,
-            PreviewKind::Reasoning => &mut buffer.reasoning,
+            MessagePreviewKind::Text => &mut buffer.text,
+            MessagePreviewKind::Reasoning => &mut buffer.reasoning,
         };
         let offset = *at;
         *at += content.len();
         let same = match (buffer.pieces.last_mut(), kind) {
-            (Some(MessagePreview::Token(last)), PreviewKind::Text)
-            | (Some(MessagePreview::Reasoning(last)), PreviewKind::Reasoning) => Some(last),
+            (Some(MessagePreview::Token(last)), MessagePreviewKind::Text)
+            | (Some(MessagePreview::Reasoning(last)), MessagePreviewKind::Reasoning) => Some(last),
             _ => None,
         };
         if let Some(last) = same {
@@ -63,8 +63,8 @@ impl PreviewWriter {
         } else {
             let delta = TextDelta { message_id, run_id, offset, content: content.to_owned() };
             buffer.pieces.push(match kind {
-                PreviewKind::Text => MessagePreview::Token(delta),
-                PreviewKind::Reasoning => MessagePreview::Reasoning(delta),
+                MessagePreviewKind::Text => MessagePreview::Token(delta),
+                MessagePreviewKind::Reasoning => MessagePreview::Reasoning(delta),
             });
         }
         drop(buffer);

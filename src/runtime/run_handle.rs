@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     lease::LeaseValidity,
-    preview_writer::{PreviewKind, PreviewWriter},
+    preview_writer::{MessagePreviewKind, PreviewWriter},
 };
 use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView};
 use k8sops_core::{EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionState, ToolProgress};
@@ -127,11 +127,13 @@ impl RunLog for RunHandle {
         match piece {
             PreviewChunk::Text(text) => {
                 self.feed.append_text(self.run_id, message, text);
-                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Text, text));
+                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, MessagePreviewKind::Text, text));
             }
             PreviewChunk::Reasoning(text) => {
                 self.feed.append_reasoning(self.run_id, message, text);
-                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, PreviewKind::Reasoning, text));
+                self.previews
+                    .iter()
+                    .for_each(|p| p.push_chunk(self.run_id, message, MessagePreviewKind::Reasoning, text));
             }
             PreviewChunk::Void => {
                 self.feed.discard_open_message();

@@ -1,5 +1,6 @@
-//! A client as the book tells clients to be: it sends messages with an `Idempotency-Key` until they are taken, follows
-//! the session's events with `Last-Event-ID`, and connects again, anywhere, when a stream breaks. It notes all it sees.
+//! A client that works as the documentation recommends: it retries messages with an `Idempotency-Key` until they are
+//! accepted, follows the session's events with `Last-Event-ID`, and reconnects when a stream breaks. It records all
+//! events that it receives.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -20,100 +21,99 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A request that takes longer is broken off and made again: its replica may be stopped.
-const ANSWER: Duration = Duration::from_secs(3);
-/// A message must be taken within this, whatever happens to single replicas.
-const TAKEN: Duration = Duration::from_secs(60);
-/// Streams say that they are alive every 15 s.
-const SILENCE: Duration = Duration::from_secs(20);
-/// Nothing may hold up a session that has work for as long as this: it is the time of several take-overs.
-const STALL: Duration = Duration::from_secs(90);
+/// A request that takes longer is retried: its replica may be paused.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// A message must be accepted within this time, regardless of faults of single replicas.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A stream is broken after this time without data; heartbeats arrive every 15 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// A session with work must have a new event within this time: the time of several takeovers.
+const STALL_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A session of a client.
-pub(crate) struct Session {
+/// A session, with the events that its client has received.
+pub(crate) struct ClientSession {
     pub index: usize,
     pub id: String,
-    /// Commits since the last time that the session was at rest, counted by who listens to Redis.
+    /// Number of commits since the start of the turn, counted by the commit watcher.
     pub commits: AtomicU32,
-    // A plain mutex: held for a note, never across an await.
-    seen: Mutex<Seen>,
-    news: watch::Sender<u64>,
+    // A synchronous mutex: held to record an event, never across an await.
+    observed: Mutex<ObservedStream>,
+    newest_seq: watch::Sender<u64>,
 }
 
-/// What the client has seen.
+/// What the client has received.
 #[derive(Default)]
-pub(crate) struct Seen {
-    /// Logged events, as they came.
+pub(crate) struct ObservedStream {
+    /// Logged events in the order of their arrival.
     pub events: Vec<Value>,
     last_seq: u64,
     /// Seqs that were skipped.
-    pub lost: u64,
-    /// Events that came again.
-    pub doubled: u64,
-    /// Events that came after later ones, for the first time.
-    pub disordered: u64,
-    /// Pieces of text that did not fit to what was shown before.
-    pub misplaced: u64,
+    pub skipped: u64,
+    /// Events that arrived again.
+    pub repeated: u64,
+    /// Events that first arrived after later ones.
+    pub out_of_order: u64,
+    /// Previews whose offset or text did not match the text before.
+    pub misplaced_previews: u64,
     pub tokens: u64,
     /// Connections after the first.
     pub reconnects: u64,
-    /// Attempts to send a message after the first.
-    pub resent: u64,
-    /// The messages that were taken: id of the message and of its run.
-    pub accepted: Vec<Accepted>,
-    /// Messages that were taken twice, under one key.
-    pub taken_twice: u64,
+    /// Retries of messages.
+    pub retries: u64,
+    pub accepted: Vec<AcceptedMessage>,
+    /// Messages for which one `Idempotency-Key` returned different receipts.
+    pub accepted_twice: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedMessage {
     pub message_id: String,
     pub run_id: String,
 }
 
-/// The text that a connection has shown of a message.
+/// The text of a message that a connection has received as previews.
 #[derive(Default)]
-struct Shown {
+struct PreviewText {
     message_id: String,
     text: String,
 }
 
-impl Seen {
-    /// Records a frame that came on a connection.
-    fn record_frame(&mut self, frame: Value, shown: &mut Shown) {
+impl ObservedStream {
+    /// Records a frame of a connection.
+    fn record_frame(&mut self, frame: Value, preview: &mut PreviewText) {
         let text = |name: &str| frame[name].as_str().unwrap_or_default();
         if let Some(seq) = frame["seq"].as_u64() {
-            if frame["type"] == "assistant_message" && text("message_id") == shown.message_id {
-                // What was shown is the message, or its beginning.
-                self.misplaced += u64::from(!text("content").starts_with(&shown.text));
+            if frame["type"] == "assistant_message" && text("message_id") == preview.message_id {
+                // The previews are the message or its beginning.
+                self.misplaced_previews += u64::from(!text("content").starts_with(&preview.text));
             }
             if seq > self.last_seq {
-                self.lost += seq - self.last_seq - 1;
+                self.skipped += seq - self.last_seq - 1;
                 self.last_seq = seq;
             } else if self.events.iter().any(|event| event["seq"] == seq) {
-                self.doubled += 1;
+                self.repeated += 1;
             } else {
-                self.disordered += 1;
+                self.out_of_order += 1;
             }
             self.events.push(frame);
         } else if frame["type"] == "token" {
             self.tokens += 1;
             if frame["offset"] == 0 {
-                *shown = Shown { message_id: text("message_id").to_owned(), text: String::new() };
+                *preview = PreviewText { message_id: text("message_id").to_owned(), text: String::new() };
             }
-            let fits = frame["offset"] == shown.text.len() && text("message_id") == shown.message_id;
-            self.misplaced += u64::from(!fits);
-            shown.text.push_str(text("content"));
+            let continues = frame["offset"] == preview.text.len() && text("message_id") == preview.message_id;
+            self.misplaced_previews += u64::from(!continues);
+            preview.text.push_str(text("content"));
         }
     }
 
-    fn ended(&self, run_id: &str) -> bool {
+    fn has_run_ended(&self, run_id: &str) -> bool {
         let ends = |event: &&Value| event["type"] == "run_finished" || event["type"] == "run_failed";
         self.events.iter().rev().filter(ends).any(|event| event["run_id"] == run_id)
     }
 
-    /// The newest events, for people.
-    fn newest(&self) -> String {
+    /// Formats the newest events for an error text.
+    fn format_newest_events(&self) -> String {
         let lines = self.events[self.events.len().saturating_sub(15)..].iter().map(|event| {
             let mut line = format!("   {} {} {}", event["seq"], event["ts"], event["type"]);
             for field in ["tool_call_id", "status", "code", "reason"] {
@@ -127,133 +127,145 @@ impl Seen {
     }
 }
 
-impl Session {
+impl ClientSession {
     /// Creates a session through nginx.
-    pub(crate) async fn create(http: &reqwest::Client, base: &str, index: usize) -> Arc<Self> {
-        let answer = http.post(format!("{base}/v1/sessions")).json(&json!({})).timeout(ANSWER).send().await;
-        let answer = answer.expect("all replicas are up").error_for_status().expect("a session can be begun");
-        let session: Value = answer.json().await.expect("JSON");
-        let id = session["session_id"].as_str().expect("an id").to_owned();
-        Arc::new(Self { index, id, commits: AtomicU32::new(0), seen: Mutex::default(), news: watch::Sender::new(0) })
+    pub(crate) async fn create(http: &reqwest::Client, base_url: &str, index: usize) -> Arc<Self> {
+        let response =
+            http.post(format!("{base_url}/v1/sessions")).json(&json!({})).timeout(REQUEST_TIMEOUT).send().await;
+        let response = response.expect("all replicas are up").error_for_status().expect("sessions can be created");
+        let session: Value = response.json().await.expect("the response is JSON");
+        let id = session["session_id"].as_str().expect("the response has an id").to_owned();
+        let commits = AtomicU32::new(0);
+        Arc::new(Self { index, id, commits, observed: Mutex::default(), newest_seq: watch::Sender::new(0) })
     }
 
-    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock()
+    pub(crate) fn observed(&self) -> MutexGuard<'_, ObservedStream> {
+        self.observed.lock()
     }
 }
 
-/// Drives a session through nginx until `enough`; then the turn that it is in is the last.
-pub(crate) struct Client {
-    pub session: Arc<Session>,
+/// Sends messages to a session through nginx until `stop` is canceled, and then completes the current turn.
+pub(crate) struct ChaosClient {
+    pub session: Arc<ClientSession>,
     pub http: reqwest::Client,
-    pub base: String,
+    pub base_url: String,
     pub random: fastrand::Rng,
-    pub enough: CancellationToken,
+    pub stop: CancellationToken,
 }
 
-impl Client {
+impl ChaosClient {
+    /// Runs until `stop` is canceled.
+    ///
     /// # Panics
-    /// When something does not happen for too long.
+    /// A request or a run exceeds its timeout.
     pub(crate) async fn run(mut self) {
         let random = self.random.fork();
-        let reading = follow(self.session.clone(), self.http.clone(), self.base.clone(), random);
+        let following = follow_events(self.session.clone(), self.http.clone(), self.base_url.clone(), random);
         tokio::select! {
-            () = self.talk() => {}
-            () = reading => unreachable!("the reader never ends"),
+            () = self.send_messages() => {}
+            () = following => unreachable!("the reader never ends"),
         }
     }
 
-    async fn talk(&mut self) {
+    async fn send_messages(&mut self) {
         let mut sent = 0;
-        while !self.enough.is_cancelled() {
+        while !self.stop.is_cancelled() {
             self.session.commits.store(0, Ordering::SeqCst);
-            // Now and then the next message is there before the run of this one is over.
+            // Sometimes the next message arrives while the run of the previous one is in progress.
             let messages = if self.random.u8(..4) == 0 { 2 } else { 1 };
             let mut runs = Vec::new();
             for _ in 0..messages {
-                runs.push(self.send(&format!("s{}-t{sent}", self.session.index)).await);
+                runs.push(self.send_message(&format!("s{}-t{sent}", self.session.index)).await);
                 sent += 1;
             }
             for run in runs {
-                self.await_end(&run).await;
+                self.wait_for_run_end(&run).await;
             }
             sleep(Duration::from_millis(self.random.u64(0..200))).await;
         }
     }
 
-    /// Sends a message until it is taken; the id of its run.
-    async fn send(&mut self, key: &str) -> String {
-        let began = Instant::now();
-        let mut last = String::from("nothing was tried");
-        let mut first = true;
-        while began.elapsed() < TAKEN {
-            if !std::mem::take(&mut first) {
-                self.session.seen().resent += 1;
+    /// Sends a message, with retries, until it is accepted. Returns the id of its run.
+    async fn send_message(&mut self, key: &str) -> String {
+        let started = Instant::now();
+        let mut last_error = String::from("no attempt was made");
+        let mut is_first = true;
+        while started.elapsed() < ACCEPT_TIMEOUT {
+            if !std::mem::take(&mut is_first) {
+                self.session.observed().retries += 1;
                 sleep(Duration::from_millis(self.random.u64(50..300))).await;
             }
-            match self.post(key).await {
+            match self.post_message(key).await {
                 Ok(accepted) => {
-                    self.session.seen().accepted.push(accepted.clone());
-                    // Sent again although it was taken: it must be taken for what it is.
+                    self.session.observed().accepted.push(accepted.clone());
+                    // A retry of an accepted message must return the same receipt.
                     if self.random.u8(..8) == 0
-                        && let Ok(again) = self.post(key).await
+                        && let Ok(again) = self.post_message(key).await
                     {
-                        self.session.seen().taken_twice += u64::from(again != accepted);
+                        self.session.observed().accepted_twice += u64::from(again != accepted);
                     }
                     return accepted.run_id;
                 }
-                Err(why) => last = why,
+                Err(error) => last_error = error,
             }
         }
-        panic!("session {}: message {key} was not taken within {TAKEN:?}; the last answer: {last}", self.session.id);
+        panic!(
+            "session {}: message {key} was not accepted within {ACCEPT_TIMEOUT:?}; last error: {last_error}",
+            self.session.id
+        );
     }
 
-    async fn post(&self, key: &str) -> Result<Accepted, String> {
-        let request = self.http.post(format!("{}/v1/sessions/{}/messages", self.base, self.session.id));
-        let request = request.header("idempotency-key", key).json(&json!({"content": key})).timeout(ANSWER);
-        let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|error| format!("{error:?}"))?;
+    async fn post_message(&self, key: &str) -> Result<AcceptedMessage, String> {
+        let request = self.http.post(format!("{}/v1/sessions/{}/messages", self.base_url, self.session.id));
+        let request = request.header("idempotency-key", key).json(&json!({"content": key})).timeout(REQUEST_TIMEOUT);
+        let response = request.send().await.map_err(|error| format!("{error:?}"))?;
+        let status = response.status();
+        let text = response.text().await.map_err(|error| format!("{error:?}"))?;
         match status {
             StatusCode::ACCEPTED => {
-                let body: Value = serde_json::from_str(&text).expect("a 202 has JSON");
+                let body: Value = serde_json::from_str(&text).expect("the body of a 202 is JSON");
                 let field = |name: &str| body[name].as_str().expect("a 202 names the message and its run").to_owned();
-                Ok(Accepted { message_id: field("message_id"), run_id: field("run_id") })
+                Ok(AcceptedMessage { message_id: field("message_id"), run_id: field("run_id") })
             }
-            status if passing(status) => Err(format!("{status}: {text}")),
-            _ => panic!("session {}: message {key} was refused: {status}: {text}", self.session.id),
+            status if is_transient(status) => Err(format!("{status}: {text}")),
+            _ => panic!("session {}: message {key} was rejected: {status}: {text}", self.session.id),
         }
     }
 
-    async fn await_end(&self, run_id: &str) {
-        let mut news = self.session.news.subscribe();
-        while !self.session.seen().ended(run_id) {
-            if timeout(STALL, news.changed()).await.is_err() {
+    async fn wait_for_run_end(&self, run_id: &str) {
+        let mut newest_seq = self.session.newest_seq.subscribe();
+        while !self.session.observed().has_run_ended(run_id) {
+            if timeout(STALL_TIMEOUT, newest_seq.changed()).await.is_err() {
                 let session = &self.session;
                 panic!(
-                    "session {}: nothing has happened for {STALL:?}, and run {run_id} has not ended; its client has seen:\n{}",
+                    "session {}: no event for {STALL_TIMEOUT:?} while run {run_id} is in progress; last events:\n{}",
                     session.id,
-                    session.seen().newest()
+                    session.observed().format_newest_events()
                 );
             }
         }
     }
 }
 
-/// Follows a session's events without end, over one connection after another.
-async fn follow(session: Arc<Session>, http: reqwest::Client, base: String, mut random: fastrand::Rng) {
+/// Follows a session's events forever, over one connection after another.
+async fn follow_events(
+    session: Arc<ClientSession>,
+    http: reqwest::Client,
+    base_url: String,
+    mut random: fastrand::Rng,
+) {
     loop {
-        // A connection that nothing breaks is left after a while, so that most replicas get to serve the session.
-        let enough = Duration::from_millis(random.u64(2_000..20_000));
-        let _ = timeout(enough, read(&session, &http, &base)).await;
-        session.seen().reconnects += 1;
+        // Healthy connections are closed after a while, too, so that most replicas serve the session.
+        let longest = Duration::from_millis(random.u64(2_000..20_000));
+        let _ = timeout(longest, read_stream(&session, &http, &base_url)).await;
+        session.observed().reconnects += 1;
         sleep(Duration::from_millis(random.u64(10..100))).await;
     }
 }
 
-/// Whether a refusal is of a kind that passes: no replica took the request, or this one cannot now. 408 is what one says
-/// that was just woken up and thinks that it has waited for the request all the time.
-fn passing(status: StatusCode) -> bool {
+/// Whether a retry can succeed: no replica accepted the request, or this one is unavailable. A replica that resumes after
+/// SIGSTOP responds with 408, because its read timeout has expired.
+fn is_transient(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::REQUEST_TIMEOUT
@@ -264,27 +276,27 @@ fn passing(status: StatusCode) -> bool {
 }
 
 /// Reads one stream until it breaks.
-async fn read(session: &Session, http: &reqwest::Client, base: &str) -> Option<()> {
-    let mut request = http.get(format!("{base}/v1/sessions/{}/events", session.id));
-    let last_seq = session.seen().last_seq;
+async fn read_stream(session: &ClientSession, http: &reqwest::Client, base_url: &str) -> Option<()> {
+    let mut request = http.get(format!("{base_url}/v1/sessions/{}/events", session.id));
+    let last_seq = session.observed().last_seq;
     if last_seq > 0 {
         request = request.header("last-event-id", last_seq);
     }
-    let answer = timeout(ANSWER, request.send()).await.ok()?.ok()?;
-    let status = answer.status();
-    if passing(status) {
+    let response = timeout(REQUEST_TIMEOUT, request.send()).await.ok()?.ok()?;
+    let status = response.status();
+    if is_transient(status) {
         return None;
     }
-    assert!(status.is_success(), "session {}: its events after {last_seq} were refused: {status}", session.id);
-    let mut stream = answer.bytes_stream().eventsource();
-    let mut shown = Shown::default();
+    assert!(status.is_success(), "session {}: events after {last_seq} were rejected: {status}", session.id);
+    let mut stream = response.bytes_stream().eventsource();
+    let mut preview = PreviewText::default();
     loop {
-        let message = timeout(SILENCE, stream.next()).await.ok()??.ok()?;
-        let frame: Value = serde_json::from_str(&message.data).expect("a message of the stream is JSON");
-        let mut seen = session.seen();
-        seen.record_frame(frame, &mut shown);
-        let last_seq = seen.last_seq;
-        drop(seen);
-        session.news.send_if_modified(|news| std::mem::replace(news, last_seq) != last_seq);
+        let message = timeout(READ_TIMEOUT, stream.next()).await.ok()??.ok()?;
+        let frame: Value = serde_json::from_str(&message.data).expect("messages of the stream are JSON");
+        let mut observed = session.observed();
+        observed.record_frame(frame, &mut preview);
+        let last_seq = observed.last_seq;
+        drop(observed);
+        session.newest_seq.send_if_modified(|newest| std::mem::replace(newest, last_seq) != last_seq);
     }
 }

@@ -1,16 +1,16 @@
-//! The chaos test: several replicas of k8sops behind nginx on one Redis, clients that talk to all of them, and a killer of
-//! the replicas that do the work. At the end the logs, what the clients saw, and what the tools were made to do are
-//! held against what k8sops promises, and printed as one table.
+//! The chaos test: several replicas of k8sops run behind nginx on one Redis, clients send messages to all of them, and
+//! faults are injected into the replicas that own sessions with work. At the end the test compares the logs, what the
+//! clients received and what the tools executed with what k8sops guarantees, and prints one table.
 //!
-//! `cargo test --test chaos` runs it in short; `bash tests/chaos/run.sh` at length. The moments are chosen by a seed, which
-//! is printed; `--seed` makes the same choices again, as far as the machine lets it.
+//! `cargo test --test chaos` runs a short version, `bash tests/chaos/run.sh` a long one. The faults are chosen by a seed,
+//! which is printed; `--seed` repeats the same choices, but not the exact timing.
 
 mod client;
-mod killer;
+mod cluster;
+mod fault_injection;
 mod model;
 mod report;
 mod tools;
-mod world;
 
 use std::{
     process::ExitCode,
@@ -26,32 +26,35 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use client::{Client, Session};
-use killer::Watcher;
-use world::World;
+use client::{ChaosClient, ClientSession};
+use cluster::ChaosCluster;
+use fault_injection::CommitWatcher;
+use model::ModelRequests;
+use report::Observations;
+use tools::ToolExecutions;
 
-/// The last turns are over within this after the last kill.
-const LAST_TURNS: Duration = Duration::from_secs(120);
-/// What one act may take on the average, with all that it waits for; only what hangs takes longer.
-const ACT: Duration = Duration::from_secs(30);
+/// Time for the last turns to complete after the last fault.
+const LAST_TURNS_TIMEOUT: Duration = Duration::from_secs(120);
+/// The longest average time of a fault with its waits; only a test that hangs takes longer.
+const TIME_PER_FAULT: Duration = Duration::from_secs(30);
 
-/// What is to be done.
+/// The size of the test, and the faults to inject.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct ChaosPlan {
     sessions: usize,
     replicas: usize,
     seed: u64,
-    /// `kill -9`, one half at random moments and one at commit points.
+    /// SIGKILL: half of them at random moments, half right after a commit.
     kills: usize,
-    /// SIGSTOP, and SIGCONT after the lease has run out.
+    /// SIGSTOP, and SIGCONT after the lease has expired.
     pauses: usize,
-    /// SIGTERM.
+    /// SIGTERM, and a start.
     restarts: usize,
 }
 
-impl Plan {
-    /// From the command line: `--kills`, `--sessions`, `--replicas`, `--seed`. `None`: this is not to be run at all. It is
-    /// called as any test program is, also with filters and options that are meant for others.
+impl ChaosPlan {
+    /// Parses `--kills`, `--sessions`, `--replicas` and `--seed`. Returns `None` if the filters of `cargo test` exclude
+    /// this test. `cargo test` passes its own options to every test program; they are ignored.
     fn from_args(args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let mut plan =
             Self { sessions: 6, replicas: 3, seed: fastrand::u64(..1_000_000), kills: 12, pauses: 1, restarts: 0 };
@@ -66,7 +69,7 @@ impl Plan {
             match arg.as_str() {
                 "--kills" => {
                     plan.kills = size(number()?)?;
-                    // The long form: everything that can happen, in proportion.
+                    // The long version also injects the other faults, in proportion.
                     plan.pauses = plan.kills.div_ceil(10);
                     plan.restarts = plan.kills.div_ceil(10);
                 }
@@ -84,130 +87,146 @@ impl Plan {
                 filter => filters.push(filter.to_owned()),
             }
         }
-        let wanted = filters.is_empty() || filters.iter().any(|filter| "chaos".contains(filter.as_str()));
-        Ok(wanted.then_some(plan))
+        let is_selected = filters.is_empty() || filters.iter().any(|filter| "chaos".contains(filter.as_str()));
+        Ok(is_selected.then_some(plan))
     }
 }
 
 fn main() -> ExitCode {
-    let plan = match Plan::from_args(std::env::args()) {
+    let plan = match ChaosPlan::from_args(std::env::args()) {
         Ok(Some(plan)) => plan,
         Ok(None) => return ExitCode::SUCCESS,
-        Err(wrong) => {
-            eprintln!("chaos: {wrong}; see tests/chaos/run.sh");
+        Err(error) => {
+            eprintln!("chaos: {error}; see tests/chaos/run.sh");
             return ExitCode::from(2);
         }
     };
     if let Some(code) = testbed::skip_without("chaos", &["K8SOPS_TEST_REDIS_SERVER", "K8SOPS_TEST_NGINX"]) {
         return code;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(run(plan))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the runtime can be built");
+    runtime.block_on(run_plan(plan))
 }
 
-async fn run(plan: Plan) -> ExitCode {
+async fn run_plan(plan: ChaosPlan) -> ExitCode {
     println!(
         "chaos: {} kills, {} pauses, {} restarts; {} sessions, {} replicas, --seed {}",
         plan.kills, plan.pauses, plan.restarts, plan.sessions, plan.replicas, plan.seed
     );
-    let (asked, ran) = (model::Asked::default(), tools::Ran::default());
-    let world = World::start(plan.replicas, &model::start(asked.clone()), &tools::start(ran.clone())).await;
-    let world = Arc::new(world);
+    let model_requests = ModelRequests::default();
+    let executions = ToolExecutions::default();
+    let model_url = model::start_model_server(model_requests.clone());
+    let tools_url = tools::start_tool_server(executions.clone());
+    let cluster = Arc::new(ChaosCluster::start(plan.replicas, &model_url, &tools_url).await);
     let mut sessions = Vec::new();
     for index in 0..plan.sessions {
-        sessions.push(Session::create(&world.http, &world.nginx.url, index).await);
+        sessions.push(ClientSession::create(&cluster.http, &cluster.nginx.url, index).await);
     }
-    let watcher = Watcher::new(world.clone(), &sessions);
-    let began = Instant::now();
-    let broken = tokio::select! {
-        outcome = torment(&plan, &world, &watcher, &sessions) => match outcome {
+    let watcher = CommitWatcher::new(cluster.clone(), &sessions);
+    let started = Instant::now();
+    let violations = tokio::select! {
+        outcome = run_clients_with_faults(&plan, &cluster, &watcher, &sessions) => match outcome {
             Ok(()) => {
-                report::report(&plan, &world, &sessions, &watcher.deeds(), &asked, &ran, began.elapsed()).await
+                let observations = Observations {
+                    plan: &plan,
+                    cluster: &cluster,
+                    sessions: &sessions,
+                    faults: watcher.fault_counts(),
+                    model_requests: &model_requests,
+                    executions: &executions,
+                    duration: started.elapsed(),
+                };
+                report::print_report(&observations).await
             }
-            Err(why) => vec![why],
+            Err(error) => vec![error],
         },
-        () = told_to_stop() => vec!["it was told to stop".to_owned()],
+        () = wait_for_stop_signal() => vec!["stopped by a signal".to_owned()],
     };
     drop(watcher);
-    if broken.is_empty() {
-        println!("chaos: all that is promised was kept");
+    if violations.is_empty() {
+        println!("chaos: all guarantees hold");
         return ExitCode::SUCCESS;
     }
-    println!("chaos: not all that is promised was kept (--seed {}):", plan.seed);
-    for broken in broken {
-        println!("  - {broken}");
+    println!("chaos: guarantees violated (--seed {}):", plan.seed);
+    for violation in violations {
+        println!("  - {violation}");
     }
-    println!("{}", world.last_lines());
-    println!("The whole logs of the replicas are in {}", world.keep_logs().display());
+    println!("{}", cluster.last_log_lines());
+    println!("Full logs of the replicas: {}", cluster.keep_logs().display());
     ExitCode::FAILURE
 }
 
-/// Runs the clients and the killer to their ends; what went wrong, if something broke off.
-async fn torment(
-    plan: &Plan,
-    world: &Arc<World>,
-    watcher: &Arc<Watcher>,
-    sessions: &[Arc<Session>],
+/// Runs the clients while faults are injected, until both have completed.
+///
+/// # Errors
+/// What ended too early, panicked, or exceeded its timeout.
+async fn run_clients_with_faults(
+    plan: &ChaosPlan,
+    cluster: &Arc<ChaosCluster>,
+    watcher: &Arc<CommitWatcher>,
+    sessions: &[Arc<ClientSession>],
 ) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(plan.seed);
-    let enough = CancellationToken::new();
-    // Dropping a set ends its tasks. Each of them ends by itself only when it is done; one that panics ends the test.
-    let (mut clients, mut others) = (JoinSet::new(), JoinSet::new());
-    others.spawn(watcher.clone().watch());
+    let stop = CancellationToken::new();
+    // Dropping a set aborts its tasks. A task that panics ends the test.
+    let mut clients = JoinSet::new();
+    let mut watchers = JoinSet::new();
+    watchers.spawn(watcher.clone().watch_commits());
     for session in sessions {
-        let client = Client {
+        let client = ChaosClient {
             session: session.clone(),
-            http: world.http.clone(),
-            base: world.nginx.url.clone(),
+            http: cluster.http.clone(),
+            base_url: cluster.nginx.url.clone(),
             random: random.fork(),
-            enough: enough.clone(),
+            stop: stop.clone(),
         };
         clients.spawn(client.run());
     }
-    let killer = tokio::spawn(killer::torment(world.clone(), watcher.clone(), plan.clone()));
-    let mut killer = tokio_util::task::AbortOnDropHandle::new(killer);
-    let acts = u32::try_from(plan.kills + plan.pauses + plan.restarts).unwrap_or(u32::MAX);
+    let injection = tokio::spawn(fault_injection::inject_faults(cluster.clone(), watcher.clone(), plan.clone()));
+    let mut injection = tokio_util::task::AbortOnDropHandle::new(injection);
+    let faults = u32::try_from(plan.kills + plan.pauses + plan.restarts).unwrap_or(u32::MAX);
+    let limit = TIME_PER_FAULT * (faults + 4);
     tokio::select! {
-        done = timeout(ACT * (acts + 4), &mut killer) => match done {
-            Ok(done) => done.map_err(panicked)?,
-            Err(_) => return Err(format!("the kills did not come to an end within {:?}", ACT * (acts + 4))),
+        done = timeout(limit, &mut injection) => match done {
+            Ok(done) => done.map_err(panic_text)?,
+            Err(_) => return Err(format!("the fault injection did not complete within {limit:?}")),
         },
-        Some(ended) = clients.join_next() => return Err(broke_off("a client", ended)),
-        Some(ended) = others.join_next() => return Err(broke_off("the watcher", ended)),
+        Some(ended) = clients.join_next() => return Err(describe_early_end("a client", ended)),
+        Some(ended) = watchers.join_next() => return Err(describe_early_end("the commit watcher", ended)),
     }
-    enough.cancel();
+    stop.cancel();
     let last_turns = async {
         while let Some(ended) = clients.join_next().await {
-            ended.map_err(panicked)?;
+            ended.map_err(panic_text)?;
         }
         Ok(())
     };
-    match timeout(LAST_TURNS, last_turns).await {
+    match timeout(LAST_TURNS_TIMEOUT, last_turns).await {
         Ok(ended) => ended,
-        Err(_) => Err(format!("the last turns did not come to an end within {LAST_TURNS:?}")),
+        Err(_) => Err(format!("the last turns did not complete within {LAST_TURNS_TIMEOUT:?}")),
     }
 }
 
-fn broke_off(who: &str, ended: Result<(), JoinError>) -> String {
+fn describe_early_end(task: &str, ended: Result<(), JoinError>) -> String {
     match ended {
-        Ok(()) => format!("{who} ended before it was told to"),
-        Err(error) => panicked(error),
+        Ok(()) => format!("{task} ended before it was stopped"),
+        Err(error) => panic_text(error),
     }
 }
 
-/// The words of a panic.
-fn panicked(error: JoinError) -> String {
+/// Returns the message of a panic.
+fn panic_text(error: JoinError) -> String {
     match error.try_into_panic() {
-        Ok(words) => match words.downcast::<String>() {
-            Ok(words) => *words,
-            Err(words) => words.downcast::<&str>().map_or_else(|_| "a panic".to_owned(), |words| (*words).to_owned()),
+        Ok(payload) => match payload.downcast::<String>() {
+            Ok(text) => *text,
+            Err(payload) => payload.downcast::<&str>().map_or_else(|_| "a panic".to_owned(), |text| (*text).to_owned()),
         },
         Err(error) => error.to_string(),
     }
 }
 
-async fn told_to_stop() {
-    let mut terminate = signal(SignalKind::terminate()).expect("signals can be heard");
+async fn wait_for_stop_signal() {
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler of SIGTERM can be installed");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

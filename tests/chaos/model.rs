@@ -1,9 +1,9 @@
-//! A model behind chat completions whose reply follows from the conversation alone, so that it does not matter
-//! which replica asks, or how often. For a message that says `ID` it
+//! A chat completions server whose reply depends only on the conversation, and not on the replica that requests it or
+//! on the number of requests. To a user message with the text `ID` it replies in three steps:
 //!
-//! 1. says something, and calls `look` twice and `change` once, in parallel;
-//! 2. says something, and calls `change` once more;
-//! 3. says how it went.
+//! 1. text, and parallel calls: `look` twice and `change` once;
+//! 2. text, and one call of `change`;
+//! 3. text.
 
 use std::{
     convert::Infallible,
@@ -18,40 +18,40 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-/// Words of a reply, and how far apart they come: about 300 ms in all.
-const WORDS: usize = 12;
-const GAP: Duration = Duration::from_millis(25);
+/// Number of words in a reply.
+const REPLY_WORDS: usize = 12;
+/// Time between two words; a reply takes about 300 ms.
+const WORD_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What the model was asked.
+/// Counts the requests to the model.
 #[derive(Clone, Default)]
-pub(crate) struct Asked {
-    /// Requests.
-    pub times: Arc<AtomicU64>,
-    /// Requests that did not offer both tools: the model could not have done its work.
+pub(crate) struct ModelRequests {
+    pub total: Arc<AtomicU64>,
+    /// Requests that did not offer both tools.
     pub without_tools: Arc<AtomicU64>,
 }
 
-/// Starts the server; its base URL.
-pub(crate) fn start(asked: Asked) -> String {
+/// Starts the server and returns its base URL.
+pub(crate) fn start_model_server(requests: ModelRequests) -> String {
     let server = HttpServer::new(move || {
-        // The conversation of a long session is large.
+        // The conversation of a long session is larger than the default limit.
         let json = web::JsonConfig::default().limit(256 * 1024 * 1024);
         App::new()
-            .app_data(web::Data::new(asked.clone()))
+            .app_data(web::Data::new(requests.clone()))
             .app_data(json)
-            .service(web::resource("/v1/chat/completions").route(web::post().to(reply)))
+            .service(web::resource("/v1/chat/completions").route(web::post().to(handle_completion)))
     });
-    let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a free port");
+    let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a port is free");
     let url = format!("http://{}/v1", server.addrs()[0]);
     tokio::spawn(server.run());
     url
 }
 
-async fn reply(asked: web::Data<Asked>, request: web::Json<Value>) -> HttpResponse {
-    asked.times.fetch_add(1, Ordering::Relaxed);
+async fn handle_completion(requests: web::Data<ModelRequests>, request: web::Json<Value>) -> HttpResponse {
+    requests.total.fetch_add(1, Ordering::Relaxed);
     let offered = |name| request["tools"].as_array().is_some_and(|t| t.iter().any(|t| t["function"]["name"] == name));
     if !(offered("look") && offered("change")) {
-        asked.without_tools.fetch_add(1, Ordering::Relaxed);
+        requests.without_tools.fetch_add(1, Ordering::Relaxed);
     }
     let none = Vec::new();
     let messages = request["messages"].as_array().unwrap_or(&none);
@@ -63,27 +63,27 @@ async fn reply(asked: web::Data<Asked>, request: web::Json<Value>) -> HttpRespon
         2 => &["change"],
         _ => &[],
     };
-    let mut pieces: Vec<Value> =
-        (0..WORDS).map(|n| delta(&json!({"content": format!("{id}.{step}.{n} ")}), None)).collect();
+    let mut chunks: Vec<Value> =
+        (0..REPLY_WORDS).map(|n| completion_chunk(&json!({"content": format!("{id}.{step}.{n} ")}), None)).collect();
     for (n, name) in calls.iter().enumerate() {
         let arguments = json!({"id": format!("{id}.{step}.{n}")}).to_string();
         let call = json!({"index": n, "id": format!("call{n}"), "type": "function",
             "function": {"name": name, "arguments": arguments}});
-        pieces.push(delta(&json!({"tool_calls": [call]}), None));
+        chunks.push(completion_chunk(&json!({"tool_calls": [call]}), None));
     }
     let reason = if calls.is_empty() { "stop" } else { "tool_calls" };
-    pieces.push(delta(&json!({}), Some(reason)));
-    let lines = pieces.into_iter().map(|piece| format!("data: {piece}\n\n")).chain(["data: [DONE]\n\n".to_owned()]);
-    let spoken = stream::iter(lines.enumerate()).then(|(n, line)| async move {
-        if n < WORDS {
-            tokio::time::sleep(GAP).await;
+    chunks.push(completion_chunk(&json!({}), Some(reason)));
+    let lines = chunks.into_iter().map(|chunk| format!("data: {chunk}\n\n")).chain(["data: [DONE]\n\n".to_owned()]);
+    let body = stream::iter(lines.enumerate()).then(|(n, line)| async move {
+        if n < REPLY_WORDS {
+            tokio::time::sleep(WORD_INTERVAL).await;
         }
         Ok::<_, Infallible>(web::Bytes::from(line))
     });
-    HttpResponse::Ok().content_type("text/event-stream").streaming(spoken)
+    HttpResponse::Ok().content_type("text/event-stream").streaming(body)
 }
 
-fn delta(delta: &Value, finish_reason: Option<&str>) -> Value {
+fn completion_chunk(delta: &Value, finish_reason: Option<&str>) -> Value {
     json!({"id": "c", "object": "chat.completion.chunk", "model": "chaos",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]})
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The chaos test at length: replicas of k8sops behind nginx on one Redis, killed over and over while clients talk to them.
-# Prints one table, and fails when something in it is not as promised. About five seconds a kill.
+# The chaos test in its long version: replicas of k8sops behind nginx on one Redis are killed while clients use them.
+# Prints one table, and fails if a guarantee does not hold. Takes about five seconds per kill.
 #
 #   bash tests/chaos/run.sh [--kills 200] [--sessions 8] [--replicas 3] [--seed N]
 #
-# Installs Redis and nginx first (Debian packages), where they are missing; nothing of the machine's own is touched.
+# Installs Redis and nginx (Debian packages) if they are missing. Does not change services that run on the machine.
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

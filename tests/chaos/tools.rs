@@ -1,5 +1,5 @@
-//! An MCP server over streamable HTTP with two tools, `look` (reads) and `change` (changes something), that counts what
-//! it was made to do. Every call has an argument `id` of its own, so that one that is run twice is seen.
+//! An MCP server over streamable HTTP that counts its calls. It has two tools: `look` is read-only, `change` is
+//! mutating. The argument `id` is unique per call, so that a repeated call is detected.
 
 use parking_lot::Mutex;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -7,55 +7,54 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
-/// How long a call takes, from and to, in milliseconds.
-const TAKES: std::ops::Range<u64> = 20..300;
+/// Milliseconds that a call takes.
+const CALL_MS: std::ops::Range<u64> = 20..300;
 
-/// How long a replica waits for the handshake after its start, from and to, in milliseconds: real servers are not there at
-/// once either, and a replica may have work before.
-const CONNECTS: std::ops::Range<u64> = 0..1_500;
+/// Milliseconds that the handshake takes. Real servers are slow to connect too, and a replica may have work before.
+const HANDSHAKE_MS: std::ops::Range<u64> = 0..1_500;
 
-/// How often each tool ran for each id. A call counts when it arrives: that is when the world changes, even if the caller
-/// is gone before the response.
+/// Counts the executions of each call, by tool and `id`. A call counts when it arrives, because its effect takes place
+/// even if the caller disconnects before the response.
 #[derive(Clone, Default)]
-pub(crate) struct Ran(Arc<Mutex<HashMap<(String, String), u32>>>);
+pub(crate) struct ToolExecutions(Arc<Mutex<HashMap<(String, String), u32>>>);
 
-impl Ran {
-    /// How often the call of this id was run.
-    pub(crate) fn times(&self, tool: &str, id: &str) -> u32 {
+impl ToolExecutions {
+    /// Returns how often a call was executed.
+    pub(crate) fn count_of_call(&self, tool: &str, id: &str) -> u32 {
         self.0.lock().get(&(tool.to_owned(), id.to_owned())).copied().unwrap_or_default()
     }
 
-    /// The ids of a tool's calls, each with how often it was run.
-    pub(crate) fn all(&self, tool: &str) -> Vec<(String, u32)> {
-        let ran = self.0.lock();
-        ran.iter().filter(|((name, _), _)| name == tool).map(|((_, id), times)| (id.clone(), *times)).collect()
+    /// Returns the ids of a tool's calls, each with the number of its executions.
+    pub(crate) fn calls_of_tool(&self, tool: &str) -> Vec<(String, u32)> {
+        let executions = self.0.lock();
+        executions.iter().filter(|((name, _), _)| name == tool).map(|((_, id), count)| (id.clone(), *count)).collect()
     }
 
-    fn count(&self, tool: &str, id: &str) {
+    fn record_call(&self, tool: &str, id: &str) {
         *self.0.lock().entry((tool.to_owned(), id.to_owned())).or_default() += 1;
     }
 }
 
-/// Starts the server; its URL.
-pub(crate) fn start(ran: Ran) -> String {
+/// Starts the server and returns its URL.
+pub(crate) fn start_tool_server(executions: ToolExecutions) -> String {
     let server = HttpServer::new(move || {
-        let mcp = web::resource("/mcp").route(web::post().to(handle)).default_service(web::to(|| async {
-            // No stream from the server, and no sessions to end.
+        let mcp = web::resource("/mcp").route(web::post().to(handle_message)).default_service(web::to(|| async {
+            // The server offers no stream of its own and no MCP sessions.
             HttpResponse::MethodNotAllowed().finish()
         }));
-        App::new().app_data(web::Data::new(ran.clone())).service(mcp)
+        App::new().app_data(web::Data::new(executions.clone())).service(mcp)
     });
-    let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a free port");
+    let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a port is free");
     let url = format!("http://{}/mcp", server.addrs()[0]);
     tokio::spawn(server.run());
     url
 }
 
-async fn handle(ran: web::Data<Ran>, message: web::Json<Value>) -> HttpResponse {
+async fn handle_message(executions: web::Data<ToolExecutions>, message: web::Json<Value>) -> HttpResponse {
     let params = &message["params"];
     let result = match message["method"].as_str().unwrap_or_default() {
         "initialize" => {
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(CONNECTS))).await;
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(HANDSHAKE_MS))).await;
             json!({
                 "protocolVersion": "2025-11-25",
                 "capabilities": {"tools": {}},
@@ -64,19 +63,19 @@ async fn handle(ran: web::Data<Ran>, message: web::Json<Value>) -> HttpResponse 
         }
         "server/discover" => {
             let error = json!({"code": -32022, "message": "version", "data": {"supported": ["2025-11-25"]}});
-            let answer = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
-            return HttpResponse::BadRequest().json(answer);
+            let response = json!({"jsonrpc": "2.0", "id": message["id"], "error": error});
+            return HttpResponse::BadRequest().json(response);
         }
         "ping" => json!({}),
         "tools/list" => json!({"tools": [
-            tool("look", &json!({"readOnlyHint": true})),
-            tool("change", &json!({"readOnlyHint": false, "destructiveHint": true})),
+            describe_tool("look", &json!({"readOnlyHint": true})),
+            describe_tool("change", &json!({"readOnlyHint": false, "destructiveHint": true})),
         ]}),
         "tools/call" => {
             let name = params["name"].as_str().unwrap_or_default();
             let id = params["arguments"]["id"].as_str().unwrap_or_default();
-            ran.count(name, id);
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(TAKES))).await;
+            executions.record_call(name, id);
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(CALL_MS))).await;
             json!({"content": [{"type": "text", "text": format!("{name} {id}: done")}]})
         }
         _ => return HttpResponse::Accepted().finish(),
@@ -84,7 +83,7 @@ async fn handle(ran: web::Data<Ran>, message: web::Json<Value>) -> HttpResponse 
     HttpResponse::Ok().json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}))
 }
 
-fn tool(name: &str, annotations: &Value) -> Value {
+fn describe_tool(name: &str, annotations: &Value) -> Value {
     json!({
         "name": name,
         "description": format!("Does {name}."),

@@ -11,18 +11,18 @@ use k8sops_mcp::{
 use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Set by the suite.
+/// The scenario, set by the suite.
 pub(crate) const SCENARIO: &str = "MCP_CONFORMANCE_SCENARIO";
 const CONTEXT: &str = "MCP_CONFORMANCE_CONTEXT";
 
 /// The name of the server in the configuration.
 const SERVER: &str = "scenario";
 
-/// A user who agrees to everything and fills in what must be filled in.
-struct Agreeable;
+/// A user who accepts every request and fills in the required fields.
+struct AcceptingUser;
 
 #[async_trait]
-impl ElicitationHandler for Agreeable {
+impl ElicitationHandler for AcceptingUser {
     async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
         ElicitationAnswer::Accept(match &question.form {
             ElicitationForm::Fields(schema) => sample(schema),
@@ -68,7 +68,7 @@ pub(crate) async fn run(scenario: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Calls what the scenario says, or else every tool once, all at the same time.
+/// Makes the calls that the scenario requests, or else calls every tool once, concurrently.
 async fn call_all(hub: &McpHub, tools: &[RemoteTool]) {
     let context: Value =
         std::env::var(CONTEXT).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
@@ -81,16 +81,18 @@ async fn call_all(hub: &McpHub, tools: &[RemoteTool]) {
     };
     let limits = CallLimits::uniform(Duration::from_secs(20));
     join_all(calls.into_iter().map(async |(name, arguments)| {
-        let context =
-            McpCallContext { elicitation_handler: Some(Arc::new(Agreeable)), ..McpCallContext::with_limits(limits) };
+        let context = McpCallContext {
+            elicitation_handler: Some(Arc::new(AcceptingUser)),
+            ..McpCallContext::with_limits(limits)
+        };
         println!("{name}: {:?}", hub.call_tool(SERVER, &name, arguments, context).await);
     }))
     .await;
 }
 
-/// Arguments that fit a tool.
+/// Returns arguments that match the schema of a tool.
 fn arguments(tool: &RemoteTool, tools: &[RemoteTool]) -> Map<String, Value> {
-    // One scenario wants to see what a client knows of the schema of another tool.
+    // One scenario checks that the client knows the schema of another tool.
     if tool.name == "json_schema_echo"
         && let Some(other) = tools.iter().find(|other| other.name == "json_schema_2020_12_tool")
     {
@@ -99,7 +101,7 @@ fn arguments(tool: &RemoteTool, tools: &[RemoteTool]) -> Map<String, Value> {
     sample(&tool.input_schema)
 }
 
-/// The least that a flat schema takes.
+/// Returns a minimal value for a flat schema.
 fn sample(schema: &Map<String, Value>) -> Map<String, Value> {
     let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     required.map(|name| (name.to_owned(), value_for(&schema["properties"][name]))).collect()

@@ -1,10 +1,11 @@
-//! The MCP conformance suite (`@modelcontextprotocol/conformance`) against our MCP room: every client scenario, in both eras.
+//! The MCP conformance suite (`@modelcontextprotocol/conformance`) against `k8sops-mcp`: every client scenario, in both
+//! protocol eras.
 //!
 //! `cargo test --test conformance [PART OF A SCENARIO'S NAME]` runs them and prints a table. A scenario that is not in
-//! [`scenarios::NOT_OURS`] must pass with as many successful checks as it has; the suite itself calls it a pass when
-//! nothing was checked at all. One that is in it must not pass: then it has to leave the list.
+//! [`scenarios::NOT_OURS`] must pass with its full number of successful checks, because the suite also reports a pass when
+//! nothing was checked. A scenario in the list must fail; otherwise it has to be removed from the list.
 //!
-//! This program is also the client that the suite starts: it is that when the suite has set its variables.
+//! The suite starts this program as the client under test, too; the program detects that by the suite's variables.
 
 mod client;
 mod runner;

@@ -1,4 +1,4 @@
-//! Runs the suite and judges what it says.
+//! Runs the suite and evaluates its results.
 
 use std::{
     collections::BTreeMap,
@@ -15,31 +15,31 @@ use tokio::{process::Command, time::timeout};
 
 use crate::scenarios::{ERAS, NOT_OURS, least_checks};
 
-/// Longer than any scenario takes, the start of the suite included.
+/// Longer than any scenario takes, including the start of the suite.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Runs at the same time.
+/// Number of concurrent runs.
 const AT_ONCE: usize = 3;
 
 /// A scenario in one era.
 #[derive(Debug, Clone)]
-struct Run {
+struct ScenarioRun {
     scenario: String,
     /// `None` for extensions, which belong to no era.
     era: Option<&'static str>,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Debug, Default)]
-struct Outcome {
-    /// Checks by their status, `SUCCESS` and others.
+struct ScenarioOutcome {
+    /// Number of checks by their status (`SUCCESS` and others).
     checks: BTreeMap<String, usize>,
-    /// The suite's own verdict.
+    /// Whether the suite reports a pass.
     passed: bool,
-    /// What failed, and the last words of the client.
+    /// The failed checks, and the last output of the client.
     details: String,
 }
 
-impl Outcome {
+impl ScenarioOutcome {
     fn count(&self, status: &str) -> usize {
         self.checks.get(status).copied().unwrap_or(0)
     }
@@ -79,8 +79,8 @@ pub(crate) async fn run(args: Vec<String>) -> ExitCode {
     report(&outcomes)
 }
 
-/// The client scenarios that the suite has, in the eras that we speak.
-async fn scenarios(node: &str, suite: &str) -> Result<Vec<Run>, String> {
+/// Returns the client scenarios of the suite in the supported protocol eras.
+async fn scenarios(node: &str, suite: &str) -> Result<Vec<ScenarioRun>, String> {
     let listed = Command::new(node).args([suite, "list"]).stdin(Stdio::null()).output();
     let output = timeout(PATIENCE, listed).await.map_err(|_| "no answer")?.map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -88,7 +88,7 @@ async fn scenarios(node: &str, suite: &str) -> Result<Vec<Run>, String> {
     let mut runs = Vec::new();
     for line in client.lines().skip(1).take_while(|line| line.starts_with("  - ")) {
         let Some((scenario, eras)) = line.trim_start_matches("  - ").split_once(" [") else { continue };
-        let run = |era| Run { scenario: scenario.to_owned(), era };
+        let run = |era| ScenarioRun { scenario: scenario.to_owned(), era };
         if eras.starts_with("extension") {
             runs.push(run(None));
         }
@@ -97,7 +97,7 @@ async fn scenarios(node: &str, suite: &str) -> Result<Vec<Run>, String> {
     Ok(runs)
 }
 
-async fn one(node: &str, suite: &str, folder: &Path, run: &Run) -> Outcome {
+async fn one(node: &str, suite: &str, folder: &Path, run: &ScenarioRun) -> ScenarioOutcome {
     let results = folder.join(format!("{} {}", run.scenario.replace('/', "_"), run.era.unwrap_or("extension")));
     let client = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new(node);
@@ -111,9 +111,9 @@ async fn one(node: &str, suite: &str, folder: &Path, run: &Run) -> Outcome {
         command.args(["--spec-version", era]);
     }
     let Ok(Ok(output)) = timeout(PATIENCE, command.output()).await else {
-        return Outcome { details: "the suite did not end".to_owned(), ..Outcome::default() };
+        return ScenarioOutcome { details: "the suite did not end".to_owned(), ..ScenarioOutcome::default() };
     };
-    let mut outcome = Outcome { passed: output.status.success(), ..Outcome::default() };
+    let mut outcome = ScenarioOutcome { passed: output.status.success(), ..ScenarioOutcome::default() };
     let Some(results) = innermost(&results) else {
         outcome.details = String::from_utf8_lossy(&output.stderr).into_owned();
         return outcome;
@@ -137,7 +137,7 @@ async fn one(node: &str, suite: &str, folder: &Path, run: &Run) -> Outcome {
     outcome
 }
 
-/// The suite makes a folder of its own, named by the time, for each run.
+/// The suite creates a folder for each run, named by the time.
 fn innermost(results: &Path) -> Option<PathBuf> {
     fn down(folder: &Path, depth: usize) -> Option<PathBuf> {
         if folder.join("checks.json").exists() {
@@ -149,7 +149,7 @@ fn innermost(results: &Path) -> Option<PathBuf> {
     down(results, 3)
 }
 
-fn report(outcomes: &[(Run, Outcome)]) -> ExitCode {
+fn report(outcomes: &[(ScenarioRun, ScenarioOutcome)]) -> ExitCode {
     let mut wrong = 0;
     println!("{:<44} {:<11} {:>3} {:>4} {:>4}  verdict", "scenario", "era", "ok", "fail", "skip");
     for (run, outcome) in outcomes {

@@ -1,15 +1,15 @@
-//! What is expected of which scenario.
+//! Expected results of scenarios.
 
-/// The eras that we speak; scenarios of older ones alone are not run.
+/// Supported protocol eras. Scenarios that exist only in older ones are not run.
 pub(crate) const ERAS: [&str; 2] = ["2025-11-25", "2026-07-28"];
 
 const OAUTH: &str = "no OAuth flows; operators configure headers, or users bring their token";
 
-/// What does not apply, by how a scenario's name begins, and why.
+/// Scenarios that do not apply: prefix of the name, and the reason.
 pub(crate) const NOT_OURS: [(&str, &str); 2] =
     [("auth/", OAUTH), ("sep-2640-", "the Skills extension: k8sops uses tools and nothing else of a server")];
 
-/// How many successful checks a scenario has at least when all is well.
+/// The minimum number of successful checks of a scenario.
 pub(crate) fn least_checks(scenario: &str) -> usize {
     match scenario {
         "tools_call" => 2,

@@ -12,7 +12,7 @@ use k8sops_testing::{
     scripted_model::{ScriptedModel, call},
 };
 
-async fn asked(
+async fn start_with_approval(
     model: &Arc<ScriptedModel>,
     tools: &CountingMcpServer,
     env: Vec<(&'static str, String)>,
@@ -27,18 +27,18 @@ async fn asked(
     (service, session, asked)
 }
 
-fn path(session: &str, asked: &Value) -> String {
+fn approval_path(session: &str, asked: &Value) -> String {
     format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn approved_change_runs_once_with_edited_arguments() {
     let (model, tools) = (ScriptedModel::new([vec![call("change", json!({"replicas": 0}))]]), CountingMcpServer::new());
-    let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
+    let (service, session, asked) = start_with_approval(&model, &tools, Vec::new()).await;
     assert_eq!((&asked["effect"], &asked["name"]), (&json!("mutating"), &json!("change")));
     assert_eq!(tools.count_calls("change"), 0);
     let answer = json!({"decision": "approve", "arguments": {"replicas": 3}, "comment": "three"});
-    let resolved = service.post(&path(&session, &asked), answer).await;
+    let resolved = service.post(&approval_path(&session, &asked), answer).await;
     assert_eq!((&resolved["decision"], &resolved["by"]), (&json!("approve"), &json!("user:default")));
     let frames = service.events(&session, "").await.until("run_finished").await;
     let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
@@ -46,7 +46,7 @@ async fn approved_change_runs_once_with_edited_arguments() {
     assert_eq!(tools.count_calls("change"), 1);
 }
 
-/// A diff of many objects, one of which is scaled to 0.
+/// Returns a diff of many objects, one of which is scaled to 0.
 fn long_diff() -> String {
     let object = |n: usize, hunk: &str| format!("--- live/web-{n}\n+++ new/web-{n}\n@@ -1,2 +1,2 @@\n spec:\n{hunk}");
     let image = |n: usize| object(n, &format!("-  image: web:1.{n}\n+  image: web:2.{n}\n"));
@@ -70,7 +70,7 @@ async fn long_preview_is_cut_and_can_be_read_whole() {
     assert!(omitted > 1000 && preview.contains(&format!("this preview leaves out {omitted} lines")), "{omitted}");
     assert_eq!(asked["server"], json!("shell"));
 
-    let path = format!("{}/preview", path(&session, &asked));
+    let path = format!("{}/preview", approval_path(&session, &asked));
     let first = service.get(&format!("{path}?limit=65536")).await;
     let next = first["next_offset"].as_u64().unwrap();
     let rest = service.get(&format!("{path}?limit=65536&offset={next}")).await;
@@ -84,13 +84,14 @@ async fn long_preview_is_cut_and_can_be_read_whole() {
 async fn denied_change_does_not_run() {
     let (model, tools) =
         (ScriptedModel::new([vec![call("change", json!({})), call("change", json!({}))]]), CountingMcpServer::new());
-    let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
+    let (service, session, asked) = start_with_approval(&model, &tools, Vec::new()).await;
     let wrong = json!({"decision": "deny", "arguments": {}});
-    let (status, _) = service.refused(service.request(Method::POST, &path(&session, &asked)).json(&wrong)).await;
+    let (status, _) =
+        service.refused(service.request(Method::POST, &approval_path(&session, &asked)).json(&wrong)).await;
     assert_eq!(status, 400);
-    service.post(&path(&session, &asked), json!({"decision": "deny", "comment": "not today"})).await;
-    // The other call still waits, so that the run is open.
-    let again = service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"}));
+    service.post(&approval_path(&session, &asked), json!({"decision": "deny", "comment": "not today"})).await;
+    // The other call still waits for approval, so the run is open.
+    let again = service.request(Method::POST, &approval_path(&session, &asked)).json(&json!({"decision": "approve"}));
     let (status, problem) = service.refused(again).await;
     assert_eq!((status, &problem["code"]), (409, &json!("approval_closed")), "{problem}");
     service.post(&format!("{session}/cancel"), json!({})).await;
@@ -106,9 +107,10 @@ async fn denied_change_does_not_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_approval_answer_is_idempotent() {
     let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
-    let (service, session, asked) = asked(&model, &tools, Vec::new()).await;
+    let (service, session, asked) = start_with_approval(&model, &tools, Vec::new()).await;
     let answer = || {
-        let request = service.request(Method::POST, &path(&session, &asked)).header("idempotency-key", "my-answer");
+        let request =
+            service.request(Method::POST, &approval_path(&session, &asked)).header("idempotency-key", "my-answer");
         request.json(&json!({"decision": "approve"})).send()
     };
     let first: Value = answer().await.unwrap().error_for_status().unwrap().json().await.unwrap();
@@ -117,7 +119,7 @@ async fn repeated_approval_answer_is_idempotent() {
     assert_eq!(again, first);
     assert_eq!(tools.count_calls("change"), 1);
     let (status, problem) = service
-        .refused(service.request(Method::POST, &path(&session, &asked)).json(&json!({"decision": "approve"})))
+        .refused(service.request(Method::POST, &approval_path(&session, &asked)).json(&json!({"decision": "approve"})))
         .await;
     assert_eq!((status, &problem["code"]), (404, &json!("approval_not_found")));
 }
@@ -125,7 +127,7 @@ async fn repeated_approval_answer_is_idempotent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unanswered_approval_expires() {
     let (model, tools) = (ScriptedModel::new([vec![call("change", json!({}))]]), CountingMcpServer::new());
-    let (service, session, _) = asked(&model, &tools, vec![("K8SOPS_APPROVAL_TTL", "1s".into())]).await;
+    let (service, session, _) = start_with_approval(&model, &tools, vec![("K8SOPS_APPROVAL_TTL", "1s".into())]).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
     let resolved = frames.iter().find(|f| f["type"] == "approval_resolved").unwrap();
     assert_eq!((&resolved["decision"], &resolved["by"]), (&json!("expired"), &json!("system")));
@@ -164,12 +166,12 @@ async fn invalid_edited_arguments_keep_the_approval_pending() {
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     for wrong in [json!({"replicas": "three"}), json!({"replicas": -1})] {
         let answer = json!({"decision": "approve", "arguments": wrong});
-        let request = service.request(Method::POST, &path(&session, &asked)).json(&answer);
+        let request = service.request(Method::POST, &approval_path(&session, &asked)).json(&answer);
         let (status, problem) = service.refused(request).await;
         assert_eq!((status, &problem["code"]), (422, &json!("does_not_fit")), "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains("/replicas"), "{problem}");
     }
-    service.post(&path(&session, &asked), json!({"decision": "approve", "arguments": {"replicas": 3}})).await;
+    service.post(&approval_path(&session, &asked), json!({"decision": "approve", "arguments": {"replicas": 3}})).await;
     service.events(&session, "").await.until("run_finished").await;
     assert_eq!(cluster.calls(), [("scale".to_owned(), json!({"replicas": 3}).as_object().unwrap().clone())]);
 }
@@ -191,7 +193,7 @@ async fn tool_policy_overrides_approval_mode() {
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
     assert_eq!((&asked["name"], &asked["reason"]), (&json!("look"), &json!("the operator's rule: looks are shown")));
-    service.post(&path(&session, &asked), json!({"decision": "approve"})).await;
+    service.post(&approval_path(&session, &asked), json!({"decision": "approve"})).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
     let ends = frames.iter().filter(|f| f["type"] == "tool_end");
     let mut statuses: Vec<&str> = ends.map(|f| f["status"].as_str().unwrap()).collect();

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::{
     program::k8sops_command,
     service::{ServiceSetup, TestService},
-    websocket::Socket,
+    websocket::TestSocket,
 };
 use k8sops_testing::{
     counting_server::CountingMcpServer,
@@ -18,17 +18,17 @@ use k8sops_testing::{
 
 const FILE: &str = include_str!("../../openapi/asyncapi.yaml");
 
-fn document() -> Value {
+fn asyncapi_document() -> Value {
     serde_saphyr::from_str(FILE).unwrap()
 }
 
-/// The keys of an operation's messages.
+/// Returns the keys of an operation's messages.
 fn messages<'a>(document: &'a Value, pointer: &str) -> Vec<&'a str> {
     let references = document.pointer(pointer).unwrap().as_array().unwrap();
     references.iter().map(|r| r["$ref"].as_str().unwrap().rsplit('/').next().unwrap()).collect()
 }
 
-/// The keys of the messages in a list that a frame is: of its `type`, and valid.
+/// Returns the keys of the listed messages that match a frame: by its `type` and by their schema.
 fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a str> {
     let is = |key: &&&str| {
         let message = &document["components"]["messages"][**key];
@@ -42,7 +42,7 @@ fn matching<'a>(document: &Value, keys: &[&'a str], frame: &Value) -> Vec<&'a st
 #[tokio::test]
 async fn asyncapi_document_is_served() {
     let service = TestService::start(ServiceSetup::default()).await;
-    assert_eq!(service.get("/asyncapi.json").await, document());
+    assert_eq!(service.get("/asyncapi.json").await, asyncapi_document());
 }
 
 #[tokio::test]
@@ -62,14 +62,14 @@ async fn official_parser_accepts_the_document() {
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let document = document();
+    let document = asyncapi_document();
     assert_eq!(read["sendEvents"], json!(messages(&document, "/operations/sendEvents/messages")));
     assert_eq!(read["receiveCommands"], json!(messages(&document, "/operations/receiveCommands/messages")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_websocket_frame_is_documented() {
-    let document = document();
+    let document = asyncapi_document();
     let down: Vec<_> = ["/operations/sendEvents/messages", "/operations/receiveCommands/reply/messages"]
         .iter()
         .flat_map(|pointer| messages(&document, pointer))
@@ -91,10 +91,10 @@ async fn every_websocket_frame_is_documented() {
     let service = TestService::start(setup).await;
     service.wait_for_mcp_servers().await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "?snapshot=true").await;
+    let mut socket = TestSocket::open(&service, &session, "?snapshot=true").await;
     let (mut frames, mut tried) = (socket.until("snapshot").await, BTreeSet::from(["text"]));
     let commands = up.iter().copied().collect::<Vec<_>>();
-    let mut send = async |socket: &mut Socket, command: Value| {
+    let mut send = async |socket: &mut TestSocket, command: Value| {
         let kinds = matching(&document, &commands, &command);
         assert_eq!(kinds.len(), 1, "{command} is not a command of the document");
         tried.extend(kinds);

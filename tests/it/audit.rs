@@ -20,13 +20,13 @@ use k8sops_testing::{
     testbed,
 };
 
-async fn verify(arguments: &[&str]) -> (bool, String) {
+async fn verify_trail(arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_k8sops")).args(["audit", "verify"]).args(arguments).output();
     let output = output.await.unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn records(path: &Path) -> Vec<Value> {
+fn read_records(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -55,7 +55,7 @@ async fn audit_log_names_actor_and_approver_without_outputs() {
     service.request(reqwest::Method::DELETE, &session).send().await.unwrap().error_for_status().unwrap();
     service.stop().await;
 
-    let all = records(&path);
+    let all = read_records(&path);
     let actions: Vec<&str> = all.iter().map(|r| r["action"].as_str().unwrap()).collect();
     assert_eq!(
         actions,
@@ -97,22 +97,22 @@ async fn audit_log_names_actor_and_approver_without_outputs() {
     }
 
     let file = path.to_str().unwrap();
-    let (good, says) = verify(&["--closed", file]).await;
+    let (good, says) = verify_trail(&["--closed", file]).await;
     assert!(good && says.contains("12 records in 1 chain"), "{says}");
     // An attacker replaces the approver's name.
     let altered = dir.path().join("altered");
     std::fs::write(&altered, text.replacen("\"approved_by\":\"user:default\"", "\"approved_by\":\"user:boss\"", 1))
         .unwrap();
-    let (good, says) = verify(&[altered.to_str().unwrap()]).await;
+    let (good, says) = verify_trail(&[altered.to_str().unwrap()]).await;
     assert!(!good && says.contains("line 8"), "{says}");
     let cut = dir.path().join("cut");
     std::fs::write(&cut, text.split_inclusive('\n').take(11).collect::<String>()).unwrap();
-    assert!(verify(&[cut.to_str().unwrap()]).await.0, "as of a process that runs");
-    assert!(!verify(&["--closed", cut.to_str().unwrap()]).await.0);
+    assert!(verify_trail(&[cut.to_str().unwrap()]).await.0, "as of a process that runs");
+    assert!(!verify_trail(&["--closed", cut.to_str().unwrap()]).await.0);
 }
 
-/// A provider whose every reply calls this tool until it has a result, and an MCP server that has it.
-async fn peers(tool: &str, turns: usize) -> (FakeProviders, ChildProgram, String) {
+/// Starts a provider that calls a tool until it has a result, and an MCP server with that tool.
+async fn start_peers(tool: &str, turns: usize) -> (FakeProviders, ChildProgram, String) {
     let providers = FakeProviders::start().await;
     let replies = (0..turns).flat_map(|_| [ProviderApi::Chat.call(tool, "{}"), ProviderApi::Chat.text("It is said.")]);
     providers.script(ProviderApi::Chat, "m", replies);
@@ -132,8 +132,8 @@ const MODEL: [(&str, &str); 3] = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MO
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn change_is_refused_when_audit_write_fails() {
-    let (providers, _server, yaml) = peers("change", 40).await;
-    // The file may grow to 8 KiB; what is more is refused, as on a full disk.
+    let (providers, _server, yaml) = start_peers("change", 40).await;
+    // The file may grow to 8 KiB; further writes fail, as on a full disk.
     let mut shell = Command::new("bash");
     shell.args(["-c", &format!("trap '' XFSZ; ulimit -f 8; exec {} serve", env!("CARGO_BIN_EXE_k8sops"))]);
     let env = [&MODEL[..], &[("AUDIT_LOG", "audit.jsonl")]].concat();
@@ -177,9 +177,9 @@ async fn change_is_refused_when_audit_write_fails() {
 
     let (_, dir) = program.stop().await;
     let path = dir.path().join("audit.jsonl");
-    let started = records(&path).iter().filter(|r| r["action"] == "tool_call_started").count();
+    let started = read_records(&path).iter().filter(|r| r["action"] == "tool_call_started").count();
     assert_eq!(started, done, "each change that was made is in it");
-    let (good, says) = verify(&[path.to_str().unwrap()]).await;
+    let (good, says) = verify_trail(&[path.to_str().unwrap()]).await;
     assert!(good && says.contains("is open"), "{says}");
 }
 
@@ -208,11 +208,11 @@ async fn sighup_rotates_the_audit_log() {
     let (log, dir) = program.stop().await;
     let (new, old) = (dir.path().join("audit.jsonl"), dir.path().join("audit.1"));
     let (new, old) = (new.to_str().unwrap(), old.to_str().unwrap());
-    let (good, says) = verify(&["--closed", old, new]).await;
+    let (good, says) = verify_trail(&["--closed", old, new]).await;
     assert!(good && says.contains("6 records in 1 chain"), "{says}");
-    assert!(!verify(&["--closed", new, old]).await.0, "in another order");
+    assert!(!verify_trail(&["--closed", new, old]).await.0, "in another order");
     // `verify` accepts the logged head.
     let head = says.lines().find_map(|line| line.strip_prefix("head: ")).unwrap();
     assert!(log.iter().any(|line| line.contains(head)), "{log:?}");
-    assert!(verify(&["--head", head, old, new]).await.0 && !verify(&["--head", head, old]).await.0);
+    assert!(verify_trail(&["--head", head, old, new]).await.0 && !verify_trail(&["--head", head, old]).await.0);
 }

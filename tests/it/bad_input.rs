@@ -1,4 +1,4 @@
-//! Bad input: a clear refusal, and a session that works afterwards.
+//! Invalid input: requests are rejected with a clear problem, and the session stays usable.
 
 use reqwest::Method;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::scripted_model::ScriptedModel;
 
-/// Method, path, body; status, code, words of the detail.
+/// Method, path and body of a request; expected status, code and part of the detail.
 type Case<'a> = (Method, String, &'a [u8], u16, &'a str, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,7 +64,7 @@ async fn chat_uses_the_sessions_of_its_token() {
     let replies = [vec![text("hello anna")], vec![text("hello again")]];
     let setup = ServiceSetup { env: keys.env(), model: Some(ScriptedModel::new(replies)), ..ServiceSetup::default() };
     let mut service = TestService::start(setup).await;
-    // The token comes from the option, and from the variable, which other users of the machine cannot see.
+    // The token comes from the option or from the variable. Other users of the machine cannot see the variable.
     let with_option = run_chat(chat_command(&service.base, &["--token", &anna]), b"who am I?\n/quit\n").await;
     let mut command = chat_command(&service.base, &["--continue"]);
     command.env("K8SOPS_TOKEN", &anna);

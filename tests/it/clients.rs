@@ -1,4 +1,4 @@
-//! Clients that third-party generators create from the OpenAPI document: each completes a turn with the demo.
+//! Clients that third-party generators create from the OpenAPI document: each runs a turn against the demo.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.jso
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// Runs a program in a folder, and returns its output.
-async fn run(command: &mut Command, folder: &Path) -> String {
+async fn run_in_folder(command: &mut Command, folder: &Path) -> String {
     command.current_dir(folder).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
     let output = timeout(TEST_TIMEOUT, command.output()).await.expect("it ends").unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -27,17 +27,17 @@ async fn generated_python_client_completes_a_turn() {
     let mut generate = Command::new(&generator);
     generate.args(["generate", "--meta", "none", "--path", CONTRACT, "--output-path", "k8sops_client"]);
     generate.arg("--config").arg(format!("{CLIENTS}/python.yaml"));
-    // It calls `ruff`, which is beside it.
+    // The generator calls `ruff`, which is in the same folder.
     let beside = Path::new(&generator).parent().unwrap().display();
     generate.env("PATH", format!("{beside}:{}", std::env::var("PATH").unwrap_or_default()));
-    let said = run(&mut generate, folder.path()).await;
-    // What it says of an operation that it can make nothing of; it goes on without it.
+    let said = run_in_folder(&mut generate, folder.path()).await;
+    // The generator warns about operations that it cannot translate, and skips them.
     assert!(!said.contains("WARNING parsing"), "{said}");
 
     let demo = start_demo().await;
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     turn.arg(format!("{CLIENTS}/turn.py")).arg(&demo.url).env("PYTHONPATH", folder.path());
-    assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");
+    assert_eq!(run_in_folder(&mut turn, folder.path()).await.trim(), "done");
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -50,9 +50,9 @@ async fn generated_typescript_client_completes_a_turn() {
         command
     };
     let mut generate = node("K8SOPS_TEST_TYPESCRIPT_CLIENT");
-    // A field that has a default may be left out of a request.
+    // Fields with a default are optional in requests.
     generate.args([CONTRACT, "--output", "schema.d.ts", "--default-non-nullable=false"]);
-    run(&mut generate, folder.path()).await;
+    run_in_folder(&mut generate, folder.path()).await;
 
     std::fs::copy(format!("{CLIENTS}/turn.ts"), folder.path().join("turn.ts")).unwrap();
     std::fs::write(folder.path().join("package.json"), r#"{"type": "module"}"#).unwrap();
@@ -60,10 +60,10 @@ async fn generated_typescript_client_completes_a_turn() {
     let mut compile = node("K8SOPS_TEST_TSC");
     compile.args(["--strict", "--noUncheckedIndexedAccess", "--target", "es2022", "--module", "nodenext"]);
     compile.args(["--lib", "es2023,dom", "turn.ts"]);
-    run(&mut compile, folder.path()).await;
+    run_in_folder(&mut compile, folder.path()).await;
 
     let demo = start_demo().await;
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_NODE"));
     turn.args(["turn.js", &demo.url]);
-    assert_eq!(run(&mut turn, folder.path()).await.trim(), "done");
+    assert_eq!(run_in_folder(&mut turn, folder.path()).await.trim(), "done");
 }

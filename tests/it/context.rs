@@ -1,23 +1,25 @@
-//! Conversations that outgrow their model: summarised in time, seen by the client, and kept whole in the log.
+//! Conversations that exceed the context window: they are summarized in time, clients see it, and the log keeps all
+//! events.
 
 use serde_json::{Value, json};
 
 use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types};
 use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi};
 
-fn yaml(providers: &FakeProviders) -> String {
+fn provider_yaml(providers: &FakeProviders) -> String {
     format!(
         "providers:\n  small:\n    protocol: openai-chat\n    base_url: {}\n    api_key: none\n    models:\n    - {{id: m, context_window: 4000}}\n",
         providers.url
     )
 }
 
-async fn service(providers: &FakeProviders, data: Option<tempfile::TempDir>, shallow: bool) -> TestService {
+async fn start_service(providers: &FakeProviders, data: Option<tempfile::TempDir>, shallow: bool) -> TestService {
     let env = vec![("LLM_PROVIDER", "small".to_owned()), ("MEMORY_SHALLOW", shallow.to_string())];
-    TestService::start(ServiceSetup { env, yaml: Some(yaml(providers)), data, ..ServiceSetup::default() }).await
+    TestService::start(ServiceSetup { env, yaml: Some(provider_yaml(providers)), data, ..ServiceSetup::default() })
+        .await
 }
 
-fn long(n: usize) -> String {
+fn long_question(n: usize) -> String {
     format!("question {n}: {}", "what of the pods that were restarted in the night? ".repeat(20))
 }
 
@@ -25,12 +27,12 @@ fn long(n: usize) -> String {
 async fn summarized_conversation_continues_after_restart() {
     for shallow in [false, true] {
         let providers = FakeProviders::start().await;
-        let first = service(&providers, None, shallow).await;
+        let first = start_service(&providers, None, shallow).await;
         let session = first.create_session().await;
         let mut frames = Vec::new();
         let mut turns = 0;
         while !frame_types(&frames).contains(&"context_compacted") {
-            frames = first.turn(&session, &long(turns)).await;
+            frames = first.turn(&session, &long_question(turns)).await;
             assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:#?}");
             turns += 1;
             assert!(turns < 60, "it is never summarised");
@@ -48,17 +50,17 @@ async fn summarized_conversation_continues_after_restart() {
         assert!(text(last).contains("summary_of_the_conversation_so_far") && !text(last).contains("question 0"));
         assert!(text(last).len() < text(last - 2).len(), "what is sent really shrinks");
 
-        // The user still has all of it.
+        // The log still holds the whole conversation.
         let messages = first.get(&format!("{session}/messages?limit=100")).await;
         let contents: Vec<&Value> = messages["messages"].as_array().unwrap().iter().map(|m| &m["content"]).collect();
-        assert!(contents.contains(&&json!(long(turns - 1))));
+        assert!(contents.contains(&&json!(long_question(turns - 1))));
         if !shallow {
-            assert!(contents.contains(&&json!(long(0))));
+            assert!(contents.contains(&&json!(long_question(0))));
             assert_gapless(&first.log(&session).await, 1);
         }
 
-        // Another process goes on from the summary.
-        let second = service(&providers, Some(first.stop().await), shallow).await;
+        // Another process continues from the summary.
+        let second = start_service(&providers, Some(first.stop().await), shallow).await;
         let frames = second.turn(&session, "and now?").await;
         assert_eq!(frames.last().unwrap()["outcome"], "completed");
         let sent = providers.received(ProviderApi::Chat, "m").pop().unwrap().body["messages"].to_string();

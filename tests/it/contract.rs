@@ -1,5 +1,5 @@
-//! The contract over time: what was released holds. `openapi/released.json` is the document of the last release; a release
-//! puts the new one in its place.
+//! Compatibility with the released API. `openapi/released.json` is the document of the last release; each release
+//! replaces it.
 
 use std::collections::BTreeSet;
 
@@ -15,42 +15,46 @@ use k8sops_testing::{
     testbed,
 };
 
-/// Direction of a value, which decides what changes are compatible.
+/// Direction of a value. It decides which changes are compatible.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum ValueDirection {
     ToService,
     ToClient,
 }
 
-/// Compares two documents, and collects what breaks clients of the old one.
+/// Compares two documents and collects changes that break clients of the old one.
 struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
-    /// Pairs of schemas that are or were looked at: schemas may hold themselves.
-    seen: BTreeSet<(String, String, bool)>,
+    /// Compared pairs of schemas; schemas may be recursive.
+    compared: BTreeSet<(String, String, bool)>,
     breaks: Vec<String>,
 }
 
-fn breaking(old: &Value, new: &Value) -> Vec<String> {
-    let mut comparison = Comparison { old, new, seen: BTreeSet::new(), breaks: Vec::new() };
-    for (path, item) in entries(&old["paths"]) {
-        for (method, operation) in entries(item) {
-            comparison.operation(&format!("{} {path}", method.to_uppercase()), operation, &new["paths"][path][method]);
+fn find_breaking_changes(old: &Value, new: &Value) -> Vec<String> {
+    let mut comparison = Comparison { old, new, compared: BTreeSet::new(), breaks: Vec::new() };
+    for (path, item) in object_entries(&old["paths"]) {
+        for (method, operation) in object_entries(item) {
+            comparison.compare_operation(
+                &format!("{} {path}", method.to_uppercase()),
+                operation,
+                &new["paths"][path][method],
+            );
         }
     }
-    // Events are no operation's answer, as far as the document goes: they are read from streams.
+    // Events are read from streams, so they are in no response of an operation.
     for name in ["Event", "Transient"] {
         let events = json!({"$ref": format!("#/components/schemas/{name}")});
-        comparison.schema(name, &events, &events, Way::ToClient);
+        comparison.compare_schema(name, &events, &events, ValueDirection::ToClient);
     }
     comparison.breaks
 }
 
-fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+fn object_entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-fn words(value: &Value) -> BTreeSet<String> {
+fn value_set(value: &Value) -> BTreeSet<String> {
     match value {
         Value::Array(all) => all.iter().map(Value::to_string).collect(),
         Value::Null => BTreeSet::new(),
@@ -58,12 +62,12 @@ fn words(value: &Value) -> BTreeSet<String> {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+fn array_items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
 impl Comparison<'_> {
-    fn operation(&mut self, name: &str, old: &Value, new: &Value) {
+    fn compare_operation(&mut self, name: &str, old: &Value, new: &Value) {
         if new.is_null() {
             return self.breaks.push(format!("{name} is gone"));
         }
@@ -71,15 +75,17 @@ impl Comparison<'_> {
             self.breaks.push(format!("{name} has another operationId"));
         }
         let key = |parameter: &Value| (parameter["in"].clone(), parameter["name"].clone());
-        let named = |all: &Value, wanted: &Value| list(all).iter().find(|p| key(p) == key(wanted)).cloned();
-        for parameter in list(&old["parameters"]) {
+        let named = |all: &Value, wanted: &Value| array_items(all).iter().find(|p| key(p) == key(wanted)).cloned();
+        for parameter in array_items(&old["parameters"]) {
             let where_ = format!("{name} parameter {}", parameter["name"]);
             match named(&new["parameters"], parameter) {
                 None => self.breaks.push(format!("{where_} is gone")),
-                Some(now) => self.schema(&where_, &parameter["schema"], &now["schema"], Way::ToService),
+                Some(now) => {
+                    self.compare_schema(&where_, &parameter["schema"], &now["schema"], ValueDirection::ToService);
+                }
             }
         }
-        for parameter in list(&new["parameters"]).iter().filter(|p| p["required"] == true) {
+        for parameter in array_items(&new["parameters"]).iter().filter(|p| p["required"] == true) {
             if named(&old["parameters"], parameter).is_none_or(|before| before["required"] != true) {
                 self.breaks.push(format!("{name} parameter {} is required now", parameter["name"]));
             }
@@ -88,92 +94,101 @@ impl Comparison<'_> {
         if now["required"] == true && before["required"] != true {
             self.breaks.push(format!("{name} body is required now"));
         }
-        self.contents(&format!("{name} body"), before, now, Way::ToService);
-        for (status, answer) in entries(&old["responses"]) {
-            self.contents(&format!("{name} {status}"), answer, &new["responses"][status], Way::ToClient);
+        self.compare_contents(&format!("{name} body"), before, now, ValueDirection::ToService);
+        for (status, answer) in object_entries(&old["responses"]) {
+            self.compare_contents(
+                &format!("{name} {status}"),
+                answer,
+                &new["responses"][status],
+                ValueDirection::ToClient,
+            );
             if new["responses"][status].is_null() {
                 self.breaks.push(format!("{name} {status} is gone"));
             }
         }
     }
 
-    fn contents(&mut self, name: &str, old: &Value, new: &Value, way: Way) {
-        for (kind, content) in entries(&old["content"]) {
+    fn compare_contents(&mut self, name: &str, old: &Value, new: &Value, way: ValueDirection) {
+        for (kind, content) in object_entries(&old["content"]) {
             match &new["content"][kind] {
                 Value::Null => self.breaks.push(format!("{name} {kind} is gone")),
-                now => self.schema(&format!("{name} {kind}"), &content["schema"], &now["schema"], way),
+                now => self.compare_schema(&format!("{name} {kind}"), &content["schema"], &now["schema"], way),
             }
         }
     }
 
-    fn schema(&mut self, name: &str, old: &Value, new: &Value, way: Way) {
+    fn compare_schema(&mut self, name: &str, old: &Value, new: &Value, way: ValueDirection) {
         if let (Some(before), Some(now)) = (old["$ref"].as_str(), new["$ref"].as_str())
-            && !self.seen.insert((before.to_owned(), now.to_owned(), way == Way::ToClient))
+            && !self.compared.insert((before.to_owned(), now.to_owned(), way == ValueDirection::ToClient))
         {
             return;
         }
         let (all_old, all_new) = (self.old, self.new);
-        let (old, new) = (resolved(all_old, old), resolved(all_new, new));
-        let (before, now) = (words(&old["type"]), words(&new["type"]));
+        let (old, new) = (resolve_reference(all_old, old), resolve_reference(all_new, new));
+        let (before, now) = (value_set(&old["type"]), value_set(&new["type"]));
         let fits = match way {
-            Way::ToService => before.is_subset(&now) || now.is_empty(),
-            Way::ToClient => now.is_subset(&before) && now.is_empty() == before.is_empty() || before.is_empty(),
+            ValueDirection::ToService => before.is_subset(&now) || now.is_empty(),
+            ValueDirection::ToClient => {
+                now.is_subset(&before) && now.is_empty() == before.is_empty() || before.is_empty()
+            }
         };
         if !fits {
             self.breaks.push(format!("{name} was {before:?} and is {now:?}"));
         }
-        let (before, now) = (words(&old["enum"]), words(&new["enum"]));
-        let closed = now.is_empty() || before.is_empty() && way == Way::ToClient;
+        let (before, now) = (value_set(&old["enum"]), value_set(&new["enum"]));
+        let closed = now.is_empty() || before.is_empty() && way == ValueDirection::ToClient;
         for gone in before.difference(&now).filter(|_| !closed) {
             self.breaks.push(format!("{name} may not be {gone} any more"));
         }
-        if way == Way::ToService && before.is_empty() && !now.is_empty() {
+        if way == ValueDirection::ToService && before.is_empty() && !now.is_empty() {
             self.breaks.push(format!("{name} may only be one of {now:?} now"));
         }
-        self.bounds(name, old, new, way);
-        let (before, now) = (words(&old["required"]), words(&new["required"]));
+        self.compare_bounds(name, old, new, way);
+        let (before, now) = (value_set(&old["required"]), value_set(&new["required"]));
         match way {
-            Way::ToService => {
+            ValueDirection::ToService => {
                 for field in now.difference(&before) {
                     self.breaks.push(format!("{name} needs {field} now"));
                 }
             }
-            Way::ToClient => {
+            ValueDirection::ToClient => {
                 for field in before.difference(&now) {
                     self.breaks.push(format!("{name} may lack {field} now"));
                 }
             }
         }
-        for (field, before) in entries(&old["properties"]) {
+        for (field, before) in object_entries(&old["properties"]) {
             match &new["properties"][field] {
                 Value::Null => self.breaks.push(format!("{name}.{field} is gone")),
-                now => self.schema(&format!("{name}.{field}"), before, now, way),
+                now => self.compare_schema(&format!("{name}.{field}"), before, now, way),
             }
         }
         if old["items"].is_object() {
-            self.schema(&format!("{name}[]"), &old["items"], &new["items"], way);
+            self.compare_schema(&format!("{name}[]"), &old["items"], &new["items"], way);
         }
         if old["additionalProperties"].is_object() {
-            self.schema(&format!("{name}.*"), &old["additionalProperties"], &new["additionalProperties"], way);
+            self.compare_schema(&format!("{name}.*"), &old["additionalProperties"], &new["additionalProperties"], way);
         }
         for kind in ["oneOf", "anyOf", "allOf"] {
-            for (n, variant) in list(&old[kind]).iter().enumerate() {
-                let same = |other: &&Value| tag(all_new, other) == tag(all_old, variant);
-                let found = match tag(all_old, variant) {
-                    Some(_) => list(&new[kind]).iter().find(same),
-                    None => list(&new[kind]).get(n),
+            for (n, variant) in array_items(&old[kind]).iter().enumerate() {
+                let same = |other: &&Value| variant_tag(all_new, other) == variant_tag(all_old, variant);
+                let found = match variant_tag(all_old, variant) {
+                    Some(_) => array_items(&new[kind]).iter().find(same),
+                    None => array_items(&new[kind]).get(n),
                 };
                 let name = format!("{name} {kind}[{n}]");
                 match found {
-                    None => self.breaks.push(format!("{name} {} is gone", tag(all_old, variant).unwrap_or_default())),
-                    Some(now) => self.schema(&name, variant, now, way),
+                    None => self
+                        .breaks
+                        .push(format!("{name} {} is gone", variant_tag(all_old, variant).unwrap_or_default())),
+                    Some(now) => self.compare_schema(&name, variant, now, way),
                 }
             }
         }
     }
 
-    fn bounds(&mut self, name: &str, old: &Value, new: &Value, way: Way) {
-        if way == Way::ToClient {
+    fn compare_bounds(&mut self, name: &str, old: &Value, new: &Value, way: ValueDirection) {
+        if way == ValueDirection::ToClient {
             return;
         }
         for (bound, upper) in [
@@ -206,51 +221,51 @@ impl Comparison<'_> {
     }
 }
 
-fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+fn resolve_reference<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     match schema["$ref"].as_str() {
         Some(target) => document.pointer(&target[1..]).unwrap_or_else(|| panic!("{target} is not in the document")),
         None => schema,
     }
 }
 
-/// What tells a variant from the others: the schema that it is, or the one value of its `type`.
-fn tag(document: &Value, variant: &Value) -> Option<String> {
-    let schema = resolved(document, variant);
-    let parts = std::iter::once(schema).chain(list(&schema["allOf"]));
+/// Returns what identifies a variant of a union: the value of its `type`, or the schema that it refers to.
+fn variant_tag(document: &Value, variant: &Value) -> Option<String> {
+    let schema = resolve_reference(document, variant);
+    let parts = std::iter::once(schema).chain(array_items(&schema["allOf"]));
     let mut kinds = parts.filter_map(|part| part["properties"]["type"]["enum"].as_array()?.first());
-    // A variant that was written in its union may get a name of its own, so that its word comes first.
+    // The `type` comes first, because an inline variant may become a named schema.
     kinds.next().map(Value::to_string).or_else(|| Some(variant["$ref"].as_str()?.to_owned()))
 }
 
-fn released() -> Value {
+fn released_document() -> Value {
     serde_json::from_str(include_str!("../../openapi/released.json")).unwrap()
 }
 
 #[test]
 fn released_api_is_not_broken() {
     let now: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
-    assert_eq!(breaking(&released(), &now), [""; 0]);
+    assert_eq!(find_breaking_changes(&released_document(), &now), [""; 0]);
 }
 
 #[test]
 fn unchanged_or_extended_document_is_compatible() {
-    let old = released();
-    assert_eq!(breaking(&old, &old), [""; 0]);
+    let old = released_document();
+    assert_eq!(find_breaking_changes(&old, &old), [""; 0]);
     let mut new = old.clone();
     new["paths"]["/v1/new"] = json!({"get": {"operationId": "new", "responses": {}}});
     new["components"]["schemas"]["Info"]["properties"]["more"] = json!({"type": "string"});
     new["components"]["schemas"]["CreateSession"]["properties"]["more"] = json!({"type": "string"});
-    assert_eq!(breaking(&old, &new), [""; 0]);
+    assert_eq!(find_breaking_changes(&old, &new), [""; 0]);
 }
 
 #[test]
 fn breaking_changes_are_detected() {
-    let old = released();
+    let old = released_document();
     let schema = |name: &str| format!("/components/schemas/{name}");
     let broken = |pointer: &str, change: &dyn Fn(&mut Value)| {
         let mut new = old.clone();
         change(new.pointer_mut(pointer).unwrap_or_else(|| panic!("no {pointer}")));
-        breaking(&old, &new).join("\n")
+        find_breaking_changes(&old, &new).join("\n")
     };
     let gone = |key: &'static str| move |value: &mut Value| drop(value.as_object_mut().unwrap().remove(key).unwrap());
     for (found, said) in [
@@ -286,14 +301,14 @@ fn breaking_changes_are_detected() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn fuzzed_requests_get_documented_responses() {
-    // Sessions that the requests make must not push out the one that they are about.
+    // Sessions that the requests create must not evict the session under test.
     let env = vec![("MAX_SESSIONS", "100000".to_owned())];
     let model = ScriptedModel::new([vec![call("look", json!({}))], vec![call("change", json!({}))]]);
     let servers = vec![CountingMcpServer::new().connector()];
     let service =
         TestService::start(ServiceSetup { model: Some(model), servers, env, ..ServiceSetup::default() }).await;
     service.wait_for_mcp_servers().await;
-    // One session to do anything with, and one that nothing but an approval brings on.
+    // One session for all requests, and one whose run waits for an approval.
     let (session, asking) = (service.create_session().await, service.create_session().await);
     service.post(&format!("{asking}/messages"), json!({"content": "change it"})).await;
     let frames = service.events(&asking, "").await.until("approval_requested").await;
@@ -336,7 +351,7 @@ async fn fuzzed_requests_get_documented_responses() {
     let (_, cases) = said.split_once("Test cases:").unwrap();
     let made: u64 = cases.split_whitespace().next().unwrap().parse().unwrap();
     assert!(made >= 300, "{said}");
-    // The approval was found, and one of the answers was taken.
+    // The approval was found, and one of the answers was accepted.
     let resolved = service.log(&asking).await.into_iter().find(|event| event["type"] == "approval_resolved");
     assert_eq!(resolved.expect("it is resolved")["by"], "user:default");
 }

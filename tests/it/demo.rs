@@ -11,7 +11,7 @@ pub(crate) async fn start_demo() -> ChildProgram {
     ChildProgram::start(k8sops_command().args(["demo", "--port", "0"])).await
 }
 
-async fn curl(args: &[&str]) -> String {
+async fn run_curl(args: &[&str]) -> String {
     let output =
         Command::new("curl").args(["-sS", "--noproxy", "*", "--max-time", "60"]).args(args).output().await.unwrap();
     assert!(output.status.success(), "curl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -23,14 +23,16 @@ async fn demo_finds_what_is_broken_without_a_language_model() {
     let demo = start_demo().await;
     let printed = demo.stdout.lines().join("\n");
     assert!(printed.to_lowercase().contains("no language model"), "{printed}");
-    let info: Value = serde_json::from_str(&curl(&[&format!("{}/v1/info", demo.url)]).await).unwrap();
+    let info: Value = serde_json::from_str(&run_curl(&[&format!("{}/v1/info", demo.url)]).await).unwrap();
     assert_eq!((&info["mode"], &info["language_model"]), (&"demo".into(), &false.into()));
     assert!(info["notice"].as_str().unwrap().contains("no language model"));
 
-    let session: Value = serde_json::from_str(&curl(&["-XPOST", &format!("{}/v1/sessions", demo.url)]).await).unwrap();
+    let session: Value =
+        serde_json::from_str(&run_curl(&["-XPOST", &format!("{}/v1/sessions", demo.url)]).await).unwrap();
     let messages = format!("{}/v1/sessions/{}/messages", demo.url, session["session_id"].as_str().unwrap());
     let stream =
-        curl(&["-N", "-H", "accept: text/event-stream", "-d", r#"{"content": "what is broken?"}"#, &messages]).await;
+        run_curl(&["-N", "-H", "accept: text/event-stream", "-d", r#"{"content": "what is broken?"}"#, &messages])
+            .await;
     let frames: Vec<Value> = stream
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
@@ -51,9 +53,9 @@ async fn serve_does_not_fall_back_to_the_demo() {
     command.arg("serve").env("K8SOPS_PORT", "0").env("MEMORY_FILESYSTEM_PATH", data.path());
     let program = ChildProgram::start(&mut command).await;
     let url = &program.url;
-    let info: Value = serde_json::from_str(&curl(&[&format!("{url}/v1/info")]).await).unwrap();
+    let info: Value = serde_json::from_str(&run_curl(&[&format!("{url}/v1/info")]).await).unwrap();
     assert_eq!((&info["mode"], &info["mcp_connected"]), (&"serve".into(), &false.into()));
-    let tools: Value = serde_json::from_str(&curl(&[&format!("{url}/v1/tools")]).await).unwrap();
+    let tools: Value = serde_json::from_str(&run_curl(&[&format!("{url}/v1/tools")]).await).unwrap();
     assert_eq!(tools["tools"], serde_json::json!([]));
 }
 
@@ -64,7 +66,7 @@ async fn demo_options_override_the_environment() {
     command.arg("demo").env("K8SOPS_HOST", "127.0.0.1").env("K8SOPS_PORT", &port).env("MEMORY_BACKEND", "floppy");
     let demo = ChildProgram::start(&mut command).await;
     assert_eq!(demo.url, format!("http://127.0.0.1:{port}"));
-    // The port is in use by now.
+    // The port is in use now.
     let mut command = k8sops_command();
     command.args(["demo", "--port", "0"]).env("K8SOPS_PORT", &port);
     assert_ne!(ChildProgram::start(&mut command).await.url, demo.url);

@@ -1,4 +1,4 @@
-//! Streams of events over SSE and NDJSON: replay from any cursor without gaps and duplicates.
+//! Event streams over SSE and NDJSON: replay from any cursor has no gaps and no duplicates.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -70,7 +70,7 @@ async fn concurrent_watchers_see_the_same_stream() {
         stream.until("run_started").await;
         watchers.push(stream);
     }
-    // The model has said nothing before all of them are there.
+    // The model replies only after all streams are open.
     gate.open();
     let all =
         watchers.into_iter().map(|mut stream| async move { stream.until("run_finished").await }).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Fallback models: they answer while a model is down, and clients see it.
+//! Fallback models: they reply while a model is unavailable, and clients are warned.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::provider::{FakeProviders, ProviderApi, ScriptedResponse};
 
-fn down() -> ScriptedResponse {
+fn unavailable_response() -> ScriptedResponse {
     ProviderApi::Anthropic.error_response(503, "overloaded_error", "Overloaded")
 }
 
-fn writers(frames: &[Value]) -> Vec<String> {
+fn reply_models(frames: &[Value]) -> Vec<String> {
     let messages = frames.iter().filter(|f| f["type"] == "assistant_message");
     messages.map(|f| format!("{}/{}", f["provider"].as_str().unwrap(), f["model"].as_str().unwrap())).collect()
 }
 
-fn warnings(frames: &[Value]) -> Vec<&Value> {
+fn warning_frames(frames: &[Value]) -> Vec<&Value> {
     frames.iter().filter(|f| f["type"] == "warning").collect()
 }
 
@@ -35,10 +35,10 @@ async fn fallback_model_answers_while_the_first_is_down() {
     assert_eq!(catalog["fallback"][0], json!({"provider": "test-openai-chat", "model": "spare"}));
     assert_eq!(catalog["unavailable"], json!([]));
 
-    // In the middle of a turn: what the first has said stays, the spare goes on.
+    // In the middle of a turn: the replies of the first model are kept, and the fallback continues.
     let session = service.create_session().await;
     let call = ProviderApi::Anthropic.call("launch_rockets", "{}");
-    providers.script(ProviderApi::Anthropic, "main", [call, down(), down()]);
+    providers.script(ProviderApi::Anthropic, "main", [call, unavailable_response(), unavailable_response()]);
     providers.script(
         ProviderApi::Chat,
         "spare",
@@ -46,18 +46,18 @@ async fn fallback_model_answers_while_the_first_is_down() {
     );
     let frames = service.turn(&session, "hi").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
-    assert_eq!(writers(&frames), ["test-anthropic/main", "test-ollama/local"]);
-    let said: Vec<_> = warnings(&frames).iter().map(|w| w["code"].as_str().unwrap()).collect();
+    assert_eq!(reply_models(&frames), ["test-anthropic/main", "test-ollama/local"]);
+    let said: Vec<_> = warning_frames(&frames).iter().map(|w| w["code"].as_str().unwrap()).collect();
     assert_eq!(said, ["overloaded", "fallback", "fallback"]);
-    let words = warnings(&frames)[2]["message"].as_str().unwrap();
+    let words = warning_frames(&frames)[2]["message"].as_str().unwrap();
     assert!(words.contains("test-openai-chat/spare") && words.contains("continues with test-ollama/local"), "{words}");
     let started = frames.iter().find(|f| f["type"] == "run_started").unwrap();
     assert_eq!(started["provider"], "test-anthropic");
 
-    // The next turn, of another session, does not wait for those that are known to be down.
+    // The next turn, in another session, skips models with an open circuit breaker.
     let other = service.create_session().await;
     let frames = service.turn(&other, "hi").await;
-    assert_eq!(writers(&frames), ["test-ollama/local"]);
+    assert_eq!(reply_models(&frames), ["test-ollama/local"]);
     assert_eq!(providers.received(ProviderApi::Anthropic, "main").len(), 3);
     let unavailable = service.get("/v1/providers").await["unavailable"].clone();
     let models: Vec<_> = unavailable.as_array().unwrap().iter().map(|m| m["model"].clone()).collect();

@@ -1,5 +1,5 @@
-//! Faults of providers in each protocol: each ends in a finished turn or in one `run_failed` with its code, and the session
-//! stays usable.
+//! Faults of providers in each protocol: each ends in a finished turn or in one `run_failed` with its code, and the
+//! session stays usable.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -7,48 +7,53 @@ use serde_json::{Value, json};
 use crate::service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text};
 use k8sops_testing::provider::{FakeProviders, GOOD_REPLY, ProviderApi, ScriptedResponse};
 
-/// Expected end of a turn with a fault.
-enum Expect {
+/// The expected end of a turn with a fault.
+enum ExpectedEnd {
     /// A reply, after a warning with this code, if any.
-    Answered(Option<&'static str>),
+    Replied(Option<&'static str>),
     /// A failed run with this code.
     Failed(&'static str),
 }
-use Expect::{Answered, Failed};
+use ExpectedEnd::{Failed, Replied};
 
-struct Fault {
+struct ProviderFault {
     name: &'static str,
     answers: Vec<ScriptedResponse>,
-    /// A successful turn before.
+    /// Whether a successful turn precedes the fault.
     history: bool,
-    expect: Expect,
-    /// Number of requests for a reply.
+    expect: ExpectedEnd,
+    /// Expected number of requests.
     requests: usize,
 }
 
-fn fault(name: &'static str, answers: Vec<ScriptedResponse>, requests: usize, expect: Expect) -> Fault {
-    Fault { name, answers, history: false, expect, requests }
+fn simple_fault(
+    name: &'static str,
+    answers: Vec<ScriptedResponse>,
+    requests: usize,
+    expect: ExpectedEnd,
+) -> ProviderFault {
+    ProviderFault { name, answers, history: false, expect, requests }
 }
 
-fn faults(d: ProviderApi) -> Vec<Fault> {
+fn list_faults(d: ProviderApi) -> Vec<ProviderFault> {
     let refusal = |status, kind, message| d.error_response(status, kind, message);
     let overloaded = |status| refusal(status, "overloaded_error", "Overloaded, try again");
-    let retried = || Answered(Some("overloaded"));
-    let damaged = || Answered(Some("malformed_stream"));
+    let retried = || Replied(Some("overloaded"));
+    let damaged = || Replied(Some("malformed_stream"));
     let too_long = "prompt is too long: this model's maximum context length is 1000 tokens";
-    let too_long = |status| Fault {
+    let too_long = |status| ProviderFault {
         history: true,
-        ..fault(
+        ..simple_fault(
             if status == 413 { "413" } else { "context-too-long" },
             vec![refusal(status, "invalid_request_error", too_long)],
             2,
-            Answered(Some("context_too_long")),
+            Replied(Some("context_too_long")),
         )
     };
     vec![
-        fault("401", vec![refusal(401, "authentication_error", "invalid key")], 1, Failed("auth")),
-        fault("403", vec![refusal(403, "permission_error", "not for you")], 1, Failed("auth")),
-        fault(
+        simple_fault("401", vec![refusal(401, "authentication_error", "invalid key")], 1, Failed("auth")),
+        simple_fault("403", vec![refusal(403, "permission_error", "not for you")], 1, Failed("auth")),
+        simple_fault(
             "404-model",
             vec![refusal(404, "not_found_error", "model: 404-model not found")],
             1,
@@ -56,72 +61,77 @@ fn faults(d: ProviderApi) -> Vec<Fault> {
         ),
         too_long(400),
         too_long(413),
-        fault(
+        simple_fault(
             "429-with-a-time",
             vec![refusal(429, "rate_limit_error", "slow down").header("retry-after", "1")],
             2,
-            Answered(Some("rate_limited")),
+            Replied(Some("rate_limited")),
         ),
-        fault("429-without", vec![refusal(429, "rate_limit_error", "slow down")], 2, Answered(Some("rate_limited"))),
-        fault(
+        simple_fault(
+            "429-without",
+            vec![refusal(429, "rate_limit_error", "slow down")],
+            2,
+            Replied(Some("rate_limited")),
+        ),
+        simple_fault(
             "429-for-too-long",
             vec![refusal(429, "rate_limit_error", "slow down").header("retry-after", "3600")],
             1,
             Failed("rate_limited"),
         ),
-        fault(
+        simple_fault(
             "quota",
             vec![refusal(429, "insufficient_quota", "You exceeded your current quota")],
             1,
             Failed("quota_exhausted"),
         ),
-        fault("500", vec![overloaded(500)], 2, retried()),
-        fault("502", vec![overloaded(502)], 2, retried()),
-        fault("503", vec![overloaded(503)], 2, retried()),
-        fault("529", vec![overloaded(529)], 2, retried()),
-        fault("down", vec![overloaded(503); 3], 3, Failed("overloaded")),
-        fault("no-first-byte", vec![ScriptedResponse::silence()], 2, Answered(Some("timeout"))),
-        fault("stall", vec![d.truncated(1).stall()], 2, Answered(Some("timeout"))),
-        fault("cut", vec![d.truncated(1).cut()], 2, Answered(Some("network"))),
-        fault("no-end-mark", vec![d.truncated(2)], 2, damaged()),
-        fault("garbage", vec![d.then_bytes(b"data: {\"type\": \"message_start\", {{{\n\n")], 2, damaged()),
-        fault("no-text", vec![d.then_bytes(b"data: \xff\xfe\n\n\n")], 2, damaged()),
-        fault("unknown-event", vec![d.with_unknown_event()], 1, Answered(None)),
-        fault("error-event", vec![d.error_in_stream()], 2, retried()),
-        fault("arguments-that-are-no-json", vec![d.call("read_output", "{\"call\": ")], 2, Answered(None)),
-        fault("unknown-tool", vec![d.call("launch_rockets", "{}")], 2, Answered(None)),
-        fault("empty-reply", vec![d.empty()], 1, Failed("empty_reply")),
-        fault("a-line-without-an-end", vec![d.then_bytes(&vec![b'x'; 1 << 20])], 2, damaged()),
-        fault(
+        simple_fault("500", vec![overloaded(500)], 2, retried()),
+        simple_fault("502", vec![overloaded(502)], 2, retried()),
+        simple_fault("503", vec![overloaded(503)], 2, retried()),
+        simple_fault("529", vec![overloaded(529)], 2, retried()),
+        simple_fault("down", vec![overloaded(503); 3], 3, Failed("overloaded")),
+        simple_fault("no-first-byte", vec![ScriptedResponse::silence()], 2, Replied(Some("timeout"))),
+        simple_fault("stall", vec![d.truncated(1).stall()], 2, Replied(Some("timeout"))),
+        simple_fault("cut", vec![d.truncated(1).cut()], 2, Replied(Some("network"))),
+        simple_fault("no-end-mark", vec![d.truncated(2)], 2, damaged()),
+        simple_fault("garbage", vec![d.then_bytes(b"data: {\"type\": \"message_start\", {{{\n\n")], 2, damaged()),
+        simple_fault("no-text", vec![d.then_bytes(b"data: \xff\xfe\n\n\n")], 2, damaged()),
+        simple_fault("unknown-event", vec![d.with_unknown_event()], 1, Replied(None)),
+        simple_fault("error-event", vec![d.error_in_stream()], 2, retried()),
+        simple_fault("arguments-that-are-no-json", vec![d.call("read_output", "{\"call\": ")], 2, Replied(None)),
+        simple_fault("unknown-tool", vec![d.call("launch_rockets", "{}")], 2, Replied(None)),
+        simple_fault("empty-reply", vec![d.empty()], 1, Failed("empty_reply")),
+        simple_fault("a-line-without-an-end", vec![d.then_bytes(&vec![b'x'; 1 << 20])], 2, damaged()),
+        simple_fault(
             "page-of-a-proxy",
             vec![ScriptedResponse::plain(502, "text/html", b"<html>Bad gateway".to_vec())],
             2,
             retried(),
         ),
-        fault(
+        simple_fault(
             "page-in-place-of-a-stream",
             vec![ScriptedResponse::plain(200, "text/html", b"<html>Please log in".to_vec())],
             1,
             Failed("invalid_request"),
         ),
-        fault("error-in-place-of-a-stream", vec![d.error_with_ok_status()], 2, retried()),
-        fault(
+        simple_fault("error-in-place-of-a-stream", vec![d.error_with_ok_status()], 2, retried()),
+        simple_fault(
             "arguments-of-2-megabytes",
             vec![d.call("launch_rockets", &format!("{{\"at\": \"{}\"}}", "noon ".repeat(400_000)))],
             2,
-            Answered(None),
+            Replied(None),
         ),
-        fault("drip", vec![d.text(GOOD_REPLY).byte_by_byte()], 1, Answered(None)),
+        simple_fault("drip", vec![d.text(GOOD_REPLY).byte_by_byte()], 1, Replied(None)),
     ]
 }
 
-async fn service(yaml: String) -> TestService {
+async fn start_service(yaml: String) -> TestService {
     let env = vec![
-        // All at once, and all of one user.
+        // One user has all runs at the same time.
         ("K8SOPS_MAX_RUNS_PER_USER", "1000".to_owned()),
         ("K8SOPS_MAX_STREAMS_PER_USER", "1000".to_owned()),
         ("MAX_SESSIONS", "1000".into()),
-        // A run for each fault of each provider, all at once.
+        // All faults of all providers are tested at the same time.
         ("K8SOPS_MAX_RUNS", "1000".into()),
         ("K8SOPS_MAX_ATTEMPTS", "3".into()),
         ("LLM_PROVIDER", "anthropic".into()),
@@ -135,20 +145,20 @@ async fn session_with(service: &TestService, provider: &str, model: &str) -> Str
     format!("/v1/sessions/{}", session["session_id"].as_str().unwrap())
 }
 
-fn of_kind<'a>(frames: &'a [Value], kind: &str) -> Vec<&'a Value> {
+fn frames_of_type<'a>(frames: &'a [Value], kind: &str) -> Vec<&'a Value> {
     frames.iter().filter(|frame| frame["type"] == kind).collect()
 }
 
-/// The text that a client of this stream has on its screen at the end is the message that was logged.
+/// Asserts that the text that a client shows at the end of the stream is the logged message.
 fn assert_shown(frames: &[Value], message: &Value) {
     let of_message: Vec<Value> = frames.iter().filter(|f| f["message_id"] == message["message_id"]).cloned().collect();
     assert_eq!(shown_text(&of_message), message["content"].as_str().unwrap());
 }
 
-async fn check(service: &TestService, providers: &FakeProviders, dialect: ProviderApi, fault: Fault) {
-    let Fault { name, answers, history, expect, requests } = fault;
+async fn check_fault(service: &TestService, providers: &FakeProviders, dialect: ProviderApi, fault: ProviderFault) {
+    let ProviderFault { name, answers, history, expect, requests } = fault;
     let what = format!("{name} over {}", dialect.protocol());
-    // Only where silence is the fault is a provider given up soon: what a busy machine delays is none.
+    // Short timeouts are used only for faults without data, because a busy machine delays the others.
     let silent = matches!(name, "no-first-byte" | "stall");
     let provider = if silent { format!("hasty-{}", dialect.protocol()) } else { dialect.provider_name() };
     let session = session_with(service, &provider, name).await;
@@ -160,20 +170,21 @@ async fn check(service: &TestService, providers: &FakeProviders, dialect: Provid
     providers.script(dialect, name, answers);
     let frames = service.turn(&session, "how are the pods?").await;
     assert_eq!(providers.received(dialect, name).len() - before, requests, "requests of {what}: {frames:#?}");
-    let warnings: Vec<_> = of_kind(&frames, "warning").into_iter().map(|w| w["code"].as_str().unwrap()).collect();
+    let warnings: Vec<_> =
+        frames_of_type(&frames, "warning").into_iter().map(|w| w["code"].as_str().unwrap()).collect();
     let last = frames.last().unwrap();
-    let replies = of_kind(&frames, "assistant_message");
+    let replies = frames_of_type(&frames, "assistant_message");
     match expect {
-        Answered(warning) => {
+        Replied(warning) => {
             assert_eq!(last["outcome"], "completed", "{what}: {frames:#?}");
             assert_eq!(warnings, warning.into_iter().collect::<Vec<_>>(), "{what}: {frames:#?}");
             let reply = replies.last().unwrap();
             assert_eq!(reply["content"], GOOD_REPLY, "{what}");
             assert_shown(&frames, reply);
-            let calls = of_kind(&frames, "tool_end");
+            let calls = frames_of_type(&frames, "tool_end");
             assert_eq!(replies.len(), 1 + calls.len(), "a reply is logged once: {what}");
             assert!(calls.iter().all(|call| call["status"] == "error"), "{what}");
-            assert_eq!(of_kind(&frames, "tool_start").len(), 0, "{what}");
+            assert_eq!(frames_of_type(&frames, "tool_start").len(), 0, "{what}");
         }
         Failed(code) => {
             assert_eq!((&last["type"], &last["code"]), (&json!("run_failed"), &json!(code)), "{what}: {frames:#?}");
@@ -183,7 +194,7 @@ async fn check(service: &TestService, providers: &FakeProviders, dialect: Provid
             assert!(!last.to_string().contains("test-key-of-no-use"), "{what}: {last}");
         }
     }
-    for warning in of_kind(&frames, "warning").into_iter().filter(|w| w["code"] != "context_too_long") {
+    for warning in frames_of_type(&frames, "warning").into_iter().filter(|w| w["code"] != "context_too_long") {
         let seconds = warning["wait_seconds"].as_f64().unwrap_or_else(|| panic!("{what}: {warning}"));
         let at_least = if name == "429-with-a-time" { 1.0 } else { 0.4 };
         assert!((at_least..10.0).contains(&seconds), "{what}: {warning}");
@@ -203,9 +214,9 @@ async fn check(service: &TestService, providers: &FakeProviders, dialect: Provid
 async fn provider_faults_end_in_reply_or_clear_failure() {
     let providers = FakeProviders::start().await;
     let hasty = ProviderApi::ALL.map(|d| providers.provider_yaml(&format!("hasty-{}", d.protocol()), d, "3s"));
-    let service = service(providers.settings_yaml() + &hasty.concat()).await;
-    let cases = ProviderApi::ALL.into_iter().flat_map(|d| faults(d).into_iter().map(move |fault| (d, fault)));
-    join_all(cases.map(|(dialect, fault)| check(&service, &providers, dialect, fault))).await;
+    let service = start_service(providers.settings_yaml() + &hasty.concat()).await;
+    let cases = ProviderApi::ALL.into_iter().flat_map(|d| list_faults(d).into_iter().map(move |fault| (d, fault)));
+    join_all(cases.map(|(dialect, fault)| check_fault(&service, &providers, dialect, fault))).await;
     service.stop().await;
 }
 
@@ -228,7 +239,7 @@ async fn unreachable_and_slow_providers_are_distinguished() {
             );
         }
     }
-    let service = service(yaml).await;
+    let service = start_service(yaml).await;
     let cases = places.iter().flat_map(|(name, _)| ProviderApi::ALL.map(|d| format!("{name}-{}", d.protocol())));
     join_all(cases.map(async |provider| {
         let session = session_with(&service, &provider, "any").await;
@@ -241,7 +252,7 @@ async fn unreachable_and_slow_providers_are_distinguished() {
         );
         let message = last["message"].as_str().unwrap();
         assert!(message.contains("base URL") || message.contains("certificates"), "{provider}: {message}");
-        assert_eq!(of_kind(&frames, "warning").len(), 2, "{provider}: {frames:#?}");
+        assert_eq!(frames_of_type(&frames, "warning").len(), 2, "{provider}: {frames:#?}");
     }))
     .await;
     service.stop().await;

@@ -30,7 +30,7 @@ use k8sops_testing::{
     testbed,
 };
 
-async fn status(service: &TestService, token: Option<&str>) -> StatusCode {
+async fn request_status(service: &TestService, token: Option<&str>) -> StatusCode {
     let mut request = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{}/v1/info", service.base));
     if let Some(token) = token {
         request = request.bearer_auth(token);
@@ -38,8 +38,8 @@ async fn status(service: &TestService, token: Option<&str>) -> StatusCode {
     request.send().await.unwrap().status()
 }
 
-/// A session of Anna's in which a change waits for approval, and its request.
-pub(crate) async fn waiting(service: &TestService) -> (String, Value) {
+/// Creates a session in which a change waits for approval. Returns its path and the `approval_requested` event.
+pub(crate) async fn start_waiting_session(service: &TestService) -> (String, Value) {
     service.wait_for_mcp_servers().await;
     let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
@@ -59,7 +59,7 @@ async fn every_route_enforces_authentication_and_ownership() {
     let tools = CountingMcpServer::new();
     let mut service = TestService::start(with_change(keys.env(), &tools)).await;
     service.token = Some(anna);
-    let (session, asked) = waiting(&service).await;
+    let (session, asked) = start_waiting_session(&service).await;
     let before = service.log(&session).await.len();
 
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
@@ -156,7 +156,7 @@ async fn key_file_changes_apply_without_restart() {
     })
     .await;
     let ben = keys.add("ben", &[UserRole::User]);
-    eventually("a new key is known", async || status(&service, Some(&ben)).await == 200).await;
+    eventually("a new key is known", async || request_status(&service, Some(&ben)).await == 200).await;
     service.token = Some(ben.clone());
     let session = service.create_session().await;
     let mut stream = service.events(&session, "").await;
@@ -169,11 +169,11 @@ async fn key_file_changes_apply_without_restart() {
     std::fs::write(keys.path(), "- user: [").unwrap();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(
-        (status(&service, Some(&ben)).await, status(&service, Some(&anna)).await),
+        (request_status(&service, Some(&ben)).await, request_status(&service, Some(&anna)).await),
         (StatusCode::OK, StatusCode::OK)
     );
     keys.remove("ben");
-    eventually("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    eventually("a revoked key is not known", async || request_status(&service, Some(&ben)).await == 401).await;
     let rest = stream.rest().await;
     assert_eq!(rest.last().unwrap()["code"], "unauthenticated", "{rest:?}");
     let closed = async {
@@ -186,7 +186,7 @@ async fn key_file_changes_apply_without_restart() {
         }
     };
     assert_eq!(tokio::time::timeout(TEST_TIMEOUT, closed).await.expect("it is closed"), 1008);
-    assert_eq!(status(&service, Some(&anna)).await, 200);
+    assert_eq!(request_status(&service, Some(&anna)).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,12 +199,12 @@ async fn mounted_secret_update_changes_the_keys() {
     let session = service.create_session().await;
     let stream = service.events(&session, "").await;
     let cleo = keys.add("cleo", &[UserRole::User]);
-    eventually("a new key is known", async || status(&service, Some(&cleo)).await == 200).await;
+    eventually("a new key is known", async || request_status(&service, Some(&cleo)).await == 200).await;
     keys.remove("ben");
-    eventually("a revoked key is not known", async || status(&service, Some(&ben)).await == 401).await;
+    eventually("a revoked key is not known", async || request_status(&service, Some(&ben)).await == 401).await;
     assert_eq!(stream.rest().await.last().unwrap()["code"], "unauthenticated");
     for others in [&anna, &cleo] {
-        assert_eq!(status(&service, Some(others)).await, 200);
+        assert_eq!(request_status(&service, Some(others)).await, 200);
     }
 }
 
@@ -226,7 +226,7 @@ async fn roles_limit_what_a_caller_may_do() {
     let message = service.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "x"}));
     let (status, found) = service.refused(message).await;
     assert_eq!((status, &found["code"]), (403, &json!("role_required")));
-    // Whatever way it is written: a URL library would not leave it like that.
+    // Every spelling of the path is rejected. A URL library would normalize it.
     let mut socket = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
     let token = service.token.as_ref().unwrap();
     let ask = format!(
@@ -250,18 +250,18 @@ async fn change_needs_approval_by_another_user() {
     env.push(("TOOL_APPROVAL_BY", "approver".into()));
     let mut service = TestService::start(with_change(env.clone(), &tools)).await;
     service.token = Some(anna.clone());
-    let (session, asked) = waiting(&service).await;
+    let (session, asked) = start_waiting_session(&service).await;
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     let yes = json!({"decision": "approve"});
-    // Not Anna, though she is an approver; and she does not find it to be hers to answer.
+    // Anna is an approver, but she owns the session: the approval is not listed for her.
     let (status, found) = service.refused(service.request(Method::POST, &path).json(&yes)).await;
     assert_eq!((status, &found["code"]), (403, &json!("approver_required")), "{found}");
     assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
-    // Not a user without the role, for whom there is no such session.
+    // For a user without the role the session does not exist.
     service.token = Some(cleo);
     assert_eq!(service.refused(service.request(Method::POST, &path).json(&yes)).await.0, 404);
     assert_eq!(service.get("/v1/approvals").await["approvals"], json!([]));
-    // It is found after a restart, too.
+    // The approval is listed after a restart, too.
     let data = service.stop().await;
     let setup = ServiceSetup { data: Some(data), model: Some(ScriptedModel::new([])), ..with_change(env, &tools) };
     service = TestService::start(setup).await;
@@ -270,7 +270,7 @@ async fn change_needs_approval_by_another_user() {
     let listed = service.get("/v1/approvals").await["approvals"][0].clone();
     assert_eq!((&listed["user_id"], &listed["arguments"]), (&json!("anna"), &json!({"replicas": 3})), "{listed}");
     assert_eq!(listed["approval_id"], asked["approval_id"]);
-    // Ben sees the question, and nothing else of the session.
+    // Ben sees the approval request and nothing else of the session.
     assert_eq!(service.refused(service.request(Method::GET, &session)).await.0, 404);
     service.wait_for_mcp_servers().await;
     // Requester and approver must differ: editing the arguments makes the approver a requester.
@@ -286,13 +286,13 @@ async fn change_needs_approval_by_another_user() {
     assert_eq!(tools.count_calls("change"), 1);
 }
 
-async fn issuer() -> ChildProgram {
+async fn start_issuer() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     command.arg(testbed::path("K8SOPS_TEST_ISSUER")).arg("0");
     ChildProgram::start(&mut command).await
 }
 
-async fn post(issuer: &ChildProgram, path: &str, body: Value) -> Value {
+async fn post_to_issuer(issuer: &ChildProgram, path: &str, body: Value) -> Value {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     http.post(format!("{}{path}", issuer.url)).json(&body).send().await.unwrap().json().await.unwrap()
 }
@@ -300,7 +300,7 @@ async fn post(issuer: &ChildProgram, path: &str, body: Value) -> Value {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn only_valid_jwts_of_the_issuer_are_accepted() {
-    let issuer = issuer().await;
+    let issuer = start_issuer().await;
     let env = vec![
         ("AUTH_MODE", "jwt".into()),
         ("AUTH_JWT_ISSUER", issuer.url.clone()),
@@ -315,13 +315,13 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
         if ask["claims"].get("realm_access").is_none() {
             ask["claims"]["realm_access"] = roles.clone();
         }
-        post(&issuer, "/token", ask).await.as_str().unwrap().to_owned()
+        post_to_issuer(&issuer, "/token", ask).await.as_str().unwrap().to_owned()
     };
     for good in [json!({}), json!({"alg": "ES256"}), json!({"claims": {"aud": ["other", "k8sops"]}})] {
         let token = token(good.clone()).await;
-        assert_eq!(status(&service, Some(&token)).await, 200, "{good}");
+        assert_eq!(request_status(&service, Some(&token)).await, 200, "{good}");
     }
-    // A user whose name is not a valid folder name has sessions, too.
+    // A user name need not be a valid folder name.
     service.token = Some(token(json!({"claims": {"sub": "auth0|anna"}})).await);
     let session = service.create_session().await;
     service.get(&session).await;
@@ -353,19 +353,19 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
         assert!(found["detail"].as_str().unwrap().contains(why), "{bad}: {found}");
         assert!(!found.to_string().contains(&token), "{found}");
     }
-    // One key fits RS256 and none is named: it is that one.
-    assert_eq!(status(&service, Some(&token(json!({"header": {"kid": null}})).await)).await, 200);
+    // The token names no key, and only one key fits RS256.
+    assert_eq!(request_status(&service, Some(&token(json!({"header": {"kid": null}})).await)).await, 200);
     let without_roles = token(json!({"claims": {"realm_access": {"roles": ["offline_access"]}}})).await;
-    assert_eq!(status(&service, Some(&without_roles)).await, 403);
+    assert_eq!(request_status(&service, Some(&without_roles)).await, 403);
 
-    // The issuer rotates: the new key is found, the old one does not hold any more.
+    // The issuer rotates its keys: the new key is accepted, the old one is rejected.
     let old = token(json!({})).await;
-    assert_eq!(status(&service, Some(&old)).await, 200);
-    post(&issuer, "/rotate", json!({})).await;
+    assert_eq!(request_status(&service, Some(&old)).await, 200);
+    post_to_issuer(&issuer, "/rotate", json!({})).await;
     let new = token(json!({})).await;
-    eventually("the new key is fetched", async || status(&service, Some(&new)).await == 200).await;
-    assert_eq!(status(&service, Some(&old)).await, 401);
-    // A flood of made-up keys is not passed on to the issuer.
+    eventually("the new key is fetched", async || request_status(&service, Some(&new)).await == 200).await;
+    assert_eq!(request_status(&service, Some(&old)).await, 401);
+    // Many tokens with unknown keys do not cause many requests to the issuer.
     let count = async || -> u64 {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         http.get(format!("{}/count", issuer.url)).send().await.unwrap().json().await.unwrap()
@@ -373,13 +373,13 @@ async fn only_valid_jwts_of_the_issuer_are_accepted() {
     let (before, began) = (count().await, std::time::Instant::now());
     let forged = token(json!({"header": {"kid": "unknown"}})).await;
     for _ in 0..200 {
-        assert_eq!(status(&service, Some(&forged)).await, 401);
+        assert_eq!(request_status(&service, Some(&forged)).await, 401);
     }
     let most = began.elapsed().as_secs() / 10 + 1;
     assert!(count().await - before <= most, "{} in {:?}", count().await - before, began.elapsed());
-    // While the issuer is away, what it said holds.
+    // While the issuer is unavailable, its last keys are used.
     issuer.kill().await;
-    assert_eq!(status(&service, Some(&new)).await, 200);
+    assert_eq!(request_status(&service, Some(&new)).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -400,7 +400,7 @@ async fn proxy_header_is_accepted_from_trusted_addresses_only() {
         assert_eq!(request.send().await.unwrap().status() == 200, known, "{sources}");
         let (status, _) = service.refused(service.request(Method::GET, "/v1/sessions")).await;
         assert_eq!(status, 401);
-        // A WebSocket has nothing to say about it first: its handshake came through the proxy, or it did not.
+        // A WebSocket needs no `auth` frame: the proxy authenticates its handshake.
         let url = format!("{}/v1/sessions/{}/ws", service.base.replace("http", "ws"), SessionId::new());
         let mut handshake = url.into_client_request().unwrap();
         handshake.headers_mut().insert("sec-websocket-protocol", "k8sops.v1".parse().unwrap());
@@ -452,7 +452,7 @@ async fn websocket_authenticates_by_subprotocol_or_first_message() {
         if !first.is_empty() {
             socket.send(Message::text(first)).await.unwrap();
         }
-        // Nothing is said before it is known to whom; who says nothing is not waited for.
+        // No frame is sent before authentication, and a client that does not authenticate is disconnected.
         assert!(next(&mut socket).await.is_close(), "{first}");
     }
     for offered in ["other", "bearer.k8sops_no, k8sops.v1"] {
@@ -477,7 +477,7 @@ async fn cors_allows_only_listed_origins() {
     assert_eq!(answer.headers()["access-control-allow-origin"], "https://ops.example.com");
     assert!(answer.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
     assert!(answer.headers().get("access-control-allow-credentials").is_none());
-    // A refusal can be read by the page, too.
+    // The page can read rejections, too.
     let answer = ask(Method::GET, "https://ops.example.com").send().await.unwrap();
     assert_eq!(
         (answer.status(), answer.headers().contains_key("access-control-allow-origin")),

@@ -9,8 +9,8 @@ use k8sops_testing::{
     testbed,
 };
 
-/// The service with the server `everything`, whose tool asks for the user's name and more; and its question.
-async fn asked(times: usize) -> (TestService, String, Value) {
+/// Starts a service with the server `everything`, whose tool requests input. Returns the `input_requested` event.
+async fn start_with_input_request(times: usize) -> (TestService, String, Value) {
     let calls = (0..times).map(|_| call("trigger-elicitation-request", json!({}))).collect();
     let model = ScriptedModel::new([calls]);
     let env = vec![
@@ -27,14 +27,14 @@ async fn asked(times: usize) -> (TestService, String, Value) {
     (service, session, asked)
 }
 
-fn path(session: &str, asked: &Value) -> String {
+fn input_path(session: &str, asked: &Value) -> String {
     format!("{session}/inputs/{}", asked["input_id"].as_str().unwrap())
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn elicitation_answer_reaches_the_server() {
-    let (service, session, asked) = asked(1).await;
+    let (service, session, asked) = start_with_input_request(1).await;
     assert_eq!(asked["server"], json!("default"));
     assert!(asked["message"].as_str().unwrap().starts_with("Please provide inputs"), "{asked}");
     assert_eq!(asked["schema"]["properties"]["integer"]["maximum"], json!(100));
@@ -48,39 +48,42 @@ async fn elicitation_answer_reaches_the_server() {
     ] {
         let answer = json!({"action": "accept", "content": wrong});
         let (status, problem) =
-            service.refused(service.request(Method::POST, &path(&session, &asked)).json(&answer)).await;
+            service.refused(service.request(Method::POST, &input_path(&session, &asked)).json(&answer)).await;
         assert_eq!((status, &problem["code"]), (422, &json!("does_not_fit")), "{problem}");
         assert!(problem["detail"].as_str().unwrap().contains(place), "{problem}");
     }
     let nonsense = json!({"action": "decline", "content": {}});
-    assert_eq!(service.refused(service.request(Method::POST, &path(&session, &asked)).json(&nonsense)).await.0, 400);
+    assert_eq!(
+        service.refused(service.request(Method::POST, &input_path(&session, &asked)).json(&nonsense)).await.0,
+        400
+    );
 
     let answer = json!({"action": "accept", "content": {"name": "Anna", "check": true, "integer": 7}});
-    let resolved = service.post(&path(&session, &asked), answer).await;
+    let resolved = service.post(&input_path(&session, &asked), answer).await;
     assert_eq!((&resolved["action"], &resolved["by"]), (&json!("accept"), &json!("user:default")));
     let frames = service.events(&session, "").await.until("run_finished").await;
     let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
     let content = end["content"].as_str().unwrap();
     assert!(content.contains("Name: Anna") && content.contains("true"), "{content}");
-    let late = service.request(Method::POST, &path(&session, &asked)).json(&json!({"action": "decline"}));
+    let late = service.request(Method::POST, &input_path(&session, &asked)).json(&json!({"action": "decline"}));
     assert_eq!(service.refused(late).await.1["code"], json!("input_not_found"));
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn elicitation_is_declined_or_withdrawn_by_cancel() {
-    let (service, session, asked) = asked(1).await;
-    service.post(&path(&session, &asked), json!({"action": "decline"})).await;
+    let (service, session, asked) = start_with_input_request(1).await;
+    service.post(&input_path(&session, &asked), json!({"action": "decline"})).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
     let end = frames.iter().find(|f| f["type"] == "tool_end").unwrap();
     assert!(end["content"].as_str().unwrap().contains("declined"), "{end}");
-    let again = service.request(Method::POST, &path(&session, &asked)).json(&json!({"action": "decline"}));
+    let again = service.request(Method::POST, &input_path(&session, &asked)).json(&json!({"action": "decline"}));
     assert_eq!(service.refused(again).await.0, 404, "the run has ended");
 
-    let (service, session, asked) = self::asked(1).await;
+    let (service, session, asked) = start_with_input_request(1).await;
     service.post(&format!("{session}/cancel"), json!({})).await;
     let frames = service.events(&session, "").await.until("run_finished").await;
     assert_eq!(frames.last().unwrap()["outcome"], json!("cancelled"));
-    let late = service.request(Method::POST, &path(&session, &asked)).json(&json!({"action": "decline"}));
+    let late = service.request(Method::POST, &input_path(&session, &asked)).json(&json!({"action": "decline"}));
     assert_eq!(service.refused(late).await.0, 404);
 }

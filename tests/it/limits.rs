@@ -23,7 +23,7 @@ use tokio_tungstenite::{connect_async_with_config, tungstenite::protocol::WebSoc
 use crate::{
     program::TestProgram,
     service::{ServiceSetup, TestService, problem},
-    websocket::Socket,
+    websocket::TestSocket,
 };
 use k8sops_testing::{
     TEST_TIMEOUT,
@@ -33,26 +33,28 @@ use k8sops_testing::{
     scripted_model::{ScriptedModel, call},
 };
 
-async fn service(env: &[(&'static str, &str)]) -> TestService {
+async fn start_service(env: &[(&'static str, &str)]) -> TestService {
     let env = env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await
 }
 
-fn address(service: &TestService) -> String {
+fn socket_address(service: &TestService) -> String {
     service.base.trim_start_matches("http://").to_owned()
 }
 
 /// Reads from a socket until the service closes it.
-async fn rest(socket: &mut TcpStream) -> String {
+async fn read_to_end(socket: &mut TcpStream) -> String {
     let mut said = Vec::new();
-    // A connection reset is an end, too.
-    let _ = tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut said)).await.expect("it is closed");
+    // A connection reset ends the connection, too.
+    let _ = tokio::time::timeout(TEST_TIMEOUT, socket.read_to_end(&mut said))
+        .await
+        .expect("the service closes the connection");
     String::from_utf8_lossy(&said).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rate_limit_returns_retry_after() {
-    let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "5")]).await;
+    let service = start_service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "5")]).await;
     let mut refused = None;
     for _ in 0..20 {
         let answer = service.request(Method::GET, "/v1/sessions").send().await.unwrap();
@@ -71,9 +73,9 @@ async fn rate_limit_returns_retry_after() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn invalid_websocket_frames_count_against_the_rate_limit() {
-    let service = service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "10")]).await;
+    let service = start_service(&[("K8SOPS_MAX_REQUESTS_PER_MINUTE", "10")]).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     let mut codes = Vec::new();
     for _ in 0..10 {
         socket.send(json!({"type": "no"})).await;
@@ -103,7 +105,7 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         let (found, refused) = problem(answer).await;
         assert_eq!((found, &refused["code"]), (status, &json!(code)), "{refused}");
         assert_eq!(service.log(&other).await.len(), 1, "only its session_created");
-        // The busy session takes messages as it always does.
+        // The busy session still accepts messages.
         service.post(&format!("{busy}/messages"), json!({"content": "and then"})).await;
         let path = format!("{busy}/approvals/{}", asked["approval_id"].as_str().unwrap());
         service.post(&path, json!({"decision": "deny"})).await;
@@ -111,14 +113,14 @@ async fn run_over_the_limit_is_refused_without_a_trace() {
         events.until("run_finished").await;
         events.until("run_finished").await;
         // The finished run has freed its slot.
-        eventually("there is room again", async || ask().send().await.unwrap().status() == 202).await;
+        eventually("a slot is free again", async || ask().send().await.unwrap().status() == 202).await;
         service.events(&other, "").await.until("run_finished").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closed_stream_frees_its_slot() {
-    let service = service(&[("K8SOPS_MAX_STREAMS_PER_USER", "2")]).await;
+    let service = start_service(&[("K8SOPS_MAX_STREAMS_PER_USER", "2")]).await;
     let session = service.create_session().await;
     let (first, _second) = (service.events(&session, "").await, service.events(&session, "").await);
     let third = || service.request(Method::GET, &format!("{session}/events"));
@@ -126,7 +128,7 @@ async fn closed_stream_frees_its_slot() {
     assert!(answer.headers().contains_key("retry-after"));
     let (status, found) = problem(answer).await;
     assert_eq!((status, &found["code"]), (429, &json!("too_many_streams")));
-    // A message that would be answered by a stream is not taken.
+    // A message that requests a stream is rejected.
     let message = service
         .request(Method::POST, &format!("{session}/messages"))
         .header("accept", "text/event-stream")
@@ -134,14 +136,14 @@ async fn closed_stream_frees_its_slot() {
     assert_eq!(service.refused(message).await.0, 429);
     assert_eq!(service.get(&session).await["message_count"], 0);
     drop(first);
-    eventually("there is room again", async || third().send().await.unwrap().status() == 200).await;
+    eventually("a slot is free again", async || third().send().await.unwrap().status() == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_oversized_request_heads_are_rejected() {
-    let service = service(&[]).await;
+    let service = start_service(&[]).await;
     let began = Instant::now();
-    let mut slow = TcpStream::connect(address(&service)).await.unwrap();
+    let mut slow = TcpStream::connect(socket_address(&service)).await.unwrap();
     slow.write_all(b"GET /v1/info HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
     let (mut down, mut up) = slow.split();
     let dripping = async {
@@ -158,31 +160,31 @@ async fn slow_and_oversized_request_heads_are_rejected() {
         tokio::select! { () = dripping => {}, () = closed => {} }
     })
     .await
-    .expect("it is closed");
+    .expect("the service closes the connection");
     assert!(began.elapsed() > Duration::from_secs(2), "it is given some time");
 
     let many = "x-more: y\r\n".repeat(200);
     let large = format!("x-large: {}\r\n", "y".repeat(300 * 1024));
     for flood in [many, large] {
-        let mut socket = TcpStream::connect(address(&service)).await.unwrap();
+        let mut socket = TcpStream::connect(socket_address(&service)).await.unwrap();
         // The service may close the connection before everything is written.
         let _ = socket.write_all(format!("GET /v1/info HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n").as_bytes()).await;
-        let said = rest(&mut socket).await;
+        let said = read_to_end(&mut socket).await;
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
     }
     service.get("/healthz").await;
 }
 
-/// Number of idle streams at the same time.
+/// Number of concurrent idle streams.
 const IDLE: usize = 10_000;
 /// Number of WebSockets among them; the others are SSE.
 const WEBSOCKETS: usize = 9_000;
-/// Number of sessions that they watch.
+/// Number of sessions that the streams follow.
 const WATCHED: usize = 10;
 /// Upper bound of the memory of one stream in bytes, in a debug build.
 const PER_SOCKET: u64 = 64 * 1024;
 
-/// Raises the limit of open files of this process, which must reach this number.
+/// Raises the limit of open files of this process to at least this number.
 fn needs_files(count: usize) {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -190,23 +192,23 @@ fn needs_files(count: usize) {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
-/// The program, started by a shell after this command.
+/// Starts the program with a shell that runs a command first.
 async fn program_after(command: &str, yaml: &str, env: &[(&str, &str)]) -> TestProgram {
     let script = format!("{command} && exec {} serve", env!("CARGO_BIN_EXE_k8sops"));
     TestProgram::start_as(Command::new("sh").args(["-c", &script]), yaml, env).await
 }
 
 /// Sends a raw request, and reads the response until this text.
-async fn ask(address: &str, path: &str, until: &str) -> TcpStream {
+async fn send_request(address: &str, path: &str, until: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     let mut said = Vec::new();
     let answered = async {
         while !String::from_utf8_lossy(&said).contains(until) {
-            assert!(socket.read_buf(&mut said).await.unwrap() > 0, "it is closed after {said:?}");
+            assert!(socket.read_buf(&mut said).await.unwrap() > 0, "the connection was closed after {said:?}");
         }
     };
-    tokio::time::timeout(TEST_TIMEOUT, answered).await.expect("it is answered");
+    tokio::time::timeout(TEST_TIMEOUT, answered).await.expect("the service responds");
     socket
 }
 
@@ -222,7 +224,7 @@ async fn idle_sockets_do_not_block_requests() {
         ("K8SOPS_MAX_STREAMS_PER_USER", "20000"),
         ("K8SOPS_MAX_REQUESTS_PER_MINUTE", "1000000"),
     ];
-    // The soft limit of most shells; it raises its own.
+    // The soft limit of most shells. The program raises it.
     let program = program_after("ulimit -Sn 1024", &providers.settings_yaml(), &env).await;
     let address = program.process.url.trim_start_matches("http://").to_owned();
     let mut sessions = Vec::new();
@@ -253,7 +255,7 @@ async fn idle_sockets_do_not_block_requests() {
     let websockets: Vec<_> = watching.collect().await;
     let opened = stream::iter(WEBSOCKETS..IDLE).map(|n| {
         let (address, path) = (&address, format!("{}/events", sessions[n % WATCHED]));
-        async move { ask(address, &path, "session_created").await }
+        async move { send_request(address, &path, "session_created").await }
     });
     let streams: Vec<_> = opened.buffer_unordered(32).collect().await;
     assert_eq!(websockets.len() + streams.len(), IDLE);
@@ -261,7 +263,7 @@ async fn idle_sockets_do_not_block_requests() {
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(TcpStream::connect(&address).await.unwrap());
-        idle.push(ask(&address, "/healthz", "\r\n\r\n").await);
+        idle.push(send_request(&address, "/healthz", "\r\n\r\n").await);
     }
 
     assert!(program.process.open_descriptors() > IDLE, "{}", program.process.open_descriptors());
@@ -271,7 +273,7 @@ async fn idle_sockets_do_not_block_requests() {
     let each = program.process.resident_memory().saturating_sub(before) / IDLE as u64;
     assert!(each < PER_SOCKET, "{each} bytes for a socket");
     println!("an idle socket takes {each} bytes");
-    // The watching clients are still connected.
+    // The clients are still connected.
     program.turn(&sessions[0], &[]).await;
     eventually("all who watch see the end of the run", async || {
         (ends.load(Ordering::Relaxed) == WEBSOCKETS / WATCHED).then_some(())
@@ -280,7 +282,7 @@ async fn idle_sockets_do_not_block_requests() {
     assert!(websockets.iter().all(|socket| !socket.is_finished()), "none was closed");
     // Idle connections are closed after a while.
     for socket in &mut idle {
-        rest(socket).await;
+        read_to_end(socket).await;
     }
     websockets.iter().for_each(tokio::task::JoinHandle::abort);
     drop(streams);
@@ -301,8 +303,8 @@ async fn connections_wait_when_descriptors_run_out() {
     ];
     let program = program_after("ulimit -n 600", &providers.settings_yaml(), &env).await;
     let session = program.create_session().await;
-    // More connections than there are descriptors. A client that is not in the accept queue yet keeps trying, and one whose
-    // idle connection was closed connects again.
+    // More connections than file descriptors. Clients retry until they are in the accept queue, and reconnect when
+    // their idle connection was closed.
     let mut flood = JoinSet::new();
     let last_error = Arc::new(Mutex::new(None));
     for _ in 0..640 {
@@ -311,7 +313,7 @@ async fn connections_wait_when_descriptors_run_out() {
         flood.spawn(async move {
             loop {
                 match TcpStream::connect(&address).await {
-                    Ok(mut socket) => drop(rest(&mut socket).await),
+                    Ok(mut socket) => drop(read_to_end(&mut socket).await),
                     Err(error) => {
                         *last_error.lock() = Some(error);
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -325,7 +327,7 @@ async fn connections_wait_when_descriptors_run_out() {
         if open > 400 { Ok(()) } else { Err(format!("{open} files are open; clients got {:?}", last_error.lock())) }
     })
     .await;
-    // Connected clients are served, which needs files of the store, while the others wait.
+    // Connected clients are served, which opens files of the store, while the others wait.
     for _ in 0..100 {
         program.create_session().await;
         let open = program.process.open_descriptors();
@@ -341,7 +343,7 @@ async fn connections_wait_when_descriptors_run_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connection_with_unread_body_is_closed() {
-    let service = service(&[]).await;
+    let service = start_service(&[]).await;
     let session = service.create_session().await;
     let of_length = ("content-length: 1000000", " ");
     let in_chunks = ("transfer-encoding: chunked", "1\r\na\r\n");
@@ -360,7 +362,7 @@ async fn connection_with_unread_body_is_closed() {
         lines.iter().flat_map(|line| [of_length, in_chunks, upgrading, of_no_kind].map(|framing| (line, framing)));
     for ((line, (header, piece)), drips) in all.flat_map(|case| [(case, true), (case, false)]) {
         let case = format!("{line}, {header}, drips: {drips}");
-        let mut socket = TcpStream::connect(address(&service)).await.unwrap();
+        let mut socket = TcpStream::connect(socket_address(&service)).await.unwrap();
         let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\n{header}\r\n\r\n{piece}");
         socket.write_all(head.as_bytes()).await.unwrap();
         let (mut down, mut up) = socket.split();

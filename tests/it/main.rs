@@ -1,4 +1,4 @@
-//! Integration tests: the real service on a free port, talked to as a client would. One file per capability.
+//! Integration tests: they start the real service on a free port and use its API. One file per capability.
 
 #[path = "../support/keys.rs"]
 mod keys;

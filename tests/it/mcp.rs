@@ -26,7 +26,7 @@ pub(crate) fn everything_over_http(port: u16) -> Command {
     command
 }
 
-fn stdio(command: &str, args: &[&str]) -> Vec<(&'static str, String)> {
+fn stdio_env(command: &str, args: &[&str]) -> Vec<(&'static str, String)> {
     vec![
         ("MCP_TRANSPORT", "stdio".into()),
         ("MCP_SERVER_COMMAND", command.into()),
@@ -34,13 +34,13 @@ fn stdio(command: &str, args: &[&str]) -> Vec<(&'static str, String)> {
     ]
 }
 
-async fn start(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> TestService {
+async fn start_service(model: &Arc<ScriptedModel>, env: Vec<(&'static str, String)>) -> TestService {
     let service = TestService::start(ServiceSetup { model: Some(model.clone()), env, ..ServiceSetup::default() }).await;
     service.wait_for_mcp_servers().await;
     service
 }
 
-fn names(tools: &Value) -> Vec<&str> {
+fn tool_names(tools: &Value) -> Vec<&str> {
     tools["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect()
 }
 
@@ -71,15 +71,16 @@ async fn assert_two_calls(service: &TestService) {
 async fn stdio_server_is_discovered_and_called() {
     let model = two_calls();
     let node = testbed::path("K8SOPS_TEST_NODE");
-    let service = start(&model, stdio(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
+    let service =
+        start_service(&model, stdio_env(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
     let tools = service.get("/v1/tools").await;
-    assert!(names(&tools).contains(&"echo") && names(&tools).contains(&"get-sum"), "{tools}");
+    assert!(tool_names(&tools).contains(&"echo") && tool_names(&tools).contains(&"get-sum"), "{tools}");
     let echo = tools["tools"].as_array().unwrap().iter().find(|t| t["name"] == "echo").unwrap();
     assert_eq!((&echo["server"], &echo["effect"]), (&json!("default"), &json!("read")));
     assert!(echo["reason"].as_str().unwrap().contains("readOnlyHint"), "{echo}");
     assert_two_calls(&service).await;
-    // What the model was told of is what was discovered.
-    assert_eq!(model.requests()[0].tools.len(), names(&tools).len());
+    // The model gets the discovered tools.
+    assert_eq!(model.requests()[0].tools.len(), tool_names(&tools).len());
     service.stop().await;
 }
 
@@ -89,7 +90,7 @@ async fn http_server_reconnects_after_restart() {
     let port = testbed::free_port();
     let peer = ChildProgram::start(&mut everything_over_http(port)).await;
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
-    let service = start(&two_calls(), env).await;
+    let service = start_service(&two_calls(), env).await;
     assert_two_calls(&service).await;
 
     peer.kill().await;
@@ -97,7 +98,7 @@ async fn http_server_reconnects_after_restart() {
     let info = service.get("/v1/info").await;
     assert_eq!(info["mcp_connected"], false);
     assert!(!info["mcp_servers"][0]["error"].as_str().unwrap().is_empty());
-    // The service works on without it, and a call to it is an error that the model sees.
+    // The service works without the server, and a call to it is an error that the model sees.
     let session = service.create_session().await;
     assert_eq!(service.turn(&session, "hi").await.last().unwrap()["outcome"], "completed");
     assert_eq!(service.get(&session).await["status"]["mcp_connected"], false);
@@ -119,8 +120,8 @@ async fn service_runs_without_its_mcp_server() {
     assert_eq!(service.get("/v1/info").await["mcp_connected"], false);
 }
 
-/// The stub Kubernetes API, and a kubeconfig for it.
-pub(crate) async fn cluster() -> (ChildProgram, TempDir, String) {
+/// Starts the stub of the Kubernetes API. Returns it with a kubeconfig.
+pub(crate) async fn start_cluster_stub() -> (ChildProgram, TempDir, String) {
     let dir = TempDir::new().unwrap();
     let kubeconfig = dir.path().join("kubeconfig").to_str().unwrap().to_owned();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
@@ -128,7 +129,7 @@ pub(crate) async fn cluster() -> (ChildProgram, TempDir, String) {
     (ChildProgram::start(&mut command).await, dir, kubeconfig)
 }
 
-pub(crate) async fn journal(cluster: &ChildProgram) -> Vec<Value> {
+pub(crate) async fn read_journal(cluster: &ChildProgram) -> Vec<Value> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     client.get(format!("{}/__stub/journal", cluster.url)).send().await.unwrap().json().await.unwrap()
 }
@@ -136,14 +137,14 @@ pub(crate) async fn journal(cluster: &ChildProgram) -> Vec<Value> {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn kubernetes_server_explains_a_crashing_pod() {
-    let (cluster, _dir, kubeconfig) = cluster().await;
+    let (cluster, _dir, kubeconfig) = start_cluster_stub().await;
     let model = ScriptedModel::new([
         vec![call("pods_list_in_namespace", json!({"namespace": "shop"}))],
         vec![call("pods_log", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}))],
         vec![text("PAYMENTS_DB_URL is missing.")],
     ]);
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
-    let service = start(&model, stdio(&command, &["--kubeconfig", &kubeconfig])).await;
+    let service = start_service(&model, stdio_env(&command, &["--kubeconfig", &kubeconfig])).await;
     let session = service.create_session().await;
     let frames = service.turn(&session, "why does payments crash?").await;
     let ends = tool_ends(&frames);
@@ -156,7 +157,7 @@ async fn kubernetes_server_explains_a_crashing_pod() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn approved_destructive_call_reaches_the_cluster_once() {
-    let (cluster, _dir, kubeconfig) = cluster().await;
+    let (cluster, _dir, kubeconfig) = start_cluster_stub().await;
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
     command.args(["--kubeconfig", &kubeconfig, "--port", &port.to_string(), "--bind-address", "127.0.0.1"]);
@@ -166,13 +167,13 @@ async fn approved_destructive_call_reaches_the_cluster_once() {
         json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}),
     )]]);
     let env = vec![("MCP_TRANSPORT", "http".into()), ("MCP_SERVER_URL", format!("{}/mcp", peer.url))];
-    let service = start(&model, env).await;
-    let deletes = || async { journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
+    let service = start_service(&model, env).await;
+    let deletes = || async { read_journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
     let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "delete the pod"})).await;
     let mut stream = service.events(&session, "").await;
     let asked = stream.until("approval_requested").await.pop().unwrap();
-    // Its server says `idempotent`; what is known of it counts more.
+    // The server annotates the tool as idempotent; the built-in classification takes precedence.
     assert_eq!(asked["effect"], "mutating");
     assert_eq!(deletes().await, 0);
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -180,7 +181,7 @@ async fn approved_destructive_call_reaches_the_cluster_once() {
     let frames = stream.until("run_finished").await;
     assert_eq!(tool_ends(&frames)[0].0, "ok");
     assert_eq!(deletes().await, 1);
-    // A call is sent after its start is in the log, and that comes after the answer.
+    // A call is sent after its `tool_start` is in the log, which follows the approval.
     let log = service.log(&session).await;
     let place = |kind: &str| log.iter().position(|event| event["type"] == kind).unwrap();
     assert!(place("approval_resolved") < place("tool_start"), "nothing runs before the answer: {log:?}");
@@ -201,7 +202,7 @@ async fn tools_of_several_servers_stay_separate() {
         TestService::start(ServiceSetup { model: Some(model), yaml: Some(yaml), ..ServiceSetup::default() }).await;
     service.wait_for_mcp_servers().await;
     let tools = service.get("/v1/tools").await;
-    assert!(names(&tools).contains(&"one_echo") && names(&tools).contains(&"two_echo"), "{tools}");
+    assert!(tool_names(&tools).contains(&"one_echo") && tool_names(&tools).contains(&"two_echo"), "{tools}");
     let session = service.create_session().await;
     let frames = service.turn(&session, "echo").await;
     let start = frames.iter().find(|f| f["type"] == "tool_start").unwrap();
@@ -215,10 +216,10 @@ async fn slow_call_reports_progress_and_times_out() {
     let model =
         ScriptedModel::new([vec![call("trigger-long-running-operation", json!({"duration": 60, "steps": 600}))]]);
     let node = testbed::path("K8SOPS_TEST_NODE");
-    let mut env = stdio(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"]);
+    let mut env = stdio_env(&node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"]);
     env.push(("K8SOPS_MCP_CALL_TIMEOUT", "2s".into()));
     env.push(("TOOL_APPROVAL", "auto".into()));
-    let service = start(&model, env).await;
+    let service = start_service(&model, env).await;
     let session = service.create_session().await;
     let turn = tokio::time::timeout(TEST_TIMEOUT, service.turn(&session, "take your time"));
     let frames = turn.await.expect("the call ends");
@@ -230,11 +231,11 @@ async fn slow_call_reports_progress_and_times_out() {
     assert_eq!(response.status(), 200);
 }
 
-/// `mcp-server-kubernetes` runs a real kubectl against the stub of a cluster.
+/// `mcp-server-kubernetes` runs a real kubectl against the stub of the Kubernetes API.
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_server_reads_freely_and_previews_changes() {
-    let (cluster, _dir, kubeconfig) = cluster().await;
+    let (cluster, _dir, kubeconfig) = start_cluster_stub().await;
     let kubectl = testbed::path("K8SOPS_TEST_KUBECTL");
     let bin = std::path::Path::new(&kubectl).parent().unwrap().to_str().unwrap().to_owned();
     let server = testbed::path("K8SOPS_TEST_MCP_SERVER_KUBERNETES");
@@ -259,7 +260,7 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
     assert_eq!((effect("kubectl_get"), effect("kubectl_create")), (json!("read"), json!("mutating")));
 
     let changes = || async {
-        let journal = journal(&cluster).await;
+        let journal = read_journal(&cluster).await;
         let changing =
             journal.iter().filter(|r| ["PUT", "PATCH", "POST", "DELETE"].contains(&r["method"].as_str().unwrap()));
         changing.filter(|r| !r.to_string().contains("dryRun") && !r.to_string().contains("selfsubject")).count()
@@ -271,11 +272,11 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
     assert!(tool_ends(&frames)[0].1.contains("CrashLoopBackOff"), "{:?}", tool_ends(&frames));
     let asked = frames.last().unwrap();
     assert!(asked["preview"].as_str().unwrap_or_default().contains("dry run"), "{asked}");
-    assert_eq!(changes().await, 0, "{:?}", journal(&cluster).await);
+    assert_eq!(changes().await, 0, "{:?}", read_journal(&cluster).await);
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     service.post(&path, json!({"decision": "approve"})).await;
     let frames = stream.until("run_finished").await;
     assert_eq!(tool_ends(&frames)[0].0, "ok", "{frames:?}");
-    assert_eq!(changes().await, 1, "{:?}", journal(&cluster).await);
+    assert_eq!(changes().await, 1, "{:?}", read_journal(&cluster).await);
     service.stop().await;
 }

@@ -13,40 +13,40 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::mcp::{cluster, everything_over_http, journal};
+use crate::mcp::{everything_over_http, read_journal, start_cluster_stub};
 use k8sops_testing::{TEST_TIMEOUT, child_program::ChildProgram, testbed};
 
 /// A user who gives the same answer to every request.
-struct User {
+struct ScriptedUser {
     answer: ElicitationAnswer,
-    asked: Mutex<Vec<ElicitationRequest>>,
+    received: Mutex<Vec<ElicitationRequest>>,
 }
 
-impl User {
-    fn who(answer: ElicitationAnswer) -> Arc<Self> {
-        Arc::new(Self { answer, asked: Mutex::default() })
+impl ScriptedUser {
+    fn answering(answer: ElicitationAnswer) -> Arc<Self> {
+        Arc::new(Self { answer, received: Mutex::default() })
     }
 
-    fn questions(&self) -> Vec<ElicitationRequest> {
-        self.asked.lock().clone()
+    fn received_requests(&self) -> Vec<ElicitationRequest> {
+        self.received.lock().clone()
     }
 }
 
 #[async_trait]
-impl ElicitationHandler for User {
-    async fn handle_elicitation(&self, question: ElicitationRequest) -> ElicitationAnswer {
-        self.asked.lock().push(question);
-        // A person takes longer than the time limit of the call.
+impl ElicitationHandler for ScriptedUser {
+    async fn handle_elicitation(&self, request: ElicitationRequest) -> ElicitationAnswer {
+        self.received.lock().push(request);
+        // The answer takes longer than the time limit of the call.
         tokio::time::sleep(Duration::from_millis(2500)).await;
         self.answer.clone()
     }
 }
 
-fn yes(values: Value) -> ElicitationAnswer {
+fn accept_answer(values: Value) -> ElicitationAnswer {
     ElicitationAnswer::Accept(serde_json::from_value(values).unwrap())
 }
 
-async fn hub(transport: McpTransport) -> Arc<McpHub> {
+async fn start_hub(transport: McpTransport) -> Arc<McpHub> {
     let config = McpOptions {
         servers: Vec::new(),
         call_timeout: Duration::from_secs(2),
@@ -63,7 +63,7 @@ async fn hub(transport: McpTransport) -> Arc<McpHub> {
     hub
 }
 
-fn stdio(command: String, args: &[&str]) -> McpTransport {
+fn stdio_transport(command: String, args: &[&str]) -> McpTransport {
     McpTransport::Stdio {
         command,
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
@@ -72,29 +72,29 @@ fn stdio(command: String, args: &[&str]) -> McpTransport {
     }
 }
 
-fn http(peer: &ChildProgram) -> McpTransport {
+fn http_transport(peer: &ChildProgram) -> McpTransport {
     McpTransport::Http { url: format!("{}/mcp", peer.url), headers: BTreeMap::new(), ssl_verify: true }
 }
 
-async fn call(hub: &McpHub, tool: &str, arguments: Value, user: &Arc<User>) -> CallOutput {
+async fn call_tool(hub: &McpHub, tool: &str, arguments: Value, user: &Arc<ScriptedUser>) -> CallOutput {
     let limits = CallLimits::uniform(Duration::from_secs(2));
     let context = McpCallContext { elicitation_handler: Some(user.clone()), ..McpCallContext::with_limits(limits) };
     let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
     let called = tokio::time::timeout(TEST_TIMEOUT, hub.call_tool("one", tool, arguments, context));
-    called.await.expect("the call ends").expect("there is an answer")
+    called.await.expect("the call ends").expect("the call has a result")
 }
 
 async fn asks_for_a_form(transport: McpTransport) {
-    let hub = hub(transport).await;
-    let user = User::who(yes(json!({"name": "Anna", "check": true})));
-    let output = call(&hub, "trigger-elicitation-request", json!({}), &user).await;
+    let hub = start_hub(transport).await;
+    let user = ScriptedUser::answering(accept_answer(json!({"name": "Anna", "check": true})));
+    let output = call_tool(&hub, "trigger-elicitation-request", json!({}), &user).await;
     assert!(output.text.contains("Anna"), "{}", output.text);
-    let questions = user.questions();
+    let questions = user.received_requests();
     assert_eq!(questions.len(), 1);
     let ElicitationForm::Fields(schema) = &questions[0].form else { panic!("{questions:?}") };
     assert_eq!(schema["properties"]["name"]["type"], "string");
-    let declining = User::who(ElicitationAnswer::Decline);
-    let output = call(&hub, "trigger-elicitation-request", json!({}), &declining).await;
+    let declining = ScriptedUser::answering(ElicitationAnswer::Decline);
+    let output = call_tool(&hub, "trigger-elicitation-request", json!({}), &declining).await;
     assert!(output.text.contains("declined"), "{}", output.text);
     hub.close().await;
 }
@@ -103,18 +103,18 @@ async fn asks_for_a_form(transport: McpTransport) {
 #[tokio::test(flavor = "multi_thread")]
 async fn elicitation_form_over_stdio() {
     let node = testbed::path("K8SOPS_TEST_NODE");
-    asks_for_a_form(stdio(node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
+    asks_for_a_form(stdio_transport(node, &[&testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio"])).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn elicitation_form_over_http() {
     let peer = ChildProgram::start(&mut everything_over_http(testbed::free_port())).await;
-    asks_for_a_form(http(&peer)).await;
+    asks_for_a_form(http_transport(&peer)).await;
 }
 
-/// A configuration that has every deletion of a pod confirmed.
-fn rules(dir: &TempDir) -> String {
+/// Writes a configuration that requires confirmation of every pod deletion.
+fn write_confirm_rules(dir: &TempDir) -> String {
     let path = dir.path().join("config.toml");
     let rules =
         "confirmation_fallback = \"deny\"\n[[confirmation_rules]]\ntool = \"pods_delete\"\nmessage = \"Delete it?\"\n";
@@ -123,14 +123,20 @@ fn rules(dir: &TempDir) -> String {
 }
 
 async fn confirms_a_deletion(transport: McpTransport, cluster: &ChildProgram) {
-    let hub = hub(transport).await;
-    let deletes = || async { journal(cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
+    let hub = start_hub(transport).await;
+    let deletes = || async { read_journal(cluster).await.iter().filter(|r| r["method"] == "DELETE").count() };
     let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
     let before = deletes().await;
-    for (answer, deleted) in [(ElicitationAnswer::Decline, 0), (ElicitationAnswer::Cancel, 0), (yes(json!({})), 1)] {
-        let user = User::who(answer);
-        let output = call(&hub, "pods_delete", pod.clone(), &user).await;
-        assert_eq!(user.questions().iter().filter(|q| q.message.contains("Delete it?")).count(), 1, "{output:?}");
+    for (answer, deleted) in
+        [(ElicitationAnswer::Decline, 0), (ElicitationAnswer::Cancel, 0), (accept_answer(json!({})), 1)]
+    {
+        let user = ScriptedUser::answering(answer);
+        let output = call_tool(&hub, "pods_delete", pod.clone(), &user).await;
+        assert_eq!(
+            user.received_requests().iter().filter(|q| q.message.contains("Delete it?")).count(),
+            1,
+            "{output:?}"
+        );
         assert_eq!(deletes().await - before, deleted, "{output:?}");
     }
     hub.close().await;
@@ -139,12 +145,16 @@ async fn confirms_a_deletion(transport: McpTransport, cluster: &ChildProgram) {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn kubernetes_deletion_is_confirmed_over_stdio() {
-    let (cluster, dir, kubeconfig) = cluster().await;
+    let (cluster, dir, kubeconfig) = start_cluster_stub().await;
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
-    confirms_a_deletion(stdio(command, &["--kubeconfig", &kubeconfig, "--config", &rules(&dir)]), &cluster).await;
+    confirms_a_deletion(
+        stdio_transport(command, &["--kubeconfig", &kubeconfig, "--config", &write_confirm_rules(&dir)]),
+        &cluster,
+    )
+    .await;
 }
 
-/// The server over HTTP; with sessions it speaks the old era, without them the new one.
+/// Starts the server over HTTP. With sessions it uses the old protocol era, without them the new one.
 async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> ChildProgram {
     let port = testbed::free_port();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_KUBERNETES_MCP"));
@@ -158,22 +168,27 @@ async fn kubernetes_over_http(config: &str, kubeconfig: &str, more: &[&str]) -> 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn kubernetes_deletion_is_confirmed_over_http() {
-    let (cluster, dir, kubeconfig) = cluster().await;
-    let peer = kubernetes_over_http(&rules(&dir), &kubeconfig, &[]).await;
-    confirms_a_deletion(http(&peer), &cluster).await;
+    let (cluster, dir, kubeconfig) = start_cluster_stub().await;
+    let peer = kubernetes_over_http(&write_confirm_rules(&dir), &kubeconfig, &[]).await;
+    confirms_a_deletion(http_transport(&peer), &cluster).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn deletion_fails_without_elicitation_support() {
-    let (cluster, dir, kubeconfig) = cluster().await;
-    let peer = kubernetes_over_http(&rules(&dir), &kubeconfig, &["--stateless"]).await;
-    let hub = hub(http(&peer)).await;
-    let user = User::who(yes(json!({})));
+    let (cluster, dir, kubeconfig) = start_cluster_stub().await;
+    let peer = kubernetes_over_http(&write_confirm_rules(&dir), &kubeconfig, &["--stateless"]).await;
+    let hub = start_hub(http_transport(&peer)).await;
+    let user = ScriptedUser::answering(accept_answer(json!({})));
     let pod = json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"});
-    // It asks in the old way, which its own SDK refuses in the new era. A version that asks in the new way is asked here.
-    let output = call(&hub, "pods_delete", pod, &user).await;
-    let deletes = journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count();
-    assert_eq!((output.is_error, deletes), (user.questions().is_empty(), user.questions().len()), "{output:?}");
+    // The server sends elicitation requests of the old era, which its SDK rejects in the new one. This covers versions
+    // that send requests of the new era.
+    let output = call_tool(&hub, "pods_delete", pod, &user).await;
+    let deletes = read_journal(&cluster).await.iter().filter(|r| r["method"] == "DELETE").count();
+    assert_eq!(
+        (output.is_error, deletes),
+        (user.received_requests().is_empty(), user.received_requests().len()),
+        "{output:?}"
+    );
     hub.close().await;
 }

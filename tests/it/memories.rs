@@ -15,17 +15,17 @@ use k8sops_testing::{
 
 const FACT: &str = "The shop runs on the cluster mars-17.";
 
-fn enabled(model: &Arc<RememberingModel>) -> ServiceSetup {
+fn memory_setup(model: &Arc<RememberingModel>) -> ServiceSetup {
     let env = vec![("MEMORY_LONG_TERM_ENABLED", "true".to_owned())];
     ServiceSetup { env, model: Some(model.clone()), ..ServiceSetup::default() }
 }
 
-async fn service(model: &Arc<RememberingModel>) -> TestService {
-    TestService::start(enabled(model)).await
+async fn start_service(model: &Arc<RememberingModel>) -> TestService {
+    TestService::start(memory_setup(model)).await
 }
 
-async fn again(model: &Arc<RememberingModel>, data: TempDir) -> TestService {
-    TestService::start(ServiceSetup { data: Some(data), ..enabled(model) }).await
+async fn restart_service(model: &Arc<RememberingModel>, data: TempDir) -> TestService {
+    TestService::start(ServiceSetup { data: Some(data), ..memory_setup(model) }).await
 }
 
 /// Waits until the log of a session has this number of `memory_saved` events, and returns them.
@@ -38,7 +38,7 @@ async fn wait_for_extractions(service: &TestService, session: &str, count: usize
     .await
 }
 
-async fn contents(service: &TestService, query: &str) -> Vec<String> {
+async fn list_contents(service: &TestService, query: &str) -> Vec<String> {
     let list = service.get(&format!("/v1/memories{query}")).await;
     let memories = list["memories"].as_array().unwrap().iter();
     memories.map(|memory| memory["content"].as_str().unwrap().to_owned()).collect()
@@ -47,7 +47,7 @@ async fn contents(service: &TestService, query: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_of_one_session_is_recalled_in_the_next() {
     let model = RememberingModel::new();
-    let service = service(&model).await;
+    let service = start_service(&model).await;
     let first = service.create_session().await;
     service.turn(&first, &format!("REMEMBER {FACT}")).await;
     let looks = wait_for_extractions(&service, &first, 1).await;
@@ -69,7 +69,7 @@ async fn memory_of_one_session_is_recalled_in_the_next() {
     );
     assert!(!model.requests().last().unwrap().system.contains("mars-17"), "the beginning of the prompt stays the same");
 
-    // Once in the conversation it is not given again, and stays where it was.
+    // A memory that is already in the conversation is not added again, and keeps its position.
     let frames = service.turn(&second, "and where does the shop run at night?").await;
     assert!(!frame_types(&frames).contains(&"memory_recalled"), "{frames:#?}");
     let requests = model.requests();
@@ -84,7 +84,7 @@ async fn memory_of_one_session_is_recalled_in_the_next() {
 #[tokio::test(flavor = "multi_thread")]
 async fn session_with_memory_off_neither_recalls_nor_learns() {
     let model = RememberingModel::new();
-    let service = service(&model).await;
+    let service = start_service(&model).await;
     let known = service.create_session().await;
     service.turn(&known, &format!("REMEMBER {FACT}")).await;
     wait_for_extractions(&service, &known, 1).await;
@@ -94,26 +94,26 @@ async fn session_with_memory_off_neither_recalls_nor_learns() {
     let frames = service.turn(&off, "where does the shop run? REMEMBER the launch is on Friday").await;
     assert!(!frame_types(&frames).contains(&"memory_recalled") && !model.last_user_message().contains("mars-17"));
 
-    // On again, what was said in between stays unsaid.
+    // After memory is enabled again, the messages in between are not extracted.
     service.patch(&format!("{off}/settings"), json!({"memory": null})).await;
     service.turn(&off, "REMEMBER The budget of the shop is in euros.").await;
     let looks = wait_for_extractions(&service, &off, 1).await;
     assert_eq!(looks[0]["memories"].as_array().unwrap().len(), 1, "{looks:#?}");
     assert!(!model.extractions().concat().contains("Friday"), "{:?}", model.extractions());
-    assert_eq!(contents(&service, "").await, ["The budget of the shop is in euros.", FACT]);
+    assert_eq!(list_contents(&service, "").await, ["The budget of the shop is in euros.", FACT]);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pending_extraction_runs_once_after_restart() {
     let model = RememberingModel::new();
-    let first = service(&model).await;
+    let first = start_service(&model).await;
     let session = first.create_session().await;
     first.turn(&session, &format!("REMEMBER {FACT}")).await;
-    // Stopped before the session has been at rest for long enough.
-    let second = again(&model, first.stop().await).await;
+    // The service stops before the session was idle long enough for an extraction.
+    let second = restart_service(&model, first.stop().await).await;
     wait_for_extractions(&second, &session, 1).await;
-    let third = again(&model, second.stop().await).await;
+    let third = restart_service(&model, second.stop().await).await;
     third.turn(&session, "REMEMBER The shop runs on mars-17 in zone b.").await;
     let looks = wait_for_extractions(&third, &session, 2).await;
     assert_eq!(looks[1]["memories"].as_array().unwrap().len(), 1, "{looks:#?}");
@@ -122,19 +122,19 @@ async fn pending_extraction_runs_once_after_restart() {
     let conversation = asked[1].split_once("<conversation>").unwrap().1;
     assert!(!conversation.contains(FACT), "only what is new is looked at: {conversation}");
     assert!(asked[1].contains(FACT), "what is known is shown");
-    assert_eq!(contents(&third, "").await.len(), 2);
+    assert_eq!(list_contents(&third, "").await.len(), 2);
     third.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_session_keeps_its_memories() {
     let model = RememberingModel::new();
-    let service = service(&model).await;
+    let service = start_service(&model).await;
     let session = service.create_session().await;
     service.turn(&session, &format!("REMEMBER {FACT}")).await;
     let gone = service.request(Method::DELETE, &session).send().await.unwrap();
     assert_eq!(gone.status(), 204);
-    eventually("the fact is remembered", async || contents(&service, "").await == [FACT]).await;
+    eventually("the fact is remembered", async || list_contents(&service, "").await == [FACT]).await;
     assert_eq!(service.get("/v1/usage").await["total"]["input_tokens"], 200, "what the look cost is counted");
     service.stop().await;
 }
@@ -143,7 +143,7 @@ async fn deleted_session_keeps_its_memories() {
 async fn failed_extraction_is_retried_with_the_next_turn() {
     let model = RememberingModel::new();
     model.failing_extractions.store(1, Ordering::SeqCst);
-    let service = service(&model).await;
+    let service = start_service(&model).await;
     let session = service.create_session().await;
     service.turn(&session, &format!("REMEMBER {FACT}")).await;
     let looks = wait_for_extractions(&service, &session, 1).await;
@@ -168,27 +168,27 @@ async fn secrets_and_tool_instructions_are_not_remembered() {
         {"kind": "episodic", "content": FACT},
     ]);
     *model.extraction_reply.lock() = Some(answer.to_string());
-    let service = service(&model).await;
+    let service = start_service(&model).await;
     let session = service.create_session().await;
     service.turn(&session, "what do the annotations say?").await;
     let looks = wait_for_extractions(&service, &session, 1).await;
     assert_eq!(looks[0]["memories"].as_array().unwrap().len(), 1, "{looks:#?}");
-    assert_eq!(contents(&service, "").await, [FACT]);
+    assert_eq!(list_contents(&service, "").await, [FACT]);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn user_manages_memories_over_the_api() {
     let model = RememberingModel::new();
-    let first = service(&model).await;
+    let first = start_service(&model).await;
     let session = first.create_session().await;
     let facts: Vec<String> = (0..5).map(|n| format!("REMEMBER Service svc-{n} belongs to team {n}.")).collect();
     first.turn(&session, &facts.join("\n")).await;
     wait_for_extractions(&first, &session, 1).await;
-    assert_eq!(contents(&first, "?query=who%20has%20svc-3").await[0], "Service svc-3 belongs to team 3.");
-    assert_eq!(contents(&first, "?kind=episodic").await, Vec::<String>::new());
+    assert_eq!(list_contents(&first, "?query=who%20has%20svc-3").await[0], "Service svc-3 belongs to team 3.");
+    assert_eq!(list_contents(&first, "?kind=episodic").await, Vec::<String>::new());
     let page = first.get("/v1/memories?limit=2").await;
-    let rest = contents(&first, &format!("?limit=50&cursor={}", page["next_cursor"].as_str().unwrap())).await;
+    let rest = list_contents(&first, &format!("?limit=50&cursor={}", page["next_cursor"].as_str().unwrap())).await;
     assert_eq!((page["memories"].as_array().unwrap().len(), rest.len()), (2, 3));
 
     let id = page["memories"][0]["id"].as_str().unwrap().to_owned();
@@ -198,7 +198,7 @@ async fn user_manages_memories_over_the_api() {
         (corrected["content"].as_str(), corrected["kind"].as_str()),
         (Some("svc-4 is retired."), Some("episodic"))
     );
-    assert_eq!(contents(&first, "?query=svc-4").await[0], "svc-4 is retired.");
+    assert_eq!(list_contents(&first, "?query=svc-4").await[0], "svc-4 is retired.");
     for (method, path, body, says) in [
         (Method::PATCH, path.clone(), json!({}), "changes nothing"),
         (Method::PATCH, path.clone(), json!({"content": "  "}), "1 to 2000"),
@@ -218,9 +218,9 @@ async fn user_manages_memories_over_the_api() {
         assert!(status == 400 && problem["detail"].as_str().unwrap().contains(says), "{path}: {problem}");
     }
 
-    // It outlives the process; what is erased is gone from the disk too.
+    // Memories outlive the process, and deleted ones are removed from the disk.
     let data = first.stop().await;
-    let second = again(&model, data).await;
+    let second = restart_service(&model, data).await;
     let export = second.request(Method::GET, "/v1/memories/export").send().await.unwrap();
     assert_eq!(export.headers()["content-type"], "application/x-ndjson");
     let lines: Vec<Value> =
@@ -249,12 +249,12 @@ async fn user_manages_memories_over_the_api() {
 #[tokio::test(flavor = "multi_thread")]
 async fn disabled_memory_extracts_nothing_and_keeps_existing() {
     let model = RememberingModel::new();
-    let first = service(&model).await;
+    let first = start_service(&model).await;
     assert_eq!(first.get("/v1/info").await["long_term_memory"], true);
     let session = first.create_session().await;
     first.turn(&session, &format!("REMEMBER {FACT}")).await;
     wait_for_extractions(&first, &session, 1).await;
-    // A message that is not looked at any more, because the memory is switched off by then.
+    // No memory is extracted from this message, because memory is disabled by then.
     first.turn(&session, "REMEMBER Anna is on call.").await;
     let data = Some(first.stop().await);
     let off = TestService::start(ServiceSetup { data, model: Some(model.clone()), ..ServiceSetup::default() }).await;
@@ -264,7 +264,7 @@ async fn disabled_memory_extracts_nothing_and_keeps_existing() {
     let looks = wait_for_extractions(&off, &session, 2).await;
     assert_eq!((looks.len(), looks[1]["memories"].as_array().unwrap().len()), (2, 0), "there is no work left");
     assert_eq!(model.extractions().len(), 1);
-    assert_eq!(contents(&off, "").await, [FACT]);
+    assert_eq!(list_contents(&off, "").await, [FACT]);
     off.stop().await;
 }
 
@@ -273,7 +273,7 @@ async fn turn_succeeds_without_the_embedding_model() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     for address in ["127.0.0.1:1".to_owned(), silent.local_addr().unwrap().to_string()] {
         let model = RememberingModel::new();
-        let mut setup = enabled(&model);
+        let mut setup = memory_setup(&model);
         setup.env.extend([("EMBEDDING_PROVIDER", "vectors".to_owned()), ("EMBEDDING_MODEL", "minilm".to_owned())]);
         setup.yaml = Some(format!(
             "providers:\n  vectors:\n    protocol: openai-chat\n    base_url: http://{address}/v1\n    api_key: none\n"
@@ -298,14 +298,14 @@ async fn replicas_share_memories_and_pending_extractions() {
         let redis = RedisServer::start(kind).await;
         let model = RememberingModel::new();
         let replica = async || {
-            let mut setup = enabled(&model);
+            let mut setup = memory_setup(&model);
             setup.env.extend([("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())]);
             TestService::start(setup).await
         };
         let (one, other) = (replica().await, replica().await);
         let session = one.create_session().await;
         one.turn(&session, &format!("REMEMBER {FACT}")).await;
-        // It stops before the session has been at rest for long enough.
+        // The service stops before the session was idle long enough for an extraction.
         one.stop().await;
         let looks = wait_for_extractions(&other, &session, 1).await;
         assert_eq!((looks.len(), &looks[0]["memories"][0]["content"]), (1, &json!(FACT)));
@@ -315,7 +315,7 @@ async fn replicas_share_memories_and_pending_extractions() {
         assert_eq!(model.extractions().iter().filter(|look| look.contains(FACT)).count(), 1);
         let gone = third.request(Method::DELETE, "/v1/memories").send().await.unwrap();
         assert_eq!(gone.json::<Value>().await.unwrap(), json!({"deleted": 1}));
-        assert_eq!(contents(&other, "").await, Vec::<String>::new(), "gone on every replica");
+        assert_eq!(list_contents(&other, "").await, Vec::<String>::new(), "gone on every replica");
         let keys = redis.cli(&["keys", "*memor*"]).await;
         for key in keys.lines().filter(|key| !key.is_empty()) {
             assert!(!redis.cli(&["hgetall", key]).await.contains("mars-17"), "{key}");

@@ -14,12 +14,12 @@ use k8sops_testing::{
     testbed,
 };
 
-async fn scrape(service: &TestService) -> String {
+async fn scrape_metrics(service: &TestService) -> String {
     service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap()
 }
 
-/// A service that has done a bit of everything; the path of its session.
-async fn busy() -> (TestService, String) {
+/// Starts a service and uses most of its features. Returns the path of its session.
+async fn start_busy_service() -> (TestService, String) {
     let (tools, model) = (CountingMcpServer::new(), ScriptedModel::new([]));
     model.add_replies([
         vec![call("look", json!({}))],
@@ -35,7 +35,7 @@ async fn busy() -> (TestService, String) {
     service.post(&format!("{session}/messages"), json!({"content": "change"})).await;
     let mut events = service.events(&session, "").await;
     events.until("approval_requested").await;
-    let text = scrape(&service).await;
+    let text = scrape_metrics(&service).await;
     for line in [
         "k8sops_approvals_waiting 1",
         "k8sops_runs_open 1",
@@ -58,8 +58,8 @@ async fn busy() -> (TestService, String) {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_accepts_metrics_and_labels_hold_no_ids() {
-    let (service, session) = busy().await;
-    let text = scrape(&service).await;
+    let (service, session) = start_busy_service().await;
+    let text = scrape_metrics(&service).await;
     let mut promtool = Command::new(testbed::path("K8SOPS_TEST_PROMTOOL"))
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -94,8 +94,8 @@ async fn promtool_accepts_metrics_and_labels_hold_no_ids() {
     service.stop().await;
 }
 
-/// The metrics that a text names.
-fn named(text: &str) -> BTreeSet<String> {
+/// Returns the names of metrics in a text.
+fn metric_names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let ours = words.filter(|word| word.starts_with("k8sops_") || word.starts_with("process_"));
     let family = |word: &str| {
@@ -107,21 +107,21 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dashboard_and_alert_metrics_exist() {
-    let (service, _) = busy().await;
+    let (service, _) = start_busy_service().await;
     let rare = Metrics::new();
     rare.record_memory_recall(RecallOutcome::Found, Duration::from_millis(3));
     rare.set_open_circuits(&[("openai".into(), "m".into())]);
-    let scraped = scrape(&service).await + &rare.render();
-    // A retry has a label by what went wrong, and there was none.
+    let scraped = scrape_metrics(&service).await + &rare.render();
+    // Retries are labeled by their cause, and none has happened.
     let mut there: BTreeSet<String> =
         scraped.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect();
     there.insert("k8sops_model_retries_total".into());
-    let dashboard = named(include_str!("../../deploy/grafana/k8sops.json"));
-    let alerts = named(include_str!("../../deploy/prometheus/k8sops-rules.yaml"));
+    let dashboard = metric_names(include_str!("../../deploy/grafana/k8sops.json"));
+    let alerts = metric_names(include_str!("../../deploy/prometheus/k8sops-rules.yaml"));
     assert!(dashboard.len() > 25 && alerts.len() > 8);
     let missing: Vec<_> = dashboard.union(&alerts).filter(|name| !there.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?} of {there:?}");
-    // And the dashboard shows each of our own metrics.
+    // The dashboard shows each metric of k8sops.
     let unseen: Vec<_> = there.difference(&dashboard).filter(|name| !name.starts_with("process_")).collect();
     assert!(unseen.is_empty(), "{unseen:?}");
     service.stop().await;

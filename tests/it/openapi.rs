@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::service::TestService;
 use k8sops_testing::{scripted_model::ScriptedModel, testbed};
 
-fn operations(document: &Value) -> Vec<(String, String)> {
+fn list_operations(document: &Value) -> Vec<(String, String)> {
     let paths = document["paths"].as_object().unwrap();
     let of = |path: &String, item: &Value| {
         let methods = item
@@ -32,10 +32,10 @@ async fn documented_operations_are_served() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let session = service.create_session().await;
     let document = service.get("/openapi.json").await;
-    let operations = operations(&document);
+    let operations = list_operations(&document);
     assert!(operations.len() >= 20, "{operations:?}");
     let id = session.rsplit('/').next().unwrap();
-    // Deleting comes last: the others need the session.
+    // The deletion comes last, because the other operations need the session.
     let (deletes, others): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(method, _)| method == "DELETE");
     for (method, path) in others.into_iter().chain(deletes) {
         let target = path.replace("{session_id}", id).replace("{approval_id}", "018f0000-0000-7000-8000-000000000000");
@@ -45,7 +45,7 @@ async fn documented_operations_are_served() {
         let status = response.status().as_u16();
         let problem = response.headers().get("content-type").is_some_and(|kind| kind == "application/problem+json");
         let text = response.text().await.unwrap();
-        // A route that is not there says `not_found`, or `method_not_allowed`.
+        // A missing route responds with `not_found` or `method_not_allowed`.
         assert!(!(problem && text.contains("\"not_found\"")) && status != 405, "{method} {path} is not served: {text}");
         let answers = &document["paths"][&path][method.as_str().to_lowercase()]["responses"];
         assert!(answers[status.to_string()].is_object(), "{method} {path} answers {status}, which is not documented");
@@ -56,7 +56,7 @@ async fn documented_operations_are_served() {
 async fn operation_ids_are_unique_and_errors_are_problems() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
     let mut ids = Vec::new();
-    for (method, path) in operations(&document) {
+    for (method, path) in list_operations(&document) {
         let operation = &document["paths"][&path][method.to_lowercase()];
         ids.push(operation["operationId"].as_str().unwrap().to_owned());
         for (status, answer) in operation["responses"].as_object().unwrap() {
@@ -75,7 +75,7 @@ async fn operation_ids_are_unique_and_errors_are_problems() {
 #[test]
 fn every_operation_documents_the_common_errors() {
     let document: Value = serde_json::from_str(k8sops::api::openapi_json()).unwrap();
-    for (method, path) in operations(&document) {
+    for (method, path) in list_operations(&document) {
         let responses = &document["paths"][&path][method.to_lowercase()]["responses"];
         for (status, code) in [("403", "origin_not_allowed"), ("500", "internal")] {
             let words = responses[status]["description"].as_str().unwrap_or_default();
@@ -93,8 +93,8 @@ fn every_operation_has_description_and_valid_examples() {
         let with_examples = contents.filter(|(_, content)| content.get("example").is_some());
         let mut any = false;
         for (kind, content) in with_examples {
-            // The document allows fields that it does not name, since it may grow; an example has none, but for those of the
-            // contracts, which name none at all.
+            // Schemas allow additional fields, so that fields can be added. Examples must not have any, unless the schema
+            // declares no fields at all.
             let mut schema = content["schema"].clone();
             schema["components"] = document["components"].clone();
             if kind == "application/json" && !["openapi 200", "asyncapi 200"].contains(&place) {
@@ -114,7 +114,7 @@ fn every_operation_has_description_and_valid_examples() {
         }
         assert!(any, "{place} has no example");
     };
-    for (method, path) in operations(&document) {
+    for (method, path) in list_operations(&document) {
         let operation = &document["paths"][&path][method.to_lowercase()];
         let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {path} has no operationId"));
         assert!(operation["summary"].as_str().is_some_and(|words| !words.is_empty()), "{id} has no summary");

@@ -1,4 +1,4 @@
-//! Outputs of any size: what the model gets is bounded, and the whole can be read by the user and by the model.
+//! Outputs of any size: the model gets a bounded part, and the user and the model can read the whole output.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use k8sops_testing::{
 
 const NEEDLE: &str = "2026-11-23T10:00:00Z ERROR payment 4711 was refused by the bank";
 
-/// Log lines that all differ, with one among them that matters.
-fn log(lines: usize) -> String {
+/// Returns log lines that all differ, with one error among them.
+fn varied_log(lines: usize) -> String {
     let line = |n: usize| match n {
         n if n == lines / 2 => format!("{NEEDLE}\n"),
         n => format!("2026-11-23T09:{:02}:{:02}Z INFO {:x} request served\n", n / 60 % 60, n % 60, n * 2_654_435_761),
@@ -22,7 +22,7 @@ fn log(lines: usize) -> String {
     (0..lines).map(line).collect()
 }
 
-async fn service(model: &Arc<ScriptedModel>, cluster: &FakeMcpServer) -> (TestService, String) {
+async fn start_service(model: &Arc<ScriptedModel>, cluster: &FakeMcpServer) -> (TestService, String) {
     let servers = vec![cluster.connector("prod")];
     let service =
         TestService::start(ServiceSetup { model: Some(model.clone()), servers, ..ServiceSetup::default() }).await;
@@ -37,11 +37,11 @@ fn tool_end(frames: &[Value], n: usize) -> &Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn truncated_output_is_readable_in_pages() {
-    let whole = log(40_000);
+    let whole = varied_log(40_000);
     let (said, cluster) = (whole.clone(), FakeMcpServer::new());
     let cluster = cluster.read_only_tool("pods_log", "The log of a pod.", move |_| Ok(said.clone()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("I see")]]);
-    let (service, session) = service(&model, &cluster).await;
+    let (service, session) = start_service(&model, &cluster).await;
     let frames = service.turn(&session, "see the log").await;
     let end = tool_end(&frames, 0);
     assert_eq!((&end["truncated"], &end["bytes"], &end["status"]), (&json!(true), &json!(whole.len()), &json!("ok")));
@@ -62,7 +62,7 @@ async fn truncated_output_is_readable_in_pages() {
     assert!(read == whole, "the parts are the whole");
     let plain = service.request(Method::GET, &format!("{path}?limit=100")).header(header::ACCEPT, "text/plain");
     assert_eq!(plain.send().await.unwrap().text().await.unwrap(), whole[..100]);
-    // After a restart, too.
+    // The output is stored, so it can be read after a restart, too.
     let data = service.stop().await;
     let again = TestService::start(ServiceSetup { data: Some(data), ..ServiceSetup::default() }).await;
     assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
@@ -72,10 +72,10 @@ async fn truncated_output_is_readable_in_pages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn model_finds_a_line_in_a_truncated_output() {
-    let whole = log(60_000);
+    let whole = varied_log(60_000);
     let cluster = FakeMcpServer::new().read_only_tool("pods_log", "The log of a pod.", move |_| Ok(whole.clone()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))], vec![text("hm")]]);
-    let (service, session) = service(&model, &cluster).await;
+    let (service, session) = start_service(&model, &cluster).await;
     let frames = service.turn(&session, "see the log").await;
     let id = tool_end(&frames, 0)["tool_call_id"].as_str().unwrap().to_owned();
     model.add_replies([
@@ -107,12 +107,12 @@ async fn model_finds_a_line_in_a_truncated_output() {
 async fn short_output_is_returned_unchanged() {
     let cluster = FakeMcpServer::new().read_only_tool("pods_log", "The log of a pod.", |_| Ok("täil".into()));
     let model = ScriptedModel::new([vec![call("pods_log", json!({}))]]);
-    let (service, session) = service(&model, &cluster).await;
+    let (service, session) = start_service(&model, &cluster).await;
     let frames = service.turn(&session, "see the log").await;
     let path = format!("{session}/tool_calls/{}/output", tool_end(&frames, 0)["tool_call_id"].as_str().unwrap());
     let page = service.get(&format!("{path}?limit=4")).await;
     assert_eq!((&page["content"], &page["next_offset"]), (&json!("täi"), &json!(4)));
-    // A place in the middle of a character is moved to its beginning.
+    // An offset in the middle of a character is moved to its first byte.
     let page = service.get(&format!("{path}?offset=2")).await;
     assert_eq!((&page["content"], &page["offset"], &page["next_offset"]), (&json!("äil"), &json!(1), &Value::Null));
     let wrong = service.request(Method::GET, &format!("{path}?limit=0"));

@@ -6,7 +6,7 @@ use tokio::process::Command;
 use crate::service::{ServiceSetup, TestService, shown_text};
 use k8sops_testing::{child_program::ChildProgram, testbed};
 
-async fn llama() -> ChildProgram {
+async fn start_llama_server() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));
     command.args(["-m", &testbed::path("K8SOPS_TEST_LLAMA_MODEL")]);
     command.args(["--host", "127.0.0.1", "--port", "0", "--offline", "--no-webui", "--jinja"]);
@@ -15,7 +15,7 @@ async fn llama() -> ChildProgram {
     ChildProgram::start(&mut command).await
 }
 
-fn everything() -> Vec<(&'static str, String)> {
+fn everything_server_env() -> Vec<(&'static str, String)> {
     let args = [testbed::path("K8SOPS_TEST_MCP_EVERYTHING"), "stdio".into()];
     vec![
         ("MCP_TRANSPORT", "stdio".into()),
@@ -24,10 +24,10 @@ fn everything() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// One streamed turn in which the model calls a tool.
+/// Runs a streamed turn in which the model calls a tool, and checks its frames.
 async fn assert_turn_with_a_tool(yaml: String) {
     let env = [
-        everything(),
+        everything_server_env(),
         vec![
             ("LLM_PROVIDER", "llama".into()),
             ("LLM_TEMPERATURE", "0".into()),
@@ -57,8 +57,8 @@ async fn assert_turn_with_a_tool(yaml: String) {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn real_model_answers_over_each_protocol() {
-    // One server for all: its start and the reading of the tools cost most of the time.
-    let llama = llama().await;
+    // All turns share one server, because its start and the prompt with the tools take most of the time.
+    let llama = start_llama_server().await;
     let yaml = |protocol: &str| {
         let base = if protocol == "anthropic" { llama.url.clone() } else { format!("{}/v1", llama.url) };
         format!("providers:\n  llama:\n    protocol: {protocol}\n    base_url: {base}\n    key_optional: true\n")
@@ -68,8 +68,8 @@ async fn real_model_answers_over_each_protocol() {
     }
 }
 
-/// The YAML of one provider that takes any model.
-fn provider(protocol: &str, base_url: &str) -> String {
+/// Returns the YAML of a provider that accepts any model.
+fn provider_yaml(protocol: &str, base_url: &str) -> String {
     format!(
         "providers:\n  peer:\n    protocol: {protocol}\n    base_url: {base_url}\n    api_key: none\n    read_timeout: 2s\n"
     )
@@ -97,7 +97,7 @@ async fn third_party_mock_works_in_every_protocol() {
         let mut command = Command::new(testbed::path("K8SOPS_TEST_NODE"));
         command.arg(testbed::path("K8SOPS_TEST_AIMOCK")).args(["-p", "0", "-h", "127.0.0.1", "-f"]).arg(&fixtures);
         let aimock = ChildProgram::start(&mut command).await;
-        let service = service_of(provider(protocol, &format!("{}{path}", aimock.url))).await;
+        let service = service_of(provider_yaml(protocol, &format!("{}{path}", aimock.url))).await;
         let session = service.create_session().await;
         let frames = service.turn(&session, "list the pods").await;
         assert_eq!(shown_text(&frames), "Three pods, all well.", "{protocol}: {frames:#?}");
@@ -110,7 +110,7 @@ async fn third_party_mock_works_in_every_protocol() {
     }
 }
 
-/// What llmock, a provider of faults by others, says of its client.
+/// Returns the report of llmock, a third-party mock provider, about its client.
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn third_party_fault_scenarios_pass() {
@@ -122,7 +122,7 @@ async fn third_party_fault_scenarios_pass() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut faults = 0;
     for (protocol, path, name) in [("openai-chat", "/v1", "openai"), ("anthropic", "/anthropic", "anthropic")] {
-        let service = service_of(provider(protocol, &format!("{}{path}", llmock.url))).await;
+        let service = service_of(provider_yaml(protocol, &format!("{}{path}", llmock.url))).await;
         for behavior in [
             json!({"type": "fail", "status": 429, "retry_after": 1}),
             json!({"type": "fail", "status": 529}),
@@ -149,7 +149,7 @@ async fn third_party_fault_scenarios_pass() {
                 (&json!(faults), &json!(true)),
                 "{what}: {verdict:#}"
             );
-            // Its warnings depend on time: an attempt that comes late it takes for another call.
+            // Its warnings depend on time: it takes a late retry for a new call.
             assert_eq!(verdict["errors"], 0, "{what}: {verdict:#}");
         }
         service.stop().await;

@@ -1,5 +1,6 @@
-//! Quality of recall: paraphrased questions find the fact that answers them, with a real embedding model and with words only,
-//! over `tests/recall/facts.jsonl`. The floors are a little below what was measured when they were set.
+//! Quality of recall over `tests/recall/facts.jsonl`: paraphrased questions find the fact that answers them, with a real
+//! embedding model and by words only. The lower bounds are slightly below the values that were measured when they were
+//! set.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,9 +18,9 @@ use tokio::process::Command;
 
 use k8sops_testing::{child_program::ChildProgram, testbed};
 
-/// A fact, the same in other words, and a question that it answers and no other does.
+/// A fact, a paraphrase of it, and a question that only this fact answers.
 #[derive(Debug, Deserialize)]
-struct Fact {
+struct RecallFact {
     id: String,
     kind: MemoryKind,
     fact: String,
@@ -27,7 +28,7 @@ struct Fact {
     question: String,
 }
 
-fn facts() -> Vec<Fact> {
+fn load_facts() -> Vec<RecallFact> {
     let lines = include_str!("../recall/facts.jsonl").lines();
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
 }
@@ -37,7 +38,7 @@ async fn embedding_server() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_LLAMA_SERVER"));
     command.args(["--model", &testbed::path("K8SOPS_TEST_EMBEDDING_MODEL"), "--embeddings", "--offline", "--no-webui"]);
     command.args(["--alias", "minilm", "--host", "127.0.0.1", "--ctx-size", "2048", "--parallel", "4"]);
-    // One thread: on a busy machine two would wait for each other most of the time.
+    // One thread: on a busy machine, two mostly wait for each other.
     command.args(["--threads", "1", "--threads-batch", "1", "--ubatch-size", "512"]);
     let port = testbed::free_port();
     let url = format!("http://127.0.0.1:{port}");
@@ -45,12 +46,12 @@ async fn embedding_server() -> ChildProgram {
     ChildProgram::start_at(&mut command, url, "/health").await
 }
 
-/// What the model makes of all texts of the facts, made beforehand: recall waits for it only so long, and how busy a machine
-/// is must not decide what is found.
-struct Prepared(HashMap<String, EmbeddingVector>);
+/// The embeddings of all texts, computed in advance: recall has a time limit for embeddings, and the load of the
+/// machine must not affect the result.
+struct PrecomputedEmbeddings(HashMap<String, EmbeddingVector>);
 
-impl Prepared {
-    async fn embed_facts(server: &ChildProgram, facts: &[Fact]) -> Arc<dyn EmbeddingModel> {
+impl PrecomputedEmbeddings {
+    async fn embed_facts(server: &ChildProgram, facts: &[RecallFact]) -> Arc<dyn EmbeddingModel> {
         let config = ProviderOptions {
             name: "llama".into(),
             protocol: ProviderProtocol::OpenaiChat,
@@ -74,7 +75,7 @@ impl Prepared {
 }
 
 #[async_trait]
-impl EmbeddingModel for Prepared {
+impl EmbeddingModel for PrecomputedEmbeddings {
     fn name(&self) -> &'static str {
         "llama/minilm"
     }
@@ -84,11 +85,11 @@ impl EmbeddingModel for Prepared {
     }
 }
 
-fn anna() -> UserId {
+fn test_user() -> UserId {
     "anna".parse().unwrap()
 }
 
-fn learned(kind: MemoryKind, content: &str) -> ExtractedMemory {
+fn extracted_memory(kind: MemoryKind, content: &str) -> ExtractedMemory {
     ExtractedMemory {
         kind,
         content: content.into(),
@@ -101,39 +102,39 @@ fn learned(kind: MemoryKind, content: &str) -> ExtractedMemory {
     }
 }
 
-/// What was found: the share of questions whose fact is among the first five, and the mean of 1 / its place.
-struct Found {
+/// Recall at 5 (share of questions whose fact is among the first five results) and mean reciprocal rank.
+struct RecallQuality {
     recall: f64,
     reciprocal: f64,
 }
 
-async fn measure(memory: &Arc<LongTermMemory>, facts: &[&Fact]) -> Found {
+async fn measure_recall(memory: &Arc<LongTermMemory>, facts: &[&RecallFact]) -> RecallQuality {
     let (mut recall, mut reciprocal) = (0.0, 0.0);
     for fact in facts {
-        let found = memory.search_memories(&anna(), &fact.question, 5).await.unwrap();
+        let found = memory.search_memories(&test_user(), &fact.question, 5).await.unwrap();
         match found.iter().position(|note| note.content == fact.fact) {
-            Some(place) => {
+            Some(index) => {
                 recall += 1.0;
-                reciprocal += 1.0 / (place + 1) as f64;
+                reciprocal += 1.0 / (index + 1) as f64;
             }
-            None => println!("  {} is not found by: {}", fact.id, fact.question),
+            None => println!("  {} not found by: {}", fact.id, fact.question),
         }
     }
     let count = facts.len() as f64;
-    Found { recall: recall / count, reciprocal: reciprocal / count }
+    RecallQuality { recall: recall / count, reciprocal: reciprocal / count }
 }
 
-/// Stores all facts, ten at a time.
-async fn knowing(
+/// Stores all facts, ten per merge.
+async fn store_facts(
     store: &Arc<InMemoryStore>,
     embedder: Option<Arc<dyn EmbeddingModel>>,
-    facts: &[Fact],
+    facts: &[RecallFact],
 ) -> Arc<LongTermMemory> {
     let memory = LongTermMemory::new(store.clone(), embedder, 5);
     let source = MemorySource { session_id: SessionId::new(), seq: 1 };
     for part in facts.chunks(10) {
-        let part = part.iter().map(|fact| learned(fact.kind, &fact.fact)).collect();
-        memory.merge_memories_from(&anna(), &source, part).await.unwrap();
+        let part = part.iter().map(|fact| extracted_memory(fact.kind, &fact.fact)).collect();
+        memory.merge_memories_from(&test_user(), &source, part).await.unwrap();
     }
     memory
 }
@@ -141,22 +142,26 @@ async fn knowing(
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn paraphrased_questions_find_their_facts() {
-    let facts = facts();
+    let facts = load_facts();
     assert!(facts.len() >= 200);
     let server = embedding_server().await;
-    // (the least recall, the least reciprocal): by meaning and words, and by words alone.
+    // Lower bounds (recall, reciprocal rank): by embeddings and words, and by words only.
     let cases = [
-        ("meaning and words", Some(Prepared::embed_facts(&server, &facts).await), 0.67, 0.5),
+        ("meaning and words", Some(PrecomputedEmbeddings::embed_facts(&server, &facts).await), 0.67, 0.5),
         ("words alone", None, 0.26, 0.15),
     ];
     for (name, embedder, least_recall, least_reciprocal) in cases {
         let store = Arc::new(InMemoryStore::default());
-        let memory = knowing(&store, embedder, &facts).await;
-        assert_eq!(store.read_memories(&anna()).await.unwrap().all.len(), facts.len(), "every fact is one of its own");
-        // The constants of `memory::rank` were found with the even ones; the odd ones say how they do on others.
+        let memory = store_facts(&store, embedder, &facts).await;
+        assert_eq!(
+            store.read_memories(&test_user()).await.unwrap().all.len(),
+            facts.len(),
+            "every fact is one of its own"
+        );
+        // The constants of `memory::rank` were tuned with the even facts; the odd ones are the held-out set.
         for (half, parity) in [("tuned by", 0), ("held out", 1)] {
-            let half_of: Vec<&Fact> = facts.iter().skip(parity).step_by(2).collect();
-            let found = measure(&memory, &half_of).await;
+            let half_of: Vec<&RecallFact> = facts.iter().skip(parity).step_by(2).collect();
+            let found = measure_recall(&memory, &half_of).await;
             println!(
                 "{name}, {half}: recall@5 {:.3}, MRR {:.3} of {} questions",
                 found.recall,
@@ -172,23 +177,24 @@ async fn paraphrased_questions_find_their_facts() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn paraphrased_facts_are_not_stored_twice() {
-    let facts = facts();
+    let facts = load_facts();
     let server = embedding_server().await;
     let store = Arc::new(InMemoryStore::default());
-    let memory = LongTermMemory::new(store.clone(), Some(Prepared::embed_facts(&server, &facts).await), 5);
-    let sessions = |telling: fn(&Fact) -> &str| -> Vec<Vec<ExtractedMemory>> {
-        // Fifty sessions, each with a few facts of all kinds.
-        let session = |n| facts.iter().skip(n).step_by(50).map(|fact| learned(fact.kind, telling(fact))).collect();
+    let memory = LongTermMemory::new(store.clone(), Some(PrecomputedEmbeddings::embed_facts(&server, &facts).await), 5);
+    let sessions = |telling: fn(&RecallFact) -> &str| -> Vec<Vec<ExtractedMemory>> {
+        // Fifty sessions, each with a few facts of every kind.
+        let session =
+            |n| facts.iter().skip(n).step_by(50).map(|fact| extracted_memory(fact.kind, telling(fact))).collect();
         (0..50).map(session).collect()
     };
     for (round, telling) in
-        [(1, (|fact| &fact.fact) as fn(&Fact) -> &str), (2, |fact| &fact.again), (3, |fact| &fact.fact)]
+        [(1, (|fact| &fact.fact) as fn(&RecallFact) -> &str), (2, |fact| &fact.again), (3, |fact| &fact.fact)]
     {
         for session in sessions(telling) {
             let source = MemorySource { session_id: SessionId::new(), seq: 1 };
-            memory.merge_memories_from(&anna(), &source, session).await.unwrap();
+            memory.merge_memories_from(&test_user(), &source, session).await.unwrap();
         }
-        let known = store.read_memories(&anna()).await.unwrap().all;
+        let known = store.read_memories(&test_user()).await.unwrap().all;
         let twice: Vec<&str> = known
             .iter()
             .map(|stored| stored.memory.content.as_str())

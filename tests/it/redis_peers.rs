@@ -1,5 +1,4 @@
-//! The Redis servers that other tests run against do what those tests take for granted. When one of these fails, the
-//! test bed is broken, not k8sops.
+//! Checks the Redis servers that other tests use. If one of these tests fails, the test bed is broken, not k8sops.
 
 use std::time::Duration;
 
@@ -69,7 +68,7 @@ async fn tls_server_accepts_clients_with_its_ca() {
         }
         client.build().unwrap().get(format!("https://127.0.0.1:{}", server.port())).send()
     };
-    // Redis speaks no HTTP, so both fail; but only one of them for the certificate.
+    // Both requests fail, because Redis does not speak HTTP; only one fails because of the certificate.
     let trusting = format!("{:?}", get(Some(std::fs::read(server.ca_file()).unwrap())).await.unwrap_err());
     let other = format!("{:?}", get(None).await.unwrap_err());
     assert!(!trusting.contains("InvalidCertificate"), "{trusting}");
@@ -82,7 +81,7 @@ async fn cluster_survives_the_crash_of_a_node() {
     for kind in RedisFlavor::ALL {
         let cluster = RedisCluster::start(kind).await;
         assert_eq!(cluster.urls(), [0, 1, 2].map(|i| cluster.node(i).url()));
-        // The slots 0, 5461 and 10923 begin the three shares; these keys are well inside.
+        // The three nodes begin at the slots 0, 5461 and 10923; each of these keys belongs to another node.
         for key in ["b", "c", "a"] {
             assert_eq!(cluster.cli(&["SET", key, key]).await, "OK");
             assert_eq!(cluster.cli(&["GET", key]).await, key);

@@ -1,5 +1,5 @@
-//! The Redis store against Redis servers of several makers and versions: the contract of all stores, and what Redis adds
-//! to it (an answer that is lost, a deleted session's keys, bounded storage, time to live).
+//! The Redis store with Redis servers of several vendors and versions: the contract of all stores, and what is specific to
+//! Redis (lost replies, keys of deleted sessions, bounded storage, time to live).
 
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
@@ -25,7 +25,7 @@ use k8sops_testing::{
 };
 
 /// Returns the configuration of a separate deployment.
-fn config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
+fn store_config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
     RedisConfig {
         urls: urls.into_iter().map(Into::into).collect(),
         topology,
@@ -48,7 +48,7 @@ async fn the_contract_holds(new_config: impl Fn() -> RedisConfig) {
 async fn store_contract_on_redis_and_valkey() {
     for kind in [RedisFlavor::Debian, RedisFlavor::Redis8, RedisFlavor::Valkey] {
         let server = RedisServer::start(kind).await;
-        the_contract_holds(|| config(vec![server.url()], RedisDeployment::Single)).await;
+        the_contract_holds(|| store_config(vec![server.url()], RedisDeployment::Single)).await;
     }
 }
 
@@ -56,25 +56,29 @@ async fn store_contract_on_redis_and_valkey() {
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_on_a_cluster() {
     let cluster = RedisCluster::start(RedisFlavor::Redis8).await;
-    the_contract_holds(|| config(cluster.urls(), RedisDeployment::Cluster)).await;
+    the_contract_holds(|| store_config(cluster.urls(), RedisDeployment::Cluster)).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn store_contract_behind_sentinel_and_over_tls() {
     let sentinel = RedisSentinel::start(RedisFlavor::Debian).await;
-    the_contract_holds(|| config(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into()))).await;
+    the_contract_holds(|| store_config(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into())))
+        .await;
     let server = RedisServer::start_tls().await;
     let ca = std::fs::read(server.ca_file()).unwrap();
-    the_contract_holds(|| RedisConfig { ca: Some(ca.clone()), ..config(vec![server.url()], RedisDeployment::Single) })
-        .await;
+    the_contract_holds(|| RedisConfig {
+        ca: Some(ca.clone()),
+        ..store_config(vec![server.url()], RedisDeployment::Single)
+    })
+    .await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_session_leaves_no_keys() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
-    let store = RedisStore::new(&config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
     let session = create_test_session(&store).await;
     store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
     let mut writer = SessionWriter::acquire(&store, session, "a").await;
@@ -97,23 +101,23 @@ async fn deleted_session_leaves_no_keys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commit_with_lost_reply_is_written_once() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
-    let proxy = Proxy::start(server.port()).await;
-    let store = RedisStore::new(&config(vec![proxy.url()], RedisDeployment::Single)).unwrap();
+    let proxy = LossyProxy::start(server.port()).await;
+    let store = RedisStore::new(&store_config(vec![proxy.url()], RedisDeployment::Single)).unwrap();
     let session = create_test_session(&store).await;
     let mut writer = SessionWriter::acquire(&store, session, "a").await;
     writer.append(vec![warning_draft("known to the server from now on")]).await.unwrap();
-    for lose in [Lose::Answer, Lose::Request] {
+    for lose in [LostMessage::Reply, LostMessage::Request] {
         let head = writer.state.last_seq();
         proxy.lose_next(lose);
         writer.append(vec![warning_draft("once")]).await.unwrap();
-        assert_eq!(proxy.lost(), 0, "{lose:?} was lost");
+        assert_eq!(proxy.pending_losses(), 0, "{lose:?} was lost");
         let page = store.read_events(session, head, 10).await.unwrap();
         assert_eq!((page.events.len(), page.last_seq), (1, head + 1), "{lose:?}");
     }
-    // A command is accepted once, too, and its receipt says so.
+    // A command is accepted once, too, and its receipt is the same.
     for n in 0..2 {
-        // A command runs two scripts; each of them is lost once.
-        proxy.lose_after(n, Lose::Answer);
+        // A command runs two scripts; the reply to each is lost once.
+        proxy.lose_after(n, LostMessage::Reply);
         let receipt = store.submit_command(session, test_command(&format!("c{n}"), message_body("hi"))).await.unwrap();
         assert!(!receipt.duplicate);
     }
@@ -126,7 +130,7 @@ async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {
         session_ttl: Some(Duration::from_millis(400)),
-        ..config(vec![server.url()], RedisDeployment::Single)
+        ..store_config(vec![server.url()], RedisDeployment::Single)
     };
     let store = RedisStore::new(&config).unwrap();
     let session = create_test_session(&store).await;
@@ -155,10 +159,10 @@ async fn shallow_session_stays_small_over_many_turns() {
     for turn in 1..=2_000 {
         service.turn(&session, &content).await;
         if turn % 400 == 0 {
-            sizes.push(bytes(&redis).await);
+            sizes.push(session_memory_bytes(&redis).await);
         }
     }
-    // Two thousand turns are 12,000 events; what is kept of them does not grow.
+    // Two thousand turns have 12,000 events; the stored data does not grow.
     assert!(sizes.iter().all(|size| *size < 3 << 20), "{sizes:?}");
     println!("{sizes:?} bytes after each 400 turns");
     let oldest = service.events(&session, "").await.next().await.unwrap()["oldest_seq"].as_u64().unwrap();
@@ -166,8 +170,8 @@ async fn shallow_session_stays_small_over_many_turns() {
     assert!(model.requests().last().unwrap().messages.len() > 50, "what is left is not too little");
 }
 
-/// Returns the memory of the keys of all sessions.
-async fn bytes(redis: &RedisServer) -> u64 {
+/// Returns the memory that the keys of all sessions use, in bytes.
+async fn session_memory_bytes(redis: &RedisServer) -> u64 {
     let mut sum = 0;
     for key in redis.cli(&["keys", "*{*"]).await.lines() {
         sum += redis.cli(&["memory", "usage", key, "samples", "0"]).await.trim().parse::<u64>().unwrap();
@@ -175,34 +179,34 @@ async fn bytes(redis: &RedisServer) -> u64 {
     sum
 }
 
-/// What the proxy loses.
+/// The message that the proxy drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lose {
+enum LostMessage {
     /// The request does not arrive.
     Request,
     /// The request is executed, and the reply does not arrive.
-    Answer,
+    Reply,
 }
 
 /// A proxy between a store and Redis, which breaks connections on demand.
-struct Proxy {
+struct LossyProxy {
     port: u16,
-    lose: ToLose,
+    lose: PendingLoss,
 }
 
-/// What is lost, and how many scripts pass before.
-type ToLose = Arc<Mutex<Option<(usize, Lose)>>>;
+/// The next message to drop, and the number of scripts to forward before it.
+type PendingLoss = Arc<Mutex<Option<(usize, LostMessage)>>>;
 
-impl Proxy {
+impl LossyProxy {
     async fn start(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let lose = ToLose::default();
+        let lose = PendingLoss::default();
         let to_lose = lose.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                tokio::spawn(pass(client, server, to_lose.clone()));
+                tokio::spawn(forward_traffic(client, server, to_lose.clone()));
             }
         });
         Self { port, lose }
@@ -212,32 +216,32 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    fn lose_next(&self, what: Lose) {
+    fn lose_next(&self, what: LostMessage) {
         self.lose_after(0, what);
     }
 
-    fn lose_after(&self, scripts: usize, what: Lose) {
+    fn lose_after(&self, scripts: usize, what: LostMessage) {
         *self.lose.lock() = Some((scripts, what));
     }
 
-    /// What is still to be lost.
-    fn lost(&self) -> usize {
+    /// Returns the number of losses that have not happened yet.
+    fn pending_losses(&self) -> usize {
         usize::from(self.lose.lock().is_some())
     }
 }
 
-/// Passes on what comes. Of scripts only: what else goes by (looks, pings of the notifications) is not what is meant.
-async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
+/// Forwards all traffic and drops messages of scripts on demand. Other commands (reads, pings) are never dropped.
+async fn forward_traffic(mut client: TcpStream, mut server: TcpStream, lose: PendingLoss) {
     let (mut up, mut down) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let mut lose_answer = false;
+    let mut drop_reply = false;
     loop {
         tokio::select! {
             read = client.read(&mut up) => {
                 let Ok(read @ 1..) = read else { return };
                 let script = up[..read].windows(7).any(|w| w == b"EVALSHA");
-                match script.then(|| next(&lose)).flatten() {
-                    Some(Lose::Request) => return,
-                    Some(Lose::Answer) => lose_answer = true,
+                match script.then(|| next_loss(&lose)).flatten() {
+                    Some(LostMessage::Request) => return,
+                    Some(LostMessage::Reply) => drop_reply = true,
                     None => {}
                 }
                 if server.write_all(&up[..read]).await.is_err() {
@@ -246,7 +250,7 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
             }
             read = server.read(&mut down) => {
                 let Ok(read @ 1..) = read else { return };
-                if lose_answer || client.write_all(&down[..read]).await.is_err() {
+                if drop_reply || client.write_all(&down[..read]).await.is_err() {
                     return;
                 }
             }
@@ -254,8 +258,8 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, lose: ToLose) {
     }
 }
 
-/// What happens to a script that passes the proxy.
-fn next(lose: &ToLose) -> Option<Lose> {
+/// Returns the message to drop of a script that is about to be forwarded.
+fn next_loss(lose: &PendingLoss) -> Option<LostMessage> {
     let mut lose = lose.lock();
     match &mut *lose {
         Some((0, what)) => {

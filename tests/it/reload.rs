@@ -43,23 +43,23 @@ impl ReloadedProgram {
             .env("MCP_SERVER_COMMAND", "sh")
             .env("MCP_SERVER_ARGS", args);
         let process = ChildProgram::start(&mut command).await;
-        // The user, for the tests with `auth.mode: proxy`.
+        // The header of the user, for tests with `auth.mode: proxy`.
         let anna = HeaderMap::from_iter([(HeaderName::from_static("x-user"), HeaderValue::from_static("anna"))]);
         let http = Client::builder().no_proxy().default_headers(anna).build().unwrap();
         let program = Self { process, http, folder };
-        eventually("the MCP server is connected", async || program.get("/v1/info").await["mcp_connected"] == true)
+        eventually("the MCP server is connected", async || program.get_json("/v1/info").await["mcp_connected"] == true)
             .await;
         program
     }
 
-    async fn get(&self, path: &str) -> Value {
+    async fn get_json(&self, path: &str) -> Value {
         let answer = self.http.get(format!("{}{path}", self.process.url)).timeout(TEST_TIMEOUT).send().await.unwrap();
         answer.json().await.unwrap()
     }
 
-    /// Approval requirement of the tool.
-    async fn gate(&self) -> String {
-        let tools = self.get("/v1/tools").await;
+    /// Returns the approval requirement of the tool.
+    async fn tool_gate(&self) -> String {
+        let tools = self.get_json("/v1/tools").await;
         let wipe = tools["tools"].as_array().unwrap().iter().find(|tool| tool["remote_name"] == "wipe").unwrap();
         wipe["gate"].as_str().unwrap().to_owned()
     }
@@ -78,20 +78,20 @@ impl ReloadedProgram {
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_reloads_and_names_settings_needing_restart() {
     let program = ReloadedProgram::start("log: {level: error}\ntools: {approval: ask}\n").await;
-    assert_eq!(program.gate().await, "ask");
-    assert_eq!(program.get("/v1/usage").await["today"]["max_tokens"], Value::Null);
+    assert_eq!(program.tool_gate().await, "ask");
+    assert_eq!(program.get_json("/v1/usage").await["today"]["max_tokens"], Value::Null);
     let yaml = "log: {level: info}\ntools: {approval: deny}\nbudgets: {user_day_tokens: 1234}\n\
                 llm: {provider: ollama, model: qwen3:8b}\nserver: {max_message_bytes: 1KiB}\n";
     program.reload(yaml);
-    eventually("the policy is applied", async || program.gate().await == "deny").await;
+    eventually("the policy is applied", async || program.tool_gate().await == "deny").await;
     let changed =
         "config reloaded changed=\"budgets.user_day_tokens, llm.model, llm.provider, log.level, tools.approval\"";
     eventually("the changes are logged", async || program.has_logged(changed)).await;
     let restart = "config changes need a restart settings=\"server.max_message_bytes\"";
     eventually("the need of a restart is logged", async || program.has_logged(restart)).await;
-    let usage = program.get("/v1/usage").await;
+    let usage = program.get_json("/v1/usage").await;
     assert!(usage["today"].to_string().contains("1234"), "{usage}");
-    let info = program.get("/v1/info").await;
+    let info = program.get_json("/v1/info").await;
     assert_eq!((&info["default_provider"], &info["default_model"]), (&"ollama".into(), &"qwen3:8b".into()));
     assert_eq!(info["limits"]["max_message_bytes"], 65536);
 }
@@ -109,11 +109,11 @@ async fn invalid_configuration_is_rejected_as_a_whole() {
     ] {
         program.reload(yaml);
         eventually(said, async || program.has_logged(said)).await;
-        assert_eq!(program.gate().await, "ask", "{yaml}");
+        assert_eq!(program.tool_gate().await, "ask", "{yaml}");
     }
     assert!(program.has_logged("config reload rejected, keeping previous"));
     program.reload("tools: {approval: deny}\n");
-    eventually("a valid configuration is applied", async || program.gate().await == "deny").await;
+    eventually("a valid configuration is applied", async || program.tool_gate().await == "deny").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,5 +148,5 @@ async fn reload_never_bypasses_approval() {
     // This pair is valid at a start, but `approval_by` changes only at a start.
     program.reload(&format!("{auth}tools: {{approval: auto, approval_by: owner}}\n"));
     eventually("the reload is rejected", async || program.has_logged("no approval would be requested")).await;
-    assert_eq!(program.gate().await, "ask");
+    assert_eq!(program.tool_gate().await, "ask");
 }

@@ -1,4 +1,4 @@
-//! Several replicas on one Redis: any of them serves any request, and resumes the runs of one that is gone.
+//! Several replicas on one Redis: each serves all requests, and takes over the runs of a replica that ended.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ use k8sops_testing::{
     testbed,
 };
 
-async fn replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &CountingMcpServer) -> TestService {
-    let service = replica_with(redis, model, tools, Vec::new()).await;
+async fn start_replica(redis: &RedisServer, model: &Arc<ScriptedModel>, tools: &CountingMcpServer) -> TestService {
+    let service = start_replica_with(redis, model, tools, Vec::new()).await;
     service.wait_for_mcp_servers().await;
     service
 }
 
-async fn replica_with(
+async fn start_replica_with(
     redis: &RedisServer,
     model: &Arc<ScriptedModel>,
     tools: &CountingMcpServer,
@@ -37,7 +37,7 @@ async fn replica_with(
     TestService::start(setup).await
 }
 
-fn logged(frames: &[Value]) -> Vec<Value> {
+fn logged_events(frames: &[Value]) -> Vec<Value> {
     frames.iter().filter(|frame| frame["seq"].is_u64()).cloned().collect()
 }
 
@@ -51,7 +51,7 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
         vec![text("done")],
     ]);
     let tools = CountingMcpServer::new();
-    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let (one, other) = (start_replica(&redis, &model, &tools).await, start_replica(&redis, &model, &tools).await);
     let session = one.create_session().await;
     assert_eq!(other.get("/v1/sessions").await["sessions"][0]["session_id"], one.get(&session).await["session_id"]);
     let (mut here, mut there) = (one.events(&session, "").await, other.events(&session, "").await);
@@ -60,7 +60,7 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     gate.arrived().await;
     let mut seen = there.until("token").await;
     assert_eq!(seen.last().unwrap()["content"], "I will ");
-    // A late watcher gets the text so far.
+    // A late subscriber gets the text so far.
     let mut late = other.events(&session, "").await;
     assert_eq!(late.until("token").await.last().unwrap()["content"], "I will ");
     gate.open();
@@ -70,7 +70,7 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     assert_eq!(resolved["decision"], "approve");
     seen.extend(there.until("run_finished").await);
     let frames = here.until("run_finished").await;
-    assert_eq!(logged(&frames), logged(&seen));
+    assert_eq!(logged_events(&frames), logged_events(&seen));
     assert_eq!((shown_text(&frames), shown_text(&seen)), ("done".to_owned(), "done".to_owned()));
     assert_gapless(&seen, 1);
     assert_eq!(tools.count_calls("change"), 1);
@@ -100,8 +100,8 @@ async fn approval_is_answered_on_another_replica() {
         let (ben, cleo) = (keys.add("ben", &[UserRole::Approver]), keys.add("cleo", &[UserRole::User]));
         let mut env = keys.env();
         env.push(("TOOL_APPROVAL_BY", if by_approver { "approver" } else { "owner" }.into()));
-        let mut one = replica_with(&redis, &model, &tools, env.clone()).await;
-        let mut other = replica_with(&redis, &model, &tools, env).await;
+        let mut one = start_replica_with(&redis, &model, &tools, env.clone()).await;
+        let mut other = start_replica_with(&redis, &model, &tools, env).await;
         for service in [&mut one, &mut other] {
             service.token = Some(anna.clone());
             service.wait_for_mcp_servers().await;
@@ -113,7 +113,7 @@ async fn approval_is_answered_on_another_replica() {
         let yes = json!({"decision": "approve"});
         let answerer = if by_approver { ("ben", ben) } else { ("anna", anna.clone()) };
         if by_approver {
-            // Whose session it is may not answer, an approver or not, wherever they ask; who is no approver finds nothing.
+            // On every replica: the owner must not answer, even as an approver, and other users need the role.
             for service in [&mut one, &mut other] {
                 for (token, status) in [(&anna, 403), (&cleo, 404)] {
                     service.token = Some(token.clone());
@@ -151,7 +151,7 @@ async fn cancel_on_another_replica_ends_the_run() {
     let gate = TestGate::new();
     let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())]]);
     let tools = CountingMcpServer::new();
-    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let (one, other) = (start_replica(&redis, &model, &tools).await, start_replica(&redis, &model, &tools).await);
     let session = one.create_session().await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
@@ -167,7 +167,7 @@ async fn stopping_replica_hands_over_its_runs() {
     let gate = TestGate::new();
     let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("whole")]]);
     let tools = CountingMcpServer::new();
-    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let (one, other) = (start_replica(&redis, &model, &tools).await, start_replica(&redis, &model, &tools).await);
     let session = one.create_session().await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gate.arrived().await;
@@ -175,7 +175,7 @@ async fn stopping_replica_hands_over_its_runs() {
     let half = watching.until("token").await;
     let began = std::time::Instant::now();
     let (_, frames) = tokio::join!(one.stop(), watching.until("run_finished"));
-    // The lease was released: one that has to expire would take ten seconds.
+    // The lease was released. Otherwise it would take ten seconds to expire.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_gapless(&[half.clone(), frames.clone()].concat(), 1);
     let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
@@ -197,7 +197,7 @@ async fn redis_outage_is_reported_and_recovered() {
         vec![text("again")],
     ]);
     let tools = CountingMcpServer::new();
-    let service = replica(&redis, &model, &tools).await;
+    let service = start_replica(&redis, &model, &tools).await;
     let session = service.create_session().await;
     let mut stream = service.events(&session, "").await;
     service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
@@ -256,7 +256,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        replicas.push(replica(&redis, &model, &tools).await);
+        replicas.push(start_replica(&redis, &model, &tools).await);
     }
     let port = |service: &TestService| service.base.rsplit(':').next().unwrap().parse::<u16>().unwrap();
     let nginx = start_shipped_nginx(&replicas.iter().map(port).collect::<Vec<_>>()).await;
@@ -289,7 +289,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
     }
     let distinct: std::collections::BTreeSet<&String> = homes.iter().map(|(_, home)| home).collect();
     assert!(distinct.len() > 1, "{distinct:?}");
-    // One replica stops: its sessions move, the others stay.
+    // One replica stops: its sessions move to others, and all other sessions stay.
     let gone = replicas.remove(0);
     let address = gone.base.trim_start_matches("http://").to_owned();
     gone.stop().await;
@@ -308,7 +308,7 @@ async fn nginx_keeps_a_session_on_one_replica() {
 async fn watchers_share_redis_connections() {
     let redis = RedisServer::start(RedisFlavor::Debian).await;
     let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
-    let (one, other) = (replica(&redis, &model, &tools).await, replica(&redis, &model, &tools).await);
+    let (one, other) = (start_replica(&redis, &model, &tools).await, start_replica(&redis, &model, &tools).await);
     let (mut sessions, mut watchers) = (Vec::new(), Vec::new());
     for n in 0..10 {
         let session = one.create_session().await;

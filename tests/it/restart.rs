@@ -15,20 +15,20 @@ use k8sops_testing::{
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 
-fn setup(model: &Arc<ScriptedModel>) -> ServiceSetup {
+fn setup_with(model: &Arc<ScriptedModel>) -> ServiceSetup {
     ServiceSetup { model: Some(model.clone()), ..ServiceSetup::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn conversation_continues_after_restart() {
     let model = ScriptedModel::new([]);
-    let first = TestService::start(setup(&model)).await;
+    let first = TestService::start(setup_with(&model)).await;
     let session = first.create_session().await;
     first.turn(&session, "remember me").await;
     let (view, log) = (first.get(&session).await, first.log(&session).await);
     let data = first.stop().await;
 
-    let second = TestService::start(ServiceSetup { data: Some(data), ..setup(&model) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup_with(&model) }).await;
     assert_eq!(second.get(&session).await, view);
     assert_eq!(second.log(&session).await, log);
     assert_eq!(second.get("/v1/sessions").await["sessions"][0], view);
@@ -41,14 +41,14 @@ async fn conversation_continues_after_restart() {
 async fn interrupted_run_is_finished_by_the_next_process() {
     let gate = TestGate::new();
     let model = ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())], vec![text("whole")]]);
-    let first = TestService::start(setup(&model)).await;
+    let first = TestService::start(setup_with(&model)).await;
     let session = first.create_session().await;
     first.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     first.post(&format!("{session}/messages"), json!({"content": "and then"})).await;
     gate.arrived().await;
     let data = first.stop().await;
 
-    let second = TestService::start(ServiceSetup { data: Some(data), ..setup(&model) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup_with(&model) }).await;
     let mut stream = second.events(&session, "").await;
     let mut frames = stream.until("run_finished").await;
     let recovered = frames.iter().find(|f| f["type"] == "run_recovered").unwrap();
@@ -56,7 +56,7 @@ async fn interrupted_run_is_finished_by_the_next_process() {
     let said: Vec<_> =
         frames.iter().filter(|f| f["type"] == "assistant_message").map(|f| f["content"].clone()).collect();
     assert_eq!(said, ["whole"]);
-    // The message that waited has its run too.
+    // The queued message gets its run, too.
     frames.extend(stream.until("run_finished").await);
     assert_gapless(&frames, 1);
 }
@@ -65,7 +65,7 @@ async fn interrupted_run_is_finished_by_the_next_process() {
 async fn pending_approval_survives_restart() {
     let model = ScriptedModel::new([vec![call("change", json!({"n": 1}))]]);
     let tools = CountingMcpServer::new();
-    let with_tools = |data| ServiceSetup { data, servers: vec![tools.connector()], ..setup(&model) };
+    let with_tools = |data| ServiceSetup { data, servers: vec![tools.connector()], ..setup_with(&model) };
     let first = TestService::start(with_tools(None)).await;
     first.wait_for_mcp_servers().await;
     let session = first.create_session().await;
@@ -95,7 +95,7 @@ async fn shutdown_waits_for_the_running_tool_call() {
         data,
         servers: vec![tools.connector()],
         env: vec![("TOOL_APPROVAL", "auto".into())],
-        ..setup(&model)
+        ..setup_with(&model)
     };
     let first = TestService::start(with_tools(None)).await;
     first.wait_for_mcp_servers().await;
@@ -120,7 +120,7 @@ async fn resumed_run_waits_for_mcp_tools() {
         vec![call("look", json!({}))],
     ]);
     let tools = CountingMcpServer::new();
-    let first = TestService::start(ServiceSetup { servers: vec![tools.connector()], ..setup(&model) }).await;
+    let first = TestService::start(ServiceSetup { servers: vec![tools.connector()], ..setup_with(&model) }).await;
     first.wait_for_mcp_servers().await;
     let (session, other) = (first.create_session().await, first.create_session().await);
     first.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
@@ -129,7 +129,7 @@ async fn resumed_run_waits_for_mcp_tools() {
 
     let gate = TestGate::new();
     let servers = vec![tools.connector_behind(gate.clone())];
-    let second = TestService::start(ServiceSetup { data: Some(data), servers, ..setup(&model) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), servers, ..setup_with(&model) }).await;
     gate.arrived().await;
     second.post(&format!("{other}/messages"), json!({"content": "look"})).await;
     let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
@@ -152,7 +152,7 @@ async fn change_with_lost_outcome_is_not_repeated() {
         data,
         servers: vec![tools.connector()],
         env: vec![("TOOL_APPROVAL", "auto".into())],
-        ..setup(&model)
+        ..setup_with(&model)
     };
     let first = TestService::start(with_tools(None)).await;
     first.wait_for_mcp_servers().await;
@@ -164,7 +164,7 @@ async fn change_with_lost_outcome_is_not_repeated() {
     let mut stream = first.events(&session, "").await;
     stream.until("tool_start").await;
     stream.until("tool_start").await;
-    // What the disk holds at this moment is what a killed process leaves.
+    // A killed process leaves the disk in this state.
     let copy = first.copy_data();
     change.open();
     look.open();
@@ -189,13 +189,13 @@ async fn stopping_service_is_alive_but_not_ready() {
     let counting = CountingMcpServer::new();
     let held = counting.hold_calls("look");
     let model = ScriptedModel::new([vec![call("look", json!({}))]]);
-    let service = TestService::start(ServiceSetup { servers: vec![counting.connector()], ..setup(&model) }).await;
+    let service = TestService::start(ServiceSetup { servers: vec![counting.connector()], ..setup_with(&model) }).await;
     service.wait_for_mcp_servers().await;
     let session = service.create_session().await;
     service.post(&format!("{session}/messages"), json!({"content": "look"})).await;
     held.arrived().await;
     assert_eq!(service.get("/readyz").await["status"], "ok");
-    // The stop waits for the call, which is not broken off.
+    // The shutdown waits for the call, which is not canceled.
     service.request_stop();
     let not_ready = eventually("the service is not ready", async || {
         let response = service.request(Method::GET, "/readyz").send().await.unwrap();
@@ -210,7 +210,7 @@ async fn stopping_service_is_alive_but_not_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_session_is_reported_and_can_be_deleted() {
-    let first = TestService::start(setup(&ScriptedModel::new([]))).await;
+    let first = TestService::start(setup_with(&ScriptedModel::new([]))).await;
     let (session, other) = (first.create_session().await, first.create_session().await);
     first.turn(&session, "remember me").await;
     let data = first.stop().await;
@@ -228,7 +228,7 @@ async fn damaged_session_is_reported_and_can_be_deleted() {
         |line: &&str| line.starts_with("FAIL  store") && line.contains(id) && line.contains("delete the session");
     assert!(text.lines().any(|line| named(&line)), "{text}");
 
-    let second = TestService::start(ServiceSetup { data: Some(data), ..setup(&ScriptedModel::new([])) }).await;
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup_with(&ScriptedModel::new([])) }).await;
     second.turn(&other, "all well?").await;
     for path in [session.clone(), format!("{session}/events"), format!("{session}/messages")] {
         let (status, problem) = second.refused(second.request(Method::GET, &path)).await;

@@ -1,4 +1,4 @@
-//! Values of Secrets reach only the tool that they are for.
+//! Values of Secrets reach only the tool that needs them.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use k8sops_testing::{
 const PLAIN: &str = "tr0ub4dor-and-3-more";
 const ENCODED: &str = "dHIwdWI0ZG9yLWFuZC0zLW1vcmU=";
 
-fn cluster() -> FakeMcpServer {
+fn cluster_server() -> FakeMcpServer {
     let secret = format!("apiVersion: v1\ndata:\n  password: {ENCODED}\nkind: Secret\nmetadata:\n  name: db");
     FakeMcpServer::new()
         .read_only_tool("resources_get", "Gets an object.", move |_| Ok(secret.clone()))
@@ -24,12 +24,12 @@ fn cluster() -> FakeMcpServer {
         })
 }
 
-/// Every file below a folder, as text.
-fn contents(folder: &Path, into: &mut String) {
+/// Appends the text of every file below a folder.
+fn read_all_files(folder: &Path, into: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            contents(&path, into);
+            read_all_files(&path, into);
         } else {
             into.push_str(&String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
         }
@@ -38,7 +38,7 @@ fn contents(folder: &Path, into: &mut String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secret_values_reach_only_the_tool() {
-    let (cluster, model) = (cluster(), ScriptedModel::new([]));
+    let (cluster, model) = (cluster_server(), ScriptedModel::new([]));
     let get = call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.add_replies([vec![get], vec![call("pods_log", json!({}))], vec![text("I see")]]);
     let setup = ServiceSetup {
@@ -54,11 +54,11 @@ async fn secret_values_reach_only_the_tool() {
         frames.iter().filter(|f| f["type"] == "tool_end").map(|f| f["content"].as_str().unwrap()).collect();
     let mark = ends[0].lines().find_map(|line| line.trim().strip_prefix("password: ")).unwrap();
     assert!(mark.starts_with("[secret:password:") && mark.ends_with(":b64]"), "{mark}");
-    // Its plain form, in an error of another tool, is the same secret.
+    // The decoded value in an error of another tool is the same secret.
     let digest = mark.split(':').nth(2).unwrap();
     assert!(ends[1].contains(digest) && !ends[1].contains(PLAIN), "{}", ends[1]);
 
-    // Handed to a tool it is the value again, once the user has agreed, though the tool only reads.
+    // In arguments the placeholder is replaced by the value after an approval, even though the tool is read-only.
     let plain_mark = mark.replace(":b64]", "]");
     model.add_replies([vec![call("login", json!({"password": plain_mark}))], vec![text("done")]]);
     service.post(&format!("{session}/messages"), json!({"content": "try it"})).await;
@@ -83,13 +83,13 @@ async fn secret_values_reach_only_the_tool() {
     let mut everything = json!([requests, service.log(&session).await]).to_string();
     everything.push_str(&service.get(&format!("{session}/messages")).await.to_string());
     let data = service.stop().await;
-    contents(data.path(), &mut everything);
+    read_all_files(data.path(), &mut everything);
     assert!(everything.contains(digest) && !everything.contains(PLAIN) && !everything.contains(ENCODED));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn placeholder_resolves_after_rereading_the_secret() {
-    let (cluster, model) = (cluster(), ScriptedModel::new([]));
+    let (cluster, model) = (cluster_server(), ScriptedModel::new([]));
     let get = || call("resources_get", json!({"apiVersion": "v1", "kind": "Secret", "name": "db"}));
     model.add_replies([vec![get()], vec![text("I see")]]);
     let env = || vec![("TOOL_APPROVAL", "auto".to_owned())];

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, text};
 
-fn ids(list: &Value) -> Vec<String> {
+fn session_ids(list: &Value) -> Vec<String> {
     list["sessions"].as_array().unwrap().iter().map(|s| s["session_id"].as_str().unwrap().to_owned()).collect()
 }
 
-fn id(path: &str) -> String {
+fn id_from_path(path: &str) -> String {
     path.rsplit('/').next().unwrap().to_owned()
 }
 
@@ -45,14 +45,14 @@ async fn session_list_is_paged_by_newest_activity() {
         sessions.push(service.create_session().await);
     }
     service.turn(&sessions[1], "wake up").await;
-    let all = ids(&service.get("/v1/sessions").await);
+    let all = session_ids(&service.get("/v1/sessions").await);
     assert_eq!(all.len(), 5);
-    assert_eq!(all[0], id(&sessions[1]));
+    assert_eq!(all[0], id_from_path(&sessions[1]));
     let mut paged = Vec::new();
     let mut cursor = String::new();
     loop {
         let page = service.get(&format!("/v1/sessions?limit=2{cursor}")).await;
-        paged.extend(ids(&page));
+        paged.extend(session_ids(&page));
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
@@ -95,7 +95,7 @@ async fn deleting_a_session_ends_its_streams() {
         let (status, problem) = service.refused(service.request(method, &path)).await;
         assert_eq!((status, &problem["code"]), (404, &json!("session_not_found")), "{path}");
     }
-    assert!(ids(&service.get("/v1/sessions").await).is_empty());
+    assert!(session_ids(&service.get("/v1/sessions").await).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,9 +113,9 @@ async fn session_limit_evicts_the_oldest_idle_session() {
     gate.arrived().await;
     let idle = service.create_session().await;
     let newest = service.create_session().await;
-    let mut left = ids(&service.get("/v1/sessions").await);
+    let mut left = session_ids(&service.get("/v1/sessions").await);
     left.sort();
-    let mut expected = vec![id(&busy), id(&newest)];
+    let mut expected = vec![id_from_path(&busy), id_from_path(&newest)];
     expected.sort();
     assert_eq!(left, expected, "{idle} was the oldest that had nothing to do");
 

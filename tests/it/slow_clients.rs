@@ -3,42 +3,43 @@
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use crate::{program::TestProgram, service::assert_gapless, websocket::Socket};
+use crate::{program::TestProgram, service::assert_gapless, websocket::TestSocket};
 use k8sops_testing::provider::{FakeProviders, ProviderApi};
 
-/// Turns while they do not read, and what the model thinks in each: 24 MB, which every client is sent twice, as it comes
-/// and in the log.
+/// Number of turns while clients are stalled. The reasoning of all turns is 24 MB, which every client is sent twice: as
+/// previews and as logged messages.
 const TURNS: usize = 192;
-const PIECE: usize = 4 * 1024;
-const PIECES: usize = 32;
-/// Clients of each kind that do not read. If it were kept for them, it would be 1.5 GB.
-const STUCK: usize = 16;
-/// What the service may grow by: its own log is in there.
-const CEILING: u64 = 300 << 20;
+/// Size of a preview of the model's reasoning.
+const CHUNK_BYTES: usize = 4 * 1024;
+const CHUNKS_PER_TURN: usize = 32;
+/// Number of stalled clients of each kind. Unbounded buffers for them would hold 1.5 GB.
+const STALLED_CLIENTS: usize = 16;
+/// Upper bound of the growth in bytes. It includes the log in memory.
+const MEMORY_GROWTH_LIMIT: u64 = 300 << 20;
 
-/// The frames up to the end of the last turn.
+/// The frames that a client received, up to the end of the last turn.
 #[derive(Default)]
-struct Seen {
+struct ReceivedFrames {
     frames: Vec<Value>,
-    in_last: bool,
+    in_last_turn: bool,
 }
 
-impl Seen {
-    /// Takes one more; whether it is not the last.
-    fn goes_on_after(&mut self, frame: Value) -> bool {
-        self.in_last |= frame["type"] == "user_message" && frame["content"] == format!("turn {TURNS}");
-        let ends = self.in_last && frame["type"] == "run_finished";
+impl ReceivedFrames {
+    /// Records a frame. Returns false after the last one.
+    fn record_until_last(&mut self, frame: Value) -> bool {
+        self.in_last_turn |= frame["type"] == "user_message" && frame["content"] == format!("turn {TURNS}");
+        let ends = self.in_last_turn && frame["type"] == "run_finished";
         self.frames.push(frame);
         !ends
     }
 }
 
-/// They have all that was thought, each event once, from this one on.
-fn assert_whole(frames: &[Value], first: u64) {
+/// Asserts that the frames hold all reasoning, and each event from `first` on once.
+fn assert_complete(frames: &[Value], first: u64) {
     assert_gapless(frames, first);
     let thoughts = frames.iter().filter(|frame| frame["type"] == "assistant_message");
     let thoughts: Vec<usize> = thoughts.filter_map(|frame| Some(frame["reasoning"].as_str()?.len())).collect();
-    assert_eq!(thoughts, [PIECE * PIECES; TURNS]);
+    assert_eq!(thoughts, [CHUNK_BYTES * CHUNKS_PER_TURN; TURNS]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,58 +50,62 @@ async fn stalled_clients_cost_bounded_memory() {
     let session = program.create_session().await;
     let ws = format!("{session}/ws");
     let (mut sockets, mut streams) = (Vec::new(), Vec::new());
-    for _ in 0..STUCK {
-        let mut socket = Socket::open_at(&program.process.url, &ws, &[]).await;
+    for _ in 0..STALLED_CLIENTS {
+        let mut socket = TestSocket::open_at(&program.process.url, &ws, &[]).await;
         socket.until("session_created").await;
         sockets.push(socket);
-        let mut stuck = program.events(&session, "").await;
-        stuck.until("session_created").await;
-        streams.push(stuck);
+        let mut stalled = program.events(&session, "").await;
+        stalled.until("session_created").await;
+        streams.push(stalled);
     }
     let mut reading = program.events(&session, "").await;
     let read_all = tokio::spawn(async move {
-        let mut seen = Seen::default();
-        while seen.goes_on_after(reading.next().await.unwrap()) {}
-        seen.frames
+        let mut received = ReceivedFrames::default();
+        while received.record_until_last(reading.next().await.unwrap()) {}
+        received.frames
     });
 
-    // What a first turn takes, it takes once.
+    // The first turn allocates memory that later ones reuse.
     program.say(&session, "turn 0", &[]).await;
     let before = program.process.resident_memory();
-    let piece = "x".repeat(PIECE);
-    providers.script(ProviderApi::Chat, "m", (0..TURNS).map(|_| ProviderApi::long_reasoning(&piece, PIECES, "done")));
+    let piece = "x".repeat(CHUNK_BYTES);
+    providers.script(
+        ProviderApi::Chat,
+        "m",
+        (0..TURNS).map(|_| ProviderApi::long_reasoning(&piece, CHUNKS_PER_TURN, "done")),
+    );
     for n in 1..=TURNS {
         program.say(&session, &format!("turn {n}"), &[]).await;
     }
     let grown = program.process.resident_memory().saturating_sub(before);
-    println!("it grew by {} MiB", grown >> 20);
-    assert!(grown < CEILING, "{} MiB", grown >> 20);
-    // Who reads has it all, as it came.
+    println!("memory grew by {} MiB", grown >> 20);
+    assert!(grown < MEMORY_GROWTH_LIMIT, "{} MiB", grown >> 20);
+    // A client that reads gets all frames.
     let all = read_all.await.unwrap();
-    assert_whole(&all, 1);
+    assert_complete(&all, 1);
     let thought: usize =
         all.iter().filter(|f| f["type"] == "reasoning").map(|f| f["content"].as_str().unwrap().len()).sum();
-    assert_eq!(thought, TURNS * PIECE * PIECES);
+    assert_eq!(thought, TURNS * CHUNK_BYTES * CHUNKS_PER_TURN);
 
-    // Who begins to read again, or comes back with the last seq that it saw, misses nothing.
-    let resumed = sockets.drain(..).take(2).map(|stuck| {
-        drop(stuck);
+    // A client that resumes reading, or reconnects with its last seq, misses nothing.
+    let resumed = sockets.drain(..).take(2).map(|stalled| {
+        drop(stalled);
         async {
-            let mut socket = Socket::open_at(&program.process.url, &format!("{ws}?after=1"), &[]).await;
+            let mut socket = TestSocket::open_at(&program.process.url, &format!("{ws}?after=1"), &[]).await;
             assert_eq!(socket.next().await["type"], "hello");
-            let mut seen = Seen::default();
-            while seen.goes_on_after(socket.next().await) {}
-            assert_whole(&seen.frames, 2);
+            let mut received = ReceivedFrames::default();
+            while received.record_until_last(socket.next().await) {}
+            assert_complete(&received.frames, 2);
         }
     });
     join_all(resumed).await;
-    let woken = streams.drain(..).take(2).map(async |mut stuck| {
-        let mut seen = Seen::default();
-        while seen.goes_on_after(stuck.next().await.unwrap()) {}
-        assert_whole(&seen.frames, 2);
+    let woken = streams.drain(..).take(2).map(async |mut stalled| {
+        let mut received = ReceivedFrames::default();
+        while received.record_until_last(stalled.next().await.unwrap()) {}
+        assert_complete(&received.frames, 2);
     });
     join_all(woken).await;
     let grown = program.process.resident_memory().saturating_sub(before);
-    assert!(grown < CEILING, "{} MiB after they came back", grown >> 20);
+    assert!(grown < MEMORY_GROWTH_LIMIT, "{} MiB after the clients resumed", grown >> 20);
     program.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The start: ready immediately even if other services are slow or unavailable, and clear errors.
+//! Startup: the service is ready immediately even if other services are slow or unavailable, and errors are clear.
 
 use crate::{
     program::{TestProgram, k8sops_command},

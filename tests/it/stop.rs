@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::program::k8sops_command;
 
-/// An MCP server that ends neither at the end of its input nor on SIGTERM.
+/// An MCP server that exits neither at the end of its input nor on SIGTERM.
 const HANGING_SERVER: &str = r#"
 trap '' TERM
 echo $$ > "$1"
@@ -35,7 +35,7 @@ done
 while :; do sleep 1; done
 "#;
 
-/// The program with an MCP server that does not end.
+/// The program with an MCP server that does not exit by itself.
 struct ProgramWithServer {
     process: ChildProgram,
     pid_file: PathBuf,

@@ -1,4 +1,5 @@
-//! One conversation over all providers, tools in between: what each is sent is what its API takes, and nothing is lost.
+//! One conversation that switches between all providers, with tool calls: each request is valid for its API, and
+//! nothing is lost.
 
 use std::process::Stdio;
 
@@ -12,26 +13,26 @@ use k8sops_testing::{
     testbed,
 };
 
-/// What the types of the providers' own SDKs say of requests.
-async fn judged(requests: &[ReceivedRequest]) -> String {
+/// Validates requests with the types of the providers' SDKs. Returns one line per request.
+async fn validate_requests(requests: &[ReceivedRequest]) -> String {
     let line = |r: &ReceivedRequest| format!("{}\n", json!({"api": r.api.unwrap().protocol(), "body": r.body}));
     let lines = requests.iter().map(line).collect::<Vec<_>>().concat();
-    let mut judge = Command::new(testbed::path("K8SOPS_TEST_PYTHON"))
+    let mut validator = Command::new(testbed::path("K8SOPS_TEST_PYTHON"))
         .arg(testbed::path("K8SOPS_TEST_WIRE"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    judge.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
-    let output = judge.wait_with_output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    validator.stdin.take().unwrap().write_all(lines.as_bytes()).await.unwrap();
+    let output = validator.wait_with_output().await.unwrap();
+    let results = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.lines().count(), requests.len(), "{said}");
-    said
+    assert_eq!(results.lines().count(), requests.len(), "{results}");
+    results
 }
 
-fn text(request: &ReceivedRequest) -> String {
+fn body_text(request: &ReceivedRequest) -> String {
     request.body.to_string()
 }
 
@@ -68,7 +69,7 @@ async fn conversation_switches_between_all_providers() {
             )
             .await;
         let thought = dialect.reasoning_call(&format!("thought-{n}"), &format!("I look, {n}."), "look", "{}");
-        // What no other provider would take as it is: arguments that are no JSON, a tool of a name that is none.
+        // Calls that other providers would reject: arguments that are not JSON, and an invalid tool name.
         let odd = dialect.call("no such/tool", "{\"half\": ");
         providers.script(dialect, &model(dialect), [thought, odd, dialect.text(&format!("answer-{n}"))]);
         let frames = service.turn(&session, &format!("question-{n}")).await;
@@ -82,20 +83,20 @@ async fn conversation_switches_between_all_providers() {
     let of = |dialect: ProviderApi| providers.received(dialect, &model(dialect));
     let all: Vec<ReceivedRequest> = ProviderApi::ALL.into_iter().flat_map(of).collect();
     assert_eq!(all.len(), 3 * order.len());
-    let said = judged(&all).await;
+    let said = validate_requests(&all).await;
     assert!(said.lines().all(|line| line.ends_with(" ok")), "{said}");
 
-    // Nothing that was said is missing anywhere.
+    // Every request holds all messages so far.
     let last = of(ProviderApi::Responses).pop().unwrap();
     for n in 0..order.len() {
         for part in [format!("question-{n}"), format!("I look, {n}.")] {
-            assert!(text(&last).contains(&part), "{part} in {}", text(&last));
+            assert!(body_text(&last).contains(&part), "{part} in {}", body_text(&last));
         }
     }
-    assert_eq!(text(&last).matches("function_call_output").count(), 2 * order.len());
-    // What a model thought goes to no other, and back to itself.
+    assert_eq!(body_text(&last).matches("function_call_output").count(), 2 * order.len());
+    // Reasoning is sent only to the model that produced it.
     let sealed = |request: &ReceivedRequest| {
-        let text = text(request);
+        let text = body_text(request);
         (text.matches("sealed-by-anthropic").count(), text.matches("sealed-by-openai").count())
     };
     let seen: Vec<_> = of(ProviderApi::Anthropic).iter().map(sealed).collect();
@@ -104,7 +105,7 @@ async fn conversation_switches_between_all_providers() {
     assert_eq!(seen, [(0, 0), (0, 1), (0, 1), (0, 1), (0, 2), (0, 2)]);
     for dialect in [ProviderApi::Ollama, ProviderApi::Chat] {
         assert!(of(dialect).iter().all(|r| sealed(r) == (0, 0)), "{dialect:?}");
-        let thoughts: Vec<_> = of(dialect).iter().map(|r| text(r).matches("thought-").count()).collect();
+        let thoughts: Vec<_> = of(dialect).iter().map(|r| body_text(r).matches("thought-").count()).collect();
         assert_eq!(thoughts, [0, 1, 1], "its own, within the turn: {dialect:?}");
     }
     service.stop().await;

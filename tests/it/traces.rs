@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::{program::TestProgram, websocket::Socket};
+use crate::{program::TestProgram, websocket::TestSocket};
 use k8sops_testing::{
     child_program::ChildProgram,
     eventually,
@@ -16,11 +16,11 @@ use k8sops_testing::{
 };
 
 /// A third-party collector, which prints the spans that it receives.
-struct Collector {
+struct SpanCollector {
     process: ChildProgram,
 }
 
-impl Collector {
+impl SpanCollector {
     async fn start() -> Self {
         let port = free_port();
         let mut command = Command::new(testbed::path("K8SOPS_TEST_OTELTAP"));
@@ -45,22 +45,22 @@ fn attribute<'a>(span: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 const MODEL: [(&str, &str); 3] = [("LLM_PROVIDER", "test-openai-chat"), ("LLM_MODEL", "m"), ("TOOL_APPROVAL", "auto")];
-const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-const ROOT: &str = "b7ad6b7169203331";
+const CLIENT_TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
+const CLIENT_SPAN_ID: &str = "b7ad6b7169203331";
 
-/// The context of the client.
+/// Returns the trace context of the client.
 fn traceparent() -> String {
-    format!("00-{TRACE}-{ROOT}-01")
+    format!("00-{CLIENT_TRACE_ID}-{CLIENT_SPAN_ID}-01")
 }
 
-/// The context of a span, as it goes out.
-fn context(span: &Value) -> String {
-    format!("00-{TRACE}-{}-01", span["spanId"].as_str().unwrap())
+/// Returns the trace context of a span as a header.
+fn span_context(span: &Value) -> String {
+    format!("00-{CLIENT_TRACE_ID}-{}-01", span["spanId"].as_str().unwrap())
 }
 
-/// The only span of this name in the client's trace, once it has come.
-async fn the_one(collector: &Collector, name: &str) -> Value {
-    let of_this = |span: &Value| span["traceId"] == TRACE && span["name"] == name;
+/// Waits for the only span of this name in the client's trace, and returns it.
+async fn find_only_span(collector: &SpanCollector, name: &str) -> Value {
+    let of_this = |span: &Value| span["traceId"] == CLIENT_TRACE_ID && span["name"] == name;
     let mut found = eventually(name, async || {
         let found: Vec<Value> = collector.spans().into_iter().filter(of_this).collect();
         (!found.is_empty()).then_some(found)
@@ -70,14 +70,14 @@ async fn the_one(collector: &Collector, name: &str) -> Value {
     found.remove(0)
 }
 
-/// A model that looks once and then answers, and the MCP server that it looks at.
-struct World {
+/// A provider whose model calls one read-only tool and then replies, and the MCP server with that tool.
+struct TracedPeers {
     providers: FakeProviders,
     _server: Option<ChildProgram>,
     yaml: String,
 }
 
-impl World {
+impl TracedPeers {
     async fn new() -> Self {
         let providers = FakeProviders::start().await;
         let mut python = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
@@ -91,8 +91,8 @@ impl World {
         Self { providers, _server: Some(server), yaml }
     }
 
-    /// The same with a server at the other end of a pipe.
-    async fn over_stdio() -> Self {
+    /// Starts the provider; the service starts the MCP server over stdio.
+    async fn with_stdio_server() -> Self {
         let providers = FakeProviders::start().await;
         let yaml = format!(
             "{}mcp:\n  servers:\n  - {{name: trace, transport: stdio, command: {}, args: [{}, --stdio]}}\n",
@@ -103,15 +103,15 @@ impl World {
         Self { providers, _server: None, yaml }
     }
 
-    /// A turn with one call, in a program with these variables; its frames.
+    /// Runs a turn with one tool call. Returns its frames.
     async fn turn(&self, program: &TestProgram) -> Vec<Value> {
-        self.script();
+        self.script_turn();
         program.wait_for_mcp_servers().await;
         let session = program.create_session().await;
         program.turn(&session, &[("traceparent", &traceparent()), ("x-request-id", "request-7")]).await
     }
 
-    fn script(&self) {
+    fn script_turn(&self) {
         self.providers.script(
             ProviderApi::Chat,
             "m",
@@ -129,16 +129,17 @@ fn received_context(frames: &[Value]) -> Value {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_is_one_trace_from_request_to_tool() {
-    let (collector, world) = (Collector::start().await, World::new().await);
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url), ("OTEL_SERVICE_NAME", "ops")]]
         .concat();
-    let program = TestProgram::start(&world.yaml, &env).await;
-    let frames = world.turn(&program).await;
+    let program = TestProgram::start(&peers.yaml, &env).await;
+    let frames = peers.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
-    // Stopping sends what is left.
+    // The shutdown exports the remaining spans.
     let (log, _) = program.stop().await;
     let spans = eventually("the collector has printed them", async || {
-        let spans: Vec<Value> = collector.spans().into_iter().filter(|span| span["traceId"] == TRACE).collect();
+        let spans: Vec<Value> =
+            collector.spans().into_iter().filter(|span| span["traceId"] == CLIENT_TRACE_ID).collect();
         (spans.iter().filter(|span| span["name"] == "commit").count() >= 5).then_some(spans)
     })
     .await;
@@ -151,7 +152,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
     let tool = one("execute_tool whence");
     let chats: Vec<&Value> = spans.iter().filter(|span| span["name"] == "chat m").collect();
     assert_eq!(chats.len(), 2);
-    assert_eq!(request["parentSpanId"], ROOT);
+    assert_eq!(request["parentSpanId"], CLIENT_SPAN_ID);
     assert_eq!(run["parentSpanId"], request["spanId"]);
     for child in chats.iter().copied().chain([tool]) {
         assert_eq!(child["parentSpanId"], run["spanId"], "{child}");
@@ -171,15 +172,15 @@ async fn turn_is_one_trace_from_request_to_tool() {
     ] {
         assert_eq!(attribute(span, key), Some(value), "{key} of {span}");
     }
-    // What goes out of the program names the span that it is sent in.
-    let told = received_context(&frames);
-    assert_eq!((&told["header"], &told["meta"]), (&context(tool).into(), &context(tool).into()));
+    // Outgoing requests carry the context of their span.
+    let received = received_context(&frames);
+    assert_eq!((&received["header"], &received["meta"]), (&span_context(tool).into(), &span_context(tool).into()));
     let sent: Vec<String> =
-        world.providers.received(ProviderApi::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
-    let mut chats: Vec<String> = chats.iter().map(|span| context(span)).collect();
+        peers.providers.received(ProviderApi::Chat, "m").iter().map(|r| r.headers["traceparent"].clone()).collect();
+    let mut chats: Vec<String> = chats.iter().map(|span| span_context(span)).collect();
     chats.sort_by_key(|chat| sent.iter().position(|sent| sent == chat));
     assert_eq!(sent, chats);
-    // No content of messages.
+    // Spans hold no content of messages.
     let all = format!("{spans:?}");
     for content in ["my question", "the final word", "4711", "mcp-secret-key", "test-key-of-no-use"] {
         assert!(!all.contains(content), "{content} in {all}");
@@ -190,57 +191,57 @@ async fn turn_is_one_trace_from_request_to_tool() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn stdio_server_receives_the_trace_context() {
-    let (collector, world) = (Collector::start().await, World::over_stdio().await);
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::with_stdio_server().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
-    let program = TestProgram::start(&world.yaml, &env).await;
-    let told = received_context(&world.turn(&program).await);
+    let program = TestProgram::start(&peers.yaml, &env).await;
+    let received = received_context(&peers.turn(&program).await);
     program.stop().await;
-    let tool = the_one(&collector, "execute_tool whence").await;
-    assert_eq!((&told["header"], &told["meta"]), (&Value::Null, &context(&tool).into()));
+    let tool = find_only_span(&collector, "execute_tool whence").await;
+    assert_eq!((&received["header"], &received["meta"]), (&Value::Null, &span_context(&tool).into()));
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn websocket_commands_join_the_trace_of_the_handshake() {
-    let (collector, world) = (Collector::start().await, World::new().await);
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::new().await);
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
-    let program = TestProgram::start(&world.yaml, &env).await;
-    world.script();
+    let program = TestProgram::start(&peers.yaml, &env).await;
+    peers.script_turn();
     program.wait_for_mcp_servers().await;
     let path = format!("{}/ws", program.create_session().await);
-    let mut socket = Socket::open_at(&program.process.url, &path, &[("traceparent", &traceparent())]).await;
+    let mut socket = TestSocket::open_at(&program.process.url, &path, &[("traceparent", &traceparent())]).await;
     socket.send(json!({"type": "message", "content": "my question"})).await;
-    let told = received_context(&socket.until("run_finished").await);
+    let received = received_context(&socket.until("run_finished").await);
     drop(socket);
     program.stop().await;
-    let upgrade = the_one(&collector, "GET /v1/sessions/{session_id}/ws").await;
-    let command = the_one(&collector, "WebSocket command").await;
-    let run = the_one(&collector, "invoke_agent k8sops").await;
-    let tool = the_one(&collector, "execute_tool whence").await;
-    assert_eq!(upgrade["parentSpanId"], ROOT);
+    let upgrade = find_only_span(&collector, "GET /v1/sessions/{session_id}/ws").await;
+    let command = find_only_span(&collector, "WebSocket command").await;
+    let run = find_only_span(&collector, "invoke_agent k8sops").await;
+    let tool = find_only_span(&collector, "execute_tool whence").await;
+    assert_eq!(upgrade["parentSpanId"], CLIENT_SPAN_ID);
     assert_eq!(command["parentSpanId"], upgrade["spanId"]);
     assert_eq!(run["parentSpanId"], command["spanId"]);
     assert_eq!(tool["parentSpanId"], run["spanId"]);
-    assert_eq!(told["meta"], context(&tool));
+    assert_eq!(received["meta"], span_context(&tool));
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn taken_over_run_stays_in_its_trace() {
-    let (collector, world) = (Collector::start().await, World::new().await);
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::new().await);
     let redis = RedisServer::start(RedisFlavor::Debian).await;
     let redis_url = redis.url();
     let shared = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", &*redis_url)];
     let env = [&MODEL[..], &shared, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)]].concat();
-    let (one, other) = (TestProgram::start(&world.yaml, &env).await, TestProgram::start(&world.yaml, &env).await);
-    world.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.truncated(1).stall()]);
-    world.script();
+    let (one, other) = (TestProgram::start(&peers.yaml, &env).await, TestProgram::start(&peers.yaml, &env).await);
+    peers.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.truncated(1).stall()]);
+    peers.script_turn();
     let session = one.create_session().await;
     let message = one.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "my question"}));
     message.header("traceparent", traceparent()).send().await.unwrap().error_for_status().unwrap();
-    let request = the_one(&collector, "POST /v1/sessions/{session_id}/messages").await;
+    let request = find_only_span(&collector, "POST /v1/sessions/{session_id}/messages").await;
     eventually("the model is asked", async || {
-        (!world.providers.received(ProviderApi::Chat, "m").is_empty()).then_some(())
+        (!peers.providers.received(ProviderApi::Chat, "m").is_empty()).then_some(())
     })
     .await;
     other.wait_for_mcp_servers().await;
@@ -249,21 +250,24 @@ async fn taken_over_run_stays_in_its_trace() {
     assert!(frames.iter().any(|frame| frame["type"] == "run_recovered"), "{frames:?}");
     assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:?}");
     other.stop().await;
-    // The span of the first attempt died with its process.
-    let run = the_one(&collector, "invoke_agent k8sops").await;
+    // The span of the first attempt was lost with its process.
+    let run = find_only_span(&collector, "invoke_agent k8sops").await;
     assert_eq!((attribute(&run, "k8sops.run.attempt"), &run["parentSpanId"]), (Some("2"), &request["spanId"]), "{run}");
-    let tool = the_one(&collector, "execute_tool whence").await;
-    assert_eq!((&tool["parentSpanId"], &received_context(&frames)["meta"]), (&run["spanId"], &context(&tool).into()));
+    let tool = find_only_span(&collector, "execute_tool whence").await;
+    assert_eq!(
+        (&tool["parentSpanId"], &received_context(&frames)["meta"]),
+        (&run["spanId"], &span_context(&tool).into())
+    );
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_extraction_is_a_separate_trace() {
-    let (collector, world) = (Collector::start().await, World::new().await);
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::new().await);
     let learns = [("MEMORY_LONG_TERM_ENABLED", "true"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url)];
-    let program = TestProgram::start(&world.yaml, &[&MODEL[..], &learns].concat()).await;
-    let frames = world.turn(&program).await;
-    world.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.text("[]"), ProviderApi::Chat.text("[]")]);
+    let program = TestProgram::start(&peers.yaml, &[&MODEL[..], &learns].concat()).await;
+    let frames = peers.turn(&program).await;
+    peers.providers.script(ProviderApi::Chat, "m", [ProviderApi::Chat.text("[]"), ProviderApi::Chat.text("[]")]);
     let session = frames[0]["session_id"].as_str().unwrap();
     program.events(&format!("/v1/sessions/{session}"), "").await.until("memory_saved").await;
     program.stop().await;
@@ -271,7 +275,7 @@ async fn memory_extraction_is_a_separate_trace() {
         collector.spans().into_iter().find(|span| span["name"] == "learn memories")
     })
     .await;
-    assert_ne!(learning["traceId"], TRACE);
+    assert_ne!(learning["traceId"], CLIENT_TRACE_ID);
     assert_eq!(attribute(&learning, "gen_ai.conversation.id"), Some(session));
     let asked = |span: &Value| span["name"] == "chat m" && span["parentSpanId"] == learning["spanId"];
     let chat = eventually("its call of the model", async || collector.spans().into_iter().find(asked)).await;
@@ -281,11 +285,11 @@ async fn memory_extraction_is_a_separate_trace() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn content_is_traced_only_on_request() {
-    let (collector, world) = (Collector::start().await, World::new().await);
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::new().await);
     let capture = ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true");
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*collector.process.url), capture]].concat();
-    let program = TestProgram::start(&world.yaml, &env).await;
-    world.turn(&program).await;
+    let program = TestProgram::start(&peers.yaml, &env).await;
+    peers.turn(&program).await;
     program.stop().await;
     let all = eventually("the collector has printed them", async || {
         let spans = collector.spans();
@@ -303,19 +307,19 @@ async fn content_is_traced_only_on_request() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_collector_does_not_affect_the_service() {
-    let (collector, world) = (Collector::start().await, World::new().await);
-    let program = TestProgram::start(&world.yaml, &MODEL).await;
-    let frames = world.turn(&program).await;
+    let (collector, peers) = (SpanCollector::start().await, TracedPeers::new().await);
+    let program = TestProgram::start(&peers.yaml, &MODEL).await;
+    let frames = peers.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     assert_eq!(received_context(&frames)["header"], Value::Null);
-    assert!(world.providers.received(ProviderApi::Chat, "m").iter().all(|r| !r.headers.contains_key("traceparent")));
+    assert!(peers.providers.received(ProviderApi::Chat, "m").iter().all(|r| !r.headers.contains_key("traceparent")));
     program.stop().await;
     assert_eq!(collector.spans(), Vec::<Value>::new());
 
     let closed = format!("http://127.0.0.1:{}", free_port());
     let env = [&MODEL[..], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &*closed)]].concat();
-    let program = TestProgram::start(&world.yaml, &env).await;
-    let frames = world.turn(&program).await;
+    let program = TestProgram::start(&peers.yaml, &env).await;
+    let frames = peers.turn(&program).await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
     program.stop().await;
 }
@@ -323,7 +327,7 @@ async fn dead_collector_does_not_affect_the_service() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn log_lines_are_json_without_secrets() {
-    let world = World::new().await;
+    let peers = TracedPeers::new().await;
     let env = [
         &MODEL[..],
         &[
@@ -334,12 +338,12 @@ async fn log_lines_are_json_without_secrets() {
         ],
     ]
     .concat();
-    let program = TestProgram::start(&world.yaml, &env).await;
-    world.turn(&program).await;
-    // A key that the provider rejects and repeats in its error.
+    let program = TestProgram::start(&peers.yaml, &env).await;
+    peers.turn(&program).await;
+    // The provider rejects the key and repeats it in its error.
     let refused =
         ProviderApi::Chat.error_response(401, "invalid_api_key", "Incorrect API key provided: test-key-of-no-use");
-    world.providers.script(ProviderApi::Chat, "m", [refused]);
+    peers.providers.script(ProviderApi::Chat, "m", [refused]);
     let session = program.create_session().await;
     let frames = program.turn(&session, &[("authorization", "Bearer users-secret-token")]).await;
     assert_eq!(frames.last().unwrap()["type"], "run_failed");

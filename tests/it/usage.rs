@@ -9,8 +9,9 @@ use k8sops_testing::{
     redis::{RedisFlavor, RedisServer},
 };
 
-/// The providers of a test, one of them with prices: 100 tokens in, 90 of them cached, and 20 out cost 0.0309 dollars.
-fn priced(providers: &FakeProviders) -> String {
+/// Returns the YAML of providers, one with prices: 100 input tokens (90 of them cached) and 20 output tokens cost 0.0309
+/// dollars.
+fn priced_providers_yaml(providers: &FakeProviders) -> String {
     providers.settings_yaml()
         + &format!(
             "  priced:\n    protocol: anthropic\n    base_url: {}\n    api_key: none\n    models:\n    - id: dear\n      features: [tools]\n      prices: {{input: 1000, output: 1000, cached_input: 10, cache_write: 1250}}\n",
@@ -18,24 +19,29 @@ fn priced(providers: &FakeProviders) -> String {
         )
 }
 
-async fn service(providers: &FakeProviders, env: &[(&'static str, &str)]) -> TestService {
+async fn start_service(providers: &FakeProviders, env: &[(&'static str, &str)]) -> TestService {
     let mut all = vec![("LLM_PROVIDER", "priced".to_owned())];
     all.extend(env.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    TestService::start(ServiceSetup { env: all, yaml: Some(priced(providers)), ..ServiceSetup::default() }).await
+    TestService::start(ServiceSetup {
+        env: all,
+        yaml: Some(priced_providers_yaml(providers)),
+        ..ServiceSetup::default()
+    })
+    .await
 }
 
-fn last(frames: &[Value]) -> &Value {
+fn last_frame(frames: &[Value]) -> &Value {
     frames.last().unwrap()
 }
 
-fn warnings(frames: &[Value]) -> Vec<&str> {
+fn warning_codes(frames: &[Value]) -> Vec<&str> {
     frames.iter().filter(|f| f["type"] == "warning").map(|f| f["code"].as_str().unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_counted_at_every_level() {
     let providers = FakeProviders::start().await;
-    let service = service(&providers, &[]).await;
+    let service = start_service(&providers, &[]).await;
     let session = service.create_session().await;
     providers.script(ProviderApi::Anthropic, "dear", [ProviderApi::Anthropic.call("launch_rockets", "{}")]);
     let frames = service.turn(&session, "hi").await;
@@ -49,10 +55,10 @@ async fn usage_is_counted_at_every_level() {
     }
     let twice = json!({"input_tokens": 200, "output_tokens": 40, "cached_tokens": 180, "cache_write_tokens": 0,
         "reasoning_tokens": 0, "cost_usd": 0.0618});
-    assert_eq!(last(&frames)["usage"], twice);
+    assert_eq!(last_frame(&frames)["usage"], twice);
     assert_eq!(service.get(&session).await["usage"], twice);
 
-    // Another model, without prices, in another session; which is deleted.
+    // A model without prices, in another session that is then deleted.
     let other = service.post("/v1/sessions", json!({"provider": "test-ollama", "model": "free"})).await;
     let other = format!("/v1/sessions/{}", other["session_id"].as_str().unwrap());
     service.turn(&other, "hi").await;
@@ -90,12 +96,12 @@ async fn usage_is_counted_at_every_level() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    // Kept with the sessions.
+    // Usage is stored with the sessions.
     let data = service.stop().await;
     let env = vec![("LLM_PROVIDER", "priced".to_owned())];
     let again = TestService::start(ServiceSetup {
         env,
-        yaml: Some(priced(&providers)),
+        yaml: Some(priced_providers_yaml(&providers)),
         data: Some(data),
         ..ServiceSetup::default()
     })
@@ -111,16 +117,19 @@ async fn user_budget_spans_sessions_and_replicas() {
     let redis = RedisServer::start(RedisFlavor::Debian).await;
     let url = redis.url();
     let env = [("MEMORY_BACKEND", "redis"), ("REDIS_URL", url.as_str()), ("K8SOPS_BUDGET_USER_DAY_TOKENS", "200")];
-    let (one, other) = (service(&providers, &env).await, service(&providers, &env).await);
+    let (one, other) = (start_service(&providers, &env).await, start_service(&providers, &env).await);
     // Each reply takes 120 tokens.
     let (first, second) = (one.create_session().await, other.create_session().await);
-    assert_eq!(last(&one.turn(&first, "hi").await)["outcome"], "completed");
+    assert_eq!(last_frame(&one.turn(&first, "hi").await)["outcome"], "completed");
     let frames = other.turn(&second, "hi").await;
-    assert_eq!(last(&frames)["outcome"], "completed", "the call that reaches it is not cut");
+    assert_eq!(last_frame(&frames)["outcome"], "completed", "the call that reaches it is not cut");
     for (service, session) in [(&one, &first), (&other, &second), (&one, &second)] {
         let frames = service.turn(session, "more").await;
-        assert_eq!((last(&frames)["outcome"].as_str(), warnings(&frames)), (Some("limit"), vec!["budget_user_day"]));
-        assert_eq!(last(&frames)["usage"]["input_tokens"], 0);
+        assert_eq!(
+            (last_frame(&frames)["outcome"].as_str(), warning_codes(&frames)),
+            (Some("limit"), vec!["budget_user_day"])
+        );
+        assert_eq!(last_frame(&frames)["usage"]["input_tokens"], 0);
     }
     assert_eq!(providers.received(ProviderApi::Anthropic, "dear").len(), 2);
     let today = one.get("/v1/usage").await["today"].clone();
@@ -134,21 +143,21 @@ async fn user_budget_spans_sessions_and_replicas() {
 async fn exhausted_budget_ends_with_a_final_answer() {
     let providers = FakeProviders::start().await;
     let env = [("K8SOPS_BUDGET_TURN_USD", "0.03"), ("K8SOPS_BUDGET_SESSION_USD", "0.05")];
-    let service = service(&providers, &env).await;
+    let service = start_service(&providers, &env).await;
     let session = service.create_session().await;
     providers.script(ProviderApi::Anthropic, "dear", [ProviderApi::Anthropic.call("launch_rockets", "{}")]);
     let frames = service.turn(&session, "hi").await;
-    assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_turn"]));
+    assert_eq!((&last_frame(&frames)["outcome"], warning_codes(&frames)), (&json!("limit"), vec!["budget_turn"]));
     let answered = frames.iter().rfind(|f| f["type"] == "assistant_message").unwrap();
     assert_eq!(answered["content"], k8sops_testing::provider::GOOD_REPLY);
     let asked = providers.received(ProviderApi::Anthropic, "dear").pop().unwrap();
     assert_eq!(asked.body["tool_choice"], json!({"type": "none"}));
-    // The session has none left for another.
+    // The budget of the session is exhausted.
     let frames = service.turn(&session, "more").await;
-    assert_eq!((&last(&frames)["outcome"], warnings(&frames)), (&json!("limit"), vec!["budget_session"]));
+    assert_eq!((&last_frame(&frames)["outcome"], warning_codes(&frames)), (&json!("limit"), vec!["budget_session"]));
     assert!(frames.iter().all(|f| f["type"] != "assistant_message"));
-    // Another has its own.
+    // Another session has its own budget.
     let fresh = service.create_session().await;
-    assert_eq!(last(&service.turn(&fresh, "hi").await)["outcome"], "completed");
+    assert_eq!(last_frame(&service.turn(&fresh, "hi").await)["outcome"], "completed");
     service.stop().await;
 }

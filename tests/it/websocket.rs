@@ -29,14 +29,14 @@ use k8sops_testing::{
     testbed,
 };
 
-pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct TestSocket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-impl Socket {
+impl TestSocket {
     pub(crate) async fn open(service: &TestService, session: &str, query: &str) -> Self {
         Self::open_at(&service.base, &format!("{session}/ws{query}"), &[]).await
     }
 
-    /// At a path of the service at `base`, with these headers.
+    /// Connects to a path of the service at `base` with these headers.
     pub(crate) async fn open_at(base: &str, path: &str, headers: &[(&'static str, &str)]) -> Self {
         let mut request = format!("{}{path}", base.replace("http", "ws")).into_client_request().unwrap();
         for (name, value) in headers {
@@ -84,7 +84,7 @@ impl Socket {
 async fn conversation_over_one_socket() {
     let service = TestService::with(&ScriptedModel::new([vec![text("hel"), text("lo")]])).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     let hello = socket.next().await;
     assert_eq!((&hello["type"], &hello["protocol"]), (&json!("hello"), &json!(1)));
     socket.send(json!({"type": "message", "command_id": "c1", "content": "hi"})).await;
@@ -101,7 +101,7 @@ async fn conversation_over_one_socket() {
 async fn plain_text_frame_is_a_message() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     socket.0.send(Message::text("why is it down?")).await.unwrap();
     let frames = socket.until("run_finished").await;
     let message = frames.iter().find(|f| f["type"] == "user_message").unwrap();
@@ -112,7 +112,7 @@ async fn plain_text_frame_is_a_message() {
 async fn command_errors_keep_the_socket_open() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "?after=1").await;
+    let mut socket = TestSocket::open(&service, &session, "?after=1").await;
     let cases = [
         (json!({"type": "dance", "command_id": "c1"}), "c1", "invalid_request"),
         (json!({"type": "message", "command_id": "c2", "content": ""}), "c2", "invalid_request"),
@@ -142,7 +142,7 @@ async fn command_errors_keep_the_socket_open() {
 async fn command_id_is_bound_to_its_command() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     let command = json!({"type": "message", "command_id": "c1", "content": "hi"});
     socket.send(command.clone()).await;
     socket.until("run_finished").await;
@@ -159,7 +159,7 @@ async fn cancel_keeps_the_socket_open() {
     let gate = TestGate::new();
     let service = TestService::with(&ScriptedModel::new([vec![text("so "), ReplyStep::Wait(gate.clone())]])).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     socket.send(json!({"type": "message", "content": "go"})).await;
     gate.arrived().await;
     socket.send(json!({"type": "cancel", "command_id": "x"})).await;
@@ -173,13 +173,13 @@ async fn cancel_keeps_the_socket_open() {
 async fn reconnect_resumes_after_the_last_seq() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let session = service.create_session().await;
-    let mut first = Socket::open(&service, &session, "").await;
+    let mut first = TestSocket::open(&service, &session, "").await;
     first.send(json!({"type": "message", "content": "a"})).await;
     let seen = first.until("run_started").await;
     let after = seen.last().unwrap()["seq"].as_u64().unwrap();
     drop(first);
     service.turn(&session, "b").await;
-    let mut second = Socket::open(&service, &session, &format!("?after={after}")).await;
+    let mut second = TestSocket::open(&service, &session, &format!("?after={after}")).await;
     let mut frames = second.until("run_finished").await;
     frames.extend(second.until("run_finished").await);
     assert_gapless(&frames, after + 1);
@@ -194,11 +194,11 @@ async fn invalid_frames_close_the_socket_with_a_code() {
     };
     let service = TestService::start(setup).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     socket.0.send(Message::text("x".repeat(5000))).await.unwrap();
     assert_eq!(socket.closed().await, CloseCode::Size);
 
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     for part in [OpCode::Data(Data::Text), OpCode::Data(Data::Continue), OpCode::Data(Data::Continue)] {
         socket.0.send(Message::Frame(Frame::message(vec![b'x'; 2000], part, false))).await.unwrap();
     }
@@ -218,7 +218,7 @@ async fn invalid_frames_close_the_socket_with_a_code() {
         .await
         .expect("it is closed")
         .unwrap();
-    // 0x88: a close frame; 1007: data that is not of the message's type.
+    // 0x88 is a close frame; 1007 is the code for data that does not match the message's type.
     let code = 1007u16.to_be_bytes();
     assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007");
 
@@ -229,7 +229,7 @@ async fn invalid_frames_close_the_socket_with_a_code() {
 async fn stopping_service_closes_sockets_cleanly() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let session = service.create_session().await;
-    let mut socket = Socket::open(&service, &session, "").await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
     socket.next().await;
     let (code, _) = tokio::join!(socket.closed(), service.stop());
     assert_eq!(code, CloseCode::Away);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# A release build under steady load, and whether anything grows. Ends with 1 when something does.
+# Runs a release build under steady load. Exits with 1 if the use of a resource grows.
 #
-#   bash tests/soak/run.sh [--minutes 10] [--store memory|redis]     both stores, one after the other, by default
+#   bash tests/soak/run.sh [--minutes 10] [--store memory|redis]     default: both stores, one after the other
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -12,11 +12,11 @@ use tempfile::TempDir;
 pub(crate) struct ApiKeyFile {
     folder: TempDir,
     entries: Vec<(String, String)>,
-    kept: Kept,
+    kept: KeyStorage,
 }
 
 /// How the file is stored.
-enum Kept {
+enum KeyStorage {
     /// As a plain file.
     Plain,
     /// As the kubelet mounts a Secret: the name is a symbolic link over `..data` to a folder that is replaced and never
@@ -26,12 +26,12 @@ enum Kept {
 
 impl ApiKeyFile {
     pub(crate) fn new() -> Self {
-        Self { folder: TempDir::new().unwrap(), entries: Vec::new(), kept: Kept::Plain }
+        Self { folder: TempDir::new().unwrap(), entries: Vec::new(), kept: KeyStorage::Plain }
     }
 
     /// Creates a file that is stored like a mounted Secret.
     pub(crate) fn mounted() -> Self {
-        let keys = Self { kept: Kept::Mounted(0), ..Self::new() };
+        let keys = Self { kept: KeyStorage::Mounted(0), ..Self::new() };
         symlink("..data/keys.yaml", keys.path()).unwrap();
         keys
     }
@@ -51,8 +51,8 @@ impl ApiKeyFile {
     fn write(&mut self) {
         let all: String = self.entries.iter().map(|(_, entry)| entry.as_str()).collect();
         match &mut self.kept {
-            Kept::Plain => std::fs::write(self.path(), all).unwrap(),
-            Kept::Mounted(next) => {
+            KeyStorage::Plain => std::fs::write(self.path(), all).unwrap(),
+            KeyStorage::Mounted(next) => {
                 *next += 1;
                 swap(self.folder.path(), &format!("..2026_{next}"), &all);
             }

@@ -81,7 +81,7 @@ impl TestService {
         self.data
     }
 
-    /// Begins the shutdown without waiting for its end.
+    /// Starts the shutdown without waiting for its end.
     pub(crate) fn request_stop(&self) {
         self.stop.cancel();
     }

@@ -1,6 +1,6 @@
 //! Compaction: the model summarizes the oldest turns, the recent ones stay as they are. The log keeps everything.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc};
 
 use crate::{
     cancellation::wait_until_stopped,
@@ -8,7 +8,7 @@ use crate::{
     context::{self, count_message_tokens},
     history,
     model_selection::{ModelAttempt, ModelRouting},
-    retry::retry_warning,
+    retry_wait::RetrySchedule,
     run::Run,
     run_log::{LogClosed, RunView},
 };
@@ -146,7 +146,7 @@ impl Run {
         let mut room = limit.saturating_sub(tokens::count(SUMMARY_SYSTEM_PROMPT) + 2 * most + 100).max(most);
         let mut summary = earlier.to_owned();
         let mut rest = messages;
-        let mut waited = Duration::ZERO;
+        let mut retries = RetrySchedule::new(target.retry_policy(self.limits.retry));
         for _ in 0..MAX_SUMMARY_CALLS {
             let mut text = String::new();
             let (mut size, mut taken) = (0, 0);
@@ -162,7 +162,7 @@ impl Run {
             }
             let question = summary_request(&summary, &text, most);
             let aside = OneShotCompletion { system: SUMMARY_SYSTEM_PROMPT, question, most, settings: &self.settings };
-            match self.complete_with_retries(target, &aside, usage, &mut waited).await? {
+            match self.complete_with_retries(target, &aside, usage, &mut retries).await? {
                 SummaryOutcome::PartialReply(more) => summary = truncate_to_tokens(more, most),
                 // The provider counts tokens differently.
                 SummaryOutcome::Failed(ModelError::ContextTooLong(_)) if taken > 1 => {
@@ -179,17 +179,16 @@ impl Run {
         Ok(SummaryOutcome::PartialReply(placeholder_summary(&summary, rest)))
     }
 
-    /// Completes with the retries of a reply. `waited` is the total delay of all pieces.
+    /// Completes with the retries of a reply. All pieces of a summary share the time limit of `retries`.
     async fn complete_with_retries(
         &self,
         target: &ModelAttempt<'_>,
         aside: &OneShotCompletion<'_>,
         usage: &mut TokenUsage,
-        waited: &mut Duration,
+        retries: &mut RetrySchedule,
     ) -> Result<SummaryOutcome, LogClosed> {
-        let mut attempt = 0;
+        retries.start_next_call();
         loop {
-            attempt += 1;
             let asked = tokio::select! {
                 biased;
                 () = wait_until_stopped(&self.cancel, &self.halt) => return Ok(SummaryOutcome::Stopped),
@@ -199,12 +198,10 @@ impl Run {
                 Ok(summary) => return Ok(SummaryOutcome::PartialReply(summary)),
                 Err(error) => error,
             };
-            let wait = if target.is_probe { None } else { self.limits.retry.retry_delay(attempt, *waited, &error) };
-            let Some(wait) = wait else { return Ok(SummaryOutcome::Failed(error)) };
-            *waited += wait;
-            self.log.append_events(vec![retry_warning(&error, attempt, wait)]).await?;
+            let Some(retry) = retries.schedule_retry(&error) else { return Ok(SummaryOutcome::Failed(error)) };
+            self.log.append_events(vec![retry.warning(&error)]).await?;
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = retry.wait() => {}
                 () = wait_until_stopped(&self.cancel, &self.halt) => return Ok(SummaryOutcome::Stopped),
             }
         }

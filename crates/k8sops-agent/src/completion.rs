@@ -1,10 +1,10 @@
 //! One-shot completions: a request outside the conversation, without tools, whose answer k8sops itself reads.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use crate::model_selection::ModelCandidate;
+use crate::{model_selection::ModelCandidate, retry_wait::RetrySchedule};
 use k8sops_core::{ChatMessage, SessionSettings, StopReason, TokenUsage, UserMessage};
 use k8sops_models::{ChatRequest, ModelError, ReplyDelta, RetryPolicy, ToolChoice};
 
@@ -31,17 +31,14 @@ impl OneShotCompletion<'_> {
         retry: &RetryPolicy,
         usage: &mut TokenUsage,
     ) -> Result<String, ModelError> {
-        let mut waited = Duration::ZERO;
-        let mut attempt = 1;
+        let mut retries = RetrySchedule::new(*retry);
         loop {
             let error = match self.ask_once(candidate, usage).await {
                 Err(error) => error,
                 answer => return answer,
             };
-            let Some(wait) = retry.retry_delay(attempt, waited, &error) else { return Err(error) };
-            waited += wait;
-            attempt += 1;
-            tokio::time::sleep(wait).await;
+            let Some(retry) = retries.schedule_retry(&error) else { return Err(error) };
+            retry.wait().await;
         }
     }
 

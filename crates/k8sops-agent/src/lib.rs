@@ -19,7 +19,8 @@
 //! |---|---|
 //! | [`Run`] | the parts of a run and its loop |
 //! | [`RunLog`] | the port through which a run reads and writes its session's log |
-//! | `model_step`, `retry`, `model_selection` | one reply: which model is called, retries, fallback |
+//! | `model_step`, `model_selection`, `reply_attempts` | one reply: which model is called, attempts, fallback |
+//! | `retry_wait` | the wait before a retry, for replies, summaries and other completions |
 //! | `tool_calls`, `provenance`, `elicitation` | the tool calls of a reply: approval, execution, questions of their servers |
 //! | `context`, `history`, `compaction` | what of the conversation is sent, and the summary of the rest |
 //! | `limits`, `budget` | the bounds of a run |
@@ -43,7 +44,8 @@ mod model_step;
 mod options;
 mod prompt;
 mod provenance;
-mod retry;
+mod reply_attempts;
+mod retry_wait;
 mod run;
 mod run_events;
 mod run_log;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use k8sops_core::{TokenUsage, UsdAmount};
-use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, ModelPrices};
+use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, ModelPrices, RetryPolicy};
 
 /// Time limit of asking a provider for the context window of a model.
 const CONTEXT_WINDOW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,6 +67,13 @@ pub(crate) struct ModelAttempt<'a> {
     pub(crate) candidate: &'a ModelCandidate,
     /// Whether the call probes an open circuit breaker: one attempt without retries.
     pub(crate) is_probe: bool,
+}
+
+impl ModelAttempt<'_> {
+    /// Returns the retry policy of this call: the configured one, or a single attempt for a probe.
+    pub(crate) fn retry_policy(&self, configured: RetryPolicy) -> RetryPolicy {
+        if self.is_probe { RetryPolicy::new(1, Duration::ZERO) } else { configured }
+    }
 }
 
 /// Returns the models to call in their order; `Err` holds one whose circuit breaker is open, with the time until it closes.

@@ -7,7 +7,7 @@ use crate::{
     limits::LimitReached,
     model_selection::{self, ModelCandidate, ModelRouting},
     prompt::last_step_message,
-    retry::{PartialReply, StepOutcome},
+    reply_attempts::{PartialReply, StepOutcome},
     run::Run,
     run_events::{run_finished, tool_call_ended},
     run_log::{LogClosed, PreviewChunk, RunView},

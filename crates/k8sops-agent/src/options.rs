@@ -14,22 +14,22 @@ options! {
     /// Limits of one run.
     #[derive(Debug, Clone)]
     pub struct AgentOptions at "agent" {
-        /// Model calls with tools in one run; one more without tools follows, for an answer.
+        /// Model calls with tools in one run. One more call without tools follows for the final answer.
         pub max_steps: u32 = required(whole_number(1), "25").variable("K8SOPS_MAX_STEPS").live(),
         /// Attempts at one model call.
         pub max_attempts: u32 = required(whole_number(1), "4").variable("K8SOPS_MAX_ATTEMPTS").live(),
-        /// Longest time that all waits between the attempts at one model call may take together. A provider that asks for a
-        /// longer wait has failed.
+        /// Time limit for all waits between the attempts at one model call together. The call fails if a provider requests a
+        /// longer wait.
         pub max_wait: Duration = required(DURATION, "2m").variable("K8SOPS_MAX_WAIT").live(),
         /// Tool calls in one run.
         pub max_calls: u32 = required(whole_number(1), "100").variable("K8SOPS_MAX_TOOL_CALLS").live(),
-        /// Longest time that a run may work; waiting for its user does not count.
+        /// Time limit of a run. Waiting for the user does not count.
         pub max_time: Duration = required(DURATION, "30m").variable("K8SOPS_MAX_RUN_TIME").live(),
         /// How often one run may make the same call with the same result.
         pub max_repeats: usize = required(whole_number(1), "5").variable("K8SOPS_MAX_REPEATS").live(),
         /// Tool calls that run at the same time.
         pub parallel_tools: usize = required(whole_number(1), "8").variable("K8SOPS_PARALLEL_TOOLS").live(),
-        /// Text that is added to the built-in system prompt.
+        /// Text to add to the built-in system prompt.
         pub instructions: String =
             or_empty(TEXT).variable("K8SOPS_INSTRUCTIONS").example("Our production namespaces begin with prod-."),
     }
@@ -39,46 +39,46 @@ options! {
     /// Budgets; empty: no limit. They are checked between model calls, so that the call that reaches one is not interrupted.
     #[derive(Debug, Clone, Copy)]
     pub struct BudgetOptions at "budgets" {
-        /// Most tokens, in and out, of one run.
+        /// Token budget of one run (prompts and replies).
         pub turn_tokens: Option<u64> =
             optional(whole_number(1)).variable("K8SOPS_BUDGET_TURN_TOKENS").example("500000").live(),
-        /// Highest cost of one run, by the prices of the catalog.
+        /// Cost budget of one run, by the prices of the catalog.
         pub turn_usd: Option<UsdAmount> = optional(DOLLARS).variable("K8SOPS_BUDGET_TURN_USD").example("1.00").live(),
-        /// Most tokens of one session.
+        /// Token budget of one session.
         pub session_tokens: Option<u64> =
             optional(whole_number(1)).variable("K8SOPS_BUDGET_SESSION_TOKENS").example("5000000").live(),
-        /// Highest cost of one session.
+        /// Cost budget of one session.
         pub session_usd: Option<UsdAmount> =
             optional(DOLLARS).variable("K8SOPS_BUDGET_SESSION_USD").example("10").live(),
-        /// Most tokens of all sessions of a user on one day (UTC).
+        /// Token budget of all sessions of a user on one day (UTC).
         pub user_day_tokens: Option<u64> =
             optional(whole_number(1)).variable("K8SOPS_BUDGET_USER_DAY_TOKENS").example("20000000").live(),
-        /// Highest cost of all sessions of a user on one day (UTC).
+        /// Cost budget of all sessions of a user on one day (UTC).
         pub user_day_usd: Option<UsdAmount> =
             optional(DOLLARS).variable("K8SOPS_BUDGET_USER_DAY_USD").example("25").live(),
     }
 }
 
 options! {
-    /// Sessions and what is remembered.
+    /// Sessions and long-term memory.
     #[derive(Debug, Clone, Copy)]
     pub struct ContextOptions at "memory" {
         /// Share of the context window that a request may fill before older turns are summarized, in percent.
         pub context_threshold: u8 =
             required(CONTEXT_SHARE, "0.75").variable("MEMORY_CONTEXT_THRESHOLD").live(),
-        /// Most tokens of context that are used of a model that has more.
+        /// Upper bound, in tokens, of the context that is used, even if the model has more.
         pub max_context_tokens: u32 =
             required(whole_number(1000), "100000").variable("MEMORY_MAX_CONTEXT_TOKENS").live(),
     }
 }
 
 options! {
-    /// What is remembered of users beyond a session.
+    /// Long-term memory of users.
     #[derive(Debug, Clone, Copy)]
     pub struct LongTermMemoryOptions at "memory.long_term" {
         /// Whether facts and incidents are remembered beyond a session.
         pub enabled: bool = required(BOOLEAN, "false").variable("MEMORY_LONG_TERM_ENABLED"),
-        /// Most memories that a message recalls.
+        /// Largest number of memories that are recalled for a message.
         pub max_memories: usize = required(whole_number(1), "5").variable("MEMORY_MAX_MEMORIES"),
     }
 }
@@ -87,12 +87,11 @@ options! {
     /// How memories are compared.
     #[derive(Debug, Clone)]
     pub struct EmbeddingOptions at "memory.embeddings" {
-        /// Provider of embeddings, one that speaks the API of OpenAI or Ollama; empty: memories are compared by their words
-        /// alone.
+        /// Provider of embeddings with the API of OpenAI or Ollama; empty: memories are compared by their words only.
         pub provider: Option<String> = optional(EMBEDDING_PROVIDER).variable("EMBEDDING_PROVIDER"),
         /// Embedding model; OpenAI and Ollama have a default.
         pub model: Option<String> = optional(MODEL_ID).variable("EMBEDDING_MODEL"),
-        /// Length of its vectors, where it can be chosen; empty: the default of the model.
+        /// Dimensions of the vectors, if the model supports a choice; empty: the default of the model.
         pub dims: Option<usize> = optional(whole_number(1)).variable("EMBEDDING_DIMS"),
     }
 }
@@ -106,7 +105,7 @@ const EMBEDDING_PROVIDER: ValueFormat<String> =
     });
 
 impl BudgetOptions {
-    /// Returns the budgets by what they are for.
+    /// Returns the budgets by their scope.
     #[must_use]
     pub fn spending_limits(&self) -> SpendingLimits {
         SpendingLimits {
@@ -117,7 +116,7 @@ impl BudgetOptions {
     }
 }
 
-/// Budgets by what they are for. They are checked between model calls, so that the call that reaches one is not interrupted.
+/// Budgets by their scope. They are checked between model calls, so that the call that reaches one is not interrupted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpendingLimits {
     /// Budget of one run.
@@ -128,7 +127,7 @@ pub struct SpendingLimits {
     pub user_day: SpendingLimit,
 }
 
-/// What may be spent; `None`: no limit.
+/// Upper bounds of usage; `None`: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpendingLimit {
     /// Tokens in and out.

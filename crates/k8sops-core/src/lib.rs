@@ -31,6 +31,7 @@ mod event;
 mod feed;
 mod frame;
 mod ids;
+mod json_surrogates;
 mod message;
 mod money;
 mod net;
@@ -61,6 +62,7 @@ pub use frame::{
     PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress, TransientEvent,
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
+pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use message::{
     AssistantMessage, ChatMessage, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage, ToolStatus,
     UserMessage,

@@ -19,6 +19,9 @@ use crate::{
 /// Name of the server that the single-server variables define.
 const DEFAULT_SERVER: &str = "default";
 
+/// How arguments are shown that cannot be counted.
+const HIDDEN_ARGUMENTS: &str = "****";
+
 /// A process and an endpoint are shared by all users.
 const ONLY_IN_HEADERS: &str = "no ${user.token}: it can stand in the headers of an http server only";
 
@@ -217,11 +220,12 @@ fn read_stdio(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpT
     Some(McpTransport::Stdio { command, args: fields.args, env: fields.env, pass_env: fields.pass_env })
 }
 
-/// Reads arguments: a list in the YAML, words in the variable. Arguments may contain a token, so only their number is shown.
+/// Reads arguments: a list in the YAML, words in the variable. Arguments may contain a token, so only their number is shown,
+/// and nothing of a text that is not accepted.
 fn read_args(scope: &mut SettingScope<'_>, key: &'static str) -> Vec<String> {
     if let Some(RawValue { text, origin }) = scope.find_variable(key) {
         let Some(args) = SHELL_WORDS.parse(&text) else {
-            scope.report_invalid(key, &printable_excerpt(&text), &origin, &SHELL_WORDS.kind().to_string());
+            scope.report_invalid(key, HIDDEN_ARGUMENTS, &origin, &SHELL_WORDS.kind().to_string());
             return Vec::new();
         };
         scope.record_effective(key, &format!("{} words", args.len()), &origin);

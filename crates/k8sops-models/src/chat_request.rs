@@ -28,6 +28,16 @@ pub struct ChatRequest {
     pub reasoning: Option<ReasoningEffort>,
 }
 
+impl ChatRequest {
+    /// Returns the names of the tools that the reply may call.
+    pub(crate) fn callable_tool_names(&self) -> Vec<String> {
+        match self.tool_choice {
+            ToolChoice::Auto => self.tools.iter().map(|tool| tool.name.clone()).collect(),
+            ToolChoice::None => Vec::new(),
+        }
+    }
+}
+
 /// A tool, as it is described to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {

@@ -1,104 +1,39 @@
-//! From the bytes of a response to events (server-sent events or JSON lines), with limits on time and size.
+//! The events of a response, with limits on time and size.
 
-use std::{
-    error::Error,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::{error::Error, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    ModelError,
+    error_mapping::ProviderCall,
+    event_framing::{EventFramer, EventFraming, ProviderEvent},
 };
 
-use bytes::{Bytes, BytesMut};
-use eventsource_stream::{Event, EventStream, EventStreamError};
-use futures_util::{
-    Stream, StreamExt as _,
-    stream::{self, BoxStream},
-};
-use tokio::time::timeout;
-
-use crate::{ModelError, error_mapping::ProviderCall};
-
-/// The byte order mark of UTF-8.
-const BOM: &[u8] = b"\xef\xbb\xbf";
 /// The size limit of an event. Without it, a server that never ends an event would exhaust the memory.
 const MAX_EVENT_BYTES: usize = 8 << 20;
 /// The size limit of a stream: far more than any reply needs (about 300 bytes per token).
 const MAX_STREAM_BYTES: usize = 256 << 20;
 /// How long to wait for the end of a stream whose reply is complete.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(5);
+/// How long to wait for the missing end of an event that is otherwise complete.
+const EVENT_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An error of the transport.
 type TransportError = Box<dyn Error + Send + Sync>;
 
-/// Why the byte stream failed.
-#[derive(Debug)]
-enum StreamFailure {
-    /// The connection broke.
-    Disconnected(TransportError),
-    /// No bytes arrived within the read timeout.
-    ReadTimeout,
-    /// A size limit was exceeded.
-    TooLarge,
-}
-
-/// Removes byte order marks at the beginning of a stream, because the parser panics at one.
-#[derive(Default)]
-struct ByteOrderMarkStripper {
-    is_done: bool,
-    /// Bytes that may be part of a byte order mark.
-    held: Vec<u8>,
-}
-
-impl ByteOrderMarkStripper {
-    fn strip_mark(&mut self, piece: Bytes) -> Bytes {
-        if self.is_done {
-            return piece;
-        }
-        let bytes = [self.held.as_slice(), &piece].concat();
-        let mut rest = bytes.as_slice();
-        while let Some(after) = rest.strip_prefix(BOM) {
-            rest = after;
-        }
-        if BOM.starts_with(rest) {
-            self.held = rest.to_vec();
-            return Bytes::new();
-        }
-        self.is_done = true;
-        Bytes::copy_from_slice(rest)
-    }
-}
-
-/// How a stream is divided into events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EventFraming {
-    /// Server-sent events.
-    Sse,
-    /// One JSON value per line (NDJSON), which becomes the data of an event. A single value without a line end is an
-    /// event, too.
-    Lines,
-}
-
-impl EventFraming {
-    /// Returns whether a stream of this kind can start with these bytes.
-    pub(crate) fn may_start_with(self, bytes: &[u8]) -> bool {
-        let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
-        let words: &[&[u8]] = match self {
-            Self::Sse => &[b"data:", b"event:", b"id:", b"retry:", b":"],
-            Self::Lines => &[b"{"],
-        };
-        words.iter().any(|word| bytes.starts_with(word))
-    }
-}
-
 /// The events of one response.
 pub(crate) struct ProviderEventStream {
-    events: BoxStream<'static, Result<Event, EventStreamError<StreamFailure>>>,
-    /// Bytes read since the last event. The counter is shared with the byte stream inside the parser. One task polls
-    /// both, so that it is never contended.
-    since_event: Arc<AtomicUsize>,
+    bytes: BoxStream<'static, Result<Bytes, TransportError>>,
+    framer: EventFramer,
+    /// Why no more bytes arrive. The events before come first.
+    end: Option<Result<(), ModelError>>,
+    total_bytes: usize,
     read_timeout: Duration,
     call: ProviderCall,
+    is_declared: bool,
 }
 
 impl ProviderEventStream {
@@ -109,56 +44,69 @@ impl ProviderEventStream {
         read_timeout: Duration,
         call: ProviderCall,
     ) -> Self {
-        let since_event = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&since_event);
-        let start = (Box::pin(bytes), 0, counter, ByteOrderMarkStripper::default());
-        let limited = stream::unfold(start, move |(mut bytes, total, counter, mut marks)| async move {
-            let item = match timeout(read_timeout, bytes.next()).await {
-                Err(_) => Err(StreamFailure::ReadTimeout),
-                Ok(None) => return None,
-                Ok(Some(Err(error))) => Err(StreamFailure::Disconnected(error)),
-                Ok(Some(Ok(piece))) => Ok(piece),
-            };
-            let len = item.as_ref().map_or(0, Bytes::len);
-            let event = counter.fetch_add(len, Ordering::Relaxed) + len;
-            let total = total + len;
-            let item =
-                if event > MAX_EVENT_BYTES || total > MAX_STREAM_BYTES { Err(StreamFailure::TooLarge) } else { item };
-            let item = item.map(|piece| marks.strip_mark(piece));
-            Some((item, (bytes, total, counter, marks)))
-        });
-        let events = match framing {
-            EventFraming::Sse => EventStream::new(limited.boxed()).boxed(),
-            EventFraming::Lines => split_lines(limited.boxed()).boxed(),
-        };
-        Self { events, since_event, read_timeout, call }
-    }
-
-    /// Returns the next event, or `None` at the regular end of the stream.
-    pub(crate) async fn next(&mut self) -> Result<Option<Event>, ModelError> {
-        match self.events.next().await {
-            None => Ok(None),
-            Some(Ok(event)) => {
-                self.since_event.store(0, Ordering::Relaxed);
-                Ok(Some(event))
-            }
-            Some(Err(EventStreamError::Transport(StreamFailure::Disconnected(error)))) => {
-                Err(self.call.broken_connection_error(error))
-            }
-            Some(Err(EventStreamError::Transport(StreamFailure::ReadTimeout))) => {
-                Err(self.call.read_timeout_error(self.read_timeout))
-            }
-            Some(Err(EventStreamError::Transport(StreamFailure::TooLarge))) => {
-                Err(self.call.malformed_error("it exceeds the size limit"))
-            }
-            Some(Err(EventStreamError::Utf8(_))) => Err(self.call.malformed_error("it is not UTF-8")),
-            Some(Err(EventStreamError::Parser(_))) => Err(self.call.malformed_error("it is not a stream of events")),
+        Self {
+            bytes: bytes.boxed(),
+            framer: EventFramer::new(framing),
+            end: None,
+            total_bytes: 0,
+            read_timeout,
+            call,
+            is_declared: true,
         }
     }
 
-    /// Returns the error for a connection that stayed open for `limit` without any content.
-    pub(crate) fn stall_error(&self, limit: Duration) -> ModelError {
-        self.call.stall_error(limit)
+    /// Remembers that the response does not claim to be a stream.
+    pub(crate) fn without_declared_type(self) -> Self {
+        Self { is_declared: false, ..self }
+    }
+
+    /// Returns whether the response claims to be a stream.
+    pub(crate) fn is_declared_stream(&self) -> bool {
+        self.is_declared
+    }
+
+    /// Returns the next event, or `None` at the regular end of the stream. It can be called again if its future was
+    /// dropped.
+    pub(crate) async fn next(&mut self) -> Result<Option<ProviderEvent>, ModelError> {
+        let mut last_bytes = Instant::now();
+        loop {
+            if let Some(event) = self.framer.next_event() {
+                return Ok(Some(event));
+            }
+            if let Some(end) = &self.end {
+                return end.clone().map(|()| None);
+            }
+            let left = self.read_timeout.saturating_sub(last_bytes.elapsed());
+            let wait = if self.framer.pending_bytes() > 0 { left.min(EVENT_END_TIMEOUT) } else { left };
+            match timeout(wait, self.bytes.next()).await {
+                Ok(Some(Ok(piece))) => {
+                    last_bytes = Instant::now();
+                    self.total_bytes += piece.len();
+                    self.framer.push_bytes(&piece);
+                    if self.framer.pending_bytes() > MAX_EVENT_BYTES || self.total_bytes > MAX_STREAM_BYTES {
+                        self.end = Some(Err(self.call.malformed_error("it exceeds the size limit")));
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    self.framer.release_complete_event();
+                    self.end = Some(Err(self.call.broken_connection_error(error)));
+                }
+                Ok(None) => {
+                    self.framer.finish();
+                    self.end = Some(Ok(()));
+                }
+                Err(_) if self.framer.release_complete_event() => {}
+                Err(_) if last_bytes.elapsed() >= self.read_timeout => {
+                    return Err(self.call.read_timeout_error(self.read_timeout));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Returns the call that the stream answers.
+    pub(crate) fn call(&self) -> &ProviderCall {
+        &self.call
     }
 
     /// Returns the longest permitted gap between bytes.
@@ -173,49 +121,10 @@ impl ProviderEventStream {
     }
 }
 
-/// Returns each line that is not blank as an event.
-fn split_lines(
-    bytes: BoxStream<'static, Result<Bytes, StreamFailure>>,
-) -> impl Stream<Item = Result<Event, EventStreamError<StreamFailure>>> + Send {
-    struct LineSplitter {
-        bytes: Option<BoxStream<'static, Result<Bytes, StreamFailure>>>,
-        buffer: BytesMut,
-        /// The length of the part that contains no line end.
-        searched: usize,
-    }
-
-    let start = LineSplitter { bytes: Some(bytes), buffer: BytesMut::new(), searched: 0 };
-    stream::unfold(start, |mut state| async move {
-        loop {
-            let end =
-                state.buffer[state.searched..].iter().position(|byte| *byte == b'\n').map(|at| at + state.searched);
-            let line = match (end, &mut state.bytes) {
-                (Some(end), _) => state.buffer.split_to(end + 1),
-                (None, None) if state.buffer.is_empty() => return None,
-                // The last line may have no line end.
-                (None, None) => state.buffer.split(),
-                (None, Some(bytes)) => {
-                    state.searched = state.buffer.len();
-                    match bytes.next().await {
-                        Some(Ok(piece)) => state.buffer.extend_from_slice(&piece),
-                        Some(Err(failure)) => return Some((Err(EventStreamError::Transport(failure)), state)),
-                        None => state.bytes = None,
-                    }
-                    continue;
-                }
-            };
-            state.searched = 0;
-            match String::from_utf8(line.to_vec()) {
-                Err(error) => return Some((Err(EventStreamError::Utf8(error)), state)),
-                Ok(line) if line.trim().is_empty() => {}
-                Ok(line) => return Some((Ok(Event { data: line.trim().to_owned(), ..Event::default() }), state)),
-            }
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
     use crate::test_support::test_call;
 
@@ -261,32 +170,22 @@ mod tests {
         let cut = framed(vec![Ok(b"{}\n{".to_vec()), Err("reset by peer".into())], EventFraming::Lines).await;
         assert!(matches!(&cut, Err(ModelError::Network(m)) if m.message().contains("reset by peer")), "{cut:?}");
         let latin1 = framed(vec![Ok(b"caf\xe9\n".to_vec())], EventFraming::Lines).await;
-        assert!(matches!(latin1, Err(ModelError::MalformedStream(_))), "{latin1:?}");
+        assert_eq!(latin1.unwrap(), ["caf\u{fffd}"]);
         let endless = (0..=8).map(|_| Ok(vec![b'x'; 1 << 20])).collect();
         let endless = framed(endless, EventFraming::Lines).await;
         assert!(matches!(endless, Err(ModelError::MalformedStream(_))), "{endless:?}");
     }
 
     #[tokio::test]
-    async fn leading_byte_order_marks_are_stripped() {
-        let body = [BOM, BOM, "data: a\n\ndata: \u{feff}b\n\n".as_bytes()].concat();
-        let whole = events(vec![Ok(body.clone())]).await.unwrap();
-        assert_eq!(whole, ["a", "\u{feff}b"]);
-        for at in 1..body.len() {
-            assert_eq!(events(vec![Ok(body[..at].to_vec()), Ok(body[at..].to_vec())]).await.unwrap(), whole, "{at}");
-        }
-        assert_eq!(events(body.iter().map(|byte| Ok(vec![*byte])).collect()).await.unwrap(), whole);
-        // Other bytes that start like a byte order mark are passed on.
-        let other = events(vec![Ok(BOM[..2].to_vec()), Ok(b"data: a\n\n".to_vec())]).await.unwrap_err();
-        assert!(matches!(other, ModelError::MalformedStream(_)), "{other:?}");
-    }
-
-    #[tokio::test]
-    async fn disconnect_and_invalid_utf8_are_errors() {
+    async fn disconnect_is_an_error_after_the_last_event() {
         let cut = events(vec![Ok(b"data: a\n\n".to_vec()), Err("reset by peer".into())]).await.unwrap_err();
         assert!(matches!(&cut, ModelError::Network(m) if m.message().contains("reset by peer")), "{cut:?}");
-        let latin1 = events(vec![Ok(b"data: caf\xe9\n\n".to_vec())]).await.unwrap_err();
-        assert!(matches!(latin1, ModelError::MalformedStream(_)), "{latin1:?}");
+        let unterminated = vec![Ok(b"data: {}".to_vec()), Err("reset by peer".into())];
+        let bytes =
+            stream::iter(unterminated.into_iter().map(|piece: Result<Vec<u8>, TransportError>| piece.map(Bytes::from)));
+        let mut events = ProviderEventStream::new(bytes, EventFraming::Sse, GAP, test_call());
+        assert!(events.next().await.unwrap().is_some(), "only the end of the event is missing");
+        assert!(matches!(events.next().await, Err(ModelError::Network(_))));
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use futures_util::stream;
 
 use crate::{
     error_mapping::{ProviderCall, ProviderEndpoint},
-    event_stream::{EventFraming, ProviderEventStream},
+    event_framing::EventFraming,
+    event_stream::ProviderEventStream,
 };
 
 /// Checks that a stream gives the same events however its bytes are divided, as server-sent events and as lines.
@@ -40,7 +41,7 @@ async fn events(pieces: Vec<&[u8]>, framing: EventFraming) -> (Vec<(String, Stri
     let mut found = Vec::new();
     loop {
         match stream.next().await {
-            Ok(Some(event)) => found.push((event.event, event.data)),
+            Ok(Some(event)) => found.push((event.name, event.data)),
             Ok(None) => return (found, false),
             Err(_) => return (found, true),
         }

@@ -20,10 +20,9 @@ use tokio::time::timeout;
 use crate::{
     ModelError, ProviderOptions,
     error::ErrorDetail,
-    error_mapping::{
-        ProviderCall, ProviderEndpoint, ProviderErrorBody, find_error_object, innermost_cause, parse_retry_after,
-    },
-    event_stream::{EventFraming, ProviderEventStream},
+    error_mapping::{ProviderCall, ProviderEndpoint, ProviderErrorBody, innermost_cause, parse_retry_after},
+    event_framing::EventFraming,
+    event_stream::ProviderEventStream,
 };
 
 /// The size limit for reading an error response.
@@ -116,20 +115,26 @@ impl ProviderHttpClient {
             return Err(ModelError::InvalidRequest(message.into()));
         }
         let content_type = header_text(header::CONTENT_TYPE);
-        let is_json = content_type.starts_with("application/json") && framing == EventFraming::Sse;
+        // Some servers and proxies send their streams under other types, and some reply with one JSON object. A page does
+        // not become a reply.
+        let is_declared = content_type.starts_with(match framing {
+            EventFraming::Sse => "text/event-stream",
+            EventFraming::Lines => "application/x-ndjson",
+        });
+        let is_page = content_type.starts_with("text/html");
         let mut beginning = Vec::new();
-        if is_json || content_type.starts_with("text/html") {
-            // Some servers and proxies send their streams under these types.
+        if is_page {
             if let Ok(Ok(Some(piece))) = timeout(self.read_timeout, response.chunk()).await {
                 beginning.extend_from_slice(&piece);
             }
-            if !framing.may_start_with(&beginning) {
-                return Err(self.read_non_stream_error(call, beginning, response).await);
+            if beginning.trim_ascii_start().first().is_none_or(|byte| *byte == b'<') {
+                return Err(call.no_stream_error());
             }
         }
         let first = stream::iter((!beginning.is_empty()).then(|| Ok(Bytes::from(beginning))));
         let bytes = first.chain(response.bytes_stream().map_err(|error| error.without_url().into()));
-        Ok(ProviderEventStream::new(bytes, framing, self.read_timeout, call.clone()))
+        let events = ProviderEventStream::new(bytes, framing, self.read_timeout, call.clone());
+        Ok(if is_declared { events } else { events.without_declared_type() })
     }
 
     /// Posts `body` and returns the JSON response.
@@ -353,21 +358,6 @@ impl ProviderHttpClient {
         let retry_after = parse_retry_after(response.headers());
         let body = self.read_body(response, MAX_ERROR_BODY).await;
         call.rejection_error(&ProviderErrorBody::from_body(status, retry_after, &body))
-    }
-
-    /// Returns the error for a successful response that is not a stream.
-    async fn read_non_stream_error(&self, call: &ProviderCall, mut body: Vec<u8>, response: Response) -> ModelError {
-        body.extend(self.read_body(response, MAX_ERROR_BODY).await);
-        if let Some(error) = serde_json::from_slice::<Value>(&body).ok().as_ref().and_then(find_error_object) {
-            call.rejection_error(&ProviderErrorBody::from_error(error))
-        } else {
-            let message = format!(
-                "{} did not respond with a stream of events. Check that the base URL is that of a model server which \
-                 supports streaming.",
-                call.provider_label()
-            );
-            ModelError::InvalidRequest(message.into())
-        }
     }
 
     /// Reads a body up to `limit` bytes. A body that is cut short is returned as far as it arrived: most of an error

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!                 prompt                                           reply_assembly
-//!                 request_body        http_client   event_stream   reply_assembler
+//!                 request_body        http_client   event_framing  reply_assembler
 //! ChatRequest ───────────────▶ JSON ─────────────▶ bytes ───▶ events ───▶ ReplyDelta, …, Done(ModelReply)
 //!                                         └──────────────┴───────────┴──▶ error_mapping ──▶ ModelError
 //! ```
@@ -81,6 +81,7 @@ mod circuit_breaker;
 mod embeddings;
 mod error;
 mod error_mapping;
+mod event_framing;
 mod event_stream;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -99,7 +100,10 @@ mod provider_protocol;
 mod quirks;
 mod reply_assembly;
 mod requested_calls;
-mod retry;
+mod retry_policy;
+mod stop_reasons;
+#[cfg(test)]
+mod stream_faults;
 #[cfg(test)]
 mod test_support;
 mod text_tool_calls;
@@ -119,4 +123,4 @@ pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
 pub use options::{ModelOptions, PROVIDER_VARIABLES, ProviderCatalogOptions, ProviderOptions};
 pub use prices::{LongPromptPrices, ModelPrices};
 pub use provider_protocol::ProviderProtocol;
-pub use retry::RetryPolicy;
+pub use retry_policy::RetryPolicy;

@@ -19,7 +19,7 @@ use crate::{
     provider_protocol::PROVIDER_PROTOCOL,
 };
 
-/// The variables of the providers that are compiled in.
+/// The variables of the built-in providers.
 pub const PROVIDER_VARIABLES: &[ItemVariable] = &[
     provider_variable("providers.anthropic", "api_key", "ANTHROPIC_API_KEY", "sk-ant-...", "API key of Anthropic."),
     provider_variable("providers.anthropic", "base_url", "ANTHROPIC_BASE_URL", "", "Base URL of the Messages API."),
@@ -44,7 +44,7 @@ pub const PROVIDER_VARIABLES: &[ItemVariable] = &[
         "max_context",
         "OLLAMA_MAX_CONTEXT",
         "",
-        "Largest context, in tokens, that Ollama is asked for.",
+        "Largest context, in tokens, to request from Ollama.",
     ),
     provider_variable(
         "providers.ollama",
@@ -66,81 +66,81 @@ const fn provider_variable(
 }
 
 options! {
-    /// Providers of models, beyond and over those that are compiled in.
+    /// Model providers. They extend and override the built-in ones.
     #[derive(Debug, Clone)]
     pub struct ProviderCatalogOptions at "" {
-        /// Providers by their ids. Those that are compiled in are in `config/models.yaml`; a provider of your own is added, and
-        /// a key of a known provider is replaced.
+        /// Providers by id. The built-in ones are in `config/models.yaml`. A new id adds a provider; for a known id, the given
+        /// keys replace the built-in ones.
         pub providers: BTreeMap<String, ProviderOptions> =
             custom(TEXT, FieldShape::NamedSections(&ProviderOptions::SECTION), read_providers),
     }
 }
 
 options! {
-    /// One provider of models.
+    /// A model provider.
     #[derive(Debug, Clone)]
     pub struct ProviderOptions at "" {
-        /// Display name; the id by default.
+        /// Display name. Defaults to the id.
         pub name: String = custom(TEXT, FieldShape::Value, read_provider_name),
         /// Wire protocol.
         pub protocol: ProviderProtocol = required(PROVIDER_PROTOCOL, "openai"),
-        /// Base URL, like https://api.openai.com/v1 or https://api.anthropic.com.
+        /// Base URL, for example https://api.openai.com/v1 or https://api.anthropic.com.
         pub base_url: String = or_empty(HTTP_URL),
-        /// Environment variable that holds the API key; by default the id in capital letters and _API_KEY.
+        /// Environment variable that holds the API key. Defaults to the id in capital letters, followed by _API_KEY.
         pub key_variable: String = custom(TEXT, FieldShape::Value, read_key_variable),
-        /// API key. The variable wins over it.
+        /// API key. The variable takes precedence.
         pub api_key: Option<SecretString> = custom(API_KEY, FieldShape::Value, read_api_key),
-        /// Whether the provider can be used without an API key; true by default for a base URL of your own.
+        /// Whether the provider can be used without an API key. Defaults to true for a custom `base_url`.
         pub key_optional: bool = custom(BOOLEAN, FieldShape::Value, read_key_optional),
-        /// Longest time that connecting may take.
+        /// Time limit for connecting.
         pub connect_timeout: Duration = required(DURATION, "10s"),
-        /// Longest silence of a stream, before its first byte and between two pieces.
+        /// Time limit for the first byte of a reply, and between two chunks of it.
         pub read_timeout: Duration = required(DURATION, "2m"),
-        /// More headers of every request.
+        /// Additional headers for every request.
         pub headers: BTreeMap<String, SecretString> = custom(HEADER_VALUE, FieldShape::NamedValues, read_headers),
-        /// Largest context, in tokens, that a server is asked for which must be told (Ollama), where its model has no
-        /// `context_window`.
+        /// Largest context, in tokens, to request from a server that needs the size in each request (Ollama). Applies to
+        /// models without `context_window`.
         pub max_context: u32 = required(whole_number(1), "32768"),
         /// How long Ollama keeps a model in memory after a call.
         pub keep_alive: Option<String> = optional(KEEP_ALIVE),
-        /// Models of the provider. The first is its default; a model with a known id replaces that one.
+        /// Models of the provider. The first one is the default. A model with a known id replaces the built-in one.
         pub models: Vec<ModelOptions> = custom(TEXT, FieldShape::Sections(&ModelOptions::SECTION), read_models),
     }
 }
 
 options! {
-    /// One model of a provider.
+    /// A model of a provider.
     #[derive(Debug, Clone, PartialEq)]
     pub struct ModelOptions at "" {
         /// Id of the model at its provider.
         pub id: String = or_empty(TEXT),
-        /// Display name; the id by default.
+        /// Display name. Defaults to the id.
         pub name: String = or_empty(TEXT),
-        /// Description in one line.
+        /// One-line description.
         pub description: String = or_empty(TEXT),
-        /// Tokens of prompt and reply together, if known.
+        /// Size of the context window (prompt and reply) in tokens, if known.
         pub context_window: Option<u32> = optional(whole_number(1)),
-        /// Most tokens of one reply, if known.
+        /// Largest reply in tokens, if known.
         pub max_output_tokens: Option<u32> = optional(whole_number(1)),
-        /// Features of the model; empty: not known.
+        /// Features of the model. Empty if unknown.
         pub features: BTreeSet<ModelFeature> = custom(MODEL_FEATURE, FieldShape::Values, read_features),
-        /// Prices in US dollars for a million tokens, if known.
+        /// Prices in US dollars per million tokens, if known.
         pub prices: Option<ModelPrices> = custom(TEXT, FieldShape::Section(&PriceFields::SECTION), read_prices),
     }
 }
 
 options! {
-    /// Prices in US dollars for a million tokens.
+    /// Prices in US dollars per million tokens.
     struct PriceFields at "" {
-        /// Price of a prompt.
+        /// Price of prompt tokens.
         input: Option<UsdAmount> = optional(DOLLARS),
-        /// Price of a reply, reasoning included.
+        /// Price of reply tokens, including reasoning.
         output: Option<UsdAmount> = optional(DOLLARS),
-        /// Price of a prompt that is read from the provider's cache; `input` by default.
+        /// Price of prompt tokens that are read from the provider's cache. Defaults to `input`.
         cached_input: Option<UsdAmount> = optional(DOLLARS),
-        /// Price of a prompt that is written to the provider's cache; `input` by default.
+        /// Price of prompt tokens that are written to the provider's cache. Defaults to `input`.
         cache_write: Option<UsdAmount> = optional(DOLLARS),
-        /// Prices of calls with a long prompt, where they are higher.
+        /// Prices of calls with a long prompt, if they differ.
         long: Option<LongPromptPrices> = custom(TEXT, FieldShape::Section(&LongPriceFields::SECTION), read_long_prices),
     }
 }
@@ -148,15 +148,15 @@ options! {
 options! {
     /// Prices of calls with a long prompt.
     struct LongPriceFields at "" {
-        /// Tokens of a prompt above which it is a long one.
+        /// Number of prompt tokens above which these prices apply.
         above: Option<u64> = optional(whole_number(1)),
-        /// Price of a prompt.
+        /// Price of prompt tokens.
         input: Option<UsdAmount> = optional(DOLLARS),
-        /// Price of a reply, reasoning included.
+        /// Price of reply tokens, including reasoning.
         output: Option<UsdAmount> = optional(DOLLARS),
-        /// Price of a prompt that is read from the provider's cache; `input` by default.
+        /// Price of prompt tokens that are read from the provider's cache. Defaults to `input`.
         cached_input: Option<UsdAmount> = optional(DOLLARS),
-        /// Price of a prompt that is written to the provider's cache; `input` by default.
+        /// Price of prompt tokens that are written to the provider's cache. Defaults to `input`.
         cache_write: Option<UsdAmount> = optional(DOLLARS),
     }
 }
@@ -165,7 +165,7 @@ const KEEP_ALIVE: ValueFormat<String> =
     ValueFormat::described("a duration like 30m, or a number of seconds; -1 is forever", parse_keep_alive);
 
 impl ModelOptions {
-    /// Creates a model of which only the id and a description are known.
+    /// Creates a model with only an id and a description.
     #[must_use]
     pub fn named(id: &str, description: &str) -> Self {
         Self {

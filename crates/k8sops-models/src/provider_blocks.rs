@@ -35,6 +35,8 @@ impl BlockFormat {
 enum ProviderBlock {
     Text {
         length: usize,
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        data: Map<String, Value>,
     },
     Reasoning {
         length: usize,
@@ -60,8 +62,24 @@ impl ProviderBlockRecorder {
     /// Records text. It extends the last block if that is text.
     pub(crate) fn record_text(&mut self, piece: &str) {
         match self.blocks.last_mut() {
-            Some(ProviderBlock::Text { length }) => *length += piece.len(),
-            _ => self.blocks.push(ProviderBlock::Text { length: piece.len() }),
+            Some(ProviderBlock::Text { length, .. }) => *length += piece.len(),
+            _ => self.blocks.push(ProviderBlock::Text { length: piece.len(), data: Map::new() }),
+        }
+    }
+
+    /// Starts a block of text.
+    pub(crate) fn start_text(&mut self) {
+        self.blocks.push(ProviderBlock::Text { length: 0, data: Map::new() });
+    }
+
+    /// Adds data to the latest block of text.
+    pub(crate) fn annotate_text(&mut self, name: &str, value: Value) {
+        let newest = self.blocks.iter_mut().rev().find_map(|block| match block {
+            ProviderBlock::Text { data, .. } => Some(data),
+            _ => None,
+        });
+        if let Some(data) = newest {
+            data.insert(name.to_owned(), value);
         }
     }
 
@@ -96,16 +114,31 @@ impl ProviderBlockRecorder {
         self.blocks.push(ProviderBlock::Call { data });
     }
 
+    /// Removes the block of the call at this position among the calls.
+    pub(crate) fn remove_call(&mut self, position: usize) {
+        let mut calls = self.blocks.iter().enumerate().filter(|(_, block)| matches!(block, ProviderBlock::Call { .. }));
+        if let Some((at, _)) = calls.nth(position) {
+            self.blocks.remove(at);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn call_count(&self) -> usize {
+        self.blocks.iter().filter(|block| matches!(block, ProviderBlock::Call { .. })).count()
+    }
+
     /// Records a block that only the provider understands.
     pub(crate) fn record_opaque(&mut self, data: Value) {
         self.blocks.push(ProviderBlock::Opaque { data });
     }
 
     /// Returns the blocks for the session log, or `None` if they add nothing to the message.
-    pub(crate) fn finish(self, format: BlockFormat) -> Option<ProviderData> {
+    pub(crate) fn finish(mut self, format: BlockFormat) -> Option<ProviderData> {
+        self.blocks.retain(|block| !matches!(block, ProviderBlock::Text { length: 0, .. }));
         let has_data = self.blocks.iter().any(|block| match block {
-            ProviderBlock::Text { .. } => false,
-            ProviderBlock::Reasoning { data, .. } | ProviderBlock::Call { data } => !data.is_empty(),
+            ProviderBlock::Text { data, .. } | ProviderBlock::Reasoning { data, .. } | ProviderBlock::Call { data } => {
+                !data.is_empty()
+            }
             ProviderBlock::Opaque { .. } => true,
         });
         let blocks = self.blocks.into_iter().filter_map(|block| serde_json::to_value(block).ok()).collect();
@@ -117,7 +150,7 @@ impl ProviderBlockRecorder {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReplyPart<'a> {
     /// Text, which is never blank.
-    Text(&'a str),
+    Text(&'a str, Map<String, Value>),
     Reasoning(&'a str, Map<String, Value>),
     /// The next tool call of the reply.
     Call(Map<String, Value>),
@@ -134,13 +167,13 @@ pub(crate) fn split_reply_parts(message: &AssistantMessage, format: BlockFormat)
     let mut parts = Vec::with_capacity(data.blocks.len());
     for block in &data.blocks {
         parts.push(match ProviderBlock::deserialize(block).ok()? {
-            ProviderBlock::Text { length } => {
+            ProviderBlock::Text { length, data } => {
                 let (piece, rest) = text.split_at_checked(length)?;
                 text = rest;
                 if piece.trim().is_empty() {
                     continue;
                 }
-                ReplyPart::Text(piece)
+                ReplyPart::Text(piece, data)
             }
             ProviderBlock::Reasoning { length, data } => {
                 let (piece, rest) = reasoning.split_at_checked(length)?;
@@ -164,7 +197,7 @@ pub(crate) fn without_trailing_reasoning(mut parts: Vec<ReplyPart<'_>>) -> Vec<R
         ReplyPart::Opaque(data) => data.get("type").is_some_and(|block_type| {
             ["thinking", "redacted_thinking", "reasoning"].iter().any(|name| block_type == name)
         }),
-        ReplyPart::Text(_) | ReplyPart::Call(_) => false,
+        ReplyPart::Text(..) | ReplyPart::Call(_) => false,
     };
     let end = parts.iter().rposition(|part| !is_reasoning(part)).map_or(0, |at| at + 1);
     parts.truncate(end);
@@ -207,7 +240,7 @@ mod tests {
         let signature = Map::from_iter([("signature".to_owned(), json!("s1"))]);
         let expected = [
             ReplyPart::Reasoning("hmm, ", signature),
-            ReplyPart::Text("I look."),
+            ReplyPart::Text("I look.", Map::new()),
             ReplyPart::Reasoning("so", Map::new()),
             ReplyPart::Opaque(json!({"type": "redacted_thinking", "data": "x"})),
             ReplyPart::Call(Map::new()),

@@ -1,16 +1,25 @@
 //! From the events of a provider to the pieces of one reply.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
-use eventsource_stream::Event;
 use futures_util::{StreamExt as _, stream};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use crate::{ModelError, ModelReply, ReplyDelta, ReplyStream, event_stream::ProviderEventStream};
+use crate::{
+    ModelError, ModelReply, ReplyDelta, ReplyStream,
+    error_mapping::{ProviderCall, ProviderErrorBody, find_error_object},
+    event_framing::{DONE_MARK, ProviderEvent},
+    event_stream::ProviderEventStream,
+    requested_calls::resolve_tool_name,
+};
 
 /// The number of read timeouts that may pass without content. A server may keep the connection alive while its model
 /// reasons, but not without limit.
 const STALL_FACTOR: u32 = 5;
+/// How long to wait for the end mark and the usage of a reply whose stop reason has arrived.
+const END_MARK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The meaning of an event for the progress of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,65 +34,173 @@ pub(crate) enum EventProgress {
 
 /// Assembles the events of a provider into a reply. Implementations neither do I/O nor read the clock.
 pub(crate) trait ReplyAssembler: Send + 'static {
-    /// Applies an event and appends the pieces that can be shown at once to `out`.
-    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError>;
+    /// Applies an event whose data is a JSON object, and appends the pieces that can be shown at once to `out`.
+    fn apply_event(
+        &mut self,
+        event: &ProviderEvent,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError>;
+
+    /// Returns whether the reason of the reply's end has arrived, so that only its usage and its end mark may follow.
+    fn has_stop_reason(&self) -> bool;
 
     /// Returns the complete reply, after the end mark or the end of the stream.
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError>;
 }
 
-/// Returns the pieces of the reply that `assembler` makes of `events`. The stream ends after [`ReplyDelta::Done`] or
-/// the first error.
-pub(crate) fn reply_stream(events: ProviderEventStream, assembler: impl ReplyAssembler) -> ReplyStream {
-    struct AssemblyState<A> {
-        events: ProviderEventStream,
-        assembler: A,
-        out: VecDeque<ReplyDelta>,
-        is_done: bool,
-    }
+/// Parses the data of an event.
+pub(crate) fn parse_event<T: DeserializeOwned>(event: &ProviderEvent, call: &ProviderCall) -> Result<T, ModelError> {
+    serde_json::from_str(&event.data).map_err(|error| call.unparsable_error("an event", error, &event.data))
+}
 
-    impl<A: ReplyAssembler> AssemblyState<A> {
-        async fn next(&mut self) -> Result<Option<ReplyDelta>, ModelError> {
-            // The time limit starts here rather than at the last piece, so that a slow consumer is not blamed on the
-            // server.
-            let mut last_content = Instant::now();
-            loop {
-                if let Some(delta) = self.out.pop_front() {
-                    return Ok(Some(delta));
-                }
-                if self.is_done {
-                    return Ok(None);
-                }
-                let limit = self.events.read_timeout().saturating_mul(STALL_FACTOR);
-                let Ok(event) = timeout(limit.saturating_sub(last_content.elapsed()), self.events.next()).await else {
-                    return Err(self.events.stall_error(limit));
-                };
-                let progress = match event? {
-                    Some(event) => self.assembler.apply_event(&event, &mut self.out)?,
-                    None => EventProgress::End,
-                };
-                match progress {
-                    EventProgress::KeepAlive => {}
-                    EventProgress::Content => last_content = Instant::now(),
-                    EventProgress::End => {
-                        self.is_done = true;
-                        let reply = self.assembler.finish_reply()?;
-                        self.events.drain().await;
-                        self.out.push_back(ReplyDelta::Done(reply));
-                    }
-                }
-            }
-        }
-    }
+/// A reply that is being assembled.
+struct ReplyAssembly<A> {
+    events: ProviderEventStream,
+    assembler: A,
+    /// The names of the tools that the request offers.
+    tools: Vec<String>,
+    out: VecDeque<ReplyDelta>,
+    /// When the stop reason arrived, or the last content after it.
+    complete_since: Option<Instant>,
+    /// Whether an event was part of a reply.
+    has_content: bool,
+    is_done: bool,
+}
 
-    let state = AssemblyState { events, assembler, out: VecDeque::new(), is_done: false };
-    stream::unfold(Some(state), |state| async {
-        let mut state = state?;
-        match state.next().await {
-            Ok(Some(delta)) => Some((Ok(delta), Some(state))),
+/// Returns the pieces of the reply that `assembler` makes of `events`, to a request that offers `tools`. The stream ends
+/// after [`ReplyDelta::Done`] or the first error.
+pub(crate) fn reply_stream(
+    events: ProviderEventStream,
+    assembler: impl ReplyAssembler,
+    tools: Vec<String>,
+) -> ReplyStream {
+    let assembly = ReplyAssembly {
+        events,
+        assembler,
+        tools,
+        out: VecDeque::new(),
+        complete_since: None,
+        has_content: false,
+        is_done: false,
+    };
+    stream::unfold(Some(assembly), |assembly| async {
+        let mut assembly = assembly?;
+        match assembly.next_delta().await {
+            Ok(Some(delta)) => Some((Ok(delta), Some(assembly))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
         }
     })
     .boxed()
+}
+
+/// Waits for the first piece of a reply. An error in its place is returned like the rejection of the request, which it
+/// is: some servers accept every request, and reject it in the first event.
+pub(crate) async fn await_first_delta(mut stream: ReplyStream) -> Result<ReplyStream, ModelError> {
+    match stream.next().await {
+        Some(Err(error)) => Err(error),
+        first => Ok(stream::iter(first).chain(stream).boxed()),
+    }
+}
+
+impl<A: ReplyAssembler> ReplyAssembly<A> {
+    async fn next_delta(&mut self) -> Result<Option<ReplyDelta>, ModelError> {
+        // The time limit starts here rather than at the last piece, so that a slow consumer is not blamed on the
+        // server.
+        let mut last_content = Instant::now();
+        loop {
+            if let Some(delta) = self.out.pop_front() {
+                return Ok(Some(delta));
+            }
+            if self.is_done {
+                return Ok(None);
+            }
+            match self.apply_next_event(last_content).await {
+                Ok(EventProgress::KeepAlive) => {}
+                Ok(EventProgress::Content) => last_content = Instant::now(),
+                Ok(EventProgress::End) => {
+                    let reply = self.finish_reply()?;
+                    self.events.drain().await;
+                    self.out.push_back(ReplyDelta::Done(reply));
+                }
+                // What is wrong after the stop reason costs at most the usage.
+                Err(error) if self.complete_since.is_some() => match self.finish_reply() {
+                    Ok(reply) => self.out.push_back(ReplyDelta::Done(reply)),
+                    Err(_) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn apply_next_event(&mut self, last_content: Instant) -> Result<EventProgress, ModelError> {
+        let limit = self.events.read_timeout().saturating_mul(STALL_FACTOR);
+        let wait = match self.complete_since {
+            Some(complete_since) => END_MARK_TIMEOUT.saturating_sub(complete_since.elapsed()),
+            None => limit.saturating_sub(last_content.elapsed()),
+        };
+        let event = match timeout(wait, self.events.next()).await {
+            Ok(event) => event?,
+            Err(_) if self.complete_since.is_some() => return Ok(EventProgress::End),
+            Err(_) => return Err(self.events.call().stall_error(limit)),
+        };
+        let Some(event) = event else { return Ok(EventProgress::End) };
+        let progress = self.apply_event(&event)?;
+        self.has_content |= progress == EventProgress::Content;
+        if self.assembler.has_stop_reason() && (progress == EventProgress::Content || self.complete_since.is_none()) {
+            self.complete_since = Some(Instant::now());
+        }
+        Ok(progress)
+    }
+
+    fn apply_event(&mut self, event: &ProviderEvent) -> Result<EventProgress, ModelError> {
+        if event.data == DONE_MARK {
+            return Ok(EventProgress::End);
+        }
+        let call = self.events.call();
+        if event.data.starts_with('{') {
+            let progress = self.assembler.apply_event(event, &mut self.out)?;
+            if progress == EventProgress::KeepAlive
+                && let Some(error) = find_stray_error(event)
+            {
+                return Err(call.rejection_error(&ProviderErrorBody::from_error(&error)));
+            }
+            return Ok(progress);
+        }
+        // Text (`ping`) keeps a connection alive, unless its name or its form says that it is an error.
+        let listed = serde_json::from_str(&event.data).ok();
+        let error = listed.as_ref().and_then(find_error_object).cloned();
+        let error = error.or_else(|| (event.name == "error").then(|| Value::String(event.data.clone())));
+        match error {
+            Some(error) => Err(call.rejection_error(&ProviderErrorBody::from_error(&error))),
+            None => Ok(EventProgress::KeepAlive),
+        }
+    }
+
+    fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
+        self.is_done = true;
+        let mut reply = self.assembler.finish_reply().map_err(|error| {
+            if self.has_content || self.events.is_declared_stream() {
+                error
+            } else {
+                self.events.call().no_stream_error()
+            }
+        })?;
+        for call in &mut reply.tool_calls {
+            call.name = resolve_tool_name(&call.name, &self.tools);
+        }
+        Ok(reply)
+    }
+}
+
+/// Finds an error in an event that the protocol does not know.
+fn find_stray_error(event: &ProviderEvent) -> Option<Value> {
+    let value: Value = serde_json::from_str(&event.data).ok()?;
+    let is_error = event.name == "error"
+        || value.get("error").is_some_and(|error| !error.is_null())
+        || value.get("type").is_none()
+            && ["message", "detail"]
+                .iter()
+                .any(|name| value.get(name).is_some_and(|text| text.is_string() || text.is_array()));
+    if is_error { Some(find_error_object(&value).unwrap_or(&value).clone()) } else { None }
 }

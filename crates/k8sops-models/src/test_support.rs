@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use eventsource_stream::Event;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -29,7 +28,8 @@ use crate::{
     ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol, ReplyDelta, ReplyStream,
     ToolChoice, ToolSpec,
     error_mapping::{ProviderCall, ProviderEndpoint},
-    event_stream::{EventFraming, ProviderEventStream},
+    event_framing::{EventFraming, ProviderEvent},
+    event_stream::ProviderEventStream,
     reply_assembly::{EventProgress, ReplyAssembler, reply_stream},
 };
 
@@ -199,7 +199,7 @@ pub(crate) async fn assemble_framed<A: ReplyAssembler>(
     let pieces: Vec<_> = body.chunks(size).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect();
     let events =
         ProviderEventStream::new(futures_util::stream::iter(pieces), framing, Duration::from_secs(5), test_call());
-    collect_reply(reply_stream(events, assembler)).await
+    collect_reply(reply_stream(events, assembler, Vec::new())).await
 }
 
 /// Returns a reply that arrives slowly: every 20 s one event, `first` for `count` times and then only `then`. The read
@@ -215,7 +215,11 @@ pub(crate) fn slow_reply_stream(
         tokio::time::sleep(Duration::from_secs(20)).await;
         Ok(bytes::Bytes::from(format!("{piece}\n\n")))
     });
-    reply_stream(ProviderEventStream::new(bytes, EventFraming::Sse, Duration::from_secs(30), test_call()), assembler)
+    reply_stream(
+        ProviderEventStream::new(bytes, EventFraming::Sse, Duration::from_secs(30), test_call()),
+        assembler,
+        Vec::new(),
+    )
 }
 
 /// Feeds events to an assembler without a stream.
@@ -225,7 +229,7 @@ pub(crate) fn assemble_events<A: ReplyAssembler>(
 ) -> Result<ModelReply, ModelError> {
     let mut out = VecDeque::new();
     for data in events {
-        let event = Event { data: data.to_string(), ..Event::default() };
+        let event = ProviderEvent { data: data.to_string(), ..ProviderEvent::default() };
         if assembler.apply_event(&event, &mut out)? == EventProgress::End {
             break;
         }

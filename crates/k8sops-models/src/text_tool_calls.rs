@@ -188,7 +188,10 @@ fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenT
         let (found, after) = if let Some(inside) = rest.strip_prefix("<function=") {
             let (name, inside) = inside.split_once('>')?;
             let (body, after) = inside.split_once("</function>").unwrap_or((inside, ""));
-            (vec![WrittenToolCall { name: name.trim().to_owned(), arguments: parse_parameters(body)? }], after)
+            (
+                vec![WrittenToolCall { key: None, name: name.trim().to_owned(), arguments: parse_parameters(body)? }],
+                after,
+            )
         } else if let Some((inside, end)) =
             ENCLOSING_MARKS.iter().find_map(|(mark, end)| Some((rest.strip_prefix(mark)?, end)))
         {
@@ -214,7 +217,7 @@ fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenT
             let mut values = serde_json::Deserializer::from_str(arguments).into_iter::<Map<String, Value>>();
             let written = Value::Object(values.next()?.ok()?).to_string();
             (
-                vec![WrittenToolCall { name: name.trim().to_owned(), arguments: written }],
+                vec![WrittenToolCall { key: None, name: name.trim().to_owned(), arguments: written }],
                 &arguments[values.byte_offset()..],
             )
         } else {
@@ -265,7 +268,7 @@ fn call_in_object(fields: &Map<String, Value>) -> Option<WrittenToolCall> {
         arguments @ Value::Object(_) => arguments.to_string(),
         _ => return None,
     };
-    Some(WrittenToolCall { name: name.to_owned(), arguments })
+    Some(WrittenToolCall { key: None, name: name.to_owned(), arguments })
 }
 
 /// Parses the arguments inside of `<function=…>`: a JSON object, or one element per argument.
@@ -309,7 +312,8 @@ mod tests {
 
     #[test]
     fn all_text_call_forms_are_parsed() {
-        let call = |name: &str, arguments: &str| WrittenToolCall { name: name.into(), arguments: arguments.into() };
+        let call =
+            |name: &str, arguments: &str| WrittenToolCall { key: None, name: name.into(), arguments: arguments.into() };
         let pods = call("pods_list", r#"{"ns":"shöp"}"#);
         let logs = call("logs", r#"{"pod":"a","n":5}"#);
         for (reply, text, calls) in [

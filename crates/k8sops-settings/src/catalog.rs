@@ -160,7 +160,8 @@ impl SettingsCatalog {
     /// The YAML that is compiled in, weakest first.
     pub(crate) fn builtin_documents(&self) -> Vec<YamlNode> {
         let parse = |text: &&str| {
-            yaml::read_document(text, &self.sections, None).expect("the YAML that is compiled in is valid")
+            let document = yaml::read_document(text, &self.sections, None);
+            document.root.filter(|_| document.problems.is_empty()).expect("the YAML that is compiled in is valid")
         };
         self.builtin_yaml.iter().map(parse).collect()
     }

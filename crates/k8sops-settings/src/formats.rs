@@ -207,7 +207,13 @@ fn parse_host_name(text: &str) -> Option<String> {
 }
 
 fn parse_shell_words(text: &str) -> Option<Vec<String>> {
-    if text.trim_start().starts_with('[') { serde_json::from_str(text).ok() } else { shlex::split(text) }
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text).ok();
+    }
+    // A value has no comments, and `shlex` would cut it at a word that begins with `#`. No text has this noncharacter.
+    const NUMBER_SIGN: &str = "\u{fdd0}";
+    let words = shlex::split(&text.replace('#', NUMBER_SIGN))?;
+    Some(words.into_iter().map(|word| word.replace(NUMBER_SIGN, "#")).collect())
 }
 
 fn parse_header_pairs(text: &str) -> Option<BTreeMap<String, SecretString>> {
@@ -290,6 +296,7 @@ mod tests {
         let words = parse(r#"-y  pkg --a="b c" 'd "e"' "" f\ g"#).unwrap();
         assert_eq!(words, ["-y", "pkg", "--a=b c", "d \"e\"", "", "f g"]);
         assert_eq!(parse(r#"["-y", "a b"]"#).unwrap(), ["-y", "a b"]);
+        assert_eq!(parse("a #b 'c #d' # e").unwrap(), ["a", "#b", "c #d", "#", "e"], "a value has no comments");
         for text in ["'open", "\"open", "end\\", "[1]", "[\"a\""] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -17,7 +17,7 @@ use crate::{
     layer::{LayerNode, RawValue},
     sources::{SettingOrigin, SettingSources, expand_home},
     suggestion::nearest_name,
-    yaml::{self, ReferenceValues},
+    yaml::{self, ParsedDocument, ReferenceValues},
 };
 
 /// A setting in effect, as it may be shown.
@@ -49,6 +49,8 @@ pub struct SettingReader {
     layers: Vec<LayerNode>,
     environment: BTreeMap<String, String>,
     dotenv: BTreeMap<String, String>,
+    /// Words of the user's YAML, which may name variables.
+    yaml_words: BTreeSet<String>,
     report: ReadReport,
 }
 
@@ -59,21 +61,22 @@ impl SettingReader {
         let (dotenv, mut problems) = sources.dotenv.as_deref().map(parse_dotenv).unwrap_or_default();
         let builtin = catalog.builtin_documents();
         let mut layers: Vec<_> = builtin.into_iter().map(|node| LayerNode { file: None, node }).collect();
+        let mut yaml_words = BTreeSet::new();
         if let Some((path, text)) = sources.yaml {
             let variables = dotenv.clone().into_iter().chain(sources.env.clone()).collect();
             let values = ReferenceValues { variables: &variables, reserved: catalog.reserved_references() };
-            match yaml::read_document(&text, catalog.sections(), Some(values)) {
-                Ok(node) => layers.push(LayerNode { file: Some(path), node }),
-                Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", path.display())));
-                }
-            }
+            let ParsedDocument { root, problems: found } = yaml::read_document(&text, catalog.sections(), Some(values));
+            problems.extend(found.into_iter().map(|problem| format!("{}: {problem}", path.display())));
+            layers.extend(root.map(|node| LayerNode { file: Some(path), node }));
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            yaml_words = words.map(str::to_owned).collect();
         }
         Self {
             catalog: catalog.clone(),
             layers,
             environment: sources.env,
             dotenv,
+            yaml_words,
             report: ReadReport { effective: Vec::new(), warnings: Vec::new(), problems },
         }
     }
@@ -145,15 +148,17 @@ impl SettingReader {
         read.map_or(SettingOrigin::Default, |setting| setting.origin.clone())
     }
 
-    /// Warns of variables that begin with `prefix` and that nothing reads.
+    /// Warns of variables that begin with `prefix` and that nothing reads: no setting, and no word of the user's YAML, where
+    /// references and keys of providers name variables.
     pub fn warn_of_unknown_variables(&mut self, prefix: &str) {
         let known = self.catalog.variable_names();
         let names: BTreeSet<&String> = self.environment.keys().chain(self.dotenv.keys()).collect();
-        let unknown = names.into_iter().filter(|name| name.starts_with(prefix) && !known.contains(&name.as_str()));
+        let is_read = |name: &String| known.contains(&name.as_str()) || self.yaml_words.contains(name);
+        let unknown = names.into_iter().filter(|name| name.starts_with(prefix) && !is_read(name));
         let warnings = unknown.map(|name| {
             let hint = match nearest_name(name, known.iter().copied()) {
                 Some(meant) => format!("did you mean {meant}?"),
-                None => "`k8sops config` lists all variables".to_owned(),
+                None => "`k8sops config --reference` lists all variables".to_owned(),
             };
             format!("{name} is set and is not a variable of k8sops; {hint}")
         });

@@ -255,12 +255,24 @@ fn references_are_replaced_after_parsing_and_must_be_set() {
 }
 
 #[test]
+fn values_are_checked_beside_unknown_keys_and_references() {
+    let text = "server: {prot: 1, port: x, banner: '${NOPE}'}\npeers: {list: [{name: a, url: 1}]}\n";
+    let found = read_all(&[], "", text).report.problems;
+    assert_eq!(found.iter().filter(|problem| problem.contains("`prot`") || problem.contains("server.prot")).count(), 1);
+    assert!(found.iter().any(|problem| problem.contains("server.port is `x`")), "{found:?}");
+    assert!(found.iter().any(|problem| problem.contains("`NOPE` is not set")), "{found:?}");
+    assert!(found.iter().all(|problem| !problem.contains("server.banner")), "{found:?}");
+}
+
+#[test]
 fn unknown_variables_are_warned_of() {
-    let all = read_all(&[("K8SOPS_PROT", "1"), ("K8SOPS_CONFIG", "x")], "K8SOPS_BANANA=1\n", "");
+    let environment = [("K8SOPS_PROT", "1"), ("K8SOPS_CONFIG", "x"), ("K8SOPS_OWN_TOKEN", "x")];
+    // The YAML names the variable of the token, so that something reads it.
+    let all = read_all(&environment, "K8SOPS_BANANA=1\n", "server: {banner: '${K8SOPS_OWN_TOKEN}'}\n");
     assert_eq!(
         all.report.warnings,
         [
-            "K8SOPS_BANANA is set and is not a variable of k8sops; `k8sops config` lists all variables",
+            "K8SOPS_BANANA is set and is not a variable of k8sops; `k8sops config --reference` lists all variables",
             "K8SOPS_PROT is set and is not a variable of k8sops; did you mean K8SOPS_PORT?",
         ]
     );

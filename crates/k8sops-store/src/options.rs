@@ -12,7 +12,7 @@ use k8sops_settings::{
 use secrecy::{ExposeSecret as _, SecretString};
 
 options! {
-    /// Sessions and what is remembered.
+    /// Sessions and long-term memory.
     #[derive(Debug, Clone)]
     pub struct StoreOptions at "memory" {
         /// Where sessions are kept: in the memory of the process, in files of this machine, or in Redis, which any number of
@@ -20,7 +20,7 @@ options! {
         pub backend: StoreBackend = required(STORE_BACKEND, "filesystem").variable("MEMORY_BACKEND"),
         /// Directory of the filesystem backend.
         pub path: PathBuf = required(HOME_PATH, "~/.k8sops").variable("MEMORY_FILESYSTEM_PATH"),
-        /// Whether only the checkpoint of a session and what came after it are kept, and not the whole log.
+        /// Whether to keep only the last checkpoint of a session and the events after it instead of the whole log.
         pub shallow: bool = required(BOOLEAN, "false").variable("MEMORY_SHALLOW"),
     }
 }
@@ -29,14 +29,14 @@ options! {
     /// The Redis backend.
     #[derive(Debug, Clone)]
     pub struct RedisOptions at "memory.redis" {
-        /// URL of Redis, rediss:// for TLS; with a cluster or sentinels several, with commas between. It may contain a
+        /// URL of Redis; rediss:// for TLS. For a cluster or sentinels, several URLs separated by commas. It may contain a
         /// password.
         pub url: Vec<SecretString> = required(REDIS_URLS, "redis://127.0.0.1:6379").variable("REDIS_URL"),
-        /// What is at that URL.
+        /// Kind of server at the URL.
         pub topology: RedisTopology = required(REDIS_TOPOLOGY, "single").variable("REDIS_TOPOLOGY"),
-        /// Name of the master that the sentinels are asked for.
+        /// Name of the master to request from the sentinels.
         pub sentinel_master: String = required(KEY_NAME, "mymaster").variable("REDIS_SENTINEL_MASTER"),
-        /// PEM file of the certificates that the certificate of a rediss:// server must be signed by.
+        /// PEM file of the CA certificates that verify the certificate of a rediss:// server.
         pub ca_file: Option<PathBuf> = optional(PATH).variable("REDIS_CA_FILE"),
         /// Prefix of all keys; one per deployment.
         pub prefix: String = required(KEY_NAME, "k8sops").variable("REDIS_PREFIX"),
@@ -45,10 +45,10 @@ options! {
     }
 }
 
-/// A kind of store.
+/// Kind of store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreBackend {
-    /// The memory of the process; sessions are lost with it.
+    /// The memory of the process; sessions are lost when it ends.
     Memory,
     /// JSONL files of one machine.
     Filesystem,
@@ -62,7 +62,7 @@ const STORE_BACKEND: ValueFormat<StoreBackend> = words! {
     "redis" => StoreBackend::Redis,
 };
 
-/// What is at the URL of Redis.
+/// Kind of server at the URL of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisTopology {
     /// One Redis server.

@@ -17,10 +17,10 @@ use crate::scripted_model::TestGate;
 
 /// An MCP server that counts the calls of its tools, and holds them if told to. A clone is the same server.
 #[derive(Clone, Default)]
-pub struct CountingMcpServer(Arc<State>);
+pub struct CountingMcpServer(Arc<CountingServerState>);
 
 #[derive(Default)]
-struct State {
+struct CountingServerState {
     calls: Mutex<HashMap<String, usize>>,
     held: Mutex<HashMap<String, TestGate>>,
 }

@@ -18,10 +18,10 @@ type ToolFunction = dyn Fn(&Map<String, Value>) -> Result<String, String> + Send
 
 /// An MCP server with tools that a test defines. A clone is the same server.
 #[derive(Clone, Default)]
-pub struct FakeMcpServer(Arc<State>);
+pub struct FakeMcpServer(Arc<FakeServerState>);
 
 #[derive(Default)]
-struct State {
+struct FakeServerState {
     tools: Mutex<Vec<(Tool, Arc<ToolFunction>)>>,
     calls: Mutex<Vec<(String, Map<String, Value>)>>,
 }
@@ -43,8 +43,8 @@ impl FakeMcpServer {
         self.tool(name, description, Some(true), answer)
     }
 
-    /// Adds a tool. `read_only` is the hint that the server declares, if any. The tool returns the result of `answer`: a text,
-    /// or the text of an error.
+    /// Adds a tool. `read_only` is the hint that the server declares, if any. The tool returns the result of `answer`:
+    /// a text, or the text of an error.
     #[must_use]
     pub fn tool(
         self,

@@ -295,7 +295,8 @@ async fn known_secrets_outlive_the_executor() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let session = open_session(&hub).await;
     let user = contract::test_user("anna");
-    let arguments = json!({"text": "password: s3cr3t-of-anna"}).as_object().unwrap().clone();
+    let arguments =
+        json!({"text": "kind: Secret\nstringData:\n  password: s3cr3t-of-anna"}).as_object().unwrap().clone();
     let echo = session.classify_with("echo", &arguments).unwrap();
     let shown = session.tools.execute_call(&echo, &arguments, context(&ToolCallId::generate())).await.content;
     assert!(shown.contains("[secret:password:") && !shown.contains("s3cr3t"), "{shown}");

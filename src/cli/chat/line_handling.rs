@@ -13,7 +13,7 @@ use super::{
     line_source::TerminalInput,
     terminal_chat::{LoopControl, OpenPrompt, TerminalChat},
     transcript::LineStyle,
-    user_input::{ApprovalAnswer, HELP_TEXT, UserInput, parse_approval_answer, parse_user_input},
+    user_input::{HELP_TEXT, TypedAnswer, UserInput, parse_approval_answer, parse_user_input},
 };
 
 /// If a cancel request has no effect for this long, the next Ctrl-C leaves the chat.
@@ -46,7 +46,7 @@ impl<W: Write> TerminalChat<W> {
             OpenPrompt::Arguments(id) => self.submit_arguments(&id, &line).await,
             OpenPrompt::DeleteSession(id) => {
                 match parse_approval_answer(&line) {
-                    ApprovalAnswer::Approve(_) => self.delete_session(&id).await?,
+                    TypedAnswer::Approve(_) => self.delete_session(&id).await?,
                     _ => self.show_note("not deleted")?,
                 }
                 Ok(LoopControl::Continue)

@@ -9,7 +9,7 @@ use super::{
     line_source::{InputSource, LinePrompt},
     terminal_chat::{LoopControl, OpenPrompt, TerminalChat},
     transcript::{LineStyle, PendingQuestion, QuestionSubject},
-    user_input::{ApprovalAnswer, parse_approval_answer},
+    user_input::{TypedAnswer, parse_approval_answer},
 };
 
 const NO_LONGER_OPEN: &str = "this question was answered elsewhere, or is no longer open";
@@ -26,14 +26,13 @@ impl<W: Write> TerminalChat<W> {
         };
         let answer = match (parse_approval_answer(line), self.source) {
             // A piped message that starts with "yes" was not written for this question.
-            (
-                ApprovalAnswer::Approve(Some(_)) | ApprovalAnswer::Deny(Some(_)) | ApprovalAnswer::Edit,
-                InputSource::Pipe,
-            ) => ApprovalAnswer::Unclear,
+            (TypedAnswer::Approve(Some(_)) | TypedAnswer::Deny(Some(_)) | TypedAnswer::Edit, InputSource::Pipe) => {
+                TypedAnswer::Unclear
+            }
             (answer, _) => answer,
         };
         let command = match (question.subject, answer) {
-            (_, ApprovalAnswer::Edit) => {
+            (_, TypedAnswer::Edit) => {
                 let prompt = match question.subject {
                     QuestionSubject::ToolCall => "arguments: ",
                     QuestionSubject::ServerInput => "answer: ",
@@ -42,20 +41,20 @@ impl<W: Write> TerminalChat<W> {
                 self.next_prompt = Some((OpenPrompt::Arguments(id.to_owned()), line_prompt));
                 return Ok(LoopControl::Continue);
             }
-            (_, ApprovalAnswer::Unclear) => {
+            (_, TypedAnswer::Unclear) => {
                 self.show_line(LineStyle::Failure, "answer y, n or e; a comment may follow: n not in production")?;
                 return Ok(LoopControl::Continue);
             }
-            (QuestionSubject::ToolCall, ApprovalAnswer::Approve(comment)) => {
+            (QuestionSubject::ToolCall, TypedAnswer::Approve(comment)) => {
                 json!({"type": "approve", "approval_id": id, "comment": comment})
             }
-            (QuestionSubject::ToolCall, ApprovalAnswer::Deny(comment)) => {
+            (QuestionSubject::ToolCall, TypedAnswer::Deny(comment)) => {
                 json!({"type": "deny", "approval_id": id, "comment": comment})
             }
-            (QuestionSubject::ServerInput, ApprovalAnswer::Approve(_)) => {
+            (QuestionSubject::ServerInput, TypedAnswer::Approve(_)) => {
                 json!({"type": "answer", "input_id": id, "action": "accept", "content": {}})
             }
-            (QuestionSubject::ServerInput, ApprovalAnswer::Deny(_)) => {
+            (QuestionSubject::ServerInput, TypedAnswer::Deny(_)) => {
                 json!({"type": "answer", "input_id": id, "action": "decline"})
             }
         };

@@ -142,7 +142,7 @@ impl<W: Write> TerminalChat<W> {
     /// # Errors
     /// The output is closed.
     pub(super) async fn run(&mut self, mut interrupts: mpsc::Receiver<()>) -> io::Result<()> {
-        enum Wakeup {
+        enum WakeReason {
             Input(TerminalInput),
             Connection(Option<ConnectionEvent>),
             Interrupt,
@@ -161,20 +161,20 @@ impl<W: Write> TerminalChat<W> {
                 let prompted = self.prompt.is_some();
                 let spinning = self.screen.needs_ticks();
                 tokio::select! {
-                    input = lines.next_input(), if prompted => Wakeup::Input(input),
-                    event = next_connection_event(session) => Wakeup::Connection(event),
-                    Some(()) = interrupts.recv() => Wakeup::Interrupt,
-                    _ = ticks.tick(), if spinning => Wakeup::Tick,
+                    input = lines.next_input(), if prompted => WakeReason::Input(input),
+                    event = next_connection_event(session) => WakeReason::Connection(event),
+                    Some(()) = interrupts.recv() => WakeReason::Interrupt,
+                    _ = ticks.tick(), if spinning => WakeReason::Tick,
                 }
             };
             let control = match wakeup {
-                Wakeup::Input(input) => self.handle_input(input).await?,
-                Wakeup::Connection(event) => {
+                WakeReason::Input(input) => self.handle_input(input).await?,
+                WakeReason::Connection(event) => {
                     self.handle_connection_event(event)?;
                     LoopControl::Continue
                 }
-                Wakeup::Interrupt => self.handle_interrupt().await?,
-                Wakeup::Tick => {
+                WakeReason::Interrupt => self.handle_interrupt().await?,
+                WakeReason::Tick => {
                     self.screen.advance_spinner()?;
                     LoopControl::Continue
                 }

@@ -74,7 +74,7 @@ pub(super) fn parse_user_input(line: &str) -> UserInput {
 
 /// An answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ApprovalAnswer {
+pub(super) enum TypedAnswer {
     /// Yes, with a comment.
     Approve(Option<String>),
     /// No, with a comment.
@@ -87,15 +87,15 @@ pub(super) enum ApprovalAnswer {
 
 /// Parses an answer: `y`, `n` or `e`. The text after `y` or `n` is the comment.
 #[must_use]
-pub(super) fn parse_approval_answer(line: &str) -> ApprovalAnswer {
+pub(super) fn parse_approval_answer(line: &str) -> TypedAnswer {
     let line = line.trim();
     let (word, rest) = line.split_once([' ', ',', ':']).unwrap_or((line, ""));
     let comment = Some(rest.trim().to_owned()).filter(|rest| !rest.is_empty());
     match word.to_ascii_lowercase().as_str() {
-        "y" | "yes" => ApprovalAnswer::Approve(comment),
-        "n" | "no" => ApprovalAnswer::Deny(comment),
-        "e" | "edit" if comment.is_none() => ApprovalAnswer::Edit,
-        _ => ApprovalAnswer::Unclear,
+        "y" | "yes" => TypedAnswer::Approve(comment),
+        "n" | "no" => TypedAnswer::Deny(comment),
+        "e" | "edit" if comment.is_none() => TypedAnswer::Edit,
+        _ => TypedAnswer::Unclear,
     }
 }
 
@@ -122,12 +122,12 @@ mod tests {
 
     #[test]
     fn only_unambiguous_words_answer_an_approval() {
-        assert_eq!(parse_approval_answer(" Y "), ApprovalAnswer::Approve(None));
-        assert_eq!(parse_approval_answer("yes, but gently"), ApprovalAnswer::Approve(Some("but gently".into())));
-        assert_eq!(parse_approval_answer("n not in prod"), ApprovalAnswer::Deny(Some("not in prod".into())));
-        assert_eq!(parse_approval_answer("e"), ApprovalAnswer::Edit);
+        assert_eq!(parse_approval_answer(" Y "), TypedAnswer::Approve(None));
+        assert_eq!(parse_approval_answer("yes, but gently"), TypedAnswer::Approve(Some("but gently".into())));
+        assert_eq!(parse_approval_answer("n not in prod"), TypedAnswer::Deny(Some("not in prod".into())));
+        assert_eq!(parse_approval_answer("e"), TypedAnswer::Edit);
         for unclear in ["", "yep", "ok", "edit it", "/quit", "nope"] {
-            assert_eq!(parse_approval_answer(unclear), ApprovalAnswer::Unclear, "{unclear}");
+            assert_eq!(parse_approval_answer(unclear), TypedAnswer::Unclear, "{unclear}");
         }
     }
 }

@@ -92,8 +92,9 @@ fn secrets_are_never_shown() {
     all.env.insert("TOKEN".to_owned(), "very-secret\nX: y".to_owned());
     all.env.insert("OPENAI_BASE_URL".to_owned(), "ftp://me:very-secret@h/v1".to_owned());
     all.env.insert("MCP_SERVER_URL".to_owned(), "//me:very-secret@h/mcp".to_owned());
+    all.env.insert("MCP_SERVER_ARGS".to_owned(), "--token=very-secret 'unclosed".to_owned());
     let bad = load_problems(all);
-    assert_eq!(bad.len(), 4, "{bad:?}");
+    assert_eq!(bad.len(), 5, "{bad:?}");
     assert!(!bad.concat().contains("very-secret"), "{bad:?}");
 }
 
@@ -108,7 +109,7 @@ fn unknown_variables_are_warned_of() {
     assert_eq!(
         warnings,
         [
-            "K8SOPS_BANANA is set and is not a variable of k8sops; `k8sops config` lists all variables",
+            "K8SOPS_BANANA is set and is not a variable of k8sops; `k8sops config --reference` lists all variables",
             "K8SOPS_PROT is set and is not a variable of k8sops; did you mean K8SOPS_PORT?",
         ]
     );

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     name_matching::{self, NameMatch, is_healthy, workload_name},
     run_progress::{NextStep, RunProgress, namespace_arguments},
-    table::{self, TableRow},
+    table::{self, KubectlRow},
     wording::{count_noun, is_or_are, truncate_chars},
 };
 use crate::demo::cluster::quantity::{format_memory, parse_memory};
@@ -19,7 +19,7 @@ const MAX_WORKLOADS: usize = 6;
 struct BrokenWorkload<'r> {
     namespace: &'r str,
     name: &'r str,
-    pods: Vec<&'r TableRow>,
+    pods: Vec<&'r KubectlRow>,
 }
 
 impl BrokenWorkload<'_> {
@@ -28,8 +28,8 @@ impl BrokenWorkload<'_> {
     }
 
     /// Returns the pod with the most restarts, which is the most informative.
-    fn most_restarted_pod(&self) -> &TableRow {
-        let restarts = |p: &&&TableRow| p.get("RESTARTS").split(' ').next().and_then(|n| n.parse::<u32>().ok());
+    fn most_restarted_pod(&self) -> &KubectlRow {
+        let restarts = |p: &&&KubectlRow| p.get("RESTARTS").split(' ').next().and_then(|n| n.parse::<u32>().ok());
         self.pods.iter().max_by_key(restarts).expect("a broken workload has at least one pod")
     }
 
@@ -122,9 +122,9 @@ pub(super) fn plan_diagnosis(
 }
 
 /// Returns the pods that a message is about: those of the namespace or workload that one of its words names.
-fn select_pods<'r>(pods: &'r [TableRow], names: &[String]) -> (Vec<&'r TableRow>, String) {
+fn select_pods<'r>(pods: &'r [KubectlRow], names: &[String]) -> (Vec<&'r KubectlRow>, String) {
     for name in names {
-        let of_namespace: Vec<&TableRow> = pods.iter().filter(|p| p.get("NAMESPACE") == name).collect();
+        let of_namespace: Vec<&KubectlRow> = pods.iter().filter(|p| p.get("NAMESPACE") == name).collect();
         if !of_namespace.is_empty() {
             return (of_namespace, format!("In the namespace {name}: "));
         }
@@ -145,7 +145,7 @@ fn select_pods<'r>(pods: &'r [TableRow], names: &[String]) -> (Vec<&'r TableRow>
     }
 }
 
-fn group_broken<'r>(pods: &[&'r TableRow]) -> Vec<BrokenWorkload<'r>> {
+fn group_broken<'r>(pods: &[&'r KubectlRow]) -> Vec<BrokenWorkload<'r>> {
     let mut groups: Vec<BrokenWorkload<'r>> = Vec::new();
     for pod in pods.iter().filter(|p| !is_healthy(p)) {
         let namespace = pod.get("NAMESPACE");
@@ -191,10 +191,10 @@ struct WorkloadDiagnosis {
     next: String,
 }
 
-fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, events: &[TableRow]) -> WorkloadDiagnosis {
+fn diagnose_workload(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, events: &[KubectlRow]) -> WorkloadDiagnosis {
     let names: Vec<String> = workload.pods.iter().map(|p| format!("pod/{}", p.get("NAME"))).collect();
     let last_warning = |contained: &str| {
-        let of_pod = |e: &&TableRow| names.iter().any(|n| n == e.get("OBJECT")) && e.get("TYPE") == "Warning";
+        let of_pod = |e: &&KubectlRow| names.iter().any(|n| n == e.get("OBJECT")) && e.get("TYPE") == "Warning";
         let event = events.iter().rev().filter(of_pod).find(|e| e.get("MESSAGE").contains(contained));
         event.map(|e| e.get("MESSAGE"))
     };
@@ -302,7 +302,7 @@ fn suggest_host(run: &RunProgress<'_>, workload: &BrokenWorkload<'_>, host: &str
 /// Returns the largest free memory (MiB) of a worker node.
 fn largest_free_memory(run: &RunProgress<'_>) -> Option<u64> {
     let nodes = table::parse_table(run.successful_result("nodes_list", &json!({}))?);
-    let free = |node: &TableRow| {
+    let free = |node: &KubectlRow| {
         let (used, all) = node.get("MEMORY-REQUESTED").split_once(" of ")?;
         parse_memory(all)?.checked_sub(parse_memory(used)?)
     };

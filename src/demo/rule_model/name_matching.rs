@@ -1,19 +1,19 @@
 //! Finds the table rows that the words of a message name.
 
-use super::{run_progress::NextStep, table::TableRow};
+use super::{run_progress::NextStep, table::KubectlRow};
 
 /// The rows that match the words of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NameMatch<'r> {
     /// One or more rows that match a word equally well.
-    Rows(Vec<&'r TableRow>),
+    Rows(Vec<&'r KubectlRow>),
     /// No row matches any word.
     Nothing,
 }
 
 /// Returns the best matches of the first word that matches any row: by whole name, else by prefix, else by substring.
 /// A word such as `shop/cart` also selects the namespace.
-pub(super) fn match_rows<'r>(rows: &'r [TableRow], names: &[String]) -> NameMatch<'r> {
+pub(super) fn match_rows<'r>(rows: &'r [KubectlRow], names: &[String]) -> NameMatch<'r> {
     let tests: [fn(&str, &str) -> bool; 3] = [
         |name, word| name == word,
         |name, word| name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-')),
@@ -23,8 +23,8 @@ pub(super) fn match_rows<'r>(rows: &'r [TableRow], names: &[String]) -> NameMatc
         let (namespace, word) = word.split_once('/').map_or((None, word.as_str()), |(ns, name)| (Some(ns), name));
         for test in tests {
             let matches =
-                |r: &&TableRow| namespace.is_none_or(|ns| r.get("NAMESPACE") == ns) && test(r.get("NAME"), word);
-            let rows: Vec<&TableRow> = rows.iter().filter(matches).collect();
+                |r: &&KubectlRow| namespace.is_none_or(|ns| r.get("NAMESPACE") == ns) && test(r.get("NAME"), word);
+            let rows: Vec<&KubectlRow> = rows.iter().filter(matches).collect();
             if !rows.is_empty() {
                 return NameMatch::Rows(rows);
             }
@@ -35,10 +35,10 @@ pub(super) fn match_rows<'r>(rows: &'r [TableRow], names: &[String]) -> NameMatc
 
 /// Returns the only row that a message names. The run ends with a reply if there is none, or more than one.
 pub(super) fn require_one_row<'r>(
-    rows: &'r [TableRow],
+    rows: &'r [KubectlRow],
     names: &[String],
     noun: &str,
-) -> Result<&'r TableRow, NextStep> {
+) -> Result<&'r KubectlRow, NextStep> {
     match match_rows(rows, names) {
         NameMatch::Rows(found) if found.len() == 1 => Ok(found[0]),
         NameMatch::Rows(found) => Err(NextStep::Reply(format!(
@@ -51,16 +51,16 @@ pub(super) fn require_one_row<'r>(
 }
 
 /// Returns the reply if no row matches.
-pub(super) fn no_match_text(rows: &[TableRow], names: &[String], noun: &str) -> String {
+pub(super) fn no_match_text(rows: &[KubectlRow], names: &[String], noun: &str) -> String {
     let wanted = names.first().map_or("that", String::as_str);
-    let all: Vec<&TableRow> = rows.iter().collect();
+    let all: Vec<&KubectlRow> = rows.iter().collect();
     if all.is_empty() {
         return format!("No {noun} is named \"{wanted}\", and there is no other {noun}.");
     }
     format!("No {noun} is named \"{wanted}\". Available:\n\n{}", bullet_list(&all))
 }
 
-fn bullet_list(rows: &[&TableRow]) -> String {
+fn bullet_list(rows: &[&KubectlRow]) -> String {
     rows.iter().map(|r| format!("- {}", r.full_name())).collect::<Vec<_>>().join("\n")
 }
 
@@ -70,7 +70,7 @@ pub(super) fn workload_name(pod: &str) -> &str {
 }
 
 /// Returns whether a pod's row shows a ready or completed pod.
-pub(super) fn is_healthy(pod: &TableRow) -> bool {
+pub(super) fn is_healthy(pod: &KubectlRow) -> bool {
     let all_ready = pod.get("READY").split_once('/').is_some_and(|(ready, all)| ready == all);
     matches!(pod.get("STATUS"), "Completed" | "Succeeded") || (pod.get("STATUS") == "Running" && all_ready)
 }

@@ -8,7 +8,7 @@ use super::{
     intent::{self, DescribedKind, ListedResource, UserIntent, UserRequest},
     name_matching::{self, NameMatch, is_healthy, workload_name},
     run_progress::{NextStep, RunProgress, namespace_arguments},
-    table::{self, TableRow},
+    table::{self, KubectlRow},
     wording::{code_block, count_noun},
 };
 use crate::demo::cluster::ContainerInstance;
@@ -120,7 +120,7 @@ fn plan_intent(run: &RunProgress<'_>, request: &UserRequest) -> Result<String, N
 }
 
 /// Returns the deployment that the message names.
-fn find_deployment(run: &RunProgress<'_>, names: &[String], scope: &Value) -> Result<TableRow, NextStep> {
+fn find_deployment(run: &RunProgress<'_>, names: &[String], scope: &Value) -> Result<KubectlRow, NextStep> {
     let table = run.require_result("Looking up the deployment.", "deployments_list", scope)?;
     name_matching::require_one_row(&table::parse_table(table), names, "deployment").cloned()
 }
@@ -128,7 +128,7 @@ fn find_deployment(run: &RunProgress<'_>, names: &[String], scope: &Value) -> Re
 /// Changes a deployment and waits for the rollout.
 fn change_and_watch(
     run: &RunProgress<'_>,
-    target: &TableRow,
+    target: &KubectlRow,
     tool: &str,
     arguments: &Value,
     announcement: &str,
@@ -139,7 +139,7 @@ fn change_and_watch(
 }
 
 /// Returns a description of a deployment's rollout.
-fn watch_rollout(run: &RunProgress<'_>, target: &TableRow) -> Result<String, NextStep> {
+fn watch_rollout(run: &RunProgress<'_>, target: &KubectlRow) -> Result<String, NextStep> {
     let arguments = json!({"namespace": target.get("NAMESPACE"), "name": target.get("NAME"), "timeout_seconds": 15});
     run.request_calls("Waiting for the rollout.", &[("rollout_status", arguments.clone())])?;
     let full = target.full_name();
@@ -193,7 +193,7 @@ fn set_config_key(run: &RunProgress<'_>, map: &str, key: &str, value: &str, scop
 }
 
 /// Returns the workloads that use a ConfigMap, each with the status of its worst pod; none if that cannot be determined.
-fn workloads_using(run: &RunProgress<'_>, map: &TableRow) -> Result<Vec<(String, String)>, NextStep> {
+fn workloads_using(run: &RunProgress<'_>, map: &KubectlRow) -> Result<Vec<(String, String)>, NextStep> {
     /// Limit for the workloads that are described.
     const MAX_DESCRIBED: usize = 12;
     let namespace = map.get("NAMESPACE");
@@ -255,7 +255,7 @@ fn list_resources(run: &RunProgress<'_>, what: ListedResource, namespace: Option
     let scope = namespace.map_or_else(String::new, |ns| format!(" in {ns}"));
     let output = run.require_result(&format!("Listing {noun}s{scope}."), tool, &namespace_arguments(namespace))?;
     let rows = table::parse_table(output);
-    let rows: Vec<&TableRow> = rows.iter().collect();
+    let rows: Vec<&KubectlRow> = rows.iter().collect();
     if rows.is_empty() {
         let hint = if namespace.is_some() { " Next: `list namespaces` shows the available ones." } else { "" };
         return Ok(format!("There are no {noun}s{scope}. Tool output: {}{hint}", output.trim()));
@@ -263,7 +263,7 @@ fn list_resources(run: &RunProgress<'_>, what: ListedResource, namespace: Option
     let count = count_noun(rows.len(), noun);
     let mut text = format!("{count}{scope}:\n\n{}", table::format_columns(&rows, columns));
     if what == ListedResource::Pods {
-        let broken: Vec<&&TableRow> = rows.iter().filter(|p| !is_healthy(p)).collect();
+        let broken: Vec<&&KubectlRow> = rows.iter().filter(|p| !is_healthy(p)).collect();
         text += &match broken.first() {
             None => "\n\nAll of them are ready.".to_owned(),
             Some(first) => format!(
@@ -291,7 +291,7 @@ fn show_logs(
         return Ok(name_matching::no_match_text(&rows, names, "pod"));
     };
     // Of several pods, the log of a crashing one is the most useful, then that of a running one.
-    let rank = |p: &&&TableRow| match p.get("STATUS") {
+    let rank = |p: &&&KubectlRow| match p.get("STATUS") {
         "CrashLoopBackOff" | "Error" | "OOMKilled" => 0,
         "Running" => 1,
         _ => 2,

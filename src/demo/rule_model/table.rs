@@ -4,9 +4,9 @@ use super::wording::truncate_chars;
 
 /// A row of a table: column names with their cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TableRow(Vec<(String, String)>);
+pub(super) struct KubectlRow(Vec<(String, String)>);
 
-impl TableRow {
+impl KubectlRow {
     /// Returns a cell; empty if the column does not exist.
     pub(super) fn get(&self, column: &str) -> &str {
         self.0.iter().find(|(name, _)| name == column).map_or("", |(_, cell)| cell)
@@ -20,7 +20,7 @@ impl TableRow {
 
 /// Returns the rows of the first table in a text. Lines before and after the table (a fence, a note about omitted lines)
 /// are skipped.
-pub(super) fn parse_table(text: &str) -> Vec<TableRow> {
+pub(super) fn parse_table(text: &str) -> Vec<KubectlRow> {
     let mut lines = text.lines().map(str::trim_end);
     let is_header = |line: &&str| line.starts_with("NAMESPACE  ") || line.starts_with("NAME  ");
     let Some(header) = lines.find(is_header) else { return Vec::new() };
@@ -29,7 +29,7 @@ pub(super) fn parse_table(text: &str) -> Vec<TableRow> {
         .filter_map(|line| {
             let cells = split_cells(line, header.len());
             let complete = cells.len() == header.len();
-            complete.then(|| TableRow(header.iter().cloned().zip(cells).collect()))
+            complete.then(|| KubectlRow(header.iter().cloned().zip(cells).collect()))
         })
         .collect()
 }
@@ -51,7 +51,7 @@ fn split_cells(line: &str, max_cells: usize) -> Vec<String> {
 }
 
 /// Formats some columns of a table in a code block. Long cells are truncated.
-pub(super) fn format_columns(rows: &[&TableRow], columns: &[&str]) -> String {
+pub(super) fn format_columns(rows: &[&KubectlRow], columns: &[&str]) -> String {
     const MAX_CELL: usize = 90;
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| (*c).to_owned()).collect()];
     lines.extend(rows.iter().map(|row| columns.iter().map(|c| truncate_chars(row.get(c), MAX_CELL)).collect()));

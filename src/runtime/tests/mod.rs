@@ -36,10 +36,10 @@ use k8sops_tools::{
 };
 
 /// `look` runs at once, `change` asks.
-struct Tools;
+struct FixtureTools;
 
 #[async_trait]
-impl ToolExecutor for Tools {
+impl ToolExecutor for FixtureTools {
     fn contains_secret(&self, text: &str) -> bool {
         k8sops_tools::contains_secret(text)
     }
@@ -63,7 +63,7 @@ impl ToolExecutor for Tools {
     }
 }
 
-impl ToolExecutorFactory for Tools {
+impl ToolExecutorFactory for FixtureTools {
     fn create_executor(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(Self)
     }
@@ -116,14 +116,14 @@ impl StoreHooks for CommitWatch {
     }
 }
 
-struct World {
+struct RuntimeFixture {
     sessions: Sessions,
     store: Arc<WatchedStore>,
     user: UserId,
     session: SessionId,
 }
 
-impl World {
+impl RuntimeFixture {
     async fn new(model: &Arc<ScriptedModel>) -> Self {
         Self::with_audit(model, AuditTrail::default()).await
     }
@@ -145,7 +145,7 @@ impl World {
         let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: Arc::new(catalog),
-            tools: Arc::new(Tools),
+            tools: Arc::new(FixtureTools),
             memory: None,
             system: "".into(),
             fallback: Vec::new(),
@@ -268,21 +268,21 @@ fn assert_whole(log: &[Arc<SessionEvent>], state: &SessionState) {
 }
 
 #[derive(Debug, Clone)]
-enum Act {
+enum ClientAction {
     Say(OnBusy),
     Cancel,
     Settings,
     Title,
-    Breathe,
+    Yield,
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn actions() -> impl Strategy<Value = Vec<ClientAction>> {
     let act = prop_oneof![
-        4 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Reject), Just(OnBusy::Interrupt)].prop_map(Act::Say),
-        2 => Just(Act::Cancel),
-        1 => Just(Act::Settings),
-        1 => Just(Act::Title),
-        2 => Just(Act::Breathe),
+        4 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Reject), Just(OnBusy::Interrupt)].prop_map(ClientAction::Say),
+        2 => Just(ClientAction::Cancel),
+        1 => Just(ClientAction::Settings),
+        1 => Just(ClientAction::Title),
+        2 => Just(ClientAction::Yield),
     ];
     prop::collection::vec(act, 1..14)
 }
@@ -302,29 +302,29 @@ fn replies() -> impl Strategy<Value = Vec<Vec<ReplyStep>>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn interleaved_commands_keep_the_log_whole(acts in acts(), replies in replies(), approve in any::<bool>()) {
+    fn interleaved_commands_keep_the_log_whole(actions in actions(), replies in replies(), approve in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let world = World::new(&ScriptedModel::new(replies)).await;
+            let fixture = RuntimeFixture::new(&ScriptedModel::new(replies)).await;
             let mut accepted = Vec::new();
-            for act in acts {
+            for act in actions {
                 let result = match act {
-                    Act::Say(on_busy) => world.submit(message("hi", on_busy)).await.map(|r| accepted.extend(r.run_id)),
-                    Act::Cancel => world.submit(CommandBody::Cancel { run_id: None }).await.map(drop),
-                    Act::Settings => {
+                    ClientAction::Say(on_busy) => fixture.submit(message("hi", on_busy)).await.map(|r| accepted.extend(r.run_id)),
+                    ClientAction::Cancel => fixture.submit(CommandBody::Cancel { run_id: None }).await.map(drop),
+                    ClientAction::Settings => {
                         let patch = SettingsPatch { temperature: Some(Some(0.5)), ..SettingsPatch::default() };
-                        world.submit(CommandBody::Settings(patch)).await.map(drop)
+                        fixture.submit(CommandBody::Settings(patch)).await.map(drop)
                     }
-                    Act::Title => world.submit(CommandBody::Title { title: "t".into() }).await.map(drop),
-                    Act::Breathe => { tokio::time::sleep(Duration::from_millis(1)).await; Ok(()) }
+                    ClientAction::Title => fixture.submit(CommandBody::Title { title: "t".into() }).await.map(drop),
+                    ClientAction::Yield => { tokio::time::sleep(Duration::from_millis(1)).await; Ok(()) }
                 };
                 assert!(matches!(result, Ok(()) | Err(SessionsError::Store(StoreError::Busy(_)))), "{result:?}");
             }
-            world.rest(if approve { ApprovalDecision::Approve } else { ApprovalDecision::Deny }).await;
-            let log = world.log().await;
-            let state = load_state(world.store.as_ref(), world.session).await.unwrap().state;
+            fixture.rest(if approve { ApprovalDecision::Approve } else { ApprovalDecision::Deny }).await;
+            let log = fixture.log().await;
+            let state = load_state(fixture.store.as_ref(), fixture.session).await.unwrap().state;
             assert_whole(&log, &state);
-            assert_eq!(world.sessions.get_session(&world.user, world.session).await.unwrap(), state.summary);
+            assert_eq!(fixture.sessions.get_session(&fixture.user, fixture.session).await.unwrap(), state.summary);
             // Every message that was accepted has had its run, once.
             let mut begun: Vec<RunId> = log.iter()
                 .filter(|e| matches!(e.body, EventBody::UserMessage(_))).filter_map(|e| e.run_id).collect();

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use k8sops_core::replace_lone_surrogates;
 use rmcp::model::ErrorCode;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -16,64 +17,48 @@ const NOT_JSON: &[&str] = &["-Infinity", "Infinity", "-inf", "inf", "NaN", "nan"
 /// Returns a message as JSON that the SDK can parse, as far as that is possible: bytes that are no UTF-8 and unpaired
 /// surrogates become U+FFFD, numbers that JSON does not have become `null`, and an error gets the code that it lacks.
 pub(super) fn repair_message(message: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(message);
-    let text = match repair_json(&text) {
-        Some(repaired) => Cow::Owned(repaired),
-        None => text,
-    };
-    match repair_error(&text) {
-        Some(repaired) => Cow::Owned(repaired),
-        None => text,
+    let mut text = String::from_utf8_lossy(message);
+    for repair in [replace_surrogates, replace_words, repair_error] {
+        if let Some(repaired) = repair(&text) {
+            text = Cow::Owned(repaired);
+        }
+    }
+    text
+}
+
+fn replace_surrogates(text: &str) -> Option<String> {
+    match replace_lone_surrogates(text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(replaced) => Some(replaced),
     }
 }
 
-/// Replaces what is no JSON; `None` if there is nothing to replace.
-fn repair_json(text: &str) -> Option<String> {
-    let mut repaired = String::new();
-    // Everything before this position is in `repaired` if that is not empty.
+/// Replaces words outside of texts that are no JSON; `None` if there are none.
+fn replace_words(text: &str) -> Option<String> {
+    let mut replaced = String::new();
+    // Everything before this position is in `replaced`, if that is not empty.
     let mut copied = 0;
     let mut at = 0;
     let mut in_string = false;
     let bytes = text.as_bytes();
     while let Some(&byte) = bytes.get(at) {
-        if !in_string {
-            if byte == b'"' {
-                in_string = true;
-            } else if let Some(word) = word_at(bytes, at) {
-                repaired.push_str(&text[copied..at]);
-                repaired.push_str("null");
-                at += word.len();
-                copied = at;
-                continue;
-            }
-            at += 1;
-            continue;
-        }
         match byte {
-            b'"' => in_string = false,
-            b'\\' => {
-                let unit = escaped_unit(bytes, at);
-                let is_pair = unit.is_some_and(|unit| (0xd800..0xdc00).contains(&unit))
-                    && escaped_unit(bytes, at + 6).is_some_and(|unit| (0xdc00..0xe000).contains(&unit));
-                if is_pair {
-                    at += 12;
-                    continue;
-                }
-                if unit.is_some_and(|unit| (0xd800..0xe000).contains(&unit)) {
-                    repaired.push_str(&text[copied..at]);
-                    repaired.push('\u{fffd}');
-                    at += 6;
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => at += 1,
+            _ if in_string => {}
+            _ => {
+                if let Some(word) = word_at(bytes, at) {
+                    replaced.push_str(&text[copied..at]);
+                    replaced.push_str("null");
+                    at += word.len();
                     copied = at;
                     continue;
                 }
-                at += 2;
-                continue;
             }
-            _ => {}
         }
         at += 1;
     }
-    (copied > 0).then(|| repaired + text.get(copied..).unwrap_or_default())
+    (copied > 0).then(|| replaced + text.get(copied..).unwrap_or_default())
 }
 
 /// Returns the word at a position that is no JSON, if a value begins and ends with it.
@@ -88,12 +73,6 @@ fn word_at(bytes: &[u8], at: usize) -> Option<&'static str> {
         .iter()
         .find(|word| rest.starts_with(word.as_bytes()) && !rest.get(word.len()).is_some_and(is_letter))
         .copied()
-}
-
-/// Returns the code unit of the escape `\uXXXX` at a position.
-fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
-    let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 /// Completes an error that is not as JSON-RPC wants it; `None` if the message has none, or a complete one.

@@ -7,4 +7,6 @@ mod request_body;
 mod tests;
 
 pub(crate) use model::AnthropicModel;
+#[cfg(test)]
+pub(crate) use reply_assembler::MessagesAssembler;
 pub(crate) use request_body::MAX_TEMPERATURE;

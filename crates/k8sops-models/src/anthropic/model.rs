@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ReplyStream,
-    event_stream::EventFraming,
+    event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
-    reply_assembly::reply_stream,
+    reply_assembly::{await_first_delta, reply_stream},
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -88,16 +88,18 @@ impl ChatModel for AnthropicModel {
         loop {
             let body = MessagesBody::build(&request, &plan);
             let sent = body.removable_parameters();
-            let error = match self
-                .client
-                .post_streaming(&call, &["v1", "messages"], headers.clone(), &body, EventFraming::Sse)
-                .await
-            {
+            let events =
+                self.client.post_streaming(&call, &["v1", "messages"], headers.clone(), &body, EventFraming::Sse).await;
+            let error = match events {
                 Ok(events) => {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
                     let mut notices = quirk_notices(relevant, &request.model);
                     notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
-                    return Ok(reply_stream(events, MessagesAssembler::new(call, notices)));
+                    let assembler = MessagesAssembler::new(call.clone(), notices);
+                    match await_first_delta(reply_stream(events, assembler, request.callable_tool_names())).await {
+                        Ok(stream) => return Ok(stream),
+                        Err(error) => error,
+                    }
                 }
                 Err(error) => error,
             };

@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, mem};
 
-use eventsource_stream::Event;
 use k8sops_core::{StopReason, TokenUsage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,10 +9,12 @@ use serde_json::{Map, Value};
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::{ProviderCall, ProviderErrorBody},
+    event_framing::ProviderEvent,
     lenient_json::deserialize_or_none,
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
     reply_assembly::{EventProgress, ReplyAssembler},
-    requested_calls::{WrittenToolCall, parse_requested_calls},
+    requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
+    stop_reasons::{ReplyEnd, known_stop_reason, parse_stop_reason},
 };
 
 /// The fields of all known events. Each is optional, so that new types and fields are not an error.
@@ -33,6 +34,12 @@ struct MessagesEvent {
     usage: Option<MessagesUsage>,
     #[serde(default)]
     error: Option<Value>,
+    /// The blocks of a reply that is not streamed.
+    #[serde(default)]
+    content: Option<Vec<Value>>,
+    /// The stop reason of a reply that is not streamed.
+    #[serde(default)]
+    stop_reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +114,7 @@ impl MessagesUsage {
 struct ToolUseBuffer {
     /// The index of the content block.
     index: u64,
+    id: Option<String>,
     name: String,
     /// The input at the start of the block. Later pieces replace it.
     input: Option<Value>,
@@ -177,6 +185,27 @@ impl MessagesAssembler {
         }
     }
 
+    fn start_block(&mut self, index: u64, block: Value, out: &mut VecDeque<ReplyDelta>) {
+        let field = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
+        self.finish_server_tool();
+        match block.get("type").and_then(Value::as_str).unwrap_or_default() {
+            "text" => self.push_text(field("text"), out),
+            "thinking" => {
+                self.recorder.start_reasoning();
+                self.push_reasoning(field("thinking"), out);
+                self.record_signature(field("signature"));
+            }
+            "tool_use" => {
+                let name = field("name").unwrap_or_default();
+                let id = field("id").filter(|id| !id.is_empty());
+                let input = block.get("input").cloned();
+                self.recorder.record_call(Map::new());
+                self.tool_uses.push(ToolUseBuffer { index, id, name, input, json: String::new() });
+            }
+            _ => self.server_tool = Some((index, block, String::new())),
+        }
+    }
+
     /// Records the block of a server tool when it is complete.
     fn finish_server_tool(&mut self) {
         let Some((_, mut block, written)) = self.server_tool.take() else { return };
@@ -188,17 +217,22 @@ impl MessagesAssembler {
 }
 
 impl ReplyAssembler for MessagesAssembler {
-    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
-        let data = event.data.trim();
-        if data.is_empty() || data == "[DONE]" {
-            return Ok(EventProgress::KeepAlive);
-        }
-        let event: MessagesEvent = match serde_json::from_str(data) {
+    fn apply_event(
+        &mut self,
+        event: &ProviderEvent,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError> {
+        let ProviderEvent { name, data } = event;
+        let mut event: MessagesEvent = match serde_json::from_str(data) {
             Ok(event) => event,
             // An unknown event may use our field names for other types.
             Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
             Err(error) => return Err(self.call.unparsable_error("an event", error, data)),
         };
+        if event.event_type.is_empty() {
+            // The name says the same.
+            name.clone_into(&mut event.event_type);
+        }
         match event.event_type.as_str() {
             "message_start" => {
                 if let Some(usage) = event.message.and_then(|message| message.usage) {
@@ -207,23 +241,7 @@ impl ReplyAssembler for MessagesAssembler {
             }
             "content_block_start" => {
                 let Some(block) = event.content_block else { return Ok(EventProgress::KeepAlive) };
-                let field = |name: &str| block.get(name).and_then(Value::as_str).map(str::to_owned);
-                self.finish_server_tool();
-                match block.get("type").and_then(Value::as_str).unwrap_or_default() {
-                    "text" => self.push_text(field("text"), out),
-                    "thinking" => {
-                        self.recorder.start_reasoning();
-                        self.push_reasoning(field("thinking"), out);
-                        self.record_signature(field("signature"));
-                    }
-                    "tool_use" => {
-                        let name = field("name").unwrap_or_default();
-                        let input = block.get("input").cloned();
-                        self.recorder.record_call(Map::new());
-                        self.tool_uses.push(ToolUseBuffer { index: event.index, name, input, json: String::new() });
-                    }
-                    _ => self.server_tool = Some((event.index, block, String::new())),
-                }
+                self.start_block(event.index, block, out);
             }
             "content_block_delta" => {
                 let Some(delta) = event.delta else { return Ok(EventProgress::KeepAlive) };
@@ -246,7 +264,18 @@ impl ReplyAssembler for MessagesAssembler {
                 if let Some(usage) = event.usage {
                     self.usage.merge(&usage);
                 }
-                self.stop_reason = event.delta.and_then(|delta| delta.stop_reason).or(self.stop_reason.take());
+                let reason = known_stop_reason(event.delta.and_then(|delta| delta.stop_reason));
+                self.stop_reason = reason.or(self.stop_reason.take());
+            }
+            // A reply that is not streamed.
+            "message" => {
+                for (index, block) in (0..).zip(event.content.unwrap_or_default()) {
+                    self.start_block(index, block, out);
+                }
+                self.usage.merge(&event.usage.unwrap_or_default());
+                self.stop_reason = known_stop_reason(event.stop_reason);
+                self.stopped = true;
+                return Ok(EventProgress::End);
             }
             "message_stop" => {
                 self.stopped = true;
@@ -267,31 +296,42 @@ impl ReplyAssembler for MessagesAssembler {
         Ok(EventProgress::Content)
     }
 
+    fn has_stop_reason(&self) -> bool {
+        self.stop_reason.is_some()
+    }
+
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
-        if !self.stopped {
+        if !self.stopped && self.stop_reason.is_none() {
             return Err(self.call.unfinished_error());
         }
-        let stop_reason = match self.stop_reason.as_deref() {
-            Some("max_tokens" | "model_context_window_exceeded") => StopReason::MaxTokens,
-            Some("refusal") => StopReason::Refusal,
-            Some("pause_turn") => StopReason::Paused,
-            _ if !self.tool_uses.is_empty() => StopReason::ToolUse,
-            Some("end_turn" | "stop_sequence" | "tool_use") => StopReason::EndTurn,
-            _ => StopReason::Other,
+        let stop_reason = match self.stop_reason.take() {
+            None if self.tool_uses.is_empty() => StopReason::Other,
+            None => StopReason::ToolUse,
+            Some(reason) => match parse_stop_reason(&reason) {
+                ReplyEnd::Broken => return Err(self.call.broken_reply_error(&reason)),
+                ReplyEnd::Complete(StopReason::EndTurn | StopReason::Other) if !self.tool_uses.is_empty() => {
+                    StopReason::ToolUse
+                }
+                ReplyEnd::Complete(reason) => reason,
+            },
         };
         self.finish_server_tool();
         let calls = mem::take(&mut self.tool_uses).into_iter().map(|mut tool_use| WrittenToolCall {
+            key: tool_use.id.take(),
             name: mem::take(&mut tool_use.name),
             arguments: tool_use.into_arguments(),
         });
+        let mut calls: Vec<_> = calls.collect();
+        let mut recorder = mem::take(&mut self.recorder);
+        remove_repeated_calls(&mut calls, &mut recorder);
         let reasoning = mem::take(&mut self.reasoning);
         Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls: parse_requested_calls(calls.collect(), stop_reason),
+            tool_calls: parse_requested_calls(calls, stop_reason),
             usage: self.usage.to_token_usage(),
             stop_reason,
-            provider_data: mem::take(&mut self.recorder).finish(BlockFormat::AnthropicMessages),
+            provider_data: recorder.finish(BlockFormat::AnthropicMessages),
             notices: mem::take(&mut self.notices),
         })
     }
@@ -299,8 +339,15 @@ impl ReplyAssembler for MessagesAssembler {
 
 /// Returns whether this is a valid event of an unknown type.
 fn is_unknown_event(data: &str) -> bool {
-    const KNOWN: [&str; 6] =
-        ["message_start", "content_block_start", "content_block_delta", "message_delta", "message_stop", "error"];
+    const KNOWN: [&str; 7] = [
+        "message",
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "message_delta",
+        "message_stop",
+        "error",
+    ];
     let event = serde_json::from_str::<Value>(data).unwrap_or_default();
     event.get("type").and_then(Value::as_str).is_some_and(|kind| !KNOWN.contains(&kind))
 }

@@ -331,7 +331,7 @@ fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<Me
 fn rebuild_reply<'a>(parts: Vec<ReplyPart<'a>>, uses: Vec<ContentBlock<'a>>) -> Vec<ContentBlock<'a>> {
     let mut uses = uses.into_iter();
     let blocks = without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
-        ReplyPart::Text(text) => Some(ContentBlock::Text { text }),
+        ReplyPart::Text(text, _) => Some(ContentBlock::Text { text }),
         // Reasoning without a signature is rejected.
         ReplyPart::Reasoning(thinking, mut data) => {
             Some(ContentBlock::Thinking { thinking, signature: data.remove("signature")? })

@@ -88,6 +88,21 @@ impl ProviderCall {
         self.malformed_error("the stream ended before the reply was complete")
     }
 
+    /// Returns the error for a reply that its server ended with the word for a failure.
+    pub(crate) fn broken_reply_error(&self, reason: &str) -> ModelError {
+        self.malformed_error(&format!("the server ended it with `{reason}` before it was complete"))
+    }
+
+    /// Returns the error for a successful response that is neither a stream nor a reply.
+    pub(crate) fn no_stream_error(&self) -> ModelError {
+        let message = format!(
+            "{} did not respond with a stream of events. Check that the base URL is that of a model server which \
+             supports streaming.",
+            self.provider_label()
+        );
+        ModelError::InvalidRequest(message.into())
+    }
+
     /// Returns the error for a server that sent nothing for the read timeout.
     pub(crate) fn read_timeout_error(&self, read_timeout: Duration) -> ModelError {
         ModelError::Timeout(format!(

@@ -7,3 +7,5 @@ mod request_body;
 mod tests;
 
 pub(crate) use model::OllamaModel;
+#[cfg(test)]
+pub(crate) use reply_assembler::OllamaAssembler;

@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 
 use super::{
     reply_assembler::OllamaAssembler,
-    request_body::{OllamaBody, OllamaPlan, affects_request, offered_tool_names},
+    request_body::{OllamaBody, OllamaPlan, affects_request},
 };
 use crate::{
     ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, ProviderOptions, ReplyDelta,
     ReplyStream,
     error_mapping::ProviderCall,
-    event_stream::EventFraming,
+    event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices},
-    reply_assembly::reply_stream,
+    reply_assembly::{await_first_delta, reply_stream},
 };
 
 /// A provider that speaks Ollama's own API.
@@ -123,14 +123,18 @@ impl OllamaInner {
             let sent = body.removable_parameters();
             let events =
                 self.client.post_streaming(call, &["api", "chat"], headers.clone(), &body, EventFraming::Lines).await;
-            match events.map_err(|error| with_pull_hint(error, &request.model)) {
+            let stream = match events {
                 Ok(events) => {
                     let relevant = known.iter().filter(|quirk| affects_request(**quirk, request));
                     let notices = quirk_notices(relevant, &request.model);
-                    let offered = if plan.tools { offered_tool_names(request) } else { Vec::new() };
-                    let assembler = OllamaAssembler::new(call.clone(), offered, plan.window, notices);
-                    return Ok(reply_stream(events, assembler));
+                    let offered = if plan.tools { request.callable_tool_names() } else { Vec::new() };
+                    let assembler = OllamaAssembler::new(call.clone(), offered.clone(), plan.window, notices);
+                    await_first_delta(reply_stream(events, assembler, offered)).await
                 }
+                Err(error) => Err(error),
+            };
+            match stream.map_err(|error| with_pull_hint(error, &request.model)) {
+                Ok(stream) => return Ok(stream),
                 Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known).is_some() => {
                     let stream = plan.stream;
                     plan = self.plan_request(request, plan.window);

@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, mem};
 
-use eventsource_stream::Event;
 use k8sops_core::{StopReason, TokenUsage};
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,9 +9,11 @@ use serde_json::Value;
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::{ProviderCall, ProviderErrorBody},
+    event_framing::ProviderEvent,
     lenient_json::deserialize_or_none,
-    reply_assembly::{EventProgress, ReplyAssembler},
+    reply_assembly::{EventProgress, ReplyAssembler, parse_event},
     requested_calls::{WrittenToolCall, parse_requested_calls},
+    stop_reasons::{ReplyEnd, parse_stop_reason},
     text_tool_calls::{TextToolCallParser, text_tool_calls_notice},
     think_tags::{SplitText, ThinkTagSplitter},
 };
@@ -114,9 +115,12 @@ impl OllamaAssembler {
 }
 
 impl ReplyAssembler for OllamaAssembler {
-    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
-        let line: OllamaLine = serde_json::from_str(&event.data)
-            .map_err(|error| self.call.unparsable_error("a line", error, &event.data))?;
+    fn apply_event(
+        &mut self,
+        event: &ProviderEvent,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError> {
+        let line: OllamaLine = parse_event(event, &self.call)?;
         if let Some(error) = line.error.filter(|error| !error.is_null()) {
             return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
         }
@@ -139,7 +143,7 @@ impl ReplyAssembler for OllamaAssembler {
                 Some(arguments) => arguments.to_string(),
             };
             has_content = true;
-            self.calls.push(WrittenToolCall { name: function.name.unwrap_or_default(), arguments });
+            self.calls.push(WrittenToolCall { key: None, name: function.name.unwrap_or_default(), arguments });
         }
         if line.done {
             self.usage.input_tokens = line.prompt_eval_count.unwrap_or_default();
@@ -158,13 +162,18 @@ impl ReplyAssembler for OllamaAssembler {
         Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
+    fn has_stop_reason(&self) -> bool {
+        self.end.is_some()
+    }
+
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
         let Some(end) = self.end.take() else { return Err(self.call.unfinished_error()) };
-        let stop_reason = match end.as_str() {
-            "length" => StopReason::MaxTokens,
-            _ if !self.calls.is_empty() => StopReason::ToolUse,
-            "stop" | "load" | "unload" | "" => StopReason::EndTurn,
-            _ => StopReason::Other,
+        let stop_reason = match parse_stop_reason(&end) {
+            ReplyEnd::Broken => return Err(self.call.broken_reply_error(&end)),
+            ReplyEnd::Complete(StopReason::EndTurn | StopReason::Other) if !self.calls.is_empty() => {
+                StopReason::ToolUse
+            }
+            ReplyEnd::Complete(reason) => reason,
         };
         if self.usage.input_tokens.saturating_add(1) >= u64::from(self.window) {
             self.notices.push(ProviderNotice {

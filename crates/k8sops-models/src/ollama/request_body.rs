@@ -110,15 +110,6 @@ impl OllamaBody<'_> {
     }
 }
 
-/// Returns the tools that the request offers. The API cannot list tools and forbid them, so that forbidden tools are
-/// left out.
-pub(crate) fn offered_tool_names(request: &ChatRequest) -> Vec<String> {
-    match request.tool_choice {
-        ToolChoice::Auto => request.tools.iter().map(|tool| tool.name.clone()).collect(),
-        ToolChoice::None => Vec::new(),
-    }
-}
-
 /// Returns whether a quirk changes what the request asks for.
 pub(crate) fn affects_request(quirk: ModelQuirk, request: &ChatRequest) -> bool {
     match quirk {

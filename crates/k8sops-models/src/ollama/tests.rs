@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{
     OllamaModel,
     reply_assembler::OllamaAssembler,
-    request_body::{OllamaBody, OllamaPlan, offered_tool_names},
+    request_body::{OllamaBody, OllamaPlan},
 };
 use crate::{
     ChatModel as _, ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol,
     RequestedCall, ToolChoice,
-    event_stream::EventFraming,
+    event_framing::EventFraming,
     test_support,
     test_support::{
         ObservedReply, ScriptedProvider, ScriptedResponse, assemble_framed, assistant_message, chat_request,
@@ -369,5 +369,5 @@ async fn forbidden_tools_are_not_sent() {
     let request = ChatRequest { tool_choice: ToolChoice::None, ..chat_request(vec![user_message("hi")]) };
     let body = serde_json::to_value(OllamaBody::build(&request, &default_plan())).unwrap();
     assert_eq!(body.get("tools"), None);
-    assert!(offered_tool_names(&request).is_empty());
+    assert!(request.callable_tool_names().is_empty());
 }

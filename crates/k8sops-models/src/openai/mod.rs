@@ -6,4 +6,8 @@ mod model;
 mod request_plan;
 mod responses;
 
+#[cfg(test)]
+pub(crate) use chat::ChatCompletionsAssembler;
 pub(crate) use model::OpenAiModel;
+#[cfg(test)]
+pub(crate) use responses::ResponsesAssembler;

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol, ReplyStream,
-    event_stream::EventFraming,
+    event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
-    reply_assembly::reply_stream,
+    reply_assembly::{await_first_delta, reply_stream},
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -116,13 +116,20 @@ impl ChatModel for OpenAiModel {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
                     let mut notices = quirk_notices(relevant, &request.model);
                     notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
-                    return Ok(match self.api {
+                    let tools = request.callable_tool_names();
+                    let stream = match self.api {
                         OpenAiApi::Chat => {
                             let offered = offered_tool_names(&request, &plan);
-                            reply_stream(events, ChatCompletionsAssembler::new(call, offered, notices))
+                            reply_stream(events, ChatCompletionsAssembler::new(call.clone(), offered, notices), tools)
                         }
-                        OpenAiApi::Responses => reply_stream(events, ResponsesAssembler::new(call, notices)),
-                    });
+                        OpenAiApi::Responses => {
+                            reply_stream(events, ResponsesAssembler::new(call.clone(), notices), tools)
+                        }
+                    };
+                    match await_first_delta(stream).await {
+                        Ok(stream) => return Ok(stream),
+                        Err(error) => error,
+                    }
                 }
                 Err(error) => error,
             };

@@ -12,15 +12,20 @@ use super::{
 };
 use crate::{descriptor::SectionDescriptor, suggestion::nearest_name};
 
+/// A document as far as it could be read, so that one start reports the problems of its values as well.
+pub(crate) struct ParsedDocument {
+    /// What could be read; `None` if the text is not YAML, or has another shape.
+    pub(crate) root: Option<YamlNode>,
+    /// One line for each problem, without the name of the file.
+    pub(crate) problems: Vec<String>,
+}
+
 /// Reads a document. `values` replace its references; `None` leaves them as they are.
-///
-/// # Errors
-/// One line for each problem, without the name of the file.
 pub(crate) fn read_document(
     text: &str,
     sections: &[&'static SectionDescriptor],
     values: Option<ReferenceValues<'_>>,
-) -> Result<YamlNode, Vec<String>> {
+) -> ParsedDocument {
     // A snippet would show the lines around a mistake, and those may contain a key.
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     let unknown_keys = RefCell::new(Vec::new());
@@ -29,12 +34,19 @@ pub(crate) fn read_document(
     let parsed = serde_saphyr::with_deserializer_from_str_with_options(text, options, |deserializer| {
         seed.deserialize(deserializer)
     });
-    let mut root = parsed.map_err(|error| vec![error.render().replace('\n', " ").trim().to_owned()])?;
     let mut problems = unknown_keys.into_inner();
-    if let Some(values) = values {
-        replace_references(&mut root, values, &mut problems);
+    match parsed {
+        Ok(mut root) => {
+            if let Some(values) = values {
+                replace_references(&mut root, values, &mut problems);
+            }
+            ParsedDocument { root: Some(root), problems }
+        }
+        Err(error) => {
+            let problem = error.render().replace('\n', " ").trim().to_owned();
+            ParsedDocument { root: None, problems: vec![problem] }
+        }
     }
-    if problems.is_empty() { Ok(root) } else { Err(problems) }
 }
 
 /// What is known of a node before it is read.

@@ -18,14 +18,16 @@ pub(crate) struct ReferenceValues<'a> {
     pub(crate) reserved: &'a [&'static str],
 }
 
-/// Replaces the references in all scalars, and adds a problem for each that cannot be replaced.
+/// Replaces the references in all scalars. Adds a problem for each that cannot be replaced, and leaves its scalar empty.
 pub(super) fn replace_references(node: &mut YamlNode, values: ReferenceValues<'_>, problems: &mut Vec<String>) {
     match &mut node.value {
-        YamlValue::Scalar(None) => {}
-        YamlValue::Scalar(Some(text)) => match expand_text(text, values) {
-            Ok(expanded) => *text = expanded,
-            Err(problem) => problems.push(format!("line {}: {problem}", node.line)),
-        },
+        YamlValue::Scalar(scalar) => {
+            let expanded = scalar.as_deref().map(|text| expand_text(text, values)).transpose();
+            *scalar = expanded.unwrap_or_else(|problem| {
+                problems.push(format!("line {}: {problem}", node.line));
+                None
+            });
+        }
         YamlValue::List(items) => {
             for item in items {
                 replace_references(item, values, problems);

@@ -9,6 +9,6 @@ mod interpolation;
 mod node;
 mod shape;
 
-pub(crate) use document::read_document;
+pub(crate) use document::{ParsedDocument, read_document};
 pub(crate) use interpolation::ReferenceValues;
 pub(crate) use node::YamlNode;

@@ -1,4 +1,8 @@
 //! Connections to Redis: opened when one is needed, shared by all callers, discarded when broken.
+//!
+//! A broken connection is reconnected by the next query, at most once per [`CONNECT_ERROR_TTL`]. There is no backoff here: the
+//! callers retry with backoff (the session actor in `src/runtime` while the store is unavailable, and `subscriber`, which
+//! reconnects its connection for notifications).
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
 //! What spans sessions: the list of each user, the schedule of sessions that may have work, and the sessions that await an
 //! approval.
 //!
-//! These keys are on other nodes than the keys of a session, so no write here is atomic with a write to a session. The order
-//! of writes makes up for it: an entry is added before its session exists, and removed after the session is gone. An entry
-//! without a session is removed when it is read.
+//! These keys are on other nodes than the keys of a session, so no write here is atomic with a write to a session. The
+//! order of writes makes up for it: an entry is added before its session exists, and removed after the session is gone.
+//! An entry without a session is removed when it is read.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,19 +19,20 @@ use k8sops_core::{ListCursor, SessionId, SessionSummary, StoreError, Timestamp, 
 const STALE_ENTRY_AGE_MS: i64 = 60_000;
 /// How many sessions are claimed at a time.
 const CLAIM_LIMIT: usize = 100;
-/// A claimed session that is not unscheduled is due again after this. A take-over can be this much later than the end of the
-/// lease: a claim just before that end finds the session held, and moves its time, which only grows, by this much.
+/// A claimed session that is not unscheduled is due again after this. A take-over can be this much later than the end
+/// of the lease: a claim just before that end finds the session held, and moves its time, which only grows, by this
+/// much.
 const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How many list entries are read at a time.
 const PAGE_SIZE: usize = 256;
 
 /// What spans sessions.
-pub(super) struct SessionRegistry {
+pub(super) struct RedisSessionRegistry {
     connection: Arc<SharedConnection>,
     keys: RedisKeys,
 }
 
-impl SessionRegistry {
+impl RedisSessionRegistry {
     pub(super) fn new(connection: Arc<SharedConnection>, keys: RedisKeys) -> Self {
         Self { connection, keys }
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     config::RedisConfig, connection::SharedConnection, keys::RedisKeys, memory_cache::MemoryCache,
-    registry::SessionRegistry, subscriber::NotificationSubscriber,
+    registry::RedisSessionRegistry, subscriber::NotificationSubscriber,
 };
 use k8sops_core::{Notifications, SessionStore, StoreError};
 
@@ -18,15 +18,15 @@ pub struct RedisStore {
     pub(super) reads: Arc<SharedConnection>,
     pub(super) subscriber: NotificationSubscriber,
     pub(super) keys: RedisKeys,
-    pub(super) registry: SessionRegistry,
+    pub(super) registry: RedisSessionRegistry,
     pub(super) shallow: bool,
     pub(super) session_ttl: Option<Duration>,
     pub(super) memory_cache: MemoryCache,
 }
 
 impl RedisStore {
-    /// Creates a store of sessions in the Redis that `config` names. The store connects when it is first used. Must be called
-    /// on a Tokio runtime.
+    /// Creates a store of sessions in the Redis that `config` names. The store connects when it is first used. Must be
+    /// called on a Tokio runtime.
     ///
     /// # Errors
     /// The configuration is invalid.
@@ -36,7 +36,7 @@ impl RedisStore {
         let keys = RedisKeys::new(&config.prefix);
         Ok(Self {
             subscriber: NotificationSubscriber::spawn(reads.clone(), keys.clone()),
-            registry: SessionRegistry::new(writes.clone(), keys.clone()),
+            registry: RedisSessionRegistry::new(writes.clone(), keys.clone()),
             writes,
             reads,
             keys,

@@ -6,8 +6,17 @@ use base64::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::{
+    secret_names::{SecretNameLevel, rate_secret_name},
+    secret_values::{is_mask, is_name_like, is_plain_value, looks_random},
+};
+
 /// Shortest value that is searched for in other places. A shorter one is part of too many words.
 const MIN_SEARCHED_LEN: usize = 6;
+/// Shortest number that is searched for. A shorter one is also a port, a count or a time.
+const MIN_SEARCHED_NUMBER_LEN: usize = 8;
+/// Shortest word of lower-case letters that is searched for.
+const MIN_SEARCHED_WORD_LEN: usize = 12;
 /// Shortest line of a value of several lines that is searched for by itself.
 const MIN_SEARCHED_LINE_LEN: usize = 12;
 /// Characters that are encoded in a URL.
@@ -55,26 +64,6 @@ const COMMON_VALUES: &[&str] = &[
     "username",
     "verify-full",
 ];
-/// Keys whose values are names and not secrets, if they look like names.
-const NAME_KEYS: &[&str] = &[
-    "user",
-    "username",
-    "host",
-    "hostname",
-    "database",
-    "db",
-    "dbname",
-    "namespace",
-    "port",
-    "name",
-    "region",
-    "bucket",
-    "endpoint",
-    "url",
-    "ca.crt",
-    "tls.crt",
-];
-
 /// Returns the plain value of a base64 encoding, if it is text.
 pub(super) fn decode_base64_text(base64: &str) -> Option<String> {
     let compact: String = base64.chars().filter(|c| !c.is_ascii_whitespace()).collect();
@@ -92,17 +81,42 @@ pub(super) fn encode_base64(plain: &str) -> String {
     STANDARD.encode(plain)
 }
 
-/// Returns whether a value with this key is searched for in other places than the one where it was found.
-pub(super) fn is_searchable(key: &str, plain: &str) -> bool {
+/// How a known value is searched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SearchScope {
+    /// Not at all: it is an ordinary word or a name, and would make other outputs unreadable.
+    Nowhere,
+    /// Where no letter or digit is beside it.
+    WholeWords,
+    /// Everywhere.
+    Anywhere,
+}
+
+/// Returns how a value with this key is searched for in other places than the one where it was found.
+pub(super) fn search_scope(key: &str, plain: &str) -> SearchScope {
     let plain = plain.trim();
     let lower = plain.to_ascii_lowercase();
-    let looks_like_name =
-        || plain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:/".contains(&b));
-    !(plain.len() < MIN_SEARCHED_LEN
+    let is_number = plain.bytes().all(|b| b.is_ascii_digit());
+    let is_word = plain.bytes().all(|b| b.is_ascii_lowercase());
+    if plain.len() < MIN_SEARCHED_LEN
+        || (is_number && plain.len() < MIN_SEARCHED_NUMBER_LEN)
+        || (is_word && plain.len() < MIN_SEARCHED_WORD_LEN)
         || COMMON_VALUES.contains(&lower.as_str())
         || plain.starts_with("-----BEGIN CERTIFICATE")
         || plain.starts_with("-----BEGIN PUBLIC")
-        || (NAME_KEYS.iter().any(|name| key.eq_ignore_ascii_case(name)) && looks_like_name()))
+    {
+        return SearchScope::Nowhere;
+    }
+    if looks_random(plain) {
+        return SearchScope::Anywhere;
+    }
+    let is_plain = is_plain_value(plain) && !is_mask(plain);
+    if is_name_like(plain) || is_number || is_plain {
+        // A password may look like a name; the value of another key that looks like one is one.
+        let is_secret = rate_secret_name(key) >= SecretNameLevel::Likely && !is_plain;
+        return if is_secret { SearchScope::WholeWords } else { SearchScope::Nowhere };
+    }
+    SearchScope::Anywhere
 }
 
 /// Encodings of one value.
@@ -121,7 +135,7 @@ pub(super) fn encode_value(plain: &str) -> ValueEncodings {
             trimmed
                 .lines()
                 .map(str::trim)
-                .filter(|l| l.len() >= MIN_SEARCHED_LINE_LEN && !l.starts_with("-----"))
+                .filter(|l| l.len() >= MIN_SEARCHED_LINE_LEN && looks_random(l))
                 .map(str::to_owned),
         );
     }

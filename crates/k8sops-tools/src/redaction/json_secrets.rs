@@ -6,13 +6,12 @@ use std::ops::Range;
 
 use super::{
     content_hint::ContentHint,
-    found_secret::{FoundSecret, ValueForm},
+    found_secret::{FoundSecret, SecretReach, ValueForm},
+    secret_object::has_secret_type,
 };
 
 /// Deepest nesting that is scanned. No Kubernetes object has more.
 const MAX_DEPTH: usize = 64;
-/// Levels of JSON in a string of other JSON: the `last-applied-configuration` annotation, and one more.
-const MAX_ESCAPES: usize = 2;
 
 /// An object whose end was not read yet.
 #[derive(Default)]
@@ -31,10 +30,6 @@ struct OpenObject {
 
 /// Adds the values of all Secret objects to `found`.
 pub(super) fn find_json_secrets(text: &str, hint: ContentHint, found: &mut Vec<FoundSecret>) {
-    scan_json(text, hint, MAX_ESCAPES, found);
-}
-
-fn scan_json(text: &str, hint: ContentHint, escapes: usize, found: &mut Vec<FoundSecret>) {
     let bytes = text.as_bytes();
     let mut open: Vec<OpenObject> = Vec::new();
     let mut at = 0;
@@ -58,17 +53,15 @@ fn scan_json(text: &str, hint: ContentHint, escapes: usize, found: &mut Vec<Foun
                     object.key = None;
                 }
             }
-            b'"' if !open.is_empty() => {
-                let (content, end) = read_string(bytes, at + 1);
+            // Python prints its dictionaries with apostrophes.
+            quote @ (b'"' | b'\'') if !open.is_empty() => {
+                let (content, end) = read_string(bytes, at + 1, quote);
                 if !may_follow_string(&bytes[end.min(bytes.len())..]) {
                     // The quote belongs to the surrounding text, so what follows it is scanned.
                     at += 1;
                     continue;
                 }
-                add_string(text, content.clone(), &bytes[end.min(bytes.len())..], &mut open);
-                if escapes > 0 && text[content.clone()].contains("\\\"") && text[content.clone()].contains("ata\\\"") {
-                    scan_escaped_json(&text[content], hint, escapes, found);
-                }
+                add_string(text, content, &bytes[end.min(bytes.len())..], &mut open);
                 at = end;
                 continue;
             }
@@ -83,11 +76,11 @@ fn scan_json(text: &str, hint: ContentHint, escapes: usize, found: &mut Vec<Foun
 }
 
 /// Returns the content of the string that begins at `start`, and the index behind the string.
-fn read_string(bytes: &[u8], start: usize) -> (Range<usize>, usize) {
+fn read_string(bytes: &[u8], start: usize, quote: u8) -> (Range<usize>, usize) {
     let mut at = start;
     while at < bytes.len() {
         match bytes[at] {
-            b'"' => return (start..at, at + 1),
+            byte if byte == quote => return (start..at, at + 1),
             // A string of JSON has no line feed: it is not a string, or it is cut off.
             b'\n' => return (start..at, at),
             b'\\' if bytes.get(at + 1) != Some(&b'\n') => at += 2,
@@ -117,6 +110,8 @@ fn add_string(text: &str, content: Range<usize>, behind: &[u8], open: &mut [Open
     let Some(key) = object.key.take() else { return };
     if key == "kind" {
         object.is_secret = Some(word == "Secret");
+    } else if key == "type" && object.is_secret.is_none() && has_secret_type(word) {
+        object.is_secret = Some(true);
     }
     object.texts.push((key, content));
 }
@@ -128,7 +123,12 @@ fn end_object(object: OpenObject, parent: Option<&mut OpenObject>, hint: Content
     {
         let form = ValueForm::of_secret_mapping(mapping);
         let values = object.texts.iter().filter(|(_, range)| !range.is_empty());
-        parent.values.extend(values.map(|(key, range)| FoundSecret { range: range.clone(), key: key.clone(), form }));
+        parent.values.extend(values.map(|(key, range)| FoundSecret {
+            range: range.clone(),
+            key: key.clone(),
+            form,
+            reach: SecretReach::Session,
+        }));
     }
     close_object(object, hint, found);
 }
@@ -139,15 +139,25 @@ fn close_object(object: OpenObject, hint: ContentHint, found: &mut Vec<FoundSecr
     }
 }
 
-/// Scans JSON that is a string of other JSON. The escaped text has other positions, so the values are returned without one:
-/// the vault learns them and finds them in the escaped text, where base64 looks the same.
-fn scan_escaped_json(quoted: &str, hint: ContentHint, escapes: usize, found: &mut Vec<FoundSecret>) {
-    let Ok(inner) = serde_json::from_str::<String>(&format!("\"{quoted}\"")) else { return };
-    let mut inner_secrets = Vec::new();
-    scan_json(&inner, hint, escapes - 1, &mut inner_secrets);
-    found.extend(inner_secrets.into_iter().map(|secret| {
-        let FoundSecret { range, key, form } = secret;
-        let key = if range.is_empty() { key } else { format!("{key}\0{}", &inner[range]) };
-        FoundSecret { range: 0..0, key, form }
-    }));
+/// Returns the strings of valid JSON that are no keys, each with the key before it.
+pub(super) fn find_json_strings(text: &str) -> Vec<(&str, Range<usize>)> {
+    let bytes = text.as_bytes();
+    let mut strings = Vec::new();
+    let mut key = "value";
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] != b'"' {
+            at += 1;
+            continue;
+        }
+        let (content, end) = read_string(bytes, at + 1, b'"');
+        let is_key = bytes[end.min(bytes.len())..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
+        if is_key {
+            key = &text[content];
+        } else {
+            strings.push((key, content));
+        }
+        at = end;
+    }
+    strings
 }

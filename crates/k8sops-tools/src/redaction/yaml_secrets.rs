@@ -1,13 +1,14 @@
 //! Values of Secret objects in YAML as kubectl and Helm print it: the entries of `data` and `stringData`.
 //!
-//! The text is read line by line, because it may be cut off anywhere.
+//! The text is read line by line, because it may be cut off anywhere. Comments may stand behind everything.
 
 use std::ops::Range;
 
 use super::{
     content_hint::ContentHint,
-    found_secret::{FoundSecret, ValueForm},
+    found_secret::{FoundSecret, SecretReach, ValueForm},
     placeholder::is_only_placeholders,
+    secret_object::{has_secret_type, is_size},
 };
 
 /// A mapping whose end was not read yet.
@@ -29,6 +30,8 @@ struct DataBlock {
     entry_column: Option<usize>,
     /// Key of the entry whose value may continue on the next line.
     last_key: Option<String>,
+    /// The quote that the value of that entry began with, until it ends.
+    open_quote: Option<char>,
 }
 
 /// Adds the values of all Secret objects to `found`.
@@ -73,15 +76,18 @@ pub(super) fn find_yaml_secrets(text: &str, hint: ContentHint, found: &mut Vec<F
             open.push(OpenMapping { column, is_secret: None, values: Vec::new() });
         }
         let Some(mapping) = open.last_mut() else { continue };
-        match (key, value) {
+        match (key, strip_comment(value)) {
             ("kind", kind) => mapping.is_secret = Some(kind.trim_matches(['"', '\'']) == "Secret"),
+            ("type", kind) if mapping.is_secret.is_none() && has_secret_type(kind.trim_matches(['"', '\''])) => {
+                mapping.is_secret = Some(true);
+            }
             ("data" | "stringData", "") => {
                 let form = ValueForm::of_secret_mapping(key);
-                block = Some(DataBlock { column, form, entry_column: None, last_key: None });
+                block = Some(DataBlock { column, form, entry_column: None, last_key: None, open_quote: None });
             }
             ("data" | "stringData", flow) if flow.starts_with('{') => {
-                let offset = start + content.len() - flow.len();
-                read_flow_mapping(flow, offset, ValueForm::of_secret_mapping(key), &mut mapping.values);
+                let offset = start + content.len() - value.len();
+                read_flow_mapping(text, offset, ValueForm::of_secret_mapping(key), &mut mapping.values);
             }
             _ => {}
         }
@@ -109,49 +115,122 @@ fn split_key(line: &str) -> Option<(&str, &str)> {
     (spaced && !key.is_empty() && !key.contains(' ')).then(|| (key, value.trim()))
 }
 
+/// Returns a value without the comment behind it.
+fn strip_comment(value: &str) -> &str {
+    if value.starts_with('#') {
+        return "";
+    }
+    value.find(" #").map_or(value, |comment| value[..comment].trim_end())
+}
+
 /// Reads a line of a `data` block.
 fn read_entry_line(content: &str, start: usize, indent: usize, block: &mut DataBlock, values: &mut Vec<FoundSecret>) {
     let entry_column = *block.entry_column.get_or_insert(indent);
     let form = block.form;
-    let whole_line = start + indent..start + content.len();
-    if indent > entry_column
-        && let Some(key) = &block.last_key
-    {
-        values.push(FoundSecret { range: whole_line, key: key.clone(), form });
+    let whole_line = start + indent..start + content.trim_end().len();
+    // Data has no lists.
+    if content[indent..].starts_with("- ") || (content[indent..].starts_with('#') && indent <= entry_column) {
         return;
+    }
+    let mut push = |range: Range<usize>, key: &str| {
+        if range.is_empty() {
+            return;
+        }
+        values.push(FoundSecret { range, key: key.to_owned(), form, reach: SecretReach::Session });
+    };
+    if indent > entry_column {
+        let Some(key) = &block.last_key else { return };
+        let mut range = whole_line;
+        if let Some(quote) = block.open_quote
+            && content.trim_end().ends_with(quote)
+        {
+            range.end -= 1;
+            block.open_quote = None;
+        }
+        return push(range, key);
     }
     let Some((key, value)) = split_key(&content[indent..]) else {
         // A continued value without the right indentation, or a line that is cut off.
-        values.push(FoundSecret { range: whole_line, key: "value".to_owned(), form });
-        return;
+        return push(whole_line, "value");
     };
-    block.last_key = Some(key.to_owned());
-    if value.is_empty() || value.starts_with('|') || value.starts_with('>') {
+    block.open_quote = None;
+    // Data has no mappings and no lists.
+    let has_lines = !strip_comment(value).is_empty() && !value.starts_with(['{', '[']) || value.starts_with("[secret:");
+    block.last_key = has_lines.then(|| key.to_owned());
+    if !has_lines || value.starts_with('|') || value.starts_with('>') || is_size(value) {
         return;
     }
-    let end = start + content.trim_end().len();
-    let begin = end - value.len();
-    let is_quoted = value.len() >= 2 && matches!(value.as_bytes()[0], b'"' | b'\'');
-    let range = if is_quoted { begin + 1..end - 1 } else { begin..end };
-    if !range.is_empty() && !is_only_placeholders(value.trim_matches(['"', '\''])) {
-        values.push(FoundSecret { range, key: key.to_owned(), form });
+    let begin = start + content.trim_end().len() - value.len();
+    let quote = value.chars().next().filter(|char| matches!(char, '"' | '\''));
+    let range = match quote {
+        Some(quote) => {
+            let end = value[1..].rfind(quote).map(|end| end + 1);
+            block.open_quote = end.is_none().then_some(quote);
+            begin + 1..begin + end.unwrap_or(value.len())
+        }
+        None => begin..begin + strip_comment(value).len(),
+    };
+    let bare = value.trim_matches(['"', '\'']);
+    if !is_only_placeholders(bare) && !matches!(bare, "null" | "~" | "<no value>") {
+        push(range, key);
     }
 }
 
-/// Reads a mapping on one line: `{a: b, c: d}`.
-fn read_flow_mapping(flow: &str, offset: usize, form: ValueForm, values: &mut Vec<FoundSecret>) {
-    let inner = flow.trim_start_matches('{').trim_end_matches('}');
-    let mut at = offset + flow.len() - flow.trim_start_matches('{').len();
-    for entry in inner.split(',') {
-        if let Some((key, value)) = entry.split_once(':') {
-            let bare = value.trim().trim_matches(['"', '\'']);
-            if let Some(index) = value.find(bare).filter(|_| !bare.is_empty()) {
-                let begin = at + key.len() + 1 + index;
-                let range: Range<usize> = begin..begin + bare.len();
-                let key = key.trim().trim_matches(['"', '\'']).to_owned();
-                values.push(FoundSecret { range, key, form });
+/// Reads the mapping in braces that begins at a position: `{a: b, c: "d,e"}`.
+fn read_flow_mapping(text: &str, open: usize, form: ValueForm, values: &mut Vec<FoundSecret>) {
+    let bytes = text.as_bytes();
+    let mut at = open + 1;
+    let mut key: Option<Range<usize>> = None;
+    let count = values.len();
+    while at < bytes.len() && bytes[at] != b'}' {
+        let start = at;
+        match bytes[at] {
+            // Data has no mappings and no lists.
+            b'{' | b'[' if !text[at..].starts_with("[secret:") => return values.truncate(count),
+            quote @ (b'"' | b'\'') => {
+                at += 1;
+                while at < bytes.len() && bytes[at] != quote {
+                    at += 1 + usize::from(quote == b'"' && bytes[at] == b'\\');
+                }
+                at = at.min(bytes.len());
+                push_flow_scalar(text, start + 1..at, &mut key, form, values);
+                at += 1;
+            }
+            b',' => {
+                key = None;
+                at += 1;
+            }
+            byte if byte.is_ascii_whitespace() || byte == b':' => at += 1,
+            _ => {
+                let ends_scalar = |at: usize| match bytes[at] {
+                    b',' | b'}' => true,
+                    b':' => bytes.get(at + 1).is_none_or(u8::is_ascii_whitespace) && key.is_none(),
+                    _ => false,
+                };
+                while at < bytes.len() && !ends_scalar(at) {
+                    at += 1;
+                }
+                let end = start + text[start..at].trim_end().len();
+                push_flow_scalar(text, start..end, &mut key, form, values);
             }
         }
-        at += entry.len() + 1;
+    }
+}
+
+/// Adds a scalar of a flow mapping: as the key, or as the value of the key before it.
+fn push_flow_scalar(
+    text: &str,
+    range: Range<usize>,
+    key: &mut Option<Range<usize>>,
+    form: ValueForm,
+    values: &mut Vec<FoundSecret>,
+) {
+    match key.take() {
+        None => *key = Some(range),
+        Some(name) if !range.is_empty() && !matches!(&text[range.clone()], "null" | "~") => {
+            let key = text.get(name).unwrap_or_default().to_owned();
+            values.push(FoundSecret { range, key, form, reach: SecretReach::Session });
+        }
+        Some(_) => {}
     }
 }

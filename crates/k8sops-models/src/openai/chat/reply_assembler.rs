@@ -6,7 +6,6 @@
 
 use std::{collections::VecDeque, mem};
 
-use eventsource_stream::Event;
 use k8sops_core::{StopReason, TokenUsage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,10 +14,12 @@ use super::block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONIN
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::{ProviderCall, ProviderErrorBody},
+    event_framing::ProviderEvent,
     lenient_json::deserialize_or_none,
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
-    reply_assembly::{EventProgress, ReplyAssembler},
-    requested_calls::{WrittenToolCall, parse_requested_calls},
+    reply_assembly::{EventProgress, ReplyAssembler, parse_event},
+    requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
+    stop_reasons::{ReplyEnd, known_stop_reason, parse_stop_reason},
     text_tool_calls::{TextToolCallParser, text_tool_calls_notice},
     think_tags::{SplitText, ThinkTagSplitter},
 };
@@ -42,8 +43,11 @@ struct ChunkChoice {
     /// Sent by some servers in place of `delta`, mostly with the whole reply.
     #[serde(default)]
     message: Option<ChunkDelta>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "deserialize_or_none")]
     finish_reason: Option<String>,
+    /// What went wrong, in place of a finish reason or with one.
+    #[serde(default)]
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -55,7 +59,7 @@ struct ChunkDelta {
     reasoning_content: Option<Value>,
     #[serde(default)]
     reasoning: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "deserialize_or_none")]
     refusal: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<ToolCallChunk>>,
@@ -106,6 +110,8 @@ pub(crate) struct ChatCompletionsAssembler {
     usage: TokenUsage,
     finish_reason: Option<String>,
     refused: bool,
+    /// The names of the tools that the model may call.
+    tools: Vec<String>,
     /// Separates reasoning that arrives in the text.
     think_tags: ThinkTagSplitter,
     /// Finds tool calls that the model writes as text.
@@ -127,7 +133,8 @@ impl ChatCompletionsAssembler {
             finish_reason: None,
             refused: false,
             think_tags: ThinkTagSplitter::default(),
-            text_calls: TextToolCallParser::new(tools),
+            text_calls: TextToolCallParser::new(tools.iter().cloned()),
+            tools,
             recorder: ProviderBlockRecorder::default(),
             details: Vec::new(),
             notices,
@@ -171,7 +178,7 @@ impl ChatCompletionsAssembler {
             return;
         }
         self.notices.push(text_tool_calls_notice(&self.call.model));
-        let tool_calls = calls.into_iter().map(|WrittenToolCall { name, arguments }| ToolCallBuffer {
+        let tool_calls = calls.into_iter().map(|WrittenToolCall { name, arguments, .. }| ToolCallBuffer {
             name,
             arguments,
             ..ToolCallBuffer::default()
@@ -189,12 +196,15 @@ impl ChatCompletionsAssembler {
         if buffer.id.is_empty() {
             buffer.id = id;
         }
-        // Some servers repeat the name in every piece.
-        if buffer.name.is_empty() {
-            buffer.name = name;
-        }
+        buffer.apply_name(&name, &self.tools);
         match arguments {
             None | Some(Value::Null) => {}
+            // Some gateways send all arguments so far in every piece.
+            Some(Value::String(piece))
+                if piece.len() > buffer.arguments.len() && piece.starts_with(&buffer.arguments) =>
+            {
+                buffer.arguments = piece;
+            }
             Some(Value::String(piece)) => buffer.arguments.push_str(&piece),
             Some(whole) => buffer.arguments.push_str(&whole.to_string()),
         }
@@ -215,24 +225,28 @@ impl ChatCompletionsAssembler {
             (None, None) => self.tool_calls.len().checked_sub(1),
         };
         // The id and the index may be the same for all calls of a server.
-        let found = found.filter(|at| !self.tool_calls[*at].is_followed_by(name, arguments));
+        let found = found.filter(|at| {
+            let buffer = &self.tool_calls[*at];
+            !buffer.is_followed_by(name, arguments) && !buffer.is_followed_by_tool(id, name, &self.tools)
+        });
         found.unwrap_or_else(|| {
             self.tool_calls.push(ToolCallBuffer { index, ..ToolCallBuffer::default() });
             self.tool_calls.len() - 1
         })
     }
 
-    fn stop_reason(&self, finish: &str) -> StopReason {
-        let has_calls = !self.tool_calls.is_empty();
-        match finish {
+    /// Returns why the reply ended, or an error if the server failed.
+    fn stop_reason(&self, finish: &str) -> Result<StopReason, ModelError> {
+        let ReplyEnd::Complete(reason) = parse_stop_reason(finish) else {
+            return Err(self.call.broken_reply_error(finish));
+        };
+        Ok(match reason {
             _ if self.refused => StopReason::Refusal,
-            "length" | "max_tokens" => StopReason::MaxTokens,
-            "content_filter" => StopReason::Refusal,
+            StopReason::MaxTokens | StopReason::Refusal => reason,
             // Several servers send `stop` or their own word after tool calls.
-            _ if has_calls => StopReason::ToolUse,
-            "stop" | "tool_calls" | "function_call" | "eos" | "eos_token" | "end_turn" => StopReason::EndTurn,
-            _ => StopReason::Other,
-        }
+            _ if !self.tool_calls.is_empty() => StopReason::ToolUse,
+            reason => reason,
+        })
     }
 }
 
@@ -249,6 +263,29 @@ impl ToolCallBuffer {
         !name.is_empty() && !self.name.is_empty() && starts_arguments && self.is_complete()
     }
 
+    /// Returns whether a piece with the name of another tool starts another call, before this one has arguments. An id or
+    /// index would tell them apart.
+    fn is_followed_by_tool(&self, id: &str, name: &str, tools: &[String]) -> bool {
+        let is_tool = |name: &str| tools.iter().any(|tool| tool == name);
+        id.is_empty() && self.index.is_none() && name != self.name && is_tool(name) && is_tool(&self.name)
+    }
+
+    /// Applies the name in a piece: the whole name, which some servers repeat in every piece, or a part of it.
+    fn apply_name(&mut self, name: &str, tools: &[String]) {
+        if name.is_empty() || name == self.name {
+            return;
+        }
+        if self.name.is_empty() || name.starts_with(&self.name) {
+            name.clone_into(&mut self.name);
+            return;
+        }
+        let joined = format!("{}{name}", self.name);
+        let is_tool = |name: &String| tools.contains(name);
+        if self.arguments.is_empty() && (is_tool(&joined) || !is_tool(&self.name)) {
+            self.name = joined;
+        }
+    }
+
     fn is_complete(&self) -> bool {
         // This check comes first, because parsing the arguments after every piece would take quadratic time.
         self.arguments.trim_end().ends_with('}')
@@ -257,23 +294,18 @@ impl ToolCallBuffer {
 }
 
 impl ReplyAssembler for ChatCompletionsAssembler {
-    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
-        let data = event.data.trim();
-        if data == "[DONE]" {
-            self.flush_held_text(out);
-            return Ok(EventProgress::End);
-        }
-        if data.is_empty() {
-            return Ok(EventProgress::KeepAlive);
-        }
-        let chunk: CompletionChunk =
-            serde_json::from_str(data).map_err(|error| self.call.unparsable_error("a chunk", error, data))?;
+    fn apply_event(
+        &mut self,
+        event: &ProviderEvent,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError> {
+        let chunk: CompletionChunk = parse_event(event, &self.call)?;
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
             return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
         }
         // Older servers send the error object itself in place of the chunk.
-        if event.event == "error" || chunk.object.as_deref() == Some("error") {
-            let error = serde_json::from_str(data).unwrap_or_default();
+        if event.name == "error" || chunk.object.as_deref() == Some("error") {
+            let error = serde_json::from_str(&event.data).unwrap_or_default();
             return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
         }
         if let Some(usage) = chunk.usage.filter(Value::is_object) {
@@ -281,6 +313,9 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         }
         // Only one choice is requested.
         let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
+        if let Some(error) = choice.error.filter(|error| !error.is_null()) {
+            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+        }
         let pieces_before = out.len();
         let mut has_content = false;
         if let Some(delta) = choice.delta.or(choice.message) {
@@ -315,18 +350,22 @@ impl ReplyAssembler for ChatCompletionsAssembler {
                 });
             }
         }
-        if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
+        if let Some(finish) = known_stop_reason(choice.finish_reason) {
+            has_content |= self.finish_reason.is_none();
             self.finish_reason = Some(finish);
             self.flush_held_text(out);
-            has_content = true;
         }
         // Some servers keep a connection alive with empty chunks.
         Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
+    fn has_stop_reason(&self) -> bool {
+        self.finish_reason.is_some()
+    }
+
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
         let Some(finish) = self.finish_reason.take() else { return Err(self.call.unfinished_error()) };
-        let stop_reason = self.stop_reason(&finish);
+        let stop_reason = self.stop_reason(&finish)?;
         let mut recorder = mem::take(&mut self.recorder);
         if !self.details.is_empty() {
             let details = mem::take(&mut self.details);
@@ -336,8 +375,10 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         let mut calls = Vec::with_capacity(self.tool_calls.len());
         for buffer in mem::take(&mut self.tool_calls) {
             recorder.record_call(buffer.extra.map(|extra| (EXTRA_CONTENT.to_owned(), extra)).into_iter().collect());
-            calls.push(WrittenToolCall { name: buffer.name, arguments: buffer.arguments });
+            let key = if buffer.id.is_empty() { buffer.index.map(|index| index.to_string()) } else { Some(buffer.id) };
+            calls.push(WrittenToolCall { key, name: buffer.name, arguments: buffer.arguments });
         }
+        remove_repeated_calls(&mut calls, &mut recorder);
         let reasoning = mem::take(&mut self.reasoning);
         Ok(ModelReply {
             content: mem::take(&mut self.content),

@@ -130,8 +130,7 @@ impl ChatCompletionsMessage<'_> {
 
 /// Returns the names of the tools that may be called.
 pub(crate) fn offered_tool_names(request: &ChatRequest, plan: &OpenAiPlan) -> Vec<String> {
-    let may_call = request.tool_choice == ToolChoice::Auto && plan.allows(ModelQuirk::NoTools);
-    request.tools.iter().filter(|_| may_call).map(|tool| tool.name.clone()).collect()
+    if plan.allows(ModelQuirk::NoTools) { request.callable_tool_names() } else { Vec::new() }
 }
 
 impl<'a> ChatCompletionsBody<'a> {
@@ -232,7 +231,7 @@ fn returned_content(same_model: SameModelContent<'_>) -> ReturnedContent {
     let mut plain: [String; 2] = Default::default();
     for part in same_model.parts.unwrap_or_default() {
         match part {
-            ReplyPart::Text(_) => {}
+            ReplyPart::Text(..) => {}
             ReplyPart::Reasoning(text, data) => {
                 let field = data.get(FIELD_NAME).and_then(Value::as_str);
                 if let Some(at) = REASONING_FIELDS.iter().position(|name| field == Some(name)) {

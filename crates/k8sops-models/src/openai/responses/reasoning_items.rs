@@ -10,6 +10,9 @@ pub(crate) const PART_SEPARATOR: &str = "\n\n";
 const ITEM_KEY: &str = "item";
 const PART_LENGTHS_KEY: &str = "parts";
 
+/// The field of a message that tells a comment between tool calls from the answer. The model works worse without it.
+pub(crate) const PHASE_FIELD: &str = "phase";
+
 /// Returns the parts of an item's summary.
 pub(crate) fn summary_texts(item: &Value) -> Vec<&str> {
     let parts = item.get("summary").and_then(Value::as_array);

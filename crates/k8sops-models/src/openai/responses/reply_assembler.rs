@@ -5,18 +5,19 @@
 
 use std::{collections::VecDeque, mem};
 
-use eventsource_stream::Event;
 use k8sops_core::{StopReason, TokenUsage};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::reasoning_items::{PART_SEPARATOR, record_item, summary_texts};
+use super::reasoning_items::{PART_SEPARATOR, PHASE_FIELD, record_item, summary_texts};
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::{ProviderCall, ProviderErrorBody},
+    event_framing::ProviderEvent,
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
     reply_assembly::{EventProgress, ReplyAssembler},
-    requested_calls::{WrittenToolCall, parse_requested_calls},
+    requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
+    stop_reasons::{ReplyEnd, parse_stop_reason},
 };
 
 /// The fields of all known events. Each is optional, so that new types and fields are not an error.
@@ -24,6 +25,8 @@ use crate::{
 struct ResponsesEvent {
     #[serde(default, rename = "type")]
     event_type: String,
+    #[serde(default)]
+    object: Option<String>,
     #[serde(default)]
     output_index: Option<u64>,
     #[serde(default)]
@@ -45,6 +48,8 @@ struct ResponsesEvent {
 struct FunctionCallBuffer {
     index: Option<u64>,
     id: String,
+    /// The id by which the call is answered.
+    call_id: String,
     name: String,
     arguments: String,
 }
@@ -138,13 +143,17 @@ impl ResponsesAssembler {
     fn start_item(&mut self, index: Option<u64>, item: &Value, out: &mut VecDeque<ReplyDelta>) {
         let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
         match field("type") {
-            "message" => self.message_bytes = 0,
+            "message" => {
+                self.message_bytes = 0;
+                self.recorder.start_text();
+            }
             "reasoning" => self.start_reasoning_item(out),
             "function_call" => {
                 self.recorder.record_call(Map::new());
                 self.function_calls.push(FunctionCallBuffer {
                     index,
                     id: field("id").to_owned(),
+                    call_id: field("call_id").to_owned(),
                     name: field("name").to_owned(),
                     arguments: field("arguments").to_owned(),
                 });
@@ -166,6 +175,9 @@ impl ResponsesAssembler {
                     self.push_text(text, out);
                 }
                 self.message_bytes = 0;
+                if let Some(phase) = item.get(PHASE_FIELD).filter(|phase| phase.is_string()) {
+                    self.recorder.annotate_text(PHASE_FIELD, phase.clone());
+                }
             }
             "reasoning" => {
                 if self.reasoning_start.is_none() {
@@ -193,6 +205,9 @@ impl ResponsesAssembler {
                 }
                 let buffer = self.find_or_add_call(index, id);
                 buffer.name = name;
+                if buffer.call_id.is_empty() {
+                    field("call_id").clone_into(&mut buffer.call_id);
+                }
                 if !arguments.is_empty() {
                     buffer.arguments = arguments;
                 }
@@ -215,24 +230,50 @@ impl ResponsesAssembler {
         self.response = Some(response);
     }
 
+    /// Ends the reply with the complete response, which may say that it failed.
+    fn end_response(&mut self, response: Value, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
+        let status = response.get("status").and_then(Value::as_str).unwrap_or_default();
+        if parse_stop_reason(status) == ReplyEnd::Broken {
+            return Err(self.response_error(&response));
+        }
+        self.finish_response(response, out);
+        Ok(EventProgress::End)
+    }
+
+    /// Returns the error for a response that failed or was cancelled.
+    fn response_error(&self, response: &Value) -> ModelError {
+        match response.get("error").filter(|error| !error.is_null()) {
+            Some(error) => self.stream_error(error),
+            None => self.call.broken_reply_error(response.get("status").and_then(Value::as_str).unwrap_or("failed")),
+        }
+    }
+
     fn stream_error(&self, error: &Value) -> ModelError {
         self.call.rejection_error(&ProviderErrorBody::from_error(error))
     }
 }
 
 impl ReplyAssembler for ResponsesAssembler {
-    fn apply_event(&mut self, event: &Event, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
-        let data = event.data.trim();
-        if data.is_empty() || data == "[DONE]" {
-            return Ok(EventProgress::KeepAlive);
-        }
+    fn apply_event(
+        &mut self,
+        event: &ProviderEvent,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError> {
+        let ProviderEvent { name, data } = event;
         let event: ResponsesEvent = match serde_json::from_str(data) {
             Ok(event) => event,
             // An unknown event may use our field names for other types.
             Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
             Err(error) => return Err(self.call.unparsable_error("an event", error, data)),
         };
-        let ResponsesEvent { event_type, output_index, item_id, item, delta, arguments, response, error } = event;
+        let ResponsesEvent { event_type, object, output_index, item_id, item, delta, arguments, response, error } =
+            event;
+        if object.as_deref() == Some("response") {
+            // A reply that is not streamed.
+            return self.end_response(serde_json::from_str(data).unwrap_or_default(), out);
+        }
+        // Some gateways leave the type to the name.
+        let event_type = if event_type.is_empty() { name } else { &event_type };
         let delta = delta.unwrap_or_default();
         match event_type.as_str() {
             "response.output_item.added" => self.start_item(output_index, &item.unwrap_or_default(), out),
@@ -260,15 +301,9 @@ impl ReplyAssembler for ResponsesAssembler {
                 }
             }
             "response.completed" | "response.incomplete" => {
-                self.finish_response(response.unwrap_or_default(), out);
-                return Ok(EventProgress::End);
+                return self.end_response(response.unwrap_or_default(), out);
             }
-            "response.failed" => {
-                let response = response.unwrap_or_default();
-                return Err(
-                    self.stream_error(response.get("error").filter(|error| !error.is_null()).unwrap_or(&response))
-                );
-            }
+            "response.failed" | "response.cancelled" => return Err(self.response_error(&response.unwrap_or_default())),
             "error" => {
                 let event = serde_json::from_str(data).unwrap_or_default();
                 return Err(self.stream_error(error.as_ref().filter(|error| !error.is_null()).unwrap_or(&event)));
@@ -283,26 +318,36 @@ impl ReplyAssembler for ResponsesAssembler {
         Ok(EventProgress::Content)
     }
 
+    fn has_stop_reason(&self) -> bool {
+        self.response.is_some()
+    }
+
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
         let Some(response) = self.response.take() else { return Err(self.call.unfinished_error()) };
         let incomplete_reason = response.pointer("/incomplete_details/reason").and_then(Value::as_str);
-        let stop_reason = match incomplete_reason {
-            _ if self.refused => StopReason::Refusal,
-            Some("max_output_tokens") => StopReason::MaxTokens,
-            Some("content_filter") => StopReason::Refusal,
-            _ if !self.function_calls.is_empty() => StopReason::ToolUse,
-            None => StopReason::EndTurn,
-            Some(_) => StopReason::Other,
+        let end = incomplete_reason.map_or(ReplyEnd::Complete(StopReason::EndTurn), parse_stop_reason);
+        let stop_reason = match end {
+            ReplyEnd::Broken => return Err(self.call.broken_reply_error(incomplete_reason.unwrap_or_default())),
+            ReplyEnd::Complete(_) if self.refused => StopReason::Refusal,
+            ReplyEnd::Complete(StopReason::EndTurn | StopReason::Other) if !self.function_calls.is_empty() => {
+                StopReason::ToolUse
+            }
+            ReplyEnd::Complete(reason) => reason,
         };
-        let calls = mem::take(&mut self.function_calls)
-            .into_iter()
-            .map(|buffer| WrittenToolCall { name: buffer.name, arguments: buffer.arguments });
+        let calls = mem::take(&mut self.function_calls).into_iter().map(|buffer| WrittenToolCall {
+            key: [buffer.call_id, buffer.id].into_iter().find(|id| !id.is_empty()),
+            name: buffer.name,
+            arguments: buffer.arguments,
+        });
+        let mut calls: Vec<_> = calls.collect();
+        let mut recorder = mem::take(&mut self.recorder);
+        remove_repeated_calls(&mut calls, &mut recorder);
         let reasoning = mem::take(&mut self.reasoning);
         let count = |pointer: &str| response.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
         Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
-            tool_calls: parse_requested_calls(calls.collect(), stop_reason),
+            tool_calls: parse_requested_calls(calls, stop_reason),
             usage: TokenUsage {
                 input_tokens: count("/usage/input_tokens"),
                 output_tokens: count("/usage/output_tokens"),
@@ -312,7 +357,7 @@ impl ReplyAssembler for ResponsesAssembler {
                 ..TokenUsage::default()
             },
             stop_reason,
-            provider_data: mem::take(&mut self.recorder).finish(BlockFormat::OpenaiResponses),
+            provider_data: recorder.finish(BlockFormat::OpenaiResponses),
             notices: mem::take(&mut self.notices),
         })
     }

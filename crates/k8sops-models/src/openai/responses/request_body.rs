@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::reasoning_items::{rebuild_item, returnable_item};
+use super::reasoning_items::{PHASE_FIELD, rebuild_item, returnable_item};
 use crate::{
     ChatRequest, ToolChoice,
     openai::request_plan::{NO_EFFORT, OpenAiPlan, reasoning_effort_value},
@@ -58,6 +58,8 @@ enum ResponsesItem<'a> {
     Assistant {
         role: &'static str,
         content: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phase: Option<Value>,
     },
     FunctionCall {
         r#type: &'static str,
@@ -164,13 +166,20 @@ fn build_items(request: &ChatRequest, return_blocks: bool) -> Vec<ResponsesItem<
                 if let Some(parts) = same_model.filter(|_| return_blocks).and_then(|content| content.parts) {
                     let mut calls = calls.into_iter();
                     items.extend(without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
-                        ReplyPart::Text(text) => Some(ResponsesItem::Assistant { role: "assistant", content: text }),
+                        ReplyPart::Text(text, mut data) => {
+                            let phase = data.remove(PHASE_FIELD);
+                            Some(ResponsesItem::Assistant { role: "assistant", content: text, phase })
+                        }
                         ReplyPart::Reasoning(text, data) => rebuild_item(text, data).map(ResponsesItem::Reasoning),
                         ReplyPart::Opaque(item) => returnable_item(item).map(ResponsesItem::Reasoning),
                         ReplyPart::Call(_) => calls.next(),
                     }));
                 } else {
-                    items.extend(text.map(|text| ResponsesItem::Assistant { role: "assistant", content: text }));
+                    items.extend(text.map(|text| ResponsesItem::Assistant {
+                        role: "assistant",
+                        content: text,
+                        phase: None,
+                    }));
                     items.extend(calls);
                 }
                 items.extend(outputs);

@@ -1,6 +1,4 @@
-//! Attempts at one reply of one model: streaming, retries with backoff, and truncation when the conversation is too long.
-
-use std::time::Duration;
+//! Attempts at one reply of one model: streaming, retries, and truncation when the conversation is too long.
 
 use futures_util::StreamExt;
 
@@ -8,6 +6,7 @@ use crate::{
     cancellation::wait_until_stopped,
     history,
     model_selection::{ModelAttempt, ModelRouting},
+    retry_wait::RetrySchedule,
     run::Run,
     run_log::{LogClosed, PreviewChunk},
 };
@@ -48,16 +47,6 @@ enum AttemptOutcome {
     Stopped(PartialReply),
 }
 
-/// Returns the warning that announces a retry.
-pub(crate) fn retry_warning(error: &ModelError, attempt: u32, wait: Duration) -> EventBody {
-    let seconds = wait.as_secs_f64();
-    EventBody::Warning(SessionWarning {
-        code: error.code().into(),
-        message: format!("{error}; trying again in {seconds:.1} s (attempt {attempt} failed)"),
-        wait_seconds: Some((seconds * 10.0).round() / 10.0),
-    })
-}
-
 impl Run {
     /// Calls one model until it has replied or the retry policy is exhausted.
     pub(crate) async fn attempt_reply(
@@ -74,11 +63,11 @@ impl Run {
                  with a larger context window."
             ))
         };
-        let (mut attempt, mut truncations, mut waited) = (0, 0, Duration::ZERO);
+        let mut retries = RetrySchedule::new(target.retry_policy(self.limits.retry));
+        let mut truncations = 0;
         // Counted here, because an attempt is not an event.
         let mut attempts_of_run = self.log.view().run.map_or(run.attempt, |run| run.attempt);
         loop {
-            attempt += 1;
             let Some(request) = request(routing) else { return Ok(StepOutcome::GaveUp(too_long())) };
             let sent = history::conversation_bytes(&request.messages);
             let message_id = MessageId::new();
@@ -100,7 +89,6 @@ impl Run {
             }
             if matches!(error, ModelError::ContextTooLong(_)) && truncations < MAX_TRUNCATIONS {
                 truncations += 1;
-                attempt -= 1;
                 routing.max_bytes = Some(sent / 3 * 2);
                 let message = format!("{error}; trying again without the oldest outputs and turns");
                 events.push(EventBody::Warning(SessionWarning::new(error.code(), message)));
@@ -110,18 +98,16 @@ impl Run {
                 }
                 continue;
             }
-            let wait = if target.is_probe { None } else { self.limits.retry.retry_delay(attempt, waited, &error) };
-            let Some(wait) = wait else {
+            let Some(retry) = retries.schedule_retry(&error) else {
                 if !events.is_empty() {
                     self.log.append_events(events).await?;
                 }
                 return Ok(StepOutcome::GaveUp(error));
             };
-            waited += wait;
-            events.push(retry_warning(&error, attempt, wait));
+            events.push(retry.warning(&error));
             self.log.append_events(events).await?;
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = retry.wait() => {}
                 () = wait_until_stopped(&self.cancel, &self.halt) => return Ok(StepOutcome::Interrupted),
             }
         }
