@@ -18,6 +18,20 @@ pub struct McpServerConfig {
     pub transport: McpTransport,
     /// Which of its tools are used.
     pub tools: ToolFilter,
+    /// Whose calls one process of the server serves.
+    pub scope: ServerScope,
+}
+
+/// Whose calls one process of a server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerScope {
+    /// All users and sessions share the process, so that no call may change its state.
+    #[default]
+    Shared,
+    /// Every user has a process.
+    User,
+    /// Every session has a process.
+    Session,
 }
 
 /// How an MCP server is reached.

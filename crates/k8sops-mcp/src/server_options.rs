@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     ToolFilter,
-    server_config::{McpServerConfig, McpTransport, USER_TOKEN},
+    server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN},
 };
 
 /// Name of the server that the single-server variables define.
@@ -71,6 +71,9 @@ options! {
         /// Environment of the program, besides what it inherits: PATH, HOME, KUBECONFIG, proxies, certificates and the
         /// logins of clouds (stdio).
         env: BTreeMap<String, SecretString> = map(ENVIRONMENT_VALUE),
+        /// Whose calls a process serves: of all (shared), of one user or of one session (stdio). Calls that change the state
+        /// of a shared process, such as its current context, are rejected.
+        scope: ServerScope = required(SERVER_SCOPE, "shared"),
         /// Names of other variables of our environment that it inherits (stdio).
         pass_env: Vec<String> = list(TEXT),
         /// Which of its tools are used.
@@ -92,6 +95,12 @@ fn read_tool_filter(scope: &mut SettingScope<'_>, key: &'static str) -> ToolFilt
     let Some(ToolFilterFields { include, exclude }) = scope.read_nested(key) else { return ToolFilter::default() };
     ToolFilter { include, exclude }
 }
+
+const SERVER_SCOPE: ValueFormat<ServerScope> = words! {
+    "shared" => ServerScope::Shared,
+    "user" => ServerScope::User,
+    "session" => ServerScope::Session,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TransportName {
@@ -170,11 +179,21 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         (None, false, _) => TransportName::Stdio,
     };
     let tools = fields.tools.clone();
+    let server_scope = fields.scope;
+    if transport == TransportName::Http && server_scope != ServerScope::Shared {
+        let origin = scope.origin_of("scope");
+        scope.report_invalid(
+            "scope",
+            "user or session",
+            &origin,
+            "shared: only a stdio server can have several processes",
+        );
+    }
     let transport = match transport {
         TransportName::Http => read_http(scope, fields)?,
         TransportName::Stdio => read_stdio(scope, fields)?,
     };
-    Some(McpServerConfig { name, transport, tools })
+    Some(McpServerConfig { name, transport, scope: server_scope, tools })
 }
 
 fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTransport> {

@@ -7,7 +7,7 @@ use k8sops_classifier::{
     Classification, EffectClass, SensitiveOutput, ServerReach, ToolDescription, classify_tool_call,
 };
 use k8sops_core::ToolEffect;
-use k8sops_mcp::RemoteTool;
+use k8sops_mcp::{RemoteTool, ServerScope};
 
 use crate::{ApprovalMode, ToolRule, approval_gate::CallReach};
 
@@ -17,6 +17,8 @@ pub(crate) struct CallCandidate<'a> {
     pub(crate) server: &'a str,
     /// The tool as its server lists it.
     pub(crate) tool: &'a RemoteTool,
+    /// Whose calls a process of the server serves.
+    pub(crate) scope: ServerScope,
     /// Arguments of the call; `None` to decide on the tool without a call.
     pub(crate) arguments: Option<&'a Map<String, Value>>,
     /// The operator's rules.
@@ -86,7 +88,7 @@ fn decide_by_classifier(candidate: &CallCandidate<'_>) -> Option<EffectDecision>
     };
     // The one place where facts of the classifier about other machines and sessions become what the gate looks at.
     let reach = CallReach {
-        changes_shared_server: reach == ServerReach::ServerState,
+        changes_shared_server: reach == ServerReach::ServerState && candidate.scope == ServerScope::Shared,
         reads_server_files: matches!(reach, ServerReach::Manifests | ServerReach::ServerFiles),
     };
     Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None })
@@ -123,7 +125,13 @@ mod tests {
     fn decision(hints: ToolHints) -> (ToolEffect, String) {
         let tool =
             RemoteTool { name: "t".into(), title: None, description: String::new(), input_schema: Map::new(), hints };
-        let decision = decide_effect(&CallCandidate { server: "prod", tool: &tool, arguments: None, rules: &[] });
+        let decision = decide_effect(&CallCandidate {
+            server: "prod",
+            tool: &tool,
+            scope: ServerScope::Shared,
+            arguments: None,
+            rules: &[],
+        });
         (decision.effect, decision.reason)
     }
 
@@ -150,7 +158,7 @@ mod tests {
         let tool =
             RemoteTool { name: name.into(), title: None, description: String::new(), input_schema: Map::new(), hints };
         let arguments = arguments.as_object();
-        decide_effect(&CallCandidate { server: "prod", tool: &tool, arguments, rules })
+        decide_effect(&CallCandidate { server: "prod", tool: &tool, scope: ServerScope::Shared, arguments, rules })
     }
 
     #[test]

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use k8sops_classifier::{SensitiveOutput, build_preview_call};
 use k8sops_core::ToolEffect;
-use k8sops_mcp::{McpHub, RemoteTool};
+use k8sops_mcp::{McpHub, RemoteTool, ServerScope};
 use k8sops_models::{EmbeddingModel, ToolSpec};
 
 use crate::{
@@ -65,14 +65,15 @@ impl ApprovalPolicy {
 
     /// Whether any call of a tool could run. Its effect may depend on its arguments, and so may a rule.
     fn can_run(&self, entry: &CatalogTool) -> bool {
-        let CatalogTool { server, tool, .. } = entry;
+        let CatalogTool { server, tool, scope, .. } = entry;
         let depends_on_rule = self.rules.iter().any(|rule| {
             rule.needs_arguments()
                 && rule.approval != Some(ApprovalMode::Deny)
                 && rule.concerns_tool(server, &tool.name)
         });
         let runs = |arguments: &Map<String, Value>| {
-            let candidate = CallCandidate { server, tool, arguments: Some(arguments), rules: &self.rules };
+            let candidate =
+                CallCandidate { server, tool, scope: *scope, arguments: Some(arguments), rules: &self.rules };
             let decision = decide_effect(&candidate);
             let facts = call_facts(&decision, PlaceholderUse::None, None);
             !matches!(decide_approval(&facts, self.approval_settings(&decision)), ApprovalRequirement::Deny { .. })
@@ -160,6 +161,8 @@ struct CatalogSnapshot {
 struct CatalogTool {
     server: String,
     tool: RemoteTool,
+    /// Whose calls one process of the server serves.
+    scope: ServerScope,
     /// The keys of arguments that models know under other names.
     argument_keys: ArgumentKeys,
 }
@@ -281,7 +284,8 @@ impl ToolCatalog {
         let tool = ToolRef::new(tool.server(), &preview.tool);
         let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
         let rules = &self.policy.load().rules;
-        let candidate = CallCandidate { server, tool: remote, arguments: Some(&preview.arguments), rules };
+        let scope = self.hub.scope_of(server);
+        let candidate = CallCandidate { server, tool: remote, scope, arguments: Some(&preview.arguments), rules };
         let EffectDecision { sensitive_output, .. } = decide_effect(&candidate);
         let is_allowed = does_rule_allow_preview(&candidate);
         is_allowed.then_some(PreviewRun { tool, arguments: preview.arguments, sensitive_output })
@@ -318,9 +322,9 @@ impl ToolCatalog {
         entry: &CatalogTool,
         arguments: Option<&Map<String, Value>>,
     ) -> (EffectDecision, ApprovalSettings) {
-        let CatalogTool { server, tool, .. } = entry;
+        let CatalogTool { server, tool, scope, .. } = entry;
         let policy = self.policy.load();
-        let decision = decide_effect(&CallCandidate { server, tool, arguments, rules: &policy.rules });
+        let decision = decide_effect(&CallCandidate { server, tool, scope: *scope, arguments, rules: &policy.rules });
         let settings = policy.approval_settings(&decision);
         (decision, settings)
     }
@@ -405,7 +409,8 @@ impl CatalogSnapshot {
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
             let description = sanitize_description(&tool.description);
             specs.push(ToolSpec { name: name.clone(), description, input_schema });
-            tools.insert(name, CatalogTool { server: remote.0, tool, argument_keys });
+            let scope = hub.scope_of(&remote.0);
+            tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
         let mut snapshot =
             Self { version, policy, offers: Vec::new(), offered: Arc::new([]), specs: specs.into(), tools, left_out };
@@ -427,9 +432,10 @@ impl CatalogSnapshot {
         let candidates: Vec<OfferCandidate<'_>> = limited
             .iter()
             .map(|at| {
-                let (CatalogTool { server, tool, .. }, spec) = entries[*at];
+                let (CatalogTool { server, tool, scope, .. }, spec) = entries[*at];
                 let rules = &self.policy.rules;
-                let effect = decide_effect(&CallCandidate { server, tool, arguments: None, rules }).effect;
+                let effect =
+                    decide_effect(&CallCandidate { server, tool, scope: *scope, arguments: None, rules }).effect;
                 OfferCandidate { spec, server, effect }
             })
             .collect();

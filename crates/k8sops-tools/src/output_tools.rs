@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinError;
 
-use k8sops_core::{ChatMessage, OutputStore, SessionId, SessionLog, StoreError, ToolCallId, load_state};
+use k8sops_core::{ChatMessage, EventBody, OutputStore, SessionId, SessionLog, StoreError, ToolCallId, load_state};
 use k8sops_mcp::{RemoteTool, ToolHints};
 
 use crate::output::{OutputBudget, page_lines, search_lines};
@@ -94,7 +94,14 @@ struct SearchOutputArguments {
     max_matches: Option<usize>,
 }
 
-/// Runs a built-in tool.
+/// What is kept of the output of a call.
+struct KeptOutput {
+    text: Arc<str>,
+    /// Which part of the output is missing, in words.
+    missing: Option<String>,
+}
+
+/// Runs a built-in tool. `keep_bytes` is how much of an output is stored at most.
 pub(crate) async fn run_output_tool(
     outputs: &dyn OutputStore,
     log: &dyn SessionLog,
@@ -102,48 +109,75 @@ pub(crate) async fn run_output_tool(
     name: &str,
     arguments: &Map<String, Value>,
     budget: OutputBudget,
+    keep_bytes: usize,
 ) -> Result<String, OutputToolError> {
     let arguments = Value::Object(arguments.clone());
-    match name {
+    let (kept, shown) = match name {
         READ_OUTPUT => {
             let ReadOutputArguments { call, from_line, lines } =
                 serde_json::from_value(arguments).map_err(OutputToolError::InvalidArguments)?;
-            let text = load_whole_output(outputs, log, session, &call).await?;
-            Ok(page_lines(&text, from_line.unwrap_or(1).max(1), lines.unwrap_or(200).max(1), budget))
+            let kept = load_kept_output(outputs, log, session, &call, keep_bytes).await?;
+            let budget = budget_beside(budget, &kept);
+            let shown = page_lines(&kept.text, from_line.unwrap_or(1).max(1), lines.unwrap_or(200).max(1), budget);
+            (kept, shown)
         }
         SEARCH_OUTPUT => {
             let SearchOutputArguments { call, pattern, context, max_matches } =
                 serde_json::from_value(arguments).map_err(OutputToolError::InvalidArguments)?;
-            let text = load_whole_output(outputs, log, session, &call).await?;
+            let kept = load_kept_output(outputs, log, session, &call, keep_bytes).await?;
             let context = context.unwrap_or(2);
             let max_matches = max_matches.unwrap_or(20).max(1);
+            let budget = budget_beside(budget, &kept);
+            let text = kept.text.clone();
             let search = move || search_lines(&text, &pattern, context, max_matches, budget);
-            Ok(tokio::task::spawn_blocking(search).await?)
+            (kept, tokio::task::spawn_blocking(search).await?)
         }
-        other => Err(OutputToolError::UnknownTool(other.to_owned())),
-    }
+        other => return Err(OutputToolError::UnknownTool(other.to_owned())),
+    };
+    Ok(kept.missing.map_or_else(|| shown.clone(), |missing| format!("{shown}\n[{missing}]")))
 }
 
-/// Returns the whole output of a call: the stored one, or the one in the log if it was not truncated.
-async fn load_whole_output(
+/// Returns what the note on the missing part leaves of the budget.
+fn budget_beside(budget: OutputBudget, kept: &KeptOutput) -> OutputBudget {
+    kept.missing.as_deref().map_or(budget, |missing| budget.minus(missing))
+}
+
+/// Returns what is kept of the output of a call: the stored output, or the one in the log, which is whole if it was not
+/// truncated.
+async fn load_kept_output(
     outputs: &dyn OutputStore,
     log: &dyn SessionLog,
     session: SessionId,
     call: &str,
-) -> Result<Arc<str>, OutputToolError> {
+    keep_bytes: usize,
+) -> Result<KeptOutput, OutputToolError> {
     let unknown_call = || OutputToolError::UnknownCall(call.to_owned());
     let id: ToolCallId = call.parse().map_err(|_| unknown_call())?;
     let mut bytes = Vec::new();
     while let Some(part) = outputs.read_output(session, &id, bytes.len() as u64, READ_CHUNK_BYTES).await? {
         bytes.extend(part.bytes);
         if bytes.len() as u64 >= part.total {
-            return Ok(String::from_utf8(bytes)?.into());
+            let kept = bytes.len();
+            // The store cuts an output at a character, which has at most four bytes.
+            let is_cut = kept + 4 > keep_bytes;
+            let missing =
+                is_cut.then(|| format!("the end of this output is missing: its first {kept} bytes were kept"));
+            return Ok(KeptOutput { text: String::from_utf8(bytes)?.into(), missing });
         }
     }
     let state = load_state(log, session).await?.state;
     let logged_output = |message: &Arc<ChatMessage>| match message.as_ref() {
-        ChatMessage::Tool(tool) if tool.tool_call_id == id => Some(tool.content.as_str().into()),
+        ChatMessage::Tool(tool) if tool.tool_call_id == id => Some((tool.seq, Arc::from(tool.content.as_str()))),
         _ => None,
     };
-    state.messages.iter().rev().find_map(logged_output).ok_or_else(unknown_call)
+    let (seq, text): (u64, Arc<str>) = state.messages.iter().rev().find_map(logged_output).ok_or_else(unknown_call)?;
+    let page = log.read_events(session, seq.saturating_sub(1), 1).await?;
+    let missing = page.events.first().and_then(|event| match &event.body {
+        EventBody::ToolEnd(end) if end.tool_call_id == id && end.truncated => Some(format!(
+            "the whole output of {} bytes is no longer kept; this is its shortened form, and parts of it are missing",
+            end.bytes
+        )),
+        _ => None,
+    });
+    Ok(KeptOutput { text, missing })
 }

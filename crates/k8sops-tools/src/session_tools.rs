@@ -78,10 +78,11 @@ impl SessionToolFactory {
 }
 
 impl ToolExecutorFactory for SessionToolFactory {
-    fn create_executor(&self, session: SessionId, _user: &UserId) -> Arc<dyn ToolExecutor> {
+    fn create_executor(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(SessionToolExecutor {
             shared: self.0.clone(),
             session,
+            user: user.clone(),
             vault: self.0.vaults.vault_of(session),
             found: Mutex::default(),
         })
@@ -95,6 +96,7 @@ impl ToolExecutorFactory for SessionToolFactory {
 struct SessionToolExecutor {
     shared: Arc<SharedTools>,
     session: SessionId,
+    user: UserId,
     vault: VaultCell,
     /// Tools that earlier runs found with `find_tools`. Fixed within a run.
     found: Mutex<Arc<[String]>>,
@@ -119,6 +121,16 @@ impl SessionToolExecutor {
             Arc::new(RedactionVault::new(&key, &self.session.to_string()))
         };
         self.vault.get_or_init(create).await.clone()
+    }
+
+    /// Returns the context of a call of this session, without progress and elicitations.
+    fn call_context(&self) -> McpCallContext {
+        McpCallContext {
+            user: Some(self.user.clone()),
+            session: Some(self.session),
+            user_token: self.shared.tokens.token_of(self.session),
+            ..McpCallContext::with_limits(self.shared.limits)
+        }
     }
 
     fn output_budget(&self, context_window: Option<u32>) -> OutputBudget {
@@ -200,10 +212,7 @@ impl SessionToolExecutor {
             return None;
         }
         let PreviewRun { tool, arguments, sensitive_output } = self.shared.catalog.build_preview(tool, arguments)?;
-        let context = McpCallContext {
-            user_token: self.shared.tokens.token_of(self.session),
-            ..McpCallContext::with_limits(self.shared.limits)
-        };
+        let context = self.call_context();
         let hint = content_hint(sensitive_output);
         let output = self.send_call(&tool, ToolEffect::Read, hint, &arguments, context).await;
         Some(match output.status {
@@ -238,7 +247,8 @@ impl SessionToolExecutor {
     async fn run_output_tool(&self, tool: &str, arguments: &Map<String, Value>, budget: OutputBudget) -> ToolOutcome {
         let outputs = self.shared.outputs.as_ref();
         let log = self.shared.log.as_ref();
-        match output_tools::run_output_tool(outputs, log, self.session, tool, arguments, budget).await {
+        let keep_bytes = self.shared.config.keep_output_bytes;
+        match output_tools::run_output_tool(outputs, log, self.session, tool, arguments, budget, keep_bytes).await {
             // The output was redacted when it was stored; more secrets may be known by now.
             Ok(content) => {
                 let content = self.vault().await.redact_text(&content, ContentHint::Any).into_owned();
@@ -355,10 +365,9 @@ impl ToolExecutor for SessionToolExecutor {
         });
         let elicitation_handler = RedactingElicitationHandler::new(vault, context.elicitation_handler);
         let mcp_context = McpCallContext {
-            limits: self.shared.limits,
             progress,
             elicitation_handler: Some(Arc::new(elicitation_handler) as Arc<dyn ElicitationHandler>),
-            user_token: self.shared.tokens.token_of(self.session),
+            ..self.call_context()
         };
         let hint = content_hint(sensitive_output);
         let output = self.send_call(&call.tool, call.effect, hint, arguments, mcp_context).await;

@@ -10,7 +10,7 @@ use super::{
     ApprovalRequirement, ClassifiedCall, ElicitationAnswer, ElicitationHandler, ElicitationRequest, SessionToolFactory,
     ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolGate, ToolOutcome, UntrustedWord, UserTokens,
 };
-use crate::{ApprovalMode, ToolOptions};
+use crate::{ApprovalMode, ToolOptions, output::OutputBudget, output_tools::run_output_tool};
 use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_mcp::{
     CallLimits, McpHub,
@@ -29,7 +29,7 @@ fn policy(approval: ApprovalMode) -> ToolOptions {
         max_output_bytes: 4096,
         max_output_tokens: 8000,
         max_output_share: 10,
-        keep_output_bytes: 1 << 20,
+        keep_output_bytes: 2 << 20,
     }
 }
 
@@ -170,7 +170,7 @@ async fn long_output_is_truncated_to_the_budget() {
     let outcome = call(&open_session(&hub).await, "big").await;
     assert_eq!((outcome.status, outcome.truncated, outcome.bytes), (ToolStatus::Ok, true, 1024 * 1024));
     assert!(outcome.content.len() <= 4096);
-    assert!(outcome.content.contains("×65536 similar"), "{}", outcome.content);
+    assert!(outcome.content.contains("65536 lines of 1 kinds"), "{}", outcome.content);
     hub.close().await;
 }
 
@@ -284,6 +284,13 @@ async fn output_tools_read_the_truncated_output() {
     let shown = session.tools.execute_call(&call, &read, context(&ToolCallId::generate())).await;
     assert_eq!(shown.status, ToolStatus::Ok);
     assert!(!shown.content.is_empty() && shown.content.len() <= 4096 + 256, "{} bytes", shown.content.len());
+    assert!(!shown.content.contains("missing"), "{}", shown.content);
+    // A store with room for less keeps the beginning.
+    let store = session.store.as_ref();
+    let budget = OutputBudget { tokens: 100, bytes: 400 };
+    let kept_bytes = usize::try_from(kept.total).unwrap();
+    let cut = run_output_tool(store, store, session.session, "read_output", &read, budget, kept_bytes).await.unwrap();
+    assert!(cut.contains("the end of this output is missing") && budget.allows(&cut), "{cut}");
     let nobodys = json!({"call": "call_x"}).as_object().unwrap().clone();
     let refused = session.tools.execute_call(&call, &nobodys, context(&ToolCallId::generate())).await;
     assert_eq!(refused.status, ToolStatus::Error);

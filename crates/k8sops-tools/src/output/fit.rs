@@ -1,16 +1,10 @@
-//! Chooses how an output is truncated.
+//! Fits an output into its budget.
 
 use serde_json::Value;
 
 use k8sops_models::tokens;
 
-use super::{
-    OutputBudget,
-    cleanup::remove_noise,
-    log_lines::fold_log_lines,
-    tables::{tabulate_objects, tabulate_rows},
-    truncate::truncate_middle,
-};
+use super::{budget::OutputBudget, recognize::shrink_text, truncate::truncate_middle};
 
 /// An output within its budget.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +20,9 @@ pub(crate) struct TruncatedOutput {
 /// Fits an output into the budget, including the note on what was left out. `advice` is added to that note and says how to
 /// read the rest.
 ///
+/// A text within the budget is returned unchanged. A longer one is shown by the rule of its kind. Diffs are never folded: a
+/// diff is cut at whole hunks, after its context lines, and says how many lines are left out.
+///
 /// The structured output is kept only if both forms fit completely: most servers send the same content twice.
 pub(crate) fn fit_output(
     text: &str,
@@ -34,18 +31,15 @@ pub(crate) fn fit_output(
     advice: Option<&str>,
 ) -> TruncatedOutput {
     let bytes = text.len() as u64;
-    let cleaned = remove_noise(text);
-    let cleaned = cleaned.as_deref().unwrap_or(text);
-    if budget.allows(cleaned) {
-        let truncated = cleaned.len() < text.len();
-        let structured = structured.filter(|value| !truncated && fits_beside_text(cleaned, value, budget));
-        return TruncatedOutput { content: cleaned.to_owned(), structured, truncated, bytes };
+    if budget.allows(text) {
+        let structured = structured.filter(|value| fits_beside_text(text, value, budget));
+        return TruncatedOutput { content: text.to_owned(), structured, truncated: false, bytes };
     }
-    let note = advice.map_or_else(String::new, |advice| format!("; {advice}"));
-    let content = tabulate_objects(cleaned, budget, &note)
-        .or_else(|| tabulate_rows(cleaned, budget, &note))
-        .or_else(|| fold_log_lines(cleaned, budget, &note))
-        .unwrap_or_else(|| truncate_middle(cleaned, budget, &note));
+    let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+    let lines = text.lines().count();
+    let note = format!("[shortened from {bytes} bytes and {lines} lines{advice}]");
+    let content = format!("{}\n{note}", shrink_text(text, budget.minus(&note)));
+    let content = if budget.allows(&content) { content } else { truncate_middle(text, budget, &advice) };
     TruncatedOutput { content, structured: None, truncated: true, bytes }
 }
 

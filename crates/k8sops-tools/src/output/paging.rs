@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write};
 
 use regex::{Regex, RegexBuilder};
 
-use super::{OutputBudget, truncate::shrink_to_budget};
+use super::{budget::OutputBudget, truncate::shrink_to_budget};
 
 /// Longest line in bytes that is shown completely.
 const MAX_LINE_BYTES: usize = 4_000;

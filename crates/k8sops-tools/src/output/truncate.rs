@@ -1,6 +1,8 @@
 //! Head and tail of a text: headings are at the beginning, errors at the end.
 
-use super::OutputBudget;
+use std::borrow::Cow;
+
+use super::budget::OutputBudget;
 
 /// Share of the budget that the head gets, in tenths.
 const HEAD_TENTHS: usize = 6;
@@ -37,6 +39,16 @@ pub(super) fn shrink_to_budget(budget: OutputBudget, render: impl Fn(usize) -> S
     // The budget is too small even for the note.
     let shortest = render(0);
     shortest[..shortest.floor_char_boundary(budget.estimate_bytes())].to_owned()
+}
+
+/// Returns a value on one line, with at most `max_bytes`.
+pub(super) fn clip_value(value: &str, max_bytes: usize) -> Cow<'_, str> {
+    if value.len() <= max_bytes && !value.contains('\n') {
+        return value.into();
+    }
+    let end = value.floor_char_boundary(max_bytes);
+    let line = value[..end].replace('\n', "\\n");
+    if end < value.len() { format!("{line}…").into() } else { line.into() }
 }
 
 /// Returns the last line end that is not far before the limit, or else the last character boundary.
