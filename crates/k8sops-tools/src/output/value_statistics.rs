@@ -123,9 +123,9 @@ impl ValueStatistics {
         for path in &mut self.paths {
             path.find_rare_values(self.items);
             if !path.has_shapes {
-                let weigh = |value: &Box<str>| (value.clone(), path.weigh_value(value, self.items));
-                path.rare.weights =
-                    path.counts.keys().filter(|value| value.len() < MAX_VALUE_BYTES).map(weigh).collect();
+                let values = path.counts.keys().filter(|value| value.len() < MAX_VALUE_BYTES);
+                let weights = values.map(|value| (value.clone(), path.weigh_value(value, self.items))).collect();
+                path.rare.weights = weights;
             }
         }
     }
