@@ -1,14 +1,15 @@
-//! What DESIGN promises of speed, measured on the running service, by CPU time and by ratio in one run.
+//! Performance of the running service, as CPU time and as ratios within one run.
 //!
-//! `cargo bench --bench service [tokens|turns|idle|redis|outputs|memories|start]` (all, without an argument). Needs nginx for
-//! `tokens`, Redis for `memories`, and Redis and the MCP server `everything` for `redis`: `bash tests/testbed/setup.sh` installs them, its `env.sh` says where.
+//! `cargo bench --bench service [tokens|turns|idle|redis|outputs|memories|start]` runs one part, or all without an
+//! argument. `tokens` needs nginx, `memories` needs Redis, and `redis` needs Redis and the MCP server `everything`.
+//! `bash tests/testbed/setup.sh` installs them and writes their paths to `env.sh`.
 //!
-//! - `tokens`: CPU per streamed token with 32 sessions at 50 tokens/s each, beside the same streams through nginx.
+//! - `tokens`: CPU per streamed token with 32 sessions at 50 tokens/s each, compared with the same streams through nginx.
 //! - `turns`: CPU and bytes written per turn, around turn 10 and around turn 1,000 of one session.
 //! - `redis`: the round trips of a turn with one tool call, commits per second, and opening a session with 5,000 events.
 //! - `outputs`: peak memory and time of a turn whose tool returns 14,000 pods, 3 MB of Secrets, or a log of 100 MB.
-//! - `start`: from the start of the process to its first answer as ready, without MCP servers.
-//! - `memories`: CPU of a search among 1,000, 10,000 and 100,000 memories: by looking at each, and in a vector set.
+//! - `start`: from the start of the process to its first response as ready, without MCP servers.
+//! - `memories`: CPU of a search among 1,000, 10,000 and 100,000 memories: by a linear scan, and in a vector set.
 //! - `idle`: resident memory for 10,000 idle sessions and for 1,000 idle WebSockets.
 
 mod memories;
@@ -19,11 +20,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use support::{BenchClient, BenchProgram, BenchRedis, NginxProxy, ScriptedUpstream};
 
-/// Sessions that stream at the same time.
+/// Number of concurrently streaming sessions.
 const SESSIONS: usize = 32;
-/// Tokens per second of each.
+/// Tokens per second of each session.
 const RATE: u64 = 50;
-/// Tokens of one reply.
+/// Number of tokens of one reply.
 const TOKENS: u64 = 500;
 
 #[tokio::main]

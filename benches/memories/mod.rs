@@ -1,4 +1,4 @@
-//! The time of a search among the memories of one user, on each way of searching, side by side.
+//! The time of a search among the memories of one user, for each way of searching.
 
 use std::{
     sync::Arc,
@@ -13,14 +13,14 @@ use k8sops_store::{InMemoryStore, RedisConfig, RedisDeployment, RedisStore};
 
 use crate::support::{BenchRedis, process_cpu_time};
 
-/// As many as small embedding models have.
+/// Dimensions of the vectors: those of small embedding models.
 const DIMENSIONS: usize = 384;
-/// Searches that a mean is taken of.
+/// Number of searches per mean.
 const SEARCHES: u32 = 50;
-/// What recall asks for.
+/// Number of results, as recall requests.
 const LIMIT: usize = 64;
 
-/// Of length 1, in a direction that `seed` decides, always the same.
+/// Returns a unit vector whose direction depends only on `seed`.
 fn vector(seed: usize) -> EmbeddingVector {
     let mut random = fastrand::Rng::with_seed(seed as u64);
     let values: Vec<f32> = (0..DIMENSIONS).map(|_| random.f32() - 0.5).collect();

@@ -1,4 +1,4 @@
-//! What the benches run: a scripted model provider, nginx, Redis, the service, and a client.
+//! Processes and clients of the benches: a scripted model provider, nginx, Redis, the service, and a client.
 
 use std::{
     fmt::Write as _,
@@ -35,7 +35,7 @@ impl ScriptedUpstream {
 
     async fn start_as(tokens: u64, gap: Duration, tool: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("it is bound").port();
+        let port = listener.local_addr().expect("the listener is bound").port();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
@@ -249,7 +249,7 @@ impl BenchClient {
     #[allow(dead_code, reason = "only the soak needs it")]
     pub(crate) async fn metrics(&self, base: &str) -> String {
         let response = self.0.get(format!("{base}/metrics")).send().await.expect("a response");
-        response.text().await.expect("it is whole")
+        response.text().await.expect("the response is complete")
     }
 
     /// Returns whether the service accepts requests.
@@ -276,7 +276,7 @@ impl BenchClient {
         serde_json::from_str::<Value>(data).expect("JSON")["last_seq"].as_u64().expect("a seq")
     }
 
-    /// Reads a session's whole log; how long that took, and how many events it had.
+    /// Reads a session's whole log. Returns the time that it took and the number of events.
     pub(crate) async fn events(&self, session: &str) -> (Duration, usize) {
         let began = std::time::Instant::now();
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
@@ -284,7 +284,7 @@ impl BenchClient {
         (began.elapsed(), text.lines().filter(|line| line.contains("\"seq\":")).count())
     }
 
-    /// The newest `tool_end` of a session.
+    /// Returns the newest `tool_end` of a session.
     pub(crate) async fn tool_end(&self, session: &str) -> Value {
         let request = self.0.get(format!("{session}/events")).header("accept", "application/x-ndjson");
         let text = request.send().await.expect("a response").text().await.expect("the stream is whole");
@@ -292,11 +292,10 @@ impl BenchClient {
         frames.rfind(|frame| frame["type"] == "tool_end").unwrap_or_default()
     }
 
-    /// An open WebSocket of the session.
     /// Opens a WebSocket of a session.
     pub(crate) async fn open_socket(&self, session: &str) -> WebSocketStream<MaybeTlsStream<TcpStream>> {
         let (mut socket, _) =
-            connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("it opens");
+            connect_async(format!("{}/ws", session.replacen("http", "ws", 1))).await.expect("the WebSocket opens");
         socket.next().await.expect("hello").expect("hello");
         socket
     }
@@ -341,8 +340,8 @@ impl BenchRedis {
     /// Returns the number of keys.
     #[allow(dead_code, reason = "only the soak needs it")]
     pub(crate) async fn count_keys(&self) -> u64 {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
-        stream.write_all(b"DBSIZE\r\n").await.expect("it listens");
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("Redis accepts connections");
+        stream.write_all(b"DBSIZE\r\n").await.expect("Redis accepts connections");
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).await.expect("a response");
         line.trim().trim_start_matches(':').parse().expect("a number")
@@ -355,8 +354,8 @@ impl BenchRedis {
 
     /// Records the commands that clients send, without those that scripts call.
     pub(crate) async fn monitor(&self) -> RedisMonitor {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
-        stream.write_all(b"MONITOR\r\n").await.expect("it listens");
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.expect("Redis accepts connections");
+        stream.write_all(b"MONITOR\r\n").await.expect("Redis accepts connections");
         let seen = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
         let noted = seen.clone();
         let task = tokio::spawn(async move {

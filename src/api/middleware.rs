@@ -6,7 +6,7 @@ use actix_web::{
     Error,
     body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::HeaderName,
+    http::{Version, header::HeaderName},
     middleware::Next,
     web,
 };
@@ -39,6 +39,7 @@ pub async fn track_request<B: MessageBody + 'static>(
     let span =
         spans::request_span(&id, &method, route, header(trace_context::TRACEPARENT), header(trace_context::TRACESTATE));
     let body = retain_body(&mut request);
+    let is_http10 = request.version() <= Version::HTTP_10;
     let handled = async {
         match check_origin(&request) {
             Ok(()) => next.call(request).await.map(adapt_cors_response),
@@ -63,6 +64,12 @@ pub async fn track_request<B: MessageBody + 'static>(
         && let Ok(id) = id.parse()
     {
         response.headers_mut().insert(HeaderName::from_static(request_id::REQUEST_ID_HEADER), id);
+    }
+    if let Ok(response) = &mut result
+        && is_http10
+    {
+        // Such a client, nginx by default, does not know chunks: a stream ends with its connection.
+        response.response_mut().head_mut().no_chunking(true);
     }
     result.map(|response| match body {
         Some(body) => body.attach_to(response),

@@ -6,7 +6,7 @@ use actix_web::web;
 use arc_swap::ArcSwap;
 use k8sops_agent::{memory::LongTermMemory, system_prompt};
 use k8sops_core::{ErrorChain, SessionSettings, SessionStore, StoreError};
-use k8sops_mcp::{CallLimits, McpConnector, McpHub, build_connector};
+use k8sops_mcp::{CallLimits, McpConnector, McpHub, build_server_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder};
 use k8sops_store::{StoreBackend, StoreOptions};
 use k8sops_telemetry::Metrics;
@@ -74,7 +74,7 @@ impl Application {
         })?;
         let mut servers: Vec<(String, Arc<dyn McpConnector>)> = Vec::new();
         for server in &config.mcp.servers {
-            servers.push((server.name.clone(), build_connector(&server.transport)?));
+            servers.push((server.name.clone(), build_server_connector(server)?));
         }
         servers.extend(overrides.servers);
         let store = open_session_store(config).await?;

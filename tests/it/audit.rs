@@ -107,7 +107,7 @@ async fn audit_log_names_actor_and_approver_without_outputs() {
     assert!(!good && says.contains("line 8"), "{says}");
     let cut = dir.path().join("cut");
     std::fs::write(&cut, text.split_inclusive('\n').take(11).collect::<String>()).unwrap();
-    assert!(verify_trail(&[cut.to_str().unwrap()]).await.0, "as of a process that runs");
+    assert!(verify_trail(&[cut.to_str().unwrap()]).await.0, "the trail of a running process has no closing record");
     assert!(!verify_trail(&["--closed", cut.to_str().unwrap()]).await.0);
 }
 
@@ -155,8 +155,9 @@ async fn change_is_refused_when_audit_write_fails() {
     let why = refused["content"].as_str().unwrap();
     assert!(refused["status"] == "error" && why.starts_with("not run: the audit trail cannot be written"), "{refused}");
     // The log line has the ids of the call.
-    let line =
-        eventually("it is logged", async || program.log().into_iter().find(|line| line.contains("tool call not sent")));
+    let line = eventually("the error is logged", async || {
+        program.log().into_iter().find(|line| line.contains("tool call not sent"))
+    });
     let line: Value = serde_json::from_str(&line.await).unwrap();
     assert_eq!(line["span"]["session_id"], refused["session_id"], "{line}");
     assert_eq!(line["span"]["run_id"], refused["run_id"]);

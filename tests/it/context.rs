@@ -35,10 +35,10 @@ async fn summarized_conversation_continues_after_restart() {
             frames = first.turn(&session, &long_question(turns)).await;
             assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:#?}");
             turns += 1;
-            assert!(turns < 60, "it is never summarised");
+            assert!(turns < 60, "no summary after 60 turns");
         }
         let compacted = frames.iter().find(|f| f["type"] == "context_compacted").unwrap();
-        assert_eq!(compacted["summary"], GOOD_REPLY, "what the model wrote when it was asked for one");
+        assert_eq!(compacted["summary"], GOOD_REPLY, "the summary is the reply of the model");
         let tokens = |field: &str| compacted[field].as_u64().unwrap();
         assert!(tokens("tokens_after") < tokens("tokens_before") && tokens("tokens_before") > 3000, "{compacted}");
         assert_eq!(compacted["usage"]["input_tokens"], 100);
@@ -48,7 +48,7 @@ async fn summarized_conversation_continues_after_restart() {
         assert!(text(last - 1).contains("You write the summary") && text(last - 1).contains("question 0"));
         assert_eq!(requests[last - 1].body.get("tools"), None);
         assert!(text(last).contains("summary_of_the_conversation_so_far") && !text(last).contains("question 0"));
-        assert!(text(last).len() < text(last - 2).len(), "what is sent really shrinks");
+        assert!(text(last).len() < text(last - 2).len(), "the request after the summary is smaller");
 
         // The log still holds the whole conversation.
         let messages = first.get(&format!("{session}/messages?limit=100")).await;

@@ -345,7 +345,7 @@ async fn fuzzed_requests_get_documented_responses() {
          response_schema_conformance";
     command.args(["--checks", checks]);
     command.env("NO_PROXY", "*").env("no_proxy", "*").current_dir(folder.path()).kill_on_drop(true);
-    let output = timeout(TEST_TIMEOUT, command.output()).await.expect("it ends").unwrap();
+    let output = timeout(TEST_TIMEOUT, command.output()).await.expect("the program exits").unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     let (_, cases) = said.split_once("Test cases:").unwrap();
@@ -353,5 +353,5 @@ async fn fuzzed_requests_get_documented_responses() {
     assert!(made >= 300, "{said}");
     // The approval was found, and one of the answers was accepted.
     let resolved = service.log(&asking).await.into_iter().find(|event| event["type"] == "approval_resolved");
-    assert_eq!(resolved.expect("it is resolved")["by"], "user:default");
+    assert_eq!(resolved.expect("the approval is resolved")["by"], "user:default");
 }

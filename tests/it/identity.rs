@@ -185,7 +185,7 @@ async fn key_file_changes_apply_without_restart() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(TEST_TIMEOUT, closed).await.expect("it is closed"), 1008);
+    assert_eq!(tokio::time::timeout(TEST_TIMEOUT, closed).await.expect("the service closes the connection"), 1008);
     assert_eq!(request_status(&service, Some(&anna)).await, 200);
 }
 

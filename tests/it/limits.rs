@@ -161,7 +161,7 @@ async fn slow_and_oversized_request_heads_are_rejected() {
     })
     .await
     .expect("the service closes the connection");
-    assert!(began.elapsed() > Duration::from_secs(2), "it is given some time");
+    assert!(began.elapsed() > Duration::from_secs(2), "the client gets time to send its request");
 
     let many = "x-more: y\r\n".repeat(200);
     let large = format!("x-large: {}\r\n", "y".repeat(300 * 1024));
@@ -238,7 +238,7 @@ async fn idle_sockets_do_not_block_requests() {
         async move {
             let small = WebSocketConfig::default().read_buffer_size(4096);
             let opened = tokio::time::timeout(TEST_TIMEOUT, connect_async_with_config(url, Some(small), false)).await;
-            opened.expect("it is let in").unwrap().0
+            opened.expect("the connection is accepted").unwrap().0
         }
     });
     // Each client answers pings and counts the ends of runs.

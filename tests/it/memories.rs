@@ -53,14 +53,14 @@ async fn memory_of_one_session_is_recalled_in_the_next() {
     let looks = wait_for_extractions(&service, &first, 1).await;
     assert_eq!(looks[0]["memories"][0]["content"], FACT);
     assert_eq!(looks[0]["usage"]["input_tokens"], 100);
-    assert_eq!(service.get(&first).await["usage"]["input_tokens"], 200, "what the look cost is counted");
+    assert_eq!(service.get(&first).await["usage"]["input_tokens"], 200, "the tokens of the extraction are counted");
     let memory = &service.get("/v1/memories").await["memories"][0];
     assert_eq!(first, format!("/v1/sessions/{}", memory["source"]["session_id"].as_str().unwrap()));
     assert!(memory["source"]["seq"].as_u64() < looks[0]["seq"].as_u64());
 
     let second = service.create_session().await;
     let frames = service.turn(&second, "where does the shop run?").await;
-    let recalled = frames.iter().find(|frame| frame["type"] == "memory_recalled").expect("it is recalled");
+    let recalled = frames.iter().find(|frame| frame["type"] == "memory_recalled").expect("the memory is recalled");
     assert_eq!(recalled["memories"][0]["content"], FACT);
     assert!(recalled["memories"][0]["score"].as_f64().unwrap() > 0.0);
     assert!(model.last_user_message().starts_with("where does the shop run?\n"), "{}", model.last_user_message());
@@ -121,7 +121,7 @@ async fn pending_extraction_runs_once_after_restart() {
     assert_eq!(asked.len(), 2, "{asked:#?}");
     let conversation = asked[1].split_once("<conversation>").unwrap().1;
     assert!(!conversation.contains(FACT), "only what is new is looked at: {conversation}");
-    assert!(asked[1].contains(FACT), "what is known is shown");
+    assert!(asked[1].contains(FACT), "the extraction prompt holds known memories");
     assert_eq!(list_contents(&third, "").await.len(), 2);
     third.stop().await;
 }
@@ -135,7 +135,11 @@ async fn deleted_session_keeps_its_memories() {
     let gone = service.request(Method::DELETE, &session).send().await.unwrap();
     assert_eq!(gone.status(), 204);
     eventually("the fact is remembered", async || list_contents(&service, "").await == [FACT]).await;
-    assert_eq!(service.get("/v1/usage").await["total"]["input_tokens"], 200, "what the look cost is counted");
+    assert_eq!(
+        service.get("/v1/usage").await["total"]["input_tokens"],
+        200,
+        "the tokens of the extraction are counted"
+    );
     service.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Messages and turns: durable acceptance, order, streaming, and cancellation.
 
-use k8sops_models::ModelError;
+use k8sops_models::{ModelError, ModelErrorKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -178,7 +178,8 @@ async fn cancel_without_a_run_succeeds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn session_stays_usable_after_a_failed_run() {
-    let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::Auth("set OPENAI_API_KEY".into()))]]);
+    let model =
+        ScriptedModel::new([vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::Auth, "set OPENAI_API_KEY"))]]);
     let service = TestService::with(&model).await;
     let session = service.create_session().await;
     let frames = service.turn(&session, "hi").await;

@@ -167,7 +167,7 @@ async fn shallow_session_stays_small_over_many_turns() {
     println!("{sizes:?} bytes after each 400 turns");
     let oldest = service.events(&session, "").await.next().await.unwrap()["oldest_seq"].as_u64().unwrap();
     assert!(oldest > 4_000, "{oldest}");
-    assert!(model.requests().last().unwrap().messages.len() > 50, "what is left is not too little");
+    assert!(model.requests().last().unwrap().messages.len() > 50, "the recent messages are still sent");
 }
 
 /// Returns the memory that the keys of all sessions use, in bytes.

@@ -127,7 +127,7 @@ async fn approval_is_answered_on_another_replica() {
         one.token = Some(answerer.1);
         for service in [&one, &other] {
             let found = async || service.get("/v1/approvals").await["approvals"][0].clone();
-            eventually("it is listed", async || found().await.is_object()).await;
+            eventually("the approval is listed", async || found().await.is_object()).await;
             let found = found().await;
             assert_eq!((&found["user_id"], &found["approval_id"]), (&json!("anna"), &asked["approval_id"]), "{found}");
         }
@@ -219,7 +219,7 @@ async fn redis_outage_is_reported_and_recovered() {
     frames.extend(stream.until("run_finished").await);
     assert_gapless(&frames, 1);
     assert_eq!(shown_text(&frames), "whole");
-    eventually("it is ready again", async || {
+    eventually("the replica is ready again", async || {
         service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
     })
     .await;
@@ -351,7 +351,7 @@ async fn service_survives_a_redis_failover() {
     let master = sentinel.master_port().await;
     sentinel.kill_master().await;
     sentinel.wait_for_failover(master).await;
-    eventually("it is ready again", async || {
+    eventually("the replica is ready again", async || {
         service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
     })
     .await;

@@ -119,7 +119,7 @@ async fn failed_start_launches_no_server() {
     let catalog = Some(ModelCatalog::new(&std::collections::BTreeMap::new()));
     let servers = vec![("one".to_owned(), Arc::new(connector) as _)];
     let refused = Application::build_with(&config, BuildOverrides { catalog, servers, demo: false }).await;
-    let refused = refused.err().expect("there is no such provider").to_string();
+    let refused = refused.err().expect("the provider does not exist").to_string();
     assert!(refused.contains("the default settings of sessions are invalid"), "{refused}");
     // A server that was launched would connect now.
     for _ in 0..100 {

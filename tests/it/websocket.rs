@@ -216,7 +216,7 @@ async fn invalid_frames_close_the_socket_with_a_code() {
     let mut all = Vec::new();
     timeout(TEST_TIMEOUT, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all))
         .await
-        .expect("it is closed")
+        .expect("the service closes the connection")
         .unwrap();
     // 0x88 is a close frame; 1007 is the code for data that does not match the message's type.
     let code = 1007u16.to_be_bytes();

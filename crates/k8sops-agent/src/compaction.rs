@@ -13,7 +13,7 @@ use crate::{
     run_log::{LogClosed, RunView},
 };
 use k8sops_core::{ChatMessage, ContextCompacted, EventBody, SessionWarning, TokenUsage, ToolStatus};
-use k8sops_models::{ModelError, tokens};
+use k8sops_models::{ModelError, ModelErrorKind, tokens};
 
 /// The share of the limit that recent turns may keep: low, so that the next compaction is far away.
 const RECENT_SHARE: (usize, usize) = (1, 2);
@@ -56,18 +56,20 @@ enum SummaryOutcome {
 
 /// Returns whether the provider is unavailable and may write a summary later.
 fn is_provider_unavailable(error: &ModelError) -> bool {
-    match error {
-        ModelError::RateLimited { .. }
-        | ModelError::Overloaded(_)
-        | ModelError::Network(_)
-        | ModelError::Auth(_)
-        | ModelError::Quota(_)
-        | ModelError::ModelNotFound(_) => true,
+    match error.kind {
+        ModelErrorKind::RateLimited
+        | ModelErrorKind::Overloaded
+        | ModelErrorKind::Network
+        | ModelErrorKind::Auth
+        | ModelErrorKind::Quota
+        | ModelErrorKind::ModelNotFound => true,
         // A summary that timed out would time out again.
-        ModelError::Timeout(_)
-        | ModelError::ContextTooLong(_)
-        | ModelError::InvalidRequest(_)
-        | ModelError::MalformedStream(_) => false,
+        ModelErrorKind::Timeout
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::InvalidRequest
+        | ModelErrorKind::MalformedToolCall
+        | ModelErrorKind::EmptyReply
+        | ModelErrorKind::MalformedStream => false,
     }
 }
 
@@ -165,7 +167,7 @@ impl Run {
             match self.complete_with_retries(target, &aside, usage, &mut retries).await? {
                 SummaryOutcome::PartialReply(more) => summary = truncate_to_tokens(more, most),
                 // The provider counts tokens differently.
-                SummaryOutcome::Failed(ModelError::ContextTooLong(_)) if taken > 1 => {
+                SummaryOutcome::Failed(ModelError { kind: ModelErrorKind::ContextTooLong, .. }) if taken > 1 => {
                     room /= 2;
                     continue;
                 }

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 
 use crate::{model_selection::ModelCandidate, retry_wait::RetrySchedule};
 use k8sops_core::{ChatMessage, SessionSettings, StopReason, TokenUsage, UserMessage};
-use k8sops_models::{ChatRequest, ModelError, ReplyDelta, RetryPolicy, ToolChoice};
+use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ReplyDelta, RetryPolicy, ToolChoice};
 
 /// A request to a model outside the conversation.
 pub struct OneShotCompletion<'a> {
@@ -66,14 +66,14 @@ impl OneShotCompletion<'_> {
                 *usage += reply.usage;
                 let answer = reply.content.trim();
                 if reply.stop_reason == StopReason::Refusal {
-                    return Err(ModelError::InvalidRequest("the model refused to answer".into()));
+                    return Err(ModelError::new(ModelErrorKind::InvalidRequest, "the model refused to answer"));
                 }
                 if answer.is_empty() {
-                    return Err(ModelError::MalformedStream("the answer is empty".into()));
+                    return Err(ModelError::new(ModelErrorKind::MalformedStream, "the answer is empty"));
                 }
                 return Ok(answer.to_owned());
             }
         }
-        Err(ModelError::MalformedStream("the answer ended without its end mark".into()))
+        Err(ModelError::new(ModelErrorKind::MalformedStream, "the answer ended without its end mark"))
     }
 }

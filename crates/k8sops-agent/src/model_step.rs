@@ -16,7 +16,7 @@ use k8sops_core::{
     AssistantMessageEvent, ChatMessage, EventBody, MessageId, OpenRun, RunFailed, RunOutcome, SessionWarning,
     StopReason, TokenUsage, ToolCall, ToolCallId, ToolStatus, UserMessage,
 };
-use k8sops_models::{ChatRequest, ModelError, ModelReply, ToolChoice, tokens};
+use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ToolChoice, tokens};
 
 impl Run {
     /// Requests the next reply and commits it, or ends the run.
@@ -89,7 +89,13 @@ impl Run {
         let (at, why) = last.unwrap_or_default();
         let name = self.candidates.get(at).map(ModelCandidate::name).unwrap_or_default();
         let message = format!("{name} {why}, and no fallback answered; try again in a moment");
-        let failure = RunFailed { code: "models_unavailable".into(), message, retryable: true, usage: run.usage };
+        let failure = RunFailed {
+            code: "models_unavailable".into(),
+            message,
+            retryable: true,
+            provider_request_id: None,
+            usage: run.usage,
+        };
         self.log.append_events(vec![EventBody::RunFailed(failure)]).await
     }
 
@@ -202,6 +208,7 @@ impl Run {
                     code: code.into(),
                     message: message.into(),
                     retryable,
+                    provider_request_id: None,
                     usage: all,
                 })]
             };
@@ -275,7 +282,7 @@ impl Run {
 
 /// Returns whether an error is the provider's, so that a fallback may succeed, and not the request's.
 fn is_provider_fault(error: &ModelError) -> bool {
-    !matches!(error, ModelError::ContextTooLong(_) | ModelError::InvalidRequest(_))
+    !matches!(error.kind, ModelErrorKind::ContextTooLong | ModelErrorKind::InvalidRequest)
 }
 
 fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {
@@ -283,6 +290,7 @@ fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {
         code: error.code().into(),
         message: error.to_string(),
         retryable: error.is_retryable(),
+        provider_request_id: error.details.request_id.clone(),
         usage: run.usage,
     })
 }

@@ -10,8 +10,8 @@ use crate::{
     run::Run,
     run_log::{LogClosed, PreviewChunk},
 };
-use k8sops_core::{EventBody, MessageId, OpenRun, RunRecovered, SessionWarning};
-use k8sops_models::{ChatRequest, ModelError, ModelReply, ReplyDelta};
+use k8sops_core::{EventBody, MessageId, OpenRun, RunRecovered, SessionWarning, StopReason};
+use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta};
 
 /// How often a conversation is truncated, each time to two thirds, for a model that rejects it as too long.
 const MAX_TRUNCATIONS: u32 = 8;
@@ -47,6 +47,13 @@ enum AttemptOutcome {
     Stopped(PartialReply),
 }
 
+/// Returns whether a reply is no answer, although its model ended it.
+fn is_empty_reply(reply: &ModelReply) -> bool {
+    reply.content.trim().is_empty()
+        && reply.tool_calls.is_empty()
+        && matches!(reply.stop_reason, StopReason::EndTurn | StopReason::ToolUse | StopReason::Other)
+}
+
 impl Run {
     /// Calls one model until it has replied or the retry policy is exhausted.
     pub(crate) async fn attempt_reply(
@@ -58,13 +65,17 @@ impl Run {
     ) -> Result<StepOutcome, LogClosed> {
         let too_long = || {
             let name = target.candidate.name();
-            ModelError::ContextTooLong(format!(
-                "The message is too long for {name}, even without the conversation before it. Send less, or choose a model \
+            ModelError::new(
+                ModelErrorKind::ContextTooLong,
+                format!(
+                    "The message is too long for {name}, even without the conversation before it. Send less, or choose a model \
                  with a larger context window."
-            ))
+                ),
+            )
         };
         let mut retries = RetrySchedule::new(target.retry_policy(self.limits.retry));
         let mut truncations = 0;
+        let mut empty_reply: Option<ModelReply> = None;
         // Counted here, because an attempt is not an event.
         let mut attempts_of_run = self.log.view().run.map_or(run.attempt, |run| run.attempt);
         loop {
@@ -73,7 +84,21 @@ impl Run {
             let message_id = MessageId::new();
             let mut partial = PartialReply::default();
             let error = match self.attempt_once(target, message_id, request, &mut partial).await {
-                AttemptOutcome::Done(reply) => return Ok(StepOutcome::Answered(message_id, Box::new(reply))),
+                AttemptOutcome::Done(mut reply) => {
+                    let is_second = empty_reply.is_some();
+                    if let Some(earlier) = empty_reply.take() {
+                        reply.usage += earlier.usage;
+                    }
+                    if is_second || !is_empty_reply(&reply) {
+                        return Ok(StepOutcome::Answered(message_id, Box::new(reply)));
+                    }
+                    empty_reply = Some(reply);
+                    let name = target.candidate.name();
+                    ModelError::new(
+                        ModelErrorKind::EmptyReply,
+                        format!("{name} replied without text and without calls"),
+                    )
+                }
                 AttemptOutcome::Stopped(partial) => return Ok(StepOutcome::Stopped(message_id, partial)),
                 AttemptOutcome::Failed(error) => error,
             };
@@ -87,8 +112,10 @@ impl Run {
                     reason: error.to_string(),
                 }));
             }
-            if matches!(error, ModelError::ContextTooLong(_)) && truncations < MAX_TRUNCATIONS {
+            if error.kind == ModelErrorKind::ContextTooLong && truncations < MAX_TRUNCATIONS {
                 truncations += 1;
+                // The rejection may have named the window. Later steps compact the conversation before it is met again.
+                routing.context_window = target.candidate.resolve_context_window().await;
                 routing.max_bytes = Some(sent / 3 * 2);
                 let message = format!("{error}; trying again without the oldest outputs and turns");
                 events.push(EventBody::Warning(SessionWarning::new(error.code(), message)));
@@ -99,6 +126,11 @@ impl Run {
                 continue;
             }
             let Some(retry) = retries.schedule_retry(&error) else {
+                if error.kind == ModelErrorKind::EmptyReply
+                    && let Some(reply) = empty_reply
+                {
+                    return Ok(StepOutcome::Answered(message_id, Box::new(reply)));
+                }
                 if !events.is_empty() {
                     self.log.append_events(events).await?;
                 }
@@ -136,7 +168,7 @@ impl Run {
                     ReplyDelta::Done(reply) => return Ok(reply),
                 }
             }
-            Err(ModelError::MalformedStream("the model's stream ended without its end mark".into()))
+            Err(ModelError::new(ModelErrorKind::MalformedStream, "the model's stream ended without its end mark"))
         };
         let outcome = tokio::select! {
             biased;

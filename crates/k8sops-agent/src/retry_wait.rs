@@ -56,14 +56,16 @@ impl ScheduledRetry {
 
 #[cfg(test)]
 mod tests {
+    use k8sops_models::ModelErrorKind;
+
     use super::*;
 
     #[test]
     fn delay_of_earlier_calls_counts_and_their_attempts_do_not() {
         let mut retries = RetrySchedule::new(RetryPolicy::new(2, Duration::from_secs(10)));
-        let limited = |seconds| ModelError::RateLimited {
-            message: "slow down".into(),
-            retry_after: Some(Duration::from_secs(seconds)),
+        let limited = |seconds| {
+            let limited = ModelError::new(ModelErrorKind::RateLimited, "slow down");
+            limited.with_retry_after(Some(Duration::from_secs(seconds)))
         };
         assert_eq!(retries.schedule_retry(&limited(6)).map(|retry| retry.failed_attempts), Some(1));
         assert!(retries.schedule_retry(&limited(1)).is_none(), "the policy allows two attempts");

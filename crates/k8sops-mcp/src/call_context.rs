@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use k8sops_core::{SessionId, UserId};
 use secrecy::SecretString;
 
 use crate::ElicitationHandler;
@@ -46,15 +47,26 @@ pub struct McpCallContext {
     pub progress: ProgressCallback,
     /// Answers the elicitations of the server; they are declined if it is `None`.
     pub elicitation_handler: Option<Arc<dyn ElicitationHandler>>,
+    /// The calling user, for servers with a process per user.
+    pub user: Option<UserId>,
+    /// The session that the call belongs to, for servers with a process per session.
+    pub session: Option<SessionId>,
     /// The calling user's own token, for servers whose headers contain `${user.token}`.
     pub user_token: Option<SecretString>,
 }
 
 impl McpCallContext {
-    /// Returns a context that ignores progress, declines elicitations and has no user token.
+    /// Returns a context that ignores progress, declines elicitations and names no caller.
     #[must_use]
     pub fn with_limits(limits: CallLimits) -> Self {
-        Self { limits, progress: Arc::new(|_| {}), elicitation_handler: None, user_token: None }
+        Self {
+            limits,
+            progress: Arc::new(|_| {}),
+            elicitation_handler: None,
+            user: None,
+            session: None,
+            user_token: None,
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CallError, CallOutput, McpCallContext, McpConnector, McpOptions, ServerStatus,
-    per_user::PerUserServer,
+    CallError, CallOutput, McpCallContext, McpConnector, McpOptions, ServerScope, ServerStatus,
+    per_user::{ConnectionOwner, PerUserServer},
     server_state::ServerState,
     supervisor::{SupervisorShared, SupervisorTimings},
     tool_call::call_tool,
@@ -26,7 +26,7 @@ const IMMEDIATE_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 enum HubServer {
     /// The service, for all users.
     Shared(Arc<ServerState>),
-    /// Every user with their own token.
+    /// Every user with their own token, or every user or session with a process.
     PerUser(Arc<PerUserServer>),
 }
 
@@ -35,6 +35,8 @@ pub struct McpHub {
     /// In the order of the configuration.
     states: Vec<Arc<ServerState>>,
     by_name: BTreeMap<Arc<str>, HubServer>,
+    /// The clusters of the servers, by the names of the servers.
+    clusters: BTreeMap<String, String>,
     changes: watch::Sender<u64>,
     shared: SupervisorShared,
 }
@@ -71,17 +73,25 @@ impl McpHub {
             if by_name.contains_key(&*name) {
                 continue;
             }
-            let (state, server) = if connector.is_per_user() {
-                let (state, _) = ServerState::new(name, connector.transport(), changes.clone());
-                (state.clone(), HubServer::PerUser(PerUserServer::new(state, connector, shared.clone())))
-            } else {
-                let state = shared.start_supervisor(name, connector, changes.clone());
-                (state.clone(), HubServer::Shared(state))
+            let owner = ConnectionOwner::find(&*connector);
+            let state = match owner {
+                Some(ConnectionOwner::Token) => ServerState::new(name, connector.transport(), changes.clone()).0,
+                _ => shared.start_supervisor(name, connector.clone(), changes.clone()),
+            };
+            let server = match owner {
+                Some(owner) => HubServer::PerUser(PerUserServer::new(state.clone(), owner, connector, shared.clone())),
+                None => HubServer::Shared(state.clone()),
             };
             by_name.insert(state.name.clone(), server);
             states.push(state);
         }
-        Arc::new(Self { states, by_name, changes, shared })
+        let clusters = options.servers.iter().filter_map(|server| Some((server.name.clone(), server.cluster.clone()?)));
+        Arc::new(Self { states, by_name, clusters: clusters.collect(), changes, shared })
+    }
+
+    /// Returns the cluster that a server works on, as the operator calls it.
+    pub fn cluster_of(&self, server: &str) -> Option<&str> {
+        self.clusters.get(server).map(String::as_str)
     }
 
     /// Returns the status of every server, in the order of the configuration.
@@ -101,6 +111,18 @@ impl McpHub {
         let _ = tokio::time::timeout(self.shared.timings.connect_timeout, attempts).await;
     }
 
+    /// Whose calls one process of a server serves.
+    pub fn scope_of(&self, server: &str) -> ServerScope {
+        match self.by_name.get(server) {
+            Some(HubServer::PerUser(per_user)) => match per_user.owner {
+                ConnectionOwner::Token => ServerScope::Shared,
+                ConnectionOwner::User => ServerScope::User,
+                ConnectionOwner::Session => ServerScope::Session,
+            },
+            Some(HubServer::Shared(_)) | None => ServerScope::Shared,
+        }
+    }
+
     /// Subscribes to a counter that grows with every change of a status or of tools.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -116,7 +138,11 @@ impl McpHub {
     pub async fn refresh_tools(&self) {
         let states = self.by_name.values().flat_map(|server| match server {
             HubServer::Shared(state) => vec![state.clone()],
-            HubServer::PerUser(per_user) => per_user.user_states(),
+            HubServer::PerUser(per_user) => {
+                let mut states = per_user.user_states();
+                states.extend((per_user.owner != ConnectionOwner::Token).then(|| per_user.public_state.clone()));
+                states
+            }
         });
         let refreshes = states.filter_map(|state| state.request_refresh()).collect::<Vec<_>>();
         let _ = tokio::time::timeout(self.shared.timings.connect_timeout, join_all(refreshes)).await;
@@ -141,7 +167,7 @@ impl McpHub {
             None => Err(CallError::NotSent(format!("there is no MCP server named {server:?}").into())),
             Some(HubServer::Shared(state)) => call_tool(state, tool, arguments, context, tasks).await,
             Some(HubServer::PerUser(per_user)) => {
-                let connection = per_user.acquire_connection(context.user_token.as_ref()).await?;
+                let connection = per_user.acquire_for_call(&context).await?;
                 call_tool(&connection.server, tool, arguments, context, tasks).await
             }
         }
@@ -152,9 +178,9 @@ impl McpHub {
     pub async fn connect_user(&self, token: &SecretString) {
         let per_user_servers = self.by_name.values().filter_map(|server| match server {
             HubServer::Shared(_) => None,
-            HubServer::PerUser(per_user) => Some(per_user),
+            HubServer::PerUser(per_user) => Some(per_user).filter(|server| server.owner == ConnectionOwner::Token),
         });
-        let attempts = per_user_servers.map(|per_user| per_user.acquire_connection(Some(token)));
+        let attempts = per_user_servers.map(|per_user| per_user.acquire_with_token(Some(token)));
         for outcome in join_all(attempts).await {
             if let Err(error) = outcome {
                 tracing::warn!(error = %ErrorChain(&error), "mcp user connection failed");

@@ -89,6 +89,7 @@ mod in_flight_call;
 mod input_required;
 mod options;
 mod per_user;
+mod private_kubeconfig;
 mod reconnect_backoff;
 mod remote_tool;
 mod request_error;
@@ -120,12 +121,12 @@ pub use error_reason::ErrorReason;
 pub use hub::McpHub;
 pub use options::McpOptions;
 pub use remote_tool::{RemoteTool, ToolHints};
-pub use server_config::{McpServerConfig, McpTransport, USER_TOKEN};
+pub use server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN};
 pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use server_status::{ServerStatus, WAITS_FOR_TOKEN};
 pub use skipped_tools::SkippedTool;
 pub use transport::{
-    build_connector,
+    build_connector, build_server_connector,
     connector::{ConnectError, McpConnection, McpConnector},
     in_process_connector::InProcessConnector,
 };

@@ -1,12 +1,16 @@
-//! A server whose headers contain the calling user's own token: every user has a separate connection to it.
+//! A server to which every owner has a separate connection: every user with their own token in its headers, or every user or
+//! session with a process.
 //!
-//! A session of a server belongs to the identity that opened it, so sessions are never shared, and no connection exists that
-//! a call without a token could fall back to. A connection is opened by the first call (or by
-//! [`McpHub::connect_user`](crate::McpHub::connect_user)) and closed when its user has not used it for a while. The published
-//! tools are those that the server lists for the user who has been connected longest.
+//! What is opened for one owner is never used for another, and no connection exists that a call without an owner could fall
+//! back to. A connection is opened by the first call (or by [`McpHub::connect_user`](crate::McpHub::connect_user)) and closed
+//! when its owner has not used it for a while.
+//!
+//! With tokens, the published tools are those that the server lists for the user who has been connected longest. A server
+//! with processes has one more, which serves no calls: its tools are published.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -17,22 +21,47 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CallError, ErrorReason, McpConnector, WAITS_FOR_TOKEN, server_state::ServerState, supervisor::SupervisorShared,
-    tool_discovery::DiscoveredTools,
+    CallError, ConnectError, ErrorReason, McpCallContext, McpConnector, ServerScope, WAITS_FOR_TOKEN,
+    server_state::ServerState, supervisor::SupervisorShared, tool_discovery::DiscoveredTools,
 };
 
 /// Users that may be connected to one server at a time.
 const MAX_CONNECTIONS: usize = 256;
 /// A connection that its user has not used for this long is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// A process that its owner has not used for this long is ended. It is long, because the state of the process ends with it.
+const PROCESS_IDLE_TIMEOUT: Duration = Duration::from_secs(8 * 3600);
 
-/// Identifies a token, so that the map contains no copies of tokens.
+/// Identifies an owner, so that the map contains no copies of tokens.
 type TokenDigest = [u8; 32];
+
+/// By what the connections of a server are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionOwner {
+    /// The token of the calling user.
+    Token,
+    /// The calling user.
+    User,
+    /// The session of the call.
+    Session,
+}
+
+impl ConnectionOwner {
+    /// Returns by what the connections of a server are told apart; `None` if all calls share one.
+    pub(crate) fn find(connector: &dyn McpConnector) -> Option<Self> {
+        match connector.scope() {
+            ServerScope::Shared => connector.is_per_user().then_some(Self::Token),
+            ServerScope::User => Some(Self::User),
+            ServerScope::Session => Some(Self::Session),
+        }
+    }
+}
 
 /// A server that every user connects to with their own token.
 pub(crate) struct PerUserServer {
     /// The published status. It has no connection itself.
     pub(crate) public_state: Arc<ServerState>,
+    pub(crate) owner: ConnectionOwner,
     connector: Arc<dyn McpConnector>,
     shared: SupervisorShared,
     /// Never held across an await.
@@ -82,18 +111,48 @@ struct TooManyUsers;
 impl PerUserServer {
     pub(crate) fn new(
         public_state: Arc<ServerState>,
+        owner: ConnectionOwner,
         connector: Arc<dyn McpConnector>,
         shared: SupervisorShared,
     ) -> Arc<Self> {
-        public_state.publish_disconnected(WAITS_FOR_TOKEN.to_owned());
-        Arc::new(Self { public_state, connector, shared, connections: Mutex::default() })
+        if owner == ConnectionOwner::Token {
+            public_state.publish_disconnected(WAITS_FOR_TOKEN.to_owned());
+        }
+        Arc::new(Self { public_state, owner, connector, shared, connections: Mutex::default() })
+    }
+
+    /// Returns the connection of the caller, and opens it if necessary. It stays open while the guard lives.
+    ///
+    /// # Errors
+    /// [`CallError::NotSent`] if the call does not name its owner, or if connecting fails.
+    pub(crate) async fn acquire_for_call(
+        self: &Arc<Self>,
+        context: &McpCallContext,
+    ) -> Result<UsedConnection, CallError> {
+        let name = &self.public_state.name;
+        let owner = match self.owner {
+            ConnectionOwner::Token => return self.acquire_with_token(context.user_token.as_ref()).await,
+            ConnectionOwner::User => context.user.as_ref().map(ToString::to_string),
+            ConnectionOwner::Session => context.session.map(|session| session.to_string()),
+        };
+        let Some(owner) = owner else {
+            return Err(CallError::NotSent(
+                format!("MCP server {name} has a process per caller, and the call has none").into(),
+            ));
+        };
+        let digest: TokenDigest = Sha256::digest(owner.as_bytes()).into();
+        let file_name = HEXLOWER.encode(&digest);
+        let used = self.find_or_open(digest, || self.connector.for_owner(&file_name)).map_err(CallError::NotSent)?;
+        self.wait_for_connection(used).await.map_err(|error| {
+            CallError::NotSent(format!("cannot start the caller's process of MCP server {name}: {error}").into())
+        })
     }
 
     /// Returns the connection of the user with this token, and opens it if necessary. It stays open while the guard lives.
     ///
     /// # Errors
     /// [`CallError::NotSent`] without a token, or if connecting with it fails.
-    pub(crate) async fn acquire_connection(
+    pub(crate) async fn acquire_with_token(
         self: &Arc<Self>,
         token: Option<&SecretString>,
     ) -> Result<UsedConnection, CallError> {
@@ -102,7 +161,16 @@ impl PerUserServer {
             let reason = format!("MCP server {name} requires the calling user's own token, and the call has none");
             return Err(CallError::NotSent(reason.into()));
         };
-        let used = self.find_or_open(token).map_err(CallError::NotSent)?;
+        let digest: TokenDigest = Sha256::digest(token.expose_secret().as_bytes()).into();
+        let used = self.find_or_open(digest, || self.connector.for_user(token)).map_err(CallError::NotSent)?;
+        self.wait_for_connection(used).await.map_err(|error| {
+            let message = format!("cannot connect to MCP server {name} with the user's own token: {error}");
+            CallError::NotSent(message.into())
+        })
+    }
+
+    /// Waits until a connection is established. The error is why it is not.
+    async fn wait_for_connection(self: &Arc<Self>, used: UsedConnection) -> Result<UsedConnection, String> {
         let limit = self.shared.timings.connect_timeout;
         let _ = tokio::time::timeout(limit, used.server.first_attempt_ended.cancelled()).await;
         if used.server.active_connection().is_some() {
@@ -111,21 +179,22 @@ impl PerUserServer {
         // The next call tries again, with the token that its user has then.
         let error = used.server.status().error.clone().unwrap_or_default();
         self.close_connection(&used.token, used.sequence);
-        Err(CallError::NotSent(
-            format!("cannot connect to MCP server {name} with the user's own token: {error}").into(),
-        ))
+        Err(error)
     }
 
-    fn find_or_open(self: &Arc<Self>, token: &SecretString) -> Result<UsedConnection, ErrorReason> {
+    fn find_or_open(
+        self: &Arc<Self>,
+        digest: TokenDigest,
+        build_connector: impl FnOnce() -> Result<Arc<dyn McpConnector>, ConnectError>,
+    ) -> Result<UsedConnection, ErrorReason> {
         let message = || format!("cannot connect to MCP server {}", self.public_state.name);
-        let digest: TokenDigest = Sha256::digest(token.expose_secret().as_bytes()).into();
         let mut connections = self.connections.lock();
         let connections = &mut *connections;
         if let Some(connection) = connections.by_token.get_mut(&digest) {
             return Ok(self.mark_used(digest, connection));
         }
         connections.evict_if_full().map_err(|error| ErrorReason::with_source(message(), error))?;
-        let connector = self.connector.for_user(token).map_err(|error| ErrorReason::with_source(message(), error))?;
+        let connector = build_connector().map_err(|error| ErrorReason::with_source(message(), error))?;
         let opened = self.open_connection(digest, connections.next_sequence, connector);
         connections.next_sequence += 1;
         Ok(self.mark_used(digest, connections.by_token.entry(digest).or_insert(opened)))
@@ -187,7 +256,8 @@ impl PerUserServer {
         let connections = self.connections.lock();
         let connection = connections.by_token.get(token).filter(|connection| connection.sequence == sequence)?;
         let idle_since = if connection.calls_in_flight == 0 { connection.last_used } else { Instant::now() };
-        Some(idle_since + IDLE_TIMEOUT)
+        let timeout = if self.owner == ConnectionOwner::Token { IDLE_TIMEOUT } else { PROCESS_IDLE_TIMEOUT };
+        Some(idle_since + timeout)
     }
 
     fn close_connection(&self, token: &TokenDigest, sequence: u64) {
@@ -200,6 +270,9 @@ impl PerUserServer {
     }
 
     fn publish_status(&self) {
+        if self.owner != ConnectionOwner::Token {
+            return;
+        }
         // Under the lock, so that the newest status is published last.
         let connections = self.connections.lock();
         let connected = connections.by_token.values().filter(|user| user.server.active_connection().is_some());

@@ -12,8 +12,24 @@ pub const USER_TOKEN: &str = "${user.token}";
 pub struct McpServerConfig {
     /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
     pub name: String,
+    /// The cluster that the server works on, as people call it.
+    pub cluster: Option<String>,
     /// How the server is reached.
     pub transport: McpTransport,
+    /// Whose calls one process of the server serves.
+    pub scope: ServerScope,
+}
+
+/// Whose calls one process of a server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerScope {
+    /// All users and sessions share the process, so that no call may change its state.
+    #[default]
+    Shared,
+    /// Every user has a process.
+    User,
+    /// Every session has a process.
+    Session,
 }
 
 /// How an MCP server is reached.

@@ -11,7 +11,7 @@ use k8sops_settings::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::server_config::{McpServerConfig, McpTransport, USER_TOKEN};
+use crate::server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN};
 
 /// Name of the server that the single-server variables define.
 const DEFAULT_SERVER: &str = "default";
@@ -53,6 +53,8 @@ options! {
     pub(crate) struct ServerFields at "" {
         /// Name of the server, unique: 1 to 32 characters of a-z 0-9 -.
         name: String = or_empty(TEXT),
+        /// Name of the cluster that the server works on, as an approval request shows it.
+        cluster: Option<String> = optional(TEXT),
         /// Transport; it can be left out where only a URL or only a command is set.
         transport: Option<TransportName> = optional(TRANSPORT_NAME),
         /// Endpoint (http).
@@ -67,8 +69,17 @@ options! {
         args: Vec<String> = custom(TEXT, FieldShape::Values, read_args),
         /// Environment of the program, beyond PATH, HOME and the few others that every program needs (stdio).
         env: BTreeMap<String, SecretString> = map(ENVIRONMENT_VALUE),
+        /// Whose calls a process serves: of all (shared), of one user or of one session (stdio). Calls that change the state
+        /// of a shared process, such as its current context, are rejected.
+        scope: ServerScope = required(SERVER_SCOPE, "shared"),
     }
 }
+
+const SERVER_SCOPE: ValueFormat<ServerScope> = words! {
+    "shared" => ServerScope::Shared,
+    "user" => ServerScope::User,
+    "session" => ServerScope::Session,
+};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TransportName {
@@ -136,6 +147,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
     if scope.reader().problem_count() > problems_before {
         return None;
     }
+    let cluster = fields.cluster.clone();
     let transport = match (fields.transport, fields.url.is_some(), fields.command.is_some()) {
         (Some(transport), ..) => transport,
         (None, true, true) => {
@@ -146,11 +158,21 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         (None, true, false) => TransportName::Http,
         (None, false, _) => TransportName::Stdio,
     };
+    let server_scope = fields.scope;
+    if transport == TransportName::Http && server_scope != ServerScope::Shared {
+        let origin = scope.origin_of("scope");
+        scope.report_invalid(
+            "scope",
+            "user or session",
+            &origin,
+            "shared: only a stdio server can have several processes",
+        );
+    }
     let transport = match transport {
         TransportName::Http => read_http(scope, fields)?,
         TransportName::Stdio => read_stdio(scope, fields)?,
     };
-    Some(McpServerConfig { name, transport })
+    Some(McpServerConfig { name, cluster, transport, scope: server_scope })
 }
 
 fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTransport> {

@@ -230,7 +230,7 @@ fn join_names<'a>(names: impl Iterator<Item = &'a String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ModelError, test_support};
+    use crate::{ModelError, ModelErrorKind, test_support};
 
     fn catalog() -> ModelCatalog {
         let mut anthropic = test_support::provider_config(ProviderProtocol::Anthropic, "https://api.anthropic.com");
@@ -292,7 +292,10 @@ mod tests {
         let model = catalog.chat_model("anthropic").unwrap();
         let error =
             model.stream(test_support::chat_request(vec![test_support::user_message("hi")])).await.err().unwrap();
-        assert!(matches!(&error, ModelError::Auth(m) if m.contains("TEST_API_KEY")), "{error:?}");
+        assert!(
+            matches!(&error, ModelError { kind: ModelErrorKind::Auth, message: m, .. } if m.contains("TEST_API_KEY")),
+            "{error:?}"
+        );
         assert_eq!(model.check("test-model").await, Err(error));
         assert!(catalog.chat_model("gemini").is_none());
     }

@@ -8,7 +8,7 @@ use k8sops_core::EmbeddingVector;
 use serde_json::{Value, json};
 
 use crate::{
-    ModelError, ProviderOptions, ProviderProtocol,
+    ModelError, ModelErrorKind, ProviderOptions, ProviderProtocol,
     error_mapping::ProviderCall,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
 };
@@ -60,7 +60,7 @@ impl ProviderEmbedder {
                 "{} does not provide embeddings. Choose a provider that speaks OpenAI's or Ollama's API.",
                 config.name
             );
-            return Err(ModelError::InvalidRequest(message.into()));
+            return Err(ModelError::new(ModelErrorKind::InvalidRequest, message));
         }
         Ok(Self {
             client: ProviderHttpClient::new(config),
@@ -111,7 +111,7 @@ impl ProviderEmbedder {
                 call.provider_label(),
                 values.len()
             );
-            return Err(ModelError::InvalidRequest(message.into()));
+            return Err(ModelError::new(ModelErrorKind::InvalidRequest, message));
         }
         let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
         if !length.is_finite() || length == 0.0 {
@@ -251,11 +251,14 @@ mod tests {
         embedder.embed(&texts(1)).await.unwrap();
         let error = embedder.embed(&texts(1)).await.unwrap_err();
         assert!(
-            matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("3 dimensions instead of 2")),
+            matches!(&error, ModelError { kind: ModelErrorKind::InvalidRequest, message: m, .. } if m.contains("3 dimensions instead of 2")),
             "{error:?}"
         );
         for _ in 0..2 {
-            assert!(matches!(embedder.embed(&texts(1)).await, Err(ModelError::MalformedStream(_))));
+            assert!(matches!(
+                embedder.embed(&texts(1)).await,
+                Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })
+            ));
         }
         let server = ScriptedProvider::start([one(json!([1.0, 0.0]))]).await;
         let strict = super::tests::embedder(&server, ProviderProtocol::OpenaiChat, Some(384));

@@ -1,140 +1,173 @@
-//! The errors of model calls, the same for all providers.
+//! The error of a model call, the same for all providers.
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-/// The reason why a model call failed. The message says what was attempted, what was found and what to do. It never
-/// contains a secret.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum ModelError {
+/// What went wrong in a model call, and with it what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelErrorKind {
     /// The provider limits the rate of requests (429), or is overloaded and names a time to retry (5xx with
     /// `Retry-After`).
-    #[error("{message}")]
-    RateLimited {
-        /// The time to wait that the provider asks for.
-        retry_after: Option<Duration>,
-        /// The full message, with the provider's own text.
-        message: String,
-    },
+    RateLimited,
     /// The provider is overloaded or failed internally (5xx, 529).
-    #[error("{0}")]
-    Overloaded(String),
+    Overloaded,
     /// The conversation exceeds the context window of the model or the request size of the provider (413).
-    #[error("{0}")]
-    ContextTooLong(String),
+    ContextTooLong,
     /// The account of the API key has no credit or quota left (402, or 429 and 400 with such a text).
-    #[error("{0}")]
-    Quota(String),
+    Quota,
     /// The provider does not have the model (404).
-    #[error("{0}")]
-    ModelNotFound(String),
+    ModelNotFound,
     /// The API key is missing, invalid or lacks a permission (401, 403).
-    #[error("{0}")]
-    Auth(String),
+    Auth,
     /// The provider rejects the request (400, 404, 422). Repeating it does not help.
-    #[error(transparent)]
-    InvalidRequest(ErrorDetail),
+    InvalidRequest,
+    /// The server could not parse a tool call that the model wrote. Another sample may be right.
+    MalformedToolCall,
+    /// The model ended its reply without text and without calls. Another sample may have some.
+    EmptyReply,
     /// The connection could not be made, or it broke.
-    #[error(transparent)]
-    Network(ErrorDetail),
-    /// The stream violates the provider's protocol, or ended without its end mark.
-    #[error(transparent)]
-    MalformedStream(ErrorDetail),
+    Network,
+    /// The stream violates the provider's protocol, or ended before its reply was complete.
+    MalformedStream,
     /// No response, or no further piece of it, arrived in time.
-    #[error("{0}")]
-    Timeout(String),
+    Timeout,
 }
 
-impl ModelError {
-    /// Returns the stable code of this error in events and metrics.
+impl ModelErrorKind {
+    /// Returns the stable code in events and metrics.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
-            Self::RateLimited { .. } => "rate_limited",
-            Self::Overloaded(_) => "overloaded",
-            Self::ContextTooLong(_) => "context_too_long",
-            Self::Quota(_) => "quota_exhausted",
-            Self::ModelNotFound(_) => "model_not_found",
-            Self::Auth(_) => "auth",
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::Network(_) => "network",
-            Self::MalformedStream(_) => "malformed_stream",
-            Self::Timeout(_) => "timeout",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::ContextTooLong => "context_too_long",
+            Self::Quota => "quota_exhausted",
+            Self::ModelNotFound => "model_not_found",
+            Self::Auth => "auth",
+            Self::InvalidRequest => "invalid_request",
+            Self::MalformedToolCall => "malformed_tool_call",
+            Self::EmptyReply => "empty_reply",
+            Self::Network => "network",
+            Self::MalformedStream => "malformed_stream",
+            Self::Timeout => "timeout",
         }
     }
 
     /// Returns whether the same request may succeed later.
     #[must_use]
-    pub fn is_retryable(&self) -> bool {
+    pub fn is_retryable(self) -> bool {
         match self {
-            Self::RateLimited { .. }
-            | Self::Overloaded(_)
-            | Self::Network(_)
-            | Self::MalformedStream(_)
-            | Self::Timeout(_) => true,
-            Self::ContextTooLong(_)
-            | Self::Quota(_)
-            | Self::ModelNotFound(_)
-            | Self::Auth(_)
-            | Self::InvalidRequest(_) => false,
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::MalformedToolCall
+            | Self::EmptyReply
+            | Self::Network
+            | Self::MalformedStream
+            | Self::Timeout => true,
+            Self::ContextTooLong | Self::Quota | Self::ModelNotFound | Self::Auth | Self::InvalidRequest => false,
         }
     }
 }
 
-/// An error message together with the error that caused it, which is the [`source`](Error::source).
+/// What a provider said of a failed call. A field is empty if there is no such answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProviderErrorDetails {
+    /// The display name of the provider.
+    pub provider: String,
+    /// The model's id at the provider.
+    pub model: String,
+    /// The HTTP status, or the one that the type of an error within a stream stands for.
+    pub status: Option<u16>,
+    /// The provider's type and code of the error.
+    pub code: Option<String>,
+    /// The provider's text, without secrets.
+    pub message: Option<String>,
+    /// The time to wait that the provider asks for, in a header or in the body.
+    pub retry_after: Option<Duration>,
+    /// The context window that the provider names, in tokens of prompt and reply together.
+    pub context_window: Option<u32>,
+    /// The size of the prompt that the provider counted, in tokens.
+    pub prompt_tokens: Option<u32>,
+    /// The largest reply limit that the provider allows, in tokens.
+    pub reply_limit: Option<u32>,
+    /// The provider's id of the request, by which its support finds it.
+    pub request_id: Option<String>,
+}
+
+/// The reason why a model call failed.
 ///
-/// Details with the same message are equal, whatever their causes. `Debug` shows the message only, because the text of a
-/// cause is not redacted.
+/// Errors with the same fields are equal, whatever their causes. `Debug` does not show the cause, because its text is not
+/// redacted.
 #[derive(Clone)]
-pub struct ErrorDetail {
-    message: String,
-    cause: Option<Arc<dyn Error + Send + Sync>>,
+pub struct ModelError {
+    /// What went wrong.
+    pub kind: ModelErrorKind,
+    /// What was attempted, what was found and what to do. It never contains a secret.
+    pub message: String,
+    /// What the provider said.
+    pub details: Box<ProviderErrorDetails>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-impl ErrorDetail {
-    pub(crate) fn with_cause(message: String, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { message, cause: Some(Arc::from(cause.into())) }
-    }
-
-    /// Returns the message.
+impl ModelError {
+    /// Creates an error without an answer of a provider.
     #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
+    pub fn new(kind: ModelErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: Box::default(), source: None }
+    }
+
+    /// Adds the error that caused this one, its [`source`](Error::source).
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: Some(Arc::from(source.into())), ..self }
+    }
+
+    /// Adds what the provider said.
+    #[must_use]
+    pub fn with_details(self, details: ProviderErrorDetails) -> Self {
+        Self { details: Box::new(details), ..self }
+    }
+
+    /// Adds the time to wait that the provider asks for.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.details.retry_after = retry_after;
+        self
+    }
+
+    /// Returns the stable code of this error in events and metrics.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+
+    /// Returns whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind.is_retryable()
     }
 }
 
-impl From<String> for ErrorDetail {
-    fn from(message: String) -> Self {
-        Self { message, cause: None }
-    }
-}
-
-impl From<&str> for ErrorDetail {
-    fn from(message: &str) -> Self {
-        message.to_owned().into()
-    }
-}
-
-impl PartialEq for ErrorDetail {
+impl PartialEq for ModelError {
     fn eq(&self, other: &Self) -> bool {
-        self.message == other.message
+        self.kind == other.kind && self.message == other.message && self.details == other.details
     }
 }
 
-impl fmt::Display for ErrorDetail {
+impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl fmt::Debug for ErrorDetail {
+impl fmt::Debug for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.message, f)
+        f.debug_struct("ModelError").field("kind", &self.kind).field("message", &self.message).finish_non_exhaustive()
     }
 }
 
-impl Error for ErrorDetail {
+impl Error for ModelError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as _)
+        self.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -144,10 +177,11 @@ mod tests {
 
     #[test]
     fn cause_is_the_source_and_hidden_from_debug() {
-        let cause = std::io::Error::other("unredacted");
-        let error = ModelError::Network(ErrorDetail::with_cause("broke".into(), cause));
-        assert_eq!((error.to_string().as_str(), format!("{error:?}").as_str()), ("broke", r#"Network("broke")"#));
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("unredacted"));
-        assert_eq!(error, ModelError::Network("broke".into()));
+        let error = ModelError::new(ModelErrorKind::Network, "broke");
+        let caused = error.clone().with_source(std::io::Error::other("unredacted"));
+        assert_eq!(caused.to_string(), "broke");
+        assert!(!format!("{caused:?}").contains("unredacted"));
+        assert_eq!(caused.source().map(ToString::to_string).as_deref(), Some("unredacted"));
+        assert_eq!(error, caused);
     }
 }

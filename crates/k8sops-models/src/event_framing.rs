@@ -118,7 +118,7 @@ impl EventFramer {
         let line = line.trim_start_matches(BYTE_ORDER_MARK);
         if line.trim().is_empty() {
             self.end_event();
-        } else if self.framing == EventFraming::Lines || self.event.is_bare {
+        } else if self.event.is_bare || self.framing == EventFraming::Lines && !line.starts_with("data:") {
             self.push_bare_line(line);
         } else {
             self.apply_field(line);

@@ -126,7 +126,7 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
-    use crate::test_support::test_call;
+    use crate::{ModelErrorKind, test_support::test_call};
 
     const GAP: Duration = Duration::from_secs(30);
 
@@ -168,24 +168,30 @@ mod tests {
             assert_eq!(framed(pieces, EventFraming::Lines).await.unwrap(), whole, "{size}");
         }
         let cut = framed(vec![Ok(b"{}\n{".to_vec()), Err("reset by peer".into())], EventFraming::Lines).await;
-        assert!(matches!(&cut, Err(ModelError::Network(m)) if m.message().contains("reset by peer")), "{cut:?}");
+        assert!(
+            matches!(&cut, Err(ModelError { kind: ModelErrorKind::Network, message: m, .. }) if m.contains("reset by peer")),
+            "{cut:?}"
+        );
         let latin1 = framed(vec![Ok(b"caf\xe9\n".to_vec())], EventFraming::Lines).await;
         assert_eq!(latin1.unwrap(), ["caf\u{fffd}"]);
         let endless = (0..=8).map(|_| Ok(vec![b'x'; 1 << 20])).collect();
         let endless = framed(endless, EventFraming::Lines).await;
-        assert!(matches!(endless, Err(ModelError::MalformedStream(_))), "{endless:?}");
+        assert!(matches!(endless, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{endless:?}");
     }
 
     #[tokio::test]
     async fn disconnect_is_an_error_after_the_last_event() {
         let cut = events(vec![Ok(b"data: a\n\n".to_vec()), Err("reset by peer".into())]).await.unwrap_err();
-        assert!(matches!(&cut, ModelError::Network(m) if m.message().contains("reset by peer")), "{cut:?}");
+        assert!(
+            matches!(&cut, ModelError { kind: ModelErrorKind::Network, message: m, .. } if m.contains("reset by peer")),
+            "{cut:?}"
+        );
         let unterminated = vec![Ok(b"data: {}".to_vec()), Err("reset by peer".into())];
         let bytes =
             stream::iter(unterminated.into_iter().map(|piece: Result<Vec<u8>, TransportError>| piece.map(Bytes::from)));
         let mut events = ProviderEventStream::new(bytes, EventFraming::Sse, GAP, test_call());
         assert!(events.next().await.unwrap().is_some(), "only the end of the event is missing");
-        assert!(matches!(events.next().await, Err(ModelError::Network(_))));
+        assert!(matches!(events.next().await, Err(ModelError { kind: ModelErrorKind::Network, .. })));
     }
 
     #[tokio::test]
@@ -193,7 +199,7 @@ mod tests {
         let mut pieces = vec![Ok(b"data: small\n\ndata: ".to_vec())];
         pieces.extend((0..=8).map(|_| Ok(vec![b'x'; 1 << 20])));
         let error = events(pieces).await.unwrap_err();
-        assert!(matches!(error, ModelError::MalformedStream(_)), "{error:?}");
+        assert!(matches!(error, ModelError { kind: ModelErrorKind::MalformedStream, .. }), "{error:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +217,10 @@ mod tests {
             assert!(events.next().await.unwrap().is_some());
         }
         let error = events.next().await.unwrap_err();
-        assert!(matches!(&error, ModelError::Timeout(m) if m.contains("30 s")), "{error:?}");
+        assert!(
+            matches!(&error, ModelError { kind: ModelErrorKind::Timeout, message: m, .. } if m.contains("30 s")),
+            "{error:?}"
+        );
         assert_eq!(start.elapsed().as_secs(), 3 * 29 + 30);
     }
 }

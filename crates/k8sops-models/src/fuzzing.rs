@@ -36,7 +36,7 @@ async fn events(pieces: Vec<&[u8]>, framing: EventFraming) -> (Vec<(String, Stri
         secrets: Vec::new(),
         key_variable: "API_KEY".to_owned(),
     };
-    let call = ProviderCall { endpoint: Arc::new(endpoint), model: "model".to_owned() };
+    let call = ProviderCall { endpoint: Arc::new(endpoint), model: "model".to_owned(), request_id: None };
     let mut stream = ProviderEventStream::new(stream::iter(pieces), framing, Duration::from_secs(5), call);
     let mut found = Vec::new();
     loop {

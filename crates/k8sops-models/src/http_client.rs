@@ -18,8 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    ModelError, ProviderOptions,
-    error::ErrorDetail,
+    ModelError, ModelErrorKind, ProviderOptions,
     error_mapping::{ProviderCall, ProviderEndpoint, ProviderErrorBody, innermost_cause, parse_retry_after},
     event_framing::EventFraming,
     event_stream::ProviderEventStream,
@@ -88,7 +87,7 @@ impl ProviderHttpClient {
 
     /// Returns the context of a call for error messages.
     pub(crate) fn provider_call(&self, model: &str) -> ProviderCall {
-        ProviderCall { endpoint: Arc::clone(&self.endpoint), model: model.to_owned() }
+        ProviderCall { endpoint: Arc::clone(&self.endpoint), model: model.to_owned(), request_id: None }
     }
 
     /// Posts `body` and returns the events of the response, once the provider has accepted the request.
@@ -103,6 +102,7 @@ impl ProviderHttpClient {
         let accept =
             if framing == EventFraming::Sse { "text/event-stream" } else { "application/x-ndjson, application/json" };
         let mut response = self.send_post(call, path, headers, body, accept).await?;
+        let call = &call.with_response_headers(response.headers());
         let header_text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         // Compression was not requested, and is not supported.
         let encoding = header_text(header::CONTENT_ENCODING);
@@ -112,7 +112,7 @@ impl ProviderHttpClient {
                 call.provider_label(),
                 call.redact(encoding)
             );
-            return Err(ModelError::InvalidRequest(message.into()));
+            return Err(ModelError::new(ModelErrorKind::InvalidRequest, message));
         }
         let content_type = header_text(header::CONTENT_TYPE);
         // Some servers and proxies send their streams under other types, and some reply with one JSON object. A page does
@@ -168,7 +168,7 @@ impl ProviderHttpClient {
         let url = self.endpoint_url(path)?;
         let body = serde_json::to_vec(body).map_err(|error| {
             let message = format!("The request to {} cannot be encoded as JSON: {error}.", call.provider_label());
-            ModelError::InvalidRequest(ErrorDetail::with_cause(message, error))
+            ModelError::new(ModelErrorKind::InvalidRequest, message).with_source(error)
         })?;
         let request = self.http_client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         // Protocol and configured headers are added last, so that they replace ours.
@@ -211,7 +211,7 @@ impl ProviderHttpClient {
             call.provider_label(),
             if ids.is_empty() { "none".to_owned() } else { call.redact(&listed) }
         );
-        Err(ModelError::InvalidRequest(message.into()))
+        Err(ModelError::new(ModelErrorKind::InvalidRequest, message))
     }
 
     /// Checks that `path` accepts requests. The request is incomplete, so that it costs nothing: its rejection shows
@@ -229,7 +229,7 @@ impl ProviderHttpClient {
                      missing or doubled /v1.",
                     call.provider_label()
                 );
-                Err(ModelError::InvalidRequest(message.into()))
+                Err(ModelError::new(ModelErrorKind::InvalidRequest, message))
             }
             300..=399 | 401..=403 => Err(self.read_rejection(call, response).await),
             _ => Ok(()),
@@ -256,7 +256,7 @@ impl ProviderHttpClient {
                 "{} did not return its list of models as JSON. Check that the base URL is that of a model server.",
                 call.provider_label()
             );
-            ModelError::InvalidRequest(ErrorDetail::with_cause(message, error))
+            ModelError::new(ModelErrorKind::InvalidRequest, message).with_source(error)
         })
     }
 
@@ -275,17 +275,23 @@ impl ProviderHttpClient {
             Some(key) => {
                 for (header, value) in key_headers(self, key.expose_secret().trim()) {
                     add(header, &value).ok_or_else(|| {
-                        ModelError::Auth(format!(
-                            "The API key of {name} contains characters that cannot be sent in a header. {}.",
-                            self.endpoint.key_instruction()
-                        ))
+                        ModelError::new(
+                            ModelErrorKind::Auth,
+                            format!(
+                                "The API key of {name} contains characters that cannot be sent in a header. {}.",
+                                self.endpoint.key_instruction()
+                            ),
+                        )
                     })?;
                 }
             }
             // A configured header may hold the credentials.
             None if self.key_optional || !self.headers.is_empty() => {}
             None => {
-                return Err(ModelError::Auth(format!("{name} has no API key. {}.", self.endpoint.key_instruction())));
+                return Err(ModelError::new(
+                    ModelErrorKind::Auth,
+                    format!("{name} has no API key. {}.", self.endpoint.key_instruction()),
+                ));
             }
         }
         for (header, value) in &self.headers {
@@ -295,7 +301,7 @@ impl ProviderHttpClient {
                     "The header `{header}` of {name} cannot be sent, because its name or its value contains invalid \
                      characters. Correct it in the configuration."
                 );
-                ModelError::InvalidRequest(message.into())
+                ModelError::new(ModelErrorKind::InvalidRequest, message)
             })?;
         }
         Ok(headers)
@@ -307,7 +313,7 @@ impl ProviderHttpClient {
                 "The base URL of {} is not an http or https URL. Correct it in the configuration.",
                 self.endpoint.name
             );
-            ModelError::InvalidRequest(message.into())
+            ModelError::new(ModelErrorKind::InvalidRequest, message)
         })?;
         // Base URLs with and without the API version at the end are equally common.
         let doubled = url.path().trim_end_matches('/').rsplit('/').next() == path.first().copied();
@@ -337,7 +343,7 @@ impl ProviderHttpClient {
                 call.provider_label(),
                 call.redact(&innermost_cause(&error))
             );
-            ModelError::Network(ErrorDetail::with_cause(message, error))
+            ModelError::new(ModelErrorKind::Network, message).with_source(error)
         })?;
         Ok(self.client.get_or_init(|| client))
     }
@@ -356,6 +362,7 @@ impl ProviderHttpClient {
     async fn read_rejection(&self, call: &ProviderCall, response: Response) -> ModelError {
         let status = response.status().as_u16();
         let retry_after = parse_retry_after(response.headers());
+        let call = call.with_response_headers(response.headers());
         let body = self.read_body(response, MAX_ERROR_BODY).await;
         call.rejection_error(&ProviderErrorBody::from_body(status, retry_after, &body))
     }

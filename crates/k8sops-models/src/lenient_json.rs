@@ -11,3 +11,15 @@ pub(crate) fn deserialize_or_none<'de, D: Deserializer<'de>, T: DeserializeOwned
 ) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
+
+/// Deserializes a list, or a single value where a list of one is meant.
+pub(crate) fn deserialize_one_or_many<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let values = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        Value::Array(values) => values,
+        value => vec![value],
+    };
+    values.into_iter().map(serde_json::from_value).collect::<Result<_, _>>().map(Some).map_err(serde::de::Error::custom)
+}

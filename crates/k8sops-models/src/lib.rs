@@ -24,7 +24,7 @@
 //! ```
 //! use async_trait::async_trait;
 //! use futures_util::{StreamExt as _, stream};
-//! use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, ToolChoice};
+//! use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream, ToolChoice};
 //!
 //! struct EchoModel;
 //!
@@ -51,7 +51,7 @@
 //!             ReplyDelta::Done(reply) => return Ok(reply),
 //!         }
 //!     }
-//!     Err(ModelError::MalformedStream("the stream ended without a reply".into()))
+//!     Err(ModelError::new(ModelErrorKind::MalformedStream, "the stream ended without a reply"))
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -108,6 +108,7 @@ mod stream_faults;
 mod test_support;
 mod text_tool_calls;
 mod think_tags;
+mod token_limits;
 pub mod tokens;
 mod tool_rejections;
 
@@ -116,7 +117,7 @@ pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
-pub use error::{ErrorDetail, ModelError};
+pub use error::{ModelError, ModelErrorKind, ProviderErrorDetails};
 pub use model_choice::ModelChoice;
 pub use model_feature::ModelFeature;
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};

@@ -11,7 +11,7 @@ pub enum ReplyDelta {
     /// More reasoning.
     Reasoning(String),
     /// The complete reply, which is always the last item. A stream that ends without it failed with
-    /// [`ModelError::MalformedStream`](crate::ModelError::MalformedStream).
+    /// [`ModelErrorKind::MalformedStream`](crate::ModelErrorKind::MalformedStream).
     Done(ModelReply),
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 
-use crate::{ModelError, ProviderNotice};
+use crate::{ModelError, ModelErrorKind, ProviderNotice};
 
 /// A deviation of a model or its server from the protocol. A request to the model is built without the feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,11 +131,10 @@ impl LearnedQuirks {
 /// Returns the provider's text of a rejection in lower case, without the model's name, which may contain any keyword
 /// (`kimi-k2-thinking`).
 pub(crate) fn rejection_text(error: &ModelError, model: &str) -> Option<String> {
-    let ModelError::InvalidRequest(detail) = error else { return None };
-    let message = detail.message();
-    // The message starts with our own words: the provider, the model, and the status in parentheses.
-    let text = message.split_once("): ").map_or(message, |(_, text)| text);
-    let text = text.to_lowercase();
+    if error.kind != ModelErrorKind::InvalidRequest {
+        return None;
+    }
+    let text = error.details.message.as_ref().unwrap_or(&error.message).to_lowercase();
     // A short id contains no keyword, but may be part of one.
     Some(if model.len() < MIN_KEYWORD_BYTES { text } else { text.replace(&model.to_lowercase(), "") })
 }
@@ -170,15 +169,19 @@ pub(crate) fn quirk_notices<'a>(quirks: impl IntoIterator<Item = &'a ModelQuirk>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ProviderErrorDetails;
 
     #[test]
     fn only_rejected_parameters_are_learned() {
         let quirks = LearnedQuirks::default();
-        let rejection = |text: &str| ModelError::InvalidRequest(text.into());
+        let rejection = |text: &str| ModelError::new(ModelErrorKind::InvalidRequest, text);
         let sent = [ModelQuirk::NoTemperature, ModelQuirk::NoThinking];
         let none = BTreeSet::new();
         assert_eq!(quirks.learn_from_rejection("m", &rejection("no such field: tools"), &sent, &none), None);
-        assert_eq!(quirks.learn_from_rejection("m", &ModelError::Auth("temperature".into()), &sent, &none), None);
+        assert_eq!(
+            quirks.learn_from_rejection("m", &ModelError::new(ModelErrorKind::Auth, "temperature"), &sent, &none),
+            None
+        );
         let temperature = rejection("Unsupported parameter: 'temperature'");
         let learned = Some(ModelQuirk::NoTemperature);
         assert_eq!(quirks.learn_from_rejection("m", &temperature, &sent, &none), learned);
@@ -200,7 +203,9 @@ mod tests {
             let message =
                 format!("Thinking Machines (reasoning.example.com) rejected the request for `{model}` (400): {text}.");
             let quirks = LearnedQuirks::default();
-            quirks.learn_from_rejection(model, &ModelError::InvalidRequest(message.into()), &sent, &BTreeSet::new());
+            let details = ProviderErrorDetails { message: Some(text.to_owned()), ..ProviderErrorDetails::default() };
+            let error = ModelError::new(ModelErrorKind::InvalidRequest, message).with_details(details);
+            quirks.learn_from_rejection(model, &error, &sent, &BTreeSet::new());
             quirks.for_model(model).into_iter().collect::<Vec<_>>()
         };
         assert_eq!(learns("Invalid schema for function 'look'"), []);
@@ -212,7 +217,7 @@ mod tests {
     #[test]
     fn error_about_past_call_does_not_disable_tools() {
         let learns = |text: &str| {
-            let error = ModelError::InvalidRequest(text.into());
+            let error = ModelError::new(ModelErrorKind::InvalidRequest, text);
             LearnedQuirks::default().learn_from_rejection("m", &error, &[ModelQuirk::NoTools], &BTreeSet::new())
         };
         for text in

@@ -196,6 +196,10 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
 /// Finds an error in an event that the protocol does not know.
 fn find_stray_error(event: &ProviderEvent) -> Option<Value> {
     let value: Value = serde_json::from_str(&event.data).ok()?;
+    // MiniMax reports errors in a status of its own.
+    if value.pointer("/base_resp/status_code").and_then(Value::as_i64).is_some_and(|code| code != 0) {
+        return value.pointer("/base_resp/status_msg").cloned();
+    }
     let is_error = event.name == "error"
         || value.get("error").is_some_and(|error| !error.is_null())
         || value.get("type").is_none()

@@ -43,8 +43,8 @@ impl RetryPolicy {
             return None;
         }
         let left = self.max_wait.saturating_sub(waited);
-        if let ModelError::RateLimited { retry_after: Some(retry_after), .. } = error {
-            return (*retry_after <= left).then(|| *retry_after + RETRY_AFTER_JITTER.mul_f64(fastrand::f64()));
+        if let Some(retry_after) = error.details.retry_after {
+            return (retry_after <= left).then(|| retry_after + RETRY_AFTER_JITTER.mul_f64(fastrand::f64()));
         }
         let delay = BACKOFF.build().nth(attempt.saturating_sub(1) as usize)?;
         (delay <= left).then_some(delay)
@@ -54,11 +54,17 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ModelErrorKind, ProviderErrorDetails};
+
+    fn rate_limited(retry_after: Option<Duration>) -> ModelError {
+        let details = ProviderErrorDetails { retry_after, ..ProviderErrorDetails::default() };
+        ModelError::new(ModelErrorKind::RateLimited, "").with_details(details)
+    }
 
     #[test]
     fn waits_grow_within_bounds_and_attempts_end() {
         let policy = RetryPolicy::new(40, Duration::from_secs(3600));
-        let error = ModelError::Overloaded("busy".into());
+        let error = ModelError::new(ModelErrorKind::Overloaded, "busy");
         for attempt in 1..40 {
             let ceiling = Duration::from_secs(1 << (attempt - 1).min(5)).min(Duration::from_secs(20));
             for _ in 0..50 {
@@ -74,9 +80,9 @@ mod tests {
     fn permanent_errors_are_not_retried() {
         let policy = RetryPolicy::new(4, Duration::from_mins(1));
         for error in [
-            ModelError::Auth(String::new()),
-            ModelError::InvalidRequest("".into()),
-            ModelError::ContextTooLong(String::new()),
+            ModelError::new(ModelErrorKind::Auth, ""),
+            ModelError::new(ModelErrorKind::InvalidRequest, ""),
+            ModelError::new(ModelErrorKind::ContextTooLong, ""),
         ] {
             assert_eq!(policy.retry_delay(1, Duration::ZERO, &error), None);
         }
@@ -85,8 +91,7 @@ mod tests {
     #[test]
     fn retry_after_is_a_lower_bound() {
         let policy = RetryPolicy::new(4, Duration::from_mins(1));
-        let asked =
-            |secs| ModelError::RateLimited { retry_after: Some(Duration::from_secs(secs)), message: String::new() };
+        let asked = |secs| rate_limited(Some(Duration::from_secs(secs)));
         for secs in [0, 7, 60] {
             let delay = policy.retry_delay(1, Duration::ZERO, &asked(secs)).unwrap();
             assert!(
@@ -95,17 +100,13 @@ mod tests {
             );
         }
         assert_eq!(policy.retry_delay(1, Duration::ZERO, &asked(61)), None);
-        assert!(
-            policy
-                .retry_delay(1, Duration::ZERO, &ModelError::RateLimited { retry_after: None, message: String::new() })
-                .is_some()
-        );
+        assert!(policy.retry_delay(1, Duration::ZERO, &rate_limited(None)).is_some());
     }
 
     #[test]
     fn total_wait_is_bounded() {
         let policy = RetryPolicy::new(100, Duration::from_secs(30));
-        let error = ModelError::Overloaded("busy".into());
+        let error = ModelError::new(ModelErrorKind::Overloaded, "busy");
         let mut waited = Duration::ZERO;
         let mut attempts = 1;
         while let Some(wait) = policy.retry_delay(attempts, waited, &error) {
@@ -113,7 +114,7 @@ mod tests {
             attempts += 1;
         }
         assert!(waited <= Duration::from_secs(30) && attempts < 10, "{waited:?} in {attempts}");
-        let asked = ModelError::RateLimited { retry_after: Some(Duration::from_secs(20)), message: String::new() };
+        let asked = rate_limited(Some(Duration::from_secs(20)));
         assert!(policy.retry_delay(1, Duration::from_secs(5), &asked).is_some());
         assert_eq!(policy.retry_delay(2, Duration::from_secs(15), &asked), None);
     }

@@ -13,8 +13,17 @@ pub(crate) enum ReplyEnd {
 
 /// Returns the meaning of a stop reason in any of the protocols. An unknown reason ends the reply, since new ones appear.
 pub(crate) fn parse_stop_reason(reason: &str) -> ReplyEnd {
-    let reason = reason.trim().to_ascii_lowercase();
-    ReplyEnd::Complete(match reason.as_str() {
+    let reason = reason.to_ascii_lowercase();
+    // Gemini's compatible endpoint: `content_filter: SAFETY`, `function_call_filter: MALFORMED_FUNCTION_CALL`.
+    let meanings = reason.split(':').map(|part| parse_stop_word(part.trim()));
+    meanings
+        .rev()
+        .find(|end| *end != ReplyEnd::Complete(StopReason::Other))
+        .unwrap_or(ReplyEnd::Complete(StopReason::Other))
+}
+
+fn parse_stop_word(word: &str) -> ReplyEnd {
+    ReplyEnd::Complete(match word {
         "" | "stop" | "end_turn" | "end" | "eos" | "eos_token" | "stop_sequence" | "tool_calls" | "tool_call"
         | "tool_use" | "function_call" | "complete" | "completed" | "finished" | "done" | "load" | "unload" => {
             StopReason::EndTurn
@@ -78,7 +87,15 @@ mod tests {
 
     #[test]
     fn failures_are_told_from_ends() {
-        for reason in ["error", "abort", "MALFORMED_FUNCTION_CALL", " cancelled", "network_error", "unknown"] {
+        for reason in [
+            "error",
+            "abort",
+            "MALFORMED_FUNCTION_CALL",
+            " cancelled",
+            "network_error",
+            "unknown",
+            "function_call_filter: MALFORMED_FUNCTION_CALL",
+        ] {
             assert_eq!(parse_stop_reason(reason), ReplyEnd::Broken, "{reason}");
         }
         for (reason, means) in [
@@ -87,6 +104,8 @@ mod tests {
             ("model_length", StopReason::MaxTokens),
             ("SAFETY", StopReason::Refusal),
             ("something_new", StopReason::Other),
+            ("content_filter: SAFETY", StopReason::Refusal),
+            ("content_filter: NEW_WORD", StopReason::Refusal),
         ] {
             assert_eq!(parse_stop_reason(reason), ReplyEnd::Complete(means), "{reason}");
         }

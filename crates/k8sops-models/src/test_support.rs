@@ -25,8 +25,8 @@ use k8sops_core::{
 };
 
 use crate::{
-    ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol, ReplyDelta, ReplyStream,
-    ToolChoice, ToolSpec,
+    ChatRequest, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol, ReplyDelta,
+    ReplyStream, ToolChoice, ToolSpec,
     error_mapping::{ProviderCall, ProviderEndpoint},
     event_framing::{EventFraming, ProviderEvent},
     event_stream::ProviderEventStream,
@@ -147,7 +147,7 @@ pub(crate) fn test_call() -> ProviderCall {
         secrets: Vec::new(),
         key_variable: "TEST_API_KEY".to_owned(),
     };
-    ProviderCall { endpoint: Arc::new(endpoint), model: "test-model".to_owned() }
+    ProviderCall { endpoint: Arc::new(endpoint), model: "test-model".to_owned(), request_id: None }
 }
 
 /// A reply as its consumer sees it.
@@ -159,8 +159,11 @@ pub(crate) struct ObservedReply {
 }
 
 pub(crate) async fn collect_reply(mut stream: ReplyStream) -> ObservedReply {
-    let mut seen =
-        ObservedReply { text: String::new(), reasoning: String::new(), end: Err(ModelError::Network("none".into())) };
+    let mut seen = ObservedReply {
+        text: String::new(),
+        reasoning: String::new(),
+        end: Err(ModelError::new(ModelErrorKind::Network, "none")),
+    };
     while let Some(item) = stream.next().await {
         match item {
             Ok(ReplyDelta::Text(text)) => seen.text.push_str(&text),

@@ -206,12 +206,14 @@ fn parse_host_name(text: &str) -> Option<String> {
     (is_name && !is_number).then(|| text.to_owned())
 }
 
+/// Stands for `#` while words are split. It is a noncharacter, so that no text contains it.
+const NUMBER_SIGN: &str = "\u{fdd0}";
+
 fn parse_shell_words(text: &str) -> Option<Vec<String>> {
     if text.trim_start().starts_with('[') {
         return serde_json::from_str(text).ok();
     }
-    // A value has no comments, and `shlex` would cut it at a word that begins with `#`. No text has this noncharacter.
-    const NUMBER_SIGN: &str = "\u{fdd0}";
+    // A value has no comments, and `shlex` would cut it at a word that begins with `#`.
     let words = shlex::split(&text.replace('#', NUMBER_SIGN))?;
     Some(words.into_iter().map(|word| word.replace(NUMBER_SIGN, "#")).collect())
 }

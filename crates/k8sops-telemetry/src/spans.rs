@@ -43,6 +43,11 @@ pub fn record_failure(span: &Span, error_type: &str) {
     span.set_status(Status::error(error_type.to_owned()));
 }
 
+/// Records the model provider's id of a request, by which its support finds the request.
+pub fn record_provider_request_id(span: &Span, request_id: &str) {
+    set_text(span, "k8sops.provider.request_id", request_id);
+}
+
 /// Records a prompt, arguments or an output, if the operator asked for content in traces.
 pub fn record_content(span: &Span, key: &'static str, value: impl FnOnce() -> String) {
     if CAPTURE_CONTENT.load(Ordering::Relaxed) && !span.is_disabled() {

@@ -28,7 +28,8 @@ const ANNOUNCEMENTS: [&str; 3] = ["listens on http://", "listening on http://", 
 #[derive(Debug, Clone, Default)]
 pub struct CapturedOutput(Arc<Mutex<Vec<String>>>);
 
-/// How long the outputs may take to end after their program. A process that the program has left behind may hold them open.
+/// How long the outputs may take to end after their program. A process that the program has left behind may hold them
+/// open.
 const OUTPUT_END_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl CapturedOutput {
@@ -121,8 +122,8 @@ impl ChildProgram {
     fn spawn(command: &mut Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (stdout, stdout_task) = CapturedOutput::capture(child.stdout.take().expect("it is piped"));
-        let (stderr, stderr_task) = CapturedOutput::capture(child.stderr.take().expect("it is piped"));
+        let (stdout, stdout_task) = CapturedOutput::capture(child.stdout.take().expect("the output is piped"));
+        let (stderr, stderr_task) = CapturedOutput::capture(child.stderr.take().expect("the output is piped"));
         Self { url: String::new(), stdout, stderr, child, output_tasks: vec![stdout_task, stderr_task] }
     }
 

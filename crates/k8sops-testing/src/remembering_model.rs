@@ -9,7 +9,7 @@ use std::sync::{
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use k8sops_core::{ChatMessage, StopReason, TokenUsage};
-use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream};
+use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream};
 use serde_json::{Value, json};
 
 /// A model that replies `Noted.`, and extracts the facts that are marked with `REMEMBER`.
@@ -37,7 +37,7 @@ impl RememberingModel {
     /// If there was no request.
     pub fn last_user_message(&self) -> String {
         let requests = self.requests.lock();
-        let messages = &requests.last().expect("it was asked").messages;
+        let messages = &requests.last().expect("the model was called").messages;
         let user = messages.iter().rev().find_map(|message| match message.as_ref() {
             ChatMessage::User(message) => Some(message.content.clone()),
             _ => None,
@@ -72,7 +72,7 @@ impl ChatModel for RememberingModel {
             let failing =
                 self.failing_extractions.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if failing.is_ok() {
-                return Err(ModelError::Auth("the key is not known".into()));
+                return Err(ModelError::new(ModelErrorKind::Auth, "the key is not known"));
             }
             let own = self.extraction_reply.lock().clone();
             reply.content = own.unwrap_or_else(|| marked_facts(&asked.content).to_string());

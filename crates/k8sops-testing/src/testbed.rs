@@ -1,5 +1,5 @@
-//! The programs by others that tests run. `tests/testbed/setup.sh` installs them, and `tests/run.sh` sets the variables that
-//! name them.
+//! The programs by others that tests run. `tests/testbed/setup.sh` installs them, and `tests/run.sh` sets the variables
+//! that name them.
 
 use std::process::ExitCode;
 
@@ -27,5 +27,5 @@ pub fn skip_without(test: &str, variables: &[&str]) -> Option<ExitCode> {
 /// Returns a free port of the loopback interface. Another program may take it before the caller does.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    listener.local_addr().expect("the listener is bound").port()
 }

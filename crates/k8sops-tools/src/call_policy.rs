@@ -7,9 +7,9 @@ use k8sops_classifier::{
     Classification, EffectClass, SensitiveOutput, ServerReach, ToolDescription, classify_tool_call,
 };
 use k8sops_core::ToolEffect;
-use k8sops_mcp::RemoteTool;
+use k8sops_mcp::{RemoteTool, ServerScope};
 
-use crate::{ApprovalMode, ToolRule, approval_gate::CallReach};
+use crate::{ApprovalMode, StaleApproval, ToolRule, approval_gate::CallReach};
 
 /// A call whose effect is to be decided.
 pub(crate) struct CallCandidate<'a> {
@@ -17,6 +17,8 @@ pub(crate) struct CallCandidate<'a> {
     pub(crate) server: &'a str,
     /// The tool as its server lists it.
     pub(crate) tool: &'a RemoteTool,
+    /// Whose calls a process of the server serves.
+    pub(crate) scope: ServerScope,
     /// Arguments of the call; `None` to decide on the tool without a call.
     pub(crate) arguments: Option<&'a Map<String, Value>>,
     /// The operator's rules.
@@ -35,6 +37,8 @@ pub(crate) struct EffectDecision {
     pub(crate) sensitive_output: Option<SensitiveOutput>,
     /// Approval that the operator's rule demands.
     pub(crate) approval: Option<ApprovalMode>,
+    /// What the operator's rule says about an approval whose preview does not hold any more.
+    pub(crate) on_stale: Option<StaleApproval>,
 }
 
 /// Decides the effect of a call. A tool that is not known to be read-only is treated as mutating. The operator's rule comes
@@ -47,12 +51,14 @@ pub(crate) fn decide_effect(candidate: &CallCandidate<'_>) -> EffectDecision {
         reach: CallReach::default(),
         sensitive_output: None,
         approval: None,
+        on_stale: None,
     });
     if let Some(rule) = find_rule(candidate) {
         let colon = if rule.reason.is_some() { ": " } else { "" };
         decision.reason = format!("the operator's rule{colon}{}", rule.reason.as_deref().unwrap_or_default());
         decision.effect = rule.effect.unwrap_or(decision.effect);
         decision.approval = rule.approval;
+        decision.on_stale = rule.on_stale;
     }
     decision
 }
@@ -86,10 +92,10 @@ fn decide_by_classifier(candidate: &CallCandidate<'_>) -> Option<EffectDecision>
     };
     // The one place where facts of the classifier about other machines and sessions become what the gate looks at.
     let reach = CallReach {
-        changes_shared_server: reach == ServerReach::ServerState,
+        changes_shared_server: reach == ServerReach::ServerState && candidate.scope == ServerScope::Shared,
         reads_server_files: matches!(reach, ServerReach::Manifests | ServerReach::ServerFiles),
     };
-    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None })
+    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None, on_stale: None })
 }
 
 /// Returns what the classifier looks at.
@@ -112,7 +118,14 @@ fn decide_by_annotations(candidate: &CallCandidate<'_>) -> Option<EffectDecision
         _ => return None,
     };
     let reason = format!("annotated {hint} by server {}", candidate.server);
-    Some(EffectDecision { effect, reason, reach: CallReach::default(), sensitive_output: None, approval: None })
+    Some(EffectDecision {
+        effect,
+        reason,
+        reach: CallReach::default(),
+        sensitive_output: None,
+        approval: None,
+        on_stale: None,
+    })
 }
 
 #[cfg(test)]
@@ -123,7 +136,13 @@ mod tests {
     fn decision(hints: ToolHints) -> (ToolEffect, String) {
         let tool =
             RemoteTool { name: "t".into(), title: None, description: String::new(), input_schema: Map::new(), hints };
-        let decision = decide_effect(&CallCandidate { server: "prod", tool: &tool, arguments: None, rules: &[] });
+        let decision = decide_effect(&CallCandidate {
+            server: "prod",
+            tool: &tool,
+            scope: ServerScope::Shared,
+            arguments: None,
+            rules: &[],
+        });
         (decision.effect, decision.reason)
     }
 
@@ -150,7 +169,7 @@ mod tests {
         let tool =
             RemoteTool { name: name.into(), title: None, description: String::new(), input_schema: Map::new(), hints };
         let arguments = arguments.as_object();
-        decide_effect(&CallCandidate { server: "prod", tool: &tool, arguments, rules })
+        decide_effect(&CallCandidate { server: "prod", tool: &tool, scope: ServerScope::Shared, arguments, rules })
     }
 
     #[test]
@@ -161,6 +180,7 @@ mod tests {
             arguments: std::collections::BTreeMap::new(),
             effect: Some(ToolEffect::Read),
             approval: None,
+            on_stale: None,
             reason: None,
         };
         let rules = [rule];

@@ -22,7 +22,7 @@ use crate::{
         authentication::{identify_caller, parse_token},
         caller::Caller,
         error_responses::document_errors,
-        event_stream::{StreamGuard, StreamStart, open_cursor},
+        event_stream::{BeyondHead, StreamGuard, StreamStart, open_cursor},
         extractors::{QueryParameters, SessionPath, UserToken},
         problem::ProblemDetails,
         problem_code::ProblemCode,
@@ -90,7 +90,7 @@ pub(in crate::api) async fn open_websocket(
         return Ok(response);
     }
     let session = path.session_id;
-    let start = StreamStart { after: query.after, snapshot: query.snapshot };
+    let start = StreamStart { after: query.after, snapshot: query.snapshot, beyond_head: BeyondHead::Reject };
     let identity = request.extensions().get::<CallerIdentity>().cloned();
     let authorized = match identity {
         Some(identity) => Some(AuthorizedStream::open(&state, identity, session, start).await?),

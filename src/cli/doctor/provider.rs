@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
-use k8sops_models::{ChatModel, ModelError, ProviderOptions};
+use k8sops_models::{ChatModel, ModelError, ModelErrorKind, ProviderOptions};
 
 /// Whether new sessions use a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,17 +75,17 @@ impl ProviderCheck {
 
 /// Returns what to do about a failed check.
 fn advice_for(error: &ModelError, key: &str, url: &str) -> String {
-    match error {
-        ModelError::Auth(_) => format!("check that {key} is valid and may use this model"),
-        ModelError::Quota(_) => format!("check the plan and the credit of {key}"),
-        ModelError::InvalidRequest(_) | ModelError::ModelNotFound(_) | ModelError::ContextTooLong(_) => {
+    match error.kind {
+        ModelErrorKind::Auth => format!("check that {key} is valid and may use this model"),
+        ModelErrorKind::Quota => format!("check the plan and the credit of {key}"),
+        ModelErrorKind::InvalidRequest | ModelErrorKind::ModelNotFound | ModelErrorKind::ContextTooLong => {
             format!("check that LLM_MODEL is a model of this provider, and that {url} is its base URL")
         }
-        ModelError::RateLimited { .. } | ModelError::Overloaded(_) => "try again later".to_owned(),
-        ModelError::Network(_) | ModelError::Timeout(_) => {
+        ModelErrorKind::RateLimited | ModelErrorKind::Overloaded => "try again later".to_owned(),
+        ModelErrorKind::Network | ModelErrorKind::Timeout => {
             format!("check that {url} can be reached from here (proxy, firewall, base_url)")
         }
-        ModelError::MalformedStream(_) => {
+        ModelErrorKind::MalformedStream | ModelErrorKind::MalformedToolCall | ModelErrorKind::EmptyReply => {
             format!("check that {url} is the API and not a web page in front of it")
         }
     }
@@ -127,13 +127,14 @@ mod tests {
 
     #[tokio::test]
     async fn failing_provider_comes_with_advice() {
-        let auth = Err(ModelError::Auth("invalid x-api-key\n(401)".into()));
-        let network = Err(ModelError::Network("connection refused".into()));
+        let auth = Err(ModelError::new(ModelErrorKind::Auth, "invalid x-api-key\n(401)"));
+        let network = Err(ModelError::new(ModelErrorKind::Network, "connection refused"));
         let lines = [
             report_line(NewSessions, WITH_KEY, Ok(())).await,
             report_line(NewSessions, WITH_KEY, auth.clone()).await,
             report_line(NewSessions, WITH_KEY, network).await,
-            report_line(NewSessions, WITH_KEY, Err(ModelError::MalformedStream("no stream".into()))).await,
+            report_line(NewSessions, WITH_KEY, Err(ModelError::new(ModelErrorKind::MalformedStream, "no stream")))
+                .await,
             report_line(Optional, WITH_KEY, auth).await,
             report_line(NewSessions, &[], Ok(())).await,
             report_line(Optional, &[], Ok(())).await,
@@ -154,8 +155,8 @@ mod tests {
         let url = "http://me:secret@127.0.0.1:9/v1?token=secret";
         let loaded = load_config(&[("OPENAI_BASE_URL", url), ("OPENAI_API_KEY", "k")]);
         let config = &loaded.config.providers["openai"];
-        let malformed = ModelError::MalformedStream("no stream".into());
-        for result in [Ok(()), Err(ModelError::Network("refused".into())), Err(malformed)] {
+        let malformed = ModelError::new(ModelErrorKind::MalformedStream, "no stream");
+        for result in [Ok(()), Err(ModelError::new(ModelErrorKind::Network, "refused")), Err(malformed)] {
             let check = ProviderCheck {
                 id: "openai".into(),
                 config: config.clone(),

@@ -12,7 +12,7 @@ use super::{
 };
 use k8sops_core::StopReason;
 use k8sops_models::{
-    ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream, RequestedCall, ToolChoice,
+    ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream, RequestedCall, ToolChoice,
 };
 
 /// Pause between two streamed words, so that text arrives about as fast as from a model.
@@ -59,7 +59,10 @@ impl ChatModel for RuleModel {
         if model == MODEL_ID {
             return Ok(());
         }
-        Err(ModelError::InvalidRequest(format!("the demo has only the model `{MODEL_ID}`, not `{model}`").into()))
+        Err(ModelError::new(
+            ModelErrorKind::InvalidRequest,
+            format!("the demo has only the model `{MODEL_ID}`, not `{model}`"),
+        ))
     }
 }
 

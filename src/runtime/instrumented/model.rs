@@ -103,14 +103,28 @@ impl MeasuredCall {
         spans::record_content(&self.span, "gen_ai.output.messages", || {
             let calls =
                 reply.tool_calls.iter().map(|c| json!({"type": "tool_call", "name": c.name, "arguments": c.arguments}));
-            let dependencies = std::iter::once(json!({"type": "text", "content": reply.content})).chain(calls);
-            json!([{"role": "assistant", "dependencies": dependencies.collect::<Vec<_>>()}]).to_string()
+            let parts = std::iter::once(json!({"type": "text", "content": reply.content})).chain(calls);
+            json!([{"role": "assistant", "parts": parts.collect::<Vec<_>>()}]).to_string()
         });
         self.finish("ok");
     }
 
     fn record_error(&mut self, error: &ModelError) {
         spans::record_failure(&self.span, error.code());
+        let request_id = error.details.request_id.as_deref();
+        if let Some(request_id) = request_id {
+            spans::record_provider_request_id(&self.span, request_id);
+        }
+        tracing::warn!(
+            provider = self.provider,
+            model = self.model,
+            code = error.code(),
+            status = error.details.status,
+            provider_code = error.details.code,
+            provider_request_id = request_id,
+            %error,
+            "model call failed"
+        );
         self.finish(error.code());
     }
 

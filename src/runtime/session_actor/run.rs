@@ -94,6 +94,7 @@ impl SessionActor<'_> {
                 code: "provider_unknown".into(),
                 message: format!("provider {provider:?} is no longer configured; choose another in the settings"),
                 retryable: false,
+                provider_request_id: None,
                 usage: TokenUsage::default(),
             });
             return;
@@ -155,6 +156,7 @@ impl SessionActor<'_> {
             code: "internal".into(),
             message: "the run failed because of a bug in k8sops; see the log of the service".into(),
             retryable: true,
+            provider_request_id: None,
             usage: TokenUsage::default(),
         });
     }

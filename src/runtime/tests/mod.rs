@@ -293,7 +293,7 @@ fn replies() -> impl Strategy<Value = Vec<Vec<ReplyStep>>> {
         2 => Just(vec![text("see"), call("look", json!({})), call("look", json!({}))]),
         2 => Just(vec![call("change", json!({})), call("look", json!({}))]),
         1 => Just(vec![call("nothing", json!({}))]),
-        1 => Just(vec![text("broken"), ReplyStep::Fail(k8sops_models::ModelError::InvalidRequest("no".into()))]),
+        1 => Just(vec![text("broken"), ReplyStep::Fail(k8sops_models::ModelError::new(k8sops_models::ModelErrorKind::InvalidRequest, "no"))]),
         1 => Just(vec![]),
     ];
     prop::collection::vec(reply, 0..12)

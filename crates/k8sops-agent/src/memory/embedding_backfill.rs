@@ -19,7 +19,7 @@ use k8sops_core::{
     EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryId, MemoryStore, MemoryWrite, StoreError,
     UpkeepClaim, UserId, UserMemory,
 };
-use k8sops_models::{EmbeddingModel, ModelError};
+use k8sops_models::{EmbeddingModel, ModelError, ModelErrorKind};
 
 /// Memories per batch: a server on a small machine embeds 32 within a second.
 const BATCH_SIZE: usize = 32;
@@ -183,7 +183,10 @@ impl EmbeddingBackfill {
     async fn embed_texts(&self, texts: &[String]) -> Result<Vec<EmbeddingVector>, ModelError> {
         match timeout(BATCH_TIMEOUT, self.embedder.embed(texts)).await {
             Ok(vectors) => vectors,
-            Err(_) => Err(ModelError::Timeout(format!("no embedding within {} s", BATCH_TIMEOUT.as_secs()))),
+            Err(_) => Err(ModelError::new(
+                ModelErrorKind::Timeout,
+                format!("no embedding within {} s", BATCH_TIMEOUT.as_secs()),
+            )),
         }
     }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::*;
 use k8sops_core::{EmbeddingVector, MemoryKind, MemorySource, MemoryStore, SessionId, UserId};
-use k8sops_models::{EmbeddingModel, ModelError};
+use k8sops_models::{EmbeddingModel, ModelError, ModelErrorKind};
 use k8sops_store::InMemoryStore;
 
 /// Texts about the same of these words have the same meaning.
@@ -41,10 +41,10 @@ impl EmbeddingModel for Meanings {
             std::future::pending::<()>().await;
         }
         if self.away.load(Ordering::SeqCst) {
-            return Err(ModelError::Network("away".into()));
+            return Err(ModelError::new(ModelErrorKind::Network, "away"));
         }
         if self.poison.is_some_and(|poison| texts.iter().any(|text| text.contains(poison))) {
-            return Err(ModelError::InvalidRequest("too long".into()));
+            return Err(ModelError::new(ModelErrorKind::InvalidRequest, "too long"));
         }
         let vector = |text: &String| {
             let lower = text.to_lowercase();

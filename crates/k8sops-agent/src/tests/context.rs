@@ -44,7 +44,10 @@ impl ChatModel for Counting {
     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let size = size_of(&request);
         if size > WINDOW {
-            return Err(ModelError::ContextTooLong(format!("{size} tokens are more than {WINDOW}")));
+            return Err(ModelError::new(
+                ModelErrorKind::ContextTooLong,
+                format!("{size} tokens are more than {WINDOW}"),
+            ));
         }
         let mut reply = ModelReply { stop_reason: StopReason::EndTurn, ..ModelReply::default() };
         if request.system.starts_with("You write the summary") {
@@ -189,8 +192,8 @@ async fn the_beginning_of_what_is_sent_stays_the_same_between_two_summaries() {
 #[tokio::test(start_paused = true)]
 async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_the_turn() {
     for answer in [
-        Err(ModelError::InvalidRequest("no".into())),
-        Err(ModelError::ContextTooLong("too long".into())),
+        Err(ModelError::new(ModelErrorKind::InvalidRequest, "no")),
+        Err(ModelError::new(ModelErrorKind::ContextTooLong, "too long")),
         Ok(String::new()),
         Ok("word ".repeat(20_000)),
     ] {
@@ -216,7 +219,7 @@ async fn a_summariser_that_fails_or_writes_too_much_costs_the_summary_and_never_
 async fn while_the_summariser_is_away_nothing_is_left_out_for_good() {
     let log = Log::new("KEEP: mars-17");
     let model = Arc::new(Counting::default());
-    *model.summariser.lock() = Some(Err(ModelError::Overloaded("busy".into())));
+    *model.summariser.lock() = Some(Err(ModelError::new(ModelErrorKind::Overloaded, "busy")));
     let run = run_of(&log, &model);
     run.run_to_completion().await.unwrap();
     talk(&log, &run, 80).await;
@@ -239,7 +242,7 @@ async fn a_cancel_ends_the_wait_for_a_summary() {
     let mut run = run_of(&log, &model);
     run.limits.retry = RetryPolicy::new(100, Duration::from_hours(10));
     run.run_to_completion().await.unwrap();
-    *model.summariser.lock() = Some(Err(ModelError::Overloaded("busy".into())));
+    *model.summariser.lock() = Some(Err(ModelError::new(ModelErrorKind::Overloaded, "busy")));
     let cancel = run.cancel.clone();
     *log.after_step.lock() = Some(Box::new({
         let log = Arc::downgrade(&log);

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::SpendingLimits;
 use k8sops_core::*;
-use k8sops_models::{ModelError, RetryPolicy, ToolChoice, ToolSpec};
+use k8sops_models::{ModelError, ModelErrorKind, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, CallPreview, ClassifiedCall, ElicitationForm, ElicitationRequest, PreviewFreshness,

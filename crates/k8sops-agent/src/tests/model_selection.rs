@@ -5,7 +5,7 @@ use crate::SpendingLimit;
 use k8sops_models::{CircuitAdmission, ModelPrices, ModelReply, ProviderNotice};
 
 fn down() -> Vec<ReplyStep> {
-    vec![ReplyStep::Fail(ModelError::Overloaded("busy".into()))]
+    vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::Overloaded, "busy"))]
 }
 
 fn two(log: &Arc<Log>, first: &Arc<ScriptedModel>, second: &Arc<ScriptedModel>) -> Run {
@@ -60,8 +60,10 @@ async fn the_next_in_line_answers_while_the_first_is_down_and_the_first_is_asked
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_has_begun_goes_on_with_the_next_and_keeps_what_it_knows() {
     let log = Log::new("go");
-    let first =
-        ScriptedModel::new([vec![call("look", json!({}))], vec![ReplyStep::Fail(ModelError::Quota("empty".into()))]]);
+    let first = ScriptedModel::new([
+        vec![call("look", json!({}))],
+        vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::Quota, "empty"))],
+    ]);
     let second = ScriptedModel::new([vec![text("seen")]]);
     let run = two(&log, &first, &second);
     run.run_to_completion().await.unwrap();
@@ -75,7 +77,7 @@ async fn a_turn_that_has_begun_goes_on_with_the_next_and_keeps_what_it_knows() {
 #[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_the_request_is_not_tried_elsewhere() {
     let log = Log::new("go");
-    let first = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::InvalidRequest("no".into()))]]);
+    let first = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::InvalidRequest, "no"))]]);
     let second = ScriptedModel::new([]);
     let run = two(&log, &first, &second);
     run.run_to_completion().await.unwrap();
@@ -100,7 +102,7 @@ async fn when_all_are_down_the_run_fails_once_and_the_next_run_asks_all_the_same
 async fn waits_have_a_budget_and_say_how_long_they_are() {
     let limited = |secs| {
         let retry_after = Some(Duration::from_secs(secs));
-        vec![ReplyStep::Fail(ModelError::RateLimited { retry_after, message: "slow down".into() })]
+        vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::RateLimited, "slow down").with_retry_after(retry_after))]
     };
     let log = Log::new("go");
     let model = ScriptedModel::new([limited(50), limited(90)]);
@@ -118,7 +120,7 @@ async fn waits_have_a_budget_and_say_how_long_they_are() {
 async fn a_wait_ends_when_the_user_cancels() {
     let log = Log::new("go");
     let asked = Some(Duration::from_secs(100));
-    let limited = ModelError::RateLimited { retry_after: asked, message: "slow down".into() };
+    let limited = ModelError::new(ModelErrorKind::RateLimited, "slow down").with_retry_after(asked);
     let model = ScriptedModel::new([vec![ReplyStep::Fail(limited)]]);
     let run = run(&log, &model, &Arc::default());
     let cancel = run.cancel.clone();
@@ -131,7 +133,7 @@ async fn a_wait_ends_when_the_user_cancels() {
 #[tokio::test]
 async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
     let log = Log::new("first");
-    let too_long = || vec![ReplyStep::Fail(ModelError::ContextTooLong("too long".into()))];
+    let too_long = || vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::ContextTooLong, "too long"))];
     let model = ScriptedModel::new([vec![text(&"a".repeat(3000))], vec![text(&"b".repeat(1000))]]);
     let run = run(&log, &model, &Arc::default());
     run.run_to_completion().await.unwrap();
@@ -155,8 +157,9 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
 #[tokio::test]
 async fn a_message_that_no_model_can_take_fails_the_run_and_says_what_to_do() {
     let log = Log::new("far too long");
-    let model =
-        ScriptedModel::new((0..20).map(|_| vec![ReplyStep::Fail(ModelError::ContextTooLong("too long".into()))]));
+    let model = ScriptedModel::new(
+        (0..20).map(|_| vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::ContextTooLong, "too long"))]),
+    );
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     let EventBody::RunFailed(failed) = log.last() else { panic!("{:?}", log.kinds()) };
     assert_eq!(failed.code, "context_too_long");

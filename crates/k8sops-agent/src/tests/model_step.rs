@@ -30,7 +30,7 @@ async fn nothing_is_run_of_a_reply_that_was_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_breaks_is_tried_again_as_a_new_message() {
     let log = Log::new("go");
-    let broken = ReplyStep::Fail(ModelError::Network("cut".into()));
+    let broken = ReplyStep::Fail(ModelError::new(ModelErrorKind::Network, "cut"));
     let model = ScriptedModel::new([vec![text("half"), broken], vec![text("whole")]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(log.kinds(), ["run_recovered", "warning", "assistant_message", "run_finished"]);
@@ -45,7 +45,7 @@ async fn a_stream_that_breaks_is_tried_again_as_a_new_message() {
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_stays_down_fails_the_run_with_its_code() {
     let log = Log::new("go");
-    let down = || vec![ReplyStep::Fail(ModelError::Overloaded("busy".into()))];
+    let down = || vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::Overloaded, "busy"))];
     let model = ScriptedModel::new([down(), down(), down(), down()]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     let EventBody::RunFailed(failed) = log.last() else { panic!("{:?}", log.kinds()) };
@@ -57,16 +57,17 @@ async fn a_provider_that_stays_down_fails_the_run_with_its_code() {
 #[tokio::test]
 async fn what_cannot_get_better_is_not_tried_again() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::Auth("no key".into()))]]);
+    let model = ScriptedModel::new([vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::Auth, "no key"))]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
     assert_eq!(model.requests().len(), 1);
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "auth" && !f.retryable));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_empty_reply_is_a_failure_that_says_so() {
     let log = Log::new("go");
-    let model = ScriptedModel::new([vec![]]);
+    let model = ScriptedModel::new([vec![], vec![]]);
     run(&log, &model, &Arc::default()).run_to_completion().await.unwrap();
+    assert_eq!(model.requests().len(), 2, "it is requested once more");
     assert!(matches!(log.last(), EventBody::RunFailed(f) if f.code == "empty_reply" && f.retryable));
 }

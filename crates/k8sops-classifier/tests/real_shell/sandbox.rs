@@ -37,8 +37,9 @@ impl Sandbox {
         let programs = root.path().join("bin");
         fs::create_dir(&programs).unwrap();
         fs::create_dir(root.path().join("work")).unwrap();
-        let logging = "#!/bin/sh\n{ printf '%s' \"${0##*/}\"; for word; do printf '\\037%s' \"$word\"; done; printf '\\036'; } \
-                       >> \"$SANDBOX_LOG\"\n";
+        // One write per call, because stand-ins of a pipeline run at the same time.
+        let logging = "#!/bin/sh\nrecord=${0##*/}\nfor word; do record=\"$record\u{1f}$word\"; done\n\
+                       printf '%s\u{1e}' \"$record\" >> \"$SANDBOX_LOG\"\n";
         for program in ["kubectl", "helm", "argocd"] {
             let text = format!("{logging}echo 'NAME READY web-0 1/1 {{\"a\": [1, 2]}} Events: web > api'\n");
             write_program(&programs.join(program), &text);

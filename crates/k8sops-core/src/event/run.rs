@@ -144,6 +144,9 @@ pub struct RunFailed {
     pub message: String,
     /// Whether sending the same message again may succeed later.
     pub retryable: bool,
+    /// The model provider's id of the request that failed, if it named one. Its support finds the request by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_request_id: Option<String>,
     /// Tokens and cost of all model calls of the run.
     #[serde(default)]
     pub usage: TokenUsage,

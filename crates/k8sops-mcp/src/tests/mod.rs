@@ -7,5 +7,6 @@ mod hub;
 mod input_required;
 mod malformed_messages;
 mod per_user;
+mod process_scope;
 mod stdio;
 mod tool_subscription;

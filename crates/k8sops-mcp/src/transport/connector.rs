@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rmcp::{RoleClient, service::RunningService};
 use secrecy::SecretString;
 
-use crate::{ConnectionHandler, ErrorReason};
+use crate::{ConnectionHandler, ErrorReason, ServerScope};
 
 /// A connection whose handshake is complete.
 pub type McpConnection = RunningService<RoleClient, ConnectionHandler>;
@@ -24,6 +24,20 @@ pub trait McpConnector: Send + Sync + 'static {
     /// # Errors
     /// What failed, for the operator, without secrets.
     async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError>;
+
+    /// Whose calls one connection of the server carries, with a connector of [`for_owner`](Self::for_owner) if it is not
+    /// [`ServerScope::Shared`].
+    fn scope(&self) -> ServerScope {
+        ServerScope::Shared
+    }
+
+    /// Returns the connector of one user or session, if the server is not shared. `owner` is a name for a file.
+    ///
+    /// # Errors
+    /// [`ConnectError::Config`] if the server is shared, or if what a process of its own needs cannot be created.
+    fn for_owner(&self, _owner: &str) -> Result<Arc<dyn McpConnector>, ConnectError> {
+        Err(ConnectError::Config("the MCP server is shared by all users".into()))
+    }
 
     /// Whether every user connects with their own token, through a connector from [`for_user`](Self::for_user).
     fn is_per_user(&self) -> bool {

@@ -26,4 +26,4 @@ pub(crate) mod send_error;
 mod stderr_tail;
 mod stdio_connector;
 
-pub use connector_factory::build_connector;
+pub use connector_factory::{build_connector, build_server_connector};

@@ -18,7 +18,11 @@ use super::{
     redact::OutputRedactor,
     stderr_tail::{StderrReader, StderrTail},
 };
-use crate::{ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, close_reason::CloseReason};
+use crate::{
+    ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, ServerScope,
+    close_reason::CloseReason,
+    private_kubeconfig::{PrivateKubeconfigs, inherited_kubeconfig},
+};
 
 /// Variables of our own environment that a server inherits. All others (API keys above all) are withheld; what a server needs
 /// in addition is configured for it.
@@ -52,11 +56,15 @@ const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Starts a server as a child process.
+#[derive(Clone)]
 pub(super) struct StdioConnector {
     command: String,
     args: Vec<String>,
     env: BTreeMap<String, SecretString>,
     redactor: Arc<OutputRedactor>,
+    scope: ServerScope,
+    /// `Some` unless the server is shared.
+    kubeconfigs: Option<Arc<PrivateKubeconfigs>>,
 }
 
 impl StdioConnector {
@@ -73,7 +81,16 @@ impl StdioConnector {
             return Err(ConnectError::Config("the command of the MCP server is empty".into()));
         }
         let redactor = Arc::new(OutputRedactor::new(&args, &env));
-        Ok(Self { command, args, env, redactor })
+        Ok(Self { command, args, env, redactor, scope: ServerScope::Shared, kubeconfigs: None })
+    }
+
+    /// Gives every user or session a process.
+    ///
+    /// # Errors
+    /// [`ConnectError::Config`] if the directory of the processes' kubeconfigs cannot be created.
+    pub(super) fn with_scope(self, scope: ServerScope) -> Result<Self, ConnectError> {
+        let kubeconfigs = PrivateKubeconfigs::create().map_err(kubeconfig_failure)?;
+        Ok(Self { scope, kubeconfigs: Some(Arc::new(kubeconfigs)), ..self })
     }
 
     fn start_server(&self, handler: &ConnectionHandler) -> Result<StdioTransport, ConnectError> {
@@ -101,10 +118,31 @@ impl StdioConnector {
     }
 }
 
+fn kubeconfig_failure(error: io::Error) -> ConnectError {
+    ConnectError::Config(ErrorReason::with_source("cannot create a kubeconfig for a process of its own", error))
+}
+
 #[async_trait]
 impl McpConnector for StdioConnector {
     fn transport(&self) -> &'static str {
         "stdio"
+    }
+
+    fn scope(&self) -> ServerScope {
+        self.scope
+    }
+
+    fn for_owner(&self, owner: &str) -> Result<Arc<dyn McpConnector>, ConnectError> {
+        let Some(kubeconfigs) = &self.kubeconfigs else {
+            return Err(ConnectError::Config("the MCP server is shared by all users".into()));
+        };
+        let mut connector = self.clone();
+        let configured = self.env.get("KUBECONFIG").map(|files| files.expose_secret());
+        if let Some(inherited) = inherited_kubeconfig(configured) {
+            let variable = kubeconfigs.variable_of(owner, &inherited).map_err(kubeconfig_failure)?;
+            connector.env.insert("KUBECONFIG".to_owned(), variable.into());
+        }
+        Ok(Arc::new(connector))
     }
 
     async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError> {

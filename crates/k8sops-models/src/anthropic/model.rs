@@ -15,6 +15,7 @@ use crate::{
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
+    token_limits::LearnedTokenLimits,
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct AnthropicModel {
     client: ProviderHttpClient,
     models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
+    token_limits: LearnedTokenLimits,
     rejected_tools: RejectedTools,
 }
 
@@ -37,7 +39,13 @@ impl AnthropicModel {
     pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
         let client = ProviderHttpClient::new(config);
-        Self { client, models, quirks: LearnedQuirks::default(), rejected_tools: RejectedTools::default() }
+        Self {
+            client,
+            models,
+            quirks: LearnedQuirks::default(),
+            token_limits: LearnedTokenLimits::default(),
+            rejected_tools: RejectedTools::default(),
+        }
     }
 
     pub(crate) fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
@@ -68,7 +76,7 @@ impl AnthropicModel {
         let max_tokens = request.max_tokens.or_else(|| model?.max_output_tokens).unwrap_or(DEFAULT_MAX_TOKENS);
         let takes_temperature = !model.is_some_and(|model| model.lacks(ModelFeature::Temperature));
         MessagesPlan {
-            max_tokens,
+            max_tokens: self.token_limits.fit_reply_limit(request, max_tokens),
             thinking,
             takes_temperature,
             quirks: self.quirks.for_model(&request.model),
@@ -95,7 +103,7 @@ impl ChatModel for AnthropicModel {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
                     let mut notices = quirk_notices(relevant, &request.model);
                     notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
-                    let assembler = MessagesAssembler::new(call.clone(), notices);
+                    let assembler = MessagesAssembler::new(events.call().clone(), notices);
                     match await_first_delta(reply_stream(events, assembler, request.callable_tool_names())).await {
                         Ok(stream) => return Ok(stream),
                         Err(error) => error,
@@ -105,6 +113,10 @@ impl ChatModel for AnthropicModel {
             };
             if plan.return_blocks && body.has_returned_blocks() && rejects_returned_blocks(&error, &request.model) {
                 plan.return_blocks = false;
+            } else if let Some(limit) =
+                self.token_limits.learn_from_rejection(&request.model, &error, Some(plan.max_tokens))
+            {
+                plan.max_tokens = limit;
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan.quirks = self.quirks.for_model(&request.model);
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
@@ -113,6 +125,10 @@ impl ChatModel for AnthropicModel {
                 return Err(error);
             }
         }
+    }
+
+    async fn context_window(&self, model: &str) -> Option<u32> {
+        self.token_limits.context_window(model)
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

@@ -22,8 +22,8 @@ use crate::{
 struct MessagesEvent {
     #[serde(default, rename = "type")]
     event_type: String,
-    #[serde(default)]
-    index: u64,
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    index: Option<u64>,
     #[serde(default)]
     message: Option<MessageStart>,
     #[serde(default)]
@@ -233,6 +233,7 @@ impl ReplyAssembler for MessagesAssembler {
             // The name says the same.
             name.clone_into(&mut event.event_type);
         }
+        let index = event.index.unwrap_or_default();
         match event.event_type.as_str() {
             "message_start" => {
                 if let Some(usage) = event.message.and_then(|message| message.usage) {
@@ -241,7 +242,7 @@ impl ReplyAssembler for MessagesAssembler {
             }
             "content_block_start" => {
                 let Some(block) = event.content_block else { return Ok(EventProgress::KeepAlive) };
-                self.start_block(event.index, block, out);
+                self.start_block(index, block, out);
             }
             "content_block_delta" => {
                 let Some(delta) = event.delta else { return Ok(EventProgress::KeepAlive) };
@@ -249,13 +250,11 @@ impl ReplyAssembler for MessagesAssembler {
                 self.push_reasoning(delta.thinking, out);
                 self.record_signature(delta.signature);
                 if let Some(json) = delta.partial_json {
-                    if let Some((index, _, written)) = &mut self.server_tool
-                        && *index == event.index
+                    if let Some((open, _, written)) = &mut self.server_tool
+                        && *open == index
                     {
                         written.push_str(&json);
-                    } else if let Some(tool_use) =
-                        self.tool_uses.iter_mut().rfind(|tool_use| tool_use.index == event.index)
-                    {
+                    } else if let Some(tool_use) = self.tool_uses.iter_mut().rfind(|tool_use| tool_use.index == index) {
                         tool_use.json.push_str(&json);
                     }
                 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::retry_after::find_wait_in_body;
+
 /// The error that a provider reports.
 #[derive(Debug, Default)]
 pub(crate) struct ProviderErrorBody {
@@ -11,99 +13,169 @@ pub(crate) struct ProviderErrorBody {
     pub(crate) status: u16,
     /// The time to wait that the provider asks for.
     pub(crate) retry_after: Option<Duration>,
-    /// The error's type and code.
+    /// The error's types and codes.
     pub(crate) error_type: String,
     /// The error's text.
     pub(crate) text: String,
+    /// The provider's id of the request, if the body has one.
+    pub(crate) request_id: Option<String>,
+    /// Everything that a quota is named in, in lower case.
+    pub(crate) quota_ids: String,
 }
 
 impl ProviderErrorBody {
     /// Parses the body of a response with an error status.
     pub(crate) fn from_body(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
-        let ErrorFields { error_type, text } = if let Ok(value) = serde_json::from_slice::<Value>(body) {
-            read_error_fields(find_error_object(&value).unwrap_or(&value))
+        let parsed = if let Ok(value) = serde_json::from_slice::<Value>(body) {
+            let error = find_error_object(&value).unwrap_or(&value);
+            Self { request_id: find_request_id(&value), ..Self::from_fields(error, Some(&value)) }
         } else {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
             let text = if text.starts_with('<') { "an HTML page" } else { text };
-            ErrorFields { error_type: String::new(), text: text.to_owned() }
+            Self { text: text.to_owned(), retry_after: find_wait_in_body(&Value::Null, text), ..Self::default() }
         };
-        Self { status, retry_after, error_type, text }
+        // Gateways answer 400 or 500 to whatever their upstream reported, and name it in the type.
+        let named = status_for_error_type(&parsed.error_type).filter(|named| matches!(named, 402 | 429 | 503 | 529));
+        let status = if matches!(status, 400 | 424 | 500) { named.unwrap_or(status) } else { status };
+        Self { status, retry_after: retry_after.or(parsed.retry_after), ..parsed }
     }
 
     /// Parses an error object that arrived in place of a piece of the reply.
     pub(crate) fn from_error(error: &Value) -> Self {
-        let ErrorFields { error_type, text } = read_error_fields(error);
-        let code = ["code", "status"].into_iter().find_map(|name| match error.get(name)? {
+        let parsed = Self::from_fields(error, None);
+        let code = ["code", "status", "status_code"].into_iter().find_map(|name| match error.get(name)? {
             Value::Number(code) => code.as_u64().and_then(|code| u16::try_from(code).ok()),
             Value::String(code) => code.parse().ok(),
             _ => None,
         });
-        let status =
-            code.filter(|code| (400..600).contains(code)).unwrap_or_else(|| status_for_error_type(&error_type));
-        Self { status, retry_after: None, error_type, text }
+        let status = code.filter(|code| (400..600).contains(code));
+        let status = status.or_else(|| status_for_error_type(&parsed.error_type));
+        // An unknown type counts as a failure of the provider, if its text does not name a limit.
+        let status = status.unwrap_or_else(|| match parsed.text.to_ascii_lowercase() {
+            text if text.contains("rate limit") || text.contains("too many requests") => 429,
+            _ => 500,
+        });
+        Self { status, request_id: find_request_id(error), ..parsed }
     }
+
+    /// Reads the fields of an error in any of the forms that servers send.
+    fn from_fields(error: &Value, body: Option<&Value>) -> Self {
+        if let Value::String(text) = error {
+            // The error is only a code if there is a text next to it.
+            let message = body.and_then(|body| body.get("message")?.as_str()).filter(|message| message != text);
+            let (error_type, text) =
+                message.map_or((String::new(), text.clone()), |message| (text.clone(), message.to_owned()));
+            return Self { error_type, retry_after: find_wait_in_body(&Value::Null, &text), text, ..Self::default() };
+        }
+        let field = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        let types = ["type", "code", "status", "__type"].map(field);
+        let types: Vec<&str> =
+            types.into_iter().filter(|text| !text.is_empty() && text.parse::<u16>().is_err()).collect();
+        let error_type = types.join(" ");
+        let text =
+            ["message", "Message", "detail", "msg", "error_msg", "error"].into_iter().find_map(|name| {
+                match error.get(name)? {
+                    Value::Null => None,
+                    Value::String(text) => Some(text.clone()),
+                    other => Some(other.to_string()),
+                }
+            });
+        let text = text.unwrap_or_else(|| error.to_string());
+        // OpenAI's text does not always name the parameter that it is about.
+        let parameter = Some(field("param")).filter(|name| !name.is_empty() && !text.contains(name));
+        let text = match parameter {
+            Some(name) => format!("{} ({name})", text.trim_end_matches('.')),
+            None => text,
+        };
+        // OpenRouter quotes what its upstream said.
+        let upstream = error.pointer("/metadata/raw").map(|raw| match raw {
+            Value::String(raw) => raw.clone(),
+            other => other.to_string(),
+        });
+        let text = match upstream.filter(|raw| !raw.is_empty()) {
+            Some(raw) => format!("{}: {}", text.trim_end_matches('.'), upstream_text(&raw)),
+            None => text,
+        };
+        let quota_ids = error.get("details").map(Value::to_string).unwrap_or_default().to_lowercase();
+        Self { retry_after: find_wait_in_body(error, &text), error_type, text, quota_ids, ..Self::default() }
+    }
+}
+
+/// Returns the text of an error that is quoted within another.
+fn upstream_text(raw: &str) -> String {
+    let value: Option<Value> = serde_json::from_str(raw).ok();
+    let text = value.as_ref().and_then(|value| {
+        let error = find_error_object(value)?;
+        Some(error.as_str().or_else(|| error.get("message")?.as_str())?.to_owned())
+    });
+    text.unwrap_or_else(|| raw.to_owned())
 }
 
 /// Returns the error object in a body. Gemini sends a list with one error.
 pub(crate) fn find_error_object(body: &Value) -> Option<&Value> {
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
-    match body.get("error") {
-        Some(error) if !error.is_null() => Some(error),
-        _ => ["message", "detail"].iter().any(|name| body.get(name).is_some()).then_some(body),
+    if let Some(error) = body.get("error").filter(|error| !error.is_null()) {
+        return Some(error);
     }
-}
-
-struct ErrorFields {
-    error_type: String,
-    text: String,
-}
-
-/// Reads the type and the text of an error in any of the forms that servers send.
-fn read_error_fields(error: &Value) -> ErrorFields {
-    if let Value::String(text) = error {
-        return ErrorFields { error_type: String::new(), text: text.clone() };
+    if let Some(first) = body.get("errors").and_then(|errors| errors.as_array()?.first()) {
+        return Some(first);
     }
-    let field = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
-    let error_type = format!("{} {}", field("type"), field("code")).trim().to_owned();
-    let text = ["message", "detail", "error"].into_iter().find_map(|name| match error.get(name)? {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    });
-    let text = text.unwrap_or_else(|| error.to_string());
-    // OpenAI's text does not always name the parameter that it is about.
-    let parameter = Some(field("param")).filter(|name| !name.is_empty() && !text.contains(name));
-    let text = match parameter {
-        Some(name) => format!("{} ({name})", text.trim_end_matches('.')),
-        None => text,
-    };
-    ErrorFields { error_type, text }
+    // FastAPI wraps what a handler raises.
+    if let Some(error) = body.get("detail").filter(|detail| detail.is_object()) {
+        return find_error_object(error).or(Some(error));
+    }
+    ["message", "Message", "detail", "msg", "error_msg"].iter().any(|name| body.get(name).is_some()).then_some(body)
 }
 
-/// Returns the status that an error's type stands for. An unknown type counts as a failure of the provider.
-fn status_for_error_type(error_type: &str) -> u16 {
+fn find_request_id(body: &Value) -> Option<String> {
+    ["/request_id", "/error/request_id", "/requestId", "/error/metadata/request_id"]
+        .iter()
+        .find_map(|pointer| Some(body.pointer(pointer)?.as_str()?.to_owned()))
+}
+
+/// Returns the status that an error's type stands for.
+fn status_for_error_type(error_type: &str) -> Option<u16> {
     let error_type = error_type.to_ascii_lowercase();
-    let has = |word: &str| error_type.contains(word);
-    if has("overloaded") {
+    let has = |words: &[&str]| words.iter().any(|word| error_type.contains(word));
+    Some(if has(&["overloaded"]) {
         529
-    } else if has("insufficient_quota") || has("billing") {
+    } else if has(&["insufficient_quota", "billing", "payment_required", "insufficient_balance"]) {
         402
-    } else if has("rate_limit") || has("too_many_requests") {
+    } else if has(&[
+        "rate_limit",
+        "ratelimit",
+        "too_many_requests",
+        "too many requests",
+        "throttl",
+        "resource_exhausted",
+    ]) {
         429
-    } else if has("authentication") || has("api_key") || has("unauthorized") {
+    } else if has(&["authentication", "api_key", "unauthorized", "unauthenticated"]) {
         401
-    } else if has("permission") || has("forbidden") {
+    } else if has(&["permission", "forbidden"]) {
         403
-    } else if has("not_found") {
+    } else if has(&["not_found", "notfound"]) {
         404
-    } else if has("too_large") {
+    } else if has(&["too_large"]) {
         413
-    } else if has("invalid") || has("bad_request") || has("badrequest") || has("exceed_context") {
+    } else if has(&[
+        "invalid",
+        "bad_request",
+        "badrequest",
+        "exceed_context",
+        "validation",
+        "unprocessable",
+        "context_length",
+    ]) {
         400
-    } else if has("timeout") {
+    } else if has(&["timeout", "deadline_exceeded"]) {
         408
-    } else {
+    } else if has(&["unavailable", "not_ready", "notready"]) {
+        503
+    } else if has(&["server_error", "internal", "api_error"]) {
         500
-    }
+    } else {
+        return None;
+    })
 }

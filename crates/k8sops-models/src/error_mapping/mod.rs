@@ -6,7 +6,10 @@ mod provider_call;
 mod rejection;
 mod retry_after;
 #[cfg(test)]
+mod server_bodies;
+#[cfg(test)]
 mod tests;
+mod token_limits;
 
 pub(crate) use error_body::{ProviderErrorBody, find_error_object};
 pub(crate) use provider_call::{ProviderCall, ProviderEndpoint, innermost_cause};

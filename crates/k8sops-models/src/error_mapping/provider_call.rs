@@ -4,10 +4,12 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::{ModelError, error::ErrorDetail};
+use crate::{ModelError, ModelErrorKind, error::ProviderErrorDetails};
 
 /// The maximum number of characters that are quoted of a provider's text.
 const MAX_QUOTE_CHARS: usize = 300;
+/// The maximum number of characters of a provider's text that are kept to search them.
+const MAX_SEARCHED_CHARS: usize = 4000;
 /// Shorter keys are placeholders (`none`, `EMPTY`, `ollama`). Redacting them would only garble messages.
 const MIN_SECRET_BYTES: usize = 8;
 
@@ -30,9 +32,46 @@ pub(crate) struct ProviderEndpoint {
 pub(crate) struct ProviderCall {
     pub(crate) endpoint: Arc<ProviderEndpoint>,
     pub(crate) model: String,
+    /// The provider's id of the request, if its response has one.
+    pub(crate) request_id: Option<String>,
 }
 
+/// The headers in which providers and gateways name a request.
+const REQUEST_ID_HEADERS: [&str; 7] = [
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "x-amzn-requestid",
+    "x-generation-id",
+    "cf-ray",
+];
+/// The longest id of a request that is kept.
+const MAX_REQUEST_ID_BYTES: usize = 128;
+
 impl ProviderCall {
+    /// Returns the call with the id that the head of the response names.
+    pub(crate) fn with_response_headers(&self, headers: &http::HeaderMap) -> Self {
+        let ids = REQUEST_ID_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
+        let mut ids = ids.filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES);
+        Self { request_id: ids.next().map(|id| self.redact(id)), ..self.clone() }
+    }
+
+    /// Creates an error of this call.
+    pub(crate) fn error(&self, kind: ModelErrorKind, message: impl Into<String>) -> ModelError {
+        ModelError::new(kind, message).with_details(self.error_details())
+    }
+
+    /// Returns what is known of the call without an answer of the provider.
+    pub(crate) fn error_details(&self) -> ProviderErrorDetails {
+        ProviderErrorDetails {
+            provider: self.endpoint.name.clone(),
+            model: self.model.clone(),
+            request_id: self.request_id.clone(),
+            ..ProviderErrorDetails::default()
+        }
+    }
+
     /// Returns the error for a request without a response.
     pub(crate) fn connection_error(&self, error: reqwest::Error, connect_timeout: Duration) -> ModelError {
         let provider = self.provider_label();
@@ -54,7 +93,7 @@ impl ProviderCall {
         } else {
             format!("The connection to {provider} broke before a response arrived: {cause}. Try again.")
         };
-        ModelError::Network(ErrorDetail::with_cause(message, error))
+        self.error(ModelErrorKind::Network, message).with_source(error)
     }
 
     /// Returns the error for a connection that broke in the middle of the reply.
@@ -62,20 +101,20 @@ impl ProviderCall {
         let cause = self.redact(&innermost_cause(&*error));
         let provider = self.provider_label();
         let message = format!("The connection to {provider} broke in the middle of the reply: {cause}. Try again.");
-        ModelError::Network(ErrorDetail::with_cause(message, error))
+        self.error(ModelErrorKind::Network, message).with_source(error)
     }
 
     /// Returns the error for a stream that violates the protocol.
     pub(crate) fn malformed_error(&self, found: &str) -> ModelError {
-        ModelError::MalformedStream(self.malformed_message(found).into())
+        self.error(ModelErrorKind::MalformedStream, self.malformed_message(found))
     }
 
     /// Returns the error for a part of the stream that is not the expected JSON.
     pub(crate) fn unparsable_error(&self, part: &str, error: serde_json::Error, data: &str) -> ModelError {
         let message = self.malformed_message(&format!("{part} cannot be parsed ({error}): {data}"));
+        let malformed = self.error(ModelErrorKind::MalformedStream, message);
         // The text of a data error quotes values of the provider, which are redacted only in the message.
-        let is_safe = !error.is_data();
-        ModelError::MalformedStream(if is_safe { ErrorDetail::with_cause(message, error) } else { message.into() })
+        if error.is_data() { malformed } else { malformed.with_source(error) }
     }
 
     fn malformed_message(&self, found: &str) -> String {
@@ -100,22 +139,25 @@ impl ProviderCall {
              supports streaming.",
             self.provider_label()
         );
-        ModelError::InvalidRequest(message.into())
+        self.error(ModelErrorKind::InvalidRequest, message)
     }
 
     /// Returns the error for a server that sent nothing for the read timeout.
     pub(crate) fn read_timeout_error(&self, read_timeout: Duration) -> ModelError {
-        ModelError::Timeout(format!(
-            "{} sent nothing for {} while `{}` should reply. Try again, or increase the read timeout.",
-            self.provider_label(),
-            format_seconds(read_timeout),
-            self.model
-        ))
+        self.error(
+            ModelErrorKind::Timeout,
+            format!(
+                "{} sent nothing for {} while `{}` should reply. Try again, or increase the read timeout.",
+                self.provider_label(),
+                format_seconds(read_timeout),
+                self.model
+            ),
+        )
     }
 
     /// Returns the error for a server that keeps the connection alive without sending content.
     pub(crate) fn stall_error(&self, limit: Duration) -> ModelError {
-        ModelError::Timeout(format!(
+        self.error(ModelErrorKind::Timeout, format!(
             "{} kept the connection alive for {} without any content of the reply of `{}`. Try again, or increase the \
              read timeout.",
             self.provider_label(),
@@ -131,13 +173,22 @@ impl ProviderCall {
 
     /// Prepares a foreign text for a message: without secrets, on one line, truncated, without a period at its end.
     pub(crate) fn redact(&self, text: &str) -> String {
+        self.redact_to(text, MAX_QUOTE_CHARS)
+    }
+
+    /// Prepares a foreign text for programs that search it.
+    pub(crate) fn redact_long(&self, text: &str) -> String {
+        self.redact_to(text, MAX_SEARCHED_CHARS)
+    }
+
+    fn redact_to(&self, text: &str, max_chars: usize) -> String {
         let secrets = self.endpoint.key.iter().chain(&self.endpoint.secrets).map(ExposeSecret::expose_secret);
         let secrets = secrets.filter(|secret| secret.len() >= MIN_SECRET_BYTES);
         let text = secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "***"));
         let line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
         let line = line.collect::<Vec<_>>().join(" ");
         let line = line.trim_end_matches('.');
-        match line.char_indices().nth(MAX_QUOTE_CHARS) {
+        match line.char_indices().nth(max_chars) {
             _ if line.is_empty() => "no reason given".to_owned(),
             Some((end, _)) => format!("{} …", &line[..end]),
             None => line.to_owned(),

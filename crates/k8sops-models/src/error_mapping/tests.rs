@@ -10,7 +10,7 @@ use crate::ModelError;
 const KEY: &str = "sk-very-secret-key";
 const HEADER: &str = "Basic b3BzOnNlY3JldA==";
 
-fn call() -> ProviderCall {
+pub(super) fn call() -> ProviderCall {
     let endpoint = ProviderEndpoint {
         name: "OpenAI".into(),
         host: "api.example.com".into(),
@@ -18,7 +18,7 @@ fn call() -> ProviderCall {
         secrets: vec![HEADER.into()],
         key_variable: "OPENAI_API_KEY".into(),
     };
-    ProviderCall { endpoint: Arc::new(endpoint), model: "gpt-x".into() }
+    ProviderCall { endpoint: Arc::new(endpoint), model: "gpt-x".into(), request_id: None }
 }
 
 fn rejection(status: u16, body: &Value) -> ModelError {

@@ -14,8 +14,8 @@ use super::{
     request_body::{OllamaBody, OllamaPlan, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, ProviderOptions, ReplyDelta,
-    ReplyStream,
+    ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply, ProviderOptions,
+    ReplyDelta, ReplyStream,
     error_mapping::ProviderCall,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
@@ -92,7 +92,7 @@ impl OllamaInner {
         match self.client.post_for_json(&call, &["api", "show"], self.protocol_headers()?, &body).await {
             Ok(description) => Ok(parse_context_length(&description)),
             // The call itself would fail as well.
-            Err(error @ (ModelError::Network(_) | ModelError::Timeout(_))) => Err(error),
+            Err(error) if matches!(error.kind, ModelErrorKind::Network | ModelErrorKind::Timeout) => Err(error),
             Err(_) => Ok(None),
         }
     }
@@ -128,7 +128,7 @@ impl OllamaInner {
                     let relevant = known.iter().filter(|quirk| affects_request(**quirk, request));
                     let notices = quirk_notices(relevant, &request.model);
                     let offered = if plan.tools { request.callable_tool_names() } else { Vec::new() };
-                    let assembler = OllamaAssembler::new(call.clone(), offered.clone(), plan.window, notices);
+                    let assembler = OllamaAssembler::new(events.call().clone(), offered.clone(), plan.window, notices);
                     await_first_delta(reply_stream(events, assembler, offered)).await
                 }
                 Err(error) => Err(error),
@@ -212,17 +212,20 @@ impl ChatModel for OllamaModel {
                 "{} has no list of models at /api/tags. Check that the base URL is that of Ollama, without /v1 or /api.",
                 call.provider_label()
             );
-            return Err(ModelError::InvalidRequest(message.into()));
+            return Err(ModelError::new(ModelErrorKind::InvalidRequest, message));
         };
         let names: Vec<&str> = models.iter().filter_map(|model| model.get("name")?.as_str()).collect();
         if names.iter().any(|name| *name == model || name.strip_suffix(":latest") == Some(model)) {
             return Ok(());
         }
         let available = if names.is_empty() { "none".to_owned() } else { call.redact(&names.join(", ")) };
-        Err(ModelError::ModelNotFound(format!(
-            "{} does not have the model `{model}`; available: {available}. Run: ollama pull {model}",
-            call.provider_label()
-        )))
+        Err(ModelError::new(
+            ModelErrorKind::ModelNotFound,
+            format!(
+                "{} does not have the model `{model}`; available: {available}. Run: ollama pull {model}",
+                call.provider_label()
+            ),
+        ))
     }
 }
 
@@ -238,11 +241,9 @@ fn is_empty_reply(reply: &ModelReply) -> bool {
 }
 
 /// Adds the command that downloads a missing model to the error, unless it is the path that is missing.
-fn with_pull_hint(error: ModelError, model: &str) -> ModelError {
-    match error {
-        ModelError::ModelNotFound(message) if !message.contains("page not found") => {
-            ModelError::ModelNotFound(format!("{message} Run: ollama pull {model}"))
-        }
-        error => error,
+fn with_pull_hint(mut error: ModelError, model: &str) -> ModelError {
+    if error.kind == ModelErrorKind::ModelNotFound && !error.message.contains("page not found") {
+        error.message = format!("{} Run: ollama pull {model}", error.message);
     }
+    error
 }

@@ -11,8 +11,8 @@ use super::{
     request_body::{OllamaBody, OllamaPlan},
 };
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol,
-    RequestedCall, ToolChoice,
+    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
+    ProviderProtocol, RequestedCall, ToolChoice,
     event_framing::EventFraming,
     test_support,
     test_support::{
@@ -195,12 +195,18 @@ async fn think_tags_are_split_at_any_chunk_boundary() {
 
 #[tokio::test]
 async fn incomplete_stream_is_an_error() {
-    assert!(matches!(assemble(&[text_line("half")]).await, Err(ModelError::MalformedStream(_))));
+    assert!(matches!(
+        assemble(&[text_line("half")]).await,
+        Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })
+    ));
     let broken =
         assemble(&[text_line("half"), json!({"error": "an error was encountered while running the model"})]).await;
-    assert!(matches!(&broken, Err(ModelError::Overloaded(m)) if m.contains("while running")), "{broken:?}");
+    assert!(
+        matches!(&broken, Err(ModelError { kind: ModelErrorKind::Overloaded, message: m, .. }) if m.contains("while running")),
+        "{broken:?}"
+    );
     let garbage = assemble_framed(EventFraming::Lines, assembler_for(&[]), b"{\"message\": {{\n", 100).await.end;
-    assert!(matches!(garbage, Err(ModelError::MalformedStream(_))), "{garbage:?}");
+    assert!(matches!(garbage, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{garbage:?}");
     assert_eq!(assemble(&[done_line("load")]).await.unwrap().stop_reason, StopReason::EndTurn);
     assert_eq!(assemble(&[done_line("who knows")]).await.unwrap().stop_reason, StopReason::Other);
 }
@@ -286,15 +292,21 @@ async fn missing_model_error_names_pull_command() {
     .await;
     let model = OllamaModel::new(&provider_at(&server.url));
     let error = model.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    assert!(matches!(&error, ModelError::ModelNotFound(m) if m.ends_with("Run: ollama pull test-model")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError { kind: ModelErrorKind::ModelNotFound, message: m, .. } if m.ends_with("Run: ollama pull test-model")),
+        "{error:?}"
+    );
     let error = model.check("test-model").await.unwrap_err();
     assert!(
-        matches!(&error, ModelError::ModelNotFound(m) if m.contains("qwen3:8b") && m.ends_with("pull test-model")),
+        matches!(&error, ModelError { kind: ModelErrorKind::ModelNotFound, message: m, .. } if m.contains("qwen3:8b") && m.ends_with("pull test-model")),
         "{error:?}"
     );
     assert_eq!(model.check("llama").await, Ok(()));
     let error = model.check("llama").await.unwrap_err();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("without /v1")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError { kind: ModelErrorKind::InvalidRequest, message: m, .. } if m.contains("without /v1")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

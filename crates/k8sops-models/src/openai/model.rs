@@ -16,6 +16,7 @@ use crate::{
     http_client::{AZURE_API_KEY, ProviderHttpClient},
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
+    token_limits::LearnedTokenLimits,
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -28,6 +29,7 @@ pub(crate) struct OpenAiModel {
     api: OpenAiApi,
     models: HashMap<String, ModelOptions>,
     quirks: LearnedQuirks,
+    token_limits: LearnedTokenLimits,
     rejected_tools: RejectedTools,
 }
 
@@ -59,7 +61,14 @@ impl OpenAiModel {
             _ => OpenAiApi::Chat,
         };
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
-        Self { client, api, models, quirks: LearnedQuirks::default(), rejected_tools: RejectedTools::default() }
+        Self {
+            client,
+            api,
+            models,
+            quirks: LearnedQuirks::default(),
+            token_limits: LearnedTokenLimits::default(),
+            rejected_tools: RejectedTools::default(),
+        }
     }
 
     fn protocol_headers(&self) -> Result<http::HeaderMap, ModelError> {
@@ -94,6 +103,7 @@ impl ChatModel for OpenAiModel {
         request.tools = self.rejected_tools.accepted_tools(&request);
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
+        request.max_tokens = request.max_tokens.map(|limit| self.token_limits.fit_reply_limit(&request, limit));
         let mut plan = self.plan_request(&request);
         loop {
             let path = self.api.request_path();
@@ -120,10 +130,12 @@ impl ChatModel for OpenAiModel {
                     let stream = match self.api {
                         OpenAiApi::Chat => {
                             let offered = offered_tool_names(&request, &plan);
-                            reply_stream(events, ChatCompletionsAssembler::new(call.clone(), offered, notices), tools)
+                            let assembler = ChatCompletionsAssembler::new(events.call().clone(), offered, notices);
+                            reply_stream(events, assembler, tools)
                         }
                         OpenAiApi::Responses => {
-                            reply_stream(events, ResponsesAssembler::new(call.clone(), notices), tools)
+                            let assembler = ResponsesAssembler::new(events.call().clone(), notices);
+                            reply_stream(events, assembler, tools)
                         }
                     };
                     match await_first_delta(stream).await {
@@ -135,6 +147,10 @@ impl ChatModel for OpenAiModel {
             };
             if plan.return_blocks && has_returned_blocks && rejects_returned_blocks(&error, &request.model) {
                 plan.return_blocks = false;
+            } else if let Some(limit) =
+                self.token_limits.learn_from_rejection(&request.model, &error, request.max_tokens)
+            {
+                request.max_tokens = Some(limit);
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
@@ -143,6 +159,10 @@ impl ChatModel for OpenAiModel {
                 return Err(error);
             }
         }
+    }
+
+    async fn context_window(&self, model: &str) -> Option<u32> {
+        self.token_limits.context_window(model)
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

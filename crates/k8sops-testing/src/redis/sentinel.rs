@@ -84,7 +84,8 @@ impl RedisSentinel {
     /// the writes of its own connection, and each call of redis-cli opens one.)
     pub async fn wait_until_replicated(&self) {
         let master = self.master().await;
-        let replica = self.servers.iter().find(|server| server.port() != master.port()).expect("there are two");
+        let replica =
+            self.servers.iter().find(|server| server.port() != master.port()).expect("the group has two servers");
         wait_until_caught_up(master, replica).await;
     }
 

@@ -43,7 +43,8 @@ pub struct RedisServer {
     /// Certificate of the CA, if the server accepts TLS only.
     ca: Option<PathBuf>,
     args: Vec<String>,
-    /// `None` after a kill. The async lock is held until the process has ended, so that a restart does not overtake the kill.
+    /// `None` after a kill. The async lock is held until the process has ended, so that a restart does not overtake the
+    /// kill.
     child: Mutex<Option<Child>>,
     /// Data and log. Declared after the process, so that it is dropped after the process has ended.
     dir: TempDir,
@@ -107,7 +108,7 @@ impl RedisServer {
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut started = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
         // The server of another test may respond on the port, if this one has lost the race for it.
-        let process_id = format!("process_id:{}", started.id().expect("it was not waited for yet"));
+        let process_id = format!("process_id:{}", started.id().expect("the process was not waited for"));
         let is_this_process = |info: String| info.lines().any(|line| line == process_id);
         let responds = eventually_within(START_TIMEOUT, "the server responds to PING", async || {
             self.try_cli(&["PING"]).await.is_ok_and(|reply| reply == "PONG")

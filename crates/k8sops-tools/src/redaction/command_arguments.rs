@@ -148,7 +148,11 @@ fn match_expected(text: &str, expected: &ExpectedValue<'_>, word: &ArgumentWord<
             let secret = &value[source..];
             is_secret_value(*level, secret, PairContext::Assignment).then(|| word.range.start + source..word.range.end)
         }
-        ExpectedValue::Password => (!is_plain_value(value)).then(|| word.range.clone()),
+        ExpectedValue::Password => {
+            // `-P` is a port for some programs.
+            let is_port = value.len() <= 5 && value.bytes().all(|b| b.is_ascii_digit());
+            (!is_port && !is_plain_value(value)).then(|| word.range.clone())
+        }
         ExpectedValue::UserAndPassword => {
             let (user, secret) = value.split_once(':')?;
             let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());

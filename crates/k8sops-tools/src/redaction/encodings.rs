@@ -13,6 +13,8 @@ use super::{
 
 /// Shortest value that is searched for in other places. A shorter one is part of too many words.
 const MIN_SEARCHED_LEN: usize = 6;
+/// Longest value that is searched for. The search for a file would cost more memory than the file is worth.
+const MAX_SEARCHED_LEN: usize = 32 << 10;
 /// Shortest number that is searched for. A shorter one is also a port, a count or a time.
 const MIN_SEARCHED_NUMBER_LEN: usize = 8;
 /// Shortest word of lower-case letters that is searched for.
@@ -98,7 +100,7 @@ pub(super) fn search_scope(key: &str, plain: &str) -> SearchScope {
     let lower = plain.to_ascii_lowercase();
     let is_number = plain.bytes().all(|b| b.is_ascii_digit());
     let is_word = plain.bytes().all(|b| b.is_ascii_lowercase());
-    if plain.len() < MIN_SEARCHED_LEN
+    if !(MIN_SEARCHED_LEN..=MAX_SEARCHED_LEN).contains(&plain.len())
         || (is_number && plain.len() < MIN_SEARCHED_NUMBER_LEN)
         || (is_word && plain.len() < MIN_SEARCHED_WORD_LEN)
         || COMMON_VALUES.contains(&lower.as_str())

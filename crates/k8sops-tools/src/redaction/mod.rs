@@ -37,6 +37,8 @@ mod compile_pattern;
 mod content_hint;
 mod detection;
 mod encodings;
+#[cfg(test)]
+mod field_tests;
 mod found_secret;
 mod json_leaves;
 mod json_secrets;

@@ -299,7 +299,7 @@ fn read_name(text: &str, separator: usize) -> Option<PairName<'_>> {
     let bytes = text.as_bytes();
     let is_operator = |byte: Option<&u8>| matches!(byte, Some(b'=' | b'!' | b'<' | b'>' | b':' | b'~'));
     let before = separator.checked_sub(1).and_then(|at| bytes.get(at));
-    if is_operator(before) || (bytes[separator] == b':' && matches!(bytes.get(separator + 1), Some(b':'))) {
+    if is_operator(before) || (bytes[separator] == b':' && matches!(bytes.get(separator + 1), Some(b':' | b'='))) {
         // `:=` assigns, and so does `::=`.
         if !(bytes[separator] == b'=' && before == Some(&b':')) {
             return None;

@@ -86,7 +86,7 @@ const REFERENCE_PREFIXES: &[&str] = &[
     "os.environ",
     "process.env",
     "(sensitive",
-    "(known after",
+    "(known",
     "sha256:",
     "sha512:",
     "sha1:",

@@ -20,6 +20,8 @@ enum CellSeparator {
     Tab,
     /// `|`, as in tables of SQL and Markdown.
     Bar,
+    /// `│`, as in boxes of terminals.
+    BoxLine,
     Comma,
 }
 
@@ -71,6 +73,8 @@ pub(super) fn find_table_secrets(text: &str, found: &mut Vec<FoundSecret>) {
 fn separator_of(line: &str) -> Option<CellSeparator> {
     if line.contains('\t') {
         Some(CellSeparator::Tab)
+    } else if line.contains('\u{2502}') {
+        Some(CellSeparator::BoxLine)
     } else if line.contains(" | ") || line.starts_with('|') {
         Some(CellSeparator::Bar)
     } else if line.trim_start().contains("  ") {
@@ -86,6 +90,7 @@ fn split_cells(text: &str, line: Range<usize>, separator: CellSeparator) -> Vec<
         CellSeparator::Blanks => "  ",
         CellSeparator::Tab => "\t",
         CellSeparator::Bar => "|",
+        CellSeparator::BoxLine => "\u{2502}",
         CellSeparator::Comma => ",",
     };
     let mut at = line.start;

@@ -7,7 +7,8 @@ use regex::Regex;
 use super::{
     compile_pattern::compile_pattern,
     found_secret::{FoundSecret, SecretReach},
-    secret_values::{is_name_like, is_plain_value, looks_random},
+    secret_names::rate_secret_name,
+    secret_values::{PairContext, is_name_like, is_plain_value, is_secret_value, looks_random},
 };
 
 /// How the secret of a pattern is told from something else.
@@ -17,6 +18,8 @@ enum ValueCheck {
     Any,
     /// A value that is no name and no number.
     NotName,
+    /// A value behind a name that sounds like a secret.
+    Named,
     /// A value with a digit, which no word of a sentence has.
     HasDigit,
     /// A value that looks random.
@@ -80,6 +83,13 @@ const ADDRESS_PATTERNS: &[AddressPattern] = &[
     ),
     // A private JSON web key.
     ("jwk", "\"kty\"", ValueCheck::Random, r#""(?:d|k|p|q|dp|dq|qi)"\s*:\s*"(?P<v>[A-Za-z0-9_-]{16,})""#),
+    // Calls that set a variable: `define('DB_PASSWORD', 'value')`.
+    (
+        "password",
+        "(",
+        ValueCheck::Named,
+        r#"\b[A-Za-z.]+\(\s*["'](?P<k>[A-Za-z0-9_.-]+)["']\s*,\s*["'](?P<v>[^"'\n]+)["']"#,
+    ),
     // Statements of SQL.
     (
         "password",
@@ -126,6 +136,9 @@ pub(super) fn find_address_credentials(text: &str, found: &mut Vec<FoundSecret>)
                             && !content.bytes().all(|b| b.is_ascii_digit() || b == b'.')
                             && !content.starts_with("sha256")
                     }
+                    ValueCheck::Named => captures.name("k").is_some_and(|name| {
+                        is_secret_value(rate_secret_name(name.as_str()), content, PairContext::Assignment)
+                    }),
                     ValueCheck::HasDigit => {
                         content.bytes().any(|b| b.is_ascii_digit()) && content.bytes().any(|b| b.is_ascii_alphabetic())
                     }

@@ -9,6 +9,7 @@ use super::{
     found_secret::{FoundSecret, SecretReach, ValueForm},
     placeholder::is_only_placeholders,
     secret_object::{has_secret_type, is_size},
+    secret_values::looks_random,
 };
 
 /// A mapping whose end was not read yet.
@@ -132,11 +133,15 @@ fn read_entry_line(content: &str, start: usize, indent: usize, block: &mut DataB
     if content[indent..].starts_with("- ") || (content[indent..].starts_with('#') && indent <= entry_column) {
         return;
     }
+    let entry_value = |range: &Range<usize>| &content[range.start - start..range.end - start];
     let mut push = |range: Range<usize>, key: &str| {
         if range.is_empty() {
             return;
         }
-        values.push(FoundSecret { range, key: key.to_owned(), form, reach: SecretReach::Session });
+        // A line of a file may be in any log; the secrets in the file are learned with the whole of it.
+        let is_ordinary_line = form == ValueForm::Plain && indent > entry_column && !looks_random(entry_value(&range));
+        let reach = if is_ordinary_line { SecretReach::InPlace } else { SecretReach::Session };
+        values.push(FoundSecret { range, key: key.to_owned(), form, reach });
     };
     if indent > entry_column {
         let Some(key) = &block.last_key else { return };

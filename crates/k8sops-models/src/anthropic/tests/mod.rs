@@ -18,7 +18,8 @@ use super::{
     request_body::{MessagesBody, MessagesPlan, ThinkingMode},
 };
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelReply, ProviderProtocol, RequestedCall, ToolChoice, test_support,
+    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, RequestedCall, ToolChoice,
+    test_support,
     test_support::{
         ObservedReply, ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, assistant_message,
         chat_request, collect_reply, message_from_reply, tool_message, user_message,

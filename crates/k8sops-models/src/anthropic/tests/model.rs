@@ -78,7 +78,7 @@ async fn check_finds_model_or_lists_available_ones() {
     assert_eq!(model.check("claude-x").await, Ok(()));
     let error = model.check("claude-y").await.unwrap_err();
     assert!(
-        matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("claude-y") && m.message().contains("claude-x")),
+        matches!(&error, ModelError { kind: ModelErrorKind::InvalidRequest, message: m, .. } if m.contains("claude-y") && m.contains("claude-x")),
         "{error:?}"
     );
     let received = server.received();

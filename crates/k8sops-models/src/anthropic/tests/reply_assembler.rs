@@ -55,13 +55,13 @@ fn truncated_call_without_input_is_invalid() {
 async fn truncated_stream_is_an_error() {
     let begun = sse_body(&[delta_event(0, json!({"type": "text_delta", "text": "half a"}))]);
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun])).await;
-    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{seen:?}");
     assert_eq!(seen.text, "half a");
     let (seen, _server) = ask_once(ScriptedResponse::cut(&[&begun])).await;
-    assert!(matches!(seen.end, Err(ModelError::Network(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::Network, .. })), "{seen:?}");
     let (seen, _server) =
         ask_once(ScriptedResponse::stream(&[&begun, "event: content_block_delta\ndata: {\"type\": \n\n"])).await;
-    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{seen:?}");
 }
 
 #[tokio::test]
@@ -90,7 +90,10 @@ async fn pings_alone_time_out_but_slow_content_does_not() {
     let stream =
         test_support::slow_reply_stream(MessagesAssembler::new(test_support::test_call(), Vec::new()), input, 60, ping);
     let error = collect_reply(stream).await.end.unwrap_err();
-    assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError { kind: ModelErrorKind::Timeout, message: m, .. } if m.contains("150 s")),
+        "{error:?}"
+    );
     assert_eq!(start.elapsed().as_secs(), 60 * 20 + 150);
 }
 

@@ -15,7 +15,7 @@ use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::{ProviderCall, ProviderErrorBody},
     event_framing::ProviderEvent,
-    lenient_json::deserialize_or_none,
+    lenient_json::{deserialize_one_or_many, deserialize_or_none},
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
     reply_assembly::{EventProgress, ReplyAssembler, parse_event},
     requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
@@ -61,7 +61,7 @@ struct ChunkDelta {
     reasoning: Option<Value>,
     #[serde(default, deserialize_with = "deserialize_or_none")]
     refusal: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "deserialize_one_or_many")]
     tool_calls: Option<Vec<ToolCallChunk>>,
     /// The legacy form of a single call.
     #[serde(default)]

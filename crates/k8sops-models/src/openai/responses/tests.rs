@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{reply_assembler::ResponsesAssembler, request_body::ResponsesBody};
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelFeature, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol,
-    RequestedCall, ToolChoice,
+    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply, ProviderOptions,
+    ProviderProtocol, RequestedCall, ToolChoice,
     openai::{OpenAiModel, request_plan::OpenAiPlan},
     test_support,
     test_support::{
@@ -325,7 +325,7 @@ fn truncated_call_without_arguments_is_invalid() {
 
 #[test]
 fn incomplete_and_failed_streams_are_mapped() {
-    assert!(matches!(assemble(&[text_event("half")]), Err(ModelError::MalformedStream(_))));
+    assert!(matches!(assemble(&[text_event("half")]), Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })));
     let failed = |error: Value| event("response.failed", json!({"response": {"status": "failed", "error": error}}));
     for (event, code) in [
         (failed(json!({"code": "server_error", "message": "m"})), "overloaded"),
@@ -340,7 +340,7 @@ fn incomplete_and_failed_streams_are_mapped() {
     let mut assembler = ResponsesAssembler::new(test_support::test_call(), Vec::new());
     let garbage =
         assemble_events(&mut assembler, &[json!({"type": "response.output_text.delta", "delta": {"no": "text"}})]);
-    assert!(matches!(garbage, Err(ModelError::MalformedStream(_))), "{garbage:?}");
+    assert!(matches!(garbage, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{garbage:?}");
 }
 
 #[test]

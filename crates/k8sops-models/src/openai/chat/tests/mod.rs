@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{reply_assembler::ChatCompletionsAssembler, request_body::ChatCompletionsBody};
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelReply, ProviderProtocol, RequestedCall, ToolChoice,
+    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, RequestedCall, ToolChoice,
     openai::{OpenAiModel, request_plan::OpenAiPlan},
     test_support,
     test_support::{

@@ -42,13 +42,13 @@ async fn mapped_error_contains_no_key() {
         let error = seen.end.unwrap_err();
         assert_eq!(error.code(), code, "{status}");
         assert!(!format!("{error} {error:?}").contains(test_support::KEY), "{error}");
-        if let ModelError::RateLimited { retry_after, .. } = &error {
-            assert_eq!(*retry_after, Some(Duration::from_secs(if status == 429 { 7 } else { 2 })));
+        if error.code() == "rate_limited" {
+            assert_eq!(error.details.retry_after, Some(Duration::from_secs(if status == 429 { 7 } else { 2 })));
         }
     }
     let (seen, _server) =
         ask_once(ScriptedResponse::plain(200, "content-type: text/html\r\n", "<html>welcome</html>")).await;
-    assert!(matches!(seen.end, Err(ModelError::InvalidRequest(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::InvalidRequest, .. })), "{seen:?}");
 }
 
 #[tokio::test]
@@ -58,17 +58,22 @@ async fn unreachable_server_error_names_host_and_remedy() {
     let model =
         OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, &format!("http://{host}/v1")));
     let error = model.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    let ModelError::Network(message) = error else { panic!("{error:?}") };
-    let message = message.message();
+    let ModelError { kind: ModelErrorKind::Network, message, .. } = error else { panic!("{error:?}") };
     assert!(message.contains(&host) && message.contains("refused") && message.contains("Check"), "{message}");
 
     let nowhere =
         OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, "http://nowhere.invalid/v1"));
     let error = nowhere.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    assert!(matches!(&error, ModelError::Network(m) if m.message().contains("nowhere.invalid")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError { kind: ModelErrorKind::Network, message: m, .. } if m.contains("nowhere.invalid")),
+        "{error:?}"
+    );
     let unparsed = OpenAiModel::new(&test_support::provider_config(ProviderProtocol::Openai, "not a url"));
     let error = unparsed.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("base URL")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError { kind: ModelErrorKind::InvalidRequest, message: m, .. } if m.contains("base URL")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -81,9 +86,12 @@ async fn silent_server_times_out() {
     let model = OpenAiModel::new(&config);
     let seen = collect_reply(model.stream(chat_request(vec![user_message("hi")])).await.unwrap()).await;
     assert_eq!(seen.text, "half a");
-    assert!(matches!(&seen.end, Err(ModelError::Timeout(m)) if m.contains("0.2 s")), "{seen:?}");
+    assert!(
+        matches!(&seen.end, Err(ModelError { kind: ModelErrorKind::Timeout, message: m, .. }) if m.contains("0.2 s")),
+        "{seen:?}"
+    );
     let error = model.stream(chat_request(vec![user_message("hi")])).await.err().unwrap();
-    assert!(matches!(error, ModelError::Timeout(_)), "{error:?}");
+    assert!(matches!(error, ModelError { kind: ModelErrorKind::Timeout, .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -116,7 +124,7 @@ async fn check_finds_model_or_lists_available_ones() {
     assert_eq!(model.check("llama").await, Ok(()));
     let error = model.check("other").await.unwrap_err();
     assert!(
-        matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("test-model, llama:latest")),
+        matches!(&error, ModelError { kind: ModelErrorKind::InvalidRequest, message: m, .. } if m.contains("test-model, llama:latest")),
         "{error:?}"
     );
     assert_eq!(model.check("org/alias").await, Ok(()));
@@ -142,9 +150,10 @@ async fn check_of_wrong_base_url_names_status_and_version() {
             &format!("{}/v1/v1", server.url),
         ));
         let error = model.check("test-model").await.unwrap_err();
-        let ModelError::InvalidRequest(message) = &error else { panic!("{list} {chat}: {error:?}") };
+        let ModelError { kind: ModelErrorKind::InvalidRequest, message, .. } = &error else {
+            panic!("{list} {chat}: {error:?}")
+        };
         let says = [&format!("({chat})"), "/v1/v1/chat/completions", "missing or doubled /v1"];
-        let message = message.message();
         assert!(says.iter().all(|word| message.contains(word)), "{message}");
     }
     let server =
@@ -189,7 +198,10 @@ async fn stream_is_recognized_by_content_not_content_type() {
     ))
     .await;
     let error = seen.end.unwrap_err();
-    assert!(matches!(&error, ModelError::InvalidRequest(m) if m.message().contains("gzip")), "{error:?}");
+    assert!(
+        matches!(&error, ModelError { kind: ModelErrorKind::InvalidRequest, message: m, .. } if m.contains("gzip")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

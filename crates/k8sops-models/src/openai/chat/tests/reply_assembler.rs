@@ -142,17 +142,17 @@ fn truncated_call_without_arguments_is_invalid() {
 async fn truncated_stream_is_an_error() {
     let begun = format!("data: {}\n\n", delta_chunk(json!({"content": "half a"})));
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun])).await;
-    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{seen:?}");
     assert_eq!(seen.text, "half a");
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun, "data: [DONE]\n\n"])).await;
-    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{seen:?}");
     let (seen, _server) = ask_once(ScriptedResponse::cut(&[&begun])).await;
     assert!(
-        matches!(&seen.end, Err(ModelError::Network(m)) if m.message().contains("middle of the reply")),
+        matches!(&seen.end, Err(ModelError { kind: ModelErrorKind::Network, message: m, .. }) if m.contains("middle of the reply")),
         "{seen:?}"
     );
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun, "data: {\"choices\": [{\n\n"])).await;
-    assert!(matches!(seen.end, Err(ModelError::MalformedStream(_))), "{seen:?}");
+    assert!(matches!(seen.end, Err(ModelError { kind: ModelErrorKind::MalformedStream, .. })), "{seen:?}");
     // The end mark may be missing if there is a finish reason.
     let end = format!("data: {}\n\n", finish_chunk("stop"));
     let (seen, _server) = ask_once(ScriptedResponse::stream(&[&begun, &end])).await;
@@ -190,7 +190,10 @@ async fn keepalives_alone_time_out() {
             sign,
         );
         let error = collect_reply(stream).await.end.unwrap_err();
-        assert!(matches!(&error, ModelError::Timeout(m) if m.contains("150 s")), "{error:?}");
+        assert!(
+            matches!(&error, ModelError { kind: ModelErrorKind::Timeout, message: m, .. } if m.contains("150 s")),
+            "{error:?}"
+        );
         assert!(error.is_retryable());
         assert_eq!(start.elapsed().as_secs(), 150, "{sign}");
     }
@@ -207,7 +210,7 @@ async fn slow_tool_arguments_do_not_time_out() {
     );
     let error = collect_reply(stream).await.end.unwrap_err();
     // The stream reached its end mark, but without a finish reason.
-    assert!(matches!(error, ModelError::MalformedStream(_)), "{error:?}");
+    assert!(matches!(error, ModelError { kind: ModelErrorKind::MalformedStream, .. }), "{error:?}");
 }
 
 #[test]

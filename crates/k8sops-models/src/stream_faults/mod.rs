@@ -1,5 +1,8 @@
 //! Tests of what servers and gateways do to streams, in all protocols and at every cut of the bytes.
 
+mod rejections;
+mod server_streams;
+
 use std::time::Duration;
 
 use bytes::Bytes;
