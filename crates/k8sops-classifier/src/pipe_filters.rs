@@ -7,6 +7,7 @@ use crate::{
     classification::{Classification, SensitiveOutput},
     flag_parser::{FlagTable, ParsedArguments, parse_arguments},
     jq_program::{JqDialect, is_harmless_jq_program},
+    name_template::prints_only_names,
     sed_script::is_harmless_sed_script,
     sensitive_output::sensitivity_of_words,
     shell_lexer::ShellWord,
@@ -19,7 +20,7 @@ pub(crate) enum PipeFilter {
     Whole,
     /// It passes parts of it on, without what is around them.
     Parts,
-    /// It counts.
+    /// It prints counts or names.
     Counts,
     /// It decodes.
     Decodes,
@@ -48,9 +49,17 @@ pub(crate) fn find_filter(command: &[ShellWord]) -> Option<PipeFilter> {
             PipeFilter::Decodes
         }
         "jq" | "yq" if command.iter().any(|word| word.text.contains("base64")) => PipeFilter::Decodes,
+        "jq" if prints_only_names_of_objects(command) => PipeFilter::Counts,
         name if FILTERS.iter().any(|(known, ..)| *known == name) => PipeFilter::Parts,
         _ => return None,
     })
+}
+
+/// Returns whether a command is `jq` with a program that prints only names.
+fn prints_only_names_of_objects(command: &[ShellWord]) -> bool {
+    let is_harmless_flag = |word: &&ShellWord| matches!(word.text.as_str(), "-r" | "-c" | "-j" | "--raw-output");
+    let mut words = command[1..].iter().filter(|word| !is_harmless_flag(word));
+    words.next().is_some_and(|program| prints_only_names(&program.text)) && words.next().is_none()
 }
 
 /// The operands that a filter may have.

@@ -105,7 +105,7 @@ const KUBECTL: &str = r#"
     RO kubectl diff -f - --server-side
 "#;
 
-const SECRETS: &str = r"
+const SECRETS: &str = r#"
     RO kubectl get secrets
     RO kubectl get secret db -o yaml
     RO kubectl get secret/db -o json
@@ -115,6 +115,12 @@ const SECRETS: &str = r"
     RO kubectl get cm/app secret/db -o yaml
     RO kubectl describe secret db
     RO kubectl get --raw /api/v1/namespaces/prod/secrets
+    RO kubectl get secrets -n prod -o jsonpath='{.items[*].metadata.name}'
+    RO kubectl get secrets -A -o custom-columns=NS:.metadata.namespace,NAME:.metadata.name
+    RO kubectl get secrets -o json | jq -r '.items[].metadata.name'
+    RO kubectl get secrets -A -o json | jq -r '.items[] | .metadata.namespace + ":" + .metadata.name'
+    RV kubectl get secrets -o json | jq -r '.items[].data'
+    RV kubectl get secrets -o custom-columns=NAME:.metadata.name,V:.data
     RV kubectl get secret db -o jsonpath='{.data.password}'
     RV kubectl get secret db -o=jsonpath={.data.password}
     RV kubectl get secret db -ojsonpath={.data.password}
@@ -147,7 +153,7 @@ const SECRETS: &str = r"
     RO helm template web ./chart
     RO argocd cluster get prod -o json
     RO argocd app manifests web
-";
+"#;
 
 const SHELL: &str = r#"
     R- kubectl get pods | grep -v Running
