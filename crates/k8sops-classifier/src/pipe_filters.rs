@@ -7,6 +7,7 @@ use crate::{
     classification::{Classification, SensitiveOutput},
     flag_parser::{FlagTable, ParsedArguments, parse_arguments},
     jq_program::{JqDialect, is_harmless_jq_program},
+    name_template::prints_only_names,
     sed_script::is_harmless_sed_script,
     sensitive_output::sensitivity_of_words,
     shell_lexer::ShellWord,
@@ -19,7 +20,7 @@ pub(crate) enum PipeFilter {
     Whole,
     /// It passes parts of it on, without what is around them.
     Parts,
-    /// It counts.
+    /// It prints counts or names.
     Counts,
     /// It decodes.
     Decodes,
@@ -42,15 +43,23 @@ impl PipeFilter {
 /// Returns what a command does with its input; `None` if it is not a filter.
 pub(crate) fn find_filter(command: &[ShellWord]) -> Option<PipeFilter> {
     Some(match command.first()?.text.as_str() {
-        "cat" | "head" | "less" | "more" => PipeFilter::Whole,
+        "cat" | "head" | "less" | "more" | "tee" => PipeFilter::Whole,
         "wc" => PipeFilter::Counts,
         "base64" if command.iter().any(|word| matches!(word.text.as_str(), "-d" | "-D" | "--decode" | "-di")) => {
             PipeFilter::Decodes
         }
         "jq" | "yq" if command.iter().any(|word| word.text.contains("base64")) => PipeFilter::Decodes,
+        "jq" if prints_only_names_of_objects(command) => PipeFilter::Counts,
         name if FILTERS.iter().any(|(known, ..)| *known == name) => PipeFilter::Parts,
         _ => return None,
     })
+}
+
+/// Returns whether a command is `jq` with a program that prints only names.
+fn prints_only_names_of_objects(command: &[ShellWord]) -> bool {
+    let is_harmless_flag = |word: &&ShellWord| matches!(word.text.as_str(), "-r" | "-c" | "-j" | "--raw-output");
+    let mut words = command[1..].iter().filter(|word| !is_harmless_flag(word));
+    words.next().is_some_and(|program| prints_only_names(&program.text)) && words.next().is_none()
 }
 
 /// The operands that a filter may have.
@@ -130,6 +139,7 @@ const FILTERS: &[(&str, FlagTable, FilterOperands)] = &[
         FilterOperands::None,
     ),
     ("more", &["d f l p c s u"], FilterOperands::None),
+    ("tee", &[], FilterOperands::Checked(is_harmless_tee)),
     ("paste", &["s,serial d,delimiters="], FilterOperands::None),
     ("fold", &["w,width= s,spaces b,bytes"], FilterOperands::None),
     ("expand", &["t,tabs= i,initial"], FilterOperands::None),
@@ -221,6 +231,10 @@ fn remove_jq_variables<'a>(name: &str, arguments: &'a [ShellWord]) -> Option<Vec
         }
     }
     Some(others)
+}
+
+fn is_harmless_tee(_: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    operands.iter().all(|file| *file == "/dev/null")
 }
 
 fn is_harmless_awk(parsed: &ParsedArguments<'_>, operands: &[&str]) -> bool {

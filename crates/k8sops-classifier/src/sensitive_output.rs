@@ -1,6 +1,9 @@
 //! Whether an output contains secret values, and in which form.
 
-use crate::{classification::SensitiveOutput, flag_parser::ParsedArguments, shell_lexer::ShellWord};
+use crate::{
+    classification::SensitiveOutput, flag_parser::ParsedArguments, name_template::output_prints_only_names,
+    shell_lexer::ShellWord,
+};
 
 /// What the output of a kubectl command may contain.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +68,7 @@ fn output_format(parsed: &ParsedArguments<'_>) -> OutputFormat {
     let outputs = parsed.flag_values("output").map(|output| match output {
         "" | "wide" | "name" => OutputFormat::Table,
         "json" | "yaml" | "kyaml" => OutputFormat::Whole,
+        output if output_prints_only_names(output) => OutputFormat::Table,
         _ => OutputFormat::Bare,
     });
     let templated = parsed.has_flag("template").then_some(OutputFormat::Bare);

@@ -14,6 +14,8 @@ pub const USER_TOKEN: &str = "${user.token}";
 pub struct McpServerConfig {
     /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
     pub name: String,
+    /// The cluster that the server works on, as people call it.
+    pub cluster: Option<String>,
     /// How the server is reached.
     pub transport: McpTransport,
     /// Which of its tools are used.

@@ -18,6 +18,7 @@
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
+//! | `call_preview` | reads what a preview shows, through the server of the call |
 //! | `preview` | what a person who approves a call is shown of it |
 //! | `output_tools` | `read_output` and `search_output`, which show the rest of a truncated output |
 //!
@@ -28,6 +29,7 @@ mod approval_gate;
 mod argument_schema;
 mod call_errors;
 mod call_policy;
+mod call_preview;
 mod catalog;
 mod classified_call;
 mod executor;
@@ -43,6 +45,7 @@ mod sanitize;
 mod session_tools;
 #[cfg(test)]
 mod tests;
+mod tool_info;
 mod tool_names;
 mod tool_offer;
 mod tool_schema;
@@ -52,12 +55,13 @@ mod vault_registry;
 
 pub use approval_gate::{ApprovalRequirement, ToolGate, UntrustedWord};
 pub use argument_schema::ArgumentMismatch;
-pub use catalog::{LeftOutTool, ToolCatalog, ToolInfo};
+pub use catalog::ToolCatalog;
 pub use classified_call::{ClassifiedCall, ToolRef};
 pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;
 pub use redaction::contains_secret;
 pub use session_tools::SessionToolFactory;
+pub use tool_info::{LeftOutTool, ToolInfo};
 pub use tool_offer::ToolOffer;
 pub use user_tokens::UserTokens;
 

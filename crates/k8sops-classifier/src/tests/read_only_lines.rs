@@ -105,7 +105,7 @@ const KUBECTL: &str = r#"
     RO kubectl diff -f - --server-side
 "#;
 
-const SECRETS: &str = r"
+const SECRETS: &str = r#"
     RO kubectl get secrets
     RO kubectl get secret db -o yaml
     RO kubectl get secret/db -o json
@@ -115,6 +115,12 @@ const SECRETS: &str = r"
     RO kubectl get cm/app secret/db -o yaml
     RO kubectl describe secret db
     RO kubectl get --raw /api/v1/namespaces/prod/secrets
+    RO kubectl get secrets -n prod -o jsonpath='{.items[*].metadata.name}'
+    RO kubectl get secrets -A -o custom-columns=NS:.metadata.namespace,NAME:.metadata.name
+    RO kubectl get secrets -o json | jq -r '.items[].metadata.name'
+    RO kubectl get secrets -A -o json | jq -r '.items[] | .metadata.namespace + ":" + .metadata.name'
+    RV kubectl get secrets -o json | jq -r '.items[].data'
+    RV kubectl get secrets -o custom-columns=NAME:.metadata.name,V:.data
     RV kubectl get secret db -o jsonpath='{.data.password}'
     RV kubectl get secret db -o=jsonpath={.data.password}
     RV kubectl get secret db -ojsonpath={.data.password}
@@ -147,7 +153,7 @@ const SECRETS: &str = r"
     RO helm template web ./chart
     RO argocd cluster get prod -o json
     RO argocd app manifests web
-";
+"#;
 
 const SHELL: &str = r#"
     R- kubectl get pods | grep -v Running
@@ -214,6 +220,14 @@ const SHELL: &str = r#"
     R- kubectl get pods -o name | paste -sd,
     R- kubectl get pods | column -t -s $'\t'
     R- kubectl logs web-0 | rg -i error
+    R- kubectl get pods | tee /dev/null | head
+    R- ns=prod; kubectl get pods -n $ns
+    R- NS=prod && kubectl get pods -n "$NS" && kubectl get svc -n "${NS}"
+    R- app='web'⏎kubectl get pods -l app=$app
+    R- for ns in prod staging; do kubectl get pods -n $ns; done
+    R- for ns in prod staging⏎do⏎  echo "== $ns"⏎  kubectl get pods -n $ns | grep -v Running⏎done
+    R- for i in 1 2 3; do kubectl get pods; sleep 5; done; kubectl get svc
+    RO for r in pods secrets; do kubectl get $r -o yaml; done
 "#;
 
 const DRY_RUNS: &str = r#"
