@@ -75,6 +75,7 @@ impl DemoServer {
             "services_list" => cluster.list_services(any_namespace()?),
             "configmaps_list" => cluster.list_config_maps(any_namespace()?),
             "pods_get" => cluster.get_pod(namespace()?, name_argument()?)?,
+            "deployment_get" => cluster.get_deployment(namespace()?, name_argument()?)?,
             "configmap_get" => cluster.get_config_map(namespace()?, name_argument()?)?,
             "pods_log" => {
                 let tail = usize::try_from(args.optional_integer("tail")?.unwrap_or(50)).unwrap_or(usize::MAX);
@@ -269,6 +270,7 @@ mod tests {
         configmap_get read ["namespace","name"]
         configmap_set idempotent ["namespace","name","key","value"]
         configmaps_list read []
+        deployment_get read ["namespace","name"]
         deployment_restart mutating ["namespace","name"]
         deployment_rollback mutating ["namespace","name"]
         deployment_scale idempotent ["namespace","name","replicas"]

@@ -85,6 +85,13 @@ pub(super) fn demo_tools() -> Vec<Tool> {
         ),
         build_tool("configmaps_list", "ConfigMaps: List", "List ConfigMaps", ReadOnly, &[ANY_NAMESPACE]),
         build_tool(
+            "deployment_get",
+            "Deployment: Get",
+            "Show a deployment as YAML",
+            ReadOnly,
+            &[NAMESPACE, DEPLOYMENT],
+        ),
+        build_tool(
             "deployment_restart",
             "Deployment: Restart",
             "Restart a deployment: its pods are replaced one by one",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use crate::service::{ServiceSetup, TestService, frame_types};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
     fake_mcp_server::FakeMcpServer,
-    scripted_model::{ScriptedModel, call},
+    scripted_model::{ReplyStep, ScriptedModel, call, text},
 };
 
 async fn start_with_approval(
@@ -46,6 +47,120 @@ async fn approved_change_runs_once_with_edited_arguments() {
     assert_eq!(tools.count_calls("change"), 1);
 }
 
+/// Returns a server that changes Deployments as `kubernetes-mcp-server` does, with one Deployment. The number in the mutex is its
+/// replicas.
+fn deployment_server(replicas: &Arc<Mutex<i64>>) -> FakeMcpServer {
+    let shown = replicas.clone();
+    let scaled = replicas.clone();
+    FakeMcpServer::new()
+        .read_only_tool("resources_get", "Get", move |arguments| {
+            let replicas = *shown.lock();
+            if arguments["name"] != "web" {
+                return Err("deployments.apps \"other\" not found".to_owned());
+            }
+            Ok(format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  namespace: shop\n  uid: u1\n  \
+                 resourceVersion: \"{replicas}\"\nspec:\n  replicas: {replicas}\n  template:\n    spec:\n      \
+                 containers:\n      - name: app\n        image: web:1\n        env:\n        - name: DB_PASSWORD\n          \
+                 value: made-up-hunter2-4711\nstatus:\n  readyReplicas: {replicas}\n"
+            ))
+        })
+        .tool("resources_scale", "Scale", Some(false), move |arguments| {
+            *scaled.lock() = arguments["scale"].as_i64().unwrap();
+            Ok("scaled".to_owned())
+        })
+        .tool("resources_delete", "Delete", Some(false), |_| Ok("deleted".to_owned()))
+}
+
+fn scale_call(scale: i64) -> Vec<ReplyStep> {
+    let arguments =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "shop", "scale": scale});
+    vec![call("resources_scale", arguments)]
+}
+
+async fn start_with(server: &FakeMcpServer, model: &Arc<ScriptedModel>, rules: &str) -> (TestService, String) {
+    let yaml = (!rules.is_empty()).then(|| rules.to_owned());
+    let setup = ServiceSetup {
+        model: Some(model.clone()),
+        servers: vec![server.connector("prod")],
+        yaml,
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    let session = service.create_session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    (service, session)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_shows_the_diff_of_the_live_object_without_its_secrets() {
+    let replicas = Arc::new(Mutex::new(2));
+    let server = deployment_server(&replicas);
+    let delete = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "shop"});
+    let model = ScriptedModel::new([[scale_call(5), vec![call("resources_delete", delete)]].concat()]);
+    let (service, session) = start_with(&server, &model, "").await;
+    let mut stream = service.events(&session, "").await;
+    let mut asked = vec![stream.until("approval_requested").await.pop().unwrap()];
+    asked.push(stream.until("approval_requested").await.pop().unwrap());
+    asked.sort_by_key(|asked| asked["name"].to_string());
+    let (deleted, scaled) = (&asked[0], &asked[1]);
+    assert_eq!(scaled["summary"], json!("shop/web: replicas 2 → 5"));
+    let object = json!({"api_version": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web",
+        "verb": "scale", "uid": "u1", "resource_version": "2"});
+    assert_eq!(scaled["objects"], json!([object]));
+    let diff = scaled["preview"].as_str().unwrap();
+    assert!(diff.contains("-  replicas: 2\n+  replicas: 5\n") && !diff.contains("readyReplicas"), "{diff}");
+    assert_eq!(scaled["preview_detail"]["kind"], json!("diff"));
+    assert_eq!(deleted["summary"], json!("shop/web: Deployment is deleted"));
+    let diff = deleted["preview"].as_str().unwrap();
+    assert!(diff.contains("-        image: web:1\n") || diff.contains("-      - image: web:1\n"), "{diff}");
+    assert!(diff.contains("[secret:DB_PASSWORD:") && !diff.contains("hunter2"), "{diff}");
+    let whole = service.get(&format!("{}/preview", approval_path(&session, deleted))).await;
+    assert_eq!(whole["content"], deleted["preview"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_lapses_when_the_object_has_changed_in_what_the_diff_shows() {
+    let replicas = Arc::new(Mutex::new(2));
+    let server = deployment_server(&replicas);
+    let model = ScriptedModel::new([scale_call(5), vec![text("done")]]);
+    let (service, session) = start_with(&server, &model, "").await;
+    let mut stream = service.events(&session, "").await;
+    let first = stream.until("approval_requested").await.pop().unwrap();
+    *replicas.lock() = 4;
+    service.post(&approval_path(&session, &first), json!({"decision": "approve"})).await;
+    let frames = stream.until("approval_requested").await;
+    let warning = frames.iter().find(|frame| frame["type"] == "warning").unwrap();
+    assert_eq!(warning["code"], json!("approval_stale"));
+    assert!(warning["message"].as_str().unwrap().contains("replicas 4 → 5"), "{warning}");
+    let again = frames.last().unwrap();
+    assert_eq!((&again["replaces"], &again["summary"]), (&first["approval_id"], &json!("shop/web: replicas 4 → 5")));
+    assert_eq!(server.count_calls("resources_scale"), 0);
+    // The approval that lapsed is closed.
+    let late = service.request(Method::POST, &approval_path(&session, &first)).json(&json!({"decision": "approve"}));
+    assert_eq!(service.refused(late).await.0, 409);
+    service.post(&approval_path(&session, again), json!({"decision": "approve"})).await;
+    stream.until("run_finished").await;
+    assert_eq!((server.count_calls("resources_scale"), *replicas.lock()), (1, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rule_lets_an_approved_call_run_although_its_preview_changed() {
+    let replicas = Arc::new(Mutex::new(2));
+    let server = deployment_server(&replicas);
+    let model = ScriptedModel::new([scale_call(5), vec![text("done")]]);
+    let rules = "tools:\n  rules:\n  - {tool: resources_scale, on_stale: run}\n";
+    let (service, session) = start_with(&server, &model, rules).await;
+    let mut stream = service.events(&session, "").await;
+    let asked = stream.until("approval_requested").await.pop().unwrap();
+    *replicas.lock() = 4;
+    service.post(&approval_path(&session, &asked), json!({"decision": "approve"})).await;
+    let frames = stream.until("run_finished").await;
+    assert!(!frames.iter().any(|frame| frame["type"] == "approval_requested"));
+    assert_eq!(server.count_calls("resources_scale"), 1);
+}
+
 /// Returns a diff of many objects, one of which is scaled to 0.
 fn long_diff() -> String {
     let object = |n: usize, hunk: &str| format!("--- live/web-{n}\n+++ new/web-{n}\n@@ -1,2 +1,2 @@\n spec:\n{hunk}");
@@ -56,7 +171,7 @@ fn long_diff() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn long_preview_is_cut_and_can_be_read_whole() {
-    let shell = FakeMcpServer::new().tool("bash", "A shell", Some(false), |_| Ok(long_diff()));
+    let shell = FakeMcpServer::new().command_tool("bash", |_| Ok(long_diff()));
     let model = ScriptedModel::new([vec![call("bash", json!({"command": "kubectl apply -f all.yaml"}))]]);
     let servers = vec![shell.connector("shell")];
     let service = TestService::start(ServiceSetup { model: Some(model), servers, ..ServiceSetup::default() }).await;

@@ -271,7 +271,8 @@ async fn kubectl_server_reads_freely_and_previews_changes() {
     let frames = stream.until("approval_requested").await;
     assert!(tool_ends(&frames)[0].1.contains("CrashLoopBackOff"), "{:?}", tool_ends(&frames));
     let asked = frames.last().unwrap();
-    assert!(asked["preview"].as_str().unwrap_or_default().contains("dry run"), "{asked}");
+    assert_eq!(asked["summary"], json!("shop/payments: replicas 1 → 3"), "{asked}");
+    assert!(asked["preview"].as_str().unwrap_or_default().contains("-  replicas: 1\n+  replicas: 3\n"), "{asked}");
     assert_eq!(changes().await, 0, "{:?}", read_journal(&cluster).await);
     let path = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
     service.post(&path, json!({"decision": "approve"})).await;

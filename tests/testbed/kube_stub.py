@@ -332,7 +332,7 @@ class Api(BaseHTTPRequestHandler):
                 else:
                     self.journal.append({"method": self.command, "path": url.path, "query": url.query})
                     delay = self.delays.get(self.command, 0)
-                    answer = self.route(url.path, query, body)
+                    answer = self.route_or_dry_run(url.path, query, body)
                 code = 201 if self.command == "POST" else 200
             except Failure as failure:
                 code = failure.code
@@ -368,6 +368,16 @@ class Api(BaseHTTPRequestHandler):
             self.delays[wanted["method"]] = wanted["ms"]
             return {}
         raise Failure(404, "NotFound", "the stub has no such page")
+
+    def route_or_dry_run(self, path, query, body):
+        if "dryRun" not in query:
+            return self.route(path, query, body)
+        cluster = self.cluster
+        kept = copy.deepcopy((cluster.objects, cluster.version, cluster.born))
+        try:
+            return copy.deepcopy(self.route(path, query, body))
+        finally:
+            cluster.objects, cluster.version, cluster.born = kept
 
     def route(self, path, query, body):
         parts = [urllib.parse.unquote(part) for part in path.split("/") if part]

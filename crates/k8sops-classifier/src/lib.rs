@@ -71,6 +71,7 @@ mod helm;
 mod jq_program;
 mod kubectl;
 mod name_template;
+mod object_commands;
 mod pipe_filters;
 mod preview;
 mod program;
@@ -82,6 +83,8 @@ mod server_state;
 mod server_tools;
 mod shell_command;
 mod shell_lexer;
+mod shell_variables;
+mod shell_word;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
@@ -92,6 +95,9 @@ mod tool_description;
 struct ReadmeExample;
 
 pub use classification::{Classification, EffectClass, SensitiveOutput, ServerReach};
+pub use object_commands::{
+    ObjectCommand, ObjectCommandChange, ReleaseCommand, build_kubectl_read, find_object_command,
+};
 pub use preview::{PreviewCall, build_preview_call};
 pub use shell_command::classify_command_line;
 pub use tool_calls::classify_tool_call;

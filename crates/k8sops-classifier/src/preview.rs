@@ -117,32 +117,44 @@ fn preview_with_generic_tool(
 
 /// Previews a tool that takes a command line, if the line is a single command. The preview has the same form.
 fn preview_command_tool(tool: &str, arguments: &Map<String, Value>, command_tool: CommandTool) -> Option<PreviewCall> {
-    let implied_program = command_tool.implied_program;
-    let mut previewed = arguments.clone();
+    rewrite_command(tool, arguments, |words, style| make_preview(words, command_tool.implied_program, style))
+}
+
+/// Returns the call of the same tool with another command line, if the line is a single command.
+pub(crate) fn rewrite_command(
+    tool: &str,
+    arguments: &Map<String, Value>,
+    rewrite: impl FnOnce(&mut Vec<ShellWord>, PreviewStyle) -> Option<()>,
+) -> Option<PreviewCall> {
+    let mut rewritten = arguments.clone();
     match find_command_line(arguments)? {
         CommandLine::SplitLine { .. } => return None,
         CommandLine::Line { key, line } => {
             let [pipeline] = parse_shell_line(line).ok()?.pipelines.try_into().ok()?;
             let [mut words] = pipeline.try_into().ok()?;
-            make_preview(&mut words, implied_program, PreviewStyle::DiffOrDryRun)?;
+            rewrite(&mut words, PreviewStyle::DiffOrDryRun)?;
             let quoted: Option<Vec<String>> = words.iter().map(|word| quote_for_shell(&word.text)).collect();
-            previewed.insert(key.into(), json!(quoted?.join(" ")));
+            rewritten.insert(key.into(), json!(quoted?.join(" ")));
         }
         CommandLine::Words { key, first, rest } => {
             let mut words: Vec<ShellWord> = first.into_iter().chain(rest).map(ShellWord::from_argument).collect();
-            make_preview(&mut words, implied_program, PreviewStyle::DryRun)?;
+            rewrite(&mut words, PreviewStyle::DryRun)?;
+            // Another argument holds the first word, so it must stay what it is.
+            if first.is_some() && words.first().map(|word| word.text.as_str()) != first {
+                return None;
+            }
             let words = words.iter().map(|word| word.text.as_str()).skip(usize::from(first.is_some()));
-            previewed.insert(key.into(), words.collect());
+            rewritten.insert(key.into(), words.collect());
         }
     }
-    Some(PreviewCall { tool: tool.into(), arguments: previewed })
+    Some(PreviewCall { tool: tool.into(), arguments: rewritten })
 }
 
 /// How a preview may be made.
 ///
 /// `kubectl diff` exits with status 1 if there is a difference, which only the tools that run a shell report as a result.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum PreviewStyle {
+pub(crate) enum PreviewStyle {
     DiffOrDryRun,
     DryRun,
 }
@@ -189,7 +201,7 @@ fn is_supported_by_diff(words: &[&ShellWord]) -> bool {
         .is_ok_and(|parsed| parsed.operands.is_empty())
 }
 
-fn has_output_flag(words: &[&ShellWord]) -> bool {
+pub(crate) fn has_output_flag(words: &[&ShellWord]) -> bool {
     words.iter().any(|word| word.text.starts_with("-o") || word.text.starts_with("--output"))
 }
 

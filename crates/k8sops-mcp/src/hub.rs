@@ -35,6 +35,8 @@ pub struct McpHub {
     /// In the order of the configuration.
     states: Vec<Arc<ServerState>>,
     by_name: BTreeMap<Arc<str>, HubServer>,
+    /// The clusters of the servers, by the names of the servers.
+    clusters: BTreeMap<String, String>,
     changes: watch::Sender<u64>,
     shared: SupervisorShared,
 }
@@ -83,7 +85,13 @@ impl McpHub {
             by_name.insert(state.name.clone(), server);
             states.push(state);
         }
-        Arc::new(Self { states, by_name, changes, shared })
+        let clusters = options.servers.iter().filter_map(|server| Some((server.name.clone(), server.cluster.clone()?)));
+        Arc::new(Self { states, by_name, clusters: clusters.collect(), changes, shared })
+    }
+
+    /// Returns the cluster that a server works on, as the operator calls it.
+    pub fn cluster_of(&self, server: &str) -> Option<&str> {
+        self.clusters.get(server).map(String::as_str)
     }
 
     /// Returns the status of every server, in the order of the configuration.

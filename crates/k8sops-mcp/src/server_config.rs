@@ -12,6 +12,8 @@ pub const USER_TOKEN: &str = "${user.token}";
 pub struct McpServerConfig {
     /// Name: `[a-z0-9-]{1,32}`, unique. `default` is the server of the single-server variables.
     pub name: String,
+    /// The cluster that the server works on, as people call it.
+    pub cluster: Option<String>,
     /// How the server is reached.
     pub transport: McpTransport,
     /// Whose calls one process of the server serves.

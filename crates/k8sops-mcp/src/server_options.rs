@@ -53,6 +53,8 @@ options! {
     pub(crate) struct ServerFields at "" {
         /// Name of the server, unique: 1 to 32 characters of a-z 0-9 -.
         name: String = or_empty(TEXT),
+        /// Name of the cluster that the server works on, as an approval request shows it.
+        cluster: Option<String> = optional(TEXT),
         /// Transport; it can be left out where only a URL or only a command is set.
         transport: Option<TransportName> = optional(TRANSPORT_NAME),
         /// Endpoint (http).
@@ -145,6 +147,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
     if scope.reader().problem_count() > problems_before {
         return None;
     }
+    let cluster = fields.cluster.clone();
     let transport = match (fields.transport, fields.url.is_some(), fields.command.is_some()) {
         (Some(transport), ..) => transport,
         (None, true, true) => {
@@ -169,7 +172,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         TransportName::Http => read_http(scope, fields)?,
         TransportName::Stdio => read_stdio(scope, fields)?,
     };
-    Some(McpServerConfig { name, transport, scope: server_scope })
+    Some(McpServerConfig { name, cluster, transport, scope: server_scope })
 }
 
 fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTransport> {

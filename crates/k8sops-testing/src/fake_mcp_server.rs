@@ -53,7 +53,29 @@ impl FakeMcpServer {
         read_only: Option<bool>,
         answer: impl Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        let schema = json!({"type": "object", "properties": {"replicas": {"type": "integer", "minimum": 0}}});
+        let properties = json!({"replicas": {"type": "integer", "minimum": 0}});
+        self.add_tool(name, description, &properties, read_only, answer)
+    }
+
+    /// Adds a tool that takes a command line.
+    #[must_use]
+    pub fn command_tool(
+        self,
+        name: &'static str,
+        answer: impl Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.add_tool(name, "Runs a command", &json!({"command": {"type": "string"}}), Some(false), answer)
+    }
+
+    fn add_tool(
+        self,
+        name: &'static str,
+        description: &str,
+        properties: &Value,
+        read_only: Option<bool>,
+        answer: impl Fn(&Map<String, Value>) -> Result<String, String> + Send + Sync + 'static,
+    ) -> Self {
+        let schema = json!({"type": "object", "properties": properties});
         let mut tool = Tool::new(name, description.to_owned(), schema.as_object().unwrap().clone());
         if let Some(read_only) = read_only {
             tool = tool.with_annotations(ToolAnnotations::new().read_only(read_only));

@@ -9,7 +9,7 @@ use k8sops_classifier::{
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{RemoteTool, ServerScope};
 
-use crate::{ApprovalMode, ToolRule, approval_gate::CallReach};
+use crate::{ApprovalMode, StaleApproval, ToolRule, approval_gate::CallReach};
 
 /// A call whose effect is to be decided.
 pub(crate) struct CallCandidate<'a> {
@@ -37,6 +37,8 @@ pub(crate) struct EffectDecision {
     pub(crate) sensitive_output: Option<SensitiveOutput>,
     /// Approval that the operator's rule demands.
     pub(crate) approval: Option<ApprovalMode>,
+    /// What the operator's rule says about an approval whose preview does not hold any more.
+    pub(crate) on_stale: Option<StaleApproval>,
 }
 
 /// Decides the effect of a call. A tool that is not known to be read-only is treated as mutating. The operator's rule comes
@@ -49,12 +51,14 @@ pub(crate) fn decide_effect(candidate: &CallCandidate<'_>) -> EffectDecision {
         reach: CallReach::default(),
         sensitive_output: None,
         approval: None,
+        on_stale: None,
     });
     if let Some(rule) = find_rule(candidate) {
         let colon = if rule.reason.is_some() { ": " } else { "" };
         decision.reason = format!("the operator's rule{colon}{}", rule.reason.as_deref().unwrap_or_default());
         decision.effect = rule.effect.unwrap_or(decision.effect);
         decision.approval = rule.approval;
+        decision.on_stale = rule.on_stale;
     }
     decision
 }
@@ -91,7 +95,7 @@ fn decide_by_classifier(candidate: &CallCandidate<'_>) -> Option<EffectDecision>
         changes_shared_server: reach == ServerReach::ServerState && candidate.scope == ServerScope::Shared,
         reads_server_files: matches!(reach, ServerReach::Manifests | ServerReach::ServerFiles),
     };
-    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None })
+    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None, on_stale: None })
 }
 
 /// Returns what the classifier looks at.
@@ -114,7 +118,14 @@ fn decide_by_annotations(candidate: &CallCandidate<'_>) -> Option<EffectDecision
         _ => return None,
     };
     let reason = format!("annotated {hint} by server {}", candidate.server);
-    Some(EffectDecision { effect, reason, reach: CallReach::default(), sensitive_output: None, approval: None })
+    Some(EffectDecision {
+        effect,
+        reason,
+        reach: CallReach::default(),
+        sensitive_output: None,
+        approval: None,
+        on_stale: None,
+    })
 }
 
 #[cfg(test)]
@@ -169,6 +180,7 @@ mod tests {
             arguments: std::collections::BTreeMap::new(),
             effect: Some(ToolEffect::Read),
             approval: None,
+            on_stale: None,
             reason: None,
         };
         let rules = [rule];
@@ -192,6 +204,28 @@ mod tests {
         assert!(changes("k8s_kubectl_execute", serde_json::json!({"command": "config use-context prod"})));
         assert!(!changes("kubectl_context", serde_json::json!({"operation": "list"})));
         assert!(!changes("k8s_kubectl_execute", serde_json::json!({"command": "get pods --context prod"})));
+    }
+
+    #[test]
+    fn process_of_one_session_may_be_changed() {
+        let hints = ToolHints::default();
+        let tool = RemoteTool {
+            name: "kubectl_context".into(),
+            title: None,
+            description: String::new(),
+            input_schema: Map::new(),
+            hints,
+        };
+        let arguments = serde_json::json!({"operation": "set", "name": "prod"});
+        for (scope, expected) in
+            [(ServerScope::Shared, true), (ServerScope::User, false), (ServerScope::Session, false)]
+        {
+            let candidate =
+                CallCandidate { server: "prod", tool: &tool, scope, arguments: arguments.as_object(), rules: &[] };
+            let decision = decide_effect(&candidate);
+            assert_eq!(decision.reach.changes_shared_server, expected, "{scope:?}");
+            assert_eq!(decision.effect, ToolEffect::Mutating, "{scope:?}");
+        }
     }
 
     #[test]

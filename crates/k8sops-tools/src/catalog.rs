@@ -11,17 +11,21 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use k8sops_classifier::{SensitiveOutput, build_preview_call};
+use k8sops_classifier::{
+    ObjectCommand, PreviewCall, SensitiveOutput, build_kubectl_read, build_preview_call, find_object_command,
+};
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool};
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ApprovalMode, ArgumentMismatch, ClassifiedCall, ToolGate, ToolOptions, ToolRef, ToolRule, UntrustedWord,
+    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, StaleApproval, ToolGate, ToolOptions, ToolRef,
+    ToolRule, UntrustedWord,
     approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::find_mismatches,
     call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
     output_tools,
+    preview::ObjectReader,
     redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
     tool_names::assign_tool_names,
@@ -216,7 +220,49 @@ impl ToolCatalog {
     pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
         let snapshot = self.current_snapshot();
         let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
-        let tool = ToolRef::new(tool.server(), &preview.tool);
+        self.allow_preview(tool.server(), preview)
+    }
+
+    /// Returns what a command line does to objects.
+    pub(crate) fn find_object_command(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<ObjectCommand> {
+        find_object_command(&describe_tool(&self.current_snapshot().find_by_ref(tool)?.tool), arguments)
+    }
+
+    /// Returns the call of a tool that runs kubectl with words that only read.
+    pub(crate) fn build_kubectl_read(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        words: &[&str],
+    ) -> Option<PreviewCall> {
+        build_kubectl_read(&describe_tool(&self.current_snapshot().find_by_ref(tool)?.tool), arguments, words)
+    }
+
+    /// Returns how the server of a tool reads objects.
+    pub(crate) fn find_object_reader(&self, server: &str) -> Option<ObjectReader> {
+        let snapshot = self.current_snapshot();
+        ObjectReader::find(|name| snapshot.find_by_ref(&ToolRef::new(server, name)).is_some())
+    }
+
+    /// Returns a call that reads, if the model could make it without an approval.
+    pub(crate) fn allow_read(&self, server: &str, tool: &str, arguments: Map<String, Value>) -> Option<PreviewRun> {
+        let tool = ToolRef::new(server, tool);
+        let ResolvedCall { call, sensitive_output } = self.classify_by_ref(&tool, &arguments)?;
+        let is_read = call.effect == ToolEffect::Read && call.approval == ApprovalRequirement::Run;
+        is_read.then_some(PreviewRun { tool, arguments, sensitive_output })
+    }
+
+    /// Returns what the operator's rule says about an approval of a call whose preview does not hold any more.
+    pub(crate) fn decide_stale_approval(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> StaleApproval {
+        let snapshot = self.current_snapshot();
+        let rule = snapshot.find_by_ref(tool).and_then(|entry| self.decide_effect(entry, Some(arguments)).0.on_stale);
+        rule.unwrap_or(StaleApproval::Ask)
+    }
+
+    /// Returns a call that the classifier made to show what another call would do, unless the operator's rules forbid it.
+    pub(crate) fn allow_preview(&self, server: &str, preview: PreviewCall) -> Option<PreviewRun> {
+        let snapshot = self.current_snapshot();
+        let tool = ToolRef::new(server, &preview.tool);
         let CatalogTool { server, tool: remote, .. } = snapshot.find_by_ref(&tool)?;
         let rules = &self.policy.load().rules;
         let scope = self.hub.scope_of(server);

@@ -17,6 +17,7 @@
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
+//! | `call_preview` | reads what a preview shows, through the server of the call |
 //! | `preview` | what a person who approves a call is shown of it |
 //! | `output_tools` | `read_output` and `search_output`, which show the rest of a truncated output |
 //!
@@ -27,6 +28,7 @@ mod approval_gate;
 mod argument_schema;
 mod call_errors;
 mod call_policy;
+mod call_preview;
 mod catalog;
 mod classified_call;
 mod executor;

@@ -53,6 +53,9 @@ options! {
         pub effect: Option<ToolEffect> = optional(TOOL_EFFECT),
         /// Whether such a call needs approval, regardless of TOOL_APPROVAL.
         pub approval: Option<ApprovalMode> = optional(APPROVAL_MODE),
+        /// What happens to an approved call whose preview does not hold any more when it is about to run: it is asked again, or
+        /// it runs.
+        pub on_stale: Option<StaleApproval> = optional(STALE_APPROVAL),
         /// Reason that is shown with an approval request.
         pub reason: Option<String> = optional(TEXT),
     }
@@ -68,6 +71,17 @@ pub enum ApprovalMode {
     /// It is rejected.
     Deny,
 }
+
+/// What happens to an approved call when what its approval showed has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StaleApproval {
+    /// The approval lapses and is asked again.
+    Ask,
+    /// The call runs.
+    Run,
+}
+
+const STALE_APPROVAL: ValueFormat<StaleApproval> = words! { "ask" => StaleApproval::Ask, "run" => StaleApproval::Run };
 
 const APPROVAL_MODE: ValueFormat<ApprovalMode> =
     words! { "ask" => ApprovalMode::Ask, "auto" => ApprovalMode::Auto, "deny" => ApprovalMode::Deny };
@@ -124,9 +138,12 @@ fn read_rule(scope: &mut SettingScope<'_>) -> Option<ToolRule> {
     let problems_before = scope.reader().problem_count();
     let rule = ToolRule::read_from(scope);
     let is_valid = scope.reader().problem_count() == problems_before;
-    if is_valid && rule.effect.is_none() && rule.approval.is_none() {
-        let problem =
-            format!("{}: {} decides nothing; give it an effect, an approval or both", scope.origin(), scope.path());
+    if is_valid && rule.effect.is_none() && rule.approval.is_none() && rule.on_stale.is_none() {
+        let problem = format!(
+            "{}: {} decides nothing; give it an effect, an approval, on_stale or several of them",
+            scope.origin(),
+            scope.path()
+        );
         scope.reader().report_problem(problem);
         return None;
     }

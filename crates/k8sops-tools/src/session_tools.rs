@@ -11,21 +11,21 @@ use serde_json::{Map, Value};
 
 use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
-    ApprovalId, OutputStore, PreviewDetail, PreviewKind, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus,
-    UserId,
+    ApprovalId, ApprovalRequested, OutputStore, PreviewDetail, SessionId, SessionLog, ToolCallId, ToolEffect,
+    ToolStatus, UserId,
 };
 use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub};
 use k8sops_models::ToolSpec;
 
 use crate::{
-    ArgumentMismatch, CallPreview, ClassifiedCall, ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory,
-    ToolOptions, ToolOutcome, ToolRef, UntrustedWord, UserTokens,
+    ArgumentMismatch, CallPreview, ClassifiedCall, PreviewFreshness, StaleApproval, ToolCallContext, ToolCatalog,
+    ToolExecutor, ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UntrustedWord, UserTokens,
     call_errors::explain_call_error,
     catalog::PreviewRun,
     contains_secret,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
-    preview::{FittedPreview, fit_preview},
+    preview::{FittedPreview, PreviewBody, fit_preview},
     redacting_elicitation::RedactingElicitationHandler,
     redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
     vault_registry::{VaultCell, VaultRegistry},
@@ -86,7 +86,7 @@ impl ToolExecutorFactory for SessionToolFactory {
     }
 }
 
-struct SessionToolExecutor {
+pub(crate) struct SessionToolExecutor {
     shared: Arc<SharedTools>,
     session: SessionId,
     user: UserId,
@@ -102,7 +102,7 @@ struct RedactedOutput {
 }
 
 impl SessionToolExecutor {
-    async fn vault(&self) -> Arc<RedactionVault> {
+    pub(crate) async fn vault(&self) -> Arc<RedactionVault> {
         let create = || async {
             let key = self.shared.outputs.deployment_key().await.unwrap_or_else(|error| {
                 // With a random key, the placeholders differ from those of an earlier owner. No secret is shown.
@@ -195,8 +195,22 @@ impl SessionToolExecutor {
         ToolOutcome { status, content, structured, truncated, bytes }
     }
 
+    pub(crate) fn catalog(&self) -> &ToolCatalog {
+        &self.shared.catalog
+    }
+
+    /// Makes a call that only reads, and returns what the server sent, with its secrets.
+    pub(crate) async fn read_unredacted(&self, call: PreviewRun) -> Result<CallOutput, CallError> {
+        let PreviewRun { tool, arguments, .. } = call;
+        let context = McpCallContext {
+            user_token: self.shared.tokens.token_of(self.session),
+            ..McpCallContext::with_limits(self.shared.limits)
+        };
+        self.shared.hub.call_tool(tool.server(), tool.tool(), arguments, context).await
+    }
+
     /// Returns what a dry run of a call prints; `None` if there is no such call that is certain to change nothing.
-    async fn run_dry_run(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<String> {
+    pub(crate) async fn run_dry_run(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<String> {
         // The call is not approved yet, so no tool gets the value of a secret; and what a dry run makes of a placeholder
         // would not be what the call does.
         if arguments_contain_placeholder(arguments) {
@@ -305,10 +319,42 @@ impl ToolExecutor for SessionToolExecutor {
         let Some(resolved) = self.shared.catalog.classify_by_name(name, arguments, None) else {
             return CallPreview::default();
         };
-        let Some(text) = self.run_dry_run(&resolved.call.tool, arguments).await else { return CallPreview::default() };
-        let fitted = self.store_preview(approval, text).await;
-        let detail = PreviewDetail { kind: PreviewKind::DryRun, lines_omitted: fitted.lines_omitted, digest: None };
-        CallPreview { text: Some(fitted.text), detail: Some(detail), ..CallPreview::default() }
+        let tool = resolved.call.tool;
+        let preview = self.make_preview(&tool, arguments).await;
+        let mut shown = CallPreview {
+            summary: preview.summary,
+            objects: preview.objects,
+            dependents: preview.dependents,
+            cluster: self.shared.hub.cluster_of(tool.server()).map(str::to_owned),
+            text: None,
+            detail: None,
+        };
+        if let Some(PreviewBody { kind, text, digest }) = preview.body {
+            let fitted = self.store_preview(approval, text).await;
+            shown.detail = Some(PreviewDetail { kind, lines_omitted: fitted.lines_omitted, digest });
+            shown.text = Some(fitted.text);
+        }
+        shown
+    }
+
+    async fn check_preview(&self, approved: &ApprovalRequested) -> PreviewFreshness {
+        let digest = approved.preview_detail.as_ref().and_then(|detail| detail.digest.as_ref());
+        let (Some(digest), Value::Object(arguments)) = (digest, &approved.arguments) else {
+            return PreviewFreshness::Current;
+        };
+        let Some(resolved) = self.shared.catalog.classify_by_name(&approved.name, arguments, None) else {
+            return PreviewFreshness::Current;
+        };
+        let tool = resolved.call.tool;
+        if self.shared.catalog.decide_stale_approval(&tool, arguments) == StaleApproval::Run {
+            return PreviewFreshness::Current;
+        }
+        let now = self.make_preview(&tool, arguments).await;
+        match now.body.and_then(|body| body.digest) {
+            Some(current) if current == *digest => PreviewFreshness::Current,
+            Some(_) => PreviewFreshness::Changed { what: format!("what it showed has changed ({})", now.summary) },
+            None => PreviewFreshness::Changed { what: "what it showed could not be read again".to_owned() },
+        }
     }
 
     async fn execute_call(

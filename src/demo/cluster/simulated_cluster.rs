@@ -1,12 +1,15 @@
 //! The simulated cluster as its MCP server sees it: one method for each kubectl command.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
 use super::{
     cluster_error::{SimulatedClusterError, not_found},
-    cluster_state::{self, ClusterState, ContainerInstance, PodStatus, PodTemplate, SimSeconds},
+    cluster_state::{self, ClusterState, ConfigMapKeyRef, ContainerInstance, PodStatus, PodTemplate, SimSeconds},
     quantity,
 };
 
@@ -183,6 +186,35 @@ impl SimulatedCluster {
             Ok(format!(
                 "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: {namespace}\ndata:\n{data}"
             ))
+        })
+    }
+
+    /// Returns the main fields of a deployment as YAML.
+    pub fn get_deployment(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
+        self.with_current_state(|s| {
+            let deployment = &s.deployments[s.find_deployment(namespace, name)?];
+            let template = deployment.template();
+            let mut text = format!(
+                "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  \
+                 replicas: {}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: \
+                 {name}}}}}\n    spec:\n      containers:\n      - name: {name}\n        image: {}\n        ports: \
+                 [{{containerPort: {}}}]\n        resources: {{requests: {{cpu: {}, memory: {}}}}}\n",
+                deployment.replicas,
+                template.image,
+                template.port,
+                quantity::format_cpu(template.cpu),
+                quantity::format_memory(template.memory),
+            );
+            if !template.env.is_empty() {
+                text.push_str("        env:\n");
+            }
+            for ConfigMapKeyRef { map, key } in &template.env {
+                let _ = writeln!(
+                    text,
+                    "        - name: {key}\n          valueFrom: {{configMapKeyRef: {{name: {map}, key: {key}}}}}"
+                );
+            }
+            Ok(text)
         })
     }
 

@@ -382,7 +382,8 @@ fn run_with_every_kind_of_line_is_rendered() {
             9,
             "approval_requested",
             json!({"approval_id": "p1", "tool_call_id": "t2", "name": "deployment_scale", "arguments": scale,
-                "effect": "mutating", "reason": "it scales", "preview": "replicas: 2 -> 5"}),
+                "effect": "mutating", "reason": "it scales", "preview": "-  replicas: 2\n+  replicas: 5\n",
+                "summary": "shop/cart: replicas 2 → 5", "cluster": "prod-eu", "preview_detail": {"kind": "diff", "lines_omitted": 7}}),
         ),
         event(
             10,
@@ -435,13 +436,16 @@ fn run_with_every_kind_of_line_is_rendered() {
     → pods_list {}
     ✓ pods_list ok · 240 ms · 2.0 KiB · truncated for the model
     ? deployment_scale needs approval: it is mutating (it scales)
+    shop/cart: replicas 2 → 5 (cluster prod-eu)
       {
         "name": "cart",
         "namespace": "shop",
         "replicas": 5
       }
     · preview of its effect:
-    replicas: 2 -> 5
+    -  replicas: 2
+    +  replicas: 5
+    · the preview leaves out 7 lines
     · deployment_scale approved by user:anna: ok
     → deployment_scale {"name":"cart","namespace":"shop","replicas":5} (attempt 2)
     ? prod asks: Sure?

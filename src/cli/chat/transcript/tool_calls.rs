@@ -28,9 +28,15 @@ impl TranscriptView {
             name: sanitize_text(text_field(frame, "name")),
             arguments: frame["arguments"].clone(),
         };
+        let summary = match (text_field(frame, "summary"), text_field(frame, "cluster")) {
+            ("", "") => String::new(),
+            ("", cluster) => format!("\non cluster {}", sanitize_text(cluster)),
+            (summary, "") => format!("\n{}", sanitize_text(summary)),
+            (summary, cluster) => format!("\n{} (cluster {})", sanitize_text(summary), sanitize_text(cluster)),
+        };
         // The arguments are shown in full, because the user must not approve a part that is not visible.
         let line = format!(
-            "{} needs approval: it is {} ({})\n{}",
+            "{} needs approval: it is {} ({}){summary}\n{}",
             question.name,
             sanitize_text(text_field(frame, "effect")),
             sanitize_text(text_field(frame, "reason")),
@@ -39,7 +45,10 @@ impl TranscriptView {
         self.questions.push(question);
         let mut updates = vec![ScreenUpdate::Line(LineStyle::Question, line)];
         if let Some(preview) = frame["preview"].as_str().filter(|preview| !preview.trim().is_empty()) {
-            updates.push(note_line(format!("preview of its effect:\n{}", sanitize_text(preview))));
+            updates.push(note_line(format!("preview of its effect:\n{}", sanitize_text(preview.trim_end()))));
+            if let Some(omitted) = frame["preview_detail"]["lines_omitted"].as_u64().filter(|omitted| *omitted > 0) {
+                updates.push(note_line(format!("the preview leaves out {omitted} lines")));
+            }
         }
         updates
     }

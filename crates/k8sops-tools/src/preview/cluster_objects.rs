@@ -1,0 +1,154 @@
+//! Objects in what tools print, and as people compare them.
+
+use serde_json::{Map, Value};
+
+/// Fields of `metadata` that the cluster sets, and that no change of a person is about.
+const SERVER_METADATA: &[&str] =
+    &["managedFields", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink"];
+/// A copy of the manifest that was applied last, which says nothing that the object does not.
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Names an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ObjectRef {
+    /// `apps/v1`; empty if it is not known.
+    pub(crate) api_version: String,
+    /// The kind, or what the caller calls it: `Deployment`, `deploy`.
+    pub(crate) kind: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+}
+
+impl ObjectRef {
+    /// Returns the name of an object; `None` if the value is no object of a cluster.
+    pub(crate) fn from_object(object: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let metadata = &object["metadata"];
+        Some(Self {
+            api_version: text(&object["apiVersion"])?,
+            kind: text(&object["kind"])?,
+            namespace: text(&metadata["namespace"]).filter(|namespace| !namespace.is_empty()),
+            name: text(&metadata["name"]).or_else(|| text(&metadata["generateName"]).map(|name| name + "*"))?,
+        })
+    }
+
+    /// `shop/checkout`, or the name alone.
+    pub(crate) fn path(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// Returns the objects in a text: JSON or YAML, one or several documents, lists taken apart. `None` if anything in the text
+/// is no object of a cluster.
+pub(crate) fn parse_objects(text: &str) -> Option<Vec<Value>> {
+    let documents: Vec<Value> = match serde_json::from_str::<Value>(text) {
+        Ok(value) => vec![value],
+        Err(_) if !text.contains("kind:") && !text.contains("\"kind\"") => return None,
+        Err(_) => serde_saphyr::from_multiple(text).ok()?,
+    };
+    let mut objects = Vec::new();
+    for document in documents {
+        collect_objects(document, &mut objects)?;
+    }
+    (!objects.is_empty()).then_some(objects)
+}
+
+/// Returns the names in a list of objects: objects, a table with a column `NAME`, or lines like `pod/web-0`.
+pub(crate) fn parse_names(text: &str) -> Vec<String> {
+    if let Some(objects) = parse_objects(text) {
+        return objects.iter().filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    }
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let column = text.lines().next().and_then(|head| head.split_whitespace().position(|title| title == "NAME"));
+    match column {
+        Some(column) => {
+            lines.next();
+            lines.filter_map(|line| line.split_whitespace().nth(column).map(str::to_owned)).collect()
+        }
+        None => lines.filter_map(|line| Some(line.trim().split_once('/')?.1.to_owned())).collect(),
+    }
+}
+
+fn collect_objects(value: Value, objects: &mut Vec<Value>) -> Option<()> {
+    match value {
+        Value::Null => Some(()),
+        Value::Array(items) => items.into_iter().try_for_each(|item| collect_objects(item, objects)),
+        Value::Object(mut fields) if fields.get("items").is_some_and(Value::is_array) => {
+            collect_objects(fields.remove("items")?, objects)
+        }
+        object @ Value::Object(_) => {
+            ObjectRef::from_object(&object)?;
+            objects.push(object);
+            Some(())
+        }
+        _ => None,
+    }
+}
+
+/// Removes what the cluster sets: the status, and metadata that no change is about.
+pub(crate) fn remove_server_fields(object: &mut Value) {
+    let Value::Object(fields) = object else { return };
+    fields.remove("status");
+    let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
+    for key in SERVER_METADATA {
+        metadata.remove(*key);
+    }
+    if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+        annotations.remove(LAST_APPLIED);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+}
+
+/// Returns an object as YAML, with its fields in the order in which kubectl prints them.
+pub(crate) fn to_yaml(object: &Value) -> String {
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
+    serde_saphyr::to_string_with_options(object, options).unwrap_or_else(|_| object.to_string() + "\n")
+}
+
+/// Returns the manifest that was applied last.
+pub(super) fn last_applied(object: &Value) -> Option<Map<String, Value>> {
+    let text = object["metadata"]["annotations"][LAST_APPLIED].as_str()?;
+    serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_found_in_lists_documents_and_json() {
+        let names = |text: &str| {
+            parse_objects(text).map(|objects| {
+                objects.iter().filter_map(|object| Some(ObjectRef::from_object(object)?.path())).collect::<Vec<_>>()
+            })
+        };
+        let one = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: x}\n";
+        assert_eq!(names(one).unwrap(), ["x/a"]);
+        assert_eq!(names(&format!("---\n{one}---\n{one}")).unwrap(), ["x/a", "x/a"]);
+        let list =
+            r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}]}"#;
+        assert_eq!(names(list).unwrap(), ["n"]);
+        for text in ["", "deployment.apps/web scaled (server dry run)\n", "kind: of a mess", "[1, 2]", "kind: Pod\n"] {
+            assert_eq!(names(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn yaml_shows_the_object_without_what_the_server_sets() {
+        let mut object = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "status": {"x": 1}, "data": {"a": "x".repeat(200), "b": "1"},
+            "metadata": {"name": "c", "uid": "u", "resourceVersion": "7", "managedFields": [], "generation": 3,
+                "annotations": {LAST_APPLIED: "{}"}}});
+        remove_server_fields(&mut object);
+        let expected = format!(
+            "apiVersion: v1\ndata:\n  a: {}\n  b: '1'\nkind: ConfigMap\nmetadata:\n  name: c\n",
+            "x".repeat(200)
+        );
+        assert_eq!(to_yaml(&object).replace('"', "'"), expected);
+    }
+}

@@ -1,0 +1,136 @@
+//! How an object is read through the server whose tool is about to change it.
+
+use serde_json::{Map, Value, json};
+
+use super::cluster_objects::ObjectRef;
+
+/// A call that reads an object or a list of objects.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReadCall {
+    pub(crate) tool: &'static str,
+    pub(crate) arguments: Map<String, Value>,
+}
+
+/// The tools by which a server reads objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ObjectReader {
+    /// `resources_get` and `resources_list` of `kubernetes-mcp-server`.
+    Resources,
+    /// `kubectl_get` of `mcp-server-kubernetes`.
+    KubectlGet,
+    /// A tool for each kind, of the simulated cluster.
+    ToolPerKind,
+}
+
+impl ObjectReader {
+    /// Finds out how a server reads objects. `has_tool` says whether it has a tool of that name.
+    pub(crate) fn find(has_tool: impl Fn(&str) -> bool) -> Option<Self> {
+        if has_tool("resources_get") {
+            Some(Self::Resources)
+        } else if has_tool("kubectl_get") {
+            Some(Self::KubectlGet)
+        } else if has_tool("deployment_get") && has_tool("configmap_get") {
+            Some(Self::ToolPerKind)
+        } else {
+            None
+        }
+    }
+
+    /// Returns the call that reads one object. `arguments` are those of the call that changes it: what they say about the
+    /// cluster holds for the reading call, too.
+    pub(crate) fn read_object(self, target: &ObjectRef, arguments: &Map<String, Value>) -> Option<ReadCall> {
+        let ObjectRef { api_version, kind, namespace, name } = target;
+        let (tool, fields) = match self {
+            Self::Resources if api_version.is_empty() => return None,
+            Self::Resources => ("resources_get", json!({"apiVersion": api_version, "kind": kind, "name": name})),
+            Self::KubectlGet => {
+                let resource = qualified_resource(api_version, kind);
+                ("kubectl_get", json!({"resourceType": resource, "name": name, "output": "yaml"}))
+            }
+            Self::ToolPerKind => match kind.as_str() {
+                "Deployment" => ("deployment_get", json!({"name": name})),
+                "ConfigMap" => ("configmap_get", json!({"name": name})),
+                "Pod" => ("pods_get", json!({"name": name})),
+                _ => return None,
+            },
+        };
+        Some(Self::with_place(tool, fields, namespace.as_deref(), arguments))
+    }
+
+    /// Returns the call that lists the objects of a kind, in all namespaces or in one, with these labels.
+    pub(crate) fn list_objects(
+        self,
+        (api_version, kind): (&str, &str),
+        namespace: Option<&str>,
+        labels: &[(String, String)],
+        arguments: &Map<String, Value>,
+    ) -> Option<ReadCall> {
+        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        let (tool, mut fields) = match self {
+            Self::Resources => ("resources_list", json!({"apiVersion": api_version, "kind": kind})),
+            Self::KubectlGet => {
+                let resource = qualified_resource(api_version, kind);
+                ("kubectl_get", json!({"resourceType": resource, "output": "yaml"}))
+            }
+            Self::ToolPerKind => return None,
+        };
+        if !selector.is_empty() {
+            fields["labelSelector"] = json!(selector);
+        }
+        Some(Self::with_place(tool, fields, namespace, arguments))
+    }
+
+    fn with_place(
+        tool: &'static str,
+        fields: Value,
+        namespace: Option<&str>,
+        arguments: &Map<String, Value>,
+    ) -> ReadCall {
+        let mut fields = fields.as_object().cloned().unwrap_or_default();
+        if let Some(namespace) = namespace {
+            fields.insert("namespace".into(), json!(namespace));
+        }
+        if let Some(context) = arguments.get("context").filter(|context| context.is_string()) {
+            fields.insert("context".into(), context.clone());
+        }
+        ReadCall { tool, arguments: fields }
+    }
+}
+
+/// Returns a kind with its group, as kubectl takes it: `deployment.apps`, so that no other group's kind is meant.
+pub(crate) fn qualified_resource(api_version: &str, kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match api_version.split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}"),
+        None => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_read_where_the_call_changes_them() {
+        let target = ObjectRef {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            namespace: Some("shop".into()),
+            name: "web".into(),
+        };
+        let arguments = json!({"context": "prod", "scale": 3}).as_object().unwrap().clone();
+        let call = ObjectReader::Resources.read_object(&target, &arguments).unwrap();
+        assert_eq!(call.tool, "resources_get");
+        assert_eq!(
+            Value::Object(call.arguments),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "shop", "context": "prod"})
+        );
+        let call = ObjectReader::KubectlGet.read_object(&target, &Map::new()).unwrap();
+        assert_eq!((call.tool, &call.arguments["resourceType"]), ("kubectl_get", &json!("deployment.apps")));
+        let labels = [("app".to_owned(), "web".to_owned())];
+        let call = ObjectReader::Resources.list_objects(("v1", "Pod"), Some("shop"), &labels, &Map::new()).unwrap();
+        assert_eq!(call.arguments["labelSelector"], json!("app=web"));
+        assert_eq!(ObjectReader::find(|tool| tool == "kubectl_get"), Some(ObjectReader::KubectlGet));
+        assert_eq!(ObjectReader::find(|_| false), None);
+    }
+}
