@@ -66,6 +66,8 @@ struct McpServerInfo {
     transport: &'static str,
     /// Whether tools of the server can be called at the moment.
     connected: bool,
+    /// `starting` until the first attempt to connect has ended, then `connected` or `disconnected`.
+    status: &'static str,
     /// Why the server is not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -98,6 +100,11 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
         name: s.name.clone(),
         transport: s.transport,
         connected: s.connected,
+        status: match (s.connected, s.starting) {
+            (true, _) => "connected",
+            (false, true) => "starting",
+            (false, false) => "disconnected",
+        },
         error: s.error.clone(),
         tools: s.tools.len(),
     });

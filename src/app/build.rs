@@ -84,7 +84,8 @@ impl Application {
         let authenticator = Authenticator::start(&config.auth, &config.sessions.user_id, &tasks, &background)?;
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
-        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools));
+        let embedder = embedding_model(config)?;
+        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools).with_embedder(embedder.clone()));
         let call_limits = CallLimits { idle: config.mcp.idle_timeout, total: config.mcp.call_timeout };
         let user_tokens = UserTokens::default();
         let session_tools = SessionToolFactory::new(
@@ -104,7 +105,7 @@ impl Application {
             None => AuditTrail::default(),
         };
         let long_term = &config.long_term;
-        let memory = LongTermMemory::new(store.clone(), embedding_model(config)?, long_term.max_memories);
+        let memory = LongTermMemory::new(store.clone(), embedder, long_term.max_memories);
         let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: catalog.clone(),
@@ -189,7 +190,7 @@ fn register_models(metrics: &Metrics, catalog: &ModelCatalog, defaults: &Session
     metrics.set_known_models(listed.chain([(defaults.provider.clone(), defaults.model.clone())]).chain(fallback));
 }
 
-/// Returns the model that compares memories by meaning, if one is configured.
+/// Returns the model that compares texts by meaning, if one is configured.
 fn embedding_model(config: &AppConfig) -> anyhow::Result<Option<Arc<dyn EmbeddingModel>>> {
     let Some(choice) = &config.long_term.embeddings else { return Ok(None) };
     let Some(provider) = config.providers.get(&choice.provider) else {

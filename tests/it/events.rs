@@ -2,6 +2,10 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::service::{TestService, assert_gapless, frame_types, shown_text};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, text};
@@ -36,6 +40,38 @@ async fn last_event_id_header_overrides_the_query() {
         .await
         .unwrap();
     assert_eq!(crate::service::EventStream::new(response).rest().await[1..], log[3..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn last_event_id_beyond_the_newest_event_gets_a_snapshot() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
+    service.turn(&session, "a").await;
+    let response = service
+        .request(Method::GET, &format!("{session}/events?follow=false"))
+        .header("last-event-id", "999")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    let frames = crate::service::EventStream::new(response).rest().await;
+    assert_eq!(frame_types(&frames), ["hello", "snapshot"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_over_http_1_0_has_no_chunks() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
+    service.turn(&session, "a").await;
+    let mut socket = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
+    let request = format!("GET {session}/events HTTP/1.0\r\nhost: localhost\r\naccept: application/x-ndjson\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    socket.read_to_string(&mut response).await.unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+    assert!(body.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{body}");
+    assert!(body.contains("run_finished"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

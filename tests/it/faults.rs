@@ -100,8 +100,8 @@ fn list_faults(d: ProviderApi) -> Vec<ProviderFault> {
         simple_fault("error-event", vec![d.error_in_stream()], 2, retried()),
         simple_fault("arguments-that-are-no-json", vec![d.call("read_output", "{\"call\": ")], 2, Replied(None)),
         simple_fault("unknown-tool", vec![d.call("launch_rockets", "{}")], 2, Replied(None)),
-        simple_fault("empty-reply", vec![d.empty()], 2, Answered(Some("empty_reply"))),
-        fault("empty-replies", vec![d.empty(), d.empty()], 2, Failed("empty_reply")),
+        simple_fault("empty-reply", vec![d.empty()], 2, Replied(Some("empty_reply"))),
+        simple_fault("empty-replies", vec![d.empty(), d.empty()], 2, Failed("empty_reply")),
         simple_fault("a-line-without-an-end", vec![d.then_bytes(&vec![b'x'; 1 << 20])], 2, damaged()),
         simple_fault(
             "page-of-a-proxy",

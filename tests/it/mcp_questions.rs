@@ -64,7 +64,12 @@ async fn start_hub(transport: McpTransport) -> Arc<McpHub> {
 }
 
 fn stdio_transport(command: String, args: &[&str]) -> McpTransport {
-    McpTransport::Stdio { command, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: BTreeMap::new() }
+    McpTransport::Stdio {
+        command,
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        env: BTreeMap::new(),
+        pass_env: Vec::new(),
+    }
 }
 
 fn http_transport(peer: &ChildProgram) -> McpTransport {

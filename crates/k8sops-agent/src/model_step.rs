@@ -74,7 +74,7 @@ impl Run {
                 }
                 StepOutcome::Interrupted => return Ok(()),
                 StepOutcome::GaveUp(error) => {
-                    if is_provider_fault(&error) {
+                    if is_provider_fault(&error) && !is_sampling_fault(&error) {
                         target.candidate.circuit.record_failure();
                     }
                     let is_last = target.index + 1 >= self.candidates.len();
@@ -283,6 +283,11 @@ impl Run {
 /// Returns whether an error is the provider's, so that a fallback may succeed, and not the request's.
 fn is_provider_fault(error: &ModelError) -> bool {
     !matches!(error.kind, ModelErrorKind::ContextTooLong | ModelErrorKind::InvalidRequest)
+}
+
+/// Returns whether an error is the model's luck in one reply, which says nothing of the next call.
+fn is_sampling_fault(error: &ModelError) -> bool {
+    matches!(error.kind, ModelErrorKind::MalformedToolCall | ModelErrorKind::EmptyReply)
 }
 
 fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {

@@ -42,6 +42,8 @@ const SIDE_KEYS: &[&str] = &[
     "max_output",
     "limit",
 ];
+/// Values of an argument `shell` that choose the shell of the tool.
+const SHELLS: &[&str] = &["bash", "sh", "zsh", "/bin/bash", "/bin/sh", "/usr/bin/bash"];
 /// Keys of arguments that choose a format of the output, and the formats.
 const FORMAT_KEYS: &[&str] = &["output", "format", "output_format", "outputFormat"];
 const FORMATS: &[&str] = &["", "json", "yaml", "wide", "name", "text", "table", "markdown", "raw", "plain"];
@@ -96,7 +98,10 @@ pub(crate) fn find_command_line(arguments: &Map<String, Value>) -> Option<Comman
     for (key, value) in arguments {
         let key = key.as_str();
         match value {
-            Value::Null => {}
+            Value::Null | Value::Bool(false) => {}
+            // Models fill in arguments that they do not mean.
+            Value::String(text) if text.is_empty() => {}
+            Value::String(shell) if key == "shell" && SHELLS.contains(&shell.as_str()) => {}
             Value::String(line) if is_command_key(key) => lines.push((key, line.as_str())),
             Value::Array(words) if is_command_key(key) => {
                 lists.push((key, words.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?));

@@ -83,6 +83,8 @@ mod server_state;
 mod server_tools;
 mod shell_command;
 mod shell_lexer;
+mod shell_variables;
+mod shell_word;
 #[cfg(test)]
 mod tests;
 mod tool_calls;

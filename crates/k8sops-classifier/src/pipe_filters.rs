@@ -43,7 +43,7 @@ impl PipeFilter {
 /// Returns what a command does with its input; `None` if it is not a filter.
 pub(crate) fn find_filter(command: &[ShellWord]) -> Option<PipeFilter> {
     Some(match command.first()?.text.as_str() {
-        "cat" | "head" | "less" | "more" => PipeFilter::Whole,
+        "cat" | "head" | "less" | "more" | "tee" => PipeFilter::Whole,
         "wc" => PipeFilter::Counts,
         "base64" if command.iter().any(|word| matches!(word.text.as_str(), "-d" | "-D" | "--decode" | "-di")) => {
             PipeFilter::Decodes
@@ -139,6 +139,7 @@ const FILTERS: &[(&str, FlagTable, FilterOperands)] = &[
         FilterOperands::None,
     ),
     ("more", &["d f l p c s u"], FilterOperands::None),
+    ("tee", &[], FilterOperands::Checked(is_harmless_tee)),
     ("paste", &["s,serial d,delimiters="], FilterOperands::None),
     ("fold", &["w,width= s,spaces b,bytes"], FilterOperands::None),
     ("expand", &["t,tabs= i,initial"], FilterOperands::None),
@@ -230,6 +231,10 @@ fn remove_jq_variables<'a>(name: &str, arguments: &'a [ShellWord]) -> Option<Vec
         }
     }
     Some(others)
+}
+
+fn is_harmless_tee(_: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    operands.iter().all(|file| *file == "/dev/null")
 }
 
 fn is_harmless_awk(parsed: &ParsedArguments<'_>, operands: &[&str]) -> bool {

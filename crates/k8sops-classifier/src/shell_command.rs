@@ -10,6 +10,7 @@ use crate::{
     sensitive_output::sensitivity_of_text,
     server_state::mentions_server_state,
     shell_lexer::{ShellLine, ShellWord, parse_shell_line},
+    shell_variables::{is_plain_value, is_variable_name},
 };
 
 /// Classifies a command line as a shell runs it.
@@ -136,6 +137,12 @@ fn classify_command(words: &[ShellWord], implied_program: Option<KnownProgram>) 
     if let Some(program) = implied_program {
         let is_named = KnownProgram::from_command_name(&name.text) == Some(program) && name.unquoted;
         return classify_program(program, if is_named { arguments } else { words });
+    }
+    if let ([], Some((variable, value))) = (arguments, name.text.split_once('='))
+        && is_variable_name(variable)
+        && is_plain_value(value)
+    {
+        return Classification::read("a variable of the line is set").into();
     }
     let mut name = name;
     while let Some((next, others)) = arguments.split_first().filter(|_| is_harmless_assignment(name)) {

@@ -6,28 +6,16 @@
 
 use std::{iter::Peekable, str::Chars};
 
+pub(crate) use crate::shell_word::ShellWord;
+
+use crate::shell_variables::{Certainty, LoopCommand, ShellVariables};
+
 /// A longer line is not analyzed.
 const MAX_LINE_BYTES: usize = 32 * 1024;
 
 /// Prefixes of words in which an unquoted `?` is accepted, although it is a glob: the query of a `--raw` path. No file is
 /// called like this.
 const QUERY_PATHS: &[&str] = &["/api/", "/apis/", "/readyz", "/livez", "/healthz", "/metrics"];
-
-/// A word as the program gets it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ShellWord {
-    /// The text without quotes and escapes.
-    pub(crate) text: String,
-    /// The line has the word as it is, without quotes and escapes, so that every reader of the line sees the same word.
-    pub(crate) unquoted: bool,
-}
-
-impl ShellWord {
-    /// A word that is an element of an argument list and not part of a line.
-    pub(crate) fn from_argument(text: &str) -> Self {
-        Self { text: text.to_owned(), unquoted: true }
-    }
-}
 
 /// A program and its arguments; never empty.
 pub(crate) type CommandWords = Vec<ShellWord>;
@@ -46,9 +34,30 @@ pub(crate) fn parse_shell_line(line: &str) -> Result<ShellLine, &'static str> {
     if line.len() > MAX_LINE_BYTES {
         return Err("the command line is too long");
     }
-    let mut lexer = ShellLexer { chars: line.chars().peekable(), ..ShellLexer::default() };
+    let (mut parsed, loop_passes) = parse_loop_pass(line, 0)?;
+    for loop_pass in 1..loop_passes {
+        parsed.pipelines.extend(parse_loop_pass(line, loop_pass)?.0.pipelines);
+    }
+    Ok(parsed)
+}
+
+/// Reads a line in which loops have their values of that number. Returns how many passes the loops need, too.
+fn parse_loop_pass(line: &str, loop_pass: usize) -> Result<(ShellLine, usize), &'static str> {
+    let variables = ShellVariables::for_loop_pass(loop_pass);
+    let mut lexer = ShellLexer { chars: line.chars().peekable(), variables, ..ShellLexer::default() };
     lexer.read_line()?;
-    Ok(lexer.line)
+    Ok((lexer.line, lexer.variables.loop_passes))
+}
+
+/// What ends a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Separator {
+    /// `;` or the end of a line.
+    Unconditional,
+    /// `&&` or `||`.
+    Conditional,
+    /// `&`.
+    Background,
 }
 
 /// Whether another command must follow a separator.
@@ -69,6 +78,13 @@ struct ShellLexer<'a> {
     word: Option<PartialWord>,
     /// A `|`, `&&` or `||` was read and needs a command behind it.
     needs_command: bool,
+    /// Only keywords of a loop were read since the last separator.
+    has_keywords: bool,
+    /// What stands before the pipeline.
+    previous_separator: Separator,
+    variables: ShellVariables,
+    /// The assignment that is the first word of the command.
+    assignment: Option<(String, String)>,
     /// A line continuation touches the next word. Only a shell joins the two.
     continues_word: bool,
 }
@@ -82,6 +98,10 @@ impl Default for ShellLexer<'_> {
             command: Vec::new(),
             word: None,
             needs_command: false,
+            has_keywords: false,
+            previous_separator: Separator::Unconditional,
+            variables: ShellVariables::default(),
+            assignment: None,
             continues_word: false,
         }
     }
@@ -91,12 +111,22 @@ impl Default for ShellLexer<'_> {
 struct PartialWord {
     text: String,
     unquoted: bool,
+    /// Length of the text before the first quote or escape.
+    quoted_from: Option<usize>,
     /// The first unquoted glob character, and the length of the text before it.
     glob: Option<(usize, char)>,
     /// An unquoted `{` was read.
     has_brace: bool,
     /// An unquoted `,` or `..` follows the `{`, so that a shell expands the word.
     has_brace_expansion: bool,
+}
+
+impl PartialWord {
+    /// Notes that a quote, an escape or an expansion begins here.
+    fn mark_quoted(&mut self) {
+        self.unquoted = false;
+        self.quoted_from.get_or_insert(self.text.len());
+    }
 }
 
 impl ShellLexer<'_> {
@@ -107,11 +137,14 @@ impl ShellLexer<'_> {
                 '\n' => {
                     self.end_command()?;
                     if !self.needs_command {
+                        self.apply_assignment(Separator::Unconditional)?;
                         self.end_pipeline();
+                        self.has_keywords = false;
+                        self.previous_separator = Separator::Unconditional;
                     }
                 }
-                ';' => self.read_separator(NextCommand::Optional)?,
-                '|' if self.chars.next_if_eq(&'|').is_some() => self.read_separator(NextCommand::Required)?,
+                ';' => self.read_separator(Separator::Unconditional)?,
+                '|' if self.chars.next_if_eq(&'|').is_some() => self.read_separator(Separator::Conditional)?,
                 '|' => {
                     // `|&` also passes the error messages on.
                     self.chars.next_if_eq(&'&');
@@ -124,14 +157,14 @@ impl ShellLexer<'_> {
                 '&' => match self.chars.peek() {
                     Some('&') => {
                         self.chars.next();
-                        self.read_separator(NextCommand::Required)?;
+                        self.read_separator(Separator::Conditional)?;
                     }
                     Some('>') => {
                         self.chars.next();
                         self.end_word()?;
                         self.read_redirection()?;
                     }
-                    _ => self.read_separator(NextCommand::Optional)?,
+                    _ => self.read_separator(Separator::Background)?,
                 },
                 '>' => {
                     self.end_file_descriptor()?;
@@ -151,7 +184,7 @@ impl ShellLexer<'_> {
                 '$' => match self.chars.peek() {
                     Some('\'') => self.read_escaped_quotes()?,
                     Some('?') => self.push_exit_status(),
-                    _ => return Err("a shell variable or substitution is not supported"),
+                    _ => self.push_variable()?,
                 },
                 '(' | ')' => return Err("a subshell is not supported"),
                 '#' if self.word.is_none() => self.skip_comment()?,
@@ -164,6 +197,9 @@ impl ShellLexer<'_> {
         if self.needs_command {
             return Err("the command line is incomplete");
         }
+        if self.variables.is_in_loop() {
+            return Err("a loop is not closed");
+        }
         self.end_pipeline();
         Ok(())
     }
@@ -173,6 +209,7 @@ impl ShellLexer<'_> {
         let word = self.word.get_or_insert_with(|| PartialWord {
             text: String::new(),
             unquoted: true,
+            quoted_from: None,
             glob: None,
             has_brace: false,
             has_brace_expansion: false,
@@ -225,14 +262,32 @@ impl ShellLexer<'_> {
     fn push_exit_status(&mut self) {
         self.chars.next();
         let word = self.current_word();
-        word.unquoted = false;
+        word.mark_quoted();
         word.text.push('0');
+    }
+
+    /// Reads the name behind a `$`, and pushes the value that the line gives it.
+    fn push_variable(&mut self) -> Result<(), &'static str> {
+        const UNKNOWN: &str = "a shell variable or substitution is not supported";
+        let has_braces = self.chars.next_if_eq(&'{').is_some();
+        let mut name = String::new();
+        while let Some(char) = self.chars.next_if(|char| char.is_ascii_alphanumeric() || *char == '_') {
+            name.push(char);
+        }
+        if has_braces {
+            self.chars.next_if_eq(&'}').ok_or(UNKNOWN)?;
+        }
+        let value = self.variables.value(&name).ok_or(UNKNOWN)?.to_owned();
+        let word = self.current_word();
+        word.mark_quoted();
+        word.text.push_str(&value);
+        Ok(())
     }
 
     /// Reads `$'…'`, with the escapes of a tab and of a line feed.
     fn read_escaped_quotes(&mut self) -> Result<(), &'static str> {
         self.chars.next();
-        self.current_word().unquoted = false;
+        self.current_word().mark_quoted();
         loop {
             match self.chars.next() {
                 None => return Err("a quote is not closed"),
@@ -248,7 +303,7 @@ impl ShellLexer<'_> {
     }
 
     fn read_single_quotes(&mut self) -> Result<(), &'static str> {
-        self.current_word().unquoted = false;
+        self.current_word().mark_quoted();
         loop {
             match self.chars.next() {
                 None => return Err("a quote is not closed"),
@@ -259,16 +314,14 @@ impl ShellLexer<'_> {
     }
 
     fn read_double_quotes(&mut self) -> Result<(), &'static str> {
-        self.current_word().unquoted = false;
+        self.current_word().mark_quoted();
         loop {
             match self.chars.next() {
                 None => return Err("a quote is not closed"),
                 Some('"') => return Ok(()),
                 Some('`') => return Err("a command substitution is not supported"),
                 Some('$') if self.chars.peek() == Some(&'?') => self.push_exit_status(),
-                Some('$') if !matches!(self.chars.peek(), Some('"' | ' ')) => {
-                    return Err("a shell variable or substitution is not supported");
-                }
+                Some('$') if !matches!(self.chars.peek(), Some('"' | ' ')) => self.push_variable()?,
                 Some('\\') => match self.chars.peek() {
                     Some('\n') => return Err("a line continuation in quotes is not supported"),
                     Some(&escaped @ ('$' | '`' | '"' | '\\')) => {
@@ -286,14 +339,14 @@ impl ShellLexer<'_> {
         match self.chars.next() {
             Some('\n') => {
                 if let Some(word) = &mut self.word {
-                    word.unquoted = false;
+                    word.mark_quoted();
                 }
                 self.continues_word = !matches!(self.chars.peek(), Some(' ' | '\t'));
                 Ok(())
             }
             Some(char) if char.is_ascii_graphic() || char == ' ' => {
                 let word = self.current_word();
-                word.unquoted = false;
+                word.mark_quoted();
                 word.text.push(char);
                 Ok(())
             }
@@ -355,16 +408,27 @@ impl ShellLexer<'_> {
                 return Err("a glob is not supported");
             }
         }
+        let quoted_from = word.quoted_from.unwrap_or(word.text.len());
+        let assignment = word.text.split_once('=').filter(|(name, _)| name.len() < quoted_from);
+        self.assignment =
+            assignment.filter(|_| self.command.is_empty()).map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.command.push(ShellWord { text: word.text, unquoted: word.unquoted });
         Ok(())
     }
 
     fn end_command(&mut self) -> Result<(), &'static str> {
         self.end_word()?;
-        if !self.command.is_empty() {
-            self.pipeline.push(std::mem::take(&mut self.command));
-            self.needs_command = false;
+        if self.command.is_empty() {
+            return Ok(());
         }
+        match self.variables.read_keywords(std::mem::take(&mut self.command))? {
+            LoopCommand::Command(command) => self.pipeline.push(command),
+            LoopCommand::Keywords if !self.pipeline.is_empty() || self.needs_command => {
+                return Err("a loop in a pipe or behind `&&` is not supported");
+            }
+            LoopCommand::Keywords => self.has_keywords = true,
+        }
+        self.needs_command = false;
         Ok(())
     }
 
@@ -375,13 +439,28 @@ impl ShellLexer<'_> {
     }
 
     /// Ends the pipeline at a `;`, `&`, `&&` or `||`.
-    fn read_separator(&mut self, next: NextCommand) -> Result<(), &'static str> {
+    fn read_separator(&mut self, separator: Separator) -> Result<(), &'static str> {
+        let next = if separator == Separator::Conditional { NextCommand::Required } else { NextCommand::Optional };
         self.end_command()?;
-        if self.pipeline.is_empty() || self.needs_command {
+        let has_keywords = std::mem::take(&mut self.has_keywords) && next == NextCommand::Optional;
+        if (self.pipeline.is_empty() && !has_keywords) || self.needs_command {
             return Err("a separator has no command before it");
         }
+        self.apply_assignment(separator)?;
         self.end_pipeline();
         self.needs_command = next == NextCommand::Required;
+        self.previous_separator = separator;
         Ok(())
+    }
+
+    /// Sets the variable of a pipeline that is one assignment. It is certain to be set for the commands behind the separator
+    /// only if nothing decides whether it runs, and if the shell itself runs it.
+    fn apply_assignment(&mut self, separator: Separator) -> Result<(), &'static str> {
+        let Some((name, value)) = self.assignment.take() else { return Ok(()) };
+        let is_alone = matches!(self.pipeline.as_slice(), [command] if command.len() == 1);
+        let is_certain =
+            is_alone && self.previous_separator != Separator::Conditional && separator != Separator::Background;
+        let certainty = if is_certain { Certainty::Certain } else { Certainty::Uncertain };
+        self.variables.assign(&name, &value, certainty)
     }
 }

@@ -3,8 +3,9 @@
 use std::{borrow::Cow, sync::Arc};
 
 use rmcp::model::{CallToolResult, ContentBlock, ResourceContents, Tool};
+use serde_json::Value;
 
-use crate::{CallOutput, RemoteTool, ToolHints};
+use crate::{CallOutput, RemoteTool, ToolHints, server_text::quote_server_text};
 
 pub(crate) fn to_remote_tool(tool: Tool) -> RemoteTool {
     let hints = tool.annotations.as_ref().map_or_else(ToolHints::default, |annotations| ToolHints {
@@ -36,6 +37,41 @@ pub(crate) fn to_call_output(result: CallToolResult) -> CallOutput {
         }
     }
     CallOutput { text, structured: result.structured_content, is_error: result.is_error.unwrap_or(false) }
+}
+
+/// Converts an answer that the SDK does not take for the result of a tool. The tool has run, so what can be read of the
+/// answer is its output: a block of an unknown kind costs only itself.
+pub(crate) fn to_lenient_output(answer: &Value) -> CallOutput {
+    let blocks = match answer.get("content") {
+        Some(Value::Array(blocks)) => blocks.iter().map(to_lenient_text).collect::<Vec<_>>(),
+        Some(Value::Null) => Vec::new(),
+        Some(block) => vec![to_lenient_text(block)],
+        None if answer.get("structuredContent").is_some_and(|structured| !structured.is_null()) => Vec::new(),
+        None => vec![answer.to_string()],
+    };
+    CallOutput {
+        text: blocks.join("\n"),
+        structured: answer.get("structuredContent").filter(|structured| !structured.is_null()).cloned(),
+        is_error: answer.get("isError").is_some_and(|flag| *flag == Value::Bool(true) || flag == "true"),
+    }
+}
+
+fn to_lenient_text(block: &Value) -> String {
+    if let Ok(block) = serde_json::from_value::<ContentBlock>(block.clone()) {
+        return to_text(block);
+    }
+    match block {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => match fields.get("text") {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) if !other.is_null() => other.to_string(),
+            _ => {
+                let kind = fields.get("type").and_then(Value::as_str).unwrap_or("unknown");
+                format!("[content of the unknown kind {}]", quote_server_text(kind))
+            }
+        },
+        other => other.to_string(),
+    }
 }
 
 fn to_text(block: ContentBlock) -> String {
@@ -84,6 +120,32 @@ mod tests {
             "pods:\n[image, image/png, 5 bytes]\n[resource file:///a.yaml]\nkind: Pod\n[resource link b.log: file:///b.log]"
         );
         assert!(!output.is_error);
+    }
+
+    #[test]
+    fn unknown_content_costs_only_itself() {
+        let rows = [
+            (
+                json!({"content": [{"type": "text", "text": "a"}, {"type": "video", "url": "x"}, {"type": "text", "text": "b"}]}),
+                "a\n[content of the unknown kind video]\nb",
+            ),
+            (
+                json!({"content": [{"type": "text", "text": {"pods": 3}}, {"text": "no type"}, "bare", 5]}),
+                "{\"pods\":3}\nno type\nbare\n5",
+            ),
+            (json!({"content": [{"type": "image", "data": 5}, null]}), "[content of the unknown kind image]\nnull"),
+            (json!({"content": "all of it"}), "all of it"),
+            (json!({"content": {"type": "text", "text": "one"}}), "one"),
+            (json!({"content": null}), ""),
+            (json!({"pods": 3}), "{\"pods\":3}"),
+        ];
+        for (answer, text) in rows {
+            assert_eq!(to_lenient_output(&answer).text, text, "{answer}");
+        }
+        let failed =
+            to_lenient_output(&json!({"content": [{"type": "odd"}], "isError": "true", "structuredContent": [1]}));
+        assert!(failed.is_error);
+        assert_eq!(failed.structured, Some(json!([1])));
     }
 
     #[test]

@@ -22,6 +22,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that ending all servers without grace period may take: the drain of the SDK, and the end of killed processes.
 const IMMEDIATE_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Longest time that a connected server may take to list its tools, and that a run waits for servers that are starting.
+const MAX_CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Who is connected to a server.
 enum HubServer {
     /// The service, for all users.
@@ -54,6 +57,7 @@ impl McpHub {
     ) -> Arc<Self> {
         let timings = SupervisorTimings {
             connect_timeout: options.connect_timeout,
+            check_timeout: options.connect_timeout.min(MAX_CHECK_TIMEOUT),
             call_timeout: options.call_timeout,
             health_interval: options.health_interval,
             max_backoff: options.max_backoff,
@@ -61,6 +65,9 @@ impl McpHub {
         let shared = SupervisorShared {
             timings,
             max_message_bytes: options.max_message_bytes,
+            tool_filters: Arc::new(
+                options.servers.iter().map(|server| (server.name.clone(), server.tools.clone())).collect(),
+            ),
             cancel: cancel.child_token(),
             immediate_shutdown: CancellationToken::new(),
             process_tasks: tracker,
@@ -75,7 +82,9 @@ impl McpHub {
             }
             let owner = ConnectionOwner::find(&*connector);
             let state = match owner {
-                Some(ConnectionOwner::Token) => ServerState::new(name, connector.transport(), changes.clone()).0,
+                Some(ConnectionOwner::Token) => {
+                    ServerState::new(name, connector.transport(), timings.connect_timeout, changes.clone()).0
+                }
                 _ => shared.start_supervisor(name, connector.clone(), changes.clone()),
             };
             let server = match owner {
@@ -104,11 +113,16 @@ impl McpHub {
         !self.states.is_empty() && self.states.iter().all(|state| state.status().connected)
     }
 
-    /// Waits until the first attempt to connect to every server has succeeded or failed, but no longer than the connect
-    /// timeout.
+    /// Waits until the first attempt to connect to every server has succeeded or failed, but no longer than 20 s or the
+    /// connect timeout: a server that takes longer is still starting, and calls of its tools wait for it.
     pub async fn wait_for_first_attempts(&self) {
         let attempts = join_all(self.states.iter().map(|state| state.first_attempt_ended.cancelled()));
-        let _ = tokio::time::timeout(self.shared.timings.connect_timeout, attempts).await;
+        let _ = tokio::time::timeout(self.shared.timings.check_timeout, attempts).await;
+    }
+
+    /// Waits until the first attempt to connect to every server has ended, however long a server takes to start.
+    pub async fn wait_until_started(&self) {
+        join_all(self.states.iter().map(|state| state.first_attempt_ended.cancelled())).await;
     }
 
     /// Whose calls one process of a server serves.
@@ -133,8 +147,8 @@ impl McpHub {
         *self.changes.borrow()
     }
 
-    /// Discovers the tools of all servers now, and tries to connect to those that are not connected. Returns after the connect
-    /// timeout at the latest; slower servers continue in the background.
+    /// Discovers the tools of all servers now, and tries to connect to those that are not connected. Returns after 20 s or the
+    /// connect timeout at the latest; slower servers continue in the background.
     pub async fn refresh_tools(&self) {
         let states = self.by_name.values().flat_map(|server| match server {
             HubServer::Shared(state) => vec![state.clone()],
@@ -145,7 +159,7 @@ impl McpHub {
             }
         });
         let refreshes = states.filter_map(|state| state.request_refresh()).collect::<Vec<_>>();
-        let _ = tokio::time::timeout(self.shared.timings.connect_timeout, join_all(refreshes)).await;
+        let _ = tokio::time::timeout(self.shared.timings.check_timeout, join_all(refreshes)).await;
     }
 
     /// Calls a tool by its name on the server. The request is sent once and never retried. Dropping the future cancels the

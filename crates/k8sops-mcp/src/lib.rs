@@ -25,6 +25,7 @@
 //!     command: "kubernetes-mcp-server".to_owned(),
 //!     args: vec!["--read-only".to_owned()],
 //!     env: BTreeMap::new(),
+//!     pass_env: Vec::new(),
 //! };
 //! let servers = vec![("k8s".to_owned(), build_connector(&transport)?)];
 //! let hub = McpHub::start(servers, options, TaskTracker::new(), &CancellationToken::new());
@@ -58,6 +59,7 @@
 //! | `options`, `server_options`, `server_config` | [`McpOptions`]: the settings, and how the list of servers is read |
 //! | `supervisor`, `server_state`, `active_connection` | the task that keeps a server connected, and what is known of the server |
 //! | `per_user` | servers that every user connects to with their own token |
+//! | `tool_filter` | the operator's choice of a server's tools |
 //! | `tool_discovery`, `tool_subscription`, `skipped_tools` | the tools of a server, and how changes are noticed |
 //! | `tool_call`, `in_flight_call`, `input_required` | one call: limits, progress, requests for input |
 //! | `elicitation`, `elicitation_relay`, `elicitation_schema` | questions to the user: types, translation, validation |
@@ -106,6 +108,7 @@ pub mod test_server;
 mod tests;
 mod tool_call;
 mod tool_discovery;
+mod tool_filter;
 mod tool_list_repair;
 mod tool_subscription;
 mod transport;
@@ -125,6 +128,7 @@ pub use server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN};
 pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use server_status::{ServerStatus, WAITS_FOR_TOKEN};
 pub use skipped_tools::SkippedTool;
+pub use tool_filter::ToolFilter;
 pub use transport::{
     build_connector, build_server_connector,
     connector::{ConnectError, McpConnection, McpConnector},

@@ -27,8 +27,9 @@ options! {
         pub idle_timeout: Duration = required(DURATION, "60s").variable("K8SOPS_MCP_IDLE_TIMEOUT"),
         /// Largest message of a server; a larger one is an error.
         pub max_message_bytes: usize = required(BYTE_SIZE, "256MiB").variable("K8SOPS_MCP_MAX_MESSAGE_BYTES"),
-        /// Longest time that connecting and discovery may take.
-        pub connect_timeout: Duration = required(DURATION, "20s").variable("K8SOPS_MCP_CONNECT_TIMEOUT"),
+        /// Longest time that connecting and discovery may take; `npx` and `uvx` download the server first. A server is
+        /// `starting` until then, and calls of its tools wait for it.
+        pub connect_timeout: Duration = required(DURATION, "120s").variable("K8SOPS_MCP_CONNECT_TIMEOUT"),
         /// Interval between health checks of a connected server.
         pub health_interval: Duration = required(DURATION, "15s").variable("K8SOPS_MCP_HEALTH_INTERVAL"),
         /// Longest wait between two attempts to connect; the first is 0.5 s.

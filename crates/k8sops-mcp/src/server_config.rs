@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
+use crate::ToolFilter;
+
 /// Placeholder in a header of an MCP server: the token of the user who makes the call.
 pub const USER_TOKEN: &str = "${user.token}";
 
@@ -16,6 +18,8 @@ pub struct McpServerConfig {
     pub cluster: Option<String>,
     /// How the server is reached.
     pub transport: McpTransport,
+    /// Which of its tools are used.
+    pub tools: ToolFilter,
     /// Whose calls one process of the server serves.
     pub scope: ServerScope,
 }
@@ -43,6 +47,8 @@ pub enum McpTransport {
         args: Vec<String>,
         /// Its environment, beyond `PATH`, `HOME` and the few others that every program needs.
         env: BTreeMap<String, SecretString>,
+        /// Names of variables that it inherits in addition.
+        pass_env: Vec<String>,
     },
     /// Streamable HTTP.
     Http {

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use k8sops_core::printable_excerpt;
 use k8sops_settings::{
     FieldShape, ItemVariable, RawValue, SettingOrigin, SettingScope, SettingsSection as _, ValueFormat,
-    declaration::{custom, map, optional, or_empty, required},
+    declaration::{custom, list, map, optional, or_empty, required},
     formats::{BOOLEAN, HEADER_VALUE, HTTP_URL, ITEM_NAME, SHELL_WORDS, TEXT},
     options, words,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN};
+use crate::{
+    ToolFilter,
+    server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN},
+};
 
 /// Name of the server that the single-server variables define.
 const DEFAULT_SERVER: &str = "default";
@@ -67,12 +70,32 @@ options! {
         command: Option<String> = optional(TEXT),
         /// Arguments of the program (stdio).
         args: Vec<String> = custom(TEXT, FieldShape::Values, read_args),
-        /// Environment of the program, beyond PATH, HOME and the few others that every program needs (stdio).
+        /// Environment of the program, besides what it inherits: PATH, HOME, KUBECONFIG, proxies, certificates and the
+        /// logins of clouds (stdio).
         env: BTreeMap<String, SecretString> = map(ENVIRONMENT_VALUE),
         /// Whose calls a process serves: of all (shared), of one user or of one session (stdio). Calls that change the state
         /// of a shared process, such as its current context, are rejected.
         scope: ServerScope = required(SERVER_SCOPE, "shared"),
+        /// Names of other variables of our environment that it inherits (stdio).
+        pass_env: Vec<String> = list(TEXT),
+        /// Which of its tools are used.
+        tools: ToolFilter = custom(TEXT, FieldShape::Section(&ToolFilterFields::SECTION), read_tool_filter),
     }
+}
+
+options! {
+    /// The tools of a server that are used, by their names on the server, with `*` for any characters and `?` for one.
+    struct ToolFilterFields at "" {
+        /// Tools that are used; absent: all.
+        include: Vec<String> = list(TEXT),
+        /// Tools that are not used.
+        exclude: Vec<String> = list(TEXT),
+    }
+}
+
+fn read_tool_filter(scope: &mut SettingScope<'_>, key: &'static str) -> ToolFilter {
+    let Some(ToolFilterFields { include, exclude }) = scope.read_nested(key) else { return ToolFilter::default() };
+    ToolFilter { include, exclude }
 }
 
 const SERVER_SCOPE: ValueFormat<ServerScope> = words! {
@@ -158,6 +181,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         (None, true, false) => TransportName::Http,
         (None, false, _) => TransportName::Stdio,
     };
+    let tools = fields.tools.clone();
     let server_scope = fields.scope;
     if transport == TransportName::Http && server_scope != ServerScope::Shared {
         let origin = scope.origin_of("scope");
@@ -172,7 +196,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         TransportName::Http => read_http(scope, fields)?,
         TransportName::Stdio => read_stdio(scope, fields)?,
     };
-    Some(McpServerConfig { name, cluster, transport, scope: server_scope })
+    Some(McpServerConfig { name, cluster, transport, scope: server_scope, tools })
 }
 
 fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTransport> {
@@ -209,7 +233,13 @@ fn read_stdio(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpT
             report_user_token(scope, &format!("env.{name}"));
         }
     }
-    Some(McpTransport::Stdio { command, args: fields.args, env: fields.env })
+    for name in &fields.pass_env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let origin = scope.origin();
+            scope.report_invalid("pass_env", &printable_excerpt(name), &origin, "names of variables");
+        }
+    }
+    Some(McpTransport::Stdio { command, args: fields.args, env: fields.env, pass_env: fields.pass_env })
 }
 
 /// Reads arguments: a list in the YAML, words in the variable. Arguments may contain a token, so only their number is shown,

@@ -1,9 +1,13 @@
 //! What is known of one server. Its supervisor writes it, and calls read it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{ServerStatus, active_connection::ActiveConnection, tool_discovery::DiscoveredTools};
@@ -14,6 +18,11 @@ const MAX_REFRESH_REQUESTS: usize = 16;
 /// Completes a request to refresh the tools now.
 pub(crate) type RefreshRequest = oneshot::Sender<()>;
 
+/// The error of a server whose first attempt to connect has not ended.
+fn starting_text(connect_limit: Duration) -> String {
+    format!("starting, for up to {} s (K8SOPS_MCP_CONNECT_TIMEOUT)", connect_limit.as_secs_f32())
+}
+
 /// What is known of one server.
 pub(crate) struct ServerState {
     pub(crate) name: Arc<str>,
@@ -21,6 +30,10 @@ pub(crate) struct ServerState {
     status: ArcSwap<ServerStatus>,
     /// `Some` exactly while `status.connected`, except for servers that every user connects to separately.
     connection: ArcSwapOption<ActiveConnection>,
+    /// Until when calls wait for a connection: for the connect limit after the start and after each loss. `None` after the
+    /// supervisor has stopped.
+    calls_wait_until: Mutex<Option<Instant>>,
+    connect_limit: Duration,
     check_requested: Notify,
     refresh_requests: mpsc::Sender<RefreshRequest>,
     /// Counts the changes of all servers of the hub.
@@ -34,6 +47,7 @@ impl ServerState {
     pub(crate) fn new(
         name: String,
         transport: &'static str,
+        connect_limit: Duration,
         changes: watch::Sender<u64>,
     ) -> (Arc<Self>, mpsc::Receiver<RefreshRequest>) {
         let (refresh_requests, receiver) = mpsc::channel(MAX_REFRESH_REQUESTS);
@@ -41,7 +55,8 @@ impl ServerState {
             name: name.clone(),
             transport,
             connected: false,
-            error: Some("not connected yet".to_owned()),
+            starting: true,
+            error: Some(starting_text(connect_limit)),
             tools: Arc::default(),
             skipped: Arc::default(),
         };
@@ -49,6 +64,8 @@ impl ServerState {
             name: name.into(),
             status: ArcSwap::from_pointee(status),
             connection: ArcSwapOption::empty(),
+            calls_wait_until: Mutex::new(Some(Instant::now() + connect_limit)),
+            connect_limit,
             check_requested: Notify::new(),
             refresh_requests,
             changes,
@@ -63,6 +80,28 @@ impl ServerState {
 
     pub(crate) fn active_connection(&self) -> Option<Arc<ActiveConnection>> {
         self.connection.load_full()
+    }
+
+    /// Returns the connection. A server that was lost a moment ago, or that is starting, is waited for, but no longer than
+    /// its connect limit and `limit`: nothing was sent yet, and most servers are back within seconds.
+    pub(crate) async fn wait_for_connection(&self, limit: Duration) -> Option<Arc<ActiveConnection>> {
+        let mut changes = self.changes.subscribe();
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(connection) = self.active_connection() {
+                return Some(connection);
+            }
+            let wait_until = (*self.calls_wait_until.lock())?.min(deadline);
+            if tokio::time::timeout_at(wait_until, changes.changed()).await.is_err() {
+                return self.active_connection();
+            }
+        }
+    }
+
+    /// Records that no connection will follow, so that calls do not wait for one.
+    pub(crate) fn mark_stopped(&self) {
+        *self.calls_wait_until.lock() = None;
+        self.clear_connection("stopped".to_owned());
     }
 
     /// Asks the supervisor to check soon whether the server is still there.
@@ -89,7 +128,10 @@ impl ServerState {
 
     /// Publishes that the server is not connected.
     pub(crate) fn clear_connection(&self, error: String) {
-        self.connection.store(None);
+        if self.connection.swap(None).is_some() {
+            let mut wait_until = self.calls_wait_until.lock();
+            *wait_until = wait_until.map(|_| Instant::now() + self.connect_limit);
+        }
         self.publish_disconnected(error);
     }
 
@@ -109,6 +151,7 @@ impl ServerState {
     }
 
     fn publish(&self, before: &ServerStatus, after: ServerStatus) {
+        let after = ServerStatus { starting: false, ..after };
         if after != *before {
             self.status.store(Arc::new(after));
             self.changes.send_modify(|count| *count += 1);

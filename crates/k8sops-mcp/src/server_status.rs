@@ -16,6 +16,8 @@ pub struct ServerStatus {
     pub transport: &'static str,
     /// Whether calls can be made now.
     pub connected: bool,
+    /// Whether the first attempt to connect has not ended.
+    pub starting: bool,
     /// Why the server is not connected, for the operator. It contains no configured secrets.
     pub error: Option<String>,
     /// The tools that the newest discovery found. They stay known while the server is disconnected.

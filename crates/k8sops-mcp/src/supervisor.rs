@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +22,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector,
+    ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, ToolFilter,
     active_connection::ActiveConnection,
     reconnect_backoff::ReconnectBackoff,
     server_state::{RefreshRequest, ServerState},
@@ -38,6 +39,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SupervisorTimings {
     pub(crate) connect_timeout: Duration,
+    /// Longest time that a connected server may take to list its tools, and that anything else waits for a server.
+    pub(crate) check_timeout: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) health_interval: Duration,
     pub(crate) max_backoff: Duration,
@@ -48,6 +51,8 @@ pub(crate) struct SupervisorTimings {
 pub(crate) struct SupervisorShared {
     pub(crate) timings: SupervisorTimings,
     pub(crate) max_message_bytes: usize,
+    /// The operator's choice of tools, by the name of the server.
+    pub(crate) tool_filters: Arc<BTreeMap<String, ToolFilter>>,
     pub(crate) cancel: CancellationToken,
     /// Cancelled when connections must end without grace period.
     pub(crate) immediate_shutdown: CancellationToken,
@@ -65,7 +70,8 @@ impl SupervisorShared {
         connector: Arc<dyn McpConnector>,
         changes: watch::Sender<u64>,
     ) -> Arc<ServerState> {
-        let (server, refresh_requests) = ServerState::new(name, connector.transport(), changes);
+        let (server, refresh_requests) =
+            ServerState::new(name, connector.transport(), self.timings.connect_timeout, changes);
         let supervisor = Supervisor {
             server: server.clone(),
             connector,
@@ -151,7 +157,7 @@ impl Supervisor {
                 () = tokio::time::sleep(backoff.next_delay()) => {}
             }
         }
-        self.server.clear_connection("stopped".to_owned());
+        self.server.mark_stopped();
     }
 
     /// Connects and discovers the tools. On failure and on cancellation nothing is left behind.
@@ -182,7 +188,8 @@ impl Supervisor {
             }
         };
         match discovered {
-            Ok(discovered) => {
+            Ok(mut discovered) => {
+                self.filter_tools(&mut discovered);
                 Ok(EstablishedConnection { sdk_connection, connection: Arc::new(connection), discovered })
             }
             Err(error) => {
@@ -218,7 +225,7 @@ impl Supervisor {
             };
             let check = async {
                 tokio::time::sleep(min_interval.saturating_sub(last_check.elapsed())).await;
-                discover_tools(connection, timings.connect_timeout).await
+                discover_tools(connection, timings.check_timeout).await
             };
             let checked = tokio::select! {
                 biased;
@@ -228,7 +235,8 @@ impl Supervisor {
             };
             last_check = Instant::now();
             match checked {
-                Ok(discovered) => {
+                Ok(mut discovered) => {
+                    self.filter_tools(&mut discovered);
                     handler.record_activity();
                     self.server.set_connection(connection.clone(), discovered);
                 }
@@ -236,7 +244,7 @@ impl Supervisor {
                 // restarting it would interrupt a change. But no call takes longer than its limit.
                 Err(DiscoveryError::Timeout(_))
                     if !connection.calls.is_empty()
-                        && handler.silent_for() < timings.call_timeout + timings.connect_timeout =>
+                        && handler.silent_for() < timings.call_timeout + timings.check_timeout =>
                 {
                     tracing::debug!(server = &*self.server.name, "mcp health check timed out during a call");
                 }
@@ -266,6 +274,12 @@ impl Supervisor {
                 tracing::warn!(server = connection.handler.server(), "mcp connection close timed out");
             }
         });
+    }
+
+    fn filter_tools(&self, discovered: &mut DiscoveredTools) {
+        if let Some(filter) = self.shared.tool_filters.get(&*self.server.name) {
+            filter.apply(discovered);
+        }
     }
 
     fn complete_refreshes(&mut self) {

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     CallError, CallOutput, ErrorReason, McpCallContext,
     active_connection::ActiveConnection,
-    convert::to_call_output,
+    convert::{to_call_output, to_lenient_output},
     in_flight_call::InFlightCall,
     input_required::{MAX_INPUT_ROUNDS, provide_input},
     request_error::RequestError,
@@ -36,7 +36,8 @@ pub(crate) async fn call_tool(
     context: McpCallContext,
     tracker: &TaskTracker,
 ) -> Result<CallOutput, CallError> {
-    let Some(connection) = server.active_connection() else {
+    let wait = context.limits.total;
+    let Some(connection) = server.wait_for_connection(wait).await else {
         let error = server.status().error.clone().unwrap_or_default();
         return Err(CallError::NotSent(format!("MCP server {} is not connected: {error}", server.name).into()));
     };
@@ -136,6 +137,7 @@ fn parse_result(result: ServerResult) -> Result<CallOutput, CallError> {
         ServerResult::CreateTaskResult(_) => {
             Err(CallError::Broken("the server continues the call as a background task, which is not supported".into()))
         }
+        ServerResult::CustomResult(answer) => Ok(to_lenient_output(&answer.0)),
         _ => Err(CallError::Broken("the server's answer is not the result of a tool".into())),
     }
 }

@@ -207,6 +207,28 @@ mod tests {
     }
 
     #[test]
+    fn process_of_one_session_may_be_changed() {
+        let hints = ToolHints::default();
+        let tool = RemoteTool {
+            name: "kubectl_context".into(),
+            title: None,
+            description: String::new(),
+            input_schema: Map::new(),
+            hints,
+        };
+        let arguments = serde_json::json!({"operation": "set", "name": "prod"});
+        for (scope, expected) in
+            [(ServerScope::Shared, true), (ServerScope::User, false), (ServerScope::Session, false)]
+        {
+            let candidate =
+                CallCandidate { server: "prod", tool: &tool, scope, arguments: arguments.as_object(), rules: &[] };
+            let decision = decide_effect(&candidate);
+            assert_eq!(decision.reach.changes_shared_server, expected, "{scope:?}");
+            assert_eq!(decision.effect, ToolEffect::Mutating, "{scope:?}");
+        }
+    }
+
+    #[test]
     fn read_only_hint_overrides_other_hints() {
         let hints =
             ToolHints { read_only: Some(true), destructive: Some(true), idempotent: Some(true), open_world: None };

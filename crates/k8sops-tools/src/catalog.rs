@@ -7,20 +7,18 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
 
 use k8sops_classifier::{
     ObjectCommand, PreviewCall, SensitiveOutput, build_kubectl_read, build_preview_call, find_object_command,
 };
 use k8sops_core::ToolEffect;
-use k8sops_mcp::{McpHub, RemoteTool};
-use k8sops_models::ToolSpec;
+use k8sops_mcp::{McpHub, RemoteTool, ServerScope};
+use k8sops_models::{EmbeddingModel, ToolSpec};
 
 use crate::{
-    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, StaleApproval, ToolGate, ToolOptions, ToolRef,
-    ToolRule, UntrustedWord,
+    ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, StaleApproval, ToolOptions, ToolRef, ToolRule,
+    UntrustedWord,
     approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::find_mismatches,
     call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
@@ -28,8 +26,11 @@ use crate::{
     preview::ObjectReader,
     redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
+    tool_info::{LeftOutTool, OutdatedCall, ToolInfo},
     tool_names::assign_tool_names,
+    tool_offer::{OfferCandidate, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
+    tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -41,19 +42,45 @@ pub struct ToolCatalog {
     policy: ArcSwap<ApprovalPolicy>,
     /// Replaced as a whole. Two readers that find it outdated at the same time both compute the same new snapshot.
     current: ArcSwap<CatalogSnapshot>,
+    search: ToolSearch,
 }
 
-/// The operator's settings on approvals.
+/// The operator's settings on tools that a reload replaces.
 struct ApprovalPolicy {
     approval: ApprovalMode,
     approve_untrusted: bool,
     rules: Vec<ToolRule>,
+    max_schema_tokens: usize,
 }
 
 impl From<&ToolOptions> for ApprovalPolicy {
     fn from(config: &ToolOptions) -> Self {
-        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
-        Self { approval, approve_untrusted, rules: rules.clone() }
+        let ToolOptions { approval, approve_untrusted, ref rules, max_schema_tokens, .. } = *config;
+        Self { approval, approve_untrusted, rules: rules.clone(), max_schema_tokens }
+    }
+}
+
+impl ApprovalPolicy {
+    fn approval_settings(&self, decision: &EffectDecision) -> ApprovalSettings {
+        ApprovalSettings { rule: decision.approval, default: self.approval, approve_untrusted: self.approve_untrusted }
+    }
+
+    /// Whether any call of a tool could run. Its effect may depend on its arguments, and so may a rule.
+    fn can_run(&self, entry: &CatalogTool) -> bool {
+        let CatalogTool { server, tool, scope, .. } = entry;
+        let depends_on_rule = self.rules.iter().any(|rule| {
+            rule.needs_arguments()
+                && rule.approval != Some(ApprovalMode::Deny)
+                && rule.concerns_tool(server, &tool.name)
+        });
+        let runs = |arguments: &Map<String, Value>| {
+            let candidate =
+                CallCandidate { server, tool, scope: *scope, arguments: Some(arguments), rules: &self.rules };
+            let decision = decide_effect(&candidate);
+            let facts = call_facts(&decision, PlaceholderUse::None, None);
+            !matches!(decide_approval(&facts, self.approval_settings(&decision)), ApprovalRequirement::Deny { .. })
+        };
+        depends_on_rule || runs(&Map::new()) || read_probes(&tool.input_schema).iter().any(runs)
     }
 }
 
@@ -72,62 +99,25 @@ pub(crate) struct PreviewRun {
     pub(crate) sensitive_output: Option<SensitiveOutput>,
 }
 
-/// A call is not what it was when it was classified.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum OutdatedCall {
-    #[error("The MCP server {} no longer has the tool {}.", .0.server(), .0.tool())]
-    ToolRemoved(ToolRef),
-    #[error(
-        "The tool {} of the MCP server {} has changed: a call is {} now and was {} when it was classified. Repeat the call to \
-         have it classified again.", .tool.tool(), .tool.server(), .now.as_str(), .before.as_str()
-    )]
-    BecameStricter { tool: ToolRef, before: ToolEffect, now: ToolEffect },
-}
-
-/// A tool as the API shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct ToolInfo {
-    /// Name under which models call the tool.
-    pub name: String,
-    /// Server that runs the tool.
-    pub server: String,
-    /// Name of the tool on its server.
-    pub remote_name: String,
-    /// What the tool does, as the server describes it.
-    pub description: String,
-    /// JSON Schema of the arguments, as models get it.
-    #[schema(value_type = Object)]
-    pub input_schema: Map<String, Value>,
-    /// Effect of a call on the cluster, as far as it does not depend on the arguments.
-    pub effect: ToolEffect,
-    /// Whether a call runs immediately, after a user's approval, or never.
-    pub gate: ToolGate,
-    /// Where the effect comes from.
-    pub reason: String,
-}
-
-/// A tool that no model gets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LeftOutTool {
-    /// Server that lists the tool.
-    pub server: String,
-    /// Name of the tool on its server; empty if it has none.
-    pub remote_name: String,
-    /// Why it is left out.
-    pub reason: String,
-}
-
-/// The catalog at one version of the hub.
+/// The catalog at one version of the hub and of the policy.
 struct CatalogSnapshot {
     version: u64,
+    policy: Arc<ApprovalPolicy>,
     tools: BTreeMap<String, CatalogTool>,
+    /// All tools, in the order of `tools`.
     specs: Arc<[ToolSpec]>,
+    /// Whether models get each of `specs`.
+    offers: Vec<ToolOffer>,
+    /// The tools of every request.
+    offered: Arc<[ToolSpec]>,
     left_out: Vec<LeftOutTool>,
 }
 
 struct CatalogTool {
     server: String,
     tool: RemoteTool,
+    /// Whose calls one process of the server serves.
+    scope: ServerScope,
     /// The keys of arguments that models know under other names.
     argument_keys: ArgumentKeys,
 }
@@ -135,8 +125,15 @@ struct CatalogTool {
 impl ToolCatalog {
     /// Creates the catalog of the tools that `hub` has now and later.
     pub fn new(hub: Arc<McpHub>, config: &ToolOptions) -> Self {
-        let current = ArcSwap::from_pointee(CatalogSnapshot::from_hub(&hub));
-        Self { hub, policy: ArcSwap::from_pointee(config.into()), current }
+        let policy = Arc::new(ApprovalPolicy::from(config));
+        let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone()));
+        Self { hub, policy: ArcSwap::new(policy), current, search: ToolSearch::default() }
+    }
+
+    /// Lets `find_tools` compare tools by meaning, too.
+    #[must_use]
+    pub fn with_embedder(self, embedder: Option<Arc<dyn EmbeddingModel>>) -> Self {
+        Self { search: ToolSearch::new(embedder), ..self }
     }
 
     /// Replaces the approval policy and the operator's rules. They apply immediately, also to runs in progress.
@@ -147,7 +144,8 @@ impl ToolCatalog {
     /// Returns all tools, sorted by name.
     pub fn list_tools(&self) -> Vec<ToolInfo> {
         let snapshot = self.current_snapshot();
-        let infos = snapshot.tools.iter().zip(snapshot.specs.iter()).map(|((name, entry), spec)| {
+        let infos = snapshot.tools.iter().zip(snapshot.specs.iter()).zip(&snapshot.offers);
+        let infos = infos.map(|(((name, entry), spec), offer)| {
             let (decision, settings) = self.decide_effect(entry, None);
             let facts = call_facts(&decision, PlaceholderUse::None, None);
             let gate = decide_tool_gate(&facts, settings);
@@ -160,6 +158,7 @@ impl ToolCatalog {
                 effect: decision.effect,
                 gate,
                 reason: displayed_reason(&decision),
+                offer: *offer,
             }
         });
         infos.collect()
@@ -194,9 +193,26 @@ impl ToolCatalog {
         }
     }
 
-    /// Returns the tools as the model gets them.
-    pub(crate) fn tool_specs(&self) -> Arc<[ToolSpec]> {
-        self.current_snapshot().specs.clone()
+    /// Returns the tools as the model gets them: those of every request, then those of `found` that are not among them.
+    pub(crate) fn tool_specs(&self, found: &[String]) -> Arc<[ToolSpec]> {
+        let snapshot = self.current_snapshot();
+        let hidden: BTreeMap<&str, &ToolSpec> = snapshot.hidden().map(|spec| (spec.name.as_str(), spec)).collect();
+        let found: Vec<&ToolSpec> = found.iter().filter_map(|name| hidden.get(name.as_str()).copied()).collect();
+        if found.is_empty() {
+            return snapshot.offered.clone();
+        }
+        append_found(&snapshot.offered, &found, snapshot.policy.max_schema_tokens).into()
+    }
+
+    /// Whether there are tools that the model only finds by a search.
+    pub(crate) fn has_hidden_tools(&self) -> bool {
+        self.current_snapshot().hidden().next().is_some()
+    }
+
+    /// Runs `find_tools`. Errors are for the model.
+    pub(crate) async fn find_tools(&self, arguments: &Map<String, Value>) -> Result<String, SearchError> {
+        let hidden: Vec<ToolSpec> = self.current_snapshot().hidden().cloned().collect();
+        self.search.find_tools(&hidden, arguments).await
     }
 
     /// Classifies a call of the tool with that name in the catalog.
@@ -288,10 +304,11 @@ impl ToolCatalog {
 
     fn current_snapshot(&self) -> Arc<CatalogSnapshot> {
         let current = self.current.load_full();
-        if current.version == self.hub.version() {
+        let policy = self.policy.load_full();
+        if current.version == self.hub.version() && Arc::ptr_eq(&current.policy, &policy) {
             return current;
         }
-        let new = Arc::new(CatalogSnapshot::from_hub(&self.hub));
+        let new = Arc::new(CatalogSnapshot::build(&self.hub, policy));
         self.current.store(new.clone());
         new
     }
@@ -302,17 +319,10 @@ impl ToolCatalog {
         entry: &CatalogTool,
         arguments: Option<&Map<String, Value>>,
     ) -> (EffectDecision, ApprovalSettings) {
-        let CatalogTool { server, tool, .. } = entry;
+        let CatalogTool { server, tool, scope, .. } = entry;
         let policy = self.policy.load();
-        let decision = decide_effect(&CallCandidate {
-            server,
-            tool,
-            scope: self.hub.scope_of(server),
-            arguments,
-            rules: &policy.rules,
-        });
-        let ApprovalPolicy { approval: default, approve_untrusted, .. } = **policy;
-        let settings = ApprovalSettings { rule: decision.approval, default, approve_untrusted };
+        let decision = decide_effect(&CallCandidate { server, tool, scope: *scope, arguments, rules: &policy.rules });
+        let settings = policy.approval_settings(&decision);
         (decision, settings)
     }
 
@@ -352,7 +362,7 @@ impl ToolCatalog {
 }
 
 impl CatalogSnapshot {
-    fn from_hub(hub: &McpHub) -> Self {
+    fn build(hub: &McpHub, policy: Arc<ApprovalPolicy>) -> Self {
         // The version is read first, so that a change in between makes the snapshot outdated and not permanently wrong.
         let version = hub.version();
         let mut remotes = BTreeMap::new();
@@ -373,6 +383,8 @@ impl CatalogSnapshot {
                 .iter()
                 .map(|tool| ((output_tools::SERVER.to_owned(), tool.name.clone()), tool.clone()));
             remotes.extend(built_in);
+            let search = find_tools_tool(&BTreeMap::new());
+            remotes.insert((output_tools::SERVER.to_owned(), search.name.clone()), search);
         }
         let mut mended = BTreeMap::new();
         remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema) {
@@ -394,9 +406,69 @@ impl CatalogSnapshot {
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
             let description = sanitize_description(&tool.description);
             specs.push(ToolSpec { name: name.clone(), description, input_schema });
-            tools.insert(name, CatalogTool { server: remote.0, tool, argument_keys });
+            let scope = hub.scope_of(&remote.0);
+            tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
-        Self { version, specs: specs.into(), tools, left_out }
+        let mut snapshot =
+            Self { version, policy, offers: Vec::new(), offered: Arc::new([]), specs: specs.into(), tools, left_out };
+        snapshot.decide_offers();
+        snapshot
+    }
+
+    /// Decides which tools are part of every request.
+    fn decide_offers(&mut self) {
+        let entries: Vec<(&CatalogTool, &ToolSpec)> = self.tools.values().zip(self.specs.iter()).collect();
+        let is_search = |entry: &CatalogTool| entry.server == output_tools::SERVER && entry.tool.name == FIND_TOOLS;
+        let mut offers: Vec<ToolOffer> = entries
+            .iter()
+            .map(|(entry, _)| if self.policy.can_run(entry) { ToolOffer::Always } else { ToolOffer::Never })
+            .collect();
+        let limited: Vec<usize> = (0..entries.len())
+            .filter(|at| offers[*at] == ToolOffer::Always && entries[*at].0.server != output_tools::SERVER)
+            .collect();
+        let candidates: Vec<OfferCandidate<'_>> = limited
+            .iter()
+            .map(|at| {
+                let (CatalogTool { server, tool, scope, .. }, spec) = entries[*at];
+                let rules = &self.policy.rules;
+                let effect =
+                    decide_effect(&CallCandidate { server, tool, scope: *scope, arguments: None, rules }).effect;
+                OfferCandidate { spec, server, effect }
+            })
+            .collect();
+        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.max_schema_tokens)) {
+            if !is_offered {
+                offers[*at] = ToolOffer::OnSearch;
+            }
+        }
+        let mut hidden = BTreeMap::<&str, Vec<&str>>::new();
+        for ((entry, spec), _) in entries.iter().zip(&offers).filter(|(_, offer)| **offer == ToolOffer::OnSearch) {
+            hidden.entry(&entry.server).or_default().push(&spec.name);
+        }
+        let description = sanitize_description(&find_tools_tool(&hidden).description);
+        let has_hidden = !hidden.is_empty();
+        let search = entries.iter().position(|(entry, _)| is_search(entry));
+        let mut specs = self.specs.to_vec();
+        if let Some(at) = search {
+            if has_hidden {
+                specs[at].description = description;
+            } else {
+                // Without hidden tools there is nothing to find.
+                let name = specs.remove(at).name;
+                offers.remove(at);
+                self.tools.remove(&name);
+            }
+        }
+        let offered = specs.iter().zip(&offers).filter(|(_, offer)| **offer == ToolOffer::Always);
+        self.offered = offered.map(|(spec, _)| spec.clone()).collect();
+        self.specs = specs.into();
+        self.offers = offers;
+    }
+
+    /// Returns the tools that are found by a search.
+    fn hidden(&self) -> impl Iterator<Item = &ToolSpec> {
+        let hidden = self.specs.iter().zip(&self.offers).filter(|(_, offer)| **offer == ToolOffer::OnSearch);
+        hidden.map(|(spec, _)| spec)
     }
 
     fn find_by_ref(&self, tool: &ToolRef) -> Option<&CatalogTool> {

@@ -12,6 +12,7 @@
 //! | `executor` | the port of the agent: [`ToolExecutor`], and [`ToolExecutorFactory`] |
 //! | `session_tools` | the implementation over MCP servers: [`SessionToolFactory`] |
 //! | `catalog` | all tools of all servers under names that model providers accept: [`ToolCatalog`] |
+//! | `tool_offer`, `tool_search` | which tools every request has, and `find_tools`, which finds the others |
 //! | `tool_schema` | schemas of servers, rebuilt so that every model provider accepts them |
 //! | `call_policy` | effect of a call: operator's rules, then the classifier, then the server's annotations |
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
@@ -44,19 +45,24 @@ mod sanitize;
 mod session_tools;
 #[cfg(test)]
 mod tests;
+mod tool_info;
 mod tool_names;
+mod tool_offer;
 mod tool_schema;
+mod tool_search;
 mod user_tokens;
 mod vault_registry;
 
 pub use approval_gate::{ApprovalRequirement, ToolGate, UntrustedWord};
 pub use argument_schema::ArgumentMismatch;
-pub use catalog::{LeftOutTool, ToolCatalog, ToolInfo};
+pub use catalog::ToolCatalog;
 pub use classified_call::{ClassifiedCall, ToolRef};
 pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
 pub use options::*;
 pub use redaction::contains_secret;
 pub use session_tools::SessionToolFactory;
+pub use tool_info::{LeftOutTool, ToolInfo};
+pub use tool_offer::ToolOffer;
 pub use user_tokens::UserTokens;
 
 pub use k8sops_mcp::{

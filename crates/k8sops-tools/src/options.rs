@@ -31,6 +31,10 @@ options! {
         /// Largest output of a tool that the model gets, in percent of its context window.
         pub max_output_share: usize =
             required(whole_number_in(1, 100), "10").variable("K8SOPS_MAX_TOOL_OUTPUT_SHARE"),
+        /// Tokens that the descriptions of tools may take in a request. If the servers have more, some tools of each are sent
+        /// and the model finds the others with `find_tools`.
+        pub max_schema_tokens: usize =
+            required(whole_number(1), "10000").variable("K8SOPS_MAX_TOOL_SCHEMA_TOKENS").live(),
         /// Bytes of complete outputs that are kept per session, to be read in pages; the oldest are removed first.
         pub keep_output_bytes: usize = required(BYTE_SIZE, "256MiB").variable("K8SOPS_KEEP_TOOL_OUTPUT_BYTES"),
         /// The operator's rules on tools, in their order; the first that matches a call decides. `config/policy.yaml` is an
@@ -114,13 +118,19 @@ impl ToolRule {
     /// Whether the rule is about a call.
     #[must_use]
     pub fn matches(&self, server: &str, tool: &str, arguments: &serde_json::Map<String, serde_json::Value>) -> bool {
-        self.server.as_ref().is_none_or(|pattern| pattern.is_match(server))
-            && self.tool.as_ref().is_none_or(|pattern| pattern.is_match(tool))
+        self.concerns_tool(server, tool)
             && self.arguments.iter().all(|(name, pattern)| match arguments.get(name) {
                 Some(serde_json::Value::String(text)) => pattern.is_match(text),
                 Some(other) => pattern.is_match(&other.to_string()),
                 None => false,
             })
+    }
+
+    /// Whether the rule is about calls of a tool, whatever their arguments.
+    #[must_use]
+    pub fn concerns_tool(&self, server: &str, tool: &str) -> bool {
+        self.server.as_ref().is_none_or(|pattern| pattern.is_match(server))
+            && self.tool.as_ref().is_none_or(|pattern| pattern.is_match(tool))
     }
 
     /// Whether the rule depends on arguments.

@@ -12,10 +12,11 @@ use serde_json::{Map, Value};
 use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
     ApprovalId, ApprovalRequested, OutputStore, PreviewDetail, SessionId, SessionLog, ToolCallId, ToolEffect,
-    ToolStatus, UserId,
+    ToolStatus, UserId, load_state,
 };
 use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub};
 use k8sops_models::ToolSpec;
+use parking_lot::Mutex;
 
 use crate::{
     ArgumentMismatch, CallPreview, ClassifiedCall, PreviewFreshness, StaleApproval, ToolCallContext, ToolCatalog,
@@ -28,6 +29,7 @@ use crate::{
     preview::{FittedPreview, PreviewBody, fit_preview},
     redacting_elicitation::RedactingElicitationHandler,
     redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
+    tool_search::{FIND_TOOLS, found_names},
     vault_registry::{VaultCell, VaultRegistry},
 };
 
@@ -77,8 +79,13 @@ impl SessionToolFactory {
 
 impl ToolExecutorFactory for SessionToolFactory {
     fn create_executor(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor> {
-        let vault = self.0.vaults.vault_of(session);
-        Arc::new(SessionToolExecutor { shared: self.0.clone(), session, user: user.clone(), vault })
+        Arc::new(SessionToolExecutor {
+            shared: self.0.clone(),
+            session,
+            user: user.clone(),
+            vault: self.0.vaults.vault_of(session),
+            found: Mutex::default(),
+        })
     }
 
     fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
@@ -91,6 +98,8 @@ pub(crate) struct SessionToolExecutor {
     session: SessionId,
     user: UserId,
     vault: VaultCell,
+    /// Tools that earlier runs found with `find_tools`. Fixed within a run.
+    found: Mutex<Arc<[String]>>,
 }
 
 /// The answer of a server without the secrets in it.
@@ -238,6 +247,17 @@ impl SessionToolExecutor {
         fitted
     }
 
+    /// Reads from the log which tools earlier runs found. A session whose servers' tools all fit needs none.
+    async fn load_found_tools(&self) {
+        if !self.shared.catalog.has_hidden_tools() {
+            return;
+        }
+        match load_state(self.shared.log.as_ref(), self.session).await {
+            Ok(loaded) => *self.found.lock() = found_names(&loaded.state.messages).into(),
+            Err(error) => tracing::warn!(session = %self.session, %error, "found tools not read"),
+        }
+    }
+
     async fn run_output_tool(&self, tool: &str, arguments: &Map<String, Value>, budget: OutputBudget) -> ToolOutcome {
         let outputs = self.shared.outputs.as_ref();
         let log = self.shared.log.as_ref();
@@ -292,10 +312,12 @@ impl ToolExecutor for SessionToolExecutor {
         if let Some(token) = self.shared.tokens.token_of(self.session) {
             self.shared.hub.connect_user(&token).await;
         }
+        self.load_found_tools().await;
     }
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {
-        self.shared.catalog.tool_specs()
+        let found = self.found.lock().clone();
+        self.shared.catalog.tool_specs(&found)
     }
 
     fn classify_call(
@@ -365,6 +387,12 @@ impl ToolExecutor for SessionToolExecutor {
     ) -> ToolOutcome {
         let arguments = &*self.shared.catalog.restore_keys_by_ref(&call.tool, arguments);
         let budget = self.output_budget(context.context_window);
+        if call.tool.server() == output_tools::SERVER && call.tool.tool() == FIND_TOOLS {
+            return match self.shared.catalog.find_tools(arguments).await {
+                Ok(content) => text_outcome(ToolStatus::Ok, content),
+                Err(error) => text_outcome(ToolStatus::Error, error.to_string()),
+            };
+        }
         if call.tool.server() == output_tools::SERVER {
             return self.run_output_tool(call.tool.tool(), arguments, budget).await;
         }

@@ -25,6 +25,7 @@ fn policy(approval: ApprovalMode) -> ToolOptions {
         approve_untrusted: false,
         rules: Vec::new(),
         approval_ttl: Duration::from_hours(1),
+        max_schema_tokens: 10_000,
         max_output_bytes: 4096,
         max_output_tokens: 8000,
         max_output_share: 10,
@@ -313,5 +314,38 @@ async fn known_secrets_outlive_the_executor() {
     let elsewhere = session.factory.create_executor(SessionId::new(), &user);
     let shown = elsewhere.execute_call(&echo, &plain, context(&ToolCallId::generate())).await.content;
     assert!(shown.contains("s3cr3t-of-anna"), "redacted in another session: {shown}");
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn tools_beyond_the_budget_are_found_by_a_search() {
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
+    let small = ToolOptions { max_schema_tokens: 1, ..policy(ApprovalMode::Ask) };
+    let session = SessionFixture::new(&hub, small).await;
+    let names =
+        |session: &SessionFixture| session.tools.tool_specs().iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&session), ["find_tools", "read_output", "search_output"]);
+    let arguments = json!({"query": "echo"});
+    let arguments = arguments.as_object().expect("an object");
+    let search = session.classify_with("find_tools", arguments).expect("a built-in tool");
+    assert_eq!(search.approval, ApprovalRequirement::Run);
+    let found = session.tools.execute_call(&search, arguments, context(&ToolCallId::generate())).await;
+    assert!(found.content.contains("### echo"), "{}", found.content);
+    assert_eq!(call(&session, "echo").await.status, ToolStatus::Ok, "a found tool can be called at once");
+    assert_eq!(names(&session).len(), 3, "the list stays the same within a run");
+    let infos = session.catalog.list_tools();
+    let echo = infos.iter().find(|info| info.name == "echo").expect("the API lists all tools");
+    assert_eq!(echo.offer, crate::ToolOffer::OnSearch);
+    hub.close().await;
+}
+
+#[tokio::test]
+async fn tool_that_can_never_run_is_not_offered() {
+    let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
+    let session = SessionFixture::new(&hub, policy(ApprovalMode::Deny)).await;
+    let names: Vec<String> = session.tools.tool_specs().iter().map(|spec| spec.name.clone()).collect();
+    assert!(names.contains(&"echo".to_owned()) && !names.contains(&"hang".to_owned()), "{names:?}");
+    session.catalog.set_policy(&policy(ApprovalMode::Ask));
+    assert!(session.tools.tool_specs().iter().any(|spec| spec.name == "hang"), "a reload offers it");
     hub.close().await;
 }

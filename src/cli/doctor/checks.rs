@@ -57,8 +57,8 @@ pub async fn build_checks(
         checks.push(Box::new(NoMcpServersCheck));
     }
     for server in &config.mcp.servers {
-        let status = probe_mcp_server(server.clone(), config.mcp.clone()).boxed();
-        checks.push(Box::new(McpServerCheck { config: server.clone(), status }));
+        let probed = probe_mcp_server(server.clone(), config.mcp.clone()).boxed();
+        checks.push(Box::new(McpServerCheck { config: server.clone(), probed }));
     }
     let opening = match app::open_store(&config.store, &config.redis).await {
         Ok(store) => StoreOpening::Opened(store),

@@ -6,15 +6,26 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::report::{HealthCheck, ReportLine};
+use super::{
+    mcp_probe::{ProbeOutcome, probe_tool},
+    report::{HealthCheck, ReportLine},
+};
 use k8sops_core::{ErrorChain, mask_url};
 use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
 /// Checks the connection to an MCP server.
 pub(super) struct McpServerCheck {
     pub(super) config: McpServerConfig,
-    /// The status after the first attempt to connect; `None` if the hub does not know the server.
-    pub(super) status: BoxFuture<'static, Option<Arc<ServerStatus>>>,
+    /// What was found at the server; `None` if the hub does not know it.
+    pub(super) probed: BoxFuture<'static, Option<ProbedServer>>,
+}
+
+/// What was found at a server.
+pub(super) struct ProbedServer {
+    /// The status after the first attempt to connect.
+    status: Arc<ServerStatus>,
+    /// What a harmless call found, if the server is connected.
+    outcome: Option<ProbeOutcome>,
 }
 
 #[async_trait]
@@ -24,8 +35,9 @@ impl HealthCheck for McpServerCheck {
     }
 
     async fn run(self: Box<Self>) -> Vec<ReportLine> {
-        let status = self.status.await;
-        vec![status_line(&self.config, status.as_deref())]
+        let probed = self.probed.await;
+        let outcome = probed.as_ref().and_then(|probed| probed.outcome.as_ref());
+        vec![status_line(&self.config, probed.as_ref().map(|probed| &*probed.status), outcome)]
     }
 }
 
@@ -34,7 +46,7 @@ fn subject(config: &McpServerConfig) -> String {
 }
 
 /// Returns the report line for the status of an MCP server.
-fn status_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> ReportLine {
+fn status_line(config: &McpServerConfig, status: Option<&ServerStatus>, outcome: Option<&ProbeOutcome>) -> ReportLine {
     let subject = subject(config);
     let from_environment = config.name == "default";
     let (location, advice) = match &config.transport {
@@ -52,7 +64,20 @@ fn status_line(config: &McpServerConfig, status: Option<&ServerStatus>) -> Repor
             ReportLine::notice(subject, format!("connected to {location}, which offers no tools"))
         }
         Some(status) if status.connected => {
-            ReportLine::passed(subject, format!("{} tools at {location}", status.tools.len()))
+            let tools = format!("{} tools at {location}", status.tools.len());
+            match outcome {
+                Some(ProbeOutcome::Answered { tool }) => {
+                    ReportLine::passed(subject, format!("{tools}, and {tool} answers"))
+                }
+                Some(ProbeOutcome::Failed { tool, error }) => {
+                    let advice = "check that the server reaches its cluster, and with which credentials".to_owned();
+                    ReportLine::failed(subject, format!("{tools}, but {tool} fails: {error}"), advice)
+                }
+                Some(ProbeOutcome::NothingToCall) => {
+                    ReportLine::passed(subject, format!("{tools}; none is known to be harmless, so none was called"))
+                }
+                None => ReportLine::passed(subject, tools),
+            }
         }
         Some(status) if status.error.as_deref() == Some(WAITS_FOR_TOKEN) => {
             ReportLine::notice(subject, format!("not checked: {WAITS_FOR_TOKEN} ({location})"))
@@ -82,29 +107,38 @@ impl HealthCheck for NoMcpServersCheck {
     }
 }
 
-/// Tries to connect to an MCP server once and returns its status.
-pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions) -> Option<Arc<ServerStatus>> {
+/// Tries to connect to an MCP server once, and makes one harmless call.
+pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions) -> Option<ProbedServer> {
     let tasks = TaskTracker::new();
     let connector = match build_connector(&server.transport) {
         Ok(connector) => connector,
         Err(error) => {
-            return Some(Arc::new(ServerStatus {
+            let status = ServerStatus {
                 name: server.name,
                 transport: "",
                 connected: false,
+                starting: false,
                 error: Some(ErrorChain(&error).to_string()),
                 tools: Arc::new([]),
                 skipped: Arc::new([]),
-            }));
+            };
+            return Some(ProbedServer { status: Arc::new(status), outcome: None });
         }
     };
     let hub = McpHub::start(vec![(server.name, connector)], &config, tasks.clone(), &CancellationToken::new());
-    hub.refresh_tools().await;
+    hub.wait_until_started().await;
     let status = hub.statuses().pop();
+    let probed = match status {
+        Some(status) if status.connected => {
+            let outcome = Some(probe_tool(&hub, &status).await);
+            Some(ProbedServer { status, outcome })
+        }
+        status => status.map(|status| ProbedServer { status, outcome: None }),
+    };
     hub.close().await;
     tasks.close();
     tasks.wait().await;
-    status
+    probed
 }
 
 #[cfg(test)]
@@ -117,6 +151,7 @@ mod tests {
             name: "default".into(),
             transport: "http",
             connected: false,
+            starting: false,
             error: Some("connection refused".into()),
             tools: Arc::new([]),
             skipped: Arc::new([]),
@@ -149,7 +184,8 @@ mod tests {
             Some(&disconnected()),
             None,
         ];
-        let lines: Vec<String> = statuses.into_iter().map(|status| status_line(&server, status).render()).collect();
+        let lines: Vec<String> =
+            statuses.into_iter().map(|status| status_line(&server, status, None).render()).collect();
         insta::assert_snapshot!(lines.join("\n"), @"
         ok    mcp default: 2 tools at http://127.0.0.1:9/mcp
         note  mcp default: connected to http://127.0.0.1:9/mcp, which offers no tools
@@ -160,10 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn server_whose_cluster_is_gone_fails() {
+        let server = server_at("http://127.0.0.1:9/mcp");
+        let line =
+            |outcome: ProbeOutcome| status_line(&server, Some(&connected_with_tools(2)), Some(&outcome)).render();
+        let tool = || "namespaces_list".to_owned();
+        let failed = line(ProbeOutcome::Failed { tool: tool(), error: "connection refused".to_owned() });
+        assert!(
+            failed.starts_with(
+                "FAIL  mcp default: 2 tools at http://127.0.0.1:9/mcp, but namespaces_list fails: connection refused"
+            ),
+            "{failed}"
+        );
+        let answered = line(ProbeOutcome::Answered { tool: tool() });
+        assert_eq!(answered, "ok    mcp default: 2 tools at http://127.0.0.1:9/mcp, and namespaces_list answers");
+    }
+
+    #[test]
     fn secrets_in_the_url_are_masked() {
         let server = server_at("http://me:secret@127.0.0.1:9/mcp?token=secret");
         for status in [Some(&connected_with_tools(0)), Some(&disconnected()), Some(&connected_with_tools(1)), None] {
-            let line = status_line(&server, status).render();
+            let line = status_line(&server, status, None).render();
             assert!(line.contains("127.0.0.1:9/mcp") && !line.contains("secret"), "{line}");
         }
     }

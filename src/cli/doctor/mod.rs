@@ -7,6 +7,7 @@ mod checks;
 mod configuration;
 mod identity;
 mod mcp;
+mod mcp_probe;
 mod provider;
 mod report;
 mod store;

@@ -57,6 +57,17 @@ fn command_tools_are_recognized_by_their_shape() {
 }
 
 #[test]
+fn arguments_beside_the_line_may_be_blank() {
+    let effect = |call: Value| classify("shell_execute", "", &["command", "stdin", "shell"], call);
+    assert_eq!(effect(json!({"command": ["kubectl", "get", "pods"], "stdin": "", "timeout": 30})), Some(Read));
+    assert_eq!(effect(json!({"command": "kubectl get pods", "shell": "/bin/bash", "sudo": false})), Some(Read));
+    assert_eq!(effect(json!({"command": "kubectl get pods", "shell": "python3"})), Some(Mutating));
+    assert_eq!(effect(json!({"command": "kubectl get pods", "stdin": "x"})), Some(Mutating));
+    assert_eq!(effect(json!({"command": "kubectl get pods", "sudo": true})), Some(Mutating));
+    assert_eq!(effect(json!({"command": ""})), Some(Mutating));
+}
+
+#[test]
 fn title_names_the_program() {
     let schema = arguments(json!({"properties": {"command": {"type": "string"}}}));
     let tool =

@@ -293,7 +293,6 @@ const SHELL: &str = r#"
     M- (kubectl get pods)
     M- { kubectl get pods; }
     M- if true; then kubectl get pods; fi
-    M- for p in a b; do kubectl get pod; done
     M- kubectl get {pods,svc}
     M- kubectl {get,delete} pods
     M- kubectl get pods *
@@ -305,6 +304,31 @@ const SHELL: &str = r#"
     M- kubectl delete pod x # kubectl get pods
     M- kubectl get pods $?; rm x
     M- kubectl get pods | less +!id
+    M- kubectl get pods | tee /dev/null x
+    M- ns=prod; kubectl delete pod -n $ns x
+    M- x=--as=admin; kubectl get pods $x
+    M- true || ns=x; kubectl -n $ns get delete pod y
+    M- false && ns=x; kubectl -n $ns get delete pod y
+    M- ns=x & kubectl -n $ns get pods
+    M- ns=x | cat; kubectl -n $ns get pods
+    M- ns=prod kubectl get pods -n $ns
+    M- path=x; kubectl get pods
+    M- n=delete; kubectl $n pod x
+    M- x=as; kubectl get pods --$x=admin
+    M- x=a; unset x; kubectl get pods -n $x
+    M- x=a; bash -c 'kubectl get pods -n $x'
+    M- x=A; for i in 1; do x=shttp; kubectl get pods -$x; done
+    M- n=a; for i in 1 2; do kubectl get pods -$n; n=shttp; done
+    M- for p in a b; do kubectl delete pod $p; done
+    M- for v in get delete; do kubectl $v pods; done
+    M- for x in a as; do kubectl get pods --$x=admin; done
+    M- for ns in a b; do kubectl get pods -n $ns
+    M- for ns in $(id); do kubectl get pods -n $ns; done
+    M- for ns in *; do kubectl get pods -n $ns; done
+    M- for ns in a b; do kubectl get pods -n $ns; done > x
+    M- for p in a b; do kubectl get pod $p; done | sh
+    M- for p in a b; do rm $p; done
+    M- for p in a; do kubectl get pod $p; done; kubectl get pod $p
     M- kubectl get pods | less -o out
     M- kubectl get pods | less /etc/passwd
     M- kubectl get pods | more /etc/passwd

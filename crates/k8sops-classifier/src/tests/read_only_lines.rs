@@ -220,6 +220,14 @@ const SHELL: &str = r#"
     R- kubectl get pods -o name | paste -sd,
     R- kubectl get pods | column -t -s $'\t'
     R- kubectl logs web-0 | rg -i error
+    R- kubectl get pods | tee /dev/null | head
+    R- ns=prod; kubectl get pods -n $ns
+    R- NS=prod && kubectl get pods -n "$NS" && kubectl get svc -n "${NS}"
+    R- app='web'⏎kubectl get pods -l app=$app
+    R- for ns in prod staging; do kubectl get pods -n $ns; done
+    R- for ns in prod staging⏎do⏎  echo "== $ns"⏎  kubectl get pods -n $ns | grep -v Running⏎done
+    R- for i in 1 2 3; do kubectl get pods; sleep 5; done; kubectl get svc
+    RO for r in pods secrets; do kubectl get $r -o yaml; done
 "#;
 
 const DRY_RUNS: &str = r#"

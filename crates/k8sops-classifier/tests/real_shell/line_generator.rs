@@ -32,6 +32,11 @@ const COMMANDS: &[&str] = &[
     "LC_ALL=C kubectl get pods",
     "timeout 5 kubectl get pods",
     "time kubectl get pods",
+    "ns=prod; kubectl get pods -n $ns",
+    "app=web && kubectl get pods -l app=$app",
+    "NS=prod\nkubectl -n \"${NS}\" get pods",
+    "for p in a b; do kubectl get pod $p; done",
+    "for ns in a b; do echo $ns; kubectl -n $ns get pods | grep web; done",
 ];
 const HARMFUL_COMMANDS: &[&str] = &[
     "kubectl delete pod web-0",
@@ -57,6 +62,11 @@ const HARMFUL_COMMANDS: &[&str] = &[
     "bash f",
     "eval kubectl delete pod x",
     "source f",
+    "for p in a b; do kubectl delete pod $p; done",
+    "x=A; for i in 1; do x=shttp; kubectl get pods -$x; done",
+    "false && n=x; kubectl -n $n get delete pod y",
+    "n=x & kubectl -n $n get delete pod y",
+    "true || ns=x; kubectl -n $ns get delete pod y",
 ];
 const FILTERS: &[&str] = &[
     "grep web",
@@ -180,6 +190,14 @@ const SNIPPETS: &[&str] = &[
     "\\\n",
     " -- ",
     "--as=x",
+    "$ns",
+    "${p}",
+    "ns=",
+    "for x in a b; do ",
+    "; done",
+    " do ",
+    "n=delete; ",
+    " $n ",
     " evil",
     "\t",
 ];

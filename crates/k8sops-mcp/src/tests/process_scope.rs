@@ -8,7 +8,7 @@ use serde_json::Map;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    CallError, McpCallContext, McpHub, McpServerConfig, McpTransport, ServerScope, build_server_connector,
+    CallError, McpCallContext, McpHub, McpServerConfig, McpTransport, ServerScope, ToolFilter, build_server_connector,
     test_server::{TEST_TIMEOUT, eventually, test_call_context, test_options},
 };
 
@@ -30,8 +30,10 @@ fn start_hub(scope: ServerScope, kubeconfig: &str) -> Arc<McpHub> {
         command: "sh".to_owned(),
         args: vec!["-c".to_owned(), SERVER.to_owned()],
         env: BTreeMap::from([("KUBECONFIG".to_owned(), SecretString::from(kubeconfig))]),
+        pass_env: Vec::new(),
     };
-    let config = McpServerConfig { name: "sh".to_owned(), transport, scope };
+    let config =
+        McpServerConfig { name: "sh".to_owned(), cluster: None, transport, scope, tools: ToolFilter::default() };
     let servers = vec![("sh".to_owned(), build_server_connector(&config).unwrap())];
     McpHub::start(servers, &test_options(), TaskTracker::new(), &CancellationToken::new())
 }

@@ -33,6 +33,7 @@ fn shell_transport(script: &str, env: &[(&str, &str)]) -> McpTransport {
         command: "sh".to_owned(),
         args: vec!["-c".to_owned(), script.to_owned()],
         env: env.collect::<BTreeMap<_, _>>(),
+        pass_env: Vec::new(),
     }
 }
 
@@ -186,13 +187,13 @@ async fn logs_and_errors_contain_no_secrets() {
         .finish();
     // The whole test runs on this thread.
     let _subscriber = tracing::subscriber::set_default(subscriber);
-    let McpTransport::Stdio { command, mut args, env } =
+    let McpTransport::Stdio { command, mut args, env, pass_env } =
         shell_transport("echo \"bad $TOKEN, $2, ${3#*=}, $4\" >&2; exit 3", &[("TOKEN", "hunter2hunter2")])
     else {
         unreachable!("a shell is a child process")
     };
     args.extend(["sh", "--token", "swordfish", "--api-key=open-sesame", "plain"].map(str::to_owned));
-    let error = connect_error(&McpTransport::Stdio { command, args, env }, TEST_TIMEOUT).await;
+    let error = connect_error(&McpTransport::Stdio { command, args, env, pass_env }, TEST_TIMEOUT).await;
     let text = ErrorChain(&error).to_string();
     assert!(text.ends_with("; stderr: bad ***, ***, ***, plain"), "{text}");
     let logged = String::from_utf8(log.0.lock().clone()).unwrap();
@@ -205,7 +206,7 @@ async fn logs_and_errors_contain_no_secrets() {
 #[tokio::test]
 async fn missing_program_is_named() {
     let command = "no-such-mcp-server".to_owned();
-    let transport = McpTransport::Stdio { command, args: Vec::new(), env: BTreeMap::new() };
+    let transport = McpTransport::Stdio { command, args: Vec::new(), env: BTreeMap::new(), pass_env: Vec::new() };
     let text = ErrorChain(&connect_error(&transport, TEST_TIMEOUT).await).to_string();
     assert!(text.starts_with("cannot start `no-such-mcp-server` (is it installed and in PATH?): "), "{text}");
 }

@@ -11,8 +11,8 @@ use crate::{ConnectError, McpConnector, McpServerConfig, McpTransport, ServerSco
 /// [`ConnectError::Config`] for a URL, a header or a command that can never work.
 pub fn build_server_connector(server: &McpServerConfig) -> Result<Arc<dyn McpConnector>, ConnectError> {
     match &server.transport {
-        McpTransport::Stdio { command, args, env } if server.scope != ServerScope::Shared => {
-            let connector = StdioConnector::new(command.clone(), args.clone(), env.clone())?;
+        McpTransport::Stdio { command, args, env, pass_env } if server.scope != ServerScope::Shared => {
+            let connector = StdioConnector::new(command.clone(), args.clone(), env.clone(), pass_env.clone())?;
             Ok(Arc::new(connector.with_scope(server.scope)?))
         }
         transport => build_connector(transport),
@@ -25,8 +25,8 @@ pub fn build_server_connector(server: &McpServerConfig) -> Result<Arc<dyn McpCon
 /// [`ConnectError::Config`] for a URL, a header or a command that can never work.
 pub fn build_connector(transport: &McpTransport) -> Result<Arc<dyn McpConnector>, ConnectError> {
     Ok(match transport {
-        McpTransport::Stdio { command, args, env } => {
-            Arc::new(StdioConnector::new(command.clone(), args.clone(), env.clone())?)
+        McpTransport::Stdio { command, args, env, pass_env } => {
+            Arc::new(StdioConnector::new(command.clone(), args.clone(), env.clone(), pass_env.clone())?)
         }
         McpTransport::Http { url, headers, ssl_verify } => Arc::new(HttpConnector::new(url, headers, *ssl_verify)?),
     })

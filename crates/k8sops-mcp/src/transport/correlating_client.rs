@@ -9,7 +9,6 @@ use std::{borrow::Cow, collections::HashMap, fmt, sync::Arc};
 
 use futures_util::StreamExt;
 use http::{HeaderName, HeaderValue};
-use k8sops_core::replace_lone_surrogates;
 use k8sops_telemetry::trace_context::{TRACEPARENT, TRACESTATE};
 use rmcp::{
     model::{ClientJsonRpcMessage, ClientRequest, RequestId, ServerJsonRpcMessage},
@@ -22,7 +21,10 @@ use rmcp::{
 };
 use serde::de::IgnoredAny;
 
-use super::error_response::{error_response, malformed_answer_message, oversized_answer_message};
+use super::{
+    error_response::{error_response, malformed_answer_message, oversized_answer_message},
+    message_repair::repair_message,
+};
 use crate::tool_list_repair::repair_tool_list;
 
 type HeaderValues = HashMap<HeaderName, HeaderValue>;
@@ -59,7 +61,7 @@ impl PendingRequest {
         if !data.trim_start().starts_with('{') {
             return data;
         }
-        let data = match replace_lone_surrogates(&data) {
+        let data = match repair_message(data.as_bytes()) {
             Cow::Borrowed(_) => data,
             Cow::Owned(repaired) => repaired,
         };

@@ -30,6 +30,8 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Concurrent requests. All sessions share the connection, and the SDK's default would delay the 17th request.
 const MAX_CONCURRENT_REQUESTS: usize = 256;
 const MAX_REDIRECTS: usize = 5;
+/// Longest time that the handshake of the newer era may take. Some servers never answer `server/discover`.
+const DISCOVER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often, and after which longest delay, an interrupted response stream is resumed. By default the SDK doubles the delay
 /// without a limit, and a call in flight would not learn that its server is gone.
 const MAX_STREAM_RETRIES: usize = 3;
@@ -159,11 +161,11 @@ impl McpConnector for HttpConnector {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
             legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
         };
-        match perform_handshake(handler.clone(), open_transport(), auto, limit).await {
+        match perform_handshake(handler.clone(), open_transport(), auto, limit.min(DISCOVER_TIMEOUT)).await {
             // The SDK falls back to `initialize` if the server does not know `server/discover`. It does not fall back if the
             // server knows it and supports only older versions (kubernetes-mcp-server with sessions), or after an answer
-            // that it cannot parse.
-            Err(ConnectError::Handshake(reason)) => {
+            // that it cannot parse, and its own fallback waits for a request that is never answered.
+            Err(ConnectError::Handshake(reason) | ConnectError::Timeout(reason)) => {
                 tracing::debug!(server = handler.server(), error = %ErrorChain(&reason), "mcp discover failed, trying initialize");
                 let remaining = limit.saturating_sub(started_at.elapsed());
                 // The first connection has ended, and its handler with it.

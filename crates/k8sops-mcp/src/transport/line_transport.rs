@@ -5,7 +5,6 @@
 
 use std::{io, sync::Arc};
 
-use k8sops_core::replace_lone_surrogates;
 use rmcp::{
     RoleClient,
     model::{CallToolResult, RequestId, ServerJsonRpcMessage, ServerResult},
@@ -22,6 +21,7 @@ use tokio::{
 use super::{
     error_response::{error_response, malformed_answer_message, oversized_answer_message},
     id_scanner::IdScanner,
+    message_repair::repair_message,
 };
 use crate::{ConnectionHandler, close_reason::CloseReason};
 
@@ -110,9 +110,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
     fn parse_line(&mut self) -> ReadStep {
         let line = self.line.trim_ascii();
         let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-        // Node cuts texts by UTF-16 units. The half of a pair must not cost the whole answer.
-        let repaired = str::from_utf8(line).map(replace_lone_surrogates);
-        let line = repaired.as_ref().map_or(line, |text| text.as_bytes());
         let step = if line.is_empty() { ReadStep::Continue } else { parse_message(line, &self.handler) };
         self.line.clear();
         self.line.shrink_to(KEPT_BUFFER_BYTES);
@@ -124,7 +121,11 @@ fn parse_message(line: &[u8], handler: &ConnectionHandler) -> ReadStep {
     if let Some(message) = parse_large_result(line) {
         return ReadStep::Message(Box::new(message));
     }
-    match serde_json::from_slice(line) {
+    let parsed = serde_json::from_slice(line).or_else(|error| {
+        // The first error says more about a line that cannot be repaired either.
+        serde_json::from_str(&repair_message(line)).map_err(|_| error)
+    });
+    match parsed {
         Ok(message) => ReadStep::Message(Box::new(message)),
         Err(error) => {
             let mut scanner = IdScanner::default();
@@ -260,6 +261,17 @@ mod tests {
         assert_eq!(errors[..2], [(1, Some(&*oversized_message)), (2, None)]);
         assert!(matches!(errors[2], (4, Some(error)) if error.starts_with("cannot parse the answer")), "{errors:?}");
         assert_eq!(errors.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn answer_with_invalid_parts_arrives() {
+        let surrogate = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"cut \ud83d"}]}}"#;
+        let not_a_number = r#"{"jsonrpc":"2.0","id":2,"result":{"content":[],"structuredContent":{"cpu":NaN}}}"#;
+        let no_code = r#"{"jsonrpc":"2.0","id":3,"error":{"message":"no such pod"}}"#;
+        let (messages, _) = receive_all(&format!("{surrogate}\n{not_a_number}\n{no_code}\n")).await;
+        assert_eq!(messages[0]["result"]["content"][0]["text"], "cut \u{fffd}");
+        assert_eq!(messages[1]["result"]["structuredContent"], json!({"cpu": null}));
+        assert_eq!(messages[2]["error"]["message"], "no such pod");
     }
 
     #[tokio::test]

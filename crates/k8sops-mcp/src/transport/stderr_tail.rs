@@ -13,23 +13,68 @@ const MAX_LINES: usize = 8;
 /// Bytes of a line that are kept.
 const MAX_LINE_BYTES: usize = 2048;
 
-/// The last lines of a child's standard error, redacted.
+/// The last lines of a child's standard error, redacted, and the line that says why it ended.
 #[derive(Default)]
-pub(super) struct StderrTail(Mutex<VecDeque<String>>);
+pub(super) struct StderrTail(Mutex<KeptLines>);
+
+#[derive(Default)]
+struct KeptLines {
+    last: VecDeque<String>,
+    /// The line that most looks like the reason of a failure. It may be far above the last lines: many programs print their
+    /// usage after it.
+    reason: Option<(ReasonRank, String)>,
+}
+
+/// How much a line looks like the reason of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ReasonRank {
+    /// It contains a word for a failure.
+    Mentions,
+    /// It begins with one, as `Error: …` or `ValueError: …`.
+    Begins,
+}
 
 impl StderrTail {
     fn push_line(&self, line: String) {
-        let mut lines = self.0.lock();
-        if lines.len() == MAX_LINES {
-            lines.pop_front();
+        let mut kept = self.0.lock();
+        if let Some(rank) = rank_reason(&line)
+            // Of several that begin with it, the last is the outcome.
+            && kept.reason.as_ref().is_none_or(|(best, _)| rank > *best || rank == ReasonRank::Begins)
+        {
+            kept.reason = Some((rank, line.clone()));
         }
-        lines.push_back(line);
+        if kept.last.len() == MAX_LINES {
+            kept.last.pop_front();
+        }
+        kept.last.push_back(line);
     }
 
+    /// Returns the line that says why the child ended, if there is one, and then the last lines as far as there is room.
     pub(super) fn last_lines(&self) -> LastStderrLines {
-        let lines = self.0.lock();
-        LastStderrLines(quote_server_text(&lines.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")))
+        let kept = self.0.lock();
+        let reason = kept.reason.as_ref().map(|(_, line)| line.as_str());
+        let others = kept.last.iter().map(String::as_str).filter(|line| Some(*line) != reason);
+        LastStderrLines(quote_server_text(&reason.into_iter().chain(others).collect::<Vec<_>>().join(" | ")))
     }
+}
+
+fn rank_reason(line: &str) -> Option<ReasonRank> {
+    const BEGINNINGS: &[&str] = &["error", "fatal", "panic", "failed", "exception", "cannot", "could not", "unable to"];
+    const MENTIONS: &[&str] =
+        &["error", "fatal", "exception", "failed", "not found", "refused", "denied", "invalid", "required"];
+    let lower = line.trim().to_ascii_lowercase();
+    // npm names its log after every failure, and Go and Python name places in the code.
+    if lower.contains("a complete log of this run") || lower.starts_with("at ") || lower.starts_with("file \"") {
+        return None;
+    }
+    let first_word = lower.split([':', ' ']).next().unwrap_or_default();
+    let begins = BEGINNINGS.iter().any(|word| lower.starts_with(word))
+        || first_word.ends_with("error") && lower.contains(':')
+        || first_word.ends_with("exception") && lower.contains(':');
+    if begins {
+        return Some(ReasonRank::Begins);
+    }
+    MENTIONS.iter().any(|word| lower.contains(word)).then_some(ReasonRank::Mentions)
 }
 
 /// The task that reads standard error. It is aborted when this is dropped.
@@ -97,4 +142,48 @@ async fn read_lines(
         }
     }
     finish_line(&mut line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_that_says_why_comes_first() {
+        let usage = ["Usage:", "  server [flags]", "Flags:", "  -a", "  -b", "  -c", "  -d", "  -e", "  -f", "  -g"];
+        let go = [&["Error: unknown flag: --read-onyl"][..], &usage].concat();
+        let node = [
+            "node:internal/modules:1",
+            "  throw err;",
+            "Error: Cannot find module 'x'",
+            "    at resolve (a.js:1)",
+            "Node.js v22",
+        ];
+        let python = [
+            "Traceback (most recent call last):",
+            "  File \"a.py\", line 1",
+            "    import errors",
+            "ModuleNotFoundError: No module named 'x'",
+        ];
+        let npm = [
+            "npm error code E404",
+            "npm error 404 'x@*' is not in this registry.",
+            "npm error A complete log of this run can be found in: /x",
+        ];
+        let rows: [(&[&str], &str); 5] = [
+            (&go, "Error: unknown flag: --read-onyl | Flags:"),
+            (&node, "Error: Cannot find module 'x' | node"),
+            (&python, "ModuleNotFoundError: No module named 'x' | Traceback"),
+            (&npm, "npm error code E404 | npm error 404"),
+            (&["starting", "bye"], "starting | bye"),
+        ];
+        for (lines, expected) in rows {
+            let tail = StderrTail::default();
+            for line in lines {
+                tail.push_line((*line).to_owned());
+            }
+            let shown = tail.last_lines().0;
+            assert!(shown.starts_with(expected), "{shown}");
+        }
+    }
 }

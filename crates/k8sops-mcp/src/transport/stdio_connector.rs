@@ -13,6 +13,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use super::{
     child_process::{ChildPipes, ChildProcess, GRACE_PERIOD},
+    environment::{inherited_variables, secret_variables},
     handshake::perform_handshake,
     line_transport::LineTransport,
     redact::OutputRedactor,
@@ -24,32 +25,6 @@ use crate::{
     private_kubeconfig::{PrivateKubeconfigs, inherited_kubeconfig},
 };
 
-/// Variables of our own environment that a server inherits. All others (API keys above all) are withheld; what a server needs
-/// in addition is configured for it.
-///
-/// The Kubernetes variables hold a file name or an address and no secret, and without them kubectl-like servers do not find
-/// their cluster. Proxy variables are withheld because their URLs can contain passwords.
-const INHERITED_VARIABLES: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "KUBECONFIG",
-    "KUBERNETES_SERVICE_HOST",
-    "KUBERNETES_SERVICE_PORT",
-];
-
 /// Longest wait for the exit status after the child's output has ended.
 const EXIT_STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longest wait for the rest of the child's standard error after its output has ended.
@@ -60,7 +35,10 @@ const STDERR_TIMEOUT: Duration = Duration::from_millis(200);
 pub(super) struct StdioConnector {
     command: String,
     args: Vec<String>,
+    /// The environment of the server, besides what it inherits at each start.
     env: BTreeMap<String, SecretString>,
+    /// Variables of our own environment that it inherits in addition.
+    pass_env: Vec<String>,
     redactor: Arc<OutputRedactor>,
     scope: ServerScope,
     /// `Some` unless the server is shared.
@@ -68,7 +46,7 @@ pub(super) struct StdioConnector {
 }
 
 impl StdioConnector {
-    /// Creates a connector. `env` is added to the inherited variables.
+    /// Creates a connector. `env` and the variables that `pass_env` names are added to the inherited variables.
     ///
     /// # Errors
     /// [`ConnectError::Config`] if the command is empty.
@@ -76,12 +54,15 @@ impl StdioConnector {
         command: String,
         args: Vec<String>,
         env: BTreeMap<String, SecretString>,
+        pass_env: Vec<String>,
     ) -> Result<Self, ConnectError> {
         if command.trim().is_empty() {
             return Err(ConnectError::Config("the command of the MCP server is empty".into()));
         }
-        let redactor = Arc::new(OutputRedactor::new(&args, &env));
-        Ok(Self { command, args, env, redactor, scope: ServerScope::Shared, kubeconfigs: None })
+        let mut secrets = secret_variables(&pass_env);
+        secrets.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let redactor = Arc::new(OutputRedactor::new(&args, &secrets));
+        Ok(Self { command, args, env, pass_env, redactor, scope: ServerScope::Shared, kubeconfigs: None })
     }
 
     /// Gives every user or session a process.
@@ -98,7 +79,7 @@ impl StdioConnector {
         command
             .args(&self.args)
             .env_clear()
-            .envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(inherited_variables(&self.pass_env))
             .envs(self.env.iter().map(|(name, value)| (name, value.expose_secret())));
         let (process, pipes) = ChildProcess::spawn(command).map_err(|error| {
             let hint = if error.kind() == io::ErrorKind::NotFound { " (is it installed and in PATH?)" } else { "" };

@@ -18,6 +18,8 @@ use super::{
 
 /// Most groups. Further lines are shown only if there is room.
 const MAX_GROUPS: usize = 20_000;
+/// Most columns of all groups whose values are counted, which bounds the memory.
+const MAX_COUNTED_PATHS: usize = 100_000;
 /// Most words of a line that are looked at.
 const MAX_TOKENS: usize = 60;
 /// Longest line that is read as JSON.
@@ -70,6 +72,7 @@ pub(super) struct GroupedLines {
 pub(super) fn group_lines(lines: &[&str]) -> GroupedLines {
     let mut groups: Vec<LineGroup> = Vec::new();
     let mut by_template: HashMap<u64, usize> = HashMap::new();
+    let mut counted_paths = 0;
     let mut group_of_line: Vec<u32> = Vec::with_capacity(lines.len());
     for (at, line) in lines.iter().enumerate() {
         let document = read_json_line(line);
@@ -98,8 +101,16 @@ pub(super) fn group_lines(lines: &[&str]) -> GroupedLines {
         let group = &mut groups[group];
         group.count += 1;
         group.last = at;
-        group.statistics.begin_item();
-        visit_slots(line, document.as_ref(), &mut |path, value| group.statistics.add_fact(path, value));
+        // A line that is alone in its group, as most are in a text of many kinds, needs no statistics.
+        if group.count > 1 && counted_paths < MAX_COUNTED_PATHS {
+            let paths_before = group.statistics.paths().len();
+            if group.count == 2 {
+                let first = lines[group.first];
+                group.count_slots(first, read_json_line(first).as_ref());
+            }
+            group.count_slots(line, document.as_ref());
+            counted_paths += group.statistics.paths().len() - paths_before;
+        }
     }
     for group in &mut groups {
         group.statistics.finish();
@@ -277,6 +288,11 @@ fn find_unusual_lines(groups: &[LineGroup], group_of_line: &[u32], lines: &[&str
 }
 
 impl LineGroup {
+    fn count_slots(&mut self, line: &str, document: Option<&Node<'_>>) {
+        self.statistics.begin_item();
+        visit_slots(line, document, &mut |path, value| self.statistics.add_fact(path, value));
+    }
+
     /// Returns what the lines of the group are, besides the first: their number, first and last time, and their values.
     pub(super) fn describe(&self, lines: &[&str]) -> String {
         let mut text = format!("×{}", self.count);

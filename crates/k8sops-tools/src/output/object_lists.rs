@@ -21,6 +21,9 @@ const MAX_FACTS: usize = 8;
 const MAX_FACT_BYTES: usize = 400;
 /// Most names of a group of unusual objects that are shown at once.
 const MAX_GROUP_NAMES: usize = 6;
+/// Paths that are tried to group the usual objects, and most that are used.
+const MAX_CANDIDATE_COLUMNS: usize = 6;
+const MAX_GROUP_COLUMNS: usize = 3;
 /// Fewest tokens in which an object that does not fit as a whole is worth showing.
 const MIN_PARTIAL_TOKENS: usize = 300;
 
@@ -70,18 +73,20 @@ fn count_facts(items: &[ListItem<'_>]) -> ValueStatistics {
 
 fn judge_item(item: &ListItem<'_>, statistics: &ValueStatistics) -> JudgedItem {
     let mut facts: Vec<UnusualFact> = Vec::new();
-    let mut paths: Vec<String> = Vec::new();
+    let mut has_path = vec![false; statistics.paths().len()];
     item.visit_facts(&mut |path, value| {
+        if let Some(index) = statistics.path_index(path) {
+            has_path[index] = true;
+        }
         if let Some(fact) = statistics.judge_fact(path, value)
             && !facts.iter().any(|known| known.path == fact.path && known.value == fact.value)
         {
             facts.push(fact);
         }
-        paths.push(path.to_owned());
     });
-    for usual in statistics.usual_paths() {
-        if !paths.contains(&usual.path) {
-            let missing = missing_prefix(&usual.path, &paths);
+    for (index, usual) in statistics.usual_paths() {
+        if !has_path[index] {
+            let missing = missing_prefix(&usual.path, item);
             if !facts.iter().any(|fact| fact.value.is_none() && fact.path == missing) {
                 facts.push(UnusualFact { path: missing.to_owned(), value: None, weight: 0.8 * usual.weight() });
             }
@@ -94,18 +99,15 @@ fn judge_item(item: &ListItem<'_>, statistics: &ValueStatistics) -> JudgedItem {
 }
 
 /// Returns the shortest beginning of a path that no path of an item has.
-fn missing_prefix<'a>(path: &'a str, paths: &[String]) -> &'a str {
+fn missing_prefix<'a>(path: &'a str, item: &ListItem<'_>) -> &'a str {
+    let mut paths: Vec<String> = Vec::new();
+    item.visit_facts(&mut |path, _| paths.push(path.to_owned()));
     let ends = path.match_indices(['.', '[', '{', '#']).map(|(at, _)| at).filter(|at| *at > 0).chain([path.len()]);
-    for end in ends {
-        let prefix = &path[..end];
-        let has_prefix = |other: &String| {
-            other.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[', '{', '#']))
-        };
-        if !paths.iter().any(has_prefix) {
-            return prefix;
-        }
-    }
-    path
+    let is_missing = |prefix: &&str| {
+        let continues = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[', '{', '#']);
+        !paths.iter().any(|other| other.strip_prefix(*prefix).is_some_and(continues))
+    };
+    ends.map(|end| &path[..end]).find(is_missing).unwrap_or(path)
 }
 
 /// Adds how often the values occur, and the range of the numbers.
@@ -204,8 +206,6 @@ fn push_lines(text: &mut BudgetedText, items: &[ListItem<'_>], by_score: &[usize
 
 /// Adds the names of the other objects, grouped by the values that they share.
 fn push_usual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[JudgedItem], statistics: &ValueStatistics) {
-    let mut columns: Vec<&str> = Vec::new();
-    let mut groups: HashMap<Vec<String>, Vec<usize>> = HashMap::new();
     let mut candidates: Vec<_> = statistics
         .paths()
         .iter()
@@ -214,22 +214,24 @@ fn push_usual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[JudgedI
         })
         .collect();
     candidates.sort_by(|a, b| b.weight().total_cmp(&a.weight()).then(a.distinct().cmp(&b.distinct())));
-    for candidate in candidates.iter().take(6) {
-        columns.push(&candidate.path);
-        let split = group_by_columns(items, &columns);
+    candidates.truncate(MAX_CANDIDATE_COLUMNS);
+    let candidates: Vec<&str> = candidates.iter().map(|path| path.path.as_str()).collect();
+    let cells: Vec<Vec<String>> = items.iter().map(|item| read_columns(item, &candidates)).collect();
+    let mut columns: Vec<usize> = Vec::new();
+    let mut groups = group_by_columns(&cells, &columns);
+    for candidate in 0..candidates.len() {
+        columns.push(candidate);
+        let split = group_by_columns(&cells, &columns);
         if split.len() > (items.len() / 20).clamp(3, 12) {
             columns.pop();
         } else {
             groups = split;
         }
-        if columns.len() >= 3 {
+        if columns.len() >= MAX_GROUP_COLUMNS {
             break;
         }
     }
-    if groups.is_empty() {
-        groups.insert(Vec::new(), (0..items.len()).collect());
-    }
-    let mut groups: Vec<(Vec<String>, Vec<usize>)> = groups.into_iter().collect();
+    let mut groups: Vec<(Vec<&str>, Vec<usize>)> = groups.into_iter().collect();
     groups.sort_by(|a, b| a.1.len().cmp(&b.1.len()).then(a.0.cmp(&b.0)));
     let count = groups.len();
     for (n, (values, members)) in groups.iter().enumerate() {
@@ -238,8 +240,11 @@ fn push_usual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[JudgedI
         if usual.is_empty() {
             continue;
         }
-        let facts: Vec<String> =
-            columns.iter().zip(values).map(|(path, value)| format!("{path}={}", clip_value(value, 80))).collect();
+        let facts: Vec<String> = columns
+            .iter()
+            .zip(values)
+            .map(|(column, value)| format!("{}={}", candidates[*column], clip_value(value, 80)))
+            .collect();
         let prefix = if facts.is_empty() {
             format!("The other {}: ", usual.len())
         } else {
@@ -254,19 +259,25 @@ fn push_usual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[JudgedI
     }
 }
 
-fn group_by_columns(items: &[ListItem<'_>], columns: &[&str]) -> HashMap<Vec<String>, Vec<usize>> {
-    let mut groups: HashMap<Vec<String>, Vec<usize>> = HashMap::new();
-    for (at, item) in items.iter().enumerate() {
-        let mut values = vec![String::new(); columns.len()];
-        item.visit_facts(&mut |path, value| {
-            if let Some(column) = columns.iter().position(|column| *column == path)
-                && !values[column].split('+').any(|known| known == value)
-            {
-                let separator = if values[column].is_empty() { "" } else { "+" };
-                let _ = write!(values[column], "{separator}{value}");
-            }
-        });
-        groups.entry(values).or_default().push(at);
+/// Returns the values of some paths in an item, each as one text.
+fn read_columns(item: &ListItem<'_>, columns: &[&str]) -> Vec<String> {
+    let mut values = vec![String::new(); columns.len()];
+    item.visit_facts(&mut |path, value| {
+        if let Some(column) = columns.iter().position(|column| *column == path)
+            && !values[column].split('+').any(|known| known == value)
+        {
+            let separator = if values[column].is_empty() { "" } else { "+" };
+            let _ = write!(values[column], "{separator}{value}");
+        }
+    });
+    values
+}
+
+fn group_by_columns<'c>(cells: &'c [Vec<String>], columns: &[usize]) -> HashMap<Vec<&'c str>, Vec<usize>> {
+    let mut groups: HashMap<Vec<&str>, Vec<usize>> = HashMap::new();
+    for (at, values) in cells.iter().enumerate() {
+        let key = columns.iter().map(|column| values[*column].as_str()).collect();
+        groups.entry(key).or_default().push(at);
     }
     groups
 }

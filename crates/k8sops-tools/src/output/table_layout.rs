@@ -5,6 +5,11 @@ pub(super) const MIN_ROWS: usize = 4;
 /// Share of the rows in percent that must have the cells of the headings.
 const MIN_FITTING_PERCENT: usize = 70;
 
+/// Rows after which a table that does not fit its headings is given up.
+const SAMPLED_ROWS: usize = 40;
+/// Most lines of a text that are tried as headings.
+const MAX_ATTEMPTS: usize = 200;
+
 /// A table in a text.
 #[derive(Debug)]
 pub(super) struct TableBlock<'a> {
@@ -45,10 +50,17 @@ pub(super) fn find_tables(text: &str) -> Option<Vec<TextBlock<'_>>> {
     let mut table_bytes = 0;
     let mut at = 0;
     let mut plain_start = 0;
+    let mut attempts = 0;
     while at < text.len() {
         let end = line_end(text, at);
         let line = &text[at..end];
-        if let Some((table, table_end)) = read_table(text, at, end, line) {
+        let table = heading_separator(line.trim_end(), &text[end..]).filter(|_| attempts < MAX_ATTEMPTS).and_then(
+            |separator| {
+                attempts += 1;
+                read_table(text, at, end, line, separator)
+            },
+        );
+        if let Some((table, table_end)) = table {
             if plain_start < at {
                 push_plain(&mut blocks, &text[plain_start..at]);
             }
@@ -76,10 +88,15 @@ fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |length| at + length + 1)
 }
 
-/// Reads the table whose headings are a line; `None` if the line has no headings.
-fn read_table<'a>(text: &'a str, at: usize, end: usize, line: &'a str) -> Option<(TableBlock<'a>, usize)> {
+/// Reads the table whose headings are a line; `None` if the lines below are no rows of it.
+fn read_table<'a>(
+    text: &'a str,
+    at: usize,
+    end: usize,
+    line: &'a str,
+    separator: CellSeparator,
+) -> Option<(TableBlock<'a>, usize)> {
     let heading = line.trim_end();
-    let separator = heading_separator(heading, &text[end..])?;
     let columns = heading_columns(heading, separator);
     let starts: Vec<usize> =
         columns.iter().map(|column| column.as_ptr() as usize - heading.as_ptr() as usize).collect();
@@ -111,6 +128,9 @@ fn read_table<'a>(text: &'a str, at: usize, end: usize, line: &'a str) -> Option
             rows.push(TableRow { text: line, cells: if fits { cells } else { Vec::new() } });
         }
         next = row_end;
+        if rows.len() == SAMPLED_ROWS && fitting * 100 < rows.len() * MIN_FITTING_PERCENT {
+            return None;
+        }
     }
     let is_table = rows.len() >= MIN_ROWS && fitting * 100 >= rows.len() * MIN_FITTING_PERCENT;
     is_table.then(|| (TableBlock { heading, columns, rows }, next.max(at + 1)))

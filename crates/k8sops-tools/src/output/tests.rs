@@ -17,7 +17,7 @@ fn fit_within_budget(text: &str) -> String {
 
 /// A pod as the API returns it, with `managedFields`.
 fn pod(n: usize) -> Value {
-    let is_failing = n == 7_000;
+    let is_failing = n == 1_400;
     let state = if is_failing { json!({"waiting": {"reason": "CrashLoopBackOff"}}) } else { json!({"running": {}}) };
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -32,14 +32,14 @@ fn pod(n: usize) -> Value {
 }
 
 fn assert_shows_failing_pod(content: &str) {
-    assert!(content.contains("payments-api-7000") && content.contains("CrashLoopBackOff"), "{content}");
-    assert!(content.contains("14000"), "{}", &content[..400]);
+    assert!(content.contains("payments-api-1400") && content.contains("CrashLoopBackOff"), "{content}");
+    assert!(content.contains("2800"), "{}", &content[..400]);
     assert!(content.contains("read_output"), "no advice on the rest");
 }
 
 #[test]
 fn json_list_shows_the_failing_pod() {
-    let items: Vec<Value> = (0..14_000).map(pod).collect();
+    let items: Vec<Value> = (0..2_800).map(pod).collect();
     assert_shows_failing_pod(&fit_within_budget(&json!({"kind": "List", "items": items}).to_string()));
     assert_shows_failing_pod(&fit_within_budget(&serde_json::to_string_pretty(&items).unwrap()));
 }
@@ -47,8 +47,8 @@ fn json_list_shows_the_failing_pod() {
 #[test]
 fn yaml_list_shows_the_failing_pod() {
     let mut text = "apiVersion: v1\nitems:\n".to_owned();
-    for n in 6_900..7_100 {
-        let (is_failing, at) = if n == 7_000 {
+    for n in 1_300..1_500 {
+        let (is_failing, at) = if n == 1_400 {
             ("false", "waiting:\n          reason: CrashLoopBackOff")
         } else {
             ("true", "running:\n          startedAt: \"2026-11-20T10:00:00Z\"")
@@ -59,16 +59,16 @@ fn yaml_list_shows_the_failing_pod() {
     let small = OutputBudget { tokens: 2_000, ..BUDGET };
     let content = fit_output(&text, None, small, NOTE).content;
     assert!(small.allows(&content));
-    assert!(content.contains("payments-api-7000") && content.contains("CrashLoopBackOff"), "{content}");
+    assert!(content.contains("payments-api-1400") && content.contains("CrashLoopBackOff"), "{content}");
     assert!(content.contains("200 Pod") && content.contains("left out as noise: managedFields of 200"), "{content}");
 }
 
 #[test]
 fn printed_table_shows_the_unusual_row() {
     let mut text = "NAMESPACE  NAME                READY  STATUS            RESTARTS      AGE\n".to_owned();
-    for n in 0..14_000 {
+    for n in 0..2_800 {
         let (ready, status, restarts) =
-            if n == 7_000 { ("0/1", "CrashLoopBackOff", "41 (3m ago)") } else { ("1/1", "Running", "0") };
+            if n == 1_400 { ("0/1", "CrashLoopBackOff", "41 (3m ago)") } else { ("1/1", "Running", "0") };
         text.push_str(&format!("shop       payments-api-{n:<6} {ready}    {status:<16}  {restarts:<12}  3d\n"));
     }
     assert_shows_failing_pod(&fit_within_budget(&text));
@@ -77,8 +77,8 @@ fn printed_table_shows_the_unusual_row() {
 #[test]
 fn long_log_shows_the_error_and_folds_the_rest() {
     let mut text = String::new();
-    for n in 0..100_000 {
-        if n == 50_000 {
+    for n in 0..20_000 {
+        if n == 10_000 {
             text.push_str("2026-11-23T10:00:00Z ERROR payment 4711 was refused by the bank\n");
         }
         text.push_str(&format!(
@@ -90,14 +90,14 @@ fn long_log_shows_the_error_and_folds_the_rest() {
     }
     let content = fit_within_budget(&text);
     assert!(content.contains("ERROR payment 4711"), "{content}");
-    assert!(content.contains("[×100000, 2026-11-23T09:00:00Z to 09:46:39Z"), "{content}");
+    assert!(content.contains("[×20000, 2026-11-23T09:00:00Z to 09:33:19Z"), "{content}");
     let found = search_lines(&text, "refused", 1, 5, BUDGET);
     assert!(
-        found.contains("50001: 2026-11-23T10:00:00Z ERROR payment 4711") && found.contains("1 of 1 matches"),
+        found.contains("10001: 2026-11-23T10:00:00Z ERROR payment 4711") && found.contains("1 of 1 matches"),
         "{found}"
     );
-    let page = page_lines(&text, 50_001, 1, BUDGET);
-    assert!(page.starts_with("2026-11-23T10:00:00Z ERROR") && page.contains("continue with from_line=50002"), "{page}");
+    let page = page_lines(&text, 10_001, 1, BUDGET);
+    assert!(page.starts_with("2026-11-23T10:00:00Z ERROR") && page.contains("continue with from_line=10002"), "{page}");
 }
 
 #[test]

@@ -76,6 +76,8 @@ struct RareValues {
     is_rare_path: bool,
     /// So many items have this path that it is unusual not to have it.
     is_usual_path: bool,
+    /// How unusual the values are that are counted as they are.
+    weights: HashMap<Box<str>, Option<f64>>,
 }
 
 /// A fact that makes an item unlike the others.
@@ -120,7 +122,17 @@ impl ValueStatistics {
     pub(super) fn finish(&mut self) {
         for path in &mut self.paths {
             path.find_rare_values(self.items);
+            if !path.has_shapes {
+                let values = path.counts.keys().filter(|value| value.len() < MAX_VALUE_BYTES);
+                let weights = values.map(|value| (value.clone(), path.weigh_value(value, self.items))).collect();
+                path.rare.weights = weights;
+            }
         }
+    }
+
+    /// Returns the position of a path in [`Self::paths`].
+    pub(super) fn path_index(&self, path: &str) -> Option<usize> {
+        self.index.get(path).copied()
     }
 
     /// Returns what makes a fact unusual; `None` if it is not.
@@ -131,8 +143,8 @@ impl ValueStatistics {
     }
 
     /// Returns the paths that nearly all items have.
-    pub(super) fn usual_paths(&self) -> impl Iterator<Item = &PathStatistics> {
-        self.paths.iter().filter(|path| path.rare.is_usual_path)
+    pub(super) fn usual_paths(&self) -> impl Iterator<Item = (usize, &PathStatistics)> {
+        self.paths.iter().enumerate().filter(|(_, path)| path.rare.is_usual_path)
     }
 }
 
@@ -285,6 +297,14 @@ impl PathStatistics {
 
     /// Returns how unusual a value is; `None` if it is not.
     fn judge_value(&self, value: &str, items: usize) -> Option<f64> {
+        // Most values of a list are the same few ones.
+        if let Some(weight) = self.rare.weights.get(value) {
+            return *weight;
+        }
+        self.weigh_value(value, items)
+    }
+
+    fn weigh_value(&self, value: &str, items: usize) -> Option<f64> {
         let clipped = &value[..value.floor_char_boundary(MAX_VALUE_BYTES)];
         let count = if self.has_shapes {
             self.counts.get(value_shape(clipped).as_str()).copied()

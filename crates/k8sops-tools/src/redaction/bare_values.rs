@@ -64,7 +64,7 @@ pub(super) fn split_bare_values(text: &str, hint: ContentHint) -> Vec<BareValue<
 fn bare_value<'a>(text: &'a str, range: Range<usize>, key: &'a str) -> Option<BareValue<'a>> {
     let value = &text[range.clone()];
     if value.is_empty()
-        || is_only_placeholders(value)
+        || is_only_placeholders(value.trim_matches(['"', '\'']))
         || matches!(value, "<none>" | "<nil>" | "<no" | "value>" | "null")
     {
         return None;

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::{
     found_secret::{FoundSecret, SecretReach},
+    placeholder::is_placeholder_at,
     secret_names::{MAX_NAME_LEN, SecretNameLevel, rate_secret_name},
     secret_values::{PairContext, is_plain_value, is_secret_value, looks_random},
     text_lines::{indent_of, line_end, line_start, lines_from},
@@ -335,6 +336,9 @@ fn read_name(text: &str, separator: usize) -> Option<PairName<'_>> {
     let is_inner = bytes[separator] == b':' && blanks == 0 && quote.is_none() && start > 0 && bytes[start - 1] == b':';
     let has_value_next = !matches!(bytes.get(separator + 1), None | Some(b' ' | b'\t' | b'\n' | b'\r'));
     if is_inner && has_value_next {
+        return None;
+    }
+    if start > 0 && is_placeholder_at(text, start - 1) {
         return None;
     }
     let name = text[start..end].trim_start_matches(['-', '.', '/', '$']);

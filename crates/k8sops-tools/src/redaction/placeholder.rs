@@ -13,6 +13,9 @@ use super::found_secret::ValueForm;
 /// Longest key in characters.
 const MAX_KEY_CHARS: usize = 40;
 
+/// Longest placeholder in bytes.
+const MAX_PLACEHOLDER_LEN: usize = 80;
+
 /// The beginning of every placeholder.
 pub(super) const PLACEHOLDER_PREFIX: &str = "[secret:";
 
@@ -73,6 +76,13 @@ fn json_contains_placeholder(value: &Value) -> bool {
         Value::Object(fields) => arguments_contain_placeholder(fields),
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
+}
+
+/// Returns whether a placeholder begins at a position.
+pub(super) fn is_placeholder_at(text: &str, at: usize) -> bool {
+    let rest = text.get(at..).filter(|rest| rest.starts_with(PLACEHOLDER_PREFIX)).unwrap_or_default();
+    let rest = &rest[..rest.floor_char_boundary(rest.len().min(MAX_PLACEHOLDER_LEN))];
+    find_placeholders(rest).next().is_some_and(|found| found.range.start == 0)
 }
 
 /// Returns whether a text consists of placeholders only.

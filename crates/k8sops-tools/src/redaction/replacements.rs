@@ -35,11 +35,13 @@ pub(super) fn apply_replacements(text: &str, replacements: Vec<Replacement>) -> 
         while next_placeholders.peek().is_some_and(|placeholder| placeholder.end <= range.start) {
             next_placeholders.next();
         }
-        let is_in_placeholder = next_placeholders
-            .peek()
-            .is_some_and(|placeholder| placeholder.start <= range.start && placeholder.end >= range.end);
-        if is_in_placeholder {
-            continue;
+        let mut range = range;
+        if let Some(placeholder) = next_placeholders.peek().filter(|placeholder| placeholder.start <= range.start) {
+            // What is behind a placeholder is replaced, and the placeholder stays as it is.
+            range.start = placeholder.end.min(range.end);
+            if range.is_empty() || placeholder.end >= range.end {
+                continue;
+            }
         }
         match applied.last_mut() {
             Some((last, _)) if range.start < last.end => last.end = last.end.max(range.end),

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::placeholder::PLACEHOLDER_PREFIX;
+
 /// Longest flow collection that is read. Text with an open bracket is usually no YAML.
 const MAX_FLOW_LEN: usize = 64 << 10;
 
@@ -13,7 +15,9 @@ pub(super) fn find_flow_scalars(text: &str) -> Vec<Range<usize>> {
     let mut no_flow_before = 0;
     let mut at = 0;
     while at < bytes.len() {
-        let is_open = matches!(bytes[at], b'[' | b'{') && at >= no_flow_before && is_value_position(&bytes[..at]);
+        let is_open = matches!(bytes[at], b'[' | b'{') && at >= no_flow_before && is_value_position(&bytes[..at])
+            // A placeholder is a scalar.
+            && !text[at..].starts_with(PLACEHOLDER_PREFIX);
         if !is_open {
             at += 1;
             continue;
@@ -50,8 +54,7 @@ fn read_flow(text: &str, open: usize, scalars: &mut Vec<Range<usize>>) -> Option
     while at < limit {
         match bytes[at] {
             b'[' | b'{' => {
-                // A placeholder is a scalar.
-                if text[at..].starts_with("[secret:") {
+                if text[at..].starts_with(PLACEHOLDER_PREFIX) {
                     at += text[at..].find(']')?;
                 } else {
                     depth += 1;
@@ -59,7 +62,7 @@ fn read_flow(text: &str, open: usize, scalars: &mut Vec<Range<usize>>) -> Option
                 at += 1;
             }
             b']' | b'}' => {
-                depth -= 1;
+                depth = depth.saturating_sub(1);
                 at += 1;
                 if depth == 0 {
                     return Some(at);
@@ -101,6 +104,7 @@ mod tests {
             ("a: {b: c d, e: 'f, g'}\nh: [i, \"j\", k:l]", vec!["b", "c d", "e", "i", "k:l"]),
             ("- [a,\n  b c\n   d]", vec!["a", "b c\n   d"]),
             ("log [info] {a: b", vec![]),
+            ("[secret:a:0123456789abcdef]] }", vec![]),
             ("{a: {b: []}, c: d}", vec!["a", "b", "c", "d"]),
         ] {
             let found: Vec<&str> = find_flow_scalars(text).into_iter().map(|range| &text[range]).collect();

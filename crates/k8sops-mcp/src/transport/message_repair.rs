@@ -1,0 +1,168 @@
+//! Repair of messages that a JSON parser or the SDK rejects as a whole, although what matters in them can be read.
+//!
+//! A tool's output may contain any bytes: half of an emoji at the edge of a cut, the output of a program that is no UTF-8,
+//! `NaN` of a metric. An answer that is lost because of them leaves a done change `unknown`. An error without a code would lose
+//! the server's words.
+
+use std::borrow::Cow;
+
+use k8sops_core::replace_lone_surrogates;
+use rmcp::model::ErrorCode;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+/// Words that JSON does not have, and that Python, Go and JavaScript write for numbers.
+const NOT_JSON: &[&str] = &["-Infinity", "Infinity", "-inf", "inf", "NaN", "nan", "undefined", "None"];
+
+/// Returns a message as JSON that the SDK can parse, as far as that is possible: bytes that are no UTF-8 and unpaired
+/// surrogates become U+FFFD, numbers that JSON does not have become `null`, and an error gets the code that it lacks.
+pub(super) fn repair_message(message: &[u8]) -> Cow<'_, str> {
+    let mut text = String::from_utf8_lossy(message);
+    for repair in [replace_surrogates, replace_words, repair_error] {
+        if let Some(repaired) = repair(&text) {
+            text = Cow::Owned(repaired);
+        }
+    }
+    text
+}
+
+fn replace_surrogates(text: &str) -> Option<String> {
+    match replace_lone_surrogates(text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(replaced) => Some(replaced),
+    }
+}
+
+/// Replaces words outside of texts that are no JSON; `None` if there are none.
+fn replace_words(text: &str) -> Option<String> {
+    let mut replaced = String::new();
+    // Everything before this position is in `replaced`, if that is not empty.
+    let mut copied = 0;
+    let mut at = 0;
+    let mut in_string = false;
+    let bytes = text.as_bytes();
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => at += 1,
+            _ if in_string => {}
+            _ => {
+                if let Some(word) = word_at(bytes, at) {
+                    replaced.push_str(&text[copied..at]);
+                    replaced.push_str("null");
+                    at += word.len();
+                    copied = at;
+                    continue;
+                }
+            }
+        }
+        at += 1;
+    }
+    (copied > 0).then(|| replaced + text.get(copied..).unwrap_or_default())
+}
+
+/// Returns the word at a position that is no JSON, if a value begins and ends with it.
+fn word_at(bytes: &[u8], at: usize) -> Option<&'static str> {
+    let starts = matches!(bytes[at], b'-' | b'I' | b'i' | b'N' | b'n' | b'u');
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    if !starts || at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(is_letter) {
+        return None;
+    }
+    let rest = &bytes[at..];
+    NOT_JSON
+        .iter()
+        .find(|word| rest.starts_with(word.as_bytes()) && !rest.get(word.len()).is_some_and(is_letter))
+        .copied()
+}
+
+/// Completes an error that is not as JSON-RPC wants it; `None` if the message has none, or a complete one.
+fn repair_error(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow, default)]
+        error: Option<&'a RawValue>,
+    }
+    let probe: Probe<'_> = serde_json::from_str(text).ok()?;
+    let error: Value = serde_json::from_str(probe.error?.get()).ok()?;
+    let code = error.get("code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
+    if error.is_null() || code.is_some() && error.get("message").is_some_and(Value::is_string) {
+        return None;
+    }
+    let code = code.or_else(|| error.get("code")?.as_str()?.parse().ok()).unwrap_or(ErrorCode::INTERNAL_ERROR.0);
+    let words = ["message", "error", "detail", "reason"].iter().find_map(|key| error.get(*key)?.as_str());
+    let message = match (words, &error) {
+        (Some(words), _) => words.to_owned(),
+        (None, Value::String(words)) => words.clone(),
+        (None, other) => other.to_string(),
+    };
+    let mut message_value: Value = serde_json::from_str(text).ok()?;
+    message_value["error"] = json!({"code": code, "message": message});
+    let fields = message_value.as_object_mut()?;
+    fields.remove("result");
+    fields.insert("jsonrpc".to_owned(), "2.0".into());
+    Some(message_value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repaired(text: &str) -> Value {
+        let repaired = repair_message(text.as_bytes());
+        serde_json::from_str(&repaired).unwrap_or_else(|error| panic!("{text}: {repaired}: {error}"))
+    }
+
+    #[test]
+    fn what_is_no_json_is_replaced() {
+        let rows = [
+            (r#"{"t":"half \ud83d of it"}"#, json!({"t": "half \u{fffd} of it"})),
+            (r#"{"t":"\udc00\ud83d"}"#, json!({"t": "\u{fffd}\u{fffd}"})),
+            (r#"{"t":"\ud83d\ude00 \\ud83d \"\ud800\""}"#, json!({"t": "😀 \\ud83d \"\u{fffd}\""})),
+            (
+                r#"{"a":NaN,"b":[Infinity,-Infinity,nan],"t":"NaN, Infinity"}"#,
+                json!({"a": null, "b": [null, null, null], "t": "NaN, Infinity"}),
+            ),
+            (r#"{"a":null,"b":1,"inf":-1.5e3}"#, json!({"a": null, "b": 1, "inf": -1500.0})),
+            (r#"{"a":undefined}"#, json!({"a": null})),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(repaired(text), expected, "{text}");
+        }
+        let bytes = repair_message(b"{\"t\":\"caf\xe9\xff\"}").into_owned();
+        assert_eq!(bytes, "{\"t\":\"caf\u{fffd}\u{fffd}\"}");
+        let valid = r#"{"result":{"content":[{"text":"\ud83d\ude00"}]}}"#;
+        assert!(matches!(repair_message(valid.as_bytes()), Cow::Borrowed(same) if same == valid));
+    }
+
+    #[test]
+    fn errors_keep_their_words() {
+        let rows = [
+            (r#"{"id":1,"error":{"message":"no such pod"}}"#, -32603, "no such pod"),
+            (r#"{"id":1,"error":"no such pod"}"#, -32603, "no such pod"),
+            (r#"{"id":1,"error":{"code":"-32602","message":"bad"}}"#, -32602, "bad"),
+            (r#"{"id":1,"error":{"code":4294967296,"message":"bad"}}"#, -32603, "bad"),
+            (r#"{"id":1,"error":{"code":-32602,"message":null,"detail":"bad"}}"#, -32602, "bad"),
+            (r#"{"id":1,"error":{"reason":"away"},"result":null}"#, -32603, "away"),
+            (r#"{"id":1,"error":{"status":5}}"#, -32603, r#"{"status":5}"#),
+        ];
+        for (text, code, message) in rows {
+            assert_eq!(repaired(text)["error"], json!({"code": code, "message": message}), "{text}");
+        }
+        let complete = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"x","data":{"a":1}}}"#;
+        assert_eq!(repaired(complete)["error"]["data"], json!({"a": 1}));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_accepted(bytes: Vec<u8>) {
+            repair_message(&bytes);
+        }
+
+        #[test]
+        fn valid_json_stays(text: String, number: f64) {
+            let value = json!({"t": text, "n": number, text.clone(): [null, true]});
+            let valid = value.to_string();
+            proptest::prop_assert_eq!(&*repair_message(valid.as_bytes()), &valid);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The built-in tool `find_tools`, with which the model finds tools that are not part of every request.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::{Map, Value, json};
+
+use k8sops_core::{ChatMessage, EmbeddingVector};
+use k8sops_mcp::{RemoteTool, ToolHints};
+use k8sops_models::{EmbeddingModel, ToolSpec};
+
+/// Name of the tool.
+pub(crate) const FIND_TOOLS: &str = "find_tools";
+/// Tools that one search returns, by default and at most.
+const DEFAULT_RESULTS: usize = 5;
+const MAX_RESULTS: usize = 10;
+/// What stands before the name of a tool in a result.
+const RESULT_HEADING: &str = "### ";
+/// Names of hidden tools that the description lists, in bytes.
+const MAX_NAME_LIST_BYTES: usize = 700;
+/// Similarity from which on a tool is found by its meaning alone.
+const MIN_SIMILARITY: f32 = 0.35;
+/// Weight of the meaning compared with that of words.
+const SIMILARITY_WEIGHT: f32 = 6.0;
+
+/// Returns the built-in tool for a search among these tools, by the name of their server.
+pub(crate) fn find_tools_tool(hidden: &BTreeMap<&str, Vec<&str>>) -> RemoteTool {
+    let servers = hidden.iter().map(|(server, tools)| format!("{server} ({} more)", tools.len()));
+    let servers = servers.collect::<Vec<_>>().join(", ");
+    let mut names = String::new();
+    for name in hidden.values().flatten() {
+        if names.len() + name.len() > MAX_NAME_LIST_BYTES {
+            names.push_str(", …");
+            break;
+        }
+        if !names.is_empty() {
+            names.push_str(", ");
+        }
+        names.push_str(name);
+    }
+    let description = format!(
+        "Finds tools that are not listed here, by words for what you need. The servers have more tools: {servers}. A tool that \
+         it returns can be called by its name at once. Not listed: {names}"
+    );
+    let properties = json!({
+        "query": {"type": "string", "description": "What the tool is to do, or a part of its name"},
+        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RESULTS, "description": "Number of tools; 5 by default"},
+    });
+    let schema = json!({"type": "object", "properties": properties, "required": ["query"]});
+    RemoteTool {
+        name: FIND_TOOLS.to_owned(),
+        title: None,
+        description,
+        input_schema: schema.as_object().cloned().unwrap_or_default(),
+        hints: ToolHints { read_only: Some(true), ..ToolHints::default() },
+    }
+}
+
+/// A search that cannot be made. The message is for the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SearchError {
+    #[error("the argument `query` is missing; say what the tool is to do")]
+    NoQuery,
+}
+
+/// Searches tools by words and, with an embedding model, by meaning.
+#[derive(Default)]
+pub(crate) struct ToolSearch {
+    embedder: Option<Arc<dyn EmbeddingModel>>,
+    /// Vectors of the texts of tools. Never held across an await.
+    vectors: parking_lot::Mutex<BTreeMap<String, EmbeddingVector>>,
+}
+
+impl ToolSearch {
+    pub(crate) fn new(embedder: Option<Arc<dyn EmbeddingModel>>) -> Self {
+        Self { embedder, vectors: parking_lot::Mutex::default() }
+    }
+
+    /// Returns the text of a result for the model.
+    ///
+    /// # Errors
+    /// [`SearchError`] without a query.
+    pub(crate) async fn find_tools(
+        &self,
+        hidden: &[ToolSpec],
+        arguments: &Map<String, Value>,
+    ) -> Result<String, SearchError> {
+        let query = arguments.get("query").and_then(Value::as_str).unwrap_or_default().trim();
+        if query.is_empty() {
+            return Err(SearchError::NoQuery);
+        }
+        let limit = arguments.get("limit").and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok());
+        let limit = limit.unwrap_or(DEFAULT_RESULTS).clamp(1, MAX_RESULTS);
+        let similarities = self.similarities(hidden, query).await;
+        let word_scores = score_tools(hidden, &split_words(query));
+        let mut scored: Vec<(f32, &ToolSpec)> = hidden
+            .iter()
+            .enumerate()
+            .map(|(at, spec)| {
+                let similarity = similarities.get(at).copied().filter(|value| *value >= MIN_SIMILARITY);
+                let by_words = word_scores.get(at).copied().unwrap_or_default();
+                (by_words + similarity.unwrap_or_default() * SIMILARITY_WEIGHT, spec)
+            })
+            .filter(|(score, _)| *score > 0.0)
+            .collect();
+        scored.sort_by(|(a, first), (b, second)| b.total_cmp(a).then_with(|| first.name.cmp(&second.name)));
+        if scored.is_empty() {
+            return Ok(format!("No tool matches {query:?}. Try other words for what the tool is to do."));
+        }
+        let results = scored.into_iter().take(limit).map(|(_, spec)| {
+            let schema = serde_json::to_string(&spec.input_schema).unwrap_or_default();
+            format!("{RESULT_HEADING}{}\n{}\narguments: {schema}", spec.name, spec.description)
+        });
+        let results = results.collect::<Vec<_>>().join("\n\n");
+        Ok(format!("These tools can be called by their names now:\n\n{results}"))
+    }
+
+    /// Returns the similarity of each tool to the query; empty without an embedding model, or if it fails.
+    async fn similarities(&self, tools: &[ToolSpec], query: &str) -> Vec<f32> {
+        let Some(embedder) = &self.embedder else { return Vec::new() };
+        let text = |spec: &ToolSpec| format!("{}: {}", spec.name.replace('_', " "), spec.description);
+        let texts: Vec<String> = tools.iter().map(text).collect();
+        let unknown: Vec<String> = {
+            let vectors = self.vectors.lock();
+            texts.iter().filter(|text| !vectors.contains_key(*text)).cloned().collect()
+        };
+        let mut wanted = unknown.clone();
+        wanted.push(query.to_owned());
+        let embedded = match embedder.embed(&wanted).await {
+            Ok(embedded) => embedded,
+            Err(error) => {
+                tracing::warn!(%error, "tool search by meaning failed");
+                return Vec::new();
+            }
+        };
+        let mut embedded = embedded.into_iter();
+        let mut vectors = self.vectors.lock();
+        // Tools that are gone are forgotten.
+        vectors.retain(|text, _| texts.contains(text));
+        vectors.extend(unknown.into_iter().zip(&mut embedded));
+        let Some(query) = embedded.next() else { return Vec::new() };
+        let similarity = |text: &String| vectors.get(text).map_or(0.0, |vector| dot_product(vector, &query));
+        texts.iter().map(similarity).collect()
+    }
+}
+
+/// The similarity of two vectors of length 1.
+fn dot_product(a: &EmbeddingVector, b: &EmbeddingVector) -> f32 {
+    a.values.iter().zip(b.values.iter()).map(|(a, b)| a * b).sum()
+}
+
+/// Splits a text into lower-case words, also at `_` and between small and capital letters, without plurals.
+fn split_words(text: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    let mut word = String::new();
+    let mut was_lower = false;
+    for char in text.chars().chain([' ']) {
+        let starts_word = char.is_uppercase() && was_lower;
+        if (!char.is_alphanumeric() || starts_word) && !word.is_empty() {
+            let whole = std::mem::take(&mut word);
+            let singular = whole.strip_suffix('s').filter(|singular| singular.len() > 2).unwrap_or(&whole);
+            words.insert(singular.to_owned());
+        }
+        was_lower = char.is_lowercase();
+        if char.is_alphanumeric() {
+            word.extend(char.to_lowercase());
+        }
+    }
+    words
+}
+
+/// The words of a tool's texts.
+struct ToolWords {
+    name: BTreeSet<String>,
+    description: BTreeSet<String>,
+    arguments: BTreeSet<String>,
+}
+
+impl ToolWords {
+    fn new(spec: &ToolSpec) -> Self {
+        let properties = spec.input_schema.get("properties").and_then(Value::as_object);
+        Self {
+            name: split_words(&spec.name),
+            description: split_words(&spec.description),
+            arguments: properties.into_iter().flatten().flat_map(|(key, _)| split_words(key)).collect(),
+        }
+    }
+
+    /// Returns how well a word of the query fits the tool.
+    fn score_word(&self, word: &str) -> f32 {
+        let matches = |words: &BTreeSet<String>| {
+            let is_stem =
+                |other: &String| other.starts_with(word) || other.len() > 3 && word.starts_with(other.as_str());
+            words.contains(word) || word.len() > 3 && words.iter().any(is_stem)
+        };
+        if matches(&self.name) {
+            5.0
+        } else if matches(&self.description) {
+            1.5
+        } else if matches(&self.arguments) {
+            1.0
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Returns the score of each tool. A word that fits fewer tools counts more: half of all tools are called `get` something.
+fn score_tools(tools: &[ToolSpec], query: &BTreeSet<String>) -> Vec<f32> {
+    let words: Vec<ToolWords> = tools.iter().map(ToolWords::new).collect();
+    let mut scores = vec![0.0; tools.len()];
+    for word in query {
+        let fits: Vec<f32> = words.iter().map(|words| words.score_word(word)).collect();
+        let count = fits.iter().filter(|fit| **fit > 0.0).count();
+        let rarity = count_to_f32(tools.len() + 1) / count_to_f32(count + 1);
+        for (score, fit) in scores.iter_mut().zip(fits) {
+            *score += fit * rarity.ln_1p();
+        }
+    }
+    scores
+}
+
+/// A count of tools, of which there are a few thousand at most.
+fn count_to_f32(count: usize) -> f32 {
+    u16::try_from(count).map_or(f32::from(u16::MAX), f32::from)
+}
+
+/// Returns the names of the tools that earlier calls found or used, each once, in the order in which they first occurred.
+pub(crate) fn found_names(messages: &[Arc<ChatMessage>]) -> Vec<String> {
+    let mut searches = BTreeSet::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut add = |name: &str| {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    };
+    for message in messages {
+        match message.as_ref() {
+            ChatMessage::Assistant(reply) => {
+                for call in &reply.tool_calls {
+                    if call.name == FIND_TOOLS {
+                        searches.insert(call.id.clone());
+                    } else {
+                        add(&call.name);
+                    }
+                }
+            }
+            ChatMessage::Tool(output) if searches.contains(&output.tool_call_id) => {
+                output.content.lines().filter_map(|line| line.strip_prefix(RESULT_HEADING)).for_each(&mut add);
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, description: &str) -> ToolSpec {
+        let schema = json!({"type": "object", "properties": {"releaseName": {"type": "string"}}});
+        let input_schema = schema.as_object().cloned().unwrap_or_default();
+        ToolSpec { name: name.to_owned(), description: description.to_owned(), input_schema }
+    }
+
+    async fn find(query: &str) -> Vec<String> {
+        let tools = [
+            spec("helm_rollback", "Returns a release to an earlier revision."),
+            spec("helm_install", "Installs a chart."),
+            spec("argocd_app_sync", "Deploys the desired state of an application."),
+            spec("listCustomResources", "Shows objects of any kind."),
+        ];
+        let arguments = json!({"query": query, "limit": 2});
+        let text = ToolSearch::default().find_tools(&tools, arguments.as_object().unwrap()).await.unwrap();
+        text.lines().filter_map(|line| line.strip_prefix(RESULT_HEADING)).map(str::to_owned).collect()
+    }
+
+    #[tokio::test]
+    async fn tools_are_found_by_their_words() {
+        assert_eq!(find("helm rollback").await[0], "helm_rollback");
+        assert_eq!(find("install charts").await[0], "helm_install");
+        assert_eq!(find("deploy an application").await[0], "argocd_app_sync");
+        assert_eq!(find("custom resource").await[0], "listCustomResources");
+        assert_eq!(find("sync").await, ["argocd_app_sync"]);
+        assert!(find("weather").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn search_without_words_is_an_error() {
+        let error = ToolSearch::default().find_tools(&[], &Map::new()).await;
+        assert_eq!(error, Err(SearchError::NoQuery));
+    }
+
+    #[test]
+    fn description_names_servers_and_tools() {
+        let tool =
+            find_tools_tool(&BTreeMap::from([("helm", vec!["helm_list", "helm_get"]), ("argocd", vec!["sync"])]));
+        assert!(tool.description.contains("argocd (1 more), helm (2 more)"), "{}", tool.description);
+        assert!(tool.description.ends_with("Not listed: sync, helm_list, helm_get"));
+    }
+}
