@@ -11,12 +11,16 @@ struct ReleasedSetting {
     is_secret: bool,
 }
 
+/// Defaults that were changed on purpose since then.
+const CHANGED_DEFAULTS: [(&str, &str); 1] = [("mcp.connect_timeout", "120s")];
+
 /// The settings of 0.1.0, from its sources.
 fn released_settings() -> Vec<ReleasedSetting> {
     let lines = include_str!("settings_0_1.tsv").lines();
     let settings = lines.map(|line| {
         let fields: Vec<&str> = line.split('\t').collect();
         let &[path, variable, default, live, secret] = fields.as_slice() else { panic!("{line}") };
+        let default = CHANGED_DEFAULTS.iter().find(|(changed, _)| *changed == path).map_or(default, |(_, now)| *now);
         ReleasedSetting { path, variable, default, is_live: live == "live", is_secret: secret == "secret" }
     });
     settings.collect()
