@@ -389,7 +389,7 @@ impl ToolExecutor for SessionToolExecutor {
         let budget = self.output_budget(context.context_window);
         if call.tool.server() == output_tools::SERVER && call.tool.tool() == FIND_TOOLS {
             return match self.shared.catalog.find_tools(arguments).await {
-                Ok(content) => text_outcome(ToolStatus::Ok, content),
+                Ok(found) => text_outcome(ToolStatus::Ok, found),
                 Err(error) => text_outcome(ToolStatus::Error, error.to_string()),
             };
         }

@@ -128,19 +128,19 @@ impl ToolSearch {
         };
         let mut wanted = unknown.clone();
         wanted.push(query.to_owned());
-        let embedded = match embedder.embed(&wanted).await {
-            Ok(embedded) => embedded,
+        let found_vectors = match embedder.embed(&wanted).await {
+            Ok(found_vectors) => found_vectors,
             Err(error) => {
                 tracing::warn!(%error, "tool search by meaning failed");
                 return Vec::new();
             }
         };
-        let mut embedded = embedded.into_iter();
+        let mut found_vectors = found_vectors.into_iter();
         let mut vectors = self.vectors.lock();
         // Tools that are gone are forgotten.
         vectors.retain(|text, _| texts.contains(text));
-        vectors.extend(unknown.into_iter().zip(&mut embedded));
-        let Some(query) = embedded.next() else { return Vec::new() };
+        vectors.extend(unknown.into_iter().zip(&mut found_vectors));
+        let Some(query) = found_vectors.next() else { return Vec::new() };
         let similarity = |text: &String| vectors.get(text).map_or(0.0, |vector| dot_product(vector, &query));
         texts.iter().map(similarity).collect()
     }

@@ -118,7 +118,7 @@ impl McpConnector for StdioConnector {
             return Err(ConnectError::Config("the MCP server is shared by all users".into()));
         };
         let mut connector = self.clone();
-        let configured = self.env.get("KUBECONFIG").map(|files| files.expose_secret());
+        let configured = self.env.get("KUBECONFIG").map(ExposeSecret::expose_secret);
         if let Some(inherited) = inherited_kubeconfig(configured) {
             let variable = kubeconfigs.variable_of(owner, &inherited).map_err(kubeconfig_failure)?;
             connector.env.insert("KUBECONFIG".to_owned(), variable.into());
