@@ -63,7 +63,7 @@ fn cluster_server(channel: &str, words: &str) -> FakeMcpServer {
         .read_only_tool("calendar", described, |_| Ok("Monday".into()))
         .read_only_tool("http_get", "Gets a page.", |_| Ok("200".into()))
         .tool("pods_delete", "Deletes a pod.", Some(false), |_| Ok("deleted".into()))
-        .tool("kubectl", "Runs a command line of kubectl.", None, |_| Ok("done".into()))
+        .command_tool("kubectl", |_| Ok("done".into()))
 }
 
 /// Runs a turn until it ends or requests an approval. Returns whether it requested one.
