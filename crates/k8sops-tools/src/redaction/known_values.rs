@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::{
     encodings::{SearchScope, ValueEncodings, encode_value, search_scope},
@@ -109,7 +109,11 @@ impl ValueMatcher {
             let encodings = encodings.iter().filter(|(_, (_, of_encoding))| *of_encoding == scope);
             let (patterns, placeholders): (Vec<&String>, Vec<String>) =
                 encodings.map(|(encoding, (placeholder, _))| (encoding, placeholder.clone())).unzip();
-            let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns)?;
+            // A DFA, which the library would choose for few patterns, takes quadratic time to build for one that repeats itself.
+            let automaton = AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .kind(Some(AhoCorasickKind::ContiguousNFA))
+                .build(patterns)?;
             Ok(EncodingMatcher { automaton, placeholders })
         };
         Ok(Self { anywhere: build(SearchScope::Anywhere)?, whole_words: build(SearchScope::WholeWords)? })
