@@ -11,7 +11,6 @@ use super::{
     commands::{ResolveApproval, approval_command},
     error_responses::document_errors,
     extractors::{IdempotencyKey, JsonBody, QueryParameters, SessionPath},
-    negotiation::{JSON, TEXT, preferred_media_type},
     problem::ProblemDetails,
     problem_code::ProblemCode,
     state::ApiState,
@@ -170,11 +169,7 @@ pub(super) async fn get_approval_preview(
         .sessions
         .read_approval_preview(&reader, session.session_id, approval_id, window.from, window.bytes)
         .await?;
-    let TextPart { offset, content, total_bytes, next_offset } = window.cut(&found);
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if preferred_media_type(&request, &[JSON, TEXT]) == TEXT {
-        return Ok(response.content_type("text/plain; charset=utf-8").body(content));
-    }
-    Ok(response.json(ApprovalPreviewPage { approval_id, offset, content, total_bytes, next_offset }))
+    Ok(window.cut(&found).respond(&request, |TextPart { offset, content, total_bytes, next_offset }| {
+        ApprovalPreviewPage { approval_id, offset, content, total_bytes, next_offset }
+    }))
 }

@@ -85,13 +85,13 @@ pub(super) async fn get_tool_output(
     let window = range.window()?;
     let found =
         state.sessions.read_tool_output(&caller.user, session.session_id, &call, window.from, window.bytes).await?;
-    let TextPart { offset, content, total_bytes, next_offset } = window.cut(&found);
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if preferred_media_type(&request, &[JSON, TEXT]) == TEXT {
-        return Ok(response.content_type("text/plain; charset=utf-8").body(content));
-    }
-    Ok(response.json(OutputPage { tool_call_id: call, offset, content, total_bytes, next_offset }))
+    Ok(window.cut(&found).respond(&request, |TextPart { offset, content, total_bytes, next_offset }| OutputPage {
+        tool_call_id: call,
+        offset,
+        content,
+        total_bytes,
+        next_offset,
+    }))
 }
 
 /// What is read of a stored text to return a part of it, with the bytes around it that show where characters start.
@@ -108,6 +108,18 @@ pub(super) struct TextPart {
     pub(super) content: String,
     pub(super) total_bytes: u64,
     pub(super) next_offset: Option<u64>,
+}
+
+impl TextPart {
+    /// Returns the part as plain text or, by default, as the JSON of a page. It must not be cached, because it may be removed.
+    pub(super) fn respond<P: Serialize>(self, request: &HttpRequest, page: impl FnOnce(Self) -> P) -> HttpResponse {
+        let mut response = HttpResponse::Ok();
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if preferred_media_type(request, &[JSON, TEXT]) == TEXT {
+            return response.content_type("text/plain; charset=utf-8").body(self.content);
+        }
+        response.json(page(self))
+    }
 }
 
 impl OutputRangeQuery {

@@ -1,6 +1,9 @@
 //! What every store promises, as a test suite. Each rule takes an empty store, and panics with a message that says which
 //! part of the promise is broken.
 //!
+//! The suite is compiled with the feature `contract` only, for tests. An `unwrap` in it asserts that the store succeeds: its
+//! panic is a failed test, and no program that serves requests contains it.
+//!
 //! ```text
 //! for rule in contract::RULES { (rule.check)(Arc::new(my_store())).await }
 //! ```
