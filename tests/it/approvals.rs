@@ -1,7 +1,9 @@
 //! Approvals over the API: no change runs without one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
+use k8sops_mcp::{ConnectError, ConnectionHandler, McpConnection, McpConnector, ServerScope};
 use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -78,14 +80,39 @@ fn scale_call(scale: i64) -> Vec<ReplyStep> {
     vec![call("resources_scale", arguments)]
 }
 
+/// A server of which every session has a process of its own.
+struct PerSessionConnector(Arc<dyn McpConnector>);
+
+#[async_trait]
+impl McpConnector for PerSessionConnector {
+    fn transport(&self) -> &'static str {
+        self.0.transport()
+    }
+
+    async fn connect(&self, handler: ConnectionHandler, limit: Duration) -> Result<McpConnection, ConnectError> {
+        self.0.connect(handler, limit).await
+    }
+
+    fn scope(&self) -> ServerScope {
+        ServerScope::Session
+    }
+
+    fn for_owner(&self, _owner: &str) -> Result<Arc<dyn McpConnector>, ConnectError> {
+        Ok(self.0.clone())
+    }
+}
+
 async fn start_with(server: &FakeMcpServer, model: &Arc<ScriptedModel>, rules: &str) -> (TestService, String) {
+    start_with_connector(server.connector("prod"), model, rules).await
+}
+
+async fn start_with_connector(
+    server: (String, Arc<dyn McpConnector>),
+    model: &Arc<ScriptedModel>,
+    rules: &str,
+) -> (TestService, String) {
     let yaml = (!rules.is_empty()).then(|| rules.to_owned());
-    let setup = ServiceSetup {
-        model: Some(model.clone()),
-        servers: vec![server.connector("prod")],
-        yaml,
-        ..ServiceSetup::default()
-    };
+    let setup = ServiceSetup { model: Some(model.clone()), servers: vec![server], yaml, ..ServiceSetup::default() };
     let service = TestService::start(setup).await;
     service.wait_for_mcp_servers().await;
     let session = service.create_session().await;
@@ -118,6 +145,18 @@ async fn approval_shows_the_diff_of_the_live_object_without_its_secrets() {
     assert!(diff.contains("[secret:DB_PASSWORD:") && !diff.contains("hunter2"), "{diff}");
     let whole = service.get(&format!("{}/preview", approval_path(&session, deleted))).await;
     assert_eq!(whole["content"], deleted["preview"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_shows_the_diff_of_a_server_with_a_process_per_session() {
+    let server = deployment_server(&Arc::new(Mutex::new(2)));
+    let model = ScriptedModel::new([scale_call(5)]);
+    let (name, connector) = server.connector("prod");
+    let connector = Arc::new(PerSessionConnector(connector));
+    let (service, session) = start_with_connector((name, connector), &model, "").await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    assert_eq!(asked["summary"], json!("shop/web: replicas 2 → 5"));
+    assert!(asked["preview"].as_str().is_some_and(|diff| diff.contains("-  replicas: 2\n+  replicas: 5\n")), "{asked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

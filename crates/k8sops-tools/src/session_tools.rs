@@ -211,11 +211,7 @@ impl SessionToolExecutor {
     /// Makes a call that only reads, and returns what the server sent, with its secrets.
     pub(crate) async fn read_unredacted(&self, call: PreviewRun) -> Result<CallOutput, CallError> {
         let PreviewRun { tool, arguments, .. } = call;
-        let context = McpCallContext {
-            user_token: self.shared.tokens.token_of(self.session),
-            ..McpCallContext::with_limits(self.shared.limits)
-        };
-        self.shared.hub.call_tool(tool.server(), tool.tool(), arguments, context).await
+        self.shared.hub.call_tool(tool.server(), tool.tool(), arguments, self.call_context()).await
     }
 
     /// Returns what a dry run of a call prints; `None` if there is no such call that is certain to change nothing.
