@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `call_plan` | which objects a call touches and what it makes of them |
 //! | `object_reader` | how a server reads an object |
-//! | `object_edit` | manifests and patches merged over a live object |
+//! | `object_edit` | what an edit makes of a live object |
+//! | `strategic_merge` | manifests and strategic patches merged over an object, list by list |
 //! | `object_change` | one object before and after: diff, summary, fingerprint |
 //! | `cluster_objects` | objects in texts, and without what the cluster sets |
 //! | `fit` | a preview cut at whole hunks |
@@ -21,6 +22,7 @@ mod fit;
 mod object_change;
 mod object_edit;
 mod object_reader;
+mod strategic_merge;
 mod whole_preview;
 
 pub(crate) use call_plan::{PlannedChange, plan_typed_call};

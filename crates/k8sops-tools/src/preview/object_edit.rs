@@ -3,10 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cluster_objects::last_applied;
+use super::{
+    cluster_objects::last_applied,
+    strategic_merge::{ListMerge, merge_strategically, remove_fields_left_out},
+};
 
-/// Fields of list items by which items are the same.
-const MERGE_KEYS: &[&str] = &["name", "containerPort", "port", "mountPath", "ip", "topologyKey", "devicePath"];
 /// Annotation with which `kubectl rollout restart` changes a pod template.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
@@ -50,13 +51,14 @@ impl ObjectEdit {
             Self::Delete | Self::Keep => {}
             Self::Replace(manifest) => object = manifest.clone(),
             Self::Apply(manifest) => {
+                let lists = ListMerge::of_object(live);
                 if let Some(before) = last_applied(live) {
-                    remove_fields_left_out(&mut object, &Value::Object(before), manifest);
+                    remove_fields_left_out(&mut object, &Value::Object(before), manifest, lists);
                 }
-                merge_strategically(&mut object, manifest);
+                merge_strategically(&mut object, manifest, lists)?;
             }
             Self::MergePatch(patch) => merge_json(&mut object, patch),
-            Self::StrategicPatch(patch) => merge_strategically(&mut object, patch),
+            Self::StrategicPatch(patch) => merge_strategically(&mut object, patch, ListMerge::of_object(live))?,
             Self::JsonPatch(operations) => {
                 for operation in operations.as_array().ok_or("a JSON patch is a list of operations")? {
                     apply_operation(&mut object, operation)?;
@@ -99,77 +101,6 @@ fn merge_json(object: &mut Value, patch: &Value) {
         } else {
             merge_json(fields.entry(key.clone()).or_insert(Value::Null), value);
         }
-    }
-}
-
-/// Merges a manifest or a strategic merge patch.
-fn merge_strategically(object: &mut Value, patch: &Value) {
-    match (object, patch) {
-        (Value::Object(fields), Value::Object(patch)) => {
-            if patch.get("$patch").and_then(Value::as_str) == Some("replace") {
-                fields.clear();
-            }
-            for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
-                if value.is_null() {
-                    fields.remove(key);
-                } else if let Some(field) = fields.get_mut(key) {
-                    merge_strategically(field, value);
-                } else {
-                    fields.insert(key.clone(), value.clone());
-                }
-            }
-        }
-        (Value::Array(items), Value::Array(patch)) => match find_merge_key(items, patch) {
-            Some(key) => merge_items(items, patch, key),
-            None => patch.clone_into(items),
-        },
-        (object, patch) => *object = patch.clone(),
-    }
-}
-
-fn merge_items(items: &mut Vec<Value>, patch: &[Value], key: &str) {
-    for item in patch {
-        let at = items.iter().position(|old| old[key] == item[key]);
-        match (item.get("$patch").and_then(Value::as_str), at) {
-            (Some("delete"), Some(at)) => drop(items.remove(at)),
-            (Some("delete"), None) => {}
-            (_, Some(at)) => merge_strategically(&mut items[at], item),
-            (_, None) => items.push(item.clone()),
-        }
-    }
-}
-
-/// Returns the field by which the items of both lists are told apart; `None` if they are replaced as a whole.
-fn find_merge_key(items: &[Value], patch: &[Value]) -> Option<&'static str> {
-    let has_key = |item: &Value, key: &str| item.get(key).is_some();
-    let mut keys = MERGE_KEYS.iter().copied();
-    keys.find(|key| !patch.is_empty() && items.iter().chain(patch).all(|item| has_key(item, key)))
-}
-
-/// Removes what the manifest that was applied before has and the new one has not.
-fn remove_fields_left_out(object: &mut Value, before: &Value, manifest: &Value) {
-    match (object, before, manifest) {
-        (Value::Object(fields), Value::Object(before), Value::Object(manifest)) => {
-            for (key, value) in before {
-                match (manifest.get(key), fields.get_mut(key)) {
-                    (None, Some(_)) => drop(fields.remove(key)),
-                    (Some(new), Some(field)) => remove_fields_left_out(field, value, new),
-                    (_, None) => {}
-                }
-            }
-        }
-        (Value::Array(items), Value::Array(before), Value::Array(manifest)) => {
-            let Some(key) = find_merge_key(items, before).filter(|_| !manifest.is_empty()) else { return };
-            for old in before {
-                let at = items.iter().position(|item| item[key] == old[key]);
-                match (manifest.iter().find(|item| item[key] == old[key]), at) {
-                    (None, Some(at)) => drop(items.remove(at)),
-                    (Some(new), Some(at)) => remove_fields_left_out(&mut items[at], old, new),
-                    (_, None) => {}
-                }
-            }
-        }
-        _ => {}
     }
 }
 
