@@ -4,6 +4,7 @@ use std::path::Path;
 
 use k8sops::auth::UserRole;
 use k8sops_testing::{TEST_TIMEOUT, testbed::free_port};
+use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
 use crate::{demo::start_demo, keys::ApiKeyFile, program::k8sops_command};
@@ -51,6 +52,51 @@ async fn report_says_what_fails_and_what_to_do() {
     FAIL  mcp default: …
     ok    store filesystem: FOLDER is writable, … GiB free
     ");
+}
+
+/// A server as a shell script, with one tool that reads. Its arguments are the result of the call.
+const SERVER: &str = r#"
+while read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+  case "$line" in
+    *'"initialize"'*) result='{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}' ;;
+    *tools/list*) result='{"tools":[{"name":"namespaces_list","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}' ;;
+    *tools/call*) result=$1 ;;
+    *) continue ;;
+  esac
+  printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$result"
+done
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_is_asked_about_its_cluster() {
+    let data = tempfile::tempdir().unwrap();
+    let server = data.path().join("server.sh");
+    std::fs::write(&server, SERVER).unwrap();
+    let alive = json!({"content": [{"type": "text", "text": "default"}]});
+    let dead = json!({"content": [{"type": "text", "text": "dial tcp: connection refused"}], "isError": true});
+    let server_of = |name: &str, scope: &str, answer: &Value| {
+        json!({"name": name, "transport": "stdio", "command": "sh", "scope": scope,
+            "args": [server.to_str().unwrap(), answer.to_string()]})
+    };
+    let servers = [
+        server_of("shared", "shared", &alive),
+        server_of("user", "user", &alive),
+        server_of("session", "session", &alive),
+        server_of("dead", "shared", &dead),
+    ];
+    let config = data.path().join("settings.yaml");
+    std::fs::write(&config, json!({"mcp": {"servers": servers}}).to_string()).unwrap();
+    let (code, report) = run_doctor(doctor_command(data.path()).env("K8SOPS_CONFIG", &config)).await;
+    assert_eq!(code, Some(1), "{report}");
+    let line = |name: &str| {
+        let line = report.lines().find(|line| line.contains(&format!(" mcp {name}:")));
+        line.unwrap_or_else(|| panic!("no line of {name}: {report}"))
+    };
+    for name in ["shared", "user", "session"] {
+        assert!(line(name).starts_with("ok") && line(name).contains("namespaces_list answers"), "{}", line(name));
+    }
+    assert!(line("dead").starts_with("FAIL") && line("dead").contains("connection refused"), "{}", line("dead"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
