@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn lists_are_merged_only_where_the_api_merges_them() {
         let table = [
-            // The subjects of a binding have names, and are replaced all the same.
+            // The subjects of a binding have names, and are replaced as a whole nevertheless.
             (
                 json!({"apiVersion": "rbac.authorization.k8s.io/v1", "subjects": [{"name": "anna"}]}),
                 json!({"subjects": [{"name": "ben"}]}),
