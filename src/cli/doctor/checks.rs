@@ -58,7 +58,11 @@ pub async fn build_checks(
     }
     for server in &config.mcp.servers {
         let probed = probe_mcp_server(server.clone(), config.mcp.clone()).boxed();
-        checks.push(Box::new(McpServerCheck { config: server.clone(), probed }));
+        checks.push(Box::new(McpServerCheck {
+            config: server.clone(),
+            connect_timeout: config.mcp.connect_timeout,
+            probed,
+        }));
     }
     let opening = match app::open_store(&config.store, &config.redis).await {
         Ok(store) => StoreOpening::Opened(store),

@@ -1,21 +1,26 @@
 //! The check of an MCP server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    mcp_probe::{ProbeOutcome, probe_tool},
+    mcp_probe::{CALL_TIMEOUT, ProbeOutcome, probe_tool},
     report::{HealthCheck, ReportLine},
 };
 use k8sops_core::{ErrorChain, mask_url};
 use k8sops_mcp::{McpHub, McpOptions, McpServerConfig, McpTransport, ServerStatus, WAITS_FOR_TOKEN, build_connector};
 
+/// How long closing a server may take after the call.
+const CLOSE_TIME: Duration = Duration::from_secs(30);
+
 /// Checks the connection to an MCP server.
 pub(super) struct McpServerCheck {
     pub(super) config: McpServerConfig,
+    /// How long the server may take to start.
+    pub(super) connect_timeout: Duration,
     /// What was found at the server; `None` if the hub does not know it.
     pub(super) probed: BoxFuture<'static, Option<ProbedServer>>,
 }
@@ -32,6 +37,11 @@ pub(super) struct ProbedServer {
 impl HealthCheck for McpServerCheck {
     fn subject(&self) -> String {
         subject(&self.config)
+    }
+
+    /// A slow start and a hanging call are reported as what they are, and not as a check without an answer.
+    fn time_limit(&self) -> Duration {
+        self.connect_timeout + CALL_TIMEOUT + CLOSE_TIME
     }
 
     async fn run(self: Box<Self>) -> Vec<ReportLine> {
@@ -171,6 +181,15 @@ mod tests {
             hints: ToolHints::default(),
         };
         ServerStatus { connected: true, error: None, tools: vec![tool; count].into(), ..disconnected() }
+    }
+
+    #[test]
+    fn server_that_starts_slowly_is_waited_for() {
+        let loaded = load_config(&[("MCP_SERVER_URL", "http://127.0.0.1:9/mcp")]).config.mcp;
+        let connect_timeout = loaded.connect_timeout;
+        let config = loaded.servers.into_iter().next().unwrap();
+        let check = McpServerCheck { config, connect_timeout, probed: Box::pin(async { None }) };
+        assert!(check.time_limit() > connect_timeout + CALL_TIMEOUT);
     }
 
     #[test]

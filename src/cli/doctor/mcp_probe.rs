@@ -7,7 +7,7 @@ use k8sops_mcp::{CallLimits, McpCallContext, McpHub, RemoteTool, ServerStatus};
 use serde_json::{Map, Value};
 
 /// Longest time that the call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Values for required arguments, which make a call a look at something that every cluster has.
 const ARGUMENTS: &[(&str, &str)] = &[
     ("resourceType", "namespaces"),

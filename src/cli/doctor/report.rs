@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::cli::CommandOutcome;
 
-/// Time limit of one check.
+/// Time limit of a check that sets none of its own.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(45);
 /// The number of checks that run at the same time.
 const MAX_CONCURRENT_CHECKS: usize = 16;
@@ -70,6 +70,11 @@ pub trait HealthCheck: Send {
     /// Returns what is checked, for the line of a check that does not finish.
     fn subject(&self) -> String;
 
+    /// How long the check may take.
+    fn time_limit(&self) -> Duration {
+        CHECK_TIMEOUT
+    }
+
     /// Runs the check.
     async fn run(self: Box<Self>) -> Vec<ReportLine>;
 }
@@ -82,17 +87,10 @@ pub async fn run_checks(
     checks: Vec<Box<dyn HealthCheck>>,
     out: &mut (impl Write + ?Sized),
 ) -> std::io::Result<CommandOutcome> {
-    run_checks_within(CHECK_TIMEOUT, checks, out).await
-}
-
-async fn run_checks_within(
-    limit: Duration,
-    checks: Vec<Box<dyn HealthCheck>>,
-    out: &mut (impl Write + ?Sized),
-) -> std::io::Result<CommandOutcome> {
     let mut outcome = CommandOutcome::Passed;
     let running = checks.into_iter().map(|check| async move {
         let subject = check.subject();
+        let limit = check.time_limit();
         timeout(limit, check.run()).await.unwrap_or_else(|_| {
             let found = format!("no answer within {} s", limit.as_secs_f32());
             vec![ReportLine::failed(subject, found, "check that it can be reached from here")]
@@ -121,6 +119,9 @@ mod tests {
         fn subject(&self) -> String {
             self.0.to_owned()
         }
+        fn time_limit(&self) -> Duration {
+            Duration::from_millis(50)
+        }
         async fn run(self: Box<Self>) -> Vec<ReportLine> {
             match self.0 {
                 "hangs" => std::future::pending().await,
@@ -133,7 +134,7 @@ mod tests {
     async fn hanging_check_fails_and_keeps_its_place() {
         let mut out = Vec::new();
         let checks: Vec<Box<dyn HealthCheck>> = vec![Box::new(FakeCheck("hangs")), Box::new(FakeCheck("other"))];
-        let outcome = run_checks_within(Duration::from_millis(50), checks, &mut out).await.unwrap();
+        let outcome = run_checks(checks, &mut out).await.unwrap();
         assert_eq!(outcome, CommandOutcome::Failed);
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
         FAIL  hangs: no answer within 0.05 s — check that it can be reached from here
