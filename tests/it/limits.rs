@@ -312,12 +312,15 @@ async fn connections_wait_when_descriptors_run_out() {
         let last_error = last_error.clone();
         flood.spawn(async move {
             loop {
-                match TcpStream::connect(&address).await {
-                    Ok(mut socket) => drop(read_to_end(&mut socket).await),
-                    Err(error) => {
+                // Where the accept queue is short, the kernel drops connections, and itself tries again only after seconds, and then
+                // minutes.
+                match tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(&address)).await {
+                    Ok(Ok(mut socket)) => drop(read_to_end(&mut socket).await),
+                    Ok(Err(error)) => {
                         *last_error.lock() = Some(error);
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
+                    Err(_elapsed) => {}
                 }
             }
         });
