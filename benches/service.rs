@@ -195,8 +195,8 @@ async fn outputs() {
     println!("outputs: one turn whose tool returns too much");
     // What must be seen of it, and what must not.
     for (tool, seen, hidden) in [
-        ("pods", "CrashLoopBackOff", "managedFields"),
-        ("secrets", " Secret: ", "dmFsdWUtb2Ytc2Vjcm"),
+        ("pods", "CrashLoopBackOff", "fieldsV1"),
+        ("secrets", "[secret:password:", "dmFsdWUtb2Ytc2Vjcm"),
         ("log", "ERROR payment 4711", "nothing is hidden"),
     ] {
         let upstream = ScriptedUpstream::start_with_tool_call(tool, 3).await;

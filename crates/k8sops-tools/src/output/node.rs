@@ -5,6 +5,8 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle};
 
+use crate::redaction::is_only_placeholders;
+
 /// Deepest YAML that is read. `serde_json` has the same limit for JSON.
 const MAX_DEPTH: usize = 128;
 
@@ -107,7 +109,8 @@ pub(super) fn read_yaml(text: &str) -> Option<Vec<Node<'_>>> {
                 open.push((Node::Map(Vec::new()), None));
                 continue;
             }
-            Event::SequenceEnd | Event::MappingEnd => open.pop()?.0,
+            Event::SequenceEnd => restore_placeholder(open.pop()?.0),
+            Event::MappingEnd => open.pop()?.0,
             _ => continue,
         };
         match open.last_mut() {
@@ -133,6 +136,19 @@ pub(super) fn read_yaml(text: &str) -> Option<Vec<Node<'_>>> {
     }
     let are_collections = documents.iter().all(|document| !matches!(document, Node::Scalar(..)));
     (!documents.is_empty() && are_collections).then_some(documents)
+}
+
+/// Returns the placeholder of a secret as the scalar that it stands for: without quotes, its brackets are those of a list in YAML.
+fn restore_placeholder(node: Node<'_>) -> Node<'_> {
+    if let Node::List(items) = &node
+        && let [Node::Scalar(text, ScalarKind::Text)] = items.as_slice()
+    {
+        let bracketed = format!("[{text}]");
+        if is_only_placeholders(&bracketed) {
+            return Node::Scalar(bracketed.into(), ScalarKind::Text);
+        }
+    }
+    node
 }
 
 /// Returns whether a plain scalar of YAML is a number, a boolean or null.

@@ -45,6 +45,21 @@ fn json_list_shows_the_failing_pod() {
 }
 
 #[test]
+fn placeholders_of_a_long_yaml_stay_as_they_are() {
+    let secret = |n: usize| {
+        let value = data_encoding::BASE64.encode(format!("value-{n}-{}", n * 7_919).as_bytes());
+        format!("- apiVersion: v1\n  data:\n    password: {value}\n  kind: Secret\n  metadata:\n    name: secret-{n}\n")
+    };
+    let text = format!("apiVersion: v1\nitems:\n{}kind: List\n", (0..500).map(secret).collect::<String>());
+    let vault = crate::redaction::RedactionVault::new(&[7; 32], "session");
+    let redacted = vault.redact_text(&text, crate::redaction::ContentHint::Objects);
+    let content = fit_within_budget(&redacted);
+    assert!(content.contains("500 Secret") && content.contains("[secret:password:"), "{content}");
+    // Without its brackets it would not become the value again when the model uses it.
+    assert!(!content.contains("[\"secret:") && !content.contains("- secret:"), "{content}");
+}
+
+#[test]
 fn yaml_list_shows_the_failing_pod() {
     let mut text = "apiVersion: v1\nitems:\n".to_owned();
     for n in 1_300..1_500 {

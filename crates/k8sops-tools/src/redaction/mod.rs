@@ -66,5 +66,5 @@ mod yaml_secrets;
 pub use detection::contains_secret;
 
 pub(crate) use content_hint::ContentHint;
-pub(crate) use placeholder::arguments_contain_placeholder;
+pub(crate) use placeholder::{arguments_contain_placeholder, is_only_placeholders};
 pub(crate) use vault::RedactionVault;

@@ -86,7 +86,7 @@ pub(super) fn is_placeholder_at(text: &str, at: usize) -> bool {
 }
 
 /// Returns whether a text consists of placeholders only.
-pub(super) fn is_only_placeholders(text: &str) -> bool {
+pub(crate) fn is_only_placeholders(text: &str) -> bool {
     let mut end = 0;
     for found in find_placeholders(text) {
         if found.range.start != end {
