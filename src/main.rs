@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
-    cli::{audit, chat, doctor},
+    cli::{audit, chat, doctor, prompt},
     config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_telemetry::logs;
@@ -42,6 +42,8 @@ enum CliCommand {
     Chat(chat::ChatOptions),
     /// Check the configuration, authentication, model providers, MCP servers and the store, and say what to do.
     Doctor(doctor::DoctorOptions),
+    /// Print what the model of a new session is sent before the first message, with the tokens of each part.
+    Prompt(prompt::PromptOptions),
     /// Create an API key for a user, and its entry for AUTH_API_KEYS_FILE; the key is shown once and not stored.
     Key {
         /// User of the key.
@@ -131,6 +133,13 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
             let loaded = LoadedConfig::load_from_process();
             let checks = doctor::build_checks(&loaded, options).await;
             return Ok(doctor::run_checks(checks, &mut std::io::stdout()).await?.into());
+        }
+        CliCommand::Prompt(options) => {
+            let loaded = load_config()?;
+            print_warnings(&loaded);
+            let mut text = Vec::new();
+            prompt::run(&loaded.config, options, &mut text).await?;
+            print_output(&String::from_utf8_lossy(&text))?;
         }
         CliCommand::Config(choice) => {
             if let Some(document) = choice.document() {

@@ -97,6 +97,9 @@ pub(super) struct CreateSession {
     #[serde(default)]
     #[schema(default = true)]
     memory: Option<bool>,
+    /// The user's time zone by its IANA name, like `Europe/Berlin`.
+    #[serde(default)]
+    time_zone: Option<String>,
 }
 
 /// Creates a session.
@@ -117,7 +120,7 @@ pub(super) async fn create_session(
     caller: Caller<CanWrite>,
     body: JsonBody<CreateSession>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory } = body.0;
+    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory, time_zone } = body.0;
     let title = title.map(|title| validate_title(&title)).transpose()?;
     let patch = SettingsPatch {
         provider,
@@ -126,6 +129,7 @@ pub(super) async fn create_session(
         max_tokens: max_tokens.map(Some),
         reasoning: reasoning.map(Some),
         memory: memory.map(Some),
+        time_zone: time_zone.map(Some),
     };
     let settings = patch.apply_to(&state.default_settings.load());
     if patch != SettingsPatch::default() {

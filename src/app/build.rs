@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 use arc_swap::ArcSwap;
-use k8sops_agent::{memory::LongTermMemory, system_prompt};
+use k8sops_agent::{memory::LongTermMemory, prompt_parts, system_prompt};
 use k8sops_core::{ErrorChain, SessionSettings, SessionStore, StoreError};
 use k8sops_mcp::{CallLimits, McpConnector, McpHub, build_server_connector};
 use k8sops_models::{EmbeddingModel, ModelCatalog, ProviderEmbedder};
@@ -110,7 +110,7 @@ impl Application {
             store: store.clone(),
             catalog: catalog.clone(),
             tools: Arc::new(session_tools),
-            system: system_prompt(&config.agent.instructions),
+            system: system_prompt(&prompt_parts(&config.prompt, &config.agent.instructions)),
             limits: ArcSwap::from_pointee(run_limits(config)),
             fallback: config.llm.fallback.clone(),
             memory: long_term.enabled.then(|| memory.clone()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, SpendingLimits};
+use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, PromptOptions, SpendingLimits};
 use k8sops_core::mask_url;
 use k8sops_mcp::McpOptions;
 use k8sops_models::{ProviderCatalogOptions, ProviderOptions};
@@ -57,6 +57,8 @@ pub struct AppConfig {
     pub long_term: LongTermConfig,
     /// Section `agent`.
     pub agent: AgentOptions,
+    /// Section `agent.prompt`.
+    pub prompt: PromptOptions,
     /// Section `budgets`.
     pub budgets: SpendingLimits,
     /// Section `tools`.
@@ -167,6 +169,7 @@ impl AppConfig {
             budgets,
             tools,
             agent: reader.read_section(),
+            prompt: reader.read_section(),
             log: reader.read_section(),
             telemetry: reader.read_section(),
             audit: reader.read_section(),

@@ -1,6 +1,8 @@
 //! The list of all sections.
 
-use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions};
+use k8sops_agent::{
+    AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions, PromptOptions,
+};
 use k8sops_mcp::{DEFAULT_SERVER_VARIABLES, McpOptions, USER_TOKEN};
 use k8sops_models::{PROVIDER_VARIABLES, ProviderCatalogOptions};
 use k8sops_settings::{SettingsCatalog, SettingsSection as _, StandaloneVariable};
@@ -68,6 +70,7 @@ pub fn settings_catalog() -> SettingsCatalog {
         &LongTermMemoryOptions::SECTION,
         &EmbeddingOptions::SECTION,
         &AgentOptions::SECTION,
+        &PromptOptions::SECTION,
         &BudgetOptions::SECTION,
         &ToolOptions::SECTION,
         &LogOptions::SECTION,

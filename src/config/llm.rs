@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8sops_core::{ReasoningEffort, SessionSettings, printable_excerpt};
+use k8sops_core::{ReasoningEffort, SessionSettings, is_time_zone, printable_excerpt};
 use k8sops_models::{ModelChoice, ModelFeature, ModelOptions, ProviderOptions};
 use k8sops_settings::{
     SettingReader, ValueFormat,
@@ -25,6 +25,8 @@ options! {
         max_tokens: Option<u32> = optional(whole_number(1)).variable("LLM_MAX_TOKENS").example("8192").live(),
         /// How much the model of new sessions thinks before it answers; empty: its own default.
         reasoning: Option<ReasoningEffort> = optional(EFFORT).variable("LLM_REASONING").example("medium").live(),
+        /// Time zone of the users, an IANA name like Europe/Berlin; empty: the model is told the time of each message in UTC only.
+        time_zone: Option<String> = optional(TIME_ZONE).variable("K8SOPS_TIME_ZONE").example("Europe/Berlin").live(),
         /// Models that are tried, in this order, when the provider of a session is down; a provider alone stands for its first
         /// model.
         fallback: String =
@@ -33,6 +35,11 @@ options! {
 }
 
 const PROVIDER_ID: ValueFormat<String> = ValueFormat::described("the id of a provider", |text| Some(text.to_owned()));
+
+const TIME_ZONE: ValueFormat<String> =
+    ValueFormat::described("the IANA name of a time zone, like Europe/Berlin", |text| {
+        is_time_zone(text).then(|| text.to_owned())
+    });
 
 const FALLBACK_LIST: ValueFormat<String> =
     ValueFormat::described("provider/model pairs with commas between", |text| Some(text.to_owned()));
@@ -50,6 +57,8 @@ pub struct LlmConfig {
     pub max_tokens: Option<u32>,
     /// How much the model thinks; `None`: its own default.
     pub reasoning: Option<ReasoningEffort>,
+    /// The time zone of the users.
+    pub time_zone: Option<String>,
     /// Models that are tried when the provider of a session is down, in this order.
     pub fallback: Vec<ModelChoice>,
 }
@@ -62,6 +71,7 @@ impl LlmConfig {
             temperature: self.temperature,
             max_tokens: self.max_tokens,
             reasoning: self.reasoning,
+            time_zone: self.time_zone.clone(),
             ..SessionSettings::for_model(&self.provider, &self.model)
         }
     }
@@ -93,6 +103,7 @@ impl LlmConfig {
             temperature,
             max_tokens: options.max_tokens,
             reasoning: options.reasoning,
+            time_zone: options.time_zone,
             fallback,
         }
     }

@@ -9,6 +9,7 @@ const COMMANDS: &[&[&str]] = &[
     &["demo"],
     &["chat"],
     &["doctor"],
+    &["prompt"],
     &["key"],
     &["config"],
     &["audit"],

@@ -212,11 +212,11 @@ impl Run {
 
 /// Limits the conversation of this run in bytes. If it cannot be truncated that far, the model decides.
 fn limit_conversation_bytes(view: &RunView, limit: usize, before: usize, routing: &mut ModelRouting) {
-    let bytes =
-        context::build_conversation(view, limit, None).map_or(0, |messages| history::conversation_bytes(&messages));
+    let bytes = context::build_conversation(view, limit, None, None)
+        .map_or(0, |messages| history::conversation_bytes(&messages));
     let room = bytes / before.max(1) * limit;
     if routing.max_bytes.is_none_or(|known| room < known)
-        && context::build_conversation(view, limit, Some(room)).is_some()
+        && context::build_conversation(view, limit, Some(room), None).is_some()
     {
         routing.max_bytes = Some(room);
     }

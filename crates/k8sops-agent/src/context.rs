@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::{history, memory_notes::user_text_with_notes, run_log::RunView};
+use crate::{change_verification::insert_requests_to_look, history, run_log::RunView, user_text::render_user_message};
 use k8sops_core::{ChatMessage, UserMessage};
 use k8sops_models::{ToolSpec, tokens};
 
@@ -35,7 +35,7 @@ const MESSAGE_OVERHEAD_TOKENS: usize = 8;
 /// Counts the tokens of a message.
 pub(crate) fn count_message_tokens(message: &ChatMessage) -> usize {
     let text = match message {
-        ChatMessage::User(m) => tokens::count(&user_text_with_notes(m)),
+        ChatMessage::User(m) => tokens::count(&render_user_message(m, None)),
         ChatMessage::Assistant(m) => {
             let calls = m.tool_calls.iter();
             let calls: usize = calls
@@ -77,22 +77,23 @@ pub(crate) fn build_conversation(
     view: &RunView,
     limit: usize,
     max_bytes: Option<usize>,
+    time_zone: Option<&str>,
 ) -> Option<Vec<Arc<ChatMessage>>> {
     let summary = summary_message(view);
     let mut messages = history::with_stubs(messages_after_summary(view), limit);
+    for message in &mut messages {
+        if let ChatMessage::User(m) = message.as_ref() {
+            let content = render_user_message(m, time_zone);
+            *message = Arc::new(ChatMessage::User(UserMessage { content, ..m.clone() }));
+        }
+    }
     if let Some(max_bytes) = max_bytes {
         let max_bytes = max_bytes
             .saturating_sub(summary.as_ref().map_or(0, |m| history::conversation_bytes(std::slice::from_ref(m))));
         messages = history::truncate_to_bytes(&messages, max_bytes)?;
     }
+    insert_requests_to_look(&mut messages, view.run.as_ref().map(|run| run.run_id));
     messages.splice(0..0, summary);
-    for message in &mut messages {
-        if let ChatMessage::User(m) = message.as_ref()
-            && !m.recalled.is_empty()
-        {
-            *message = Arc::new(ChatMessage::User(UserMessage { content: user_text_with_notes(m), ..m.clone() }));
-        }
-    }
     Some(messages)
 }
 
@@ -107,7 +108,7 @@ pub(crate) fn estimate_request_tokens(view: &RunView, limit: usize, system: &str
         }
         _ => None,
     });
-    let messages = build_conversation(view, limit, None).unwrap_or_default();
+    let messages = build_conversation(view, limit, None, None).unwrap_or_default();
     if let Some((at, known)) = counted {
         let more: usize = recent[at + 1..].iter().map(|message| count_message_tokens(message)).sum();
         let known = known.saturating_add(more);

@@ -23,6 +23,9 @@
 //! | `retry_wait` | the wait before a retry, for replies, summaries and other completions |
 //! | `tool_calls`, `provenance`, `elicitation` | the tool calls of a reply: approval, execution, questions of their servers |
 //! | `context`, `history`, `compaction` | what of the conversation is sent, and the summary of the rest |
+//! | `user_text`, `memory_context` | a message as the model reads it, with its time and the memories recalled for it |
+//! | `unavailable_servers` | the servers that a run has to do without |
+//! | `citations`, `change_verification` | what an answer must not leave open: outputs it cites, a change it did not look at |
 //! | `limits`, `budget` | the bounds of a run |
 //! | [`memory`] | long-term memory: extraction, ranking, merging |
 //!
@@ -30,6 +33,8 @@
 
 mod budget;
 mod cancellation;
+mod change_verification;
+mod citations;
 mod compaction;
 mod completion;
 mod context;
@@ -38,7 +43,6 @@ mod history;
 mod limits;
 pub mod memory;
 mod memory_context;
-mod memory_notes;
 mod model_selection;
 mod model_step;
 mod options;
@@ -52,18 +56,21 @@ mod run_log;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+mod unavailable_servers;
+mod user_text;
 
 pub use budget::{UsageSource, is_budget_spent};
 pub use compaction::transcript_line;
 pub use completion::OneShotCompletion;
 pub use context::ContextPolicy;
 pub use limits::RunLimits;
-pub use memory_notes::MemoryRetriever;
 pub use model_selection::ModelCandidate;
 pub use options::{
-    AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions, SpendingLimit, SpendingLimits,
+    AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions, PromptOptions, SpendingLimit,
+    SpendingLimits,
 };
-pub use prompt::system_prompt;
+pub use prompt::{PromptPart, prompt_parts, system_prompt};
 pub use run::{Run, RunEnd};
 pub use run_events::run_failure_events;
 pub use run_log::{LogClosed, PreviewChunk, RunLog, RunView};
+pub use user_text::MemoryRetriever;

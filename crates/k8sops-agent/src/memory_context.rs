@@ -39,7 +39,8 @@ impl Run {
     }
 }
 
-fn newest_user_message(messages: &[Arc<ChatMessage>]) -> Option<&UserMessage> {
+/// Returns the message that the run answers.
+pub(crate) fn newest_user_message(messages: &[Arc<ChatMessage>]) -> Option<&UserMessage> {
     messages.iter().rev().find_map(|message| match message.as_ref() {
         ChatMessage::User(message) => Some(message),
         _ => None,

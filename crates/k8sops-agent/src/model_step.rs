@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
-    budget, context,
+    budget,
+    change_verification::{ChangeCheck, is_answer_reason},
+    citations::{CitedOutputs, find_citations, find_unsupported_claim},
+    context,
     limits::LimitReached,
     model_selection::{self, ModelCandidate, ModelRouting},
     prompt::last_step_message,
@@ -133,6 +136,7 @@ impl Run {
             view,
             self.limits.context.max_request_tokens(routing.context_window),
             routing.max_bytes,
+            self.settings.time_zone.as_deref(),
         )?;
         if let Some(reached) = reached {
             let words = last_step_message(&reached.describe(&self.limits));
@@ -181,11 +185,25 @@ impl Run {
                 tool_call_ended(call, ToolStatus::Error, format!("not run: {words}"))
             })
             .collect();
+        let CitedOutputs { citations, unknown } = find_citations(&reply.content, &view.messages);
+        let mut remarks: Vec<SessionWarning> = unknown_citation_warning(&unknown).into_iter().collect();
+        let mut is_finished = ends;
+        if ends && !empty && is_answer_reason(reply.stop_reason) {
+            match self.check_changes(view, run) {
+                // The next step asks the model to look.
+                ChangeCheck::Unverified { answers: 0, .. } if reached.is_none() && self.can_look_again(view, run) => {
+                    is_finished = false;
+                }
+                ChangeCheck::Unverified { tool, .. } => remarks.push(unverified_change_warning(tool)),
+                ChangeCheck::Verified => remarks.extend(unsupported_claim_warning(&reply.content, view)),
+            }
+        }
         let mut events = vec![EventBody::AssistantMessage(AssistantMessageEvent {
             message_id,
             content: reply.content,
             reasoning: reply.reasoning,
             tool_calls,
+            citations,
             usage,
             stop_reason: reply.stop_reason,
             provider: Some(candidate.provider.clone()),
@@ -195,8 +213,9 @@ impl Run {
         })];
         let news = reply.notices.into_iter().filter(|notice| !view.warned.contains(notice.code));
         events.extend(news.map(|notice| EventBody::Warning(SessionWarning::new(notice.code, notice.message))));
+        events.extend(remarks.into_iter().map(EventBody::Warning));
         events.extend(beyond);
-        if ends {
+        if is_finished {
             if let Some(reached) = reached {
                 let message = format!("{}; the turn ends with what is known", reached.describe(&self.limits));
                 events.push(EventBody::Warning(SessionWarning::new(reached.code(), message)));
@@ -268,6 +287,7 @@ impl Run {
                 content: partial.text,
                 reasoning: (!partial.reasoning.is_empty()).then_some(partial.reasoning),
                 tool_calls: Vec::new(),
+                citations: Vec::new(),
                 usage,
                 stop_reason: StopReason::Cancelled,
                 provider: Some(candidate.provider.clone()),
@@ -278,6 +298,32 @@ impl Run {
         events.push(run_finished(run, RunOutcome::Cancelled, usage));
         self.log.append_events(events).await
     }
+}
+
+fn unknown_citation_warning(numbers: &[u64]) -> Option<SessionWarning> {
+    let listed: Vec<String> = numbers.iter().map(|n| format!("[{n}]")).collect();
+    (!numbers.is_empty()).then(|| {
+        let message = format!("the answer cites {}, which is no output of this session", listed.join(", "));
+        SessionWarning::new("unknown_citation", message)
+    })
+}
+
+fn unverified_change_warning(tool: &str) -> SessionWarning {
+    let message =
+        format!("{tool} changed something in this turn, and nothing was read of it afterwards; check it yourself");
+    SessionWarning::new("unverified_change", message)
+}
+
+/// Warns of an answer that states facts of the cluster in a turn in which no tool ran.
+fn unsupported_claim_warning(answer: &str, view: &RunView) -> Option<SessionWarning> {
+    let turn = view.messages.iter().rev().take_while(|message| !matches!(message.as_ref(), ChatMessage::User(_)));
+    if turn.into_iter().any(|message| matches!(message.as_ref(), ChatMessage::Tool(_))) {
+        return None;
+    }
+    let claim = find_unsupported_claim(answer, &view.messages)?;
+    let message =
+        format!("no tool ran in this turn, and no earlier message says {claim:?}; check it before you rely on it");
+    Some(SessionWarning::new("unsupported_claims", message))
 }
 
 /// Returns whether an error is the provider's, so that a fallback may succeed, and not the request's.

@@ -36,6 +36,26 @@ options! {
 }
 
 options! {
+    /// Parts of the system prompt. A text replaces the built-in one; `{built_in}` in it stands for the built-in text, so that
+    /// it can be extended. `k8sops prompt` prints the result.
+    #[derive(Debug, Clone)]
+    pub struct PromptOptions at "agent.prompt" {
+        /// Who the agent is.
+        pub role: String = or_empty(TEXT),
+        /// How a cause is found, and when a diagnosis is done.
+        pub investigation: String = or_empty(TEXT),
+        /// What tool outputs are.
+        pub tools: String = or_empty(TEXT),
+        /// What to mind before, during and after a change.
+        pub safety: String = or_empty(TEXT),
+        /// The form of an answer.
+        pub answer: String = or_empty(TEXT),
+        /// Where the agent works: clusters, conventions. Empty by default.
+        pub place: String = or_empty(TEXT).example("Production runs in the clusters eu-1 and us-1."),
+    }
+}
+
+options! {
     /// Budgets; empty: no limit. They are checked between model calls, so that the call that reaches one is not interrupted.
     #[derive(Debug, Clone, Copy)]
     pub struct BudgetOptions at "budgets" {

@@ -90,6 +90,11 @@ const VOCABULARY: &[&str] = &[
     "apps",
 ];
 
+/// Returns whether a word belongs to the tools' own vocabulary.
+pub(crate) fn is_vocabulary(word: &str) -> bool {
+    VOCABULARY.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
 /// Returns the first word of the arguments that occurs in a tool's output or description and in no message of the user, with
 /// the place where it occurs.
 pub(crate) fn find_untrusted_word(
@@ -99,7 +104,7 @@ pub(crate) fn find_untrusted_word(
 ) -> Option<UntrustedWord> {
     let mut candidates = HashSet::new();
     arguments.values().for_each(|value| collect(value, &mut candidates));
-    candidates.retain(|word| !VOCABULARY.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    candidates.retain(|word| !is_vocabulary(word));
     for message in messages {
         if let ChatMessage::User(message) = message.as_ref() {
             for word in words(&message.content) {
@@ -166,6 +171,7 @@ mod tests {
             tool_call_id: "a".parse().unwrap(),
             seq: 1,
             ts: Timestamp::now(),
+            number: 1,
             name: "look".into(),
             status: ToolStatus::Ok,
             content: content.into(),

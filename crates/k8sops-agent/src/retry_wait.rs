@@ -41,10 +41,10 @@ impl ScheduledRetry {
     /// Returns the event that announces the retry to clients.
     pub(crate) fn warning(&self, error: &ModelError) -> EventBody {
         let seconds = self.delay.as_secs_f64();
+        let message = format!("{error}; trying again in {seconds:.1} s (attempt {} failed)", self.failed_attempts);
         EventBody::Warning(SessionWarning {
-            code: error.code().into(),
-            message: format!("{error}; trying again in {seconds:.1} s (attempt {} failed)", self.failed_attempts),
             wait_seconds: Some((seconds * 10.0).round() / 10.0),
+            ..SessionWarning::new(error.code(), message)
         })
     }
 

@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::UsageSource,
+    change_verification::{ChangeCheck, check_changes},
     limits::RunLimits,
-    memory_notes::MemoryRetriever,
     model_selection::{ModelCandidate, ModelRouting},
     run_events::run_finished,
-    run_log::{LogClosed, RunLog},
+    run_log::{LogClosed, RunLog, RunView},
+    user_text::MemoryRetriever,
 };
 
 /// The parts of a run.
@@ -65,15 +66,35 @@ impl Run {
                 self.resolve_calls(run, &view.messages, &routing).await?;
             } else if self.cancel.is_cancelled() {
                 self.log.append_events(vec![run_finished(run, RunOutcome::Cancelled, TokenUsage::default())]).await?;
-            } else if has_final_reply(&view.messages, run) {
+            } else if has_final_reply(&view.messages, run) && !self.is_asked_to_look(&view, run) {
                 // An earlier owner committed the reply and stopped before it closed the run.
                 let outcome =
                     if self.limits.was_reached_before(run) { RunOutcome::Limit } else { RunOutcome::Completed };
                 self.log.append_events(vec![run_finished(run, outcome, TokenUsage::default())]).await?;
+            } else if self.announce_unavailable_servers(&view, run).await? {
             } else if !self.recall_memories(&view, run).await? {
                 self.ask_model(&view, run, &mut routing).await?;
             }
         }
+    }
+}
+
+impl Run {
+    /// Checks whether the run has looked at what it changed.
+    pub(crate) fn check_changes<'a>(&self, view: &'a RunView, run: &OpenRun) -> ChangeCheck<'a> {
+        check_changes(run.run_id, &view.messages, self.tools.as_ref())
+    }
+
+    /// Returns whether the newest reply is the first one after a change that the model has not looked at, so that the model is
+    /// asked to look. A run without tools, or at its limit, cannot look.
+    fn is_asked_to_look(&self, view: &RunView, run: &OpenRun) -> bool {
+        matches!(self.check_changes(view, run), ChangeCheck::Unverified { answers: 1, .. })
+            && self.can_look_again(view, run)
+    }
+
+    /// Returns whether the run may make another call that reads.
+    pub(crate) fn can_look_again(&self, view: &RunView, run: &OpenRun) -> bool {
+        !self.tools.tool_specs().is_empty() && self.limits.find_reached(run, &view.messages).is_none()
     }
 }
 

@@ -64,8 +64,8 @@ pub use frame::{
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use message::{
-    AssistantMessage, ChatMessage, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage, ToolStatus,
-    UserMessage,
+    AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
+    ToolStatus, UserMessage,
 };
 pub use money::UsdAmount;
 pub use net::{is_loopback, mask_url, printable_excerpt};
@@ -82,7 +82,7 @@ pub use request_context::RequestContext;
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};
 pub use state::{ContextCompaction, SessionState};
 pub use summary::{SessionSummary, derive_title};
-pub use time::Timestamp;
+pub use time::{Timestamp, is_time_zone};
 pub use usage::{DailyUsage, ModelUsage, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage};
 pub use user_memory::{
     EmbeddingChange, EmbeddingSpace, EmbeddingVector, MemoryChange, MemoryKind, MemoryNote, MemorySource,

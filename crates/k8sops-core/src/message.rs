@@ -52,6 +52,9 @@ pub struct UserMessage {
     /// The memories that were recalled for this message, which the model gets together with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recalled: Vec<MemoryNote>,
+    /// The MCP servers that were not connected when the agent started to work on this message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unavailable_servers: Vec<String>,
 }
 
 impl UserMessage {
@@ -65,6 +68,7 @@ impl UserMessage {
             content: content.into(),
             memory: false,
             recalled: Vec::new(),
+            unavailable_servers: Vec::new(),
         }
     }
 }
@@ -88,6 +92,9 @@ pub struct AssistantMessage {
     /// The tools that the model calls, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
+    /// The tool outputs that the text cites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub citations: Vec<Citation>,
     /// Why the reply ended.
     pub stop_reason: StopReason,
     /// The provider that the reply came from.
@@ -103,6 +110,15 @@ pub struct AssistantMessage {
     /// the provider counts it.
     #[serde(default)]
     pub usage: TokenUsage,
+}
+
+/// A tool output that a reply cites as `[n]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Citation {
+    /// The number in the text; see [`ToolMessage::number`].
+    pub n: u64,
+    /// The call that returned the output.
+    pub tool_call_id: ToolCallId,
 }
 
 /// Data of a reply that the provider needs back when the conversation continues: signed thinking, encrypted reasoning. It is
@@ -144,6 +160,9 @@ pub struct ToolMessage {
     pub seq: u64,
     /// When it was logged.
     pub ts: Timestamp,
+    /// The number of the output in its session, from 1 on, by which replies cite it. Version 0.2 numbered none: 0.
+    #[serde(default)]
+    pub number: u64,
     /// The name of the tool.
     pub name: String,
     /// How the call ended.

@@ -25,6 +25,10 @@ pub struct SessionSettings {
     #[serde(default = "memory_default", skip_serializing_if = "Clone::clone")]
     #[schema(default = true)]
     pub memory: bool,
+    /// The user's time zone by its IANA name, like `Europe/Berlin`. The model is told the time of each message in UTC, and also
+    /// in this zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
 }
 
 impl SessionSettings {
@@ -38,6 +42,7 @@ impl SessionSettings {
             max_tokens: None,
             reasoning: None,
             memory: memory_default(),
+            time_zone: None,
         }
     }
 }
@@ -109,6 +114,10 @@ pub struct SettingsPatch {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_field")]
     #[schema(value_type = Option<bool>)]
     pub memory: Option<Option<bool>>,
+    /// The user's time zone by its IANA name, like `Europe/Berlin`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "nullable_field")]
+    #[schema(value_type = Option<String>)]
+    pub time_zone: Option<Option<String>>,
 }
 
 impl SettingsPatch {
@@ -133,6 +142,9 @@ impl SettingsPatch {
         }
         if let Some(memory) = self.memory {
             patched.memory = memory.unwrap_or_else(memory_default);
+        }
+        if let Some(time_zone) = &self.time_zone {
+            patched.time_zone.clone_from(time_zone);
         }
         patched
     }

@@ -27,6 +27,9 @@ pub struct SessionState {
     /// The codes of the warnings since the last change of settings, so that a warning is not repeated.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
+    /// The number of tool outputs so far. It numbers them, also when the oldest turns are dropped from a checkpoint.
+    #[serde(default)]
+    pub output_count: u64,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -59,6 +62,7 @@ impl SessionState {
             run: None,
             compaction: None,
             warned: BTreeSet::new(),
+            output_count: 0,
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -144,6 +148,7 @@ impl SessionState {
                     content: e.content.clone(),
                     memory: false,
                     recalled: Vec::new(),
+                    unavailable_servers: Vec::new(),
                 }));
             }
             EventBody::RunStarted(e) => {
@@ -159,10 +164,12 @@ impl SessionState {
             }
             EventBody::ToolEnd(e) => {
                 let Some(call) = self.run.as_mut().and_then(|run| run.end_call(&e.tool_call_id)) else { return };
+                self.output_count += 1;
                 self.push_message(ChatMessage::Tool(ToolMessage {
                     tool_call_id: call.id,
                     seq,
                     ts,
+                    number: self.output_count,
                     name: call.name,
                     status: e.status,
                     content: e.content.clone(),
@@ -183,7 +190,12 @@ impl SessionState {
                 self.learned_up_to = e.up_to_seq;
                 self.add_usage(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
             }
-            EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
+            EventBody::Warning(e) => {
+                self.warned.insert(e.code.clone());
+                if let Some(message) = self.newest_user_message().filter(|_| !e.unavailable_servers.is_empty()) {
+                    message.unavailable_servers.clone_from(&e.unavailable_servers);
+                }
+            }
             EventBody::SettingsChanged(_) => self.warned.clear(),
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)
@@ -227,6 +239,7 @@ fn assistant_message(e: &AssistantMessageEvent, run_id: Option<RunId>, seq: u64,
         content: e.content.clone(),
         reasoning: e.reasoning.clone(),
         tool_calls: e.tool_calls.clone(),
+        citations: e.citations.clone(),
         stop_reason: e.stop_reason,
         provider: e.provider.clone(),
         model: e.model.clone(),

@@ -41,6 +41,26 @@ impl Timestamp {
     }
 }
 
+/// Returns whether a name is that of a time zone in the IANA database, like `Europe/Berlin`.
+#[must_use]
+pub fn is_time_zone(name: &str) -> bool {
+    jiff::tz::TimeZone::get(name).is_ok()
+}
+
+impl Timestamp {
+    /// The weekday and the time to the minute, in UTC and in a time zone: `Monday 2026-11-30 09:05 UTC (2026-11-30 10:05 in
+    /// Europe/Berlin)`. An unknown zone is left out.
+    #[must_use]
+    pub fn describe_minute(self, time_zone: Option<&str>) -> String {
+        let ts = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
+        let utc = ts.to_zoned(jiff::tz::TimeZone::UTC).strftime("%A %Y-%m-%d %H:%M UTC").to_string();
+        match time_zone.map(|name| (name, ts.in_tz(name))) {
+            Some((name, Ok(local))) => format!("{utc} ({} in {name})", local.strftime("%Y-%m-%d %H:%M")),
+            _ => utc,
+        }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ts = jiff::Timestamp::from_millisecond(self.0).unwrap_or_default();
@@ -82,6 +102,18 @@ mod tests {
     fn timestamp_has_three_digits_of_milliseconds() {
         assert_eq!(Timestamp::from_millis(1_700_000_000_000).to_string(), "2023-11-14T22:13:20.000Z");
         assert_eq!(Timestamp::from_millis(1_700_000_000_007).to_string(), "2023-11-14T22:13:20.007Z");
+    }
+
+    #[test]
+    fn minute_is_in_utc_and_in_the_time_zone() {
+        let time = Timestamp::from_millis(1_700_000_000_000);
+        assert_eq!(time.describe_minute(None), "Tuesday 2023-11-14 22:13 UTC");
+        assert_eq!(
+            time.describe_minute(Some("Asia/Kolkata")),
+            "Tuesday 2023-11-14 22:13 UTC (2023-11-15 03:43 in Asia/Kolkata)"
+        );
+        assert_eq!(time.describe_minute(Some("Mars/Olympus")), "Tuesday 2023-11-14 22:13 UTC");
+        assert!(is_time_zone("America/New_York") && !is_time_zone("Mars/Olympus") && !is_time_zone(""));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8sops_core::{ReasoningEffort, SessionSettings};
+use k8sops_core::{ReasoningEffort, SessionSettings, is_time_zone};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -172,7 +172,7 @@ impl ModelCatalog {
     /// Returns the first invalid field and the allowed values.
     pub fn validate_settings(&self, settings: &SessionSettings) -> Result<(), InvalidSettings> {
         let reject = |field, message| Err(InvalidSettings { field, message });
-        let SessionSettings { provider, model, temperature, max_tokens, reasoning, memory: _ } = settings;
+        let SessionSettings { provider, model, temperature, max_tokens, reasoning, memory: _, time_zone } = settings;
         let Some(entry) = self.entries.get(provider) else {
             let message =
                 format!("unknown provider {}; available: {}", quote_name(provider), join_names(self.entries.keys()));
@@ -211,6 +211,12 @@ impl ModelCatalog {
                 let most = most.map_or_else(|| "or more".to_owned(), |most| format!("to {most} for {model}"));
                 return reject("max_tokens", format!("must be 1 {most}"));
             }
+        }
+        if let Some(name) = time_zone
+            && !is_time_zone(name)
+        {
+            let message = format!("unknown time zone {}; use an IANA name like Europe/Berlin or UTC", quote_name(name));
+            return reject("time_zone", message);
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ pub(crate) fn prompt_turns(request: &ChatRequest, format: BlockFormat) -> Vec<Pr
 }
 
 /// Returns the text in which the model reads the result of a tool call: the status, unless it is `ok`, and the output
-/// in a fence. The status keeps the model from taking an unknown outcome for a success or a failure. The fence marks
+/// in a fence with its number. The status keeps the model from taking an unknown outcome for a success or a failure. The fence marks
 /// the output as data, which cannot give instructions.
 pub(crate) fn render_tool_result(message: &ToolMessage) -> Cow<'_, str> {
     let status = match message.status {
@@ -134,9 +134,10 @@ pub(crate) fn render_tool_result(message: &ToolMessage) -> Cow<'_, str> {
         return Cow::Borrowed(status);
     }
     let tool = sanitize_tool_name(&message.name);
+    let number = if message.number == 0 { String::new() } else { format!(" id=\"{}\"", message.number) };
     let separator = if status.is_empty() { "" } else { "\n" };
     let data = escape_fences(&message.content);
-    Cow::Owned(format!("{status}{separator}<{FENCE_TAG} tool=\"{tool}\">\n{data}\n</{FENCE_TAG}>"))
+    Cow::Owned(format!("{status}{separator}<{FENCE_TAG}{number} tool=\"{tool}\">\n{data}\n</{FENCE_TAG}>"))
 }
 
 /// The element around the output of a tool.
@@ -209,7 +210,10 @@ mod tests {
         let turns = prompt_turns(&asked, BlockFormat::ChatCompletions);
         let PromptTurn::Assistant { text: None, exchanges, .. } = &turns[1] else { panic!("{turns:?}") };
         let seen: Vec<_> = exchanges.iter().map(|e| (e.call.id.as_str(), &*e.result, e.is_error)).collect();
-        assert_eq!(seen, [("a", MISSING_RESULT, true), ("b", "<tool_output tool=\"x\">\nlate\n</tool_output>", false)]);
+        assert_eq!(
+            seen,
+            [("a", MISSING_RESULT, true), ("b", "<tool_output id=\"1\" tool=\"x\">\nlate\n</tool_output>", false)]
+        );
         assert_eq!(turns.len(), 3);
     }
 
@@ -219,10 +223,10 @@ mod tests {
             ChatMessage::Tool(message) => render_tool_result(message).into_owned(),
             _ => unreachable!(),
         };
-        assert_eq!(read(ToolStatus::Ok, "[fine]\n"), "<tool_output tool=\"x\">\n[fine]\n\n</tool_output>");
+        assert_eq!(read(ToolStatus::Ok, "[fine]\n"), "<tool_output id=\"1\" tool=\"x\">\n[fine]\n\n</tool_output>");
         assert_eq!(
             read(ToolStatus::Error, "no such pod"),
-            "[error]\n<tool_output tool=\"x\">\nno such pod\n</tool_output>"
+            "[error]\n<tool_output id=\"1\" tool=\"x\">\nno such pod\n</tool_output>"
         );
         assert!(read(ToolStatus::Denied, "too risky").starts_with("[denied by the user"));
         assert!(read(ToolStatus::Cancelled, "").starts_with("[cancelled"));

@@ -36,6 +36,11 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
     fn tool_specs(&self) -> Arc<[ToolSpec]>;
 
+    /// Returns the names of the MCP servers that are not connected now.
+    fn unavailable_servers(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Classifies a call without running it; `None` if there is no tool of that name. `untrusted_word` is a word of the
     /// arguments that no user said, if there is one.
     fn classify_call(

@@ -61,7 +61,7 @@ pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor,
 pub use options::*;
 pub use redaction::contains_secret;
 pub use session_tools::SessionToolFactory;
-pub use tool_info::{LeftOutTool, ToolInfo};
+pub use tool_info::{LeftOutTool, OfferedTools, ToolInfo};
 pub use tool_offer::ToolOffer;
 pub use user_tokens::UserTokens;
 

@@ -316,6 +316,11 @@ impl ToolExecutor for SessionToolExecutor {
         self.shared.catalog.tool_specs(&found)
     }
 
+    fn unavailable_servers(&self) -> Vec<String> {
+        let statuses = self.shared.hub.statuses();
+        statuses.iter().filter(|status| !status.connected).map(|status| status.name.clone()).collect()
+    }
+
     fn classify_call(
         &self,
         name: &str,

@@ -24,9 +24,11 @@ async fn a_change_waits_for_its_approval_and_runs_with_the_arguments_that_were_a
             "tool_start",
             "tool_end",
             "assistant_message",
+            "warning",
             "run_finished"
         ]
     );
+    assert_eq!(log.warnings(), ["unverified_change"]);
 }
 
 #[tokio::test]
@@ -97,6 +99,7 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
             content: String::new(),
             reasoning: None,
             tool_calls: vec![ToolCall { id: "c0".parse().unwrap(), name: "look".into(), arguments: json!({}) }],
+            citations: vec![],
             usage: TokenUsage::default(),
             stop_reason: StopReason::ToolUse,
             provider: None,
@@ -149,7 +152,7 @@ async fn an_approval_lapses_when_what_it_showed_has_changed() {
     });
     end.unwrap();
     assert_eq!(tools.called(), [("change".to_owned(), json!({"replicas": 3}))]);
-    assert_eq!(log.warnings(), ["approval_stale"]);
+    assert_eq!(log.warnings(), ["approval_stale", "unverified_change"]);
     assert_eq!(log.kinds().iter().filter(|kind| **kind == "approval_requested").count(), 2);
     log.assert_can_go_on();
 }
@@ -241,6 +244,7 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
             content: String::new(),
             reasoning: None,
             tool_calls,
+            citations: vec![],
             usage: TokenUsage::default(),
             stop_reason: StopReason::ToolUse,
             provider: None,

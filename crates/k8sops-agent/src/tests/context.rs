@@ -283,6 +283,7 @@ async fn a_conversation_that_was_long_already_is_summarised_in_pieces() {
                 content: format!("answer {n}: {}", "this is what there was to say of it. ".repeat(60)),
                 reasoning: None,
                 tool_calls: vec![],
+                citations: vec![],
                 usage: TokenUsage::default(),
                 stop_reason: StopReason::EndTurn,
                 provider: None,

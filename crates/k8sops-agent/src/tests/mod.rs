@@ -220,6 +220,10 @@ struct Tools {
     gates: HashMap<&'static str, TestGate>,
     /// `change` needs no approval.
     asks_nothing: bool,
+    /// Whether the requests to the model list a tool.
+    is_offered: bool,
+    /// Servers that are not connected.
+    unavailable: Vec<String>,
     /// What changes between an approval and its call, the last one first.
     changes_before_call: Mutex<Vec<&'static str>>,
     running: AtomicUsize,
@@ -244,7 +248,12 @@ impl ToolExecutor for Tools {
     }
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {
-        Arc::new([])
+        let tool = ToolSpec { name: "look".into(), description: String::new(), input_schema: Map::new() };
+        if self.is_offered { Arc::new([tool]) } else { Arc::new([]) }
+    }
+
+    fn unavailable_servers(&self) -> Vec<String> {
+        self.unavailable.clone()
     }
 
     fn classify_call(

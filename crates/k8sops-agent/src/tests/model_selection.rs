@@ -150,7 +150,7 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
     );
     let sizes: Vec<_> = model.requests()[2..].iter().map(|r| r.messages.len()).collect();
     assert_eq!(sizes, [5, 3, 1, 3]);
-    assert!(matches!(&*model.requests()[4].messages[0], ChatMessage::User(m) if m.content == "third"));
+    assert!(matches!(&*model.requests()[4].messages[0], ChatMessage::User(m) if m.content.ends_with("third")));
     log.assert_can_go_on();
 }
 

@@ -124,3 +124,85 @@ async fn calls_with_other_arguments_are_not_the_same() {
     assert!(log.ends().iter().all(|(_, content)| content == "done"));
     assert_eq!(log.outcome(), RunOutcome::Completed);
 }
+
+/// A test's tools, offered to the model.
+fn offered() -> Arc<Tools> {
+    Arc::new(Tools { is_offered: true, ..Tools::default() })
+}
+
+#[tokio::test]
+async fn model_is_asked_once_to_look_at_what_it_changed() {
+    let log = Log::new("set it to 3");
+    let model = ScriptedModel::new([
+        vec![call("force", json!({"name": "cart"}))],
+        vec![text("done")],
+        vec![call("look", json!({"name": "cart"}))],
+        vec![text("it runs [2]")],
+    ]);
+    let mut run_of_four_steps = run(&log, &model, &offered());
+    run_of_four_steps.limits.max_steps = 4;
+    run_of_four_steps.run_to_completion().await.unwrap();
+    assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Completed, vec![]));
+    let requests = model.requests();
+    let asked = |at: usize| {
+        let users = requests[at].messages.iter().filter_map(|m| match m.as_ref() {
+            ChatMessage::User(m) => Some(m.content.as_str()),
+            _ => None,
+        });
+        users.filter(|text| text.contains("have not looked at it since")).count()
+    };
+    assert_eq!([asked(1), asked(2), asked(3)], [0, 1, 1]);
+    // The same words stand at the same place in later requests, so that the beginning of the prompt can be cached.
+    again(&log, "and now?");
+    model.add_replies([vec![text("as before")]]);
+    run(&log, &model, &offered()).run_to_completion().await.unwrap();
+    let (before, after) = (&requests[3].messages, &model.requests()[4].messages);
+    let texts = |messages: &[Arc<ChatMessage>]| -> Vec<String> {
+        let text = |message: &Arc<ChatMessage>| match message.as_ref() {
+            ChatMessage::User(m) => m.content.clone(),
+            ChatMessage::Assistant(m) => m.content.clone(),
+            ChatMessage::Tool(m) => m.content.clone(),
+        };
+        messages.iter().map(text).collect()
+    };
+    assert_eq!(texts(before), texts(&after[..before.len()]));
+    let citations = log.events.lock().iter().find_map(|e| match &e.body {
+        EventBody::AssistantMessage(m) if !m.citations.is_empty() => Some(m.citations.clone()),
+        _ => None,
+    });
+    assert_eq!(citations.unwrap().iter().map(|c| c.n).collect::<Vec<_>>(), [2]);
+}
+
+#[tokio::test]
+async fn change_that_stays_unverified_is_warned_of() {
+    let log = Log::new("set it to 3");
+    let model = ScriptedModel::new([
+        vec![call("force", json!({"name": "cart"}))],
+        vec![text("done")],
+        vec![text("nothing to look at")],
+    ]);
+    run(&log, &model, &offered()).run_to_completion().await.unwrap();
+    assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Completed, vec!["unverified_change".to_owned()]));
+    assert_eq!(model.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn answer_without_evidence_is_warned_of() {
+    let log = Log::new("how is the shop?");
+    let model = ScriptedModel::new([vec![text("All 3 pods are fine [4].")]]);
+    run(&log, &model, &offered()).run_to_completion().await.unwrap();
+    assert_eq!(log.warnings(), ["unknown_citation", "unsupported_claims"]);
+}
+
+#[tokio::test]
+async fn servers_that_are_down_are_said_with_the_message() {
+    let log = Log::new("how is the shop?");
+    let model = ScriptedModel::new([vec![text("I cannot tell.")]]);
+    let tools = Arc::new(Tools { unavailable: vec!["argocd".into()], ..Tools::default() });
+    run(&log, &model, &tools).run_to_completion().await.unwrap();
+    assert_eq!(log.warnings(), ["servers_unavailable"]);
+    let request = &model.requests()[0];
+    let ChatMessage::User(message) = &*request.messages[0] else { panic!("{:?}", request.messages) };
+    assert!(message.content.contains("not connected at this moment: argocd."), "{}", message.content);
+    assert_eq!(&*request.system, "be brief", "the beginning of the prompt stays the same");
+}

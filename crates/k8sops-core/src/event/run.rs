@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     ids::{CommandId, MessageId},
-    message::{ProviderData, StopReason, TokenUsage, ToolCall},
+    message::{Citation, ProviderData, StopReason, TokenUsage, ToolCall},
     request_context::RequestContext,
 };
 
@@ -51,6 +51,9 @@ pub struct AssistantMessageEvent {
     /// The tools that the model calls, in its order.
     #[serde(default)]
     pub tool_calls: Vec<ToolCall>,
+    /// The tool outputs that the text cites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub citations: Vec<Citation>,
     /// Tokens and cost of this reply.
     pub usage: TokenUsage,
     /// Why the reply ended.
@@ -163,12 +166,15 @@ pub struct SessionWarning {
     /// Seconds until the next attempt, if something is retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<f64>,
+    /// The MCP servers that are not connected, in a warning about them. The model is told with the message it answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unavailable_servers: Vec<String>,
 }
 
 impl SessionWarning {
     /// A warning after which nothing is retried.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), wait_seconds: None }
+        Self { code: code.into(), message: message.into(), wait_seconds: None, unavailable_servers: Vec::new() }
     }
 }

@@ -105,9 +105,9 @@ fn request_body_matches_protocol() {
                     {"id": "call_2", "function": {"name": "pods_get", "arguments": {"invalid_arguments": "{\"name\": "}}},
                 ]},
                 {"role": "tool", "tool_call_id": "call_1", "tool_name": "pods_list",
-                    "content": "<tool_output tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
+                    "content": "<tool_output id=\"1\" tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
                 {"role": "tool", "tool_call_id": "call_2", "tool_name": "pods_get",
-                    "content": "[error]\n<tool_output tool=\"x\">\nbad arguments\n</tool_output>"},
+                    "content": "[error]\n<tool_output id=\"1\" tool=\"x\">\nbad arguments\n</tool_output>"},
                 {"role": "assistant", "content": "", "tool_calls": [
                     {"id": "call_3", "function": {"name": "restart", "arguments": {}}},
                 ]},

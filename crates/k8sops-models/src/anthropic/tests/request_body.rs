@@ -27,8 +27,8 @@ fn request_body_matches_protocol() {
                         "input": {"invalid_arguments": "{\"name\": "}},
                 ]},
                 {"role": "user", "content": [
-                    {"type": "tool_result", "tool_use_id": "call_1", "content": "<tool_output tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
-                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\n<tool_output tool=\"x\">\nbad arguments\n</tool_output>", "is_error": true,
+                    {"type": "tool_result", "tool_use_id": "call_1", "content": "<tool_output id=\"1\" tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
+                    {"type": "tool_result", "tool_use_id": "call_2", "content": "[error]\n<tool_output id=\"1\" tool=\"x\">\nbad arguments\n</tool_output>", "is_error": true,
                         "cache_control": {"type": "ephemeral"}},
                 ]},
                 {"role": "assistant", "content": [

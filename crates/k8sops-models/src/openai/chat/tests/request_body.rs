@@ -16,8 +16,8 @@ fn request_body_matches_protocol() {
                     {"id": "call_2", "type": "function",
                         "function": {"name": "pods_get", "arguments": "{\"invalid_arguments\":\"{\\\"name\\\": \"}"}},
                 ]},
-                {"role": "tool", "tool_call_id": "call_1", "content": "<tool_output tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
-                {"role": "tool", "tool_call_id": "call_2", "content": "[error]\n<tool_output tool=\"x\">\nbad arguments\n</tool_output>"},
+                {"role": "tool", "tool_call_id": "call_1", "content": "<tool_output id=\"1\" tool=\"x\">\ncart CrashLoopBackOff\n</tool_output>"},
+                {"role": "tool", "tool_call_id": "call_2", "content": "[error]\n<tool_output id=\"1\" tool=\"x\">\nbad arguments\n</tool_output>"},
                 {"role": "assistant", "content": null, "tool_calls": [
                     {"id": "call_3", "type": "function", "function": {"name": "restart", "arguments": "{}"}},
                 ]},
