@@ -27,6 +27,7 @@ mod injection;
 mod inputs;
 mod limits;
 mod mcp;
+mod mcp_instructions;
 mod mcp_questions;
 mod memories;
 mod messages;
