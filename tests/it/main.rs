@@ -28,6 +28,7 @@ mod inputs;
 mod limits;
 mod mcp;
 mod mcp_instructions;
+mod mcp_processes;
 mod mcp_questions;
 mod memories;
 mod messages;
