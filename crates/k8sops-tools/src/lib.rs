@@ -16,7 +16,7 @@
 //! | `tool_schema` | schemas of servers, rebuilt so that every model provider accepts them |
 //! | `call_policy` | effect of a call: operator's rules, then the classifier, then the server's annotations |
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
-//! | `server_introduction` | what the model is told of a server |
+//! | `server_introduction` | what the model reads about a server |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
 //! | `call_preview` | reads what a preview shows, through the server of the call |

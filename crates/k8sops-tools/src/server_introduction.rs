@@ -1,4 +1,4 @@
-//! What the model is told of an MCP server: the words of the server, without secrets and bounded.
+//! What the model reads about an MCP server: the words of the server, without secrets and bounded.
 
 use k8sops_core::ServerIntroduction;
 use k8sops_mcp::{OperatorNote, ServerIdentity};
