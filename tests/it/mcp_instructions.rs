@@ -98,10 +98,7 @@ async fn instructions_of_a_python_server_arrive() {
                   server = FastMCP('ops', instructions='Call look first. ' * 400)\n\
                   @server.tool()\ndef look() -> str:\n    return 'fine'\nserver.run()";
     let args: Value = json!(["-c", script]);
-    let env = vec![
-        ("MCP_SERVER_COMMAND", testbed::path("K8SOPS_TEST_PYTHON")),
-        ("MCP_SERVER_ARGS", args.to_string()),
-    ];
+    let env = vec![("MCP_SERVER_COMMAND", testbed::path("K8SOPS_TEST_PYTHON")), ("MCP_SERVER_ARGS", args.to_string())];
     let model = replies(1);
     let service = start(&model, ServiceSetup { env, ..ServiceSetup::default() }).await;
     let session = service.create_session().await;

@@ -20,8 +20,8 @@ use crate::{
 };
 use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ApprovalState, ChatMessage, EventBody, OpenRun,
-    OpenToolCall, RunId, ServerIntroduction, SessionWarning, StopReason, Timestamp, ToolCall, ToolCallId, ToolEffect, ToolEnd,
-    ToolProgress, ToolStart, ToolStatus,
+    OpenToolCall, RunId, ServerIntroduction, SessionWarning, StopReason, Timestamp, ToolCall, ToolCallId, ToolEffect,
+    ToolEnd, ToolProgress, ToolStart, ToolStatus,
 };
 use k8sops_tools::{
     ApprovalRequirement, CallPreview, CallProgress, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolOutcome,
@@ -102,7 +102,8 @@ impl Run {
         let mut arguments = asked.unwrap_or(arguments).clone();
         let mut lapsed = None;
         loop {
-            let untrusted_word = find_untrusted_word(&arguments, messages, &self.tools.tool_specs(), environment.servers);
+            let untrusted_word =
+                find_untrusted_word(&arguments, messages, &self.tools.tool_specs(), environment.servers);
             let Some(mut class) = self.tools.classify_call(&call.name, &arguments, untrusted_word.as_ref()) else {
                 let message =
                     format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);

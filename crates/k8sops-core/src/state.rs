@@ -5,9 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{
-        ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent,
-    },
+    event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent},
     ids::RunId,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
     open_run::OpenRun,

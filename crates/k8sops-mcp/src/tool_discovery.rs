@@ -8,8 +8,9 @@ use rmcp::{
 };
 
 use crate::{
-    RemoteTool, ServerIdentity, ServerStatus, SkippedTool, active_connection::ActiveConnection, convert::to_remote_tool,
-    request_error::RequestError, server_text::quote_server_text, tool_list_repair::is_marked_invalid,
+    RemoteTool, ServerIdentity, ServerStatus, SkippedTool, active_connection::ActiveConnection,
+    convert::to_remote_tool, request_error::RequestError, server_text::quote_server_text,
+    tool_list_repair::is_marked_invalid,
 };
 
 /// Pages of a list of tools that are read.

@@ -14,7 +14,9 @@ use k8sops_core::{
     ApprovalId, ApprovalRequested, OutputStore, PreviewDetail, ServerIntroduction, SessionId, SessionLog, ToolCallId,
     ToolEffect, ToolStatus, UserId, load_state,
 };
-use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub, OperatorNote};
+use k8sops_mcp::{
+    CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub, OperatorNote,
+};
 use k8sops_models::ToolSpec;
 use parking_lot::Mutex;
 
@@ -320,9 +322,8 @@ impl ToolExecutor for SessionToolExecutor {
         let Some(first) = new.find(|status| !is_known(&status.name)) else { return Vec::new() };
         let vault = self.vault().await;
         let new = [first].into_iter().chain(new.filter(|status| !is_known(&status.name)));
-        let introductions = new.map(|status| {
-            introduce_server(&status.name, &status.identity, &self.operator_note(&status.name), &vault)
-        });
+        let introductions = new
+            .map(|status| introduce_server(&status.name, &status.identity, &self.operator_note(&status.name), &vault));
         introductions.collect()
     }
 

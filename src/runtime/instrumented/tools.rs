@@ -11,13 +11,12 @@ use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
-use k8sops_core::{
-    ApprovalId, ApprovalRequested, ErrorChain, ServerIntroduction, ToolCallId, ToolEffect, ToolStatus,
-};
+use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ServerIntroduction, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
 use k8sops_tools::{
-    CallPreview, ClassifiedCall, OperatorNote, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome, UntrustedWord,
+    CallPreview, ClassifiedCall, OperatorNote, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome,
+    UntrustedWord,
 };
 
 pub(in crate::runtime) struct InstrumentedTools {

@@ -44,6 +44,8 @@ pub(super) struct StdioConnector {
     scope: ServerScope,
     /// `Some` unless the server is shared.
     kubeconfigs: Option<Arc<PrivateKubeconfigs>>,
+    /// Whose calls the process serves; `None` if it serves no calls, or those of all.
+    owner: Option<String>,
 }
 
 impl StdioConnector {
@@ -63,7 +65,7 @@ impl StdioConnector {
         let mut secrets = secret_variables(&pass_env);
         secrets.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let redactor = Arc::new(OutputRedactor::new(&args, &secrets));
-        Ok(Self { command, args, env, pass_env, redactor, scope: ServerScope::Shared, kubeconfigs: None })
+        Ok(Self { command, args, env, pass_env, redactor, scope: ServerScope::Shared, kubeconfigs: None, owner: None })
     }
 
     /// Gives every user or session a process.
@@ -102,6 +104,9 @@ impl StdioConnector {
             .env_clear()
             .envs(inherited_variables(&self.pass_env))
             .envs(self.env.iter().map(|(name, value)| (name, value.expose_secret())));
+        if let Some(variable) = self.private_kubeconfig()? {
+            command.env("KUBECONFIG", variable);
+        }
         let (process, pipes) = ChildProcess::spawn(command).map_err(cannot_start)?;
         let ChildPipes { stdin, stdout, stderr } = pipes;
         let stderr_tail = Arc::<StderrTail>::default();
@@ -113,6 +118,17 @@ impl StdioConnector {
             stderr_tail,
             handler: handler.clone(),
         })
+    }
+
+    /// Returns the `KUBECONFIG` of a process that serves one owner, with files that no other process writes to.
+    fn private_kubeconfig(&self) -> Result<Option<String>, ConnectError> {
+        let configured = self.env.get("KUBECONFIG").map(ExposeSecret::expose_secret);
+        let (Some(kubeconfigs), Some(owner), Some(inherited)) =
+            (&self.kubeconfigs, &self.owner, inherited_kubeconfig(configured))
+        else {
+            return Ok(None);
+        };
+        kubeconfigs.variable_of(owner, &inherited).map(Some).map_err(kubeconfig_failure)
     }
 }
 
@@ -131,15 +147,10 @@ impl McpConnector for StdioConnector {
     }
 
     fn for_owner(&self, owner: &str) -> Result<Arc<dyn McpConnector>, ConnectError> {
-        let Some(kubeconfigs) = &self.kubeconfigs else {
+        if self.kubeconfigs.is_none() {
             return Err(ConnectError::Config("the MCP server is shared by all users".into()));
-        };
-        let mut connector = self.clone();
-        let configured = self.env.get("KUBECONFIG").map(ExposeSecret::expose_secret);
-        if let Some(inherited) = inherited_kubeconfig(configured) {
-            let variable = kubeconfigs.variable_of(owner, &inherited).map_err(kubeconfig_failure)?;
-            connector.env.insert("KUBECONFIG".to_owned(), variable.into());
         }
+        let connector = Self { owner: Some(owner.to_owned()), ..self.clone() };
         Ok(Arc::new(connector))
     }
 
