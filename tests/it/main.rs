@@ -17,6 +17,7 @@ mod context;
 mod contract;
 mod demo;
 mod deployment;
+mod diagnoses;
 mod doctor;
 mod events;
 mod fallback;
