@@ -2,9 +2,9 @@
 
 use std::{fmt::Write as _, io::Write, sync::Arc};
 
-use k8sops_agent::{PromptPart, prompt_parts};
+use k8sops_agent::{PromptPart, describe_servers, prompt_parts};
 use k8sops_mcp::{McpConnector, McpHub, build_server_connector};
-use k8sops_tools::{OfferedTools, ToolCatalog};
+use k8sops_tools::{OfferedTools, ToolCatalog, introduce_connected_servers};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::config::AppConfig;
@@ -34,8 +34,12 @@ pub async fn run(config: &AppConfig, options: PromptOptions, out: &mut impl Writ
         let error = status.error.as_deref().unwrap_or("not connected");
         eprintln!("k8sops: warning: {} is left out: {error}", status.name);
     }
+    let mut parts = prompt_parts(&config.prompt, &config.agent.instructions);
+    let servers = describe_servers(&"".into(), &introduce_connected_servers(&hub), |name| hub.operator_note(name));
+    if !servers.is_empty() {
+        parts.push(PromptPart { name: "servers", text: servers.trim().to_owned() });
+    }
     hub.close().await;
-    let parts = prompt_parts(&config.prompt, &config.agent.instructions);
     out.write_all(render_prompt(&parts, &tools, options).as_bytes())?;
     Ok(())
 }

@@ -26,6 +26,7 @@
 //! | `user_text`, `memory_context` | a message as the model reads it, with its time and the memories recalled for it |
 //! | `unavailable_servers` | the servers that a run has to do without |
 //! | `citations`, `change_verification` | what an answer must not leave open: outputs it cites, a change it did not look at |
+//! | `prompt`, `server_notes` | the system prompt, and the MCP servers in it |
 //! | `limits`, `budget` | the bounds of a run |
 //! | [`memory`] | long-term memory: extraction, ranking, merging |
 //!
@@ -53,6 +54,7 @@ mod retry_wait;
 mod run;
 mod run_events;
 mod run_log;
+mod server_notes;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
@@ -73,4 +75,5 @@ pub use prompt::{PromptPart, prompt_parts, system_prompt};
 pub use run::{Run, RunEnd};
 pub use run_events::run_failure_events;
 pub use run_log::{LogClosed, PreviewChunk, RunLog, RunView};
+pub use server_notes::describe_servers;
 pub use user_text::MemoryRetriever;
