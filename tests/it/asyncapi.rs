@@ -121,7 +121,9 @@ async fn every_websocket_frame_is_documented() {
 
     let mut seen = BTreeSet::new();
     for frame in &frames {
-        let kinds = matching(&document, &down, frame);
+        let mut kinds = matching(&document, &down, frame);
+        // Only its seq distinguishes a logged warning from one about the stream.
+        kinds.retain(|kind| *kind != "transient_warning" || frame["seq"].is_null());
         assert_eq!(kinds.len(), 1, "{frame} is {kinds:?} in the document");
         seen.extend(kinds);
     }

@@ -133,9 +133,9 @@ fn collect_names<'a>(key: &str, value: &'a Value, names: &mut HashSet<&'a str>, 
         Value::String(_) if matches!(key.as_str(), "namespace" | "context" | "cluster") => {}
         Value::String(text) if key.ends_with("name") => drop(names.insert(text.as_str())),
         Value::String(text) => {
-            let named =
+            let in_manifest =
                 text.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix("name: "));
-            names.extend(named.map(|name| name.trim().trim_matches(['"', '\''])));
+            names.extend(in_manifest.map(|name| name.trim().trim_matches(['"', '\''])));
             let mut is_namespace = false;
             for argument in text.split_whitespace() {
                 let skipped = std::mem::replace(&mut is_namespace, matches!(argument, "-n" | "--namespace"));

@@ -115,7 +115,7 @@ pub struct AssistantMessage {
 /// A tool output that a reply cites as `[n]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Citation {
-    /// The number in the text; see [`ToolMessage::number`].
+    /// The number in the text, which is that of the output.
     pub n: u64,
     /// The call that returned the output.
     pub tool_call_id: ToolCallId,
