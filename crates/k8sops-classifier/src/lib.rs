@@ -63,18 +63,23 @@ mod argocd;
 mod awk_program;
 mod classification;
 mod command_arguments;
+mod command_call;
 mod command_tools;
 mod flag_parser;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod helm;
+mod here_document;
 mod jq_program;
 mod kubectl;
+mod kubectl_objects;
 mod name_template;
+mod object_command;
 mod object_commands;
 mod pipe_filters;
 mod preview;
 mod program;
+mod release_commands;
 mod remote_source;
 mod sed_script;
 mod sensitive_output;
@@ -95,10 +100,10 @@ mod tool_description;
 struct ReadmeExample;
 
 pub use classification::{Classification, EffectClass, SensitiveOutput, ServerReach};
-pub use object_commands::{
-    ObjectCommand, ObjectCommandChange, ReleaseCommand, build_kubectl_read, find_object_command,
-};
+pub use object_command::{ManifestSource, ManifestVerb, ObjectCommand, ObjectCommandChange, ObjectCommands};
+pub use object_commands::{build_kubectl_read, find_object_commands};
 pub use preview::{PreviewCall, build_preview_call};
+pub use release_commands::{KeptValues, ReleaseAfter, ReleaseCommand, RenderedRelease, at_revision};
 pub use shell_command::classify_command_line;
 pub use tool_calls::classify_tool_call;
 pub use tool_description::ToolDescription;

@@ -29,22 +29,43 @@ pub(crate) struct ShellLine {
     pub(crate) has_carriage_return: bool,
 }
 
+/// Whether quotes may contain line feeds. No program that is classified as harmless needs them, but manifests do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum QuotedLineFeeds {
+    #[default]
+    Rejected,
+    Accepted,
+}
+
 /// Reads a line. The error is what in the line is not supported.
 pub(crate) fn parse_shell_line(line: &str) -> Result<ShellLine, &'static str> {
+    parse_line(line, QuotedLineFeeds::Rejected)
+}
+
+/// Reads a line whose quotes may contain line feeds, for a preview of what it changes.
+pub(crate) fn parse_previewed_line(line: &str) -> Result<ShellLine, &'static str> {
+    parse_line(line, QuotedLineFeeds::Accepted)
+}
+
+fn parse_line(line: &str, line_feeds: QuotedLineFeeds) -> Result<ShellLine, &'static str> {
     if line.len() > MAX_LINE_BYTES {
         return Err("the command line is too long");
     }
-    let (mut parsed, loop_passes) = parse_loop_pass(line, 0)?;
+    let (mut parsed, loop_passes) = parse_loop_pass(line, 0, line_feeds)?;
     for loop_pass in 1..loop_passes {
-        parsed.pipelines.extend(parse_loop_pass(line, loop_pass)?.0.pipelines);
+        parsed.pipelines.extend(parse_loop_pass(line, loop_pass, line_feeds)?.0.pipelines);
     }
     Ok(parsed)
 }
 
 /// Reads a line in which loops have their values of that number. Returns how many passes the loops need, too.
-fn parse_loop_pass(line: &str, loop_pass: usize) -> Result<(ShellLine, usize), &'static str> {
+fn parse_loop_pass(
+    line: &str,
+    loop_pass: usize,
+    line_feeds: QuotedLineFeeds,
+) -> Result<(ShellLine, usize), &'static str> {
     let variables = ShellVariables::for_loop_pass(loop_pass);
-    let mut lexer = ShellLexer { chars: line.chars().peekable(), variables, ..ShellLexer::default() };
+    let mut lexer = ShellLexer { chars: line.chars().peekable(), variables, line_feeds, ..ShellLexer::default() };
     lexer.read_line()?;
     Ok((lexer.line, lexer.variables.loop_passes))
 }
@@ -87,6 +108,7 @@ struct ShellLexer<'a> {
     assignment: Option<(String, String)>,
     /// A line continuation touches the next word. Only a shell joins the two.
     continues_word: bool,
+    line_feeds: QuotedLineFeeds,
 }
 
 impl Default for ShellLexer<'_> {
@@ -103,6 +125,7 @@ impl Default for ShellLexer<'_> {
             variables: ShellVariables::default(),
             assignment: None,
             continues_word: false,
+            line_feeds: QuotedLineFeeds::default(),
         }
     }
 }
@@ -236,7 +259,8 @@ impl ShellLexer<'_> {
 
     fn push_quoted(&mut self, char: char) -> Result<(), &'static str> {
         // A person approves what they read, so characters that are invisible or look like others are rejected.
-        if char != '\t' && !char.is_ascii_graphic() && char != ' ' && !char.is_alphanumeric() {
+        let is_line_feed = char == '\n' && self.line_feeds == QuotedLineFeeds::Accepted;
+        if char != '\t' && !is_line_feed && !char.is_ascii_graphic() && char != ' ' && !char.is_alphanumeric() {
             return Err("a control character or an unusual character in quotes is not supported");
         }
         self.current_word().text.push(char);
