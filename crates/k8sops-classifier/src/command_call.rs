@@ -99,6 +99,29 @@ impl<'a> CommandCall<'a> {
         Some(parts.flatten().collect())
     }
 
+    /// Whether a `||` decides which commands of the line run, other than one before a command that does nothing.
+    pub(crate) fn has_alternatives(&self) -> bool {
+        let CommandForm::Line { line, .. } = &self.form else { return false };
+        let Some(taken) = TakenDocuments::take(line) else { return false };
+        let mut quote = None;
+        let mut chars = taken.line.char_indices();
+        while let Some((at, char)) = chars.next() {
+            match (quote, char) {
+                (Some(open), close) if open == close => quote = None,
+                (None, '\'' | '"') => quote = Some(char),
+                (None, '|') if taken.line[at..].starts_with("||") => {
+                    chars.next();
+                    let behind = taken.line[at + 2..].trim_start();
+                    if !["true", ":", "echo"].iter().any(|nothing| behind.starts_with(nothing)) {
+                        return true;
+                    }
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// Returns the call of the same tool that runs a program with other words, if it only reads.
     pub(crate) fn build_read(&self, program: KnownProgram, words: &[String]) -> Option<PreviewCall> {
         let words: Vec<String> = words.iter().map(|word| without_line_feeds(word)).collect();

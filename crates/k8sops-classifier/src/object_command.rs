@@ -9,6 +9,8 @@ pub struct ObjectCommands {
     pub known: Vec<ObjectCommand>,
     /// Commands of which it is not known what they change, as people read them.
     pub unknown: Vec<String>,
+    /// A `||` of the line decides which of the commands run.
+    pub has_alternatives: bool,
 }
 
 /// What one command does to objects. The calls in it only read.

@@ -31,13 +31,13 @@ use crate::{
 #[must_use]
 pub fn find_object_commands(tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<ObjectCommands> {
     if let Some(release) = find_release_call(tool.name, arguments) {
-        return Some(ObjectCommands { known: vec![ObjectCommand::Release(release)], unknown: Vec::new() });
+        return Some(ObjectCommands { known: vec![ObjectCommand::Release(release)], ..ObjectCommands::default() });
     }
     if let Some(command) = find_typed_creation(tool, arguments) {
-        return Some(ObjectCommands { known: vec![command], unknown: Vec::new() });
+        return Some(ObjectCommands { known: vec![command], ..ObjectCommands::default() });
     }
     let call = CommandCall::find(tool, arguments)?;
-    let mut commands = ObjectCommands::default();
+    let mut commands = ObjectCommands { has_alternatives: call.has_alternatives(), ..ObjectCommands::default() };
     let mut surroundings = Surroundings::AsNow;
     for part in call.changing_parts()? {
         let (text, known) = match part {
@@ -163,7 +163,7 @@ mod tests {
     /// Returns the lines of the calls that show the objects.
     fn shown_by(line: &str) -> String {
         let line_of = |call: &PreviewCall| call.arguments["command"].as_str().unwrap().to_owned();
-        let ObjectCommands { known, unknown } = find("bash", &json!({"command": line}));
+        let ObjectCommands { known, unknown, .. } = find("bash", &json!({"command": line}));
         let known = known.iter().map(|command| match command {
             ObjectCommand::DryRunPrints { dry_run, .. } => line_of(dry_run),
             ObjectCommand::ReadPrints { read, change } => format!("{} ⇒ {change:?}", line_of(read)),
@@ -268,6 +268,19 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(shown_by(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn alternatives_are_noticed() {
+        for (line, expected) in [
+            ("kubectl get ns x || kubectl create ns x", true),
+            ("kubectl delete pod a || true", false),
+            ("kubectl delete pod a || echo 'no || pod'", false),
+            ("kubectl annotate pod a note='x || y'", false),
+            ("kubectl delete pod a && kubectl delete pod b", false),
+        ] {
+            assert_eq!(find("bash", &json!({"command": line})).has_alternatives, expected, "{line}");
         }
     }
 

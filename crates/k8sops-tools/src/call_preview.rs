@@ -110,7 +110,10 @@ impl SessionToolExecutor {
         commands: ObjectCommands,
         found: &mut FoundChanges,
     ) {
-        let ObjectCommands { known, unknown } = commands;
+        let ObjectCommands { known, unknown, has_alternatives } = commands;
+        if has_alternatives {
+            found.add_note("What stands behind `||` runs only if what stands before it fails.".to_owned());
+        }
         let shape = if known.len() + unknown.len() == 1 { LineShape::OneCommand } else { LineShape::SeveralCommands };
         // A line of one command of which nothing is known is described as a whole.
         for text in unknown.into_iter().filter(|_| shape == LineShape::SeveralCommands) {
