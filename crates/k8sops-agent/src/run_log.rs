@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use k8sops_core::{
-    ChatMessage, ContextCompaction, EventBody, MessageId, OpenRun, SessionState, TokenUsage, ToolProgress,
+    ChatMessage, ContextCompaction, EventBody, MessageId, OpenRun, ServerIntroduction, SessionState, TokenUsage,
+    ToolProgress,
 };
 use tokio::sync::watch;
 
@@ -61,6 +62,8 @@ pub struct RunView {
     pub compaction: Option<ContextCompaction>,
     /// The codes of the warnings that the session has received.
     pub warned: BTreeSet<String>,
+    /// What MCP servers said of themselves when the session saw them first.
+    pub servers: Vec<ServerIntroduction>,
     /// The token usage of the whole session.
     pub used: TokenUsage,
 }
@@ -72,6 +75,7 @@ impl From<&SessionState> for RunView {
             run: state.run.clone(),
             compaction: state.compaction.clone(),
             warned: state.warned.clone(),
+            servers: state.servers.clone(),
             used: state.summary.usage,
         }
     }

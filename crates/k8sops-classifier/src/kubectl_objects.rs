@@ -1,12 +1,13 @@
 //! The objects that a command of kubectl changes.
 
 use crate::{
-    command_call::{CommandCall, CommandInput, LineCommand},
+    command_call::CommandCall,
     flag_parser::{FlagTable, ParsedArguments, parse_arguments},
     kubectl::{self, find_kubectl_verb},
+    line_parts::{CommandInput, LineCommand},
     object_command::{ManifestSource, ManifestVerb, ObjectCommand, ObjectCommandChange},
     program::KnownProgram,
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
 };
 
 /// Verbs of kubectl whose server-side dry run prints the objects as they would be. `rollout undo` prints them as they are.

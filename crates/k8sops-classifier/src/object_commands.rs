@@ -4,14 +4,15 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     classification::ServerReach,
-    command_call::{CommandCall, CommandInput, LineCommand, LinePart},
+    command_call::CommandCall,
     kubectl_objects::{find_context, find_kubectl_command},
+    line_parts::{CommandInput, LineCommand, LinePart},
     object_command::{ObjectCommand, ObjectCommands},
     preview::PreviewCall,
     program::KnownProgram,
     release_commands::{find_helm_context, find_release_call, find_release_command},
     server_state::mentions_server_state,
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
     tool_calls::classify_reach_apart,
     tool_description::ToolDescription,
 };
@@ -37,9 +38,11 @@ pub fn find_object_commands(tool: &ToolDescription<'_>, arguments: &Map<String, 
         return Some(ObjectCommands { known: vec![command], ..ObjectCommands::default() });
     }
     let call = CommandCall::find(tool, arguments)?;
-    let mut commands = ObjectCommands { has_alternatives: call.has_alternatives(), ..ObjectCommands::default() };
+    let changing = call.changing_parts()?;
+    let has_alternatives = changing.has_alternatives;
+    let mut commands = ObjectCommands { has_alternatives, ..ObjectCommands::default() };
     let mut surroundings = Surroundings::AsNow;
-    for part in call.changing_parts()? {
+    for part in changing.parts {
         let (text, known) = match part {
             LinePart::Unknown(text) => (text, None),
             LinePart::Command(command) => {
@@ -120,7 +123,7 @@ pub fn build_kubectl_read(
 ) -> Option<PreviewCall> {
     let call = CommandCall::find(tool, arguments)?;
     let mut contexts: Vec<Option<String>> = Vec::new();
-    for part in call.changing_parts()? {
+    for part in call.changing_parts()?.parts {
         let LinePart::Command(LineCommand { program, words, .. }) = part else { continue };
         let context = match program {
             KnownProgram::Helm => find_helm_context(&words),

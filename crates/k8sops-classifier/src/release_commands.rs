@@ -8,7 +8,7 @@ use crate::{
     helm::{find_helm_verb, parse_release_arguments},
     preview::PreviewCall,
     program::KnownProgram,
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
     tool_calls::classify_reach_apart,
     tool_description::ToolDescription,
 };

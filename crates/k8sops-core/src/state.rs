@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, SessionEvent},
+    event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent},
     ids::RunId,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
     open_run::OpenRun,
@@ -27,6 +27,9 @@ pub struct SessionState {
     /// The codes of the warnings since the last change of settings, so that a warning is not repeated.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
+    /// What MCP servers said of themselves when the session saw them first, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerIntroduction>,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -59,6 +62,7 @@ impl SessionState {
             run: None,
             compaction: None,
             warned: BTreeSet::new(),
+            servers: Vec::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -182,6 +186,14 @@ impl SessionState {
             EventBody::MemorySaved(e) => {
                 self.learned_up_to = e.up_to_seq;
                 self.add_usage(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
+            }
+            EventBody::ServersIntroduced(e) => {
+                for introduced in &e.servers {
+                    // The first words stay: a change would cost the cached beginning of the prompt.
+                    if !self.servers.iter().any(|known| known.server == introduced.server) {
+                        self.servers.push(introduced.clone());
+                    }
+                }
             }
             EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
             EventBody::SettingsChanged(_) => self.warned.clear(),

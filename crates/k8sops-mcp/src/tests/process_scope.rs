@@ -32,8 +32,14 @@ fn start_hub(scope: ServerScope, kubeconfig: &str) -> Arc<McpHub> {
         env: BTreeMap::from([("KUBECONFIG".to_owned(), SecretString::from(kubeconfig))]),
         pass_env: Vec::new(),
     };
-    let config =
-        McpServerConfig { name: "sh".to_owned(), cluster: None, transport, scope, tools: ToolFilter::default() };
+    let config = McpServerConfig {
+        name: "sh".to_owned(),
+        cluster: None,
+        instructions: None,
+        transport,
+        scope,
+        tools: ToolFilter::default(),
+    };
     let servers = vec![("sh".to_owned(), build_server_connector(&config).unwrap())];
     McpHub::start(servers, &test_options(), TaskTracker::new(), &CancellationToken::new())
 }

@@ -1,6 +1,6 @@
 //! Connections to servers that are child processes, over their standard input and output.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rmcp::{
@@ -9,7 +9,7 @@ use rmcp::{
     transport::Transport,
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout};
 
 use super::{
     child_process::{ChildPipes, ChildProcess, GRACE_PERIOD},
@@ -23,6 +23,7 @@ use crate::{
     ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, ServerScope,
     close_reason::CloseReason,
     private_kubeconfig::{PrivateKubeconfigs, inherited_kubeconfig},
+    server_launcher::launch_command,
 };
 
 /// Longest wait for the exit status after the child's output has ended.
@@ -76,21 +77,37 @@ impl StdioConnector {
         Ok(Self { scope, kubeconfigs: Some(Arc::new(kubeconfigs)), ..self })
     }
 
+    /// Checks that the program exists: the launcher always starts.
+    fn check_program(&self) -> io::Result<()> {
+        let program = Path::new(&self.command);
+        let configured = self.env.get("PATH").map(|path| OsString::from(path.expose_secret()));
+        let found = match configured.or_else(|| std::env::var_os("PATH")) {
+            Some(path) if program.components().count() == 1 && !self.command.contains('/') => {
+                std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+            }
+            Some(_) => program.exists(),
+            // What a system searches without PATH is its own.
+            None => true,
+        };
+        if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn start_server(&self, handler: &ConnectionHandler) -> Result<StdioTransport, ConnectError> {
-        let mut command = Command::new(&self.command);
+        let cannot_start = |error: io::Error| {
+            let hint = if error.kind() == io::ErrorKind::NotFound { " (is it installed and in PATH?)" } else { "" };
+            let message = format!("cannot start `{}`{hint}", self.command);
+            ConnectError::Unreachable(ErrorReason::with_source(message, error))
+        };
+        self.check_program().map_err(cannot_start)?;
+        let mut command = launch_command(&self.command, &self.args);
         command
-            .args(&self.args)
             .env_clear()
             .envs(inherited_variables(&self.pass_env))
             .envs(self.env.iter().map(|(name, value)| (name, value.expose_secret())));
         if let Some(variable) = self.private_kubeconfig()? {
             command.env("KUBECONFIG", variable);
         }
-        let (process, pipes) = ChildProcess::spawn(command).map_err(|error| {
-            let hint = if error.kind() == io::ErrorKind::NotFound { " (is it installed and in PATH?)" } else { "" };
-            let message = format!("cannot start `{}`{hint}", self.command);
-            ConnectError::Unreachable(ErrorReason::with_source(message, error))
-        })?;
+        let (process, pipes) = ChildProcess::spawn(command).map_err(cannot_start)?;
         let ChildPipes { stdin, stdout, stderr } = pipes;
         let stderr_tail = Arc::<StderrTail>::default();
         let stderr_reader = StderrReader::spawn(stderr, stderr_tail.clone(), self.redactor.clone(), handler.clone());
