@@ -58,7 +58,7 @@ impl<'a> CommandCall<'a> {
         match &self.form {
             CommandForm::Line { line, .. } => find_changing_parts(line, self.implied_program),
             CommandForm::Words { words, .. } | CommandForm::Kubectl(words) => {
-                let part = read_pipeline(vec![words.clone()], vec![CommandInput::Nothing], self.implied_program);
+                let part = read_pipeline(std::slice::from_ref(words), &[CommandInput::Nothing], self.implied_program);
                 Some(ChangingParts { parts: part.into_iter().collect(), has_alternatives: false })
             }
         }

@@ -130,7 +130,7 @@ impl LineWalk<'_> {
             inputs.push(self.read_input(command.input.as_ref()));
             commands.push(words);
         }
-        read_pipeline(commands, inputs, implied)
+        read_pipeline(&commands, &inputs, implied)
     }
 
     fn read_input(&mut self, input: Option<&SyntaxInput>) -> CommandInput {
@@ -159,8 +159,8 @@ impl LineWalk<'_> {
 
 /// Returns what of a pipeline may change something. `given` is what each command gets from elsewhere than the pipe.
 pub(crate) fn read_pipeline(
-    pipeline: Vec<CommandWords>,
-    given: Vec<CommandInput>,
+    pipeline: &[CommandWords],
+    given: &[CommandInput],
     implied: Option<KnownProgram>,
 ) -> Option<LinePart> {
     let print = |words: &CommandWords| words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
