@@ -28,9 +28,10 @@ use crate::{
     sanitize::sanitize_description,
     tool_info::{LeftOutTool, OutdatedCall, ToolInfo},
     tool_names::assign_tool_names,
-    tool_offer::{OfferCandidate, ToolOffer, append_found, read_probes, select_offered},
+    tool_offer::{OfferCandidate, SchemaBudget, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
     tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
+    tool_text::{TextDetail, shorten_tool_texts},
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -50,13 +51,14 @@ struct ApprovalPolicy {
     approval: ApprovalMode,
     approve_untrusted: bool,
     rules: Vec<ToolRule>,
-    max_schema_tokens: usize,
+    schema_budget: SchemaBudget,
 }
 
 impl From<&ToolOptions> for ApprovalPolicy {
     fn from(config: &ToolOptions) -> Self {
-        let ToolOptions { approval, approve_untrusted, ref rules, max_schema_tokens, .. } = *config;
-        Self { approval, approve_untrusted, rules: rules.clone(), max_schema_tokens }
+        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
+        let schema_budget = SchemaBudget { request: config.max_schema_tokens, server: config.server_schema_tokens };
+        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget }
     }
 }
 
@@ -201,7 +203,7 @@ impl ToolCatalog {
         if found.is_empty() {
             return snapshot.offered.clone();
         }
-        append_found(&snapshot.offered, &found, snapshot.policy.max_schema_tokens).into()
+        append_found(&snapshot.offered, &found, snapshot.policy.schema_budget.request).into()
     }
 
     /// Whether there are tools that the model only finds by a search.
@@ -405,8 +407,16 @@ impl CatalogSnapshot {
             let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
             let description = sanitize_description(&tool.description);
-            specs.push(ToolSpec { name: name.clone(), description, input_schema });
             let scope = hub.scope_of(&remote.0);
+            let candidate =
+                CallCandidate { server: &remote.0, tool: &tool, scope, arguments: None, rules: &policy.rules };
+            let detail = match decide_effect(&candidate).effect {
+                ToolEffect::Read => TextDetail::Brief,
+                ToolEffect::Idempotent | ToolEffect::Mutating => TextDetail::Whole,
+            };
+            let mut spec = ToolSpec { name: name.clone(), description, input_schema };
+            shorten_tool_texts(&mut spec, detail);
+            specs.push(spec);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
         let mut snapshot =
@@ -436,7 +446,7 @@ impl CatalogSnapshot {
                 OfferCandidate { spec, server, effect }
             })
             .collect();
-        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.max_schema_tokens)) {
+        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.schema_budget)) {
             if !is_offered {
                 offers[*at] = ToolOffer::OnSearch;
             }
