@@ -1,6 +1,9 @@
 //! The projection: the state of a session, as a pure fold of its log.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,7 @@ use crate::{
     ids::RunId,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
     open_run::OpenRun,
+    request_form::{ConversationForm, simplification_key},
     summary::SessionSummary,
     time::Timestamp,
     usage::{DailyUsage, UsageDay},
@@ -27,6 +31,10 @@ pub struct SessionState {
     /// The codes of the warnings since the last change of settings, so that a warning is not repeated.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
+    /// How the conversation is simplified for models that rejected it, since the last change of settings. The keys are made
+    /// by [`simplification_key`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub simplified: BTreeMap<String, ConversationForm>,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -59,6 +67,7 @@ impl SessionState {
             run: None,
             compaction: None,
             warned: BTreeSet::new(),
+            simplified: BTreeMap::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -183,8 +192,17 @@ impl SessionState {
                 self.learned_up_to = e.up_to_seq;
                 self.add_usage(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
             }
-            EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
-            EventBody::SettingsChanged(_) => self.warned.clear(),
+            EventBody::Warning(e) => {
+                self.warned.insert(e.code.clone());
+                if let Some(simplified) = &e.simplified {
+                    let key = simplification_key(&simplified.provider, &simplified.model);
+                    self.simplified.insert(key, simplified.remembered.clone());
+                }
+            }
+            EventBody::SettingsChanged(_) => {
+                self.warned.clear();
+                self.simplified.clear();
+            }
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)
             | EventBody::ApprovalRequested(_)

@@ -4,6 +4,8 @@ mod context;
 mod interrupted;
 mod model_selection;
 mod model_step;
+mod request_ladder;
+mod strict_servers;
 mod tool_calls;
 
 use parking_lot::{Mutex, RwLock};
@@ -341,6 +343,7 @@ fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> ModelCandidate {
         context_window: None,
         max_tokens: None,
         prices: None,
+        form: Arc::default(),
         circuit: Arc::default(),
     }
 }
