@@ -3,6 +3,7 @@
 //! Exit codes: 0 for success, 1 for failure, 2 for wrong usage.
 
 use std::{
+    ffi::OsString,
     io::{ErrorKind, Write as _},
     process::ExitCode,
 };
@@ -15,6 +16,7 @@ use k8sops::{
     cli::{audit, chat, doctor},
     config::{GeneratedDocument, LoadedConfig},
 };
+use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
 /// A headless Kubernetes operations agent.
@@ -63,6 +65,15 @@ enum CliCommand {
     Openapi,
     /// Print the AsyncAPI description of the WebSocket.
     Asyncapi,
+    /// Run an MCP server, and end it when the process that started this one dies.
+    #[command(name = LAUNCHER_COMMAND, hide = true)]
+    RunMcpServer {
+        /// Process that started this one.
+        parent: u32,
+        /// Program of the server, and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
 }
 
 /// The document that `config` prints instead of the settings in effect.
@@ -98,6 +109,11 @@ impl DocumentChoice {
 
 fn main() -> ExitCode {
     let CliArguments { command } = CliArguments::parse();
+    // Before the runtime starts its threads.
+    if let CliCommand::RunMcpServer { parent, command } = &command {
+        return run_mcp_server(*parent, command).into();
+    }
+    use_server_launcher();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report_failure(&anyhow::Error::new(error).context("the async runtime cannot start")),
@@ -144,6 +160,7 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
         CliCommand::Audit(command) => return Ok(audit::run(command, &mut std::io::stdout())?.into()),
         CliCommand::Openapi => print_output(api::openapi_json())?,
         CliCommand::Asyncapi => print_output(&api::asyncapi_yaml())?,
+        CliCommand::RunMcpServer { parent, command } => return Ok(run_mcp_server(parent, &command).into()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -54,7 +54,9 @@ fn cluster_server(channel: &str, words: &str) -> FakeMcpServer {
     };
     let error = if channel == "error" { Some(words.to_owned()) } else { None };
     let described = if channel == "description" { words } else { "Says what the day is." };
-    FakeMcpServer::new()
+    let server = FakeMcpServer::new();
+    let server = if channel == "instructions" { server.instructions(words) } else { server };
+    server
         .read_only_tool("pods_log", "The log of a pod.", says("log"))
         .read_only_tool("pods_get", "A pod with its annotations.", says("annotation"))
         .read_only_tool("events_list", "The events of a namespace.", says("event"))

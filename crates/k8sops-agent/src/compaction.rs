@@ -86,7 +86,8 @@ impl Run {
         let candidate = target.candidate;
         let limit = self.limits.context.max_request_tokens(routing.context_window);
         let tools = self.tools.tool_specs();
-        let before = context::estimate_request_tokens(view, limit, &self.system, &tools);
+        let system = self.system_prompt(view);
+        let before = context::estimate_request_tokens(view, limit, &system, &tools);
         if before <= limit {
             return Ok(false);
         }
@@ -132,7 +133,7 @@ impl Run {
             up_to_seq: oldest.up_to_seq,
             summary: summary.as_str().into(),
         });
-        let left = context::estimate_request_tokens(&after, limit, &self.system, &tools);
+        let left = context::estimate_request_tokens(&after, limit, &system, &tools);
         self.log.append_events(vec![EventBody::ContextCompacted(compacted(left))]).await?;
         Ok(true)
     }

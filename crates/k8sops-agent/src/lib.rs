@@ -24,6 +24,7 @@
 //! | `retry_wait` | the wait before a retry, for replies, summaries and other completions |
 //! | `tool_calls`, `provenance`, `elicitation` | the tool calls of a reply: approval, execution, questions of their servers |
 //! | `context`, `history`, `compaction` | what of the conversation is sent, and the summary of the rest |
+//! | `prompt`, `server_notes` | the system prompt, and the MCP servers in it |
 //! | `limits`, `budget` | the bounds of a run |
 //! | [`memory`] | long-term memory: extraction, ranking, merging |
 //!
@@ -51,6 +52,7 @@ mod retry_wait;
 mod run;
 mod run_events;
 mod run_log;
+mod server_notes;
 #[cfg(test)]
 mod tests;
 mod tool_calls;

@@ -148,7 +148,7 @@ impl Run {
         Some(ChatRequest {
             provider: candidate.provider.clone(),
             model: candidate.model.clone(),
-            system: self.system.clone(),
+            system: self.system_prompt(view),
             messages,
             tools: self.tools.tool_specs(),
             tool_choice: if reached.is_some() { ToolChoice::None } else { ToolChoice::Auto },
@@ -263,7 +263,8 @@ impl Run {
         if !partial.text.is_empty() {
             // The provider reports usage at the end of a reply, and bills an aborted one as well.
             let limit = self.limits.context.max_request_tokens(routing.context_window);
-            let sent = context::estimate_request_tokens(view, limit, &self.system, &self.tools.tool_specs());
+            let sent =
+                context::estimate_request_tokens(view, limit, &self.system_prompt(view), &self.tools.tool_specs());
             let came = tokens::count(&partial.text) + tokens::count(&partial.reasoning);
             usage = candidate.with_cost(TokenUsage {
                 input_tokens: sent as u64,

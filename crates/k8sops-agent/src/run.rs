@@ -29,7 +29,7 @@ pub struct Run {
     pub tools: Arc<dyn ToolExecutor>,
     /// Temperature, token limit and reasoning effort.
     pub settings: SessionSettings,
-    /// The system prompt.
+    /// The system prompt, without the MCP servers.
     pub system: Arc<str>,
     /// The bounds of the run.
     pub limits: RunLimits,
@@ -62,7 +62,7 @@ impl Run {
                 return Ok(RunEnd::Halted);
             }
             if !run.calls.is_empty() {
-                self.resolve_calls(run, &view.messages, &routing).await?;
+                self.resolve_calls(run, &view, &routing).await?;
             } else if self.cancel.is_cancelled() {
                 self.log.append_events(vec![run_finished(run, RunOutcome::Cancelled, TokenUsage::default())]).await?;
             } else if has_final_reply(&view.messages, run) {
@@ -70,7 +70,7 @@ impl Run {
                 let outcome =
                     if self.limits.was_reached_before(run) { RunOutcome::Limit } else { RunOutcome::Completed };
                 self.log.append_events(vec![run_finished(run, outcome, TokenUsage::default())]).await?;
-            } else if !self.recall_memories(&view, run).await? {
+            } else if !self.introduce_servers(&view, run).await? && !self.recall_memories(&view, run).await? {
                 self.ask_model(&view, run, &mut routing).await?;
             }
         }

@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use k8sops_core::{
-    ChatMessage, ContextCompaction, ConversationForm, EventBody, MessageId, OpenRun, SessionState, TokenUsage,
-    ToolProgress,
+    ChatMessage, ContextCompaction, ConversationForm, EventBody, MessageId, OpenRun, ServerIntroduction, SessionState,
+    TokenUsage, ToolProgress,
 };
 use tokio::sync::watch;
 
@@ -67,6 +67,8 @@ pub struct RunView {
     pub warned: BTreeSet<String>,
     /// How the conversation is simplified for models that rejected it, see [`SessionState::simplified`].
     pub simplified: BTreeMap<String, ConversationForm>,
+    /// What MCP servers said of themselves when the session saw them first.
+    pub servers: Vec<ServerIntroduction>,
     /// The token usage of the whole session.
     pub used: TokenUsage,
 }
@@ -79,6 +81,7 @@ impl From<&SessionState> for RunView {
             compaction: state.compaction.clone(),
             warned: state.warned.clone(),
             simplified: state.simplified.clone(),
+            servers: state.servers.clone(),
             used: state.summary.usage,
         }
     }

@@ -16,12 +16,12 @@ use crate::{
     provenance::find_untrusted_word,
     run::Run,
     run_events::{OUTCOME_UNKNOWN, tool_call_ended},
-    run_log::LogClosed,
+    run_log::{LogClosed, RunView},
 };
 use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ApprovalState, ChatMessage, EventBody, OpenRun,
-    OpenToolCall, RunId, SessionWarning, StopReason, Timestamp, ToolCall, ToolCallId, ToolEffect, ToolEnd,
-    ToolProgress, ToolStart, ToolStatus,
+    OpenToolCall, RunId, ServerIntroduction, SessionWarning, StopReason, Timestamp, ToolCall, ToolCallId, ToolEffect,
+    ToolEnd, ToolProgress, ToolStart, ToolStatus,
 };
 use k8sops_tools::{
     ApprovalRequirement, CallPreview, CallProgress, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolOutcome,
@@ -38,6 +38,8 @@ const NOT_RUN: &str = "cancelled by the user before it was run";
 struct CallEnvironment<'a> {
     /// The conversation up to the reply.
     messages: &'a [Arc<ChatMessage>],
+    /// What MCP servers say of themselves.
+    servers: &'a [ServerIntroduction],
     /// The context window of the model that made the calls, in tokens.
     context_window: Option<u32>,
 }
@@ -56,11 +58,12 @@ impl Run {
     pub(crate) async fn resolve_calls(
         &self,
         run: &OpenRun,
-        messages: &[Arc<ChatMessage>],
+        view: &RunView,
         routing: &ModelRouting,
     ) -> Result<(), LogClosed> {
         let known = self.candidates.get(routing.index).and_then(|candidate| candidate.context_window);
-        let environment = CallEnvironment { messages, context_window: routing.context_window.or(known) };
+        let RunView { messages, servers, .. } = view;
+        let environment = CallEnvironment { messages, servers, context_window: routing.context_window.or(known) };
         let concurrency =
             CallConcurrency { read: Semaphore::new(self.limits.parallel_tools), change: Semaphore::new(1) };
         try_join_all(run.calls.iter().map(|call| self.resolve_call(run.run_id, call, &environment, &concurrency)))
@@ -99,7 +102,8 @@ impl Run {
         let mut arguments = asked.unwrap_or(arguments).clone();
         let mut lapsed = None;
         loop {
-            let untrusted_word = find_untrusted_word(&arguments, messages, &self.tools.tool_specs());
+            let untrusted_word =
+                find_untrusted_word(&arguments, messages, &self.tools.tool_specs(), environment.servers);
             let Some(mut class) = self.tools.classify_call(&call.name, &arguments, untrusted_word.as_ref()) else {
                 let message =
                     format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);

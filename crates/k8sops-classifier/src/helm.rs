@@ -7,7 +7,7 @@ use crate::{
     remote_source::is_remote_source,
     sensitive_output::sensitivity_of_words,
     server_files::{FileUse, reach_of_file},
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
 };
 
 const GLOBAL_FLAGS: FlagTable = &["burst-limit= color= colour= debug kube-context= n,namespace= qps="];
@@ -148,6 +148,12 @@ pub(crate) fn classify_helm(words: &[ShellWord]) -> CommandClass {
     if !reads && !parsed.is_dry_run() {
         let what = describe_write(&path).unwrap_or("changes a release");
         return Classification::mutating(format!("`helm {path}` {what}")).with_sensitive_output(sensitive).into();
+    }
+    let group = path.split(' ').next().unwrap_or_default();
+    let is_free =
+        |flag: &str| matches!(flag, "namespace" | "kube-context" | "revision" | "max" | "filter" | "selector");
+    if parsed.has_unknown && (!reads || CHART_VERBS.contains(&group) || !parsed.unknown_flags().all(is_free)) {
+        return unclear(format!("`helm {path}`: a word that is only known when the line runs is not supported here"));
     }
     if has_ambiguous_flags(words) {
         return unclear(format!("`helm {path}`: a flag inside of a word or behind `--` is not supported"));

@@ -12,7 +12,8 @@ use crate::{
     preview::{PreviewCall, has_output_flag, rewrite_command},
     program::KnownProgram,
     server_tools::is_server_tool,
-    shell_lexer::{ShellWord, parse_shell_line},
+    shell_command::parse_single_command,
+    shell_word::ShellWord,
     tool_calls::classify_reach_apart,
     tool_description::ToolDescription,
 };
@@ -142,11 +143,7 @@ impl SingleCommand {
         let command_tool = find_command_tool(tool).filter(|_| !is_server_tool(tool.name))?;
         let line: Vec<ShellWord> = match find_command_line(arguments)? {
             CommandLine::SplitLine { .. } => return None,
-            CommandLine::Line { line, .. } => {
-                let [pipeline] = parse_shell_line(line).ok()?.pipelines.try_into().ok()?;
-                let [words] = pipeline.try_into().ok()?;
-                words
-            }
+            CommandLine::Line { line, .. } => parse_single_command(line)?,
             CommandLine::Words { first, rest, .. } => {
                 first.into_iter().chain(rest).map(ShellWord::from_argument).collect()
             }

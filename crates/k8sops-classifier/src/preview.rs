@@ -11,7 +11,8 @@ use crate::{
     kubectl::{self, find_kubectl_verb},
     program::KnownProgram,
     server_tools::is_server_tool,
-    shell_lexer::{ShellWord, parse_shell_line},
+    shell_command::parse_single_command,
+    shell_word::ShellWord,
     tool_calls::classify_reach_apart,
     tool_description::ToolDescription,
 };
@@ -130,8 +131,7 @@ pub(crate) fn rewrite_command(
     match find_command_line(arguments)? {
         CommandLine::SplitLine { .. } => return None,
         CommandLine::Line { key, line } => {
-            let [pipeline] = parse_shell_line(line).ok()?.pipelines.try_into().ok()?;
-            let [mut words] = pipeline.try_into().ok()?;
+            let mut words = parse_single_command(line)?;
             rewrite(&mut words, PreviewStyle::DiffOrDryRun)?;
             let quoted: Option<Vec<String>> = words.iter().map(|word| quote_for_shell(&word.text)).collect();
             rewritten.insert(key.into(), json!(quoted?.join(" ")));

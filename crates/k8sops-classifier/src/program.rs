@@ -22,4 +22,12 @@ impl KnownProgram {
             _ => None,
         }
     }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+            Self::Argocd => "argocd",
+        }
+    }
 }

@@ -57,7 +57,8 @@ pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
     DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled,
     MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
-    SessionCreated, SessionEvent, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged, TitleChanged,
+    ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::SessionFeed;
 pub use frame::{

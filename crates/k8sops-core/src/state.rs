@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, SessionEvent},
+    event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent},
     ids::RunId,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
     open_run::OpenRun,
@@ -35,6 +35,9 @@ pub struct SessionState {
     /// by [`simplification_key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub simplified: BTreeMap<String, ConversationForm>,
+    /// What MCP servers said of themselves when the session saw them first, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerIntroduction>,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -68,6 +71,7 @@ impl SessionState {
             compaction: None,
             warned: BTreeSet::new(),
             simplified: BTreeMap::new(),
+            servers: Vec::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -202,6 +206,14 @@ impl SessionState {
             EventBody::SettingsChanged(_) => {
                 self.warned.clear();
                 self.simplified.clear();
+            }
+            EventBody::ServersIntroduced(e) => {
+                for introduced in &e.servers {
+                    // The first words stay: a change would cost the cached beginning of the prompt.
+                    if !self.servers.iter().any(|known| known.server == introduced.server) {
+                        self.servers.push(introduced.clone());
+                    }
+                }
             }
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)

@@ -33,13 +33,21 @@ enum HubServer {
     PerUser(Arc<PerUserServer>),
 }
 
+/// What the operator says of a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OperatorNote {
+    /// The cluster that the server works on, as people call it.
+    pub cluster: Option<String>,
+    /// How its tools are to be used.
+    pub instructions: Option<String>,
+}
+
 /// The MCP servers of this process.
 pub struct McpHub {
     /// In the order of the configuration.
     states: Vec<Arc<ServerState>>,
     by_name: BTreeMap<Arc<str>, HubServer>,
-    /// The clusters of the servers, by the names of the servers.
-    clusters: BTreeMap<String, String>,
+    notes: BTreeMap<String, OperatorNote>,
     changes: watch::Sender<u64>,
     shared: SupervisorShared,
 }
@@ -94,13 +102,21 @@ impl McpHub {
             by_name.insert(state.name.clone(), server);
             states.push(state);
         }
-        let clusters = options.servers.iter().filter_map(|server| Some((server.name.clone(), server.cluster.clone()?)));
-        Arc::new(Self { states, by_name, clusters: clusters.collect(), changes, shared })
+        let notes = options.servers.iter().map(|server| {
+            let note = OperatorNote { cluster: server.cluster.clone(), instructions: server.instructions.clone() };
+            (server.name.clone(), note)
+        });
+        Arc::new(Self { states, by_name, notes: notes.collect(), changes, shared })
     }
 
     /// Returns the cluster that a server works on, as the operator calls it.
     pub fn cluster_of(&self, server: &str) -> Option<&str> {
-        self.clusters.get(server).map(String::as_str)
+        self.notes.get(server)?.cluster.as_deref()
+    }
+
+    /// Returns what the operator says of a server.
+    pub fn operator_note(&self, server: &str) -> OperatorNote {
+        self.notes.get(server).cloned().unwrap_or_default()
     }
 
     /// Returns the status of every server, in the order of the configuration.

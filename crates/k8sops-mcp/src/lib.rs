@@ -49,7 +49,8 @@
 //!   the server is disconnected.
 //! - **Servers are untrusted.** Message size, number of tools, open requests and open elicitations are bounded. A message
 //!   that cannot be parsed costs only the call that it answers. Error texts contain no configured secrets.
-//! - **No process is left behind.** A stdio server runs in its own process group, which is killed when the connection closes.
+//! - **No process is left behind.** A stdio server runs in its own process group, which is killed when the connection closes
+//!   and, with [`use_server_launcher`], when this process dies.
 //!
 //! # Modules
 //!
@@ -58,6 +59,8 @@
 //! | `hub` | [`McpHub`]: all servers together |
 //! | `options`, `server_options`, `server_config` | [`McpOptions`]: the settings, and how the list of servers is read |
 //! | `supervisor`, `server_state`, `active_connection` | the task that keeps a server connected, and what is known of the server |
+//! | `server_launcher` | ends a stdio server when this process dies |
+//! | `server_identity` | what a server says of itself |
 //! | `per_user` | servers that every user connects to with their own token |
 //! | `tool_filter` | the operator's choice of a server's tools |
 //! | `tool_discovery`, `tool_subscription`, `skipped_tools` | the tools of a server, and how changes are noticed |
@@ -96,6 +99,8 @@ mod reconnect_backoff;
 mod remote_tool;
 mod request_error;
 mod server_config;
+mod server_identity;
+mod server_launcher;
 mod server_options;
 mod server_state;
 mod server_status;
@@ -121,10 +126,12 @@ pub use elicitation_schema::{
     ElicitationMismatch, FieldProblem, fill_elicitation_defaults, validate_elicitation_answer,
 };
 pub use error_reason::ErrorReason;
-pub use hub::McpHub;
+pub use hub::{McpHub, OperatorNote};
 pub use options::McpOptions;
 pub use remote_tool::{RemoteTool, ToolHints};
 pub use server_config::{McpServerConfig, McpTransport, ServerScope, USER_TOKEN};
+pub use server_identity::ServerIdentity;
+pub use server_launcher::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 pub use server_options::DEFAULT_SERVER_VARIABLES;
 pub use server_status::{ServerStatus, WAITS_FOR_TOKEN};
 pub use skipped_tools::SkippedTool;

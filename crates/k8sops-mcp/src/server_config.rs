@@ -16,6 +16,8 @@ pub struct McpServerConfig {
     pub name: String,
     /// The cluster that the server works on, as people call it.
     pub cluster: Option<String>,
+    /// How its tools are to be used, in the operator's words; they replace those of the server.
+    pub instructions: Option<String>,
     /// How the server is reached.
     pub transport: McpTransport,
     /// Which of its tools are used.

@@ -56,8 +56,10 @@ options! {
     pub(crate) struct ServerFields at "" {
         /// Name of the server, unique: 1 to 32 characters of a-z 0-9 -.
         name: String = or_empty(TEXT),
-        /// Name of the cluster that the server works on, as an approval request shows it.
+        /// Name of the cluster that the server works on, as models and approval requests show it.
         cluster: Option<String> = optional(TEXT),
+        /// Instructions for the model on the server's tools. They replace those that the server sends.
+        instructions: Option<String> = optional(TEXT),
         /// Transport; it can be left out where only a URL or only a command is set.
         transport: Option<TransportName> = optional(TRANSPORT_NAME),
         /// Endpoint (http).
@@ -171,6 +173,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         return None;
     }
     let cluster = fields.cluster.clone();
+    let instructions = fields.instructions.clone().filter(|text| !text.trim().is_empty());
     let transport = match (fields.transport, fields.url.is_some(), fields.command.is_some()) {
         (Some(transport), ..) => transport,
         (None, true, true) => {
@@ -196,7 +199,7 @@ fn read_server(scope: &mut SettingScope<'_>, name: String) -> Option<McpServerCo
         TransportName::Http => read_http(scope, fields)?,
         TransportName::Stdio => read_stdio(scope, fields)?,
     };
-    Some(McpServerConfig { name, cluster, transport, scope: server_scope, tools })
+    Some(McpServerConfig { name, cluster, instructions, transport, scope: server_scope, tools })
 }
 
 fn read_http(scope: &mut SettingScope<'_>, fields: ServerFields) -> Option<McpTransport> {

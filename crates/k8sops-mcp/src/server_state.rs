@@ -57,6 +57,7 @@ impl ServerState {
             connected: false,
             starting: true,
             error: Some(starting_text(connect_limit)),
+            identity: Arc::default(),
             tools: Arc::default(),
             skipped: Arc::default(),
         };
@@ -138,10 +139,12 @@ impl ServerState {
     /// Publishes the status `connected`, without a connection that is shared by all calls.
     pub(crate) fn publish_connected(&self, discovered: DiscoveredTools) {
         let before = self.status.load_full();
-        let DiscoveredTools { tools, skipped } = discovered;
+        let DiscoveredTools { tools, skipped, identity } = discovered;
         let tools = if *tools == *before.tools { before.tools.clone() } else { tools.into() };
         let skipped = skipped.into();
-        self.publish(&before, ServerStatus { connected: true, error: None, tools, skipped, ..before.as_ref().clone() });
+        let connected =
+            ServerStatus { connected: true, error: None, identity, tools, skipped, ..before.as_ref().clone() };
+        self.publish(&before, connected);
     }
 
     /// Publishes the status `disconnected`. The tools stay known.

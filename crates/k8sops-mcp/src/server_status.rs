@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{RemoteTool, SkippedTool};
+use crate::{RemoteTool, ServerIdentity, SkippedTool};
 
 /// The [error](ServerStatus::error) of a server that every user connects to with their own token, while no user is connected.
 pub const WAITS_FOR_TOKEN: &str = "waits for a user's token";
@@ -20,6 +20,8 @@ pub struct ServerStatus {
     pub starting: bool,
     /// Why the server is not connected, for the operator. It contains no configured secrets.
     pub error: Option<String>,
+    /// What the server said of itself when it was connected last.
+    pub identity: Arc<ServerIdentity>,
     /// The tools that the newest discovery found. They stay known while the server is disconnected.
     pub tools: Arc<[RemoteTool]>,
     /// The tools that it found and that cannot be used.

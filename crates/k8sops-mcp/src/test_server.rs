@@ -45,6 +45,8 @@ pub struct TestMcpServer {
     pub connection_count: AtomicUsize,
     /// Connections to refuse before the next is accepted.
     pub connections_to_refuse: AtomicUsize,
+    /// The instructions that it sends in the handshake.
+    pub instructions: Mutex<Option<String>>,
     /// Whether `tools/list` is left unanswered.
     pub ignores_tool_listing: AtomicBool,
     /// The client of the newest connection, once its handshake is complete.
@@ -116,7 +118,11 @@ impl ServerHandler for TestServerHandler {
     fn get_info(&self) -> ServerConfig {
         let mut capabilities = ServerCapabilities::default();
         capabilities.tools = Some(serde_json::from_value(json!({"listChanged": true})).unwrap());
-        ServerConfig::new(capabilities)
+        let config = ServerConfig::new(capabilities);
+        match self.0.instructions.lock().clone() {
+            Some(instructions) => config.with_instructions(instructions),
+            None => config,
+        }
     }
 
     async fn list_tools(

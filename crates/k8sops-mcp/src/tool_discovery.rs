@@ -1,6 +1,6 @@
 //! Discovery of a server's tools. A tool that cannot be used is skipped; the others stay available.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rmcp::{
     model::{ErrorCode, PaginatedRequestParams, Tool},
@@ -8,8 +8,9 @@ use rmcp::{
 };
 
 use crate::{
-    RemoteTool, ServerStatus, SkippedTool, active_connection::ActiveConnection, convert::to_remote_tool,
-    request_error::RequestError, server_text::quote_server_text, tool_list_repair::is_marked_invalid,
+    RemoteTool, ServerIdentity, ServerStatus, SkippedTool, active_connection::ActiveConnection,
+    convert::to_remote_tool, request_error::RequestError, server_text::quote_server_text,
+    tool_list_repair::is_marked_invalid,
 };
 
 /// Pages of a list of tools that are read.
@@ -30,17 +31,18 @@ pub(crate) enum DiscoveryError {
     Request(#[source] RequestError),
 }
 
-/// The tools that a server lists.
+/// The tools that a server lists, and what it says of itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DiscoveredTools {
     pub(crate) tools: Vec<RemoteTool>,
     /// Those that cannot be used.
     pub(crate) skipped: Vec<SkippedTool>,
+    pub(crate) identity: Arc<ServerIdentity>,
 }
 
 impl From<&ServerStatus> for DiscoveredTools {
     fn from(status: &ServerStatus) -> Self {
-        Self { tools: status.tools.to_vec(), skipped: status.skipped.to_vec() }
+        Self { tools: status.tools.to_vec(), skipped: status.skipped.to_vec(), identity: status.identity.clone() }
     }
 }
 
@@ -54,7 +56,8 @@ pub(crate) async fn discover_tools(
 
 async fn list_all_pages(connection: &ActiveConnection) -> Result<DiscoveredTools, DiscoveryError> {
     let handler = &connection.handler;
-    let mut discovered = DiscoveredTools::default();
+    let identity = ServerIdentity::of_peer(&connection.peer).into();
+    let mut discovered = DiscoveredTools { identity, ..DiscoveredTools::default() };
     let mut names = HashSet::new();
     let mut cursor: Option<String> = None;
     let mut seen_cursors = HashSet::new();

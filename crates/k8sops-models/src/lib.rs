@@ -132,5 +132,6 @@ pub use model_feature::ModelFeature;
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};
 pub use options::{ModelOptions, PROVIDER_VARIABLES, ProviderCatalogOptions, ProviderOptions};
 pub use prices::{LongPromptPrices, ModelPrices};
+pub use prompt::escape_tag;
 pub use provider_protocol::ProviderProtocol;
 pub use retry_policy::RetryPolicy;

@@ -300,18 +300,20 @@ pub(crate) fn render_tool_result(message: &ToolMessage) -> Cow<'_, str> {
     }
     let tool = sanitize_tool_name(&message.name);
     let separator = if status.is_empty() { "" } else { "\n" };
-    let data = escape_fences(&message.content);
+    let data = escape_tag(&message.content, FENCE_TAG);
     Cow::Owned(format!("{status}{separator}<{FENCE_TAG} tool=\"{tool}\">\n{data}\n</{FENCE_TAG}>"))
 }
 
 /// The element around the output of a tool.
 const FENCE_TAG: &str = "tool_output";
 
-/// Escapes every tag that would open or close a fence, however it is written.
-fn escape_fences(text: &str) -> Cow<'_, str> {
+/// Escapes every tag of this name in a text, so that the text cannot open or close the element that it stands in, however
+/// the tag is written.
+#[must_use]
+pub fn escape_tag<'a>(text: &'a str, tag: &str) -> Cow<'a, str> {
     let is_fence = |at: usize| {
         let rest = text[at + 1..].trim_start_matches([' ', '\t', '\n', '\r', '/']);
-        rest.get(..FENCE_TAG.len()).is_some_and(|name| name.eq_ignore_ascii_case(FENCE_TAG))
+        rest.get(..tag.len()).is_some_and(|name| name.eq_ignore_ascii_case(tag))
     };
     let mut positions = text.match_indices('<').map(|(at, _)| at).filter(|at| is_fence(*at)).peekable();
     if positions.peek().is_none() {
@@ -404,7 +406,7 @@ mod tests {
             ("<", "<"),
             ("<tool_outpuä", "<tool_outpuä"),
         ] {
-            assert_eq!(escape_fences(text), clean);
+            assert_eq!(escape_tag(text, FENCE_TAG), clean);
         }
     }
 

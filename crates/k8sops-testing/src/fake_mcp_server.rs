@@ -24,6 +24,7 @@ pub struct FakeMcpServer(Arc<FakeServerState>);
 struct FakeServerState {
     tools: Mutex<Vec<(Tool, Arc<ToolFunction>)>>,
     calls: Mutex<Vec<(String, Map<String, Value>)>>,
+    instructions: Mutex<Option<String>>,
 }
 
 impl FakeMcpServer {
@@ -55,6 +56,13 @@ impl FakeMcpServer {
     ) -> Self {
         let properties = json!({"replicas": {"type": "integer", "minimum": 0}});
         self.add_tool(name, description, &properties, read_only, answer)
+    }
+
+    /// Sets the instructions that the server sends in the handshake.
+    #[must_use]
+    pub fn instructions(self, words: &str) -> Self {
+        *self.0.instructions.lock() = Some(words.to_owned());
+        self
     }
 
     /// Adds a tool that takes a command line.
@@ -113,7 +121,11 @@ impl FakeMcpServer {
 
 impl ServerHandler for FakeMcpServer {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let config = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        match self.0.instructions.lock().clone() {
+            Some(words) => config.with_instructions(words),
+            None => config,
+        }
     }
 
     async fn list_tools(

@@ -1,4 +1,5 @@
-//! A model that follows every instruction that it reads, also in tool outputs and tool descriptions. No real model is as
+//! A model that follows every instruction that it reads, also in tool outputs and in what servers say of themselves and of
+//! their tools. No real model is as
 //! gullible: an attack that fails with this one fails with every model.
 
 use parking_lot::Mutex;
@@ -35,6 +36,7 @@ impl ObedientModel {
             }
         }
         texts.extend(request.tools.iter().map(|tool| tool.description.clone()));
+        texts.push(request.system.to_string());
         let mut done = self.done.lock();
         texts
             .iter()

@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use k8sops_core::{
-    AffectedObject, ApprovalId, ApprovalRequested, DependentObjects, PreviewDetail, SessionId, ToolCallId, ToolStatus,
-    UserId,
+    AffectedObject, ApprovalId, ApprovalRequested, DependentObjects, PreviewDetail, ServerIntroduction, SessionId,
+    ToolCallId, ToolStatus, UserId,
 };
-use k8sops_mcp::{ElicitationHandler, ProgressCallback};
+use k8sops_mcp::{ElicitationHandler, OperatorNote, ProgressCallback};
 use k8sops_models::ToolSpec;
 
 use crate::{ArgumentMismatch, ClassifiedCall, UntrustedWord};
@@ -32,6 +32,16 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// Waits, for a bounded time, until the tools of the MCP servers have been discovered. A run starts after that, so that
     /// a run which is resumed after a restart finds its tools.
     async fn wait_until_ready(&self) {}
+
+    /// Returns what servers say of themselves that are connected and not among `known`, in the order of the configuration.
+    async fn introduce_servers(&self, _known: &[ServerIntroduction]) -> Vec<ServerIntroduction> {
+        Vec::new()
+    }
+
+    /// Returns what the operator says of a server.
+    fn operator_note(&self, _server: &str) -> OperatorNote {
+        OperatorNote::default()
+    }
 
     /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
     fn tool_specs(&self) -> Arc<[ToolSpec]>;

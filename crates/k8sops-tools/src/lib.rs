@@ -16,6 +16,7 @@
 //! | `tool_schema` | schemas of servers, rebuilt so that every model provider accepts them |
 //! | `call_policy` | effect of a call: operator's rules, then the classifier, then the server's annotations |
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
+//! | `server_introduction` | what the model reads about a server |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
 //! | `call_preview` | reads what a preview shows, through the server of the call |
@@ -42,6 +43,7 @@ mod preview;
 mod redacting_elicitation;
 mod redaction;
 mod sanitize;
+mod server_introduction;
 mod session_tools;
 #[cfg(test)]
 mod tests;
@@ -67,5 +69,5 @@ pub use user_tokens::UserTokens;
 
 pub use k8sops_mcp::{
     CallProgress, ElicitationAnswer, ElicitationForm, ElicitationHandler, ElicitationMismatch, ElicitationRequest,
-    fill_elicitation_defaults, validate_elicitation_answer,
+    OperatorNote, fill_elicitation_defaults, validate_elicitation_answer,
 };

@@ -11,10 +11,12 @@ use serde_json::{Map, Value};
 
 use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
-    ApprovalId, ApprovalRequested, OutputStore, PreviewDetail, SessionId, SessionLog, ToolCallId, ToolEffect,
-    ToolStatus, UserId, load_state,
+    ApprovalId, ApprovalRequested, OutputStore, PreviewDetail, ServerIntroduction, SessionId, SessionLog, ToolCallId,
+    ToolEffect, ToolStatus, UserId, load_state,
 };
-use k8sops_mcp::{CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub};
+use k8sops_mcp::{
+    CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub, OperatorNote,
+};
 use k8sops_models::ToolSpec;
 use parking_lot::Mutex;
 
@@ -29,6 +31,7 @@ use crate::{
     preview::{FittedPreview, PreviewBody, fit_preview},
     redacting_elicitation::RedactingElicitationHandler,
     redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
+    server_introduction::introduce_server,
     tool_search::{FIND_TOOLS, found_names},
     vault_registry::{VaultCell, VaultRegistry},
 };
@@ -309,6 +312,23 @@ impl ToolExecutor for SessionToolExecutor {
             self.shared.hub.connect_user(&token).await;
         }
         self.load_found_tools().await;
+    }
+
+    async fn introduce_servers(&self, known: &[ServerIntroduction]) -> Vec<ServerIntroduction> {
+        let is_known = |name: &str| known.iter().any(|server| server.server == name);
+        let statuses = self.shared.hub.statuses();
+        // The tools of a server that was lost stay on offer.
+        let mut new = statuses.iter().filter(|status| status.connected || !status.tools.is_empty());
+        let Some(first) = new.find(|status| !is_known(&status.name)) else { return Vec::new() };
+        let vault = self.vault().await;
+        let new = [first].into_iter().chain(new.filter(|status| !is_known(&status.name)));
+        let introductions = new
+            .map(|status| introduce_server(&status.name, &status.identity, &self.operator_note(&status.name), &vault));
+        introductions.collect()
+    }
+
+    fn operator_note(&self, server: &str) -> OperatorNote {
+        self.shared.hub.operator_note(server)
     }
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {

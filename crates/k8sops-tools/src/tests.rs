@@ -102,6 +102,20 @@ async fn execute(session: &SessionFixture, call: &ClassifiedCall) -> ToolOutcome
 }
 
 #[tokio::test]
+async fn new_servers_are_introduced_with_their_words() {
+    let server = TestMcpServer::new();
+    *server.instructions.lock() = Some("Call echo first.".to_owned());
+    let hub = connect_test_hub(&server, &test_options()).await;
+    let session = open_session(&hub).await;
+    let introduced = session.tools.introduce_servers(&[]).await;
+    assert_eq!(introduced.len(), 1);
+    assert_eq!(introduced[0].server, "sim");
+    assert_eq!(introduced[0].instructions.as_deref(), Some("Call echo first."));
+    assert!(introduced[0].program.is_some() && introduced[0].version.is_some(), "{introduced:?}");
+    assert!(session.tools.introduce_servers(&introduced).await.is_empty());
+}
+
+#[tokio::test]
 async fn tool_specs_are_sorted_and_cached() {
     let server = TestMcpServer::new();
     let hub = connect_test_hub(&server, &test_options()).await;

@@ -129,6 +129,7 @@ pub(super) async fn probe_mcp_server(server: McpServerConfig, config: McpOptions
                 connected: false,
                 starting: false,
                 error: Some(ErrorChain(&error).to_string()),
+                identity: Arc::default(),
                 tools: Arc::new([]),
                 skipped: Arc::new([]),
             };
@@ -163,6 +164,7 @@ mod tests {
             connected: false,
             starting: false,
             error: Some("connection refused".into()),
+            identity: Arc::default(),
             tools: Arc::new([]),
             skipped: Arc::new([]),
         }

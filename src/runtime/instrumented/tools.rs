@@ -11,11 +11,12 @@ use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
-use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ToolCallId, ToolEffect, ToolStatus};
+use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ServerIntroduction, ToolCallId, ToolEffect, ToolStatus};
 use k8sops_models::ToolSpec;
 use k8sops_telemetry::spans;
 use k8sops_tools::{
-    CallPreview, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome, UntrustedWord,
+    CallPreview, ClassifiedCall, OperatorNote, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome,
+    UntrustedWord,
 };
 
 pub(in crate::runtime) struct InstrumentedTools {
@@ -72,6 +73,14 @@ impl InstrumentedTools {
 impl ToolExecutor for InstrumentedTools {
     async fn wait_until_ready(&self) {
         self.inner.wait_until_ready().await;
+    }
+
+    async fn introduce_servers(&self, known: &[ServerIntroduction]) -> Vec<ServerIntroduction> {
+        self.inner.introduce_servers(known).await
+    }
+
+    fn operator_note(&self, server: &str) -> OperatorNote {
+        self.inner.operator_note(server)
     }
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {

@@ -5,6 +5,7 @@ mod interrupted;
 mod model_selection;
 mod model_step;
 mod request_ladder;
+mod servers;
 mod strict_servers;
 mod tool_calls;
 
@@ -226,6 +227,8 @@ struct Tools {
     changes_before_call: Mutex<Vec<&'static str>>,
     running: AtomicUsize,
     most: AtomicUsize,
+    /// What connected servers say of themselves.
+    servers: Mutex<Vec<ServerIntroduction>>,
 }
 
 impl Tools {
@@ -243,6 +246,11 @@ impl Tools {
 impl ToolExecutor for Tools {
     fn contains_secret(&self, text: &str) -> bool {
         k8sops_tools::contains_secret(text)
+    }
+
+    async fn introduce_servers(&self, known: &[ServerIntroduction]) -> Vec<ServerIntroduction> {
+        let is_new = |server: &&ServerIntroduction| known.iter().all(|other| other.server != server.server);
+        self.servers.lock().iter().filter(is_new).cloned().collect()
     }
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {

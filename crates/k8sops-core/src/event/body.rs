@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use super::{
     ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, InputRequested, InputResolved,
-    MemoryRecalled, MemorySaved, RunFailed, RunFinished, RunRecovered, RunStarted, SessionCreated, SessionWarning,
-    SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    MemoryRecalled, MemorySaved, RunFailed, RunFinished, RunRecovered, RunStarted, ServersIntroduced, SessionCreated,
+    SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 use crate::{ids::CommandId, message::TokenUsage};
 
@@ -44,6 +44,8 @@ pub enum EventBody {
     MemoryRecalled(MemoryRecalled),
     /// The conversation was examined for what is worth remembering.
     MemorySaved(MemorySaved),
+    /// MCP servers were seen for the first time; the model gets what they say of themselves.
+    ServersIntroduced(ServersIntroduced),
     /// The run continues after an interruption. Previews of the superseded messages are void.
     RunRecovered(RunRecovered),
     /// The run ended.
@@ -74,6 +76,7 @@ impl EventBody {
             Self::ContextCompacted(_) => "context_compacted",
             Self::MemoryRecalled(_) => "memory_recalled",
             Self::MemorySaved(_) => "memory_saved",
+            Self::ServersIntroduced(_) => "servers_introduced",
             Self::RunRecovered(_) => "run_recovered",
             Self::RunFinished(_) => "run_finished",
             Self::RunFailed(_) => "run_failed",

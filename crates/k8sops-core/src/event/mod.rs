@@ -5,6 +5,7 @@ mod author;
 mod body;
 mod memory;
 mod run;
+mod servers;
 mod session;
 mod session_event;
 mod tools;
@@ -17,6 +18,7 @@ pub use run::{
     AssistantMessageEvent, ContextCompacted, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
     SessionWarning, UserMessageEvent,
 };
+pub use servers::{ServerIntroduction, ServersIntroduced};
 pub use session::{SessionCreated, SettingsChanged, TitleChanged};
 pub use session_event::{EventDraft, SessionEvent};
 pub use tools::{

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{EventBody, MemoryRecalled, MemorySaved};
+use super::{EventBody, MemoryRecalled, MemorySaved, ServersIntroduced};
 use crate::{
     ids::{RunId, SessionId},
     message::ProviderData,
@@ -44,6 +44,9 @@ impl SessionEvent {
             EventBody::MemoryRecalled(MemoryRecalled { memories })
             | EventBody::MemorySaved(MemorySaved { memories, .. }) => {
                 memories.iter().map(|note| note.content.len()).sum()
+            }
+            EventBody::ServersIntroduced(ServersIntroduced { servers }) => {
+                servers.iter().filter_map(|server| server.instructions.as_ref()).map(String::len).sum()
             }
             _ => 0,
         };

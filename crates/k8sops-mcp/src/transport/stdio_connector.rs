@@ -1,6 +1,6 @@
 //! Connections to servers that are child processes, over their standard input and output.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rmcp::{
@@ -9,7 +9,7 @@ use rmcp::{
     transport::Transport,
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout};
 
 use super::{
     child_process::{ChildPipes, ChildProcess, GRACE_PERIOD},
@@ -23,6 +23,7 @@ use crate::{
     ConnectError, ConnectionHandler, ErrorReason, McpConnection, McpConnector, ServerScope,
     close_reason::CloseReason,
     private_kubeconfig::{PrivateKubeconfigs, inherited_kubeconfig},
+    server_launcher::launch_command,
 };
 
 /// Longest wait for the exit status after the child's output has ended.
@@ -43,6 +44,8 @@ pub(super) struct StdioConnector {
     scope: ServerScope,
     /// `Some` unless the server is shared.
     kubeconfigs: Option<Arc<PrivateKubeconfigs>>,
+    /// Whose calls the process serves; `None` if it serves no calls, or those of all.
+    owner: Option<String>,
 }
 
 impl StdioConnector {
@@ -62,7 +65,7 @@ impl StdioConnector {
         let mut secrets = secret_variables(&pass_env);
         secrets.extend(env.iter().map(|(name, value)| (name.clone(), value.clone())));
         let redactor = Arc::new(OutputRedactor::new(&args, &secrets));
-        Ok(Self { command, args, env, pass_env, redactor, scope: ServerScope::Shared, kubeconfigs: None })
+        Ok(Self { command, args, env, pass_env, redactor, scope: ServerScope::Shared, kubeconfigs: None, owner: None })
     }
 
     /// Gives every user or session a process.
@@ -74,18 +77,37 @@ impl StdioConnector {
         Ok(Self { scope, kubeconfigs: Some(Arc::new(kubeconfigs)), ..self })
     }
 
+    /// Checks that the program exists: the launcher always starts.
+    fn check_program(&self) -> io::Result<()> {
+        let program = Path::new(&self.command);
+        let configured = self.env.get("PATH").map(|path| OsString::from(path.expose_secret()));
+        let found = match configured.or_else(|| std::env::var_os("PATH")) {
+            Some(path) if program.components().count() == 1 && !self.command.contains('/') => {
+                std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+            }
+            Some(_) => program.exists(),
+            // What a system searches without PATH is its own.
+            None => true,
+        };
+        if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn start_server(&self, handler: &ConnectionHandler) -> Result<StdioTransport, ConnectError> {
-        let mut command = Command::new(&self.command);
-        command
-            .args(&self.args)
-            .env_clear()
-            .envs(inherited_variables(&self.pass_env))
-            .envs(self.env.iter().map(|(name, value)| (name, value.expose_secret())));
-        let (process, pipes) = ChildProcess::spawn(command).map_err(|error| {
+        let cannot_start = |error: io::Error| {
             let hint = if error.kind() == io::ErrorKind::NotFound { " (is it installed and in PATH?)" } else { "" };
             let message = format!("cannot start `{}`{hint}", self.command);
             ConnectError::Unreachable(ErrorReason::with_source(message, error))
-        })?;
+        };
+        self.check_program().map_err(cannot_start)?;
+        let mut command = launch_command(&self.command, &self.args);
+        command
+            .env_clear()
+            .envs(inherited_variables(&self.pass_env))
+            .envs(self.env.iter().map(|(name, value)| (name, value.expose_secret())));
+        if let Some(variable) = self.private_kubeconfig()? {
+            command.env("KUBECONFIG", variable);
+        }
+        let (process, pipes) = ChildProcess::spawn(command).map_err(cannot_start)?;
         let ChildPipes { stdin, stdout, stderr } = pipes;
         let stderr_tail = Arc::<StderrTail>::default();
         let stderr_reader = StderrReader::spawn(stderr, stderr_tail.clone(), self.redactor.clone(), handler.clone());
@@ -96,6 +118,17 @@ impl StdioConnector {
             stderr_tail,
             handler: handler.clone(),
         })
+    }
+
+    /// Returns the `KUBECONFIG` of a process that serves one owner, with files that no other process writes to.
+    fn private_kubeconfig(&self) -> Result<Option<String>, ConnectError> {
+        let configured = self.env.get("KUBECONFIG").map(ExposeSecret::expose_secret);
+        let (Some(kubeconfigs), Some(owner), Some(inherited)) =
+            (&self.kubeconfigs, &self.owner, inherited_kubeconfig(configured))
+        else {
+            return Ok(None);
+        };
+        kubeconfigs.variable_of(owner, &inherited).map(Some).map_err(kubeconfig_failure)
     }
 }
 
@@ -114,15 +147,10 @@ impl McpConnector for StdioConnector {
     }
 
     fn for_owner(&self, owner: &str) -> Result<Arc<dyn McpConnector>, ConnectError> {
-        let Some(kubeconfigs) = &self.kubeconfigs else {
+        if self.kubeconfigs.is_none() {
             return Err(ConnectError::Config("the MCP server is shared by all users".into()));
-        };
-        let mut connector = self.clone();
-        let configured = self.env.get("KUBECONFIG").map(ExposeSecret::expose_secret);
-        if let Some(inherited) = inherited_kubeconfig(configured) {
-            let variable = kubeconfigs.variable_of(owner, &inherited).map_err(kubeconfig_failure)?;
-            connector.env.insert("KUBECONFIG".to_owned(), variable.into());
         }
+        let connector = Self { owner: Some(owner.to_owned()), ..self.clone() };
         Ok(Arc::new(connector))
     }
 
