@@ -31,12 +31,8 @@ pub struct ConversationForm {
     #[schema(value_type = Vec<u64>)]
     pub outputs_left_out: BTreeSet<u64>,
     /// The seq of the newest message that is left out, together with all before it; 0 if there is none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub left_out_up_to: u64,
-}
-
-fn is_zero(seq: &u64) -> bool {
-    *seq == 0
 }
 
 /// A step of simplification, in the order in which they are tried.

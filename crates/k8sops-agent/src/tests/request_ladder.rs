@@ -51,11 +51,12 @@ async fn first_message_has_no_simpler_form() {
 
 #[tokio::test(start_paused = true)]
 async fn form_that_helped_is_said_once_and_remembered() {
+    use RequestForm::{Native, Plain, Strict};
+
     let log = Log::new("go");
     let model = ScriptedModel::new([vec![call("look", json!({}))], rejected(), rejected(), vec![text("seen")]]);
     let run = run(&log, &model, &Arc::default());
     run.run_to_completion().await.unwrap();
-    use RequestForm::{Native, Plain, Strict};
     assert_eq!(forms(&model), [Native, Native, Strict, Plain]);
     assert_eq!(log.outcome(), RunOutcome::Completed);
     assert_eq!(log.warnings(), ["request_simplified"]);

@@ -278,18 +278,16 @@ async fn next_message_is_always_answered() {
     for server in StrictServer::ALL {
         providers.make_strict(&server_name(server), server);
     }
-    let mut report = String::new();
     for server in StrictServer::ALL {
         for knowledge in [Knowledge::Configured, Knowledge::Recognizable, Knowledge::Nothing] {
             let mut requests = 0;
             for seed in 0..HISTORIES {
                 requests += check_next_message(&providers, server, knowledge, seed).await;
             }
+            // Shown with `--nocapture`: a configured dialect meets the rules without being told, except for what has expired
+            // and what a filter takes for an attack.
             let extra = requests - 2 * usize::try_from(HISTORIES).unwrap();
-            report.push_str(&format!("{server:?} {knowledge:?}: {extra} extra requests\n"));
-            // A configured dialect meets the rules without being told, except for what has expired and what a filter takes
-            // for an attack.
+            println!("{server:?} {knowledge:?}: {extra} extra requests for {} messages", 2 * HISTORIES);
         }
     }
-    println!("{report}");
 }
