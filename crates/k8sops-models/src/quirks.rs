@@ -72,7 +72,7 @@ impl ModelQuirk {
         let contains = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
         let is_named = contains(self.rejection_keywords());
         match self {
-            Self::NeedsReasoning | Self::NeedsAllReasoning => is_named && contains(&MISSED),
+            Self::NeedsReasoning | Self::NeedsAllReasoning | Self::NeedsSignature => is_named && contains(&MISSED),
             Self::NoReturnedReasoning | Self::AlwaysThinks | Self::NoThinking => {
                 is_named && !(text.contains("reasoning_content") && contains(&MISSED))
             }
@@ -89,8 +89,10 @@ impl ModelQuirk {
                     "expected string",
                     "blank",
                     "is required",
+                    "required field",
                     "non-empty",
-                    "nonetype",
+                    "must not be empty",
+                    "at least one content",
                 ];
                 is_named && contains(&is_refused)
             }
@@ -131,6 +133,8 @@ impl ModelQuirk {
                 "after role 'assistant'",
                 "after role tool",
                 "must alternate",
+                "should alternate",
+                "last message must",
                 "expected last role",
                 "consecutive",
                 "must start with a user",
@@ -149,8 +153,10 @@ impl ModelQuirk {
                 "role 'system' is not",
                 "system messages are not supported",
                 "does not support system",
+                "does not support 'system'",
+                "developer instruction is not",
             ],
-            Self::TextWithCalls => &["content", "text field", "text content"],
+            Self::TextWithCalls => &["content", "text field", "message at position", "must not be empty"],
             Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
             Self::OtherLimitField => &["max_tokens", "max_completion_tokens"],
@@ -165,6 +171,8 @@ impl ModelQuirk {
                 "tool calls are not",
                 "function calling",
                 "--jinja",
+                "tool choice requires",
+                "enable-auto-tool-choice",
                 "`tools`",
             ],
             Self::NoStreamedCalls => &["tools with stream", "streaming with tools", "stream with tools"],

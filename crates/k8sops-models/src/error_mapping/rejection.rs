@@ -59,7 +59,7 @@ const QUOTA_EXHAUSTED: [&str; 17] = [
 ];
 
 /// Texts by which a filter of the provider refuses what a request contains.
-const CONTENT_FILTERED: [&str; 17] = [
+const CONTENT_FILTERED: [&str; 25] = [
     "content_filter",
     "content filter",
     "content filtering",
@@ -77,10 +77,18 @@ const CONTENT_FILTERED: [&str; 17] = [
     "flagged by moderation",
     "guardrail_intervened",
     "content policy violation",
+    "content moderation",
+    "sensitive content",
+    "sensitivecontent",
+    "sensitive information",
+    "unsafe content",
+    "considered high risk",
+    "敏感内容",
+    "违规内容",
 ];
 
 /// Texts by which a server, or a gateway before it, calls the request invalid, with a status that blames the server.
-const REJECTED_BY_UPSTREAM: [&str; 10] = [
+const REJECTED_BY_UPSTREAM: [&str; 13] = [
     "badrequesterror",
     "invalid_request_error",
     "invalid_request_message_order",
@@ -91,6 +99,10 @@ const REJECTED_BY_UPSTREAM: [&str; 10] = [
     "prompt template",
     "roles must alternate",
     "raise_exception",
+    // The template of a model failed: llama.cpp quotes it.
+    "{%",
+    "{{",
+    "is not callable",
 ];
 
 /// Texts about an invalid API key, with a status other than 401.
@@ -109,13 +121,15 @@ const RATE_QUOTA: [&str; 8] =
 const DAILY_QUOTA: [&str; 3] = ["perday", "per day", "daily"];
 
 /// Texts by which providers say that a model does not exist, with a status other than 404.
-const UNKNOWN_MODEL: [&str; 6] = [
+const UNKNOWN_MODEL: [&str; 8] = [
     "model_not_found",
     "model not found",
     "no such model",
     "invalid model",
     "unknown model",
     "model identifier is invalid",
+    "model not exist",
+    "model does not exist",
 ];
 
 /// Texts by which servers say that the model wrote a call that they cannot parse, or of a tool that does not exist. The client
