@@ -22,7 +22,7 @@
 //! | `text_view` | a text without colors, escapes or signs of a diff, with the original positions |
 //! | `json_secrets`, `yaml_secrets` | values of Secret objects, also in a text that is cut off |
 //! | `token_formats`, `token_format_table` | credentials that are known by their format |
-//! | `named_values`, `table_cells`, `markup` | values behind names: pairs, tables, XML |
+//! | `named_values`, `value_fields`, `table_cells`, `markup` | values behind names: pairs, tables, XML |
 //! | `command_arguments`, `url_credentials` | values at a place: arguments of programs, addresses, statements |
 //! | `secret_names`, `secret_values` | what a name says about a value, and what a value looks like |
 //! | `encodings` | forms in which a known value may occur: plain, base64, JSON-escaped, URL-encoded |
@@ -58,6 +58,7 @@ mod text_view;
 mod token_format_table;
 mod token_formats;
 mod url_credentials;
+mod value_fields;
 mod vault;
 mod word_set;
 mod yaml_flow;

@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{
     compile_pattern::compile_pattern,
     found_secret::{FoundSecret, SecretReach},
-    secret_names::rate_secret_name,
+    secret_names::{SecretNameLevel, rate_secret_name},
     secret_values::{PairContext, is_name_like, is_plain_value, is_secret_value, looks_random},
 };
 
@@ -24,6 +24,8 @@ enum ValueCheck {
     HasDigit,
     /// A value that looks random.
     Random,
+    /// A value that looks random, behind a name that sounds like a secret.
+    NamedRandom,
 }
 
 /// Key of the placeholder, what must occur in the text, the check of the value, and the pattern.
@@ -105,12 +107,37 @@ const ADDRESS_PATTERNS: &[AddressPattern] = &[
         ValueCheck::NotName,
         r"(?im)^\s*(?:requirepass|masterauth|rootpw|bindpw|password)[ \t]+(?P<v>[^\s:=]\S{5,})[ \t]*$",
     ),
+    // Directives without a separator: `javax.net.ssl.keyStorePassword VALUE`, `proxy_set_header X-Auth-Token VALUE;`.
+    (
+        "password",
+        " ",
+        ValueCheck::NamedRandom,
+        r#"(?m)^[ \t]*(?:[A-Za-z_]+[ \t]+)?(?P<k>[A-Za-z][A-Za-z0-9_.-]*)[ \t]+["']?(?P<v>[^\s"';]{12,})["']?;?[ \t]*\r?$"#,
+    ),
+    // A list of users of PgBouncer, the log and the protocol of Redis, the client of ZooKeeper, and a file of OpenVPN.
+    ("password", "\" \"", ValueCheck::Random, r#"(?m)^"[^"\s]+" "(?P<v>[^"\s]+)"\s*$"#),
+    ("password", "AUTH", ValueCheck::Any, r#""AUTH"(?: "[^"]*")? "(?P<v>[^"]+)""#),
+    ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]+)"),
+    (
+        "password",
+        "rabbitmqctl",
+        ValueCheck::Any,
+        r"\brabbitmqctl[ \t]+(?:add_user|change_password)[ \t]+\S+[ \t]+(?P<v>\S+)",
+    ),
+    ("password", "<auth-user-pass>", ValueCheck::Any, r"<auth-user-pass>\s+\S+\s+(?P<v>\S+)\s"),
     // A sentence that says the value.
     (
         "password",
         "p",
         ValueCheck::HasDigit,
         r#"(?i)\b(?:password|passphrase|token|secret)\s+(?:is|was|set to)(?::|\s)\s*["'`]?(?P<v>[^\s"'`]{6,})"#,
+    ),
+    // A sentence that announces the value on a line of its own.
+    (
+        "password",
+        ":\n",
+        ValueCheck::Random,
+        r"(?im)\b(?:password|passphrase|token|secret)\b[^\n]{0,80}:[ \t]*\r?\n(?:[ \t]*\r?\n)?[ \t]*(?P<v>\S{12,})[ \t]*\r?$",
     ),
     ("bearer", "e", ValueCheck::NotName, r"\b(?i:bearer|basic)[ \t]+(?P<v>[A-Za-z0-9_./+=~-]{12,})"),
 ];
@@ -143,6 +170,10 @@ pub(super) fn find_address_credentials(text: &str, found: &mut Vec<FoundSecret>)
                         content.bytes().any(|b| b.is_ascii_digit()) && content.bytes().any(|b| b.is_ascii_alphabetic())
                     }
                     ValueCheck::Random => looks_random(content),
+                    ValueCheck::NamedRandom => {
+                        let level = captures.name("k").map(|name| rate_secret_name(name.as_str()));
+                        level.is_some_and(|level| level > SecretNameLevel::Possible) && looks_random(content)
+                    }
                 };
             if is_secret {
                 let reach = if looks_random(content) { SecretReach::Session } else { SecretReach::InPlace };

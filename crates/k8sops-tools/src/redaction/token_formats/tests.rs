@@ -9,6 +9,8 @@ const SAMPLES: &[(&str, &str)] = &[
     ("private-key", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n{a64}\n={a4}\n-----END PGP PRIVATE KEY BLOCK-----"),
     ("private-key", "-----BEGIN OPENSSH PRIVATE KEY-----\\n{a64}\\n-----END OPENSSH PRIVATE KEY-----"),
     ("private-key", "-----BEGIN EC PRIVATE KEY-----\n{a64}"),
+    ("private-key-base64", "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQp{a120}"),
+    ("registry-login-base64", "eyJhdXRocyI6eyJ{a60}"),
     ("age-secret-key", "AGE-SECRET-KEY-1{u58}"),
     ("jwt", "eyJhbGciOiJSUzI1NiJ9.eyJ{a40}.{a60}"),
     ("jwt-base64", "ZXlK{a120}"),
