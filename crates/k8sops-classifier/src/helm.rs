@@ -180,6 +180,17 @@ pub(crate) fn find_helm_verb(words: &[ShellWord]) -> Result<ParsedVerb<'_>, Stri
     find_verb(words, &[GLOBAL_FLAGS, &["h,help"]], VERB_GROUPS)
 }
 
+/// Returns the verb by its full name and the arguments of a command that changes releases; `None` for other verbs, and for flags
+/// that are not known.
+pub(crate) fn parse_release_arguments<'a>(verb: &ParsedVerb<'a>) -> Option<(&'static str, ParsedArguments<'a>)> {
+    let path = match verb.path.as_str() {
+        "delete" | "del" | "un" => "uninstall",
+        path => path,
+    };
+    let (name, flags) = DRY_RUN_VERBS.iter().find(|(name, _)| *name == path)?;
+    Some((name, parse_arguments(verb.other_words.iter().copied(), &[GLOBAL_FLAGS, flags]).ok()?))
+}
+
 fn describe_write(path: &str) -> Option<&'static str> {
     let group = path.split(' ').next().unwrap_or_default();
     WRITE_VERBS.iter().find(|(verb, _)| *verb == group).map(|(_, what)| *what)

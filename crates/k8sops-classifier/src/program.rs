@@ -23,6 +23,7 @@ impl KnownProgram {
         }
     }
 
+    /// Returns the name by which it is started.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kubectl => "kubectl",

@@ -34,6 +34,14 @@ pub(crate) fn parse_xargs_script(script: &str) -> Result<ParsedLine, ReadError> 
     parse_script(script, reader)
 }
 
+/// Reads a line whose quotes may hold line feeds, for a preview of what it changes. No command that is classified as harmless
+/// has such quotes, but manifests do.
+pub(crate) fn parse_previewed_line(line: &str) -> Result<ParsedLine, ReadError> {
+    let mut reader = ShellReader::new(line);
+    reader.source = ScriptSource::Preview;
+    parse_script(line, reader)
+}
+
 fn parse_script(text: &str, mut reader: ShellReader) -> Result<ParsedLine, ReadError> {
     if text.len() > MAX_LINE_BYTES {
         return Err("the command line is too long");
@@ -66,6 +74,8 @@ pub(crate) enum ScriptSource {
     Line,
     /// Its quotes may hold line feeds.
     HereDocument,
+    /// Its quotes may hold line feeds.
+    Preview,
     /// [`UNKNOWN_TEXT`] stands for the text that `xargs` puts there.
     Xargs,
 }

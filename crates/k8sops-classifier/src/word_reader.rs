@@ -150,7 +150,7 @@ impl ShellReader {
         }
         // A person approves what they read, so characters that are invisible or look like others are rejected.
         let is_usual = char == '\t' || char.is_ascii_graphic() || char == ' ' || char.is_alphanumeric();
-        let is_line_end = char == '\n' && self.source == ScriptSource::HereDocument;
+        let is_line_end = char == '\n' && matches!(self.source, ScriptSource::HereDocument | ScriptSource::Preview);
         if !(is_usual || is_line_end) {
             return Err("a control character or an unusual character in quotes is not supported");
         }
