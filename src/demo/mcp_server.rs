@@ -76,6 +76,7 @@ impl DemoServer {
             "configmaps_list" => cluster.list_config_maps(any_namespace()?),
             "pods_get" => cluster.get_pod(namespace()?, name_argument()?)?,
             "deployment_get" => cluster.get_deployment(namespace()?, name_argument()?)?,
+            "rollout_history" => cluster.get_rollout_history(namespace()?, name_argument()?)?,
             "configmap_get" => cluster.get_config_map(namespace()?, name_argument()?)?,
             "pods_log" => {
                 let tail = usize::try_from(args.optional_integer("tail")?.unwrap_or(50)).unwrap_or(usize::MAX);
@@ -285,6 +286,7 @@ mod tests {
         pods_list read []
         pods_log read ["namespace","name"]
         resources_describe read ["kind","name"]
+        rollout_history read ["namespace","name"]
         rollout_status read ["namespace","name"]
         services_list read []
         "#);

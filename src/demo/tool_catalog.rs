@@ -186,6 +186,13 @@ pub(super) fn demo_tools() -> Vec<Tool> {
             ],
         ),
         build_tool(
+            "rollout_history",
+            "Rollout: History",
+            "Show the ReplicaSets of a deployment as YAML: its pod templates with their revisions, the current one last",
+            ReadOnly,
+            &[NAMESPACE, DEPLOYMENT],
+        ),
+        build_tool(
             "rollout_status",
             "Rollout: Status",
             "Wait until a deployment's rollout is complete and show its status; reports progress while waiting",

@@ -200,6 +200,64 @@ async fn rule_lets_an_approved_call_run_although_its_preview_changed() {
     assert_eq!(server.count_calls("resources_scale"), 1);
 }
 
+/// Returns a server with a shell, in which kubectl knows one ConfigMap and one Deployment with a history. It records its lines.
+fn kubectl_shell(lines: &Arc<Mutex<Vec<String>>>) -> FakeMcpServer {
+    const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: shop, uid: c1}\ndata: {level: info, password: hunter2}\n";
+    let template = |image: &str| format!("  template:\n    spec: {{containers: [{{name: app, image: {image}}}]}}\n");
+    let deployment = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: shop, uid: d1}}\nspec:\n  \
+         selector: {{matchLabels: {{app: web}}}}\n{}",
+        template("web:3")
+    );
+    let set = |revision: u8, image: &str| {
+        format!(
+            "---\napiVersion: apps/v1\nkind: ReplicaSet\nmetadata:\n  name: web-{revision}\n  namespace: shop\n  \
+             ownerReferences: [{{uid: d1}}]\n  annotations: {{deployment.kubernetes.io/revision: \"{revision}\"}}\nspec:\n{}",
+            template(image)
+        )
+    };
+    let history = format!("{}{}", set(2, "web:2"), set(3, "web:3"));
+    let lines = lines.clone();
+    FakeMcpServer::new().command_tool("bash", move |arguments| {
+        let line = arguments["command"].as_str().unwrap().to_owned();
+        lines.lock().push(line.clone());
+        if line.starts_with("kubectl get configmap web") {
+            Ok(CONFIG.to_owned())
+        } else if line.starts_with("kubectl get deploy/web") {
+            Ok(deployment.clone())
+        } else if line.starts_with("kubectl get replicaset.apps") {
+            Ok(history.clone())
+        } else {
+            Err("error: not expected".to_owned())
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_shows_what_each_command_of_a_line_changes() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\ndata:\n  level: debug\n  password: hunter2\n";
+    let line = format!(
+        "cat <<'EOF' | kubectl apply -f -\n{manifest}EOF\nkubectl rollout undo deploy/web -n shop && ./notify.sh done"
+    );
+    let model = ScriptedModel::new([vec![call("bash", json!({"command": line}))]]);
+    let (service, session) = start_with(&kubectl_shell(&lines), &model, "").await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    let diff = asked["preview"].as_str().unwrap();
+    assert!(diff.contains("-  level: info\n+  level: debug\n"), "{diff}");
+    assert!(diff.contains("image: web:3\n+") && diff.contains("image: web:2\n"), "{diff}");
+    assert!(diff.contains("What this changes is not known before it runs: ./notify.sh done"), "{diff}");
+    assert_eq!(asked["preview_detail"]["kind"], json!("diff"));
+    assert!(
+        asked["summary"]
+            .as_str()
+            .unwrap()
+            .starts_with("shop/web: level info → debug; shop/web: app image web:3 → web:2")
+    );
+    assert!(!asked["preview"].to_string().contains("hunter2"), "{asked}");
+    assert!(lines.lock().iter().all(|line| line.starts_with("kubectl get ")), "{lines:?}");
+}
+
 /// Returns a diff of many objects, one of which is scaled to 0.
 fn long_diff() -> String {
     let object = |n: usize, hunk: &str| format!("--- live/web-{n}\n+++ new/web-{n}\n@@ -1,2 +1,2 @@\n spec:\n{hunk}");

@@ -3,7 +3,7 @@
 //! Some servers give a line to a shell, some split it at spaces, some split it in the manner of `shlex`. A line is harmless
 //! only if all of these readers run something harmless.
 
-use crate::{flag_parser::is_identity_or_file_flag, shell_lexer::ShellWord};
+use crate::{flag_parser::is_identity_or_file_flag, shell_word::ShellWord};
 
 /// Returns whether a part of the word behind a space would be a flag, if the word were split at its spaces.
 pub(crate) fn contains_embedded_flag(word: &str) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     flag_parser::{FlagTable, ParsedVerb, find_verb, parse_arguments, printable},
     sensitive_output::sensitivity_of_words,
     server_state::command_changes_server_state,
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
 };
 
 /// `--server`, `--auth-token`, `--insecure` and the like are not among these: the configuration of the MCP server decides
@@ -130,6 +130,10 @@ fn classify_verb(words: &[ShellWord]) -> CommandClass {
         Ok(parsed) => parsed,
         Err(reason) => return unclear(format!("`argocd {path}`: {reason}")),
     };
+    let is_free = |flag: &str| matches!(flag, "project" | "selector" | "app-namespace" | "tail" | "container" | "name");
+    if parsed.has_unknown && !parsed.unknown_flags().all(is_free) {
+        return unclear(format!("`argocd {path}`: a word that is only known when the line runs is not supported here"));
+    }
     if has_ambiguous_flags(words) {
         return unclear(format!("`argocd {path}`: a flag inside of a word or behind `--` is not supported"));
     }

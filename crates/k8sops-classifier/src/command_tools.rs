@@ -10,7 +10,7 @@ use crate::{
     command_arguments::{CommandLine, find_command_line, has_working_directory, is_command_key},
     program::KnownProgram,
     shell_command::{classify_argv, classify_line, unclear_text},
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
     tool_description::{ToolDescription, split_name},
 };
 

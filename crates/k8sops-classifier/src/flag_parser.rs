@@ -2,7 +2,7 @@
 //!
 //! A [`FlagTable`] names the flags that are known and harmless. Every other flag is an error.
 
-use crate::shell_lexer::ShellWord;
+use crate::shell_word::{PIPE_FILE, ShellWord, TextKind, UNKNOWN_TEXT, WordCount};
 
 /// Known flags, as words separated by spaces: `o,output=` takes a value, `A,all-namespaces` is a switch, and `dry-run?` takes
 /// a value only behind a `=`.
@@ -32,6 +32,10 @@ pub(crate) struct ParsedArguments<'a> {
     flags: Vec<GivenFlag<'a>>,
     /// The words that are neither flags nor their values.
     pub(crate) operands: Vec<&'a ShellWord>,
+    /// A word is only known when the line runs.
+    pub(crate) has_unknown: bool,
+    /// The value of a flag may be no word or several ones, so that a value may become an operand.
+    pub(crate) may_shift: bool,
 }
 
 impl<'a> ParsedArguments<'a> {
@@ -43,6 +47,14 @@ impl<'a> ParsedArguments<'a> {
     /// Returns whether the flag is given, with or without a value.
     pub(crate) fn has_flag(&self, name: &str) -> bool {
         self.flags.iter().any(|flag| flag.name == name)
+    }
+
+    /// Returns the flags whose values are only known when the line runs.
+    pub(crate) fn unknown_flags(&self) -> impl Iterator<Item = &'static str> {
+        let is_unknown = |flag: &&GivenFlag<'a>| {
+            flag.value.is_some_and(|value| value.contains(UNKNOWN_TEXT) || value.contains(PIPE_FILE))
+        };
+        self.flags.iter().filter(is_unknown).map(|flag| flag.name)
     }
 
     /// Returns whether it is certain that nothing is changed: `--dry-run` is given, and each of its values says so and is
@@ -66,10 +78,15 @@ pub(crate) fn parse_arguments<'a>(
             parsed.operands.extend(words);
             break;
         }
+        if word.may_be_hidden_flag() {
+            return Err("a word that is only known when the line runs may be a flag".into());
+        }
+        parsed.has_unknown |= !word.is_known();
         let Some(given) = FlagWord::parse(word) else {
             parsed.operands.push(word);
             continue;
         };
+        parsed.may_shift |= may_become_other_words(word);
         for (name, arity, inline_value) in given.resolve_flags(tables)? {
             let value = match (arity, inline_value) {
                 (FlagArity::Switch, None | Some("true" | "false"))
@@ -85,6 +102,12 @@ pub(crate) fn parse_arguments<'a>(
                         let flag = printable(&word.text);
                         return Err(format!("the value of `{flag} {}` looks like a flag", printable(&value.text)));
                     }
+                    if value.unknown.is_some_and(|unknown| unknown.kind == TextKind::Text) && !value.is_one_word() {
+                        let flag = printable(&word.text);
+                        return Err(format!("the value of `{flag}` may be several words"));
+                    }
+                    parsed.has_unknown |= !value.is_known();
+                    parsed.may_shift |= !value.is_one_word();
                     Some(value.text.as_str())
                 }
             };
@@ -92,6 +115,13 @@ pub(crate) fn parse_arguments<'a>(
         }
     }
     Ok(parsed)
+}
+
+/// Returns whether a flag with an unknown value in the same word may take the next word as its value, or become several words.
+fn may_become_other_words(word: &ShellWord) -> bool {
+    let is_short = !word.text.starts_with("--");
+    word.unknown
+        .is_some_and(|unknown| unknown.count == WordCount::Any || (is_short && unknown.count == WordCount::OneOrEmpty))
 }
 
 /// Returns the index of the first operand at or behind `from`. Only flags of the tables may stand before it. These programs
@@ -103,13 +133,19 @@ fn find_next_operand(words: &[ShellWord], from: usize, tables: &[FlagTable]) -> 
             return Err("`--` before the verb is not supported".into());
         }
         let Some(given) = FlagWord::parse(word) else { return Ok(Some(at)) };
+        if may_become_other_words(word) {
+            return Err(format!("the value of `{}` before the verb is not supported", printable(&word.text)));
+        }
         let takes_next_word = given
             .resolve_flags(tables)?
             .last()
             .is_some_and(|(_, arity, inline_value)| *arity == FlagArity::Value && inline_value.is_none());
         at += if takes_next_word { 2 } else { 1 };
         let value = at.checked_sub(1).and_then(|value| words.get(value)).filter(|_| takes_next_word);
-        if value.is_some_and(|value| value.text.starts_with('-') || value.text.contains(char::is_whitespace)) {
+        let is_unclear = |value: &ShellWord| {
+            value.text.starts_with('-') || value.text.contains(char::is_whitespace) || !value.is_one_word()
+        };
+        if value.is_some_and(is_unclear) {
             return Err(format!("the value of `{}` before the verb is not supported", printable(&word.text)));
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     remote_source::is_remote_source,
     sensitive_output::sensitivity_of_words,
     server_files::{FileUse, reach_of_file},
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
 };
 
 const GLOBAL_FLAGS: FlagTable = &["burst-limit= color= colour= debug kube-context= n,namespace= qps="];
@@ -149,6 +149,12 @@ pub(crate) fn classify_helm(words: &[ShellWord]) -> CommandClass {
         let what = describe_write(&path).unwrap_or("changes a release");
         return Classification::mutating(format!("`helm {path}` {what}")).with_sensitive_output(sensitive).into();
     }
+    let group = path.split(' ').next().unwrap_or_default();
+    let is_free =
+        |flag: &str| matches!(flag, "namespace" | "kube-context" | "revision" | "max" | "filter" | "selector");
+    if parsed.has_unknown && (!reads || CHART_VERBS.contains(&group) || !parsed.unknown_flags().all(is_free)) {
+        return unclear(format!("`helm {path}`: a word that is only known when the line runs is not supported here"));
+    }
     if has_ambiguous_flags(words) {
         return unclear(format!("`helm {path}`: a flag inside of a word or behind `--` is not supported"));
     }
@@ -172,6 +178,17 @@ pub(crate) fn classify_helm(words: &[ShellWord]) -> CommandClass {
 /// Looks for the verb as helm does.
 pub(crate) fn find_helm_verb(words: &[ShellWord]) -> Result<ParsedVerb<'_>, String> {
     find_verb(words, &[GLOBAL_FLAGS, &["h,help"]], VERB_GROUPS)
+}
+
+/// Returns the verb by its full name and the arguments of a command that changes releases; `None` for other verbs, and for flags
+/// that are not known.
+pub(crate) fn parse_release_arguments<'a>(verb: &ParsedVerb<'a>) -> Option<(&'static str, ParsedArguments<'a>)> {
+    let path = match verb.path.as_str() {
+        "delete" | "del" | "un" => "uninstall",
+        path => path,
+    };
+    let (name, flags) = DRY_RUN_VERBS.iter().find(|(name, _)| *name == path)?;
+    Some((name, parse_arguments(verb.other_words.iter().copied(), &[GLOBAL_FLAGS, flags]).ok()?))
 }
 
 fn describe_write(path: &str) -> Option<&'static str> {

@@ -8,7 +8,7 @@ use crate::{
     sensitive_output::{kubectl_output, sensitivity_of_words},
     server_files::{FileUse, reach_of_file},
     server_state::command_changes_server_state,
-    shell_lexer::ShellWord,
+    shell_word::ShellWord,
 };
 
 /// FlagTable of every verb that only choose where to look.
@@ -268,8 +268,15 @@ fn classify_verb(words: &[ShellWord]) -> CommandClass {
         Ok(parsed) => parsed,
         Err(reason) => return unclear(format!("`kubectl {path}`: {reason}")),
     };
-    let output = kubectl_output(&path, &parsed);
-    if !reads && !parsed.is_dry_run() {
+    let mut output = kubectl_output(&path, &parsed);
+    if parsed.may_shift {
+        output.sensitive = output.sensitive.max(sensitivity_of_words(words));
+    }
+    let is_change = !reads && !parsed.is_dry_run();
+    if !is_change && let Err(reason) = check_unknown_words(&path, &parsed, reads) {
+        return unclear(format!("`kubectl {path}`: {reason}"));
+    }
+    if is_change {
         let what = describe_write(&path).unwrap_or("changes the cluster");
         return Classification::mutating(format!("`kubectl {path}` {what}"))
             .with_sensitive_output(output.sensitive)
@@ -293,6 +300,52 @@ fn classify_verb(words: &[ShellWord]) -> CommandClass {
         is_dry_run: !reads,
         is_table: output.is_table,
     }
+}
+
+/// Flags whose value may be any text.
+const FREE_FLAGS: &[&str] = &[
+    "api-group",
+    "chunk-size",
+    "container",
+    "containers",
+    "context",
+    "field-selector",
+    "for",
+    "label-columns",
+    "limit-bytes",
+    "max-log-requests",
+    "namespace",
+    "request-timeout",
+    "revision",
+    "selector",
+    "since",
+    "since-time",
+    "sort-by",
+    "tail",
+    "timeout",
+    "types",
+];
+
+/// Checks that words that are only known when the line runs cannot do any harm.
+fn check_unknown_words(path: &str, parsed: &ParsedArguments<'_>, reads: bool) -> Result<(), String> {
+    if !parsed.has_unknown {
+        return Ok(());
+    }
+    if !reads {
+        return Err("a dry run with words that are only known when the line runs is not supported".into());
+    }
+    if matches!(path, "diff" | "kustomize" | "completion" | "plugin list") {
+        return Err("words that are only known when the line runs are not supported".into());
+    }
+    match parsed.unknown_flags().find(|flag| !FREE_FLAGS.contains(flag)) {
+        Some(flag) => Err(format!("a value of `--{flag}` that is only known when the line runs is not supported")),
+        None => Ok(()),
+    }
+}
+
+/// Returns the known flags of a verb that only reads.
+pub(crate) fn read_flags(path: &str) -> Option<FlagTable> {
+    READ_VERBS.iter().find(|(verb, _)| *verb == path).map(|(_, flags)| *flags)
 }
 
 /// Looks for the verb as kubectl does.

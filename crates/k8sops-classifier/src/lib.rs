@@ -51,10 +51,15 @@
 //! ```text
 //! tool + arguments ─┬─ server_tools   tools with typed arguments
 //!                   └─ command_tools  tools that take a command line: a string, or a list of words
-//!                        └─ shell_lexer → shell_command ─┬─ kubectl, helm, argocd   verbs and flags (flag_parser)
-//!                                                        └─ pipe_filters            what may stand behind a pipe,
-//!                                                             and programs of awk, sed and jq
+//!                        └─ shell_reader → shell_evaluator → simple_command ─┬─ kubectl, helm, argocd   verbs and flags
+//!                           syntax tree    variables, loops   one command     ├─ pipe_filters   filters, awk, sed, jq
+//!                                                                             └─ xargs, bash -c   the commands inside
 //! ```
+//!
+//! The evaluator walks through the tree of a line as a shell runs it. Text that is only known when the line runs (a
+//! substitution, the input of `read` or `xargs`) has a kind: numbers, names of objects, plain words, or any text
+//! (`printed_text`, `filtered_text`). It may become an argument where a text of that kind cannot become a flag, a verb, a
+//! file or a script, and makes the line mutating elsewhere.
 //!
 //! The crate is pure: no I/O, no async runtime, and `serde_json` as its only dependency.
 
@@ -63,18 +68,29 @@ mod argocd;
 mod awk_program;
 mod classification;
 mod command_arguments;
+mod command_call;
 mod command_tools;
+mod compound_reader;
+mod condition_commands;
+mod filtered_text;
 mod flag_parser;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod helm;
 mod jq_program;
 mod kubectl;
+mod kubectl_objects;
+mod line_parts;
+mod loop_evaluator;
 mod name_template;
+mod object_command;
 mod object_commands;
 mod pipe_filters;
 mod preview;
+mod printed_text;
 mod program;
+mod redirection_reader;
+mod release_commands;
 mod remote_source;
 mod sed_script;
 mod sensitive_output;
@@ -82,23 +98,30 @@ mod server_files;
 mod server_state;
 mod server_tools;
 mod shell_command;
-mod shell_lexer;
+mod shell_evaluator;
+mod shell_reader;
+mod shell_state;
+mod shell_syntax;
 mod shell_variables;
 mod shell_word;
+mod simple_command;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
 mod tool_description;
+mod word_expansion;
+mod word_reader;
+mod xargs;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeExample;
 
 pub use classification::{Classification, EffectClass, SensitiveOutput, ServerReach};
-pub use object_commands::{
-    ObjectCommand, ObjectCommandChange, ReleaseCommand, build_kubectl_read, find_object_command,
-};
+pub use object_command::{ManifestSource, ManifestVerb, ObjectCommand, ObjectCommandChange, ObjectCommands};
+pub use object_commands::{build_kubectl_read, find_object_commands};
 pub use preview::{PreviewCall, build_preview_call};
+pub use release_commands::{KeptValues, ReleaseAfter, ReleaseCommand, RenderedRelease, at_revision};
 pub use shell_command::classify_command_line;
 pub use tool_calls::classify_tool_call;
 pub use tool_description::ToolDescription;

@@ -1,324 +1,187 @@
-//! The objects that a command line changes: how they are read, and how they would be, by other lines of the same tool.
+//! Finds the objects that a call changes: how they are read, and how they would be, by other calls of the same server.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     classification::ServerReach,
-    command_arguments::{CommandLine, find_command_line},
-    command_tools::find_command_tool,
-    flag_parser::{FlagTable, ParsedArguments, parse_arguments},
-    helm::find_helm_verb,
-    kubectl::{self, find_kubectl_verb},
-    preview::{PreviewCall, has_output_flag, rewrite_command},
+    command_call::CommandCall,
+    kubectl_objects::{find_context, find_kubectl_command},
+    line_parts::{CommandInput, LineCommand, LinePart},
+    object_command::{ObjectCommand, ObjectCommands},
+    preview::PreviewCall,
     program::KnownProgram,
-    server_tools::is_server_tool,
-    shell_lexer::{ShellWord, parse_shell_line},
+    release_commands::{find_helm_context, find_release_call, find_release_command},
+    server_state::mentions_server_state,
+    shell_word::ShellWord,
     tool_calls::classify_reach_apart,
     tool_description::ToolDescription,
 };
 
-/// What a command line does to objects. The calls in it only read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObjectCommand {
-    /// A server-side dry run of the line prints the objects as they would be, as YAML.
-    DryRunPrints {
-        /// The dry run.
-        dry_run: PreviewCall,
-        /// What the line does: `apply`, `patch`, `set image`.
-        verb: String,
-    },
-    /// Another line prints the objects that this one names, as they are, as YAML.
-    ReadPrints {
-        /// The line that reads.
-        read: PreviewCall,
-        /// What happens to each of the objects.
-        change: ObjectCommandChange,
-    },
-    /// A program runs in a container.
-    Exec {
-        /// The namespace, if the line names it.
-        namespace: Option<String>,
-        /// The pod, or what selects one: `deploy/web`.
-        pod: String,
-        /// The program with its arguments.
-        command: String,
-    },
-    /// A Helm release changes.
-    Release(ReleaseCommand),
-}
-
-/// What a command line does to each of the objects that it names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObjectCommandChange {
-    /// They are deleted.
-    Delete,
-    /// They get this number of replicas.
-    SetReplicas(i64),
-    /// Their pods are replaced.
-    Restart,
-}
-
-/// A change of a Helm release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleaseCommand {
-    /// `install`, `upgrade`, `rollback` or `uninstall`.
-    pub verb: String,
-    /// Name of the release.
-    pub release: String,
-    /// The namespace, if the line names it.
-    pub namespace: Option<String>,
-    /// Prints the manifests of the release as it is.
-    pub manifest: PreviewCall,
-    /// Prints the values of the release as it is.
-    pub values: PreviewCall,
-    /// Prints the release as it would be: as JSON for `install` and `upgrade`, its manifests for `rollback`. `None` if the
-    /// release is removed, or if it is not known.
-    pub after: Option<PreviewCall>,
-}
-
-/// Verbs of kubectl whose server-side dry run prints the objects as they would be.
-const PRINTING_VERBS: &[&str] =
-    &["apply", "patch", "replace", "label", "annotate", "taint", "autoscale", "expose", "run", "rollout undo"];
-const DELETE_FLAGS: FlagTable = &[
-    kubectl::FILE_FLAGS,
-    "l,selector= A,all-namespaces field-selector= chunk-size= all cascade? force grace-period= ignore-not-found now \
-     o,output= timeout= wait",
-];
-const SCALE_FLAGS: FlagTable =
-    &[kubectl::FILE_FLAGS, "all current-replicas= replicas= resource-version= l,selector= timeout= o,output="];
-const RESTART_FLAGS: FlagTable = &[kubectl::FILE_FLAGS, "l,selector= field-manager= o,output="];
-const EXEC_FLAGS: FlagTable = &["c,container= i,stdin t,tty q,quiet"];
-
-/// Returns what a command line does to objects, if it is a single command of kubectl or helm; `None` if that is not known.
+/// Returns what a call does to objects; `None` if nothing is known about it. Known are the tools that take a command line, whose
+/// commands of kubectl and helm are looked at one by one, and the tools of servers that work like these programs.
 ///
 /// ```
-/// use k8sops_classifier::{ObjectCommand, ToolDescription, find_object_command};
+/// use k8sops_classifier::{ObjectCommand, ToolDescription, find_object_commands};
 /// use serde_json::json;
 ///
 /// let arguments = json!({"command": "kubectl delete deploy web -n shop --force"});
-/// let command = find_object_command(&ToolDescription::named("bash"), arguments.as_object().unwrap());
-/// let Some(ObjectCommand::ReadPrints { read, .. }) = command else { panic!() };
-/// assert_eq!(read.arguments["command"], "kubectl get deploy web --namespace=shop -o yaml");
+/// let commands = find_object_commands(&ToolDescription::named("bash"), arguments.as_object().unwrap()).unwrap();
+/// let [ObjectCommand::ReadPrints { read, .. }] = commands.known.as_slice() else { panic!() };
+/// assert_eq!(read.arguments["command"], "kubectl get deploy web --namespace=shop --ignore-not-found -o yaml");
 /// ```
 #[must_use]
-pub fn find_object_command(tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<ObjectCommand> {
-    let command = SingleCommand::find(tool, arguments)?;
-    match command.program {
-        KnownProgram::Kubectl => command.kubectl(tool, arguments),
-        KnownProgram::Helm => command.helm(tool, arguments),
-        KnownProgram::Argocd => None,
+pub fn find_object_commands(tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<ObjectCommands> {
+    if let Some(release) = find_release_call(tool.name, arguments) {
+        return Some(ObjectCommands { known: vec![ObjectCommand::Release(release)], ..ObjectCommands::default() });
+    }
+    if let Some(command) = find_typed_creation(tool, arguments) {
+        return Some(ObjectCommands { known: vec![command], ..ObjectCommands::default() });
+    }
+    let call = CommandCall::find(tool, arguments)?;
+    let changing = call.changing_parts()?;
+    let has_alternatives = changing.has_alternatives;
+    let mut commands = ObjectCommands { has_alternatives, ..ObjectCommands::default() };
+    let mut surroundings = Surroundings::AsNow;
+    for part in changing.parts {
+        let (text, known) = match part {
+            LinePart::Unknown(text) => (text, None),
+            LinePart::Command(command) => {
+                let known = find_command(&call, &command).filter(|_| surroundings.allow(&command));
+                (print_command(&command), known)
+            }
+        };
+        if let Some(known) = known {
+            commands.known.extend(known);
+        } else {
+            surroundings = surroundings.max(Surroundings::after(&text));
+            commands.unknown.push(text);
+        }
+    }
+    Some(commands)
+}
+
+/// `kubectl_create` of `mcp-server-kubernetes` with a kind and typed arguments, which has a dry run that prints the object.
+fn find_typed_creation(tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<ObjectCommand> {
+    const SOURCES: &[&str] = &["manifest", "filename", "fromFile", "fromFileContent"];
+    if tool.name != "kubectl_create" || SOURCES.iter().any(|key| arguments.contains_key(*key)) {
+        return None;
+    }
+    let mut dry_run = arguments.clone();
+    dry_run.insert("dryRun".to_owned(), json!(true));
+    dry_run.insert("output".to_owned(), json!("yaml"));
+    let dry_run = PreviewCall { tool: tool.name.to_owned(), arguments: dry_run };
+    let is_read = classify_reach_apart(tool, &dry_run.arguments)?.is_read_within(ServerReach::Cluster);
+    is_read.then(|| ObjectCommand::DryRunPrints { dry_run, verb: "create".to_owned() })
+}
+
+/// Whether a command of a line finds what it would find if it ran now: what stands before it may change that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Surroundings {
+    AsNow,
+    /// Other files.
+    OtherFiles,
+    /// Another directory, environment, cluster or identity.
+    OtherShell,
+}
+
+impl Surroundings {
+    /// Returns what a command may change of which nothing is known.
+    fn after(text: &str) -> Self {
+        const SHELL_WORDS: &[&str] =
+            &["cd", "pushd", "popd", "export", "source", ".", "eval", "alias", "set", "unset", "declare", "exec"];
+        let first = text.split_whitespace().next().unwrap_or_default();
+        match SHELL_WORDS.contains(&first) || first.contains('=') || mentions_server_state(text) {
+            true => Self::OtherShell,
+            false if text.starts_with("kubectl config") => Self::OtherShell,
+            false if first == "kubectl" => Self::AsNow,
+            false => Self::OtherFiles,
+        }
+    }
+
+    fn allow(self, command: &LineCommand) -> bool {
+        let names_file = |word: &ShellWord| {
+            let text = word.text.as_str();
+            let is_file_flag =
+                ["-f", "-k", "--filename", "--kustomize", "--patch-file"].iter().any(|flag| text.starts_with(flag));
+            is_file_flag && !matches!(command.input, CommandInput::Text(_))
+        };
+        match self {
+            Self::AsNow => true,
+            Self::OtherFiles => command.program != KnownProgram::Helm && !command.words.iter().any(names_file),
+            Self::OtherShell => false,
+        }
     }
 }
 
-/// Returns the call of the same tool that runs `kubectl` with these words, for the same cluster; `None` if the tool does not
-/// run kubectl, or if it is not certain that the words only read.
+/// Returns the call of the same tool that runs `kubectl` with these words, for the cluster of the line; `None` if the tool does
+/// not run kubectl, if the line is about several clusters, or if it is not certain that the words only read.
 #[must_use]
 pub fn build_kubectl_read(
     tool: &ToolDescription<'_>,
     arguments: &Map<String, Value>,
     words: &[&str],
 ) -> Option<PreviewCall> {
-    let command = SingleCommand::find(tool, arguments)?;
-    if command.program != KnownProgram::Kubectl {
-        return None;
+    let call = CommandCall::find(tool, arguments)?;
+    let mut contexts: Vec<Option<String>> = Vec::new();
+    for part in call.changing_parts()?.parts {
+        let LinePart::Command(LineCommand { program, words, .. }) = part else { continue };
+        let context = match program {
+            KnownProgram::Helm => find_helm_context(&words),
+            KnownProgram::Kubectl | KnownProgram::Argocd => find_context(&words),
+        };
+        contexts.push(context);
     }
-    let verb = find_kubectl_verb(command.words()).ok()?;
-    let cluster = context_flags(&verb.other_words);
-    let words = words.iter().map(|word| (*word).to_owned()).chain(cluster);
-    command.rewrite(tool, arguments, &words.collect::<Vec<_>>())
+    contexts.dedup();
+    let [context] = contexts.try_into().ok()?;
+    let words = words.iter().map(|word| (*word).to_owned());
+    let cluster = context.map(|context| format!("--context={context}"));
+    call.build_read(KnownProgram::Kubectl, &words.chain(cluster).collect::<Vec<_>>())
 }
 
-/// A tool call whose line is one command.
-struct SingleCommand {
-    program: KnownProgram,
-    /// The words of the line, with the name of the program if the line has it.
-    line: Vec<ShellWord>,
-    /// Number of words that name the program: 0 or 1.
-    start: usize,
-}
-
-impl SingleCommand {
-    fn find(tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<Self> {
-        let command_tool = find_command_tool(tool).filter(|_| !is_server_tool(tool.name))?;
-        let line: Vec<ShellWord> = match find_command_line(arguments)? {
-            CommandLine::SplitLine { .. } => return None,
-            CommandLine::Line { line, .. } => {
-                let [pipeline] = parse_shell_line(line).ok()?.pipelines.try_into().ok()?;
-                let [words] = pipeline.try_into().ok()?;
-                words
-            }
-            CommandLine::Words { first, rest, .. } => {
-                first.into_iter().chain(rest).map(ShellWord::from_argument).collect()
-            }
-        };
-        let named = KnownProgram::from_command_name(&line.first()?.text);
-        let program = named.or(command_tool.implied_program)?;
-        Some(Self { program, line, start: usize::from(named.is_some()) })
-    }
-
-    fn words(&self) -> &[ShellWord] {
-        self.line.get(self.start..).unwrap_or_default()
-    }
-
-    /// Returns the call with other words behind the program, if it only reads.
-    fn rewrite(
-        &self,
-        tool: &ToolDescription<'_>,
-        arguments: &Map<String, Value>,
-        words: &[String],
-    ) -> Option<PreviewCall> {
-        let call = rewrite_command(tool.name, arguments, |line, _| {
-            line.truncate(self.start);
-            line.extend(words.iter().map(|word| ShellWord::from_argument(word)));
-            Some(())
-        })?;
-        // A dry run or a diff of files reads the files that the call itself would read.
-        classify_reach_apart(tool, &call.arguments)?.is_read_within(ServerReach::Manifests).then_some(call)
-    }
-
-    fn kubectl(&self, tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<ObjectCommand> {
-        let verb = find_kubectl_verb(self.words()).ok()?;
-        let parse =
-            |flags: FlagTable| parse_arguments(verb.other_words.iter().copied(), &[kubectl::GLOBAL_FLAGS, flags]).ok();
-        let read = |parsed: &ParsedArguments<'_>, change| {
-            let mut words = vec!["get".to_owned()];
-            words.extend(parsed.operands.iter().map(|word| word.text.clone()));
-            words.extend(object_flags(parsed));
-            words.extend(["-o".to_owned(), "yaml".to_owned()]);
-            Some(ObjectCommand::ReadPrints { read: self.rewrite(tool, arguments, &words)?, change })
-        };
-        match verb.path.as_str() {
-            "delete" => read(&parse(DELETE_FLAGS)?, ObjectCommandChange::Delete),
-            "scale" => {
-                let parsed = parse(SCALE_FLAGS)?;
-                let replicas = parsed.flag_values("replicas").last()?.parse().ok()?;
-                read(&parsed, ObjectCommandChange::SetReplicas(replicas))
-            }
-            "rollout restart" => read(&parse(RESTART_FLAGS)?, ObjectCommandChange::Restart),
-            "exec" => {
-                let separator = verb.other_words.iter().position(|word| word.text == "--")?;
-                let (before, program) = verb.other_words.split_at_checked(separator)?;
-                let parsed = parse_arguments(before.iter().copied(), &[kubectl::GLOBAL_FLAGS, EXEC_FLAGS]).ok()?;
-                let [pod] = parsed.operands.as_slice() else { return None };
-                let words: Vec<&str> = program.iter().skip(1).map(|word| word.text.as_str()).collect();
-                Some(ObjectCommand::Exec {
-                    namespace: parsed.flag_values("namespace").last().map(str::to_owned),
-                    pod: pod.text.clone(),
-                    command: words.join(" "),
-                })
-            }
-            path => {
-                let group = path.split(' ').next().unwrap_or_default();
-                let prints = PRINTING_VERBS.contains(&path) || matches!(group, "create" | "set");
-                if !prints || has_output_flag(&verb.other_words) {
-                    return None;
-                }
-                let end = verb.end;
-                let mut words: Vec<String> = self.words().iter().map(|word| word.text.clone()).collect();
-                words.splice(end..end, ["--dry-run=server", "-o", "yaml"].map(str::to_owned));
-                let dry_run = self.rewrite(tool, arguments, &words)?;
-                Some(ObjectCommand::DryRunPrints { dry_run, verb: verb.path.clone() })
-            }
+fn find_command(call: &CommandCall<'_>, command: &LineCommand) -> Option<Vec<ObjectCommand>> {
+    match command.program {
+        KnownProgram::Kubectl => find_kubectl_command(call, command).map(|known| vec![known]),
+        KnownProgram::Helm => {
+            let releases = find_release_command(call, &command.words)?;
+            Some(releases.into_iter().map(ObjectCommand::Release).collect())
         }
-    }
-
-    fn helm(&self, tool: &ToolDescription<'_>, arguments: &Map<String, Value>) -> Option<ObjectCommand> {
-        let verb = find_helm_verb(self.words()).ok()?;
-        let words: Vec<String> = self.words().iter().map(|word| word.text.clone()).collect();
-        let behind = words.get(verb.end..)?;
-        // The first words behind the verb are the release, the chart and the revision, unless flags stand before them.
-        let release = behind.first().filter(|word| !word.starts_with('-'))?.clone();
-        let namespace = find_value(&words, &["-n", "--namespace"]);
-        let context = find_value(&words, &["--kube-context"]);
-        let place: Vec<String> = [("--namespace", &namespace), ("--kube-context", &context)]
-            .iter()
-            .filter_map(|(flag, value)| value.as_ref().map(|value| format!("{flag}={value}")))
-            .collect();
-        let get = |what: &str, more: &[String]| {
-            let words = ["get", what, &release].map(str::to_owned);
-            let words: Vec<String> = words.into_iter().chain(more.iter().cloned()).chain(place.clone()).collect();
-            self.rewrite(tool, arguments, &words)
-        };
-        let after = match verb.path.as_str() {
-            "install" | "upgrade" if !has_output_flag(&verb.other_words) => {
-                let mut words = words.clone();
-                words.splice(verb.end..verb.end, ["--dry-run=server", "-o", "json"].map(str::to_owned));
-                Some(self.rewrite(tool, arguments, &words)?)
-            }
-            "rollback" => match behind.get(1).filter(|word| word.parse().is_ok_and(|revision: u32| revision > 0)) {
-                Some(revision) => Some(get("manifest", &[format!("--revision={revision}")])?),
-                None => return None,
-            },
-            "uninstall" => None,
-            _ => return None,
-        };
-        Some(ObjectCommand::Release(ReleaseCommand {
-            manifest: get("manifest", &[])?,
-            values: get("values", &["-o".to_owned(), "json".to_owned()])?,
-            verb: verb.path,
-            release,
-            namespace,
-            after,
-        }))
+        KnownProgram::Argocd => None,
     }
 }
 
-/// Returns the flags by which kubectl chooses a cluster.
-fn context_flags(words: &[&ShellWord]) -> Vec<String> {
-    let texts: Vec<String> = words.iter().map(|word| word.text.clone()).collect();
-    find_value(&texts, &["--context"]).map(|context| format!("--context={context}")).into_iter().collect()
-}
-
-/// Returns the flags by which kubectl chooses objects.
-fn object_flags(parsed: &ParsedArguments<'_>) -> Vec<String> {
-    let mut flags = Vec::new();
-    for name in ["namespace", "context", "filename", "kustomize", "selector", "field-selector"] {
-        flags.extend(parsed.flag_values(name).map(|value| format!("--{name}={value}")));
-    }
-    for name in ["all-namespaces", "recursive", "ignore-not-found"] {
-        flags.extend(parsed.has_flag(name).then(|| format!("--{name}")));
-    }
-    flags
-}
-
-/// Returns the value of a flag that is given as `--flag value` or `--flag=value`.
-fn find_value(words: &[String], names: &[&str]) -> Option<String> {
-    let mut words = words.iter().peekable();
-    while let Some(word) = words.next() {
-        if names.contains(&word.as_str()) {
-            return words.next().cloned();
-        }
-        let inline = word.split_once('=').filter(|(name, _)| names.contains(name));
-        if let Some((_, value)) = inline {
-            return Some(value.to_owned());
-        }
-    }
-    None
+fn print_command(command: &LineCommand) -> String {
+    let words = command.words.iter().map(|word| word.text.as_str());
+    [command.program.name()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::ManifestSource;
 
-    fn find(tool: &str, arguments: &Value) -> Option<ObjectCommand> {
-        find_object_command(&ToolDescription::named(tool), arguments.as_object().unwrap())
+    fn find(tool: &str, arguments: &Value) -> ObjectCommands {
+        find_object_commands(&ToolDescription::named(tool), arguments.as_object().unwrap()).unwrap_or_default()
     }
 
-    /// Returns the line of the call that shows the objects.
+    /// Returns the lines of the calls that show the objects.
     fn shown_by(line: &str) -> String {
         let line_of = |call: &PreviewCall| call.arguments["command"].as_str().unwrap().to_owned();
-        match find("bash", &json!({"command": line})) {
-            Some(ObjectCommand::DryRunPrints { dry_run, .. }) => line_of(&dry_run),
-            Some(ObjectCommand::ReadPrints { read, change }) => format!("{} ⇒ {change:?}", line_of(&read)),
-            Some(ObjectCommand::Exec { namespace, pod, command }) => format!("{namespace:?} {pod}: {command}"),
-            Some(ObjectCommand::Release(release)) => {
-                let after = release.after.as_ref().map_or_else(|| "nothing".to_owned(), line_of);
-                format!("{} ⇒ {after}", line_of(&release.manifest))
+        let ObjectCommands { known, unknown, .. } = find("bash", &json!({"command": line}));
+        let known = known.iter().map(|command| match command {
+            ObjectCommand::DryRunPrints { dry_run, .. } => line_of(dry_run),
+            ObjectCommand::ReadPrints { read, change } => format!("{} ⇒ {change:?}", line_of(read)),
+            ObjectCommand::Manifests { source, verb, namespace } => {
+                let source = match source {
+                    ManifestSource::Text(text) => format!("{text:?}"),
+                    ManifestSource::Printed(call) => line_of(call),
+                };
+                format!("{source} ⇒ {verb:?} {namespace:?}")
             }
-            None => "unknown".to_owned(),
-        }
+            ObjectCommand::Exec { namespace, pod, command } => format!("{namespace:?} {pod}: {command}"),
+            ObjectCommand::Release(release) => format!("{} ⇒ {:?}", line_of(&release.manifest), release.after),
+        });
+        let unknown = unknown.iter().map(|text| format!("unknown: {text}"));
+        known.chain(unknown).collect::<Vec<_>>().join("; ")
     }
 
     #[test]
@@ -334,37 +197,103 @@ mod tests {
                 "kubectl set image --dry-run=server -o yaml deploy/web app=web:2 -n shop",
             ),
             ("kubectl create ns x", "kubectl create ns --dry-run=server -o yaml x"),
-            ("kubectl rollout undo deploy/web", "kubectl rollout undo --dry-run=server -o yaml deploy/web"),
+            (
+                "kubectl rollout undo deploy/web --to-revision=3",
+                "kubectl get deploy/web --ignore-not-found -o yaml ⇒ RollBack(Some(3))",
+            ),
+            ("kubectl rollout undo deploy web", "kubectl get deploy web --ignore-not-found -o yaml ⇒ RollBack(None)"),
+            ("kubectl cordon n1 n2", "kubectl get nodes n1 n2 --ignore-not-found -o yaml ⇒ Cordon"),
+            (
+                "kubectl drain n1 --ignore-daemonsets --delete-emptydir-data",
+                "kubectl get nodes n1 --ignore-not-found -o yaml ⇒ Drain",
+            ),
+            ("kubectl apply -f - -n shop <<EOF\na: b\nEOF", "\"a: b\\n\" ⇒ Apply Some(\"shop\")"),
+            ("echo 'a: b' | kubectl delete -f -", "\"a: b\" ⇒ Delete None"),
+            (
+                "kubectl create cm x --from-literal=a=b --dry-run=client -o yaml | kubectl apply -f -",
+                "kubectl create cm x --from-literal=a=b --dry-run=client -o yaml ⇒ Apply None",
+            ),
+            (
+                "kubectl get deploy web -o yaml | sed 's/web:1/web:2/' | kubectl replace -f -",
+                "kubectl get deploy web -o yaml | sed s/web:1/web:2/ ⇒ Replace None",
+            ),
+            ("cat x.sh | kubectl apply -f -", "unknown: cat x.sh | kubectl apply -f -"),
+            (
+                "kubectl get deploy -o name | xargs kubectl delete",
+                "unknown: kubectl get deploy -o name | xargs kubectl delete",
+            ),
+            ("kubectl apply --prune -l app=web -f x.yaml", "unknown: kubectl apply --prune -l app=web -f x.yaml"),
+            ("kubectl delete deploy", "unknown: kubectl delete deploy"),
+            ("kubectl delete pods --all", "kubectl get pods --ignore-not-found -o yaml ⇒ Delete"),
+            (
+                "kubectl delete deploy web --cascade=orphan",
+                "kubectl get deploy web --ignore-not-found -o yaml ⇒ DeleteAlone",
+            ),
+            (
+                "kubectl delete pod a; kubectl scale deploy b --replicas=0",
+                "kubectl get pod a --ignore-not-found -o yaml ⇒ Delete; \
+                 kubectl get deploy b --ignore-not-found -o yaml ⇒ SetReplicas(0)",
+            ),
+            ("kubectl cp web-0:/x ./x", "unknown: kubectl cp web-0:/x ./x"),
+            (
+                "./x.sh && kubectl delete pod a && kubectl apply -f out.yaml",
+                "kubectl get pod a --ignore-not-found -o yaml ⇒ Delete; unknown: ./x.sh; unknown: kubectl apply -f out.yaml",
+            ),
+            ("cd x && kubectl delete pod a", "unknown: cd x; unknown: kubectl delete pod a"),
+            (
+                "kubectl config use-context b && kubectl delete pod a",
+                "unknown: kubectl config use-context b; unknown: kubectl delete pod a",
+            ),
+            ("patch=x kubectl delete pod a", "unknown: patch=x kubectl delete pod a"),
+            (
+                "kubectl patch deploy a --subresource=status -p x",
+                "unknown: kubectl patch deploy a --subresource=status -p x",
+            ),
             (
                 "kubectl scale --replicas=0 deploy/web -n shop",
-                "kubectl get deploy/web --namespace=shop -o yaml ⇒ SetReplicas(0)",
+                "kubectl get deploy/web --namespace=shop --ignore-not-found -o yaml ⇒ SetReplicas(0)",
             ),
             (
                 "kubectl delete pods -l app=web --context prod --force",
-                "kubectl get pods --context=prod --selector=app=web -o yaml ⇒ Delete",
+                "kubectl get pods --context=prod --selector=app=web --ignore-not-found -o yaml ⇒ Delete",
             ),
             (
                 "kubectl -n shop delete -f x.yaml --wait=false",
-                "kubectl get --namespace=shop --filename=x.yaml -o yaml ⇒ Delete",
+                "kubectl get --namespace=shop --filename=x.yaml --ignore-not-found -o yaml ⇒ Delete",
             ),
-            ("kubectl rollout restart deploy web", "kubectl get deploy web -o yaml ⇒ Restart"),
+            ("kubectl rollout restart deploy web", "kubectl get deploy web --ignore-not-found -o yaml ⇒ Restart"),
             ("kubectl exec -n shop web-0 -c app -- rm -rf /data", "Some(\"shop\") web-0: rm -rf /data"),
-            (
-                "helm upgrade web ./chart -n shop --set a=b",
-                "helm get manifest web --namespace=shop ⇒ helm upgrade --dry-run=server -o json web ./chart -n shop --set a=b",
-            ),
-            ("helm rollback web 3", "helm get manifest web ⇒ helm get manifest web --revision=3"),
-            ("helm uninstall web -n shop", "helm get manifest web --namespace=shop ⇒ nothing"),
-            ("kubectl get pods", "unknown"),
-            ("kubectl delete pod a; kubectl delete pod b", "unknown"),
-            ("kubectl apply -f https://example.org/x.yaml", "unknown"),
-            ("kubectl delete pod a --as=admin", "unknown"),
-            ("kubectl patch deploy web -p x -o json", "unknown"),
-            ("rm -rf /", "unknown"),
+            ("kubectl get pods", ""),
+            ("kubectl apply -f https://example.org/x.yaml", "unknown: kubectl apply -f https://example.org/x.yaml"),
+            ("kubectl delete pod a --as=admin", "unknown: kubectl delete pod a --as=admin"),
+            ("kubectl patch deploy web -p x -o json", "kubectl patch --dry-run=server -o yaml deploy web -p x"),
+            ("rm -rf /", "unknown: rm -rf /"),
         ];
         for (line, expected) in table {
             assert_eq!(shown_by(line), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn alternatives_are_noticed() {
+        for (line, expected) in [
+            ("kubectl get ns x || kubectl create ns x", true),
+            ("kubectl delete pod a || true", false),
+            ("kubectl delete pod a || echo 'no || pod'", false),
+            ("kubectl annotate pod a note='x || y'", false),
+            ("kubectl delete pod a && kubectl delete pod b", false),
+        ] {
+            assert_eq!(find("bash", &json!({"command": line})).has_alternatives, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn typed_creation_has_a_dry_run() {
+        let create = |arguments: Value| find("kubectl_create", &arguments).known;
+        let arguments = json!({"resourceType": "deployment", "name": "web", "image": "web:1"});
+        let [ObjectCommand::DryRunPrints { dry_run, .. }] = &create(arguments)[..] else { panic!() };
+        assert_eq!((&dry_run.arguments["dryRun"], &dry_run.arguments["output"]), (&json!(true), &json!("yaml")));
+        assert_eq!(create(json!({"resourceType": "configmap", "name": "x", "fromFile": ["/etc/passwd"]})), []);
     }
 
     #[test]
@@ -383,6 +312,13 @@ mod tests {
             Some(json!({"args": ["get", "deployment.apps", "web", "-n", "shop", "-o", "yaml"]}))
         );
         assert_eq!(read("bash", json!({"command": "kubectl apply -f x"}), &["delete", "pod", "a"]), None);
-        assert_eq!(read("bash", json!({"command": "helm upgrade a b"}), &words), None);
+        assert_eq!(
+            read("kubectl_generic", json!({"command": "apply", "args": ["-f", "x"], "context": "prod"}), &words),
+            Some(
+                json!({"command": "get", "args": ["deployment.apps", "web", "-n", "shop", "-o", "yaml", "--context=prod"]})
+            )
+        );
+        let several = "kubectl delete pod a --context=a; kubectl delete pod a --context=b";
+        assert_eq!(read("bash", json!({"command": several}), &words), None);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     name_template::prints_only_names,
     sed_script::is_harmless_sed_script,
     sensitive_output::sensitivity_of_words,
-    shell_lexer::ShellWord,
+    shell_word::{PIPE_FILE, ShellWord, TextKind},
 };
 
 /// What a filter does with its input.
@@ -76,6 +76,10 @@ enum FilterOperands {
     Number,
     /// Nothing, or a format that starts with `+`.
     Format,
+    /// At least and at most so many outputs of process substitutions.
+    Pipes(usize, usize),
+    /// At least and at most so many words of letters and digits.
+    Names(usize, usize),
 }
 
 /// `-5` is a number of lines.
@@ -107,7 +111,7 @@ const FILTERS: &[(&str, FlagTable, FilterOperands)] = &[
     ),
     ("tr", &["d,delete s,squeeze-repeats c,complement C t,truncate-set1"], FilterOperands::Count(1, 2)),
     ("column", &["t,table s,separator= o,output-separator= c,output-width= N,table-columns="], FilterOperands::None),
-    ("cat", &["n,number A,show-all b s v e t E T"], FilterOperands::None),
+    ("cat", &["n,number A,show-all b s v e t E T"], FilterOperands::Pipes(0, 9)),
     ("tac", &[], FilterOperands::None),
     ("rev", &[], FilterOperands::None),
     ("nl", &["b="], FilterOperands::None),
@@ -140,7 +144,7 @@ const FILTERS: &[(&str, FlagTable, FilterOperands)] = &[
     ),
     ("more", &["d f l p c s u"], FilterOperands::None),
     ("tee", &[], FilterOperands::Checked(is_harmless_tee)),
-    ("paste", &["s,serial d,delimiters="], FilterOperands::None),
+    ("paste", &["s,serial d,delimiters="], FilterOperands::Pipes(0, 9)),
     ("fold", &["w,width= s,spaces b,bytes"], FilterOperands::None),
     ("expand", &["t,tabs= i,initial"], FilterOperands::None),
     ("rg", RG_FLAGS, FilterOperands::Pattern),
@@ -150,7 +154,21 @@ const FILTERS: &[(&str, FlagTable, FilterOperands)] = &[
     (":", &[], FilterOperands::None),
     ("false", &[], FilterOperands::None),
     ("sleep", &[], FilterOperands::Number),
-    ("date", &["u,utc"], FilterOperands::Format),
+    ("date", &["u,utc d,date="], FilterOperands::Format),
+    (
+        "diff",
+        &["u,unified q,brief y,side-by-side w,ignore-all-space b B i N c a t U= C= W= width= suppress-common-lines \
+           strip-trailing-cr color? s"],
+        FilterOperands::Pipes(1, 2),
+    ),
+    ("comm", &["1 2 3"], FilterOperands::Pipes(1, 2)),
+    ("join", &["t= 1= 2= a= v= o= j= i"], FilterOperands::Pipes(1, 2)),
+    ("seq", &["w s="], FilterOperands::Checked(is_harmless_seq)),
+    ("basename", &["s= a"], FilterOperands::Count(1, usize::MAX)),
+    ("dirname", &[], FilterOperands::Count(1, usize::MAX)),
+    ("which", &["a"], FilterOperands::Names(1, 9)),
+    ("type", &["t p a"], FilterOperands::Names(1, 9)),
+    ("command", &["v V"], FilterOperands::Names(1, 9)),
 ];
 
 const GREP_FLAGS: FlagTable =
@@ -175,6 +193,13 @@ pub(crate) fn classify_filter(name: &str, arguments: &[ShellWord]) -> Option<Cla
     let (name, flags, operands) = FILTERS.iter().find(|(known, ..)| *known == name)?;
     let unclear =
         |reason: String| Some(Classification::mutating(reason).with_sensitive_output(sensitivity_of_words(arguments)));
+    let has_unknown = !arguments.iter().all(ShellWord::is_known);
+    if has_unknown && matches!(*name, "echo" | "printf" | "basename" | "dirname") {
+        return match may_print_words(name, arguments) {
+            true => Some(Classification::read(format!("`{name}` prints"))),
+            false => unclear(format!("`{name}`: a text without quotes may become names of files or flags")),
+        };
+    }
     let Some(arguments_of_program) = remove_jq_variables(name, arguments) else {
         return unclear(format!("`{name}`: a variable has no plain name and value"));
     };
@@ -188,14 +213,32 @@ pub(crate) fn classify_filter(name: &str, arguments: &[ShellWord]) -> Option<Cla
         Err(_) if *name == "echo" => return Some(Classification::read("`echo` prints")),
         Err(reason) => return unclear(format!("`{name}`: {reason}")),
     };
+    if has_unknown && !are_unknown_words_harmless(&parsed, *operands) {
+        return unclear(format!("`{name}`: a word that is only known when the line runs is not supported here"));
+    }
     let given: Vec<&str> = parsed.operands.iter().map(|word| word.text.as_str()).filter(|text| *text != "-").collect();
     let is_harmless = match *operands {
         FilterOperands::None => given.is_empty(),
         FilterOperands::Pattern => given.len() == usize::from(!parsed.has_flag("regexp")),
         FilterOperands::Count(least, most) => (least..=most).contains(&given.len()),
         FilterOperands::Checked(is_harmless) => is_harmless(&parsed, &given),
-        FilterOperands::Number => {
-            matches!(given.as_slice(), [number] if number.len() < 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
+        FilterOperands::Number => match parsed.operands.as_slice() {
+            [word] => word.unknown.map_or_else(
+                || {
+                    let number = word.text.strip_suffix(['s', 'm']).unwrap_or(&word.text);
+                    let is_number_char = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+                    (1..5).contains(&number.len()) && number.bytes().all(is_number_char)
+                },
+                |unknown| unknown.kind == TextKind::Number,
+            ),
+            _ => false,
+        },
+        FilterOperands::Pipes(least, most) => {
+            (least..=most).contains(&given.len()) && given.iter().all(|operand| *operand == PIPE_FILE)
+        }
+        FilterOperands::Names(least, most) => {
+            let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+            (least..=most).contains(&given.len()) && given.iter().all(is_plain)
         }
         FilterOperands::Format => given.iter().all(|format| format.starts_with('+')) && given.len() < 2,
     };
@@ -203,6 +246,44 @@ pub(crate) fn classify_filter(name: &str, arguments: &[ShellWord]) -> Option<Cla
         true => Some(Classification::read(format!("`{name}` only filters"))),
         false => unclear(format!("`{name}` with these operands is not known to be harmless")),
     }
+}
+
+/// Returns whether a program that prints its words may get these.
+fn may_print_words(name: &str, words: &[ShellWord]) -> bool {
+    let is_split_text =
+        |word: &ShellWord| !word.is_one_word() && word.unknown.is_some_and(|unknown| unknown.kind == TextKind::Text);
+    let starts_plainly = match (name, words.first()) {
+        ("echo", _) => true,
+        // The first word of `printf` may be a flag that sets a variable.
+        ("printf", Some(format)) => format.is_known() && !format.text.starts_with('-'),
+        _ => words.iter().all(|word| !word.may_be_hidden_flag()),
+    };
+    starts_plainly && !words.iter().any(is_split_text)
+}
+
+/// Flags whose value may be any text.
+const FREE_FLAGS: &[&str] =
+    &["regexp", "v", "lines", "max-count", "date", "after-context", "before-context", "context"];
+
+/// Returns whether the words that are only known when the line runs stand where any text is harmless.
+fn are_unknown_words_harmless(parsed: &ParsedArguments<'_>, operands: FilterOperands) -> bool {
+    let takes_unknown =
+        matches!(operands, FilterOperands::Pattern | FilterOperands::Number | FilterOperands::Pipes(..));
+    let is_number = |word: &&&ShellWord| {
+        word.unknown.is_some_and(|unknown| unknown.kind == TextKind::Number)
+            && matches!(operands, FilterOperands::Number)
+    };
+    let unknown = parsed.operands.iter().filter(|word| !word.is_known());
+    let are_single = unknown.clone().all(|word| word.is_one_word() || is_number(&word));
+    !parsed.may_shift
+        && are_single
+        && (takes_unknown || unknown.count() == 0)
+        && parsed.unknown_flags().all(|flag| FREE_FLAGS.contains(&flag))
+}
+
+/// Returns whether a program is known as a filter.
+pub(crate) fn is_known_filter(name: &str) -> bool {
+    name == "set" || FILTERS.iter().any(|(known, ..)| *known == name)
 }
 
 fn classify_set(arguments: &[ShellWord]) -> Classification {
@@ -234,7 +315,12 @@ fn remove_jq_variables<'a>(name: &str, arguments: &'a [ShellWord]) -> Option<Vec
 }
 
 fn is_harmless_tee(_: &ParsedArguments<'_>, operands: &[&str]) -> bool {
-    operands.iter().all(|file| *file == "/dev/null")
+    operands.iter().all(|file| matches!(*file, "/dev/null" | "/dev/stderr"))
+}
+
+fn is_harmless_seq(_: &ParsedArguments<'_>, operands: &[&str]) -> bool {
+    let is_number = |text: &&str| text.len() < 6 && text.bytes().all(|byte| byte.is_ascii_digit());
+    (1..=3).contains(&operands.len()) && operands.iter().all(is_number)
 }
 
 fn is_harmless_awk(parsed: &ParsedArguments<'_>, operands: &[&str]) -> bool {

@@ -11,7 +11,8 @@ use crate::{
     kubectl::{self, find_kubectl_verb},
     program::KnownProgram,
     server_tools::is_server_tool,
-    shell_lexer::{ShellWord, parse_shell_line},
+    shell_command::parse_single_command,
+    shell_word::ShellWord,
     tool_calls::classify_reach_apart,
     tool_description::ToolDescription,
 };
@@ -121,7 +122,7 @@ fn preview_command_tool(tool: &str, arguments: &Map<String, Value>, command_tool
 }
 
 /// Returns the call of the same tool with another command line, if the line is a single command.
-pub(crate) fn rewrite_command(
+fn rewrite_command(
     tool: &str,
     arguments: &Map<String, Value>,
     rewrite: impl FnOnce(&mut Vec<ShellWord>, PreviewStyle) -> Option<()>,
@@ -130,8 +131,7 @@ pub(crate) fn rewrite_command(
     match find_command_line(arguments)? {
         CommandLine::SplitLine { .. } => return None,
         CommandLine::Line { key, line } => {
-            let [pipeline] = parse_shell_line(line).ok()?.pipelines.try_into().ok()?;
-            let [mut words] = pipeline.try_into().ok()?;
+            let mut words = parse_single_command(line)?;
             rewrite(&mut words, PreviewStyle::DiffOrDryRun)?;
             let quoted: Option<Vec<String>> = words.iter().map(|word| quote_for_shell(&word.text)).collect();
             rewritten.insert(key.into(), json!(quoted?.join(" ")));
@@ -154,7 +154,7 @@ pub(crate) fn rewrite_command(
 ///
 /// `kubectl diff` exits with status 1 if there is a difference, which only the tools that run a shell report as a result.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PreviewStyle {
+enum PreviewStyle {
     DiffOrDryRun,
     DryRun,
 }
@@ -206,7 +206,7 @@ pub(crate) fn has_output_flag(words: &[&ShellWord]) -> bool {
 }
 
 /// Quotes a word for a shell; `None` if it contains a single quote.
-fn quote_for_shell(word: &str) -> Option<String> {
+pub(crate) fn quote_for_shell(word: &str) -> Option<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=.,/:@%+".contains(&byte);
     match word {
         _ if !word.is_empty() && word.bytes().all(is_plain) => Some(word.to_owned()),

@@ -22,4 +22,13 @@ impl KnownProgram {
             _ => None,
         }
     }
+
+    /// Returns the name by which it is started.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+            Self::Argocd => "argocd",
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Whether an output contains secret values, and in which form.
 
 use crate::{
-    classification::SensitiveOutput, flag_parser::ParsedArguments, name_template::output_prints_only_names,
-    shell_lexer::ShellWord,
+    classification::SensitiveOutput,
+    flag_parser::ParsedArguments,
+    name_template::output_prints_only_names,
+    shell_word::{ShellWord, TextKind, UNKNOWN_TEXT},
 };
 
 /// What the output of a kubectl command may contain.
@@ -31,7 +33,8 @@ pub(crate) fn kubectl_output(verb: &str, parsed: &ParsedArguments<'_>) -> Kubect
         OutputFormat::Bare => SensitiveOutput::Values,
         OutputFormat::Table | OutputFormat::Whole => SensitiveOutput::Objects,
     };
-    let names_secrets = || parsed.operands.iter().any(|word| names_secret_resource(&word.text));
+    let names_secrets =
+        || parsed.operands.iter().any(|word| names_secret_resource(&word.text)) || may_name_secrets(parsed);
     let (sensitive, is_table) = match verb {
         // These name secrets without showing them.
         "explain" | "auth can-i" | "events" | "top pod" | "top pods" | "top po" | "logs" | "api-resources" => {
@@ -58,6 +61,17 @@ pub(crate) fn kubectl_output(verb: &str, parsed: &ParsedArguments<'_>) -> Kubect
         _ => (None, false),
     };
     KubectlOutput { sensitive, is_table }
+}
+
+/// Returns whether a word that is only known when the line runs may name Secrets.
+fn may_name_secrets(parsed: &ParsedArguments<'_>) -> bool {
+    // Behind a kind there are only names.
+    let has_kind = parsed.operands.first().is_some_and(|first| first.is_known() && !first.text.contains('/'));
+    !has_kind
+        && parsed.operands.iter().any(|word| {
+            let kind = word.text.split('/').next().unwrap_or_default();
+            kind.contains(UNKNOWN_TEXT) && word.unknown.is_none_or(|unknown| unknown.kind != TextKind::ObjectName)
+        })
 }
 
 fn reads_manifests(parsed: &ParsedArguments<'_>) -> bool {

@@ -1,7 +1,7 @@
 //! Commands and tools that change the state of the server's process: its kubeconfig, its current context, its connection.
 //! One process serves many sessions, so such a change moves all of them to another cluster.
 
-use crate::shell_lexer::ShellWord;
+use crate::shell_word::ShellWord;
 
 /// Subcommands of `kubectl config` that choose the context. The others write the kubeconfig, which an approval may allow.
 const CONTEXT_SUBCOMMANDS: &[&str] = &["use-context", "use", "set-context"];

@@ -1,175 +1,251 @@
-//! Variables whose values the line itself gives: `ns=prod; kubectl get pods -n $ns`, and the variable of a `for` loop.
+//! Variables that the line itself sets: `ns=prod; kubectl get pods -n $ns`, the variable of a loop, and what `read` reads.
 //!
-//! A value is one plain word, so that a shell neither splits nor expands it. Only names that no program reads from its
-//! environment are accepted.
+//! Only names that no program and no shell reads are accepted: an assignment changes the environment of the programs if the
+//! shell got a variable of that name.
 
 use std::collections::BTreeMap;
 
-use crate::shell_word::ShellWord;
+use crate::shell_word::{TextKind, WordCount};
 
-/// Names that people give to such variables.
-const VARIABLE_NAMES: &[&str] = &[
-    "a",
-    "app",
-    "c",
-    "cluster",
-    "container",
-    "ctx",
-    "d",
-    "dep",
-    "deploy",
-    "deployment",
-    "i",
-    "k",
-    "kind",
-    "label",
-    "n",
-    "name",
-    "namespace",
-    "node",
-    "ns",
-    "p",
-    "pod",
-    "r",
-    "rel",
-    "release",
-    "res",
-    "resource",
-    "s",
-    "selector",
-    "sel",
-    "svc",
-    "service",
-    "t",
-    "type",
-    "x",
+/// Variables in lower case that have a meaning to a shell or to programs.
+const SPECIAL_NAMES: &[&str] = &[
+    "path",
+    "cdpath",
+    "fpath",
+    "manpath",
+    "mailpath",
+    "module_path",
+    "fignore",
+    "psvar",
+    "watch",
+    "prompt",
+    "histchars",
+    "signals",
+    "argv",
+    "commands",
+    "functions",
+    "aliases",
+    "options",
+    "status",
+    "pipestatus",
+    "dirstack",
+    "history",
+    "galiases",
+    "saliases",
+    "parameters",
+    "modules",
+    "nameddirs",
+    "userdirs",
+    "usergroups",
+    "jobstates",
+    "jobdirs",
+    "jobtexts",
+    "dis_functions",
+    "reswords",
+    "builtins",
+    "zsh_eval_context",
+    "keymaps",
+    "widgets",
 ];
 
-/// A loop with more values is not analyzed.
-const MAX_LOOP_VALUES: usize = 32;
+/// Words of which names in upper case consist: `NS`, `POD_NAME`.
+const UPPER_CASE_WORDS: &[&str] = &[
+    "A",
+    "ACTUAL",
+    "AGE",
+    "ALL",
+    "API",
+    "APP",
+    "C",
+    "CHART",
+    "CLUSTER",
+    "CM",
+    "CONTAINER",
+    "CONTEXT",
+    "COUNT",
+    "CPU",
+    "CTX",
+    "CURRENT",
+    "D",
+    "DAEMONSET",
+    "DATE",
+    "DEP",
+    "DEPLOY",
+    "DEPLOYMENT",
+    "DESIRED",
+    "DS",
+    "END",
+    "EP",
+    "ERR",
+    "ERRORS",
+    "EVENTS",
+    "FAILED",
+    "FIRST",
+    "HPA",
+    "I",
+    "IMAGE",
+    "ING",
+    "INGRESS",
+    "IP",
+    "ITEM",
+    "JOB",
+    "JSON",
+    "K",
+    "KIND",
+    "LABEL",
+    "LAST",
+    "LATEST",
+    "LIMIT",
+    "LINE",
+    "LOG",
+    "LOGS",
+    "MAX",
+    "MEM",
+    "MEMORY",
+    "MIN",
+    "N",
+    "NAME",
+    "NAMES",
+    "NAMESPACE",
+    "NAMESPACES",
+    "NEW",
+    "NODE",
+    "NODES",
+    "NOW",
+    "NS",
+    "OLD",
+    "OUT",
+    "OUTPUT",
+    "P",
+    "PENDING",
+    "PERCENT",
+    "PHASE",
+    "POD",
+    "PODS",
+    "PV",
+    "PVC",
+    "R",
+    "READY",
+    "REASON",
+    "REL",
+    "RELEASE",
+    "REPLICAS",
+    "RES",
+    "RESOURCE",
+    "RESTARTS",
+    "RESULT",
+    "REV",
+    "REVISION",
+    "RS",
+    "RUNNING",
+    "S",
+    "SA",
+    "SEL",
+    "SELECTOR",
+    "SERVICE",
+    "SINCE",
+    "START",
+    "STATE",
+    "STATUS",
+    "STS",
+    "SVC",
+    "T",
+    "TARGET",
+    "TEST",
+    "TOTAL",
+    "TS",
+    "TYPE",
+    "VERSION",
+    "WORKLOAD",
+    "X",
+    "Y",
+    "YAML",
+];
 
-/// Returns whether a name is that of a variable that only the line uses, in either case.
+/// Returns whether a name is that of a variable that only the line uses.
 pub(crate) fn is_variable_name(name: &str) -> bool {
-    let lower = name.to_ascii_lowercase();
-    (name == lower || name == name.to_ascii_uppercase()) && VARIABLE_NAMES.contains(&lower.as_str())
+    let is_upper_case =
+        name.split('_').all(|word| UPPER_CASE_WORDS.contains(&word.trim_end_matches(|c: char| c.is_ascii_digit())));
+    let starts_lower = name.starts_with(|char: char| char.is_ascii_lowercase());
+    let is_lower_case =
+        starts_lower && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    is_upper_case || (is_lower_case && !SPECIAL_NAMES.contains(&name) && !name.ends_with("_proxy"))
 }
 
-/// Returns whether a value is one plain word, which is no flag.
-pub(crate) fn is_plain_value(value: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-".contains(&byte);
-    !value.is_empty() && !value.starts_with('-') && value.bytes().all(is_plain)
+/// Returns the least kind of a text that the line gives.
+pub(crate) fn kind_of_text(text: &str) -> TextKind {
+    let is_number = !text.is_empty() && text.len() < 10 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
+    let starts_plain = text.starts_with(|char: char| char.is_ascii_alphanumeric());
+    match text {
+        _ if is_number => TextKind::Number,
+        _ if starts_plain && text.bytes().all(is_plain) => TextKind::Name,
+        _ => TextKind::Text,
+    }
 }
 
-/// Where a line stands in a loop.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum LoopState {
-    #[default]
-    Outside,
-    /// Behind `for NAME in …`.
-    BeforeDo,
-    Inside,
+/// What is known about the value of a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum VariableValue {
+    Known(String),
+    Unknown {
+        kind: TextKind,
+        /// How many words an unquoted expansion becomes.
+        count: WordCount,
+    },
 }
 
-/// What is left of a command when its keywords are read.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum LoopCommand {
-    /// An ordinary command.
-    Command(Vec<ShellWord>),
-    /// Only keywords.
-    Keywords,
+impl VariableValue {
+    fn join(&self, other: &Self) -> Self {
+        if self == other {
+            return self.clone();
+        }
+        let (kind, count) = self.kind_and_count();
+        let (other_kind, other_count) = other.kind_and_count();
+        Self::Unknown { kind: kind.max(other_kind), count: count.max(other_count) }
+    }
+
+    fn kind_and_count(&self) -> (TextKind, WordCount) {
+        match self {
+            Self::Unknown { kind, count } => (*kind, *count),
+            Self::Known(text) if text.is_empty() => (TextKind::Name, WordCount::Any),
+            Self::Known(text) => match kind_of_text(text) {
+                TextKind::Text => (TextKind::Text, WordCount::Any),
+                kind => (kind, WordCount::One),
+            },
+        }
+    }
+
+    pub(crate) fn kind(&self) -> TextKind {
+        self.kind_and_count().0
+    }
 }
 
-/// Whether an assignment is certain to run before the commands behind it, in the same shell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Certainty {
-    Certain,
-    Uncertain,
-}
-
-/// The variables at a place of the line.
-#[derive(Debug, Default)]
+/// The variables at a place of the line. A variable that is missing may have any value of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ShellVariables {
-    values: BTreeMap<String, String>,
-    loop_state: LoopState,
-    loop_variable: String,
-    /// Which of its values a loop's variable has. A line is read once for each.
-    loop_pass: usize,
-    /// The most values that a loop of the line has.
-    pub(crate) loop_passes: usize,
+    values: BTreeMap<String, VariableValue>,
 }
 
 impl ShellVariables {
-    pub(crate) fn for_loop_pass(loop_pass: usize) -> Self {
-        Self { loop_pass, loop_passes: 1, ..Self::default() }
+    pub(crate) fn value(&self, name: &str) -> Option<&VariableValue> {
+        self.values.get(name)
     }
 
-    pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+    /// Sets a variable, or a positional parameter.
+    pub(crate) fn assign(&mut self, name: &str, value: VariableValue) {
+        self.values.insert(name.to_owned(), value);
     }
 
-    /// Whether a loop is open, so that the line cannot end here.
-    pub(crate) fn is_in_loop(&self) -> bool {
-        self.loop_state != LoopState::Outside
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.values.remove(name);
     }
 
-    /// Sets a variable. An assignment that may not run, or whose value is not plain, makes the variable unknown. In a loop,
-    /// commands before the assignment would see its value in the next round.
-    pub(crate) fn assign(&mut self, name: &str, value: &str, certainty: Certainty) -> Result<(), &'static str> {
-        if self.is_in_loop() {
-            return Err("an assignment in a loop is not supported");
-        }
-        match certainty == Certainty::Certain && is_variable_name(name) && is_plain_value(value) {
-            true => _ = self.values.insert(name.to_owned(), value.to_owned()),
-            false => _ = self.values.remove(name),
-        }
-        Ok(())
-    }
-
-    /// Reads the keywords of a loop at the start of a command.
-    pub(crate) fn read_keywords(&mut self, mut words: Vec<ShellWord>) -> Result<LoopCommand, &'static str> {
-        let is_keyword =
-            |word: Option<&ShellWord>, keyword: &str| word.is_some_and(|word| word.unquoted && word.text == keyword);
-        match self.loop_state {
-            LoopState::Outside if is_keyword(words.first(), "for") => {
-                self.start_loop(&words)?;
-                Ok(LoopCommand::Keywords)
-            }
-            LoopState::BeforeDo => {
-                if !is_keyword(words.first(), "do") {
-                    return Err("this loop is not supported");
-                }
-                words.remove(0);
-                if words.first().is_some_and(|word| word.text.contains('=')) {
-                    return Err("an assignment in a loop is not supported");
-                }
-                self.loop_state = LoopState::Inside;
-                Ok(if words.is_empty() { LoopCommand::Keywords } else { LoopCommand::Command(words) })
-            }
-            LoopState::Inside if words.len() == 1 && is_keyword(words.first(), "done") => {
-                self.loop_state = LoopState::Outside;
-                self.values.remove(&self.loop_variable);
-                Ok(LoopCommand::Keywords)
-            }
-            LoopState::Outside | LoopState::Inside => Ok(LoopCommand::Command(words)),
-        }
-    }
-
-    fn start_loop(&mut self, words: &[ShellWord]) -> Result<(), &'static str> {
-        let [_, name, keyword, values @ ..] = words else { return Err("this loop is not supported") };
-        let is_supported = name.unquoted
-            && is_variable_name(&name.text)
-            && keyword.unquoted
-            && keyword.text == "in"
-            && (1..=MAX_LOOP_VALUES).contains(&values.len())
-            && values.iter().all(|value| is_plain_value(&value.text));
-        if !is_supported {
-            return Err("this loop is not supported");
-        }
-        self.loop_passes = self.loop_passes.max(values.len());
-        let value = values.get(self.loop_pass).or(values.last());
-        self.loop_variable.clone_from(&name.text);
-        self.values.insert(name.text.clone(), value.map(|value| value.text.clone()).unwrap_or_default());
-        self.loop_state = LoopState::BeforeDo;
-        Ok(())
+    /// Keeps what is true of both.
+    pub(crate) fn join(&self, other: &Self) -> Self {
+        let both = self.values.iter().filter_map(|(name, value)| {
+            other.values.get(name).map(|other_value| (name.clone(), value.join(other_value)))
+        });
+        Self { values: both.collect() }
     }
 }

@@ -3,21 +3,21 @@
 //!
 //! Everything here runs before the call is approved. So only calls that read are made, none of them with the value of a secret.
 
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value, json};
 
-use k8sops_classifier::{ObjectCommand, ObjectCommandChange, PreviewCall, ReleaseCommand};
+use k8sops_classifier::{
+    ManifestSource, ManifestVerb, ObjectCommand, ObjectCommandChange, ObjectCommands, PreviewCall,
+};
 use k8sops_core::{AffectedObject, DependentObjects, PreviewKind};
-use k8sops_mcp::{CallError, CallOutput};
 
 use crate::{
     ToolRef,
-    catalog::PreviewRun,
     preview::{
-        ObjectChange, ObjectEdit, ObjectRef, PlannedChange, PreviewBody, ReadCall, WholePreview, parse_names,
-        parse_objects, plan_typed_call, qualified_resource,
+        CallPlan, FoundChanges, GENERATED_NAME, LiveObject, ObjectEdit, ObjectList, ObjectRef, PlannedChange,
+        PreviewBody, WholePreview, history_kind, is_empty_list, parse_objects, plan_manifests, plan_typed_call,
+        pod_selector, roll_back, shorten,
     },
-    redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
+    redaction::{ContentHint, RedactionVault},
     session_tools::SessionToolExecutor,
 };
 
@@ -25,12 +25,10 @@ use crate::{
 const MAX_READS: usize = 20;
 /// Most objects that an approval request lists.
 const MAX_OBJECTS: usize = 50;
-/// Most objects that a summary describes.
-const MAX_SUMMARIES: usize = 3;
+/// Most objects whose dependents are looked for.
+const MAX_OWNERS: usize = 5;
 /// Most names of dependent objects that an approval request lists.
 const MAX_NAMES: usize = 20;
-/// Most characters of a command in a summary.
-const MAX_COMMAND: usize = 200;
 /// The kinds of which the objects of a deleted namespace are counted.
 const NAMESPACE_KINDS: &[(&str, &str)] = &[
     ("apps/v1", "Deployment"),
@@ -42,108 +40,274 @@ const NAMESPACE_KINDS: &[(&str, &str)] = &[
     ("v1", "PersistentVolumeClaim"),
 ];
 
-/// The objects that a call touches.
-#[derive(Debug, Default)]
-struct FoundChanges {
-    changes: Vec<ObjectChange>,
-    /// Objects that could not be read or compared.
-    unread: Vec<AffectedObject>,
-    /// The program that runs in a container.
-    command: Option<String>,
-    /// The release that changes, whose manifests are the objects.
-    release: Option<AffectedObject>,
-}
-
-/// An object as it is.
-enum LiveObject {
-    Found(Value),
-    Missing,
-    /// It is not known whether there is such an object.
-    Unread,
+/// Whether a line has one command, which the preview is about, or several, of which each has a part in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LineShape {
+    OneCommand,
+    SeveralCommands,
 }
 
 impl SessionToolExecutor {
-    /// Makes the preview of a call.
-    pub(crate) async fn make_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> WholePreview {
-        let found = self.find_changes(tool, arguments).await.unwrap_or_default();
-        let dependents = self.find_dependents(tool, arguments, &found.changes).await;
-        let body = match compare(&found) {
-            Some(body) => Some(body),
-            None => self.run_dry_run(tool, arguments).await.map(|text| PreviewBody {
-                kind: PreviewKind::DryRun,
-                text,
-                digest: None,
-            }),
-        };
-        let summary = summarize(&found, &dependents);
-        let release = found.release.into_iter();
-        let objects = release.chain(found.changes.into_iter().map(|change| change.object)).chain(found.unread);
-        WholePreview { summary, objects: objects.take(MAX_OBJECTS).collect(), dependents, body }
+    /// Makes the preview of a call. `reason` says what the call does, for a call of which nothing else is known.
+    pub(crate) async fn make_preview(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        reason: &str,
+    ) -> WholePreview {
+        let mut found = FoundChanges::default();
+        if let Some(plan) = plan_typed_call(tool.tool(), arguments) {
+            self.read_plan(tool, arguments, plan, &mut found).await;
+        } else if let Some(commands) = self.catalog().find_object_commands(tool, arguments) {
+            self.read_commands(tool, arguments, commands, &mut found).await;
+        }
+        let dependents = self.find_dependents(tool, arguments, &found).await;
+        let mut body = found.body();
+        if !found.has_objects()
+            && let Some(text) = self.run_dry_run(tool, arguments).await
+        {
+            let notes = body.map(|body| format!("\n{}", body.text)).unwrap_or_default();
+            let text = format!("{}{notes}", text.trim_end());
+            body = Some(PreviewBody { kind: PreviewKind::DryRun, text: text + "\n", digest: None });
+        }
+        let mut summary = found.summary(&dependents);
+        if summary.is_empty() {
+            summary = self.describe_call(arguments, reason).await;
+        }
+        let objects: Vec<AffectedObject> = found.into_objects().take(MAX_OBJECTS).collect();
+        WholePreview { summary, objects, dependents, body }
     }
 
-    async fn find_changes(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<FoundChanges> {
-        if let Some(plan) = plan_typed_call(tool.tool(), arguments) {
-            let mut found = self.read_planned(tool, arguments, plan.changes).await;
-            found.command = plan.command;
-            return Some(found);
+    /// Returns a sentence on a call of whose objects nothing is known.
+    async fn describe_call(&self, arguments: &Map<String, Value>, reason: &str) -> String {
+        let mut texts = arguments.values().filter(|value| value.is_string() || value.is_array());
+        let arguments = if let (Some(Value::String(line)), None) = (texts.next(), texts.next()) {
+            // The only text of a tool that takes a command line is the line.
+            line.clone()
+        } else {
+            let given = arguments.iter().filter(|(_, value)| !value.is_null() && **value != json!(false));
+            let given = given.map(|(key, value)| match value {
+                Value::String(text) => format!("{key}={text}"),
+                other => format!("{key}={other}"),
+            });
+            given.collect::<Vec<_>>().join(", ")
+        };
+        let text = match (arguments.is_empty(), reason.starts_with('`')) {
+            (true, _) => reason.to_owned(),
+            // What is known of the verb or the tool says more than anything else.
+            (false, true) => format!("{reason}: {}", shorten(&arguments)),
+            (false, false) => {
+                format!("what this changes is not known before it runs: {} ({reason})", shorten(&arguments))
+            }
+        };
+        self.vault().await.redact_text(&text, ContentHint::Any).into_owned()
+    }
+
+    async fn read_commands(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        commands: ObjectCommands,
+        found: &mut FoundChanges,
+    ) {
+        let ObjectCommands { known, unknown, has_alternatives } = commands;
+        if has_alternatives {
+            found.add_note("What stands behind `||` runs only if what stands before it fails.".to_owned());
         }
-        let command = self.catalog().find_object_command(tool, arguments)?;
-        // What a dry run makes of a placeholder would not be what the call does.
-        if arguments_contain_placeholder(arguments) {
-            return None;
+        let shape = if known.len() + unknown.len() == 1 { LineShape::OneCommand } else { LineShape::SeveralCommands };
+        // A line of one command of which nothing is known is described as a whole.
+        for text in unknown.into_iter().filter(|_| shape == LineShape::SeveralCommands) {
+            let text = self.vault().await.redact_text(&shorten(&text), ContentHint::Any).into_owned();
+            found.add_note(format!("What this changes is not known before it runs: {text}"));
         }
+        let count = known.len();
+        for (at, command) in known.into_iter().enumerate() {
+            let read = self.read_command(tool, arguments, command, shape, found).await;
+            if read.is_none() && shape == LineShape::SeveralCommands {
+                found.add_note(format!("Change {} of {count} in this line could not be compared.", at + 1));
+            }
+        }
+    }
+
+    /// Reads the objects of one command. Returns `None` if nothing could be found out.
+    async fn read_command(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        command: ObjectCommand,
+        shape: LineShape,
+        found: &mut FoundChanges,
+    ) -> Option<()> {
         match command {
             ObjectCommand::DryRunPrints { dry_run, verb } => {
-                self.compare_with_dry_run(tool, arguments, dry_run, &verb).await
+                self.compare_with_dry_run(tool, arguments, dry_run, &verb, found).await
             }
             ObjectCommand::ReadPrints { read, change } => {
-                let (verb, edit) = match change {
-                    ObjectCommandChange::Delete => ("delete", ObjectEdit::Delete),
-                    ObjectCommandChange::SetReplicas(replicas) => ("scale", ObjectEdit::SetReplicas(replicas)),
-                    ObjectCommandChange::Restart => ("restart", ObjectEdit::Restart),
+                self.change_printed_objects(tool, arguments, read, change, found).await
+            }
+            ObjectCommand::Manifests { source, verb, namespace } => {
+                let text = match source {
+                    ManifestSource::Text(text) => text,
+                    ManifestSource::Printed(call) => self.read_text(tool, call).await.ok()?,
                 };
-                let objects = parse_objects(&self.read_preview(tool, read).await?)?;
-                let vault = self.vault().await;
-                let mut found = FoundChanges::default();
-                for live in objects {
-                    let target = ObjectRef::from_object(&live)?;
-                    found.add(&vault, PlannedChange { target, verb, edit: edit.clone() }, LiveObject::Found(live));
+                let planned = plan_manifests(&text, verb, namespace.as_deref())?;
+                if verb == ManifestVerb::Replace && planned.iter().any(|change| is_bare_manifest(&change.edit)) {
+                    found.add_note(
+                        "A replaced object gets the defaults of the cluster for what its manifest leaves out; the diff shows \
+                         such fields as removed."
+                            .to_owned(),
+                    );
                 }
-                Some(found)
+                self.read_planned(tool, arguments, planned, found).await;
+                Some(())
             }
-            ObjectCommand::Exec { namespace, pod, command } => {
+            ObjectCommand::Exec { namespace, pod, command } if shape == LineShape::OneCommand => {
                 let target = ObjectRef { api_version: "v1".into(), kind: "Pod".into(), namespace, name: pod };
-                let live = self.read_by_kubectl(tool, arguments, &target).await;
+                let live = self.read_current(tool, arguments, &target).await;
+                found.command = Some(command);
                 let vault = self.vault().await;
-                let mut found = FoundChanges { command: Some(command), ..FoundChanges::default() };
                 found.add(&vault, PlannedChange { target, verb: "exec", edit: ObjectEdit::Keep }, live);
-                Some(found)
+                Some(())
             }
-            ObjectCommand::Release(release) => self.compare_release(tool, release).await,
+            ObjectCommand::Exec { pod, command, .. } => {
+                found.add_note(format!("In {pod} this runs: {}", shorten(&command)));
+                Some(())
+            }
+            ObjectCommand::Release(release) => self.compare_release(tool, release, found).await,
         }
     }
 
     /// Reads the objects of a typed call, and applies its edits to them.
+    async fn read_plan(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        plan: CallPlan,
+        found: &mut FoundChanges,
+    ) {
+        let CallPlan { changes, command, release, drained_node } = plan;
+        found.command = command;
+        found.drained_nodes.extend(drained_node);
+        self.read_planned(tool, arguments, changes, found).await;
+        if let Some(release) = release {
+            self.compare_recorded_release(tool, arguments, release, found).await;
+        }
+    }
+
     async fn read_planned(
         &self,
         tool: &ToolRef,
         arguments: &Map<String, Value>,
         planned: Vec<PlannedChange>,
-    ) -> FoundChanges {
-        let reader = self.catalog().find_object_reader(tool.server());
+        found: &mut FoundChanges,
+    ) {
         let vault = self.vault().await;
-        let mut found = FoundChanges::default();
         for (at, change) in planned.into_iter().enumerate() {
-            let live = match (change.verb, reader) {
-                ("create" | "install", _) => LiveObject::Missing,
-                (_, Some(reader)) if at < MAX_READS => {
-                    self.read_object(tool, reader.read_object(&change.target, arguments)).await
-                }
-                _ => LiveObject::Unread,
+            if at >= MAX_READS {
+                found.add_uncompared(&change.target, change.verb);
+                continue;
+            }
+            let is_generated = change.target.name == GENERATED_NAME || change.target.name.ends_with('*');
+            let live = match is_generated {
+                true => LiveObject::Missing,
+                false => self.read_current(tool, arguments, &change.target).await,
             };
-            found.add(&vault, change, live);
+            self.add_change(tool, arguments, change, live, &vault, found).await;
         }
-        found
+    }
+
+    /// Adds a change. What a rollback makes of an object is read first.
+    async fn add_change(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        mut change: PlannedChange,
+        live: LiveObject,
+        vault: &RedactionVault,
+        found: &mut FoundChanges,
+    ) {
+        if let (ObjectEdit::RollBack(revision), LiveObject::Found(object)) = (&change.edit, &live) {
+            match self.read_rolled_back(tool, arguments, object, *revision).await {
+                Some(Ok(after)) => change.edit = ObjectEdit::Replace(after),
+                Some(Err(reason)) => {
+                    found.add_note(format!("{} {}: {reason}.", change.target.kind, change.target.path()));
+                    return;
+                }
+                None => {
+                    found.add(vault, change, LiveObject::Unread);
+                    return;
+                }
+            }
+        }
+        found.add(vault, change, live);
+    }
+
+    /// Returns an object after a rollback, or why there is none; `None` if its revisions cannot be read.
+    async fn read_rolled_back(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        live: &Value,
+        revision: Option<i64>,
+    ) -> Option<Result<Value, String>> {
+        let target = ObjectRef::from_object(live)?;
+        let (api_version, kind) = history_kind(&target.kind)?;
+        let selector = pod_selector(live)?;
+        let list = ObjectList {
+            api_version,
+            kind,
+            namespace: target.namespace.as_deref(),
+            label_selector: Some(&selector),
+            field_selector: None,
+        };
+        let history = match self.read_history(tool, arguments, &target).await {
+            Some(history) => history,
+            None => self.list_objects(tool, arguments, &list).await?,
+        };
+        Some(roll_back(live, &history, revision))
+    }
+
+    /// Applies a change to the objects that a call prints.
+    async fn change_printed_objects(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        read: PreviewCall,
+        change: ObjectCommandChange,
+        found: &mut FoundChanges,
+    ) -> Option<()> {
+        let merge = |patch: Value| ObjectEdit::MergePatch(json!({"spec": patch}));
+        let (verb, edit) = match change {
+            ObjectCommandChange::Delete | ObjectCommandChange::DeleteAlone => ("delete", ObjectEdit::Delete),
+            ObjectCommandChange::SetReplicas(replicas) => ("scale", ObjectEdit::SetReplicas(replicas)),
+            ObjectCommandChange::Restart => ("restart", ObjectEdit::Restart),
+            ObjectCommandChange::RollBack(revision) => ("rollback", ObjectEdit::RollBack(revision)),
+            ObjectCommandChange::Pause => ("update", merge(json!({"paused": true}))),
+            ObjectCommandChange::Resume => ("update", merge(json!({"paused": null}))),
+            ObjectCommandChange::Cordon | ObjectCommandChange::Drain => {
+                ("update", merge(json!({"unschedulable": true})))
+            }
+            ObjectCommandChange::Uncordon => ("update", merge(json!({"unschedulable": null}))),
+        };
+        if change == ObjectCommandChange::DeleteAlone {
+            found.keeps_dependents = true;
+            found.add_note("What depends on the deleted objects stays.".to_owned());
+        }
+        let text = self.read_text(tool, read).await.ok()?;
+        if is_empty_list(&text) {
+            found.add_note("No object matches this call now.".to_owned());
+            return Some(());
+        }
+        let vault = self.vault().await;
+        for live in parse_objects(&text)? {
+            let target = ObjectRef::from_object(&live)?;
+            if change == ObjectCommandChange::Drain {
+                found.drained_nodes.push(target.name.clone());
+            }
+            let change = PlannedChange { target, verb, edit: edit.clone() };
+            self.add_change(tool, arguments, change, LiveObject::Found(live), &vault, found).await;
+        }
+        Some(())
     }
 
     /// Compares what a dry run prints with the objects as they are.
@@ -153,274 +317,86 @@ impl SessionToolExecutor {
         arguments: &Map<String, Value>,
         dry_run: PreviewCall,
         verb: &str,
-    ) -> Option<FoundChanges> {
-        let desired = parse_objects(&self.read_preview(tool, dry_run).await?)?;
-        let verb = match verb {
-            "rollout undo" => "rollback",
-            _ => "update",
-        };
-        let vault = self.vault().await;
-        let mut found = FoundChanges::default();
-        for (at, object) in desired.into_iter().enumerate() {
+        found: &mut FoundChanges,
+    ) -> Option<()> {
+        let desired = parse_objects(&self.read_text(tool, dry_run).await.ok()?)?;
+        let group = verb.split(' ').next().unwrap_or_default();
+        let creates = matches!(group, "create" | "expose" | "run" | "autoscale");
+        let planned = desired.into_iter().map(|object| {
             let target = ObjectRef::from_object(&object)?;
-            let live = match at < MAX_READS {
-                true => self.read_by_kubectl(tool, arguments, &target).await,
-                false => LiveObject::Unread,
+            let (verb, edit) = match creates {
+                true => ("create", ObjectEdit::Create(object)),
+                false => ("update", ObjectEdit::Replace(object)),
             };
-            found.add(&vault, PlannedChange { target, verb, edit: ObjectEdit::Replace(object) }, live);
-        }
-        Some(found)
+            Some(PlannedChange { target, verb, edit })
+        });
+        self.read_planned(tool, arguments, planned.collect::<Option<_>>()?, found).await;
+        Some(())
     }
 
-    /// Compares the manifests and the values of a release with those that it would have.
-    async fn compare_release(&self, tool: &ToolRef, command: ReleaseCommand) -> Option<FoundChanges> {
-        let ReleaseCommand { verb, release, namespace, manifest, values, after } = command;
-        let current = self.read_preview(tool, manifest).await;
-        let (manifest_after, values_after) = match after {
-            None => (Some(String::new()), None),
-            Some(after) => {
-                let text = self.read_preview(tool, after).await?;
-                match serde_json::from_str::<Value>(&text) {
-                    Ok(rendered) => {
-                        let manifest = rendered["manifest"].as_str().map(str::to_owned);
-                        (manifest, Some(rendered.get("config").cloned().unwrap_or(Value::Null)))
-                    }
-                    Err(_) => (Some(text), None),
-                }
-            }
-        };
-        let before = current.as_deref().and_then(parse_objects).unwrap_or_default();
-        let after = manifest_after.as_deref().and_then(parse_objects).unwrap_or_default();
-        if before.is_empty() && after.is_empty() {
-            return None;
-        }
-        let vault = self.vault().await;
-        let target = ObjectRef { kind: "Release".into(), namespace, name: release, ..ObjectRef::default() };
-        let named = ObjectChange::new(&target, &verb, None, None);
-        let mut found = FoundChanges { release: Some(named.object), ..FoundChanges::default() };
-        if let Some(values_after) = values_after {
-            let text = self.read_preview(tool, values).await;
-            let values_before = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or(Value::Null);
-            let target = ObjectRef { kind: "Values of release".into(), ..target };
-            let edit = ObjectEdit::Replace(values_after);
-            found.add(&vault, PlannedChange { target, verb: "update", edit }, LiveObject::Found(values_before));
-        }
-        let key = |object: &Value| ObjectRef::from_object(object).map(|found| (found.kind.clone(), found.path()));
-        for live in &before {
-            let target = ObjectRef::from_object(live)?;
-            let edit = match after.iter().find(|object| key(object) == key(live)) {
-                Some(object) => ObjectEdit::Replace(object.clone()),
-                None => ObjectEdit::Delete,
-            };
-            let verb = if edit == ObjectEdit::Delete { "delete" } else { "update" };
-            found.add(&vault, PlannedChange { target, verb, edit }, LiveObject::Found(live.clone()));
-        }
-        for object in after.into_iter().filter(|object| !before.iter().any(|live| key(live) == key(object))) {
-            let target = ObjectRef::from_object(&object)?;
-            let edit = ObjectEdit::Replace(object);
-            found.add(&vault, PlannedChange { target, verb: "create", edit }, LiveObject::Missing);
-        }
-        found.changes.retain(|change| !change.unified_diff().is_empty());
-        Some(found)
-    }
-
-    /// Finds what goes with the objects that are deleted or restarted: their pods, and what is in a namespace.
+    /// Finds what goes with the objects that are deleted, restarted or drained: their pods, and what is in a namespace.
     async fn find_dependents(
         &self,
         tool: &ToolRef,
         arguments: &Map<String, Value>,
-        changes: &[ObjectChange],
+        found: &FoundChanges,
     ) -> Vec<DependentObjects> {
         let mut dependents = Vec::new();
-        let ending = changes.iter().filter(|change| matches!(change.object.verb.as_str(), "delete" | "restart"));
-        for change in ending.take(MAX_SUMMARIES) {
+        let ending = found.changes.iter().filter(|change| match change.object.verb.as_str() {
+            "delete" => !found.keeps_dependents,
+            verb => verb == "restart",
+        });
+        for change in ending.take(MAX_OWNERS) {
             let AffectedObject { kind, namespace, name, .. } = &change.object;
-            let (what, lists) = if kind == "Namespace" {
-                (format!("objects in namespace {name}"), NAMESPACE_KINDS)
-            } else if change.pod_labels().is_some() {
-                let path = namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"));
-                (format!("pods of {kind} {path}"), [("v1", "Pod")].as_slice())
+            let selector = change.pod_selector();
+            let pods = ObjectList { api_version: "v1", kind: "Pod", ..ObjectList::default() };
+            let (what, names) = if kind == "Namespace" {
+                let mut names = Vec::new();
+                for (api_version, kind) in NAMESPACE_KINDS.iter().copied() {
+                    let list = ObjectList { api_version, kind, namespace: Some(name), ..ObjectList::default() };
+                    let listed = self.list_names(tool, arguments, &list).await;
+                    names.extend(listed.into_iter().map(|name| format!("{kind}/{name}")));
+                }
+                (format!("objects in namespace {name}"), names)
+            } else if let Some(selector) = &selector {
+                let list = ObjectList { namespace: namespace.as_deref(), label_selector: Some(selector), ..pods };
+                (format!("pods of {kind} {}", change.path()), self.list_names(tool, arguments, &list).await)
             } else {
                 continue;
             };
-            let labels = change.pod_labels().unwrap_or_default();
-            let namespace = if kind == "Namespace" { Some(name.as_str()) } else { namespace.as_deref() };
-            let mut names = Vec::new();
-            for resource in lists {
-                let list = self.list_names(tool, arguments, *resource, namespace, &labels).await;
-                let prefix = if lists.len() > 1 { format!("{}/", resource.1) } else { String::new() };
-                names.extend(list.into_iter().map(|name| format!("{prefix}{name}")));
-            }
-            if !names.is_empty() {
-                let count = names.len() as u64;
-                names.truncate(MAX_NAMES);
-                dependents.push(DependentObjects { what, count, names });
-            }
+            dependents.extend(count_names(what, names));
+        }
+        for node in found.drained_nodes.iter().take(MAX_OWNERS) {
+            let field_selector = format!("spec.nodeName={node}");
+            let pods = ObjectList {
+                api_version: "v1",
+                kind: "Pod",
+                field_selector: Some(&field_selector),
+                ..ObjectList::default()
+            };
+            let listed = self.list_objects(tool, arguments, &pods).await.unwrap_or_default();
+            let evicted = listed.iter().filter(|pod| is_evicted(pod)).filter_map(ObjectRef::from_object);
+            let names = evicted.map(|pod| pod.path()).collect();
+            dependents.extend(count_names(format!("pods of node {node}, without those of DaemonSets"), names));
         }
         dependents
     }
-
-    async fn list_names(
-        &self,
-        tool: &ToolRef,
-        arguments: &Map<String, Value>,
-        (api_version, kind): (&str, &str),
-        namespace: Option<&str>,
-        labels: &[(String, String)],
-    ) -> Vec<String> {
-        let catalog = self.catalog();
-        let typed = catalog.find_object_reader(tool.server()).and_then(|reader| {
-            let ReadCall { tool: name, arguments } =
-                reader.list_objects((api_version, kind), namespace, labels, arguments)?;
-            catalog.allow_read(tool.server(), name, arguments)
-        });
-        let by_kubectl = || {
-            let resource = qualified_resource(api_version, kind);
-            let namespace = namespace.map(|namespace| format!("--namespace={namespace}"));
-            let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let selector = (!selector.is_empty()).then(|| format!("--selector={}", selector.join(",")));
-            let mut words = vec!["get", resource.as_str(), "-o", "name"];
-            words.extend(namespace.as_deref().into_iter().chain(selector.as_deref()));
-            catalog.allow_preview(tool.server(), catalog.build_kubectl_read(tool, arguments, &words)?)
-        };
-        let Some(call) = typed.or_else(by_kubectl) else { return Vec::new() };
-        match self.read_unredacted(call).await {
-            Ok(CallOutput { text, is_error: false, .. }) => parse_names(&text),
-            _ => Vec::new(),
-        }
-    }
-
-    async fn read_by_kubectl(&self, tool: &ToolRef, arguments: &Map<String, Value>, target: &ObjectRef) -> LiveObject {
-        let resource = qualified_resource(&target.api_version, &target.kind);
-        let namespace = target.namespace.as_ref().map(|namespace| format!("--namespace={namespace}"));
-        // The name of a pod may be the name of what has pods: `deploy/web`.
-        let mut words = match target.name.contains('/') {
-            true => vec!["get", target.name.as_str()],
-            false => vec!["get", resource.as_str(), target.name.as_str()],
-        };
-        words.extend(namespace.as_deref());
-        words.extend(["-o", "yaml"]);
-        let catalog = self.catalog();
-        let call = catalog.build_kubectl_read(tool, arguments, &words);
-        let call = call.and_then(|call| catalog.allow_preview(tool.server(), call));
-        self.read_live(call).await
-    }
-
-    async fn read_object(&self, tool: &ToolRef, read: Option<ReadCall>) -> LiveObject {
-        let call = read
-            .and_then(|ReadCall { tool: name, arguments }| self.catalog().allow_read(tool.server(), name, arguments));
-        self.read_live(call).await
-    }
-
-    async fn read_live(&self, call: Option<PreviewRun>) -> LiveObject {
-        let Some(call) = call else { return LiveObject::Unread };
-        let failure = match self.read_unredacted(call).await {
-            Ok(CallOutput { text, is_error: false, .. }) => {
-                return match parse_objects(&text).map(<[Value; 1]>::try_from) {
-                    Some(Ok([object])) => LiveObject::Found(object),
-                    _ => LiveObject::Unread,
-                };
-            }
-            Ok(CallOutput { text, .. }) => text,
-            // Some servers report a failure of the API server as one of their own.
-            Err(CallError::Refused(reason) | CallError::Failed(reason)) => reason.to_string(),
-            Err(_) => return LiveObject::Unread,
-        };
-        let failure = failure.to_lowercase();
-        // A program that is not found says so in other words: there, nothing is known about the object.
-        match failure.contains("\" not found") || failure.contains("(notfound)") {
-            true => LiveObject::Missing,
-            false => LiveObject::Unread,
-        }
-    }
-
-    /// Returns what a call prints that the classifier made to show what another call would do.
-    async fn read_preview(&self, tool: &ToolRef, call: PreviewCall) -> Option<String> {
-        let call = self.catalog().allow_preview(tool.server(), call)?;
-        match self.read_unredacted(call).await {
-            Ok(CallOutput { text, is_error: false, .. }) => Some(text),
-            _ => None,
-        }
-    }
 }
 
-impl FoundChanges {
-    /// Adds an object with what the call makes of it. From here on, its secrets are placeholders.
-    fn add(&mut self, vault: &RedactionVault, change: PlannedChange, live: LiveObject) {
-        let PlannedChange { target, verb, edit } = change;
-        let before = match live {
-            LiveObject::Found(live) => Some(live),
-            LiveObject::Missing => None,
-            LiveObject::Unread => {
-                self.unread.push(ObjectChange::new(&target, verb, None, None).object);
-                return;
-            }
-        };
-        let Ok(mut after) = edit.apply_to(before.as_ref()) else {
-            self.unread.push(ObjectChange::new(&target, verb, None, None).object);
-            return;
-        };
-        let mut before = before;
-        for object in before.iter_mut().chain(&mut after) {
-            vault.redact_json(object, ContentHint::Any);
-        }
-        self.changes.push(ObjectChange::new(&target, verb, before, after));
-    }
+fn count_names(what: String, names: Vec<String>) -> Option<DependentObjects> {
+    let count = names.len() as u64;
+    (count > 0).then(|| DependentObjects { what, count, names: names.into_iter().take(MAX_NAMES).collect() })
 }
 
-/// Returns the diff of all objects; `None` if an object could not be read, or if there is none.
-fn compare(found: &FoundChanges) -> Option<PreviewBody> {
-    if !found.unread.is_empty() && found.command.is_none() {
-        return None;
-    }
-    let mut digest = Sha256::new();
-    let mut text = String::new();
-    for change in &found.changes {
-        let diff = change.unified_diff();
-        change.add_to_digest(&mut digest, &diff);
-        text.push_str(&diff);
-    }
-    if let Some(command) = &found.command {
-        digest.update(command);
-        let digest = found.unread.is_empty().then(|| hex(digest));
-        return Some(PreviewBody { kind: PreviewKind::Command, text: format!("{command}\n"), digest });
-    }
-    if found.changes.is_empty() {
-        return None;
-    }
-    if text.is_empty() {
-        text.push_str("The objects stay as they are.\n");
-    }
-    Some(PreviewBody { kind: PreviewKind::Diff, text, digest: Some(hex(digest)) })
+/// Whether a drain evicts a pod: not if a DaemonSet or the node itself runs it.
+fn is_evicted(pod: &Value) -> bool {
+    let owners = pod["metadata"]["ownerReferences"].as_array();
+    let is_of_daemon_set = owners.is_some_and(|owners| owners.iter().any(|owner| owner["kind"] == "DaemonSet"));
+    let is_static = pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some();
+    !is_of_daemon_set && !is_static
 }
 
-fn hex(digest: Sha256) -> String {
-    data_encoding::HEXLOWER.encode(&digest.finalize())
-}
-
-/// Returns one line on what a call does.
-fn summarize(found: &FoundChanges, dependents: &[DependentObjects]) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    if let Some(AffectedObject { namespace, name, verb, .. }) = &found.release {
-        let path = namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"));
-        parts.push(format!("{path}: {verb} of a release, {} objects change", found.changes.len()));
-    }
-    let first = found.changes.iter().map(|change| match &found.command {
-        Some(command) => {
-            let command: String = command.chars().take(MAX_COMMAND).collect();
-            format!("{}: runs {command}", change.path())
-        }
-        None => change.summary(),
-    });
-    let unread = found.unread.iter().map(|object| {
-        let path = object.namespace.as_ref().map_or_else(|| object.name.clone(), |ns| format!("{ns}/{}", object.name));
-        format!("{path}: {} {}", object.verb, object.kind)
-    });
-    parts.extend(first.chain(unread).take(MAX_SUMMARIES));
-    let more = (found.changes.len() + found.unread.len()).saturating_sub(MAX_SUMMARIES);
-    if more > 0 {
-        parts.push(format!("and {more} more objects"));
-    }
-    parts.extend(dependents.iter().map(|dependent| format!("with {} {}", dependent.count, dependent.what)));
-    parts.join("; ")
+/// Whether an object becomes what a person wrote, and not what the cluster printed.
+fn is_bare_manifest(edit: &ObjectEdit) -> bool {
+    matches!(edit, ObjectEdit::Replace(manifest) if manifest["metadata"].get("uid").is_none())
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 
 use k8sops_classifier::{
-    ObjectCommand, PreviewCall, SensitiveOutput, build_kubectl_read, build_preview_call, find_object_command,
+    ObjectCommands, PreviewCall, SensitiveOutput, build_kubectl_read, build_preview_call, find_object_commands,
 };
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool, ServerScope};
@@ -241,9 +241,13 @@ impl ToolCatalog {
         self.allow_preview(tool.server(), preview)
     }
 
-    /// Returns what a command line does to objects.
-    pub(crate) fn find_object_command(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<ObjectCommand> {
-        find_object_command(&describe_tool(&self.current_snapshot().find_by_ref(tool)?.tool), arguments)
+    /// Returns what a call does to objects.
+    pub(crate) fn find_object_commands(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+    ) -> Option<ObjectCommands> {
+        find_object_commands(&describe_tool(&self.current_snapshot().find_by_ref(tool)?.tool), arguments)
     }
 
     /// Returns the call of a tool that runs kubectl with words that only read.

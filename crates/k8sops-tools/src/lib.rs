@@ -20,7 +20,8 @@
 //! | `server_introduction` | what the model reads about a server |
 //! | `redaction` | secrets become placeholders in outputs, and values again in arguments |
 //! | `output` | outputs of any size, truncated to a budget of tokens and bytes |
-//! | `call_preview` | reads what a preview shows, through the server of the call |
+//! | `call_preview`, `release_preview` | read what a preview shows of objects and of Helm releases |
+//! | `preview_reads` | the calls of a preview, through the server of the call |
 //! | `preview` | what a person who approves a call is shown of it |
 //! | `output_tools` | `read_output` and `search_output`, which show the rest of a truncated output |
 //!
@@ -41,8 +42,10 @@ mod options;
 mod output;
 mod output_tools;
 mod preview;
+mod preview_reads;
 mod redacting_elicitation;
 mod redaction;
+mod release_preview;
 mod sanitize;
 mod server_introduction;
 mod session_tools;

@@ -357,8 +357,8 @@ impl ToolExecutor for SessionToolExecutor {
         let Some(resolved) = self.shared.catalog.classify_by_name(name, arguments, None) else {
             return CallPreview::default();
         };
-        let tool = resolved.call.tool;
-        let preview = self.make_preview(&tool, arguments).await;
+        let ClassifiedCall { tool, reason, .. } = resolved.call;
+        let preview = self.make_preview(&tool, arguments, &reason).await;
         let mut shown = CallPreview {
             summary: preview.summary,
             objects: preview.objects,
@@ -383,11 +383,11 @@ impl ToolExecutor for SessionToolExecutor {
         let Some(resolved) = self.shared.catalog.classify_by_name(&approved.name, arguments, None) else {
             return PreviewFreshness::Current;
         };
-        let tool = resolved.call.tool;
+        let ClassifiedCall { tool, reason, .. } = resolved.call;
         if self.shared.catalog.decide_stale_approval(&tool, arguments) == StaleApproval::Run {
             return PreviewFreshness::Current;
         }
-        let now = self.make_preview(&tool, arguments).await;
+        let now = self.make_preview(&tool, arguments, &reason).await;
         match now.body.and_then(|body| body.digest) {
             Some(current) if current == *digest => PreviewFreshness::Current,
             Some(_) => PreviewFreshness::Changed { what: format!("what it showed has changed ({})", now.summary) },

@@ -43,7 +43,7 @@ impl ClusterState {
         Ok(lines[lines.len().saturating_sub(tail)..].join("\n"))
     }
 
-    fn log_timestamp(&self, at: SimSeconds) -> String {
+    pub(super) fn log_timestamp(&self, at: SimSeconds) -> String {
         let time = jiff::Timestamp::from_second(self.start_unix + at).unwrap_or_default();
         time.to_string()
     }

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 
 use super::{
     cluster_error::{SimulatedClusterError, not_found},
-    cluster_state::{self, ClusterState, ConfigMapKeyRef, ContainerInstance, PodStatus, PodTemplate, SimSeconds},
+    cluster_state::{
+        self, ClusterState, ConfigMapKeyRef, ContainerInstance, PodStatus, PodTemplate, SimSeconds, replica_set_hash,
+    },
     quantity,
 };
 
@@ -193,28 +195,30 @@ impl SimulatedCluster {
     pub fn get_deployment(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
         self.with_current_state(|s| {
             let deployment = &s.deployments[s.find_deployment(namespace, name)?];
-            let template = deployment.template();
-            let mut text = format!(
+            let (replicas, template) = (deployment.replicas, s.print_pod_template(name, deployment.template()));
+            Ok(format!(
                 "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  \
-                 replicas: {}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: \
-                 {name}}}}}\n    spec:\n      containers:\n      - name: {name}\n        image: {}\n        ports: \
-                 [{{containerPort: {}}}]\n        resources: {{requests: {{cpu: {}, memory: {}}}}}\n",
-                deployment.replicas,
-                template.image,
-                template.port,
-                quantity::format_cpu(template.cpu),
-                quantity::format_memory(template.memory),
-            );
-            if !template.env.is_empty() {
-                text.push_str("        env:\n");
-            }
-            for ConfigMapKeyRef { map, key } in &template.env {
-                let _ = writeln!(
-                    text,
-                    "        - name: {key}\n          valueFrom: {{configMapKeyRef: {{name: {map}, key: {key}}}}}"
-                );
-            }
-            Ok(text)
+                 replicas: {replicas}\n  selector: {{matchLabels: {{app: {name}}}}}\n{template}"
+            ))
+        })
+    }
+
+    /// Returns the ReplicaSets of a deployment as YAML, which hold its pod templates, the current one last.
+    pub fn get_rollout_history(&self, namespace: &str, name: &str) -> Result<String, SimulatedClusterError> {
+        self.with_current_state(|s| {
+            let deployment = &s.deployments[s.find_deployment(namespace, name)?];
+            let count = deployment.templates.len();
+            let sets = deployment.templates.iter().enumerate().map(|(at, template)| {
+                // A ReplicaSet that becomes current again gets a new number, so that the numbers have no gaps at the end.
+                let revision = (deployment.revision as usize + 1 + at).saturating_sub(count);
+                let hash = replica_set_hash(namespace, name, template);
+                let template = s.print_pod_template(name, template);
+                format!(
+                    "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata:\n  name: {name}-{hash}\n  namespace: {namespace}\n  \
+                     annotations: {{deployment.kubernetes.io/revision: \"{revision}\"}}\nspec:\n{template}"
+                )
+            });
+            Ok(sets.collect::<Vec<_>>().join("---\n"))
         })
     }
 
@@ -397,6 +401,33 @@ impl SimulatedCluster {
 const MAX_REPLICAS: u32 = 50;
 
 impl ClusterState {
+    /// Returns a pod template as the YAML below a `spec`.
+    fn print_pod_template(&self, name: &str, template: &PodTemplate) -> String {
+        let annotations = template.restarted.map_or_else(String::new, |restarted| {
+            let at = self.log_timestamp(restarted);
+            format!(", annotations: {{kubectl.kubernetes.io/restartedAt: \"{at}\"}}")
+        });
+        let mut text = format!(
+            "  template:\n    metadata: {{labels: {{app: {name}}}{annotations}}}\n    spec:\n      containers:\n      \
+             - name: {name}\n        image: {}\n        ports: [{{containerPort: {}}}]\n        \
+             resources: {{requests: {{cpu: {}, memory: {}}}}}\n",
+            template.image,
+            template.port,
+            quantity::format_cpu(template.cpu),
+            quantity::format_memory(template.memory),
+        );
+        if !template.env.is_empty() {
+            text.push_str("        env:\n");
+        }
+        for ConfigMapKeyRef { map, key } in &template.env {
+            let _ = writeln!(
+                text,
+                "        - name: {key}\n          valueFrom: {{configMapKeyRef: {{name: {map}, key: {key}}}}}"
+            );
+        }
+        text
+    }
+
     /// Changes the pod template of a deployment. A template from its history becomes current again, as a ReplicaSet does.
     fn change_pod_template(
         &mut self,

@@ -234,3 +234,48 @@ fn build_generic_command(arguments: &Map<String, Value>) -> Option<Vec<String>> 
     }
     Some(words)
 }
+
+/// The tool that runs any command of kubectl.
+pub(crate) const KUBECTL_GENERIC: &str = "kubectl_generic";
+
+/// Returns the words behind `kubectl` that the server makes of a call, where the call names no single object: of any command,
+/// of files, and of objects that a selector chooses. `None` for other tools and for arguments that are not known.
+pub(crate) fn find_kubectl_words(tool: &str, arguments: &Map<String, Value>) -> Option<Vec<String>> {
+    const KNOWN: &[&str] = &[
+        "resourceType",
+        "labelSelector",
+        "filename",
+        "namespace",
+        "allNamespaces",
+        "context",
+        "force",
+        "gracePeriodSeconds",
+    ];
+    if tool == KUBECTL_GENERIC {
+        return build_generic_command(arguments).map(|words| words.into_iter().skip(1).collect());
+    }
+    let text =
+        |key: &str| Some(text_argument(arguments, key)).filter(|text| !text.is_empty() && !text.starts_with('-'));
+    let is_known = |(key, value): (&String, &Value)| {
+        KNOWN.contains(&key.as_str()) || matches!(value, Value::Null | Value::Bool(false)) || value.as_str() == Some("")
+    };
+    if !arguments.iter().all(is_known) {
+        return None;
+    }
+    let mut words = match (tool, text("filename"), text("resourceType"), text("labelSelector")) {
+        ("kubectl_apply" | "kubectl_delete", Some(file), ..) => {
+            vec![tool.strip_prefix("kubectl_")?.to_owned(), format!("--filename={file}")]
+        }
+        ("kubectl_delete", None, Some(resource), Some(selector)) => {
+            vec!["delete".to_owned(), resource.to_owned(), format!("--selector={selector}")]
+        }
+        _ => return None,
+    };
+    if is_argument_true(arguments, "allNamespaces") {
+        words.push("--all-namespaces".to_owned());
+    } else if tool == "kubectl_apply" || text("resourceType").is_some() {
+        words.push(format!("--namespace={}", text("namespace").unwrap_or("default")));
+    }
+    words.extend(text("context").map(|context| format!("--context={context}")));
+    Some(words)
+}

@@ -18,6 +18,7 @@ use crate::{
     flag_parser::printable,
 };
 use effect_rule::{EffectRule, ServerTool};
+pub(crate) use mcp_server_kubernetes::{KUBECTL_GENERIC, find_kubectl_words};
 use typed_arguments::{is_known_argument, is_reading_argument};
 
 const TABLES: &[&[ServerTool]] =

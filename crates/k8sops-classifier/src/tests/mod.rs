@@ -4,6 +4,7 @@ mod command_tools;
 mod evasion;
 mod mutating_lines;
 mod read_only_lines;
+mod scripts;
 mod server_tools;
 
 use serde_json::{Map, Value, json};
@@ -46,4 +47,14 @@ fn assert_classes(table: &str) {
         })
         .collect();
     assert!(wrong.is_empty(), "{} lines have another class:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Checks lines, each behind its expected effect (`R`ead or `M`utating).
+fn assert_effects(table: &str) {
+    for row in table.lines().map(str::trim).filter(|row| !row.is_empty()) {
+        let (expected, text) = row.split_once(' ').unwrap();
+        let classification = classify_line(&text.replace('⏎', "\n"));
+        let is_read = classification.effect == EffectClass::Read;
+        assert_eq!(is_read, expected == "R", "{row}\n    {}", classification.reason);
+    }
 }

@@ -273,10 +273,8 @@ const SHELL: &str = r#"
     M- cat deploy.yaml | kubectl apply -f -
     M- sudo kubectl get pods
     M- KUBECONFIG=/tmp/k kubectl get pods
-    M- env kubectl get pods
     M- eval kubectl get pods
     M- exec kubectl get pods
-    M- command kubectl get pods
     M- bash -c "kubectl delete pod x"
     M- bash -c "kubectl get pods; rm x"
     M- bash -c 'kubectl delete pod x --dry-run=server'
@@ -289,10 +287,6 @@ const SHELL: &str = r#"
     M- PATH=/tmp kubectl get pods
     M- LANG=C rm x
     M- nohup kubectl get pods
-    M- ! kubectl get pods
-    M- (kubectl get pods)
-    M- { kubectl get pods; }
-    M- if true; then kubectl get pods; fi
     M- kubectl get {pods,svc}
     M- kubectl {get,delete} pods
     M- kubectl get pods *
@@ -328,7 +322,6 @@ const SHELL: &str = r#"
     M- for ns in a b; do kubectl get pods -n $ns; done > x
     M- for p in a b; do kubectl get pod $p; done | sh
     M- for p in a b; do rm $p; done
-    M- for p in a; do kubectl get pod $p; done; kubectl get pod $p
     M- kubectl get pods | less -o out
     M- kubectl get pods | less /etc/passwd
     M- kubectl get pods | more /etc/passwd

@@ -228,6 +228,45 @@ const SHELL: &str = r#"
     R- for ns in prod staging⏎do⏎  echo "== $ns"⏎  kubectl get pods -n $ns | grep -v Running⏎done
     R- for i in 1 2 3; do kubectl get pods; sleep 5; done; kubectl get svc
     RO for r in pods secrets; do kubectl get $r -o yaml; done
+    R- (kubectl get pods; kubectl get svc) | grep web
+    R- { kubectl get pods; kubectl get svc; } 2>/dev/null
+    R- ! kubectl get pods | grep -q Error
+    R- if kubectl get ns shop >/dev/null 2>&1; then kubectl get pods -n shop; else echo none; fi
+    R- while kubectl get pods | grep -q Pending; do sleep 2; done
+    R- until [ "$(kubectl get deploy web -o jsonpath='{.status.readyReplicas}')" = 3 ]; do sleep 2; done
+    R- case "$(kubectl get pod web-0 -o jsonpath='{.status.phase}')" in Running) echo ok;; P*|F*) kubectl describe pod web-0;; esac
+    R- for p in $(kubectl get pods -o name); do kubectl logs $p --tail=5; done
+    R- for ns in $(kubectl get ns --no-headers | awk '{print $1}'); do kubectl -n $ns get pods; done
+    R- for i in {1..5}; do kubectl top pods; sleep 1; done
+    R- for ((i=0;i<3;i++)); do kubectl get pods; done
+    R- kubectl get pods -A --no-headers | grep -v Running | while read -r ns pod rest; do kubectl -n $ns logs "$pod"; done
+    R- while read -r p; do kubectl get "$p" -o yaml; done < <(kubectl get pods -o name)
+    R- kubectl get pods -o name | xargs -n1 kubectl describe -n shop
+    R- kubectl get pods -o name | xargs -I{} kubectl logs {} --tail=20
+    R- kubectl get pods -o name | xargs -I{} sh -c 'kubectl logs {} | tail -5'
+    R- kubectl get pods -o json | jq -r '.items[] | select(.status.phase=="Failed") | .metadata.name' | xargs -r kubectl describe pod
+    R- kubectl get nodes -o name | sed 's|node/||' | xargs -n1 kubectl describe node
+    R- POD=$(kubectl get pods -l app=web -o jsonpath='{.items[0].metadata.name}'); kubectl logs $POD
+    R- kubectl describe node $(kubectl get pod web-0 -o jsonpath='{.spec.nodeName}')
+    R- sel=$(kubectl get svc web -o jsonpath='{.spec.selector.app}'); kubectl get pods -l "app=$sel"
+    R- x="$(kubectl get cm a -o jsonpath='{.data.x}')"; echo "$x"; kubectl get pods -n "$x"
+    R- total=$(kubectl get pods | wc -l); echo $((total - 1))
+    R- x=a; [[ $(kubectl get pods | wc -l) -gt 3 && "$x" != y ]] || kubectl get pods
+    R- grep -c Running <<< "$(kubectl get pods)"
+    R- diff <(kubectl get cm a -o yaml) <(kubectl get cm a -n pay -o yaml)
+    R- cat <<EOF⏎pods: $(kubectl get pods | wc -l)⏎EOF
+    RO cat <<'EOF' | kubectl diff -f -⏎kind: Pod⏎EOF
+    R- show() { kubectl -n "$1" get pods; }; show shop; show pay
+    R- p=pod/web-0; kubectl logs ${p##*/}
+    R- timeout 60 bash -c 'until kubectl get pods; do sleep 2; done'
+    R- watch -n 2 'kubectl get pods | grep -v Running'
+    R- nice -n 10 env TZ=UTC kubectl get events
+    R- command -v kubectl
+    R- kubectl get pods | tee /dev/stderr | wc -l
+    RV x=$(kubectl get secret db -o yaml); echo "$x" | grep password
+    RV kubectl get secret db -o yaml | while read -r k v; do echo "$v"; done
+    RO for s in $(kubectl get secrets -o name); do echo $s; done
+    RV for k in $(kubectl api-resources -o name); do kubectl get $k -o jsonpath='{.items[*].data}'; done
 "#;
 
 const DRY_RUNS: &str = r#"

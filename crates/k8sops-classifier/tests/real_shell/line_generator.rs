@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::script_shapes::{SHAPES, USES, VALUES};
+
 const COMMANDS: &[&str] = &[
     "kubectl get pods",
     "kubectl get pods -A -o wide",
@@ -197,6 +199,26 @@ const SNIPPETS: &[&str] = &[
     "; done",
     " do ",
     "n=delete; ",
+    "x=--server=http://evil; ",
+    "(",
+    "{ ",
+    "; }",
+    "if true; then ",
+    "; fi",
+    " <<< x",
+    " <<EOF\n",
+    "\nEOF\n",
+    "$((",
+    "))",
+    "[[ ",
+    " ]]",
+    "${x#",
+    " | xargs ",
+    " | while read p; do ",
+    "break; ",
+    ";; ",
+    "$1",
+    "! ",
     " $n ",
     " evil",
     "\t",
@@ -337,8 +359,42 @@ impl LineGenerator {
         line
     }
 
+    /// Fills in a shape.
+    fn shape(&mut self) -> String {
+        let mut line = self.pick(SHAPES).to_owned();
+        for letter in ["C", "V", "U", "F"] {
+            let mut filled = String::new();
+            let mut rest = line.as_str();
+            while let Some((at, _)) = rest.match_indices(letter).find(|(at, _)| is_alone(rest, *at)) {
+                filled.push_str(&rest[..at]);
+                let is_harmful = self.is_chosen(5);
+                filled.push_str(match letter {
+                    "C" => self.pick(if is_harmful { HARMFUL_COMMANDS } else { COMMANDS }),
+                    "V" => self.pick(VALUES),
+                    "U" => self.pick(USES),
+                    _ => self.pick(if is_harmful { HARMFUL_FILTERS } else { FILTERS }),
+                });
+                rest = &rest[at + 1..];
+            }
+            filled.push_str(rest);
+            line = filled;
+        }
+        line
+    }
+
     /// Returns the next line.
     pub(crate) fn next_line(&mut self) -> String {
+        if self.is_chosen(55) {
+            let mut line = self.shape();
+            if self.is_chosen(15) {
+                line.push_str(self.pick(JOINTS));
+                line.push_str(&self.shape());
+            }
+            while self.is_chosen(25) {
+                self.change_line(&mut line);
+            }
+            return line.replace("DIR", &self.work_dir.to_string_lossy());
+        }
         let mut line = String::new();
         if self.is_chosen(12) {
             line.push_str(self.pick(STARTS));
@@ -372,4 +428,11 @@ impl LineGenerator {
             _ => line.insert_str(at, self.pick(SNIPPETS)),
         }
     }
+}
+
+/// Whether the letter at a place is a word of its own, and not a part of `LC_ALL`.
+fn is_alone(text: &str, at: usize) -> bool {
+    let is_part = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric() || "_-=".contains(char));
+    let before = text[..at].chars().next_back().filter(|char| *char != '=');
+    !is_part(before) && !is_part(text[at + 1..].chars().next())
 }

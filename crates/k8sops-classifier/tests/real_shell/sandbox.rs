@@ -13,18 +13,38 @@ const FILE_MARK: &str = "content-of-a-file";
 /// Value of an environment variable, which no line may print.
 const VARIABLE_MARK: &str = "value-of-a-variable";
 /// A line that runs longer, for example because a filter waits, is stopped.
-const TIME_LIMIT: &str = "5";
+const TIME_LIMIT: &str = "3";
+
+/// What the stand-ins print: objects for what prints only names, and else what anybody might have written into a log.
+const PROGRAM_OUTPUT: &str = r#"
+[ "$SANDBOX_OUTPUT" = empty ] && exit 0
+case " $* " in
+*" -o name "*|*" -q "*) printf 'pod/delete\npod/web-0\npod/scale\n';;
+*metadata.name*) printf 'delete web-0 apply';;
+*" -o json "*) echo '{"items":[{"metadata":{"name":"delete","namespace":"sync"},"data":{"x":"-f"}}]}';;
+*" get pods"*) printf 'NAME READY STATUS RESTARTS AGE\ndelete 1/1 Running 3 (5m ago)\nweb-0 0/1 Error <none> 5d\n';;
+*) printf '%s\n' '--server=http://evil' '-f secret.txt' 'x; evil' '$(evil) `evil`' 'a[$(evil >&2)]' '* delete' "'-n' x delete pod y";;
+esac
+"#;
 
 const FILTERS: &[&str] = &[
     "grep", "egrep", "fgrep", "sort", "uniq", "cut", "tr", "head", "tail", "wc", "cat", "tac", "rev", "nl", "base64",
     "awk", "gawk", "mawk", "sed", "jq", "yq", "column", "less", "more", "paste", "fold", "expand", "rg", "date",
-    "timeout", "bash", "sh", "true", "false",
+    "timeout", "bash", "sh", "true", "false", "xargs", "env", "nice", "stdbuf", "seq", "diff", "comm", "join",
+    "basename", "dirname", "which",
 ];
 const FORBIDDEN_PROGRAMS: &[&str] = &[
-    "rm", "mv", "cp", "tee", "curl", "touch", "xargs", "env", "printenv", "id", "sudo", "python3", "find", "evil",
-    "pods", "get", "delete", "kubectl2", "ls", "mkdir", "eval2",
+    "rm", "mv", "cp", "tee", "curl", "touch", "printenv", "id", "sudo", "python3", "find", "evil", "pods", "get",
+    "delete", "kubectl2", "ls", "mkdir", "eval2",
 ];
 const FILES: &[&str] = &["secret.txt", ".env", "values.yaml", "f", "deploy.yaml", "m.jq", "x"];
+
+/// How much the stand-ins print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProgramOutput {
+    Nothing,
+    Everything,
+}
 
 /// A directory in which lines run.
 pub(crate) struct Sandbox {
@@ -41,7 +61,7 @@ impl Sandbox {
         let logging = "#!/bin/sh\nrecord=${0##*/}\nfor word; do record=\"$record\u{1f}$word\"; done\n\
                        printf '%s\u{1e}' \"$record\" >> \"$SANDBOX_LOG\"\n";
         for program in ["kubectl", "helm", "argocd"] {
-            let text = format!("{logging}echo 'NAME READY web-0 1/1 {{\"a\": [1, 2]}} Events: web > api'\n");
+            let text = format!("{logging}{PROGRAM_OUTPUT}");
             write_program(&programs.join(program), &text);
         }
         for program in FORBIDDEN_PROGRAMS {
@@ -80,11 +100,11 @@ impl Sandbox {
     }
 
     /// Runs a line. Returns what it did that a read-only line must not do.
-    pub(crate) fn run_line(&self, line: &str) -> Option<String> {
+    pub(crate) fn run_line(&self, line: &str, printed: ProgramOutput) -> Option<String> {
         let log = self.root.path().join("log");
         fs::write(&log, "").unwrap();
         let before = self.snapshot();
-        let output = self.run_bash(line, &log);
+        let output = self.run_bash(line, &log, printed);
         if self.snapshot() != before {
             self.write_files();
             return Some("it changed a file".to_owned());
@@ -103,7 +123,7 @@ impl Sandbox {
     }
 
     /// Returns what a line prints. It returns when all processes have closed their output, also those in the background.
-    fn run_bash(&self, line: &str, log: &Path) -> String {
+    fn run_bash(&self, line: &str, log: &Path, printed: ProgramOutput) -> String {
         let output = Command::new("/usr/bin/timeout")
             .args([TIME_LIMIT, "/bin/bash", "-c", line])
             .current_dir(self.work_dir())
@@ -112,6 +132,7 @@ impl Sandbox {
             .env("HOME", self.work_dir())
             .env("SANDBOX_LOG", log)
             .env("CANARY", VARIABLE_MARK)
+            .env("SANDBOX_OUTPUT", if printed == ProgramOutput::Nothing { "empty" } else { "full" })
             .stdin(Stdio::null())
             .output()
             .expect("the test needs /usr/bin/timeout and /bin/bash");
@@ -124,8 +145,19 @@ fn write_program(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-const VALUE_FLAGS: &[&str] =
-    &["-n", "--namespace", "--context", "-l", "--selector", "-o", "--output", "-c", "--tail", "--since"];
+const VALUE_FLAGS: &[&str] = &[
+    "-n",
+    "--namespace",
+    "--context",
+    "-l",
+    "--selector",
+    "-o",
+    "--output",
+    "-c",
+    "--tail",
+    "--since",
+    "--field-selector",
+];
 const MUTATING_VERBS: &[&str] = &[
     "delete",
     "apply",
@@ -195,9 +227,25 @@ fn find_change(program: &str, arguments: &[&str]) -> Option<String> {
     {
         return Some("a change without a dry run".to_owned());
     }
-    let flag = before_separator().find(|word| {
+    let mut words = before_separator();
+    let mut flag = None;
+    while let Some(word) = words.next() {
         let name = word.split('=').next().unwrap_or_default();
-        FORBIDDEN_FLAGS.contains(&name) || word.contains("template-file") || word.contains("jsonpath-file")
-    });
+        let reads_file =
+            verb != "logs" && matches!(*word, "-f" | "-k" | "--filename") && words.clone().next().is_some();
+        // `-s` of `helm template` chooses templates.
+        let is_forbidden = (FORBIDDEN_FLAGS.contains(&name) && !(name == "-s" && program == "helm"))
+            || reads_file
+                && words.clone().next().is_some_and(|file| *file != "-" && verb != "diff" && program == "kubectl")
+            || word.contains("template-file")
+            || word.contains("jsonpath-file");
+        if is_forbidden {
+            flag = Some(word);
+        }
+        // The program takes the next word for the value, whatever it is.
+        if VALUE_FLAGS.contains(word) {
+            words.next();
+        }
+    }
     flag.map(|flag| format!("with the flag {flag}"))
 }

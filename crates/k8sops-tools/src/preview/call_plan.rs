@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use k8sops_classifier::ManifestVerb;
+
 use super::{
     cluster_objects::{ObjectRef, parse_objects},
     object_edit::ObjectEdit,
@@ -13,6 +15,21 @@ pub(crate) struct CallPlan {
     pub(crate) changes: Vec<PlannedChange>,
     /// The command that runs in a container.
     pub(crate) command: Option<String>,
+    /// The release that changes.
+    pub(crate) release: Option<PlannedRelease>,
+    /// The node whose pods are evicted.
+    pub(crate) drained_node: Option<String>,
+}
+
+/// A change of a Helm release by a server that only takes the chart and the values.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PlannedRelease {
+    /// `install`, `upgrade` or `uninstall`.
+    pub(crate) verb: &'static str,
+    pub(crate) target: ObjectRef,
+    pub(crate) chart: Option<String>,
+    /// `None` if the call names no values.
+    pub(crate) values: Option<Value>,
 }
 
 /// A change of one object.
@@ -26,16 +43,42 @@ pub(crate) struct PlannedChange {
 
 impl CallPlan {
     fn one(target: ObjectRef, verb: &'static str, edit: ObjectEdit) -> Self {
-        Self { changes: vec![PlannedChange { target, verb, edit }], command: None }
+        Self { changes: vec![PlannedChange { target, verb, edit }], ..Self::default() }
     }
 
-    fn manifests(text: &str) -> Option<Self> {
-        let changes = parse_objects(text)?.into_iter().map(|manifest| {
-            let target = ObjectRef::from_object(&manifest)?;
-            Some(PlannedChange { target, verb: "update", edit: ObjectEdit::Apply(manifest) })
-        });
-        Some(Self { changes: changes.collect::<Option<_>>()?, command: None })
+    fn manifests(text: &str, verb: ManifestVerb, namespace: Option<&str>) -> Option<Self> {
+        Some(Self { changes: plan_manifests(text, verb, namespace)?, ..Self::default() })
     }
+
+    fn release(verb: &'static str, named: &NamedArguments<'_>) -> Option<Self> {
+        let target = named.target("", "Release")?;
+        let values = named.json("values");
+        let release = PlannedRelease { verb, target, chart: named.text("chart"), values };
+        Some(Self { release: Some(release), ..Self::default() })
+    }
+}
+
+/// Returns what becomes of the objects whose manifests a text holds; `None` if anything in the text is no object. `namespace` is
+/// that of objects whose manifest names none.
+pub(crate) fn plan_manifests(text: &str, verb: ManifestVerb, namespace: Option<&str>) -> Option<Vec<PlannedChange>> {
+    let changes = parse_objects(text)?.into_iter().map(|mut manifest| {
+        let mut target = ObjectRef::from_object(&manifest)?;
+        if target.namespace.is_none() {
+            target.namespace = namespace.map(str::to_owned);
+        }
+        // A manifest of its own is compared with the live object, which has the namespace.
+        if let Some(namespace) = &target.namespace {
+            manifest["metadata"]["namespace"] = json!(namespace);
+        }
+        let (verb, edit) = match verb {
+            ManifestVerb::Apply => ("update", ObjectEdit::Apply(manifest)),
+            ManifestVerb::Create => ("create", ObjectEdit::Create(manifest)),
+            ManifestVerb::Replace => ("update", ObjectEdit::Replace(manifest)),
+            ManifestVerb::Delete => ("delete", ObjectEdit::Delete),
+        };
+        Some(PlannedChange { target, verb, edit })
+    });
+    changes.collect()
 }
 
 /// The arguments of a call, by name.
@@ -78,7 +121,7 @@ pub(crate) fn plan_typed_call(tool: &str, arguments: &Map<String, Value>) -> Opt
 fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<CallPlan> {
     let resource = || named.target(&named.text("apiVersion")?, &named.text("kind")?);
     match tool {
-        "resources_create_or_update" => CallPlan::manifests(&named.text("resource")?),
+        "resources_create_or_update" => CallPlan::manifests(&named.text("resource")?, ManifestVerb::Apply, None),
         "resources_delete" => Some(CallPlan::one(resource()?, "delete", ObjectEdit::Delete)),
         "resources_scale" => {
             Some(CallPlan::one(resource()?, "scale", ObjectEdit::SetReplicas(named.integer("scale")?)))
@@ -91,22 +134,26 @@ fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<
             Some(plan)
         }
         "pods_run" => Some(plan_pod(named)?),
-        "helm_install" | "helm_uninstall" if named.0.contains_key("name") => {
-            let target = named.target("", "Release")?;
-            let values = named.json("values").unwrap_or(json!({}));
-            let release = json!({"chart": named.text("chart"), "values": values});
-            Some(match tool {
-                "helm_install" => CallPlan::one(target, "install", ObjectEdit::Replace(release)),
-                _ => CallPlan::one(target, "uninstall", ObjectEdit::Delete),
-            })
+        "helm_install" if named.0.contains_key("chart") && !named.0.contains_key("release_name") => {
+            let mut plan = CallPlan::release("install", named);
+            if plan.is_none() {
+                let mut unnamed = named.0.clone();
+                unnamed.insert("name".to_owned(), json!(GENERATED_NAME));
+                plan = CallPlan::release("install", &NamedArguments(&unnamed));
+            }
+            plan
         }
+        "helm_uninstall" if named.0.contains_key("name") => CallPlan::release("uninstall", named),
         _ => None,
     }
 }
 
+/// Stands for a name that the server makes up.
+pub(crate) const GENERATED_NAME: &str = "(a generated name)";
+
 /// The pod, and the service if it has a port, that `pods_run` creates.
 fn plan_pod(named: &NamedArguments<'_>) -> Option<CallPlan> {
-    let name = named.text("name").unwrap_or_else(|| "(a generated name)".to_owned());
+    let name = named.text("name").unwrap_or_else(|| GENERATED_NAME.to_owned());
     let namespace = named.text("namespace");
     let mut container = json!({"image": named.text("image")?, "name": name});
     let port = named.integer("port");
@@ -124,11 +171,11 @@ fn plan_pod(named: &NamedArguments<'_>) -> Option<CallPlan> {
         Some(PlannedChange {
             target: ObjectRef::from_object(&object)?,
             verb: "create",
-            edit: ObjectEdit::Replace(object),
+            edit: ObjectEdit::Create(object),
         })
     };
     let changes = [Some(pod), port.map(|_| service)].into_iter().flatten().map(created);
-    Some(CallPlan { changes: changes.collect::<Option<_>>()?, command: None })
+    Some(CallPlan { changes: changes.collect::<Option<_>>()?, ..CallPlan::default() })
 }
 
 fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<CallPlan> {
@@ -137,10 +184,16 @@ fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<
         target.namespace.get_or_insert_with(|| "default".to_owned());
         Some(target)
     };
+    let manifests = |verb| {
+        let namespace = named.text("namespace").unwrap_or_else(|| "default".to_owned());
+        CallPlan::manifests(&named.text("manifest")?, verb, Some(&namespace))
+    };
     match tool {
-        "kubectl_apply" | "kubectl_create" if named.0.contains_key("manifest") => {
-            CallPlan::manifests(&named.text("manifest")?)
-        }
+        "kubectl_apply" => manifests(ManifestVerb::Apply),
+        "kubectl_create" => manifests(ManifestVerb::Create),
+        "install_helm_chart" => CallPlan::release("install", named),
+        "upgrade_helm_chart" => CallPlan::release("upgrade", named),
+        "uninstall_helm_chart" => CallPlan::release("uninstall", named),
         "kubectl_patch" => {
             let patch = named.json("patchData")?;
             let edit = match named.text("patchType").as_deref() {
@@ -157,14 +210,19 @@ fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<
             Some(CallPlan::one(resource("")?, "delete", ObjectEdit::Delete))
         }
         "kubectl_delete" if named.0.contains_key("manifest") => {
-            let mut plan = CallPlan::manifests(&named.text("manifest")?)?;
-            for change in &mut plan.changes {
-                (change.verb, change.edit) = ("delete", ObjectEdit::Delete);
-            }
-            Some(plan)
+            CallPlan::manifests(&named.text("manifest")?, ManifestVerb::Delete, None)
         }
-        "kubectl_rollout" if named.text("subCommand").as_deref() == Some("restart") => {
-            Some(CallPlan::one(resource("deployment")?, "restart", ObjectEdit::Restart))
+        "kubectl_rollout" => {
+            let edit = |verb, edit| Some(CallPlan::one(resource("deployment")?, verb, edit));
+            match named.text("subCommand")?.as_str() {
+                "restart" => edit("restart", ObjectEdit::Restart),
+                "undo" => {
+                    edit("rollback", ObjectEdit::RollBack(named.integer("revision").filter(|revision| *revision != 0)))
+                }
+                "pause" => edit("update", ObjectEdit::MergePatch(json!({"spec": {"paused": true}}))),
+                "resume" => edit("update", ObjectEdit::MergePatch(json!({"spec": {"paused": null}}))),
+                _ => None,
+            }
         }
         "exec_in_pod" => {
             let mut plan = CallPlan::one(named.target("v1", "Pod")?, "exec", ObjectEdit::Keep);
@@ -176,18 +234,17 @@ fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<
             Some(plan)
         }
         "node_management" => {
-            let is_closed = match named.text("operation")?.as_str() {
+            let operation = named.text("operation")?;
+            let is_closed = match operation.as_str() {
                 "cordon" | "drain" => json!(true),
                 "uncordon" => Value::Null,
                 _ => return None,
             };
-            let target = ObjectRef {
-                api_version: "v1".into(),
-                kind: "Node".into(),
-                namespace: None,
-                name: named.text("nodeName")?,
-            };
-            Some(CallPlan::one(target, "update", ObjectEdit::MergePatch(json!({"spec": {"unschedulable": is_closed}}))))
+            let name = named.text("nodeName")?;
+            let drained_node = (operation == "drain").then(|| name.clone());
+            let target = ObjectRef { api_version: "v1".into(), kind: "Node".into(), namespace: None, name };
+            let edit = ObjectEdit::MergePatch(json!({"spec": {"unschedulable": is_closed}}));
+            Some(CallPlan { drained_node, ..CallPlan::one(target, "update", edit) })
         }
         _ => None,
     }
@@ -212,6 +269,7 @@ fn plan_demo_tool(tool: &str, named: &NamedArguments<'_>) -> Option<CallPlan> {
             let patch = json!({"spec": {"template": {"spec": {"containers": [container]}}}});
             Some(CallPlan::one(target, "update", ObjectEdit::StrategicPatch(patch)))
         }
+        "deployment_rollback" => Some(CallPlan::one(deployment()?, "rollback", ObjectEdit::RollBack(None))),
         "deployment_restart" => Some(CallPlan::one(deployment()?, "restart", ObjectEdit::Restart)),
         "configmap_set" => {
             let data = Map::from_iter([(named.text("key")?, json!(named.text("value").unwrap_or_default()))]);
@@ -253,7 +311,6 @@ mod tests {
                 json!({"image": "busybox", "namespace": "shop", "port": 80}),
                 "create Pod shop/(a generated name), create Service shop/(a generated name)",
             ),
-            ("helm_uninstall", json!({"name": "db", "namespace": "shop"}), "uninstall Release shop/db"),
             ("kubectl_apply", json!({"manifest": manifest}), "update ConfigMap shop/c"),
             (
                 "kubectl_patch",
@@ -269,6 +326,17 @@ mod tests {
                 "restart deployment shop/web",
             ),
             ("node_management", json!({"operation": "drain", "nodeName": "n1"}), "update Node n1"),
+            (
+                "kubectl_rollout",
+                json!({"subCommand": "undo", "resourceType": "statefulset", "name": "db", "namespace": "shop"}),
+                "rollback statefulset shop/db",
+            ),
+            (
+                "kubectl_apply",
+                json!({"manifest": "kind: X\napiVersion: v1\nmetadata: {name: a}\n"}),
+                "update X default/a",
+            ),
+            ("deployment_rollback", json!({"namespace": "shop", "name": "web"}), "rollback Deployment shop/web"),
             (
                 "deployment_scale",
                 json!({"namespace": "shop", "name": "web", "replicas": 1}),
@@ -286,6 +354,23 @@ mod tests {
                 changes.iter().map(|c| format!("{} {} {}", c.verb, c.target.kind, c.target.path())).collect();
             assert_eq!(shown.join(", "), expected, "{tool}");
         }
+    }
+
+    #[test]
+    fn releases_of_typed_calls() {
+        for (tool, arguments, expected) in [
+            ("helm_uninstall", json!({"name": "db", "namespace": "shop"}), "uninstall shop/db None"),
+            ("helm_install", json!({"chart": "nginx"}), "install (a generated name) Some(\"nginx\")"),
+            (
+                "upgrade_helm_chart",
+                json!({"name": "db", "chart": "pg", "namespace": "shop", "values": {"a": 1}}),
+                "upgrade shop/db Some(\"pg\")",
+            ),
+        ] {
+            let PlannedRelease { verb, target, chart, .. } = plan(tool, &arguments).unwrap().release.unwrap();
+            assert_eq!(format!("{verb} {} {chart:?}", target.path()), expected, "{tool}");
+        }
+        assert_eq!(plan("helm_install", &json!({"release_name": "a", "chart": "b"})), None, "of another server");
     }
 
     #[test]

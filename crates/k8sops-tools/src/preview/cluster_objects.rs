@@ -42,18 +42,52 @@ impl ObjectRef {
 }
 
 /// Returns the objects in a text: JSON or YAML, one or several documents, lists taken apart. `None` if anything in the text
-/// is no object of a cluster.
+/// is no object of a cluster. Warnings of kubectl among the lines do not count.
 pub(crate) fn parse_objects(text: &str) -> Option<Vec<Value>> {
     let documents: Vec<Value> = match serde_json::from_str::<Value>(text) {
         Ok(value) => vec![value],
         Err(_) if !text.contains("kind:") && !text.contains("\"kind\"") => return None,
-        Err(_) => serde_saphyr::from_multiple(text).ok()?,
+        Err(_) => {
+            let text = without_warnings(text);
+            // `kubectl label` prints several objects without anything between them.
+            let parsed = serde_saphyr::from_multiple(&text).or_else(|_| serde_saphyr::from_multiple(&separated(&text)));
+            parsed.ok()?
+        }
     };
     let mut objects = Vec::new();
     for document in documents {
         collect_objects(document, &mut objects)?;
     }
     (!objects.is_empty()).then_some(objects)
+}
+
+/// Returns a text without the warnings that kubectl prints beside its output. No line of an object begins like them.
+fn without_warnings(text: &str) -> String {
+    let is_log = |line: &str| {
+        let mut chars = line.chars();
+        matches!(chars.next(), Some('I' | 'W' | 'E'))
+            && line.len() > 5
+            && chars.take(4).all(|char| char.is_ascii_digit())
+    };
+    let is_warning = |line: &str| {
+        ["Warning: ", "WARNING: ", "label \"", "Flag --"].iter().any(|start| line.starts_with(start)) || is_log(line)
+    };
+    text.split_inclusive('\n').filter(|line| !is_warning(line)).collect()
+}
+
+/// Returns a text with the mark of a new document before each object.
+fn separated(text: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    lines.map(|line| if line.starts_with("apiVersion:") { format!("---\n{line}") } else { line.to_owned() }).collect()
+}
+
+/// Whether a text is a list of objects without any.
+pub(crate) fn is_empty_list(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty()
+        || text.starts_with("No resources found")
+        || serde_saphyr::from_str::<Value>(text)
+            .is_ok_and(|list| list.get("items").and_then(Value::as_array).is_some_and(Vec::is_empty))
 }
 
 /// Returns the names in a list of objects: objects, a table with a column `NAME`, or lines like `pod/web-0`.
@@ -110,6 +144,46 @@ pub(crate) fn to_yaml(object: &Value) -> String {
     serde_saphyr::to_string_with_options(object, options).unwrap_or_else(|_| object.to_string() + "\n")
 }
 
+/// Returns the selector by which an object chooses its pods, as kubectl takes it: `app=web,tier in (a,b)`.
+pub(crate) fn pod_selector(object: &Value) -> Option<String> {
+    let selector = object.pointer("/spec/selector")?;
+    let mut terms: Vec<String> = Vec::new();
+    for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        terms.push(format!("{key}={}", value.as_str()?));
+    }
+    for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+        let key = expression["key"].as_str()?;
+        let values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        terms.push(match expression["operator"].as_str()? {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "Exists" => key.to_owned(),
+            "DoesNotExist" => format!("!{key}"),
+            _ => return None,
+        });
+    }
+    (!terms.is_empty()).then(|| terms.join(","))
+}
+
+/// Returns the text in an output that is a JSON object around it, as servers make that report what a program printed. Any other
+/// output is returned as it is.
+pub(crate) fn unwrap_output(text: String) -> String {
+    const TEXT_KEYS: &[&str] = &["stdout", "output", "result", "content", "text"];
+    if !text.trim_start().starts_with('{') {
+        return text;
+    }
+    let Ok(Value::Object(mut fields)) = serde_json::from_str::<Value>(&text) else { return text };
+    if fields.contains_key("kind") || fields.contains_key("manifest") {
+        return text;
+    }
+    let key = TEXT_KEYS.iter().find(|key| fields.get(**key).is_some_and(Value::is_string));
+    match key.and_then(|key| fields.remove(*key)) {
+        Some(Value::String(inner)) => inner,
+        _ => text,
+    }
+}
+
 /// Returns the manifest that was applied last.
 pub(super) fn last_applied(object: &Value) -> Option<Map<String, Value>> {
     let text = object["metadata"]["annotations"][LAST_APPLIED].as_str()?;
@@ -133,9 +207,31 @@ mod tests {
         let list =
             r#"{"apiVersion":"v1","kind":"List","items":[{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}]}"#;
         assert_eq!(names(list).unwrap(), ["n"]);
+        let warned =
+            format!("Warning: x is deprecated\nW1130 01:00:00.1 1 a.go:1] b\n{one}{one}label \"env\" not found.\n");
+        assert_eq!(names(&warned).unwrap(), ["x/a", "x/a"]);
         for text in ["", "deployment.apps/web scaled (server dry run)\n", "kind: of a mess", "[1, 2]", "kind: Pod\n"] {
             assert_eq!(names(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn selectors_are_written_as_kubectl_takes_them() {
+        let object = serde_json::json!({"spec": {"selector": {"matchLabels": {"app": "web"},
+            "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "x", "operator": "Exists"}]}}});
+        assert_eq!(pod_selector(&object).unwrap(), "app=web,tier in (a,b),x");
+        assert_eq!(pod_selector(&serde_json::json!({"spec": {"selector": {}}})), None);
+    }
+
+    #[test]
+    fn output_in_a_report_of_the_server_is_taken_out() {
+        let plain = "kind: Pod\n".to_owned();
+        assert_eq!(unwrap_output(plain.clone()), plain);
+        assert_eq!(unwrap_output(r#"{"success": true, "stdout": "kind: Pod\n", "stderr": ""}"#.to_owned()), plain);
+        let object = r#"{"kind": "Pod", "output": "x"}"#;
+        assert_eq!(unwrap_output(object.to_owned()), object);
+        assert!(is_empty_list("apiVersion: v1\nitems: []\nkind: List\n") && is_empty_list("\n"));
+        assert!(!is_empty_list("kind: Pod\n"));
     }
 
     #[test]

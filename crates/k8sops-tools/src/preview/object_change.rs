@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use k8sops_core::AffectedObject;
 
-use super::cluster_objects::{ObjectRef, remove_server_fields, to_yaml};
+use super::cluster_objects::{ObjectRef, pod_selector, remove_server_fields, to_yaml};
 
 /// Unchanged lines that are shown before and after a change.
 const CONTEXT_LINES: usize = 3;
@@ -28,7 +28,7 @@ impl ObjectChange {
         let known = before.as_ref().or(after.as_ref()).and_then(ObjectRef::from_object);
         let ObjectRef { api_version, kind, namespace, name } = known.unwrap_or_else(|| target.clone());
         let metadata = |field: &str| Some(before.as_ref()?["metadata"][field].as_str()?.to_owned());
-        let verb = if before.is_none() && verb == "update" { "create" } else { verb };
+        let verb = if before.is_none() && after.is_some() && verb == "update" { "create" } else { verb };
         let object = AffectedObject {
             api_version,
             kind,
@@ -52,6 +52,11 @@ impl ObjectChange {
         let diff = similar::TextDiff::from_lines(&before, &after);
         let mut unified = diff.unified_diff();
         unified.context_radius(CONTEXT_LINES).header(&name(&self.before), &name(&self.after)).to_string()
+    }
+
+    /// Whether both are changes of one object.
+    pub(crate) fn is_about_the_same(&self, other: &Self) -> bool {
+        self.object.kind == other.object.kind && self.path() == other.path()
     }
 
     /// Adds what a person sees of the change to a fingerprint: which object it is, and the lines that change. Lines around a
@@ -90,10 +95,9 @@ impl ObjectChange {
         }
     }
 
-    /// Returns the labels by which the object selects its pods.
-    pub(crate) fn pod_labels(&self) -> Option<Vec<(String, String)>> {
-        let labels = self.before.as_ref()?.pointer("/spec/selector/matchLabels")?.as_object()?;
-        labels.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    /// Returns the selector by which the object chooses its pods, as kubectl takes it.
+    pub(crate) fn pod_selector(&self) -> Option<String> {
+        pod_selector(self.before.as_ref()?)
     }
 
     /// `shop/checkout`, or the name alone.

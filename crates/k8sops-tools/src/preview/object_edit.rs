@@ -16,6 +16,8 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 pub(crate) enum ObjectEdit {
     /// A manifest is applied.
     Apply(Value),
+    /// The object is created.
+    Create(Value),
     /// The object becomes this one.
     Replace(Value),
     /// A JSON merge patch (RFC 7386).
@@ -30,6 +32,8 @@ pub(crate) enum ObjectEdit {
     SetImage { container: Option<String>, image: String },
     /// The pods are replaced.
     Restart,
+    /// The pod template of an earlier revision, which is read apart, takes the place of the current one.
+    RollBack(Option<i64>),
     /// The object is deleted.
     Delete,
     /// The object stays as it is.
@@ -42,13 +46,16 @@ impl ObjectEdit {
         if let Self::Delete = self {
             return Ok(None);
         }
-        if let (Self::Apply(manifest) | Self::Replace(manifest), None) = (self, live) {
+        if let (Self::Apply(manifest) | Self::Create(manifest) | Self::Replace(manifest), None) = (self, live) {
             return Ok(Some(manifest.clone()));
+        }
+        if let Self::Create(_) = self {
+            return Err("it exists already, so the call fails".to_owned());
         }
         let live = live.ok_or("there is no such object")?;
         let mut object = live.clone();
         match self {
-            Self::Delete | Self::Keep => {}
+            Self::Create(_) | Self::Delete | Self::Keep => {}
             Self::Replace(manifest) => object = manifest.clone(),
             Self::Apply(manifest) => {
                 let lists = ListMerge::of_object(live);
@@ -75,6 +82,7 @@ impl ObjectEdit {
                 });
                 found.ok_or("it has no such container")?["image"] = json!(image);
             }
+            Self::RollBack(_) => return Err("the earlier revision is not known".to_owned()),
             Self::Restart => {
                 let annotations = json!({RESTARTED_AT: "(the time of the call)"});
                 let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
@@ -98,10 +106,17 @@ fn merge_json(object: &mut Value, patch: &Value) {
     for (key, value) in patch {
         if value.is_null() {
             fields.remove(key);
-        } else {
+        } else if fields.contains_key(key) || !only_removes(value) {
             merge_json(fields.entry(key.clone()).or_insert(Value::Null), value);
         }
     }
+}
+
+/// Whether a patch has nothing but fields to remove.
+fn only_removes(patch: &Value) -> bool {
+    patch
+        .as_object()
+        .is_some_and(|fields| !fields.is_empty() && fields.values().all(|value| value.is_null() || only_removes(value)))
 }
 
 /// Applies one operation of a JSON patch.
@@ -170,6 +185,13 @@ mod tests {
             let edited = edit.apply_to(Some(&deployment())).unwrap().unwrap();
             assert_eq!(edited.pointer(&path).unwrap_or(&Value::Null), &expected, "{edit:?} {path}");
         }
+    }
+
+    #[test]
+    fn patch_that_only_removes_adds_nothing() {
+        let node = json!({"kind": "Node", "metadata": {"name": "n"}});
+        let uncordon = ObjectEdit::MergePatch(json!({"spec": {"unschedulable": null}}));
+        assert_eq!(uncordon.apply_to(Some(&node)), Ok(Some(node.clone())));
     }
 
     #[test]

@@ -11,6 +11,32 @@ pub(crate) struct ReadCall {
     pub(crate) arguments: Map<String, Value>,
 }
 
+/// Which objects of a kind are listed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ObjectList<'a> {
+    pub(crate) api_version: &'a str,
+    pub(crate) kind: &'a str,
+    /// `None` for all namespaces.
+    pub(crate) namespace: Option<&'a str>,
+    pub(crate) label_selector: Option<&'a str>,
+    pub(crate) field_selector: Option<&'a str>,
+}
+
+impl ObjectList<'_> {
+    /// Returns the words behind `kubectl` that list the objects as YAML.
+    pub(crate) fn kubectl_words(&self) -> Vec<String> {
+        let mut words = vec!["get".to_owned(), qualified_resource(self.api_version, self.kind)];
+        words.push(match self.namespace {
+            Some(namespace) => format!("--namespace={namespace}"),
+            None => "--all-namespaces".to_owned(),
+        });
+        words.extend(self.label_selector.map(|selector| format!("--selector={selector}")));
+        words.extend(self.field_selector.map(|selector| format!("--field-selector={selector}")));
+        words.extend(["-o", "yaml"].map(str::to_owned));
+        words
+    }
+}
+
 /// The tools by which a server reads objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObjectReader {
@@ -43,6 +69,13 @@ impl ObjectReader {
         let (tool, fields) = match self {
             Self::Resources if api_version.is_empty() => return None,
             Self::Resources => ("resources_get", json!({"apiVersion": api_version, "kind": kind, "name": name})),
+            // `kubectl_get` prints Secrets without their values, so that every value would look changed.
+            Self::KubectlGet if is_secret(kind) => {
+                let mut words = vec!["secret".to_owned(), name.clone(), "-o".to_owned(), "yaml".to_owned()];
+                words.extend(namespace.as_ref().map(|namespace| format!("--namespace={namespace}")));
+                let fields = json!({"command": "get", "args": words});
+                return Some(Self::with_place("kubectl_generic", &fields, None, arguments));
+            }
             Self::KubectlGet => {
                 let resource = qualified_resource(api_version, kind);
                 ("kubectl_get", json!({"resourceType": resource, "name": name, "output": "yaml"}))
@@ -57,27 +90,35 @@ impl ObjectReader {
         Some(Self::with_place(tool, &fields, namespace.as_deref(), arguments))
     }
 
-    /// Returns the call that lists the objects of a kind, in all namespaces or in one, with these labels.
-    pub(crate) fn list_objects(
-        self,
-        (api_version, kind): (&str, &str),
-        namespace: Option<&str>,
-        labels: &[(String, String)],
-        arguments: &Map<String, Value>,
-    ) -> Option<ReadCall> {
-        let selector = labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+    /// Returns the call that lists objects of a kind.
+    pub(crate) fn list_objects(self, list: &ObjectList<'_>, arguments: &Map<String, Value>) -> Option<ReadCall> {
+        let ObjectList { api_version, kind, namespace, label_selector, field_selector } = list;
         let (tool, mut fields) = match self {
             Self::Resources => ("resources_list", json!({"apiVersion": api_version, "kind": kind})),
             Self::KubectlGet => {
                 let resource = qualified_resource(api_version, kind);
-                ("kubectl_get", json!({"resourceType": resource, "output": "yaml"}))
+                let all = namespace.is_none();
+                ("kubectl_get", json!({"resourceType": resource, "output": "yaml", "allNamespaces": all}))
             }
             Self::ToolPerKind => return None,
         };
-        if !selector.is_empty() {
-            fields["labelSelector"] = json!(selector);
+        for (key, selector) in [("labelSelector", label_selector), ("fieldSelector", field_selector)] {
+            if let Some(selector) = selector {
+                fields[key] = json!(selector);
+            }
         }
-        Some(Self::with_place(tool, &fields, namespace, arguments))
+        Some(Self::with_place(tool, &fields, *namespace, arguments))
+    }
+
+    /// Returns the call that shows the earlier pod templates of an object, if the server has a tool for that.
+    pub(crate) fn read_history(self, target: &ObjectRef, arguments: &Map<String, Value>) -> Option<ReadCall> {
+        let fields = json!({"name": target.name});
+        match self {
+            Self::ToolPerKind => {
+                Some(Self::with_place("rollout_history", &fields, target.namespace.as_deref(), arguments))
+            }
+            Self::Resources | Self::KubectlGet => None,
+        }
     }
 
     fn with_place(
@@ -95,6 +136,10 @@ impl ObjectReader {
         }
         ReadCall { tool, arguments: fields }
     }
+}
+
+fn is_secret(kind: &str) -> bool {
+    matches!(kind.to_lowercase().as_str(), "secret" | "secrets")
 }
 
 /// Returns a kind with its group, as kubectl takes it: `deployment.apps`, so that no other group's kind is meant.
@@ -127,9 +172,19 @@ mod tests {
         );
         let call = ObjectReader::KubectlGet.read_object(&target, &Map::new()).unwrap();
         assert_eq!((call.tool, &call.arguments["resourceType"]), ("kubectl_get", &json!("deployment.apps")));
-        let labels = [("app".to_owned(), "web".to_owned())];
-        let call = ObjectReader::Resources.list_objects(("v1", "Pod"), Some("shop"), &labels, &Map::new()).unwrap();
+        let list = ObjectList {
+            api_version: "v1",
+            kind: "Pod",
+            namespace: Some("shop"),
+            label_selector: Some("app=web"),
+            field_selector: None,
+        };
+        let call = ObjectReader::Resources.list_objects(&list, &Map::new()).unwrap();
         assert_eq!(call.arguments["labelSelector"], json!("app=web"));
+        assert_eq!(list.kubectl_words().join(" "), "get pod --namespace=shop --selector=app=web -o yaml");
+        let secret = ObjectRef { api_version: "v1".into(), kind: "Secret".into(), ..target };
+        let call = ObjectReader::KubectlGet.read_object(&secret, &Map::new()).unwrap();
+        assert_eq!((call.tool, &call.arguments["args"][1]), ("kubectl_generic", &json!("web")));
         assert_eq!(ObjectReader::find(|tool| tool == "kubectl_get"), Some(ObjectReader::KubectlGet));
         assert_eq!(ObjectReader::find(|_| false), None);
     }

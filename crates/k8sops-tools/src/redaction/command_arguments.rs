@@ -203,7 +203,7 @@ fn split_arguments(text: &str) -> impl Iterator<Item = ArgumentWord<'_>> {
                 let trimmed = trimmed.trim_end_matches([',', ']', ')', '}']);
                 range.end = range.start + trimmed.len();
             }
-            if range.is_empty() || &text[range.clone()] == "-" {
+            if range.is_empty() || matches!(&text[range.clone()], "-" | ",") {
                 continue;
             }
             let is_first = !std::mem::replace(&mut is_line_begun, true);

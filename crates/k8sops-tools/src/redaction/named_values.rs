@@ -13,12 +13,11 @@ use super::{
     secret_values::{PairContext, is_plain_value, is_secret_value, looks_random},
     text_lines::{indent_of, line_end, line_start, lines_from},
     token_formats::include_wrapped_lines,
+    value_fields::{is_value_field, rate_value_field},
 };
 
 /// Most blanks between a name and its separator, as in aligned columns.
 const MAX_ALIGNMENT: usize = 40;
-/// How far before a field `value` its field `name` may be.
-const MAX_SIBLING_DISTANCE: usize = 200;
 /// Longest value without quotes, in bytes.
 const MAX_BARE_LEN: usize = 16 << 10;
 /// Longest HTTP header, in bytes.
@@ -50,7 +49,7 @@ pub(super) fn find_named_values(text: &str, found: &mut Vec<FoundSecret>) {
         }
         let Some(name) = read_name(text, at) else { continue };
         let level = match name.text {
-            "value" | "Value" => rate_sibling_name(text, name.start),
+            field if is_value_field(field) => rate_value_field(text, name.start),
             _ => (rate_secret_name(name.text), name.text),
         };
         let (level, key) = match level {
@@ -94,11 +93,23 @@ impl NamedPair<'_> {
         if is_header(self.key) {
             return self.read_header(start);
         }
+        // Rust and Python print the type of the value around it.
+        let wrapper =
+            ["Some(", "Secret(", "SecretString(", "SecretStr("].into_iter().find(|w| text[start..].starts_with(w));
+        if let Some(wrapper) = wrapper {
+            if let Some(value) = read_quoted(text, start + wrapper.len()) {
+                self.add_value(value, PairContext::Assignment);
+            }
+            return;
+        }
         match first {
             b'\n' | b'\r' if separator == b':' => self.read_next_lines(name, start),
             b'|' | b'>' if separator == b':' && is_block_sign(text, start) => self.read_block(name, start),
             b'[' if !text[start..].starts_with("[secret:") => self.read_list(start),
             b'{' | b'\n' | b'\r' => {}
+            _ if text[start..].starts_with("\"\"\"") || text[start..].starts_with("'''") => {
+                self.read_triple_quoted(start);
+            }
             _ => {
                 let is_line = self.is_first && name.quote.is_none() && (separator == b'=' || is_spaced);
                 let value = match read_quoted(text, start).or_else(|| read_rest_of_quoted(text, name, separator, start))
@@ -111,7 +122,14 @@ impl NamedPair<'_> {
                     separator == b':' && is_spaced && !self.is_first && name.quote.is_none() && !value.is_quoted;
                 let in_flow = text[..name.start].trim_end().ends_with(['{', ',', '(', '[']);
                 let context = if is_sentence && !in_flow { PairContext::Sentence } else { PairContext::Assignment };
+                // A plan of changes writes `"old" -> "new"`.
+                let behind = value.range.end + usize::from(value.is_quoted);
+                let arrow = text.get(behind..).and_then(|rest| rest.trim_start().strip_prefix("->"));
+                let changed = arrow.and_then(|rest| read_quoted(text, text.len() - rest.trim_start().len()));
                 self.add_value(value, context);
+                if let Some(changed) = changed {
+                    self.add_value(changed, context);
+                }
             }
         }
     }
@@ -205,6 +223,18 @@ impl NamedPair<'_> {
                 self.push(start..start + content.len());
             }
         }
+    }
+
+    /// Reads a text of several lines between `"""` or `'''`.
+    fn read_triple_quoted(&mut self, start: usize) {
+        let text = self.text;
+        let begin = start + 3;
+        let end = text[begin..].find(&text[start..begin]).map_or(text.len(), |length| begin + length);
+        let lines: Vec<Range<usize>> = split_ranges(text, begin..end, '\n')
+            .filter(|line| !text[line.clone()].trim().is_empty())
+            .take(MAX_VALUE_LINES)
+            .collect();
+        self.add_lines(&lines);
     }
 
     /// Reads the texts of a list in brackets.
@@ -376,29 +406,6 @@ fn read_phrase<'a>(text: &'a str, name: &PairName<'a>) -> Option<(&'a str, Secre
     let two = before[..word_start].trim_end().rfind([' ', '\t']).map_or(0, |at| at + 1);
     let phrase = text[from + two..name.start + last.len()].trim();
     Some((phrase, rate_secret_name(phrase)))
-}
-
-/// Returns the level of the field `name` or `key` beside a field `value`, and that name.
-fn rate_sibling_name(text: &str, value_name: usize) -> (SecretNameLevel, &str) {
-    static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"^[Vv]alue\\*["']?\s*[:=]\s*(?:\\*"[^"\\\n]*\\*"|\\*'[^'\\\n]*\\*'|[^\s,"'{}\[\]]+)\s*,?\s*\\*["']?(?i:name|key)\\*["']?\s*[:=]\s*\\*["']?([\w./-]+)"#)
-            .expect("a constant pattern")
-    });
-    static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"(?i)\b(?:name|key)\b\\*["']?\s*[:=]\s*\\*["']?([\w./-]+)\\*["']?[,\s]*\\*["']?$"#)
-            .expect("a constant pattern")
-    });
-    let from = text.ceil_char_boundary(value_name.saturating_sub(MAX_SIBLING_DISTANCE));
-    let captured = BEFORE.captures(&text[from..value_name]).and_then(|captures| captures.get(1));
-    if let Some(name) = captured {
-        return (rate_secret_name(name.as_str()), &text[from + name.start()..from + name.end()]);
-    }
-    // The fields may be in the other order.
-    let to = text.floor_char_boundary((value_name + 2 * MAX_SIBLING_DISTANCE).min(text.len()));
-    let captured = BEHIND.captures(&text[value_name..to]).and_then(|captures| captures.get(1));
-    captured.map_or((SecretNameLevel::Unlikely, ""), |name| {
-        (rate_secret_name(name.as_str()), &text[value_name + name.start()..value_name + name.end()])
-    })
 }
 
 /// Reads a value in quotes, which may be escaped. The quotes are not part of it.

@@ -28,7 +28,7 @@ pub(super) const MAX_NAME_LEN: usize = 100;
 
 /// Parts of words, one of which is in every name that may be rated above `Unlikely`.
 const STEMS: &str = "pas pw secret token key cred auth pat psk salt sk jwt cookie phrase pin communit hmac webhook sess sid otp \
-    sas sig seed mnemonic pepper bearer fernet bindpw licen hook code conn";
+    sas sig seed mnemonic pepper bearer fernet bindpw licen hook code conn login";
 
 /// Words at the end of a name that do not change what the value is.
 static QUALIFIERS: LazyLock<WordSet> = LazyLock::new(|| {
@@ -87,7 +87,7 @@ static KEY_KINDS: LazyLock<WordSet> = LazyLock::new(|| {
 /// Words before `key` that make it an identifier.
 static KEY_KINDS_WITHOUT_SECRET: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
-        "partition primary foreign sort cache object label annotation dedup idempotency group map hot lookup index \
+        "partition foreign sort cache object label annotation dedup idempotency group map hot lookup index \
     unique shard row range pub known config feature order translation field json metadata attribute \
     property",
     )
@@ -96,7 +96,7 @@ static KEY_KINDS_WITHOUT_SECRET: LazyLock<WordSet> = LazyLock::new(|| {
 static POSSIBLE_HEADS: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "auth jwt salt sk pat pin otp totp cookie cookies bearer sas signature sig session sid sessionid hmac fernet \
-    pepper seed community license licence webhook phpsessid jsessionid authorization code string key keys",
+    pepper seed community license licence webhook phpsessid jsessionid authorization code string key keys login",
     )
 });
 /// Words that mean a secret where they are not the last word, too, unless the last word is known to mean something else.
@@ -147,12 +147,20 @@ pub(super) fn rate_secret_name(name: &str) -> SecretNameLevel {
         return if is_short { SecretNameLevel::Likely } else { SecretNameLevel::Certain };
     }
     match head {
-        "secret" | "secrets" if has_kind(&SECRET_KINDS) => SecretNameLevel::Certain,
+        // The annotation of an object, as `…/auth-secret`, names a Secret.
+        "secret" | "secrets" if has_kind(&SECRET_KINDS) => match name.contains('/') {
+            true => SecretNameLevel::Likely,
+            false => SecretNameLevel::Certain,
+        },
         "secret" | "secrets" if has_kind(&SECRET_REFERENCES) => SecretNameLevel::Unlikely,
         "token" | "tokens" if has_kind(&TOKEN_KINDS_WITHOUT_SECRET) => SecretNameLevel::Unlikely,
         "secret" | "secrets" | "token" | "tokens" | "cred" | "creds" | "credential" | "credentials" | "apikey"
         | "apikeys" | "sshkey" => SecretNameLevel::Likely,
         // `adminPasswordKey` is the name of a key in a Secret.
+        // The word directly before it counts most: `config.api_key`.
+        "key" | "keys" if kinds.last().is_some_and(|kind| KEY_KINDS.contains(kind)) && !has_kind(&PASSWORD_HEADS) => {
+            SecretNameLevel::Likely
+        }
         "key" | "keys" if has_kind(&KEY_KINDS_WITHOUT_SECRET) || has_kind(&PASSWORD_HEADS) => SecretNameLevel::Unlikely,
         "key" | "keys" if has_kind(&KEY_KINDS) => SecretNameLevel::Likely,
         _ if POSSIBLE_HEADS.contains(&head) => SecretNameLevel::Possible,

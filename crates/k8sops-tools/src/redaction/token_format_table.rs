@@ -18,6 +18,16 @@ pub(super) const TOKEN_FORMATS: &[TokenFormat] = &[
         "PRIVATE",
         r#"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:(?:[^"'<>{}-]|-[^"'<>{}-])*-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|(?:(?:\s|\\[nr])*[A-Za-z0-9+/=]{16,})*)"#,
     ),
+    (
+        "private-key-base64",
+        "LS0tLS1CRUdJTi",
+        r"\bLS0tLS1CRUdJTi(?:BSU0EgUFJJVkFUR|BQUklWQVRF|BFQyBQUklWQVRF|BPUEVOU1NIIFBSSVZBVE|BFTkNSWVBURUQgUFJJVkFUR|BEU0EgUFJJVkFUR|BQR1AgUFJJVkFUR)[A-Za-z0-9+/]{20,}={0,2}",
+    ),
+    (
+        "registry-login-base64",
+        "eyJhdXRocyI6 ewogICJhdXRocyI6 ewoJImF1dGhzIj eyAiYXV0aHMiO",
+        r"\b(?:eyJhdXRocyI6|ewogICJhdXRocyI6|ewoJImF1dGhzIj|eyAiYXV0aHMiO)[A-Za-z0-9+/]{20,}={0,2}",
+    ),
     ("age-secret-key", "AGE-SECRET-KEY", r"\bAGE-SECRET-KEY-1[0-9A-Z]{58}\b"),
     ("jwt", "eyJ", r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?"),
     ("jwt-base64", "ZXlK", r"\bZXlK[A-Za-z0-9+/_-]{80,}={0,2}"),
@@ -26,6 +36,7 @@ pub(super) const TOKEN_FORMATS: &[TokenFormat] = &[
         "$",
         r"\$(?:2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|(?:1|5|6|y|apr1)\$[^\s:$]{1,32}(?:\$[./A-Za-z0-9]{20,})+)",
     ),
+    ("ldap-hash", "{SHA} {SSHA", r"\{S?SHA(?:256|384|512)?\}(?P<v>[A-Za-z0-9+/]{20,}={0,2})"),
     ("argon2-hash", "$argon2", r"\$argon2(?:id|i|d)\$v=[0-9]+\$[^\s$]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]{16,}"),
     // Cloud providers.
     ("aws-key-id", "A3T AKIA ASIA ABIA ACCA", r"\b(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),

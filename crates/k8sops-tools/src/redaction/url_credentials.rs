@@ -103,14 +103,41 @@ const ADDRESS_PATTERNS: &[AddressPattern] = &[
         "password",
         "a",
         ValueCheck::NotName,
-        r"(?im)^\s*(?:requirepass|masterauth|rootpw|bindpw|password)[ \t]+(?P<v>[^\s:=]\S{5,})[ \t]*$",
+        r"(?im)^\s*(?:requirepass|masterauth|rootpw|bindpw|password|r[ow]community)[ \t]+(?P<v>[^\s:=]\S{5,})[ \t]*$",
     ),
+    // Lists of users of PgBouncer, Postfix and Redis, the log of Redis, the clients of ZooKeeper, Db2 and RabbitMQ, and a file
+    // of OpenVPN.
+    ("password", "\" \"", ValueCheck::Random, r#"(?m)^"[^"\s]+" "(?P<v>[^"\s]+)"\s*$"#),
+    (
+        "password",
+        ":",
+        ValueCheck::Random,
+        r"(?m)^\[[^\s\]]+\](?::[0-9]+)?[ \t]+[A-Za-z0-9_.@-]+:(?P<v>[^\s:/@]{12,})[ \t]*$",
+    ),
+    ("password", " >", ValueCheck::Any, r"(?m)\buser[ \t]+\S+[ \t]+(?:[^\s>]+[ \t]+)*>(?P<v>\S+)"),
+    ("password", "using", ValueCheck::Any, r"(?i)\buser[ \t]+\S+[ \t]+using[ \t]+(?P<v>\S+)"),
+    ("password", "AUTH", ValueCheck::Any, r#""AUTH"(?: "[^"]*")? "(?P<v>[^"]+)""#),
+    ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]+)"),
+    (
+        "password",
+        "rabbitmqctl",
+        ValueCheck::Any,
+        r"\brabbitmqctl[ \t]+(?:add_user|change_password)[ \t]+\S+[ \t]+(?P<v>\S+)",
+    ),
+    ("password", "<auth-user-pass>", ValueCheck::Any, r"<auth-user-pass>\s+\S+\s+(?P<v>\S+)\s"),
     // A sentence that says the value.
     (
         "password",
         "p",
         ValueCheck::HasDigit,
         r#"(?i)\b(?:password|passphrase|token|secret)\s+(?:is|was|set to)(?::|\s)\s*["'`]?(?P<v>[^\s"'`]{6,})"#,
+    ),
+    // A sentence that announces the value on a line of its own.
+    (
+        "password",
+        ":\n",
+        ValueCheck::Random,
+        r"(?im)\b(?:password|passphrase|token|secret)\b[^\n]{0,80}:[ \t]*\r?\n(?:[ \t]*\r?\n)?[ \t]*(?P<v>\S{12,})[ \t]*\r?$",
     ),
     ("bearer", "e", ValueCheck::NotName, r"\b(?i:bearer|basic)[ \t]+(?P<v>[A-Za-z0-9_./+=~-]{12,})"),
 ];

@@ -1,0 +1,376 @@
+//! The commands in a line: programs, filters, commands of the shell, and those that start other commands.
+
+use crate::{
+    ambiguity::would_redirect_program,
+    argocd,
+    classification::{Classification, CommandClass},
+    condition_commands::is_plain_test,
+    filtered_text::text_of_filter,
+    flag_parser::printable,
+    helm, kubectl, pipe_filters,
+    printed_text::{PrintedText, text_of_program},
+    program::KnownProgram,
+    shell_evaluator::ShellEvaluator,
+    shell_state::{CommandResult, TextStream},
+    shell_variables::{VariableValue, is_variable_name},
+    shell_word::{ShellWord, TextKind, UNKNOWN_TEXT, WordCount, join_words},
+    xargs::parse_xargs,
+};
+
+/// Variables that only change how a program prints.
+const HARMLESS_VARIABLES: &[&str] = &["LANG", "LC_ALL", "LC_CTYPE", "LC_TIME", "TZ", "NO_COLOR", "TERM", "COLUMNS"];
+
+/// Returns whether a word before a command sets such a variable to a plain value.
+fn is_harmless_assignment(word: &ShellWord) -> bool {
+    let is_plain = |value: &str| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@/+".contains(&byte));
+    word.unquoted
+        && word.is_known()
+        && word.text.split_once('=').is_some_and(|(name, value)| {
+            // A time zone with a `/` at its start is the name of a file.
+            HARMLESS_VARIABLES.contains(&name) && is_plain(value) && !value.starts_with('/') && !value.contains("..")
+        })
+}
+
+/// Returns the line that `bash -c LINE` runs, and the words behind it; `None` if the command is not a shell, or its flags are
+/// not known. The words are positional parameters, which no supported line uses.
+fn find_inner_line<'a>(name: &ShellWord, arguments: &'a [ShellWord]) -> Option<(&'a ShellWord, &'a [ShellWord])> {
+    if !name.unquoted || !matches!(name.text.as_str(), "bash" | "sh" | "/bin/bash" | "/bin/sh" | "/usr/bin/bash") {
+        return None;
+    }
+    let mut words = arguments.iter();
+    loop {
+        let word = words.next().filter(|word| word.unquoted)?;
+        match word.text.as_str() {
+            "-e" | "-u" | "-x" | "-eu" | "-l" => {}
+            "-o" | "-eo" | "-euo" => _ = words.next().filter(|option| option.text == "pipefail")?,
+            "-c" | "-ec" | "-euc" | "-lc" | "-xc" => {
+                let line = words.next()?;
+                return Some((line, words.as_slice()));
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Commands that are not in the tables of filters.
+const OTHER_COMMANDS: &[&str] = &[
+    "kubectl", "helm", "argocd", "bash", "sh", "set", "xargs", "read", "unset", "break", "continue", "exit", "return",
+    "wait", "time", "timeout", "watch", "nice", "stdbuf", "env", "command", "test", "[", "export",
+];
+
+impl ShellEvaluator {
+    /// Classifies a command. The error is why the whole line is not supported.
+    pub(crate) fn classify_command(
+        &mut self,
+        words: &[ShellWord],
+        implied_program: Option<KnownProgram>,
+        input: TextStream,
+    ) -> Result<CommandResult, String> {
+        classify_command(self, words, implied_program, input)
+    }
+
+    /// Returns whether a function must not have that name.
+    pub(crate) fn is_known_command(name: &str) -> bool {
+        OTHER_COMMANDS.contains(&name) || pipe_filters::is_known_filter(name)
+    }
+}
+
+/// Who starts a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CommandStarter {
+    /// The shell, which also has functions and commands of its own.
+    Shell,
+    /// A program.
+    Launcher,
+}
+
+fn classify_command(
+    evaluator: &mut ShellEvaluator,
+    words: &[ShellWord],
+    implied_program: Option<KnownProgram>,
+    input: TextStream,
+) -> Result<CommandResult, String> {
+    let Some((name, mut arguments)) = words.split_first() else {
+        return Ok(Classification::mutating("there is no command").into());
+    };
+    if let Some(program) = implied_program {
+        let is_named = KnownProgram::from_command_name(&name.text) == Some(program) && name.unquoted;
+        return Ok(classify_program(program, if is_named { arguments } else { words }).into());
+    }
+    let mut name = name;
+    let mut splits_at = None;
+    while let Some((next, others)) = arguments.split_first() {
+        match name.text.strip_prefix("IFS=").filter(|_| name.is_known()) {
+            Some(separator) => splits_at = Some(separator),
+            None if is_harmless_assignment(name) => {}
+            None => break,
+        }
+        (name, arguments) = (next, others);
+    }
+    if splits_at.is_some() && name.text != "read" {
+        return Err("a change of `IFS` is only supported before `read`".into());
+    }
+    let mut starter = CommandStarter::Shell;
+    // More launchers in a row, as in `time timeout 5 nice kubectl …`, are more than anybody writes.
+    for _ in 0..3 {
+        let Some(launched) = unwrap_launcher(name, arguments) else { break };
+        match launched? {
+            LaunchedCommand::Words(launched) => {
+                let (first, others) = launched.split_first().ok_or("there is no command")?;
+                if !matches!(name.text.as_str(), "time") {
+                    starter = CommandStarter::Launcher;
+                }
+                (name, arguments) = (first, others);
+            }
+            LaunchedCommand::Script(script) => {
+                let printed = evaluator.run_script(&script, None, input)?;
+                let read = CommandResult::read("a script only reads");
+                return Ok(CommandResult { text: printed.text, ..read });
+            }
+        }
+    }
+    if !name.unquoted || !name.is_known() {
+        return Err("a quoted command name is not supported".into());
+    }
+    if starter == CommandStarter::Shell {
+        if let Some(printed) = evaluator.run_function(&name.text, arguments, input) {
+            return Ok(CommandResult { text: printed?.text, ..CommandResult::read("a function only reads") });
+        }
+        if let Some(result) = classify_shell_command(evaluator, &name.text, arguments, splits_at, input) {
+            return result.map(|()| CommandResult::read("a command of the shell changes only the shell"));
+        }
+    }
+    if let Some(program) = KnownProgram::from_command_name(&name.text) {
+        let class = classify_program(program, arguments);
+        return Ok(CommandResult { class, text: text_of_program(program.name(), arguments) });
+    }
+    if let Some((script, parameters)) = find_inner_line(name, arguments) {
+        return classify_inner_line(evaluator, script, parameters, input);
+    }
+    if would_redirect_program(arguments) {
+        let name = printable(&name.text);
+        return Err(format!("another reader may give the arguments of `{name}` to another program"));
+    }
+    if name.text == "xargs" {
+        return classify_xargs(evaluator, arguments, input);
+    }
+    match pipe_filters::classify_filter(&name.text, arguments) {
+        Some(classification) => {
+            let text = text_of_filter(&name.text, arguments, input.text);
+            Ok(CommandResult { class: classification.into(), text })
+        }
+        None => Err(format!("`{}` is not a known program", printable(&name.text))),
+    }
+}
+
+fn classify_inner_line(
+    evaluator: &mut ShellEvaluator,
+    script: &ShellWord,
+    parameters: &[ShellWord],
+    input: TextStream,
+) -> Result<CommandResult, String> {
+    let item = match script.unknown {
+        None => None,
+        Some(item) if item.kind > TextKind::Name => {
+            return Err("a script that is only known when it runs is not supported".into());
+        }
+        // A name without line ends.
+        Some(item) if item.count == WordCount::One => Some(item),
+        Some(_) => Some(evaluator.xargs_item.ok_or("a script that is only known when it runs is not supported")?),
+    };
+    if parameters.iter().any(|word| !word.is_known() || matches!(word.text.as_str(), "bash" | "sh")) {
+        return Err("a shell inside of a shell is not supported".into());
+    }
+    let printed = evaluator.run_script(&script.text, item, input)?;
+    if !parameters.is_empty() {
+        // Another reader of the quotes may take the parameters for a part of the line.
+        let whole = format!("{} {}", script.text, join_words(parameters));
+        evaluator.run_script(&whole, item, input)?;
+    }
+    Ok(CommandResult { text: printed.text, ..CommandResult::read("a script only reads") })
+}
+
+fn classify_xargs(
+    evaluator: &mut ShellEvaluator,
+    arguments: &[ShellWord],
+    input: TextStream,
+) -> Result<CommandResult, String> {
+    let command = parse_xargs(arguments, input.text).ok_or("`xargs` with these flags is not supported")?;
+    let name = command.words.first().map(|word| word.text.as_str()).unwrap_or_default();
+    if matches!(name, "read" | "xargs" | "watch" | "time") {
+        return Err("this command of `xargs` is not supported".into());
+    }
+    if command.kind > TextKind::Name && name != "echo" && name != "printf" {
+        return Err("`xargs` gives a text to a program that is only known when it runs".into());
+    }
+    // The program starts without the functions of the line, and reads nothing.
+    let functions = std::mem::take(&mut evaluator.state.functions);
+    let stream = TextStream { text: PrintedText::Nothing, sensitive: input.sensitive };
+    let outer_item = std::mem::replace(&mut evaluator.xargs_item, command.line_item);
+    let result = evaluator.classify_command(&command.words, None, stream);
+    evaluator.xargs_item = outer_item;
+    evaluator.state.functions = functions;
+    result
+}
+
+/// Classifies a command of the shell that changes the shell itself; `None` if it is none.
+fn classify_shell_command(
+    evaluator: &mut ShellEvaluator,
+    name: &str,
+    arguments: &[ShellWord],
+    splits_at: Option<&str>,
+    input: TextStream,
+) -> Option<Result<(), String>> {
+    let is_number = |word: &ShellWord| match word.unknown {
+        None => word.text.bytes().all(|byte| byte.is_ascii_digit()) && !word.text.is_empty(),
+        Some(unknown) => unknown.kind == TextKind::Number && unknown.count == WordCount::One,
+    };
+    let unsupported = || Err(format!("`{name}` with these arguments is not supported"));
+    Some(match name {
+        "break" | "continue" | "return" | "exit" => {
+            evaluator.note_exit();
+            match arguments {
+                [] => Ok(()),
+                [number] if is_number(number) => Ok(()),
+                _ => unsupported(),
+            }
+        }
+        "wait" if arguments.is_empty() => Ok(()),
+        "unset" => {
+            let are_variables = arguments.iter().all(|word| word.is_known() && is_variable_name(&word.text));
+            for word in arguments {
+                evaluator.state.variables.remove(&word.text);
+            }
+            if are_variables { Ok(()) } else { unsupported() }
+        }
+        "test" if is_plain_test(arguments) => Ok(()),
+        "[" => match arguments.split_last() {
+            Some((last, words)) if last.is_known() && last.text == "]" && is_plain_test(words) => Ok(()),
+            _ => unsupported(),
+        },
+        "read" => read_variables(evaluator, arguments, splits_at, input),
+        _ => return None,
+    })
+}
+
+/// Sets the variables of `read`.
+fn read_variables(
+    evaluator: &mut ShellEvaluator,
+    arguments: &[ShellWord],
+    splits_at: Option<&str>,
+    input: TextStream,
+) -> Result<(), String> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut words = arguments.iter();
+    let mut reads_lines = true;
+    while let Some(word) = words.next() {
+        match word.text.as_str() {
+            "-r" | "-s" => {}
+            "-d" | "-t" | "-n" | "-p" => {
+                reads_lines &= word.text == "-p";
+                words.next().filter(|value| value.is_known()).ok_or("this `read` is not supported")?;
+            }
+            name if word.is_known() && is_variable_name(name) => names.push(name),
+            _ => return Err("`read` with these arguments is not supported".into()),
+        }
+    }
+    let splits_plainly = matches!(splits_at, None | Some("" | " " | "/" | "," | "\t"));
+    let count = names.len();
+    for (at, name) in names.into_iter().enumerate() {
+        let is_last = at + 1 == count;
+        let kind = match input.text {
+            _ if !splits_plainly || !reads_lines => TextKind::Text,
+            PrintedText::Words(kind) => kind,
+            text if is_last || splits_at.is_some() => text.kind(),
+            text => text.kind_of_column(at + 1),
+        };
+        let kind = if splits_at.is_some() { kind.max(TextKind::Name) } else { kind };
+        evaluator.state.variables.assign(name, VariableValue::Unknown { kind, count: WordCount::Any });
+    }
+    Ok(())
+}
+
+fn classify_program(program: KnownProgram, arguments: &[ShellWord]) -> CommandClass {
+    match program {
+        KnownProgram::Kubectl => kubectl::classify_kubectl(arguments),
+        KnownProgram::Helm => helm::classify_helm(arguments),
+        KnownProgram::Argocd => argocd::classify_argocd(arguments),
+    }
+}
+
+/// What a launcher starts.
+enum LaunchedCommand<'a> {
+    Words(&'a [ShellWord]),
+    /// A line that a shell reads.
+    Script(String),
+}
+
+/// Returns the command that `time`, `timeout`, `watch` or another launcher starts, or why that command is not certain; `None`
+/// for any other program.
+fn unwrap_launcher<'a>(name: &ShellWord, arguments: &'a [ShellWord]) -> Option<Result<LaunchedCommand<'a>, String>> {
+    let mut at = 0;
+    let text = |at: usize| arguments.get(at).map_or("", |word| word.text.as_str());
+    let flags_with_value: &[&str] = match name.text.as_str() {
+        _ if !name.unquoted => return None,
+        "time" => {
+            let at = usize::from(text(0) == "-p");
+            return Some(Ok(LaunchedCommand::Words(arguments.get(at..).unwrap_or_default())));
+        }
+        "command" if !text(0).starts_with('-') => return Some(Ok(LaunchedCommand::Words(arguments))),
+        "nice" => &["-n", "--adjustment"],
+        "stdbuf" => &[],
+        "env" => {
+            let count = arguments.iter().take_while(|word| is_harmless_assignment(word)).count();
+            return Some(match arguments.get(count..) {
+                Some([first, ..]) if !first.text.contains('=') && !first.text.starts_with('-') => {
+                    Ok(LaunchedCommand::Words(arguments.get(count..).unwrap_or_default()))
+                }
+                _ => Err("`env` with these arguments is not supported".into()),
+            });
+        }
+        "timeout" => &["-k", "-s", "--kill-after", "--signal"],
+        "watch" => &["-n", "--interval"],
+        _ => return None,
+    };
+    let program = name.text.as_str();
+    while text(at).starts_with('-') {
+        let flag = text(at);
+        let is_known = match program {
+            "timeout" => flag.starts_with("-k") || flag.starts_with("-s") || flag.starts_with("--"),
+            "watch" => {
+                matches!(flag, "-d" | "-t" | "-g" | "-e" | "-c" | "-b" | "-x" | "--differences" | "--no-title")
+                    || flag.starts_with("-n")
+                    || flag.starts_with("--interval")
+            }
+            "nice" => {
+                flag.starts_with("-n")
+                    || flag.starts_with("--adjustment")
+                    || flag[1..].bytes().all(|byte| byte.is_ascii_digit())
+            }
+            _ => matches!(flag, "-oL" | "-eL" | "-o0" | "-e0" | "-i0" | "-iL"),
+        };
+        let is_known_word = arguments.get(at).is_some_and(ShellWord::is_known);
+        if !is_known || !is_known_word {
+            return Some(Err(format!("`{program} {}` is not known to be harmless", printable(flag))));
+        }
+        at += if flags_with_value.contains(&flag) { 2 } else { 1 };
+    }
+    if name.text == "timeout" {
+        let duration = text(at);
+        let number = duration.strip_suffix(['s', 'm', 'h']).unwrap_or(duration);
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Some(Err("`timeout` has no duration".into()));
+        }
+        at += 1;
+    }
+    let launched = arguments.get(at..).unwrap_or_default();
+    // `watch` gives its arguments to a shell, which reads quotes and operators a second time.
+    if name.text == "watch" {
+        let are_known = launched.iter().all(|word| word.is_known() && !word.text.contains(UNKNOWN_TEXT));
+        return Some(match are_known && !launched.is_empty() {
+            true => Ok(LaunchedCommand::Script(join_words(launched))),
+            false => Err("`watch` gives its arguments to a second shell".into()),
+        });
+    }
+    Some(Ok(LaunchedCommand::Words(launched)))
+}
