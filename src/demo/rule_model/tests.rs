@@ -93,7 +93,6 @@ impl RuleChat {
             temperature: None,
             max_tokens: None,
             reasoning: None,
-            form: k8sops_core::RequestForm::Native,
         }
     }
 

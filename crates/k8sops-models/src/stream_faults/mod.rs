@@ -1,6 +1,5 @@
 //! Tests of what servers and gateways do to streams, in all protocols and at every cut of the bytes.
 
-mod conversation_rejections;
 mod rejections;
 mod server_streams;
 
