@@ -31,7 +31,7 @@ use crate::{
     tool_offer::{OfferCandidate, SchemaBudget, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
     tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
-    tool_text::{TextDetail, shorten_tool_texts},
+    tool_text::shorten_tool_texts,
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -57,8 +57,7 @@ struct ApprovalPolicy {
 impl From<&ToolOptions> for ApprovalPolicy {
     fn from(config: &ToolOptions) -> Self {
         let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
-        let schema_budget = SchemaBudget { request: config.max_schema_tokens, server: config.server_schema_tokens };
-        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget }
+        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget: config.into() }
     }
 }
 
@@ -232,9 +231,8 @@ impl ToolCatalog {
         Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
     }
 
-    /// Returns the call that shows what a call would do; `None` if there is none that is certain to change nothing, or if the
-    /// operator's rules do not let it run without a question. Only the classifier knows such calls; the annotations of a
-    /// server are not enough.
+    /// Returns the call that shows what a call would do; `None` if the classifier knows none that is certain to change nothing
+    /// (annotations of a server do not count), or if the operator's rules do not let it run without a question.
     pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
         let snapshot = self.current_snapshot();
         let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
@@ -410,16 +408,12 @@ impl CatalogSnapshot {
         for (name, remote) in names {
             let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
-            let description = sanitize_description(&tool.description);
             let scope = hub.scope_of(&remote.0);
             let candidate =
                 CallCandidate { server: &remote.0, tool: &tool, scope, arguments: None, rules: &policy.rules };
-            let detail = match decide_effect(&candidate).effect {
-                ToolEffect::Read => TextDetail::Brief,
-                ToolEffect::Idempotent | ToolEffect::Mutating => TextDetail::Whole,
-            };
-            let mut spec = ToolSpec { name: name.clone(), description, input_schema };
-            shorten_tool_texts(&mut spec, detail);
+            let mut spec =
+                ToolSpec { name: name.clone(), description: sanitize_description(&tool.description), input_schema };
+            shorten_tool_texts(&mut spec, decide_effect(&candidate).effect.into());
             specs.push(spec);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }

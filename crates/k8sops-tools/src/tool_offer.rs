@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use k8sops_core::ToolEffect;
 use k8sops_models::{ToolSpec, tokens};
 
-use crate::tool_search::split_words;
+use crate::{ToolOptions, tool_search::split_words};
 
 /// Tools that a request may have: the smallest maximum of the common providers, which is OpenAI's.
 pub(crate) const MAX_OFFERED_TOOLS: usize = 128;
@@ -50,6 +50,12 @@ pub(crate) struct SchemaBudget {
     pub(crate) request: usize,
     /// Those of one server, before any was found.
     pub(crate) server: usize,
+}
+
+impl From<&ToolOptions> for SchemaBudget {
+    fn from(options: &ToolOptions) -> Self {
+        Self { request: options.max_schema_tokens, server: options.server_schema_tokens }
+    }
 }
 
 /// Whether models get a tool.

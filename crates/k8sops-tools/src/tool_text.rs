@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
+use k8sops_core::ToolEffect;
 use k8sops_models::ToolSpec;
 use regex::Regex;
 use serde_json::{Map, Value};
@@ -19,6 +20,15 @@ pub(crate) enum TextDetail {
     Whole,
     /// The first sentences.
     Brief,
+}
+
+impl From<ToolEffect> for TextDetail {
+    fn from(effect: ToolEffect) -> Self {
+        match effect {
+            ToolEffect::Read => Self::Brief,
+            ToolEffect::Idempotent | ToolEffect::Mutating => Self::Whole,
+        }
+    }
 }
 
 /// Longest brief description of a tool and of an argument, in bytes.
