@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, header};
-use k8sops_core::TokenUsage;
+use k8sops_core::{RequestForm, TokenUsage};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -14,8 +14,8 @@ use super::{
     request_body::{OllamaBody, OllamaPlan, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply, ProviderOptions,
-    ReplyDelta, ReplyStream,
+    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply,
+    ProviderOptions, ReplyDelta, ReplyStream,
     error_mapping::ProviderCall,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
@@ -47,8 +47,10 @@ impl OllamaModel {
         // Ollama accepts a number of seconds only as a number.
         let keep_alive =
             config.keep_alive.as_ref().map(|text| text.parse::<i64>().map_or(json!(text), |secs| json!(secs)));
+        let mut client = ProviderHttpClient::new(config);
+        client.choose_dialect(config, DialectProtocol::Ollama);
         Self(Arc::new(OllamaInner {
-            client: ProviderHttpClient::new(config),
+            client,
             models,
             max_context: config.max_context,
             keep_alive,
@@ -103,11 +105,13 @@ impl OllamaInner {
     fn plan_request(&self, request: &ChatRequest, window: u32) -> OllamaPlan {
         let quirks = self.quirks.for_model(&request.model);
         let lacks = |feature| self.models.get(&request.model).is_some_and(|model| model.lacks(feature));
+        let is_bare = request.form == RequestForm::Bare;
         OllamaPlan {
+            dialect: self.client.dialect().adapted(&quirks, request.form),
             window,
             keep_alive: self.keep_alive.clone(),
-            tools: !quirks.contains(&ModelQuirk::NoTools) && !lacks(ModelFeature::Tools),
-            think: !quirks.contains(&ModelQuirk::NoThinking) && !lacks(ModelFeature::Thinking),
+            tools: !is_bare && !quirks.contains(&ModelQuirk::NoTools) && !lacks(ModelFeature::Tools),
+            think: !is_bare && !quirks.contains(&ModelQuirk::NoThinking) && !lacks(ModelFeature::Thinking),
             stream: !quirks.contains(&ModelQuirk::NoStreamedCalls),
         }
     }

@@ -11,7 +11,7 @@ use super::{
     request_body::{OllamaBody, OllamaPlan},
 };
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
+    ChatModel as _, ChatRequest, Dialect, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
     ProviderProtocol, RequestedCall, ToolChoice, ToolSpec,
     event_framing::EventFraming,
     test_support,
@@ -22,7 +22,7 @@ use crate::{
 };
 
 fn default_plan() -> OllamaPlan {
-    OllamaPlan { window: 8192, keep_alive: None, tools: true, think: true, stream: true }
+    OllamaPlan { dialect: Dialect::default(), window: 8192, keep_alive: None, tools: true, think: true, stream: true }
 }
 
 fn json_lines(lines: &[Value]) -> String {
