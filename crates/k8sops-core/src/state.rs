@@ -1,6 +1,9 @@
 //! The projection: the state of a session, as a pure fold of its log.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,7 @@ use crate::{
     ids::RunId,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
     open_run::OpenRun,
+    request_form::{ConversationForm, simplification_key},
     summary::SessionSummary,
     time::Timestamp,
     usage::{DailyUsage, UsageDay},
@@ -30,6 +34,10 @@ pub struct SessionState {
     /// The number of tool outputs so far. It numbers them, also when the oldest turns are dropped from a checkpoint.
     #[serde(default)]
     pub output_count: u64,
+    /// How the conversation is simplified for models that rejected it, since the last change of settings. The keys are made
+    /// by [`simplification_key`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub simplified: BTreeMap<String, ConversationForm>,
     /// What MCP servers said of themselves when the session saw them first, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerIntroduction>,
@@ -66,6 +74,7 @@ impl SessionState {
             compaction: None,
             warned: BTreeSet::new(),
             output_count: 0,
+            simplified: BTreeMap::new(),
             servers: Vec::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
@@ -194,6 +203,20 @@ impl SessionState {
                 self.learned_up_to = e.up_to_seq;
                 self.add_usage(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
             }
+            EventBody::Warning(e) => {
+                self.warned.insert(e.code.clone());
+                if let Some(simplified) = &e.simplified {
+                    let key = simplification_key(&simplified.provider, &simplified.model);
+                    self.simplified.insert(key, simplified.remembered.clone());
+                }
+                if let Some(message) = self.newest_user_message().filter(|_| !e.unavailable_servers.is_empty()) {
+                    message.unavailable_servers.clone_from(&e.unavailable_servers);
+                }
+            }
+            EventBody::SettingsChanged(_) => {
+                self.warned.clear();
+                self.simplified.clear();
+            }
             EventBody::ServersIntroduced(e) => {
                 for introduced in &e.servers {
                     // The first words stay: a change would cost the cached beginning of the prompt.
@@ -202,13 +225,6 @@ impl SessionState {
                     }
                 }
             }
-            EventBody::Warning(e) => {
-                self.warned.insert(e.code.clone());
-                if let Some(message) = self.newest_user_message().filter(|_| !e.unavailable_servers.is_empty()) {
-                    message.unavailable_servers.clone_from(&e.unavailable_servers);
-                }
-            }
-            EventBody::SettingsChanged(_) => self.warned.clear(),
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)
             | EventBody::ApprovalRequested(_)

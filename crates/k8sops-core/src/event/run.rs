@@ -7,6 +7,7 @@ use crate::{
     ids::{CommandId, MessageId},
     message::{Citation, ProviderData, StopReason, TokenUsage, ToolCall},
     request_context::RequestContext,
+    request_form::SimplifiedRequest,
 };
 
 /// A message of the user.
@@ -169,12 +170,21 @@ pub struct SessionWarning {
     /// The MCP servers that are not connected, in a warning about them. The model is told with the message it answers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unavailable_servers: Vec<String>,
+    /// How the conversation is simplified from now on for a model that rejected it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simplified: Option<SimplifiedRequest>,
 }
 
 impl SessionWarning {
     /// A warning after which nothing is retried.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), wait_seconds: None, unavailable_servers: Vec::new() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            wait_seconds: None,
+            unavailable_servers: Vec::new(),
+            simplified: None,
+        }
     }
 }
