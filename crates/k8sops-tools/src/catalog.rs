@@ -14,7 +14,7 @@ use k8sops_classifier::{
 };
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool, ServerScope};
-use k8sops_models::{EmbeddingModel, ToolSpec};
+use k8sops_models::{EmbeddingModel, ToolBounds, ToolSpec};
 
 use crate::{
     ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, StaleApproval, ToolOptions, ToolRef, ToolRule,
@@ -37,6 +37,8 @@ use crate::{
 ///
 /// What is derived from the servers' tool lists is cached, and recomputed only when a list changes.
 pub struct ToolCatalog {
+    /// The bounds that all dialects of model servers accept.
+    bounds: ToolBounds,
     hub: Arc<McpHub>,
     /// Replaced as a whole when the configuration is reloaded.
     policy: ArcSwap<ApprovalPolicy>,
@@ -123,11 +125,12 @@ struct CatalogTool {
 }
 
 impl ToolCatalog {
-    /// Creates the catalog of the tools that `hub` has now and later.
-    pub fn new(hub: Arc<McpHub>, config: &ToolOptions) -> Self {
+    /// Creates the catalog of the tools that `hub` has now and later. `bounds` are those that all dialects of model servers
+    /// accept.
+    pub fn new(hub: Arc<McpHub>, config: &ToolOptions, bounds: ToolBounds) -> Self {
         let policy = Arc::new(ApprovalPolicy::from(config));
-        let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone()));
-        Self { hub, policy: ArcSwap::new(policy), current, search: ToolSearch::default() }
+        let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone(), bounds));
+        Self { hub, bounds, policy: ArcSwap::new(policy), current, search: ToolSearch::default() }
     }
 
     /// Lets `find_tools` compare tools by meaning, too.
@@ -201,7 +204,7 @@ impl ToolCatalog {
         if found.is_empty() {
             return snapshot.offered.clone();
         }
-        append_found(&snapshot.offered, &found, snapshot.policy.max_schema_tokens).into()
+        append_found(&snapshot.offered, &found, snapshot.policy.max_schema_tokens, self.bounds.max_tools).into()
     }
 
     /// Whether there are tools that the model only finds by a search.
@@ -312,7 +315,7 @@ impl ToolCatalog {
         if current.version == self.hub.version() && Arc::ptr_eq(&current.policy, &policy) {
             return current;
         }
-        let new = Arc::new(CatalogSnapshot::build(&self.hub, policy));
+        let new = Arc::new(CatalogSnapshot::build(&self.hub, policy, self.bounds));
         self.current.store(new.clone());
         new
     }
@@ -366,7 +369,7 @@ impl ToolCatalog {
 }
 
 impl CatalogSnapshot {
-    fn build(hub: &McpHub, policy: Arc<ApprovalPolicy>) -> Self {
+    fn build(hub: &McpHub, policy: Arc<ApprovalPolicy>, bounds: ToolBounds) -> Self {
         // The version is read first, so that a change in between makes the snapshot outdated and not permanently wrong.
         let version = hub.version();
         let mut remotes = BTreeMap::new();
@@ -391,15 +394,17 @@ impl CatalogSnapshot {
             remotes.insert((output_tools::SERVER.to_owned(), search.name.clone()), search);
         }
         let mut mended = BTreeMap::new();
-        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema) {
-            Ok(schema) => {
-                mended.insert((server.clone(), name.clone()), schema);
-                true
-            }
-            Err(error) => {
-                let (server, remote_name) = (server.clone(), name.clone());
-                left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
-                false
+        remotes.retain(|(server, name), tool: &mut RemoteTool| {
+            match mend_tool_schema(&tool.input_schema, bounds.max_schema_key_bytes) {
+                Ok(schema) => {
+                    mended.insert((server.clone(), name.clone()), schema);
+                    true
+                }
+                Err(error) => {
+                    let (server, remote_name) = (server.clone(), name.clone());
+                    left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
+                    false
+                }
             }
         });
         let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
@@ -408,19 +413,19 @@ impl CatalogSnapshot {
         for (name, remote) in names {
             let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
-            let description = sanitize_description(&tool.description);
+            let description = sanitize_description(&tool.description, bounds.max_description_bytes);
             specs.push(ToolSpec { name: name.clone(), description, input_schema });
             let scope = hub.scope_of(&remote.0);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
         let mut snapshot =
             Self { version, policy, offers: Vec::new(), offered: Arc::new([]), specs: specs.into(), tools, left_out };
-        snapshot.decide_offers();
+        snapshot.decide_offers(bounds);
         snapshot
     }
 
     /// Decides which tools are part of every request.
-    fn decide_offers(&mut self) {
+    fn decide_offers(&mut self, bounds: ToolBounds) {
         let entries: Vec<(&CatalogTool, &ToolSpec)> = self.tools.values().zip(self.specs.iter()).collect();
         let is_search = |entry: &CatalogTool| entry.server == output_tools::SERVER && entry.tool.name == FIND_TOOLS;
         let mut offers: Vec<ToolOffer> = entries
@@ -440,7 +445,9 @@ impl CatalogSnapshot {
                 OfferCandidate { spec, server, effect }
             })
             .collect();
-        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.max_schema_tokens)) {
+        for (at, is_offered) in
+            limited.iter().zip(select_offered(&candidates, self.policy.max_schema_tokens, bounds.max_tools))
+        {
             if !is_offered {
                 offers[*at] = ToolOffer::OnSearch;
             }
@@ -449,7 +456,7 @@ impl CatalogSnapshot {
         for ((entry, spec), _) in entries.iter().zip(&offers).filter(|(_, offer)| **offer == ToolOffer::OnSearch) {
             hidden.entry(&entry.server).or_default().push(&spec.name);
         }
-        let description = sanitize_description(&find_tools_tool(&hidden).description);
+        let description = sanitize_description(&find_tools_tool(&hidden).description, bounds.max_description_bytes);
         let has_hidden = !hidden.is_empty();
         let search = entries.iter().position(|(entry, _)| is_search(entry));
         let mut specs = self.specs.to_vec();

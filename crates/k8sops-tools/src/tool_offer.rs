@@ -13,8 +13,6 @@ use utoipa::ToSchema;
 use k8sops_core::ToolEffect;
 use k8sops_models::{ToolSpec, tokens};
 
-/// Tools that a request may have: the smallest maximum of the common providers, which is OpenAI's.
-pub(crate) const MAX_OFFERED_TOOLS: usize = 128;
 /// Share of the budget that is filled in advance if not all tools fit. The rest is for those that are found.
 const FILLED_SHARE: (usize, usize) = (3, 5);
 /// Tokens of a tool's place in the request, besides its texts.
@@ -47,14 +45,14 @@ pub(crate) fn count_spec_tokens(spec: &ToolSpec) -> usize {
 
 /// Returns for each tool whether it is offered in advance: all of them if they fit `budget` tokens and the largest number of
 /// tools. Otherwise every server gets its turn, with tools that only read first and short ones before long ones.
-pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: usize) -> Vec<bool> {
+pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: usize, max_tools: usize) -> Vec<bool> {
     let costs: Vec<usize> = candidates.iter().map(|candidate| count_spec_tokens(candidate.spec)).collect();
-    if candidates.len() <= MAX_OFFERED_TOOLS && costs.iter().sum::<usize>() <= budget {
+    if candidates.len() <= max_tools && costs.iter().sum::<usize>() <= budget {
         return vec![true; candidates.len()];
     }
     let (filled, of) = FILLED_SHARE;
     let mut tokens_left = budget / of * filled;
-    let mut tools_left = MAX_OFFERED_TOOLS / of * filled;
+    let mut tools_left = max_tools * filled / of;
     let mut by_server = BTreeMap::<&str, Vec<usize>>::new();
     for (at, candidate) in candidates.iter().enumerate() {
         by_server.entry(candidate.server).or_default().push(at);
@@ -81,9 +79,14 @@ pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: usize) -
 }
 
 /// Appends found tools to those that are offered in advance, the newest first as far as they fit.
-pub(crate) fn append_found(offered: &[ToolSpec], found: &[&ToolSpec], budget: usize) -> Vec<ToolSpec> {
+pub(crate) fn append_found(
+    offered: &[ToolSpec],
+    found: &[&ToolSpec],
+    budget: usize,
+    max_tools: usize,
+) -> Vec<ToolSpec> {
     let mut tokens_left = budget.saturating_sub(offered.iter().map(count_spec_tokens).sum());
-    let tools_left = MAX_OFFERED_TOOLS.saturating_sub(offered.len());
+    let tools_left = max_tools.saturating_sub(offered.len());
     let mut kept: Vec<&ToolSpec> = Vec::new();
     for spec in found.iter().rev() {
         let cost = count_spec_tokens(spec);
@@ -121,7 +124,7 @@ mod tests {
     fn select(tools: &[(ToolSpec, &str, ToolEffect)], budget: usize) -> Vec<String> {
         let candidates: Vec<_> =
             tools.iter().map(|(spec, server, effect)| OfferCandidate { spec, server, effect: *effect }).collect();
-        let offered = select_offered(&candidates, budget);
+        let offered = select_offered(&candidates, budget, 128);
         tools.iter().zip(offered).filter(|(_, offered)| *offered).map(|((spec, ..), _)| spec.name.clone()).collect()
     }
 
@@ -150,11 +153,11 @@ mod tests {
     fn number_of_tools_is_bounded() {
         let tools: Vec<_> = (0..300).map(|at| (spec(&format!("t{at:03}"), 1), "a", ToolEffect::Read)).collect();
         let offered = select(&tools, 1_000_000);
-        assert!(offered.len() < MAX_OFFERED_TOOLS && offered.len() > 50, "{}", offered.len());
+        assert!(offered.len() < 128 && offered.len() > 50, "{}", offered.len());
         let base: Vec<ToolSpec> = tools.iter().take(76).map(|(spec, ..)| spec.clone()).collect();
         let found: Vec<&ToolSpec> = tools.iter().skip(76).map(|(spec, ..)| spec).collect();
-        let all = append_found(&base, &found, 1_000_000);
-        assert_eq!(all.len(), MAX_OFFERED_TOOLS);
+        let all = append_found(&base, &found, 1_000_000, 128);
+        assert_eq!(all.len(), 128);
         assert_eq!(all[..76], base[..], "the prefix stays");
         assert_eq!(all.last(), found.last().copied(), "the newest is kept");
     }
