@@ -28,16 +28,16 @@ use crate::{
     sanitize::sanitize_description,
     tool_info::{LeftOutTool, OutdatedCall, ToolInfo},
     tool_names::assign_tool_names,
-    tool_offer::{OfferCandidate, ToolOffer, append_found, read_probes, select_offered},
+    tool_offer::{OfferCandidate, SchemaBudget, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
     tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
+    tool_text::shorten_tool_texts,
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
 ///
 /// What is derived from the servers' tool lists is cached, and recomputed only when a list changes.
 pub struct ToolCatalog {
-    /// The bounds that all dialects of model servers accept.
     bounds: ToolBounds,
     hub: Arc<McpHub>,
     /// Replaced as a whole when the configuration is reloaded.
@@ -52,13 +52,13 @@ struct ApprovalPolicy {
     approval: ApprovalMode,
     approve_untrusted: bool,
     rules: Vec<ToolRule>,
-    max_schema_tokens: usize,
+    schema_budget: SchemaBudget,
 }
 
 impl From<&ToolOptions> for ApprovalPolicy {
     fn from(config: &ToolOptions) -> Self {
-        let ToolOptions { approval, approve_untrusted, ref rules, max_schema_tokens, .. } = *config;
-        Self { approval, approve_untrusted, rules: rules.clone(), max_schema_tokens }
+        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
+        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget: config.into() }
     }
 }
 
@@ -125,8 +125,7 @@ struct CatalogTool {
 }
 
 impl ToolCatalog {
-    /// Creates the catalog of the tools that `hub` has now and later. `bounds` are those that all dialects of model servers
-    /// accept.
+    /// Creates the catalog of the tools that `hub` has now and later, within `bounds` that all model servers accept.
     pub fn new(hub: Arc<McpHub>, config: &ToolOptions, bounds: ToolBounds) -> Self {
         let policy = Arc::new(ApprovalPolicy::from(config));
         let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone(), bounds));
@@ -204,7 +203,7 @@ impl ToolCatalog {
         if found.is_empty() {
             return snapshot.offered.clone();
         }
-        append_found(&snapshot.offered, &found, snapshot.policy.max_schema_tokens, self.bounds.max_tools).into()
+        append_found(&snapshot.offered, &found, snapshot.policy.schema_budget.request).into()
     }
 
     /// Whether there are tools that the model only finds by a search.
@@ -233,9 +232,8 @@ impl ToolCatalog {
         Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
     }
 
-    /// Returns the call that shows what a call would do; `None` if there is none that is certain to change nothing, or if the
-    /// operator's rules do not let it run without a question. Only the classifier knows such calls; the annotations of a
-    /// server are not enough.
+    /// Returns the call that shows what a call would do; `None` if the classifier knows none that is certain to change nothing
+    /// (annotations of a server do not count), or if the operator's rules do not let it run without a question.
     pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
         let snapshot = self.current_snapshot();
         let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
@@ -386,25 +384,22 @@ impl CatalogSnapshot {
         }
         // Without any tool there is no output to read.
         if !remotes.is_empty() {
-            let built_in = output_tools::TOOLS
-                .iter()
-                .map(|tool| ((output_tools::SERVER.to_owned(), tool.name.clone()), tool.clone()));
-            remotes.extend(built_in);
+            let server = || output_tools::SERVER.to_owned();
+            remotes.extend(output_tools::TOOLS.iter().map(|tool| ((server(), tool.name.clone()), tool.clone())));
             let search = find_tools_tool(&BTreeMap::new());
-            remotes.insert((output_tools::SERVER.to_owned(), search.name.clone()), search);
+            remotes.insert((server(), search.name.clone()), search);
         }
         let mut mended = BTreeMap::new();
-        remotes.retain(|(server, name), tool: &mut RemoteTool| {
-            match mend_tool_schema(&tool.input_schema, bounds.max_schema_key_bytes) {
-                Ok(schema) => {
-                    mended.insert((server.clone(), name.clone()), schema);
-                    true
-                }
-                Err(error) => {
-                    let (server, remote_name) = (server.clone(), name.clone());
-                    left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
-                    false
-                }
+        let most = bounds.max_schema_key_bytes;
+        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema, most) {
+            Ok(schema) => {
+                mended.insert((server.clone(), name.clone()), schema);
+                true
+            }
+            Err(error) => {
+                let (server, remote_name) = (server.clone(), name.clone());
+                left_out.push(LeftOutTool { server, remote_name, reason: error.to_string() });
+                false
             }
         });
         let names = assign_tool_names(&remotes.keys().cloned().collect::<BTreeSet<_>>());
@@ -413,9 +408,13 @@ impl CatalogSnapshot {
         for (name, remote) in names {
             let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
-            let description = sanitize_description(&tool.description, bounds.max_description_bytes);
-            specs.push(ToolSpec { name: name.clone(), description, input_schema });
             let scope = hub.scope_of(&remote.0);
+            let candidate =
+                CallCandidate { server: &remote.0, tool: &tool, scope, arguments: None, rules: &policy.rules };
+            let description = sanitize_description(&tool.description, bounds.max_description_bytes);
+            let mut spec = ToolSpec { name: name.clone(), description, input_schema };
+            shorten_tool_texts(&mut spec, decide_effect(&candidate).effect.into());
+            specs.push(spec);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
         let mut snapshot =
@@ -445,9 +444,7 @@ impl CatalogSnapshot {
                 OfferCandidate { spec, server, effect }
             })
             .collect();
-        for (at, is_offered) in
-            limited.iter().zip(select_offered(&candidates, self.policy.max_schema_tokens, bounds.max_tools))
-        {
+        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.schema_budget)) {
             if !is_offered {
                 offers[*at] = ToolOffer::OnSearch;
             }
@@ -457,11 +454,10 @@ impl CatalogSnapshot {
             hidden.entry(&entry.server).or_default().push(&spec.name);
         }
         let description = sanitize_description(&find_tools_tool(&hidden).description, bounds.max_description_bytes);
-        let has_hidden = !hidden.is_empty();
         let search = entries.iter().position(|(entry, _)| is_search(entry));
         let mut specs = self.specs.to_vec();
         if let Some(at) = search {
-            if has_hidden {
+            if !hidden.is_empty() {
                 specs[at].description = description;
             } else {
                 // Without hidden tools there is nothing to find.
