@@ -139,7 +139,7 @@ impl AppConfig {
         let server = reader.read_section();
         let auth = AuthConfig::read_settings(reader);
         let limits = reader.read_section();
-        let mut providers = reader.read_section::<ProviderCatalogOptions>().providers;
+        let mut providers = reader.read_section::<ProviderCatalogOptions>().into_providers(reader);
         let llm = LlmConfig::read_settings(reader, &mut providers);
         let mcp = reader.read_section();
         let store = expand_store_path(reader.read_section(), reader);

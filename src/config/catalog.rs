@@ -28,6 +28,9 @@ pub const TOKEN_VARIABLE: &str = "K8SOPS_TOKEN";
 /// The providers and models that are compiled in.
 const BUILTIN_MODELS: &str = include_str!("../../config/models.yaml");
 
+/// The dialects that are compiled in.
+const BUILTIN_DIALECTS: &str = include_str!("../../config/dialects.yaml");
+
 const STANDALONE_VARIABLES: [StandaloneVariable; 3] = [
     StandaloneVariable {
         variable: CONFIG_VARIABLE,
@@ -78,5 +81,6 @@ pub fn settings_catalog() -> SettingsCatalog {
     .with_item_variables(DEFAULT_SERVER_VARIABLES)
     .with_standalone_variables(&STANDALONE_VARIABLES)
     .with_builtin_yaml(BUILTIN_MODELS)
+    .with_builtin_yaml(BUILTIN_DIALECTS)
     .with_reserved_reference(USER_TOKEN)
 }

@@ -26,6 +26,7 @@ pub(super) fn model_candidates(
             context_window: dependencies.catalog.context_window(provider, model),
             max_tokens: dependencies.catalog.default_max_tokens(provider, model),
             prices: info.and_then(|info| info.prices),
+            form: dependencies.catalog.learned_form(provider, model),
             circuit: dependencies.catalog.circuit_breaker(provider, model),
         })
     };

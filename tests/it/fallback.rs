@@ -71,7 +71,7 @@ async fn fallback_model_answers_while_the_first_is_down() {
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");
     }
-    // A request that is invalid for one provider is invalid for all: there is no fallback.
+    // A rejection that says nothing is met by another provider, and says nothing of the next request.
     let third = service.post("/v1/sessions", json!({"provider": "test-anthropic", "model": "odd"})).await;
     let third = format!("/v1/sessions/{}", third["session_id"].as_str().unwrap());
     providers.script(
@@ -80,6 +80,8 @@ async fn fallback_model_answers_while_the_first_is_down() {
         [ProviderApi::Anthropic.error_response(400, "invalid_request_error", "no")],
     );
     let frames = service.turn(&third, "hi").await;
-    assert_eq!(frames.last().unwrap()["code"], "invalid_request");
+    assert_eq!(frames.last().unwrap()["outcome"], "completed", "{frames:#?}");
+    let unavailable = service.get("/v1/providers").await["unavailable"].clone();
+    assert!(!unavailable.to_string().contains("odd"), "{unavailable}");
     service.stop().await;
 }

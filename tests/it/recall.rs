@@ -55,6 +55,7 @@ impl PrecomputedEmbeddings {
         let config = ProviderOptions {
             name: "llama".into(),
             protocol: ProviderProtocol::OpenaiChat,
+            dialect: Default::default(),
             base_url: format!("{}/v1", server.url),
             api_key: None,
             key_optional: true,

@@ -126,7 +126,7 @@ def fill_store(cluster):
     add_deployment(cluster, "store", "mailer", 1, "1.1.0", {"env": [{"name": "SMTP_HOST", "valueFrom": key}]})
     add(cluster, "", "configmaps", "mailer", "store", {"data": {"LOG_LEVEL": "info", "SMTP_PORT": "587"}})
     add_deployment(cluster, "store", "gateway", 2, "3.0.2")
-    add_service(cluster, "store", "gateway", "10.96.0.31", {"app": "gateway-v2"})
+    add_service(cluster, "store", "gateway", "10.96.0.31", {"app": "gateway", "track": "canary"})
     add_service(cluster, "store", "checkout", "10.96.0.32", {"app": "checkout"})
 
 

@@ -67,6 +67,7 @@ fn is_provider_unavailable(error: &ModelError) -> bool {
         ModelErrorKind::Timeout
         | ModelErrorKind::ContextTooLong
         | ModelErrorKind::InvalidRequest
+        | ModelErrorKind::ContentFiltered
         | ModelErrorKind::MalformedToolCall
         | ModelErrorKind::EmptyReply
         | ModelErrorKind::MalformedStream => false,

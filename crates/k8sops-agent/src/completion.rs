@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use crate::{model_selection::ModelCandidate, retry_wait::RetrySchedule};
-use k8sops_core::{ChatMessage, SessionSettings, StopReason, TokenUsage, UserMessage};
+use k8sops_core::{ChatMessage, RequestForm, SessionSettings, StopReason, TokenUsage, UserMessage};
 use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ReplyDelta, RetryPolicy, ToolChoice};
 
 /// A request to a model outside the conversation.
@@ -59,6 +59,7 @@ impl OneShotCompletion<'_> {
             temperature: self.settings.temperature,
             max_tokens: candidate.max_tokens.map(|tokens| tokens.min(most)),
             reasoning: self.settings.reasoning,
+            form: RequestForm::Native,
         };
         let mut stream = candidate.chat.stream(request).await?;
         while let Some(delta) = stream.next().await {

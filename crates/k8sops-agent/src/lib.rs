@@ -20,6 +20,7 @@
 //! | [`Run`] | the parts of a run and its loop |
 //! | [`RunLog`] | the port through which a run reads and writes its session's log |
 //! | `model_step`, `model_selection`, `reply_attempts` | one reply: which model is called, attempts, fallback |
+//! | `request_ladder` | simpler forms of a conversation that a model rejects |
 //! | `retry_wait` | the wait before a retry, for replies, summaries and other completions |
 //! | `tool_calls`, `provenance`, `elicitation` | the tool calls of a reply: approval, execution, questions of their servers |
 //! | `context`, `history`, `compaction` | what of the conversation is sent, and the summary of the rest |
@@ -46,6 +47,7 @@ mod options;
 mod prompt;
 mod provenance;
 mod reply_attempts;
+mod request_ladder;
 mod retry_wait;
 mod run;
 mod run_events;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 use k8sops_core::{TokenUsage, UsdAmount};
-use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, ModelPrices, RetryPolicy};
+use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, LearnedForm, ModelPrices, RetryPolicy};
 
 /// Time limit of asking a provider for the context window of a model.
 const CONTEXT_WINDOW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +25,8 @@ pub struct ModelCandidate {
     pub max_tokens: Option<u32>,
     /// Its prices, if known.
     pub prices: Option<ModelPrices>,
+    /// The form of requests that it accepted last.
+    pub form: Arc<LearnedForm>,
     /// Its circuit breaker.
     pub circuit: Arc<CircuitBreaker>,
 }

@@ -8,13 +8,14 @@ use crate::{
     model_selection::{self, ModelCandidate, ModelRouting},
     prompt::last_step_message,
     reply_attempts::{PartialReply, StepOutcome},
+    request_ladder::{RequestLadder, simplify_conversation},
     run::Run,
     run_events::{run_finished, tool_call_ended},
     run_log::{LogClosed, PreviewChunk, RunView},
 };
 use k8sops_core::{
-    AssistantMessageEvent, ChatMessage, EventBody, MessageId, OpenRun, RunFailed, RunOutcome, SessionWarning,
-    StopReason, TokenUsage, ToolCall, ToolCallId, ToolStatus, UserMessage,
+    AssistantMessageEvent, ChatMessage, ConversationForm, EventBody, MessageId, OpenRun, RunFailed, RunOutcome,
+    SessionWarning, StopReason, TokenUsage, ToolCall, ToolCallId, ToolStatus, UserMessage,
 };
 use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ToolChoice, tokens};
 
@@ -63,8 +64,11 @@ impl Run {
             if self.compact_context(view, &target, routing).await? {
                 return Ok(());
             }
-            let request = |routing: &ModelRouting| self.build_request(view, target.candidate, reached, routing);
-            match self.attempt_reply(run, &target, routing, request).await? {
+            let request = |routing: &ModelRouting, form: &ConversationForm| {
+                self.build_request(view, target.candidate, reached, routing, form)
+            };
+            let ladder = RequestLadder::new(view, target.candidate);
+            match self.attempt_reply(run, &target, routing, ladder, request).await? {
                 StepOutcome::Answered(message_id, reply) => {
                     target.candidate.circuit.record_success();
                     return self.commit_reply(view, run, target.candidate, message_id, *reply, reached).await;
@@ -74,7 +78,7 @@ impl Run {
                 }
                 StepOutcome::Interrupted => return Ok(()),
                 StepOutcome::GaveUp(error) => {
-                    if is_provider_fault(&error) && !is_sampling_fault(&error) {
+                    if is_provider_fault(&error) && !is_about_one_request(&error) {
                         target.candidate.circuit.record_failure();
                     }
                     let is_last = target.index + 1 >= self.candidates.len();
@@ -128,12 +132,14 @@ impl Run {
         candidate: &ModelCandidate,
         reached: Option<LimitReached>,
         routing: &ModelRouting,
+        form: &ConversationForm,
     ) -> Option<ChatRequest> {
-        let mut messages = context::build_conversation(
+        let messages = context::build_conversation(
             view,
             self.limits.context.max_request_tokens(routing.context_window),
             routing.max_bytes,
         )?;
+        let mut messages = simplify_conversation(view, messages, form);
         if let Some(reached) = reached {
             let words = last_step_message(&reached.describe(&self.limits));
             messages.push(Arc::new(ChatMessage::User(UserMessage::unlogged(words))));
@@ -149,6 +155,7 @@ impl Run {
             temperature: self.settings.temperature,
             max_tokens: candidate.max_tokens.map(limit).or(self.settings.max_tokens),
             reasoning: self.settings.reasoning,
+            form: form.form,
         })
     }
 
@@ -281,14 +288,22 @@ impl Run {
     }
 }
 
-/// Returns whether an error is the provider's, so that a fallback may succeed, and not the request's.
+/// Returns whether another model may succeed where this error occurred.
 fn is_provider_fault(error: &ModelError) -> bool {
-    !matches!(error.kind, ModelErrorKind::ContextTooLong | ModelErrorKind::InvalidRequest)
+    match error.kind {
+        ModelErrorKind::ContextTooLong | ModelErrorKind::ContentFiltered => false,
+        // A server that rejects every form of a conversation does not say what the user could mend.
+        ModelErrorKind::InvalidRequest => error.is_rejected_request(),
+        _ => true,
+    }
 }
 
-/// Returns whether an error is the model's luck in one reply, which says nothing of the next call.
-fn is_sampling_fault(error: &ModelError) -> bool {
-    matches!(error.kind, ModelErrorKind::MalformedToolCall | ModelErrorKind::EmptyReply)
+/// Returns whether an error says nothing of the next call: it is the model's luck in one reply, or about one conversation.
+fn is_about_one_request(error: &ModelError) -> bool {
+    matches!(
+        error.kind,
+        ModelErrorKind::MalformedToolCall | ModelErrorKind::EmptyReply | ModelErrorKind::InvalidRequest
+    )
 }
 
 fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {

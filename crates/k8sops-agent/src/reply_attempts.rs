@@ -6,11 +6,12 @@ use crate::{
     cancellation::wait_until_stopped,
     history,
     model_selection::{ModelAttempt, ModelRouting},
+    request_ladder::RequestLadder,
     retry_wait::RetrySchedule,
     run::Run,
     run_log::{LogClosed, PreviewChunk},
 };
-use k8sops_core::{EventBody, MessageId, OpenRun, RunRecovered, SessionWarning, StopReason};
+use k8sops_core::{ConversationForm, EventBody, MessageId, OpenRun, RunRecovered, SessionWarning, StopReason};
 use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta};
 
 /// How often a conversation is truncated, each time to two thirds, for a model that rejects it as too long.
@@ -61,7 +62,8 @@ impl Run {
         run: &OpenRun,
         target: &ModelAttempt<'_>,
         routing: &mut ModelRouting,
-        request: impl Fn(&ModelRouting) -> Option<ChatRequest>,
+        mut ladder: RequestLadder,
+        request: impl Fn(&ModelRouting, &ConversationForm) -> Option<ChatRequest>,
     ) -> Result<StepOutcome, LogClosed> {
         let too_long = || {
             let name = target.candidate.name();
@@ -79,7 +81,7 @@ impl Run {
         // Counted here, because an attempt is not an event.
         let mut attempts_of_run = self.log.view().run.map_or(run.attempt, |run| run.attempt);
         loop {
-            let Some(request) = request(routing) else { return Ok(StepOutcome::GaveUp(too_long())) };
+            let Some(request) = request(routing, ladder.form()) else { return Ok(StepOutcome::GaveUp(too_long())) };
             let sent = history::conversation_bytes(&request.messages);
             let message_id = MessageId::new();
             let mut partial = PartialReply::default();
@@ -90,6 +92,9 @@ impl Run {
                         reply.usage += earlier.usage;
                     }
                     if is_second || !is_empty_reply(&reply) {
+                        if let Some(warning) = ladder.finish(target.candidate) {
+                            self.log.append_events(vec![EventBody::Warning(warning)]).await?;
+                        }
                         return Ok(StepOutcome::Answered(message_id, Box::new(reply)));
                     }
                     empty_reply = Some(reply);
@@ -111,6 +116,15 @@ impl Run {
                     superseded: vec![message_id],
                     reason: error.to_string(),
                 }));
+            }
+            if ladder.climb(&error) {
+                if !events.is_empty() {
+                    self.log.append_events(events).await?;
+                }
+                if self.cancel.is_cancelled() || self.halt.is_cancelled() {
+                    return Ok(StepOutcome::Interrupted);
+                }
+                continue;
             }
             if error.kind == ModelErrorKind::ContextTooLong && truncations < MAX_TRUNCATIONS {
                 truncations += 1;

@@ -45,6 +45,7 @@ impl ScheduledRetry {
             code: error.code().into(),
             message: format!("{error}; trying again in {seconds:.1} s (attempt {} failed)", self.failed_attempts),
             wait_seconds: Some((seconds * 10.0).round() / 10.0),
+            simplified: None,
         })
     }
 

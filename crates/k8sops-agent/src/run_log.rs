@@ -1,11 +1,14 @@
 //! The port through which a run reads and writes its session's log.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use k8sops_core::{
-    ChatMessage, ContextCompaction, EventBody, MessageId, OpenRun, ServerIntroduction, SessionState, TokenUsage,
-    ToolProgress,
+    ChatMessage, ContextCompaction, ConversationForm, EventBody, MessageId, OpenRun, ServerIntroduction, SessionState,
+    TokenUsage, ToolProgress,
 };
 use tokio::sync::watch;
 
@@ -62,6 +65,8 @@ pub struct RunView {
     pub compaction: Option<ContextCompaction>,
     /// The codes of the warnings that the session has received.
     pub warned: BTreeSet<String>,
+    /// How the conversation is simplified for models that rejected it, see [`SessionState::simplified`].
+    pub simplified: BTreeMap<String, ConversationForm>,
     /// What MCP servers said of themselves when the session saw them first.
     pub servers: Vec<ServerIntroduction>,
     /// The token usage of the whole session.
@@ -75,6 +80,7 @@ impl From<&SessionState> for RunView {
             run: state.run.clone(),
             compaction: state.compaction.clone(),
             warned: state.warned.clone(),
+            simplified: state.simplified.clone(),
             servers: state.servers.clone(),
             used: state.summary.usage,
         }

@@ -37,6 +37,13 @@ pub enum ReleaseAfter {
     Removed,
     /// A call prints its manifests, or the whole release as JSON.
     Printed(PreviewCall),
+    /// A dry run prints the release as JSON.
+    DryRun {
+        /// The dry run that asks the API server.
+        on_server: PreviewCall,
+        /// The dry run for Helm before 3.13, which does not know the other one.
+        on_client: PreviewCall,
+    },
     /// The chart is rendered with values that depend on those of the release as it is.
     Rendered(RenderedRelease),
     /// It gets the manifests of the revision before the current one.
@@ -158,10 +165,14 @@ pub(crate) fn find_release_command(call: &CommandCall<'_>, words: &[ShellWord]) 
             }
             _ => {
                 let (before, behind) = words.split_at_checked(verb.end)?;
-                let mut dry_run: Vec<String> = before.iter().map(|word| word.text.clone()).collect();
-                dry_run.extend(["--dry-run=server", "-o", "json"].map(str::to_owned));
-                dry_run.extend(behind.iter().map(|word| word.text.clone()));
-                ReleaseAfter::Printed(call.build_read(KnownProgram::Helm, &dry_run)?)
+                let dry_run = |flag: &str| {
+                    let flags = [flag, "-o", "json"].into_iter();
+                    let words = before.iter().map(|word| word.text.as_str()).chain(flags);
+                    let words: Vec<String> =
+                        words.chain(behind.iter().map(|word| word.text.as_str())).map(str::to_owned).collect();
+                    call.build_read(KnownProgram::Helm, &words)
+                };
+                ReleaseAfter::DryRun { on_server: dry_run("--dry-run=server")?, on_client: dry_run("--dry-run")? }
             }
         };
         Some(ReleaseCommand {
@@ -317,6 +328,10 @@ mod tests {
                 let after = match &release.after {
                     ReleaseAfter::Removed => "nothing".to_owned(),
                     ReleaseAfter::Printed(call) => text(call),
+                    ReleaseAfter::DryRun { on_server, on_client } => {
+                        assert_eq!(text(on_server).replacen("--dry-run=server", "--dry-run", 1), text(on_client));
+                        text(on_server)
+                    }
                     ReleaseAfter::Rendered(rendered) => {
                         let (_, template) = rendered.clone().with_values_of(&Map::from_iter([("a".into(), json!(1))]));
                         text(&template)

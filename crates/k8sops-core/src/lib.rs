@@ -21,6 +21,7 @@
 //! | `replay` | [`load_state`]: checkpoint and events from the store to a state |
 //! | `feed`, `cursor`, `frame`, `preview` | streams: [`SessionFeed`], [`EventCursor`], [`StreamFrame`], [`TextDelta`] |
 //! | `settings`, `request_context` | [`SessionSettings`], [`RequestContext`] |
+//! | `request_form` | how a conversation is simplified for a model: [`ConversationForm`] |
 //! | `user_memory`, `usage` | long-term memory and usage by day: [`UserMemory`], [`DailyUsage`] |
 //! | `ids`, `time`, `money`, `net` | values: ids, [`Timestamp`], [`UsdAmount`], hosts and URLs |
 
@@ -40,6 +41,7 @@ mod ports;
 mod preview;
 mod replay;
 mod request_context;
+mod request_form;
 mod settings;
 mod state;
 mod stream_position;
@@ -80,6 +82,7 @@ pub use ports::{
 pub use preview::{MessagePreview, TextDelta};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, load_state};
 pub use request_context::RequestContext;
+pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};
 pub use state::{ContextCompaction, SessionState};
 pub use summary::{SessionSummary, derive_title};

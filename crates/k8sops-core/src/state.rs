@@ -1,6 +1,9 @@
 //! The projection: the state of a session, as a pure fold of its log.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,7 @@ use crate::{
     ids::RunId,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
     open_run::OpenRun,
+    request_form::{ConversationForm, simplification_key},
     summary::SessionSummary,
     time::Timestamp,
     usage::{DailyUsage, UsageDay},
@@ -27,6 +31,10 @@ pub struct SessionState {
     /// The codes of the warnings since the last change of settings, so that a warning is not repeated.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
+    /// How the conversation is simplified for models that rejected it, since the last change of settings. The keys are made
+    /// by [`simplification_key`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub simplified: BTreeMap<String, ConversationForm>,
     /// What MCP servers said of themselves when the session saw them first, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerIntroduction>,
@@ -62,6 +70,7 @@ impl SessionState {
             run: None,
             compaction: None,
             warned: BTreeSet::new(),
+            simplified: BTreeMap::new(),
             servers: Vec::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
@@ -187,6 +196,17 @@ impl SessionState {
                 self.learned_up_to = e.up_to_seq;
                 self.add_usage(ts, e.provider.as_deref(), e.model.as_deref(), e.usage);
             }
+            EventBody::Warning(e) => {
+                self.warned.insert(e.code.clone());
+                if let Some(simplified) = &e.simplified {
+                    let key = simplification_key(&simplified.provider, &simplified.model);
+                    self.simplified.insert(key, simplified.remembered.clone());
+                }
+            }
+            EventBody::SettingsChanged(_) => {
+                self.warned.clear();
+                self.simplified.clear();
+            }
             EventBody::ServersIntroduced(e) => {
                 for introduced in &e.servers {
                     // The first words stay: a change would cost the cached beginning of the prompt.
@@ -195,8 +215,6 @@ impl SessionState {
                     }
                 }
             }
-            EventBody::Warning(e) => drop(self.warned.insert(e.code.clone())),
-            EventBody::SettingsChanged(_) => self.warned.clear(),
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)
             | EventBody::ApprovalRequested(_)

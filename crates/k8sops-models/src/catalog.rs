@@ -8,9 +8,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    ChatModel, CircuitBreaker, ModelFeature, ModelOptions, ModelPrices, ProviderOptions, ProviderProtocol,
+    ChatModel, CircuitBreaker, LearnedForm, ModelFeature, ModelOptions, ModelPrices, ProviderOptions, ProviderProtocol,
     anthropic::{AnthropicModel, MAX_TEMPERATURE},
     circuit_breaker::CircuitBreakers,
+    learned_form::LearnedForms,
     ollama::OllamaModel,
     openai::OpenAiModel,
 };
@@ -81,10 +82,11 @@ struct RegisteredProvider {
     model: Arc<dyn ChatModel>,
 }
 
-/// The providers by id. Only the circuit breakers change after startup.
+/// The providers by id. Only the circuit breakers and the learned forms change after startup.
 pub struct ModelCatalog {
     entries: BTreeMap<String, RegisteredProvider>,
     circuits: CircuitBreakers,
+    forms: LearnedForms,
 }
 
 impl ModelCatalog {
@@ -109,7 +111,7 @@ impl ModelCatalog {
             };
             (id.clone(), RegisteredProvider { info, max_temperature, model })
         });
-        Self { entries: entries.collect(), circuits: CircuitBreakers::default() }
+        Self { entries: entries.collect(), circuits: CircuitBreakers::default(), forms: LearnedForms::default() }
     }
 
     /// Adds a provider that is built in rather than configured, such as the demo's or a test's scripted model.
@@ -145,6 +147,12 @@ impl ModelCatalog {
     #[must_use]
     pub fn circuit_breaker(&self, provider: &str, model: &str) -> Arc<CircuitBreaker> {
         self.circuits.for_model(provider, model)
+    }
+
+    /// Returns the form of requests that a model accepted last.
+    #[must_use]
+    pub fn learned_form(&self, provider: &str, model: &str) -> Arc<LearnedForm> {
+        self.forms.for_model(provider, model)
     }
 
     /// Returns the models with an open circuit, as provider and model id.

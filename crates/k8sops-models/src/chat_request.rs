@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8sops_core::{ChatMessage, ReasoningEffort};
+use k8sops_core::{ChatMessage, ReasoningEffort, RequestForm};
 use serde_json::{Map, Value};
 
 /// One call of a model, in a form that is the same for all providers.
@@ -26,6 +26,8 @@ pub struct ChatRequest {
     pub max_tokens: Option<u32>,
     /// The reasoning effort; `None` leaves it to the model.
     pub reasoning: Option<ReasoningEffort>,
+    /// The form of the conversation: a plainer one if the model rejected a fuller one.
+    pub form: RequestForm,
 }
 
 impl ChatRequest {

@@ -20,6 +20,8 @@ pub enum ModelErrorKind {
     Auth,
     /// The provider rejects the request (400, 404, 422). Repeating it does not help.
     InvalidRequest,
+    /// A filter of the provider refuses what the request contains.
+    ContentFiltered,
     /// The server could not parse a tool call that the model wrote. Another sample may be right.
     MalformedToolCall,
     /// The model ended its reply without text and without calls. Another sample may have some.
@@ -44,6 +46,7 @@ impl ModelErrorKind {
             Self::ModelNotFound => "model_not_found",
             Self::Auth => "auth",
             Self::InvalidRequest => "invalid_request",
+            Self::ContentFiltered => "content_filter",
             Self::MalformedToolCall => "malformed_tool_call",
             Self::EmptyReply => "empty_reply",
             Self::Network => "network",
@@ -63,7 +66,12 @@ impl ModelErrorKind {
             | Self::Network
             | Self::MalformedStream
             | Self::Timeout => true,
-            Self::ContextTooLong | Self::Quota | Self::ModelNotFound | Self::Auth | Self::InvalidRequest => false,
+            Self::ContextTooLong
+            | Self::Quota
+            | Self::ModelNotFound
+            | Self::Auth
+            | Self::InvalidRequest
+            | Self::ContentFiltered => false,
         }
     }
 }
@@ -138,6 +146,14 @@ impl ModelError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.kind.code()
+    }
+
+    /// Returns whether a server rejected what a request says, so that another form of the conversation or another server may
+    /// help. A wrong URL, a redirect or a header that cannot be sent is left to the operator.
+    #[must_use]
+    pub fn is_rejected_request(&self) -> bool {
+        let is_about_url = matches!(self.details.status, Some(300..400 | 404 | 405));
+        self.kind == ModelErrorKind::InvalidRequest && self.details.message.is_some() && !is_about_url
     }
 
     /// Returns whether the same request may succeed later.

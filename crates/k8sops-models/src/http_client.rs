@@ -18,7 +18,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    ModelError, ModelErrorKind, ProviderOptions,
+    Dialect, DialectChoice, DialectProtocol, ModelError, ModelErrorKind, ProviderOptions,
+    dialect::ServerDialect,
     error_mapping::{ProviderCall, ProviderEndpoint, ProviderErrorBody, innermost_cause, parse_retry_after},
     event_framing::EventFraming,
     event_stream::ProviderEventStream,
@@ -30,6 +31,9 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 const MAX_JSON_BODY: usize = 8 << 20;
 /// The maximum number of model ids in an error message.
 const MAX_LISTED_MODELS: usize = 12;
+
+/// The time limit of a request for the list of models that only recognizes the server.
+const MODEL_LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The header for the API key on Azure, where a bearer token must be one of Entra ID.
 pub(crate) const AZURE_API_KEY: HeaderName = HeaderName::from_static("api-key");
@@ -43,6 +47,7 @@ pub(crate) struct ProviderHttpClient {
     headers: BTreeMap<String, SecretString>,
     connect_timeout: Duration,
     read_timeout: Duration,
+    dialect: ServerDialect,
     /// Created at the first call, because it reads the CA certificates of the machine: a provider that is never called
     /// must not fail the startup if they are missing.
     client: OnceLock<Client>,
@@ -69,7 +74,35 @@ impl ProviderHttpClient {
             headers: config.headers.clone(),
             connect_timeout: config.connect_timeout,
             read_timeout: config.read_timeout,
+            dialect: ServerDialect::new(&DialectChoice::default(), DialectProtocol::Chat, ""),
             client: OnceLock::new(),
+        }
+    }
+
+    /// Chooses the dialect for a protocol.
+    pub(crate) fn choose_dialect(&mut self, config: &ProviderOptions, protocol: DialectProtocol) {
+        let host = self.base.as_ref().and_then(Url::host_str).unwrap_or_default();
+        self.dialect = ServerDialect::new(&config.dialect, protocol, host);
+    }
+
+    /// Returns the rules of the server, as far as they are known.
+    pub(crate) fn dialect(&self) -> Arc<Dialect> {
+        self.dialect.current()
+    }
+
+    /// Requests the list of models at `path` once, to recognize a server by it after it has rejected a request.
+    pub(crate) async fn recognize_server(
+        &self,
+        call: &ProviderCall,
+        error: &ModelError,
+        path: &[&str],
+        headers: &HeaderMap,
+    ) {
+        if error.is_rejected_request() && self.dialect.should_ask_server() {
+            let list = timeout(MODEL_LIST_TIMEOUT, self.get_json(call, path, headers.clone())).await;
+            if let Ok(Ok(Some(list))) = list {
+                self.dialect.observe_models(&list);
+            }
         }
     }
 
@@ -178,6 +211,7 @@ impl ProviderHttpClient {
         }
         let request = request.headers(headers);
         let response = self.send_request(call, request).await?;
+        self.dialect.observe_headers(response.headers());
         if response.status() == StatusCode::OK { Ok(response) } else { Err(self.read_rejection(call, response).await) }
     }
 
@@ -364,7 +398,8 @@ impl ProviderHttpClient {
         let retry_after = parse_retry_after(response.headers());
         let call = call.with_response_headers(response.headers());
         let body = self.read_body(response, MAX_ERROR_BODY).await;
-        call.rejection_error(&ProviderErrorBody::from_body(status, retry_after, &body))
+        self.dialect.observe_error_body(&body);
+        call.rejection_error(&ProviderErrorBody::from_body(status, retry_after, &body, &self.dialect().wait_fields))
     }
 
     /// Reads a body up to `limit` bytes. A body that is cut short is returned as far as it arrived: most of an error

@@ -24,6 +24,7 @@
 //! ```
 //! use async_trait::async_trait;
 //! use futures_util::{StreamExt as _, stream};
+//! use k8sops_core::RequestForm;
 //! use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream, ToolChoice};
 //!
 //! struct EchoModel;
@@ -66,6 +67,7 @@
 //!     temperature: None,
 //!     max_tokens: None,
 //!     reasoning: None,
+//!     form: RequestForm::Native,
 //! };
 //! let reply = print_reply(&EchoModel, request).await?;
 //! assert_eq!(reply.content, "You operate a Kubernetes cluster.");
@@ -78,6 +80,7 @@ mod catalog;
 mod chat_model;
 mod chat_request;
 mod circuit_breaker;
+mod dialect;
 mod embeddings;
 mod error;
 mod error_mapping;
@@ -86,6 +89,7 @@ mod event_stream;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http_client;
+mod learned_form;
 mod lenient_json;
 mod model_choice;
 mod model_feature;
@@ -116,8 +120,13 @@ pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
 pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
+pub use dialect::{
+    CallIdForm, ContentWithCalls, Dialect, DialectCatalog, DialectChoice, DialectProtocol, ReasoningReturn,
+    ReplyLimitField, SystemRole, ToolBounds,
+};
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
 pub use error::{ModelError, ModelErrorKind, ProviderErrorDetails};
+pub use learned_form::LearnedForm;
 pub use model_choice::ModelChoice;
 pub use model_feature::ModelFeature;
 pub use model_reply::{ModelReply, ProviderNotice, ReplyDelta, RequestedCall};

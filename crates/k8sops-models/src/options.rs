@@ -2,21 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use k8sops_core::{UsdAmount, printable_excerpt};
 use k8sops_settings::{
-    FieldShape, ItemVariable, SettingOrigin, SettingScope, SettingsSection as _, ValueFormat,
+    FieldShape, ItemVariable, SettingOrigin, SettingReader, SettingScope, SettingsSection as _, ValueFormat,
     declaration::{custom, map, optional, or_empty, required},
     formats::{API_KEY, BOOLEAN, DOLLARS, DURATION, HEADER_VALUE, HTTP_URL, ITEM_NAME, TEXT, whole_number},
     options,
+    scope::ListingMode,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    LongPromptPrices, ModelFeature, ModelPrices, ProviderProtocol, model_feature::MODEL_FEATURE,
-    provider_protocol::PROVIDER_PROTOCOL,
+    Dialect, DialectCatalog, DialectChoice, LongPromptPrices, ModelFeature, ModelPrices, ProviderProtocol,
+    model_feature::MODEL_FEATURE, provider_protocol::PROVIDER_PROTOCOL,
 };
 
 /// The variables of the built-in providers.
@@ -73,6 +75,9 @@ options! {
         /// keys replace the built-in ones.
         pub providers: BTreeMap<String, ProviderOptions> =
             custom(TEXT, FieldShape::NamedSections(&ProviderOptions::SECTION), read_providers),
+        /// Dialects of model servers by name. The built-in ones are in `config/dialects.yaml`. A new name adds a dialect; for a
+        /// known name, the given keys replace the built-in ones.
+        pub dialects: DialectCatalog = custom(TEXT, FieldShape::NamedSections(&Dialect::SECTION), read_dialects),
     }
 }
 
@@ -84,6 +89,8 @@ options! {
         pub name: String = custom(TEXT, FieldShape::Value, read_provider_name),
         /// Wire protocol.
         pub protocol: ProviderProtocol = required(PROVIDER_PROTOCOL, "openai"),
+        /// Name of the dialect of the server, one of `dialects`. By default, the server is recognized by its host or its responses.
+        pub dialect: DialectChoice = custom(TEXT, FieldShape::Value, read_dialect_choice),
         /// Base URL, for example https://api.openai.com/v1 or https://api.anthropic.com.
         pub base_url: String = or_empty(HTTP_URL),
         /// Environment variable that holds the API key. Defaults to the id in capital letters, followed by _API_KEY.
@@ -184,6 +191,43 @@ impl ModelOptions {
     pub fn lacks(&self, feature: ModelFeature) -> bool {
         !self.features.is_empty() && !self.features.contains(&feature)
     }
+}
+
+impl ProviderCatalogOptions {
+    /// Returns the providers, each with the dialects to choose from. An unknown name of a dialect is reported to `reader`.
+    #[must_use]
+    pub fn into_providers(self, reader: &mut SettingReader) -> BTreeMap<String, ProviderOptions> {
+        let known = Arc::new(self.dialects);
+        let mut providers = self.providers;
+        for (id, provider) in &mut providers {
+            provider.dialect.known = Arc::clone(&known);
+            if let Some(name) = provider.dialect.name.take_if(|name| known.get(name).is_none()) {
+                let path = format!("providers.{id}.dialect");
+                let origin = reader.origin_of(&path);
+                let names = known.names().collect::<Vec<_>>().join(", ");
+                reader.report_invalid(&path, &printable_excerpt(&name), &origin, &format!("one of: {names}"));
+            }
+        }
+        providers
+    }
+}
+
+fn read_dialects(scope: &mut SettingScope<'_>, key: &'static str) -> DialectCatalog {
+    let dialects = scope.read_named_items(key, |name, scope| {
+        if ITEM_NAME.parse(name).is_none() {
+            let origin = scope.origin();
+            let allowed = ITEM_NAME.kind().to_string();
+            scope.reader().report_invalid("the name of a dialect", &printable_excerpt(name), &origin, &allowed);
+            return None;
+        }
+        scope.set_listing(ListingMode::Nothing);
+        Some((name.to_owned(), Dialect::read_from(scope)))
+    });
+    dialects.into_iter().flatten().collect()
+}
+
+fn read_dialect_choice(scope: &mut SettingScope<'_>, key: &'static str) -> DialectChoice {
+    DialectChoice { name: optional(TEXT).read(scope, key), known: Arc::default() }
 }
 
 fn read_providers(scope: &mut SettingScope<'_>, key: &'static str) -> BTreeMap<String, ProviderOptions> {

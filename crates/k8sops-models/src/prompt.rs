@@ -5,18 +5,31 @@
 //! rejects both, and since the history of a session cannot be changed, the session could never continue. The types of
 //! this module cannot represent such a conversation.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
-use k8sops_core::{ChatMessage, ToolCall, ToolMessage, ToolStatus};
-use serde_json::{Map, Value};
+use k8sops_core::{ChatMessage, RequestForm, ToolCall, ToolMessage, ToolStatus};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    ChatRequest,
+    ChatRequest, Dialect, ReasoningReturn,
     provider_blocks::{BlockFormat, ReplyPart, split_reply_parts},
 };
 
 /// The longest tool name that every provider accepts.
 const MAX_TOOL_NAME_CHARS: usize = 64;
+/// The description of a tool that is listed only because it was called before.
+pub(crate) const UNAVAILABLE_TOOL: &str = "Not available now.";
+/// The first message of a conversation whose beginning was cut off.
+pub(crate) const BEGINNING_LEFT_OUT: &str = "(The beginning of the conversation is left out.)";
+/// Stands for a reply between the results of tools and the user's next message, where a server requires one.
+const BRIDGE_TEXT: &str = "(The results are noted.)";
+/// Stands for the text of a reply that only called tools.
+pub(crate) const CALLS_TEXT: &str = "(I use tools.)";
+/// Stands for a message of the user after a reply that continues.
+const CONTINUE_TEXT: &str = "(Please continue.)";
 /// The text for a missing result.
 const MISSING_RESULT: &str = "[unknown: no result was recorded]";
 
@@ -24,11 +37,11 @@ const MISSING_RESULT: &str = "[unknown: no result was recorded]";
 #[derive(Debug, PartialEq)]
 pub(crate) enum PromptTurn<'a> {
     /// A message of the user.
-    User(&'a str),
+    User(Cow<'a, str>),
     /// A reply of a model and its tool calls with their results. It has text, calls or content of the same model.
     Assistant {
         /// The text, if it is not blank.
-        text: Option<&'a str>,
+        text: Option<Cow<'a, str>>,
         /// The tool calls in the order in which the model wrote them.
         exchanges: Vec<ToolExchange<'a>>,
         /// What only the model of this request can read, if that model wrote the reply.
@@ -57,10 +70,29 @@ pub(crate) struct ToolExchange<'a> {
     pub(crate) is_error: bool,
 }
 
-/// Converts the messages of a request to turns, for a provider that speaks `format`. A call without a result gets one
+/// Converts the messages of a request to turns, for a provider that speaks `format` in this dialect and in the form of the
+/// request. A call without a result gets one
 /// that says so. Results follow their call in the order of the calls. Results without a call, repeated ids and empty
 /// messages are omitted.
-pub(crate) fn prompt_turns(request: &ChatRequest, format: BlockFormat) -> Vec<PromptTurn<'_>> {
+pub(crate) fn prompt_turns<'a>(
+    request: &'a ChatRequest,
+    format: BlockFormat,
+    dialect: &Dialect,
+) -> Vec<PromptTurn<'a>> {
+    let mut turns = paired_turns(request, format);
+    if request.form >= RequestForm::Strict {
+        turns = without_same_model_content(turns, dialect.reasoning);
+    }
+    if request.form >= RequestForm::Plain {
+        turns = with_calls_as_text(turns);
+    } else if !dialect.parallel_calls {
+        turns = with_single_calls(turns);
+    }
+    if dialect.alternating_roles { with_alternating_roles(turns) } else { turns }
+}
+
+/// Pairs calls and results.
+fn paired_turns(request: &ChatRequest, format: BlockFormat) -> Vec<PromptTurn<'_>> {
     let messages = &request.messages;
     let latest_user_message =
         messages.iter().rposition(|message| matches!(**message, ChatMessage::User(_))).unwrap_or(0);
@@ -71,7 +103,7 @@ pub(crate) fn prompt_turns(request: &ChatRequest, format: BlockFormat) -> Vec<Pr
         match &**message {
             ChatMessage::User(message) => {
                 if !message.content.trim().is_empty() {
-                    turns.push(PromptTurn::User(&message.content));
+                    turns.push(PromptTurn::User(Cow::Borrowed(&message.content)));
                 }
             }
             ChatMessage::Assistant(message) => {
@@ -84,7 +116,7 @@ pub(crate) fn prompt_turns(request: &ChatRequest, format: BlockFormat) -> Vec<Pr
                     open_calls.insert(call.id.as_str(), Some((turns.len(), exchanges.len())));
                     exchanges.push(ToolExchange { call, result: Cow::Borrowed(MISSING_RESULT), is_error: true });
                 }
-                let text = Some(message.content.as_str()).filter(|text| !text.trim().is_empty());
+                let text = Some(message.content.as_str()).filter(|text| !text.trim().is_empty()).map(Cow::Borrowed);
                 let is_same_model = message.provider.as_ref() == Some(&request.provider)
                     && message.model.as_ref() == Some(&request.model)
                     && exchanges.len() == message.tool_calls.len();
@@ -112,6 +144,139 @@ pub(crate) fn prompt_turns(request: &ChatRequest, format: BlockFormat) -> Vec<Pr
         }
     }
     turns
+}
+
+/// Removes what only the model that wrote a reply can read. Its plain reasoning stays if the server requires it.
+fn without_same_model_content(turns: Vec<PromptTurn<'_>>, returned: ReasoningReturn) -> Vec<PromptTurn<'_>> {
+    let keeps_reasoning = matches!(returned, ReasoningReturn::WithCalls | ReasoningReturn::Always);
+    let simplified = turns.into_iter().filter_map(|turn| match turn {
+        PromptTurn::Assistant { text: None, exchanges, .. } if exchanges.is_empty() => None,
+        PromptTurn::Assistant { text, exchanges, same_model } => {
+            let reasoning = same_model.filter(|_| keeps_reasoning);
+            let same_model = reasoning.map(|content| SameModelContent { parts: None, ..content });
+            Some(PromptTurn::Assistant { text, exchanges, same_model })
+        }
+        user @ PromptTurn::User(_) => Some(user),
+    });
+    simplified.collect()
+}
+
+/// Writes tool calls and their results as text. Both stand in a message of the user, so that the model does not learn to write
+/// its own calls as text.
+fn with_calls_as_text(turns: Vec<PromptTurn<'_>>) -> Vec<PromptTurn<'_>> {
+    let mut plain = Vec::with_capacity(turns.len() * 2);
+    for turn in turns {
+        match turn {
+            PromptTurn::Assistant { text, exchanges, same_model } if !exchanges.is_empty() => {
+                let text = text.unwrap_or(Cow::Borrowed(CALLS_TEXT));
+                plain.push(PromptTurn::Assistant { text: Some(text), exchanges: Vec::new(), same_model });
+                let results = exchanges.iter().map(|ToolExchange { call, result, .. }| {
+                    format!("Result of {} {}:\n{result}", sanitize_tool_name(&call.name), json!(arguments_object(call)))
+                });
+                plain.push(PromptTurn::User(results.collect::<Vec<_>>().join("\n\n").into()));
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// Gives each tool call a message of its own.
+fn with_single_calls(turns: Vec<PromptTurn<'_>>) -> Vec<PromptTurn<'_>> {
+    let mut single = Vec::with_capacity(turns.len());
+    for turn in turns {
+        match turn {
+            PromptTurn::Assistant { mut text, exchanges, same_model } if exchanges.len() > 1 => {
+                let content = same_model.map(|content| (content.reasoning, content.in_current_turn));
+                single.extend(exchanges.into_iter().map(|exchange| PromptTurn::Assistant {
+                    text: text.take(),
+                    exchanges: vec![exchange],
+                    same_model: content.map(|(reasoning, in_current_turn)| SameModelContent {
+                        parts: None,
+                        reasoning,
+                        in_current_turn,
+                    }),
+                }));
+            }
+            other => single.push(other),
+        }
+    }
+    single
+}
+
+/// Lets the user begin and end, and merges messages of one role. Results of tools stand between two replies.
+fn with_alternating_roles(turns: Vec<PromptTurn<'_>>) -> Vec<PromptTurn<'_>> {
+    let mut alternating: Vec<PromptTurn<'_>> = Vec::with_capacity(turns.len() + 2);
+    for turn in turns {
+        match (alternating.last_mut(), turn) {
+            (Some(PromptTurn::User(text)), PromptTurn::User(more)) => append_paragraph(text, &more),
+            (Some(PromptTurn::Assistant { exchanges, .. }), user @ PromptTurn::User(_)) if !exchanges.is_empty() => {
+                let text = Some(Cow::Borrowed(BRIDGE_TEXT));
+                alternating.push(PromptTurn::Assistant { text, exchanges: Vec::new(), same_model: None });
+                alternating.push(user);
+            }
+            (
+                Some(PromptTurn::Assistant { text: Some(text), exchanges, same_model }),
+                PromptTurn::Assistant { text: more, exchanges: calls, same_model: content },
+            ) if exchanges.is_empty() => {
+                if let Some(more) = more {
+                    append_paragraph(text, &more);
+                }
+                *exchanges = calls;
+                // The parts of one reply do not describe two.
+                *same_model = content.map(|content| SameModelContent { parts: None, ..content });
+            }
+            (None, assistant @ PromptTurn::Assistant { .. }) => {
+                alternating.push(PromptTurn::User(Cow::Borrowed(BEGINNING_LEFT_OUT)));
+                alternating.push(assistant);
+            }
+            (_, turn) => alternating.push(turn),
+        }
+    }
+    if matches!(alternating.last(), Some(PromptTurn::Assistant { exchanges, .. }) if exchanges.is_empty()) {
+        alternating.push(PromptTurn::User(Cow::Borrowed(CONTINUE_TEXT)));
+    }
+    alternating
+}
+
+fn append_paragraph(text: &mut Cow<'_, str>, more: &str) {
+    let text = text.to_mut();
+    text.push_str("\n\n");
+    text.push_str(more);
+}
+
+/// Returns an id of nine letters and digits for the id of a tool call: always the same for the same id.
+pub(crate) fn short_call_id(id: &str) -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    if id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return id.to_owned();
+    }
+    // FNV-1a with a final mix: the ids of one conversation differ in a few bits only.
+    let mut hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    hash ^= hash >> 32;
+    let digits = (0..9).map(|_| {
+        let digit = usize::try_from(hash % 62).unwrap_or_default();
+        hash /= 62;
+        char::from(ALPHABET[digit])
+    });
+    digits.collect()
+}
+
+/// Returns the names of the tools that were called in `turns`.
+pub(crate) fn called_tool_names<'a>(turns: &[PromptTurn<'a>]) -> BTreeSet<Cow<'a, str>> {
+    let calls = turns.iter().flat_map(|turn| match turn {
+        PromptTurn::User(_) => &[],
+        PromptTurn::Assistant { exchanges, .. } => exchanges.as_slice(),
+    });
+    calls.map(|exchange| sanitize_tool_name(&exchange.call.name)).collect()
+}
+
+/// Returns the schema of a tool without arguments.
+pub(crate) fn empty_tool_schema() -> Map<String, Value> {
+    Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))])
 }
 
 /// Returns the text in which the model reads the result of a tool call: the status, unless it is `ok`, and the output
@@ -192,7 +357,6 @@ mod tests {
     use std::{collections::HashSet, sync::Arc};
 
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
     use crate::test_support::{assistant_message, chat_request, tool_call, tool_message, user_message};
@@ -208,7 +372,7 @@ mod tests {
             tool_message("b", ToolStatus::Ok, "twice"),
         ];
         let asked = chat_request(messages.to_vec());
-        let turns = prompt_turns(&asked, BlockFormat::ChatCompletions);
+        let turns = prompt_turns(&asked, BlockFormat::ChatCompletions, &Dialect::default());
         let PromptTurn::Assistant { text: None, exchanges, .. } = &turns[1] else { panic!("{turns:?}") };
         let seen: Vec<_> = exchanges.iter().map(|e| (e.call.id.as_str(), &*e.result, e.is_error)).collect();
         assert_eq!(seen, [("a", MISSING_RESULT, true), ("b", "<tool_output tool=\"x\">\nlate\n</tool_output>", false)]);
@@ -278,14 +442,14 @@ mod tests {
         #[test]
         fn any_messages_give_paired_calls_and_results(messages in prop::collection::vec(any_message(), 0..24)) {
             let asked = chat_request(messages.clone());
-        let turns = prompt_turns(&asked, BlockFormat::ChatCompletions);
+        let turns = prompt_turns(&asked, BlockFormat::ChatCompletions, &Dialect::default());
             let mut ids = HashSet::new();
             for turn in &turns {
                 match turn {
                     PromptTurn::User(text) => prop_assert!(!text.trim().is_empty()),
                     PromptTurn::Assistant { text, exchanges, .. } => {
                         prop_assert!(text.is_some() || !exchanges.is_empty());
-                        prop_assert!(text.is_none_or(|t| !t.trim().is_empty()));
+                        prop_assert!(text.as_ref().is_none_or(|t| !t.trim().is_empty()));
                         for exchange in exchanges {
                             prop_assert!(ids.insert(exchange.call.id.as_str()), "an id occurs twice");
                         }

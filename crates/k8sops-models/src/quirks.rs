@@ -1,6 +1,6 @@
-//! Request parameters that a model or its server does not support, learned from its rejections: the parameter is
-//! dropped and the request is sent again at once. Servers differ too much in the optional parameters, and change too
-//! often, for a fixed list.
+//! What a model or its server does not support or misses, learned from its rejections: it is dropped or added, and the request
+//! is sent again at once. Servers differ too much in optional parameters and in rules for conversations, and change too often,
+//! for a fixed list. What is known in advance is in the dialects.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use crate::{ModelError, ModelErrorKind, ProviderNotice};
 
-/// A deviation of a model or its server from the protocol. A request to the model is built without the feature.
+/// A deviation of a model or its server from the protocol. A request to the model is built without the feature, or with what is
+/// missed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ModelQuirk {
     /// The sampling temperature is not supported.
@@ -33,18 +34,129 @@ pub(crate) enum ModelQuirk {
     NoTools,
     /// Tool calls only arrive in replies that are not streamed.
     NoStreamedCalls,
+    /// Tool calls of the current turn must have a signature, or the placeholder for one.
+    NeedsSignature,
+    /// Replies that called tools need their reasoning back, also those of earlier turns.
+    NeedsReasoning,
+    /// All replies need their reasoning back.
+    NeedsAllReasoning,
+    /// Tools must be listed if the conversation has tool calls.
+    NeedsToolList,
+    /// Ids of tool calls are nine letters and digits.
+    ShortCallIds,
+    /// Roles must alternate.
+    AlternatingRoles,
+    /// A message calls at most one tool.
+    SingleCalls,
+    /// There is no role for the system prompt.
+    SystemInUserMessage,
+    /// A message that only calls tools needs a text.
+    TextWithCalls,
 }
 
+/// Words of a rejection that misses something, in contrast to one that does not accept it.
+const MISSED: [&str; 8] = [
+    "missing",
+    "passed back",
+    "is required",
+    "are required",
+    "must be provided",
+    "must be included",
+    "must be present",
+    "must include",
+];
+
 impl ModelQuirk {
+    /// Returns whether a rejection, in lower case, means this quirk.
+    fn explains(self, text: &str) -> bool {
+        let contains = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+        let is_named = contains(self.rejection_keywords());
+        match self {
+            Self::NeedsReasoning | Self::NeedsAllReasoning | Self::NeedsSignature => is_named && contains(&MISSED),
+            Self::NoReturnedReasoning | Self::AlwaysThinks | Self::NoThinking => {
+                is_named && !(text.contains("reasoning_content") && contains(&MISSED))
+            }
+            Self::ShortCallIds => is_named && contains(&["length", "a-z", "alphanumeric", "characters"]),
+            Self::TextWithCalls => {
+                let is_refused = [
+                    "valid string",
+                    "not an allowed value",
+                    "must be a string",
+                    "got null",
+                    "be null",
+                    "is null",
+                    "null value",
+                    "expected string",
+                    "blank",
+                    "is required",
+                    "required field",
+                    "non-empty",
+                    "must not be empty",
+                    "at least one content",
+                ];
+                is_named && contains(&is_refused)
+            }
+            _ => is_named,
+        }
+    }
+
     /// Returns the keywords of which any one in a rejection means this quirk, in lower case.
     fn rejection_keywords(self) -> &'static [&'static str] {
         match self {
             Self::NoTemperature => &["temperature"],
             Self::NoReasoningSummary => &["reasoning.summary", "reasoning summar"],
             Self::NoEncryptedReasoning => &["encrypted"],
-            Self::NoReturnedReasoning => {
-                &["reasoning_content", "reasoning_details", "extra_content", ".reasoning", "'reasoning'"]
-            }
+            Self::NoReturnedReasoning => &[
+                "reasoning_content",
+                "reasoning_details",
+                "extra_content",
+                ".reasoning",
+                "'reasoning'",
+                "thought signature is not valid",
+                "corrupted thought signature",
+                "invalid thought signature",
+            ],
+            Self::NeedsSignature => &["thought_signature", "thought signature", "thoughtsignature"],
+            Self::NeedsReasoning | Self::NeedsAllReasoning => &["reasoning_content", "reasoning content"],
+            Self::NeedsToolList => &[
+                "tools=",
+                "must define tools",
+                "toolconfig field must be",
+                "tools must be defined",
+                "tools must be provided",
+                "tools param",
+            ],
+            Self::ShortCallIds => &["tool call id", "tool_call_id", "tool_call.id", "tool_calls[].id"],
+            Self::AlternatingRoles => &[
+                "after role 'tool'",
+                "after role 'user'",
+                "after role 'assistant'",
+                "after role tool",
+                "must alternate",
+                "should alternate",
+                "last message must",
+                "expected last role",
+                "consecutive",
+                "must start with a user",
+                "first message must",
+            ],
+            Self::SingleCalls => &[
+                "single tool-call",
+                "single tool call",
+                "one tool call at a time",
+                "parallel tool calls are not",
+                "multiple tool calls are not",
+            ],
+            Self::SystemInUserMessage => &[
+                "system role not supported",
+                "system role is not supported",
+                "role 'system' is not",
+                "system messages are not supported",
+                "does not support system",
+                "does not support 'system'",
+                "developer instruction is not",
+            ],
+            Self::TextWithCalls => &["content", "text field", "message at position", "must not be empty"],
             Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
             Self::OtherLimitField => &["max_tokens", "max_completion_tokens"],
@@ -59,6 +171,8 @@ impl ModelQuirk {
                 "tool calls are not",
                 "function calling",
                 "--jinja",
+                "tool choice requires",
+                "enable-auto-tool-choice",
                 "`tools`",
             ],
             Self::NoStreamedCalls => &["tools with stream", "streaming with tools", "stream with tools"],
@@ -121,8 +235,7 @@ impl LearnedQuirks {
         known: &BTreeSet<ModelQuirk>,
     ) -> Option<ModelQuirk> {
         let text = rejection_text(error, model)?;
-        let explains = |quirk: &&ModelQuirk| quirk.rejection_keywords().iter().any(|keyword| text.contains(keyword));
-        let quirk = *sent.iter().filter(|quirk| !known.contains(quirk)).find(explains)?;
+        let quirk = *sent.iter().find(|quirk| !known.contains(quirk) && quirk.explains(&text))?;
         self.insert(model, quirk);
         Some(quirk)
     }

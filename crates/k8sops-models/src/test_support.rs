@@ -20,13 +20,13 @@ use tokio::{
 };
 
 use k8sops_core::{
-    AssistantMessage, ChatMessage, MessageId, StopReason, Timestamp, TokenUsage, ToolCall, ToolMessage, ToolStatus,
-    UserMessage,
+    AssistantMessage, ChatMessage, MessageId, RequestForm, StopReason, Timestamp, TokenUsage, ToolCall, ToolMessage,
+    ToolStatus, UserMessage,
 };
 
 use crate::{
-    ChatRequest, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions, ProviderProtocol, ReplyDelta,
-    ReplyStream, ToolChoice, ToolSpec,
+    ChatRequest, DialectChoice, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
+    ProviderProtocol, ReplyDelta, ReplyStream, ToolChoice, ToolSpec,
     error_mapping::{ProviderCall, ProviderEndpoint},
     event_framing::{EventFraming, ProviderEvent},
     event_stream::ProviderEventStream,
@@ -119,6 +119,7 @@ pub(crate) fn chat_request(messages: Vec<Arc<ChatMessage>>) -> ChatRequest {
         temperature: None,
         max_tokens: None,
         reasoning: None,
+        form: RequestForm::Native,
     }
 }
 
@@ -126,6 +127,7 @@ pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> Pro
     ProviderOptions {
         name: "Test provider".to_owned(),
         protocol,
+        dialect: DialectChoice::default(),
         base_url: base_url.to_owned(),
         api_key: Some(KEY.into()),
         key_optional: false,

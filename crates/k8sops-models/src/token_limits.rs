@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use k8sops_core::ChatMessage;
 use parking_lot::Mutex;
 
-use crate::{ChatRequest, ModelError, ModelErrorKind};
+use crate::{ChatRequest, Dialect, ModelError, ModelErrorKind};
 
 /// The smallest reply limit that is worth a request. Below it, the conversation has to be shortened.
 const MIN_REPLY_TOKENS: u32 = 256;
@@ -38,10 +38,10 @@ impl LearnedTokenLimits {
     }
 
     /// Returns a reply limit of at most `limit` tokens that fits, by what is known of the model.
-    pub(crate) fn fit_reply_limit(&self, request: &ChatRequest, limit: u32) -> u32 {
+    pub(crate) fn fit_reply_limit(&self, request: &ChatRequest, limit: u32, dialect: &Dialect) -> u32 {
         let Some(known) = self.0.lock().get(&request.model).copied() else { return limit };
         let limit = known.reply.map_or(limit, |reply| reply.min(limit));
-        let Some(window) = known.window else { return limit };
+        let Some(window) = known.window.filter(|_| dialect.reply_limit_in_window) else { return limit };
         let room = window.saturating_sub(estimate_prompt_tokens(request));
         // If the estimate leaves no room, the server decides.
         if room < MIN_REPLY_TOKENS { limit } else { room.min(limit) }
@@ -116,12 +116,12 @@ mod tests {
     fn reply_limit_is_lowered_and_the_window_known_afterwards() {
         let limits = LearnedTokenLimits::default();
         let request = chat_request(vec![user_message("hello")]);
-        assert_eq!(limits.fit_reply_limit(&request, 8000), 8000);
+        assert_eq!(limits.fit_reply_limit(&request, 8000, &Dialect::default()), 8000);
         let lower = limits.learn_from_rejection("test-model", &too_long(8192, Some(500)), Some(8000));
         assert_eq!(lower, Some(8192 - 500 - SPARE_TOKENS));
         assert_eq!(limits.context_window("test-model"), Some(8192));
         assert_eq!(limits.context_window("other"), None);
-        let fitted = limits.fit_reply_limit(&request, 9000);
+        let fitted = limits.fit_reply_limit(&request, 9000, &Dialect::default());
         assert!((8000..8192).contains(&fitted), "{fitted}");
         let learn = |window, prompt, sent| limits.learn_from_rejection("test-model", &too_long(window, prompt), sent);
         assert_eq!(learn(8192, Some(8100), Some(8000)), None, "no room is left");
@@ -136,7 +136,7 @@ mod tests {
         let details = ProviderErrorDetails { reply_limit: Some(4096), ..ProviderErrorDetails::default() };
         let error = ModelError::new(ModelErrorKind::InvalidRequest, "too large").with_details(details);
         assert_eq!(limits.learn_from_rejection("test-model", &error, Some(8000)), Some(4096));
-        assert_eq!(limits.fit_reply_limit(&chat_request(Vec::new()), 8000), 4096);
+        assert_eq!(limits.fit_reply_limit(&chat_request(Vec::new()), 8000, &Dialect::default()), 4096);
         assert_eq!(limits.learn_from_rejection("test-model", &error, Some(4096)), None);
     }
 }

@@ -13,6 +13,7 @@ pub mod provider;
 pub mod redis;
 pub mod remembering_model;
 pub mod scripted_model;
+pub mod strict_servers;
 pub mod testbed;
 
 pub use eventually::{PollOutcome, TEST_TIMEOUT, eventually, eventually_within};

@@ -21,6 +21,24 @@ struct NewRelease {
     values: Option<Value>,
 }
 
+impl NewRelease {
+    /// Parses what a program prints of a release: the release as JSON, or its manifests.
+    fn parse(text: &str) -> Option<Self> {
+        match serde_json::from_str::<Value>(text) {
+            Ok(release) => Some(Self {
+                manifests: parse_manifests(release["manifest"].as_str()?)?,
+                values: Some(release.get("config").cloned().unwrap_or(Value::Null)),
+            }),
+            Err(_) => Some(Self { manifests: parse_manifests(text)?, values: None }),
+        }
+    }
+}
+
+/// Returns the objects of a release, which may have none.
+fn parse_manifests(text: &str) -> Option<Vec<Value>> {
+    if text.trim().is_empty() { Some(Vec::new()) } else { parse_objects(text) }
+}
+
 impl SessionToolExecutor {
     /// Compares a release with what it would be. Returns `None` if one of them cannot be read.
     pub(crate) async fn compare_release(
@@ -74,26 +92,20 @@ impl SessionToolExecutor {
         values: Option<&Value>,
         found: &mut FoundChanges,
     ) -> Option<NewRelease> {
-        let parse = |text: &str| if text.trim().is_empty() { Some(Vec::new()) } else { parse_objects(text) };
         match after {
             ReleaseAfter::Removed => Some(NewRelease { manifests: Vec::new(), values: None }),
-            ReleaseAfter::Printed(call) => {
-                let text = self.read_text(tool, call).await.ok()?;
-                match serde_json::from_str::<Value>(&text) {
-                    Ok(release) => Some(NewRelease {
-                        manifests: parse(release["manifest"].as_str()?)?,
-                        values: Some(release.get("config").cloned().unwrap_or(Value::Null)),
-                    }),
-                    Err(_) => Some(NewRelease { manifests: parse(&text)?, values: None }),
-                }
-            }
+            ReleaseAfter::Printed(call) => NewRelease::parse(&self.read_text(tool, call).await.ok()?),
+            ReleaseAfter::DryRun { on_server, on_client } => match self.read_text(tool, on_server).await {
+                Ok(text) => NewRelease::parse(&text),
+                Err(_) => NewRelease::parse(&self.read_text(tool, on_client).await.ok()?),
+            },
             ReleaseAfter::Rendered(rendered) => {
                 let current = match values? {
                     Value::Object(values) => values.clone(),
                     _ => Map::new(),
                 };
                 let (values, template) = rendered.with_values_of(&current);
-                let manifests = parse(&self.read_text(tool, template).await.ok()?)?;
+                let manifests = parse_manifests(&self.read_text(tool, template).await.ok()?)?;
                 found.add_note(
                     "The chart is rendered without the cluster: what its templates look up there may come out otherwise."
                         .to_owned(),
@@ -109,7 +121,7 @@ impl SessionToolExecutor {
                     found.add_conclusion("There is no earlier revision, so the call fails.".to_owned());
                     return None;
                 };
-                let manifests = parse(&self.read_text(tool, at_revision(manifest, previous)).await.ok()?)?;
+                let manifests = parse_manifests(&self.read_text(tool, at_revision(manifest, previous)).await.ok()?)?;
                 Some(NewRelease { manifests, values: None })
             }
         }

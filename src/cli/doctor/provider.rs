@@ -78,7 +78,10 @@ fn advice_for(error: &ModelError, key: &str, url: &str) -> String {
     match error.kind {
         ModelErrorKind::Auth => format!("check that {key} is valid and may use this model"),
         ModelErrorKind::Quota => format!("check the plan and the credit of {key}"),
-        ModelErrorKind::InvalidRequest | ModelErrorKind::ModelNotFound | ModelErrorKind::ContextTooLong => {
+        ModelErrorKind::InvalidRequest
+        | ModelErrorKind::ContentFiltered
+        | ModelErrorKind::ModelNotFound
+        | ModelErrorKind::ContextTooLong => {
             format!("check that LLM_MODEL is a model of this provider, and that {url} is its base URL")
         }
         ModelErrorKind::RateLimited | ModelErrorKind::Overloaded => "try again later".to_owned(),

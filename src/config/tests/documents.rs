@@ -73,6 +73,7 @@ fn json_schema_accepts_the_files_of_the_repository() {
     for text in [
         include_str!("../../../config/settings.yaml"),
         include_str!("../../../config/models.yaml"),
+        include_str!("../../../config/dialects.yaml"),
         include_str!("../../../config/policy.yaml"),
         "server: {port: '${PORT}'}\ntools: {approval: '${APPROVAL}'}\nbudgets: {turn_usd: $3}\n",
     ] {

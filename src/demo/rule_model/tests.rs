@@ -93,6 +93,7 @@ impl RuleChat {
             temperature: None,
             max_tokens: None,
             reasoning: None,
+            form: k8sops_core::RequestForm::Native,
         }
     }
 

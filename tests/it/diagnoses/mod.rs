@@ -26,6 +26,11 @@ use k8sops_testing::{
 
 mod release;
 
+/// Most tokens of the descriptions of one server's tools, in one request.
+const MAX_TOOL_TOKENS: usize = 5_500;
+/// Most tokens of all messages that a run sends, those that it sends again counted again.
+const MAX_MESSAGE_TOKENS: usize = 10_000;
+
 /// A fault with its cure.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -168,7 +173,9 @@ impl ClusterService {
                 assert!(is_shown, "{} {} does not show {fact:?}: {result}", call.tool, call.arguments);
             }
         }
-        println!("{}: {}", case.fault, TokenCount::sum(&requests));
+        let tokens = TokenCount::sum(&requests);
+        println!("{}: {tokens}", case.fault);
+        assert!(tokens.tools <= MAX_TOOL_TOKENS * requests.len() && tokens.messages <= MAX_MESSAGE_TOKENS, "{tokens}");
     }
 }
 

@@ -24,14 +24,39 @@ struct ReleaseCase {
 fn release_cases() -> Vec<ReleaseCase> {
     vec![
         ReleaseCase {
+            command: format!("helm upgrade web {CHART} -n shop --set image=registry.example/web:1.1.0"),
+            summary: "shop/web: upgrade of a release, 2 objects change; \
+                      shop/web: image (none) → registry.example/web:1.1.0; \
+                      shop/web: web image registry.example/web:1.0.0 → registry.example/web:1.1.0",
+            lines: &[
+                "+image: registry.example/web:1.1.0",
+                "-      - image: registry.example/web:1.0.0",
+                "+      - image: registry.example/web:1.1.0",
+            ],
+        },
+        ReleaseCase {
+            command: format!(
+                "helm upgrade --install web {CHART} --namespace shop --reuse-values --set replicas=0 --wait"
+            ),
+            summary: "shop/web: upgrade of a release, 2 objects change; \
+                      shop/web: replicas (none) → 0; shop/web: replicas 2 → 0",
+            lines: &["+replicas: 0", "-  replicas: 2", "+  replicas: 0"],
+        },
+        ReleaseCase {
+            command: "helm rollback web -n shop".into(),
+            summary: "shop/web: rollback of a release, 1 object changes; shop/web: replicas 0 → 2",
+            lines: &["-  replicas: 0", "+  replicas: 2"],
+        },
+        ReleaseCase {
             command: "helm rollback web 1 --namespace shop".into(),
-            summary: "shop/web: rollback of a release, 1 objects change; \
-                      web: web image registry.example/web:1.1.0 → registry.example/web:1.0.0",
+            summary: "shop/web: rollback of a release, 1 object changes; \
+                      shop/web: web image registry.example/web:1.1.0 → registry.example/web:1.0.0",
             lines: &["-      - image: registry.example/web:1.1.0", "+      - image: registry.example/web:1.0.0"],
         },
         ReleaseCase {
             command: "helm uninstall web -n shop".into(),
-            summary: "shop/web: uninstall of a release, 2 objects change; web: ConfigMap is deleted; web: Deployment is deleted",
+            summary: "shop/web: uninstall of a release, 2 objects change; \
+                      shop/web: ConfigMap is deleted; shop/web: Deployment is deleted",
             lines: &["-kind: ConfigMap", "-  replicas: 2", "-      - image: registry.example/web:1.0.0"],
         },
     ]
@@ -41,8 +66,6 @@ async fn check_release_previews(helm: &str) {
     let folder = Path::new(helm).parent().unwrap().to_str().unwrap();
     let started = start_command_line_server(&[folder]).await;
     run_helm(&started, helm, &["install", "web", CHART, "--namespace", "shop"]).await;
-    run_helm(&started, helm, &["upgrade", "web", CHART, "-n", "shop", "--set", "image=registry.example/web:1.1.0"])
-        .await;
     for ReleaseCase { command, summary, lines } in release_cases() {
         let replies = vec![vec![call("k8s_helm_execute", json!({"command": command}))], vec![text("Done.")]];
         let (session, mut stream, asked) = started.ask(replies).await;

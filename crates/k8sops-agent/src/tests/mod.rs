@@ -4,7 +4,9 @@ mod context;
 mod interrupted;
 mod model_selection;
 mod model_step;
+mod request_ladder;
 mod servers;
+mod strict_servers;
 mod tool_calls;
 
 use parking_lot::{Mutex, RwLock};
@@ -349,6 +351,7 @@ fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> ModelCandidate {
         context_window: None,
         max_tokens: None,
         prices: None,
+        form: Arc::default(),
         circuit: Arc::default(),
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     ids::{CommandId, MessageId},
     message::{ProviderData, StopReason, TokenUsage, ToolCall},
     request_context::RequestContext,
+    request_form::SimplifiedRequest,
 };
 
 /// A message of the user.
@@ -163,12 +164,15 @@ pub struct SessionWarning {
     /// Seconds until the next attempt, if something is retried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_seconds: Option<f64>,
+    /// How the conversation is simplified from now on for a model that rejected it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simplified: Option<SimplifiedRequest>,
 }
 
 impl SessionWarning {
     /// A warning after which nothing is retried.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), wait_seconds: None }
+        Self { code: code.into(), message: message.into(), wait_seconds: None, simplified: None }
     }
 }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use http::{HeaderName, HeaderValue, header};
+use k8sops_core::RequestForm;
 
 use super::{
     reply_assembler::MessagesAssembler,
     request_body::{MessagesBody, MessagesPlan, ThinkingMode, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ReplyStream,
+    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelFeature, ModelOptions, ProviderOptions, ReplyStream,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
@@ -38,7 +39,8 @@ impl AnthropicModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
     pub(crate) fn new(config: &ProviderOptions) -> Self {
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
-        let client = ProviderHttpClient::new(config);
+        let mut client = ProviderHttpClient::new(config);
+        client.choose_dialect(config, DialectProtocol::Messages);
         Self {
             client,
             models,
@@ -75,12 +77,16 @@ impl AnthropicModel {
         };
         let max_tokens = request.max_tokens.or_else(|| model?.max_output_tokens).unwrap_or(DEFAULT_MAX_TOKENS);
         let takes_temperature = !model.is_some_and(|model| model.lacks(ModelFeature::Temperature));
+        let quirks = self.quirks.for_model(&request.model);
+        let dialect = self.client.dialect();
         MessagesPlan {
-            max_tokens: self.token_limits.fit_reply_limit(request, max_tokens),
+            max_tokens: self.token_limits.fit_reply_limit(request, max_tokens, &dialect),
+            dialect: dialect.adapted(&quirks, request.form),
+            form: request.form,
             thinking,
             takes_temperature,
-            quirks: self.quirks.for_model(&request.model),
-            return_blocks: true,
+            quirks,
+            return_blocks: request.form < RequestForm::Strict,
         }
     }
 }

@@ -2,19 +2,26 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use k8sops_core::ReasoningEffort;
+use k8sops_core::{ReasoningEffort, RequestForm};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ChatRequest, ToolChoice,
-    prompt::{PromptTurn, SameModelContent, ToolExchange, arguments_object, prompt_turns, sanitize_tool_name},
+    ChatRequest, Dialect, ToolChoice,
+    prompt::{
+        BEGINNING_LEFT_OUT, PromptTurn, SameModelContent, ToolExchange, UNAVAILABLE_TOOL, arguments_object,
+        called_tool_names, empty_tool_schema, prompt_turns, sanitize_tool_name,
+    },
     provider_blocks::{BlockFormat, ReplyPart, without_trailing_reasoning},
     quirks::ModelQuirk,
 };
 
 /// How the body is built, in addition to the request.
 pub(crate) struct MessagesPlan {
+    /// The rules of the server, with what the model rejects and in the form of the request.
+    pub(crate) dialect: Dialect,
+    /// The form of the request.
+    pub(crate) form: RequestForm,
     /// The token limit of the reply.
     pub(crate) max_tokens: u32,
     /// How the model reasons.
@@ -122,7 +129,7 @@ impl<'a> From<ContentBlock<'a>> for CachedBlock<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ContentBlock<'a> {
     Text {
-        text: &'a str,
+        text: Cow<'a, str>,
     },
     ToolUse {
         id: &'a str,
@@ -176,7 +183,7 @@ fn thinking_options(
     plan: &MessagesPlan,
     turns: &[PromptTurn<'_>],
 ) -> (Option<Value>, Option<Value>) {
-    if plan.quirks.contains(&ModelQuirk::NoThinking) {
+    if plan.quirks.contains(&ModelQuirk::NoThinking) || plan.form >= RequestForm::Strict {
         return (None, None);
     }
     // By default, newer models return neither their reasoning nor the text between two calls.
@@ -216,10 +223,10 @@ fn thinking_options(
 impl<'a> MessagesBody<'a> {
     /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &MessagesPlan) -> Self {
-        let turns = prompt_turns(request, BlockFormat::AnthropicMessages);
+        let turns = prompt_turns(request, BlockFormat::AnthropicMessages, &plan.dialect);
         let (thinking, output_config) = thinking_options(request, plan, &turns);
-        let mut tools: Vec<_> = request
-            .tools
+        let offered = if plan.form == RequestForm::Bare { &[] } else { &request.tools[..] };
+        let mut tools: Vec<_> = offered
             .iter()
             .map(|tool| MessagesTool {
                 name: Cow::Borrowed(&tool.name),
@@ -238,7 +245,7 @@ impl<'a> MessagesBody<'a> {
         let tool_choice = (tools_forbidden && !tools.is_empty()).then(|| json!({"type": "none"}));
         let mut system: Vec<CachedBlock<'_>> = Vec::new();
         if !request.system.is_empty() {
-            system.push(ContentBlock::Text { text: &request.system }.into());
+            system.push(ContentBlock::Text { text: Cow::Borrowed(&request.system) }.into());
         }
         let mut messages = build_messages(turns, plan.return_blocks);
         let cache_mark = Some(CacheControl::Ephemeral);
@@ -263,7 +270,10 @@ impl<'a> MessagesBody<'a> {
             // A model that reasons accepts only its default temperature. The setting may be on the scale of another
             // provider, if this model is a fallback.
             temperature: request.temperature.map(|temperature| temperature.min(MAX_TEMPERATURE)).filter(|_| {
-                plan.takes_temperature && !plan.quirks.contains(&ModelQuirk::NoTemperature) && thinking.is_none()
+                plan.takes_temperature
+                    && plan.form != RequestForm::Bare
+                    && !plan.quirks.contains(&ModelQuirk::NoTemperature)
+                    && thinking.is_none()
             }),
             thinking,
             output_config,
@@ -274,21 +284,13 @@ impl<'a> MessagesBody<'a> {
 
 /// Returns the tools that were called in `turns`, described as unavailable.
 fn unavailable_tools<'a>(turns: &[PromptTurn<'a>]) -> Vec<MessagesTool<'a>> {
-    let calls = turns.iter().flat_map(|turn| match turn {
-        PromptTurn::User(_) => &[],
-        PromptTurn::Assistant { exchanges, .. } => exchanges.as_slice(),
+    let tools = called_tool_names(turns).into_iter().map(|name| MessagesTool {
+        name,
+        description: UNAVAILABLE_TOOL,
+        input_schema: Cow::Owned(empty_tool_schema()),
+        cache_control: None,
     });
-    let names: BTreeSet<_> = calls.map(|exchange| sanitize_tool_name(&exchange.call.name)).collect();
-    let schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
-    names
-        .into_iter()
-        .map(|name| MessagesTool {
-            name,
-            description: "Not available now.",
-            input_schema: Cow::Owned(schema.clone()),
-            cache_control: None,
-        })
-        .collect()
+    tools.collect()
 }
 
 /// Builds the messages. Roles alternate, the first is the user, and no message is empty.
@@ -302,7 +304,7 @@ fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<Me
         }
     };
     if matches!(turns.first(), Some(PromptTurn::Assistant { .. })) {
-        add(MessagesRole::User, vec![ContentBlock::Text { text: "(The beginning of the conversation is left out.)" }]);
+        add(MessagesRole::User, vec![ContentBlock::Text { text: Cow::Borrowed(BEGINNING_LEFT_OUT) }]);
     }
     for turn in turns {
         match turn {
@@ -331,7 +333,7 @@ fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<Me
 fn rebuild_reply<'a>(parts: Vec<ReplyPart<'a>>, uses: Vec<ContentBlock<'a>>) -> Vec<ContentBlock<'a>> {
     let mut uses = uses.into_iter();
     let blocks = without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
-        ReplyPart::Text(text, _) => Some(ContentBlock::Text { text }),
+        ReplyPart::Text(text, _) => Some(ContentBlock::Text { text: Cow::Borrowed(text) }),
         // Reasoning without a signature is rejected.
         ReplyPart::Reasoning(thinking, mut data) => {
             Some(ContentBlock::Thinking { thinking, signature: data.remove("signature")? })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::retry_after::find_wait_in_body;
+use super::retry_after::{find_wait_in_body, parse_delay};
 
 /// The error that a provider reports.
 #[derive(Debug, Default)]
@@ -24,11 +24,14 @@ pub(crate) struct ProviderErrorBody {
 }
 
 impl ProviderErrorBody {
-    /// Parses the body of a response with an error status.
-    pub(crate) fn from_body(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+    /// Parses the body of a response with an error status. `wait_fields` are the server's own names of a wait, as pointers into
+    /// the error.
+    pub(crate) fn from_body(status: u16, retry_after: Option<Duration>, body: &[u8], wait_fields: &[String]) -> Self {
         let parsed = if let Ok(value) = serde_json::from_slice::<Value>(body) {
             let error = find_error_object(&value).unwrap_or(&value);
-            Self { request_id: find_request_id(&value), ..Self::from_fields(error, Some(&value)) }
+            let named = wait_fields.iter().find_map(|pointer| parse_delay(error.pointer(pointer)?, 1.0));
+            let parsed = Self::from_fields(error, Some(&value));
+            Self { request_id: find_request_id(&value), retry_after: named.or(parsed.retry_after), ..parsed }
         } else {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();

@@ -58,6 +58,53 @@ const QUOTA_EXHAUSTED: [&str; 17] = [
     "budget has been exceeded",
 ];
 
+/// Texts by which a filter of the provider refuses what a request contains.
+const CONTENT_FILTERED: [&str; 25] = [
+    "content_filter",
+    "content filter",
+    "content filtering",
+    "content management policy",
+    "responsibleaipolicyviolation",
+    "violating our usage policy",
+    "data_inspection_failed",
+    "datainspectionfailed",
+    "inappropriate content",
+    "content exists risk",
+    "sensitive_words",
+    "prohibited_content",
+    "prohibited content",
+    "requires moderation",
+    "flagged by moderation",
+    "guardrail_intervened",
+    "content policy violation",
+    "content moderation",
+    "sensitive content",
+    "sensitivecontent",
+    "sensitive information",
+    "unsafe content",
+    "considered high risk",
+    "敏感内容",
+    "违规内容",
+];
+
+/// Texts by which a server, or a gateway before it, calls the request invalid, with a status that blames the server.
+const REJECTED_BY_UPSTREAM: [&str; 13] = [
+    "badrequesterror",
+    "invalid_request_error",
+    "invalid_request_message_order",
+    "validationexception",
+    "invalid_argument",
+    "jinja",
+    "chat template",
+    "prompt template",
+    "roles must alternate",
+    "raise_exception",
+    // The template of a model failed: llama.cpp quotes it.
+    "{%",
+    "{{",
+    "is not callable",
+];
+
 /// Texts about an invalid API key, with a status other than 401.
 const INVALID_KEY: [&str; 3] = ["api key not valid", "invalid api key", "incorrect api key"];
 
@@ -74,13 +121,15 @@ const RATE_QUOTA: [&str; 8] =
 const DAILY_QUOTA: [&str; 3] = ["perday", "per day", "daily"];
 
 /// Texts by which providers say that a model does not exist, with a status other than 404.
-const UNKNOWN_MODEL: [&str; 6] = [
+const UNKNOWN_MODEL: [&str; 8] = [
     "model_not_found",
     "model not found",
     "no such model",
     "invalid model",
     "unknown model",
     "model identifier is invalid",
+    "model not exist",
+    "model does not exist",
 ];
 
 /// Texts by which servers say that the model wrote a call that they cannot parse, or of a tool that does not exist. The client
@@ -165,7 +214,11 @@ impl ProviderCall {
             ),
             ModelErrorKind::ModelNotFound => self.not_found_message(*status, &reason),
             ModelErrorKind::InvalidRequest if *status == 405 => self.not_found_message(*status, &reason),
-            ModelErrorKind::InvalidRequest if *status >= 500 => format!(
+            ModelErrorKind::ContentFiltered => format!(
+                "A content filter of {provider} refuses what the request for `{model}` contains ({status}): {reason}. Word the \
+                 message differently, or choose another model."
+            ),
+            ModelErrorKind::InvalidRequest if matches!(status, 501 | 505) => format!(
                 "{provider} does not support this request for `{model}` ({status}): {reason}. Use another server or another \
                  model."
             ),
@@ -204,6 +257,7 @@ fn rejection_kind(body: &ProviderErrorBody, searched: &str) -> ModelErrorKind {
     match status {
         402 => ModelErrorKind::Quota,
         _ if names_quota && !is_refilled => ModelErrorKind::Quota,
+        400 | 403 | 422 | 451 | 500 if contains_any(&CONTENT_FILTERED) => ModelErrorKind::ContentFiltered,
         400 if contains_any(&INVALID_KEY) => ModelErrorKind::Auth,
         400 if contains_any(&SERVER_FAILED) => ModelErrorKind::Overloaded,
         429 | 413 if contains_any(&[TOO_LARGE_FOR_RATE]) => ModelErrorKind::ContextTooLong,
@@ -217,6 +271,7 @@ fn rejection_kind(body: &ProviderErrorBody, searched: &str) -> ModelErrorKind {
         404 if contains_any(&UNSUPPORTED_FEATURE) => ModelErrorKind::InvalidRequest,
         404 => ModelErrorKind::ModelNotFound,
         400 | 422 if contains_any(&UNKNOWN_MODEL) => ModelErrorKind::ModelNotFound,
+        500 | 502 | 503 if contains_any(&REJECTED_BY_UPSTREAM) => ModelErrorKind::InvalidRequest,
         // A server that names a time expects to serve the request then.
         500.. if retry_after.is_some() => ModelErrorKind::RateLimited,
         501 | 505 => ModelErrorKind::InvalidRequest,

@@ -52,7 +52,7 @@ pub(super) fn find_wait_in_body(error: &Value, text: &str) -> Option<Duration> {
 }
 
 /// Parses a delay: a number, of which `parts` are a second, `"9.5s"`, or an object with seconds and nanoseconds.
-fn parse_delay(delay: &Value, parts: f64) -> Option<Duration> {
+pub(super) fn parse_delay(delay: &Value, parts: f64) -> Option<Duration> {
     match delay {
         Value::Number(number) => Duration::try_from_secs_f64(number.as_f64()? / parts).ok(),
         Value::String(text) => match text.trim().parse::<f64>() {

@@ -24,7 +24,7 @@ fn bodies_of_servers_have_their_meaning() {
         include_str!("server_bodies.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let mut wrong = Vec::new();
     for ServerBody { from, status, body, code, wait } in &rows {
-        let error = call().rejection_error(&ProviderErrorBody::from_body(*status, None, body.as_bytes()));
+        let error = call().rejection_error(&ProviderErrorBody::from_body(*status, None, body.as_bytes(), &[]));
         let wait = wait.map(Duration::from_secs_f64);
         if error.code() != code || error.details.retry_after != wait {
             wrong.push(format!("{from}: {} {:?}, not {code} {wait:?}", error.code(), error.details.retry_after));

@@ -22,7 +22,7 @@ pub(super) fn call() -> ProviderCall {
 }
 
 fn rejection(status: u16, body: &Value) -> ModelError {
-    call().rejection_error(&ProviderErrorBody::from_body(status, None, body.to_string().as_bytes()))
+    call().rejection_error(&ProviderErrorBody::from_body(status, None, body.to_string().as_bytes(), &[]))
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn exhausted_quota_is_not_retryable() {
     assert!(!rejection(429, &body).is_retryable());
     let words =
         json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "You exceeded your current quota."}});
-    let soon = ProviderErrorBody::from_body(429, Some(Duration::from_secs(9)), words.to_string().as_bytes());
+    let soon = ProviderErrorBody::from_body(429, Some(Duration::from_secs(9)), words.to_string().as_bytes(), &[]);
     assert_eq!(call().rejection_error(&soon).code(), "rate_limited", "Gemini's quota per minute");
     let words = "Your credit balance is too low to access the Anthropic API.";
     let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": words}});
@@ -95,11 +95,12 @@ fn all_error_body_forms_are_parsed() {
         ("just\n text", "just text"),
         ("", "no reason given"),
     ] {
-        let message = call().rejection_error(&ProviderErrorBody::from_body(500, None, body.as_bytes())).to_string();
+        let message =
+            call().rejection_error(&ProviderErrorBody::from_body(500, None, body.as_bytes(), &[])).to_string();
         assert!(message.contains(words), "{body}: {message}");
     }
     let long =
-        call().rejection_error(&ProviderErrorBody::from_body(500, None, "é".repeat(5000).as_bytes())).to_string();
+        call().rejection_error(&ProviderErrorBody::from_body(500, None, "é".repeat(5000).as_bytes(), &[])).to_string();
     assert!(long.chars().count() < 500);
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, header};
-use k8sops_core::TokenUsage;
+use k8sops_core::{RequestForm, TokenUsage};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -14,13 +14,14 @@ use super::{
     request_body::{OllamaBody, OllamaPlan, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply, ProviderOptions,
-    ReplyDelta, ReplyStream,
+    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply,
+    ProviderOptions, ReplyDelta, ReplyStream,
     error_mapping::ProviderCall,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices},
     reply_assembly::{await_first_delta, reply_stream},
+    tool_rejections::{RejectedTools, left_out_notice},
 };
 
 /// A provider that speaks Ollama's own API.
@@ -36,6 +37,7 @@ struct OllamaInner {
     /// The context lengths that the server reports for its models.
     windows: Mutex<HashMap<String, u32>>,
     quirks: LearnedQuirks,
+    rejected_tools: RejectedTools,
 }
 
 impl OllamaModel {
@@ -45,13 +47,16 @@ impl OllamaModel {
         // Ollama accepts a number of seconds only as a number.
         let keep_alive =
             config.keep_alive.as_ref().map(|text| text.parse::<i64>().map_or(json!(text), |secs| json!(secs)));
+        let mut client = ProviderHttpClient::new(config);
+        client.choose_dialect(config, DialectProtocol::Ollama);
         Self(Arc::new(OllamaInner {
-            client: ProviderHttpClient::new(config),
+            client,
             models,
             max_context: config.max_context,
             keep_alive,
             windows: Mutex::default(),
             quirks: LearnedQuirks::default(),
+            rejected_tools: RejectedTools::default(),
         }))
     }
 }
@@ -100,16 +105,18 @@ impl OllamaInner {
     fn plan_request(&self, request: &ChatRequest, window: u32) -> OllamaPlan {
         let quirks = self.quirks.for_model(&request.model);
         let lacks = |feature| self.models.get(&request.model).is_some_and(|model| model.lacks(feature));
+        let is_bare = request.form == RequestForm::Bare;
         OllamaPlan {
+            dialect: self.client.dialect().adapted(&quirks, request.form),
             window,
             keep_alive: self.keep_alive.clone(),
-            tools: !quirks.contains(&ModelQuirk::NoTools) && !lacks(ModelFeature::Tools),
-            think: !quirks.contains(&ModelQuirk::NoThinking) && !lacks(ModelFeature::Thinking),
+            tools: !is_bare && !quirks.contains(&ModelQuirk::NoTools) && !lacks(ModelFeature::Tools),
+            think: !is_bare && !quirks.contains(&ModelQuirk::NoThinking) && !lacks(ModelFeature::Thinking),
             stream: !quirks.contains(&ModelQuirk::NoStreamedCalls),
         }
     }
 
-    /// Calls the model as planned. Parameters that it rejects are dropped, and the request is sent again.
+    /// Calls the model as planned. Parameters and tools that it rejects are dropped, and the request is sent again.
     async fn call_model(
         &self,
         call: &ProviderCall,
@@ -117,6 +124,8 @@ impl OllamaInner {
         mut plan: OllamaPlan,
     ) -> Result<ReplyStream, ModelError> {
         let headers = self.protocol_headers()?;
+        let offered_tools = request.tools.clone();
+        let request = &mut ChatRequest { tools: self.rejected_tools.accepted_tools(request), ..request.clone() };
         loop {
             let known = self.quirks.for_model(&request.model);
             let body = OllamaBody::build(request, &plan);
@@ -126,7 +135,8 @@ impl OllamaInner {
             let stream = match events {
                 Ok(events) => {
                     let relevant = known.iter().filter(|quirk| affects_request(**quirk, request));
-                    let notices = quirk_notices(relevant, &request.model);
+                    let mut notices = quirk_notices(relevant, &request.model);
+                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
                     let offered = if plan.tools { request.callable_tool_names() } else { Vec::new() };
                     let assembler = OllamaAssembler::new(events.call().clone(), offered.clone(), plan.window, notices);
                     await_first_delta(reply_stream(events, assembler, offered)).await
@@ -135,6 +145,10 @@ impl OllamaInner {
             };
             match stream.map_err(|error| with_pull_hint(error, &request.model)) {
                 Ok(stream) => return Ok(stream),
+                // Before the quirks: a text about one tool must not cost all tools.
+                Err(error) if self.rejected_tools.learn_from_rejection(request, &error) => {
+                    request.tools = self.rejected_tools.accepted_tools(request);
+                }
                 Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known).is_some() => {
                     let stream = plan.stream;
                     plan = self.plan_request(request, plan.window);

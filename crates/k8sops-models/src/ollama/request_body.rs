@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ChatRequest, ToolChoice,
+    ChatRequest, Dialect, ToolChoice,
     prompt::{PromptTurn, arguments_object, prompt_turns, sanitize_tool_name},
     provider_blocks::BlockFormat,
     quirks::ModelQuirk,
@@ -16,6 +16,8 @@ use crate::{
 /// How the body is built, in addition to the request.
 #[derive(Debug, Clone)]
 pub(crate) struct OllamaPlan {
+    /// The rules of the server, in the form of the request.
+    pub(crate) dialect: Dialect,
     /// The context length in tokens.
     pub(crate) window: u32,
     /// How long the model stays loaded.
@@ -61,7 +63,7 @@ enum OllamaMessage<'a> {
         content: Cow<'a, str>,
     },
     Assistant {
-        content: &'a str,
+        content: Cow<'a, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         thinking: Option<&'a str>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -140,7 +142,7 @@ impl<'a> OllamaBody<'a> {
         });
         Self {
             model: &request.model,
-            messages: build_messages(request),
+            messages: build_messages(request, &plan.dialect),
             tools: tools.collect(),
             stream: plan.stream,
             think,
@@ -154,21 +156,21 @@ impl<'a> OllamaBody<'a> {
     }
 }
 
-fn build_messages(request: &ChatRequest) -> Vec<OllamaMessage<'_>> {
+fn build_messages<'a>(request: &'a ChatRequest, dialect: &Dialect) -> Vec<OllamaMessage<'a>> {
     let mut messages = Vec::with_capacity(request.messages.len() + 1);
     if !request.system.is_empty() {
         messages.push(OllamaMessage::System { content: &request.system });
     }
-    for turn in prompt_turns(request, BlockFormat::OllamaChat) {
+    for turn in prompt_turns(request, BlockFormat::OllamaChat, dialect) {
         match turn {
             PromptTurn::User(text) => {
                 // Two user messages in a row follow a failed run. The templates of some models lose one of them.
                 if let Some(OllamaMessage::User { content }) = messages.last_mut() {
                     let content = content.to_mut();
                     content.push_str("\n\n");
-                    content.push_str(text);
+                    content.push_str(&text);
                 } else {
-                    messages.push(OllamaMessage::User { content: Cow::Borrowed(text) });
+                    messages.push(OllamaMessage::User { content: text });
                 }
             }
             PromptTurn::Assistant { text, exchanges, same_model } => {

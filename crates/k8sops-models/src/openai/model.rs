@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use http::header;
+use k8sops_core::RequestForm;
 
 use super::{
     chat::{ChatCompletionsAssembler, ChatCompletionsBody, offered_tool_names},
@@ -11,10 +12,11 @@ use super::{
     responses::{ResponsesAssembler, ResponsesBody},
 };
 use crate::{
-    ChatModel, ChatRequest, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol, ReplyStream,
+    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol,
+    ReplyStream,
     event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
-    quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
+    quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
     tool_rejections::{RejectedTools, left_out_notice},
@@ -53,13 +55,20 @@ impl OpenAiApi {
 impl OpenAiModel {
     /// Creates a client for a provider. Nothing is sent or checked before the first call.
     pub(crate) fn new(config: &ProviderOptions) -> Self {
-        let client = ProviderHttpClient::new(config);
+        let mut client = ProviderHttpClient::new(config);
         let api = match config.protocol {
             ProviderProtocol::OpenaiResponses => OpenAiApi::Responses,
             ProviderProtocol::OpenaiChat => OpenAiApi::Chat,
             _ if client.is_host(OPENAI_HOST) => OpenAiApi::Responses,
             _ => OpenAiApi::Chat,
         };
+        client.choose_dialect(
+            config,
+            match api {
+                OpenAiApi::Chat => DialectProtocol::Chat,
+                OpenAiApi::Responses => DialectProtocol::Responses,
+            },
+        );
         let models = config.models.iter().map(|model| (model.id.clone(), model.clone())).collect();
         Self {
             client,
@@ -87,10 +96,10 @@ impl OpenAiModel {
         let model = self.models.get(&request.model);
         let lacks = [ModelFeature::Thinking, ModelFeature::Temperature].into_iter();
         OpenAiPlan {
-            // OpenAI's newer models reject `max_tokens`, while many other servers know no other name.
-            completion_limit: self.client.is_host(OPENAI_HOST) != quirks.contains(&ModelQuirk::OtherLimitField),
+            dialect: self.client.dialect().adapted(&quirks, request.form),
+            form: request.form,
             lacks: lacks.filter(|feature| model.is_some_and(|model| model.lacks(*feature))).collect(),
-            return_blocks: true,
+            return_blocks: request.form < RequestForm::Strict,
             quirks,
         }
     }
@@ -103,7 +112,8 @@ impl ChatModel for OpenAiModel {
         request.tools = self.rejected_tools.accepted_tools(&request);
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
-        request.max_tokens = request.max_tokens.map(|limit| self.token_limits.fit_reply_limit(&request, limit));
+        request.max_tokens =
+            request.max_tokens.map(|limit| self.token_limits.fit_reply_limit(&request, limit, &self.client.dialect()));
         let mut plan = self.plan_request(&request);
         loop {
             let path = self.api.request_path();
@@ -145,7 +155,12 @@ impl ChatModel for OpenAiModel {
                 }
                 Err(error) => error,
             };
-            if plan.return_blocks && has_returned_blocks && rejects_returned_blocks(&error, &request.model) {
+            self.client.recognize_server(&call, &error, &["models"], &headers).await;
+            let replanned = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
+            if error.is_rejected_request() && replanned.dialect != plan.dialect {
+                // The server gave itself away by the rejection.
+                plan = replanned;
+            } else if plan.return_blocks && has_returned_blocks && rejects_returned_blocks(&error, &request.model) {
                 plan.return_blocks = false;
             } else if let Some(limit) =
                 self.token_limits.learn_from_rejection(&request.model, &error, request.max_tokens)

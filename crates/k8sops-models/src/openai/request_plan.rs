@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use k8sops_core::ReasoningEffort;
+use k8sops_core::{ReasoningEffort, RequestForm};
 
-use crate::{ChatRequest, ModelFeature, quirks::ModelQuirk};
+use crate::{ChatRequest, Dialect, ModelFeature, quirks::ModelQuirk};
 
 /// How a body is built, in addition to the request.
 #[derive(Debug, Default)]
 pub(crate) struct OpenAiPlan {
-    /// Whether the reply limit is sent as `max_completion_tokens`, its newer name.
-    pub(crate) completion_limit: bool,
+    /// The rules of the server, with what the model rejects and in the form of the request.
+    pub(crate) dialect: Dialect,
+    /// The form of the request.
+    pub(crate) form: RequestForm,
     /// The features that the model is known to lack.
     pub(crate) lacks: BTreeSet<ModelFeature>,
     /// Whether the model gets its own reasoning back.
@@ -25,9 +27,10 @@ impl OpenAiPlan {
         let lacking = match without {
             ModelQuirk::NoThinking | ModelQuirk::NoEncryptedReasoning => self.lacks.contains(&ModelFeature::Thinking),
             ModelQuirk::NoTemperature => self.lacks.contains(&ModelFeature::Temperature),
+            ModelQuirk::NoStreamOptions => !self.dialect.stream_options,
             _ => false,
         };
-        !lacking && !self.quirks.contains(&without)
+        !lacking && self.form != RequestForm::Bare && !self.quirks.contains(&without)
     }
 }
 

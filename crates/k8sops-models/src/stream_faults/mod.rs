@@ -1,5 +1,6 @@
 //! Tests of what servers and gateways do to streams, in all protocols and at every cut of the bytes.
 
+mod conversation_rejections;
 mod rejections;
 mod server_streams;
 

@@ -8,7 +8,7 @@ mod register;
 
 use std::{collections::BTreeSet, sync::OnceLock, time::Duration};
 
-use k8sops_core::{EventBody, SessionEvent, SessionState, TokenUsage, ToolCallId};
+use k8sops_core::{EventBody, SessionEvent, SessionState, SessionWarning, TokenUsage, ToolCallId};
 use prometheus::{
     CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
@@ -43,6 +43,7 @@ pub struct Metrics {
     model_replies: IntCounterVec,
     model_retries: IntCounterVec,
     model_fallbacks: IntCounter,
+    requests_simplified: IntCounterVec,
     context_compactions: IntCounter,
     open_circuits: IntGaugeVec,
     events_committed: IntCounter,
@@ -163,6 +164,11 @@ impl Metrics {
             ),
             model_fallbacks: register
                 .counter("k8sops_model_fallbacks_total", "Runs that switched to a fallback model."),
+            requests_simplified: register.counter_vec(
+                "k8sops_model_requests_simplified_total",
+                "Conversations that were simplified because a model rejected them, by the step that helped.",
+                &["provider", "model", "step"],
+            ),
             context_compactions: register.counter(
                 "k8sops_context_compactions_total",
                 "Times that the oldest turns of a conversation were summarized.",
@@ -282,6 +288,10 @@ impl Metrics {
                 self.count_usage(labels, e.usage);
             }
             EventBody::Warning(e) if e.wait_seconds.is_some() => self.model_retries.with_label_values(&[&e.code]).inc(),
+            EventBody::Warning(SessionWarning { simplified: Some(simplified), .. }) => {
+                let [provider, model] = self.model_labels(&simplified.provider, &simplified.model);
+                self.requests_simplified.with_label_values(&[provider, model, simplified.step.as_str()]).inc();
+            }
             EventBody::Warning(e) if e.code == "fallback" => self.model_fallbacks.inc(),
             _ => {}
         }

@@ -13,6 +13,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use crate::strict_servers::StrictServer;
+
 use super::{
     api::{GOOD_REPLY, ProviderApi},
     response::ScriptedResponse,
@@ -41,6 +43,7 @@ impl ReceivedRequest {
 #[derive(Default)]
 struct SharedState {
     scripts: Mutex<HashMap<(ProviderApi, String), VecDeque<ScriptedResponse>>>,
+    strict: Mutex<HashMap<String, StrictServer>>,
     received: Mutex<Vec<ReceivedRequest>>,
 }
 
@@ -75,6 +78,11 @@ impl FakeProviders {
         scripts.entry((api, model.to_owned())).or_default().extend(responses);
     }
 
+    /// Lets a model reject what a strict server would reject.
+    pub fn make_strict(&self, model: &str, server: StrictServer) {
+        self.shared.strict.lock().insert(model.to_owned(), server);
+    }
+
     /// Returns the requests for replies of a model so far.
     pub fn received(&self, api: ProviderApi, model: &str) -> Vec<ReceivedRequest> {
         let received = self.shared.received.lock();
@@ -101,18 +109,21 @@ async fn serve_request(mut socket: TcpStream, shared: Arc<SharedState>) {
     let api = received.api;
     let model = received.model().to_owned();
     let show = received.path == "/api/show";
+    let strict = shared.strict.lock().get(&model).copied().filter(|_| api.is_some());
+    let rejection = strict.and_then(|server| server.check(&received.body).err());
     shared.received.lock().push(received);
-    let response = match api {
-        Some(api) => {
+    let response = match (rejection, api) {
+        (Some(rejection), _) => rejection.response(),
+        (None, Some(api)) => {
             let mut scripts = shared.scripts.lock();
             let next = scripts.get_mut(&(api, model)).and_then(VecDeque::pop_front);
             next.unwrap_or_else(|| api.text(GOOD_REPLY))
         }
-        None if show => {
+        (None, None) if show => {
             let info = json!({"general.architecture": "test", "test.context_length": 40_960});
             ScriptedResponse::plain(200, "application/json", json!({"model_info": info}).to_string().into_bytes())
         }
-        None => ScriptedResponse::plain(404, "text/plain", b"404 page not found".to_vec()),
+        (None, None) => ScriptedResponse::plain(404, "text/plain", b"404 page not found".to_vec()),
     };
     // Sending fails if the client has closed the connection, as some tests do.
     let _ = response.send(&mut socket).await;

@@ -121,7 +121,15 @@ pub(crate) fn plan_typed_call(tool: &str, arguments: &Map<String, Value>) -> Opt
 fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<CallPlan> {
     let resource = || named.target(&named.text("apiVersion")?, &named.text("kind")?);
     match tool {
-        "resources_create_or_update" => CallPlan::manifests(&named.text("resource")?, ManifestVerb::Apply, None),
+        "resources_create_or_update" => {
+            let mut plan = CallPlan::manifests(&named.text("resource")?, ManifestVerb::Apply, None)?;
+            for change in &mut plan.changes {
+                if let ObjectEdit::Apply(manifest) = &mut change.edit {
+                    change.edit = ObjectEdit::ApplyOnServer(std::mem::take(manifest));
+                }
+            }
+            Some(plan)
+        }
         "resources_delete" => Some(CallPlan::one(resource()?, "delete", ObjectEdit::Delete)),
         "resources_scale" => {
             Some(CallPlan::one(resource()?, "scale", ObjectEdit::SetReplicas(named.integer("scale")?)))

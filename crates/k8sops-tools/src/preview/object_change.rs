@@ -1,6 +1,6 @@
 //! One object before and after a call: its diff, and what it says in one line.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use k8sops_core::AffectedObject;
@@ -126,10 +126,21 @@ fn collect_changes(before: &Value, after: &Value, path: &mut Vec<String>, change
                 path.pop();
             }
         }
+        (Value::Array(old), Value::Array(new)) if is_named_list(old) && is_named_list(new) => {
+            let is_in = |list: &[Value], item: &Value| list.iter().any(|other| other["name"] == item["name"]);
+            for item in old.iter().chain(new.iter().filter(|item| !is_in(old, item))) {
+                // An item that is missing on one side has its name there, so that only its other fields are named.
+                let absent = json!({"name": item["name"]});
+                let find = |list: &'_ [Value]| list.iter().find(|other| other["name"] == item["name"]).cloned();
+                path.push(item["name"].as_str().unwrap_or_default().to_owned());
+                let before = find(old).unwrap_or_else(|| absent.clone());
+                collect_changes(&before, &find(new).unwrap_or(absent), path, changes);
+                path.pop();
+            }
+        }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             for (at, (old, new)) in old.iter().zip(new).enumerate() {
-                let name = new["name"].as_str().map_or_else(|| at.to_string(), str::to_owned);
-                path.push(name);
+                path.push(at.to_string());
                 collect_changes(old, new, path, changes);
                 path.pop();
             }
@@ -144,6 +155,14 @@ fn collect_changes(before: &Value, after: &Value, path: &mut Vec<String>, change
             changes.push(format!("{field} {} → {}", shorten(old), shorten(new)));
         }
     }
+}
+
+/// Returns whether the items of a list are told apart by their names.
+fn is_named_list(items: &[Value]) -> bool {
+    let is_named = |(at, item): (usize, &Value)| {
+        item["name"].is_string() && !items.iter().take(at).any(|other| other["name"] == item["name"])
+    };
+    items.iter().enumerate().all(is_named)
 }
 
 /// Returns whether a dry run shows another value in such a line each time: an address or a name that the server assigns.
@@ -173,7 +192,6 @@ fn shorten(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn deployment(replicas: u32, image: &str) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "status": {"replicas": replicas},
@@ -196,6 +214,15 @@ mod tests {
         assert_eq!(scaled.object.uid.as_deref(), Some("u1"));
         let image = change(Some(deployment(2, "web:1")), Some(deployment(2, "web:2")));
         assert_eq!(image.summary(), "shop/checkout: app image web:1 → web:2");
+        let with_env = |env: Value| {
+            let mut object = deployment(2, "web:1");
+            object["spec"]["template"]["spec"]["containers"][0]["env"] = env;
+            Some(object)
+        };
+        let before = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
+        let after = json!([{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]);
+        let renamed = change(with_env(before), with_env(after));
+        assert_eq!(renamed.summary(), "shop/checkout: A value 1 → (none), B value 2 → 3, C value (none) → 4");
         let gone = change(Some(deployment(2, "web:1")), None);
         assert_eq!(gone.summary(), "shop/checkout: Deployment is deleted");
         assert!(gone.unified_diff().contains("+++ /dev/null\n"));

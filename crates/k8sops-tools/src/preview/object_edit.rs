@@ -16,6 +16,9 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 pub(crate) enum ObjectEdit {
     /// A manifest is applied.
     Apply(Value),
+    /// A manifest is applied by the API server, which knows the owner of each field. What the same owner had set and the manifest
+    /// leaves out is not known here.
+    ApplyOnServer(Value),
     /// The object is created.
     Create(Value),
     /// The object becomes this one.
@@ -46,7 +49,11 @@ impl ObjectEdit {
         if let Self::Delete = self {
             return Ok(None);
         }
-        if let (Self::Apply(manifest) | Self::Create(manifest) | Self::Replace(manifest), None) = (self, live) {
+        if let (
+            Self::Apply(manifest) | Self::ApplyOnServer(manifest) | Self::Create(manifest) | Self::Replace(manifest),
+            None,
+        ) = (self, live)
+        {
             return Ok(Some(manifest.clone()));
         }
         if let Self::Create(_) = self {
@@ -63,6 +70,9 @@ impl ObjectEdit {
                     remove_fields_left_out(&mut object, &Value::Object(before), manifest, lists);
                 }
                 merge_strategically(&mut object, manifest, lists)?;
+            }
+            Self::ApplyOnServer(manifest) => {
+                merge_strategically(&mut object, manifest, ListMerge::of_applied_object(live))?;
             }
             Self::MergePatch(patch) => merge_json(&mut object, patch),
             Self::StrategicPatch(patch) => merge_strategically(&mut object, patch, ListMerge::of_object(live))?,
@@ -185,6 +195,22 @@ mod tests {
             let edited = edit.apply_to(Some(&deployment())).unwrap().unwrap();
             assert_eq!(edited.pointer(&path).unwrap_or(&Value::Null), &expected, "{edit:?} {path}");
         }
+    }
+
+    #[test]
+    fn server_side_apply_replaces_selectors_as_a_whole() {
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+            "spec": {"type": "ClusterIP", "selector": {"app": "web", "track": "canary"}}});
+        let manifest = json!({"spec": {"selector": {"app": "web"}}});
+        let selector = |edit: ObjectEdit| edit.apply_to(Some(&service)).unwrap().unwrap()["spec"].clone();
+        let applied = selector(ObjectEdit::ApplyOnServer(manifest.clone()));
+        assert_eq!(applied, json!({"type": "ClusterIP", "selector": {"app": "web"}}));
+        assert_eq!(selector(ObjectEdit::StrategicPatch(manifest)), service["spec"]);
+        let env = |source: &str, key: &str| json!([{"name": "A", "valueFrom": {source: {"name": "c", "key": key}}}]);
+        let pod = |env: Value| json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a", "env": env}]}});
+        let edit = ObjectEdit::ApplyOnServer(pod(env("configMapKeyRef", "new")));
+        let live = pod(env("configMapKeyRef", "old"));
+        assert_eq!(edit.apply_to(Some(&live)), Ok(Some(pod(env("configMapKeyRef", "new")))));
     }
 
     #[test]

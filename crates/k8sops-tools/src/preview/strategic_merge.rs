@@ -32,6 +32,19 @@ const MERGED_LISTS: &[(&str, &[&str])] = &[
 const PORT_KEYS: &[&str] = &["containerPort", "port"];
 /// The lists of single values that are merged.
 const MERGED_VALUE_LISTS: &[&str] = &["finalizers"];
+/// The maps that a server-side apply replaces as a whole (`mapType` and `structType` of `atomic` in `k8s.io/api`).
+const ATOMIC_MAPS: &[&str] = &[
+    "configMapKeyRef",
+    "fieldRef",
+    "labelSelector",
+    "namespaceSelector",
+    "nodeSelector",
+    "objectSelector",
+    "podSelector",
+    "resourceFieldRef",
+    "secretKeyRef",
+    "selector",
+];
 /// The API groups whose types are built in. Those of custom resources have no merge keys.
 const BUILT_IN_GROUPS: &[&str] = &[
     "",
@@ -54,11 +67,13 @@ const BUILT_IN_GROUPS: &[&str] = &[
     "storage.k8s.io",
 ];
 
-/// What happens to the lists of an object.
+/// What happens to the lists and maps of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListMerge {
     /// Those of [`MERGED_LISTS`] are merged.
     ByKey,
+    /// Those of [`MERGED_LISTS`] are merged, and [`ATOMIC_MAPS`] are replaced as a whole: a server-side apply.
+    OnServer,
     /// All are replaced as a whole: the object is a custom resource.
     Never,
 }
@@ -71,9 +86,17 @@ impl ListMerge {
         if BUILT_IN_GROUPS.contains(&group) { Self::ByKey } else { Self::Never }
     }
 
+    /// Returns what a server-side apply does with the lists of an object of this kind.
+    pub(super) fn of_applied_object(object: &Value) -> Self {
+        match Self::of_object(object) {
+            Self::ByKey => Self::OnServer,
+            other => other,
+        }
+    }
+
     /// Returns the key by which the items of a list are told apart; `None` if the list is replaced as a whole.
     fn key_of(self, field: &str, items: &[Value]) -> Option<&'static str> {
-        let (_, keys) = MERGED_LISTS.iter().find(|(list, _)| self == Self::ByKey && *list == field)?;
+        let (_, keys) = MERGED_LISTS.iter().find(|(list, _)| self != Self::Never && *list == field)?;
         keys.iter().copied().find(|key| items.iter().any(|item| item.get(key).is_some()))
     }
 }
@@ -96,6 +119,9 @@ pub(super) fn merge_strategically(object: &mut Value, patch: &Value, lists: List
         }
         let current = fields.entry(field.clone()).or_insert(Value::Null);
         match (current, value) {
+            (current, Value::Object(_)) if lists == ListMerge::OnServer && ATOMIC_MAPS.contains(&field.as_str()) => {
+                *current = value.clone();
+            }
             (Value::Array(items), Value::Array(patch)) => merge_list(items, patch, field, lists)?,
             (current, Value::Array(patch)) => {
                 let mut items = Vec::new();
@@ -131,7 +157,7 @@ fn apply_directives(fields: &mut Map<String, Value>, patch: &Map<String, Value>)
 }
 
 fn merge_list(items: &mut Vec<Value>, patch: &[Value], field: &str, lists: ListMerge) -> Result<(), String> {
-    if lists == ListMerge::ByKey && MERGED_VALUE_LISTS.contains(&field) {
+    if lists != ListMerge::Never && MERGED_VALUE_LISTS.contains(&field) {
         let added: Vec<Value> = patch.iter().filter(|value| !items.contains(value)).cloned().collect();
         items.extend(added);
         return Ok(());
@@ -189,7 +215,7 @@ pub(super) fn remove_fields_left_out(object: &mut Value, before: &Value, manifes
 }
 
 fn remove_items_left_out(items: &mut Vec<Value>, before: &[Value], manifest: &[Value], field: &str, lists: ListMerge) {
-    if lists == ListMerge::ByKey && MERGED_VALUE_LISTS.contains(&field) {
+    if lists != ListMerge::Never && MERGED_VALUE_LISTS.contains(&field) {
         items.retain(|item| manifest.contains(item) || !before.contains(item));
         return;
     }

@@ -3,6 +3,7 @@
 use super::{
     command_arguments::find_argument_secrets,
     content_hint::ContentHint,
+    directives::find_directive_secrets,
     found_secret::FoundSecret,
     json_secrets::find_json_secrets,
     markup::find_markup_secrets,
@@ -42,6 +43,7 @@ fn find_secrets_within(text: &str, hint: ContentHint, depth: usize, found: &mut 
     find_named_values(text, found);
     find_argument_secrets(text, found);
     find_address_credentials(text, found);
+    find_directive_secrets(text, found);
     find_table_secrets(text, found);
     find_markup_secrets(text, found);
     if depth > 0 {

@@ -23,7 +23,7 @@
 //! | `json_secrets`, `yaml_secrets` | values of Secret objects, also in a text that is cut off |
 //! | `token_formats`, `token_format_table` | credentials that are known by their format |
 //! | `named_values`, `value_fields`, `table_cells`, `markup` | values behind names: pairs, tables, XML |
-//! | `command_arguments`, `url_credentials` | values at a place: arguments of programs, addresses, statements |
+//! | `command_arguments`, `directives`, `url_credentials` | values at a place: arguments of programs, directives, addresses |
 //! | `secret_names`, `secret_values` | what a name says about a value, and what a value looks like |
 //! | `encodings` | forms in which a known value may occur: plain, base64, JSON-escaped, URL-encoded |
 //! | `bare_values` | outputs of nothing but values |
@@ -36,6 +36,7 @@ mod command_arguments;
 mod compile_pattern;
 mod content_hint;
 mod detection;
+mod directives;
 mod encodings;
 #[cfg(test)]
 mod field_tests;

@@ -108,7 +108,7 @@ impl NamedPair<'_> {
             b'[' if !text[start..].starts_with("[secret:") => self.read_list(start),
             b'{' | b'\n' | b'\r' => {}
             _ if text[start..].starts_with("\"\"\"") || text[start..].starts_with("'''") => {
-                self.read_triple_quoted(start)
+                self.read_triple_quoted(start);
             }
             _ => {
                 let is_line = self.is_first && name.quote.is_none() && (separator == b'=' || is_spaced);

@@ -36,6 +36,7 @@ pub(super) const TOKEN_FORMATS: &[TokenFormat] = &[
         "$",
         r"\$(?:2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|(?:1|5|6|y|apr1)\$[^\s:$]{1,32}(?:\$[./A-Za-z0-9]{20,})+)",
     ),
+    ("ldap-hash", "{SHA} {SSHA", r"\{S?SHA(?:256|384|512)?\}(?P<v>[A-Za-z0-9+/]{20,}={0,2})"),
     ("argon2-hash", "$argon2", r"\$argon2(?:id|i|d)\$v=[0-9]+\$[^\s$]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]{16,}"),
     // Cloud providers.
     ("aws-key-id", "A3T AKIA ASIA ABIA ACCA", r"\b(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b"),

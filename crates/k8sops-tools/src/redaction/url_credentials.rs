@@ -7,7 +7,7 @@ use regex::Regex;
 use super::{
     compile_pattern::compile_pattern,
     found_secret::{FoundSecret, SecretReach},
-    secret_names::{SecretNameLevel, rate_secret_name},
+    secret_names::rate_secret_name,
     secret_values::{PairContext, is_name_like, is_plain_value, is_secret_value, looks_random},
 };
 
@@ -24,8 +24,6 @@ enum ValueCheck {
     HasDigit,
     /// A value that looks random.
     Random,
-    /// A value that looks random, behind a name that sounds like a secret.
-    NamedRandom,
 }
 
 /// Key of the placeholder, what must occur in the text, the check of the value, and the pattern.
@@ -105,17 +103,19 @@ const ADDRESS_PATTERNS: &[AddressPattern] = &[
         "password",
         "a",
         ValueCheck::NotName,
-        r"(?im)^\s*(?:requirepass|masterauth|rootpw|bindpw|password)[ \t]+(?P<v>[^\s:=]\S{5,})[ \t]*$",
+        r"(?im)^\s*(?:requirepass|masterauth|rootpw|bindpw|password|r[ow]community)[ \t]+(?P<v>[^\s:=]\S{5,})[ \t]*$",
     ),
-    // Directives without a separator: `javax.net.ssl.keyStorePassword VALUE`, `proxy_set_header X-Auth-Token VALUE;`.
+    // Lists of users of PgBouncer, Postfix and Redis, the log of Redis, the clients of ZooKeeper, Db2 and RabbitMQ, and a file
+    // of OpenVPN.
+    ("password", "\" \"", ValueCheck::Random, r#"(?m)^"[^"\s]+" "(?P<v>[^"\s]+)"\s*$"#),
     (
         "password",
-        " ",
-        ValueCheck::NamedRandom,
-        r#"(?m)^[ \t]*(?:[A-Za-z_]+[ \t]+)?(?P<k>[A-Za-z][A-Za-z0-9_.-]*)[ \t]+["']?(?P<v>[^\s"';]{12,})["']?;?[ \t]*\r?$"#,
+        ":",
+        ValueCheck::Random,
+        r"(?m)^\[[^\s\]]+\](?::[0-9]+)?[ \t]+[A-Za-z0-9_.@-]+:(?P<v>[^\s:/@]{12,})[ \t]*$",
     ),
-    // A list of users of PgBouncer, the log and the protocol of Redis, the client of ZooKeeper, and a file of OpenVPN.
-    ("password", "\" \"", ValueCheck::Random, r#"(?m)^"[^"\s]+" "(?P<v>[^"\s]+)"\s*$"#),
+    ("password", " >", ValueCheck::Any, r"(?m)\buser[ \t]+\S+[ \t]+(?:[^\s>]+[ \t]+)*>(?P<v>\S+)"),
+    ("password", "using", ValueCheck::Any, r"(?i)\buser[ \t]+\S+[ \t]+using[ \t]+(?P<v>\S+)"),
     ("password", "AUTH", ValueCheck::Any, r#""AUTH"(?: "[^"]*")? "(?P<v>[^"]+)""#),
     ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]+)"),
     (
@@ -170,10 +170,6 @@ pub(super) fn find_address_credentials(text: &str, found: &mut Vec<FoundSecret>)
                         content.bytes().any(|b| b.is_ascii_digit()) && content.bytes().any(|b| b.is_ascii_alphabetic())
                     }
                     ValueCheck::Random => looks_random(content),
-                    ValueCheck::NamedRandom => {
-                        let level = captures.name("k").map(|name| rate_secret_name(name.as_str()));
-                        level.is_some_and(|level| level > SecretNameLevel::Possible) && looks_random(content)
-                    }
                 };
             if is_secret {
                 let reach = if looks_random(content) { SecretReach::Session } else { SecretReach::InPlace };

@@ -78,27 +78,30 @@ fn find_open_brace(text: &str, at: usize) -> Option<usize> {
 /// of YAML above it that is indented less.
 fn find_name_around(text: &str, field: usize) -> Option<Range<usize>> {
     let before = match find_open_brace(text, field) {
-        Some(brace) => &text[..brace],
-        None => {
-            let from = text.ceil_char_boundary(field.saturating_sub(MAX_DISTANCE));
-            let start_of_line = |end: usize| {
-                let newline = text[from..end].rfind('\n').map(|newline| from + newline + 1);
-                newline.or((from == 0).then_some(0))
-            };
-            let line = start_of_line(field)?;
-            let indent = indent_of(text, line);
-            let mut end = line;
-            loop {
-                let previous = start_of_line(end.checked_sub(1)?)?;
-                if !text[previous..end].trim().is_empty() && indent_of(text, previous) < indent {
-                    break &text[..end];
-                }
-                end = previous;
-            }
-        }
+        Some(brace) => brace,
+        None => find_outer_line(text, field)?,
     };
-    let before = before.trim_end().trim_end_matches([':', '=']).trim_end().trim_end_matches(['"', '\'']);
+    let before = text[..before].trim_end().trim_end_matches([':', '=']).trim_end().trim_end_matches(['"', '\'']);
     let is_name = |char: char| char.is_ascii_alphanumeric() || "_-./".contains(char);
     let start = before.trim_end_matches(is_name).len();
     (start < before.len()).then_some(start..before.len())
+}
+
+/// Finds the end of the nearest line above that is indented less.
+fn find_outer_line(text: &str, field: usize) -> Option<usize> {
+    let from = text.ceil_char_boundary(field.saturating_sub(MAX_DISTANCE));
+    let start_of_line = |end: usize| {
+        let newline = text[from..end].rfind('\n').map(|newline| from + newline + 1);
+        newline.or((from == 0).then_some(0))
+    };
+    let line = start_of_line(field)?;
+    let indent = indent_of(text, line);
+    let mut end = line;
+    loop {
+        let previous = start_of_line(end.checked_sub(1)?)?;
+        if !text[previous..end].trim().is_empty() && indent_of(text, previous) < indent {
+            return Some(end);
+        }
+        end = previous;
+    }
 }

@@ -8,7 +8,7 @@ mod request_body;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use k8sops_core::{ChatMessage, ProviderData, ReasoningEffort, StopReason, TokenUsage, ToolStatus};
+use k8sops_core::{ChatMessage, ProviderData, ReasoningEffort, RequestForm, StopReason, TokenUsage, ToolStatus};
 use serde_json::{Value, json};
 
 use super::{
@@ -18,8 +18,8 @@ use super::{
     request_body::{MessagesBody, MessagesPlan, ThinkingMode},
 };
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, RequestedCall, ToolChoice,
-    test_support,
+    ChatModel as _, ChatRequest, Dialect, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, RequestedCall,
+    ToolChoice, test_support,
     test_support::{
         ObservedReply, ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, assistant_message,
         chat_request, collect_reply, message_from_reply, tool_message, user_message,
@@ -32,7 +32,15 @@ fn request_body(request: &ChatRequest, max_tokens: u32) -> MessagesBody<'_> {
 
 fn default_plan(max_tokens: u32) -> MessagesPlan {
     let quirks = BTreeSet::new();
-    MessagesPlan { max_tokens, thinking: ThinkingMode::Unknown, takes_temperature: true, return_blocks: true, quirks }
+    MessagesPlan {
+        dialect: Dialect::default(),
+        form: RequestForm::Native,
+        max_tokens,
+        thinking: ThinkingMode::Unknown,
+        takes_temperature: true,
+        return_blocks: true,
+        quirks,
+    }
 }
 
 fn sse_body(events: &[Value]) -> String {

@@ -7,9 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONING_FIELDS};
 use crate::{
-    ChatRequest, ToolChoice,
+    CallIdForm, ChatRequest, ContentWithCalls, Dialect, ReasoningReturn, ReplyLimitField, SystemRole, ToolChoice,
     openai::request_plan::{NO_EFFORT, OpenAiPlan, reasoning_effort_value},
-    prompt::{PromptTurn, SameModelContent, ToolExchange, arguments_object, prompt_turns, sanitize_tool_name},
+    prompt::{
+        CALLS_TEXT, PromptTurn, SameModelContent, ToolExchange, UNAVAILABLE_TOOL, arguments_object, called_tool_names,
+        empty_tool_schema, prompt_turns, sanitize_tool_name, short_call_id,
+    },
     provider_blocks::{BlockFormat, ReplyPart},
     quirks::ModelQuirk,
 };
@@ -34,9 +37,9 @@ pub(crate) struct ChatCompletionsBody<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
-    /// Whether the reply limit already goes by the name that is not the default of this server.
+    /// What a rejection may ask to be added or rendered differently.
     #[serde(skip)]
-    has_other_limit_field: bool,
+    adaptations: Vec<ModelQuirk>,
 }
 
 #[derive(Serialize)]
@@ -50,12 +53,15 @@ enum ChatCompletionsMessage<'a> {
     System {
         content: &'a str,
     },
+    Developer {
+        content: &'a str,
+    },
     User {
         content: Cow<'a, str>,
     },
     Assistant {
         /// `null` rather than absent if the model only called tools, because some servers require the field.
-        content: Option<&'a str>,
+        content: Option<Cow<'a, str>>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ChatCompletionsToolCall<'a>>,
         /// The reasoning, under the field names of its server.
@@ -63,14 +69,14 @@ enum ChatCompletionsMessage<'a> {
         reasoning: Map<String, Value>,
     },
     Tool {
-        tool_call_id: &'a str,
+        tool_call_id: Cow<'a, str>,
         content: Cow<'a, str>,
     },
 }
 
 #[derive(Serialize)]
 struct ChatCompletionsToolCall<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     r#type: &'static str,
     function: ChatCompletionsFunctionCall<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,19 +98,18 @@ struct ChatCompletionsTool<'a> {
 
 #[derive(Serialize)]
 struct ChatCompletionsFunction<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     description: &'a str,
-    parameters: &'a Map<String, Value>,
+    parameters: Cow<'a, Map<String, Value>>,
 }
 
 impl ChatCompletionsBody<'_> {
-    /// Returns the quirks that would remove or rename a parameter of this body, those with more specific keywords
-    /// first.
+    /// Returns the quirks that would change this body, those with more specific keywords first.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
         let limited = self.max_tokens.is_some() || self.max_completion_tokens.is_some();
         let parts = [
             (self.stream_options.is_some(), ModelQuirk::NoStreamOptions),
-            (limited && !self.has_other_limit_field, ModelQuirk::OtherLimitField),
+            (limited, ModelQuirk::OtherLimitField),
             (self.temperature.is_some(), ModelQuirk::NoTemperature),
             (self.tool_choice.is_some(), ModelQuirk::NoToolChoice),
             (self.messages.iter().any(ChatCompletionsMessage::has_returned_content), ModelQuirk::NoReturnedReasoning),
@@ -112,7 +117,8 @@ impl ChatCompletionsBody<'_> {
             (self.reasoning_effort.is_some(), ModelQuirk::NoThinking),
             (!self.tools.is_empty(), ModelQuirk::NoTools),
         ];
-        parts.into_iter().filter_map(|(sent, quirk)| sent.then_some(quirk)).collect()
+        let removable = parts.into_iter().filter_map(|(sent, quirk)| sent.then_some(quirk));
+        self.adaptations.iter().copied().chain(removable).collect()
     }
 }
 
@@ -136,65 +142,106 @@ pub(crate) fn offered_tool_names(request: &ChatRequest, plan: &OpenAiPlan) -> Ve
 impl<'a> ChatCompletionsBody<'a> {
     /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &OpenAiPlan) -> Self {
+        let turns = prompt_turns(request, BlockFormat::ChatCompletions, &plan.dialect);
         let offered = if plan.allows(ModelQuirk::NoTools) { &request.tools[..] } else { &[] };
-        let tools: Vec<_> = offered
+        let list_tool = |name, description, parameters| ChatCompletionsTool {
+            r#type: "function",
+            function: ChatCompletionsFunction { name, description, parameters },
+        };
+        let mut tools: Vec<_> = offered
             .iter()
-            .map(|tool| ChatCompletionsTool {
-                r#type: "function",
-                function: ChatCompletionsFunction {
-                    name: &tool.name,
-                    description: &tool.description,
-                    parameters: &tool.input_schema,
-                },
+            .map(|tool| {
+                list_tool(
+                    Cow::Borrowed(tool.name.as_str()),
+                    tool.description.as_str(),
+                    Cow::Borrowed(&tool.input_schema),
+                )
             })
             .collect();
-        let tools_forbidden =
-            request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.allows(ModelQuirk::NoToolChoice);
+        let is_placeholder = tools.is_empty() && plan.dialect.tools_with_calls;
+        if is_placeholder {
+            let called = called_tool_names(&turns).into_iter();
+            tools = called.map(|name| list_tool(name, UNAVAILABLE_TOOL, Cow::Owned(empty_tool_schema()))).collect();
+        }
+        let tools_forbidden = (request.tool_choice == ToolChoice::None || is_placeholder)
+            && !tools.is_empty()
+            && plan.allows(ModelQuirk::NoToolChoice);
         let allows_thinking = plan.allows(ModelQuirk::NoThinking);
+        let limit_in = |field| request.max_tokens.filter(|_| plan.dialect.reply_limit_field == field);
         Self {
             model: &request.model,
-            messages: build_messages(request, plan),
+            messages: build_messages(request, plan, turns),
             tools,
             tool_choice: tools_forbidden.then_some("none"),
             temperature: request.temperature.filter(|_| plan.allows(ModelQuirk::NoTemperature)),
-            max_tokens: request.max_tokens.filter(|_| !plan.completion_limit),
-            max_completion_tokens: request.max_tokens.filter(|_| plan.completion_limit),
+            max_tokens: limit_in(ReplyLimitField::MaxTokens),
+            max_completion_tokens: limit_in(ReplyLimitField::MaxCompletionTokens),
             reasoning_effort: reasoning_effort_value(request, plan).filter(|_| allows_thinking),
             stream: true,
             stream_options: plan.allows(ModelQuirk::NoStreamOptions).then_some(StreamOptions { include_usage: true }),
-            has_other_limit_field: !plan.allows(ModelQuirk::OtherLimitField),
+            adaptations: plan.dialect.possible_adaptations(),
         }
     }
 }
 
-fn build_messages<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<ChatCompletionsMessage<'a>> {
+fn build_messages<'a>(
+    request: &'a ChatRequest,
+    plan: &OpenAiPlan,
+    turns: Vec<PromptTurn<'a>>,
+) -> Vec<ChatCompletionsMessage<'a>> {
+    let dialect = &plan.dialect;
     let mut messages = Vec::with_capacity(request.messages.len() + 1);
     if !request.system.is_empty() {
-        messages.push(ChatCompletionsMessage::System { content: &request.system });
+        let content = &*request.system;
+        messages.push(match dialect.system_role {
+            SystemRole::System => ChatCompletionsMessage::System { content },
+            SystemRole::Developer => ChatCompletionsMessage::Developer { content },
+            SystemRole::FirstUserMessage => ChatCompletionsMessage::User { content: Cow::Borrowed(content) },
+        });
     }
-    for turn in prompt_turns(request, BlockFormat::ChatCompletions) {
+    let call_id = |exchange: &ToolExchange<'a>| match dialect.call_ids {
+        CallIdForm::Any => Cow::Borrowed(exchange.call.id.as_str()),
+        CallIdForm::NineCharacters => Cow::Owned(short_call_id(exchange.call.id.as_str())),
+    };
+    let newest_user = turns.iter().rposition(|turn| matches!(turn, PromptTurn::User(_)));
+    for (at, turn) in turns.into_iter().enumerate() {
         match turn {
             PromptTurn::User(text) => {
                 // Two user messages in a row follow a failed run. The chat templates of some local models reject them.
                 if let Some(ChatCompletionsMessage::User { content }) = messages.last_mut() {
                     let content = content.to_mut();
                     content.push_str("\n\n");
-                    content.push_str(text);
+                    content.push_str(&text);
                 } else {
-                    messages.push(ChatCompletionsMessage::User { content: Cow::Borrowed(text) });
+                    messages.push(ChatCompletionsMessage::User { content: text });
                 }
             }
             // A message of reasoning alone is rejected.
             PromptTurn::Assistant { text: None, exchanges, .. } if exchanges.is_empty() => {}
             PromptTurn::Assistant { text, exchanges, same_model } => {
-                let same_model = same_model.filter(|_| plan.allows(ModelQuirk::NoReturnedReasoning));
-                let ReturnedContent { reasoning, extras } = same_model.map(returned_content).unwrap_or_default();
+                let returns = !plan.quirks.contains(&ModelQuirk::NoReturnedReasoning);
+                let same_model = same_model.filter(|_| returns);
+                let ReturnedContent { reasoning, extras } =
+                    returned_content(same_model, !exchanges.is_empty(), dialect);
                 let mut extras = extras.into_iter();
-                let tool_calls =
-                    exchanges.iter().map(|exchange| build_tool_call(exchange, extras.next().flatten())).collect();
+                let mut tool_calls: Vec<_> = exchanges
+                    .iter()
+                    .map(|exchange| build_tool_call(exchange, call_id(exchange), extras.next().flatten()))
+                    .collect();
+                // Only the current turn must be signed, and of several calls only the first.
+                let is_current = newest_user.is_none_or(|user| at > user);
+                if !dialect.signature_placeholder.is_empty() && is_current {
+                    for call in tool_calls.iter_mut().take(1) {
+                        call.extra_content.get_or_insert_with(|| placeholder_signature(dialect));
+                    }
+                }
+                let text = match dialect.content_with_calls {
+                    ContentWithCalls::Text if text.is_none() => Some(Cow::Borrowed(CALLS_TEXT)),
+                    _ => text,
+                };
                 messages.push(ChatCompletionsMessage::Assistant { content: text, tool_calls, reasoning });
                 messages.extend(exchanges.into_iter().map(|exchange| ChatCompletionsMessage::Tool {
-                    tool_call_id: exchange.call.id.as_str(),
+                    tool_call_id: call_id(&exchange),
                     content: exchange.result,
                 }));
             }
@@ -203,9 +250,17 @@ fn build_messages<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<ChatCo
     messages
 }
 
-fn build_tool_call<'a>(exchange: &ToolExchange<'a>, extra_content: Option<Value>) -> ChatCompletionsToolCall<'a> {
+fn placeholder_signature(dialect: &Dialect) -> Value {
+    json!({"google": {"thought_signature": dialect.signature_placeholder}})
+}
+
+fn build_tool_call<'a>(
+    exchange: &ToolExchange<'a>,
+    id: Cow<'a, str>,
+    extra_content: Option<Value>,
+) -> ChatCompletionsToolCall<'a> {
     ChatCompletionsToolCall {
-        id: exchange.call.id.as_str(),
+        id,
         r#type: "function",
         function: ChatCompletionsFunctionCall {
             name: sanitize_tool_name(&exchange.call.name),
@@ -224,12 +279,14 @@ struct ReturnedContent {
     extras: Vec<Option<Value>>,
 }
 
-/// Returns the data of a reply that goes back to the model which wrote it. Plain reasoning is returned within its turn
-/// only: later it costs tokens without a benefit, and some servers reject it.
-fn returned_content(same_model: SameModelContent<'_>) -> ReturnedContent {
+/// Returns the data of a reply that goes back to the model which wrote it, or what stands for it. Plain reasoning is returned as
+/// far as the dialect says: without need it costs tokens without a benefit, and some servers reject it.
+fn returned_content(same_model: Option<SameModelContent<'_>>, has_calls: bool, dialect: &Dialect) -> ReturnedContent {
     let mut content = ReturnedContent::default();
     let mut plain: [String; 2] = Default::default();
-    for part in same_model.parts.unwrap_or_default() {
+    let is_current = same_model.as_ref().is_some_and(|content| content.in_current_turn);
+    let known = same_model.as_ref().and_then(|content| content.reasoning).map(str::to_owned);
+    for part in same_model.and_then(|content| content.parts).unwrap_or_default() {
         match part {
             ReplyPart::Text(..) => {}
             ReplyPart::Reasoning(text, data) => {
@@ -246,10 +303,21 @@ fn returned_content(same_model: SameModelContent<'_>) -> ReturnedContent {
             }
         }
     }
+    let is_required = match dialect.reasoning {
+        ReasoningReturn::Never | ReasoningReturn::CurrentTurn => false,
+        ReasoningReturn::WithCalls => has_calls,
+        ReasoningReturn::Always => true,
+    };
+    let is_returned = is_required || is_current && dialect.reasoning != ReasoningReturn::Never;
     // The details contain the same text with signatures.
-    if same_model.in_current_turn && content.reasoning.is_empty() {
+    if is_returned && content.reasoning.is_empty() {
         let fields = REASONING_FIELDS.into_iter().zip(plain).filter(|(_, text)| !text.is_empty());
         content.reasoning.extend(fields.map(|(name, text)| (name.to_owned(), Value::String(text))));
+    }
+    if is_required && content.reasoning.is_empty() {
+        let placeholder = Some(dialect.reasoning_placeholder.clone());
+        let text = known.or(placeholder).filter(|text| !text.trim().is_empty());
+        content.reasoning.extend(text.map(|text| (REASONING_FIELDS[0].to_owned(), Value::String(text))));
     }
     content
 }

@@ -57,7 +57,7 @@ enum ResponsesItem<'a> {
     },
     Assistant {
         role: &'static str,
-        content: &'a str,
+        content: Cow<'a, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<Value>,
     },
@@ -80,7 +80,7 @@ enum ResponsesItem<'a> {
 #[derive(Serialize)]
 struct InputText<'a> {
     r#type: &'static str,
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -141,7 +141,7 @@ impl<'a> ResponsesBody<'a> {
         Self {
             model: &request.model,
             instructions: &request.system,
-            input: build_items(request, plan.return_blocks),
+            input: build_items(request, plan),
             tools,
             tool_choice: tools_forbidden.then_some("none"),
             temperature: request.temperature.filter(|_| plan.allows(ModelQuirk::NoTemperature)),
@@ -154,21 +154,21 @@ impl<'a> ResponsesBody<'a> {
     }
 }
 
-fn build_items(request: &ChatRequest, return_blocks: bool) -> Vec<ResponsesItem<'_>> {
+fn build_items<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<ResponsesItem<'a>> {
     let mut items = Vec::with_capacity(request.messages.len());
-    for turn in prompt_turns(request, BlockFormat::OpenaiResponses) {
+    for turn in prompt_turns(request, BlockFormat::OpenaiResponses, &plan.dialect) {
         match turn {
             PromptTurn::User(text) => {
                 items.push(ResponsesItem::User { role: "user", content: [InputText { r#type: "input_text", text }] });
             }
             PromptTurn::Assistant { text, exchanges, same_model } => {
                 let (calls, outputs): (Vec<_>, Vec<_>) = exchanges.into_iter().map(tool_items).unzip();
-                if let Some(parts) = same_model.filter(|_| return_blocks).and_then(|content| content.parts) {
+                if let Some(parts) = same_model.filter(|_| plan.return_blocks).and_then(|content| content.parts) {
                     let mut calls = calls.into_iter();
                     items.extend(without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
                         ReplyPart::Text(text, mut data) => {
                             let phase = data.remove(PHASE_FIELD);
-                            Some(ResponsesItem::Assistant { role: "assistant", content: text, phase })
+                            Some(ResponsesItem::Assistant { role: "assistant", content: Cow::Borrowed(text), phase })
                         }
                         ReplyPart::Reasoning(text, data) => rebuild_item(text, data).map(ResponsesItem::Reasoning),
                         ReplyPart::Opaque(item) => returnable_item(item).map(ResponsesItem::Reasoning),

@@ -17,6 +17,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("crypt-hash", "$2y$10${a53}"),
     ("crypt-hash", "$6${a16}${a86}"),
     ("crypt-hash", "$apr1${a8}${a22}"),
+    ("ldap-hash", "{SHA}{a27}="),
     ("argon2-hash", "$argon2id$v=19$m=65536,t=3,p=4${a22}${a43}"),
     ("aws-key-id", "AKIA{u16}"),
     ("aws-bedrock-key", "ABSK{a120}"),

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::{reply_assembler::ChatCompletionsAssembler, request_body::ChatCompletionsBody};
 use crate::{
-    ChatModel as _, ChatRequest, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, RequestedCall, ToolChoice,
+    ChatModel as _, ChatRequest, Dialect, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, ReplyLimitField,
+    RequestedCall, ToolChoice,
     openai::{OpenAiModel, request_plan::OpenAiPlan},
     test_support,
     test_support::{
@@ -22,8 +23,9 @@ use crate::{
     },
 };
 
-fn request_body(request: &ChatRequest, completion_limit: bool) -> Value {
-    let plan = OpenAiPlan { completion_limit, return_blocks: true, ..OpenAiPlan::default() };
+fn request_body(request: &ChatRequest, reply_limit_field: ReplyLimitField) -> Value {
+    let dialect = Dialect { reply_limit_field, ..Dialect::default() };
+    let plan = OpenAiPlan { dialect, return_blocks: true, ..OpenAiPlan::default() };
     serde_json::to_value(ChatCompletionsBody::build(request, &plan)).unwrap()
 }
 

@@ -4,7 +4,7 @@ use super::*;
 fn request_body_matches_protocol() {
     let request = chat_request(test_support::sample_conversation());
     assert_eq!(
-        request_body(&request, false),
+        request_body(&request, ReplyLimitField::MaxTokens),
         json!({
             "model": "test-model",
             "messages": [
@@ -41,15 +41,15 @@ fn unset_options_are_not_sent() {
     request.temperature = Some(0.5);
     request.max_tokens = Some(100);
     request.tool_choice = ToolChoice::None;
-    let plain = request_body(&request, false);
+    let plain = request_body(&request, ReplyLimitField::MaxTokens);
     assert_eq!(
         (&plain["temperature"], &plain["max_tokens"], &plain["tool_choice"]),
         (&json!(0.5), &json!(100), &json!("none"))
     );
-    let completion = request_body(&request, true);
+    let completion = request_body(&request, ReplyLimitField::MaxCompletionTokens);
     assert_eq!((completion.get("max_tokens"), &completion["max_completion_tokens"]), (None, &json!(100)));
     request.tools = [].into();
-    let without = request_body(&request, false);
+    let without = request_body(&request, ReplyLimitField::MaxTokens);
     assert_eq!((without.get("tools"), without.get("tool_choice")), (None, None));
 }
 
@@ -70,7 +70,7 @@ fn reasoning_returns_under_its_original_field() {
     let given_back = |message: Arc<ChatMessage>, more: &[Arc<ChatMessage>]| {
         let result = test_support::tool_message("c0", ToolStatus::Ok, "r");
         let request = chat_request([vec![user_message("hi"), message, result], more.to_vec()].concat());
-        request_body(&request, false)["messages"][2].clone()
+        request_body(&request, ReplyLimitField::MaxTokens)["messages"][2].clone()
     };
     for field in ["reasoning_content", "reasoning"] {
         let thought = || message(&[json!({field: "hm, "}), json!({field: "so"})]);
